@@ -1,0 +1,52 @@
+//! The only place that reads the wall clock; everything else is handed a [`Clock`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A source of the current time, cheap to clone.
+///
+/// Signature windows, event ids and retry times all depend on the time, so tests pass a clock they control.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(system_now_ms))
+    }
+
+    /// A clock that answers whatever `now_ms` returns (milliseconds since the Unix epoch).
+    pub fn from_fn(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
+fn system_now_ms() -> i64 {
+    // A clock before 1970 is a broken machine; 0 makes every signature stale, which fails closed.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,119 @@
+//! Ids the receiver gives out.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use uuid::{ContextV7, Timestamp, Uuid};
+
+/// The id of a stored event: `evt_` followed by a UUIDv7, so that ids sort by the time they were received.
+///
+/// It stays the same over retries and replays: handlers use it as their idempotency key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Uuid);
+
+/// Text that is not an event id.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an event id: expected `evt_` followed by a UUID, as `events list` prints it")]
+pub struct InvalidEventId;
+
+impl EventId {
+    /// The 16 bytes of the UUID, as the store keeps them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id kept as these 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The smallest id an event received at `ms` (since the Unix epoch) can have; for time ranges.
+    #[must_use]
+    pub fn floor(ms: i64) -> Self {
+        let ms = u64::try_from(ms).unwrap_or(0).min((1 << 48) - 1);
+        Self(Uuid::from_u128(u128::from(ms) << 80))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "evt_{}", self.0)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
+        let uuid = text.strip_prefix("evt_").ok_or(InvalidEventId)?;
+        Uuid::try_parse(uuid).map(Self).map_err(|_| InvalidEventId)
+    }
+}
+
+/// Makes event ids that never go backwards within one process, even when the clock does.
+///
+/// Ascending ids keep the store's id index append-only: no page is rewritten at random.
+#[derive(Default)]
+pub struct EventIds(Mutex<Sequence>);
+
+#[derive(Default)]
+struct Sequence {
+    context: ContextV7,
+    last_ms: u64,
+}
+
+impl EventIds {
+    /// The next id for an event received at `now_ms`.
+    pub fn next(&self, now_ms: i64) -> EventId {
+        // A poisoned lock only means that another thread panicked between two plain assignments.
+        let mut sequence = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sequence.last_ms = sequence.last_ms.max(u64::try_from(now_ms).unwrap_or(0));
+        let nanos = u32::try_from(sequence.last_ms % 1000).unwrap_or(0) * 1_000_000;
+        let time = Timestamp::from_unix(&sequence.context, sequence.last_ms / 1000, nanos);
+        EventId(Uuid::new_v7(time))
+    }
+}
+
+/// Thirty-two hexadecimal digits nobody can guess, from the operating system's random source.
+#[must_use]
+pub fn random_hex() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_even_when_the_clock_does_not() {
+        let ids = EventIds::default();
+        let made: Vec<_> =
+            [5_000, 5_000, 4_000, 9_000, 1].into_iter().cycle().take(500).map(|now_ms| ids.next(now_ms)).collect();
+        assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn text_form_reads_back() {
+        let id = EventIds::default().next(1_790_000_000_000);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!("evt_12".parse::<EventId>(), Err(InvalidEventId));
+        assert_eq!(id.to_string()[4..].parse::<EventId>(), Err(InvalidEventId));
+    }
+
+    #[test]
+    fn floor_bounds_the_ids_of_its_millisecond() {
+        let ids = EventIds::default();
+        let id = ids.next(1_790_000_000_000);
+        assert!(EventId::floor(1_790_000_000_000) <= id);
+        assert!(id < EventId::floor(1_790_000_000_001));
+    }
+}

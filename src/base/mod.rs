@@ -1,0 +1,6 @@
+//! Building blocks without a word about webhooks: time, ids, secrets, stopping, spawning.
+
+pub mod clock;
+pub mod id;
+pub mod secret;
+pub mod supervise;

@@ -1,0 +1,151 @@
+//! The only place that spawns. A part that panics or fails stops the whole process in order, so that none is
+//! left half alive: answering requests while nobody writes them down.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Spawns the parts of a service, notices when one dies, and carries the wish to stop to all of them.
+#[derive(Clone, Default)]
+pub struct Supervisor {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    failed: Arc<AtomicBool>,
+}
+
+impl Supervisor {
+    /// Resolves when the service is to stop: asked to, or because a part of it died.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether the service is to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Asks every part to finish what it accepted and stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Whether a part died instead of stopping; the exit code says so.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Runs `part` until it is done. A panic, or an end before [`Supervisor::stop`], stops the service.
+    pub fn spawn(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let fuse = Fuse { supervisor: self.clone(), name };
+        self.tasks.spawn(async move {
+            part.await;
+            fuse.finished();
+        });
+    }
+
+    /// Runs short-lived work (one connection) whose panic concerns nobody else.
+    pub fn spawn_detached(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Runs `part` on a thread of its own, for work that blocks. It ends when its channel closes; a panic stops the
+    /// service.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn spawn_thread(&self, name: &'static str, part: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let fuse = Fuse { supervisor: self.clone(), name };
+        thread::Builder::new().name(name.into()).spawn(move || {
+            part();
+            fuse.defuse();
+        })?;
+        Ok(())
+    }
+
+    /// Waits until every spawned task has ended. Call [`Supervisor::stop`] first.
+    pub async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn fail(&self, name: &str) {
+        self.failed.store(true, Ordering::Relaxed);
+        tracing::error!(part = name, "a part of the service died; stopping the process");
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor").field("stopping", &self.is_stopping()).finish_non_exhaustive()
+    }
+}
+
+/// Blows when it is dropped by an unwinding panic: works for tasks and threads alike.
+struct Fuse {
+    supervisor: Supervisor,
+    name: &'static str,
+}
+
+impl Fuse {
+    /// The part returned: fine only when the service is stopping.
+    fn finished(self) {
+        if !self.supervisor.is_stopping() {
+            self.supervisor.fail(self.name);
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "dropping it without a panic is what defuses it")]
+    fn defuse(self) {}
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.supervisor.fail(self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_stops_everything() {
+        let supervisor = Supervisor::default();
+        supervisor.spawn("panics", async { panic!("on purpose") });
+        supervisor.stopping().await;
+        assert!(supervisor.has_failed());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_early_is_a_failure_and_one_that_was_asked_is_not() {
+        let early = Supervisor::default();
+        early.spawn("early", async {});
+        early.stopping().await;
+        assert!(early.has_failed());
+
+        let asked = Supervisor::default();
+        let stop = asked.clone();
+        asked.spawn("waits", async move { stop.stopping().await });
+        asked.stop();
+        asked.wait().await;
+        assert!(!asked.has_failed());
+    }
+
+    #[tokio::test]
+    async fn a_panicking_thread_stops_everything() {
+        let supervisor = Supervisor::default();
+        supervisor.spawn_thread("thread", || panic!("on purpose")).unwrap();
+        supervisor.stopping().await;
+        assert!(supervisor.has_failed());
+    }
+}

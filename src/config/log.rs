@@ -1,0 +1,28 @@
+use serde::{Deserialize, Serialize};
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,retell_webhook::dispatch=debug`.
+    /// `DEBUG=true` means `debug`.
+    pub level: String,
+    /// How lines look on standard output.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Human }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: time, level, message, fields.
+    Human,
+    /// One JSON object a line, for collectors.
+    Json,
+}

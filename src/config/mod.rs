@@ -1,0 +1,65 @@
+//! Settings: what can be set, where it is read from, and what is refused. Imports no feature.
+//!
+//! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
+//! in the working folder, the environment.
+
+mod handlers;
+mod load;
+mod log;
+mod nearest;
+mod security;
+mod server;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+pub use handlers::{HandlerKind, HandlerSettings};
+pub use load::{ConfigError, Sources};
+pub use log::{LogFormat, LogSettings};
+pub use security::SecuritySettings;
+pub use server::ServerSettings;
+pub use storage::StorageSettings;
+
+/// Everything that can be configured, after all layers were merged.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `[server]`: where to listen, and how much to take in at once.
+    pub server: ServerSettings,
+    /// `[security]`: whose events are believed.
+    pub security: SecuritySettings,
+    /// `[storage]`: where events are kept.
+    pub storage: StorageSettings,
+    /// `[log]`: what is printed while it runs.
+    pub log: LogSettings,
+    /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
+    pub handlers: Vec<HandlerSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server: ServerSettings::default(),
+            security: SecuritySettings::default(),
+            storage: StorageSettings::default(),
+            log: LogSettings::default(),
+            handlers: HandlerSettings::built_in(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks all layers of `sources`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value of the wrong type or one that is refused; the text names
+    /// the key and what to do, never a secret.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let settings = load::load(sources)?;
+        settings.validate()?;
+        Ok(settings)
+    }
+}

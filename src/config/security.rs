@@ -1,0 +1,117 @@
+use std::fmt;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::base::secret::Secret;
+
+/// `[security]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SecuritySettings {
+    /// API keys whose signatures are accepted: a list, or one text with commas. Also `RETELL_API_KEY` and
+    /// `RETELL_WEBHOOK_SECRET_KEY`, each with a `_FILE` form. Unset: a random development key in `data/dev.key`.
+    #[serde(deserialize_with = "keys")]
+    pub keys: Vec<Secret>,
+    /// Whether signatures are checked. `false` believes everybody; refused with a public https `server.url`.
+    pub verify: bool,
+    /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
+    pub window_ms: i64,
+}
+
+impl Default for SecuritySettings {
+    fn default() -> Self {
+        Self { keys: Vec::new(), verify: true, window_ms: 300_000 }
+    }
+}
+
+/// Takes `"a,b"` apart; blanks stay, so that they can be refused by name.
+pub(super) fn split_keys(text: &str) -> Vec<Secret> {
+    text.split(',').map(|key| Secret::new(key.trim())).collect()
+}
+
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<Secret>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of API keys, or one text with commas")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Vec<Secret>, E> {
+            Ok(split_keys(text))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Secret>, A::Error> {
+            let mut keys = Vec::new();
+            while let Some(key) = list.next_element::<String>()? {
+                keys.push(Secret::new(key.trim()));
+            }
+            Ok(keys)
+        }
+    }
+    deserializer.deserialize_any(Keys)
+}
+
+/// Why `key` cannot be an API key, in words that never contain it.
+pub(super) fn refuse_key(key: &Secret) -> Option<&'static str> {
+    const SHORTEST: usize = 16;
+    let text = key.expose();
+    if text.is_empty() {
+        Some("is blank")
+    } else if is_placeholder(text) {
+        Some("is a placeholder, not a key")
+    } else if text.chars().count() < SHORTEST {
+        Some("is shorter than 16 characters, so it is no Retell API key")
+    } else {
+        None
+    }
+}
+
+/// Values people leave in from an example: `your_api_key_here`, `<api-key>`, `changeme`, `xxxx…`.
+fn is_placeholder(text: &str) -> bool {
+    const TELLTALE: [&str; 12] = [
+        "your_api",
+        "your_retell",
+        "your_key",
+        "your_secret",
+        "your_webhook",
+        "api_key_here",
+        "key_here",
+        "secret_here",
+        "change_me",
+        "changeme",
+        "placeholder",
+        "replace_me",
+    ];
+    let plain = text.to_lowercase().replace(['-', ' '], "_");
+    let fixed = plain.trim_start_matches("key_");
+    let repeated = fixed.chars().next().is_some_and(|first| fixed.chars().all(|c| c == first));
+    repeated || text.starts_with(['<', '{', '$']) || TELLTALE.iter().any(|word| plain.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_no_keys() {
+        for text in [
+            "your_api_key_here",
+            "YOUR-RETELL-API-KEY",
+            "<paste your key here>",
+            "key_xxxxxxxxxxxxxxxxxxxxxxxx",
+            "changeme",
+            "${RETELL_API_KEY_VALUE}",
+            "",
+        ] {
+            assert!(refuse_key(&Secret::new(text)).is_some(), "{text}");
+        }
+        assert_eq!(refuse_key(&Secret::new("key_9f27a1c4de5588b2031fa7c0")), None);
+        assert_eq!(
+            refuse_key(&Secret::new("key_short")),
+            Some("is shorter than 16 characters, so it is no Retell API key")
+        );
+    }
+}

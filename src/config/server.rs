@@ -1,0 +1,94 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ServerSettings {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one. Also `PORT`.
+    pub port: u16,
+    /// The address under which Retell reaches this server, such as an ngrok URL, without a path. Also `SERVER_URL`.
+    /// Unset: `http://localhost:<port>`.
+    pub url: Option<String>,
+    /// Largest body taken, in bytes. An hour of conversation is about 1.6 MB.
+    pub body_limit_bytes: usize,
+    /// Bytes of received bodies held at once; one address may hold half of it. Past it requests wait, then get 503.
+    pub inflight_limit_bytes: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 8000,
+            url: None,
+            body_limit_bytes: 16 * 1024 * 1024,
+            inflight_limit_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl ServerSettings {
+    /// The address to show to people, without a trailing slash; `port` is the one really listened on.
+    #[must_use]
+    pub fn public_url(&self, port: u16) -> String {
+        match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://localhost:{port}"),
+        }
+    }
+
+    /// Whether [`ServerSettings::url`] is an https address that is not this machine's loopback: Retell's real traffic.
+    #[must_use]
+    pub fn is_public_https(&self) -> bool {
+        self.parsed_url().is_some_and(|url| url.scheme() == "https" && !is_loopback(&url))
+    }
+
+    /// The port a loopback [`ServerSettings::url`] names, when it is not `port`: nothing would answer there.
+    #[must_use]
+    pub fn mismatched_port(&self, port: u16) -> Option<u16> {
+        let url = self.parsed_url().filter(is_loopback)?;
+        url.port_or_known_default().filter(|named| *named != port)
+    }
+
+    pub(super) fn parsed_url(&self) -> Option<url::Url> {
+        self.url.as_deref().and_then(|text| url::Url::parse(text).ok())
+    }
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServerSettings;
+
+    fn with_url(url: &str) -> ServerSettings {
+        ServerSettings { url: Some(url.into()), ..ServerSettings::default() }
+    }
+
+    #[test]
+    fn loopback_url_must_name_the_listening_port() {
+        assert_eq!(with_url("http://localhost:3000").mismatched_port(8000), Some(3000));
+        assert_eq!(with_url("http://127.0.0.1").mismatched_port(8000), Some(80));
+        assert_eq!(with_url("http://[::1]:8000/").mismatched_port(8000), None);
+        assert_eq!(with_url("https://example.ngrok.app").mismatched_port(8000), None);
+        assert_eq!(ServerSettings::default().mismatched_port(8000), None);
+    }
+
+    #[test]
+    fn only_https_beyond_this_machine_is_public() {
+        assert!(with_url("https://example.ngrok.app").is_public_https());
+        assert!(!with_url("https://localhost:8443").is_public_https());
+        assert!(!with_url("http://example.com").is_public_https());
+    }
+}

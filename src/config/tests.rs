@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";
+
+fn from_env(vars: &[(&str, &str)]) -> Result<Settings, String> {
+    let env = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::load(&Sources { folder: None, env }).map_err(|error| error.to_string())
+}
+
+fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("config").join(name), text).unwrap();
+    let env: BTreeMap<_, _> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::load(&Sources { folder: Some(folder.path().into()), env }).map_err(|error| error.to_string())
+}
+
+#[test]
+fn shipped_default_file_says_what_is_built_in() {
+    let shipped = include_str!("../../config/default.toml");
+    assert_eq!(from_file("default.toml", shipped, &[]).unwrap(), Settings::default());
+    let uncommented: String =
+        shipped.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
+    for key in nearest::valid_keys().iter().filter(|key| key.contains('.')) {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(
+            uncommented.lines().any(|line| line.starts_with(&format!("{name} ="))),
+            "{key} is not in config/default.toml"
+        );
+    }
+}
+
+#[test]
+fn every_line_of_the_example_environment_is_accepted() {
+    for line in include_str!("../../.env.example").lines() {
+        let Some(assignment) = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+        else {
+            assert!(line.is_empty() || line.starts_with("# "), "every line is commented out: {line}");
+            continue;
+        };
+        let (name, value) = assignment.split_once('=').unwrap();
+        let refused = from_env(&[(name, value)]).err();
+        let placeholder = name.starts_with("RETELL_") && !name.starts_with("RETELL_WEBHOOK__");
+        assert_eq!(refused.is_some(), placeholder, "{name}: {refused:?}");
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "[server]\nport = 7001\nhost = \"127.0.0.1\"\n";
+    assert_eq!(from_file("default.toml", file, &[]).unwrap().server.port, 7001);
+    assert_eq!(from_file("local.toml", file, &[("PORT", "7002")]).unwrap().server.port, 7002);
+    assert_eq!(from_file("blue.toml", file, &[("RUN_ENV", "blue")]).unwrap().server.port, 7001);
+    assert_eq!(from_file("blue.toml", file, &[]).unwrap().server.port, 8000);
+    let both = [("PORT", "7002"), ("RETELL_WEBHOOK__SERVER__PORT", "7003")];
+    assert_eq!(from_env(&both).unwrap().server.port, 7003);
+    assert!(from_file("default.toml", file, &[("RUN_ENV", "../etc")]).unwrap_err().contains("RUN_ENV"));
+}
+
+#[test]
+fn familiar_names_work_and_empty_ones_are_unset() {
+    let settings = from_env(&[
+        ("SERVER_URL", "https://example.ngrok.app"),
+        ("DEBUG", "true"),
+        ("DATABASE_URL", "sqlite://elsewhere.db"),
+        ("PORT", ""),
+        ("RETELL_API_KEY", &format!("{KEY}, {KEY}1")),
+        ("RETELL_WEBHOOK_SECRET_KEY", &format!("{KEY},{KEY}2")),
+    ])
+    .unwrap();
+    assert_eq!(settings.server.port, 8000);
+    assert_eq!(settings.server.url.as_deref(), Some("https://example.ngrok.app"));
+    assert_eq!(settings.log.level, "debug");
+    assert_eq!(settings.storage.url, "sqlite://elsewhere.db");
+    let keys: Vec<_> = settings.security.keys.iter().map(|key| key.expose().to_owned()).collect();
+    assert_eq!(keys, [KEY.to_owned(), format!("{KEY}1"), format!("{KEY}2")]);
+    assert_eq!(from_env(&[("RETELL_API_KEY", "")]).unwrap().security.keys, []);
+}
+
+#[test]
+fn prefixed_name_takes_a_list_of_keys() {
+    let settings = from_env(&[
+        ("RETELL_WEBHOOK__SECURITY__KEYS", &format!("{KEY},{KEY}1")),
+        ("RETELL_API_KEY", &format!("{KEY}9")),
+    ]);
+    assert_eq!(settings.unwrap().security.keys.len(), 2);
+}
+
+#[test]
+fn a_key_may_come_from_a_file_but_not_from_both() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{KEY}\n")).unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(from_env(&[("RETELL_API_KEY_FILE", path)]).unwrap().security.keys[0].expose(), KEY);
+    let both = from_env(&[("RETELL_API_KEY_FILE", path), ("RETELL_API_KEY", KEY)]).unwrap_err();
+    assert!(both.contains("RETELL_API_KEY_FILE, not both"), "{both}");
+    assert!(from_env(&[("RETELL_API_KEY_FILE", "/nowhere")]).unwrap_err().contains("RETELL_API_KEY_FILE: cannot read"));
+}
+
+#[test]
+fn bad_keys_are_refused_by_name_and_never_shown() {
+    for value in ["your_api_key_here", "   ", "sh0rt_k3y", &format!("{KEY},")] {
+        let error = from_env(&[("RETELL_API_KEY", value)]).unwrap_err();
+        assert!(error.contains("RETELL_API_KEY: it is"), "{error}");
+        assert!(!error.contains("sh0rt_k3y") && !error.contains(KEY), "{error}");
+    }
+    let error = from_file("local.toml", "[security]\nkeys = [\"changeme\"]\n", &[]).unwrap_err();
+    assert!(error.contains("security.keys[0]"), "{error}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_valid_one() {
+    let error = from_file("local.toml", "[server]\nprot = 1\n", &[]).unwrap_err();
+    assert!(error.contains("unknown key `server.prot`; did you mean `server.port`?"), "{error}");
+    let error = from_env(&[("RETELL_WEBHOOK__SECURTY__VERIFY", "true")]).unwrap_err();
+    assert!(error.contains("`securty"), "{error}");
+    let error = from_file("local.toml", "[[handlers]]\nname = \"a\"\nkind = \"log\"\nevent = []\n", &[]).unwrap_err();
+    assert!(error.contains("unknown key `handlers.event`; did you mean `handlers.events`?"), "{error}");
+}
+
+#[test]
+fn wrong_types_and_broken_files_say_where_without_the_value() {
+    let error = from_file("local.toml", "[server]\nport = \"s3cret-text\"\n", &[]).unwrap_err();
+    assert!(error.contains("server.port") && error.contains("local.toml"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+    let error = from_file("local.toml", "[security]\nkeys = [\"key_s3cret", &[]).unwrap_err();
+    assert!(error.contains("local.toml") && error.contains("line 2"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+    let error = from_file("local.toml", "[security]\nkeys = 5\nverify = \"s3cret\"\n", &[]).unwrap_err();
+    assert!(error.contains("security.") && !error.contains("s3cret"), "{error}");
+    let error = from_file("local.toml", "[[handlers]]\nname = \"a\"\nkind = \"s3cret\"\n", &[]).unwrap_err();
+    assert!(error.contains("handlers"), "{error}");
+}
+
+#[test]
+fn verification_cannot_be_off_on_a_public_address() {
+    let off = ("RETELL_WEBHOOK__SECURITY__VERIFY", "false");
+    let error = from_env(&[off, ("SERVER_URL", "https://example.ngrok.app")]).unwrap_err();
+    assert!(error.contains("security.verify"), "{error}");
+    let settings = from_env(&[off]).unwrap();
+    assert!(settings.warnings(8000).iter().any(|line| line.contains("VERIFICATION IS OFF")));
+}
+
+#[test]
+fn warnings_say_which_line_to_change() {
+    let settings = from_env(&[("SERVER_URL", "http://localhost:3000"), ("RETELL_API_KEY", KEY)]).unwrap();
+    assert_eq!(
+        settings.warnings(8000),
+        [
+            "server.url names port 3000 but the server listens on 8000: set SERVER_URL=http://localhost:8000 (or PORT=3000)"
+        ]
+    );
+    assert_eq!(from_env(&[("RETELL_API_KEY", KEY)]).unwrap().warnings(8000), [""; 0]);
+    assert!(from_env(&[]).unwrap().warnings(8000)[0].contains("no API key is set"));
+}
+
+#[test]
+fn other_refusals_name_their_key() {
+    let refused = |vars: &[(&str, &str)], key: &str| {
+        let error = from_env(vars).unwrap_err();
+        assert!(error.contains(key), "{error}");
+    };
+    refused(&[("SERVER_URL", "example.ngrok.app")], "server.url");
+    refused(&[("SERVER_URL", "https://example.ngrok.app/webhook")], "without a path");
+    refused(&[("DATABASE_URL", "mysql://x")], "storage.url");
+    refused(&[("RETELL_WEBHOOK__SECURITY__WINDOW_MS", "0")], "security.window_ms");
+    refused(&[("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "1024")], "server.inflight_limit_bytes");
+    let twice = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n[[handlers]]\nname = \"a\"\nkind = \"log\"\n";
+    assert!(from_file("local.toml", twice, &[]).unwrap_err().contains("handlers[1].name"));
+}

@@ -1,0 +1,116 @@
+//! What is refused although it parses.
+
+use std::collections::BTreeSet;
+
+use super::security::refuse_key;
+use super::{ConfigError, HandlerSettings, Settings};
+
+impl Settings {
+    /// Checks the settings against each other and against the rules for keys, URLs and handlers.
+    ///
+    /// # Errors
+    /// The first thing that is refused, by the name of its key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_server()?;
+        for (position, key) in self.security.keys.iter().enumerate() {
+            if let Some(why) = refuse_key(key) {
+                let key = format!("security.keys[{position}]");
+                return Err(ConfigError::refused(
+                    &key,
+                    format!(
+                        "it {why}; take the key with the webhook badge from Retell's dashboard, Settings → API Keys"
+                    ),
+                ));
+            }
+        }
+        if self.security.window_ms < 1 {
+            return Err(ConfigError::refused(
+                "security.window_ms",
+                "it must be at least 1 ms; Retell's SDKs use 300000",
+            ));
+        }
+        if !self.security.verify && self.server.is_public_https() {
+            return Err(ConfigError::refused(
+                "security.verify",
+                "verification cannot be turned off while server.url is a public https address: anybody could send events. \
+                 Set security.verify = true, or server.url to an address on this machine",
+            ));
+        }
+        if !self.storage.url.starts_with("sqlite://") || self.storage.url == "sqlite://" {
+            return Err(ConfigError::refused(
+                "storage.url",
+                "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
+            ));
+        }
+        validate_handlers(&self.handlers)
+    }
+
+    fn validate_server(&self) -> Result<(), ConfigError> {
+        let server = &self.server;
+        if let Some(text) = &server.url {
+            let parsed = server.parsed_url().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let Some(url) = parsed else {
+                return Err(ConfigError::refused(
+                    "server.url",
+                    format!("`{text}` is no http or https URL; expected such as https://example.ngrok.app"),
+                ));
+            };
+            if url.path() != "/" || url.query().is_some() {
+                return Err(ConfigError::refused(
+                    "server.url",
+                    "give the address without a path; the webhook's path is added to it",
+                ));
+            }
+        }
+        if server.body_limit_bytes < 1024 || server.inflight_limit_bytes / 2 < server.body_limit_bytes {
+            return Err(ConfigError::refused(
+                "server.inflight_limit_bytes",
+                format!(
+                    "it must be at least twice server.body_limit_bytes ({} bytes, itself at least 1024): one address may hold half of it",
+                    server.body_limit_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What deserves a word at start although it is allowed. `port` is the one really listened on.
+    #[must_use]
+    pub fn warnings(&self, port: u16) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(named) = self.server.mismatched_port(port) {
+            warnings.push(format!(
+                "server.url names port {named} but the server listens on {port}: set SERVER_URL=http://localhost:{port} (or PORT={named})"
+            ));
+        }
+        if !self.security.verify {
+            warnings.push(
+                "VERIFICATION IS OFF: anybody who finds this address can send events. Set security.verify = true"
+                    .to_owned(),
+            );
+        }
+        if self.security.keys.is_empty() && self.security.verify {
+            warnings.push(
+                "no API key is set: real Retell calls will be refused (401) until RETELL_API_KEY holds the key with the webhook badge; \
+                 until then the development key in dev.key signs and verifies"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (position, handler) in handlers.iter().enumerate() {
+        let key = format!("handlers[{position}].name");
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if handler.name.is_empty() || handler.name.len() > 64 || !handler.name.chars().all(plain) {
+            return Err(ConfigError::refused(&key, "expected 1 to 64 letters, digits, `-` or `_`"));
+        }
+        if !names.insert(handler.name.as_str()) {
+            return Err(ConfigError::refused(&key, format!("`{}` is taken by an earlier handler", handler.name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! placeholder
+#![allow(missing_docs)]
+pub mod base;
+pub mod config;
+pub mod security;
