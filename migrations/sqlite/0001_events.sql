@@ -1,0 +1,101 @@
+-- Who an event belongs to. The default company is the plain webhook route's.
+CREATE TABLE companies (
+  id     INTEGER PRIMARY KEY,
+  slug   TEXT NOT NULL UNIQUE,
+  origin TEXT NOT NULL CHECK (origin IN ('config', 'admin'))
+) STRICT;
+INSERT INTO companies (id, slug, origin) VALUES (1, 'default', 'config');
+
+-- The journal: one row an accepted event, appended in the order of commit. The body comes last, so that reading the
+-- other columns of a large event touches no overflow page. AUTOINCREMENT: a number is never used again after an
+-- erasure, or a handler that has passed it would miss the new event.
+CREATE TABLE events (
+  seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+  id              BLOB NOT NULL,    -- 16 bytes, UUIDv7
+  identity        BLOB NOT NULL,    -- 16 bytes, see src/intake/dedupe.rs
+  company_id      INTEGER NOT NULL,
+  event           TEXT,             -- null when unparsed or without a name
+  call_id         TEXT,             -- the chat's id for a chat
+  agent_id        TEXT,
+  received_at_ms  INTEGER NOT NULL,
+  source          TEXT,
+  content_type    TEXT,
+  query           TEXT,
+  signature       TEXT,
+  key_fingerprint TEXT,
+  state           TEXT NOT NULL CHECK (state IN ('stored', 'unparsed')),
+  revision_of     INTEGER,          -- seq of the first event with the same company, name and call id
+  size_bytes      INTEGER NOT NULL,
+  body            BLOB NOT NULL
+) STRICT;
+-- Ids ascend with seq, so this index only grows at its end.
+CREATE UNIQUE INDEX events_id ON events (id);
+
+-- How often the very same body came again. Bounded by the number of events.
+CREATE TABLE duplicates (
+  event_seq  INTEGER PRIMARY KEY,
+  count      INTEGER NOT NULL,
+  last_at_ms INTEGER NOT NULL
+) STRICT;
+
+-- Written behind intake in sorted batches: random keys never wait on a caller's path. Complete up to
+-- progress('indexed_through'); younger events are known from memory.
+CREATE TABLE identities (
+  identity BLOB PRIMARY KEY,
+  seq      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE call_events (
+  company_id INTEGER NOT NULL,
+  call_id    TEXT NOT NULL,
+  event      TEXT NOT NULL,
+  seq        INTEGER NOT NULL,
+  PRIMARY KEY (company_id, call_id, event, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE progress (
+  name  TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO progress (name, value) VALUES ('indexed_through', 0);
+
+-- How far each handler has come, and what it could not finish on the way.
+CREATE TABLE handlers (
+  name    TEXT PRIMARY KEY,
+  through INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deliveries (
+  handler            TEXT NOT NULL,
+  event_seq          INTEGER NOT NULL,
+  state              TEXT NOT NULL CHECK (state IN ('scheduled', 'dead')),
+  attempts           INTEGER NOT NULL,
+  next_attempt_at_ms INTEGER,
+  last_error         TEXT,
+  PRIMARY KEY (handler, event_seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (handler, next_attempt_at_ms) WHERE state = 'scheduled';
+
+-- One row a call, merged from its events.
+CREATE TABLE calls (
+  company_id           INTEGER NOT NULL,
+  call_id              TEXT NOT NULL,
+  stage                INTEGER NOT NULL,  -- the highest rank of event merged so far
+  call_type            TEXT,
+  direction            TEXT,
+  agent_id             TEXT,
+  agent_name           TEXT,
+  agent_version        INTEGER,
+  from_number          TEXT,
+  to_number            TEXT,
+  call_status          TEXT,
+  started_at_ms        INTEGER,
+  ended_at_ms          INTEGER,
+  duration_ms          INTEGER,
+  disconnection_reason TEXT,
+  user_sentiment       TEXT,
+  call_successful      INTEGER,
+  cost_cents           TEXT,              -- decimal text, as Retell sent it
+  transfers            TEXT NOT NULL,     -- JSON: event id to transfer event, which makes merging repeatable
+  first_event_at_ms    INTEGER NOT NULL,
+  last_event_at_ms     INTEGER NOT NULL,
+  PRIMARY KEY (company_id, call_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX calls_recent ON calls (last_event_at_ms);

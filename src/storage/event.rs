@@ -1,0 +1,164 @@
+//! What goes into the journal and what comes out.
+
+use bytes::Bytes;
+
+use crate::base::id::EventId;
+
+/// The company whose events arrive on the plain webhook route.
+pub const DEFAULT_COMPANY: i64 = 1;
+
+/// Sixteen bytes that are equal for two requests exactly when they carry the same event; made by `intake::dedupe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity(pub [u8; 16]);
+
+/// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its id, made when it was accepted.
+    pub id: EventId,
+    /// What makes it the same as another one.
+    pub identity: Identity,
+    /// Whose it is.
+    pub company_id: i64,
+    /// The event's name; `None` when the body has none.
+    pub event: Option<String>,
+    /// The call's id, or the chat's.
+    pub call_id: Option<String>,
+    /// The agent's id.
+    pub agent_id: Option<String>,
+    /// Whether a second body with the same company, name and call id is a revision of the first.
+    pub revisable: bool,
+    /// The body is not a JSON object.
+    pub unparsed: bool,
+    /// Milliseconds since the Unix epoch.
+    pub received_at_ms: i64,
+    /// The sender's address.
+    pub source: Option<String>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// The query string, without the question mark.
+    pub query: Option<String>,
+    /// The signature header as sent.
+    pub signature: Option<String>,
+    /// Which key made the signature; `None` when verification is off.
+    pub key_fingerprint: Option<String>,
+    /// The raw bytes.
+    pub body: Bytes,
+}
+
+/// What became of an appended event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// Kept as an event of its own.
+    Stored {
+        /// It came after another body for the same event of the same call.
+        revision: bool,
+        /// It was kept without its columns: its body is no JSON object, or the store refused them.
+        unparsed: bool,
+    },
+    /// The same event is on disk already.
+    Duplicate {
+        /// The id under which it was first kept.
+        of: EventId,
+    },
+}
+
+/// A stored event without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    /// Position in the journal: the order of commit.
+    pub seq: i64,
+    /// Its id.
+    pub id: EventId,
+    /// The company's slug.
+    pub company: String,
+    /// The event's name.
+    pub event: Option<String>,
+    /// The call's or chat's id.
+    pub call_id: Option<String>,
+    /// The agent's id.
+    pub agent_id: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub received_at_ms: i64,
+    /// The sender's address.
+    pub source: Option<String>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// The query string.
+    pub query: Option<String>,
+    /// The signature header.
+    pub signature: Option<String>,
+    /// Which key made it.
+    pub key_fingerprint: Option<String>,
+    /// `stored` or `unparsed`.
+    pub state: String,
+    /// The event this one revises.
+    pub revision_of: Option<EventId>,
+    /// How often the same body came again.
+    pub duplicates: u64,
+    /// Size of the body.
+    pub size_bytes: u64,
+}
+
+/// A stored event with its body.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Everything but the body.
+    pub summary: EventSummary,
+    /// The raw bytes as received.
+    pub body: Bytes,
+}
+
+/// One event for one handler.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The event.
+    pub event: StoredEvent,
+    /// Attempts made before this one.
+    pub attempts: u32,
+}
+
+/// What became of a delivery; one that was done leaves no row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The handler is done with it, or did not want it.
+    Done {
+        /// The event's position.
+        seq: i64,
+    },
+    /// To be tried again.
+    Scheduled {
+        /// The event's position.
+        seq: i64,
+        /// Attempts made so far.
+        attempts: u32,
+        /// Milliseconds since the Unix epoch.
+        next_attempt_at_ms: i64,
+        /// What went wrong, without personal data.
+        error: String,
+    },
+    /// Given up.
+    Dead {
+        /// The event's position.
+        seq: i64,
+        /// Attempts made.
+        attempts: u32,
+        /// What went wrong, without personal data.
+        error: String,
+    },
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Only events of this name.
+    pub event: Option<String>,
+    /// Only events of this call or chat.
+    pub call_id: Option<String>,
+    /// Only those whose body is no JSON object.
+    pub unparsed: bool,
+    /// Received at or after this time, in milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}

@@ -1,0 +1,103 @@
+//! Where events are kept. One trait, [`Store`]; SQLite is the engine built so far.
+//!
+//! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
+
+mod call;
+mod error;
+mod event;
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+pub use call::{CallRecord, Stage, TransferEvent};
+pub use error::StoreError;
+pub use event::{
+    Appended, Delivery, EventFilter, EventSummary, Identity, NewEvent, Settlement, StoredEvent, DEFAULT_COMPANY,
+};
+
+use crate::base::id::EventId;
+
+/// A durable store. Every method waits a bounded time and then fails with [`StoreError::Unavailable`].
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps `event` unless it is known already. `Ok` means committed and synced to disk.
+    ///
+    /// Requests that wait together share one commit. An event the store refuses for what is in its columns is kept
+    /// again without them, as unparsed, and takes no other down.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing of the event was kept; sending it again later is safe.
+    async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
+
+    /// Whether the store can be written right now; waits at most a second.
+    ///
+    /// # Errors
+    /// The reason why not.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Makes a handler known. One that is new starts with the events accepted from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn register_handler(&self, name: &str) -> Result<(), StoreError>;
+
+    /// Events this handler has not been given yet, oldest first, at most `limit` and about 8 MiB of bodies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn next_deliveries(&self, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Deliveries whose next attempt is due at `now_ms`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn due_deliveries(&self, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Records what became of deliveries, and that the handler has been given everything up to `through`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError>;
+
+    /// Resolves when events were appended since the last call, or after a while.
+    async fn appended(&self);
+
+    /// Merges what one event says about a call into the call's row, see [`CallRecord::merge`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
+
+    /// Stored events, newest first unless the filter says otherwise; without bodies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError>;
+
+    /// One event with its body.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Events with a higher sequence number than `after`, oldest first, with bodies, at most about 8 MiB of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Calls, the one with the latest event first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError>;
+
+    /// One call.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Finishes what was accepted and closes. Later calls fail.
+    async fn close(&self);
+}

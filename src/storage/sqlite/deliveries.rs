@@ -1,0 +1,81 @@
+//! How far each handler has come.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::query::{FROM, SUMMARY, take_chunk, with_body};
+use crate::storage::{Delivery, Settlement, StoreError};
+
+pub(super) fn register(conn: &Connection, name: &str) -> Result<(), StoreError> {
+    conn.execute(
+        "INSERT OR IGNORE INTO handlers (name, through) VALUES (?1, (SELECT coalesce(max(seq), 0) FROM events))",
+        [name],
+    )?;
+    Ok(())
+}
+
+pub(super) fn next(conn: &Connection, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+    let through: Option<i64> =
+        conn.prepare_cached("SELECT through FROM handlers WHERE name = ?1")?.query_row([handler], |row| row.get(0)).optional()?;
+    let Some(through) = through else {
+        return Ok(Vec::new());
+    };
+    let sql = format!("{SUMMARY}, e.body, 0{FROM} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![through, limit])?;
+    take_chunk(&mut rows, delivery, size)
+}
+
+pub(super) fn due(conn: &Connection, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+    let sql = format!(
+        "{SUMMARY}, e.body, d.attempts{FROM} JOIN deliveries d ON d.event_seq = e.seq
+         WHERE d.handler = ?1 AND d.state = 'scheduled' AND d.next_attempt_at_ms <= ?2
+         ORDER BY d.next_attempt_at_ms LIMIT ?3"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![handler, now_ms, limit])?;
+    take_chunk(&mut rows, delivery, size)
+}
+
+fn delivery(row: &Row) -> Result<Delivery, StoreError> {
+    Ok(Delivery { event: with_body(row)?, attempts: row.get(17)? })
+}
+
+fn size(delivery: &Delivery) -> usize {
+    delivery.event.body.len()
+}
+
+pub(super) fn settle(
+    conn: &mut Connection,
+    handler: &str,
+    settled: &[Settlement],
+    through: Option<i64>,
+) -> Result<(), StoreError> {
+    // All or nothing, inside a transaction shared with others.
+    let part = conn.savepoint()?;
+    for settlement in settled {
+        settle_one(&part, handler, settlement)?;
+    }
+    if let Some(through) = through {
+        part.prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE name = ?1")?.execute(params![handler, through])?;
+    }
+    Ok(part.commit()?)
+}
+
+fn settle_one(conn: &Connection, handler: &str, settlement: &Settlement) -> Result<(), StoreError> {
+    let (seq, state, attempts, next, error) = match settlement {
+        Settlement::Done { seq } => {
+            conn.prepare_cached("DELETE FROM deliveries WHERE handler = ?1 AND event_seq = ?2")?.execute(params![handler, seq])?;
+            return Ok(());
+        }
+        Settlement::Scheduled { seq, attempts, next_attempt_at_ms, error } => {
+            (seq, "scheduled", attempts, Some(next_attempt_at_ms), error)
+        }
+        Settlement::Dead { seq, attempts, error } => (seq, "dead", attempts, None, error),
+    };
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO deliveries (handler, event_seq, state, attempts, next_attempt_at_ms, last_error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![handler, seq, state, attempts, next, error])?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The index of older events, written behind intake in sorted batches: neighbours in the index share a page, so a batch
+//! rewrites each page once instead of once an event.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use super::recent::{CallKey, Entry, Recent};
+use super::writer::{WriteState, Writer};
+use crate::base::supervise::Supervisor;
+use crate::storage::{Identity, StoreError};
+
+/// Write out when so many events wait: large enough that a batch meets most pages several times, small enough (about
+/// 15 MB of memory, a fraction of a second to read back at start).
+const THRESHOLD: usize = 65_536;
+/// Rows in one transaction, so that intake's turn comes within milliseconds.
+const SLICE: usize = 1_000;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so many looks without a commit the store counts as idle, and whatever waits is written.
+const IDLE_LOOKS: u32 = 3;
+
+/// Reads what the index does not know yet back from the journal's tail.
+pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
+    let mut recent = Recent::default();
+    recent.begin();
+    let mut tail = conn.prepare(
+        "SELECT seq, identity, company_id, call_id, event FROM events
+         WHERE seq > (SELECT value FROM progress WHERE name = 'indexed_through') ORDER BY seq",
+    )?;
+    let mut rows = tail.query([])?;
+    while let Some(row) = rows.next()? {
+        let (call_id, event): (Option<Box<str>>, Option<Box<str>>) = (row.get(3)?, row.get(4)?);
+        let company_id = row.get(2)?;
+        let call = call_id.zip(event).map(|(call_id, event)| CallKey { company_id, call_id, event });
+        recent.insert(Entry { seq: row.get(0)?, identity: Identity(row.get(1)?), call });
+    }
+    recent.commit();
+    Ok(recent)
+}
+
+/// Writes the index from now on, whenever enough waits or the store is idle.
+pub(super) fn start(writer: &Writer, supervisor: &Supervisor) {
+    let (writer, stop) = (writer.clone(), supervisor.clone());
+    supervisor.spawn("store-index", async move {
+        let (mut idle_looks, mut commits) = (0, 0);
+        loop {
+            tokio::select! {
+                () = stop.stopping() => break,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let now = writer.shared.commits.load(Ordering::Relaxed);
+            idle_looks = if now == commits { idle_looks + 1 } else { 0 };
+            commits = now;
+            let waiting = writer.shared.unindexed.load(Ordering::Relaxed);
+            if waiting >= THRESHOLD || (waiting > 0 && idle_looks >= IDLE_LOOKS) {
+                if let Err(error) = write_out(&writer).await {
+                    tracing::warn!(%error, "the index of older events could not be written; trying again");
+                }
+                (idle_looks, commits) = (0, writer.shared.commits.load(Ordering::Relaxed));
+            }
+        }
+    });
+}
+
+/// Writes everything that waits. Repeating a part of it is harmless, so a failure half-way needs no clean-up.
+async fn write_out(writer: &Writer) -> Result<(), StoreError> {
+    let entries = writer.write(|state| Ok(state.recent.to_index())).await?;
+    let Some(through) = entries.last().map(|entry| entry.seq) else {
+        return Ok(());
+    };
+    let mut identities: Vec<_> = entries.iter().map(|entry| (entry.identity, entry.seq)).collect();
+    identities.sort_unstable();
+    for slice in identities.chunks(SLICE).map(<[_]>::to_vec) {
+        writer.write(move |state| insert_identities(&state.conn, &slice)).await?;
+    }
+    let mut calls: Vec<_> = entries.into_iter().filter_map(|entry| Some((entry.call?, entry.seq))).collect();
+    calls.sort_unstable();
+    for slice in calls.chunks(SLICE).map(<[_]>::to_vec) {
+        writer.write(move |state| insert_calls(&state.conn, &slice)).await?;
+    }
+    writer.write(move |state| mark(&state.conn, through)).await?;
+    // Only now that the mark is committed may memory forget: until then both know, and agree.
+    writer.write(move |state| forget(state, through)).await
+}
+
+fn insert_identities(conn: &Connection, slice: &[(Identity, i64)]) -> Result<(), StoreError> {
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO identities (identity, seq) VALUES (?1, ?2)")?;
+    for (identity, seq) in slice {
+        insert.execute(params![identity.0, seq])?;
+    }
+    Ok(())
+}
+
+fn insert_calls(conn: &Connection, slice: &[(CallKey, i64)]) -> Result<(), StoreError> {
+    let mut insert =
+        conn.prepare_cached("INSERT OR IGNORE INTO call_events (company_id, call_id, event, seq) VALUES (?1, ?2, ?3, ?4)")?;
+    for (call, seq) in slice {
+        insert.execute(params![call.company_id, call.call_id, call.event, seq])?;
+    }
+    Ok(())
+}
+
+fn mark(conn: &Connection, through: i64) -> Result<(), StoreError> {
+    conn.execute("UPDATE progress SET value = ?1 WHERE name = 'indexed_through'", [through])?;
+    Ok(())
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the shape every job of the writer has")]
+fn forget(state: &mut WriteState, through: i64) -> Result<(), StoreError> {
+    state.recent.forget_through(through);
+    Ok(())
+}

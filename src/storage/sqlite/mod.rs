@@ -1,0 +1,149 @@
+//! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
+
+mod append;
+mod calls;
+mod checkpoint;
+mod deliveries;
+mod errors;
+mod index;
+mod open;
+mod query;
+mod readers;
+mod recent;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+pub use open::SqliteUrl;
+
+use self::readers::Readers;
+use self::writer::Writer;
+use super::{
+    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Settlement, Store, StoreError, StoredEvent,
+};
+use crate::base::id::EventId;
+use crate::base::supervise::Supervisor;
+
+/// How long [`Store::appended`] waits for news before it answers anyway, for work that came in by another way.
+const POLL: Duration = Duration::from_secs(1);
+/// How long [`Store::probe`] waits for the writer.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A store in one SQLite file. Two processes may read it, one receiver writes it.
+pub struct SqliteStore {
+    /// `None` when opened read-only.
+    writer: Option<Writer>,
+    readers: Readers,
+    news: Arc<Notify>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file, applies migrations, and starts the threads that serve it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the file was made by a newer version, is used by another receiver, or cannot be
+    /// created or opened.
+    pub fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        open::prepare_folder(url)?;
+        let lock = open::lock(url)?;
+        let conn = open::writer(url)?;
+        let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let writer = Writer::start(conn, recent, lock, supervisor)?;
+        let readers = Readers::start(url, supervisor)?;
+        checkpoint::start(url, &writer, supervisor)?;
+        index::start(&writer, supervisor);
+        Ok(Self { writer: Some(writer), readers, news: Arc::new(Notify::new()) })
+    }
+
+    /// Opens an existing file for reading beside a running receiver.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when there is no such file, or its schema is not this version's.
+    pub fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        open::check_readable(url)?;
+        Ok(Self { writer: None, readers: Readers::start(url, supervisor)?, news: Arc::new(Notify::new()) })
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().ok_or_else(|| StoreError::Unusable("the store was opened for reading only".into()))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
+        let appended = self.writer()?.write(move |state| append::append(state, event)).await?;
+        self.news.notify_waiters();
+        Ok(appended)
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // Being given a turn in a write transaction is the proof; nothing has to be written.
+        let turn = self.writer()?.write(|_| Ok(()));
+        tokio::time::timeout(PROBE, turn)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not answer within a second".into())))?;
+        self.writer()?.last_failure()
+    }
+
+    async fn register_handler(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.writer()?.write(move |state| deliveries::register(&state.conn, &name)).await
+    }
+
+    async fn next_deliveries(&self, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+        let handler = handler.to_owned();
+        self.readers.read(move |conn| deliveries::next(conn, &handler, limit)).await
+    }
+
+    async fn due_deliveries(&self, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+        let handler = handler.to_owned();
+        self.readers.read(move |conn| deliveries::due(conn, &handler, now_ms, limit)).await
+    }
+
+    async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError> {
+        let handler = handler.to_owned();
+        self.writer()?.write(move |state| deliveries::settle(&mut state.conn, &handler, &settled, through)).await
+    }
+
+    async fn appended(&self) {
+        let _ = tokio::time::timeout(POLL, self.news.notified()).await;
+    }
+
+    async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| calls::merge(&state.conn, call)).await
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+        self.readers.read(move |conn| query::list(conn, &filter)).await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        self.readers.read(move |conn| query::by_id(conn, id)).await
+    }
+
+    async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+        self.readers.read(move |conn| query::export(conn, after, &filter)).await
+    }
+
+    async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {
+        self.readers.read(move |conn| calls::list(conn, limit)).await
+    }
+
+    async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
+        let call_id = call_id.to_owned();
+        self.readers.read(move |conn| calls::by_id(conn, &call_id)).await
+    }
+
+    async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Opening the file: folders and permissions, settings, migrations, the one-receiver lock.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::errors::unusable;
+use crate::storage::StoreError;
+
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_events.sql")];
+
+/// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
+const WRITER_WAITS: Duration = Duration::from_secs(3);
+const READER_WAITS: Duration = Duration::from_secs(1);
+
+/// `sqlite://<path>[?max_page_count=<n>]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteUrl {
+    path: PathBuf,
+    max_page_count: Option<u32>,
+}
+
+impl SqliteUrl {
+    /// Takes the text of `storage.url` apart. `max_page_count` bounds the store's size, in pages of 4096 bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when it has another form.
+    pub fn parse(url: &str) -> Result<Self, StoreError> {
+        let bad = || StoreError::Unusable("storage.url: expected sqlite://<path>, such as sqlite://data/retell-webhook.db".into());
+        let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(bad)?;
+        let Some((path, query)) = rest.split_once('?') else {
+            return Ok(Self { path: rest.into(), max_page_count: None });
+        };
+        let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
+            StoreError::Unusable("storage.url: the only option after `?` is max_page_count=<number of 4096-byte pages>".into())
+        })?;
+        Ok(Self { path: path.into(), max_page_count: Some(pages) })
+    }
+
+    /// The store in the file at `path`.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), max_page_count: None }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that holds the file, and beside it the development key.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+}
+
+/// Creates the folder (0700) and an empty file (0600) if they are missing; SQLite gives its other files the same mode.
+pub(super) fn prepare_folder(url: &SqliteUrl) -> Result<(), StoreError> {
+    let folder = url.folder();
+    let failed = |what: &Path, error: std::io::Error| {
+        StoreError::Unusable(format!(
+            "cannot create {}: {error}; make the folder writable for this user, or set storage.url to another place",
+            what.display()
+        ))
+    };
+    if !folder.exists() {
+        create_private_folder(folder).map_err(|error| failed(folder, error))?;
+    }
+    private_file(url.path()).map(drop).map_err(|error| failed(url.path(), error))
+}
+
+fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Keeps a second receiver from writing the same store: each would decide duplicates from its own memory.
+pub(super) fn lock(url: &SqliteUrl) -> Result<File, StoreError> {
+    let mut path = url.path().as_os_str().to_owned();
+    path.push(".lock");
+    let file = private_file(Path::new(&path))
+        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", Path::new(&path).display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
+            "another receiver already writes {}; stop it first, or give this one a storage.url of its own",
+            url.path().display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(StoreError::Unusable(format!("cannot lock {}: {error}", Path::new(&path).display()))),
+    }
+}
+
+/// The writer's connection, on the newest schema.
+pub(super) fn writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let mut conn = Connection::open(url.path()).map_err(|error| unusable(url, &error))?;
+    set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
+    check_version(&conn, url)?;
+    migrate(&mut conn).map_err(|error| unusable(url, &error))?;
+    Ok(conn)
+}
+
+fn set_up_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
+    conn.busy_timeout(WRITER_WAITS)?;
+    // auto_vacuum only takes effect before the first table, and before WAL.
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "secure_delete", "ON")?;
+    // Checkpoints run on a thread of their own, so that no request waits for one.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    conn.pragma_update(None, "cache_size", -16 * 1024)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    if let Some(pages) = url.max_page_count {
+        conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// A connection for the checkpointing thread.
+pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let conn = Connection::open(url.path())?;
+    conn.busy_timeout(READER_WAITS)?;
+    conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    Ok(conn)
+}
+
+/// A connection that can only read.
+pub(super) fn reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    conn.busy_timeout(READER_WAITS).map_err(|error| unusable(url, &error))?;
+    Ok(conn)
+}
+
+/// Refuses a file that is missing, or whose schema is not this version's.
+pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
+    if !url.path().exists() {
+        return Err(StoreError::Unusable(format!(
+            "there is no store at {}; start `retell-webhook serve` once in this folder, or set storage.url",
+            url.path().display()
+        )));
+    }
+    let conn = reader(url)?;
+    check_version(&conn, url)?;
+    if version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len() {
+        return Err(StoreError::Unusable("the store was made by an older version; start `retell-webhook serve` once to update it".into()));
+    }
+    Ok(())
+}
+
+fn version(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn check_version(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
+    let found = version(conn).map_err(|error| unusable(url, &error))?;
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::Unusable(format!(
+            "the store {} has schema {found}, made by a newer version; this one knows up to {}. Run the newer version, \
+             or set storage.url to another file",
+            url.path().display(),
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(())
+}
+
+fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+    for (done, step) in MIGRATIONS.iter().enumerate().skip(version(conn)?) {
+        let transaction = conn.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", done + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

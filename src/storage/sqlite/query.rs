@@ -1,0 +1,113 @@
+//! Reading stored events.
+
+use bytes::Bytes;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use crate::base::id::EventId;
+use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
+
+/// Bodies read at once: bounds the memory of a reader, whatever the sizes of the events.
+const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+
+pub(super) const SUMMARY: &str = "SELECT e.seq, e.id, c.slug, e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
+    e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
+    (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
+    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes";
+pub(super) const FROM: &str = " FROM events e JOIN companies c ON c.id = e.company_id";
+
+pub(super) fn summary(row: &Row) -> rusqlite::Result<EventSummary> {
+    Ok(EventSummary {
+        seq: row.get(0)?,
+        id: EventId::from_bytes(row.get(1)?),
+        company: row.get(2)?,
+        event: row.get(3)?,
+        call_id: row.get(4)?,
+        agent_id: row.get(5)?,
+        received_at_ms: row.get(6)?,
+        source: row.get(7)?,
+        content_type: row.get(8)?,
+        query: row.get(9)?,
+        signature: row.get(10)?,
+        key_fingerprint: row.get(11)?,
+        state: row.get(12)?,
+        revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
+        duplicates: row.get(14)?,
+        size_bytes: row.get(15)?,
+    })
+}
+
+/// A row of `SUMMARY` with the body as its last column.
+pub(super) fn with_body(row: &Row) -> rusqlite::Result<StoredEvent> {
+    let body: Vec<u8> = row.get(16)?;
+    Ok(StoredEvent { summary: summary(row)?, body: Bytes::from(body) })
+}
+
+pub(super) fn list(conn: &Connection, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+    let (conditions, mut values) = conditions(filter);
+    values.push(to_i64(filter.limit.unwrap_or(usize::MAX)));
+    let sql = format!("{SUMMARY}{FROM} WHERE 1{conditions} ORDER BY e.seq DESC LIMIT ?");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), summary)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn by_id(conn: &Connection, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+    let sql = format!("{SUMMARY}, e.body{FROM} WHERE e.id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([id.as_bytes()], with_body).optional()?)
+}
+
+pub(super) fn export(conn: &Connection, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+    let (conditions, mut values) = conditions(filter);
+    values.extend([Value::Integer(after), to_i64(filter.limit.unwrap_or(usize::MAX))]);
+    let sql = format!("{SUMMARY}, e.body{FROM} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    take_chunk(&mut rows, |row| Ok(with_body(row)?), |event| event.body.len())
+}
+
+/// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.
+pub(super) fn take_chunk<T>(
+    rows: &mut rusqlite::Rows,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+    size: impl Fn(&T) -> usize,
+) -> Result<Vec<T>, StoreError> {
+    let (mut chunk, mut held) = (Vec::new(), 0);
+    while held < CHUNK_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let item = read(row)?;
+        held += size(&item);
+        chunk.push(item);
+    }
+    Ok(chunk)
+}
+
+fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
+    let (mut sql, mut values) = (String::new(), Vec::new());
+    if let Some(event) = &filter.event {
+        sql.push_str(" AND e.event = ?");
+        values.push(Value::Text(event.clone()));
+    }
+    if let Some(call_id) = &filter.call_id {
+        // Older events through the index, the tail it does not cover yet by looking at each.
+        sql.push_str(
+            " AND e.call_id = ? AND (e.seq IN (SELECT x.seq FROM companies co JOIN call_events x
+               ON x.company_id = co.id AND x.call_id = ?)
+             OR e.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
+        );
+        values.extend([Value::Text(call_id.clone()), Value::Text(call_id.clone())]);
+    }
+    if filter.unparsed {
+        sql.push_str(" AND e.state = 'unparsed'");
+    }
+    if let Some(since_ms) = filter.since_ms {
+        sql.push_str(" AND e.id >= ?");
+        values.push(Value::Blob(EventId::floor(since_ms).as_bytes().to_vec()));
+    }
+    (sql, values)
+}
+
+fn to_i64(limit: usize) -> Value {
+    Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))
+}

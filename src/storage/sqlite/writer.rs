@@ -1,0 +1,189 @@
+//! Group commit. One thread owns the writing connection; whatever waits when it is free shares one transaction and
+//! one fsync, and a lone request is committed at once.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::recent::Recent;
+use crate::base::supervise::Supervisor;
+use crate::storage::StoreError;
+
+/// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
+const QUEUE: usize = 1024;
+/// Most requests in one transaction: bounds how long the last one of a burst waits for its commit.
+const BATCH: usize = 512;
+/// How long closing waits for what was accepted.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What the writing thread owns.
+pub(super) struct WriteState {
+    pub(super) conn: Connection,
+    pub(super) recent: Recent,
+}
+
+/// What others may know about the writer without asking it.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Events not indexed on disk yet.
+    pub(super) unindexed: AtomicUsize,
+    /// Commits made so far: unchanged between two looks means idle.
+    pub(super) commits: AtomicI64,
+    /// The log has grown: finish the checkpoint between two transactions.
+    pub(super) finish_checkpoint: AtomicBool,
+    /// Why the latest transaction failed, if it did.
+    failure: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn note(&self, outcome: &Result<(), StoreError>) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Err(error)) = (&*failure, outcome) {
+            tracing::error!(%error, "the store cannot be written; events are answered 503 until it can");
+        }
+        if failure.is_some() && outcome.is_ok() {
+            tracing::info!("the store can be written again");
+        }
+        *failure = outcome.as_ref().err().cloned();
+    }
+}
+
+/// A handle to the writing thread.
+#[derive(Clone)]
+pub(super) struct Writer {
+    jobs: Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Starts the thread. `lock` is released when it ends.
+    pub(super) fn start(conn: Connection, recent: Recent, lock: File, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (done_tx, done) = oneshot::channel();
+        let shared = Arc::new(Shared::default());
+        let state = WriteState { conn, recent };
+        let for_thread = Arc::clone(&shared);
+        supervisor
+            .spawn_thread("store-writer", move || {
+                run(state, queue, &for_thread);
+                drop(lock);
+                let _ = done_tx.send(());
+            })
+            .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
+        Ok(Self { jobs: Arc::new(Mutex::new(Some(jobs))), done: Arc::new(Mutex::new(Some(done))), shared })
+    }
+
+    /// Runs `work` inside the next transaction; its answer comes after the commit.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+    {
+        let closed = || StoreError::Unavailable("it is closed".into());
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (reply, answer) = oneshot::channel();
+        jobs.send(Box::new(Write { work: Some(work), outcome: None, reply })).await.map_err(|_| closed())?;
+        drop(jobs);
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Why the latest transaction failed; `Ok` when it did not.
+    pub(super) fn last_failure(&self) -> Result<(), StoreError> {
+        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    /// Commits what waits, ends the thread and closes the file.
+    pub(super) async fn close(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(done) = done {
+            let _ = tokio::time::timeout(CLOSING, done).await;
+        }
+    }
+}
+
+/// One request's part of a transaction.
+trait Job: Send {
+    fn run(&mut self, state: &mut WriteState);
+    fn finish(self: Box<Self>, committed: &Result<(), StoreError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&mut WriteState) -> Result<T, StoreError> + Send> Job for Write<T, F> {
+    fn run(&mut self, state: &mut WriteState) {
+        self.outcome = self.work.take().map(|work| work(state));
+    }
+
+    fn finish(self: Box<Self>, committed: &Result<(), StoreError>) {
+        let outcome = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Err(error), _) => Err(error.clone()),
+            (Ok(()), None) => Err(StoreError::Unavailable("it was not tried".into())),
+        };
+        // Whoever asked may have gone: its event is kept all the same, and a resent one is a duplicate.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &Shared) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            batch.push(job);
+        }
+        let committed = transact(&mut state, &mut batch);
+        shared.note(&committed);
+        shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
+        shared.commits.fetch_add(1, Ordering::Relaxed);
+        for job in batch {
+            job.finish(&committed);
+        }
+        if shared.finish_checkpoint.swap(false, Ordering::Relaxed) {
+            super::checkpoint::finish(&state.conn);
+        }
+    }
+}
+
+fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    state.recent.begin();
+    let committed = try_transact(state, batch);
+    match committed {
+        Ok(()) => state.recent.commit(),
+        Err(_) => {
+            state.recent.roll_back();
+            if !state.conn.is_autocommit() {
+                // Failing here means SQLite has rolled back by itself.
+                let _ = state.conn.execute_batch("ROLLBACK");
+            }
+        }
+    }
+    committed
+}
+
+fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    execute(&state.conn, "BEGIN IMMEDIATE")?;
+    for job in batch {
+        job.run(state);
+        if state.conn.is_autocommit() {
+            return Err(StoreError::Unavailable("SQLite gave up the transaction (disk full or an I/O error)".into()));
+        }
+    }
+    execute(&state.conn, "COMMIT")
+}
+
+fn execute(conn: &Connection, sql: &str) -> Result<(), StoreError> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
