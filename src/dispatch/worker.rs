@@ -1,0 +1,174 @@
+//! One worker a handler.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::plan;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
+use crate::event::Event;
+use crate::handlers::{Context, Outcome, Registered, Registry};
+use crate::storage::{Delivery, Settlement, Store, StoreError};
+
+/// Events read at once.
+const BATCH: usize = 128;
+/// Calls of which events are handled at the same time.
+const CALLS: usize = 64;
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// How long a worker rests after the store failed it.
+const STORE_AWAY: Duration = Duration::from_secs(1);
+
+/// What the workers need.
+#[derive(Clone)]
+pub struct Dispatch {
+    /// Where events come from and what became of them goes to.
+    pub store: Arc<dyn Store>,
+    /// For retry times.
+    pub clock: Clock,
+    /// Tells the workers to stop.
+    pub supervisor: Supervisor,
+}
+
+/// Makes every handler known to the store and starts its worker. Workers stop after the batch they are at.
+///
+/// # Errors
+/// The store cannot be written.
+pub async fn start(dispatch: &Dispatch, registry: &Registry) -> Result<(), StoreError> {
+    for registered in registry.iter() {
+        dispatch.store.register_handler(&registered.name).await?;
+        let worker = Worker { dispatch: dispatch.clone(), registered: registered.clone() };
+        dispatch.supervisor.spawn("dispatch", async move { worker.run().await });
+    }
+    Ok(())
+}
+
+struct Worker {
+    dispatch: Dispatch,
+    registered: Registered,
+}
+
+impl Worker {
+    async fn run(self) {
+        let stop = self.dispatch.supervisor.clone();
+        while !stop.is_stopping() {
+            match self.step().await {
+                Ok(true) => {}
+                Ok(false) => tokio::select! {
+                    () = stop.stopping() => {}
+                    () = self.dispatch.store.appended() => {}
+                },
+                Err(error) => {
+                    tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");
+                    tokio::select! {
+                        () = stop.stopping() => {}
+                        () = tokio::time::sleep(STORE_AWAY) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles what is due and the next events of the journal; says whether there was anything.
+    async fn step(&self) -> Result<bool, StoreError> {
+        let name = &self.registered.name;
+        let due = self.dispatch.store.due_deliveries(name, self.dispatch.clock.now_ms(), BATCH).await?;
+        let news = self.dispatch.store.next_deliveries(name, BATCH).await?;
+        let through = news.last().map(|delivery| delivery.event.summary.seq);
+        if due.is_empty() && through.is_none() {
+            return Ok(false);
+        }
+        let settled = self.handle_all(due.into_iter().chain(news)).await;
+        self.dispatch.store.settle(name, settled, through).await?;
+        Ok(true)
+    }
+
+    /// One call's events one after the other, different calls side by side. Only what is not simply done for a new
+    /// event is returned: passing it is enough then.
+    async fn handle_all(&self, deliveries: impl Iterator<Item = Delivery>) -> Vec<Settlement> {
+        let mut lanes: BTreeMap<Lane, Vec<Delivery>> = BTreeMap::new();
+        for delivery in deliveries.filter(|delivery| delivery.attempts > 0 || self.wants(delivery)) {
+            lanes.entry(Lane::of(&delivery)).or_default().push(delivery);
+        }
+        stream::iter(lanes.into_values())
+            .map(|lane| async move {
+                let mut settled = Vec::new();
+                for delivery in lane {
+                    settled.extend(self.handle(delivery).await);
+                }
+                settled
+            })
+            .buffer_unordered(CALLS)
+            .concat()
+            .await
+    }
+
+    fn wants(&self, delivery: &Delivery) -> bool {
+        self.registered.filter.matches(&delivery.event.summary)
+    }
+
+    async fn handle(&self, delivery: Delivery) -> Option<Settlement> {
+        let attempt = delivery.attempts + 1;
+        let seq = delivery.event.summary.seq;
+        let outcome = self.attempt(&delivery, attempt).await;
+        if outcome == Outcome::Done && delivery.attempts == 0 {
+            return None;
+        }
+        let settlement = plan::next(seq, attempt, outcome, self.dispatch.clock.now_ms());
+        self.report(&delivery, &settlement);
+        Some(settlement)
+    }
+
+    /// A panic or a time-out in a handler is a failed attempt, not the end of the worker.
+    async fn attempt(&self, delivery: &Delivery, attempt: u32) -> Outcome {
+        let summary = &delivery.event.summary;
+        let context =
+            Context::new(summary.id, &summary.company, summary.received_at_ms, attempt, summary.revision_of);
+        let handler = &self.registered.handler;
+        let run = async {
+            match Event::parse(&delivery.event.body) {
+                Ok(event) => handler.handle(&event, &context).await,
+                Err(_) => handler.unparsed(&delivery.event.body, &context).await,
+            }
+        };
+        match tokio::time::timeout(ATTEMPT, AssertUnwindSafe(run).catch_unwind()).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::retry("the handler panicked"),
+            Err(_) => Outcome::retry("the handler took longer than 60 s"),
+        }
+    }
+
+    fn report(&self, delivery: &Delivery, settlement: &Settlement) {
+        let (handler, event_id) = (&self.registered.name, delivery.event.summary.id);
+        match settlement {
+            Settlement::Done { .. } => tracing::info!(handler, %event_id, "delivery succeeded after a retry"),
+            Settlement::Scheduled { attempts, error, .. } => {
+                tracing::warn!(handler, %event_id, attempts, error, "delivery failed; it is tried again");
+            }
+            Settlement::Dead { attempts, error, .. } => {
+                tracing::error!(handler, %event_id, attempts, error, "delivery is dead: given up");
+            }
+        }
+    }
+}
+
+/// Events in one lane are handled in order. An event without a call has a lane of its own.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Call(String, String),
+    Alone(i64),
+}
+
+impl Lane {
+    fn of(delivery: &Delivery) -> Self {
+        let summary = &delivery.event.summary;
+        match &summary.call_id {
+            Some(call_id) => Self::Call(summary.company.clone(), call_id.clone()),
+            None => Self::Alone(summary.seq),
+        }
+    }
+}

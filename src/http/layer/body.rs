@@ -1,0 +1,101 @@
+//! Reading a body within a limit, a time and a budget.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::http::ApiError;
+use crate::http::budget::{InflightBudget, Share};
+
+/// How long a request waits for room in the budget before it is told to come back.
+const ROOM: Duration = Duration::from_secs(2);
+
+/// What bounds the reading of a body.
+#[derive(Clone, Debug)]
+pub(super) struct BodyRules {
+    pub(super) limit_bytes: usize,
+    pub(super) timeout: Duration,
+    pub(super) budget: Option<InflightBudget>,
+}
+
+impl BodyRules {
+    /// The whole body. Waits for room first; what is read counts against the budget until the bytes are dropped.
+    pub(super) async fn read(&self, body: Body, peer: Option<IpAddr>) -> Result<Bytes, ApiError> {
+        let Some(budget) = &self.budget else {
+            return self.collect(body, None).await.map(|(bytes, _)| bytes);
+        };
+        let share = timeout(ROOM, budget.admit(peer)).await.map_err(|_| ApiError::Unavailable)?;
+        let (bytes, share) = self.collect(body, Some(share)).await?;
+        Ok(match share {
+            Some(share) => share.attach(bytes),
+            None => bytes,
+        })
+    }
+
+    async fn collect(&self, mut body: Body, mut share: Option<Share>) -> Result<(Bytes, Option<Share>), ApiError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut collected = Collected::default();
+        loop {
+            let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|_| ApiError::BadRequest("The body was cut off"))?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            if collected.len() + chunk.len() > self.limit_bytes {
+                return Err(ApiError::TooLarge);
+            }
+            if let Some(share) = &mut share {
+                // Requests that block each other half-way would all wait for ever; giving up makes room.
+                timeout(ROOM, share.grow(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
+            }
+            collected.push(chunk);
+        }
+        Ok((collected.into_bytes(), share))
+    }
+}
+
+/// Most bodies arrive in one piece, which is then not copied.
+#[derive(Default)]
+enum Collected {
+    #[default]
+    Nothing,
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Collected {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::One(bytes) => bytes.len(),
+            Self::Many(bytes) => bytes.len(),
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::Nothing => Self::One(chunk),
+            Self::One(first) => {
+                let mut all = BytesMut::with_capacity((first.len() + chunk.len()) * 2);
+                all.extend_from_slice(&first);
+                all.extend_from_slice(&chunk);
+                Self::Many(all)
+            }
+            Self::Many(mut all) => {
+                all.extend_from_slice(&chunk);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Nothing => Bytes::new(),
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes.freeze(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Tools shared by everything that answers HTTP: errors, the proof of a signature, limits.
+
+pub mod budget;
+mod error;
+pub mod layer;
+mod verified;
+
+pub use error::ApiError;
+pub use verified::{RawEvent, Verified};

@@ -1,0 +1,29 @@
+//! Texts from a request on their way into columns: bounded, and free of NUL.
+
+const LONGEST: usize = 256;
+
+/// At most 256 bytes, cut at a character, without NUL. The raw body keeps what is cut here.
+pub(super) fn bounded(text: Option<String>) -> Option<String> {
+    let mut text = text?;
+    if text.contains('\0') {
+        text.retain(|c| c != '\0');
+    }
+    text.truncate(text.floor_char_boundary(LONGEST));
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+
+    #[test]
+    fn is_cut_at_a_character() {
+        assert_eq!(bounded(None), None);
+        assert_eq!(bounded(Some("call_1".into())).as_deref(), Some("call_1"));
+        let long = bounded(Some("é".repeat(200))).unwrap();
+        assert_eq!(long.len(), 256);
+        let odd = bounded(Some(format!("x{}", "é".repeat(200)))).unwrap();
+        assert_eq!(odd.len(), 255);
+        assert_eq!(bounded(Some("a\0b\0".into())).as_deref(), Some("ab"));
+    }
+}

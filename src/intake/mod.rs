@@ -1,0 +1,105 @@
+//! The whole promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes and that
+//! those bytes are on disk.
+
+mod columns;
+mod dedupe;
+mod routes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use routes::{Endpoint, router};
+
+use self::columns::bounded;
+use crate::base::id::EventIds;
+use crate::event::{EventKind, Head};
+use crate::http::{ApiError, RawEvent, Verified};
+use crate::storage::{Appended, NewEvent, Store, StoreError};
+use crate::telemetry::counters::Counters;
+
+/// How long a request waits for its commit. With the time its body took it stays below Retell's 10 s.
+const COMMIT: Duration = Duration::from_secs(8);
+
+/// Takes events in.
+pub struct Intake {
+    store: Arc<dyn Store>,
+    counters: Arc<Counters>,
+    ids: EventIds,
+}
+
+/// What a request is told once its event is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event's kind; `Unknown` for one without a known name.
+    pub kind: EventKind,
+    /// It was on disk already.
+    pub duplicate: bool,
+}
+
+impl Intake {
+    /// Events go to `store` and are counted in `counters`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, counters: Arc<Counters>) -> Self {
+        Self { store, counters, ids: EventIds::default() }
+    }
+
+    /// Keeps a verified request's event for `company_id`. `Ok` means committed and synced.
+    ///
+    /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
+    ///
+    /// # Errors
+    /// [`ApiError::Unavailable`] when it could not be stored; nothing of it was kept.
+    pub async fn accept(&self, company_id: i64, verified: Verified<RawEvent>) -> Result<Accepted, ApiError> {
+        let raw = verified.into_inner();
+        let head = Head::scan(&raw.body).ok();
+        let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
+        let event = self.new_event(company_id, raw, head);
+        let appended = tokio::time::timeout(COMMIT, self.store.append(event))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into())));
+        match appended {
+            Ok(appended) => {
+                self.count(appended);
+                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }) })
+            }
+            Err(error) => {
+                self.counters.count("not_stored");
+                tracing::debug!(%error, "event not stored, answered 503");
+                Err(ApiError::Unavailable)
+            }
+        }
+    }
+
+    fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<Head>) -> NewEvent {
+        let identity = dedupe::identity(company_id, &raw, head.as_ref());
+        let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
+        let unparsed = head.is_none();
+        let head = head.unwrap_or_default();
+        NewEvent {
+            id: self.ids.next(raw.received_at_ms),
+            identity,
+            company_id,
+            event: bounded(head.event),
+            call_id: bounded(head.call_id.or(head.chat_id)),
+            agent_id: bounded(head.agent_id),
+            revisable,
+            unparsed,
+            received_at_ms: raw.received_at_ms,
+            source: raw.peer.map(|peer| peer.to_string()),
+            content_type: bounded(raw.content_type),
+            query: bounded(raw.query),
+            signature: bounded(raw.signature),
+            key_fingerprint: raw.key_fingerprint.map(|fingerprint| fingerprint.to_string()),
+            body: raw.body,
+        }
+    }
+
+    fn count(&self, appended: Appended) {
+        self.counters.count(match appended {
+            Appended::Duplicate { .. } => "duplicate",
+            Appended::Stored { unparsed: true, .. } => "unparsed",
+            Appended::Stored { revision: true, .. } => "revision",
+            Appended::Stored { .. } => "stored",
+        });
+    }
+}

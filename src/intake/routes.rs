@@ -1,0 +1,123 @@
+//! The webhook's routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::value::RawValue;
+
+use super::{Accepted, Intake};
+use crate::event::{Event, EventKind, Object};
+use crate::http::layer::SignatureLayer;
+use crate::http::{ApiError, RawEvent, Verified};
+use crate::storage::DEFAULT_COMPANY;
+
+/// Where events arrive: the address to paste into Retell's dashboard, two aliases, and the inbound webhook's own.
+const WEBHOOKS: [&str; 3] = ["/api/v1/webhook/retell", "/webhook", "/api/v1/webhook/retell/inbound"];
+/// The address an older guide pointed Retell's webhooks at, along with its function calls.
+const GUIDE: &str = "/api/mcp/retell/custom-function";
+const TEST: &str = "/api/v1/webhook/retell/test";
+
+/// Names the running process, so that one can tell whether a public URL ends at this very instance.
+const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Takes the events in.
+    pub intake: Arc<Intake>,
+    /// Whether signatures are checked; without it, bodies that are no JSON get 400.
+    pub verify: bool,
+    /// The address shown by the test endpoint, such as `http://localhost:8000`.
+    pub public_url: Arc<str>,
+    /// Random, made at start.
+    pub instance: Arc<str>,
+}
+
+/// The webhook routes, with `signature` in front of every one that takes an event. A trailing slash is accepted.
+pub fn router(endpoint: Endpoint, signature: &SignatureLayer) -> Router {
+    let mut router = Router::new();
+    let mut add = |path: &str, methods: axum::routing::MethodRouter<Endpoint>| {
+        let slashed = format!("{path}/");
+        router = std::mem::take(&mut router).route(path, methods.clone()).route(&slashed, methods);
+    };
+    for path in WEBHOOKS {
+        add(path, post(receive).route_layer(signature.clone()));
+    }
+    add(GUIDE, post(receive_guide).route_layer(signature.clone()));
+    add(TEST, get(test));
+    router.with_state(endpoint)
+}
+
+async fn receive(State(endpoint): State<Endpoint>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+    endpoint.refuse_unverified_nonsense(event.get())?;
+    let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
+    Ok(answer(accepted))
+}
+
+/// A body with `event` is an event; one with `name` is a custom function call, which nothing here can answer yet; one
+/// with neither is kept as unparsed. All are kept.
+async fn receive_guide(State(endpoint): State<Endpoint>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+    endpoint.refuse_unverified_nonsense(event.get())?;
+    let is_function = is_function_call(&event.get().body);
+    let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
+    if is_function {
+        // The agent's model hears this; a 2xx would let it tell the caller that something was done.
+        return Err(ApiError::NotImplemented("Custom functions are not answered by this server"));
+    }
+    Ok(answer(accepted))
+}
+
+fn is_function_call(body: &[u8]) -> bool {
+    match Event::parse(body) {
+        Ok(Event::Unknown { name, fields }) if name.is_empty() => has_text(&fields, "name"),
+        _ => false,
+    }
+}
+
+fn has_text(fields: &Object, key: &str) -> bool {
+    fields.get(key).is_some_and(|value| value.get().starts_with('"'))
+}
+
+async fn test(State(endpoint): State<Endpoint>) -> Response {
+    let body = serde_json::json!({
+        "status": "ok",
+        "message": "Retell webhook endpoint is accessible",
+        "webhook_url": format!("POST {}{}", endpoint.public_url, WEBHOOKS[0]),
+    });
+    let mut response = axum::Json(body).into_response();
+    if let Ok(instance) = HeaderValue::from_str(&endpoint.instance) {
+        response.headers_mut().insert(INSTANCE, instance);
+    }
+    response
+}
+
+impl Endpoint {
+    /// Without a signature there is no telling Retell's odd bodies from a browser's: only JSON is taken.
+    fn refuse_unverified_nonsense(&self, raw: &RawEvent) -> Result<(), ApiError> {
+        if self.verify {
+            return Ok(());
+        }
+        if raw.body.is_empty() {
+            return Err(ApiError::BadRequest("The body is empty"));
+        }
+        match serde_json::from_slice::<&RawValue>(&raw.body) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ApiError::BadRequest("The body is not JSON")),
+        }
+    }
+}
+
+/// Inbound events get the empty answer: go on as configured in Retell.
+fn answer(accepted: Accepted) -> Response {
+    let body = match (accepted.kind, accepted.duplicate) {
+        (EventKind::CallInbound, _) => r#"{"call_inbound":{}}"#,
+        (EventKind::ChatInbound, _) => r#"{"chat_inbound":{}}"#,
+        (_, false) => r#"{"received":true}"#,
+        (_, true) => r#"{"received":true,"duplicate":true}"#,
+    };
+    (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
