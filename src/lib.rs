@@ -7,6 +7,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod egress;
 pub mod event;
 pub mod handlers;
 pub mod http;

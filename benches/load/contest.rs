@@ -1,0 +1,101 @@
+//! Which servers are measured, in which order and in which state.
+
+use std::sync::Arc;
+
+use crate::Fail;
+use crate::args::{Args, Size};
+use crate::drive;
+use crate::process::Server;
+use crate::report::{self, Report, Round};
+use crate::sign::Generator;
+
+/// One of the two servers that are compared.
+struct Side {
+    name: &'static str,
+    bare: bool,
+    /// Events to store before the first round.
+    preload: Option<u32>,
+    /// Starts every round with an empty store. A receiver that stands for the
+    /// empty state would otherwise hold the events of its earlier rounds.
+    renewed: bool,
+    server: Option<Server>,
+    /// Events sent to the server and accepted since it was started.
+    accepted: u64,
+}
+
+/// Runs all rounds. Both servers stay alive, but only one gets load at a time,
+/// and what a receiver stored stays with it: memory that grows from round to
+/// round is to be seen.
+pub async fn measure(args: &Args) -> Result<Report<'_>, Fail> {
+    let generator = Arc::new(Generator::new(args.size)?);
+    let mut sides = sides(args);
+    for side in &mut sides {
+        side.start(args).await?;
+        side.fill(args).await?;
+    }
+    let mut report = Report::new(args, [sides[0].name, sides[1].name]);
+    report::print_header(args);
+    for number in 1..=args.rounds {
+        for side in &mut sides {
+            let round = side.round(args, &generator, number).await?;
+            round.print();
+            report.rounds.push(round);
+        }
+    }
+    Ok(report)
+}
+
+/// The server that sets the measure, then the one that is judged by it.
+fn sides(args: &Args) -> [Side; 2] {
+    if args.compare_preload.is_some() {
+        let empty = Side::new("empty");
+        let full = Side::new("preloaded");
+        return [Side { renewed: true, ..empty }, Side { preload: args.compare_preload, ..full }];
+    }
+    let (bare, receiver) = (Side::new("bare"), Side::new("receiver"));
+    [Side { bare: true, ..bare }, Side { preload: args.preload, ..receiver }]
+}
+
+impl Side {
+    fn new(name: &'static str) -> Self {
+        Self { name, bare: false, preload: None, renewed: false, server: None, accepted: 0 }
+    }
+
+    async fn start(&mut self, args: &Args) -> Result<(), Fail> {
+        self.accepted = 0;
+        let server = if self.bare { Server::bare(args).await } else { Server::receiver(args).await };
+        let server = server.map_err(|failure| format!("{}: {failure}", self.name))?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Stores events over the same way as all others: a store written by other
+    /// means could differ from the one the receiver makes.
+    async fn fill(&mut self, args: &Args) -> Result<(), Fail> {
+        let (Some(server), Some(events)) = (&self.server, self.preload) else {
+            return Ok(());
+        };
+        let generator = Arc::new(Generator::new(Size::Small)?);
+        let tally = drive::counted(args, server.target(), &generator, events).await?;
+        if let Some(trouble) = tally.trouble() {
+            return Err(format!("preloading: {trouble}{}", server.log()).into());
+        }
+        self.accepted += tally.accepted;
+        Ok(())
+    }
+
+    async fn round(&mut self, args: &Args, generator: &Arc<Generator>, number: u32) -> Result<Round, Fail> {
+        if self.server.is_none() {
+            self.start(args).await?;
+        }
+        let server = self.server.as_ref().ok_or("no server was started")?;
+        let window = drive::timed(args, server.target(), generator).await?;
+        let memory = server.memory().map_err(|failure| format!("{}: {failure}", self.name))?;
+        let accepted_before = self.accepted;
+        self.accepted += window.tally.accepted;
+        if self.renewed {
+            self.server = None;
+        }
+        Ok(Round { side: self.name, bare: self.bare, number, accepted_before, window, memory })
+    }
+}

@@ -1,0 +1,194 @@
+//! The servers as child processes, and what the kernel knows about them.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use crate::args::Args;
+use crate::drive::Target;
+use crate::sign::API_KEY;
+use crate::{Fail, bare, client};
+
+/// The receiver that cargo built for this run; absent when compiled without cargo.
+const BUILT: Option<&str> = option_env!("CARGO_BIN_EXE_retell-webhook");
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const PING_LIMIT: Duration = Duration::from_secs(1);
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Unit of the times in `/proc/<pid>/stat`: Linux reports them to programs in
+/// hundredths of a second whatever its own clock rate.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running server and its folder; both go when this is dropped.
+pub struct Server {
+    child: Child,
+    port: u16,
+    /// Held for its `Drop`, which runs after the process has ended.
+    folder: TempDir,
+}
+
+/// Resident memory in kilobytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    pub now: u64,
+    pub peak: u64,
+}
+
+impl Server {
+    /// The baseline: this executable in its other role.
+    pub async fn bare(args: &Args) -> Result<Self, Fail> {
+        let port = free_port()?;
+        let mut command = clean(&std::env::current_exe()?);
+        command.args([bare::FLAG, &port.to_string()]);
+        Self::start(args, command, port).await
+    }
+
+    /// The program under test, with an empty store.
+    pub async fn receiver(args: &Args) -> Result<Self, Fail> {
+        let port = free_port()?;
+        let mut command = clean(&receiver_path(args)?);
+        command.arg("serve");
+        command.env("RETELL_API_KEY", API_KEY);
+        command.env("PORT", port.to_string());
+        command.env("RETELL_WEBHOOK__SERVER__HOST", "127.0.0.1");
+        command.envs(args.server_env.iter().map(|(name, value)| (name, value)));
+        Self::start(args, command, port).await
+    }
+
+    async fn start(args: &Args, mut command: Command, port: u16) -> Result<Self, Fail> {
+        let mut folder = tempfile::Builder::new().prefix("retell-webhook-load-").tempdir_in(args.folder())?;
+        folder.disable_cleanup(args.keep);
+        let child = command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.path().join("stdout.log"))?)
+            .stderr(File::create(folder.path().join("stderr.log"))?)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let mut server = Self { child, port, folder };
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), Fail> {
+        let began = Instant::now();
+        while began.elapsed() < START_LIMIT {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("the server ended at start: {status}{}", self.log()).into());
+            }
+            if let Ok(Ok(200)) = timeout(PING_LIMIT, client::get(self.port, "/ping")).await {
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+        Err(format!("the server did not answer /ping with 200{}", self.log()).into())
+    }
+
+    pub fn target(&self) -> Target {
+        Target { port: self.port, pid: self.child.id() }
+    }
+
+    pub fn memory(&self) -> Result<Memory, Fail> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let kilobytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+                .ok_or_else(|| format!("the server has ended: {path} has no {name}{}", self.log()))
+        };
+        Ok(Memory { now: kilobytes("VmRSS")?, peak: kilobytes("VmHWM")? })
+    }
+
+    /// The end of what the server logged, to be appended to a message.
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        for name in ["stdout.log", "stderr.log"] {
+            let log = fs::read(self.folder.path().join(name)).unwrap_or_default();
+            let end = &log[log.len().saturating_sub(2000)..];
+            if !end.is_empty() {
+                text += &format!("\n--- {name}\n{}", String::from_utf8_lossy(end).trim_end());
+            }
+        }
+        text
+    }
+
+    fn ends_within(&mut self, limit: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < limit {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(POLL);
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    /// The child is not reaped before it has ended, so the id cannot meanwhile
+    /// belong to another process.
+    fn drop(&mut self) {
+        let pid = self.child.id();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let asked = ask_to_end(pid);
+        if asked.is_ok() && self.ends_within(STOP_LIMIT) {
+            return;
+        }
+        eprintln!("load: server {pid} did not end when asked, killing it");
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Sends SIGTERM. The standard library can only kill; the shell's own `kill` is
+/// there on every system, and saves a dependency for one call.
+fn ask_to_end(pid: u32) -> std::io::Result<()> {
+    Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()]).status().map(|_| ())
+}
+
+/// User and system time of a process and all its threads.
+pub fn cpu_time(pid: u32) -> Result<Duration, Fail> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    // The second field is the program's name, which may itself contain blanks.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in a stat file")?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u32>);
+    match (times.next(), times.next()) {
+        (Some(Ok(user)), Some(Ok(system))) => Ok(TICK * (user + system)),
+        _ => Err(format!("{path} has no processor times").into()),
+    }
+}
+
+/// Settings of the person who runs this, such as a number of threads or a log
+/// level, must not reach one of the servers.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+}
+
+fn receiver_path(args: &Args) -> Result<PathBuf, Fail> {
+    let path = match (&args.server_bin, BUILT) {
+        (Some(path), _) => path,
+        (None, Some(path)) => Path::new(path),
+        (None, None) => return Err("--server-bin is needed without cargo".into()),
+    };
+    // The server is started in a folder of its own.
+    fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn free_port() -> Result<u16, Fail> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,151 @@
+//! Unique, signed requests at the lowest cost that leaves them genuine.
+//!
+//! Hashing 40 KB for each request would take the generator longer than sending
+//! it, on cores the server needs. Requests made from one template differ only in
+//! the last bytes of the body and in the time, so the state of the HMAC after
+//! the common part is computed once and cloned. The signature that results is
+//! the one a sender that hashes everything would have made, and the server
+//! cannot tell the difference.
+
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::Fail;
+use crate::args::Size;
+use crate::body::{self, ENDING, Random, UNIQUE};
+use crate::client::WEBHOOK_PATH;
+
+/// The receiver is started with this key. It is invented and opens nothing.
+pub const API_KEY: &str = "key_load_measurement_only_not_a_secret";
+
+/// Different texts per size; their words and timings differ.
+const VARIANTS: u64 = 16;
+
+/// Bytes of `v=<13 digits>,d=<64 hex digits>` and of the end of the head.
+const SIGNATURE: usize = 2 + 13 + 3 + 64 + 4;
+
+/// The part that all requests made from one text have in common.
+struct Template {
+    /// The head up to the value of the signature header.
+    head: Vec<u8>,
+    /// The body up to the unique part of the call id.
+    body: Vec<u8>,
+    /// The HMAC after `body`.
+    hashed: Hmac<Sha256>,
+}
+
+/// Makes requests; shared by all connections.
+pub struct Generator {
+    /// Sizes in rotation, each with its variants.
+    templates: Vec<Vec<Template>>,
+    sequence: AtomicU64,
+    /// Keeps call ids apart from those of other generators and earlier runs.
+    run: [u8; UNIQUE - 16],
+}
+
+/// One request in the pieces in which it is sent.
+pub struct Request<'a> {
+    template: &'a Template,
+    signature: [u8; SIGNATURE],
+    tail: [u8; UNIQUE + ENDING.len()],
+}
+
+impl Generator {
+    pub fn new(size: Size) -> Result<Self, Fail> {
+        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+        let mut random = Random::new(0x5eed); // equal texts in every run
+        let templates = size
+            .rotation()
+            .iter()
+            .map(|size| variants(*size, now / 1_000_000, &mut random))
+            .collect::<Result<_, _>>()?;
+        let mut run = [0; UNIQUE - 16];
+        let unique = format!("{:016x}", body::scramble(now));
+        run.copy_from_slice(&unique.as_bytes()[..UNIQUE - 16]);
+        let sequence = AtomicU64::new(0);
+        Ok(Self { templates, sequence, run })
+    }
+
+    /// Signs the next request.
+    pub fn next(&self) -> Result<Request<'_>, Fail> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let sizes = self.templates.len() as u64;
+        let variants = &self.templates[usize::try_from(sequence % sizes)?];
+        let template = &variants[usize::try_from(sequence / sizes % VARIANTS)?];
+        let tail = self.tail(sequence)?;
+        let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        Ok(Request { template, signature: template.sign(&tail, u64::try_from(millis)?)?, tail })
+    }
+
+    /// The scrambled number comes first so that the ids arrive in no order, as
+    /// real ones do: an index fills differently from sorted keys.
+    fn tail(&self, sequence: u64) -> Result<[u8; UNIQUE + ENDING.len()], Fail> {
+        let mut tail = [0; UNIQUE + ENDING.len()];
+        let scrambled = body::scramble(sequence).to_be_bytes();
+        hex::encode_to_slice(scrambled, &mut tail[..16])?;
+        tail[16..UNIQUE].copy_from_slice(&self.run);
+        tail[UNIQUE..].copy_from_slice(ENDING);
+        Ok(tail)
+    }
+}
+
+impl Template {
+    fn new(text: String) -> Result<Self, Fail> {
+        let length = text.len() + UNIQUE + ENDING.len();
+        let head = format!(
+            "POST {WEBHOOK_PATH} HTTP/1.1\r\n\
+             host: 127.0.0.1\r\n\
+             accept: application/json, text/plain, */*\r\n\
+             content-type: application/json\r\n\
+             content-length: {length}\r\n\
+             user-agent: retell-webhook-load\r\n\
+             x-retell-signature: "
+        );
+        let mut hashed = Hmac::<Sha256>::new_from_slice(API_KEY.as_bytes())?;
+        hashed.update(text.as_bytes());
+        Ok(Self { head: head.into_bytes(), body: text.into_bytes(), hashed })
+    }
+
+    /// The value of the signature header and the end of the head.
+    fn sign(&self, tail: &[u8], millis: u64) -> Result<[u8; SIGNATURE], Fail> {
+        let mut value = [0; SIGNATURE];
+        value[..2].copy_from_slice(b"v=");
+        decimal(millis, &mut value[2..15]);
+        value[15..18].copy_from_slice(b",d=");
+        let mut hmac = self.hashed.clone();
+        hmac.update(tail);
+        hmac.update(&value[2..15]);
+        hex::encode_to_slice(hmac.finalize().into_bytes(), &mut value[18..82])?;
+        value[82..].copy_from_slice(b"\r\n\r\n");
+        Ok(value)
+    }
+}
+
+impl Request<'_> {
+    /// What goes over the wire, in order. Nothing is copied together: the
+    /// kernel gathers the pieces.
+    pub fn pieces(&self) -> [IoSlice<'_>; 4] {
+        [
+            IoSlice::new(&self.template.head),
+            IoSlice::new(&self.signature),
+            IoSlice::new(&self.template.body),
+            IoSlice::new(&self.tail),
+        ]
+    }
+}
+
+fn variants(size: Size, now: u64, random: &mut Random) -> Result<Vec<Template>, Fail> {
+    (0..VARIANTS).map(|variant| Template::new(body::event(size, variant, now, random)?)).collect()
+}
+
+/// Writes `number` into all of `digits`.
+fn decimal(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}

@@ -1,0 +1,220 @@
+//! `events list|show|export`.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::output::{self, Done, Failure};
+use super::stores;
+use crate::base::clock::Clock;
+use crate::base::id::EventId;
+use crate::storage::{EventFilter, EventSummary, Store, StoredEvent};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// List stored events, newest first
+    List(List),
+    /// Show one event
+    Show(Show),
+    /// Print stored events with their bodies, oldest first, one JSON object a line
+    Export(Narrow),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Narrow {
+    /// Only events of this name
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+    /// Only events of this call or chat
+    #[arg(long, value_name = "ID")]
+    call: Option<String>,
+    /// Only events whose body is no JSON object
+    #[arg(long)]
+    unparsed: bool,
+    /// Only events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    narrow: Narrow,
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The event's id, as `events list` prints it
+    id: EventId,
+    /// Print the raw body and nothing else (it holds what the caller said)
+    #[arg(long, conflicts_with = "json")]
+    body: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Events {
+    pub(super) async fn run(self) -> Done {
+        let store = stores::open()?;
+        match self {
+            Self::List(list) => list.run(&store).await,
+            Self::Show(show) => show.run(&store).await,
+            Self::Export(narrow) => export(narrow.filter()?, &store).await,
+        }
+    }
+}
+
+impl Narrow {
+    fn filter(self) -> Result<EventFilter, Failure> {
+        let since_ms = self.since.map(|text| output::parse_since(&text, Clock::system().now_ms())).transpose()?;
+        Ok(EventFilter {
+            event: self.event,
+            call_id: self.call,
+            unparsed: self.unparsed,
+            since_ms,
+            limit: self.limit,
+        })
+    }
+}
+
+impl List {
+    async fn run(self, store: &impl Store) -> Done {
+        let mut filter = self.narrow.filter()?;
+        filter.limit.get_or_insert(50);
+        let events = store.events(filter).await?;
+        if self.json {
+            return output::json(&events.iter().map(describe).collect::<Vec<_>>());
+        }
+        let rows = events.iter().map(|event| {
+            vec![
+                output::time(event.received_at_ms),
+                event.id.to_string(),
+                output::plain(event.event.as_deref().unwrap_or("-")),
+                output::plain(event.call_id.as_deref().unwrap_or("-")),
+                output::size(event.size_bytes),
+                state(event),
+            ]
+        });
+        let header = ["RECEIVED (UTC)", "ID", "EVENT", "CALL OR CHAT", "SIZE", "STATE"];
+        output::table(&header, rows.collect(), "no events; send one with: retell-webhook send call_ended")
+    }
+}
+
+/// `stored`, `unparsed`; whether it revises another; how often it came again.
+fn state(event: &EventSummary) -> String {
+    let mut state = event.state.clone();
+    if event.revision_of.is_some() {
+        state.push_str(", revision");
+    }
+    if event.duplicates > 0 {
+        state.push_str(&format!(", +{} duplicate{}", event.duplicates, if event.duplicates == 1 { "" } else { "s" }));
+    }
+    state
+}
+
+fn describe(event: &EventSummary) -> Value {
+    json!({
+        "id": event.id.to_string(),
+        "company": event.company,
+        "event": event.event,
+        "call_id": event.call_id,
+        "agent_id": event.agent_id,
+        "received_at_ms": event.received_at_ms,
+        "source": event.source,
+        "content_type": event.content_type,
+        "query": event.query,
+        "key_fingerprint": event.key_fingerprint,
+        "state": event.state,
+        "revision_of": event.revision_of.map(|id| id.to_string()),
+        "duplicates": event.duplicates,
+        "size_bytes": event.size_bytes,
+    })
+}
+
+impl Show {
+    async fn run(self, store: &impl Store) -> Done {
+        let missing = || Failure::Because(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
+        let StoredEvent { summary, body } = store.event(self.id).await?.ok_or_else(missing)?;
+        if self.body {
+            return output::ignore_closed(io::stdout().lock().write_all(&body));
+        }
+        if self.json {
+            return output::json(&describe(&summary));
+        }
+        output::fields(&[
+            ("id", Some(summary.id.to_string())),
+            ("company", Some(summary.company.clone())),
+            ("event", summary.event.clone()),
+            ("call or chat", summary.call_id.clone()),
+            ("agent", summary.agent_id.clone()),
+            ("received (UTC)", Some(output::time(summary.received_at_ms))),
+            ("from", summary.source.clone()),
+            ("content type", summary.content_type.clone()),
+            ("query", summary.query.clone()),
+            ("signed by key", summary.key_fingerprint.clone()),
+            ("state", Some(state(&summary))),
+            ("revision of", summary.revision_of.map(|id| id.to_string())),
+            ("size", Some(output::size(summary.size_bytes))),
+        ])?;
+        output::line("\nThe body, with what the caller said: --body")
+    }
+}
+
+async fn export(filter: EventFilter, store: &impl Store) -> Done {
+    let progress = progress();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut left = filter.limit.unwrap_or(usize::MAX);
+    let mut after = 0;
+    while left > 0 {
+        let chunk = store.export(after, EventFilter { limit: Some(left), ..filter.clone() }).await?;
+        let Some(last) = chunk.last() else { break };
+        after = last.summary.seq;
+        left -= chunk.len();
+        for event in &chunk {
+            if let Err(error) = writeln!(out, "{}", exported(event)) {
+                return output::ignore_closed(Err(error));
+            }
+        }
+        progress.inc(chunk.len() as u64);
+    }
+    progress.finish_and_clear();
+    output::ignore_closed(out.flush())
+}
+
+fn exported(event: &StoredEvent) -> Value {
+    let summary = &event.summary;
+    let mut headers = serde_json::Map::new();
+    for (name, value) in [("content-type", &summary.content_type), ("x-retell-signature", &summary.signature)] {
+        if let Some(value) = value {
+            headers.insert(name.into(), value.as_str().into());
+        }
+    }
+    json!({
+        "id": summary.id.to_string(),
+        "company": summary.company,
+        "event": summary.event,
+        "received_at_ms": summary.received_at_ms,
+        "headers": headers,
+        "body_base64": BASE64_STANDARD.encode(&event.body),
+    })
+}
+
+/// A counter on stderr, when somebody is looking and the events go elsewhere.
+fn progress() -> ProgressBar {
+    if !io::stderr().is_terminal() || io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {human_pos} events exported, {per_sec}, {elapsed}");
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}

@@ -1,0 +1,133 @@
+//! Printing: tables for people, JSON for scripts, and a reader that has seen enough is no error.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use comfy_table::{Table, TableStyle};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+/// Why a verb ends with exit code 1.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The answer itself was the bad news, and has been printed.
+    Said,
+    /// To be said on stderr.
+    Because(String),
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Because(error.to_string())
+    }
+}
+
+pub(super) type Done = Result<(), Failure>;
+
+/// Prints a line. `… | head` closes the pipe early; that is no failure of ours.
+pub(super) fn line(text: impl Display) -> Done {
+    ignore_closed(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// Whether the reader is still there after this write; other errors are failures.
+pub(super) fn ignore_closed(written: io::Result<()>) -> Done {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Because(format!("cannot write the output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one JSON value, indented.
+pub(super) fn json(value: &impl Serialize) -> Done {
+    line(serde_json::to_string_pretty(value)?)
+}
+
+/// Prints a table, or a sentence when it would be empty.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> Done {
+    if rows.is_empty() {
+        return line(empty);
+    }
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    line(table.trim_fmt())
+}
+
+/// Prints `name  value` lines.
+pub(super) fn fields(fields: &[(&str, Option<String>)]) -> Done {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in fields {
+        if let Some(value) = value {
+            line(format!("{name:width$}  {}", plain(value)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Text from outside, without control characters, which could move the cursor or change colours.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `2026-11-21 10:04:05` in UTC.
+pub(super) fn time(ms: i64) -> String {
+    match Timestamp::from_millisecond(ms) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => ms.to_string(),
+    }
+}
+
+/// Reads a point in time: `2026-11-21T10:00:00Z`, or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
+pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, Failure> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    let ago = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
+        Some(days) => Some(SignedDuration::from_hours(days.saturating_mul(24))),
+        None => text.parse().ok(),
+    };
+    match ago {
+        Some(ago) if !ago.is_negative() => Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))),
+        _ => Err(Failure::Because(format!("`{text}` is no time: give such as 2026-11-21T10:00:00Z, or 90m, 2h, 1d"))),
+    }
+}
+
+/// `549 B`, `8.6 kB`, `1.2 MB`.
+#[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} B"),
+        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_both_forms() {
+        let now_ms = 1_800_000_000_000;
+        assert_eq!(parse_since("90m", now_ms).unwrap(), now_ms - 5_400_000);
+        assert_eq!(parse_since("1d", now_ms).unwrap(), now_ms - 86_400_000);
+        assert_eq!(parse_since("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
+        assert!(parse_since("yesterday", now_ms).is_err());
+        assert!(parse_since("-2h", now_ms).is_err());
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!([size(549), size(8_600), size(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
+        assert_eq!(time(1_795_255_200_000), "2026-11-21 10:00:00");
+    }
+
+    #[test]
+    fn control_characters_are_not_printed() {
+        assert_eq!(plain("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+}

@@ -1,0 +1,137 @@
+//! `send`: a signed event, as Retell would send it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{self, Done, Failure};
+use super::{keys, stores};
+use crate::base::clock::Clock;
+use crate::base::id::random_hex;
+use crate::config::Settings;
+use crate::egress;
+use crate::event::{EventKind, sample};
+use crate::security::signature::{SIGNATURE_HEADER, Signature};
+
+const WEBHOOK: &str = "/api/v1/webhook/retell";
+/// As long as Retell waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// Event to send a sample of, such as call_ended; its call id begins with `call_test_`
+    #[arg(required_unless_present = "file", value_parser = known_event)]
+    event: Option<EventKind>,
+    /// Where to; without a path the webhook's is added [default: the receiver on this machine]
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Send this file's bytes instead of a sample (`-` for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "event")]
+    file: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn known_event(name: &str) -> Result<EventKind, String> {
+    match EventKind::from_name(name) {
+        EventKind::Unknown => {
+            let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+            Err(format!("no such event; there are {known} (send any other body with --file)"))
+        }
+        kind => Ok(kind),
+    }
+}
+
+impl Send {
+    pub(super) async fn run(self) -> Done {
+        let settings = stores::settings()?;
+        let url = self.target(&settings)?;
+        let now_ms = Clock::system().now_ms();
+        let body = self.body(now_ms)?;
+        let keys = keys::of(&settings)?;
+        let key = keys.first().ok_or_else(|| Failure::Because("there is no key to sign with".into()))?;
+        let signature = Signature::sign(key, &body, now_ms).to_string();
+        let started = Instant::now();
+        let response = egress::client(TIMEOUT)?
+            .post(url.clone())
+            .header("content-type", "application/json")
+            .header(SIGNATURE_HEADER, signature)
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        let status = response.status().as_u16();
+        let took_ms = started.elapsed().as_millis();
+        let answer = response.text().await.unwrap_or_default();
+        self.report(status, &answer, took_ms, &url)
+    }
+
+    fn report(&self, status: u16, answer: &str, took_ms: u128, url: &url::Url) -> Done {
+        let answer = output::plain(&answer.chars().take(500).collect::<String>());
+        if self.json {
+            output::json(&json!({ "status": status, "answer": answer, "duration_ms": took_ms, "url": url.as_str() }))?;
+        } else {
+            output::line(format!("{status} in {took_ms} ms from {url}: {answer}"))?;
+        }
+        match status {
+            200..300 => Ok(()),
+            401 => Err(Failure::Because(
+                "refused: the receiver has another key than this command (RETELL_API_KEY, or dev.key beside the store), \
+                 or the two clocks differ by more than five minutes; the receiver's log says which"
+                    .into(),
+            )),
+            _ => Err(Failure::Said),
+        }
+    }
+
+    fn target(&self, settings: &Settings) -> Result<url::Url, Failure> {
+        let text = self.to.clone().unwrap_or_else(|| settings.server.public_url(settings.server.port));
+        let bad = || Failure::Because(format!("`{text}` is no http or https URL"));
+        let mut url = url::Url::parse(&text).map_err(|_| bad())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad());
+        }
+        if url.path() == "/" {
+            url.set_path(WEBHOOK);
+        }
+        Ok(url)
+    }
+
+    fn body(&self, now_ms: i64) -> Result<Vec<u8>, Failure> {
+        match (&self.file, self.event) {
+            (Some(file), _) => read(file),
+            (None, Some(kind)) => {
+                let hex = random_hex();
+                let prefix = if kind.as_str().starts_with("chat") { "chat_test_" } else { "call_test_" };
+                let body = sample(kind, &format!("{prefix}{}", &hex[..27]), now_ms);
+                body.map(String::into_bytes).ok_or_else(|| Failure::Because("there is no sample of it".into()))
+            }
+            (None, None) => Err(Failure::Because("name an event, or give --file".into())),
+        }
+    }
+}
+
+/// The bytes of a file, or of standard input for `-`.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    bytes.map_err(|error| Failure::Because(format!("cannot read {}: {error}", file.display())))
+}
+
+fn unreachable(url: &url::Url, error: &reqwest::Error) -> Failure {
+    let why = if error.is_timeout() {
+        "it did not answer within 10 s"
+    } else if error.is_connect() {
+        "no connection; is the receiver running, and on that port?"
+    } else {
+        "the connection broke off"
+    };
+    Failure::Because(format!("{url}: {why}"))
+}

@@ -1,0 +1,63 @@
+//! Enums that stay open: a value the contract does not list yet is kept as its text.
+
+/// Makes an open enum of strings: the listed variants plus `Other`, with `as_str`, `From<&str>`, `Display` and both
+/// directions of serde. Anything but a string is refused, so that a field of another type stays raw.
+macro_rules! open_enum {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$vmeta])* $variant,)*
+            /// A value not listed here, as it came.
+            Other(Box<str>),
+        }
+
+        impl $name {
+            /// The value as it stands in JSON.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)*
+                    other => Self::Other(other.into()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl $crate::event::from_json::FromJson for $name {
+            fn from_json(raw: &serde_json::value::RawValue) -> Option<Self> {
+                <String as $crate::event::from_json::FromJson>::from_json(raw)
+                    .map(|text| Self::from(text.as_str()))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::event::from_json::deserialize(deserializer)
+            }
+        }
+    };
+}
+
+pub(super) use open_enum;
