@@ -54,9 +54,12 @@ async fn ready(
 fn is_operator(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
     let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-    });
+    let name = host.rsplit_once(':').map_or(
+        host,
+        |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
+        },
+    );
     peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
         && !forwarded.iter().any(|name| headers.contains_key(*name))
         && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
@@ -70,7 +73,10 @@ mod tests {
     fn a_tunnel_is_no_operator() {
         let loopback: Option<SocketAddr> = "127.0.0.1:5000".parse().ok();
         let headers = |pairs: &[(&'static str, &str)]| {
-            pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap())).collect::<HeaderMap>()
+            pairs
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+                .collect::<HeaderMap>()
         };
         assert!(is_operator(loopback, &headers(&[("host", "localhost:8000")])));
         assert!(is_operator("[::ffff:127.0.0.1]:1".parse().ok(), &headers(&[("host", "[::1]:8000")])));

@@ -76,11 +76,7 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-async fn answer(
-    router: Router,
-    peer: SocketAddr,
-    request: hyper::Request<Incoming>,
-) -> Result<Response, Infallible> {
+async fn answer(router: Router, peer: SocketAddr, request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await
@@ -88,8 +84,10 @@ async fn answer(
 
 /// Out of file descriptors, say: wait a little rather than spin.
 async fn accept_failed(error: &io::Error) {
-    let of_one_client =
-        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused);
+    let of_one_client = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused
+    );
     if !of_one_client {
         tracing::warn!(%error, "cannot accept connections; trying again in a second");
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -88,8 +88,18 @@ impl List {
                 shown(call.transfer_state().map(str::to_owned)),
             ]
         });
-        let header =
-            ["LAST EVENT (UTC)", "CALL", "DIRECTION", "FROM", "TO", "STATUS", "DURATION", "ENDED BY", "MOOD", "TRANSFER"];
+        let header = [
+            "LAST EVENT (UTC)",
+            "CALL",
+            "DIRECTION",
+            "FROM",
+            "TO",
+            "STATUS",
+            "DURATION",
+            "ENDED BY",
+            "MOOD",
+            "TRANSFER",
+        ];
         output::table(&header, rows.collect(), "no calls yet; send one with: retell-webhook send call_ended")
     }
 }

@@ -78,13 +78,7 @@ impl Events {
 impl Narrow {
     fn filter(self) -> Result<EventFilter, Failure> {
         let since_ms = self.since.map(|text| output::parse_since(&text, Clock::system().now_ms())).transpose()?;
-        Ok(EventFilter {
-            event: self.event,
-            call_id: self.call,
-            unparsed: self.unparsed,
-            since_ms,
-            limit: self.limit,
-        })
+        Ok(EventFilter { event: self.event, call_id: self.call, unparsed: self.unparsed, since_ms, limit: self.limit })
     }
 }
 
@@ -144,7 +138,8 @@ fn describe(event: &EventSummary) -> Value {
 
 impl Show {
     async fn run(self, store: &impl Store) -> Done {
-        let missing = || Failure::Because(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
+        let missing =
+            || Failure::Because(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
         let StoredEvent { summary, body } = store.event(self.id).await?.ok_or_else(missing)?;
         if self.body {
             return output::ignore_closed(io::stdout().lock().write_all(&body));

@@ -91,7 +91,9 @@ pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, Failure> {
         None => text.parse().ok(),
     };
     match ago {
-        Some(ago) if !ago.is_negative() => Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))),
+        Some(ago) if !ago.is_negative() => {
+            Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
+        }
         _ => Err(Failure::Because(format!("`{text}` is no time: give such as 2026-11-21T10:00:00Z, or 90m, 2h, 1d"))),
     }
 }

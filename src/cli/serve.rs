@@ -26,7 +26,9 @@ pub(super) async fn run() -> Done {
     receiver.shutdown().await;
     drop(log);
     if failed {
-        return Err(Failure::Because("a part of the service died, see the log above; everything acknowledged is on disk".into()));
+        return Err(Failure::Because(
+            "a part of the service died, see the log above; everything acknowledged is on disk".into(),
+        ));
     }
     Ok(())
 }

@@ -54,20 +54,27 @@ mod tests {
     fn retries_follow_the_schedule_and_then_end() {
         let mut waits = Vec::new();
         let mut attempt = 1;
-        while let Settlement::Scheduled { attempts, next_attempt_at_ms, .. } = next(7, attempt, Outcome::retry("down"), 0) {
+        while let Settlement::Scheduled { attempts, next_attempt_at_ms, .. } =
+            next(7, attempt, Outcome::retry("down"), 0)
+        {
             assert_eq!(attempts, attempt);
             waits.push(next_attempt_at_ms);
             attempt += 1;
         }
         assert_eq!(waits, [5_000, 30_000, 120_000, 600_000, 3_600_000, 21_600_000, 86_400_000]);
-        assert_eq!(next(7, 8, Outcome::retry("down"), 0), Settlement::Dead { seq: 7, attempts: 8, error: "down".into() });
+        assert_eq!(
+            next(7, 8, Outcome::retry("down"), 0),
+            Settlement::Dead { seq: 7, attempts: 8, error: "down".into() }
+        );
     }
 
     #[test]
     fn the_handler_may_say_when_and_may_give_up() {
         let after = Outcome::Retry { after: Some(Duration::from_secs(1)), reason: "busy".into() };
         assert!(matches!(next(1, 1, after, 10), Settlement::Scheduled { next_attempt_at_ms: 1_010, .. }));
-        assert!(matches!(next(1, 1, Outcome::fail("x".repeat(900)), 0), Settlement::Dead { error, .. } if error.len() == 500));
+        assert!(
+            matches!(next(1, 1, Outcome::fail("x".repeat(900)), 0), Settlement::Dead { error, .. } if error.len() == 500)
+        );
         assert_eq!(next(1, 3, Outcome::Done, 0), Settlement::Done { seq: 1 });
     }
 }

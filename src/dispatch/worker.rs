@@ -126,8 +126,7 @@ impl Worker {
     /// A panic or a time-out in a handler is a failed attempt, not the end of the worker.
     async fn attempt(&self, delivery: &Delivery, attempt: u32) -> Outcome {
         let summary = &delivery.event.summary;
-        let context =
-            Context::new(summary.id, &summary.company, summary.received_at_ms, attempt, summary.revision_of);
+        let context = Context::new(summary.id, &summary.company, summary.received_at_ms, attempt, summary.revision_of);
         let handler = &self.registered.handler;
         let run = async {
             match Event::parse(&delivery.event.body) {

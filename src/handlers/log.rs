@@ -40,7 +40,9 @@ fn details(call: &Call) -> String {
         call.duration_ms.map(seconds),
         call.disconnection_reason.as_ref().map(|reason| printable(reason.as_str())),
         analysis.and_then(|analysis| analysis.user_sentiment.as_ref()).map(|mood| printable(mood.as_str())),
-        analysis.and_then(|analysis| analysis.call_successful).map(|well| if well { "successful" } else { "not successful" }.into()),
+        analysis
+            .and_then(|analysis| analysis.call_successful)
+            .map(|well| if well { "successful" } else { "not successful" }.into()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }

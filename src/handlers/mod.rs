@@ -101,7 +101,13 @@ pub struct Context {
 impl Context {
     /// The context of an attempt.
     #[must_use]
-    pub fn new(event_id: EventId, company: &str, received_at_ms: i64, attempt: u32, revision_of: Option<EventId>) -> Self {
+    pub fn new(
+        event_id: EventId,
+        company: &str,
+        received_at_ms: i64,
+        attempt: u32,
+        revision_of: Option<EventId>,
+    ) -> Self {
         Self { event_id, company: company.to_owned(), received_at_ms, attempt, revision_of }
     }
 }

@@ -236,13 +236,17 @@ mod tests {
 
     #[test]
     fn transfers_have_a_state_of_their_own() {
-        let transfer = |id: &str, event| record(Stage::Underway, 15, |call| drop(call.transfers.insert(id.into(), event)));
+        let transfer =
+            |id: &str, event| record(Stage::Underway, 15, |call| drop(call.transfers.insert(id.into(), event)));
         let (first, gone) = (transfer("a", TransferEvent::Started), transfer("b", TransferEvent::Cancelled));
         let (second, on) = (transfer("c", TransferEvent::Started), transfer("d", TransferEvent::Bridged));
         assert_eq!(started().transfer_state(), None);
         assert_eq!(merged(&[started(), first.clone()]).transfer_state(), Some("started"));
         assert_eq!(merged(&[gone.clone(), first.clone(), first.clone()]).transfer_state(), Some("cancelled"));
-        assert_eq!(merged(&[first.clone(), gone.clone(), second.clone(), second.clone()]).transfer_state(), Some("started"));
+        assert_eq!(
+            merged(&[first.clone(), gone.clone(), second.clone(), second.clone()]).transfer_state(),
+            Some("started")
+        );
         assert_eq!(merged(&[on, first, gone, second, analyzed()]).transfer_state(), Some("bridged"));
     }
 }

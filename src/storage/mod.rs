@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use call::{CallRecord, Stage, TransferEvent};
 pub use error::StoreError;
 pub use event::{
-    Appended, Delivery, EventFilter, EventSummary, Identity, NewEvent, Settlement, StoredEvent, DEFAULT_COMPANY,
+    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, Identity, NewEvent, Settlement, StoredEvent,
 };
 
 use crate::base::id::EventId;

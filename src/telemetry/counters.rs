@@ -5,7 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every count there is; the label is the index.
 const LABELS: [&str; 10] = [
-    "stored", "duplicate", "revision", "unparsed", "not_stored", "missing", "malformed", "stale_past", "stale_future",
+    "stored",
+    "duplicate",
+    "revision",
+    "unparsed",
+    "not_stored",
+    "missing",
+    "malformed",
+    "stale_past",
+    "stale_future",
     "no_key_matched",
 ];
 

@@ -19,8 +19,10 @@ pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuar
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .map_err(|_| "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug".to_owned())?;
+    let filter = EnvFilter::try_new(&settings.level).map_err(|_| {
+        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
+            .to_owned()
+    })?;
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(stdout());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let done = match settings.format {

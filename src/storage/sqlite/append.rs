@@ -61,9 +61,9 @@ fn known(state: &WriteState, event: &NewEvent) -> Result<Option<i64>, StoreError
 
 fn first_of(state: &WriteState, call: &CallKey) -> Result<Option<i64>, StoreError> {
     // Older events are on disk, so the index is asked first: memory may hold a later revision only.
-    let mut look_up = state
-        .conn
-        .prepare_cached("SELECT seq FROM call_events WHERE company_id = ?1 AND call_id = ?2 AND event = ?3 ORDER BY seq LIMIT 1")?;
+    let mut look_up = state.conn.prepare_cached(
+        "SELECT seq FROM call_events WHERE company_id = ?1 AND call_id = ?2 AND event = ?3 ORDER BY seq LIMIT 1",
+    )?;
     let indexed = look_up.query_row(params![call.company_id, call.call_id, call.event], |row| row.get(0)).optional()?;
     Ok(indexed.or_else(|| state.recent.by_call(call)))
 }

@@ -24,7 +24,9 @@ pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -
             while !stop.is_stopping() {
                 std::thread::sleep(EVERY);
                 match passive(&conn) {
-                    Ok((log, moved)) if log > LOG_PAGES && moved > 0 => shared.finish_checkpoint.store(true, Ordering::Relaxed),
+                    Ok((log, moved)) if log > LOG_PAGES && moved > 0 => {
+                        shared.finish_checkpoint.store(true, Ordering::Relaxed)
+                    }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "checkpoint failed; trying again"),
                 }

@@ -14,8 +14,10 @@ pub(super) fn register(conn: &Connection, name: &str) -> Result<(), StoreError> 
 }
 
 pub(super) fn next(conn: &Connection, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-    let through: Option<i64> =
-        conn.prepare_cached("SELECT through FROM handlers WHERE name = ?1")?.query_row([handler], |row| row.get(0)).optional()?;
+    let through: Option<i64> = conn
+        .prepare_cached("SELECT through FROM handlers WHERE name = ?1")?
+        .query_row([handler], |row| row.get(0))
+        .optional()?;
     let Some(through) = through else {
         return Ok(Vec::new());
     };
@@ -56,7 +58,8 @@ pub(super) fn settle(
         settle_one(&part, handler, settlement)?;
     }
     if let Some(through) = through {
-        part.prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE name = ?1")?.execute(params![handler, through])?;
+        part.prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE name = ?1")?
+            .execute(params![handler, through])?;
     }
     Ok(part.commit()?)
 }
@@ -64,7 +67,8 @@ pub(super) fn settle(
 fn settle_one(conn: &Connection, handler: &str, settlement: &Settlement) -> Result<(), StoreError> {
     let (seq, state, attempts, next, error) = match settlement {
         Settlement::Done { seq } => {
-            conn.prepare_cached("DELETE FROM deliveries WHERE handler = ?1 AND event_seq = ?2")?.execute(params![handler, seq])?;
+            conn.prepare_cached("DELETE FROM deliveries WHERE handler = ?1 AND event_seq = ?2")?
+                .execute(params![handler, seq])?;
             return Ok(());
         }
         Settlement::Scheduled { seq, attempts, next_attempt_at_ms, error } => {

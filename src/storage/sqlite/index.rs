@@ -93,8 +93,9 @@ fn insert_identities(conn: &Connection, slice: &[(Identity, i64)]) -> Result<(),
 }
 
 fn insert_calls(conn: &Connection, slice: &[(CallKey, i64)]) -> Result<(), StoreError> {
-    let mut insert =
-        conn.prepare_cached("INSERT OR IGNORE INTO call_events (company_id, call_id, event, seq) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = conn.prepare_cached(
+        "INSERT OR IGNORE INTO call_events (company_id, call_id, event, seq) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     for (call, seq) in slice {
         insert.execute(params![call.company_id, call.call_id, call.event, seq])?;
     }

@@ -28,13 +28,19 @@ impl SqliteUrl {
     /// # Errors
     /// [`StoreError::Unusable`] when it has another form.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = || StoreError::Unusable("storage.url: expected sqlite://<path>, such as sqlite://data/retell-webhook.db".into());
+        let bad = || {
+            StoreError::Unusable(
+                "storage.url: expected sqlite://<path>, such as sqlite://data/retell-webhook.db".into(),
+            )
+        };
         let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(bad)?;
         let Some((path, query)) = rest.split_once('?') else {
             return Ok(Self { path: rest.into(), max_page_count: None });
         };
         let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
-            StoreError::Unusable("storage.url: the only option after `?` is max_page_count=<number of 4096-byte pages>".into())
+            StoreError::Unusable(
+                "storage.url: the only option after `?` is max_page_count=<number of 4096-byte pages>".into(),
+            )
         })?;
         Ok(Self { path: path.into(), max_page_count: Some(pages) })
     }
@@ -99,7 +105,9 @@ pub(super) fn lock(url: &SqliteUrl) -> Result<File, StoreError> {
             "another receiver already writes {}; stop it first, or give this one a storage.url of its own",
             url.path().display()
         ))),
-        Err(TryLockError::Error(error)) => Err(StoreError::Unusable(format!("cannot lock {}: {error}", Path::new(&path).display()))),
+        Err(TryLockError::Error(error)) => {
+            Err(StoreError::Unusable(format!("cannot lock {}: {error}", Path::new(&path).display())))
+        }
     }
 }
 
@@ -158,7 +166,9 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     let conn = reader(url)?;
     check_version(&conn, url)?;
     if version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len() {
-        return Err(StoreError::Unusable("the store was made by an older version; start `retell-webhook serve` once to update it".into()));
+        return Err(StoreError::Unusable(
+            "the store was made by an older version; start `retell-webhook serve` once to update it".into(),
+        ));
     }
     Ok(())
 }

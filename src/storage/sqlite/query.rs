@@ -10,7 +10,8 @@ use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
 /// Bodies read at once: bounds the memory of a reader, whatever the sizes of the events.
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
-pub(super) const SUMMARY: &str = "SELECT e.seq, e.id, c.slug, e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
+pub(super) const SUMMARY: &str =
+    "SELECT e.seq, e.id, c.slug, e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
     e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
     (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
     coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes";

@@ -62,7 +62,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. `lock` is released when it ends.
-    pub(super) fn start(conn: Connection, recent: Recent, lock: File, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        conn: Connection,
+        recent: Recent,
+        lock: File,
+        supervisor: &Supervisor,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (done_tx, done) = oneshot::channel();
         let shared = Arc::new(Shared::default());
