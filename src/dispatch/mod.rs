@@ -4,6 +4,7 @@
 //! when the process ended is handled after the next start. A delivery that waits for another attempt does not hold back
 //! later events of its call yet.
 
+mod pace;
 mod plan;
 mod worker;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 
+use super::pace::Pace;
 use super::plan;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
@@ -55,9 +56,14 @@ struct Worker {
 impl Worker {
     async fn run(self) {
         let stop = self.dispatch.supervisor.clone();
+        let mut pace = Pace::default();
         while !stop.is_stopping() {
+            pace.begin(self.dispatch.store.appended_so_far());
             match self.step().await {
-                Ok(true) => {}
+                Ok(true) => tokio::select! {
+                    () = stop.stopping() => {}
+                    () = tokio::time::sleep(pace.rest(self.dispatch.store.appended_so_far())) => {}
+                },
                 Ok(false) => tokio::select! {
                     () = stop.stopping() => {}
                     () = self.dispatch.store.appended() => {}

@@ -59,6 +59,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError>;
 
+    /// How many events were appended since the store was opened; two looks tell how busy intake is.
+    fn appended_so_far(&self) -> u64;
+
     /// Resolves when events were appended since the last call, or after a while.
     async fn appended(&self);
 

@@ -15,6 +15,7 @@ mod tests;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ pub struct SqliteStore {
     writer: Option<Writer>,
     readers: Readers,
     news: Arc<Notify>,
+    appended: AtomicU64,
 }
 
 impl SqliteStore {
@@ -58,7 +60,7 @@ impl SqliteStore {
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
-        Ok(Self { writer: Some(writer), readers, news: Arc::new(Notify::new()) })
+        Ok(Self { writer: Some(writer), readers, news: Arc::new(Notify::new()), appended: AtomicU64::new(0) })
     }
 
     /// Opens an existing file for reading beside a running receiver.
@@ -67,7 +69,7 @@ impl SqliteStore {
     /// [`StoreError::Unusable`] when there is no such file, or its schema is not this version's.
     pub fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::check_readable(url)?;
-        Ok(Self { writer: None, readers: Readers::start(url, supervisor)?, news: Arc::new(Notify::new()) })
+        Ok(Self { writer: None, readers: Readers::start(url, supervisor)?, news: Arc::new(Notify::new()), appended: AtomicU64::new(0) })
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
@@ -79,6 +81,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
         let appended = self.writer()?.write(move |state| append::append(state, event)).await?;
+        self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)
     }
@@ -110,6 +113,10 @@ impl Store for SqliteStore {
     async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError> {
         let handler = handler.to_owned();
         self.writer()?.write(move |state| deliveries::settle(&mut state.conn, &handler, &settled, through)).await
+    }
+
+    fn appended_so_far(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
     }
 
     async fn appended(&self) {

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::unusable;
@@ -113,7 +114,9 @@ pub(super) fn lock(url: &SqliteUrl) -> Result<File, StoreError> {
 
 /// The writer's connection, on the newest schema.
 pub(super) fn writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let mut conn = Connection::open(url.path()).map_err(|error| unusable(url, &error))?;
+    // One thread uses it, so SQLite need not lock around every call.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
     set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
     check_version(&conn, url)?;
     migrate(&mut conn).map_err(|error| unusable(url, &error))?;
@@ -135,6 +138,12 @@ fn set_up_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
     if let Some(pages) = url.max_page_count {
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
+    stable_plans(conn)
+}
+
+/// Keeps prepared statements prepared: without it SQLite plans one anew whenever a bound value might suit another plan.
+fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
@@ -151,7 +160,7 @@ pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
 pub(super) fn reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    conn.busy_timeout(READER_WAITS).map_err(|error| unusable(url, &error))?;
+    conn.busy_timeout(READER_WAITS).and_then(|()| stable_plans(&conn)).map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
