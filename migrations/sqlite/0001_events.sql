@@ -6,8 +6,8 @@ CREATE TABLE companies (
 ) STRICT;
 INSERT INTO companies (id, slug, origin) VALUES (1, 'default', 'config');
 
--- The journal: one row an accepted event, appended in the order of commit. The body comes last, so that reading the
--- other columns of a large event touches no overflow page. AUTOINCREMENT: a number is never used again after an
+-- The journal: one row an accepted event, appended in the order of commit. A large body lies in a file beside the
+-- database (src/storage/sqlite/bodies.rs), at the place its row names. AUTOINCREMENT: a number is never used again after an
 -- erasure, or a handler that has passed it would miss the new event.
 CREATE TABLE events (
   seq             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,8 +26,13 @@ CREATE TABLE events (
   state           TEXT NOT NULL CHECK (state IN ('stored', 'unparsed')),
   revision_of     INTEGER,          -- seq of the first event with the same company, name and call id
   size_bytes      INTEGER NOT NULL,
-  body            BLOB NOT NULL
+  body_file       INTEGER,          -- number of the file; null when the body is in the row
+  body_at         INTEGER,
+  body            BLOB,
+  CHECK ((body IS NULL) = (body_file IS NOT NULL))
 ) STRICT;
+-- Which bodies a file holds; grows at its end only.
+CREATE INDEX events_bodies ON events (body_file, body_at) WHERE body_file IS NOT NULL;
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
 

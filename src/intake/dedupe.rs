@@ -1,11 +1,9 @@
 //! When two requests carry the same event. Pure.
 //!
 //! An identical body is one event, however often it is sent or signed again: identity is a hash of the company and the
-//! body, never the HMAC, which changes with the key and the time. Inbound requests are about a caller on the line now:
+//! body (BLAKE3: a second pass of SHA-256 over a large body would cost as much as the signature), never the HMAC, which changes with the key and the time. Inbound requests are about a caller on the line now:
 //! they are told apart by the id in their body when there is one, and by their signature when there is none, because
 //! two callers from a withheld number send equal bodies.
-
-use sha2::{Digest, Sha256};
 
 use crate::event::Head;
 use crate::http::RawEvent;
@@ -13,20 +11,19 @@ use crate::storage::Identity;
 
 /// What makes `raw` the same as another request.
 pub(super) fn identity(company_id: i64, raw: &RawEvent, head: Option<&Head>) -> Identity {
-    let mut hash = Sha256::new();
-    hash.update(company_id.to_be_bytes());
+    let mut hash = blake3::Hasher::new();
+    hash.update(&company_id.to_be_bytes());
     if head.is_some_and(is_anonymous_inbound) {
         // Its length in front keeps (signature, body) pairs apart, and marks the other kind of identity with zero.
         let signature = raw.signature.as_deref().unwrap_or_default();
-        hash.update((signature.len() as u64).to_be_bytes());
-        hash.update(signature);
+        hash.update(&(signature.len() as u64).to_be_bytes());
+        hash.update(signature.as_bytes());
     } else {
-        hash.update(0_u64.to_be_bytes());
+        hash.update(&0_u64.to_be_bytes());
     }
     hash.update(&raw.body);
-    let digest: [u8; 32] = hash.finalize().into();
     let mut identity = [0; 16];
-    identity.copy_from_slice(&digest[..16]);
+    hash.finalize_xof().fill(&mut identity);
     Identity(identity)
 }
 

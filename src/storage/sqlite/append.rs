@@ -1,7 +1,10 @@
 //! Appending to the journal: known already, a revision, or new.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::bodies::{LARGE, Place};
 use super::recent::{CallKey, Entry};
 use super::writer::WriteState;
 use crate::base::id::EventId;
@@ -16,18 +19,23 @@ pub(super) fn append(state: &mut WriteState, event: NewEvent) -> Result<Appended
         Some(call) if event.revisable => first_of(state, call)?,
         _ => None,
     };
-    match insert(&state.conn, &event, revision_of) {
+    let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
+    let kept = match insert(&state.conn, &event, revision_of, place) {
         Ok(seq) => {
             state.recent.insert(Entry { seq, identity: event.identity, call });
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
-        Err(StoreError::Refused(why)) => keep_bare(state, event, &why),
+        Err(StoreError::Refused(why)) => keep_bare(state, event, place, &why),
         Err(away) => Err(away),
+    };
+    if kept.is_err() && place.is_some() {
+        state.bodies.unstage();
     }
+    kept
 }
 
 /// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
-fn keep_bare(state: &mut WriteState, event: NewEvent, why: &str) -> Result<Appended, StoreError> {
+fn keep_bare(state: &mut WriteState, event: NewEvent, place: Option<Place>, why: &str) -> Result<Appended, StoreError> {
     tracing::warn!(event_id = %event.id, why, "the store refused the event's columns; kept as unparsed");
     let bare = NewEvent {
         event: None,
@@ -41,14 +49,14 @@ fn keep_bare(state: &mut WriteState, event: NewEvent, why: &str) -> Result<Appen
         key_fingerprint: None,
         ..event
     };
-    let seq = insert(&state.conn, &bare, None)?;
+    let seq = insert(&state.conn, &bare, None, place)?;
     state.recent.insert(Entry { seq, identity: bare.identity, call: None });
     Ok(Appended::Stored { revision: false, unparsed: true })
 }
 
-fn call_key(event: &NewEvent) -> Option<CallKey> {
+fn call_key(event: &NewEvent) -> Option<Arc<CallKey>> {
     let (call_id, name) = (event.call_id.as_deref()?, event.event.as_deref()?);
-    Some(CallKey { company_id: event.company_id, call_id: call_id.into(), event: name.into() })
+    Some(Arc::new(CallKey { company_id: event.company_id, call_id: call_id.into(), event: name.into() }))
 }
 
 fn known(state: &WriteState, event: &NewEvent) -> Result<Option<i64>, StoreError> {
@@ -78,11 +86,17 @@ fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, S
     Ok(Appended::Duplicate { of: EventId::from_bytes(id) })
 }
 
-fn insert(conn: &Connection, event: &NewEvent, revision_of: Option<i64>) -> Result<i64, StoreError> {
+fn insert(
+    conn: &Connection,
+    event: &NewEvent,
+    revision_of: Option<i64>,
+    place: Option<Place>,
+) -> Result<i64, StoreError> {
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
-           query, signature, key_fingerprint, state, revision_of, size_bytes, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+           query, signature, key_fingerprint, state, revision_of, size_bytes,
+           body_file, body_at, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         event.id.as_bytes(),
@@ -100,7 +114,9 @@ fn insert(conn: &Connection, event: &NewEvent, revision_of: Option<i64>) -> Resu
         if event.unparsed { "unparsed" } else { "stored" },
         revision_of,
         event.body.len(),
-        &event.body[..],
+        place.map(|place| place.file),
+        place.map(|place| place.at),
+        if place.is_some() { None } else { Some(&event.body[..]) },
     ])?;
     Ok(conn.last_insert_rowid())
 }

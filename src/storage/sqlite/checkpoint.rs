@@ -10,10 +10,14 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
-const EVERY: Duration = Duration::from_millis(250);
+const EVERY: Duration = Duration::from_millis(100);
 /// Past so many pages the writer is asked to finish, so that the log starts over instead of growing: under constant load
-/// it never pauses long enough by itself. 4,096 pages are 16 MiB.
-const LOG_PAGES: i64 = 4_096;
+/// it never pauses long enough by itself. 8,192 pages are 32 MiB.
+const LOG_PAGES: i64 = 8_192;
+/// What the writer may have to move itself: it takes about a millisecond.
+const LITTLE: i64 = 256;
+/// Each round moves what was written during the one before, which is less and less.
+const ROUNDS: usize = 6;
 
 /// Starts the thread that checkpoints; it ends when the service stops.
 pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -> Result<(), StoreError> {
@@ -23,16 +27,30 @@ pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -
         .spawn_thread("store-checkpoint", move || {
             while !stop.is_stopping() {
                 std::thread::sleep(EVERY);
-                match passive(&conn) {
-                    Ok((log, moved)) if log > LOG_PAGES && moved > 0 => {
-                        shared.finish_checkpoint.store(true, Ordering::Relaxed)
-                    }
+                match catch_up(&conn) {
+                    Ok(log) if log > LOG_PAGES => shared.finish_checkpoint.store(true, Ordering::Relaxed),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "checkpoint failed; trying again"),
                 }
             }
         })
         .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))
+}
+
+/// Moves pages until little is left to move; says how many pages the log holds.
+fn catch_up(conn: &Connection) -> rusqlite::Result<i64> {
+    let (mut log, mut moved) = passive(conn)?;
+    for _ in 1..ROUNDS {
+        if log - moved <= LITTLE {
+            break;
+        }
+        let before = moved;
+        (log, moved) = passive(conn)?;
+        if moved <= before {
+            break;
+        }
+    }
+    Ok(log)
 }
 
 /// Moves the little that is left, between two transactions: then the next one starts the log over.

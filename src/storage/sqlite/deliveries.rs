@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::query::{FROM, SUMMARY, take_chunk, with_body};
+use super::query::{BODY, FROM, SUMMARY, take_chunk, with_body};
+use super::readers::Reader;
 use crate::storage::{Delivery, Settlement, StoreError};
 
 pub(super) fn register(conn: &Connection, name: &str) -> Result<(), StoreError> {
@@ -13,33 +14,34 @@ pub(super) fn register(conn: &Connection, name: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
-pub(super) fn next(conn: &Connection, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-    let through: Option<i64> = conn
+pub(super) fn next(reader: &Reader, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+    let through: Option<i64> = reader
+        .conn
         .prepare_cached("SELECT through FROM handlers WHERE name = ?1")?
         .query_row([handler], |row| row.get(0))
         .optional()?;
     let Some(through) = through else {
         return Ok(Vec::new());
     };
-    let sql = format!("{SUMMARY}, e.body, 0{FROM} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let sql = format!("{SUMMARY}{BODY}, 0{FROM} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![through, limit])?;
-    take_chunk(&mut rows, delivery, size)
+    take_chunk(&mut rows, |row| delivery(row, reader), size)
 }
 
-pub(super) fn due(conn: &Connection, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
+pub(super) fn due(reader: &Reader, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
     let sql = format!(
-        "{SUMMARY}, e.body, d.attempts{FROM} JOIN deliveries d ON d.event_seq = e.seq
+        "{SUMMARY}{BODY}, d.attempts{FROM} JOIN deliveries d ON d.event_seq = e.seq
          WHERE d.handler = ?1 AND d.state = 'scheduled' AND d.next_attempt_at_ms <= ?2
          ORDER BY d.next_attempt_at_ms LIMIT ?3"
     );
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![handler, now_ms, limit])?;
-    take_chunk(&mut rows, delivery, size)
+    take_chunk(&mut rows, |row| delivery(row, reader), size)
 }
 
-fn delivery(row: &Row) -> Result<Delivery, StoreError> {
-    Ok(Delivery { event: with_body(row)?, attempts: row.get(17)? })
+fn delivery(row: &Row, reader: &Reader) -> Result<Delivery, StoreError> {
+    Ok(Delivery { event: with_body(row, &reader.bodies)?, attempts: row.get(19)? })
 }
 
 fn size(delivery: &Delivery) -> usize {

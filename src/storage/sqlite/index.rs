@@ -1,6 +1,7 @@
 //! The index of older events, written behind intake in sorted batches: neighbours in the index share a page, so a batch
 //! rewrites each page once instead of once an event.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
     while let Some(row) = rows.next()? {
         let (call_id, event): (Option<Box<str>>, Option<Box<str>>) = (row.get(3)?, row.get(4)?);
         let company_id = row.get(2)?;
-        let call = call_id.zip(event).map(|(call_id, event)| CallKey { company_id, call_id, event });
+        let call = call_id.zip(event).map(|(call_id, event)| Arc::new(CallKey { company_id, call_id, event }));
         recent.insert(Entry { seq: row.get(0)?, identity: Identity(row.get(1)?), call });
     }
     recent.commit();
@@ -92,7 +93,7 @@ fn insert_identities(conn: &Connection, slice: &[(Identity, i64)]) -> Result<(),
     Ok(())
 }
 
-fn insert_calls(conn: &Connection, slice: &[(CallKey, i64)]) -> Result<(), StoreError> {
+fn insert_calls(conn: &Connection, slice: &[(Arc<CallKey>, i64)]) -> Result<(), StoreError> {
     let mut insert = conn.prepare_cached(
         "INSERT OR IGNORE INTO call_events (company_id, call_id, event, seq) VALUES (?1, ?2, ?3, ?4)",
     )?;

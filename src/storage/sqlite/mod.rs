@@ -1,6 +1,7 @@
 //! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
 
 mod append;
+mod bodies;
 mod calls;
 mod checkpoint;
 mod deliveries;
@@ -23,8 +24,9 @@ use tokio::sync::Notify;
 
 pub use open::SqliteUrl;
 
+use self::bodies::BodyLog;
 use self::readers::Readers;
-use self::writer::Writer;
+use self::writer::{WriteState, Writer};
 use super::{
     Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Settlement, Store, StoreError, StoredEvent,
 };
@@ -56,7 +58,8 @@ impl SqliteStore {
         let lock = open::lock(url)?;
         let conn = open::writer(url)?;
         let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
-        let writer = Writer::start(conn, recent, lock, supervisor)?;
+        let bodies = BodyLog::open(url, &conn)?;
+        let writer = Writer::start(WriteState { conn, recent, bodies }, lock, supervisor)?;
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
@@ -69,7 +72,12 @@ impl SqliteStore {
     /// [`StoreError::Unusable`] when there is no such file, or its schema is not this version's.
     pub fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::check_readable(url)?;
-        Ok(Self { writer: None, readers: Readers::start(url, supervisor)?, news: Arc::new(Notify::new()), appended: AtomicU64::new(0) })
+        Ok(Self {
+            writer: None,
+            readers: Readers::start(url, supervisor)?,
+            news: Arc::new(Notify::new()),
+            appended: AtomicU64::new(0),
+        })
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
@@ -102,12 +110,12 @@ impl Store for SqliteStore {
 
     async fn next_deliveries(&self, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         let handler = handler.to_owned();
-        self.readers.read(move |conn| deliveries::next(conn, &handler, limit)).await
+        self.readers.read(move |reader| deliveries::next(reader, &handler, limit)).await
     }
 
     async fn due_deliveries(&self, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
         let handler = handler.to_owned();
-        self.readers.read(move |conn| deliveries::due(conn, &handler, now_ms, limit)).await
+        self.readers.read(move |reader| deliveries::due(reader, &handler, now_ms, limit)).await
     }
 
     async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError> {
@@ -128,24 +136,24 @@ impl Store for SqliteStore {
     }
 
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
-        self.readers.read(move |conn| query::list(conn, &filter)).await
+        self.readers.read(move |reader| query::list(&reader.conn, &filter)).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
-        self.readers.read(move |conn| query::by_id(conn, id)).await
+        self.readers.read(move |reader| query::by_id(reader, id)).await
     }
 
     async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-        self.readers.read(move |conn| query::export(conn, after, &filter)).await
+        self.readers.read(move |reader| query::export(reader, after, &filter)).await
     }
 
     async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {
-        self.readers.read(move |conn| calls::list(conn, limit)).await
+        self.readers.read(move |reader| calls::list(&reader.conn, limit)).await
     }
 
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
-        self.readers.read(move |conn| calls::by_id(conn, &call_id)).await
+        self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
     }
 
     async fn close(&self) {

@@ -57,6 +57,14 @@ impl SqliteUrl {
         &self.path
     }
 
+    /// The folder beside the file that holds large bodies.
+    #[must_use]
+    pub(super) fn bodies_folder(&self) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push("-bodies");
+        path.into()
+    }
+
     /// The folder that holds the file, and beside it the development key.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -79,16 +87,16 @@ pub(super) fn prepare_folder(url: &SqliteUrl) -> Result<(), StoreError> {
     private_file(url.path()).map(drop).map_err(|error| failed(url.path(), error))
 }
 
-fn create_private_folder(folder: &Path) -> std::io::Result<()> {
+pub(super) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)
 }
 
-fn private_file(path: &Path) -> std::io::Result<File> {
+pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
+    options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
@@ -133,7 +141,7 @@ fn set_up_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
     // Checkpoints run on a thread of their own, so that no request waits for one.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    conn.pragma_update(None, "cache_size", -16 * 1024)?;
+    conn.pragma_update(None, "cache_size", -8 * 1024)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     if let Some(pages) = url.max_page_count {
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
@@ -152,7 +160,8 @@ fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let conn = Connection::open(url.path())?;
     conn.busy_timeout(READER_WAITS)?;
-    conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    // A connection that has read nothing yet does not know of the log, and would checkpoint nothing.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }
 

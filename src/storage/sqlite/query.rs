@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
+use super::bodies::{BodyFiles, Place};
+use super::readers::Reader;
 use crate::base::id::EventId;
 use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
 
@@ -38,10 +40,17 @@ pub(super) fn summary(row: &Row) -> rusqlite::Result<EventSummary> {
     })
 }
 
-/// A row of `SUMMARY` with the body as its last column.
-pub(super) fn with_body(row: &Row) -> rusqlite::Result<StoredEvent> {
-    let body: Vec<u8> = row.get(16)?;
-    Ok(StoredEvent { summary: summary(row)?, body: Bytes::from(body) })
+/// The columns that say where the body is; they follow those of `SUMMARY`.
+pub(super) const BODY: &str = ", e.body_file, e.body_at, e.body";
+
+/// A row of `SUMMARY` and `BODY`.
+pub(super) fn with_body(row: &Row, bodies: &BodyFiles) -> Result<StoredEvent, StoreError> {
+    let summary = summary(row)?;
+    let body = match row.get(16)? {
+        Some(file) => bodies.read(Place { file, at: row.get(17)? }, row.get(15)?)?,
+        None => Bytes::from(row.get::<_, Vec<u8>>(18)?),
+    };
+    Ok(StoredEvent { summary, body })
 }
 
 pub(super) fn list(conn: &Connection, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
@@ -53,18 +62,20 @@ pub(super) fn list(conn: &Connection, filter: &EventFilter) -> Result<Vec<EventS
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn by_id(conn: &Connection, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
-    let sql = format!("{SUMMARY}, e.body{FROM} WHERE e.id = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([id.as_bytes()], with_body).optional()?)
+pub(super) fn by_id(reader: &Reader, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+    let sql = format!("{SUMMARY}{BODY}{FROM} WHERE e.id = ?1");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    rows.next()?.map(|row| with_body(row, &reader.bodies)).transpose()
 }
 
-pub(super) fn export(conn: &Connection, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+pub(super) fn export(reader: &Reader, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
     let (conditions, mut values) = conditions(filter);
     values.extend([Value::Integer(after), to_i64(filter.limit.unwrap_or(usize::MAX))]);
-    let sql = format!("{SUMMARY}, e.body{FROM} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let sql = format!("{SUMMARY}{BODY}{FROM} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    take_chunk(&mut rows, |row| Ok(with_body(row)?), |event| event.body.len())
+    take_chunk(&mut rows, |row| with_body(row, &reader.bodies), |event| event.body.len())
 }
 
 /// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::bodies::BodyFiles;
 use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
@@ -13,7 +14,13 @@ const THREADS: usize = 2;
 /// Reads waiting for a thread; further ones wait to be let in.
 const QUEUE: usize = 64;
 
-type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+type ReadJob = Box<dyn FnOnce(&Reader) + Send>;
+
+/// What a reading thread owns.
+pub(super) struct Reader {
+    pub(super) conn: Connection,
+    pub(super) bodies: BodyFiles,
+}
 
 /// A handle to the reading threads, which end when it is dropped.
 pub(super) struct Readers(mpsc::Sender<ReadJob>);
@@ -23,11 +30,12 @@ impl Readers {
         let (jobs, queue) = mpsc::channel::<ReadJob>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
-            let (conn, queue) = (open::reader(url)?, Arc::clone(&queue));
+            let reader = Reader { conn: open::reader(url)?, bodies: BodyFiles::new(url) };
+            let queue = Arc::clone(&queue);
             supervisor
                 .spawn_thread("store-reader", move || {
                     while let Some(job) = next(&queue) {
-                        job(&conn);
+                        job(&reader);
                     }
                 })
                 .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
@@ -39,10 +47,10 @@ impl Readers {
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: ReadJob = Box::new(move |conn| drop(reply.send(work(conn))));
+        let job: ReadJob = Box::new(move |reader| drop(reply.send(work(reader))));
         let closed = || StoreError::Unavailable("it is closed".into());
         self.0.send(job).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?

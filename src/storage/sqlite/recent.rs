@@ -1,6 +1,7 @@
 //! Recent events by identity, in memory: what the index on disk does not know yet.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::storage::Identity;
 
@@ -17,7 +18,7 @@ pub(super) struct CallKey {
 pub(super) struct Entry {
     pub(super) seq: i64,
     pub(super) identity: Identity,
-    pub(super) call: Option<CallKey>,
+    pub(super) call: Option<Arc<CallKey>>,
 }
 
 /// Bounded by the indexing task: it writes entries out past a threshold, see `index.rs`.
@@ -26,7 +27,7 @@ pub(super) struct Recent {
     entries: Vec<Entry>,
     by_identity: HashMap<Identity, i64>,
     /// The first event of that name and call.
-    by_call: HashMap<CallKey, i64>,
+    by_call: HashMap<Arc<CallKey>, i64>,
     /// Entries before this one are committed.
     committed: usize,
 }
@@ -48,7 +49,7 @@ impl Recent {
     pub(super) fn insert(&mut self, entry: Entry) {
         self.by_identity.insert(entry.identity, entry.seq);
         if let Some(call) = &entry.call {
-            self.by_call.entry(call.clone()).or_insert(entry.seq);
+            self.by_call.entry(Arc::clone(call)).or_insert(entry.seq);
         }
         self.entries.push(entry);
     }
@@ -103,7 +104,7 @@ mod tests {
 
     fn entry(seq: i64, identity: u8, call_id: &str) -> Entry {
         let call = CallKey { company_id: 1, call_id: call_id.into(), event: "call_ended".into() };
-        Entry { seq, identity: Identity([identity; 16]), call: Some(call) }
+        Entry { seq, identity: Identity([identity; 16]), call: Some(Arc::new(call)) }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::bodies::BodyLog;
 use super::recent::Recent;
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
@@ -24,6 +25,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(super) struct WriteState {
     pub(super) conn: Connection,
     pub(super) recent: Recent,
+    pub(super) bodies: BodyLog,
 }
 
 /// What others may know about the writer without asking it.
@@ -52,26 +54,23 @@ impl Shared {
     }
 }
 
+/// `None` once closed.
+type Jobs = Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>;
+
 /// A handle to the writing thread.
 #[derive(Clone)]
 pub(super) struct Writer {
-    jobs: Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    jobs: Jobs,
     done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl Writer {
     /// Starts the thread. `lock` is released when it ends.
-    pub(super) fn start(
-        conn: Connection,
-        recent: Recent,
-        lock: File,
-        supervisor: &Supervisor,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(state: WriteState, lock: File, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (done_tx, done) = oneshot::channel();
         let shared = Arc::new(Shared::default());
-        let state = WriteState { conn, recent };
         let for_thread = Arc::clone(&shared);
         supervisor
             .spawn_thread("store-writer", move || {
@@ -164,20 +163,22 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &
 fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     state.recent.begin();
     let committed = try_transact(state, batch);
-    match committed {
-        Ok(()) => state.recent.commit(),
-        Err(_) => {
-            state.recent.roll_back();
-            if !state.conn.is_autocommit() {
-                // Failing here means SQLite has rolled back by itself.
-                let _ = state.conn.execute_batch("ROLLBACK");
-            }
-        }
+    if committed.is_ok() {
+        state.recent.commit();
+        state.bodies.commit();
+        return committed;
     }
+    if !state.conn.is_autocommit() {
+        // Failing here means SQLite has rolled back by itself.
+        let _ = state.conn.execute_batch("ROLLBACK");
+    }
+    state.recent.roll_back();
+    state.bodies.roll_back();
     committed
 }
 
 fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    state.bodies.begin()?;
     execute(&state.conn, "BEGIN IMMEDIATE")?;
     for job in batch {
         job.run(state);
@@ -185,6 +186,7 @@ fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<()
             return Err(StoreError::Unavailable("SQLite gave up the transaction (disk full or an I/O error)".into()));
         }
     }
+    state.bodies.write()?;
     execute(&state.conn, "COMMIT")
 }
 

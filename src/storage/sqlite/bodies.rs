@@ -1,0 +1,161 @@
+//! Large bodies, appended to files of their own. SQLite would write each twice, into the log and into the database, in
+//! pages; here it is written once, in one piece. The row in `events` says where it lies.
+//!
+//! The same promise holds: bodies are synced before the transaction that names them commits. What a crash leaves behind
+//! the last body that is named is cut off at the next start.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::SqliteUrl;
+use super::open::{create_private_folder, private_file};
+use crate::storage::StoreError;
+
+/// Bodies of at least this size go here: a smaller one fits into its row's page.
+pub(super) const LARGE: usize = 4_000;
+/// A new file is begun past this size; retention removes whole files.
+const FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Where a body lies.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) file: i64,
+    pub(super) at: u64,
+}
+
+/// The writing end.
+pub(super) struct BodyLog {
+    folder: PathBuf,
+    number: i64,
+    file: File,
+    /// Where the last body that is committed ends.
+    end: u64,
+    staged: Vec<Bytes>,
+    staged_bytes: u64,
+}
+
+impl BodyLog {
+    /// Opens the newest file, cut off behind the last body that `conn` knows of.
+    pub(super) fn open(url: &SqliteUrl, conn: &Connection) -> Result<Self, StoreError> {
+        let folder = url.bodies_folder();
+        let last: Option<(i64, u64)> = conn
+            .query_row(
+                "SELECT body_file, body_at + size_bytes FROM events WHERE body_file IS NOT NULL
+                 ORDER BY body_file DESC, body_at DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let (number, end) = last.unwrap_or((1, 0));
+        let failed = |error: io::Error| StoreError::Unusable(format!("cannot open {}: {error}", folder.display()));
+        create_private_folder(&folder).map_err(failed)?;
+        let mut file = private_file(&path(&folder, number)).map_err(failed)?;
+        rewind(&mut file, end).map_err(failed)?;
+        Ok(Self { folder, number, file, end, staged: Vec::new(), staged_bytes: 0 })
+    }
+
+    /// A transaction begins; in a new file if the old one is full.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        if self.end < FILE_BYTES {
+            return Ok(());
+        }
+        let number = self.number + 1;
+        let file = private_file(&path(&self.folder, number)).map_err(away)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(away)?;
+        (self.file, self.number, self.end) = (file, number, 0);
+        Ok(())
+    }
+
+    /// Takes a body into the transaction; says where it will lie.
+    pub(super) fn stage(&mut self, body: Bytes) -> Place {
+        let at = self.end + self.staged_bytes;
+        self.staged_bytes += body.len() as u64;
+        self.staged.push(body);
+        Place { file: self.number, at }
+    }
+
+    /// Takes the last staged body back: its row was refused.
+    pub(super) fn unstage(&mut self) {
+        self.staged_bytes -= self.staged.pop().map_or(0, |body| body.len() as u64);
+    }
+
+    /// Writes and syncs what is staged. Comes before the commit.
+    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.staged.iter().try_for_each(|body| self.file.write_all(body)).map_err(away)?;
+        self.file.sync_data().map_err(away)
+    }
+
+    /// The transaction is committed.
+    pub(super) fn commit(&mut self) {
+        self.end += self.staged_bytes;
+        self.forget_staged();
+    }
+
+    /// The transaction failed: nothing half-written stays.
+    pub(super) fn roll_back(&mut self) {
+        if !self.staged.is_empty()
+            && let Err(error) = rewind(&mut self.file, self.end)
+        {
+            tracing::error!(%error, "cannot cut off what a failed transaction wrote");
+        }
+        self.forget_staged();
+    }
+
+    fn forget_staged(&mut self) {
+        self.staged.clear();
+        self.staged_bytes = 0;
+    }
+}
+
+/// The reading end: remembers the file it read from last.
+pub(super) struct BodyFiles {
+    folder: PathBuf,
+    latest: RefCell<Option<(i64, File)>>,
+}
+
+impl BodyFiles {
+    pub(super) fn new(url: &SqliteUrl) -> Self {
+        Self { folder: url.bodies_folder(), latest: RefCell::new(None) }
+    }
+
+    /// The body at `place`.
+    pub(super) fn read(&self, place: Place, size: usize) -> Result<Bytes, StoreError> {
+        let mut latest = self.latest.borrow_mut();
+        let open = latest.take().filter(|(number, _)| *number == place.file);
+        let missing = |error: io::Error| {
+            StoreError::Unavailable(format!(
+                "a stored body cannot be read from {}: {error}",
+                path(&self.folder, place.file).display()
+            ))
+        };
+        let mut file = match open {
+            Some((_, file)) => file,
+            None => File::open(path(&self.folder, place.file)).map_err(missing)?,
+        };
+        let mut body = vec![0; size];
+        file.seek(SeekFrom::Start(place.at)).and_then(|_| file.read_exact(&mut body)).map_err(missing)?;
+        *latest = Some((place.file, file));
+        Ok(body.into())
+    }
+}
+
+fn path(folder: &Path, number: i64) -> PathBuf {
+    folder.join(format!("{number:08}.bodies"))
+}
+
+fn rewind(file: &mut File, end: u64) -> io::Result<()> {
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(end)).map(drop)
+}
+
+fn away(error: io::Error) -> StoreError {
+    StoreError::Unavailable(format!("large bodies cannot be written: {error}"))
+}
