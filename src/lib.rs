@@ -1,6 +1,49 @@
 //! Receives every webhook event Retell AI's voice agents send: proves that it came from Retell, puts it on disk before
 //! it is acknowledged, and hands it to handlers until they are done with it.
-#![allow(missing_docs)]
+//!
+//! The program `retell-webhook` does this by itself. The library mounts the same receiver in an axum router of yours:
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use retell_webhook::{Outcome, Receiver};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let receiver = Receiver::builder()
+//!     .api_key("key_9f27a1c4de5588b2031fa7c0") // the key with the webhook badge in Retell's dashboard
+//!     .storage_url("sqlite://data/retell-webhook.db")
+//!     .on_call_started(|call, _| async move {
+//!         println!("ringing: {:?}", call.call_id);
+//!         Outcome::Done
+//!     })
+//!     .on_call_ended(|call, context| async move {
+//!         println!("{:?} took {:?} ms (event {})", call.call_id, call.duration_ms, context.event_id);
+//!         Outcome::Done
+//!     })
+//!     .on_call_analyzed(|call, _| async move {
+//!         match call.call_analysis {
+//!             Some(analysis) => { println!("mood: {:?}", analysis.user_sentiment); Outcome::Done }
+//!             None => Outcome::fail("an analyzed call without an analysis"),
+//!         }
+//!     })
+//!     .build()
+//!     .await?;
+//!
+//! let app = Router::new().route("/", get(|| async { "hello" })).merge(receiver.router());
+//! let listener = tokio::net::TcpListener::bind("0.0.0.0:8000").await?;
+//! axum::serve(listener, app).with_graceful_shutdown(async { tokio::signal::ctrl_c().await.ok(); }).await?;
+//! receiver.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | you need | look at |
+//! |---|---|
+//! | the routes and the handlers in one | [`Receiver`] |
+//! | a handler of your own | [`EventHandler`], [`Outcome`], [`Context`] |
+//! | only the signature check, in front of your own handler | [`SignatureLayer`], [`Verified`] |
+//! | to check or make a signature by hand | [`Verifier`], [`Signature`] |
+//! | the events as types | [`event`] |
+//! | to serve with time-outs on slow senders | [`app::serve`] |
 
 pub mod app;
 pub mod base;
@@ -16,12 +59,15 @@ pub mod security;
 pub mod storage;
 pub mod telemetry;
 
-pub use app::{Receiver, ReceiverBuilder};
+pub use app::{BuildError, Receiver, ReceiverBuilder};
 pub use async_trait::async_trait;
+pub use base::clock::Clock;
+pub use base::id::EventId;
 pub use base::secret::Secret;
-pub use event::{Call, Event};
-pub use handlers::{Context, EventHandler, Outcome};
-pub use http::layer::SignatureLayer;
+pub use config::{Settings, Sources};
+pub use event::{Call, Chat, Event, EventKind};
+pub use handlers::{Closures, Context, EventHandler, Filter, Outcome};
+pub use http::layer::{Refused, SignatureLayer};
 pub use http::{RawEvent, Verified};
-pub use security::keys::ApiKey;
-pub use security::signature::{Signature, Verifier};
+pub use security::keys::{ApiKey, KeyFingerprint};
+pub use security::signature::{Refusal, Signature, Verifier};

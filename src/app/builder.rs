@@ -241,7 +241,6 @@ impl Receiver {
     }
 
     /// The webhook and health routes, to be merged into a router of yours or served by themselves.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::output::{self, Done, Failure};
@@ -111,10 +112,11 @@ fn state(event: &EventSummary) -> String {
     if event.revision_of.is_some() {
         state.push_str(", revision");
     }
-    if event.duplicates > 0 {
-        state.push_str(&format!(", +{} duplicate{}", event.duplicates, if event.duplicates == 1 { "" } else { "s" }));
+    match event.duplicates {
+        0 => state,
+        1 => state + ", +1 duplicate",
+        more => format!("{state}, +{more} duplicates"),
     }
-    state
 }
 
 fn describe(event: &EventSummary) -> Value {
@@ -177,7 +179,8 @@ async fn export(filter: EventFilter, store: &impl Store) -> Done {
         after = last.summary.seq;
         left -= chunk.len();
         for event in &chunk {
-            if let Err(error) = writeln!(out, "{}", exported(event)) {
+            let line = serde_json::to_string(&Exported::of(event))?;
+            if let Err(error) = writeln!(out, "{line}") {
                 return output::ignore_closed(Err(error));
             }
         }
@@ -187,22 +190,40 @@ async fn export(filter: EventFilter, store: &impl Store) -> Done {
     output::ignore_closed(out.flush())
 }
 
-fn exported(event: &StoredEvent) -> Value {
-    let summary = &event.summary;
-    let mut headers = serde_json::Map::new();
-    for (name, value) in [("content-type", &summary.content_type), ("x-retell-signature", &summary.signature)] {
-        if let Some(value) = value {
-            headers.insert(name.into(), value.as_str().into());
+/// One line of an export: what is needed to check the signature again, or to import the event elsewhere.
+#[derive(Serialize)]
+struct Exported<'a> {
+    id: String,
+    company: &'a str,
+    event: Option<&'a str>,
+    received_at_ms: i64,
+    headers: Headers<'a>,
+    body_base64: String,
+}
+
+#[derive(Serialize)]
+struct Headers<'a> {
+    #[serde(rename = "content-type", skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
+    #[serde(rename = "x-retell-signature", skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+}
+
+impl<'a> Exported<'a> {
+    fn of(event: &'a StoredEvent) -> Self {
+        let summary = &event.summary;
+        Self {
+            id: summary.id.to_string(),
+            company: &summary.company,
+            event: summary.event.as_deref(),
+            received_at_ms: summary.received_at_ms,
+            headers: Headers {
+                content_type: summary.content_type.as_deref(),
+                signature: summary.signature.as_deref(),
+            },
+            body_base64: BASE64_STANDARD.encode(&event.body),
         }
     }
-    json!({
-        "id": summary.id.to_string(),
-        "company": summary.company,
-        "event": summary.event,
-        "received_at_ms": summary.received_at_ms,
-        "headers": headers,
-        "body_base64": BASE64_STANDARD.encode(&event.body),
-    })
 }
 
 /// A counter on stderr, when somebody is looking and the events go elsewhere.

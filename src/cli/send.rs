@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Send {
-    /// Event to send a sample of, such as call_ended; its call id begins with `call_test_`
+    /// Event to send a sample of, such as `call_ended`; its call id begins with `call_test_`
     #[arg(required_unless_present = "file", value_parser = known_event)]
     event: Option<EventKind>,
     /// Where to; without a path the webhook's is added [default: the receiver on this machine]

@@ -60,7 +60,9 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
         for (name, fact) in &facts {
             tracing::info!("{name}: {fact}");
         }
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         return Ok(());
     }
     line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;

@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     async fn waits(work: impl Future<Output = ()>) -> bool {
@@ -129,20 +129,20 @@ mod tests {
     #[tokio::test]
     async fn one_address_gets_at_most_half() {
         let budget = InflightBudget::new(1000);
-        let mut greedy = budget.admit(address(1)).await;
+        let mut greedy = budget.admit(Some(address(1))).await;
         greedy.grow(499).await;
-        assert!(waits(async { drop(budget.admit(address(1)).await) }).await);
-        let mut other = budget.admit(address(2)).await;
+        assert!(waits(async { drop(budget.admit(Some(address(1))).await) }).await);
+        let mut other = budget.admit(Some(address(2))).await;
         other.grow(499).await;
-        assert!(waits(async { drop(budget.admit(address(3)).await) }).await);
+        assert!(waits(async { drop(budget.admit(Some(address(3))).await) }).await);
         drop(greedy);
-        budget.admit(address(3)).await;
+        budget.admit(Some(address(3))).await;
     }
 
     #[tokio::test]
     async fn bytes_are_given_back_with_the_last_clone_of_the_body() {
         let budget = InflightBudget::new(1000);
-        let mut share = budget.admit(address(1)).await;
+        let mut share = budget.admit(Some(address(1))).await;
         share.grow(99).await;
         let body = share.attach(Bytes::from_static(b"body"));
         let clone = body.clone();

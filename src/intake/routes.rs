@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Accepted, Intake};
@@ -82,12 +83,19 @@ fn has_text(fields: &Object, key: &str) -> bool {
     fields.get(key).is_some_and(|value| value.get().starts_with('"'))
 }
 
+#[derive(Serialize)]
+struct Accessible {
+    status: &'static str,
+    message: &'static str,
+    webhook_url: String,
+}
+
 async fn test(State(endpoint): State<Endpoint>) -> Response {
-    let body = serde_json::json!({
-        "status": "ok",
-        "message": "Retell webhook endpoint is accessible",
-        "webhook_url": format!("POST {}{}", endpoint.public_url, WEBHOOKS[0]),
-    });
+    let body = Accessible {
+        status: "ok",
+        message: "Retell webhook endpoint is accessible",
+        webhook_url: format!("POST {}{}", endpoint.public_url, WEBHOOKS[0]),
+    };
     let mut response = axum::Json(body).into_response();
     if let Ok(instance) = HeaderValue::from_str(&endpoint.instance) {
         response.headers_mut().insert(INSTANCE, instance);

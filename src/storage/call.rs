@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn transfers_have_a_state_of_their_own() {
         let transfer =
-            |id: &str, event| record(Stage::Underway, 15, |call| drop(call.transfers.insert(id.into(), event)));
+            |id: &str, event| record(Stage::Underway, 15, |call| call.transfers.extend([(id.into(), event)]));
         let (first, gone) = (transfer("a", TransferEvent::Started), transfer("b", TransferEvent::Cancelled));
         let (second, on) = (transfer("c", TransferEvent::Started), transfer("d", TransferEvent::Bridged));
         assert_eq!(started().transfer_state(), None);

@@ -156,6 +156,7 @@ fn rewind(file: &mut File, end: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(end)).map(drop)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
 fn away(error: io::Error) -> StoreError {
     StoreError::Unavailable(format!("large bodies cannot be written: {error}"))
 }

@@ -65,7 +65,7 @@ pub(super) fn start(writer: &Writer, supervisor: &Supervisor) {
 }
 
 /// Writes everything that waits. Repeating a part of it is harmless, so a failure half-way needs no clean-up.
-async fn write_out(writer: &Writer) -> Result<(), StoreError> {
+pub(super) async fn write_out(writer: &Writer) -> Result<(), StoreError> {
     let entries = writer.write(|state| Ok(state.recent.to_index())).await?;
     let Some(through) = entries.last().map(|entry| entry.seq) else {
         return Ok(());

@@ -1,1 +1,173 @@
+use std::path::Path;
+
+use bytes::Bytes;
+
 use super::*;
+use crate::base::id::EventIds;
+use crate::storage::{DEFAULT_COMPANY, Identity};
+
+fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
+    SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), supervisor).unwrap()
+}
+
+fn event(identity: u8, body: &[u8]) -> NewEvent {
+    NewEvent {
+        id: EventIds::default().next(1_790_000_000_000 + i64::from(identity)),
+        identity: Identity([identity; 16]),
+        company_id: DEFAULT_COMPANY,
+        event: Some("call_ended".into()),
+        call_id: Some("call_1".into()),
+        agent_id: None,
+        revisable: true,
+        unparsed: false,
+        received_at_ms: 1_790_000_000_000,
+        source: None,
+        content_type: None,
+        query: None,
+        signature: None,
+        key_fingerprint: None,
+        body: Bytes::copy_from_slice(body),
+    }
+}
+
+async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
+    let events = store.export(0, EventFilter::default()).await.unwrap();
+    events.into_iter().map(|event| event.body.to_vec()).collect()
+}
+
+#[tokio::test]
+async fn large_bodies_come_back_whole_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    let sent: Vec<Vec<u8>> = vec![b"small".to_vec(), vec![b'a'; 4_000], vec![b'b'; 100_000], b"small too".to_vec()];
+    for (identity, body) in (1..).zip(&sent) {
+        store.append(event(identity, body)).await.unwrap();
+    }
+    assert_eq!(bodies(&store).await, sent);
+    store.close().await;
+
+    let again = open(folder.path(), &supervisor);
+    again.append(event(9, &vec![b'c'; 50_000])).await.unwrap();
+    let kept = bodies(&again).await;
+    assert_eq!((&kept[..4], kept[4].len()), (&sent[..], 50_000));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_behind_the_last_body_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    store.append(event(1, &[b'a'; 10_000])).await.unwrap();
+    store.close().await;
+    let file = folder.path().join("store.db-bodies/00000001.bodies");
+    let mut torn = std::fs::read(&file).unwrap();
+    torn.extend_from_slice(b"half a body nobody was answered for");
+    std::fs::write(&file, torn).unwrap();
+
+    let again = open(folder.path(), &supervisor);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 10_000);
+    again.append(event(2, &[b'b'; 5_000])).await.unwrap();
+    assert_eq!(bodies(&again).await, [vec![b'a'; 10_000], vec![b'b'; 5_000]]);
+}
+
+#[tokio::test]
+async fn a_failed_transaction_leaves_no_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    let other = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    other.execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END").unwrap();
+    assert!(store.append(event(1, &[b'a'; 10_000])).await.is_err());
+    assert_eq!(std::fs::metadata(folder.path().join("store.db-bodies/00000001.bodies")).unwrap().len(), 0);
+    other.execute_batch("DROP TRIGGER refuse").unwrap();
+    let stored = store.append(event(1, &[b'a'; 10_000])).await.unwrap();
+    assert_eq!(stored, Appended::Stored { revision: false, unparsed: false });
+    assert_eq!(bodies(&store).await, [vec![b'a'; 10_000]]);
+}
+
+#[tokio::test]
+async fn duplicates_and_revisions_are_known_from_the_index_as_well_as_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    let first = event(1, b"one");
+    store.append(first.clone()).await.unwrap();
+    let duplicate = Appended::Duplicate { of: first.id };
+    let revision = Appended::Stored { revision: true, unparsed: false };
+    assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);
+    assert_eq!(store.append(event(2, b"two")).await.unwrap(), revision);
+    index::write_out(store.writer().unwrap()).await.unwrap();
+    let unindexed = store.writer().unwrap().write(|state| Ok(state.recent.len())).await.unwrap();
+    assert_eq!(unindexed, 0);
+    assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);
+    assert_eq!(store.append(event(3, b"three")).await.unwrap(), revision);
+    let listed = store.events(EventFilter { call_id: Some("call_1".into()), ..EventFilter::default() }).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.iter().filter(|event| event.revision_of == Some(first.id)).count(), 2);
+    assert_eq!(listed[2].duplicates, 2);
+}
+
+#[tokio::test]
+async fn many_at_once_share_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = Arc::new(open(folder.path(), &supervisor));
+    let before = store.writer().unwrap().shared.commits.load(Ordering::Relaxed);
+    let all: Vec<_> = (0..200)
+        .map(|identity| {
+            let store = Arc::clone(&store);
+            async move { store.append(event(identity, &[identity; 10])).await }
+        })
+        .collect();
+    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+    let commits = store.writer().unwrap().shared.commits.load(Ordering::Relaxed) - before;
+    assert!(commits < 100, "{commits} commits for 200 events");
+    assert_eq!(bodies(&store).await.len(), 200);
+}
+
+#[tokio::test]
+async fn handlers_go_on_where_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    store.append(event(1, b"before")).await.unwrap();
+    store.register_handler("late").await.unwrap();
+    for (identity, body) in [(2, b"two"), (3, b"333")] {
+        store.append(event(identity, body)).await.unwrap();
+    }
+    let news = store.next_deliveries("late", 10).await.unwrap();
+    assert_eq!(news.iter().map(|delivery| &delivery.event.body[..]).collect::<Vec<_>>(), [b"two", b"333"]);
+    let (first, second) = (news[0].event.summary.seq, news[1].event.summary.seq);
+    let again = Settlement::Scheduled { seq: first, attempts: 1, next_attempt_at_ms: 50, error: "down".into() };
+    store.settle("late", vec![again], Some(second)).await.unwrap();
+    store.register_handler("late").await.unwrap();
+    assert!(store.next_deliveries("late", 10).await.unwrap().is_empty());
+    assert!(store.due_deliveries("late", 49, 10).await.unwrap().is_empty());
+    let due = store.due_deliveries("late", 50, 10).await.unwrap();
+    assert_eq!((due.len(), due[0].attempts, due[0].event.summary.seq), (1, 1, first));
+    store.settle("late", vec![Settlement::Done { seq: first }], None).await.unwrap();
+    assert!(store.due_deliveries("late", 99, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn closing_finishes_and_refuses_what_comes_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    store.append(event(1, b"one")).await.unwrap();
+    store.close().await;
+    assert!(matches!(store.append(event(2, b"two")).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(open(folder.path(), &supervisor).events(EventFilter::default()).await.unwrap().len(), 1);
+}
+
+#[test]
+fn urls_are_taken_apart() {
+    let url = SqliteUrl::parse("sqlite://data/x.db").unwrap();
+    assert_eq!((url.path(), url.folder()), (Path::new("data/x.db"), Path::new("data")));
+    assert_eq!(SqliteUrl::parse("sqlite://x.db").unwrap().folder(), Path::new("."));
+    assert!(SqliteUrl::parse("sqlite://x.db?max_page_count=100").is_ok());
+    for bad in ["sqlite://", "postgres://x", "sqlite://x.db?mode=ro"] {
+        assert!(SqliteUrl::parse(bad).is_err(), "{bad}");
+    }
+}

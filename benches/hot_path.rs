@@ -1,0 +1,42 @@
+//! What a request costs before it reaches the store: signature, name and ids, the typed event.
+//! `cargo bench --bench hot_path`
+
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use retell_webhook::event::Head;
+use retell_webhook::{ApiKey, Event, Secret, Signature, Verifier};
+
+const BODIES: [(&str, &str); 3] = [
+    ("0.5 kB", "01_call_started_phone_inbound_small.json"),
+    ("9 kB", "03_call_ended_phone_outbound_medium.json"),
+    ("127 kB", "04_call_ended_phone_large_60_turns.json"),
+];
+const NOW_MS: i64 = 1_790_000_000_000;
+
+fn body(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/payloads").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn hot_path(criterion: &mut Criterion) {
+    let key = ApiKey::new(&Secret::new("key_9f27a1c4de5588b2031fa7c0"));
+    let verifier = Verifier::new(vec![key.clone()]);
+    for (size, name) in BODIES {
+        let body = body(name);
+        let header = Signature::sign(&key, &body, NOW_MS).to_string();
+        let mut group = criterion.benchmark_group(size);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function("verify the signature", |bencher| {
+            bencher.iter(|| verifier.verify(Some(black_box(&header)), black_box(&body), NOW_MS));
+        });
+        group.bench_function("hash for identity", |bencher| bencher.iter(|| blake3::hash(black_box(&body))));
+        group.bench_function("name and ids", |bencher| bencher.iter(|| Head::scan(black_box(&body))));
+        group.bench_function("typed event", |bencher| bencher.iter(|| Event::parse(black_box(&body))));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, hot_path);
+criterion_main!(benches);
