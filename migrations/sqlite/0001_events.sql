@@ -62,6 +62,12 @@ CREATE TABLE progress (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO progress (name, value) VALUES ('indexed_through', 0);
 
+-- Always empty: readiness writes a row and removes it in the same transaction.
+CREATE TABLE probes (
+  id     INTEGER PRIMARY KEY,
+  filler BLOB NOT NULL
+) STRICT;
+
 -- How far each handler has come, and what it could not finish on the way.
 CREATE TABLE handlers (
   name    TEXT PRIMARY KEY,

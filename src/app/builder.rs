@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -201,7 +203,7 @@ fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counter
         })
 }
 
-/// Outermost first: a panic becomes a 500, a request that takes too long a 503.
+/// Outermost first: a panic becomes a 500, a webhook that takes too long a 503.
 fn router(
     settings: &Settings,
     store: &Arc<dyn Store>,
@@ -210,18 +212,25 @@ fn router(
     port: u16,
 ) -> Router {
     let endpoint = Endpoint {
-        intake: Arc::new(Intake::new(Arc::clone(store), Arc::clone(counters))),
+        intake: Intake::new(Arc::clone(store), Arc::clone(counters)),
         verify: settings.security.verify,
         public_url: settings.server.public_url(port).into(),
         instance: random_hex().into(),
     };
     let key_missing = settings.security.keys.is_empty() && settings.server.is_public_https();
-    intake::router(endpoint, signature)
+    intake::router(Arc::new(endpoint), signature)
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
+        .layer(map_response(say_when_to_retry))
         .merge(health::router(health::Health { store: Arc::clone(store), key_missing }))
         .fallback(async || ApiError::NotFound("Not Found"))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
+}
+
+/// The time-out layer answers an empty 503; a sender is owed the same as for any other.
+async fn say_when_to_retry(response: Response) -> Response {
+    let bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
+    if bare { ApiError::Unavailable.into_response() } else { response }
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.

@@ -217,10 +217,7 @@ impl<'a> Exported<'a> {
             company: &summary.company,
             event: summary.event.as_deref(),
             received_at_ms: summary.received_at_ms,
-            headers: Headers {
-                content_type: summary.content_type.as_deref(),
-                signature: summary.signature.as_deref(),
-            },
+            headers: Headers { content_type: summary.content_type.as_deref(), signature: summary.signature.as_deref() },
             body_base64: BASE64_STANDARD.encode(&event.body),
         }
     }

@@ -58,7 +58,8 @@ impl Worker {
         let stop = self.dispatch.supervisor.clone();
         let mut pace = Pace::default();
         while !stop.is_stopping() {
-            pace.begin(self.dispatch.store.appended_so_far());
+            let seen = self.dispatch.store.appended_so_far();
+            pace.begin(seen);
             match self.step().await {
                 Ok(true) => tokio::select! {
                     () = stop.stopping() => {}
@@ -66,7 +67,7 @@ impl Worker {
                 },
                 Ok(false) => tokio::select! {
                     () = stop.stopping() => {}
-                    () = self.dispatch.store.appended() => {}
+                    () = self.dispatch.store.appended_beyond(seen) => {}
                 },
                 Err(error) => {
                     tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");

@@ -26,10 +26,9 @@ const TEST: &str = "/api/v1/webhook/retell/test";
 const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
 /// What the routes need.
-#[derive(Clone)]
 pub struct Endpoint {
     /// Takes the events in.
-    pub intake: Arc<Intake>,
+    pub intake: Intake,
     /// Whether signatures are checked; without it, bodies that are no JSON get 400.
     pub verify: bool,
     /// The address shown by the test endpoint, such as `http://localhost:8000`.
@@ -39,9 +38,9 @@ pub struct Endpoint {
 }
 
 /// The webhook routes, with `signature` in front of every one that takes an event. A trailing slash is accepted.
-pub fn router(endpoint: Endpoint, signature: &SignatureLayer) -> Router {
+pub fn router(endpoint: Arc<Endpoint>, signature: &SignatureLayer) -> Router {
     let mut router = Router::new();
-    let mut add = |path: &str, methods: axum::routing::MethodRouter<Endpoint>| {
+    let mut add = |path: &str, methods: axum::routing::MethodRouter<Arc<Endpoint>>| {
         let slashed = format!("{path}/");
         router = std::mem::take(&mut router).route(path, methods.clone()).route(&slashed, methods);
     };
@@ -53,7 +52,7 @@ pub fn router(endpoint: Endpoint, signature: &SignatureLayer) -> Router {
     router.with_state(endpoint)
 }
 
-async fn receive(State(endpoint): State<Endpoint>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+async fn receive(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
     let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
     Ok(answer(accepted))
@@ -61,7 +60,7 @@ async fn receive(State(endpoint): State<Endpoint>, event: Verified<RawEvent>) ->
 
 /// A body with `event` is an event; one with `name` is a custom function call, which nothing here can answer yet; one
 /// with neither is kept as unparsed. All are kept.
-async fn receive_guide(State(endpoint): State<Endpoint>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+async fn receive_guide(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
     let is_function = is_function_call(&event.get().body);
     let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
@@ -90,7 +89,7 @@ struct Accessible {
     webhook_url: String,
 }
 
-async fn test(State(endpoint): State<Endpoint>) -> Response {
+async fn test(State(endpoint): State<Arc<Endpoint>>) -> Response {
     let body = Accessible {
         status: "ok",
         message: "Retell webhook endpoint is accessible",

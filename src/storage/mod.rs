@@ -29,7 +29,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Unavailable`]: nothing of the event was kept; sending it again later is safe.
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
 
-    /// Whether the store can be written right now; waits at most a second.
+    /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
+    /// for one.
     ///
     /// # Errors
     /// The reason why not.
@@ -62,8 +63,9 @@ pub trait Store: Send + Sync {
     /// How many events were appended since the store was opened; two looks tell how busy intake is.
     fn appended_so_far(&self) -> u64;
 
-    /// Resolves when events were appended since the last call, or after a while.
-    async fn appended(&self);
+    /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`], or after a second, for work
+    /// that came in by another way.
+    async fn appended_beyond(&self, seen: u64);
 
     /// Merges what one event says about a call into the call's row, see [`CallRecord::merge`].
     ///

@@ -54,6 +54,13 @@ fn keep_bare(state: &mut WriteState, event: NewEvent, place: Option<Place>, why:
     Ok(Appended::Stored { revision: false, unparsed: true })
 }
 
+/// Writes and removes about as much as a large event's pages: an empty transaction would succeed on a full disk.
+pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
+    conn.prepare_cached("DELETE FROM probes")?.execute([])?;
+    Ok(())
+}
+
 fn call_key(event: &NewEvent) -> Option<Arc<CallKey>> {
     let (call_id, name) = (event.call_id.as_deref()?, event.event.as_deref()?);
     Some(Arc::new(CallKey { company_id: event.company_id, call_id: call_id.into(), event: name.into() }))

@@ -17,7 +17,7 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -33,9 +33,9 @@ use super::{
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 
-/// How long [`Store::appended`] waits for news before it answers anyway, for work that came in by another way.
+/// How long [`Store::appended_beyond`] waits for news before it answers anyway, for work that came in by another way.
 const POLL: Duration = Duration::from_secs(1);
-/// How long [`Store::probe`] waits for the writer.
+/// How long [`Store::probe`] waits for the writer, and how long its answer is good.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// A store in one SQLite file. Two processes may read it, one receiver writes it.
@@ -45,6 +45,8 @@ pub struct SqliteStore {
     readers: Readers,
     news: Arc<Notify>,
     appended: AtomicU64,
+    /// The latest probe: whoever asks for readiness must not be able to keep the disk busy.
+    probed: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
 }
 
 impl SqliteStore {
@@ -63,7 +65,13 @@ impl SqliteStore {
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
-        Ok(Self { writer: Some(writer), readers, news: Arc::new(Notify::new()), appended: AtomicU64::new(0) })
+        Ok(Self {
+            writer: Some(writer),
+            readers,
+            news: Arc::new(Notify::new()),
+            appended: AtomicU64::new(0),
+            probed: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Opens an existing file for reading beside a running receiver.
@@ -77,6 +85,7 @@ impl SqliteStore {
             readers: Readers::start(url, supervisor)?,
             news: Arc::new(Notify::new()),
             appended: AtomicU64::new(0),
+            probed: tokio::sync::Mutex::default(),
         })
     }
 
@@ -95,12 +104,18 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        // Being given a turn in a write transaction is the proof; nothing has to be written.
-        let turn = self.writer()?.write(|_| Ok(()));
-        tokio::time::timeout(PROBE, turn)
+        let mut latest = self.probed.lock().await;
+        if let Some((at, outcome)) = &*latest
+            && at.elapsed() < PROBE
+        {
+            return outcome.clone();
+        }
+        let written = self.writer()?.write(|state| append::probe(&state.conn));
+        let outcome = tokio::time::timeout(PROBE, written)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not answer within a second".into())))?;
-        self.writer()?.last_failure()
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not answer within a second".into())));
+        *latest = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 
     async fn register_handler(&self, name: &str) -> Result<(), StoreError> {
@@ -127,8 +142,12 @@ impl Store for SqliteStore {
         self.appended.load(Ordering::Relaxed)
     }
 
-    async fn appended(&self) {
-        let _ = tokio::time::timeout(POLL, self.news.notified()).await;
+    async fn appended_beyond(&self, seen: u64) {
+        // Registered before looking: what is appended in between is not missed.
+        let news = std::pin::pin!(self.news.notified());
+        if self.appended_so_far() == seen {
+            let _ = tokio::time::timeout(POLL, news).await;
+        }
     }
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {

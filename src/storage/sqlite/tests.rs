@@ -77,7 +77,9 @@ async fn a_failed_transaction_leaves_no_body() {
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
     let other = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
-    other.execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END").unwrap();
+    other
+        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+        .unwrap();
     assert!(store.append(event(1, &[b'a'; 10_000])).await.is_err());
     assert_eq!(std::fs::metadata(folder.path().join("store.db-bodies/00000001.bodies")).unwrap().len(), 0);
     other.execute_batch("DROP TRIGGER refuse").unwrap();

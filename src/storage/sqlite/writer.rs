@@ -37,20 +37,21 @@ pub(super) struct Shared {
     pub(super) commits: AtomicI64,
     /// The log has grown: finish the checkpoint between two transactions.
     pub(super) finish_checkpoint: AtomicBool,
-    /// Why the latest transaction failed, if it did.
-    failure: Mutex<Option<StoreError>>,
+    /// The latest transaction failed.
+    away: AtomicBool,
 }
 
 impl Shared {
-    fn note(&self, outcome: &Result<(), StoreError>) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (None, Err(error)) = (&*failure, outcome) {
-            tracing::error!(%error, "the store cannot be written; events are answered 503 until it can");
+    /// Says it once when the store goes away, and once when it is back.
+    fn note(&self, failure: Option<&StoreError>) {
+        let was_away = self.away.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(error) if !was_away => {
+                tracing::error!(%error, "the store cannot be written; events are answered 503 until it can");
+            }
+            None if was_away => tracing::info!("the store can be written again"),
+            _ => {}
         }
-        if failure.is_some() && outcome.is_ok() {
-            tracing::info!("the store can be written again");
-        }
-        *failure = outcome.as_ref().err().cloned();
     }
 }
 
@@ -96,11 +97,6 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Why the latest transaction failed; `Ok` when it did not.
-    pub(super) fn last_failure(&self) -> Result<(), StoreError> {
-        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
-    }
-
     /// Commits what waits, ends the thread and closes the file.
     pub(super) async fn close(&self) {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -114,6 +110,8 @@ impl Writer {
 /// One request's part of a transaction.
 trait Job: Send {
     fn run(&mut self, state: &mut WriteState);
+    /// What kept the store from doing it, if it was the store.
+    fn failure(&self) -> Option<&StoreError>;
     fn finish(self: Box<Self>, committed: &Result<(), StoreError>);
 }
 
@@ -126,6 +124,13 @@ struct Write<T, F> {
 impl<T: Send, F: FnOnce(&mut WriteState) -> Result<T, StoreError> + Send> Job for Write<T, F> {
     fn run(&mut self, state: &mut WriteState) {
         self.outcome = self.work.take().map(|work| work(state));
+    }
+
+    fn failure(&self) -> Option<&StoreError> {
+        match &self.outcome {
+            Some(Err(error @ StoreError::Unavailable(_))) => Some(error),
+            _ => None,
+        }
     }
 
     fn finish(self: Box<Self>, committed: &Result<(), StoreError>) {
@@ -148,7 +153,7 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &
             batch.push(job);
         }
         let committed = transact(&mut state, &mut batch);
-        shared.note(&committed);
+        shared.note(committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.failure())));
         shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
         shared.commits.fetch_add(1, Ordering::Relaxed);
         for job in batch {
