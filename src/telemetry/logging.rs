@@ -14,12 +14,17 @@ const LINES: usize = 16_384;
 /// Keeps the log flowing; what waits is written when it is dropped.
 pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
 
+/// A plain level is about this program; the libraries under it only speak up when something is wrong.
+fn directives(level: &str) -> String {
+    if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
+}
+
 /// Sends log lines to standard output. Call once, from the binary; a library leaves this to its host.
 ///
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|_| {
+    let filter = EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
         "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
             .to_owned()
     })?;
@@ -31,4 +36,15 @@ pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     };
     done.map_err(|error| error.to_string())?;
     Ok(LogGuard(guard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+
+    #[test]
+    fn a_plain_level_is_about_this_program() {
+        assert_eq!(directives("debug"), "warn,retell_webhook=debug");
+        assert_eq!(directives("info,hyper=trace"), "info,hyper=trace");
+    }
 }
