@@ -12,7 +12,7 @@ INSERT INTO companies (id, slug, origin) VALUES (1, 'default', 'config');
 CREATE TABLE events (
   seq             INTEGER PRIMARY KEY AUTOINCREMENT,
   id              BLOB NOT NULL,    -- 16 bytes, UUIDv7
-  identity        BLOB NOT NULL,    -- 16 bytes, see src/intake/dedupe.rs
+  identity        BLOB NOT NULL,    -- 16 bytes, see src/storage/identity.rs
   company_id      INTEGER NOT NULL,
   event           TEXT,             -- null when unparsed or without a name
   call_id         TEXT,             -- the chat's id for a chat
@@ -35,6 +35,12 @@ CREATE TABLE events (
 CREATE INDEX events_bodies ON events (body_file, body_at) WHERE body_file IS NOT NULL;
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
+
+-- The secret under which identities are hashed: one row, made at the first start.
+CREATE TABLE identity_key (
+  id  INTEGER PRIMARY KEY CHECK (id = 1),
+  key BLOB NOT NULL CHECK (length(key) = 32)
+) STRICT;
 
 -- How often the very same body came again. Bounded by the number of events.
 CREATE TABLE duplicates (

@@ -71,17 +71,17 @@ impl Intake {
     }
 
     fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<Head>) -> NewEvent {
-        let identity = dedupe::identity(company_id, &raw, head.as_ref());
+        let told_apart_by = dedupe::told_apart_by(&raw, head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let unparsed = head.is_none();
         let head = head.unwrap_or_default();
         NewEvent {
             id: self.ids.next(raw.received_at_ms),
-            identity,
             company_id,
             event: bounded(head.event),
             call_id: bounded(head.call_id.or(head.chat_id)),
             agent_id: bounded(head.agent_id),
+            told_apart_by,
             revisable,
             unparsed,
             received_at_ms: raw.received_at_ms,

@@ -7,17 +7,11 @@ use crate::base::id::EventId;
 /// The company whose events arrive on the plain webhook route.
 pub const DEFAULT_COMPANY: i64 = 1;
 
-/// Sixteen bytes that are equal for two requests exactly when they carry the same event; made by `intake::dedupe`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity(pub [u8; 16]);
-
 /// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// Its id, made when it was accepted.
     pub id: EventId,
-    /// What makes it the same as another one.
-    pub identity: Identity,
     /// Whose it is.
     pub company_id: i64,
     /// The event's name; `None` when the body has none.
@@ -26,6 +20,8 @@ pub struct NewEvent {
     pub call_id: Option<String>,
     /// The agent's id.
     pub agent_id: Option<String>,
+    /// What besides company and body makes it an event of its own; see [`IdentityKey`](super::IdentityKey).
+    pub told_apart_by: Option<String>,
     /// Whether a second body with the same company, name and call id is a revision of the first.
     pub revisable: bool,
     /// The body is not a JSON object.

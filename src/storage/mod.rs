@@ -5,15 +5,16 @@
 mod call;
 mod error;
 mod event;
+mod identity;
 pub mod sqlite;
 
 use async_trait::async_trait;
 
 pub use call::{CallRecord, Stage, TransferEvent};
 pub use error::StoreError;
-pub use event::{
-    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, Identity, NewEvent, Settlement, StoredEvent,
-};
+pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
+
+pub use identity::{Identity, IdentityKey};
 
 use crate::base::id::EventId;
 

@@ -8,10 +8,10 @@ use super::bodies::{LARGE, Place};
 use super::recent::{CallKey, Entry};
 use super::writer::WriteState;
 use crate::base::id::EventId;
-use crate::storage::{Appended, NewEvent, StoreError};
+use crate::storage::{Appended, Identity, NewEvent, StoreError};
 
-pub(super) fn append(state: &mut WriteState, event: NewEvent) -> Result<Appended, StoreError> {
-    if let Some(seq) = known(state, &event)? {
+pub(super) fn append(state: &mut WriteState, event: NewEvent, identity: Identity) -> Result<Appended, StoreError> {
+    if let Some(seq) = known(state, identity)? {
         return note_duplicate(&state.conn, seq, event.received_at_ms);
     }
     let call = call_key(&event);
@@ -20,12 +20,12 @@ pub(super) fn append(state: &mut WriteState, event: NewEvent) -> Result<Appended
         _ => None,
     };
     let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
-    let kept = match insert(&state.conn, &event, revision_of, place) {
+    let kept = match insert(&state.conn, &event, identity, revision_of, place) {
         Ok(seq) => {
-            state.recent.insert(Entry { seq, identity: event.identity, call });
+            state.recent.insert(Entry { seq, identity, call });
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
-        Err(StoreError::Refused(why)) => keep_bare(state, event, place, &why),
+        Err(StoreError::Refused(why)) => keep_bare(state, event, identity, place, &why),
         Err(away) => Err(away),
     };
     if kept.is_err() && place.is_some() {
@@ -35,7 +35,13 @@ pub(super) fn append(state: &mut WriteState, event: NewEvent) -> Result<Appended
 }
 
 /// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
-fn keep_bare(state: &mut WriteState, event: NewEvent, place: Option<Place>, why: &str) -> Result<Appended, StoreError> {
+fn keep_bare(
+    state: &mut WriteState,
+    event: NewEvent,
+    identity: Identity,
+    place: Option<Place>,
+    why: &str,
+) -> Result<Appended, StoreError> {
     tracing::warn!(event_id = %event.id, why, "the store refused the event's columns; kept as unparsed");
     let bare = NewEvent {
         event: None,
@@ -49,8 +55,8 @@ fn keep_bare(state: &mut WriteState, event: NewEvent, place: Option<Place>, why:
         key_fingerprint: None,
         ..event
     };
-    let seq = insert(&state.conn, &bare, None, place)?;
-    state.recent.insert(Entry { seq, identity: bare.identity, call: None });
+    let seq = insert(&state.conn, &bare, identity, None, place)?;
+    state.recent.insert(Entry { seq, identity, call: None });
     Ok(Appended::Stored { revision: false, unparsed: true })
 }
 
@@ -66,12 +72,12 @@ fn call_key(event: &NewEvent) -> Option<Arc<CallKey>> {
     Some(Arc::new(CallKey { company_id: event.company_id, call_id: call_id.into(), event: name.into() }))
 }
 
-fn known(state: &WriteState, event: &NewEvent) -> Result<Option<i64>, StoreError> {
-    if let Some(seq) = state.recent.by_identity(&event.identity) {
+fn known(state: &WriteState, identity: Identity) -> Result<Option<i64>, StoreError> {
+    if let Some(seq) = state.recent.by_identity(&identity) {
         return Ok(Some(seq));
     }
     let mut look_up = state.conn.prepare_cached("SELECT seq FROM identities WHERE identity = ?1")?;
-    Ok(look_up.query_row([event.identity.0], |row| row.get(0)).optional()?)
+    Ok(look_up.query_row([identity.0], |row| row.get(0)).optional()?)
 }
 
 fn first_of(state: &WriteState, call: &CallKey) -> Result<Option<i64>, StoreError> {
@@ -96,6 +102,7 @@ fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, S
 fn insert(
     conn: &Connection,
     event: &NewEvent,
+    identity: Identity,
     revision_of: Option<i64>,
     place: Option<Place>,
 ) -> Result<i64, StoreError> {
@@ -107,7 +114,7 @@ fn insert(
     )?
     .execute(params![
         event.id.as_bytes(),
-        event.identity.0,
+        identity.0,
         event.company_id,
         event.event,
         event.call_id,

@@ -60,8 +60,9 @@ impl SqliteStore {
         let lock = open::lock(url)?;
         let conn = open::writer(url)?;
         let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let identity_key = open::identity_key(&conn)?;
         let bodies = BodyLog::open(url, &conn)?;
-        let writer = Writer::start(WriteState { conn, recent, bodies }, lock, supervisor)?;
+        let writer = Writer::start(WriteState { conn, recent, bodies }, identity_key, lock, supervisor)?;
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
@@ -97,7 +98,10 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
-        let appended = self.writer()?.write(move |state| append::append(state, event)).await?;
+        let writer = self.writer()?;
+        // Here, on the request's own task, rather than on the one thread that writes.
+        let identity = writer.identity_key.identity(&event);
+        let appended = writer.write(move |state| append::append(state, event, identity)).await?;
         self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)

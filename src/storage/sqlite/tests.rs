@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIds;
-use crate::storage::{DEFAULT_COMPANY, Identity};
+use crate::storage::DEFAULT_COMPANY;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), supervisor).unwrap()
@@ -13,11 +13,11 @@ fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
 fn event(identity: u8, body: &[u8]) -> NewEvent {
     NewEvent {
         id: EventIds::default().next(1_790_000_000_000 + i64::from(identity)),
-        identity: Identity([identity; 16]),
         company_id: DEFAULT_COMPANY,
         event: Some("call_ended".into()),
         call_id: Some("call_1".into()),
         agent_id: None,
+        told_apart_by: None,
         revisable: true,
         unparsed: false,
         received_at_ms: 1_790_000_000_000,
@@ -172,4 +172,21 @@ fn urls_are_taken_apart() {
     for bad in ["sqlite://", "postgres://x", "sqlite://x.db?mode=ro"] {
         assert!(SqliteUrl::parse(bad).is_err(), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn company_body_and_what_tells_apart_make_the_identity() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Supervisor::default());
+    let one = event(1, b"body");
+    let identity = store.writer().unwrap().identity_key.identity(&one);
+    assert_eq!(store.writer().unwrap().identity_key.identity(&event(2, b"body")), identity);
+    assert_ne!(store.writer().unwrap().identity_key.identity(&event(1, b"body ")), identity);
+    assert_ne!(store.writer().unwrap().identity_key.identity(&NewEvent { company_id: 2, ..one.clone() }), identity);
+    assert_ne!(
+        store.writer().unwrap().identity_key.identity(&NewEvent { told_apart_by: Some("v=1".into()), ..one.clone() }),
+        identity
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_ne!(open(elsewhere.path(), &Supervisor::default()).writer().unwrap().identity_key.identity(&one), identity);
 }

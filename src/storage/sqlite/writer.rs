@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::bodies::BodyLog;
 use super::recent::Recent;
 use crate::base::supervise::Supervisor;
-use crate::storage::StoreError;
+use crate::storage::{IdentityKey, StoreError};
 
 /// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
 const QUEUE: usize = 1024;
@@ -64,11 +64,17 @@ pub(super) struct Writer {
     jobs: Jobs,
     done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
     pub(super) shared: Arc<Shared>,
+    pub(super) identity_key: IdentityKey,
 }
 
 impl Writer {
     /// Starts the thread. `lock` is released when it ends.
-    pub(super) fn start(state: WriteState, lock: File, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        state: WriteState,
+        identity_key: IdentityKey,
+        lock: File,
+        supervisor: &Supervisor,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (done_tx, done) = oneshot::channel();
         let shared = Arc::new(Shared::default());
@@ -80,7 +86,12 @@ impl Writer {
                 let _ = done_tx.send(());
             })
             .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
-        Ok(Self { jobs: Arc::new(Mutex::new(Some(jobs))), done: Arc::new(Mutex::new(Some(done))), shared })
+        Ok(Self {
+            jobs: Arc::new(Mutex::new(Some(jobs))),
+            done: Arc::new(Mutex::new(Some(done))),
+            shared,
+            identity_key,
+        })
     }
 
     /// Runs `work` inside the next transaction; its answer comes after the commit.
