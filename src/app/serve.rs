@@ -73,6 +73,7 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
+        .max_header_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
 }
 

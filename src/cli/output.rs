@@ -54,7 +54,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> Don
     for row in rows {
         table.add_row(row);
     }
-    line(table.trim_fmt())
+    table.lines().try_for_each(|row| line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
 }
 
 /// Prints `name  value` lines.

@@ -54,8 +54,10 @@ impl BodyLog {
         let (number, end) = last.unwrap_or((1, 0));
         let failed = |error: io::Error| StoreError::Unusable(format!("cannot open {}: {error}", folder.display()));
         create_private_folder(&folder).map_err(failed)?;
-        let mut file = private_file(&path(&folder, number)).map_err(failed)?;
-        rewind(&mut file, end).map_err(failed)?;
+        let file = private_file(&path(&folder, number)).map_err(failed)?;
+        // A file whose name is not on disk is gone after a power cut, whatever was synced in it.
+        sync_folder(&folder).and_then(|()| sync_folder(url.folder())).map_err(failed)?;
+        cut_off(&file, end).map_err(failed)?;
         Ok(Self { folder, number, file, end, staged: Vec::new(), staged_bytes: 0 })
     }
 
@@ -66,7 +68,7 @@ impl BodyLog {
         }
         let number = self.number + 1;
         let file = private_file(&path(&self.folder, number)).map_err(away)?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(away)?;
+        sync_folder(&self.folder).map_err(away)?;
         (self.file, self.number, self.end) = (file, number, 0);
         Ok(())
     }
@@ -89,8 +91,15 @@ impl BodyLog {
         if self.staged.is_empty() {
             return Ok(());
         }
+        self.file.seek(SeekFrom::Start(self.end)).map_err(away)?;
         self.staged.iter().try_for_each(|body| self.file.write_all(body)).map_err(away)?;
         self.file.sync_data().map_err(away)
+    }
+
+    /// The commit failed in a way that leaves open whether its row is on disk and comes back after a crash. Then its body
+    /// must be there as well; if not, the next start cuts it off.
+    pub(super) fn leave_in_place(&mut self) {
+        self.commit();
     }
 
     /// The transaction is committed.
@@ -102,7 +111,7 @@ impl BodyLog {
     /// The transaction failed: nothing half-written stays.
     pub(super) fn roll_back(&mut self) {
         if !self.staged.is_empty()
-            && let Err(error) = rewind(&mut self.file, self.end)
+            && let Err(error) = cut_off(&self.file, self.end)
         {
             tracing::error!(%error, "cannot cut off what a failed transaction wrote");
         }
@@ -151,9 +160,13 @@ fn path(folder: &Path, number: i64) -> PathBuf {
     folder.join(format!("{number:08}.bodies"))
 }
 
-fn rewind(file: &mut File, end: u64) -> io::Result<()> {
-    file.set_len(end)?;
-    file.seek(SeekFrom::Start(end)).map(drop)
+/// Removes what lies behind `end`. A file that is shorter has lost bodies: it stays as it is, and reading them says so.
+fn cut_off(file: &File, end: u64) -> io::Result<()> {
+    if file.metadata()?.len() > end { file.set_len(end) } else { Ok(()) }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]

@@ -25,7 +25,8 @@ pub struct SqliteUrl {
 }
 
 impl SqliteUrl {
-    /// Takes the text of `storage.url` apart. `max_page_count` bounds the store's size, in pages of 4096 bytes.
+    /// Takes the text of `storage.url` apart. `max_page_count` bounds the database file, in pages of 4096 bytes; large
+    /// bodies lie outside it.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when it has another form.

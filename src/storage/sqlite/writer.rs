@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bodies::BodyLog;
@@ -203,7 +203,14 @@ fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<()
         }
     }
     state.bodies.write()?;
-    execute(&state.conn, "COMMIT")
+    let committed = state.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    if let Err(error) = &committed
+        && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+    {
+        state.bodies.leave_in_place();
+    }
+    committed?;
+    Ok(())
 }
 
 fn execute(conn: &Connection, sql: &str) -> Result<(), StoreError> {

@@ -1,0 +1,136 @@
+//! Holds the layout: who may import whom, how long files and functions may be, what stays where.
+
+mod rules;
+mod source;
+
+use source::{Source, sources, test_files, without_texts};
+
+type Rule = fn(&Source) -> Vec<String>;
+
+fn assert_holds(rule: Rule) {
+    let sources = sources();
+    assert!(sources.len() > 50, "only {} files found", sources.len());
+    let wrong: Vec<_> = sources.iter().flat_map(rule).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A check that cannot fail is a defect: each must find these.
+fn assert_finds(rule: Rule, path: &str, code: &str) {
+    assert!(!rule(&Source::new(path, code)).is_empty(), "nothing found in {path}: {code}");
+}
+
+fn assert_allows(rule: Rule, path: &str, code: &str) {
+    let wrong = rule(&Source::new(path, code));
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn modules_import_from_lower_ranks_only() {
+    assert_holds(rules::imports);
+}
+
+#[test]
+fn the_import_rule_finds_violations() {
+    let rule = rules::imports;
+    assert_finds(rule, "src/config/load.rs", "use crate::storage::Store;");
+    assert_finds(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, egress};");
+    assert_finds(rule, "src/http/error.rs", "fn f() { crate::app::health::check(); }");
+    assert_finds(rule, "src/event/call.rs", "use crate::Secret;");
+    assert_finds(rule, "src/event/call.rs", "use super::super::storage::Store;");
+    assert_finds(rule, "src/newcomer/mod.rs", "use crate::base;");
+    assert_finds(rule, "src/base/id.rs", "use crate::{\n    base::clock,\n    config::{self, Settings},\n};");
+    assert_allows(rule, "src/app/builder.rs", "use crate::{base::id, intake::{Intake, Endpoint as E}};");
+    assert_allows(
+        rule,
+        "src/config/load.rs",
+        "/// See crate::app.\n// crate::cli\nuse super::Settings;\npub(super) fn f() {}",
+    );
+    assert_allows(rule, "src/config/x.rs", "#[cfg(test)]\nmod tests { use crate::app::Receiver; fn f() { { } } }");
+    assert_finds(rule, "src/config/x.rs", "#[cfg(test)]\nuse crate::app;\nuse crate::cli;");
+}
+
+#[test]
+fn files_are_short() {
+    assert_holds(rules::file_length);
+    assert_finds(rules::file_length, "src/base/x.rs", &"\n".repeat(401));
+    assert_allows(rules::file_length, "src/base/x.rs", &"\n".repeat(400));
+}
+
+#[test]
+fn functions_are_short() {
+    assert_holds(rules::function_lengths);
+    let function = |head: &str, lines: usize| format!("{head} {{\n{}}}\n", "    if a() { b(\"}\"); }\n".repeat(lines));
+    let rule = rules::function_lengths;
+    assert_finds(rule, "src/base/x.rs", &function("pub(super) async fn long(a: [u8; 2])", 59));
+    assert_finds(rule, "src/base/x.rs", &function("fn long<T: Fn(u8) -> u8>(t: T)", 59));
+    assert_allows(rule, "src/base/x.rs", &function("fn short()", 58));
+    assert_allows(rule, "src/base/x.rs", &format!("fn declared();\n{}", "const A: u8 = 1;\n".repeat(100)));
+    assert_allows(rule, "src/base/x.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}", function("fn long()", 99)));
+}
+
+#[test]
+fn pure_modules_neither_wait_nor_read_the_clock() {
+    assert_holds(rules::purity);
+    let rule = rules::purity;
+    assert_finds(rule, "src/event/x.rs", "pub async fn read() {}");
+    assert_finds(rule, "src/security/x.rs", "let a = b.await;");
+    assert_finds(rule, "src/dispatch/plan.rs", "use std::time::{Duration, SystemTime};");
+    assert_finds(rule, "src/intake/dedupe.rs", "let now = std::time::Instant::now();");
+    assert_finds(rule, "src/config/validate.rs", "use tokio::sync::Mutex;");
+    assert_allows(rule, "src/event/x.rs", "use async_trait::async_trait;");
+    assert_allows(rule, "src/dispatch/worker.rs", "async fn run() { tokio::task::yield_now().await }");
+}
+
+#[test]
+fn outside_crates_and_effects_stay_in_their_place() {
+    assert_holds(rules::places);
+    let rule = rules::places;
+    assert_finds(rule, "src/app/x.rs", "use rusqlite::Connection;");
+    assert_finds(rule, "src/http/x.rs", "fn f(e: reqwest::Error) {}");
+    assert_finds(rule, "src/cli/health.rs", "use rustls::ClientConfig;");
+    assert_finds(rule, "src/config/x.rs", "#[derive(clap::Args)] struct A;");
+    assert_finds(rule, "src/app/x.rs", "use std::{env, fs};");
+    assert_finds(rule, "src/app/x.rs", "use std::time::{Duration, SystemTime};");
+    assert_finds(rule, "src/dispatch/x.rs", "tokio::spawn(async {});");
+    assert_finds(rule, "src/dispatch/x.rs", "tokio::task::spawn_blocking(f);");
+    assert_finds(rule, "src/storage/x.rs", "std::thread::spawn(f); thread::Builder::new();");
+    assert_finds(rule, "src/storage/x.rs", "thread::Builder::new();");
+    assert_finds(rule, "src/app/x.rs", "println!();");
+    assert_finds(rule, "src/app/x.rs", "eprint!();");
+    assert_allows(rule, "src/storage/sqlite/x.rs", "use rusqlite::Connection;");
+    assert_allows(rule, "src/base/supervise.rs", "thread::Builder::new();");
+    assert_allows(rule, "src/app/x.rs", "supervisor.spawn_thread(f); writeln!(out); let url = \"reqwest::get\";");
+}
+
+#[test]
+fn nothing_gives_up_by_panicking() {
+    assert_holds(rules::shortcuts);
+    let rule = rules::shortcuts;
+    for shortcut in ["a.unwrap();", "a.expect(\"b\");", "todo!()", "dbg!(a)", "unimplemented!()"] {
+        assert_finds(rule, "src/app/x.rs", shortcut);
+    }
+    assert_allows(rule, "src/app/x.rs", "a.unwrap_or_default(); #[expect(dead_code)] fn f() {} // .unwrap()");
+    assert_allows(rule, "src/app/x.rs", "#[cfg(test)]\nimpl A { fn f() { a.unwrap(); } }\nfn g() {}");
+}
+
+#[test]
+fn texts_and_comments_are_no_code() {
+    let code = "a(\"x // \\\" {\"); b('\"', '\\'', 'c'); c::<'x>(r#\"\"}\"#); /* } */ d() // e\nf";
+    let blanked = without_texts(code);
+    assert_eq!(blanked.split_whitespace().collect::<String>(), "a();b(,,);c::<'x>();d()f");
+    assert_eq!(blanked.len(), code.len());
+}
+
+#[test]
+fn files_that_are_tests_only_are_known() {
+    let declared = test_files("src/config/mod.rs", "mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod b { fn c(); }");
+    assert_eq!(declared, ["src/config/tests.rs"]);
+    assert!(!sources().iter().any(|source| source.path.ends_with("/tests.rs")));
+}
+
+#[test]
+fn paths_are_taken_from_groups() {
+    let source = Source::new("src/app/x.rs", "use crate::{a::{self, b}, c::*, d as e};\nlet f: g::h<i::j> = k!();");
+    let expected = ["use", "crate::a::self", "crate::a::b", "crate::c", "crate::d", "let", "f", "g::h", "i::j", "k"];
+    assert_eq!(source.paths(), expected);
+}

@@ -1,0 +1,241 @@
+//! Each bad input by what it gets, and what is kept of it: everything acknowledged, byte for byte, and nothing else.
+
+mod connections;
+
+use serde_json::{Value, json};
+
+use crate::support::bodies::{event, gzip};
+use crate::support::client::{Answer, WEBHOOK, post, post_to, request};
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+
+const MIB: usize = 1024 * 1024;
+
+/// A server, and the bodies it acknowledged as new.
+pub struct Bench {
+    home: Home,
+    server: Server,
+    acknowledged: Vec<Vec<u8>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = Home::new();
+        let server = home.start();
+        Self { home, server, acknowledged: Vec::new() }
+    }
+
+    /// Delivers `body`, which must be taken as a new event.
+    fn takes(&mut self, what: &str, body: &[u8]) {
+        let answer = self.server.deliver(body);
+        self.took(what, body, &answer);
+    }
+
+    fn took(&mut self, what: &str, body: &[u8], answer: &Answer) {
+        assert_eq!((answer.status, answer.json()), (200, json!({ "received": true })), "{what}");
+        self.acknowledged.push(body.to_vec());
+    }
+
+    /// The row of `events list` for the event with this body.
+    fn row(&self, body: &[u8]) -> Value {
+        let export = self.home.export();
+        let kept = export.iter().find(|kept| kept.body == body).expect("the body is in the export");
+        let rows = self.home.events(&["--limit", "1000"]);
+        rows.into_iter().find(|row| row["id"] == kept.line["id"]).expect("the event is in the list")
+    }
+
+    fn is_unparsed(&self, body: &[u8]) -> bool {
+        self.row(body)["state"] == "unparsed"
+    }
+
+    /// The server still answers and stops in order, and the export holds exactly what was acknowledged, in order.
+    fn ends_well(&mut self) {
+        assert!(self.server.is_ready());
+        assert_eq!(self.server.stop(), Some(0), "{}", self.server.output());
+        let kept: Vec<_> = self.home.export().into_iter().map(|kept| kept.body).collect();
+        assert_eq!(kept.len(), self.acknowledged.len());
+        let differs = kept.iter().zip(&self.acknowledged).position(|(kept, sent)| kept != sent);
+        assert_eq!(differs, None, "a body differs from what was sent");
+    }
+}
+
+fn refuses(what: &str, status: u16, answer: &Answer) {
+    assert_eq!(answer.status, status, "{what}: {}", answer.text());
+    if status == 401 {
+        assert_eq!(answer.text(), r#"{"message":"Unauthorized"}"#, "{what}");
+    }
+}
+
+#[test]
+fn signatures_that_do_not_fit() {
+    let mut bench = Bench::new();
+    let (address, now) = (bench.server.address(), now_ms());
+    let body = event("call_ended", "call_forged");
+    refuses("no header", 401, &request(address, "POST", WEBHOOK, &[], &body));
+    refuses("wrong key", 401, &post(address, &body, &sign_with(OTHER_KEY, &body, now)));
+    refuses("stale", 401, &post(address, &body, &sign_with(KEY, &body, now - 301_000)));
+    refuses("from the future", 401, &post(address, &body, &sign_with(KEY, &body, now + 301_000)));
+    let spaced = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&body).unwrap()).unwrap();
+    refuses("re-encoded", 401, &post(address, &spaced, &sign(&body)));
+    refuses("of another body", 401, &post(address, &body, &sign(b"{}")));
+    bench.takes("rightly signed", &body);
+    bench.ends_well();
+    let log = bench.server.output();
+    assert_eq!(log.matches("webhook refused (401)").count(), 6);
+    for reason in ["header is missing", "stale: signed 301", "ms ago", "ms in the future", "no configured key"] {
+        assert!(log.contains(reason), "{reason}");
+    }
+    for count in
+        ["\"missing\": 1", "\"stale_past\": 1", "\"stale_future\": 1", "\"no_key_matched\": 3", "\"stored\": 1"]
+    {
+        assert!(log.contains(count), "{count}: {log}");
+    }
+}
+
+#[test]
+fn a_replayed_request_is_one_event() {
+    let mut bench = Bench::new();
+    let body = event("call_ended", "call_replayed");
+    let signature = sign(&body);
+    let first = post(bench.server.address(), &body, &signature);
+    bench.took("first", &body, &first);
+    for (what, signature) in [("replayed", signature), ("signed again", sign_with(KEY, &body, now_ms() - 1_000))] {
+        let answer = post(bench.server.address(), &body, &signature);
+        assert_eq!((answer.status, answer.json()), (200, json!({ "received": true, "duplicate": true })), "{what}");
+    }
+    assert_eq!(bench.row(&body)["duplicates"], 2);
+    bench.ends_well();
+}
+
+#[test]
+fn compressed_bodies_are_kept_as_sent() {
+    let mut bench = Bench::new();
+    let plain = event("call_ended", "call_gzip");
+    let packed = gzip(&plain);
+    let send = |signature: &str| {
+        let headers =
+            [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), ("X-Retell-Signature", signature)];
+        request(bench.server.address(), "POST", WEBHOOK, &headers, &packed)
+    };
+    refuses("signed over the plain bytes", 401, &send(&sign(&plain)));
+    let answer = send(&sign(&packed));
+    bench.took("signed over the compressed bytes", &packed, &answer);
+    assert!(bench.is_unparsed(&packed));
+    bench.ends_well();
+}
+
+#[test]
+fn sizes() {
+    let mut bench = Bench::new();
+    let padded = |length: usize| {
+        let mut body = event("call_ended", "call_large");
+        body.resize(length, b' ');
+        body
+    };
+    let (large, too_large) = (padded(15 * MIB), padded(17 * MIB));
+    refuses("17 MiB", 413, &post(bench.server.address(), &too_large, &sign(&too_large)));
+    bench.takes("15 MiB", &large);
+    let mut longest = event("call_ended", &"x".repeat(10 * 1024));
+    bench.takes("call_id of 10 KB", &longest);
+    assert_eq!(bench.row(&longest)["call_id"], "x".repeat(256));
+    longest.push(b' ');
+    bench.takes("the same call, other bytes", &longest);
+    assert!(bench.row(&longest)["revision_of"].is_string());
+    bench.ends_well();
+}
+
+#[test]
+fn methods_paths_and_types() {
+    let mut bench = Bench::new();
+    let address = bench.server.address();
+    for method in ["GET", "PUT", "PATCH", "DELETE"] {
+        let answer = request(address, method, WEBHOOK, &[("X-Retell-Signature", &sign(b"{}"))], b"{}");
+        refuses(method, 405, &answer);
+    }
+    for path in ["/", "/api/v1/webhook", "/api/v1/webhook/other", "/webhook/retell/x/y", "/..%2f"] {
+        refuses(path, 404, &post_to(address, path, b"{}", &sign(b"{}")));
+    }
+    for (number, target) in ["/", "?a=b&c=%7B%7Bd%7D%7D", "/?e"].iter().enumerate() {
+        let body = event("call_started", &format!("call_path_{number}"));
+        let answer = post_to(address, &format!("{WEBHOOK}{target}"), &body, &sign(&body));
+        bench.took(target, &body, &answer);
+    }
+    assert_eq!(bench.row(&bench.acknowledged[1])["query"], "a=b&c=%7B%7Bd%7D%7D");
+    let odd_types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "nonsense", "\u{e9}"];
+    for (number, content_type) in odd_types.iter().enumerate() {
+        let body = event("call_ended", &format!("call_type_{number}"));
+        let headers = [("Content-Type", *content_type), ("X-Retell-Signature", &sign(&body))];
+        let answer = request(address, "POST", WEBHOOK, &headers, &body);
+        bench.took(content_type, &body, &answer);
+    }
+    let body = event("call_ended", "call_type_none");
+    let answer = request(address, "POST", WEBHOOK, &[("X-Retell-Signature", &sign(&body))], &body);
+    bench.took("no content type", &body, &answer);
+    assert!(bench.row(&body)["content_type"].is_null());
+    bench.ends_well();
+}
+
+#[test]
+fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
+    let mut bench = Bench::new();
+    let table: [(&str, &[u8]); 10] = [
+        ("empty", b""),
+        ("array", b"[]"),
+        ("number", b"5"),
+        ("text", b"\"x\""),
+        ("null", b"null"),
+        ("NUL bytes", b"{\"event\":\0\"call_ended\"}"),
+        ("only NUL", b"\0\0\0"),
+        ("invalid UTF-8", b"{\"event\":\"call_ended\",\"call\":{\"call_id\":\"\xff\xfe\"}}"),
+        ("cut short", b"{\"event\":\"call_ended\",\"call\":{"),
+        ("not even close", &[0x80; 64]),
+    ];
+    for (what, body) in table {
+        bench.takes(what, body);
+        assert!(bench.is_unparsed(body), "{what}");
+    }
+    assert_eq!(bench.home.events(&["--unparsed"]).len(), table.len());
+    bench.ends_well();
+}
+
+#[test]
+fn odd_json_is_an_event_all_the_same() {
+    let mut bench = Bench::new();
+    let deep = |open: &str, close: &str| {
+        let nest = format!("{}{}", open.repeat(100_000), close.repeat(100_000));
+        format!(r#"{{"event":"call_ended","call":{{"call_id":"call_deep","metadata":{nest}}}}}"#).into_bytes()
+    };
+    let table: [(&str, &[u8], &str); 6] = [
+        ("NUL in the id", br#"{"event":"call_ended","call":{"call_id":"nul_\u0000_id"}}"#, "nul__id"),
+        (
+            "duplicate keys",
+            br#"{"event":"call_ended","event":"call_ended","call":{"call_id":"twice","call_id":"twice"}}"#,
+            "twice",
+        ),
+        (
+            "1e400",
+            br#"{"event":"call_ended","call":{"call_id":"huge","duration_ms":1e400,"start_timestamp":-1E999}}"#,
+            "huge",
+        ),
+        ("unknown name", br#"{"event":"call_teleported","call":{"call_id":"call_new"},"more":[1]}"#, "call_new"),
+        (
+            "wrong types",
+            br#"{"event":"call_ended","call":{"call_id":"odd","transcript":7,"call_cost":[],"agent_id":{}}}"#,
+            "odd",
+        ),
+        ("lone surrogate", br#"{"event":"call_ended","call":{"call_id":"lone","agent_name":"\ud800"}}"#, "lone"),
+    ];
+    for (what, body, call_id) in table {
+        bench.takes(what, body);
+        let row = bench.row(body);
+        assert_eq!((&row["state"], &row["call_id"]), (&json!("stored"), &json!(call_id)), "{what}");
+    }
+    assert_eq!(bench.home.events(&["--event", "call_teleported"]).len(), 1);
+    bench.takes("100,000 arrays deep", &deep("[", "]"));
+    bench.takes("100,000 objects deep", &deep("{\"a\":", "}"));
+    bench.takes("deep and never closed", &deep("[", ""));
+    // Handlers parse them, too.
+    assert!(bench.server.prints("call_deep") && bench.server.prints("body that is no JSON object"));
+    bench.ends_well();
+}

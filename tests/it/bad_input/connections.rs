@@ -1,0 +1,135 @@
+//! Senders that are slow, stop half-way, or send too many headers.
+
+use std::time::{Duration, Instant};
+
+use super::Bench;
+use crate::support::bodies::event;
+use crate::support::client::{Client, WEBHOOK, head};
+use crate::support::signing::sign;
+
+#[test]
+fn a_body_that_stops_half_way_leaves_nothing() {
+    let mut bench = Bench::new();
+    let body = event("call_ended", "call_truncated");
+    let head = head("POST", WEBHOOK, &[("X-Retell-Signature", &sign(&body))], Some(body.len()));
+    for length in [0, 1, body.len() - 1] {
+        let mut client = Client::connect(bench.server.address());
+        client.send(head.as_bytes()).unwrap();
+        client.send(&body[..length]).unwrap();
+        drop(client);
+    }
+    bench.takes("afterwards", &event("call_ended", "call_whole"));
+    bench.ends_well();
+}
+
+#[test]
+fn a_slow_body_is_408_within_six_seconds() {
+    let mut bench = Bench::new();
+    let body = event("call_ended", "call_slow");
+    let mut client = Client::connect(bench.server.address());
+    let started = Instant::now();
+    client.send(head("POST", WEBHOOK, &[("X-Retell-Signature", &sign(&body))], Some(body.len())).as_bytes()).unwrap();
+    client.send(&body[..5]).unwrap();
+    assert_eq!(client.answer().expect("an answer").status, 408);
+    assert!((3..6).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    bench.ends_well();
+}
+
+#[test]
+fn a_slow_head_ends_the_connection_within_nine_seconds() {
+    let mut bench = Bench::new();
+    let started = Instant::now();
+    let mut silent = Client::connect(bench.server.address());
+    let mut dripping = Client::connect(bench.server.address());
+    for byte in b"POST /webh" {
+        dripping.send(&[*byte]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for client in [&mut dripping, &mut silent] {
+        assert!(client.is_closed_within(Duration::from_secs(10)));
+        assert!((4..9).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    }
+    bench.ends_well();
+}
+
+#[test]
+fn floods_of_headers_are_turned_away() {
+    let mut bench = Bench::new();
+    let body = event("call_ended", "call_flood");
+    let signature = sign(&body);
+    let names: Vec<_> = (0..200).map(|number| format!("X-Flood-{number}")).collect();
+    let mut many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    many.push(("X-Retell-Signature", &signature));
+    let long = "x".repeat(100 * 1024);
+    let one = [("X-Flood", long.as_str()), ("X-Retell-Signature", &signature)];
+    for (what, headers) in [("200 headers", &many[..]), ("a header of 100 KB", &one)] {
+        let answer = Client::connect(bench.server.address()).request("POST", WEBHOOK, headers, &body);
+        assert!(answer.as_ref().is_none_or(|answer| answer.status == 431), "{what}: {answer:?}");
+    }
+    bench.takes("afterwards", &body);
+    bench.ends_well();
+}
+
+#[test]
+fn what_is_no_http_harms_nobody() {
+    let mut bench = Bench::new();
+    for bytes in
+        [&b"\0\0\0\0\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\r\n\r\n\r\n"]
+    {
+        let mut client = Client::connect(bench.server.address());
+        client.send(bytes).unwrap();
+        client.finish_sending();
+        assert!(client.answer().is_none_or(|answer| answer.status == 400));
+    }
+    let length = |value: &str| {
+        let headers = [("Content-Length", value), ("X-Retell-Signature", &sign(b"{}"))];
+        let mut client = Client::connect(bench.server.address());
+        client.send(format!("{}{{}}", head("POST", WEBHOOK, &headers, None)).as_bytes()).unwrap();
+        client.answer().map(|answer| answer.status)
+    };
+    for value in ["-1", "2, 3", "99999999999999999999", "two"] {
+        assert!(length(value).is_none_or(|status| matches!(status, 400 | 413)), "{value}");
+    }
+    bench.takes("afterwards", b"{}");
+    bench.ends_well();
+}
+
+#[test]
+fn requests_that_come_in_one_packet_are_answered_in_order() {
+    let mut bench = Bench::new();
+    let bodies = ["call_1", "call_2", "call_3"].map(|call_id| event("call_ended", call_id));
+    let mut packet = Vec::new();
+    for body in &bodies {
+        packet.extend(head("POST", WEBHOOK, &[("X-Retell-Signature", &sign(body))], Some(body.len())).bytes());
+        packet.extend(body);
+    }
+    let mut client = Client::connect(bench.server.address());
+    client.send(&packet).unwrap();
+    for body in &bodies {
+        let answer = client.answer().expect("an answer");
+        bench.took("pipelined", body, &answer);
+    }
+    drop(client);
+    bench.ends_well();
+}
+
+#[test]
+fn who_asks_before_sending_is_told_to_go_on_or_refused() {
+    let mut bench = Bench::new();
+    let body = event("call_ended", "call_asked");
+    let ask = |signature: &str| {
+        let headers = [("Expect", "100-continue"), ("X-Retell-Signature", signature)];
+        let mut client = Client::connect(bench.server.address());
+        client.send(head("POST", WEBHOOK, &headers, Some(body.len())).as_bytes()).unwrap();
+        let answer = client.answer().expect("an answer");
+        (client, answer)
+    };
+    assert_eq!(ask("v=1,d=2").1.status, 401);
+    let (mut client, go_on) = ask(&sign(&body));
+    assert_eq!(go_on.status, 100);
+    client.send(&body).unwrap();
+    let answer = client.answer().expect("an answer");
+    bench.took("asked first", &body, &answer);
+    drop(client);
+    bench.ends_well();
+}

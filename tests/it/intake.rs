@@ -1,0 +1,137 @@
+//! The promise to Retell: what got a 2xx is stored, once, whatever happens around it.
+
+mod restart;
+mod storage_away;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::bodies::event;
+use crate::support::client::{Answer, Client, WEBHOOK, head};
+use crate::support::home::Home;
+use crate::support::signing::sign;
+
+/// Sends all bodies at the same moment, each on a connection of its own; answers in the same order.
+fn at_once(address: SocketAddr, bodies: &[Vec<u8>]) -> Vec<Answer> {
+    let start = Arc::new(Barrier::new(bodies.len()));
+    let senders: Vec<_> = bodies
+        .iter()
+        .map(|body| {
+            let (start, body) = (Arc::clone(&start), body.clone());
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let signature = sign(&body);
+                start.wait();
+                client.request("POST", WEBHOOK, &[("X-Retell-Signature", &signature)], &body).expect("an answer")
+            })
+        })
+        .collect();
+    senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+}
+
+#[test]
+fn a_duplicate_racing_itself_is_stored_once() {
+    let home = Home::new();
+    let server = home.start();
+    let body = event("call_ended", "call_raced");
+    let answers = at_once(server.address(), &vec![body.clone(); 50]);
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.json()["received"] == true));
+    assert_eq!(answers.iter().filter(|answer| answer.is_duplicate()).count(), 49);
+    let kept = home.export();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].body, body);
+    assert_eq!(home.events(&[])[0]["duplicates"], 49);
+}
+
+#[test]
+fn another_body_for_the_same_event_is_a_revision_of_the_first() {
+    let home = Home::new();
+    let server = home.start();
+    let revised = |cost: u8| {
+        json!({ "event": "call_analyzed", "call": { "call_id": "call_1", "cost": cost } }).to_string().into_bytes()
+    };
+    for cost in 1..=3 {
+        assert_eq!(server.deliver(&revised(cost)).json(), json!({ "received": true }));
+    }
+    assert!(server.deliver(&revised(2)).is_duplicate(), "a revision has an identity of its own");
+    let mut rows = home.events(&[]);
+    rows.reverse();
+    assert_eq!(rows.len(), 3);
+    assert!(rows[0]["revision_of"].is_null());
+    assert_eq!([&rows[1]["revision_of"], &rows[2]["revision_of"]], [&rows[0]["id"]; 2]);
+    let ids: BTreeSet<_> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn what_happens_many_times_in_a_call_is_no_revision() {
+    let home = Home::new();
+    let server = home.start();
+    for name in ["transcript_updated", "transfer_started", "something_new"] {
+        for number in 1..=2 {
+            let body = json!({ "event": name, "n": number, "call": { "call_id": "call_1" } }).to_string();
+            assert_eq!(server.deliver(body.as_bytes()).json(), json!({ "received": true }));
+        }
+    }
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    let rows = home.events(&[]);
+    assert_eq!(rows.len(), 7);
+    assert!(rows.iter().all(|row| row["revision_of"].is_null()));
+}
+
+#[test]
+fn a_poisoned_event_is_kept_bare_and_its_neighbours_whole() {
+    let home = Home::new();
+    let server = home.start();
+    home.database()
+        .execute_batch(
+            "CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.call_id = 'poison'
+             BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
+        )
+        .unwrap();
+    let mut bodies: Vec<_> = (0..20).map(|number| event("call_ended", &format!("call_{number}"))).collect();
+    bodies.insert(10, event("call_ended", "poison"));
+    let answers = at_once(server.address(), &bodies);
+    assert!(answers.iter().all(|answer| answer.status == 200 && !answer.is_duplicate()), "{answers:?}");
+    let kept: BTreeSet<_> = home.export().into_iter().map(|kept| kept.body).collect();
+    assert_eq!(kept, bodies.iter().cloned().collect());
+    let rows = home.events(&[]);
+    let (bare, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["state"] == "unparsed");
+    assert_eq!((bare.len(), whole.len()), (1, 20));
+    assert!(bare[0]["call_id"].is_null() && bare[0]["event"].is_null());
+    assert!(whole.iter().all(|row| row["event"] == "call_ended" && row["call_id"].is_string()));
+    assert!(server.deliver(&bodies[10]).is_duplicate());
+}
+
+#[test]
+fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
+    let home = Home::new()
+        .with("RETELL_WEBHOOK__SERVER__BODY_LIMIT_BYTES", "1000000")
+        .with("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "2000000");
+    let server = home.start();
+    let large = vec![b' '; 900_000];
+    let signature = sign(&large);
+    let head = head("POST", WEBHOOK, &[("X-Retell-Signature", &signature)], Some(large.len()));
+    let begin = |part: &[u8]| {
+        let mut client = Client::connect(server.address());
+        client.send(head.as_bytes()).unwrap();
+        client.send(part).unwrap();
+        client
+    };
+    let mut first = begin(&large[..600_000]);
+    thread::sleep(Duration::from_millis(300));
+    let mut second = begin(&large[..600_000]);
+    assert_eq!(server.deliver(&event("call_ended", "call_small")).status, 200);
+    let answer = second.answer().expect("an answer");
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+    first.send(&large[600_000..]).unwrap();
+    assert_eq!(first.answer().expect("an answer").status, 200);
+    assert_eq!(server.deliver(&large).status, 200, "room that was given back can be used again");
+    assert_eq!(home.export().len(), 2);
+}

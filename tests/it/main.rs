@@ -1,0 +1,24 @@
+//! The receiver from outside: the real program over real sockets, and the library as an application uses it.
+//!
+//! Every test starts what it needs in a folder of its own, on a free port of 127.0.0.1, and leaves nothing running.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on panics; a test may read the clock, start threads and print"
+)]
+
+mod support;
+
+mod architecture;
+mod bad_input;
+mod cli;
+mod crash;
+mod events;
+mod handlers;
+mod intake;
+mod routes;
+mod secrets;
+mod signature;

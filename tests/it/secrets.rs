@@ -1,0 +1,124 @@
+//! Keys, MACs, tokens, numbers and words of callers are in the store and nowhere else.
+
+use serde_json::{Value, json};
+
+use crate::support::bodies::sample;
+use crate::support::client::{get, post, request};
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+
+const NUMBERS: [&str; 3] = ["+12025550143", "12025550178", "2025550166"];
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.dG9rZW4.c2VjcmV0";
+const WORDS: &str = "my card ends in four two";
+
+fn personal(event: &str, call_id: &str) -> Vec<u8> {
+    let call = json!({
+        "call_id": call_id, "agent_name": "Nora", "access_token": TOKEN, "transcript": WORDS,
+        "from_number": NUMBERS[0], "to_number": format!("+{}", NUMBERS[1]), "direction": "inbound",
+        "transcript_object": [{ "role": "user", "content": WORDS }], "metadata": { "note": WORDS },
+        "call_analysis": { "call_summary": WORDS, "user_sentiment": "Positive" },
+    });
+    let destination = json!({ "number": NUMBERS[2] });
+    json!({ "event": event, "call": call, "transfer_destination": destination }).to_string().into()
+}
+
+/// Everything that must not be printed: keys, digests of signatures, what is about people.
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    fn new() -> Self {
+        let mut secrets: Vec<String> = [KEY, OTHER_KEY, TOKEN, WORDS].map(str::to_owned).into();
+        secrets.extend(NUMBERS.map(str::to_owned));
+        Self(secrets)
+    }
+
+    fn digest_of(&mut self, signature: &str) {
+        self.0.push(signature[signature.len() - 64..].to_owned());
+    }
+
+    fn assert_absent(&self, place: &str, text: &str) {
+        let shown: Vec<_> = self.0.iter().filter(|secret| text.contains(secret.as_str())).collect();
+        assert!(shown.is_empty(), "{place} shows {shown:?}:\n{text}");
+    }
+}
+
+/// Accepted, repeated, refused, unparsed, odd: whatever could be logged.
+fn send_everything(server: &Server, secrets: &mut Secrets) -> Vec<String> {
+    let address = server.address();
+    let mut answers = Vec::new();
+    let mut send = |body: &[u8], signature: &str| {
+        secrets.digest_of(signature);
+        // The MAC that would have been right for this body and time.
+        let at_ms = signature[2..signature.len() - 67].parse().unwrap();
+        secrets.digest_of(&sign_with(KEY, body, at_ms));
+        let answer = post(address, body, signature);
+        answers.push(format!("{:?} {}", answer.headers, answer.text()));
+    };
+    for event in ["call_started", "call_ended", "call_analyzed", "transfer_started", "transcript_updated", "call_new"] {
+        let body = personal(event, "call_1");
+        send(&body, &sign(&body));
+        send(&body, &sign(&body));
+        send(&body, &sign_with(OTHER_KEY, &body, now_ms()));
+        send(&body, &sign_with(KEY, &body, now_ms() - 900_000));
+        send(&body[..body.len() - 1], &sign(&body[..body.len() - 1]));
+    }
+    let inbound = sample("15_");
+    send(&inbound, &sign(&inbound));
+    let url = format!("/api/v1/webhook/retell/test?number={}", NUMBERS[0]);
+    answers.push(get(address, &url).text());
+    let forged = [("X-Retell-Signature", WORDS), ("Authorization", KEY)];
+    answers.push(request(address, "POST", "/webhook", &forged, &personal("call_ended", "call_2")).text());
+    answers
+}
+
+#[test]
+fn nothing_secret_is_printed_or_listed() {
+    let home = Home::new().with("DEBUG", "true");
+    let mut server = home.start();
+    let mut secrets = Secrets::new();
+    for answer in send_everything(&server, &mut secrets) {
+        secrets.assert_absent("an answer", &answer);
+    }
+    let id = home.events(&["--event", "call_analyzed"])[0]["id"].as_str().unwrap().to_owned();
+    let verbs: [&[&str]; 10] = [
+        &["events", "list"],
+        &["events", "list", "--json"],
+        &["events", "show", &id],
+        &["events", "show", &id, "--json"],
+        &["calls", "list"],
+        &["calls", "list", "--json"],
+        &["calls", "show", "call_1"],
+        &["calls", "show", "call_1", "--json"],
+        &["send", "call_ended", "--to", &server.url()],
+        &["health", "--url", &server.url()],
+    ];
+    for args in verbs {
+        secrets.assert_absent(&format!("{args:?}"), &home.run_well(args).output());
+    }
+    assert_eq!(server.stop(), Some(0));
+    secrets.assert_absent("the server", &server.output());
+    assert!(server.output().contains("webhook call_analyzed"), "the log was on");
+    assert!(server.output().contains("webhook refused (401)"));
+    let kept = home.export();
+    let stored: Value = serde_json::from_slice(&kept[0].body).unwrap();
+    assert_eq!(stored["call"]["access_token"], TOKEN, "the store has it all");
+}
+
+#[test]
+fn failures_of_the_store_print_nothing_of_the_event() {
+    let home = Home::new().with("DEBUG", "true");
+    let mut server = home.start();
+    home.database()
+        .execute_batch("CREATE TRIGGER poison BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'poisoned'); END")
+        .unwrap();
+    let body = personal("call_ended", "call_1");
+    let signature = sign(&body);
+    let mut secrets = Secrets::new();
+    secrets.digest_of(&signature);
+    let answer = post(server.address(), &body, &signature);
+    assert_ne!(answer.status, 200);
+    secrets.assert_absent("the answer", &answer.text());
+    server.stop();
+    secrets.assert_absent("the server", &server.output());
+}

@@ -1,0 +1,87 @@
+//! The library in this process: a router, or a whole receiver, behind a real socket.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::Router;
+use retell_webhook::base::supervise::Supervisor;
+use retell_webhook::{Receiver, ReceiverBuilder, app};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::client::{self, Answer};
+use super::signing::KEY;
+
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Serves `router` until it is dropped.
+pub struct Routes {
+    pub address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Routes {
+    pub fn serve(router: Router) -> Self {
+        let runtime = runtime();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        runtime.spawn(async move { axum::serve(listener, service).await });
+        Self { address, runtime: Some(runtime) }
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A receiver with handlers of the test's own.
+pub struct Local {
+    pub address: SocketAddr,
+    pub receiver: Receiver,
+    pub runtime: Runtime,
+    serving: JoinHandle<()>,
+}
+
+impl Local {
+    /// Keeps its events in `folder`; `add` puts handlers in.
+    pub fn start(folder: &Path, add: impl FnOnce(ReceiverBuilder) -> ReceiverBuilder) -> Self {
+        let runtime = runtime();
+        let builder = Receiver::builder().api_key(KEY).storage_url(storage_url(folder));
+        let receiver = runtime.block_on(add(builder).build()).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (router, supervisor): (_, Supervisor) = (receiver.router(), receiver.supervisor().clone());
+        let serving = runtime.spawn(async move { app::serve(listener, router, &supervisor).await });
+        Self { address, receiver, runtime, serving }
+    }
+
+    pub fn deliver(&self, body: &[u8]) -> Answer {
+        client::deliver(self.address, body)
+    }
+
+    /// Stops in order; the store is closed then.
+    pub fn stop(self) {
+        let Self { receiver, runtime, serving, .. } = self;
+        runtime.block_on(async {
+            receiver.supervisor().stop();
+            serving.await.unwrap();
+            receiver.shutdown().await;
+        });
+    }
+}
+
+pub fn storage_url(folder: &Path) -> String {
+    format!("sqlite://{}", database_path(folder).display())
+}
+
+pub fn database_path(folder: &Path) -> std::path::PathBuf {
+    folder.join("store/events.db")
+}

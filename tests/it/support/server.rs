@@ -1,0 +1,147 @@
+//! The running program.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::client::{self, Answer};
+use super::wait_until;
+
+/// Killed when dropped.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    printed: Printed,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// Everything it wrote to standard output and standard error so far.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<String>>);
+
+impl Printed {
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn collect(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
+        let printed = self.clone();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(from);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                printed.0.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        })
+    }
+
+    /// The address after the word `listening`, once its line is whole.
+    fn address(&self) -> Option<SocketAddr> {
+        let text = self.text();
+        let rest = text.split_once("listening")?.1;
+        let (line, _) = rest.split_once('\n')?;
+        line.trim_start_matches(':').trim().parse().ok()
+    }
+}
+
+impl Server {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let printed = Printed::default();
+        let readers =
+            vec![printed.collect(child.stdout.take().unwrap()), printed.collect(child.stderr.take().unwrap())];
+        let mut address = None;
+        let up = wait_until(Duration::from_secs(30), || {
+            address = printed.address();
+            address.is_some() || child.try_wait().unwrap().is_some()
+        });
+        let Some(address) = address.filter(|_| up) else {
+            let _ = child.kill();
+            panic!("the server did not start: {}", printed.text());
+        };
+        let server = Self { child, address, printed, readers };
+        let answers = || client::Client::try_connect(address).ok()?.request("GET", "/ping", &[], b"");
+        assert!(wait_until(Duration::from_secs(10), || answers().is_some()), "no answer: {}", server.output());
+        server
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn output(&self) -> String {
+        self.printed.text()
+    }
+
+    /// Waits until `wanted` was printed.
+    pub fn prints(&self, wanted: &str) -> bool {
+        wait_until(Duration::from_secs(10), || self.output().contains(wanted))
+    }
+
+    /// Posts `body` rightly signed.
+    pub fn deliver(&self, body: &[u8]) -> Answer {
+        client::deliver(self.address, body)
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        client::get(self.address, target)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.get("/health/ready").status == 200
+    }
+
+    /// As the machine losing its power would, as far as the process can tell.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    pub fn ask_to_stop(&self) {
+        let signalled = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(signalled.success());
+    }
+
+    /// SIGTERM, and the exit code; everything printed is collected by then.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.exit_code()
+    }
+
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let code = wait_for_exit(&mut self.child, Duration::from_secs(25));
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        code
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let output = self.output();
+            let lines: Vec<_> = output.lines().rev().take(30).collect();
+            eprintln!("the server printed last:");
+            lines.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+/// The exit code; kills and panics when there is none in time.
+pub fn wait_for_exit(child: &mut Child, limit: Duration) -> Option<i32> {
+    if wait_until(limit, || child.try_wait().unwrap().is_some()) {
+        return child.wait().unwrap().code();
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("the process did not end within {limit:?}");
+}
