@@ -222,7 +222,6 @@ fn router(
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
         .layer(map_response(say_when_to_retry))
         .merge(health::router(health::Health { store: Arc::clone(store), key_missing }))
-        .fallback(async || ApiError::NotFound("Not Found"))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
 }
@@ -249,9 +248,15 @@ impl Receiver {
         ReceiverBuilder::default()
     }
 
-    /// The webhook and health routes, to be merged into a router of yours or served by themselves.
+    /// The webhook and health routes, to be merged into a router of yours.
     pub fn router(&self) -> Router {
         self.router.clone()
+    }
+
+    /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
+    /// one in [`Receiver::router`] would clash with yours.)
+    pub fn standalone(&self) -> Router {
+        self.router().fallback(async || ApiError::NotFound("Not Found"))
     }
 
     /// The handlers.

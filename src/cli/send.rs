@@ -24,7 +24,7 @@ pub(super) struct Send {
     /// Event to send a sample of, such as `call_ended`; its call id begins with `call_test_`
     #[arg(required_unless_present = "file", value_parser = known_event)]
     event: Option<EventKind>,
-    /// Where to; without a path the webhook's is added [default: the receiver on this machine]
+    /// Where to; without a path the webhook's is added [default: `server.url`, else the receiver on this machine]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// Send this file's bytes instead of a sample (`-` for standard input)
@@ -131,7 +131,7 @@ fn unreachable(url: &url::Url, error: &reqwest::Error) -> Failure {
     } else if error.is_connect() {
         "no connection; is the receiver running, and on that port?"
     } else {
-        "the connection broke off"
+        "the connection broke off (so does a body larger than server.body_limit_bytes while it is sent)"
     };
     Failure::Because(format!("{url}: {why}"))
 }

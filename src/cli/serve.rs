@@ -20,7 +20,7 @@ pub(super) async fn run() -> Done {
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).build().await?;
     announce(&settings, &receiver, port)?;
     stop_on_signal(receiver.supervisor().clone())?;
-    app::serve(listener, receiver.router(), receiver.supervisor()).await;
+    app::serve(listener, receiver.standalone(), receiver.supervisor()).await;
     let failed = receiver.supervisor().has_failed();
     tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: no longer accepting; finishing what was accepted");
     receiver.shutdown().await;

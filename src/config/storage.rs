@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// `[storage]`.
@@ -11,5 +13,13 @@ pub struct StorageSettings {
 impl Default for StorageSettings {
     fn default() -> Self {
         Self { url: "sqlite://data/retell-webhook.db".into() }
+    }
+}
+
+impl StorageSettings {
+    /// The folder that holds the database, and beside it the development key.
+    pub(super) fn folder(&self) -> &Path {
+        let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
+        Path::new(path).parent().unwrap_or(Path::new("."))
     }
 }

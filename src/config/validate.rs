@@ -90,11 +90,11 @@ impl Settings {
             );
         }
         if self.security.keys.is_empty() && self.security.verify {
-            warnings.push(
-                "no API key is set: real Retell calls will be refused (401) until RETELL_API_KEY holds the key with the webhook badge; \
-                 until then the development key in dev.key signs and verifies"
-                    .to_owned(),
-            );
+            warnings.push(format!(
+                "no API key is set: real Retell calls will be refused (401) until RETELL_API_KEY holds the key with the \
+                 webhook badge; until then the development key in {} signs and verifies",
+                self.storage.folder().join("dev.key").display()
+            ));
         }
         warnings
     }

@@ -19,7 +19,7 @@ impl EventHandler for Log {
             call_id = subject.as_deref(),
             event_id = %context.event_id,
             "webhook {}{}{details}",
-            printable(event.name()),
+            if event.name().is_empty() { "without an event name".into() } else { printable(event.name()) },
             if context.revision_of.is_some() { " (revision)" } else { "" },
         );
         Outcome::Done

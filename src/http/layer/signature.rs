@@ -1,18 +1,4 @@
 //! Lets a request through only when a configured key signed its raw body.
-//!
-//! | what | answer |
-//! |---|---|
-//! | header missing, malformed or stale | 401 before any of the body is read |
-//! | body larger than the limit | 413, before reading when its length was declared |
-//! | no room in the budget for 2 s | 503 with `Retry-After`, before reading |
-//! | body not complete within the time-out | 408 |
-//! | connection cut in the middle of the body | 400 |
-//! | no key matches | 401 |
-//!
-//! Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
-//! neither which check failed nor which keys exist. Cost of a request that passes: one HMAC-SHA256 over the body for
-//! each key up to the one that matches. Behind the layer the request carries a
-//! [`Verified<RawEvent>`](crate::http::Verified) and its body can still be read.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +34,21 @@ pub struct Refused {
 
 type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
 
-/// The layer. See the [module](self) for what it answers.
+/// Lets a request through only when a configured key signed its raw body.
+///
+/// | what | answer |
+/// |---|---|
+/// | header missing, malformed or stale | 401 before any of the body is read |
+/// | body larger than the limit | 413, before reading when its length was declared |
+/// | no room in the budget for 2 s | 503 with `Retry-After`, before reading |
+/// | body not complete within the time-out | 408 |
+/// | connection cut in the middle of the body | 400 |
+/// | no key matches | 401 |
+///
+/// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
+/// neither which check failed nor which keys exist. Cost of a request that passes: one HMAC-SHA256 over the body for
+/// each key up to the one that matches. Behind the layer the request carries a
+/// [`Verified<RawEvent>`](Verified) and its body can still be read.
 ///
 /// ```
 /// use axum::{Router, routing::post};

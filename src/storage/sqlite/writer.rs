@@ -174,6 +174,8 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &
             super::checkpoint::finish(&state.conn);
         }
     }
+    // Closed: leave the log empty, so that a copy of the database file is a copy of the store.
+    super::checkpoint::finish(&state.conn);
 }
 
 fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
