@@ -43,7 +43,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn register_handler(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Events this handler has not been given yet, oldest first, at most `limit` and about 8 MiB of bodies.
+    /// Events this handler has not been given yet, oldest first, at most `limit` and about 2 MiB of bodies.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -86,7 +86,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Events with a higher sequence number than `after`, oldest first, with bodies, at most about 8 MiB of them.
+    /// Events with a higher sequence number than `after`, oldest first, with bodies, at most about 2 MiB of them.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -13,8 +13,8 @@ use crate::base::supervise::Supervisor;
 use crate::storage::{Identity, StoreError};
 
 /// Write out when so many events wait: large enough that a batch meets most pages several times, small enough (about
-/// 15 MB of memory, a fraction of a second to read back at start).
-const THRESHOLD: usize = 65_536;
+/// 10 MB of memory, a fraction of a second to read back at start).
+const THRESHOLD: usize = 50_000;
 /// Rows in one transaction, so that intake's turn comes within milliseconds.
 const SLICE: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use crate::base::id::EventId;
 use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
 
 /// Bodies read at once: bounds the memory of a reader, whatever the sizes of the events.
-const CHUNK_BYTES: usize = 8 * 1024 * 1024;
+const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) const SUMMARY: &str =
     "SELECT e.seq, e.id, c.slug, e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
