@@ -25,6 +25,8 @@ pub(super) fn append(state: &mut WriteState, event: NewEvent, identity: Identity
             state.recent.insert(Entry { seq, identity, call });
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
+        // A statement that took the whole transaction with it leaves nothing to insert into.
+        Err(StoreError::Refused(why)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(why)),
         Err(StoreError::Refused(why)) => keep_bare(state, event, identity, place, &why),
         Err(away) => Err(away),
     };
