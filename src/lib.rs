@@ -30,8 +30,17 @@
 //!
 //! let app = Router::new().route("/", get(|| async { "hello" })).merge(receiver.router());
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:8000").await?;
-//! axum::serve(listener, app).with_graceful_shutdown(async { tokio::signal::ctrl_c().await.ok(); }).await?;
-//! receiver.shutdown().await;
+//! let supervisor = receiver.supervisor().clone();
+//! // With the peer's address, each sender has its own share of the memory for bodies.
+//! axum::serve(listener, app.into_make_service_with_connect_info::<std::net::SocketAddr>())
+//!     .with_graceful_shutdown(async move {
+//!         tokio::select! {
+//!             _ = tokio::signal::ctrl_c() => {}
+//!             () = supervisor.stopping() => {} // a part of the receiver died: nothing could be stored any more
+//!         }
+//!     })
+//!     .await?;
+//! receiver.shutdown().await?;
 //! # Ok(())
 //! # }
 //! ```

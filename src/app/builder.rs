@@ -43,6 +43,9 @@ pub enum BuildError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Two handlers have this name: they would share one place in the journal.
+    #[error("two handlers are named `{0}`; the store remembers by its name how far each has come")]
+    HandlerName(String),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -154,12 +157,16 @@ impl ReceiverBuilder {
         settings.validate()?;
         let url = SqliteUrl::parse(&settings.storage.url)?;
         let supervisor = Supervisor::default();
+        let stop = StopOnDrop(supervisor.clone());
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, &supervisor)?);
         let mut registry = Registry::configured(&settings.handlers, &store);
-        self.handlers.into_iter().for_each(|registered| registry.add(registered));
+        for registered in self.handlers {
+            registry.add(registered).map_err(BuildError::HandlerName)?;
+        }
         if !self.closures.is_empty() {
             let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            registry.add(Registered { name: "closures".into(), filter: Filter::all(), handler });
+            let closures = Registered { name: "closures".into(), filter: Filter::all(), handler };
+            registry.add(closures).map_err(BuildError::HandlerName)?;
         }
         let keys = keys(&settings, &url)?;
         let dispatch =
@@ -169,7 +176,7 @@ impl ReceiverBuilder {
         let signature = signature_layer(&settings, keys, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
         let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor })
+        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
     }
 }
 
@@ -187,19 +194,20 @@ fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counter
     } else {
         SignatureLayer::without_verification()
     };
-    let counters = Arc::clone(counters);
+    let (refusals, unread) = (Arc::clone(counters), Arc::clone(counters));
     layer
         .with_clock(clock)
         .with_body_limit_bytes(settings.server.body_limit_bytes)
         .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
         .on_refusal(move |refused| {
-            counters.count(refused.reason.label());
-            tracing::warn!(
-                peer = refused.peer.map(tracing::field::display),
-                size_bytes = refused.size_bytes,
-                "webhook refused (401): {}",
-                refused.reason
-            );
+            refusals.count(refused.reason.label());
+            let peer = refused.peer.map(tracing::field::display);
+            tracing::warn!(peer, size_bytes = refused.size_bytes, "webhook refused (401): {}", refused.reason);
+        })
+        .on_not_read(move |not_read| {
+            unread.count(not_read.label());
+            let peer = not_read.peer.map(tracing::field::display);
+            tracing::warn!(peer, reason = not_read.label(), "webhook not taken in, its body could not be read");
         })
 }
 
@@ -239,6 +247,7 @@ pub struct Receiver {
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
     supervisor: Supervisor,
+    _stop: StopOnDrop,
 }
 
 impl Receiver {
@@ -284,11 +293,23 @@ impl Receiver {
     }
 
     /// Stops the handlers after what they are at, and closes the store.
-    pub async fn shutdown(self) {
+    ///
+    /// # Errors
+    /// The store did not finish in time; what was acknowledged is on disk all the same.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
         self.supervisor.stop();
         if tokio::time::timeout(Duration::from_secs(10), self.supervisor.wait()).await.is_err() {
             tracing::warn!("a handler did not stop within 10 s; what it was at is handled again after the next start");
         }
-        self.store.close().await;
+        self.store.close().await
+    }
+}
+
+/// Stops the parts when a receiver is dropped, or could not be built: else they would keep the store locked.
+struct StopOnDrop(Supervisor);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

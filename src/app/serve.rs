@@ -16,48 +16,73 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use crate::base::supervise::Supervisor;
+use super::guests::Guests;
+use crate::base::supervise::{Crowd, Supervisor};
 
 /// Connections at a time; further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 4_096;
+/// Connections of one address; further ones are closed. Behind a tunnel or proxy everybody comes from one.
+const OF_ONE_ADDRESS: usize = CONNECTIONS / 4;
 /// How long the head of a request may take, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(8);
 /// Room for the head and for one read of a body. Larger heads get 431.
 const BUFFER: usize = 64 * 1024;
+/// How long somebody may take to read an answer.
+const WRITE: Duration = Duration::from_secs(8);
 /// How long requests that were accepted may take to finish when the service stops.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(8);
 
-/// Serves `router` on `listener` until the supervisor stops, then finishes the requests under way.
-pub async fn serve(listener: TcpListener, router: Router, supervisor: &Supervisor) {
+/// Serves `router` on `listener` until the supervisor stops, then finishes the requests under way. Says how many
+/// connections had to be cut off.
+pub async fn serve(listener: TcpListener, router: Router, supervisor: &Supervisor) -> usize {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let permit = Arc::clone(&room).acquire_owned().await;
-        let accepted = tokio::select! {
-            () = supervisor.stopping() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(connection) => connection,
-            Err(error) => {
-                accept_failed(&error).await;
-                continue;
-            }
+    let (room, guests) = (Arc::new(Semaphore::new(CONNECTIONS)), Guests::new(OF_ONE_ADDRESS));
+    let mut connections = Crowd::default();
+    while let Some((stream, peer, permit)) = next(&listener, &room, supervisor).await {
+        let Some(guest) = guests.admit(peer.ip()) else {
+            tracing::debug!(%peer, "connection refused: its address has too many");
+            continue;
         };
         let connection = graceful.watch(connection(stream, peer, router.clone()));
-        supervisor.spawn_detached(async move {
-            let _permit = permit;
+        connections.spawn(async move {
+            let _held = (permit, guest);
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests were still open after 10 s and are cut off");
+    let drained = async { tokio::join!(graceful.shutdown(), connections.finish(DRAIN)).1 };
+    let cut_off = tokio::time::timeout(DRAIN + Duration::from_secs(1), drained).await.unwrap_or(0);
+    if cut_off > 0 {
+        tracing::warn!(connections = cut_off, "connections were still open after 8 s and were cut off");
+    }
+    cut_off
+}
+
+/// The next connection with its place among all; `None` when the service stops.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    supervisor: &Supervisor,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let arrival = async {
+        // The semaphore is never closed.
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => return Some((stream, peer, permit)),
+                Err(error) => accept_failed(&error).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = supervisor.stopping() => None,
+        arrival = arrival => arrival,
     }
 }
 
@@ -68,13 +93,15 @@ fn connection(
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE));
     let service = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), peer, request));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
         .max_header_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }
 
 async fn answer(router: Router, peer: SocketAddr, request: hyper::Request<Incoming>) -> Result<Response, Infallible> {

@@ -6,7 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,7 +52,7 @@ impl Supervisor {
         });
     }
 
-    /// Runs short-lived work (one connection) whose panic concerns nobody else.
+    /// Runs short-lived work whose panic concerns nobody else.
     pub fn spawn_detached(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
     }
@@ -85,6 +87,26 @@ impl Supervisor {
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supervisor").field("stopping", &self.is_stopping()).finish_non_exhaustive()
+    }
+}
+
+/// Work that comes and goes, such as connections: a panic in one concerns none of the others.
+#[derive(Debug, Default)]
+pub struct Crowd(JoinSet<()>);
+
+impl Crowd {
+    /// Runs `work`.
+    pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        // Those that are done are let go here, so that the set does not grow with time.
+        while self.0.try_join_next().is_some() {}
+        self.0.spawn(work);
+    }
+
+    /// Waits for everybody, at most this long; then ends the rest and says how many they were.
+    pub async fn finish(mut self, within: Duration) -> usize {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(within, all).await;
+        self.0.len()
     }
 }
 
@@ -139,6 +161,15 @@ mod tests {
         asked.stop();
         asked.wait().await;
         assert!(!asked.has_failed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_given_time_and_then_ended() {
+        let mut crowd = Crowd::default();
+        crowd.spawn(async {});
+        crowd.spawn(tokio::time::sleep(Duration::from_secs(1)));
+        crowd.spawn(std::future::pending());
+        assert_eq!(crowd.finish(Duration::from_secs(2)).await, 1);
     }
 
     #[tokio::test]

@@ -37,8 +37,8 @@ pub(super) struct Narrow {
     #[arg(long)]
     unparsed: bool,
     /// Only events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<i64>,
     /// At most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -65,27 +65,36 @@ pub(super) struct Show {
     json: bool,
 }
 
+fn since(text: &str) -> Result<i64, String> {
+    output::parse_since(text, Clock::system().now_ms())
+}
+
 impl Events {
     pub(super) async fn run(self) -> Done {
         let store = stores::open()?;
         match self {
             Self::List(list) => list.run(&store).await,
             Self::Show(show) => show.run(&store).await,
-            Self::Export(narrow) => export(narrow.filter()?, &store).await,
+            Self::Export(narrow) => export(narrow.filter(), &store).await,
         }
     }
 }
 
 impl Narrow {
-    fn filter(self) -> Result<EventFilter, Failure> {
-        let since_ms = self.since.map(|text| output::parse_since(&text, Clock::system().now_ms())).transpose()?;
-        Ok(EventFilter { event: self.event, call_id: self.call, unparsed: self.unparsed, since_ms, limit: self.limit })
+    fn filter(self) -> EventFilter {
+        EventFilter {
+            event: self.event,
+            call_id: self.call,
+            unparsed: self.unparsed,
+            since_ms: self.since,
+            limit: self.limit,
+        }
     }
 }
 
 impl List {
     async fn run(self, store: &impl Store) -> Done {
-        let mut filter = self.narrow.filter()?;
+        let mut filter = self.narrow.filter();
         filter.limit.get_or_insert(50);
         let events = store.events(filter).await?;
         if self.json {
@@ -144,6 +153,7 @@ impl Show {
             || Failure::Because(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
         let StoredEvent { summary, body } = store.event(self.id).await?.ok_or_else(missing)?;
         if self.body {
+            let body = body.map_err(Failure::Because)?;
             return output::ignore_closed(io::stdout().lock().write_all(&body));
         }
         if self.json {
@@ -171,6 +181,7 @@ impl Show {
 async fn export(filter: EventFilter, store: &impl Store) -> Done {
     let progress = progress();
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut unreadable = 0;
     let mut left = filter.limit.unwrap_or(usize::MAX);
     let mut after = 0;
     while left > 0 {
@@ -179,7 +190,15 @@ async fn export(filter: EventFilter, store: &impl Store) -> Done {
         after = last.summary.seq;
         left -= chunk.len();
         for event in &chunk {
-            let line = serde_json::to_string(&Exported::of(event))?;
+            let body = match &event.body {
+                Ok(body) => body,
+                Err(why) => {
+                    eprintln!("retell-webhook: {} is left out: {why}", event.summary.id);
+                    unreadable += 1;
+                    continue;
+                }
+            };
+            let line = serde_json::to_string(&Exported::of(&event.summary, body))?;
             if let Err(error) = writeln!(out, "{line}") {
                 return output::ignore_closed(Err(error));
             }
@@ -187,7 +206,8 @@ async fn export(filter: EventFilter, store: &impl Store) -> Done {
         progress.inc(chunk.len() as u64);
     }
     progress.finish_and_clear();
-    output::ignore_closed(out.flush())
+    output::ignore_closed(out.flush())?;
+    if unreadable > 0 { Err(Failure::Said) } else { Ok(()) }
 }
 
 /// One line of an export: what is needed to check the signature again, or to import the event elsewhere.
@@ -210,15 +230,14 @@ struct Headers<'a> {
 }
 
 impl<'a> Exported<'a> {
-    fn of(event: &'a StoredEvent) -> Self {
-        let summary = &event.summary;
+    fn of(summary: &'a EventSummary, body: &[u8]) -> Self {
         Self {
             id: summary.id.to_string(),
             company: &summary.company,
             event: summary.event.as_deref(),
             received_at_ms: summary.received_at_ms,
             headers: Headers { content_type: summary.content_type.as_deref(), signature: summary.signature.as_deref() },
-            body_base64: BASE64_STANDARD.encode(&event.body),
+            body_base64: BASE64_STANDARD.encode(body),
         }
     }
 }

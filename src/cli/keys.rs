@@ -20,3 +20,8 @@ pub(super) fn of(settings: &Settings) -> Result<Vec<ApiKey>, Failure> {
         ))),
     }
 }
+
+/// The key to sign with.
+pub(super) fn first(settings: &Settings) -> Result<ApiKey, Failure> {
+    of(settings)?.into_iter().next().ok_or_else(|| Failure::Because("there is no key to sign with".into()))
+}

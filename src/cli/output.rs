@@ -82,7 +82,7 @@ pub(super) fn time(ms: i64) -> String {
 }
 
 /// Reads a point in time: `2026-11-21T10:00:00Z`, or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
-pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, Failure> {
+pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
@@ -94,7 +94,7 @@ pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, Failure> {
         Some(ago) if !ago.is_negative() => {
             Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
         }
-        _ => Err(Failure::Because(format!("`{text}` is no time: give such as 2026-11-21T10:00:00Z, or 90m, 2h, 1d"))),
+        _ => Err("give a time such as 2026-11-21T10:00:00Z, or how long ago: 90m, 2h, 1d".to_owned()),
     }
 }
 

@@ -8,7 +8,9 @@ use super::output::{Done, Failure, line};
 use super::stores;
 use crate::app::{self, Receiver};
 use crate::base::supervise::Supervisor;
-use crate::config::{LogFormat, Settings};
+use crate::config::{HandlerSettings, LogFormat, Settings};
+use crate::event::EventKind;
+use crate::intake::{TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
@@ -20,17 +22,20 @@ pub(super) async fn run() -> Done {
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).build().await?;
     announce(&settings, &receiver, port)?;
     stop_on_signal(receiver.supervisor().clone())?;
-    app::serve(listener, receiver.standalone(), receiver.supervisor()).await;
-    let failed = receiver.supervisor().has_failed();
-    tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: no longer accepting; finishing what was accepted");
-    receiver.shutdown().await;
+    let supervisor = receiver.supervisor().clone();
+    let cut_off = app::serve(listener, receiver.standalone(), &supervisor).await;
+    tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: finishing what was accepted");
+    let closed = receiver.shutdown().await;
     drop(log);
-    if failed {
+    if supervisor.has_failed() {
         return Err(Failure::Because(
             "a part of the service died, see the log above; everything acknowledged is on disk".into(),
         ));
     }
-    Ok(())
+    if cut_off > 0 {
+        return Err(Failure::Because(format!("{cut_off} connections were cut off; none of them was acknowledged")));
+    }
+    Ok(closed?)
 }
 
 async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
@@ -49,13 +54,14 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
     let handlers: Vec<_> = receiver.handlers().iter().map(|registered| registered.name.as_str()).collect();
     let handlers = if handlers.is_empty() { "none".to_owned() } else { handlers.join(", ") };
     let facts = [
-        ("webhook", format!("{url}/api/v1/webhook/retell")),
-        ("test", format!("{url}/api/v1/webhook/retell/test")),
+        ("webhook", format!("{url}{WEBHOOK_PATH}")),
+        ("test", format!("{url}{TEST_PATH}")),
         ("listening", SocketAddr::new(settings.server.host, port).to_string()),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
     ];
-    let warnings = settings.warnings(port);
+    let mut warnings = settings.warnings(port);
+    warnings.extend(unknown_events(settings));
     if settings.log.format == LogFormat::Json {
         for (name, fact) in &facts {
             tracing::info!("{name}: {fact}");
@@ -75,10 +81,23 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
     line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
 }
 
+/// A filter on a name that Retell does not send is more likely a slip than foresight.
+fn unknown_events(settings: &Settings) -> Vec<String> {
+    let unknown = |name: &&String| EventKind::from_name(name) == EventKind::Unknown;
+    let of = |handler: &HandlerSettings| {
+        let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
+        (!names.is_empty())
+            .then(|| format!("handler `{}` waits for events nobody sends today: {}", handler.name, names.join(", ")))
+    };
+    settings.handlers.iter().filter_map(of).collect()
+}
+
 /// SIGTERM and Ctrl-C stop in order.
 fn stop_on_signal(supervisor: Supervisor) -> Done {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    #[cfg(unix)]
+    ignore_hang_up(supervisor.clone())?;
     supervisor.clone().spawn_detached(async move {
         #[cfg(unix)]
         let terminated = terminate.recv();
@@ -90,6 +109,21 @@ fn stop_on_signal(supervisor: Supervisor) -> Done {
             () = supervisor.stopping() => {}
         }
         supervisor.stop();
+    });
+    Ok(())
+}
+
+/// Settings are read at start only so far; a closing terminal, or somebody who expects a reload, must not end intake.
+#[cfg(unix)]
+fn ignore_hang_up(supervisor: Supervisor) -> Done {
+    let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    supervisor.clone().spawn_detached(async move {
+        loop {
+            tokio::select! {
+                () = supervisor.stopping() => break,
+                _ = hang_up.recv() => tracing::warn!("SIGHUP ignored: settings are read at start, restart to change them"),
+            }
+        }
     });
     Ok(())
 }

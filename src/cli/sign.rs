@@ -22,10 +22,9 @@ pub(super) struct Sign {
 impl Sign {
     pub(super) fn run(self) -> Done {
         let settings = stores::settings()?;
-        let keys = keys::of(&settings)?;
-        let key = keys.first().ok_or_else(|| Failure::Because("there is no key to sign with".into()))?;
+        let key = keys::first(&settings)?;
         let at_ms = self.at_ms.unwrap_or_else(|| Clock::system().now_ms());
-        output::line(Signature::sign(key, &send::read(&self.file)?, at_ms))
+        output::line(Signature::sign(&key, &send::read(&self.file)?, at_ms))
     }
 }
 

@@ -23,7 +23,7 @@ pub struct HandlerSettings {
 
 /// The handlers in the box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum HandlerKind {
     /// One readable line an event.
     Log,
@@ -39,6 +39,16 @@ impl HandlerKind {
             Self::Log => "log",
             Self::CallStore => "call_store",
         }
+    }
+}
+
+// By hand, because the derived message quotes the value, and the value of a wrong key may be a secret.
+impl TryFrom<String> for HandlerKind {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let kinds = [Self::Log, Self::CallStore];
+        kinds.into_iter().find(|kind| kind.as_str() == name).ok_or("expected log or call_store")
     }
 }
 

@@ -169,7 +169,7 @@ fn by_value_or_file(sources: &Sources, name: &str) -> Result<Option<String>, Con
         (Some(value), None) => Ok(Some(value.to_owned())),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map(|text| Some(text.trim_end().to_owned()))
-            .map_err(|error| ConfigError::refused(&file_name, format!("cannot read `{path}`: {error}"))),
+            .map_err(|error| ConfigError::refused(&file_name, format!("cannot read the file it names: {error}"))),
         (None, None) => Ok(None),
     }
 }
@@ -203,9 +203,19 @@ fn describe(error: config::ConfigError) -> ConfigError {
             let place = text.lines().next().unwrap_or_default();
             ConfigError(format!("{file}: {place}; it is not valid TOML there"))
         }
-        config::ConfigError::Message(text) => ConfigError(text),
-        other => ConfigError(other.to_string()),
+        other => ConfigError(without_values(&other.to_string())),
     }
+}
+
+/// A message of serde or the config crate without the values it quotes: `invalid type: string "…"`. The names of
+/// variants that would be right, quoted behind `expected`, stay.
+fn without_values(message: &str) -> String {
+    let (found, expected) = message.split_once("expected").unwrap_or((message, ""));
+    let mut text = String::new();
+    for (position, part) in found.split(['"', '`']).enumerate() {
+        text.push_str(if position % 2 == 0 { part } else { "…" });
+    }
+    if expected.is_empty() { text } else { format!("{text}expected{expected}") }
 }
 
 /// The kind of value found, without the value: `string "abc"` becomes `string`.

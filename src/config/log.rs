@@ -19,10 +19,23 @@ impl Default for LogSettings {
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogFormat {
     /// For people: time, level, message, fields.
     Human,
     /// One JSON object a line, for collectors.
     Json,
+}
+
+// By hand, because the derived message quotes the value, and the value of a wrong key may be a secret.
+impl TryFrom<String> for LogFormat {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("expected human or json"),
+        }
+    }
 }

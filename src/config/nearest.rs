@@ -6,8 +6,8 @@ use super::{HandlerSettings, Settings};
 
 /// The valid key nearest to `unknown` (a dotted path without list positions), if any is near.
 pub(super) fn nearest_key(unknown: &str) -> Option<String> {
-    let closeness = |key: &String| strsim::jaro_winkler(key, unknown);
-    valid_keys().into_iter().filter(|key| closeness(key) > 0.8).max_by(|a, b| closeness(a).total_cmp(&closeness(b)))
+    let closeness = |key: &String| strsim::normalized_damerau_levenshtein(key, unknown);
+    valid_keys().into_iter().filter(|key| closeness(key) > 0.75).max_by(|a, b| closeness(a).total_cmp(&closeness(b)))
 }
 
 /// Every key there is: the defaults written out, which a test keeps complete.

@@ -20,6 +20,7 @@ impl StorageSettings {
     /// The folder that holds the database, and beside it the development key.
     pub(super) fn folder(&self) -> &Path {
         let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
         Path::new(path).parent().unwrap_or(Path::new("."))
     }
 }

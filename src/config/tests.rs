@@ -131,7 +131,17 @@ fn wrong_types_and_broken_files_say_where_without_the_value() {
     let error = from_file("local.toml", "[security]\nkeys = 5\nverify = \"s3cret\"\n", &[]).unwrap_err();
     assert!(error.contains("security.") && !error.contains("s3cret"), "{error}");
     let error = from_file("local.toml", "[[handlers]]\nname = \"a\"\nkind = \"s3cret\"\n", &[]).unwrap_err();
-    assert!(error.contains("handlers"), "{error}");
+    assert!(!error.contains("s3cret") && error.contains("call_store"), "{error}");
+    for (name, value) in [
+        ("RETELL_WEBHOOK__SECURITY", "key_s3cret_s3cret_s3cret"),
+        ("RETELL_WEBHOOK__LOG__FORMAT", "key_s3cret_s3cret_s3cret"),
+        ("SERVER_URL", "key_s3cret_s3cret_s3cret"),
+        ("RETELL_API_KEY_FILE", "key_s3cret_s3cret_s3cret"),
+        ("PORT", "key_s3cret_s3cret_s3cret"),
+    ] {
+        let error = from_env(&[(name, value)]).unwrap_err();
+        assert!(!error.contains("s3cret"), "{name}: {error}");
+    }
 }
 
 #[test]
@@ -166,6 +176,7 @@ fn other_refusals_name_their_key() {
     refused(&[("SERVER_URL", "https://example.ngrok.app/webhook")], "without a path");
     refused(&[("DATABASE_URL", "mysql://x")], "storage.url");
     refused(&[("RETELL_WEBHOOK__SECURITY__WINDOW_MS", "0")], "security.window_ms");
+    refused(&[("RETELL_WEBHOOK__SECURITY__WINDOW_MS", "86400000")], "security.window_ms");
     refused(&[("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "1024")], "server.inflight_limit_bytes");
     let twice = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n[[handlers]]\nname = \"a\"\nkind = \"log\"\n";
     assert!(from_file("local.toml", twice, &[]).unwrap_err().contains("handlers[1].name"));

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::security::refuse_key;
 use super::{ConfigError, HandlerSettings, Settings};
 
+/// An hour.
+const LONGEST_WINDOW_MS: i64 = 3_600_000;
+
 impl Settings {
     /// Checks the settings against each other and against the rules for keys, URLs and handlers.
     ///
@@ -23,10 +26,10 @@ impl Settings {
                 ));
             }
         }
-        if self.security.window_ms < 1 {
+        if !(1..=LONGEST_WINDOW_MS).contains(&self.security.window_ms) {
             return Err(ConfigError::refused(
                 "security.window_ms",
-                "it must be at least 1 ms; Retell's SDKs use 300000",
+                "it must be 1 to 3600000 ms: whoever saw a request can send it again for so long. Retell's SDKs use 300000",
             ));
         }
         if !self.security.verify && self.server.is_public_https() {
@@ -47,12 +50,12 @@ impl Settings {
 
     fn validate_server(&self) -> Result<(), ConfigError> {
         let server = &self.server;
-        if let Some(text) = &server.url {
+        if server.url.is_some() {
             let parsed = server.parsed_url().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             let Some(url) = parsed else {
                 return Err(ConfigError::refused(
                     "server.url",
-                    format!("`{text}` is no http or https URL; expected such as https://example.ngrok.app"),
+                    "it is no http or https URL; expected such as https://example.ngrok.app",
                 ));
             };
             if url.path() != "/" || url.query().is_some() {

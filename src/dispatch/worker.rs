@@ -61,20 +61,16 @@ impl Worker {
             let seen = self.dispatch.store.appended_so_far();
             pace.begin(seen);
             match self.step().await {
-                Ok(true) => tokio::select! {
-                    () = stop.stopping() => {}
-                    () = tokio::time::sleep(pace.rest(self.dispatch.store.appended_so_far())) => {}
-                },
+                Ok(true) => {
+                    self.pause(pace.rest(self.dispatch.store.appended_so_far())).await;
+                }
                 Ok(false) => tokio::select! {
                     () = stop.stopping() => {}
                     () = self.dispatch.store.appended_beyond(seen) => {}
                 },
                 Err(error) => {
                     tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");
-                    tokio::select! {
-                        () = stop.stopping() => {}
-                        () = tokio::time::sleep(STORE_AWAY) => {}
-                    }
+                    self.pause(STORE_AWAY).await;
                 }
             }
         }
@@ -90,8 +86,28 @@ impl Worker {
             return Ok(false);
         }
         let settled = self.handle_all(due.into_iter().chain(news)).await;
-        self.dispatch.store.settle(name, settled, through).await?;
+        self.settle(settled, through).await;
         Ok(true)
+    }
+
+    /// Insists: going on without it would hand the same events to the handler again and again while the store is away.
+    async fn settle(&self, settled: Vec<Settlement>, through: Option<i64>) {
+        let name = &self.registered.name;
+        while let Err(error) = self.dispatch.store.settle(name, settled.clone(), through).await {
+            tracing::warn!(handler = %name, %error, "what was handled cannot be noted yet; trying again");
+            if self.pause(STORE_AWAY).await {
+                tracing::warn!(handler = %name, "stopping: the latest events are handled again after the next start");
+                return;
+            }
+        }
+    }
+
+    /// Rests; says whether the service is stopping.
+    async fn pause(&self, rest: Duration) -> bool {
+        tokio::select! {
+            () = self.dispatch.supervisor.stopping() => true,
+            () = tokio::time::sleep(rest) => false,
+        }
     }
 
     /// One call's events one after the other, different calls side by side. Only what is not simply done for a new
@@ -136,9 +152,13 @@ impl Worker {
         let context = Context::new(summary.id, &summary.company, summary.received_at_ms, attempt, summary.revision_of);
         let handler = &self.registered.handler;
         let run = async {
-            match Event::parse(&delivery.event.body) {
+            let body = match &delivery.event.body {
+                Ok(body) => body,
+                Err(why) => return Outcome::fail(why),
+            };
+            match Event::parse(body) {
                 Ok(event) => handler.handle(&event, &context).await,
-                Err(_) => handler.unparsed(&delivery.event.body, &context).await,
+                Err(_) => handler.unparsed(body, &context).await,
             }
         };
         match tokio::time::timeout(ATTEMPT, AssertUnwindSafe(run).catch_unwind()).await {

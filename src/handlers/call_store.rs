@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
 use crate::event::{Call, Event};
-use crate::storage::{CallRecord, DEFAULT_COMPANY, Stage, Store, StoreError, TransferEvent};
+use crate::storage::{CallRecord, DEFAULT_COMPANY, Stage, Store, StoreError, TransferEvent, bounded};
 
 /// Keeps the table behind `calls list`.
 pub struct CallStore {
@@ -38,8 +38,8 @@ impl EventHandler for CallStore {
 /// What `event` says about its call, if it is about one.
 fn record(event: &Event, context: &Context) -> Option<CallRecord> {
     let call = event.call()?;
-    let call_id = call.call_id.as_deref().filter(|id| !id.is_empty())?;
-    let mut record = CallRecord::new(DEFAULT_COMPANY, call_id, stage(event), context.received_at_ms);
+    let call_id = bounded(call.call_id.clone()).filter(|id| !id.is_empty())?;
+    let mut record = CallRecord::new(DEFAULT_COMPANY, &call_id, stage(event), context.received_at_ms);
     fill(&mut record, call);
     if let Some(transfer) = transfer(event) {
         record.transfers.insert(context.event_id.to_string(), transfer);
@@ -67,21 +67,26 @@ fn transfer(event: &Event) -> Option<TransferEvent> {
 }
 
 fn fill(record: &mut CallRecord, call: &Call) {
-    record.call_type = call.call_type.as_ref().map(|kind| kind.as_str().to_owned());
-    record.direction = call.direction.as_ref().map(|direction| direction.as_str().to_owned());
-    record.agent_id.clone_from(&call.agent_id);
-    record.agent_name.clone_from(&call.agent_name);
+    record.call_type = text(call.call_type.as_ref());
+    record.direction = text(call.direction.as_ref());
+    record.agent_id = text(call.agent_id.as_ref());
+    record.agent_name = text(call.agent_name.as_ref());
     record.agent_version = call.agent_version;
-    record.from_number.clone_from(&call.from_number);
-    record.to_number.clone_from(&call.to_number);
-    record.call_status = call.call_status.as_ref().map(|status| status.as_str().to_owned());
+    record.from_number = text(call.from_number.as_ref());
+    record.to_number = text(call.to_number.as_ref());
+    record.call_status = text(call.call_status.as_ref());
     record.started_at_ms = call.start_timestamp;
     record.ended_at_ms = call.end_timestamp;
     record.duration_ms = call.duration_ms;
-    record.disconnection_reason = call.disconnection_reason.as_ref().map(|reason| reason.as_str().to_owned());
-    record.cost_cents = call.call_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()).map(ToString::to_string);
+    record.disconnection_reason = text(call.disconnection_reason.as_ref());
+    record.cost_cents = text(call.call_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
     if let Some(analysis) = &call.call_analysis {
-        record.user_sentiment = analysis.user_sentiment.as_ref().map(|mood| mood.as_str().to_owned());
+        record.user_sentiment = text(analysis.user_sentiment.as_ref());
         record.call_successful = analysis.call_successful;
     }
+}
+
+/// A value of the body as a column.
+fn text(value: Option<&impl ToString>) -> Option<String> {
+    bounded(value.map(ToString::to_string))
 }

@@ -32,15 +32,21 @@ impl Registry {
                 HandlerKind::Log => Arc::new(Log),
                 HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(store))),
             };
-            registry.add(Registered { name: table.name.clone(), filter: Filter::of(table), handler });
+            registry.0.push(Registered { name: table.name.clone(), filter: Filter::of(table), handler });
         }
         registry
     }
 
-    /// Adds one. A handler of the same name is replaced.
-    pub fn add(&mut self, registered: Registered) {
-        self.0.retain(|known| known.name != registered.name);
+    /// Adds one.
+    ///
+    /// # Errors
+    /// The name, when another handler has it.
+    pub fn add(&mut self, registered: Registered) -> Result<(), String> {
+        if self.0.iter().any(|known| known.name == registered.name) {
+            return Err(registered.name);
+        }
         self.0.push(registered);
+        Ok(())
     }
 
     /// All of them.

@@ -1,20 +1,18 @@
 //! The whole promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes and that
 //! those bytes are on disk.
 
-mod columns;
 mod dedupe;
 mod routes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use routes::{Endpoint, router};
+pub use routes::{Endpoint, TEST_PATH, WEBHOOK_PATH, router};
 
-use self::columns::bounded;
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head};
 use crate::http::{ApiError, RawEvent, Verified};
-use crate::storage::{Appended, NewEvent, Store, StoreError};
+use crate::storage::{Appended, NewEvent, Store, StoreError, bounded};
 use crate::telemetry::counters::Counters;
 
 /// How long a request waits for its commit. With the time its body took it stays below Retell's 10 s.
@@ -48,15 +46,29 @@ impl Intake {
     /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
     ///
     /// # Errors
-    /// [`ApiError::Unavailable`] when it could not be stored; nothing of it was kept.
+    /// [`ApiError::Unavailable`] when it could not be stored: sending it again is safe.
     pub async fn accept(&self, company_id: i64, verified: Verified<RawEvent>) -> Result<Accepted, ApiError> {
+        self.accept_as(company_id, verified, false).await
+    }
+
+    /// The same, for a JSON object that is known to be no event: `unparsed` flags it.
+    async fn accept_as(
+        &self,
+        company_id: i64,
+        verified: Verified<RawEvent>,
+        unparsed: bool,
+    ) -> Result<Accepted, ApiError> {
         let raw = verified.into_inner();
         let head = Head::scan(&raw.body).ok();
         let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
-        let event = self.new_event(company_id, raw, head);
-        let appended = tokio::time::timeout(COMMIT, self.store.append(event))
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into())));
+        let unparsed = unparsed || head.is_none();
+        let event = NewEvent { unparsed, ..self.new_event(company_id, raw, head) };
+        let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
+            tracing::warn!(
+                "a commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
+            );
+            Err(StoreError::Unavailable("the commit took too long".into()))
+        });
         match appended {
             Ok(appended) => {
                 self.count(appended);
@@ -64,7 +76,10 @@ impl Intake {
             }
             Err(error) => {
                 self.counters.count("not_stored");
-                tracing::debug!(%error, "event not stored, answered 503");
+                // The store says by itself, once, that it is away.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    tracing::error!(%error, "event not stored (503)");
+                }
                 Err(ApiError::Unavailable)
             }
         }
@@ -73,7 +88,6 @@ impl Intake {
     fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<Head>) -> NewEvent {
         let told_apart_by = dedupe::told_apart_by(&raw, head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
-        let unparsed = head.is_none();
         let head = head.unwrap_or_default();
         NewEvent {
             id: self.ids.next(raw.received_at_ms),
@@ -83,7 +97,7 @@ impl Intake {
             agent_id: bounded(head.agent_id),
             told_apart_by,
             revisable,
-            unparsed,
+            unparsed: false,
             received_at_ms: raw.received_at_ms,
             source: raw.peer.map(|peer| peer.to_string()),
             content_type: bounded(raw.content_type),

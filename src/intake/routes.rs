@@ -16,11 +16,14 @@ use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::DEFAULT_COMPANY;
 
-/// Where events arrive: the address to paste into Retell's dashboard, two aliases, and the inbound webhook's own.
-const WEBHOOKS: [&str; 3] = ["/api/v1/webhook/retell", "/webhook", "/api/v1/webhook/retell/inbound"];
+/// The address to paste into Retell's dashboard.
+pub const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
+/// Where events arrive: an alias, and the inbound webhook's own address.
+const WEBHOOKS: [&str; 3] = [WEBHOOK_PATH, "/webhook", "/api/v1/webhook/retell/inbound"];
 /// The address an older guide pointed Retell's webhooks at, along with its function calls.
 const GUIDE: &str = "/api/mcp/retell/custom-function";
-const TEST: &str = "/api/v1/webhook/retell/test";
+/// Says that the address is reachable.
+pub const TEST_PATH: &str = "/api/v1/webhook/retell/test";
 
 /// Names the running process, so that one can tell whether a public URL ends at this very instance.
 const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
@@ -48,7 +51,7 @@ pub fn router(endpoint: Arc<Endpoint>, signature: &SignatureLayer) -> Router {
         add(path, post(receive).route_layer(signature.clone()));
     }
     add(GUIDE, post(receive_guide).route_layer(signature.clone()));
-    add(TEST, get(test));
+    add(TEST_PATH, get(test));
     router.with_state(endpoint)
 }
 
@@ -62,20 +65,16 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent
 /// with neither is kept as unparsed. All are kept.
 async fn receive_guide(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let is_function = is_function_call(&event.get().body);
-    let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
+    let (named, is_function) = match Event::parse(&event.get().body) {
+        Ok(Event::Unknown { name, fields }) if name.is_empty() => (false, has_text(&fields, "name")),
+        _ => (true, false),
+    };
+    let accepted = endpoint.intake.accept_as(DEFAULT_COMPANY, event, !named && !is_function).await?;
     if is_function {
         // The agent's model hears this; a 2xx would let it tell the caller that something was done.
         return Err(ApiError::NotImplemented("Custom functions are not answered by this server"));
     }
     Ok(answer(accepted))
-}
-
-fn is_function_call(body: &[u8]) -> bool {
-    match Event::parse(body) {
-        Ok(Event::Unknown { name, fields }) if name.is_empty() => has_text(&fields, "name"),
-        _ => false,
-    }
 }
 
 fn has_text(fields: &Object, key: &str) -> bool {
@@ -93,7 +92,7 @@ async fn test(State(endpoint): State<Arc<Endpoint>>) -> Response {
     let body = Accessible {
         status: "ok",
         message: "Retell webhook endpoint is accessible",
-        webhook_url: format!("POST {}{}", endpoint.public_url, WEBHOOKS[0]),
+        webhook_url: format!("POST {}{}", endpoint.public_url, WEBHOOK_PATH),
     };
     let mut response = axum::Json(body).into_response();
     if let Ok(instance) = HeaderValue::from_str(&endpoint.instance) {

@@ -1,5 +1,7 @@
 //! What goes into the journal and what comes out.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::base::id::EventId;
@@ -8,7 +10,7 @@ use crate::base::id::EventId;
 pub const DEFAULT_COMPANY: i64 = 1;
 
 /// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewEvent {
     /// Its id, made when it was accepted.
     pub id: EventId,
@@ -60,7 +62,7 @@ pub enum Appended {
 }
 
 /// A stored event without its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EventSummary {
     /// Position in the journal: the order of commit.
     pub seq: i64,
@@ -97,12 +99,12 @@ pub struct EventSummary {
 }
 
 /// A stored event with its body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoredEvent {
     /// Everything but the body.
     pub summary: EventSummary,
-    /// The raw bytes as received.
-    pub body: Bytes,
+    /// The raw bytes as received, or why they cannot be read any more.
+    pub body: Result<Bytes, String>,
 }
 
 /// One event for one handler.
@@ -157,4 +159,34 @@ pub struct EventFilter {
     pub since_ms: Option<i64>,
     /// At most so many.
     pub limit: Option<usize>,
+}
+
+// `Debug` shows ids and sizes: bodies hold what a caller said, signatures a MAC.
+
+impl fmt::Debug for NewEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewEvent")
+            .field("id", &self.id)
+            .field("event", &self.event)
+            .field("size_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EventSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventSummary")
+            .field("seq", &self.seq)
+            .field("id", &self.id)
+            .field("event", &self.event)
+            .field("state", &self.state)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredEvent").field("summary", &self.summary).finish_non_exhaustive()
+    }
 }

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod identity;
 pub mod sqlite;
+mod text;
 
 use async_trait::async_trait;
 
@@ -15,10 +16,12 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use text::bounded;
 
 use crate::base::id::EventId;
 
-/// A durable store. Every method waits a bounded time and then fails with [`StoreError::Unavailable`].
+/// A durable store. A lock of another process is waited for a few seconds; how long a caller waits for its turn is the
+/// caller's to bound. A write that its caller gave up on may still be carried out.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Keeps `event` unless it is known already. `Ok` means committed and synced to disk.
@@ -27,7 +30,7 @@ pub trait Store: Send + Sync {
     /// again without them, as unparsed, and takes no other down.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: nothing of the event was kept; sending it again later is safe.
+    /// [`StoreError`]: nothing of the event was kept; sending it again later is safe.
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
 
     /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
@@ -105,5 +108,8 @@ pub trait Store: Send + Sync {
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
-    async fn close(&self);
+    ///
+    /// # Errors
+    /// It did not finish in time; what was acknowledged is on disk all the same.
+    async fn close(&self) -> Result<(), StoreError>;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every count there is; the label is the index.
-const LABELS: [&str; 10] = [
+const LABELS: [&str; 14] = [
     "stored",
     "duplicate",
     "revision",
@@ -15,6 +15,10 @@ const LABELS: [&str; 10] = [
     "stale_past",
     "stale_future",
     "no_key_matched",
+    "too_large",
+    "body_timeout",
+    "cut_off",
+    "no_room",
 ];
 
 /// Counters of one receiver. Not global: two receivers in a process count apart.
@@ -30,7 +34,7 @@ impl Counters {
     }
 
     /// All counts by label: accepted events (`stored`, `duplicate`, `revision`, `unparsed`), events that could not be
-    /// kept (`not_stored`), refused requests by reason.
+    /// kept (`not_stored`), refused requests by reason, requests whose body could not be taken in by reason.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
         LABELS.iter().zip(&self.0).map(|(label, count)| (*label, count.load(Ordering::Relaxed))).collect()

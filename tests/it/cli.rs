@@ -86,7 +86,7 @@ fn lists_can_be_narrowed() {
     assert_eq!(count(&["--since", "2999-01-01T00:00:00Z"]), 0);
     assert_eq!(count(&["--event", "nothing"]), 0);
     let ran = home.run(&["events", "list", "--since", "yesterday"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.code, Some(2), "{ran:?}");
     let exported = home.run_well(&["events", "export", "--event", "call_ended", "--limit", "1"]).stdout;
     assert_eq!(exported.lines().count(), 1);
 }

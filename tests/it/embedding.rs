@@ -43,7 +43,7 @@ async fn its_routes_merge_into_a_router_that_has_a_fallback() {
     assert_eq!(status(&app, plain("/nowhere")).await, StatusCode::IM_A_TEAPOT);
     assert_eq!(status(&app, plain("/webhook")).await, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(status(&app, signed(r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#)).await, StatusCode::OK);
-    receiver.shutdown().await;
+    receiver.shutdown().await.unwrap();
 }
 
 #[tokio::test]
@@ -56,6 +56,6 @@ async fn two_in_one_process_share_nothing() {
         assert_eq!(receiver.counters().snapshot()["stored"], 1);
         assert_eq!(receiver.counters().snapshot()["duplicate"], 0);
     }
-    one.shutdown().await;
-    two.shutdown().await;
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! Handlers: who gets what, what happens when one fails, and what survives a restart.
 
+mod away;
 mod built_in;
 
 use std::path::Path;
@@ -256,7 +257,7 @@ fn append_unattended(folder: &Path, bodies: &[Vec<u8>]) {
         }
         supervisor.stop();
         supervisor.wait().await;
-        store.close().await;
+        store.close().await.unwrap();
     });
 }
 

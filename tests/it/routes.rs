@@ -76,6 +76,9 @@ fn the_guides_address_tells_events_from_functions() {
     let both = br#"{"event":"call_ended","name":"x","call":{"call_id":"call_both"}}"#;
     assert_eq!(accepted(&post_signed(&server, GUIDE, both)), json!({ "received": true }));
     assert_eq!(bodies(&home), [&function[..], neither, b"[]", both]);
+    let listed = home.run_well(&["events", "list", "--json"]).json();
+    let states: Vec<_> = listed.as_array().unwrap().iter().rev().map(|event| event["state"].clone()).collect();
+    assert_eq!(states, ["stored", "unparsed", "unparsed", "stored"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -38,7 +38,9 @@ impl BodyRules {
 
     async fn collect(&self, mut body: Body, mut share: Option<Share>) -> Result<(Bytes, Option<Share>), ApiError> {
         let deadline = Instant::now() + self.timeout;
-        let mut collected = Collected::default();
+        // Nothing is reserved for what is only declared: memory that was never written to is not held.
+        let declared = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0);
+        let mut collected = Collected::Nothing;
         loop {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
             let Some(frame) = frame else { break };
@@ -51,7 +53,7 @@ impl BodyRules {
                 // Requests that block each other half-way would all wait for ever; giving up makes room.
                 timeout(ROOM, share.grow(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
             }
-            collected.push(chunk);
+            collected.push(chunk, declared.min(self.limit_bytes));
         }
         Ok((collected.into_bytes(), share))
     }
@@ -75,11 +77,12 @@ impl Collected {
         }
     }
 
-    fn push(&mut self, chunk: Bytes) {
+    /// `declared` is how much there may be in all, as far as known: the buffer need not grow then.
+    fn push(&mut self, chunk: Bytes, declared: usize) {
         *self = match std::mem::take(self) {
             Self::Nothing => Self::One(chunk),
             Self::One(first) => {
-                let mut all = BytesMut::with_capacity((first.len() + chunk.len()) * 2);
+                let mut all = BytesMut::with_capacity(declared.max((first.len() + chunk.len()) * 2));
                 all.extend_from_slice(&first);
                 all.extend_from_slice(&chunk);
                 Self::Many(all)

@@ -3,4 +3,4 @@
 mod body;
 mod signature;
 
-pub use signature::{Refused, SignatureLayer, SignatureService};
+pub use signature::{NotRead, Refused, SignatureLayer, SignatureService};

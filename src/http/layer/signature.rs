@@ -32,7 +32,31 @@ pub struct Refused {
     pub size_bytes: usize,
 }
 
+/// A request whose body could not be taken in: too large, too slow, cut off, or no room for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NotRead {
+    /// What the sender was told.
+    pub error: ApiError,
+    /// Where it came from, when known.
+    pub peer: Option<IpAddr>,
+}
+
+impl NotRead {
+    /// A short name for counters: `too_large`, `body_timeout`, `cut_off` or `no_room`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.error {
+            ApiError::TooLarge => "too_large",
+            ApiError::BodyTimeout => "body_timeout",
+            ApiError::Unavailable => "no_room",
+            _ => "cut_off",
+        }
+    }
+}
+
 type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
+type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 
 /// Lets a request through only when a configured key signed its raw body.
 ///
@@ -48,7 +72,8 @@ type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
 /// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
 /// neither which check failed nor which keys exist. Cost of a request that passes: one HMAC-SHA256 over the body for
 /// each key up to the one that matches. Behind the layer the request carries a
-/// [`Verified<RawEvent>`](Verified) and its body can still be read.
+/// [`Verified<RawEvent>`](Verified) and its body can still be read (axum's own extractors stop at 2 MB unless
+/// `DefaultBodyLimit` says otherwise).
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -73,6 +98,7 @@ struct Rules {
     clock: Clock,
     body: BodyRules,
     on_refusal: Option<OnRefusal>,
+    on_not_read: Option<OnNotRead>,
 }
 
 impl SignatureLayer {
@@ -90,7 +116,7 @@ impl SignatureLayer {
 
     fn of(verifier: Option<Verifier>) -> Self {
         let body = BodyRules { limit_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(5), budget: None };
-        Self(Arc::new(Rules { verifier, clock: Clock::system(), body, on_refusal: None }))
+        Self(Arc::new(Rules { verifier, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
     }
 
     /// Takes the time from `clock`.
@@ -121,6 +147,12 @@ impl SignatureLayer {
     #[must_use]
     pub fn on_refusal(self, on_refusal: impl Fn(&Refused) + Send + Sync + 'static) -> Self {
         self.change(|rules| rules.on_refusal = Some(Arc::new(on_refusal)))
+    }
+
+    /// Calls `on_not_read` for every request whose body could not be taken in.
+    #[must_use]
+    pub fn on_not_read(self, on_not_read: impl Fn(&NotRead) + Send + Sync + 'static) -> Self {
+        self.change(|rules| rules.on_not_read = Some(Arc::new(on_not_read)))
     }
 
     fn change(mut self, change: impl FnOnce(&mut Rules)) -> Self {
@@ -185,9 +217,9 @@ impl Rules {
         let signature = self.check_header(header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
         // A declared length that is too large is known to fail; an undeclared one is found out while reading.
         if body.size_hint().lower() > self.body.limit_bytes as u64 {
-            return Err(ApiError::TooLarge);
+            return Err(self.not_read(ApiError::TooLarge, peer));
         }
-        let bytes = self.body.read(body, peer).await?;
+        let bytes = self.body.read(body, peer).await.map_err(|error| self.not_read(error, peer))?;
         let key_fingerprint =
             self.check_body(signature.as_ref(), &bytes).map_err(|reason| self.refuse(reason, peer, bytes.len()))?;
         let raw = RawEvent {
@@ -216,6 +248,13 @@ impl Rules {
             (Some(_), None) => Err(Refusal::Missing),
             (None, _) => Ok(None),
         }
+    }
+
+    fn not_read(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
+        if let Some(on_not_read) = &self.on_not_read {
+            on_not_read(&NotRead { error: error.clone(), peer });
+        }
+        error
     }
 
     fn refuse(&self, reason: Refusal, peer: Option<IpAddr>, size_bytes: usize) -> ApiError {

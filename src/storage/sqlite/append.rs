@@ -10,17 +10,17 @@ use super::writer::WriteState;
 use crate::base::id::EventId;
 use crate::storage::{Appended, Identity, NewEvent, StoreError};
 
-pub(super) fn append(state: &mut WriteState, event: NewEvent, identity: Identity) -> Result<Appended, StoreError> {
+pub(super) fn append(state: &mut WriteState, event: &NewEvent, identity: Identity) -> Result<Appended, StoreError> {
     if let Some(seq) = known(state, identity)? {
         return note_duplicate(&state.conn, seq, event.received_at_ms);
     }
-    let call = call_key(&event);
+    let call = call_key(event);
     let revision_of = match &call {
         Some(call) if event.revisable => first_of(state, call)?,
         _ => None,
     };
     let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
-    let kept = match insert(&state.conn, &event, identity, revision_of, place) {
+    let kept = match insert(&state.conn, event, identity, revision_of, place) {
         Ok(seq) => {
             state.recent.insert(Entry { seq, identity, call });
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
@@ -39,7 +39,7 @@ pub(super) fn append(state: &mut WriteState, event: NewEvent, identity: Identity
 /// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
 fn keep_bare(
     state: &mut WriteState,
-    event: NewEvent,
+    event: &NewEvent,
     identity: Identity,
     place: Option<Place>,
     why: &str,
@@ -55,7 +55,7 @@ fn keep_bare(
         query: None,
         signature: None,
         key_fingerprint: None,
-        ..event
+        ..event.clone()
     };
     let seq = insert(&state.conn, &bare, identity, None, place)?;
     state.recent.insert(Entry { seq, identity, call: None });

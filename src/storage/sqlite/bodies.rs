@@ -51,13 +51,20 @@ impl BodyLog {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let (number, end) = last.unwrap_or((1, 0));
+        let (mut number, mut end) = last.unwrap_or((1, 0));
         let failed = |error: io::Error| StoreError::Unusable(format!("cannot open {}: {error}", folder.display()));
         create_private_folder(&folder).map_err(failed)?;
-        let file = private_file(&path(&folder, number)).map_err(failed)?;
+        let mut file = private_file(&path(&folder, number)).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() < end {
+            // Writing on would fill the hole with zeros, and those would pass for bodies.
+            let short = path(&folder, number);
+            tracing::error!(file = %short.display(), "stored bodies are missing: was the database restored without this folder?");
+            (number, end) = (number + 1, 0);
+            file = private_file(&path(&folder, number)).map_err(failed)?;
+        }
         // A file whose name is not on disk is gone after a power cut, whatever was synced in it.
         sync_folder(&folder).and_then(|()| sync_folder(url.folder())).map_err(failed)?;
-        cut_off(&file, end).map_err(failed)?;
+        file.set_len(end).map_err(failed)?;
         Ok(Self { folder, number, file, end, staged: Vec::new(), staged_bytes: 0 })
     }
 
@@ -111,7 +118,7 @@ impl BodyLog {
     /// The transaction failed: nothing half-written stays.
     pub(super) fn roll_back(&mut self) {
         if !self.staged.is_empty()
-            && let Err(error) = cut_off(&self.file, self.end)
+            && let Err(error) = self.file.set_len(self.end)
         {
             tracing::error!(%error, "cannot cut off what a failed transaction wrote");
         }
@@ -135,15 +142,12 @@ impl BodyFiles {
         Self { folder: url.bodies_folder(), latest: RefCell::new(None) }
     }
 
-    /// The body at `place`.
-    pub(super) fn read(&self, place: Place, size: usize) -> Result<Bytes, StoreError> {
+    /// The body at `place`, or why it cannot be read.
+    pub(super) fn read(&self, place: Place, size: usize) -> Result<Bytes, String> {
         let mut latest = self.latest.borrow_mut();
         let open = latest.take().filter(|(number, _)| *number == place.file);
         let missing = |error: io::Error| {
-            StoreError::Unavailable(format!(
-                "a stored body cannot be read from {}: {error}",
-                path(&self.folder, place.file).display()
-            ))
+            format!("the body cannot be read from {}: {error}", path(&self.folder, place.file).display())
         };
         let mut file = match open {
             Some((_, file)) => file,
@@ -158,11 +162,6 @@ impl BodyFiles {
 
 fn path(folder: &Path, number: i64) -> PathBuf {
     folder.join(format!("{number:08}.bodies"))
-}
-
-/// Removes what lies behind `end`. A file that is shorter has lost bodies: it stays as it is, and reading them says so.
-fn cut_off(file: &File, end: u64) -> io::Result<()> {
-    if file.metadata()?.len() > end { file.set_len(end) } else { Ok(()) }
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

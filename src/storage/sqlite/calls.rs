@@ -10,15 +10,15 @@ const SELECT: &str = "SELECT company_id, call_id, stage, call_type, direction, a
     from_number, to_number, call_status, started_at_ms, ended_at_ms, duration_ms, disconnection_reason, user_sentiment,
     call_successful, cost_cents, transfers, first_event_at_ms, last_event_at_ms FROM calls";
 
-pub(super) fn merge(conn: &Connection, news: CallRecord) -> Result<(), StoreError> {
+pub(super) fn merge(conn: &Connection, news: &CallRecord) -> Result<(), StoreError> {
     let sql = format!("{SELECT} WHERE company_id = ?1 AND call_id = ?2");
     let known = conn.prepare_cached(&sql)?.query_row(params![news.company_id, news.call_id], read).optional()?;
     let merged = match known {
         Some(mut known) => {
-            known.merge(news);
+            known.merge(news.clone());
             known
         }
-        None => news,
+        None => news.clone(),
     };
     write(conn, &merged)
 }

@@ -25,13 +25,16 @@ pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -
     let (shared, stop) = (writer.shared.clone(), supervisor.clone());
     supervisor
         .spawn_thread("store-checkpoint", move || {
+            let mut failing = false;
             while !stop.is_stopping() {
                 std::thread::sleep(EVERY);
-                match catch_up(&conn) {
-                    Ok(log) if log > LOG_PAGES => shared.finish_checkpoint.store(true, Ordering::Relaxed),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "checkpoint failed; trying again"),
+                let outcome = catch_up(&conn);
+                match &outcome {
+                    Ok(log) if *log > LOG_PAGES => shared.finish_checkpoint.store(true, Ordering::Relaxed),
+                    Err(error) if !failing => tracing::warn!(%error, "checkpoint failed; trying again"),
+                    _ => {}
                 }
+                failing = outcome.is_err();
             }
         })
         .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))

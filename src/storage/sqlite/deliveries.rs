@@ -45,7 +45,7 @@ fn delivery(row: &Row, reader: &Reader) -> Result<Delivery, StoreError> {
 }
 
 fn size(delivery: &Delivery) -> usize {
-    delivery.event.body.len()
+    delivery.event.body.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 pub(super) fn settle(

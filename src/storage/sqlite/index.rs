@@ -24,7 +24,6 @@ const IDLE_LOOKS: u32 = 3;
 /// Reads what the index does not know yet back from the journal's tail.
 pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
     let mut recent = Recent::default();
-    recent.begin();
     let mut tail = conn.prepare(
         "SELECT seq, identity, company_id, call_id, event FROM events
          WHERE seq > (SELECT value FROM progress WHERE name = 'indexed_through') ORDER BY seq",
@@ -36,7 +35,7 @@ pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
         let call = call_id.zip(event).map(|(call_id, event)| Arc::new(CallKey { company_id, call_id, event }));
         recent.insert(Entry { seq: row.get(0)?, identity: Identity(row.get(1)?), call });
     }
-    recent.commit();
+    recent.begin();
     Ok(recent)
 }
 

@@ -62,7 +62,7 @@ impl SqliteStore {
         let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
         let identity_key = open::identity_key(&conn)?;
         let bodies = BodyLog::open(url, &conn)?;
-        let writer = Writer::start(WriteState { conn, recent, bodies }, identity_key, lock, supervisor)?;
+        let writer = Writer::start(WriteState { conn, recent, bodies, began: false }, identity_key, lock, supervisor)?;
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
@@ -101,7 +101,7 @@ impl Store for SqliteStore {
         let writer = self.writer()?;
         // Here, on the request's own task, rather than on the one thread that writes.
         let identity = writer.identity_key.identity(&event);
-        let appended = writer.write(move |state| append::append(state, event, identity)).await?;
+        let appended = writer.write(move |state| append::append(state, &event, identity)).await?;
         self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)
@@ -155,7 +155,7 @@ impl Store for SqliteStore {
     }
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| calls::merge(&state.conn, call)).await
+        self.writer()?.write(move |state| calls::merge(&state.conn, &call)).await
     }
 
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
@@ -179,9 +179,10 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
     }
 
-    async fn close(&self) {
-        if let Some(writer) = &self.writer {
-            writer.close().await;
+    async fn close(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Some(writer) => writer.close().await,
+            None => Ok(()),
         }
     }
 }

@@ -127,8 +127,9 @@ pub(super) fn writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     // One thread uses it, so SQLite need not lock around every call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
     check_version(&conn, url)?;
+    check_ours(&conn, url)?;
+    set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
     migrate(&mut conn).map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
@@ -213,6 +214,24 @@ fn check_version(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
              or set storage.url to another file",
             url.path().display(),
             MIGRATIONS.len()
+        )));
+    }
+    Ok(())
+}
+
+/// `DATABASE_URL` may be an application's own: its database is not to be changed.
+fn check_ours(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
+    let foreign: bool = conn
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema) AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity_key')",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(|error| unusable(url, &error))?;
+    if foreign {
+        return Err(StoreError::Unusable(format!(
+            "{} is a database of another program; set storage.url (DATABASE_URL) to a file of the receiver's own",
+            url.path().display()
         )));
     }
     Ok(())

@@ -13,11 +13,11 @@ use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) const SUMMARY: &str =
-    "SELECT e.seq, e.id, c.slug, e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
+    "SELECT e.seq, e.id, coalesce(c.slug, ''), e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
     e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
     (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
     coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes";
-pub(super) const FROM: &str = " FROM events e JOIN companies c ON c.id = e.company_id";
+pub(super) const FROM: &str = " FROM events e LEFT JOIN companies c ON c.id = e.company_id";
 
 pub(super) fn summary(row: &Row) -> rusqlite::Result<EventSummary> {
     Ok(EventSummary {
@@ -47,8 +47,8 @@ pub(super) const BODY: &str = ", e.body_file, e.body_at, e.body";
 pub(super) fn with_body(row: &Row, bodies: &BodyFiles) -> Result<StoredEvent, StoreError> {
     let summary = summary(row)?;
     let body = match row.get(16)? {
-        Some(file) => bodies.read(Place { file, at: row.get(17)? }, row.get(15)?)?,
-        None => Bytes::from(row.get::<_, Vec<u8>>(18)?),
+        Some(file) => bodies.read(Place { file, at: row.get(17)? }, row.get(15)?),
+        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(18)?)),
     };
     Ok(StoredEvent { summary, body })
 }
@@ -75,7 +75,7 @@ pub(super) fn export(reader: &Reader, after: i64, filter: &EventFilter) -> Resul
     let sql = format!("{SUMMARY}{BODY}{FROM} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    take_chunk(&mut rows, |row| with_body(row, &reader.bodies), |event| event.body.len())
+    take_chunk(&mut rows, |row| with_body(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
 }
 
 /// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.
@@ -114,8 +114,9 @@ fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
         sql.push_str(" AND e.state = 'unparsed'");
     }
     if let Some(since_ms) = filter.since_ms {
-        sql.push_str(" AND e.id >= ?");
-        values.push(Value::Blob(EventId::floor(since_ms).as_bytes().to_vec()));
+        // The id finds the place; it never goes back, even when the clock did.
+        sql.push_str(" AND e.id >= ? AND e.received_at_ms >= ?");
+        values.extend([Value::Blob(EventId::floor(since_ms).as_bytes().to_vec()), Value::Integer(since_ms)]);
     }
     (sql, values)
 }

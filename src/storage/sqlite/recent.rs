@@ -54,12 +54,8 @@ impl Recent {
         self.entries.push(entry);
     }
 
-    /// What is inserted from here on can still be taken back.
+    /// What was inserted so far is committed; what is inserted from here on can still be taken back.
     pub(super) fn begin(&mut self) {
-        self.committed = self.entries.len();
-    }
-
-    pub(super) fn commit(&mut self) {
         self.committed = self.entries.len();
     }
 
@@ -110,9 +106,7 @@ mod tests {
     #[test]
     fn a_failed_transaction_leaves_nothing_behind() {
         let mut recent = Recent::default();
-        recent.begin();
         recent.insert(entry(1, 1, "a"));
-        recent.commit();
         recent.begin();
         recent.insert(entry(2, 2, "a"));
         recent.insert(entry(3, 3, "b"));
@@ -130,7 +124,7 @@ mod tests {
         for seq in 1..=4 {
             recent.insert(entry(seq, u8::try_from(seq).unwrap(), "a"));
         }
-        recent.commit();
+        recent.begin();
         recent.forget_through(3);
         assert_eq!(recent.len(), 1);
         assert_eq!(recent.by_identity(&Identity([3; 16])), None);

@@ -32,7 +32,7 @@ fn event(identity: u8, body: &[u8]) -> NewEvent {
 
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
     let events = store.export(0, EventFilter::default()).await.unwrap();
-    events.into_iter().map(|event| event.body.to_vec()).collect()
+    events.into_iter().map(|event| event.body.unwrap().to_vec()).collect()
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn large_bodies_come_back_whole_and_in_order() {
         store.append(event(identity, body)).await.unwrap();
     }
     assert_eq!(bodies(&store).await, sent);
-    store.close().await;
+    store.close().await.unwrap();
 
     let again = open(folder.path(), &supervisor);
     again.append(event(9, &vec![b'c'; 50_000])).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_a_crash_left_behind_the_last_body_is_cut_off() {
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
     store.append(event(1, &[b'a'; 10_000])).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     let file = folder.path().join("store.db-bodies/00000001.bodies");
     let mut torn = std::fs::read(&file).unwrap();
     torn.extend_from_slice(b"half a body nobody was answered for");
@@ -78,7 +78,9 @@ async fn a_failed_transaction_leaves_no_body() {
     let store = open(folder.path(), &supervisor);
     let other = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     other
-        .execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.call_id IS NOT NULL BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+        )
         .unwrap();
     assert!(store.append(event(1, &[b'a'; 10_000])).await.is_err());
     assert_eq!(std::fs::metadata(folder.path().join("store.db-bodies/00000001.bodies")).unwrap().len(), 0);
@@ -139,7 +141,10 @@ async fn handlers_go_on_where_they_were() {
         store.append(event(identity, body)).await.unwrap();
     }
     let news = store.next_deliveries("late", 10).await.unwrap();
-    assert_eq!(news.iter().map(|delivery| &delivery.event.body[..]).collect::<Vec<_>>(), [b"two", b"333"]);
+    assert_eq!(
+        news.iter().map(|delivery| &delivery.event.body.as_ref().unwrap()[..]).collect::<Vec<_>>(),
+        [b"two", b"333"]
+    );
     let (first, second) = (news[0].event.summary.seq, news[1].event.summary.seq);
     let again = Settlement::Scheduled { seq: first, attempts: 1, next_attempt_at_ms: 50, error: "down".into() };
     store.settle("late", vec![again], Some(second)).await.unwrap();
@@ -158,7 +163,7 @@ async fn closing_finishes_and_refuses_what_comes_after() {
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
     store.append(event(1, b"one")).await.unwrap();
-    store.close().await;
+    store.close().await.unwrap();
     assert!(matches!(store.append(event(2, b"two")).await, Err(StoreError::Unavailable(_))));
     assert_eq!(open(folder.path(), &supervisor).events(EventFilter::default()).await.unwrap().len(), 1);
 }
@@ -189,4 +194,57 @@ async fn company_body_and_what_tells_apart_make_the_identity() {
     );
     let elsewhere = tempfile::tempdir().unwrap();
     assert_ne!(open(elsewhere.path(), &Supervisor::default()).writer().unwrap().identity_key.identity(&one), identity);
+}
+
+#[tokio::test]
+async fn a_request_that_asks_too_much_of_a_full_store_does_not_take_its_neighbours_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?max_page_count=60", folder.path().join("store.db").display());
+    let store = SqliteStore::open(&SqliteUrl::parse(&url).unwrap(), &Supervisor::default()).unwrap();
+    let writer = store.writer().unwrap();
+    let greedy = || {
+        writer.write(|state| {
+            state.conn.execute("INSERT INTO probes (filler) VALUES (zeroblob(1000000))", [])?;
+            Ok(())
+        })
+    };
+    let (one, two, much, three) = tokio::join!(
+        store.append(event(1, b"one")),
+        store.append(event(2, b"two")),
+        greedy(),
+        store.append(event(3, b"three")),
+    );
+    assert!(matches!(much, Err(StoreError::Unavailable(_))), "{much:?}");
+    assert!(one.is_ok() && two.is_ok() && three.is_ok());
+    assert_eq!(bodies(&store).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_body_that_is_lost_is_said_to_be_and_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Supervisor::default());
+    store.append(event(1, &[b'a'; 10_000])).await.unwrap();
+    store.append(event(2, b"small")).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(folder.path().join("store.db-bodies")).unwrap();
+
+    let again = open(folder.path(), &Supervisor::default());
+    again.append(event(3, &vec![b'c'; 20_000])).await.unwrap();
+    let events = again.export(0, EventFilter::default()).await.unwrap();
+    assert!(events[0].body.as_ref().unwrap_err().contains("cannot be read"));
+    assert_eq!(events[1].body.as_ref().unwrap(), &b"small"[..]);
+    assert_eq!(events[2].body.as_ref().unwrap().len(), 20_000);
+}
+
+#[test]
+fn a_database_of_another_program_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE users (id INTEGER)").unwrap();
+    let error = SqliteStore::open(&SqliteUrl::file(&path), &Supervisor::default()).err().unwrap();
+    assert!(error.to_string().contains("another program"), "{error}");
+    let tables: i64 = other.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
 }

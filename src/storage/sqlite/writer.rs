@@ -26,6 +26,8 @@ pub(super) struct WriteState {
     pub(super) conn: Connection,
     pub(super) recent: Recent,
     pub(super) bodies: BodyLog,
+    /// Whether the latest transaction was begun: if not, the store itself is away.
+    pub(super) began: bool,
 }
 
 /// What others may know about the writer without asking it.
@@ -94,26 +96,31 @@ impl Writer {
         })
     }
 
-    /// Runs `work` inside the next transaction; its answer comes after the commit.
+    /// Runs `work` inside the next transaction; its answer comes after the commit. When that transaction fails `work` is
+    /// run once more in one of its own, so it must not use anything up.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
     {
         let closed = || StoreError::Unavailable("it is closed".into());
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        jobs.send(Box::new(Write { work: Some(work), outcome: None, reply })).await.map_err(|_| closed())?;
+        jobs.send(Box::new(Write { work, outcome: None, reply })).await.map_err(|_| closed())?;
         drop(jobs);
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Commits what waits, ends the thread and closes the file.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(done) = done {
-            let _ = tokio::time::timeout(CLOSING, done).await;
+        let Some(done) = done else {
+            return Ok(());
+        };
+        match tokio::time::timeout(CLOSING, done).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::Unavailable("it did not finish writing within 5 s".into())),
         }
     }
 }
@@ -127,14 +134,14 @@ trait Job: Send {
 }
 
 struct Write<T, F> {
-    work: Option<F>,
+    work: F,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnOnce(&mut WriteState) -> Result<T, StoreError> + Send> Job for Write<T, F> {
+impl<T: Send, F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send> Job for Write<T, F> {
     fn run(&mut self, state: &mut WriteState) {
-        self.outcome = self.work.take().map(|work| work(state));
+        self.outcome = Some((self.work)(state));
     }
 
     fn failure(&self) -> Option<&StoreError> {
@@ -164,25 +171,41 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &
             batch.push(job);
         }
         let committed = transact(&mut state, &mut batch);
-        shared.note(committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.failure())));
-        shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
-        shared.commits.fetch_add(1, Ordering::Relaxed);
-        for job in batch {
-            job.finish(&committed);
+        if committed.is_err() && state.began && batch.len() > 1 {
+            // One request that asks too much of a full disk takes the transaction with it: the others need not fail.
+            for job in batch {
+                finish_alone(&mut state, job, shared);
+            }
+        } else {
+            finish(&mut state, batch, &committed, shared);
         }
         if shared.finish_checkpoint.swap(false, Ordering::Relaxed) {
             super::checkpoint::finish(&state.conn);
         }
     }
-    // Closed: leave the log empty, so that a copy of the database file is a copy of the store.
+    // Closed: leave nothing in the log that is not in the database file.
     super::checkpoint::finish(&state.conn);
+}
+
+fn finish_alone(state: &mut WriteState, job: Box<dyn Job>, shared: &Shared) {
+    let mut alone = vec![job];
+    let committed = transact(state, &mut alone);
+    finish(state, alone, &committed, shared);
+}
+
+fn finish(state: &mut WriteState, batch: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, shared: &Shared) {
+    shared.note(committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.failure())));
+    shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
+    shared.commits.fetch_add(1, Ordering::Relaxed);
+    for job in batch {
+        job.finish(committed);
+    }
 }
 
 fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     state.recent.begin();
     let committed = try_transact(state, batch);
     if committed.is_ok() {
-        state.recent.commit();
         state.bodies.commit();
         return committed;
     }
@@ -196,8 +219,10 @@ fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), St
 }
 
 fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    state.began = false;
     state.bodies.begin()?;
     execute(&state.conn, "BEGIN IMMEDIATE")?;
+    state.began = true;
     for job in batch {
         job.run(state);
         if state.conn.is_autocommit() {

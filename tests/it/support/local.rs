@@ -47,7 +47,7 @@ pub struct Local {
     pub address: SocketAddr,
     pub receiver: Receiver,
     pub runtime: Runtime,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<usize>,
 }
 
 impl Local {
@@ -73,7 +73,7 @@ impl Local {
         runtime.block_on(async {
             receiver.supervisor().stop();
             serving.await.unwrap();
-            receiver.shutdown().await;
+            receiver.shutdown().await.unwrap();
         });
     }
 }

@@ -3,7 +3,8 @@
 const LONGEST: usize = 256;
 
 /// At most 256 bytes, cut at a character, without NUL. The raw body keeps what is cut here.
-pub(super) fn bounded(text: Option<String>) -> Option<String> {
+#[must_use]
+pub fn bounded(text: Option<String>) -> Option<String> {
     let mut text = text?;
     if text.contains('\0') {
         text.retain(|c| c != '\0');
