@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use retell_webhook::cli::{self, Cli};
 
-/// Requests are allocated on one thread and freed on another, many thousand times a second.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match tokio::runtime::Runtime::new() {
