@@ -1,13 +1,18 @@
 //! Which servers are measured, in which order and in which state.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::Fail;
 use crate::args::{Args, Size};
 use crate::drive;
-use crate::process::Server;
+use crate::process::{self, Server};
 use crate::report::{self, Report, Round};
 use crate::sign::Generator;
+
+/// How long a server is watched to see whether it is idle, and how long it is waited for.
+const REST_LOOK: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(120);
 
 /// One of the two servers that are compared.
 struct Side {
@@ -36,7 +41,12 @@ pub async fn measure(args: &Args) -> Result<Report<'_>, Fail> {
     let mut report = Report::new(args, [sides[0].name, sides[1].name]);
     report::print_header(args);
     for number in 1..=args.rounds {
-        for side in &mut sides {
+        for at in 0..sides.len() {
+            // A receiver that still hands events to its handlers would be in the way of the one that is measured.
+            for side in &sides {
+                side.rest().await?;
+            }
+            let side = &mut sides[at];
             let round = side.round(args, &generator, number).await?;
             round.print();
             report.rounds.push(round);
@@ -81,6 +91,23 @@ impl Side {
             return Err(format!("preloading: {trouble}{}", server.log()).into());
         }
         self.accepted += tally.accepted;
+        Ok(())
+    }
+
+    /// Waits until the server has worked off what it put off while it was busy.
+    async fn rest(&self) -> Result<(), Fail> {
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let pid = server.target().pid;
+        let began = Instant::now();
+        while began.elapsed() < LONGEST_REST {
+            let before = process::cpu_time(pid)?;
+            tokio::time::sleep(REST_LOOK).await;
+            if process::cpu_time(pid)?.saturating_sub(before) < REST_LOOK / 20 {
+                break;
+            }
+        }
         Ok(())
     }
 
