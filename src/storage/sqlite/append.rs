@@ -78,17 +78,26 @@ fn known(state: &WriteState, identity: Identity) -> Result<Option<i64>, StoreErr
     if let Some(seq) = state.recent.by_identity(&identity) {
         return Ok(Some(seq));
     }
+    if !state.filter.may_have(&identity) {
+        return Ok(None);
+    }
     let mut look_up = state.conn.prepare_cached("SELECT seq FROM identities WHERE identity = ?1")?;
     Ok(look_up.query_row([identity.0], |row| row.get(0)).optional()?)
 }
 
 fn first_of(state: &WriteState, call: &CallKey) -> Result<Option<i64>, StoreError> {
     // Older events are on disk, so the index is asked first: memory may hold a later revision only.
-    let mut look_up = state.conn.prepare_cached(
-        "SELECT seq FROM call_events WHERE company_id = ?1 AND call_id = ?2 AND event = ?3 ORDER BY seq LIMIT 1",
-    )?;
-    let indexed = look_up.query_row(params![call.company_id, call.call_id, call.event], |row| row.get(0)).optional()?;
-    Ok(indexed.or_else(|| state.recent.by_call(call)))
+    if state.filter.may_have(call) {
+        let mut look_up = state.conn.prepare_cached(
+            "SELECT seq FROM call_events WHERE company_id = ?1 AND call_id = ?2 AND event = ?3 ORDER BY seq LIMIT 1",
+        )?;
+        let indexed =
+            look_up.query_row(params![call.company_id, call.call_id, call.event], |row| row.get(0)).optional()?;
+        if indexed.is_some() {
+            return Ok(indexed);
+        }
+    }
+    Ok(state.recent.by_call(call))
 }
 
 fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, StoreError> {

@@ -6,6 +6,7 @@ mod calls;
 mod checkpoint;
 mod deliveries;
 mod errors;
+mod filter;
 mod index;
 mod open;
 mod query;
@@ -60,9 +61,11 @@ impl SqliteStore {
         let lock = open::lock(url)?;
         let conn = open::writer(url)?;
         let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
         let identity_key = open::identity_key(&conn)?;
         let bodies = BodyLog::open(url, &conn)?;
-        let writer = Writer::start(WriteState { conn, recent, bodies, began: false }, identity_key, lock, supervisor)?;
+        let writer =
+            Writer::start(WriteState { conn, recent, filter, bodies, began: false }, identity_key, lock, supervisor)?;
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);

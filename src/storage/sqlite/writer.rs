@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::bodies::BodyLog;
+use super::filter::Filter;
 use super::recent::Recent;
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError};
@@ -25,6 +26,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(super) struct WriteState {
     pub(super) conn: Connection,
     pub(super) recent: Recent,
+    pub(super) filter: Filter,
     pub(super) bodies: BodyLog,
     /// Whether the latest transaction was begun: if not, the store itself is away.
     pub(super) began: bool,
