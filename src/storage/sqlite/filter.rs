@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// 8 MiB: with two keys an event, one look-up in a thousand is in vain at 2 million events, one in three at 10 million.
+/// 8 MiB: with two keys an event, two look-ups in a thousand are in vain at 2 million events, one in four at 10 million.
 const BITS: u64 = 1 << 26;
 const PROBES: u64 = 4;
 
@@ -15,7 +15,8 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Without any key. `complete` tells whether the index has none either.
+    /// Without any key yet. With `complete` every key of the index is going to be put in; without it nothing is kept, and
+    /// any key may be there.
     pub(super) fn new(complete: bool) -> Self {
         let words = if complete { vec![0; usize::try_from(BITS / 64).unwrap_or(0)] } else { Vec::new() };
         Self { words, complete }

@@ -18,7 +18,7 @@ use crate::storage::{Identity, StoreError};
 const THRESHOLD: usize = 65_536;
 /// Rows in one transaction, so that intake's turn comes within milliseconds.
 const SLICE: usize = 1_000;
-/// Events up to which the filter is filled at start: it takes about a second for two million.
+/// Events up to which the filter is filled at start: it reads every key of the index once.
 const FILTERED: i64 = 8_000_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so many looks without a commit the store counts as idle, and whatever waits is written.
