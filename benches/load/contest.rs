@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use crate::Fail;
 use crate::args::{Args, Size};
 use crate::drive;
@@ -20,9 +22,11 @@ struct Side {
     bare: bool,
     /// Events to store before the first round.
     preload: Option<u32>,
-    /// Starts every round with an empty store. A receiver that stands for the
-    /// empty state would otherwise hold the events of its earlier rounds.
+    /// Starts every round anew, with an empty store or with the events stored
+    /// before the first: otherwise it would hold those of its earlier rounds too.
     renewed: bool,
+    /// The folder of a server that stored events before the first round and ended.
+    filled: Option<TempDir>,
     server: Option<Server>,
     /// Events sent to the server and accepted since it was started.
     accepted: u64,
@@ -41,7 +45,8 @@ pub async fn measure(args: &Args) -> Result<Report<'_>, Fail> {
     let mut report = Report::new(args, [sides[0].name, sides[1].name]);
     report::print_header(args);
     for number in 1..=args.rounds {
-        for at in 0..sides.len() {
+        // Each goes first every other round: what a round leaves behind on the machine meets both.
+        for at in if number % 2 == 1 { [0, 1] } else { [1, 0] } {
             // A receiver that still hands events to its handlers would be in the way of the one that is measured.
             for side in &sides {
                 side.rest().await?;
@@ -60,7 +65,7 @@ fn sides(args: &Args) -> [Side; 2] {
     if args.compare_preload.is_some() {
         let empty = Side::new("empty");
         let full = Side::new("preloaded");
-        return [Side { renewed: true, ..empty }, Side { preload: args.compare_preload, ..full }];
+        return [Side { renewed: true, ..empty }, Side { renewed: true, preload: args.compare_preload, ..full }];
     }
     let (bare, receiver) = (Side::new("bare"), Side::new("receiver"));
     [Side { bare: true, ..bare }, Side { preload: args.preload, ..receiver }]
@@ -68,12 +73,13 @@ fn sides(args: &Args) -> [Side; 2] {
 
 impl Side {
     fn new(name: &'static str) -> Self {
-        Self { name, bare: false, preload: None, renewed: false, server: None, accepted: 0 }
+        Self { name, bare: false, preload: None, renewed: false, filled: None, server: None, accepted: 0 }
     }
 
     async fn start(&mut self, args: &Args) -> Result<(), Fail> {
-        self.accepted = 0;
-        let server = if self.bare { Server::bare(args).await } else { Server::receiver(args).await };
+        let filled = self.filled.as_ref().map(TempDir::path);
+        self.accepted = if filled.is_some() { self.preload.map_or(0, u64::from) } else { 0 };
+        let server = if self.bare { Server::bare(args).await } else { Server::receiver(args, filled).await };
         let server = server.map_err(|failure| format!("{}: {failure}", self.name))?;
         self.server = Some(server);
         Ok(())
@@ -91,6 +97,10 @@ impl Side {
             return Err(format!("preloading: {trouble}{}", server.log()).into());
         }
         self.accepted += tally.accepted;
+        self.rest().await?;
+        if self.renewed {
+            self.filled = self.server.take().and_then(Server::stop);
+        }
         Ok(())
     }
 
@@ -114,6 +124,7 @@ impl Side {
     async fn round(&mut self, args: &Args, generator: &Arc<Generator>, number: u32) -> Result<Round, Fail> {
         if self.server.is_none() {
             self.start(args).await?;
+            self.rest().await?;
         }
         let server = self.server.as_ref().ok_or("no server was started")?;
         let window = drive::timed(args, server.target(), generator).await?;

@@ -30,8 +30,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Server {
     child: Child,
     port: u16,
-    /// Held for its `Drop`, which runs after the process has ended.
-    folder: TempDir,
+    /// Held for its `Drop`, which runs after the process has ended; `None` once handed on.
+    folder: Option<TempDir>,
 }
 
 /// Resident memory in kilobytes.
@@ -47,11 +47,11 @@ impl Server {
         let port = free_port()?;
         let mut command = clean(&std::env::current_exe()?);
         command.args([bare::FLAG, &port.to_string()]);
-        Self::start(args, command, port).await
+        Self::start(args, command, port, None).await
     }
 
-    /// The program under test, with an empty store.
-    pub async fn receiver(args: &Args) -> Result<Self, Fail> {
+    /// The program under test, with an empty store or a copy of the one in `filled`.
+    pub async fn receiver(args: &Args, filled: Option<&Path>) -> Result<Self, Fail> {
         let port = free_port()?;
         let mut command = clean(&receiver_path(args)?);
         command.arg("serve");
@@ -59,12 +59,15 @@ impl Server {
         command.env("PORT", port.to_string());
         command.env("RETELL_WEBHOOK__SERVER__HOST", "127.0.0.1");
         command.envs(args.server_env.iter().map(|(name, value)| (name, value)));
-        Self::start(args, command, port).await
+        Self::start(args, command, port, filled).await
     }
 
-    async fn start(args: &Args, mut command: Command, port: u16) -> Result<Self, Fail> {
+    async fn start(args: &Args, mut command: Command, port: u16, filled: Option<&Path>) -> Result<Self, Fail> {
         let mut folder = tempfile::Builder::new().prefix("retell-webhook-load-").tempdir_in(args.folder())?;
         folder.disable_cleanup(args.keep);
+        if let Some(filled) = filled {
+            copy_synced(filled, folder.path())?;
+        }
         let child = command
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -72,7 +75,7 @@ impl Server {
             .stderr(File::create(folder.path().join("stderr.log"))?)
             .spawn()
             .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut server = Self { child, port, folder };
+        let mut server = Self { child, port, folder: Some(folder) };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -109,14 +112,20 @@ impl Server {
     /// The end of what the server logged, to be appended to a message.
     pub fn log(&self) -> String {
         let mut text = String::new();
+        let Some(folder) = &self.folder else { return text };
         for name in ["stdout.log", "stderr.log"] {
-            let log = fs::read(self.folder.path().join(name)).unwrap_or_default();
+            let log = fs::read(folder.path().join(name)).unwrap_or_default();
             let end = &log[log.len().saturating_sub(2000)..];
             if !end.is_empty() {
                 text += &format!("\n--- {name}\n{}", String::from_utf8_lossy(end).trim_end());
             }
         }
         text
+    }
+
+    /// Ends the server and hands on its folder.
+    pub fn stop(mut self) -> Option<TempDir> {
+        self.folder.take()
     }
 
     fn ends_within(&mut self, limit: Duration) -> bool {
@@ -167,6 +176,23 @@ pub fn cpu_time(pid: u32) -> Result<Duration, Fail> {
         (Some(Ok(user)), Some(Ok(system))) => Ok(TICK * (user + system)),
         _ => Err(format!("{path} has no processor times").into()),
     }
+}
+
+/// Copies files, and those of folders below, to the disk itself: what is
+/// written back later would get in the way of the measurement.
+fn copy_synced(from: &Path, to: &Path) -> Result<(), Fail> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            fs::create_dir(&to)?;
+            copy_synced(&from, &to)?;
+        } else {
+            fs::copy(&from, &to)?;
+            File::open(&to)?.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 /// Settings of the person who runs this, such as a number of threads or a log

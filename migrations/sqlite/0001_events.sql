@@ -36,11 +36,12 @@ CREATE INDEX events_bodies ON events (body_file, body_at) WHERE body_file IS NOT
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
 
--- The secret under which identities are hashed: one row, made at the first start.
+-- The secret under which identities and calls are hashed: one row.
 CREATE TABLE identity_key (
   id  INTEGER PRIMARY KEY CHECK (id = 1),
   key BLOB NOT NULL CHECK (length(key) = 32)
 ) STRICT;
+INSERT INTO identity_key (id, key) VALUES (1, randomblob(32));
 
 -- How often the very same body came again. Bounded by the number of events.
 CREATE TABLE duplicates (
@@ -49,18 +50,14 @@ CREATE TABLE duplicates (
   last_at_ms INTEGER NOT NULL
 ) STRICT;
 
--- Written behind intake in sorted batches: random keys never wait on a caller's path. Complete up to
--- progress('indexed_through'); younger events are known from memory.
-CREATE TABLE identities (
-  identity BLOB PRIMARY KEY,
-  seq      INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE call_events (
-  company_id INTEGER NOT NULL,
-  call_id    TEXT NOT NULL,
-  event      TEXT NOT NULL,
-  seq        INTEGER NOT NULL,
-  PRIMARY KEY (company_id, call_id, event, seq)
+-- Finds events by identity and by call: two rows an event, each 64 bits of a hash (src/storage/identity.rs), so whoever
+-- finds one compares the event itself. Small, since new keys rewrite pages all over it. Written behind intake in sorted
+-- batches: random keys never wait on a caller's path. Complete up to progress('indexed_through'); younger events are known
+-- from memory.
+CREATE TABLE event_keys (
+  key INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (key, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE progress (
   name  TEXT PRIMARY KEY,

@@ -1,33 +1,48 @@
 //! Appending to the journal: known already, a revision, or new.
 
-use std::sync::Arc;
-
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::bodies::{LARGE, Place};
-use super::recent::{CallKey, Entry};
 use super::writer::WriteState;
 use crate::base::id::EventId;
-use crate::storage::{Appended, Identity, NewEvent, StoreError};
+use crate::storage::{Appended, Identity, IdentityKey, NewEvent, StoreError};
 
-pub(super) fn append(state: &mut WriteState, event: &NewEvent, identity: Identity) -> Result<Appended, StoreError> {
-    if let Some(seq) = known(state, identity)? {
+/// What an event is found by, worked out before the writing thread has it.
+#[derive(Clone, Copy)]
+pub(super) struct Keys {
+    identity: Identity,
+    /// See [`IdentityKey::call_key`].
+    call: Option<i64>,
+}
+
+impl Keys {
+    pub(super) fn of(event: &NewEvent, key: &IdentityKey) -> Self {
+        let call = event.call_id.as_deref().zip(event.event.as_deref());
+        let call = call.map(|(call_id, name)| key.call_key(event.company_id, call_id, name));
+        Self { identity: key.identity(event), call }
+    }
+}
+
+pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Result<Appended, StoreError> {
+    if let Some(seq) = find(state, keys.identity.index_key(), |seq| is_same(&state.conn, seq, keys.identity))? {
         return note_duplicate(&state.conn, seq, event.received_at_ms);
     }
-    let call = call_key(event);
-    let revision_of = match &call {
-        Some(call) if event.revisable => first_of(state, call)?,
+    let revision_of = match keys.call {
+        Some(call) if event.revisable => find(state, call, |seq| is_named_like(&state.conn, seq, event))?,
         _ => None,
     };
     let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
-    let kept = match insert(&state.conn, event, identity, revision_of, place) {
+    let kept = match insert(&state.conn, event, keys.identity, revision_of, place) {
         Ok(seq) => {
-            state.recent.insert(Entry { seq, identity, call });
+            state.recent.insert(keys.identity.index_key(), seq);
+            if let Some(call) = keys.call {
+                state.recent.insert(call, seq);
+            }
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
         // A statement that took the whole transaction with it leaves nothing to insert into.
         Err(StoreError::Refused(why)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(why)),
-        Err(StoreError::Refused(why)) => keep_bare(state, event, identity, place, &why),
+        Err(StoreError::Refused(why)) => keep_bare(state, event, keys.identity, place, &why),
         Err(away) => Err(away),
     };
     if kept.is_err() && place.is_some() {
@@ -58,7 +73,7 @@ fn keep_bare(
         ..event.clone()
     };
     let seq = insert(&state.conn, &bare, identity, None, place)?;
-    state.recent.insert(Entry { seq, identity, call: None });
+    state.recent.insert(identity.index_key(), seq);
     Ok(Appended::Stored { revision: false, unparsed: true })
 }
 
@@ -69,35 +84,35 @@ pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn call_key(event: &NewEvent) -> Option<Arc<CallKey>> {
-    let (call_id, name) = (event.call_id.as_deref()?, event.event.as_deref()?);
-    Some(Arc::new(CallKey { company_id: event.company_id, call_id: call_id.into(), event: name.into() }))
-}
-
-fn known(state: &WriteState, identity: Identity) -> Result<Option<i64>, StoreError> {
-    if let Some(seq) = state.recent.by_identity(&identity) {
-        return Ok(Some(seq));
-    }
-    if !state.filter.may_have(&identity) {
-        return Ok(None);
-    }
-    let mut look_up = state.conn.prepare_cached("SELECT seq FROM identities WHERE identity = ?1")?;
-    Ok(look_up.query_row([identity.0], |row| row.get(0)).optional()?)
-}
-
-fn first_of(state: &WriteState, call: &CallKey) -> Result<Option<i64>, StoreError> {
-    // Older events are on disk, so the index is asked first: memory may hold a later revision only.
-    if state.filter.may_have(call) {
-        let mut look_up = state.conn.prepare_cached(
-            "SELECT seq FROM call_events WHERE company_id = ?1 AND call_id = ?2 AND event = ?3 ORDER BY seq LIMIT 1",
-        )?;
-        let indexed =
-            look_up.query_row(params![call.company_id, call.call_id, call.event], |row| row.get(0)).optional()?;
-        if indexed.is_some() {
-            return Ok(indexed);
+/// The first event with this key that `is_it`. Older events are on disk, so the index is asked first.
+fn find(
+    state: &WriteState,
+    key: i64,
+    is_it: impl Fn(i64) -> rusqlite::Result<bool>,
+) -> Result<Option<i64>, StoreError> {
+    if state.filter.may_have(key) {
+        let mut look_up = state.conn.prepare_cached("SELECT seq FROM event_keys WHERE key = ?1 ORDER BY seq")?;
+        let mut rows = look_up.query([key])?;
+        while let Some(row) = rows.next()? {
+            let seq = row.get(0)?;
+            if is_it(seq)? {
+                return Ok(Some(seq));
+            }
         }
     }
-    Ok(state.recent.by_call(call))
+    match state.recent.first(key) {
+        Some(seq) if is_it(seq)? => Ok(Some(seq)),
+        _ => Ok(None),
+    }
+}
+
+fn is_same(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2")?.exists(params![seq, identity.0])
+}
+
+fn is_named_like(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND company_id = ?2 AND call_id = ?3 AND event = ?4")?
+        .exists(params![seq, event.company_id, event.call_id, event.event])
 }
 
 fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, StoreError> {

@@ -1,21 +1,20 @@
 //! The index of older events, written behind intake in sorted batches: neighbours in the index share a page, so a batch
 //! rewrites each page once instead of once an event.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
 use super::filter::Filter;
-use super::recent::{CallKey, Entry, Recent};
+use super::recent::Recent;
 use super::writer::{WriteState, Writer};
 use crate::base::supervise::Supervisor;
-use crate::storage::{Identity, StoreError};
+use crate::storage::{Identity, IdentityKey, StoreError};
 
-/// Write out when so many events wait: large enough that a batch meets most pages several times, small enough (about
-/// 14 MB of memory, a fraction of a second to read back at start).
-const THRESHOLD: usize = 65_536;
+/// Write out when so many keys wait, two an event: large enough that a batch meets most pages several times, small enough
+/// (about 20 MB of memory, a fraction of a second to read back at start).
+const THRESHOLD: usize = 262_144;
 /// Rows in one transaction, so that intake's turn comes within milliseconds.
 const SLICE: usize = 1_000;
 /// Events up to which the filter is filled at start: it reads every key of the index once.
@@ -25,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const IDLE_LOOKS: u32 = 3;
 
 /// Reads what the index does not know yet back from the journal's tail.
-pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
+pub(super) fn rebuild(conn: &Connection, key: &IdentityKey) -> rusqlite::Result<Recent> {
     let mut recent = Recent::default();
     let mut tail = conn.prepare(
         "SELECT seq, identity, company_id, call_id, event FROM events
@@ -33,10 +32,14 @@ pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<Recent> {
     )?;
     let mut rows = tail.query([])?;
     while let Some(row) = rows.next()? {
-        let (call_id, event): (Option<Box<str>>, Option<Box<str>>) = (row.get(3)?, row.get(4)?);
-        let company_id = row.get(2)?;
-        let call = call_id.zip(event).map(|(call_id, event)| Arc::new(CallKey { company_id, call_id, event }));
-        recent.insert(Entry { seq: row.get(0)?, identity: Identity(row.get(1)?), call });
+        let (company_id, call_id, event) =
+            (row.get(2)?, row.get_ref(3)?.as_str_or_null()?, row.get_ref(4)?.as_str_or_null()?);
+        let call = call_id.zip(event).map(|(call_id, event)| key.call_key(company_id, call_id, event));
+        let seq = row.get(0)?;
+        recent.insert(Identity(row.get(1)?).index_key(), seq);
+        if let Some(call) = call {
+            recent.insert(call, seq);
+        }
     }
     recent.begin();
     Ok(recent)
@@ -50,15 +53,10 @@ pub(super) fn filter(conn: &Connection) -> rusqlite::Result<Filter> {
     if indexed > FILTERED {
         return Ok(filter);
     }
-    let mut identities = conn.prepare("SELECT identity FROM identities")?;
-    let mut rows = identities.query([])?;
+    let mut keys = conn.prepare("SELECT key FROM event_keys")?;
+    let mut rows = keys.query([])?;
     while let Some(row) = rows.next()? {
-        filter.insert(&Identity(row.get(0)?));
-    }
-    let mut calls = conn.prepare("SELECT DISTINCT company_id, call_id, event FROM call_events")?;
-    let mut rows = calls.query([])?;
-    while let Some(row) = rows.next()? {
-        filter.insert(&CallKey { company_id: row.get(0)?, call_id: row.get(1)?, event: row.get(2)? });
+        filter.insert(row.get(0)?);
     }
     Ok(filter)
 }
@@ -89,41 +87,24 @@ pub(super) fn start(writer: &Writer, supervisor: &Supervisor) {
 
 /// Writes everything that waits. Repeating a part of it is harmless, so a failure half-way needs no clean-up.
 pub(super) async fn write_out(writer: &Writer) -> Result<(), StoreError> {
-    let entries = writer.write(|state| Ok(state.recent.to_index())).await?;
-    let Some(through) = entries.last().map(|entry| entry.seq) else {
+    let mut keys = writer.write(|state| Ok(state.recent.to_index())).await?;
+    let Some((_, through)) = keys.last().copied() else {
         return Ok(());
     };
-    let mut identities: Vec<_> = entries.iter().map(|entry| (entry.identity, entry.seq)).collect();
-    identities.sort_unstable();
-    for slice in identities.chunks(SLICE).map(<[_]>::to_vec) {
-        writer.write(move |state| insert_identities(state, &slice)).await?;
-    }
-    let mut calls: Vec<_> = entries.into_iter().filter_map(|entry| Some((entry.call?, entry.seq))).collect();
-    calls.sort_unstable();
-    for slice in calls.chunks(SLICE).map(<[_]>::to_vec) {
-        writer.write(move |state| insert_calls(state, &slice)).await?;
+    keys.sort_unstable();
+    for slice in keys.chunks(SLICE).map(<[_]>::to_vec) {
+        writer.write(move |state| insert(state, &slice)).await?;
     }
     writer.write(move |state| mark(&state.conn, through)).await?;
     // Only now that the mark is committed may memory forget: until then both know, and agree.
     writer.write(move |state| forget(state, through)).await
 }
 
-fn insert_identities(state: &mut WriteState, slice: &[(Identity, i64)]) -> Result<(), StoreError> {
-    let mut insert = state.conn.prepare_cached("INSERT OR IGNORE INTO identities (identity, seq) VALUES (?1, ?2)")?;
-    for (identity, seq) in slice {
-        insert.execute(params![identity.0, seq])?;
-        state.filter.insert(identity);
-    }
-    Ok(())
-}
-
-fn insert_calls(state: &mut WriteState, slice: &[(Arc<CallKey>, i64)]) -> Result<(), StoreError> {
-    let mut insert = state.conn.prepare_cached(
-        "INSERT OR IGNORE INTO call_events (company_id, call_id, event, seq) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (call, seq) in slice {
-        insert.execute(params![call.company_id, call.call_id, call.event, seq])?;
-        state.filter.insert(&**call);
+fn insert(state: &mut WriteState, slice: &[(i64, i64)]) -> Result<(), StoreError> {
+    let mut insert = state.conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
+    for (key, seq) in slice {
+        insert.execute(params![key, seq])?;
+        state.filter.insert(*key);
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 pub use open::SqliteUrl;
 
+use self::append::Keys;
 use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
@@ -60,9 +61,9 @@ impl SqliteStore {
         open::prepare_folder(url)?;
         let lock = open::lock(url)?;
         let conn = open::writer(url)?;
-        let recent = index::rebuild(&conn).map_err(|error| errors::unusable(url, &error))?;
-        let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
         let identity_key = open::identity_key(&conn)?;
+        let recent = index::rebuild(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
+        let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
         let bodies = BodyLog::open(url, &conn)?;
         let writer =
             Writer::start(WriteState { conn, recent, filter, bodies, began: false }, identity_key, lock, supervisor)?;
@@ -103,8 +104,8 @@ impl Store for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
         let writer = self.writer()?;
         // Here, on the request's own task, rather than on the one thread that writes.
-        let identity = writer.identity_key.identity(&event);
-        let appended = writer.write(move |state| append::append(state, &event, identity)).await?;
+        let keys = Keys::of(&event, &writer.identity_key);
+        let appended = writer.write(move |state| append::append(state, &event, keys)).await?;
         self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)
@@ -162,7 +163,7 @@ impl Store for SqliteStore {
     }
 
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
-        self.readers.read(move |reader| query::list(&reader.conn, &filter)).await
+        self.readers.read(move |reader| query::list(reader, &filter)).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {

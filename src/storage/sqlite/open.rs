@@ -8,7 +8,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::unusable;
-use crate::base::id::random_hex;
 use crate::storage::{IdentityKey, StoreError};
 
 const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_events.sql")];
@@ -159,10 +158,8 @@ fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The store's own key for identities, made at its first start.
+/// The store's own key for identities, made with its schema.
 pub(super) fn identity_key(conn: &Connection) -> Result<IdentityKey, StoreError> {
-    let fresh = format!("{}{}", random_hex(), random_hex());
-    conn.execute("INSERT OR IGNORE INTO identity_key (id, key) VALUES (1, unhex(?1))", [fresh])?;
     let bytes: [u8; 32] = conn.query_row("SELECT key FROM identity_key", [], |row| row.get(0))?;
     Ok(IdentityKey::from_bytes(&bytes))
 }

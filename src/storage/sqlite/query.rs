@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Row, params_from_iter};
 
 use super::bodies::{BodyFiles, Place};
 use super::readers::Reader;
@@ -53,11 +53,11 @@ pub(super) fn with_body(row: &Row, bodies: &BodyFiles) -> Result<StoredEvent, St
     Ok(StoredEvent { summary, body })
 }
 
-pub(super) fn list(conn: &Connection, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
-    let (conditions, mut values) = conditions(filter);
+pub(super) fn list(reader: &Reader, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+    let (conditions, mut values) = conditions(reader, filter);
     values.push(to_i64(filter.limit.unwrap_or(usize::MAX)));
     let sql = format!("{SUMMARY}{FROM} WHERE 1{conditions} ORDER BY e.seq DESC LIMIT ?");
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = reader.conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), summary)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -70,7 +70,7 @@ pub(super) fn by_id(reader: &Reader, id: EventId) -> Result<Option<StoredEvent>,
 }
 
 pub(super) fn export(reader: &Reader, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-    let (conditions, mut values) = conditions(filter);
+    let (conditions, mut values) = conditions(reader, filter);
     values.extend([Value::Integer(after), to_i64(filter.limit.unwrap_or(usize::MAX))]);
     let sql = format!("{SUMMARY}{BODY}{FROM} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
     let mut statement = reader.conn.prepare_cached(&sql)?;
@@ -95,7 +95,7 @@ pub(super) fn take_chunk<T>(
     Ok(chunk)
 }
 
-fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
+fn conditions(reader: &Reader, filter: &EventFilter) -> (String, Vec<Value>) {
     let (mut sql, mut values) = (String::new(), Vec::new());
     if let Some(event) = &filter.event {
         sql.push_str(" AND e.event = ?");
@@ -104,11 +104,11 @@ fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
     if let Some(call_id) = &filter.call_id {
         // Older events through the index, the tail it does not cover yet by looking at each.
         sql.push_str(
-            " AND e.call_id = ? AND (e.seq IN (SELECT x.seq FROM companies co JOIN call_events x
-               ON x.company_id = co.id AND x.call_id = ?)
+            " AND e.call_id = ? AND (e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?)
              OR e.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
         );
-        values.extend([Value::Text(call_id.clone()), Value::Text(call_id.clone())]);
+        let (first, last) = reader.identity_key.call_range(call_id).into_inner();
+        values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);
     }
     if filter.unparsed {
         sql.push_str(" AND e.state = 'unparsed'");

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::bodies::BodyFiles;
 use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
-use crate::storage::StoreError;
+use crate::storage::{IdentityKey, StoreError};
 
 const THREADS: usize = 2;
 /// Reads waiting for a thread; further ones wait to be let in.
@@ -20,6 +20,7 @@ type ReadJob = Box<dyn FnOnce(&Reader) + Send>;
 pub(super) struct Reader {
     pub(super) conn: Connection,
     pub(super) bodies: BodyFiles,
+    pub(super) identity_key: IdentityKey,
 }
 
 /// A handle to the reading threads, which end when it is dropped.
@@ -30,7 +31,9 @@ impl Readers {
         let (jobs, queue) = mpsc::channel::<ReadJob>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
-            let reader = Reader { conn: open::reader(url)?, bodies: BodyFiles::new(url) };
+            let conn = open::reader(url)?;
+            let identity_key = open::identity_key(&conn)?;
+            let reader = Reader { conn, bodies: BodyFiles::new(url), identity_key };
             let queue = Arc::clone(&queue);
             supervisor
                 .spawn_thread("store-reader", move || {

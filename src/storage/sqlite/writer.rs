@@ -35,7 +35,7 @@ pub(super) struct WriteState {
 /// What others may know about the writer without asking it.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// Events not indexed on disk yet.
+    /// Keys not indexed on disk yet, two an event.
     pub(super) unindexed: AtomicUsize,
     /// Commits made so far: unchanged between two looks means idle.
     pub(super) commits: AtomicI64,
