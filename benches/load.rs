@@ -11,6 +11,7 @@
 //! cargo bench --bench load
 //! cargo bench --bench load -- --size mix --seconds 10 --json load.json
 //! cargo bench --bench load -- --compare-preload 1000000
+//! cargo bench --bench load -- --compare-bin ../before/target/release/retell-webhook
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are for whoever runs this")]
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become rates for display; none comes near 2^52")]

@@ -60,6 +60,10 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub compare_preload: Option<u32>,
 
+    /// Compare with the receiver built before a change, instead of with the bare server
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["preload", "compare_preload"])]
+    pub compare_bin: Option<PathBuf>,
+
     /// Longest time to spend on preloading, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub preload_limit: u64,

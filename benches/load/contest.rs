@@ -1,5 +1,6 @@
 //! Which servers are measured, in which order and in which state.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const LONGEST_REST: Duration = Duration::from_secs(120);
 struct Side {
     name: &'static str,
     bare: bool,
+    /// Another build of the receiver.
+    build: Option<PathBuf>,
     /// Events to store before the first round.
     preload: Option<u32>,
     /// Starts every round anew, with an empty store or with the events stored
@@ -67,19 +70,28 @@ fn sides(args: &Args) -> [Side; 2] {
         let full = Side::new("preloaded");
         return [Side { renewed: true, ..empty }, Side { renewed: true, preload: args.compare_preload, ..full }];
     }
+    if args.compare_bin.is_some() {
+        let before = Side::new("before");
+        let after = Side::new("after");
+        return [Side { renewed: true, build: args.compare_bin.clone(), ..before }, Side { renewed: true, ..after }];
+    }
     let (bare, receiver) = (Side::new("bare"), Side::new("receiver"));
     [Side { bare: true, ..bare }, Side { preload: args.preload, ..receiver }]
 }
 
 impl Side {
     fn new(name: &'static str) -> Self {
-        Self { name, bare: false, preload: None, renewed: false, filled: None, server: None, accepted: 0 }
+        Self { name, bare: false, build: None, preload: None, renewed: false, filled: None, server: None, accepted: 0 }
     }
 
     async fn start(&mut self, args: &Args) -> Result<(), Fail> {
         let filled = self.filled.as_ref().map(TempDir::path);
         self.accepted = if filled.is_some() { self.preload.map_or(0, u64::from) } else { 0 };
-        let server = if self.bare { Server::bare(args).await } else { Server::receiver(args, filled).await };
+        let server = if self.bare {
+            Server::bare(args).await
+        } else {
+            Server::receiver(args, self.build.as_deref(), filled).await
+        };
         let server = server.map_err(|failure| format!("{}: {failure}", self.name))?;
         self.server = Some(server);
         Ok(())

@@ -51,9 +51,9 @@ impl Server {
     }
 
     /// The program under test, with an empty store or a copy of the one in `filled`.
-    pub async fn receiver(args: &Args, filled: Option<&Path>) -> Result<Self, Fail> {
+    pub async fn receiver(args: &Args, build: Option<&Path>, filled: Option<&Path>) -> Result<Self, Fail> {
         let port = free_port()?;
-        let mut command = clean(&receiver_path(args)?);
+        let mut command = clean(&receiver_path(args, build)?);
         command.arg("serve");
         command.env("RETELL_API_KEY", API_KEY);
         command.env("PORT", port.to_string());
@@ -204,8 +204,8 @@ fn clean(program: &Path) -> Command {
     command
 }
 
-fn receiver_path(args: &Args) -> Result<PathBuf, Fail> {
-    let path = match (&args.server_bin, BUILT) {
+fn receiver_path(args: &Args, build: Option<&Path>) -> Result<PathBuf, Fail> {
+    let path = match (build.or(args.server_bin.as_deref()), BUILT) {
         (Some(path), _) => path,
         (None, Some(path)) => Path::new(path),
         (None, None) => return Err("--server-bin is needed without cargo".into()),

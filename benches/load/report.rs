@@ -200,6 +200,7 @@ impl<'a> Report<'a> {
             "generator_threads": args.generator_threads,
             "preload": args.preload.or(args.compare_preload).unwrap_or(0),
             "compares_preload": args.compare_preload.is_some(),
+            "compares_builds": args.compare_bin.is_some(),
         })
     }
 }
