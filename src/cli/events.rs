@@ -65,7 +65,7 @@ pub(super) struct Show {
     json: bool,
 }
 
-fn since(text: &str) -> Result<i64, String> {
+pub(super) fn since(text: &str) -> Result<i64, String> {
     output::parse_since(text, Clock::system().now_ms())
 }
 
@@ -85,6 +85,7 @@ impl Narrow {
         EventFilter {
             event: self.event,
             call_id: self.call,
+            company: None,
             unparsed: self.unparsed,
             since_ms: self.since,
             limit: self.limit,
@@ -116,7 +117,7 @@ impl List {
 }
 
 /// `stored`, `unparsed`; whether it revises another; how often it came again.
-fn state(event: &EventSummary) -> String {
+pub(super) fn state(event: &EventSummary) -> String {
     let mut state = event.state.clone();
     if event.revision_of.is_some() {
         state.push_str(", revision");
@@ -128,7 +129,7 @@ fn state(event: &EventSummary) -> String {
     }
 }
 
-fn describe(event: &EventSummary) -> Value {
+pub(super) fn describe(event: &EventSummary) -> Value {
     json!({
         "id": event.id.to_string(),
         "company": event.company,

@@ -10,6 +10,7 @@ mod send;
 mod serve;
 mod sign;
 mod stores;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a signature header fits a body, and if not, why
     Verify(sign::Verify),
+    /// Watch events as they arrive
+    Tail(tail::Tail),
     /// Look at stored events
     #[command(subcommand)]
     Events(events::Events),
@@ -55,6 +58,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Send(verb) => verb.run().await,
         Verb::Sign(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,

@@ -95,6 +95,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
+
     /// Calls, the one with the latest event first.
     ///
     /// # Errors

@@ -23,3 +23,4 @@ mod intake;
 mod routes;
 mod secrets;
 mod signature;
+mod tail;

@@ -174,6 +174,10 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| query::export(reader, after, &filter)).await
     }
 
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError> {
+        self.readers.read(move |reader| Ok(query::seq_before(&reader.conn, ms)?)).await
+    }
+
     async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {
         self.readers.read(move |reader| calls::list(&reader.conn, limit)).await
     }
