@@ -9,6 +9,7 @@ mod output;
 mod send;
 mod serve;
 mod sign;
+mod status;
 mod stores;
 mod tail;
 
@@ -39,6 +40,8 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a signature header fits a body, and if not, why
     Verify(sign::Verify),
+    /// Say how the receiver on this machine is doing; exit code 0 when it is up and ready
+    Status(status::Status),
     /// Watch events as they arrive
     Tail(tail::Tail),
     /// Look at stored events
@@ -58,6 +61,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Send(verb) => verb.run().await,
         Verb::Sign(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::Status(verb) => verb.run().await,
         Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,

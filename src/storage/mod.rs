@@ -6,6 +6,7 @@ mod call;
 mod error;
 mod event;
 mod identity;
+mod overview;
 pub mod sqlite;
 mod text;
 
@@ -16,6 +17,7 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use overview::{Backlog, Overview};
 pub use text::bounded;
 
 use crate::base::id::EventId;
@@ -100,6 +102,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
+
+    /// How much was accepted until `now_ms`, and how far the handlers have come. Takes milliseconds, however many events
+    /// there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError>;
 
     /// Calls, the one with the latest event first.
     ///

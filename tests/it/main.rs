@@ -23,4 +23,5 @@ mod intake;
 mod routes;
 mod secrets;
 mod signature;
+mod status;
 mod tail;

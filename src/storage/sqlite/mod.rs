@@ -9,6 +9,7 @@ mod errors;
 mod filter;
 mod index;
 mod open;
+mod overview;
 mod query;
 mod readers;
 mod recent;
@@ -30,7 +31,8 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Settlement, Store, StoreError, StoredEvent,
+    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Settlement, Store, StoreError,
+    StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -176,6 +178,10 @@ impl Store for SqliteStore {
 
     async fn seq_before(&self, ms: i64) -> Result<i64, StoreError> {
         self.readers.read(move |reader| Ok(query::seq_before(&reader.conn, ms)?)).await
+    }
+
+    async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError> {
+        self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
     }
 
     async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {
