@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "stdout and stderr belong to the verbs")]
 
 mod calls;
+mod config;
 mod events;
 mod health;
 mod keys;
@@ -50,6 +51,9 @@ enum Verb {
     /// Look at calls, one row each
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(config::Config),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -65,6 +69,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
+        Verb::Config(verb) => verb.run(),
         Verb::Health(verb) => verb.run().await,
     };
     match done {

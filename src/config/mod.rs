@@ -7,6 +7,7 @@ mod handlers;
 mod load;
 mod log;
 mod nearest;
+mod origin;
 mod security;
 mod server;
 mod storage;

@@ -19,15 +19,27 @@ fn directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
+fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
+        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
+            .to_owned()
+    })
+}
+
+/// Whether [`init`] would understand these settings.
+///
+/// # Errors
+/// `log.level` cannot be understood.
+pub fn check(settings: &LogSettings) -> Result<(), String> {
+    filter(settings).map(drop)
+}
+
 /// Sends log lines to standard output. Call once, from the binary; a library leaves this to its host.
 ///
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
-        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
-            .to_owned()
-    })?;
+    let filter = filter(settings)?;
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(stdout());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
     let done = match settings.format {
