@@ -1,4 +1,4 @@
-//! `events list|show|export`.
+//! `events list|show|export`; `import` has a file of its own.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::import::Import;
 use super::output::{self, Done, Failure};
 use super::stores;
 use crate::base::clock::Clock;
@@ -23,6 +24,8 @@ pub(super) enum Events {
     Show(Show),
     /// Print stored events with their bodies, oldest first, one JSON object a line
     Export(Narrow),
+    /// Store events that `export` printed, here or elsewhere, while no receiver runs on this store
+    Import(Import),
 }
 
 #[derive(Debug, Args)]
@@ -71,11 +74,11 @@ pub(super) fn since(text: &str) -> Result<i64, String> {
 
 impl Events {
     pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
         match self {
-            Self::List(list) => list.run(&store).await,
-            Self::Show(show) => show.run(&store).await,
-            Self::Export(narrow) => export(narrow.filter(), &store).await,
+            Self::List(list) => list.run(&stores::open()?).await,
+            Self::Show(show) => show.run(&stores::open()?).await,
+            Self::Export(narrow) => export(narrow.filter(), &stores::open()?).await,
+            Self::Import(import) => import.run().await,
         }
     }
 }

@@ -5,6 +5,7 @@ mod calls;
 mod config;
 mod events;
 mod health;
+mod import;
 mod keys;
 mod output;
 mod send;

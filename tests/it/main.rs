@@ -20,6 +20,7 @@ mod crash;
 mod embedding;
 mod events;
 mod handlers;
+mod import;
 mod intake;
 mod routes;
 mod secrets;

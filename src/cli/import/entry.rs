@@ -1,0 +1,131 @@
+//! One line of an export, and the id its event gets.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use crate::base::clock::Clock;
+use crate::base::id::{EventId, EventIds};
+use crate::intake::Past;
+use crate::security::signature::{Signature, Verifier};
+use crate::storage::{DEFAULT_COMPANY, NewEvent};
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    id: Option<String>,
+    company: String,
+    received_at_ms: i64,
+    #[serde(default)]
+    headers: Headers,
+    body_base64: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Headers {
+    #[serde(rename = "content-type")]
+    content_type: Option<String>,
+    #[serde(rename = "x-retell-signature")]
+    signature: Option<String>,
+}
+
+/// An event to store.
+pub(super) struct Entry {
+    /// Its id in the file, where there is a well-formed one.
+    pub(super) id: Option<EventId>,
+    pub(super) event: NewEvent,
+}
+
+/// Makes events of lines.
+pub(super) struct Entries {
+    clock: Clock,
+    ids: EventIds,
+    /// The newest id in the store, those on their way included.
+    newest: Option<EventId>,
+    verifier: Option<Verifier>,
+}
+
+impl Entries {
+    pub(super) fn new(newest: Option<EventId>, verifier: Option<Verifier>) -> Self {
+        Self { clock: Clock::system(), ids: EventIds::default(), newest, verifier }
+    }
+
+    /// The event of a line, or what is wrong with it, without anything that the line says.
+    pub(super) fn read(&mut self, line: &[u8]) -> Result<Entry, String> {
+        let line: Line = serde_json::from_slice(line)
+            .map_err(|error| format!("no line of an export, see column {}", error.column()))?;
+        if line.company != "default" {
+            return Err("it belongs to a company that is not known here".to_owned());
+        }
+        let now_ms = self.clock.now_ms();
+        if !(0..=now_ms).contains(&line.received_at_ms) {
+            return Err("received_at_ms lies in the future, or before 1970".to_owned());
+        }
+        let body = BASE64_STANDARD.decode(&line.body_base64).map_err(|_| "body_base64 is no base64".to_owned())?;
+        let id = line.id.as_deref().and_then(|id| id.parse().ok());
+        let past = Past {
+            company_id: DEFAULT_COMPANY,
+            received_at_ms: line.received_at_ms,
+            content_type: line.headers.content_type,
+            key_fingerprint: self.key(line.headers.signature.as_deref(), &body),
+            signature: line.headers.signature,
+            body: body.into(),
+        };
+        let kept = id.filter(|id| self.may_keep(*id, line.received_at_ms, now_ms));
+        let event = past.into_event(kept.unwrap_or_else(|| self.new_id(now_ms)));
+        self.newest = Some(event.id);
+        Ok(Entry { id, event })
+    }
+
+    /// Ids ascend in the store, and none is older than its event.
+    fn may_keep(&self, id: EventId, received_at_ms: i64, now_ms: i64) -> bool {
+        id.made_at_ms().is_some_and(|made_at_ms| (received_at_ms..now_ms).contains(&made_at_ms))
+            && self.newest.is_none_or(|newest| newest < id)
+    }
+
+    fn new_id(&self, now_ms: i64) -> EventId {
+        // The clock may have been set back since the newest event came.
+        let newest_ms = self.newest.and_then(|newest| newest.made_at_ms()).unwrap_or(0);
+        let id = self.ids.next(now_ms);
+        if self.newest.is_none_or(|newest| newest < id) { id } else { self.ids.next(newest_ms + 1) }
+    }
+
+    fn key(&self, signature: Option<&str>, body: &[u8]) -> Option<String> {
+        let signature = signature?.parse::<Signature>().ok()?;
+        let fingerprint = self.verifier.as_ref()?.check_body(&signature, body).ok()?;
+        Some(fingerprint.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: EventId, received_at_ms: i64) -> Vec<u8> {
+        format!(r#"{{"id":"{id}","company":"default","received_at_ms":{received_at_ms},"body_base64":"e30="}}"#).into()
+    }
+
+    #[test]
+    fn ids_are_kept_while_they_ascend() {
+        let made = EventIds::default();
+        let (first, second) = (made.next(1_790_000_000_000), made.next(1_790_000_000_500));
+        let mut entries = Entries::new(None, None);
+        assert_eq!(entries.read(&line(first, 1_790_000_000_000)).unwrap().event.id, first);
+        assert_eq!(entries.read(&line(second, 1_790_000_000_500)).unwrap().event.id, second);
+        let late = entries.read(&line(first, 1_790_000_000_000)).unwrap();
+        assert!(late.event.id > second && late.id == Some(first));
+        assert_eq!(late.event.received_at_ms, 1_790_000_000_000);
+    }
+
+    #[test]
+    fn an_id_that_would_break_time_filters_is_not_kept() {
+        let made = EventIds::default();
+        let id = made.next(1_790_000_000_000);
+        let mut entries = Entries::new(None, None);
+        assert_ne!(entries.read(&line(id, 1_790_000_000_001)).unwrap().event.id, id, "older than its event");
+        let future = made.next(Clock::system().now_ms() + 3_600_000);
+        assert!(entries.read(&line(future, 1_790_000_000_000)).unwrap().event.id < future);
+        let mut behind = Entries::new(Some(future), None);
+        assert!(behind.read(&line(id, 1_790_000_000_000)).unwrap().event.id > future, "the clock was set back");
+    }
+}
