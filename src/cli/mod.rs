@@ -3,6 +3,7 @@
 
 mod calls;
 mod config;
+mod describe;
 mod events;
 mod health;
 mod import;
@@ -55,6 +56,10 @@ enum Verb {
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Config),
+    /// Print a script that completes this command line in a shell
+    Completions(describe::Completions),
+    /// Print the manual page, or write the page of every verb into a folder
+    Man(describe::Man),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -71,6 +76,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
         Verb::Health(verb) => verb.run().await,
     };
     match done {

@@ -17,6 +17,7 @@ mod bad_input;
 mod cli;
 mod config_verb;
 mod crash;
+mod describe;
 mod embedding;
 mod events;
 mod handlers;
