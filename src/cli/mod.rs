@@ -4,6 +4,7 @@
 mod calls;
 mod config;
 mod describe;
+mod doctor;
 mod events;
 mod health;
 mod import;
@@ -56,6 +57,8 @@ enum Verb {
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Config),
+    /// Check configuration, port, storage and public URL, and say what to do (exit code 1 on a problem)
+    Doctor(doctor::Doctor),
     /// Print a script that completes this command line in a shell
     Completions(describe::Completions),
     /// Print the manual page, or write the page of every verb into a folder
@@ -76,6 +79,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
         Verb::Health(verb) => verb.run().await,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
-pub use routes::{Endpoint, TEST_PATH, WEBHOOK_PATH, router};
+pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router};
 
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head};

@@ -26,7 +26,7 @@ const GUIDE: &str = "/api/mcp/retell/custom-function";
 pub const TEST_PATH: &str = "/api/v1/webhook/retell/test";
 
 /// Names the running process, so that one can tell whether a public URL ends at this very instance.
-const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
+pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
 /// What the routes need.
 pub struct Endpoint {

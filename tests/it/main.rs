@@ -18,6 +18,7 @@ mod cli;
 mod config_verb;
 mod crash;
 mod describe;
+mod doctor;
 mod embedding;
 mod events;
 mod handlers;
