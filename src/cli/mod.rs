@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod import;
 mod keys;
+mod load;
 mod output;
 mod send;
 mod serve;
@@ -63,6 +64,8 @@ enum Verb {
     Completions(describe::Completions),
     /// Print the manual page, or write the page of every verb into a folder
     Man(describe::Man),
+    /// Measure how many signed events a receiver on this machine takes, and how fast it answers
+    Load(load::Load),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -82,6 +85,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
+        Verb::Load(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };
     match done {

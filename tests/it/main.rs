@@ -24,6 +24,7 @@ mod events;
 mod handlers;
 mod import;
 mod intake;
+mod load;
 mod routes;
 mod secrets;
 mod signature;

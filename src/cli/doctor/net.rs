@@ -23,7 +23,7 @@ enum Answer {
     Receiver(String),
     /// Something else, with this status.
     Other(u16),
-    None(String),
+    None(&'static str),
 }
 
 async fn ask(base: &str) -> Result<Answer, Failure> {
@@ -33,9 +33,7 @@ async fn ask(base: &str) -> Result<Answer, Failure> {
             Some(instance) => Answer::Receiver(instance.to_owned()),
             None => Answer::Other(response.status().as_u16()),
         },
-        Err(error) if error.is_timeout() => Answer::None("no answer within 5 s".to_owned()),
-        Err(error) if error.is_connect() => Answer::None("no connection".to_owned()),
-        Err(_) => Answer::None("no HTTP answer".to_owned()),
+        Err(error) => Answer::None(egress::reason(&error)),
     })
 }
 
@@ -173,7 +171,7 @@ mod tests {
     fn a_public_url_must_end_at_this_process() {
         let level = |answer: Answer, here| judge("https://example.ngrok.app", 8000, &answer, here).level;
         let receiver = |instance: &str| Answer::Receiver(instance.to_owned());
-        let away = || Answer::None("no connection".to_owned());
+        let away = || Answer::None("no connection");
         assert_eq!(level(receiver("a"), Some("a")), Level::Ok);
         assert_eq!(level(receiver("b"), Some("a")), Level::Problem);
         assert_eq!(level(Answer::Other(404), Some("a")), Level::Problem);
