@@ -1,8 +1,8 @@
 //! `events import`: what `events export` wrote goes into the store again.
 //!
-//! Ids must ascend with the order in the store: its index on them grows at its end only, and time filters rely on it. So
-//! an event keeps its id where that id is newer than every one in the store, as all are when an export is put into an empty
-//! store; any other gets a new id, and `--ids` prints both.
+//! Ids ascend with the order in the store, but for requests that came at the same time: its index on them grows at its
+//! end, and time filters rely on it. So an event keeps its id where that id is newer than every one that was in the store,
+//! as all are when an export is put into an empty one; any other gets a new id, and `--ids` prints both.
 
 mod entry;
 
@@ -31,6 +31,8 @@ const IN_FLIGHT: usize = 512;
 const IN_FLIGHT_BYTES: usize = 32 * 1024 * 1024;
 /// Beyond what a body may have: its encoding, and the rest of the line.
 const LINE_SLACK: usize = 64 * 1024;
+/// The newest id is among so many that were committed last: more requests than these are never under way at once.
+const LATEST: usize = 4_096;
 /// Bad lines that are told one by one.
 const TOLD: usize = 50;
 
@@ -66,10 +68,11 @@ impl Import {
         let supervisor = Supervisor::default();
         let store = SqliteStore::open(&url, &supervisor)
             .map_err(|error| Failure::Because(format!("import writes to the store itself: {error}")))?;
-        let latest = store.events(EventFilter { limit: Some(1), ..EventFilter::default() }).await?;
+        let latest = store.events(EventFilter { limit: Some(LATEST), ..EventFilter::default() }).await?;
+        let newest = latest.iter().map(|event| event.id).max();
         // Whose key it was is known for keys that are configured here.
         let verifier = keys::of(&settings).ok().map(Verifier::new);
-        let entries = Entries::new(latest.first().map(|event| event.id), verifier);
+        let entries = Entries::new(newest, verifier);
         let limit = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_SLACK;
         let progress = progress(size);
         let outcome = self.pump(Lines::new(progress.wrap_read(input), limit), entries, &store).await;

@@ -48,6 +48,16 @@ fn an_export_put_into_an_empty_store_comes_back_as_it_was() {
 }
 
 #[test]
+fn the_order_of_commit_comes_back_even_where_it_is_not_that_of_the_ids() {
+    let (_first, _, lines) = exported(&[event("call_ended", "call_1"), event("call_ended", "call_2")]);
+    let swapped = lines.lines().rev().flat_map(|line| [line, "\n"]).collect::<String>();
+    let second = Home::new();
+    let ran = second.run_with_input(&["events", "import", "-"], swapped.as_bytes());
+    assert!(ran.stdout.starts_with("2 stored (0 under a new id)"), "{ran:?}");
+    assert_eq!(second.run_well(&["events", "export"]).stdout, swapped);
+}
+
+#[test]
 fn what_is_there_already_is_a_duplicate() {
     let (home, file, lines) = exported(&[event("call_ended", "call_1"), event("call_ended", "call_2")]);
     let ran = home.run_well(&["events", "import", &file]);

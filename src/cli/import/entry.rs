@@ -1,5 +1,7 @@
 //! One line of an export, and the id its event gets.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
@@ -9,6 +11,10 @@ use crate::base::id::{EventId, EventIds};
 use crate::intake::Past;
 use crate::security::signature::{Signature, Verifier};
 use crate::storage::{DEFAULT_COMPANY, NewEvent};
+
+/// Requests that come at the same time may be committed in another order than that of their ids, which is that of their
+/// arrival. None waits longer than this.
+const IN_TURN_MS: i64 = 10_000;
 
 #[derive(Deserialize)]
 struct Line {
@@ -40,14 +46,16 @@ pub(super) struct Entry {
 pub(super) struct Entries {
     clock: Clock,
     ids: EventIds,
-    /// The newest id in the store, those on their way included.
-    newest: Option<EventId>,
+    /// The newest id that was in the store before.
+    before: Option<EventId>,
+    /// Ids given so far, the last [`IN_TURN_MS`] of them.
+    given: BTreeSet<EventId>,
     verifier: Option<Verifier>,
 }
 
 impl Entries {
-    pub(super) fn new(newest: Option<EventId>, verifier: Option<Verifier>) -> Self {
-        Self { clock: Clock::system(), ids: EventIds::default(), newest, verifier }
+    pub(super) fn new(before: Option<EventId>, verifier: Option<Verifier>) -> Self {
+        Self { clock: Clock::system(), ids: EventIds::default(), before, given: BTreeSet::new(), verifier }
     }
 
     /// The event of a line, or what is wrong with it, without anything that the line says.
@@ -72,22 +80,39 @@ impl Entries {
             body: body.into(),
         };
         let kept = id.filter(|id| self.may_keep(*id, line.received_at_ms, now_ms));
-        let event = past.into_event(kept.unwrap_or_else(|| self.new_id(now_ms)));
-        self.newest = Some(event.id);
-        Ok(Entry { id, event })
+        let id_here = kept.unwrap_or_else(|| self.new_id(line.received_at_ms));
+        self.note(id_here);
+        Ok(Entry { id, event: past.into_event(id_here) })
     }
 
-    /// Ids ascend in the store, and none is older than its event.
+    fn newest(&self) -> Option<EventId> {
+        self.given.last().copied().or(self.before)
+    }
+
+    /// Ids ascend in the store, but for requests at the same time; none is older than its event; and none is used twice.
     fn may_keep(&self, id: EventId, received_at_ms: i64, now_ms: i64) -> bool {
-        id.made_at_ms().is_some_and(|made_at_ms| (received_at_ms..now_ms).contains(&made_at_ms))
-            && self.newest.is_none_or(|newest| newest < id)
+        let in_turn_ms = self.newest().and_then(|newest| newest.made_at_ms()).unwrap_or(0) - IN_TURN_MS;
+        let may_be = received_at_ms.max(in_turn_ms)..now_ms;
+        id.made_at_ms().is_some_and(|made_at_ms| may_be.contains(&made_at_ms))
+            && self.before.is_none_or(|before| before < id)
+            && !self.given.contains(&id)
     }
 
-    fn new_id(&self, now_ms: i64) -> EventId {
-        // The clock may have been set back since the newest event came.
-        let newest_ms = self.newest.and_then(|newest| newest.made_at_ms()).unwrap_or(0);
-        let id = self.ids.next(now_ms);
-        if self.newest.is_none_or(|newest| newest < id) { id } else { self.ids.next(newest_ms + 1) }
+    /// Right behind the newest, not as of now: what comes next in the file may then still keep its own.
+    fn new_id(&self, received_at_ms: i64) -> EventId {
+        let newest = self.newest();
+        let newest_ms = newest.and_then(|newest| newest.made_at_ms()).unwrap_or(0);
+        let id = self.ids.next(received_at_ms.max(newest_ms));
+        if newest.is_none_or(|newest| newest < id) { id } else { self.ids.next(newest_ms + 1) }
+    }
+
+    fn note(&mut self, id: EventId) {
+        self.given.insert(id);
+        let newest_ms = self.newest().and_then(|newest| newest.made_at_ms()).unwrap_or(0);
+        let in_turn = EventId::floor(newest_ms - IN_TURN_MS);
+        while self.given.first().is_some_and(|oldest| *oldest < in_turn) {
+            self.given.pop_first();
+        }
     }
 
     fn key(&self, signature: Option<&str>, body: &[u8]) -> Option<String> {
@@ -115,6 +140,20 @@ mod tests {
         let late = entries.read(&line(first, 1_790_000_000_000)).unwrap();
         assert!(late.event.id > second && late.id == Some(first));
         assert_eq!(late.event.received_at_ms, 1_790_000_000_000);
+    }
+
+    #[test]
+    fn requests_at_the_same_time_keep_their_ids_and_one_without_an_id_costs_the_others_nothing() {
+        let made = EventIds::default();
+        let ids: Vec<_> = [0, 0, 5, 7, 9].iter().map(|ms| made.next(1_790_000_000_000 + ms)).collect();
+        let mut entries = Entries::new(None, None);
+        for position in [1, 0, 3, 2] {
+            assert_eq!(entries.read(&line(ids[position], 1_790_000_000_000)).unwrap().event.id, ids[position]);
+        }
+        let nameless = br#"{"company":"default","received_at_ms":1790000000008,"body_base64":"e30="}"#;
+        let new = entries.read(nameless).unwrap();
+        assert!(new.id.is_none() && ids[3] < new.event.id && new.event.id < ids[4]);
+        assert_eq!(entries.read(&line(ids[4], 1_790_000_000_000)).unwrap().event.id, ids[4]);
     }
 
     #[test]
