@@ -12,21 +12,21 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::{devkey, health};
+use super::health;
+use super::reload::{self, Given, Reload};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
-use crate::dispatch::{self, Dispatch};
+use crate::dispatch::{Dispatch, Workers};
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
+use crate::http::company::CurrentCompanies;
 use crate::http::layer::SignatureLayer;
 use crate::intake::{self, Endpoint, Intake};
-use crate::security::keys::ApiKey;
-use crate::security::signature::Verifier;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
@@ -55,11 +55,9 @@ pub enum BuildError {
 #[derive(Default)]
 pub struct ReceiverBuilder {
     settings: Option<Settings>,
-    keys: Vec<Secret>,
-    storage_url: Option<String>,
+    given: Given,
     clock: Clock,
     port: Option<u16>,
-    handlers: Vec<Registered>,
     closures: Closures,
 }
 
@@ -74,14 +72,14 @@ impl ReceiverBuilder {
     /// Accepts what this API key signed. Call it again for a second key while you rotate.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.keys.push(Secret::new(key));
+        self.given.keys.push(Secret::new(key));
         self
     }
 
     /// Keeps events at this `sqlite://` URL.
     #[must_use]
     pub fn storage_url(mut self, url: impl Into<String>) -> Self {
-        self.storage_url = Some(url.into());
+        self.given.storage_url = Some(url.into());
         self
     }
 
@@ -102,7 +100,7 @@ impl ReceiverBuilder {
     /// Adds a handler. The store remembers by `name` how far it has come, so keep it over restarts.
     #[must_use]
     pub fn handler(mut self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
-        self.handlers.push(Registered { name: name.into(), filter, handler: Arc::new(handler) });
+        self.given.handlers.push(Registered { name: name.into(), filter, handler: Arc::new(handler) });
         self
     }
 
@@ -150,52 +148,50 @@ impl ReceiverBuilder {
     ///
     /// # Errors
     /// [`BuildError`] says what to change.
-    pub async fn build(self) -> Result<Receiver, BuildError> {
-        let mut settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
-        settings.security.keys.extend(self.keys);
-        settings.storage.url = self.storage_url.unwrap_or(settings.storage.url);
-        settings.validate()?;
-        let url = SqliteUrl::parse(&settings.storage.url)?;
-        let supervisor = Supervisor::default();
-        let stop = StopOnDrop(supervisor.clone());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, &supervisor)?);
-        let mut registry = Registry::configured(&settings.handlers, &store);
-        for registered in self.handlers {
-            registry.add(registered).map_err(BuildError::HandlerName)?;
-        }
+    pub async fn build(mut self) -> Result<Receiver, BuildError> {
         if !self.closures.is_empty() {
             let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            let closures = Registered { name: "closures".into(), filter: Filter::all(), handler };
-            registry.add(closures).map_err(BuildError::HandlerName)?;
+            self.given.handlers.push(Registered { name: "closures".into(), filter: Filter::all(), handler });
         }
-        let keys = keys(&settings, &url)?;
+        let settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
+        let settings = self.given.apply(settings)?;
+        let supervisor = Supervisor::default();
+        let stop = StopOnDrop(supervisor.clone());
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let mut registry = Registry::configured(&settings.handlers, &store);
+        for registered in &self.given.handlers {
+            registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
+        }
+        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let dispatch =
             Dispatch { store: Arc::clone(&store), clock: self.clock.clone(), supervisor: supervisor.clone() };
-        dispatch::start(&dispatch, &registry).await?;
+        let workers = Workers::new(dispatch);
+        workers.announce(&registry).await?;
+        registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::new(Counters::default());
-        let signature = signature_layer(&settings, keys, self.clock, &counters);
+        let signature = signature_layer(&settings, &companies, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
+        let router = router(&settings, &store, &counters, (&companies, &signature), port);
+        let parts = reload::Parts {
+            store: Arc::clone(&store),
+            companies,
+            workers,
+            given: self.given,
+            settings: tokio::sync::Mutex::new(settings),
+        };
+        Ok(Receiver { router, registry, store, counters, reload: Reload::new(parts), supervisor, _stop: stop })
     }
 }
 
-fn keys(settings: &Settings, url: &SqliteUrl) -> Result<Vec<ApiKey>, BuildError> {
-    if settings.security.keys.is_empty() && settings.security.verify {
-        let key = devkey::read_or_create(url.folder()).map_err(BuildError::DevKey)?;
-        return Ok(vec![ApiKey::new(&key)]);
-    }
-    Ok(settings.security.keys.iter().map(ApiKey::new).collect())
-}
-
-fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counters: &Arc<Counters>) -> SignatureLayer {
-    let layer = if settings.security.verify {
-        SignatureLayer::new(Verifier::new(keys).with_window_ms(settings.security.window_ms))
-    } else {
-        SignatureLayer::without_verification()
-    };
+fn signature_layer(
+    settings: &Settings,
+    companies: &CurrentCompanies,
+    clock: Clock,
+    counters: &Arc<Counters>,
+) -> SignatureLayer {
     let (refusals, unread) = (Arc::clone(counters), Arc::clone(counters));
-    layer
+    SignatureLayer::for_companies(companies.clone())
         .with_clock(clock)
         .with_body_limit_bytes(settings.server.body_limit_bytes)
         .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
@@ -216,20 +212,25 @@ fn router(
     settings: &Settings,
     store: &Arc<dyn Store>,
     counters: &Arc<Counters>,
-    signature: &SignatureLayer,
+    (companies, signature): (&CurrentCompanies, &SignatureLayer),
     port: u16,
 ) -> Router {
     let endpoint = Endpoint {
         intake: Intake::new(Arc::clone(store), Arc::clone(counters)),
+        companies: companies.clone(),
         verify: settings.security.verify,
         public_url: settings.server.public_url(port).into(),
         instance: random_hex().into(),
     };
-    let key_missing = settings.security.keys.is_empty() && settings.server.is_public_https();
+    let health = health::Health {
+        store: Arc::clone(store),
+        companies: companies.clone(),
+        public: settings.server.is_public_https(),
+    };
     intake::router(Arc::new(endpoint), signature)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
         .layer(map_response(say_when_to_retry))
-        .merge(health::router(health::Health { store: Arc::clone(store), key_missing }))
+        .merge(health::router(health))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
 }
@@ -246,6 +247,7 @@ pub struct Receiver {
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    reload: Reload,
     supervisor: Supervisor,
     _stop: StopOnDrop,
 }
@@ -268,7 +270,13 @@ impl Receiver {
         self.router().fallback(async || ApiError::NotFound("Not Found"))
     }
 
-    /// The handlers.
+    /// Exchanges companies, keys and handlers while it runs.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// The handlers it was built with.
     #[must_use]
     pub fn handlers(&self) -> &Registry {
         &self.registry

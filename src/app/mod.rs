@@ -4,8 +4,10 @@ mod builder;
 mod devkey;
 mod guests;
 mod health;
+mod reload;
 mod serve;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};
 pub use devkey::{DEV_KEY_FILE, read as read_dev_key};
+pub use reload::Reload;
 pub use serve::serve;

@@ -14,6 +14,9 @@ pub(super) struct Sign {
     /// The body to sign, byte for byte as it will be sent
     #[arg(long, value_name = "FILE", default_value = "-")]
     file: PathBuf,
+    /// Sign with this company's first key [default: the plain route's]
+    #[arg(long, value_name = "SLUG")]
+    company: Option<String>,
     /// Sign for this time, in milliseconds since the Unix epoch [default: now]
     #[arg(long, value_name = "MS")]
     at_ms: Option<i64>,
@@ -22,7 +25,7 @@ pub(super) struct Sign {
 impl Sign {
     pub(super) fn run(self) -> Done {
         let settings = stores::settings()?;
-        let key = keys::first(&settings)?;
+        let key = keys::first(&settings, self.company.as_deref())?;
         let at_ms = self.at_ms.unwrap_or_else(|| Clock::system().now_ms());
         output::line(Signature::sign(&key, &send::read(&self.file)?, at_ms))
     }
@@ -36,6 +39,9 @@ pub(super) struct Verify {
     /// The value of its X-Retell-Signature header
     #[arg(long, value_name = "V=…,D=…")]
     header: String,
+    /// Try this company's keys [default: the plain route's]
+    #[arg(long, value_name = "SLUG")]
+    company: Option<String>,
     /// Judge as of this time, in milliseconds since the Unix epoch [default: now]
     #[arg(long, value_name = "MS")]
     at_ms: Option<i64>,
@@ -44,7 +50,8 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Done {
         let settings = stores::settings()?;
-        let verifier = Verifier::new(keys::of(&settings)?).with_window_ms(settings.security.window_ms);
+        let verifier =
+            Verifier::new(keys::of(&settings, self.company.as_deref())?).with_window_ms(settings.security.window_ms);
         let body = send::read(&self.file)?;
         let at_ms = self.at_ms.unwrap_or_else(|| Clock::system().now_ms());
         match verifier.verify(Some(&self.header), &body, at_ms) {

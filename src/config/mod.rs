@@ -3,6 +3,8 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod companies;
+mod differences;
 mod handlers;
 mod load;
 mod log;
@@ -16,6 +18,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
@@ -35,6 +38,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
+    /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
+    pub companies: Vec<CompanySettings>,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -46,6 +51,7 @@ impl Default for Settings {
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
             log: LogSettings::default(),
+            companies: Vec::new(),
             handlers: HandlerSettings::built_in(),
         }
     }

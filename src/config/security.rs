@@ -30,7 +30,7 @@ pub(super) fn split_keys(text: &str) -> Vec<Secret> {
     text.split(',').map(|key| Secret::new(key.trim())).collect()
 }
 
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+pub(super) fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
     struct Keys;
     impl<'de> Visitor<'de> for Keys {
         type Value = Vec<Secret>;

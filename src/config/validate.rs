@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::companies;
 use super::security::refuse_key;
 use super::{ConfigError, HandlerSettings, Settings};
 
@@ -45,6 +46,7 @@ impl Settings {
                 "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
             ));
         }
+        companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         validate_handlers(&self.handlers)
     }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use hmac::Mac;
 
@@ -116,7 +117,7 @@ impl Refusal {
 /// Checks signatures against one or more keys.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    keys: Vec<ApiKey>,
+    keys: Arc<[ApiKey]>,
     window_ms: i64,
 }
 
@@ -124,7 +125,7 @@ impl Verifier {
     /// Accepts what any of `keys` signed within [`DEFAULT_WINDOW_MS`]. Without keys it refuses everything.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
-        Self { keys, window_ms: DEFAULT_WINDOW_MS }
+        Self { keys: keys.into(), window_ms: DEFAULT_WINDOW_MS }
     }
 
     /// Replaces the window (milliseconds, inclusive, in both directions).

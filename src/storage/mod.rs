@@ -33,6 +33,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]: nothing of the event was kept; sending it again later is safe.
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
 
+    /// The ids of these companies, in the same order; one that is new gets an id, which it keeps for ever.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError>;
+
     /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
     /// for one.
     ///

@@ -15,6 +15,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod cli;
+mod companies;
 mod crash;
 mod embedding;
 mod events;

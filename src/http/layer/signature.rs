@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
@@ -16,6 +17,7 @@ use tower::{Layer, Service};
 use super::body::BodyRules;
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
+use crate::http::company::CurrentCompanies;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::keys::KeyFingerprint;
 use crate::security::signature::{Refusal, SIGNATURE_HEADER, Signature, Verifier};
@@ -91,10 +93,18 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 #[derive(Clone)]
 pub struct SignatureLayer(Arc<Rules>);
 
+/// Where the keys come from.
+#[derive(Clone, Debug)]
+enum Keys {
+    /// The same for every request; `None`: verification is off.
+    Fixed(Option<Verifier>),
+    /// From the company that the route's `{company}` names.
+    OfCompany(CurrentCompanies),
+}
+
 #[derive(Clone)]
 struct Rules {
-    /// `None`: verification is off.
-    verifier: Option<Verifier>,
+    keys: Keys,
     clock: Clock,
     body: BodyRules,
     on_refusal: Option<OnRefusal>,
@@ -105,18 +115,25 @@ impl SignatureLayer {
     /// Lets through what `verifier` accepts: bodies up to 16 MiB that arrive within 5 s.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self::of(Some(verifier))
+        Self::of(Keys::Fixed(Some(verifier)))
+    }
+
+    /// Lets through what the company that the route's `{company}` names accepts, on a route without one the plain route's.
+    /// An unknown one is answered 404. Behind the layer the request carries its [`Arc<Company>`](crate::http::company::Company) as an extension.
+    #[must_use]
+    pub fn for_companies(companies: CurrentCompanies) -> Self {
+        Self::of(Keys::OfCompany(companies))
     }
 
     /// Lets everything through. For trying things out on one's own machine only.
     #[must_use]
     pub fn without_verification() -> Self {
-        Self::of(None)
+        Self::of(Keys::Fixed(None))
     }
 
-    fn of(verifier: Option<Verifier>) -> Self {
+    fn of(keys: Keys) -> Self {
         let body = BodyRules { limit_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(5), budget: None };
-        Self(Arc::new(Rules { verifier, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
+        Self(Arc::new(Rules { keys, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
     }
 
     /// Takes the time from `clock`.
@@ -163,7 +180,7 @@ impl SignatureLayer {
 
 impl fmt::Debug for SignatureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignatureLayer").field("verifier", &self.0.verifier).finish_non_exhaustive()
+        f.debug_struct("SignatureLayer").field("keys", &self.0.keys).finish_non_exhaustive()
     }
 }
 
@@ -213,15 +230,17 @@ impl Rules {
         let (mut parts, body) = request.into_parts();
         let received_at_ms = self.clock.now_ms();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let verifier = self.verifier(&mut parts).await?;
         let header = single_header(&parts.headers);
-        let signature = self.check_header(header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
+        let signature =
+            check_header(verifier.as_ref(), header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
         // A declared length that is too large is known to fail; an undeclared one is found out while reading.
         if body.size_hint().lower() > self.body.limit_bytes as u64 {
             return Err(self.not_read(ApiError::TooLarge, peer));
         }
         let bytes = self.body.read(body, peer).await.map_err(|error| self.not_read(error, peer))?;
-        let key_fingerprint =
-            self.check_body(signature.as_ref(), &bytes).map_err(|reason| self.refuse(reason, peer, bytes.len()))?;
+        let key_fingerprint = check_body(verifier.as_ref(), signature.as_ref(), &bytes)
+            .map_err(|reason| self.refuse(reason, peer, bytes.len()))?;
         let raw = RawEvent {
             body: bytes.clone(),
             key_fingerprint,
@@ -235,19 +254,17 @@ impl Rules {
         Ok(Request::from_parts(parts, Body::from(bytes)))
     }
 
-    fn check_header(&self, header: Result<Option<&str>, Refusal>, now_ms: i64) -> Result<Option<Signature>, Refusal> {
-        match &self.verifier {
-            Some(verifier) => verifier.check_header(header?, now_ms).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn check_body(&self, signature: Option<&Signature>, body: &[u8]) -> Result<Option<KeyFingerprint>, Refusal> {
-        match (&self.verifier, signature) {
-            (Some(verifier), Some(signature)) => verifier.check_body(signature, body).map(Some),
-            (Some(_), None) => Err(Refusal::Missing),
-            (None, _) => Ok(None),
-        }
+    /// The verifier of the route's company, which is put into the request; `None`: verification is off.
+    async fn verifier(&self, parts: &mut Parts) -> Result<Option<Verifier>, ApiError> {
+        let companies = match &self.keys {
+            Keys::Fixed(verifier) => return Ok(verifier.clone()),
+            Keys::OfCompany(companies) => companies.get(),
+        };
+        let params = RawPathParams::from_request_parts(parts, &()).await.ok();
+        let slug = params.as_ref().and_then(|params| params.iter().find(|(name, _)| *name == "company"));
+        let company = companies.find(slug.map(|(_, slug)| slug)).ok_or(ApiError::NotFound("No such company"))?;
+        parts.extensions.insert(Arc::clone(company));
+        Ok(company.verifier.clone())
     }
 
     fn not_read(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
@@ -262,6 +279,29 @@ impl Rules {
             on_refusal(&Refused { reason, peer, size_bytes });
         }
         ApiError::Unauthorized
+    }
+}
+
+fn check_header(
+    verifier: Option<&Verifier>,
+    header: Result<Option<&str>, Refusal>,
+    now_ms: i64,
+) -> Result<Option<Signature>, Refusal> {
+    match verifier {
+        Some(verifier) => verifier.check_header(header?, now_ms).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn check_body(
+    verifier: Option<&Verifier>,
+    signature: Option<&Signature>,
+    body: &[u8],
+) -> Result<Option<KeyFingerprint>, Refusal> {
+    match (verifier, signature) {
+        (Some(verifier), Some(signature)) => verifier.check_body(signature, body).map(Some),
+        (Some(_), None) => Err(Refusal::Missing),
+        (None, _) => Ok(None),
     }
 }
 

@@ -4,6 +4,7 @@ mod append;
 mod bodies;
 mod calls;
 mod checkpoint;
+mod companies;
 mod deliveries;
 mod errors;
 mod filter;
@@ -109,6 +110,10 @@ impl Store for SqliteStore {
         self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)
+    }
+
+    async fn company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError> {
+        self.writer()?.write(move |state| companies::ids(&state.conn, &slugs)).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

@@ -106,7 +106,12 @@ impl Server {
     }
 
     pub fn ask_to_stop(&self) {
-        let signalled = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    /// Sends a signal, such as `-HUP`.
+    pub fn signal(&self, signal: &str) {
+        let signalled = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 
