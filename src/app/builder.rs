@@ -5,17 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
-use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
-use super::health;
 use super::reload::{self, Given, Reload};
+use super::web::Web;
 use crate::base::clock::Clock;
-use crate::base::id::random_hex;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
@@ -23,16 +16,10 @@ use crate::dispatch::{Dispatch, Workers};
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
 use crate::http::ApiError;
-use crate::http::budget::InflightBudget;
 use crate::http::company::CurrentCompanies;
-use crate::http::layer::SignatureLayer;
-use crate::intake::{self, Endpoint, Intake};
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
-
-/// The whole of a request, below Retell's 10 s. The parts have shorter times of their own.
-const REQUEST: Duration = Duration::from_secs(9);
 
 /// Why a receiver could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -170,9 +157,10 @@ impl ReceiverBuilder {
         workers.announce(&registry).await?;
         registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::new(Counters::default());
-        let signature = signature_layer(&settings, &companies, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let router = router(&settings, &store, &counters, (&companies, &signature), port);
+        let web =
+            Web { settings: &settings, store: &store, companies: &companies, clock: &self.clock, counters: &counters };
+        let router = web.router(port);
         let parts = reload::Parts {
             store: Arc::clone(&store),
             companies,
@@ -182,63 +170,6 @@ impl ReceiverBuilder {
         };
         Ok(Receiver { router, registry, store, counters, reload: Reload::new(parts), supervisor, _stop: stop })
     }
-}
-
-fn signature_layer(
-    settings: &Settings,
-    companies: &CurrentCompanies,
-    clock: Clock,
-    counters: &Arc<Counters>,
-) -> SignatureLayer {
-    let (refusals, unread) = (Arc::clone(counters), Arc::clone(counters));
-    SignatureLayer::for_companies(companies.clone())
-        .with_clock(clock)
-        .with_body_limit_bytes(settings.server.body_limit_bytes)
-        .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
-        .on_refusal(move |refused| {
-            refusals.count(refused.reason.label());
-            let peer = refused.peer.map(tracing::field::display);
-            tracing::warn!(peer, size_bytes = refused.size_bytes, "webhook refused (401): {}", refused.reason);
-        })
-        .on_not_read(move |not_read| {
-            unread.count(not_read.label());
-            let peer = not_read.peer.map(tracing::field::display);
-            tracing::warn!(peer, reason = not_read.label(), "webhook not taken in, its body could not be read");
-        })
-}
-
-/// Outermost first: a panic becomes a 500, a webhook that takes too long a 503.
-fn router(
-    settings: &Settings,
-    store: &Arc<dyn Store>,
-    counters: &Arc<Counters>,
-    (companies, signature): (&CurrentCompanies, &SignatureLayer),
-    port: u16,
-) -> Router {
-    let endpoint = Endpoint {
-        intake: Intake::new(Arc::clone(store), Arc::clone(counters)),
-        companies: companies.clone(),
-        verify: settings.security.verify,
-        public_url: settings.server.public_url(port).into(),
-        instance: random_hex().into(),
-    };
-    let health = health::Health {
-        store: Arc::clone(store),
-        companies: companies.clone(),
-        public: settings.server.is_public_https(),
-    };
-    intake::router(Arc::new(endpoint), signature)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
-        .layer(map_response(say_when_to_retry))
-        .merge(health::router(health))
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
-}
-
-/// The time-out layer answers an empty 503; a sender is owed the same as for any other.
-async fn say_when_to_retry(response: Response) -> Response {
-    let bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
-    if bare { ApiError::Unavailable.into_response() } else { response }
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.

@@ -6,6 +6,7 @@ mod guests;
 mod health;
 mod reload;
 mod serve;
+mod web;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};
 pub use devkey::{DEV_KEY_FILE, read as read_dev_key};

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::security::{keys, refuse_key};
+use super::{ConfigError, list};
 use crate::base::secret::Secret;
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
@@ -22,7 +22,7 @@ pub struct CompanySettings {
     #[serde(default, deserialize_with = "keys")]
     pub keys: Vec<Secret>,
     /// Ids of its agents. An event of another agent on its routes is taken all the same, and warned about.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::texts")]
     pub agents: Vec<String>,
 }
 

@@ -6,6 +6,7 @@
 mod companies;
 mod differences;
 mod handlers;
+mod list;
 mod load;
 mod log;
 mod nearest;

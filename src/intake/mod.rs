@@ -12,6 +12,7 @@ pub use routes::{Endpoint, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head};
 use crate::http::company::Company;
+use crate::http::layer::Taken;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::{Appended, NewEvent, Store, StoreError, bounded};
 use crate::telemetry::counters::Counters;
@@ -27,12 +28,14 @@ pub struct Intake {
 }
 
 /// What a request is told once its event is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Accepted {
     /// The event's kind; `Unknown` for one without a known name.
     pub kind: EventKind,
     /// It was on disk already.
     pub duplicate: bool,
+    /// For the log.
+    pub taken: Taken,
 }
 
 impl Intake {
@@ -65,6 +68,7 @@ impl Intake {
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
         warn_of_strange_agent(company, &event);
+        let (call_id, size_bytes) = (event.call_id.clone(), event.body.len());
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
                 "a commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
@@ -73,8 +77,10 @@ impl Intake {
         });
         match appended {
             Ok(appended) => {
-                self.count(appended);
-                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }) })
+                let outcome = outcome(appended);
+                self.counters.count(outcome);
+                let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
+                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken })
             }
             Err(error) => {
                 self.counters.count("not_stored");
@@ -109,14 +115,14 @@ impl Intake {
             body: raw.body,
         }
     }
+}
 
-    fn count(&self, appended: Appended) {
-        self.counters.count(match appended {
-            Appended::Duplicate { .. } => "duplicate",
-            Appended::Stored { unparsed: true, .. } => "unparsed",
-            Appended::Stored { revision: true, .. } => "revision",
-            Appended::Stored { .. } => "stored",
-        });
+fn outcome(appended: Appended) -> &'static str {
+    match appended {
+        Appended::Duplicate { .. } => "duplicate",
+        Appended::Stored { unparsed: true, .. } => "unparsed",
+        Appended::Stored { revision: true, .. } => "revision",
+        Appended::Stored { .. } => "stored",
     }
 }
 

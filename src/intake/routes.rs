@@ -151,5 +151,6 @@ fn answer(accepted: Accepted) -> Response {
         (_, false) => r#"{"received":true}"#,
         (_, true) => r#"{"received":true,"duplicate":true}"#,
     };
-    (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (StatusCode::OK, Extension(accepted.taken), json, body).into_response()
 }

@@ -21,6 +21,7 @@ mod embedding;
 mod events;
 mod handlers;
 mod intake;
+mod layers;
 mod routes;
 mod secrets;
 mod signature;

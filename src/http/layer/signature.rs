@@ -1,13 +1,13 @@
 //! Lets a request through only when a configured key signed its raw body.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::body::BodyRules;
+use super::client;
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
 use crate::http::company::CurrentCompanies;
@@ -229,7 +230,7 @@ impl Rules {
     async fn check(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
         let received_at_ms = self.clock.now_ms();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let peer = client::of_request(&parts.extensions);
         let verifier = self.verifier(&mut parts).await?;
         let header = single_header(&parts.headers);
         let signature =
