@@ -139,6 +139,11 @@ impl Outcome {
         Self::Retry { after: None, reason: reason.into() }
     }
 
+    /// Try again after this long.
+    pub fn retry_after(after: Duration, reason: impl Into<String>) -> Self {
+        Self::Retry { after: Some(after), reason: reason.into() }
+    }
+
     /// Give up.
     pub fn fail(reason: impl Into<String>) -> Self {
         Self::Fail { reason: reason.into() }

@@ -19,6 +19,7 @@ mod companies;
 mod crash;
 mod embedding;
 mod events;
+mod examples;
 mod handlers;
 mod intake;
 mod layers;
