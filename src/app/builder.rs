@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::{devkey, health};
+use super::{devkey, docs, health};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::secret::Secret;
@@ -176,7 +176,8 @@ impl ReceiverBuilder {
         let signature = signature_layer(&settings, keys, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
         let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
+        let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
+        Ok(Receiver { router, docs, registry, store, counters, supervisor, _stop: stop })
     }
 }
 
@@ -243,6 +244,8 @@ async fn say_when_to_retry(response: Response) -> Response {
 /// A running receiver: a store, handlers at work, and routes to mount.
 pub struct Receiver {
     router: Router,
+    /// The address to show in the documentation; `None`: it is not served.
+    docs: Option<String>,
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
@@ -262,10 +265,11 @@ impl Receiver {
         self.router.clone()
     }
 
-    /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
-    /// one in [`Receiver::router`] would clash with yours.)
+    /// The same with the documentation's pages and JSON answers for unknown paths, to be served by itself. (A router may
+    /// have one fallback: one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
-        self.router().fallback(async || ApiError::NotFound("Not Found"))
+        let docs = self.docs.as_deref().map(docs::router).unwrap_or_default();
+        self.router().merge(docs).fallback(async || ApiError::NotFound("Not Found"))
     }
 
     /// The handlers.

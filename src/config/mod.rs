@@ -3,6 +3,7 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod docs;
 mod handlers;
 mod load;
 mod log;
@@ -16,6 +17,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use docs::DocsSettings;
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
+    /// `[docs]`: the interface's description, in the browser.
+    pub docs: DocsSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -46,6 +50,7 @@ impl Default for Settings {
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
             log: LogSettings::default(),
+            docs: DocsSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }
