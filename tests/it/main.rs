@@ -16,6 +16,7 @@ mod architecture;
 mod bad_input;
 mod cli;
 mod crash;
+mod docs;
 mod embedding;
 mod events;
 mod handlers;

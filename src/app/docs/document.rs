@@ -15,6 +15,7 @@ use super::{OPENAPI_PATH, webhooks};
 use crate::intake::{TEST_PATH, WEBHOOK_PATH};
 
 const HEALTH_TAG: &str = "health";
+const DOCS_TAG: &str = "docs";
 const JSON: &str = "application/json";
 
 /// The document as JSON; empty only if it could not be written, which a test excludes.
@@ -23,12 +24,11 @@ pub(super) fn json(public_url: &str) -> String {
 }
 
 fn document(public_url: &str) -> OpenApi {
-    let licence = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE")));
     let info = InfoBuilder::new()
         .title(env!("CARGO_PKG_NAME"))
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(env!("CARGO_PKG_DESCRIPTION")))
-        .license(Some(licence.build()));
+        .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()));
     let paths = webhooks::paths(PathsBuilder::new())
         .path(TEST_PATH, get(test(public_url)))
         .path("/ping", get(alive("ping", "Whether the process answers")))
@@ -54,12 +54,13 @@ fn servers(public_url: &str) -> [Server; 2] {
     ]
 }
 
-fn tags() -> [Tag; 3] {
+fn tags() -> [Tag; 4] {
     let tag = |name, description| TagBuilder::new().name(name).description(Some(description)).build();
     [
         tag(webhooks::TAG, "Where Retell sends events to"),
         tag(HEALTH_TAG, "For load balancers and people"),
-        tag("events", "What Retell sends"),
+        tag(DOCS_TAG, "What you are reading, for programs"),
+        tag(webhooks::EVENTS_TAG, "What Retell sends"),
     ]
 }
 
@@ -107,5 +108,5 @@ fn ready() -> OperationBuilder {
 
 fn description() -> OperationBuilder {
     let object = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
-    operation("docs", "openapi", "This description").response("200", answer("OpenAPI 3.1.", object))
+    operation(DOCS_TAG, "openapi", "This description").response("200", answer("OpenAPI 3.1.", object))
 }

@@ -16,6 +16,7 @@ use crate::http::ApiError;
 use crate::intake::WEBHOOK_PATH;
 
 pub(super) const TAG: &str = "webhooks";
+pub(super) const EVENTS_TAG: &str = "events";
 const JSON: &str = "application/json";
 
 /// A time for the examples: 14 November 2026, 10:13:20 UTC.
@@ -25,10 +26,10 @@ const SIGNATURE: &str = "`v=<ms since 1970>,d=<64 lowercase hex digits>`: the ti
     HMAC-SHA256 of the raw body followed by that time, with the API key. The time may be five minutes off \
     (`security.window_ms`).";
 
-const TRY_IT: &str = "To try it: save the body, byte for byte and without a line break at its end, as `body.json`, and \
-    run `retell-webhook sign --file body.json` in the server's folder.\n\
-    Paste what it prints into `X-Retell-Signature` within five minutes and execute: the text in the box is sent as it \
-    stands.";
+/// Two lines. Swagger UI sends the text of its box as it stands, white space and all; `tests/browser/run` holds it to that.
+const TRY_IT: &str = "To try it, save the body as `body.json`, byte for byte as in the box and without a line break at \
+    its end, and run `retell-webhook sign --file body.json` in the server's folder.  \n\
+    Paste what that prints into `X-Retell-Signature` and execute within five minutes.";
 
 const LIFECYCLE: [EventKind; 3] = [EventKind::CallStarted, EventKind::CallEnded, EventKind::CallAnalyzed];
 
@@ -58,7 +59,7 @@ pub(super) fn events() -> Paths {
 fn event(kind: EventKind) -> Operation {
     let schema = if LIFECYCLE.contains(&kind) { schemas::CALL_EVENT } else { schemas::EVENT };
     OperationBuilder::new()
-        .tag("events")
+        .tag(EVENTS_TAG)
         .operation_id(Some(kind.as_str()))
         .summary(Some(format!("Retell sends {kind}")))
         .parameter(signature())
@@ -162,7 +163,7 @@ fn stored(inbound: bool) -> Response {
     } else {
         (
             schemas::RECEIVED,
-            [("received", json!({ "received": true })), ("duplicate", json!({ "received": true, "duplicate": true }))],
+            [("new", json!({ "received": true })), ("sent_again", json!({ "received": true, "duplicate": true }))],
         )
     };
     let examples = bodies.map(|(name, body)| (name, example(body)));
