@@ -6,9 +6,7 @@ use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, P
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{
-    Content, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ResponseBuilder, Server, Tag,
-};
+use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, ResponseBuilder, Server, Tag};
 
 use super::schemas::{self, reference};
 use super::{OPENAPI_PATH, webhooks};
@@ -27,8 +25,7 @@ fn document(public_url: &str) -> OpenApi {
     let info = InfoBuilder::new()
         .title(env!("CARGO_PKG_NAME"))
         .version(env!("CARGO_PKG_VERSION"))
-        .description(Some(env!("CARGO_PKG_DESCRIPTION")))
-        .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()));
+        .description(Some(env!("CARGO_PKG_DESCRIPTION")));
     let paths = webhooks::paths(PathsBuilder::new())
         .path(TEST_PATH, get(test(public_url)))
         .path("/ping", get(alive("ping", "Whether the process answers")))
