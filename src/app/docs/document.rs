@@ -51,13 +51,12 @@ fn servers(public_url: &str) -> [Server; 2] {
     ]
 }
 
-fn tags() -> [Tag; 4] {
+fn tags() -> [Tag; 3] {
     let tag = |name, description| TagBuilder::new().name(name).description(Some(description)).build();
     [
         tag(webhooks::TAG, "Where Retell sends events to"),
         tag(HEALTH_TAG, "For load balancers and people"),
         tag(DOCS_TAG, "What you are reading, for programs"),
-        tag(webhooks::EVENTS_TAG, "What Retell sends"),
     ]
 }
 

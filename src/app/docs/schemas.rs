@@ -56,16 +56,15 @@ fn one_of(description: &str, known: &[&str]) -> ObjectBuilder {
 }
 
 fn list(description: &str) -> RefOr<Schema> {
-    let items = ObjectBuilder::new().additional_properties(open());
+    let items = ObjectBuilder::new().additional_properties(OPEN);
     utoipa::openapi::ArrayBuilder::new().items(items).description(Some(description)).into()
 }
 
-fn open() -> Option<AdditionalProperties<Schema>> {
-    Some(AdditionalProperties::FreeForm(true))
-}
+/// Further fields of any kind.
+const OPEN: Option<AdditionalProperties<Schema>> = Some(AdditionalProperties::FreeForm(true));
 
 fn map(description: &str) -> ObjectBuilder {
-    field(Type::Object, description).additional_properties(open())
+    field(Type::Object, description).additional_properties(OPEN)
 }
 
 fn names(kinds: impl Fn(EventKind) -> bool) -> Vec<&'static str> {

@@ -16,7 +16,8 @@ use crate::http::ApiError;
 use crate::intake::WEBHOOK_PATH;
 
 pub(super) const TAG: &str = "webhooks";
-pub(super) const EVENTS_TAG: &str = "events";
+/// Groups what Retell sends. Not declared, because Swagger UI shows those apart and would leave an empty group.
+const EVENTS_TAG: &str = "events";
 const JSON: &str = "application/json";
 
 /// A time for the examples: 14 November 2026, 10:13:20 UTC.
