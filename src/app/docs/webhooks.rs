@@ -36,7 +36,8 @@ const LIFECYCLE: [EventKind; 3] = [EventKind::CallStarted, EventKind::CallEnded,
 
 /// `POST` routes. A trailing slash and a query string are accepted on each.
 pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
-    let event = "The address to enter at Retell. 200 means: the signature fits, and the bytes are on disk.";
+    let event = "The address to enter at Retell. 200 means: the signature fits, and the bytes are on disk. \
+        An inbound event is answered here as on the inbound address.";
     let alias = format!("The same as `{WEBHOOK_PATH}`.");
     let inbound = "Takes `call_inbound` and `chat_inbound` in and answers with nothing to change: Retell goes on as \
         configured there.";
