@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 
+use super::docs;
 use super::reload::{self, Given, Reload};
 use super::web::Web;
 use crate::base::clock::Clock;
@@ -161,6 +162,7 @@ impl ReceiverBuilder {
         let web =
             Web { settings: &settings, store: &store, companies: &companies, clock: &self.clock, counters: &counters };
         let router = web.router(port);
+        let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
         let parts = reload::Parts {
             store: Arc::clone(&store),
             companies,
@@ -168,13 +170,15 @@ impl ReceiverBuilder {
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
         };
-        Ok(Receiver { router, registry, store, counters, reload: Reload::new(parts), supervisor, _stop: stop })
+        Ok(Receiver { router, docs, registry, store, counters, reload: Reload::new(parts), supervisor, _stop: stop })
     }
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.
 pub struct Receiver {
     router: Router,
+    /// The address to show in the documentation; `None`: it is not served.
+    docs: Option<String>,
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
@@ -195,10 +199,11 @@ impl Receiver {
         self.router.clone()
     }
 
-    /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
-    /// one in [`Receiver::router`] would clash with yours.)
+    /// The same with the documentation's pages and JSON answers for unknown paths, to be served by itself. (A router may
+    /// have one fallback: one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
-        self.router().fallback(async || ApiError::NotFound("Not Found"))
+        let docs = self.docs.as_deref().map(docs::router).unwrap_or_default();
+        self.router().merge(docs).fallback(async || ApiError::NotFound("Not Found"))
     }
 
     /// Exchanges companies, keys and handlers while it runs.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod devkey;
+mod docs;
 mod guests;
 mod health;
 mod reload;

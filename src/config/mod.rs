@@ -5,6 +5,7 @@
 
 mod companies;
 mod differences;
+mod docs;
 mod handlers;
 mod list;
 mod load;
@@ -20,6 +21,7 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use companies::{CompanySettings, DEFAULT_SLUG};
+pub use docs::DocsSettings;
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
+    /// `[docs]`: the interface's description, in the browser.
+    pub docs: DocsSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -53,6 +57,7 @@ impl Default for Settings {
             storage: StorageSettings::default(),
             log: LogSettings::default(),
             companies: Vec::new(),
+            docs: DocsSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }

@@ -17,6 +17,7 @@ mod bad_input;
 mod cli;
 mod companies;
 mod crash;
+mod docs;
 mod embedding;
 mod events;
 mod examples;
