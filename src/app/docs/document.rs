@@ -96,6 +96,7 @@ fn test_company(public_url: &str) -> OperationBuilder {
         .operation_id(Some("test_company_webhook"))
         .summary(Some("See whether a company's address is reachable"))
         .parameter(webhooks::company())
+        .response("404", ResponseBuilder::new().description("No such company in `[[companies]]`.").build())
 }
 
 fn alive(id: &str, summary: &str) -> OperationBuilder {
