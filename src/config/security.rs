@@ -17,11 +17,14 @@ pub struct SecuritySettings {
     pub verify: bool,
     /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
     pub window_ms: i64,
+    /// Whether the bodies of refused requests (up to 64 KiB) are kept with the latest 1000 of them. Whoever sent them is
+    /// unknown, and what they hold may be personal.
+    pub keep_rejected_bodies: bool,
 }
 
 impl Default for SecuritySettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), verify: true, window_ms: 300_000 }
+        Self { keys: Vec::new(), verify: true, window_ms: 300_000, keep_rejected_bodies: false }
     }
 }
 
