@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::map_response;
@@ -12,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::case::Whose;
+use super::refusals::{self, Refusals};
 use super::{devkey, health};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
@@ -24,7 +27,7 @@ use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Register
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
 use crate::http::layer::SignatureLayer;
-use crate::intake::{self, Endpoint, Intake};
+use crate::intake::{self, Endpoint, Intake, WEBHOOK_PATH};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
@@ -173,10 +176,12 @@ impl ReceiverBuilder {
             Dispatch { store: Arc::clone(&store), clock: self.clock.clone(), supervisor: supervisor.clone() };
         dispatch::start(&dispatch, &registry).await?;
         let counters = Arc::new(Counters::default());
-        let signature = signature_layer(&settings, keys, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
+        let rules = refusal_rules(&settings, port);
+        let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
+        let signature = signature_layer(&settings, keys, self.clock, &counters, &refusals);
         let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
+        Ok(Receiver { router, registry, store, counters, refusals, supervisor, _stop: stop })
     }
 }
 
@@ -188,22 +193,33 @@ fn keys(settings: &Settings, url: &SqliteUrl) -> Result<Vec<ApiKey>, BuildError>
     Ok(settings.security.keys.iter().map(ApiKey::new).collect())
 }
 
-fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counters: &Arc<Counters>) -> SignatureLayer {
+fn refusal_rules(settings: &Settings, port: u16) -> refusals::Rules {
+    refusals::Rules {
+        window_ms: settings.security.window_ms,
+        keep_bodies: settings.security.keep_rejected_bodies,
+        webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+    }
+}
+
+fn signature_layer(
+    settings: &Settings,
+    keys: Vec<ApiKey>,
+    clock: Clock,
+    counters: &Arc<Counters>,
+    refusals: &Arc<Refusals>,
+) -> SignatureLayer {
+    let whose = Whose { own: keys.as_slice().into(), ..Whose::default() };
     let layer = if settings.security.verify {
         SignatureLayer::new(Verifier::new(keys).with_window_ms(settings.security.window_ms))
     } else {
         SignatureLayer::without_verification()
     };
-    let (refusals, unread) = (Arc::clone(counters), Arc::clone(counters));
+    let (refusals, unread) = (Arc::clone(refusals), Arc::clone(counters));
     layer
         .with_clock(clock)
         .with_body_limit_bytes(settings.server.body_limit_bytes)
         .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
-        .on_refusal(move |refused| {
-            refusals.count(refused.reason.label());
-            let peer = refused.peer.map(tracing::field::display);
-            tracing::warn!(peer, size_bytes = refused.size_bytes, "webhook refused (401): {}", refused.reason);
-        })
+        .on_refusal(move |refused| refusals.note(refused, &whose))
         .on_not_read(move |not_read| {
             unread.count(not_read.label());
             let peer = not_read.peer.map(tracing::field::display);
@@ -246,6 +262,7 @@ pub struct Receiver {
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    refusals: Arc<Refusals>,
     supervisor: Supervisor,
     _stop: StopOnDrop,
 }
@@ -265,7 +282,11 @@ impl Receiver {
     /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
     /// one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
-        self.router().fallback(async || ApiError::NotFound("Not Found"))
+        let refusals = Arc::clone(&self.refusals);
+        self.router().fallback(async move |request: Request| {
+            refusals.note_unknown_path(&request);
+            ApiError::NotFound("Not Found")
+        })
     }
 
     /// The handlers.

@@ -1,9 +1,12 @@
 //! Puts the parts together: settings in, running service out.
 
 mod builder;
+mod case;
 mod devkey;
+mod gate;
 mod guests;
 mod health;
+mod refusals;
 mod serve;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};

@@ -1,6 +1,8 @@
 //! Layers, one file each.
 
 mod body;
+mod refused;
 mod signature;
 
-pub use signature::{NotRead, Refused, SignatureLayer, SignatureService};
+pub use refused::{NotRead, Refused, Unread};
+pub use signature::{SignatureLayer, SignatureService};

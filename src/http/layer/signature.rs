@@ -10,50 +10,17 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::body::BodyRules;
+use super::refused::{Head, NotRead, Refused};
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::keys::KeyFingerprint;
 use crate::security::signature::{Refusal, SIGNATURE_HEADER, Signature, Verifier};
-
-/// A refused request, for logs and counters.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Refused {
-    /// Why.
-    pub reason: Refusal,
-    /// Where it came from, when known.
-    pub peer: Option<IpAddr>,
-    /// Bytes of its body that were read.
-    pub size_bytes: usize,
-}
-
-/// A request whose body could not be taken in: too large, too slow, cut off, or no room for it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct NotRead {
-    /// What the sender was told.
-    pub error: ApiError,
-    /// Where it came from, when known.
-    pub peer: Option<IpAddr>,
-}
-
-impl NotRead {
-    /// A short name for counters: `too_large`, `body_timeout`, `cut_off` or `no_room`.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self.error {
-            ApiError::TooLarge => "too_large",
-            ApiError::BodyTimeout => "body_timeout",
-            ApiError::Unavailable => "no_room",
-            _ => "cut_off",
-        }
-    }
-}
 
 type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
 type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
@@ -210,29 +177,22 @@ where
 
 impl Rules {
     async fn check(&self, request: Request) -> Result<Request, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        let received_at_ms = self.clock.now_ms();
+        let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let header = single_header(&parts.headers);
-        let signature = self.check_header(header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
+        let head = Head { parts, peer, received_at_ms: self.clock.now_ms() };
+        let signature = match self.check_header(single_header(&head.parts.headers), head.received_at_ms) {
+            Ok(signature) => signature,
+            Err(reason) => return Err(self.refuse(&Refused::by_head(reason, head, body, &self.body))),
+        };
         // A declared length that is too large is known to fail; an undeclared one is found out while reading.
         if body.size_hint().lower() > self.body.limit_bytes as u64 {
             return Err(self.not_read(ApiError::TooLarge, peer));
         }
         let bytes = self.body.read(body, peer).await.map_err(|error| self.not_read(error, peer))?;
-        let key_fingerprint =
-            self.check_body(signature.as_ref(), &bytes).map_err(|reason| self.refuse(reason, peer, bytes.len()))?;
-        let raw = RawEvent {
-            body: bytes.clone(),
-            key_fingerprint,
-            received_at_ms,
-            peer,
-            signature: header.ok().flatten().map(str::to_owned),
-            content_type: text_header(&parts.headers, header::CONTENT_TYPE),
-            query: parts.uri.query().map(str::to_owned),
-        };
-        parts.extensions.insert(Verified::vouch(raw));
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        match self.check_body(signature.as_ref(), &bytes) {
+            Ok(key_fingerprint) => Ok(vouch(head, bytes, key_fingerprint)),
+            Err(reason) => Err(self.refuse(&Refused::by_body(reason, head, bytes))),
+        }
     }
 
     fn check_header(&self, header: Result<Option<&str>, Refusal>, now_ms: i64) -> Result<Option<Signature>, Refusal> {
@@ -257,12 +217,28 @@ impl Rules {
         error
     }
 
-    fn refuse(&self, reason: Refusal, peer: Option<IpAddr>, size_bytes: usize) -> ApiError {
+    fn refuse(&self, refused: &Refused) -> ApiError {
         if let Some(on_refusal) = &self.on_refusal {
-            on_refusal(&Refused { reason, peer, size_bytes });
+            on_refusal(refused);
         }
         ApiError::Unauthorized
     }
+}
+
+/// The request with its proof, and with a body that can be read again.
+fn vouch(head: Head, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
+    let Head { mut parts, peer, received_at_ms } = head;
+    let raw = RawEvent {
+        body: bytes.clone(),
+        key_fingerprint,
+        received_at_ms,
+        peer,
+        signature: single_header(&parts.headers).ok().flatten().map(str::to_owned),
+        content_type: text_header(&parts.headers, header::CONTENT_TYPE),
+        query: parts.uri.query().map(str::to_owned),
+    };
+    parts.extensions.insert(Verified::vouch(raw));
+    Request::from_parts(parts, Body::from(bytes))
 }
 
 /// The signature header. Twice is malformed: two readers could disagree about which one counts.
