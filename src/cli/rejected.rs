@@ -62,7 +62,7 @@ impl List {
                 output::plain(request.source.as_deref().unwrap_or("-")),
                 request.size_bytes.map_or("-".into(), output::size),
                 request.reason.clone(),
-                output::plain(happened(&request.diagnosis)),
+                output::plain(&happened(&request.diagnosis)),
             ]
         });
         let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "WHAT HAPPENED"];
@@ -70,10 +70,11 @@ impl List {
     }
 }
 
-/// The diagnosis without what to do next.
-fn happened(diagnosis: &str) -> &str {
-    let end = diagnosis.find(": ").filter(|end| *end >= 24).unwrap_or(diagnosis.len());
-    &diagnosis[..end]
+/// The start of the diagnosis; the whole is in `show`.
+fn happened(diagnosis: &str) -> String {
+    let end = diagnosis.floor_char_boundary(72);
+    let cut = if end < diagnosis.len() { "…" } else { "" };
+    format!("{}{cut}", &diagnosis[..end])
 }
 
 fn describe(Row { id, request, has_body }: &Row) -> Value {

@@ -20,6 +20,7 @@ mod embedding;
 mod events;
 mod handlers;
 mod intake;
+mod rejected;
 mod routes;
 mod secrets;
 mod signature;
