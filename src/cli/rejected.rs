@@ -31,7 +31,7 @@ pub(super) struct List {
 pub(super) struct Show {
     /// Its id, as `rejected list` prints it
     id: RejectedId,
-    /// Print the raw body and nothing else, if it was kept (security.keep_rejected_bodies)
+    /// Print the raw body and nothing else, if it was kept (`security.keep_rejected_bodies`)
     #[arg(long, conflicts_with = "json")]
     body: bool,
     /// Print JSON

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::flaw::Flaw;
+pub use super::flaw::Flaw;
 
 /// The most specific reason known why a request was refused. Its text says what happened and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! JSON written anew as common libraries write it, to find out which of them touched a body. Numbers keep their text and
 //! keys their order; only white space and the way strings are escaped change.
 
+use std::fmt::Write;
+
 use serde::de::IgnoredAny;
 
 /// How a library writes JSON.
@@ -73,7 +75,7 @@ fn write_string(token: &str, ascii: bool, written: &mut String) -> Option<()> {
             ' '..='~' => written.push(c),
             c if ascii || c < ' ' => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    written.push_str(&format!("\\u{unit:04x}"));
+                    write!(written, "\\u{unit:04x}").ok()?;
                 }
             }
             c => written.push(c),

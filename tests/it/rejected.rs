@@ -23,7 +23,7 @@ fn listed(home: &Home, count: usize) -> Vec<Value> {
     let mut rows = Vec::new();
     let there = wait_until(Duration::from_secs(15), || {
         let ran = home.run_well(&["rejected", "list", "--json", "--limit", "2000"]);
-        rows = ran.json().as_array().unwrap().clone();
+        rows.clone_from(ran.json().as_array().unwrap());
         rows.len() >= count
     });
     assert!(there && rows.len() == count, "{} rows instead of {count}: {rows:#?}", rows.len());
@@ -149,9 +149,9 @@ fn a_stale_request_is_answered_before_its_body() {
     late.send(&body).unwrap();
     assert!(diagnosis(&listed(&home, 1)[0]).contains("apart from its age it is right"));
     // It never comes.
-    let silent = begin(&[]);
+    let mut silent = begin(&[]);
     assert!(diagnosis(&listed(&home, 2)[0]).contains("not looked at"));
-    drop(silent);
+    assert!(silent.is_closed_within(Duration::from_secs(5)), "nobody waits for it any more");
     // Whoever waits to be asked for the body is not asked.
     let mut waiting = begin(&[("Expect", "100-continue")]);
     assert!(diagnosis(&listed(&home, 3)[0]).contains("not looked at"));
@@ -206,6 +206,24 @@ fn a_flood_is_counted_whole_shown_in_part_and_harms_nobody() {
     let hidden: u64 = hidden.map(|(before, _)| before.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(hidden + lines, BAD, "shown or summed up");
     assert_eq!(listed(&home, usize::try_from(lines).unwrap()).len() as u64, lines);
+}
+
+#[test]
+fn a_store_that_is_away_changes_no_answer_and_costs_only_the_row() {
+    let home = Home::new();
+    let mut server = home.start();
+    let body = event("call_ended", "call_1");
+    let database = home.database();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    refused("", &post(server.address(), &body, &sign_with(OTHER_KEY, &body, now_ms())));
+    assert!(server.prints("no configured key made this signature"));
+    database.execute_batch("DROP TABLE rejected; COMMIT").unwrap();
+    refused("", &post(server.address(), &body, "nonsense"));
+    assert!(server.prints("malformed: it has another form"));
+    assert_eq!(server.deliver(&body).status, 200);
+    assert_eq!(server.stop(), Some(0));
+    let lines = server.output();
+    assert_eq!(lines.matches("webhook refused (401)").count(), 2, "{lines}");
 }
 
 #[test]

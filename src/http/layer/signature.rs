@@ -37,7 +37,8 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 /// | no key matches | 401 |
 ///
 /// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
-/// neither which check failed nor which keys exist. Cost of a request that passes: one HMAC-SHA256 over the body for
+/// neither which check failed nor which keys exist. (The small body of a stale request can be looked at after the
+/// answer, see [`Refused::take_unread`].) Cost of a request that passes: one HMAC-SHA256 over the body for
 /// each key up to the one that matches. Behind the layer the request carries a
 /// [`Verified<RawEvent>`](Verified) and its body can still be read (axum's own extractors stop at 2 MB unless
 /// `DefaultBodyLimit` says otherwise).

@@ -41,7 +41,7 @@ fn rejection(number: usize) -> Rejection {
         size_bytes: Some(2),
         reason: "no_key_matched".into(),
         diagnosis: "no configured key".into(),
-        body: (number % 2 == 0).then(|| Bytes::from_static(b"{}")),
+        body: number.is_multiple_of(2).then(|| Bytes::from_static(b"{}")),
     }
 }
 
