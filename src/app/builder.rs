@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 
 use super::docs;
+use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::web::Web;
 use crate::base::clock::Clock;
@@ -18,6 +20,7 @@ use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
 use crate::http::ApiError;
 use crate::http::company::CurrentCompanies;
+use crate::intake::WEBHOOK_PATH;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
@@ -159,8 +162,21 @@ impl ReceiverBuilder {
         registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::new(Counters::default());
         let port = self.port.unwrap_or(settings.server.port);
-        let web =
-            Web { settings: &settings, store: &store, companies: &companies, clock: &self.clock, counters: &counters };
+        let rules = refusals::Rules {
+            window_ms: settings.security.window_ms,
+            keep_bodies: settings.security.keep_rejected_bodies,
+            webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+            companies: companies.clone(),
+        };
+        let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
+        let web = Web {
+            settings: &settings,
+            store: &store,
+            companies: &companies,
+            clock: &self.clock,
+            counters: &counters,
+            refusals: &refusals,
+        };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
         let parts = reload::Parts {
@@ -170,7 +186,8 @@ impl ReceiverBuilder {
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
         };
-        Ok(Receiver { router, docs, registry, store, counters, reload: Reload::new(parts), supervisor, _stop: stop })
+        let reload = Reload::new(parts);
+        Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, _stop: stop })
     }
 }
 
@@ -182,6 +199,7 @@ pub struct Receiver {
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    refusals: Arc<Refusals>,
     reload: Reload,
     supervisor: Supervisor,
     _stop: StopOnDrop,
@@ -203,7 +221,11 @@ impl Receiver {
     /// have one fallback: one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
         let docs = self.docs.as_deref().map(docs::router).unwrap_or_default();
-        self.router().merge(docs).fallback(async || ApiError::NotFound("Not Found"))
+        let refusals = Arc::clone(&self.refusals);
+        self.router().merge(docs).fallback(async move |request: Request| {
+            refusals.note_unknown_path(&request);
+            ApiError::NotFound("Not Found")
+        })
     }
 
     /// Exchanges companies, keys and handlers while it runs.

@@ -1,10 +1,13 @@
 //! Puts the parts together: settings in, running service out.
 
 mod builder;
+mod case;
 mod devkey;
 mod docs;
+mod gate;
 mod guests;
 mod health;
+mod refusals;
 mod reload;
 mod serve;
 mod web;

@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::health;
+use super::refusals::Refusals;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::networks::Networks;
@@ -35,6 +36,7 @@ pub(super) struct Web<'a> {
     pub(super) companies: &'a CurrentCompanies,
     pub(super) clock: &'a Clock,
     pub(super) counters: &'a Arc<Counters>,
+    pub(super) refusals: &'a Arc<Refusals>,
 }
 
 impl Web<'_> {
@@ -80,16 +82,12 @@ impl Web<'_> {
     }
 
     fn signature(&self) -> SignatureLayer {
-        let (refusals, unread) = (Arc::clone(self.counters), Arc::clone(self.counters));
+        let (refusals, unread) = (Arc::clone(self.refusals), Arc::clone(self.counters));
         SignatureLayer::for_companies(self.companies.clone())
             .with_clock(self.clock.clone())
             .with_body_limit_bytes(self.settings.server.body_limit_bytes)
             .with_inflight_budget(InflightBudget::new(self.settings.server.inflight_limit_bytes))
-            .on_refusal(move |refused| {
-                refusals.count(refused.reason.label());
-                let peer = refused.peer.map(tracing::field::display);
-                tracing::warn!(peer, size_bytes = refused.size_bytes, "webhook refused (401): {}", refused.reason);
-            })
+            .on_refusal(move |refused| refusals.note(refused))
             .on_not_read(move |not_read| {
                 unread.count(not_read.label());
                 let peer = not_read.peer.map(tracing::field::display);

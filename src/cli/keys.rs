@@ -2,9 +2,12 @@
 
 use super::output::Failure;
 use crate::app;
-use crate::config::{DEFAULT_SLUG, Settings};
+use crate::config::{CompanySettings, DEFAULT_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
+
+/// The keys of one company, and those of all others with their slugs.
+type Grouped = (Vec<ApiKey>, Vec<(String, ApiKey)>);
 
 /// Those of a company; for `None` the plain route's.
 pub(super) fn of(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKey>, Failure> {
@@ -26,6 +29,18 @@ pub(super) fn of(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKe
             url.folder().join(app::DEV_KEY_FILE).display()
         ))),
     }
+}
+
+/// Those of a company, and those of all others with their slugs.
+pub(super) fn of_all(settings: &Settings, company: Option<&str>) -> Result<Grouped, Failure> {
+    let own = company.unwrap_or(DEFAULT_SLUG);
+    let plain = settings.security.keys.iter().map(|key| (DEFAULT_SLUG, key));
+    let named = |company: &CompanySettings| -> Vec<(String, ApiKey)> {
+        company.keys.iter().map(|key| (company.slug.clone(), ApiKey::new(key))).collect()
+    };
+    let plain = plain.map(|(slug, key)| (slug.to_owned(), ApiKey::new(key)));
+    let all = plain.chain(settings.companies.iter().flat_map(named));
+    Ok((of(settings, company)?, all.filter(|(slug, _)| slug != own).collect()))
 }
 
 /// The key to sign with.

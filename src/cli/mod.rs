@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod keys;
 mod output;
+mod rejected;
 mod send;
 mod serve;
 mod sign;
@@ -44,6 +45,9 @@ enum Verb {
     /// Look at calls, one row each
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Look at refused requests: who sent what, and why it was refused
+    #[command(subcommand)]
+    Rejected(rejected::Rejected),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -57,6 +61,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Verify(verb) => verb.run(),
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
+        Verb::Rejected(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };
     match done {

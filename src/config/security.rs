@@ -19,11 +19,14 @@ pub struct SecuritySettings {
     /// since the signature decides.
     #[serde(deserialize_with = "list::texts")]
     pub allowlist: Vec<String>,
+    /// Whether the bodies of refused requests (up to 64 KiB) are kept with the latest 1000 of them. Whoever sent them is
+    /// unknown, and what they hold may be personal.
+    pub keep_rejected_bodies: bool,
 }
 
 impl Default for SecuritySettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), verify: true, window_ms: 300_000, allowlist: Vec::new() }
+        Self { keys: Vec::new(), verify: true, window_ms: 300_000, allowlist: Vec::new(), keep_rejected_bodies: false }
     }
 }
 

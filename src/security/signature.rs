@@ -38,6 +38,11 @@ impl Signature {
         let mac = key.keyed.clone().chain_update(body).chain_update(timestamp_ms.to_string());
         Self { timestamp_ms, mac: mac.finalize().into_bytes().into() }
     }
+
+    /// Whether `key` made this digest over `body` followed by `appended`. Compares in constant time.
+    pub(super) fn is_over(&self, key: &ApiKey, body: &[u8], appended: &str) -> bool {
+        key.keyed.clone().chain_update(body).chain_update(appended).verify_slice(&self.mac).is_ok()
+    }
 }
 
 impl fmt::Display for Signature {
@@ -135,6 +140,12 @@ impl Verifier {
         self
     }
 
+    /// The keys it accepts.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<[ApiKey]> {
+        &self.keys
+    }
+
     /// The part that needs no body: form and freshness. Done before the body is read.
     ///
     /// # Errors
@@ -156,10 +167,7 @@ impl Verifier {
         let digits = signature.timestamp_ms.to_string();
         self.keys
             .iter()
-            .find(|key| {
-                let mac = key.keyed.clone().chain_update(body).chain_update(&digits);
-                mac.verify_slice(&signature.mac).is_ok()
-            })
+            .find(|key| signature.is_over(key, body, &digits))
             .map(ApiKey::fingerprint)
             .ok_or(Refusal::NoKeyMatched)
     }

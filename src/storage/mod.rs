@@ -6,6 +6,7 @@ mod call;
 mod error;
 mod event;
 mod identity;
+mod rejected;
 pub mod sqlite;
 mod text;
 
@@ -16,6 +17,7 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
 pub use text::bounded;
 
 use crate::base::id::EventId;
@@ -112,6 +114,24 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Keeps a refused request among the latest [`MOST_REJECTED`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: it was not kept, which nobody needs to know.
+    async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError>;
+
+    /// Refused requests, the latest first, without bodies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError>;
+
+    /// One refused request, with its body if that was kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
     ///

@@ -24,6 +24,7 @@ mod examples;
 mod handlers;
 mod intake;
 mod layers;
+mod rejected;
 mod routes;
 mod secrets;
 mod signature;

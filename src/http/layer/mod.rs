@@ -4,10 +4,12 @@ mod access;
 mod body;
 mod client;
 mod entry;
+mod refused;
 mod request_id;
 mod signature;
 
 pub use access::Taken;
 pub use client::ClientAddr;
 pub use entry::{Entry, enter};
-pub use signature::{NotRead, Refused, SignatureLayer, SignatureService};
+pub use refused::{NotRead, Refused, Unread};
+pub use signature::{SignatureLayer, SignatureService};

@@ -13,6 +13,7 @@ mod open;
 mod query;
 mod readers;
 mod recent;
+mod rejected;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,7 +32,8 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Settlement, Store, StoreError, StoredEvent,
+    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Rejected, RejectedId, Rejection, Settlement,
+    Store, StoreError, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -186,6 +188,18 @@ impl Store for SqliteStore {
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
         self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
+    }
+
+    async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {
+        self.writer()?.write(move |state| rejected::insert(&state.conn, &request)).await
+    }
+
+    async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError> {
+        self.readers.read(move |reader| rejected::list(&reader.conn, limit)).await
+    }
+
+    async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
+        self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
