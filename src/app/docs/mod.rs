@@ -28,7 +28,7 @@ pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 /// Styles: both pages make theirs in the browser. Images: those of Swagger UI's style sheet are `data:`. Worker: ReDoc's
 /// search runs in one made of a blob.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-    font-src 'self'; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What every answer here carries. Kept copies are asked about again, so an update of the program shows at once.
 const HEADERS: [(HeaderName, &str); 4] = [
