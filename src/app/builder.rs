@@ -5,34 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
-use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
+use axum::extract::Request;
 
-use super::{devkey, health};
+use super::docs;
+use super::refusals::{self, Refusals};
+use super::reload::{self, Given, Reload};
+use super::web::Web;
 use crate::base::clock::Clock;
-use crate::base::id::random_hex;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
-use crate::dispatch::{self, Dispatch};
+use crate::dispatch::{Dispatch, Workers};
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
 use crate::http::ApiError;
-use crate::http::budget::InflightBudget;
-use crate::http::layer::SignatureLayer;
-use crate::intake::{self, Endpoint, Intake};
-use crate::security::keys::ApiKey;
-use crate::security::signature::Verifier;
+use crate::http::company::CurrentCompanies;
+use crate::intake::WEBHOOK_PATH;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
-
-/// The whole of a request, below Retell's 10 s. The parts have shorter times of their own.
-const REQUEST: Duration = Duration::from_secs(9);
 
 /// Why a receiver could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +46,9 @@ pub enum BuildError {
 #[derive(Default)]
 pub struct ReceiverBuilder {
     settings: Option<Settings>,
-    keys: Vec<Secret>,
-    storage_url: Option<String>,
+    given: Given,
     clock: Clock,
     port: Option<u16>,
-    handlers: Vec<Registered>,
     closures: Closures,
 }
 
@@ -74,14 +63,14 @@ impl ReceiverBuilder {
     /// Accepts what this API key signed. Call it again for a second key while you rotate.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
-        self.keys.push(Secret::new(key));
+        self.given.keys.push(Secret::new(key));
         self
     }
 
     /// Keeps events at this `sqlite://` URL.
     #[must_use]
     pub fn storage_url(mut self, url: impl Into<String>) -> Self {
-        self.storage_url = Some(url.into());
+        self.given.storage_url = Some(url.into());
         self
     }
 
@@ -102,7 +91,7 @@ impl ReceiverBuilder {
     /// Adds a handler. The store remembers by `name` how far it has come, so keep it over restarts.
     #[must_use]
     pub fn handler(mut self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
-        self.handlers.push(Registered { name: name.into(), filter, handler: Arc::new(handler) });
+        self.given.handlers.push(Registered { name: name.into(), filter, handler: Arc::new(handler) });
         self
     }
 
@@ -150,102 +139,68 @@ impl ReceiverBuilder {
     ///
     /// # Errors
     /// [`BuildError`] says what to change.
-    pub async fn build(self) -> Result<Receiver, BuildError> {
-        let mut settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
-        settings.security.keys.extend(self.keys);
-        settings.storage.url = self.storage_url.unwrap_or(settings.storage.url);
-        settings.validate()?;
-        let url = SqliteUrl::parse(&settings.storage.url)?;
-        let supervisor = Supervisor::default();
-        let stop = StopOnDrop(supervisor.clone());
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, &supervisor)?);
-        let mut registry = Registry::configured(&settings.handlers, &store);
-        for registered in self.handlers {
-            registry.add(registered).map_err(BuildError::HandlerName)?;
-        }
+    pub async fn build(mut self) -> Result<Receiver, BuildError> {
         if !self.closures.is_empty() {
             let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            let closures = Registered { name: "closures".into(), filter: Filter::all(), handler };
-            registry.add(closures).map_err(BuildError::HandlerName)?;
+            self.given.handlers.push(Registered { name: "closures".into(), filter: Filter::all(), handler });
         }
-        let keys = keys(&settings, &url)?;
+        let settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
+        let settings = self.given.apply(settings)?;
+        let supervisor = Supervisor::default();
+        let stop = StopOnDrop(supervisor.clone());
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let mut registry = Registry::configured(&settings.handlers, &store);
+        for registered in &self.given.handlers {
+            registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
+        }
+        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let dispatch =
             Dispatch { store: Arc::clone(&store), clock: self.clock.clone(), supervisor: supervisor.clone() };
-        dispatch::start(&dispatch, &registry).await?;
+        let workers = Workers::new(dispatch);
+        workers.announce(&registry).await?;
+        registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::new(Counters::default());
-        let signature = signature_layer(&settings, keys, self.clock, &counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
+        let rules = refusals::Rules {
+            window_ms: settings.security.window_ms,
+            keep_bodies: settings.security.keep_rejected_bodies,
+            webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+            companies: companies.clone(),
+        };
+        let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
+        let web = Web {
+            settings: &settings,
+            store: &store,
+            companies: &companies,
+            clock: &self.clock,
+            counters: &counters,
+            refusals: &refusals,
+        };
+        let router = web.router(port);
+        let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
+        let parts = reload::Parts {
+            store: Arc::clone(&store),
+            companies,
+            workers,
+            given: self.given,
+            settings: tokio::sync::Mutex::new(settings),
+        };
+        let reload = Reload::new(parts);
+        Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, _stop: stop })
     }
-}
-
-fn keys(settings: &Settings, url: &SqliteUrl) -> Result<Vec<ApiKey>, BuildError> {
-    if settings.security.keys.is_empty() && settings.security.verify {
-        let key = devkey::read_or_create(url.folder()).map_err(BuildError::DevKey)?;
-        return Ok(vec![ApiKey::new(&key)]);
-    }
-    Ok(settings.security.keys.iter().map(ApiKey::new).collect())
-}
-
-fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counters: &Arc<Counters>) -> SignatureLayer {
-    let layer = if settings.security.verify {
-        SignatureLayer::new(Verifier::new(keys).with_window_ms(settings.security.window_ms))
-    } else {
-        SignatureLayer::without_verification()
-    };
-    let (refusals, unread) = (Arc::clone(counters), Arc::clone(counters));
-    layer
-        .with_clock(clock)
-        .with_body_limit_bytes(settings.server.body_limit_bytes)
-        .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
-        .on_refusal(move |refused| {
-            refusals.count(refused.reason.label());
-            let peer = refused.peer.map(tracing::field::display);
-            tracing::warn!(peer, size_bytes = refused.size_bytes, "webhook refused (401): {}", refused.reason);
-        })
-        .on_not_read(move |not_read| {
-            unread.count(not_read.label());
-            let peer = not_read.peer.map(tracing::field::display);
-            tracing::warn!(peer, reason = not_read.label(), "webhook not taken in, its body could not be read");
-        })
-}
-
-/// Outermost first: a panic becomes a 500, a webhook that takes too long a 503.
-fn router(
-    settings: &Settings,
-    store: &Arc<dyn Store>,
-    counters: &Arc<Counters>,
-    signature: &SignatureLayer,
-    port: u16,
-) -> Router {
-    let endpoint = Endpoint {
-        intake: Intake::new(Arc::clone(store), Arc::clone(counters)),
-        verify: settings.security.verify,
-        public_url: settings.server.public_url(port).into(),
-        instance: random_hex().into(),
-    };
-    let key_missing = settings.security.keys.is_empty() && settings.server.is_public_https();
-    intake::router(Arc::new(endpoint), signature)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
-        .layer(map_response(say_when_to_retry))
-        .merge(health::router(health::Health { store: Arc::clone(store), key_missing }))
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
-}
-
-/// The time-out layer answers an empty 503; a sender is owed the same as for any other.
-async fn say_when_to_retry(response: Response) -> Response {
-    let bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
-    if bare { ApiError::Unavailable.into_response() } else { response }
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.
 pub struct Receiver {
     router: Router,
+    /// The address to show in the documentation; `None`: it is not served.
+    docs: Option<String>,
     registry: Registry,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    refusals: Arc<Refusals>,
+    reload: Reload,
     supervisor: Supervisor,
     _stop: StopOnDrop,
 }
@@ -262,13 +217,24 @@ impl Receiver {
         self.router.clone()
     }
 
-    /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
-    /// one in [`Receiver::router`] would clash with yours.)
+    /// The same with the documentation's pages and JSON answers for unknown paths, to be served by itself. (A router may
+    /// have one fallback: one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
-        self.router().fallback(async || ApiError::NotFound("Not Found"))
+        let docs = self.docs.as_deref().map(docs::router).unwrap_or_default();
+        let refusals = Arc::clone(&self.refusals);
+        self.router().merge(docs).fallback(async move |request: Request| {
+            refusals.note_unknown_path(&request);
+            ApiError::NotFound("Not Found")
+        })
     }
 
-    /// The handlers.
+    /// Exchanges companies, keys and handlers while it runs.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// The handlers it was built with.
     #[must_use]
     pub fn handlers(&self) -> &Registry {
         &self.registry

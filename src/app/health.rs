@@ -10,14 +10,16 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
+use crate::http::company::CurrentCompanies;
 use crate::storage::Store;
 
 /// What readiness depends on.
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) store: Arc<dyn Store>,
-    /// A public https address without a key: every real call is refused.
-    pub(super) key_missing: bool,
+    pub(super) companies: CurrentCompanies,
+    /// Whether `server.url` is a public https address.
+    pub(super) public: bool,
 }
 
 pub(super) fn router(health: Health) -> Router {
@@ -38,7 +40,13 @@ async fn ready(
     headers: HeaderMap,
 ) -> Response {
     let storage = health.store.probe().await.map_err(|error| error.to_string());
-    let keys = if health.key_missing { Err("server.url is public but no API key is set".to_owned()) } else { Ok(()) };
+    // Without a key every real call is refused. Whoever has companies may do without the plain route.
+    let key_missing = health.companies.get().iter().all(|company| company.development);
+    let keys = if health.public && key_missing {
+        Err("server.url is public but no API key is set".to_owned())
+    } else {
+        Ok(())
+    };
     let ready = storage.is_ok() && keys.is_ok();
     let (code, status) = if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     let mut body = json!({ "status": status });

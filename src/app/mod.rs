@@ -1,11 +1,18 @@
 //! Puts the parts together: settings in, running service out.
 
 mod builder;
+mod case;
 mod devkey;
+mod docs;
+mod gate;
 mod guests;
 mod health;
+mod refusals;
+mod reload;
 mod serve;
+mod web;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};
 pub use devkey::{DEV_KEY_FILE, read as read_dev_key};
+pub use reload::Reload;
 pub use serve::serve;

@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod id;
+pub mod networks;
 pub mod secret;
 pub mod supervise;

@@ -13,14 +13,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Spawns the parts of a service, notices when one dies, and carries the wish to stop to all of them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Supervisor {
     stop: CancellationToken,
+    /// Of the whole service; the same as `stop` but for a child.
+    root: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<AtomicBool>,
 }
 
+impl Default for Supervisor {
+    fn default() -> Self {
+        let stop = CancellationToken::new();
+        Self { root: stop.clone(), stop, tasks: TaskTracker::new(), failed: Arc::default() }
+    }
+}
+
 impl Supervisor {
+    /// For parts that can be stopped by themselves. They stop with all others too, and when one dies all stop.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { stop: self.stop.child_token(), ..self.clone() }
+    }
+
     /// Resolves when the service is to stop: asked to, or because a part of it died.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
@@ -80,7 +95,7 @@ impl Supervisor {
     fn fail(&self, name: &str) {
         self.failed.store(true, Ordering::Relaxed);
         tracing::error!(part = name, "a part of the service died; stopping the process");
-        self.stop.cancel();
+        self.root.cancel();
     }
 }
 
@@ -161,6 +176,20 @@ mod tests {
         asked.stop();
         asked.wait().await;
         assert!(!asked.has_failed());
+    }
+
+    #[tokio::test]
+    async fn a_child_stops_alone_and_dies_with_all() {
+        let all = Supervisor::default();
+        let (quiet, dying) = (all.child(), all.child());
+        let stop = quiet.clone();
+        quiet.spawn("quiet", async move { stop.stopping().await });
+        quiet.stop();
+        tokio::task::yield_now().await;
+        assert!(!all.is_stopping() && !dying.is_stopping());
+        dying.spawn("dying", async { panic!("on purpose") });
+        all.stopping().await;
+        assert!(all.has_failed());
     }
 
     #[tokio::test(start_paused = true)]

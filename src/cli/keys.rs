@@ -2,11 +2,21 @@
 
 use super::output::Failure;
 use crate::app;
-use crate::config::Settings;
+use crate::config::{CompanySettings, DEFAULT_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
 
-pub(super) fn of(settings: &Settings) -> Result<Vec<ApiKey>, Failure> {
+/// The keys of one company, and those of all others with their slugs.
+type Grouped = (Vec<ApiKey>, Vec<(String, ApiKey)>);
+
+/// Those of a company; for `None` the plain route's.
+pub(super) fn of(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKey>, Failure> {
+    if let Some(slug) = company.filter(|slug| *slug != DEFAULT_SLUG) {
+        let company = settings.companies.iter().find(|company| company.slug == slug);
+        let company =
+            company.ok_or_else(|| Failure::Because(format!("there is no company `{slug}` in [[companies]]")))?;
+        return Ok(company.keys.iter().map(ApiKey::new).collect());
+    }
     if !settings.security.keys.is_empty() {
         return Ok(settings.security.keys.iter().map(ApiKey::new).collect());
     }
@@ -21,7 +31,19 @@ pub(super) fn of(settings: &Settings) -> Result<Vec<ApiKey>, Failure> {
     }
 }
 
+/// Those of a company, and those of all others with their slugs.
+pub(super) fn of_all(settings: &Settings, company: Option<&str>) -> Result<Grouped, Failure> {
+    let own = company.unwrap_or(DEFAULT_SLUG);
+    let plain = settings.security.keys.iter().map(|key| (DEFAULT_SLUG, key));
+    let named = |company: &CompanySettings| -> Vec<(String, ApiKey)> {
+        company.keys.iter().map(|key| (company.slug.clone(), ApiKey::new(key))).collect()
+    };
+    let plain = plain.map(|(slug, key)| (slug.to_owned(), ApiKey::new(key)));
+    let all = plain.chain(settings.companies.iter().flat_map(named));
+    Ok((of(settings, company)?, all.filter(|(slug, _)| slug != own).collect()))
+}
+
 /// The key to sign with.
-pub(super) fn first(settings: &Settings) -> Result<ApiKey, Failure> {
-    of(settings)?.into_iter().next().ok_or_else(|| Failure::Because("there is no key to sign with".into()))
+pub(super) fn first(settings: &Settings, company: Option<&str>) -> Result<ApiKey, Failure> {
+    of(settings, company)?.into_iter().next().ok_or_else(|| Failure::Because("there is no key to sign with".into()))
 }

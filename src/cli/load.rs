@@ -80,7 +80,7 @@ impl Load {
         let settings = stores::settings()?;
         let url = self.target(&settings)?;
         let needs_key = settings.security.verify || !settings.security.keys.is_empty();
-        let key = if needs_key { Some(keys::first(&settings)?) } else { None };
+        let key = if needs_key { Some(keys::first(&settings, None)?) } else { None };
         eprintln!(
             "retell-webhook: sending to {url} for {} s; these events are stored and handled like any others",
             self.seconds

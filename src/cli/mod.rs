@@ -11,6 +11,7 @@ mod import;
 mod keys;
 mod load;
 mod output;
+mod rejected;
 mod send;
 mod serve;
 mod sign;
@@ -66,6 +67,9 @@ enum Verb {
     Man(describe::Man),
     /// Measure how many signed events a receiver on this machine takes, and how fast it answers
     Load(load::Load),
+    /// Look at refused requests: who sent what, and why it was refused
+    #[command(subcommand)]
+    Rejected(rejected::Rejected),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -86,6 +90,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
         Verb::Load(verb) => verb.run().await,
+        Verb::Rejected(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };
     match done {

@@ -10,10 +10,10 @@ use super::output::{self, Done, Failure};
 use super::{keys, stores};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
-use crate::config::Settings;
+use crate::config::{DEFAULT_SLUG, Settings};
 use crate::egress;
 use crate::event::{EventKind, sample};
-use crate::intake::WEBHOOK_PATH;
+use crate::intake::webhook_path;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
 /// As long as Retell waits.
@@ -27,6 +27,9 @@ pub(super) struct Send {
     /// Where to; without a path the webhook's is added [default: `server.url`, else the receiver on this machine]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Send to this company's route, signed with its first key
+    #[arg(long, value_name = "SLUG")]
+    company: Option<String>,
     /// Send this file's bytes instead of a sample (`-` for standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "event")]
     file: Option<PathBuf>,
@@ -54,8 +57,10 @@ impl Send {
         let mut request = egress::client(TIMEOUT)?.post(url.clone()).header("content-type", "application/json");
         // With verification off there may be no key, and none is needed.
         if settings.security.verify || !settings.security.keys.is_empty() {
-            request =
-                request.header(SIGNATURE_HEADER, Signature::sign(&keys::first(&settings)?, &body, now_ms).to_string());
+            request = request.header(
+                SIGNATURE_HEADER,
+                Signature::sign(&keys::first(&settings, self.company.as_deref())?, &body, now_ms).to_string(),
+            );
         }
         let started = Instant::now();
         let response = request.body(body).send().await.map_err(|error| unreachable(&url, &error))?;
@@ -91,7 +96,7 @@ impl Send {
             return Err(bad());
         }
         if url.path() == "/" {
-            url.set_path(WEBHOOK_PATH);
+            url.set_path(&webhook_path(self.company.as_deref().filter(|slug| *slug != DEFAULT_SLUG)));
         }
         Ok(url)
     }

@@ -6,9 +6,9 @@ use tokio::net::TcpListener;
 
 use super::output::{Done, Failure, line};
 use super::stores;
-use crate::app::{self, Receiver};
+use crate::app::{self, Receiver, Reload};
 use crate::base::supervise::Supervisor;
-use crate::config::{HandlerSettings, LogFormat, Settings};
+use crate::config::{HandlerSettings, LogFormat, Settings, Sources};
 use crate::event::EventKind;
 use crate::intake::{TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
@@ -21,7 +21,7 @@ pub(super) async fn run() -> Done {
     let port = listener.local_addr()?.port();
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).build().await?;
     announce(&settings, &receiver, port)?;
-    stop_on_signal(receiver.supervisor().clone())?;
+    stop_on_signal(&receiver)?;
     let supervisor = receiver.supervisor().clone();
     let cut_off = app::serve(listener, receiver.standalone(), &supervisor).await;
     tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: finishing what was accepted");
@@ -56,6 +56,7 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
     let facts = [
         ("webhook", format!("{url}{WEBHOOK_PATH}")),
         ("test", format!("{url}{TEST_PATH}")),
+        ("companies", companies(settings)),
         ("listening", SocketAddr::new(settings.server.host, port).to_string()),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
@@ -81,6 +82,12 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
     line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
 }
 
+/// Their own URLs are the webhook's with the slug behind it.
+fn companies(settings: &Settings) -> String {
+    let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.as_str()).collect();
+    if slugs.is_empty() { "only the default one".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
+}
+
 /// A filter on a name that Retell does not send is more likely a slip than foresight.
 fn unknown_events(settings: &Settings) -> Vec<String> {
     let unknown = |name: &&String| EventKind::from_name(name) == EventKind::Unknown;
@@ -92,12 +99,13 @@ fn unknown_events(settings: &Settings) -> Vec<String> {
     settings.handlers.iter().filter_map(of).collect()
 }
 
-/// SIGTERM and Ctrl-C stop in order.
-fn stop_on_signal(supervisor: Supervisor) -> Done {
+/// SIGTERM and Ctrl-C stop in order; SIGHUP reads companies, keys and handlers again.
+fn stop_on_signal(receiver: &Receiver) -> Done {
+    let supervisor = receiver.supervisor().clone();
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     #[cfg(unix)]
-    ignore_hang_up(supervisor.clone())?;
+    reload_on_hang_up(supervisor.clone(), receiver.reload())?;
     supervisor.clone().spawn_detached(async move {
         #[cfg(unix)]
         let terminated = terminate.recv();
@@ -113,17 +121,37 @@ fn stop_on_signal(supervisor: Supervisor) -> Done {
     Ok(())
 }
 
-/// Settings are read at start only so far; a closing terminal, or somebody who expects a reload, must not end intake.
 #[cfg(unix)]
-fn ignore_hang_up(supervisor: Supervisor) -> Done {
+fn reload_on_hang_up(supervisor: Supervisor, reload: Reload) -> Done {
     let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     supervisor.clone().spawn_detached(async move {
         loop {
             tokio::select! {
                 () = supervisor.stopping() => break,
-                _ = hang_up.recv() => tracing::warn!("SIGHUP ignored: settings are read at start, restart to change them"),
+                _ = hang_up.recv() => read_again(&reload).await,
             }
         }
     });
     Ok(())
+}
+
+/// A bad file changes nothing and says why.
+#[cfg(unix)]
+async fn read_again(reload: &Reload) {
+    let settings = match Sources::of_process().and_then(|sources| Settings::load(&sources)) {
+        Ok(settings) => settings,
+        Err(error) => return tracing::error!("SIGHUP: nothing was changed: {error}"),
+    };
+    let companies = companies(&settings);
+    let handlers: Vec<_> = settings.handlers.iter().filter(|table| table.enabled).map(|table| &table.name).collect();
+    let handlers = format!("{handlers:?}");
+    match reload.apply(settings).await {
+        Ok(restart) => {
+            tracing::info!(companies, handlers, "SIGHUP: companies, keys and handlers were read again");
+            if !restart.is_empty() {
+                tracing::warn!("these settings differ too and take a restart: {}", restart.join(", "));
+            }
+        }
+        Err(error) => tracing::error!("SIGHUP: nothing was changed: {error}"),
+    }
 }

@@ -3,7 +3,11 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod companies;
+mod differences;
+mod docs;
 mod handlers;
+mod list;
 mod load;
 mod log;
 mod nearest;
@@ -17,6 +21,8 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use companies::{CompanySettings, DEFAULT_SLUG};
+pub use docs::DocsSettings;
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
@@ -36,6 +42,10 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
+    /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
+    pub companies: Vec<CompanySettings>,
+    /// `[docs]`: the interface's description, in the browser.
+    pub docs: DocsSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -47,6 +57,8 @@ impl Default for Settings {
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
             log: LogSettings::default(),
+            companies: Vec::new(),
+            docs: DocsSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }

@@ -19,6 +19,7 @@ pub(super) fn valid_keys() -> Vec<String> {
     if let Some(Ok(Value::Object(handler))) = HandlerSettings::built_in().first().map(serde_json::to_value) {
         keys.extend(handler.keys().map(|key| format!("handlers.{key}")));
     }
+    keys.extend(["slug", "name", "keys", "agents"].map(|key| format!("companies.{key}")));
     keys
 }
 

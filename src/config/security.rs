@@ -1,8 +1,6 @@
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-
+use super::list;
 use crate::base::secret::Secret;
 
 /// `[security]`.
@@ -17,41 +15,29 @@ pub struct SecuritySettings {
     pub verify: bool,
     /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
     pub window_ms: i64,
+    /// Addresses and ranges that may send webhooks; `retell` stands for Retell's published address. Empty: everybody,
+    /// since the signature decides.
+    #[serde(deserialize_with = "list::texts")]
+    pub allowlist: Vec<String>,
+    /// Whether the bodies of refused requests (up to 64 KiB) are kept with the latest 1000 of them. Whoever sent them is
+    /// unknown, and what they hold may be personal.
+    pub keep_rejected_bodies: bool,
 }
 
 impl Default for SecuritySettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), verify: true, window_ms: 300_000 }
+        Self { keys: Vec::new(), verify: true, window_ms: 300_000, allowlist: Vec::new(), keep_rejected_bodies: false }
     }
 }
 
 /// Takes `"a,b"` apart; blanks stay, so that they can be refused by name.
 pub(super) fn split_keys(text: &str) -> Vec<Secret> {
-    text.split(',').map(|key| Secret::new(key.trim())).collect()
+    list::split(text).into_iter().map(Secret::new).collect()
 }
 
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
-    struct Keys;
-    impl<'de> Visitor<'de> for Keys {
-        type Value = Vec<Secret>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of API keys, or one text with commas")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Vec<Secret>, E> {
-            Ok(split_keys(text))
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Secret>, A::Error> {
-            let mut keys = Vec::new();
-            while let Some(key) = list.next_element::<String>()? {
-                keys.push(Secret::new(key.trim()));
-            }
-            Ok(keys)
-        }
-    }
-    deserializer.deserialize_any(Keys)
+/// A list of keys, or one text with commas.
+pub(super) fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+    Ok(list::texts(deserializer)?.into_iter().map(Secret::new).collect())
 }
 
 /// Why `key` cannot be an API key, in words that never contain it.

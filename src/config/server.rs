@@ -2,6 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::list;
+
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
@@ -17,6 +19,10 @@ pub struct ServerSettings {
     pub body_limit_bytes: usize,
     /// Bytes of received bodies held at once; one address may hold half of it. Past it requests wait, then get 503.
     pub inflight_limit_bytes: usize,
+    /// Addresses and ranges of proxies whose `X-Forwarded-For` is believed, such as `["127.0.0.1"]` for a tunnel on this
+    /// machine. Without it every request behind a proxy counts as the proxy's.
+    #[serde(deserialize_with = "list::texts")]
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for ServerSettings {
@@ -27,6 +33,7 @@ impl Default for ServerSettings {
             url: None,
             body_limit_bytes: 16 * 1024 * 1024,
             inflight_limit_bytes: 64 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
         }
     }
 }

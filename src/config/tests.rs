@@ -22,7 +22,7 @@ fn shipped_default_file_says_what_is_built_in() {
     let shipped = include_str!("../../config/default.toml");
     assert_eq!(from_file("default.toml", shipped, &[]).unwrap(), Settings::default());
     let uncommented: String =
-        shipped.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
+        shipped.lines().map(|line| line.trim_start_matches(['#', ' ']).to_owned() + "\n").collect();
     for key in nearest::valid_keys().iter().filter(|key| key.contains('.')) {
         let name = key.rsplit('.').next().unwrap();
         assert!(
@@ -180,4 +180,42 @@ fn other_refusals_name_their_key() {
     refused(&[("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "1024")], "server.inflight_limit_bytes");
     let twice = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n[[handlers]]\nname = \"a\"\nkind = \"log\"\n";
     assert!(from_file("local.toml", twice, &[]).unwrap_err().contains("handlers[1].name"));
+}
+
+#[test]
+fn companies_are_refused_by_what_is_wrong_with_them() {
+    let refused = |tables: &str| {
+        let file = format!("[security]\nkeys = \"key_plain_route_0001\"\n{tables}");
+        from_file("local.toml", &file, &[]).unwrap_err()
+    };
+    let table = |slug: &str, rest: &str| format!("[[companies]]\nslug = \"{slug}\"\n{rest}\n");
+    let keys = "keys = [\"key_acme_0123456789\"]";
+    for slug in ["a", "Acme", "ac me", "inbound", "test", "default", &"a".repeat(41)] {
+        assert!(refused(&table(slug, keys)).contains("companies[0].slug"), "{slug}");
+    }
+    assert!(refused(&table("acme", "")).contains("companies[0].keys: `acme` has no API key"));
+    assert!(
+        refused(&table("acme", "keys = \"your_api_key_here\""))
+            .contains("companies[0].keys: one of them is a placeholder")
+    );
+    let same_key = refused(&table("acme", "keys = \"key_plain_route_0001\""));
+    assert!(same_key.contains("another company has the same key") && !same_key.contains("key_plain"));
+    let twice = |first: &str, second: &str| refused(&(table("acme", first) + &table("other", second)));
+    assert!(twice(keys, keys).contains("companies[1].keys"));
+    let agents = |key: &str| format!("keys = \"{key}\"\nagents = [\"agent_1\"]");
+    assert!(twice(&agents("key_one_0123456789"), &agents("key_two_0123456789")).contains("companies[1].agents"));
+    assert!(refused(&(table("acme", keys) + &table("acme", "keys = \"key_two_0123456789\""))).contains("taken"));
+    assert!(refused(&table("acme", "kees = []")).contains("did you mean `companies.keys`?"));
+}
+
+#[test]
+fn a_reload_says_what_takes_a_restart() {
+    let before = Settings::default();
+    let mut after = Settings::default();
+    after.handlers.clear();
+    after.security.keys.push(crate::base::secret::Secret::new("key_0123456789abcdef"));
+    assert!(before.differences(&after).is_empty());
+    after.server.port = 9000;
+    after.server.url = Some("https://example.com".into());
+    assert_eq!(before.differences(&after), ["server.port", "server.url"]);
 }

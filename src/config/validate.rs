@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::companies;
 use super::security::refuse_key;
 use super::{ConfigError, HandlerSettings, Settings};
+use crate::base::networks::Networks;
 
 /// An hour.
 const LONGEST_WINDOW_MS: i64 = 3_600_000;
@@ -45,7 +47,21 @@ impl Settings {
                 "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
             ));
         }
+        self.validate_networks()?;
+        companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         validate_handlers(&self.handlers)
+    }
+
+    fn validate_networks(&self) -> Result<(), ConfigError> {
+        let refused = |key: &str, position: usize, also: &str| {
+            let why = format!("it is no address (192.0.2.1) and no range (10.0.0.0/8){also}");
+            ConfigError::refused(&format!("{key}[{position}]"), why)
+        };
+        Networks::parse(&self.server.trusted_proxies).map_err(|at| refused("server.trusted_proxies", at, ""))?;
+        let named = |text: &String| if text == "retell" { "0.0.0.0".to_owned() } else { text.clone() };
+        let allowlist: Vec<_> = self.security.allowlist.iter().map(named).collect();
+        Networks::parse(&allowlist).map_err(|at| refused("security.allowlist", at, ", nor `retell`"))?;
+        Ok(())
     }
 
     fn validate_server(&self) -> Result<(), ConfigError> {
@@ -89,6 +105,14 @@ impl Settings {
         if !self.security.verify {
             warnings.push(
                 "VERIFICATION IS OFF: anybody who finds this address can send events. Set security.verify = true"
+                    .to_owned(),
+            );
+        }
+        let proxied = self.server.is_public_https() && self.server.trusted_proxies.is_empty();
+        if proxied && !self.security.allowlist.is_empty() {
+            warnings.push(
+                "security.allowlist is set but server.trusted_proxies is not: behind a tunnel or proxy every request comes \
+                 from the proxy's address. Set server.trusted_proxies to that address (127.0.0.1 for a tunnel on this machine)"
                     .to_owned(),
             );
         }

@@ -7,5 +7,7 @@
 mod pace;
 mod plan;
 mod worker;
+mod workers;
 
-pub use worker::{Dispatch, start};
+pub use worker::Dispatch;
+pub use workers::Workers;

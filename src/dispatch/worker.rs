@@ -12,7 +12,7 @@ use super::plan;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::event::Event;
-use crate::handlers::{Context, Outcome, Registered, Registry};
+use crate::handlers::{Context, Outcome, Registered};
 use crate::storage::{Delivery, Settlement, Store, StoreError};
 
 /// Events read at once.
@@ -35,26 +35,13 @@ pub struct Dispatch {
     pub supervisor: Supervisor,
 }
 
-/// Makes every handler known to the store and starts its worker. Workers stop after the batch they are at.
-///
-/// # Errors
-/// The store cannot be written.
-pub async fn start(dispatch: &Dispatch, registry: &Registry) -> Result<(), StoreError> {
-    for registered in registry.iter() {
-        dispatch.store.register_handler(&registered.name).await?;
-        let worker = Worker { dispatch: dispatch.clone(), registered: registered.clone() };
-        dispatch.supervisor.spawn("dispatch", async move { worker.run().await });
-    }
-    Ok(())
-}
-
-struct Worker {
-    dispatch: Dispatch,
-    registered: Registered,
+pub(super) struct Worker {
+    pub(super) dispatch: Dispatch,
+    pub(super) registered: Registered,
 }
 
 impl Worker {
-    async fn run(self) {
+    pub(super) async fn run(self) {
         let stop = self.dispatch.supervisor.clone();
         let mut pace = Pace::default();
         while !stop.is_stopping() {
@@ -149,7 +136,8 @@ impl Worker {
     /// A panic or a time-out in a handler is a failed attempt, not the end of the worker.
     async fn attempt(&self, delivery: &Delivery, attempt: u32) -> Outcome {
         let summary = &delivery.event.summary;
-        let context = Context::new(summary.id, &summary.company, summary.received_at_ms, attempt, summary.revision_of);
+        let company = (summary.company_id, summary.company.as_str());
+        let context = Context::new(summary.id, company, summary.received_at_ms, attempt, summary.revision_of);
         let handler = &self.registered.handler;
         let run = async {
             let body = match &delivery.event.body {

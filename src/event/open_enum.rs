@@ -14,6 +14,9 @@ macro_rules! open_enum {
         }
 
         impl $name {
+            /// The values listed here, as they stand in JSON.
+            pub const KNOWN: &'static [&'static str] = &[$($text),*];
+
             /// The value as it stands in JSON.
             #[must_use]
             pub fn as_str(&self) -> &str {

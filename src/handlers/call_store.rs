@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
 use crate::event::{Call, Event};
-use crate::storage::{CallRecord, DEFAULT_COMPANY, Stage, Store, StoreError, TransferEvent, bounded};
+use crate::storage::{CallRecord, Stage, Store, StoreError, TransferEvent, bounded};
 
 /// Keeps the table behind `calls list`.
 pub struct CallStore {
@@ -39,7 +39,7 @@ impl EventHandler for CallStore {
 fn record(event: &Event, context: &Context) -> Option<CallRecord> {
     let call = event.call()?;
     let call_id = bounded(call.call_id.clone()).filter(|id| !id.is_empty())?;
-    let mut record = CallRecord::new(DEFAULT_COMPANY, &call_id, stage(event), context.received_at_ms);
+    let mut record = CallRecord::new(context.company_id, &call_id, stage(event), context.received_at_ms);
     fill(&mut record, call);
     if let Some(transfer) = transfer(event) {
         record.transfers.insert(context.event_id.to_string(), transfer);

@@ -88,6 +88,8 @@ pub trait EventHandler: Send + Sync {
 pub struct Context {
     /// The same over retries and replays: the idempotency key.
     pub event_id: EventId,
+    /// The company, as the store numbers it.
+    pub company_id: i64,
     /// The company's slug.
     pub company: String,
     /// When the event was received, in milliseconds since the Unix epoch.
@@ -103,12 +105,12 @@ impl Context {
     #[must_use]
     pub fn new(
         event_id: EventId,
-        company: &str,
+        (company_id, company): (i64, &str),
         received_at_ms: i64,
         attempt: u32,
         revision_of: Option<EventId>,
     ) -> Self {
-        Self { event_id, company: company.to_owned(), received_at_ms, attempt, revision_of }
+        Self { event_id, company_id, company: company.to_owned(), received_at_ms, attempt, revision_of }
     }
 }
 
@@ -135,6 +137,11 @@ impl Outcome {
     /// Try again by the schedule.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { after: None, reason: reason.into() }
+    }
+
+    /// Try again after this long.
+    pub fn retry_after(after: Duration, reason: impl Into<String>) -> Self {
+        Self::Retry { after: Some(after), reason: reason.into() }
     }
 
     /// Give up.

@@ -14,6 +14,8 @@ pub enum ApiError {
     Unauthorized,
     /// 400 with a reason, for requests that were cut off or, with verification off, carry no JSON.
     BadRequest(&'static str),
+    /// 403: not from an address on the list.
+    Forbidden,
     /// 404.
     NotFound(&'static str),
     /// 405.
@@ -31,10 +33,12 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    fn parts(&self) -> (StatusCode, &'static str) {
+    /// Status and message.
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::NotFound(what) => (StatusCode::NOT_FOUND, what),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),

@@ -1,6 +1,7 @@
 //! Tools shared by everything that answers HTTP: errors, the proof of a signature, limits.
 
 pub mod budget;
+pub mod company;
 mod error;
 pub mod layer;
 mod verified;

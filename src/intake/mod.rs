@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
-pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router};
+pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head};
+use crate::http::company::Company;
+use crate::http::layer::Taken;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::{Appended, NewEvent, Store, StoreError, bounded};
 use crate::telemetry::counters::Counters;
@@ -28,12 +30,14 @@ pub struct Intake {
 }
 
 /// What a request is told once its event is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Accepted {
     /// The event's kind; `Unknown` for one without a known name.
     pub kind: EventKind,
     /// It was on disk already.
     pub duplicate: bool,
+    /// For the log.
+    pub taken: Taken,
 }
 
 impl Intake {
@@ -43,20 +47,20 @@ impl Intake {
         Self { store, counters, ids: EventIds::default() }
     }
 
-    /// Keeps a verified request's event for `company_id`. `Ok` means committed and synced.
+    /// Keeps a verified request's event for `company`. `Ok` means committed and synced.
     ///
     /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
     ///
     /// # Errors
     /// [`ApiError::Unavailable`] when it could not be stored: sending it again is safe.
-    pub async fn accept(&self, company_id: i64, verified: Verified<RawEvent>) -> Result<Accepted, ApiError> {
-        self.accept_as(company_id, verified, false).await
+    pub async fn accept(&self, company: &Company, verified: Verified<RawEvent>) -> Result<Accepted, ApiError> {
+        self.accept_as(company, verified, false).await
     }
 
     /// The same, for a JSON object that is known to be no event: `unparsed` flags it.
     async fn accept_as(
         &self,
-        company_id: i64,
+        company: &Company,
         verified: Verified<RawEvent>,
         unparsed: bool,
     ) -> Result<Accepted, ApiError> {
@@ -64,7 +68,9 @@ impl Intake {
         let head = Head::scan(&raw.body).ok();
         let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
-        let event = NewEvent { unparsed, ..self.new_event(company_id, raw, head) };
+        let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
+        warn_of_strange_agent(company, &event);
+        let (call_id, size_bytes) = (event.call_id.clone(), event.body.len());
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
                 "a commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
@@ -73,8 +79,10 @@ impl Intake {
         });
         match appended {
             Ok(appended) => {
-                self.count(appended);
-                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }) })
+                let outcome = outcome(appended);
+                self.counters.count(outcome);
+                let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
+                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken })
             }
             Err(error) => {
                 self.counters.count("not_stored");
@@ -109,13 +117,25 @@ impl Intake {
             body: raw.body,
         }
     }
+}
 
-    fn count(&self, appended: Appended) {
-        self.counters.count(match appended {
-            Appended::Duplicate { .. } => "duplicate",
-            Appended::Stored { unparsed: true, .. } => "unparsed",
-            Appended::Stored { revision: true, .. } => "revision",
-            Appended::Stored { .. } => "stored",
-        });
+fn outcome(appended: Appended) -> &'static str {
+    match appended {
+        Appended::Duplicate { .. } => "duplicate",
+        Appended::Stored { unparsed: true, .. } => "unparsed",
+        Appended::Stored { revision: true, .. } => "revision",
+        Appended::Stored { .. } => "stored",
+    }
+}
+
+/// An agent of somebody else is more likely a webhook URL pasted into the wrong dashboard than an attack: it was signed.
+fn warn_of_strange_agent(company: &Company, event: &NewEvent) {
+    let Some(agent) = event.agent_id.as_ref().filter(|_| !company.agents.is_empty()) else { return };
+    if !company.agents.contains(agent) {
+        tracing::warn!(
+            company = %company.slug,
+            agent,
+            "webhook event of an agent that is not in the company's `agents`; it is kept all the same"
+        );
     }
 }

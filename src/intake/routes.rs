@@ -2,28 +2,35 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Accepted, Intake};
 use crate::event::{Event, EventKind, Object};
+use crate::http::company::{Company, CurrentCompanies};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
-use crate::storage::DEFAULT_COMPANY;
 
 /// The address to paste into Retell's dashboard.
 pub const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
-/// Where events arrive: an alias, and the inbound webhook's own address.
-const WEBHOOKS: [&str; 3] = [WEBHOOK_PATH, "/webhook", "/api/v1/webhook/retell/inbound"];
+/// Where events arrive: an alias, the inbound webhook's own address, and those of companies.
+const WEBHOOKS: [&str; 5] = [
+    WEBHOOK_PATH,
+    "/webhook",
+    "/api/v1/webhook/retell/inbound",
+    "/api/v1/webhook/retell/{company}",
+    "/api/v1/webhook/retell/{company}/inbound",
+];
 /// The address an older guide pointed Retell's webhooks at, along with its function calls.
 const GUIDE: &str = "/api/mcp/retell/custom-function";
 /// Says that the address is reachable.
 pub const TEST_PATH: &str = "/api/v1/webhook/retell/test";
+const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 
 /// Names the running process, so that one can tell whether a public URL ends at this very instance.
 pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
@@ -32,6 +39,8 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-insta
 pub struct Endpoint {
     /// Takes the events in.
     pub intake: Intake,
+    /// Whose routes there are.
+    pub companies: CurrentCompanies,
     /// Whether signatures are checked; without it, bodies that are no JSON get 400.
     pub verify: bool,
     /// The address shown by the test endpoint, such as `http://localhost:8000`.
@@ -52,24 +61,33 @@ pub fn router(endpoint: Arc<Endpoint>, signature: &SignatureLayer) -> Router {
     }
     add(GUIDE, post(receive_guide).route_layer(signature.clone()));
     add(TEST_PATH, get(test));
+    add(COMPANY_TEST_PATH, get(test));
     router.with_state(endpoint)
 }
 
-async fn receive(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+async fn receive(
+    State(endpoint): State<Arc<Endpoint>>,
+    Extension(company): Extension<Arc<Company>>,
+    event: Verified<RawEvent>,
+) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let accepted = endpoint.intake.accept(DEFAULT_COMPANY, event).await?;
+    let accepted = endpoint.intake.accept(&company, event).await?;
     Ok(answer(accepted))
 }
 
 /// A body with `event` is an event; one with `name` is a custom function call, which nothing here can answer yet; one
 /// with neither is kept as unparsed. All are kept.
-async fn receive_guide(State(endpoint): State<Arc<Endpoint>>, event: Verified<RawEvent>) -> Result<Response, ApiError> {
+async fn receive_guide(
+    State(endpoint): State<Arc<Endpoint>>,
+    Extension(company): Extension<Arc<Company>>,
+    event: Verified<RawEvent>,
+) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
     let (named, is_function) = match Event::parse(&event.get().body) {
         Ok(Event::Unknown { name, fields }) if name.is_empty() => (false, has_text(&fields, "name")),
         _ => (true, false),
     };
-    let accepted = endpoint.intake.accept_as(DEFAULT_COMPANY, event, !named && !is_function).await?;
+    let accepted = endpoint.intake.accept_as(&company, event, !named && !is_function).await?;
     if is_function {
         // The agent's model hears this; a 2xx would let it tell the caller that something was done.
         return Err(ApiError::NotImplemented("Custom functions are not answered by this server"));
@@ -88,17 +106,25 @@ struct Accessible {
     webhook_url: String,
 }
 
-async fn test(State(endpoint): State<Arc<Endpoint>>) -> Response {
+async fn test(State(endpoint): State<Arc<Endpoint>>, params: RawPathParams) -> Result<Response, ApiError> {
+    let slug = params.iter().find(|(name, _)| *name == "company").map(|(_, slug)| slug);
+    endpoint.companies.get().find(slug).ok_or(ApiError::NotFound("No such company"))?;
     let body = Accessible {
         status: "ok",
         message: "Retell webhook endpoint is accessible",
-        webhook_url: format!("POST {}{}", endpoint.public_url, WEBHOOK_PATH),
+        webhook_url: format!("POST {}{}", endpoint.public_url, webhook_path(slug)),
     };
     let mut response = axum::Json(body).into_response();
     if let Ok(instance) = HeaderValue::from_str(&endpoint.instance) {
         response.headers_mut().insert(INSTANCE, instance);
     }
-    response
+    Ok(response)
+}
+
+/// The webhook's path for a company; for `None` the plain route.
+#[must_use]
+pub fn webhook_path(slug: Option<&str>) -> String {
+    slug.map_or_else(|| WEBHOOK_PATH.to_owned(), |slug| format!("{WEBHOOK_PATH}/{slug}"))
 }
 
 impl Endpoint {
@@ -125,5 +151,6 @@ fn answer(accepted: Accepted) -> Response {
         (_, false) => r#"{"received":true}"#,
         (_, true) => r#"{"received":true,"duplicate":true}"#,
     };
-    (StatusCode::OK, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (StatusCode::OK, Extension(accepted.taken), json, body).into_response()
 }

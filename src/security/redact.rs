@@ -32,9 +32,38 @@ pub fn url(text: &str) -> String {
     format!("{scheme}://{user}:***{host}")
 }
 
+/// Shows the form of a signature header: `v=1790000000000,d=9f27…`. Of anything else only its length.
+#[must_use]
+pub fn signature(header: &str) -> String {
+    let shown = header.splitn(8, ',').take(2).map(|part| match part.trim().split_once('=') {
+        Some(("v", time)) if time.len() <= 19 && time.bytes().all(|b| b.is_ascii_digit()) => format!("v={time}"),
+        Some((label @ ("d" | "D"), digest)) if digest.len() >= 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            format!("{label}={}…", &digest[..4])
+        }
+        _ => format!("({} bytes)", part.len()),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+/// A path without what may be a phone number in it: runs of five digits and more are hidden. At most 256 bytes.
+#[must_use]
+pub fn path(path: &str) -> String {
+    let mut shown = String::new();
+    for piece in path[..path.floor_char_boundary(256)].split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+        if digits >= 5 {
+            shown.push_str("•••");
+            shown.push_str(&piece[digits..]);
+        } else {
+            shown.push_str(piece);
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
-    use super::phone;
+    use super::{path, phone, signature};
 
     #[test]
     fn hides_the_middle() {
@@ -52,5 +81,24 @@ mod tests {
         for plain in ["https://example.com/a:b@c", "sqlite://data/x.db", "info", "https://me@host"] {
             assert_eq!(super::url(plain), plain);
         }
+    }
+
+    #[test]
+    fn of_a_signature_only_its_form_is_shown() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert_eq!(signature(&format!("v=1790000000000,d={hex}")), "v=1790000000000,d=0123…");
+        assert_eq!(signature(&format!("d={hex}, v=17")), "d=0123…,v=17");
+        assert_eq!(signature("my card ends in four two"), "(24 bytes)");
+        assert_eq!(signature("v1,K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols="), "(2 bytes),(44 bytes)");
+        assert_eq!(signature("v=1,d=é"), "v=1,(4 bytes)");
+        assert_eq!(signature(""), "(0 bytes)");
+    }
+
+    #[test]
+    fn paths_are_shown_without_numbers() {
+        assert_eq!(path("/hook/%2B12025550143/v2"), "/hook/%2B•••/v2");
+        assert_eq!(path("/12025550143"), "/•••");
+        assert_eq!(path("/api/v1/webhook/retell"), "/api/v1/webhook/retell");
+        assert_eq!(path(&"é".repeat(200)).len(), 256);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use hmac::Mac;
 
@@ -36,6 +37,11 @@ impl Signature {
     pub fn sign(key: &ApiKey, body: &[u8], timestamp_ms: i64) -> Self {
         let mac = key.keyed.clone().chain_update(body).chain_update(timestamp_ms.to_string());
         Self { timestamp_ms, mac: mac.finalize().into_bytes().into() }
+    }
+
+    /// Whether `key` made this digest over `body` followed by `appended`. Compares in constant time.
+    pub(super) fn is_over(&self, key: &ApiKey, body: &[u8], appended: &str) -> bool {
+        key.keyed.clone().chain_update(body).chain_update(appended).verify_slice(&self.mac).is_ok()
     }
 }
 
@@ -116,7 +122,7 @@ impl Refusal {
 /// Checks signatures against one or more keys.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    keys: Vec<ApiKey>,
+    keys: Arc<[ApiKey]>,
     window_ms: i64,
 }
 
@@ -124,7 +130,7 @@ impl Verifier {
     /// Accepts what any of `keys` signed within [`DEFAULT_WINDOW_MS`]. Without keys it refuses everything.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
-        Self { keys, window_ms: DEFAULT_WINDOW_MS }
+        Self { keys: keys.into(), window_ms: DEFAULT_WINDOW_MS }
     }
 
     /// Replaces the window (milliseconds, inclusive, in both directions).
@@ -132,6 +138,12 @@ impl Verifier {
     pub fn with_window_ms(mut self, window_ms: i64) -> Self {
         self.window_ms = window_ms;
         self
+    }
+
+    /// The keys it accepts.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<[ApiKey]> {
+        &self.keys
     }
 
     /// The part that needs no body: form and freshness. Done before the body is read.
@@ -155,10 +167,7 @@ impl Verifier {
         let digits = signature.timestamp_ms.to_string();
         self.keys
             .iter()
-            .find(|key| {
-                let mac = key.keyed.clone().chain_update(body).chain_update(&digits);
-                mac.verify_slice(&signature.mac).is_ok()
-            })
+            .find(|key| signature.is_over(key, body, &digits))
             .map(ApiKey::fingerprint)
             .ok_or(Refusal::NoKeyMatched)
     }

@@ -68,6 +68,8 @@ pub struct EventSummary {
     pub seq: i64,
     /// Its id.
     pub id: EventId,
+    /// The company.
+    pub company_id: i64,
     /// The company's slug.
     pub company: String,
     /// The event's name.

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod identity;
 mod overview;
+mod rejected;
 pub mod sqlite;
 mod text;
 
@@ -18,6 +19,7 @@ pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, 
 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
+pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
 pub use text::bounded;
 
 use crate::base::id::EventId;
@@ -34,6 +36,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`]: nothing of the event was kept; sending it again later is safe.
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
+
+    /// The ids of these companies, in the same order; one that is new gets an id, which it keeps for ever.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError>;
 
     /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
     /// for one.
@@ -121,6 +129,24 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Keeps a refused request among the latest [`MOST_REJECTED`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: it was not kept, which nobody needs to know.
+    async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError>;
+
+    /// Refused requests, the latest first, without bodies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError>;
+
+    /// One refused request, with its body if that was kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
     ///

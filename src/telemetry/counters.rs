@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every count there is; the label is the index.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "stored",
     "duplicate",
     "revision",
     "unparsed",
     "not_stored",
+    "not_on_allowlist",
     "missing",
     "malformed",
     "stale_past",

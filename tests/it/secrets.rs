@@ -81,7 +81,7 @@ fn nothing_secret_is_printed_or_listed() {
         secrets.assert_absent("an answer", &answer);
     }
     let id = home.events(&["--event", "call_analyzed"])[0]["id"].as_str().unwrap().to_owned();
-    let verbs: [&[&str]; 10] = [
+    let verbs: [&[&str]; 12] = [
         &["events", "list"],
         &["events", "list", "--json"],
         &["events", "show", &id],
@@ -90,6 +90,8 @@ fn nothing_secret_is_printed_or_listed() {
         &["calls", "list", "--json"],
         &["calls", "show", "call_1"],
         &["calls", "show", "call_1", "--json"],
+        &["rejected", "list"],
+        &["rejected", "list", "--json"],
         &["send", "call_ended", "--to", &server.url()],
         &["health", "--url", &server.url()],
     ];

@@ -41,7 +41,8 @@ impl BodyRules {
         // Nothing is reserved for what is only declared: memory that was never written to is not held.
         let declared = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0);
         let mut collected = Collected::Nothing;
-        loop {
+        // hyper tells the end of a body that is read after the answer only by its length.
+        while !body.is_end_stream() {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|_| ApiError::BadRequest("The body was cut off"))?;

@@ -1,59 +1,29 @@
 //! Lets a request through only when a configured key signed its raw body.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::body::BodyRules;
+use super::client;
+use super::refused::{Head, NotRead, Refused};
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
+use crate::http::company::CurrentCompanies;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::keys::KeyFingerprint;
 use crate::security::signature::{Refusal, SIGNATURE_HEADER, Signature, Verifier};
-
-/// A refused request, for logs and counters.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Refused {
-    /// Why.
-    pub reason: Refusal,
-    /// Where it came from, when known.
-    pub peer: Option<IpAddr>,
-    /// Bytes of its body that were read.
-    pub size_bytes: usize,
-}
-
-/// A request whose body could not be taken in: too large, too slow, cut off, or no room for it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct NotRead {
-    /// What the sender was told.
-    pub error: ApiError,
-    /// Where it came from, when known.
-    pub peer: Option<IpAddr>,
-}
-
-impl NotRead {
-    /// A short name for counters: `too_large`, `body_timeout`, `cut_off` or `no_room`.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self.error {
-            ApiError::TooLarge => "too_large",
-            ApiError::BodyTimeout => "body_timeout",
-            ApiError::Unavailable => "no_room",
-            _ => "cut_off",
-        }
-    }
-}
 
 type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
 type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
@@ -70,7 +40,8 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 /// | no key matches | 401 |
 ///
 /// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
-/// neither which check failed nor which keys exist. Cost of a request that passes: one HMAC-SHA256 over the body for
+/// neither which check failed nor which keys exist. (The small body of a stale request can be looked at after the
+/// answer, see [`Refused::take_unread`].) Cost of a request that passes: one HMAC-SHA256 over the body for
 /// each key up to the one that matches. Behind the layer the request carries a
 /// [`Verified<RawEvent>`](Verified) and its body can still be read (axum's own extractors stop at 2 MB unless
 /// `DefaultBodyLimit` says otherwise).
@@ -91,10 +62,18 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 #[derive(Clone)]
 pub struct SignatureLayer(Arc<Rules>);
 
+/// Where the keys come from.
+#[derive(Clone, Debug)]
+enum Keys {
+    /// The same for every request; `None`: verification is off.
+    Fixed(Option<Verifier>),
+    /// From the company that the route's `{company}` names.
+    OfCompany(CurrentCompanies),
+}
+
 #[derive(Clone)]
 struct Rules {
-    /// `None`: verification is off.
-    verifier: Option<Verifier>,
+    keys: Keys,
     clock: Clock,
     body: BodyRules,
     on_refusal: Option<OnRefusal>,
@@ -105,18 +84,25 @@ impl SignatureLayer {
     /// Lets through what `verifier` accepts: bodies up to 16 MiB that arrive within 5 s.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self::of(Some(verifier))
+        Self::of(Keys::Fixed(Some(verifier)))
+    }
+
+    /// Lets through what the company that the route's `{company}` names accepts, on a route without one the plain route's.
+    /// An unknown one is answered 404. Behind the layer the request carries its [`Arc<Company>`](crate::http::company::Company) as an extension.
+    #[must_use]
+    pub fn for_companies(companies: CurrentCompanies) -> Self {
+        Self::of(Keys::OfCompany(companies))
     }
 
     /// Lets everything through. For trying things out on one's own machine only.
     #[must_use]
     pub fn without_verification() -> Self {
-        Self::of(None)
+        Self::of(Keys::Fixed(None))
     }
 
-    fn of(verifier: Option<Verifier>) -> Self {
+    fn of(keys: Keys) -> Self {
         let body = BodyRules { limit_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(5), budget: None };
-        Self(Arc::new(Rules { verifier, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
+        Self(Arc::new(Rules { keys, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
     }
 
     /// Takes the time from `clock`.
@@ -163,7 +149,7 @@ impl SignatureLayer {
 
 impl fmt::Debug for SignatureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignatureLayer").field("verifier", &self.0.verifier).finish_non_exhaustive()
+        f.debug_struct("SignatureLayer").field("keys", &self.0.keys).finish_non_exhaustive()
     }
 }
 
@@ -211,43 +197,36 @@ where
 impl Rules {
     async fn check(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
+        let peer = client::of_request(&parts.extensions);
         let received_at_ms = self.clock.now_ms();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let header = single_header(&parts.headers);
-        let signature = self.check_header(header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
+        let verifier = self.verifier(&mut parts).await?;
+        let head = Head { parts, peer, received_at_ms };
+        let signature = match check_header(verifier.as_ref(), single_header(&head.parts.headers), received_at_ms) {
+            Ok(signature) => signature,
+            Err(reason) => return Err(self.refuse(&Refused::by_head(reason, head, body, &self.body))),
+        };
         // A declared length that is too large is known to fail; an undeclared one is found out while reading.
         if body.size_hint().lower() > self.body.limit_bytes as u64 {
             return Err(self.not_read(ApiError::TooLarge, peer));
         }
         let bytes = self.body.read(body, peer).await.map_err(|error| self.not_read(error, peer))?;
-        let key_fingerprint =
-            self.check_body(signature.as_ref(), &bytes).map_err(|reason| self.refuse(reason, peer, bytes.len()))?;
-        let raw = RawEvent {
-            body: bytes.clone(),
-            key_fingerprint,
-            received_at_ms,
-            peer,
-            signature: header.ok().flatten().map(str::to_owned),
-            content_type: text_header(&parts.headers, header::CONTENT_TYPE),
-            query: parts.uri.query().map(str::to_owned),
+        match check_body(verifier.as_ref(), signature.as_ref(), &bytes) {
+            Ok(key_fingerprint) => Ok(vouch(head, bytes, key_fingerprint)),
+            Err(reason) => Err(self.refuse(&Refused::by_body(reason, head, bytes))),
+        }
+    }
+
+    /// The verifier of the route's company, which is put into the request; `None`: verification is off.
+    async fn verifier(&self, parts: &mut Parts) -> Result<Option<Verifier>, ApiError> {
+        let companies = match &self.keys {
+            Keys::Fixed(verifier) => return Ok(verifier.clone()),
+            Keys::OfCompany(companies) => companies.get(),
         };
-        parts.extensions.insert(Verified::vouch(raw));
-        Ok(Request::from_parts(parts, Body::from(bytes)))
-    }
-
-    fn check_header(&self, header: Result<Option<&str>, Refusal>, now_ms: i64) -> Result<Option<Signature>, Refusal> {
-        match &self.verifier {
-            Some(verifier) => verifier.check_header(header?, now_ms).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn check_body(&self, signature: Option<&Signature>, body: &[u8]) -> Result<Option<KeyFingerprint>, Refusal> {
-        match (&self.verifier, signature) {
-            (Some(verifier), Some(signature)) => verifier.check_body(signature, body).map(Some),
-            (Some(_), None) => Err(Refusal::Missing),
-            (None, _) => Ok(None),
-        }
+        let params = RawPathParams::from_request_parts(parts, &()).await.ok();
+        let slug = params.as_ref().and_then(|params| params.iter().find(|(name, _)| *name == "company"));
+        let company = companies.find(slug.map(|(_, slug)| slug)).ok_or(ApiError::NotFound("No such company"))?;
+        parts.extensions.insert(Arc::clone(company));
+        Ok(company.verifier.clone())
     }
 
     fn not_read(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
@@ -257,12 +236,51 @@ impl Rules {
         error
     }
 
-    fn refuse(&self, reason: Refusal, peer: Option<IpAddr>, size_bytes: usize) -> ApiError {
+    fn refuse(&self, refused: &Refused) -> ApiError {
         if let Some(on_refusal) = &self.on_refusal {
-            on_refusal(&Refused { reason, peer, size_bytes });
+            on_refusal(refused);
         }
         ApiError::Unauthorized
     }
+}
+
+fn check_header(
+    verifier: Option<&Verifier>,
+    header: Result<Option<&str>, Refusal>,
+    now_ms: i64,
+) -> Result<Option<Signature>, Refusal> {
+    match verifier {
+        Some(verifier) => verifier.check_header(header?, now_ms).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn check_body(
+    verifier: Option<&Verifier>,
+    signature: Option<&Signature>,
+    body: &[u8],
+) -> Result<Option<KeyFingerprint>, Refusal> {
+    match (verifier, signature) {
+        (Some(verifier), Some(signature)) => verifier.check_body(signature, body).map(Some),
+        (Some(_), None) => Err(Refusal::Missing),
+        (None, _) => Ok(None),
+    }
+}
+
+/// The request with its proof, and with a body that can be read again.
+fn vouch(head: Head, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
+    let Head { mut parts, peer, received_at_ms } = head;
+    let raw = RawEvent {
+        body: bytes.clone(),
+        key_fingerprint,
+        received_at_ms,
+        peer,
+        signature: single_header(&parts.headers).ok().flatten().map(str::to_owned),
+        content_type: text_header(&parts.headers, header::CONTENT_TYPE),
+        query: parts.uri.query().map(str::to_owned),
+    };
+    parts.extensions.insert(Verified::vouch(raw));
+    Request::from_parts(parts, Body::from(bytes))
 }
 
 /// The signature header. Twice is malformed: two readers could disagree about which one counts.

@@ -41,7 +41,7 @@ pub(super) fn due(reader: &Reader, handler: &str, now_ms: i64, limit: usize) -> 
 }
 
 fn delivery(row: &Row, reader: &Reader) -> Result<Delivery, StoreError> {
-    Ok(Delivery { event: with_body(row, &reader.bodies)?, attempts: row.get(19)? })
+    Ok(Delivery { event: with_body(row, &reader.bodies)?, attempts: row.get(20)? })
 }
 
 fn size(delivery: &Delivery) -> usize {

@@ -4,6 +4,7 @@ mod append;
 mod bodies;
 mod calls;
 mod checkpoint;
+mod companies;
 mod deliveries;
 mod errors;
 mod filter;
@@ -13,6 +14,7 @@ mod overview;
 mod query;
 mod readers;
 mod recent;
+mod rejected;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,8 +33,8 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Settlement, Store, StoreError,
-    StoredEvent,
+    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Rejected, RejectedId, Rejection,
+    Settlement, Store, StoreError, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -113,6 +115,10 @@ impl Store for SqliteStore {
         Ok(appended)
     }
 
+    async fn company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError> {
+        self.writer()?.write(move |state| companies::ids(&state.conn, &slugs)).await
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         let mut latest = self.probed.lock().await;
         if let Some((at, outcome)) = &*latest
@@ -191,6 +197,18 @@ impl Store for SqliteStore {
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
         self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
+    }
+
+    async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {
+        self.writer()?.write(move |state| rejected::insert(&state.conn, &request)).await
+    }
+
+    async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError> {
+        self.readers.read(move |reader| rejected::list(&reader.conn, limit)).await
+    }
+
+    async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
+        self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -10,7 +10,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_events.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_events.sql"),
+    include_str!("../../../migrations/sqlite/0002_rejected.sql"),
+];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
 const WRITER_WAITS: Duration = Duration::from_secs(3);

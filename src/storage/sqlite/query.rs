@@ -16,7 +16,7 @@ pub(super) const SUMMARY: &str =
     "SELECT e.seq, e.id, coalesce(c.slug, ''), e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
     e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
     (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
-    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes";
+    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes, e.company_id";
 pub(super) const FROM: &str = " FROM events e LEFT JOIN companies c ON c.id = e.company_id";
 
 pub(super) fn summary(row: &Row) -> rusqlite::Result<EventSummary> {
@@ -37,6 +37,7 @@ pub(super) fn summary(row: &Row) -> rusqlite::Result<EventSummary> {
         revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
         duplicates: row.get(14)?,
         size_bytes: row.get(15)?,
+        company_id: row.get(16)?,
     })
 }
 
@@ -46,9 +47,9 @@ pub(super) const BODY: &str = ", e.body_file, e.body_at, e.body";
 /// A row of `SUMMARY` and `BODY`.
 pub(super) fn with_body(row: &Row, bodies: &BodyFiles) -> Result<StoredEvent, StoreError> {
     let summary = summary(row)?;
-    let body = match row.get(16)? {
-        Some(file) => bodies.read(Place { file, at: row.get(17)? }, row.get(15)?),
-        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(18)?)),
+    let body = match row.get(17)? {
+        Some(file) => bodies.read(Place { file, at: row.get(18)? }, row.get(15)?),
+        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(19)?)),
     };
     Ok(StoredEvent { summary, body })
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIds;
-use crate::storage::DEFAULT_COMPANY;
+use crate::storage::{DEFAULT_COMPANY, MOST_REJECTED};
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), supervisor).unwrap()
@@ -28,6 +28,39 @@ fn event(identity: u8, body: &[u8]) -> NewEvent {
         key_fingerprint: None,
         body: Bytes::copy_from_slice(body),
     }
+}
+
+fn rejection(number: usize) -> Rejection {
+    Rejection {
+        company: None,
+        received_at_ms: i64::try_from(number).unwrap(),
+        source: Some("192.0.2.1".into()),
+        method: "POST".into(),
+        path: "/webhook".into(),
+        headers: [("host".to_owned(), format!("host-{number}"))].into(),
+        size_bytes: Some(2),
+        reason: "no_key_matched".into(),
+        diagnosis: "no configured key".into(),
+        body: number.is_multiple_of(2).then(|| Bytes::from_static(b"{}")),
+    }
+}
+
+#[tokio::test]
+async fn refused_requests_are_a_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let store = open(folder.path(), &supervisor);
+    let all: Vec<_> = (1..=MOST_REJECTED + 5).map(|number| store.reject(rejection(number))).collect();
+    let mut ids: Vec<_> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
+    ids.sort_unstable();
+    let kept = store.rejected(usize::MAX).await.unwrap();
+    assert_eq!((kept.len(), kept[0].id, kept[MOST_REJECTED - 1].id), (MOST_REJECTED, ids[ids.len() - 1], ids[5]));
+    assert_eq!(store.rejected(3).await.unwrap().len(), 3);
+    let newest = store.rejected_by_id(kept[0].id).await.unwrap().unwrap();
+    assert_eq!((newest.has_body, newest.request.body.is_some()), (kept[0].has_body, kept[0].has_body));
+    assert_eq!(newest.request.headers, kept[0].request.headers);
+    assert!(kept.iter().all(|kept| kept.request.body.is_none()), "a list reads no bodies");
+    assert!(store.rejected_by_id(ids[4]).await.unwrap().is_none(), "the oldest are gone");
 }
 
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {

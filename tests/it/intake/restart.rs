@@ -113,13 +113,14 @@ fn a_store_of_a_newer_version_is_left_alone() {
     let mut server = home.start();
     assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
     assert_eq!(server.stop(), Some(0));
+    let version: i64 = home.database().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     home.database().pragma_update(None, "user_version", 99).unwrap();
     for args in [&["serve"][..], &["events", "list"]] {
         let ran = home.run(args);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.stderr.contains("99") && ran.stderr.contains("newer version"), "{ran:?}");
     }
-    home.database().pragma_update(None, "user_version", 1).unwrap();
+    home.database().pragma_update(None, "user_version", version).unwrap();
     assert_eq!(home.export().len(), 1);
 }
 

@@ -44,12 +44,20 @@ impl Printed {
         let text = self.text();
         let rest = text.split_once("listening")?.1;
         let (line, _) = rest.split_once('\n')?;
-        line.trim_start_matches(':').trim().parse().ok()
+        line.trim_start_matches([':', ' ']).trim_start_matches("on ").trim().trim_end_matches(['"', '}']).parse().ok()
     }
 }
 
 impl Server {
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        let server = Self::start_listening(command);
+        let answers = || client::Client::try_connect(server.address).ok()?.request("GET", "/ping", &[], b"");
+        assert!(wait_until(Duration::from_secs(10), || answers().is_some()), "no answer: {}", server.output());
+        server
+    }
+
+    /// Any program that prints the address it is listening on.
+    pub fn start_listening(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let printed = Printed::default();
         let readers =
@@ -63,10 +71,7 @@ impl Server {
             let _ = child.kill();
             panic!("the server did not start: {}", printed.text());
         };
-        let server = Self { child, address, printed, readers };
-        let answers = || client::Client::try_connect(address).ok()?.request("GET", "/ping", &[], b"");
-        assert!(wait_until(Duration::from_secs(10), || answers().is_some()), "no answer: {}", server.output());
-        server
+        Self { child, address, printed, readers }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -106,7 +111,12 @@ impl Server {
     }
 
     pub fn ask_to_stop(&self) {
-        let signalled = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    /// Sends a signal, such as `-HUP`.
+    pub fn signal(&self, signal: &str) {
+        let signalled = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 

@@ -1,0 +1,213 @@
+//! The operations that take events in, and the events themselves as OpenAPI's `webhooks`.
+
+use serde_json::{Value, json};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, Paths, PathsBuilder,
+};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, ContentBuilder, RefOr, Required, Response, ResponseBuilder};
+
+use super::schemas::{self, reference};
+use crate::event::{EventKind, sample};
+use crate::http::ApiError;
+use crate::intake::WEBHOOK_PATH;
+
+pub(super) const TAG: &str = "webhooks";
+/// Groups what Retell sends. Not declared, because Swagger UI shows those apart and would leave an empty group.
+const EVENTS_TAG: &str = "events";
+const JSON: &str = "application/json";
+
+/// A time for the examples: 14 November 2026, 10:13:20 UTC.
+const EXAMPLE_MS: i64 = 1_794_651_200_000;
+
+const SIGNATURE: &str = "`v=<ms since 1970>,d=<64 lowercase hex digits>`: the time of signing, and the \
+    HMAC-SHA256 of the raw body followed by that time, with the API key. The time may be five minutes off \
+    (`security.window_ms`).";
+
+/// Two lines. Swagger UI sends the text of its box as it stands, white space and all; `tests/browser/run` holds it to that.
+const TRY_IT: &str = "To try it, save the body as `body.json`, byte for byte as in the box and without a line break at \
+    its end, and run `retell-webhook sign --file body.json` in the server's folder.  \n\
+    Paste what that prints into `X-Retell-Signature` and execute within five minutes.";
+
+const LIFECYCLE: [EventKind; 3] = [EventKind::CallStarted, EventKind::CallEnded, EventKind::CallAnalyzed];
+
+/// `POST` routes. A trailing slash and a query string are accepted on each.
+pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
+    let event = "The address to enter at Retell. 200 means: the signature fits, and the bytes are on disk. \
+        An inbound event is answered here as on the inbound address.";
+    let alias = format!("The same as `{WEBHOOK_PATH}`.");
+    let inbound = "Takes `call_inbound` and `chat_inbound` in and answers with nothing to change: Retell goes on as \
+        configured there.";
+    let guide = "An address an older guide gave out. A body with `event` is an event; one with `name` is a custom \
+        function's call, kept and answered with 501.";
+    let company = receive("receive_company_event", "Receive a company's event", "With the keys of the company.");
+    let company_inbound = receive_inbound("receive_company_inbound", "With the keys of the company.");
+    paths
+        .path(WEBHOOK_PATH, post(receive("receive_event", "Receive an event", event).build()))
+        .path("/webhook", post(receive("receive_event_alias", "Receive an event (alias)", &alias).build()))
+        .path("/api/v1/webhook/retell/inbound", post(receive_inbound("receive_inbound", inbound).build()))
+        .path("/api/mcp/retell/custom-function", post(receive_guide(guide)))
+        .path("/api/v1/webhook/retell/{company}", post(of_company(company)))
+        .path("/api/v1/webhook/retell/{company}/inbound", post(of_company(company_inbound)))
+}
+
+/// What Retell sends, each event with an example.
+pub(super) fn events() -> Paths {
+    EventKind::ALL
+        .into_iter()
+        .fold(PathsBuilder::new(), |paths, kind| paths.path(kind.as_str(), post(event(kind))))
+        .build()
+}
+
+fn event(kind: EventKind) -> Operation {
+    let schema = if LIFECYCLE.contains(&kind) { schemas::CALL_EVENT } else { schemas::EVENT };
+    OperationBuilder::new()
+        .tag(EVENTS_TAG)
+        .operation_id(Some(kind.as_str()))
+        .summary(Some(format!("Retell sends {kind}")))
+        .parameter(signature())
+        .request_body(Some(body(schema, &[kind])))
+        .response("200", stored(kind.is_inbound()))
+        .build()
+}
+
+fn post(operation: Operation) -> PathItem {
+    PathItem::new(HttpMethod::Post, operation)
+}
+
+fn receive(id: &str, summary: &str, description: &str) -> OperationBuilder {
+    operation(id, summary, description)
+        .request_body(Some(body(schemas::CALL_EVENT, &LIFECYCLE)))
+        .response("200", stored(false))
+}
+
+fn receive_inbound(id: &str, description: &str) -> OperationBuilder {
+    operation(id, "Receive an inbound call or message", description)
+        .request_body(Some(body(schemas::EVENT, &[EventKind::CallInbound, EventKind::ChatInbound])))
+        .response("200", stored(true))
+}
+
+fn of_company(operation: OperationBuilder) -> Operation {
+    operation
+        .parameter(company())
+        .response("404", error("No such company in `[[companies]]`.", &[ApiError::NotFound("No such company")]))
+        .build()
+}
+
+/// The part of a path that names a company.
+pub(super) fn company() -> Parameter {
+    let slug = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-z0-9-]{2,40}$"));
+    ParameterBuilder::new()
+        .name("company")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The company's `slug`."))
+        .schema(Some(slug))
+        .build()
+}
+
+fn receive_guide(description: &str) -> Operation {
+    let function = json!({ "name": "place_order", "args": { "item": "rye", "count": 2 } });
+    let schema = utoipa::openapi::OneOfBuilder::new()
+        .item(reference(schemas::CALL_EVENT))
+        .item(reference(schemas::FUNCTION_CALL));
+    let examples = examples(&LIFECYCLE).into_iter().chain([("function".to_owned(), example(function))]);
+    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
+    let refused = ApiError::NotImplemented("Custom functions are not answered by this server");
+    operation("receive_event_or_function", "Receive an event or a function call", description)
+        .request_body(Some(required(content)))
+        .response("200", stored(false))
+        .response("501", error("A function call: kept, not answered.", &[refused]))
+        .build()
+}
+
+/// What all of them have in common.
+fn operation(id: &str, summary: &str, description: &str) -> OperationBuilder {
+    let cut_off = ["The body was cut off", "The body is empty", "The body is not JSON"].map(ApiError::BadRequest);
+    let operation = OperationBuilder::new()
+        .tag(TAG)
+        .operation_id(Some(id))
+        .summary(Some(summary))
+        .description(Some(format!("{description}\n\n{TRY_IT}")))
+        .parameter(signature());
+    operation
+        .response("400", error("Cut off; or, with verification off, no JSON. Nothing was kept.", &cut_off))
+        .response(
+            "401",
+            error("Signature missing, malformed, stale or wrong: one answer for all.", &[ApiError::Unauthorized]),
+        )
+        .response("403", error("Not from an address of `security.allowlist`.", &[ApiError::Forbidden]))
+        .response("408", error("The body did not arrive within 5 s.", &[ApiError::BodyTimeout]))
+        .response("413", error("The body is larger than `server.body_limit_bytes`.", &[ApiError::TooLarge]))
+        .response("500", error("An error in the server; see its log.", &[ApiError::Internal]))
+        .response("503", unavailable())
+}
+
+fn signature() -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^v=[0-9]+,d=[0-9a-f]{64}$"));
+    ParameterBuilder::new()
+        .name("X-Retell-Signature")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::True)
+        .description(Some(SIGNATURE))
+        .schema(Some(schema))
+        .build()
+}
+
+fn body(schema: &str, kinds: &[EventKind]) -> RequestBody {
+    required(ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(examples(kinds)).build())
+}
+
+fn required(content: Content) -> RequestBody {
+    RequestBodyBuilder::new().required(Some(Required::True)).content(JSON, content).build()
+}
+
+/// Those that `retell-webhook send` sends.
+fn examples(kinds: &[EventKind]) -> Vec<(String, RefOr<utoipa::openapi::example::Example>)> {
+    let of = |kind: &EventKind| {
+        let id = if kind.as_str().starts_with("chat_") { "chat_example" } else { "call_example" };
+        let value = serde_json::from_str(&sample(*kind, id, EXAMPLE_MS)?).ok()?;
+        Some((kind.as_str().to_owned(), example(value)))
+    };
+    kinds.iter().filter_map(of).collect()
+}
+
+fn example(value: Value) -> RefOr<utoipa::openapi::example::Example> {
+    ExampleBuilder::new().value(Some(value)).build().into()
+}
+
+fn stored(inbound: bool) -> Response {
+    let (schema, bodies) = if inbound {
+        (
+            schemas::INBOUND_ANSWER,
+            [("call_inbound", json!({ "call_inbound": {} })), ("chat_inbound", json!({ "chat_inbound": {} }))],
+        )
+    } else {
+        (
+            schemas::RECEIVED,
+            [("new", json!({ "received": true })), ("sent_again", json!({ "received": true, "duplicate": true }))],
+        )
+    };
+    let examples = bodies.map(|(name, body)| (name, example(body)));
+    let content = ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(examples);
+    ResponseBuilder::new().description("Verified, and on disk.").content(JSON, content.build()).build()
+}
+
+fn unavailable() -> Response {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer);
+    let retry = HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds to wait.")).build();
+    let mut response = error("It could not be stored; sending it again is safe.", &[ApiError::Unavailable]);
+    response.headers.insert("Retry-After".to_owned(), retry.into());
+    response
+}
+
+/// The bodies as the program makes them.
+fn error(description: &str, errors: &[ApiError]) -> Response {
+    let bodies =
+        errors.iter().map(|error| error.parts().1).map(|message| (message, example(json!({ "message": message }))));
+    let content = ContentBuilder::new().schema(Some(reference(schemas::ERROR))).examples_from_iter(bodies);
+    ResponseBuilder::new().description(description).content(JSON, content.build()).build()
+}

@@ -1,0 +1,124 @@
+//! What a reload exchanges: companies, keys and handlers. All of it is made first, which may fail, and then put in place.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{BuildError, devkey};
+use crate::base::secret::Secret;
+use crate::config::{CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
+use crate::dispatch::Workers;
+use crate::handlers::{Registered, Registry};
+use crate::http::company::{Companies, Company, CurrentCompanies};
+use crate::security::keys::ApiKey;
+use crate::security::signature::Verifier;
+use crate::storage::Store;
+use crate::storage::sqlite::SqliteUrl;
+
+/// Exchanges companies, keys and handlers while the receiver runs. A handle; clones act on the same receiver.
+#[derive(Clone)]
+pub struct Reload(Arc<Parts>);
+
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) companies: CurrentCompanies,
+    pub(super) workers: Workers,
+    /// What was given to the builder; a reload keeps it.
+    pub(super) given: Given,
+    /// As of the last reading. Held while a reload is under way: one at a time.
+    pub(super) settings: Mutex<Settings>,
+}
+
+/// What was given to the builder in code, beside the settings.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) keys: Vec<Secret>,
+    pub(super) storage_url: Option<String>,
+    pub(super) handlers: Vec<Registered>,
+}
+
+impl Given {
+    pub(super) fn apply(&self, mut settings: Settings) -> Result<Settings, BuildError> {
+        settings.security.keys.extend(self.keys.iter().cloned());
+        if let Some(url) = &self.storage_url {
+            settings.storage.url.clone_from(url);
+        }
+        settings.validate()?;
+        let taken =
+            |given: &&Registered| settings.handlers.iter().any(|table| table.enabled && table.name == given.name);
+        match self.handlers.iter().find(taken) {
+            Some(given) => Err(BuildError::HandlerName(given.name.clone())),
+            None => Ok(settings),
+        }
+    }
+}
+
+impl Reload {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Puts the companies, keys and handlers of `settings` in place. Requests and deliveries under way finish as they
+    /// began. Returns the keys of other settings that differ from the running ones: they need a restart.
+    ///
+    /// # Errors
+    /// [`BuildError`] says what is wrong; nothing was changed then.
+    pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, BuildError> {
+        let parts = &self.0;
+        let mut running = parts.settings.lock().await;
+        let settings = parts.given.apply(settings)?;
+        let companies = companies(&settings, &parts.store).await?;
+        let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
+        let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
+        let changed = Registry::configured(&changed, &parts.store);
+        parts.workers.announce(&changed).await?;
+        // Nothing fails from here on.
+        parts.companies.replace(companies);
+        for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
+            parts.workers.stop(&gone.name);
+        }
+        changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
+        let restart = running.differences(&settings);
+        *running = settings;
+        Ok(restart)
+    }
+}
+
+/// The companies of the settings, with their numbers in the store.
+pub(super) async fn companies(settings: &Settings, store: &Arc<dyn Store>) -> Result<Companies, BuildError> {
+    let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.clone()).collect();
+    let mut slugs_with_default = vec![DEFAULT_SLUG.to_owned()];
+    slugs_with_default.extend(slugs);
+    let ids = store.company_ids(slugs_with_default).await?;
+    let (keys, development) = default_keys(settings)?;
+    let verifier = |keys: Vec<ApiKey>| {
+        settings.security.verify.then(|| Verifier::new(keys).with_window_ms(settings.security.window_ms))
+    };
+    let company = |id: &i64, table: &CompanySettings| Company {
+        id: *id,
+        slug: table.slug.as_str().into(),
+        agents: table.agents.clone(),
+        development: false,
+        verifier: verifier(table.keys.iter().map(ApiKey::new).collect()),
+    };
+    let default = Company {
+        id: ids.first().copied().unwrap_or_default(),
+        slug: DEFAULT_SLUG.into(),
+        agents: Vec::new(),
+        development,
+        verifier: verifier(keys),
+    };
+    let others = ids.iter().skip(1).zip(&settings.companies).map(|(id, table)| company(id, table));
+    Ok(Companies::new(default, others.collect()))
+}
+
+/// The plain route's keys, and whether they are the development key only.
+fn default_keys(settings: &Settings) -> Result<(Vec<ApiKey>, bool), BuildError> {
+    let keys = &settings.security.keys;
+    if !keys.is_empty() || !settings.security.verify {
+        return Ok((keys.iter().map(ApiKey::new).collect(), keys.is_empty()));
+    }
+    let url = SqliteUrl::parse(&settings.storage.url)?;
+    let key = devkey::read_or_create(url.folder()).map_err(BuildError::DevKey)?;
+    Ok((vec![ApiKey::new(&key)], true))
+}

@@ -1,0 +1,107 @@
+//! The routes and what is around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::health;
+use super::refusals::Refusals;
+use crate::base::clock::Clock;
+use crate::base::id::random_hex;
+use crate::base::networks::Networks;
+use crate::config::Settings;
+use crate::http::ApiError;
+use crate::http::budget::InflightBudget;
+use crate::http::company::CurrentCompanies;
+use crate::http::layer::{Entry, SignatureLayer, enter};
+use crate::intake::{self, Endpoint, Intake};
+use crate::security::allowlist;
+use crate::storage::Store;
+use crate::telemetry::counters::Counters;
+
+/// The whole of a request, below Retell's 10 s. The parts have shorter times of their own.
+const REQUEST: Duration = Duration::from_secs(9);
+
+/// What the routes are made from.
+pub(super) struct Web<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) companies: &'a CurrentCompanies,
+    pub(super) clock: &'a Clock,
+    pub(super) counters: &'a Arc<Counters>,
+    pub(super) refusals: &'a Arc<Refusals>,
+}
+
+impl Web<'_> {
+    /// The webhook and health routes; `port` is the one really listened on.
+    pub(super) fn router(&self, port: u16) -> Router {
+        let health = health::Health {
+            store: Arc::clone(self.store),
+            companies: self.companies.clone(),
+            public: self.settings.server.is_public_https(),
+        };
+        let panics = || CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() });
+        let health = health::router(health).method_not_allowed_fallback(method_not_allowed).layer(panics());
+        // From the inside out.
+        let webhooks = intake::router(Arc::new(self.endpoint(port)), &self.signature())
+            .method_not_allowed_fallback(method_not_allowed)
+            // Around everything that waits: body, room, commit.
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
+            .layer(map_response(say_when_to_retry))
+            // Inside of the entry, so that a panic has a request id and a line in the log as well.
+            .layer(panics())
+            .layer(from_fn_with_state(Arc::new(self.entry()), enter));
+        webhooks.merge(health)
+    }
+
+    fn endpoint(&self, port: u16) -> Endpoint {
+        Endpoint {
+            intake: Intake::new(Arc::clone(self.store), Arc::clone(self.counters)),
+            companies: self.companies.clone(),
+            verify: self.settings.security.verify,
+            public_url: self.settings.server.public_url(port).into(),
+            instance: random_hex().into(),
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        let counters = Arc::clone(self.counters);
+        // Checked when the settings were: none of the two fails.
+        let trusted_proxies = Networks::parse(&self.settings.server.trusted_proxies).unwrap_or_default();
+        let allowlist =
+            allowlist::read(&self.settings.security.allowlist).unwrap_or_else(|_| Some(Networks::default()));
+        let count = move |_| counters.count("not_on_allowlist");
+        Entry::new(self.clock.clone(), trusted_proxies, allowlist, count)
+    }
+
+    fn signature(&self) -> SignatureLayer {
+        let (refusals, unread) = (Arc::clone(self.refusals), Arc::clone(self.counters));
+        SignatureLayer::for_companies(self.companies.clone())
+            .with_clock(self.clock.clone())
+            .with_body_limit_bytes(self.settings.server.body_limit_bytes)
+            .with_inflight_budget(InflightBudget::new(self.settings.server.inflight_limit_bytes))
+            .on_refusal(move |refused| refusals.note(refused))
+            .on_not_read(move |not_read| {
+                unread.count(not_read.label());
+                let peer = not_read.peer.map(tracing::field::display);
+                tracing::warn!(peer, reason = not_read.label(), "webhook not taken in, its body could not be read");
+            })
+    }
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// The time-out layer answers an empty 503; a sender is owed the same as for any other.
+async fn say_when_to_retry(response: Response) -> Response {
+    let bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
+    if bare { ApiError::Unavailable.into_response() } else { response }
+}

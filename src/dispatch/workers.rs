@@ -1,0 +1,70 @@
+//! Which workers run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::worker::{Dispatch, Worker};
+use crate::base::supervise::Supervisor;
+use crate::handlers::{Registered, Registry};
+use crate::storage::StoreError;
+
+/// The workers, one a handler. They stop after the batch they are at.
+pub struct Workers {
+    dispatch: Dispatch,
+    /// By the handler's name; those that were stopped stay, see [`Running::turn`].
+    known: Mutex<BTreeMap<String, Running>>,
+}
+
+struct Running {
+    supervisor: Supervisor,
+    /// Held by the worker at work: one that takes its place waits for the other's last batch, so that no two are given the
+    /// same events.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Workers {
+    /// None runs yet.
+    #[must_use]
+    pub fn new(dispatch: Dispatch) -> Self {
+        Self { dispatch, known: Mutex::default() }
+    }
+
+    /// Makes handlers known to the store, before they are started.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn announce(&self, registry: &Registry) -> Result<(), StoreError> {
+        for registered in registry.iter() {
+            self.dispatch.store.register_handler(&registered.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a handler's worker, in the place of the one of that name if there is one.
+    pub fn start(&self, registered: Registered) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = known.get(&registered.name).map_or_else(Arc::default, |before| {
+            before.supervisor.stop();
+            Arc::clone(&before.turn)
+        });
+        let supervisor = self.dispatch.supervisor.child();
+        known.insert(registered.name.clone(), Running { supervisor: supervisor.clone(), turn: Arc::clone(&turn) });
+        drop(known);
+        let worker =
+            Worker { dispatch: Dispatch { supervisor: supervisor.clone(), ..self.dispatch.clone() }, registered };
+        let stop = supervisor.clone();
+        supervisor.spawn("dispatch", async move {
+            tokio::select! {
+                () = stop.stopping() => {}
+                _turn = turn.lock() => worker.run().await,
+            }
+        });
+    }
+
+    /// Stops the worker of this handler. What it has not been given it is given when it is started again.
+    pub fn stop(&self, name: &str) {
+        if let Some(running) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            running.supervisor.stop();
+        }
+    }
+}

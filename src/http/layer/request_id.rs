@@ -1,0 +1,40 @@
+//! A name for a request, in its answer and in every line about it.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::base::id::random_hex;
+
+/// Read from a request, written to its answer.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LONGEST: usize = 64;
+
+/// The sender's id if it is a plain one, else a new one. A strange one could forge lines of a log.
+pub(super) fn of_request(headers: &HeaderMap) -> HeaderValue {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':');
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|value| (1..=LONGEST).contains(&value.len()) && value.as_bytes().iter().all(plain));
+    given.cloned().unwrap_or_else(minted)
+}
+
+fn minted() -> HeaderValue {
+    HeaderValue::from_str(&format!("req_{}", random_hex())).unwrap_or_else(|_| HeaderValue::from_static("req"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_id_is_kept_and_a_strange_one_replaced() {
+        let id = |given: &[u8]| {
+            let headers = [(REQUEST_ID, HeaderValue::from_bytes(given).unwrap())].into_iter().collect();
+            of_request(&headers).to_str().unwrap().to_owned()
+        };
+        assert_eq!(id(b"trace-1/a:b.c_d"), "trace-1/a:b.c_d");
+        for strange in [&b""[..], b"a b", b"a\tb", &[b'a'; 65], b"\xffa"] {
+            assert!(id(strange).starts_with("req_"), "{strange:?}");
+        }
+        assert_ne!(minted(), minted());
+    }
+}
