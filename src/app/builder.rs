@@ -12,7 +12,8 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::{devkey, health};
+use super::devkey;
+use super::ops::Ops;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::secret::Secret;
@@ -30,6 +31,8 @@ use crate::security::signature::Verifier;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::deliveries::Deliveries;
+use crate::telemetry::logging::DroppedLines;
 
 /// The whole of a request, below Retell's 10 s. The parts have shorter times of their own.
 const REQUEST: Duration = Duration::from_secs(9);
@@ -61,6 +64,7 @@ pub struct ReceiverBuilder {
     port: Option<u16>,
     handlers: Vec<Registered>,
     closures: Closures,
+    dropped_lines: DroppedLines,
 }
 
 impl ReceiverBuilder {
@@ -96,6 +100,13 @@ impl ReceiverBuilder {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Shows how many log lines were left out among the metrics.
+    #[must_use]
+    pub fn dropped_lines(mut self, dropped_lines: DroppedLines) -> Self {
+        self.dropped_lines = dropped_lines;
         self
     }
 
@@ -169,14 +180,31 @@ impl ReceiverBuilder {
             registry.add(closures).map_err(BuildError::HandlerName)?;
         }
         let keys = keys(&settings, &url)?;
-        let dispatch =
-            Dispatch { store: Arc::clone(&store), clock: self.clock.clone(), supervisor: supervisor.clone() };
+        let deliveries = Deliveries::of(registry.iter().map(|registered| registered.name.as_str()));
+        let dispatch = Dispatch {
+            store: Arc::clone(&store),
+            clock: self.clock.clone(),
+            supervisor: supervisor.clone(),
+            deliveries: deliveries.clone(),
+        };
         dispatch::start(&dispatch, &registry).await?;
         let counters = Arc::new(Counters::default());
-        let signature = signature_layer(&settings, keys, self.clock, &counters);
+        let inflight = InflightBudget::new(settings.server.inflight_limit_bytes);
+        let ops = Ops {
+            counters: Arc::clone(&counters),
+            deliveries,
+            store: Arc::clone(&store),
+            inflight: inflight.clone(),
+            dropped_lines: self.dropped_lines,
+            started_at_ms: self.clock.now_ms(),
+            settings: settings.ops.clone(),
+            key_missing: settings.security.keys.is_empty() && settings.server.is_public_https(),
+        };
+        let signature = signature_layer(&settings, keys, self.clock, &counters).with_inflight_budget(inflight);
         let port = self.port.unwrap_or(settings.server.port);
-        let router = router(&settings, &store, &counters, &signature, port);
-        Ok(Receiver { router, registry, store, counters, supervisor, _stop: stop })
+        let router = router(&settings, &store, &counters, &signature, port).merge(ops.health_routes());
+        let router = guarded(router);
+        Ok(Receiver { router, registry, store, counters, supervisor, ops, _stop: stop })
     }
 }
 
@@ -198,7 +226,6 @@ fn signature_layer(settings: &Settings, keys: Vec<ApiKey>, clock: Clock, counter
     layer
         .with_clock(clock)
         .with_body_limit_bytes(settings.server.body_limit_bytes)
-        .with_inflight_budget(InflightBudget::new(settings.server.inflight_limit_bytes))
         .on_refusal(move |refused| {
             refusals.count(refused.reason.label());
             let peer = refused.peer.map(tracing::field::display);
@@ -225,11 +252,14 @@ fn router(
         public_url: settings.server.public_url(port).into(),
         instance: random_hex().into(),
     };
-    let key_missing = settings.security.keys.is_empty() && settings.server.is_public_https();
     intake::router(Arc::new(endpoint), signature)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
         .layer(map_response(say_when_to_retry))
-        .merge(health::router(health::Health { store: Arc::clone(store), key_missing }))
+}
+
+/// What every route has in common, besides the answers to unknown ones.
+fn guarded(router: Router) -> Router {
+    router
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() }))
 }
@@ -247,6 +277,7 @@ pub struct Receiver {
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
     supervisor: Supervisor,
+    pub(super) ops: Ops,
     _stop: StopOnDrop,
 }
 
@@ -262,10 +293,10 @@ impl Receiver {
         self.router.clone()
     }
 
-    /// The same with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
+    /// The same with `/metrics`, and with JSON answers for unknown paths and methods, to be served by itself. (A router may have one fallback:
     /// one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
-        self.router().fallback(async || ApiError::NotFound("Not Found"))
+        self.router().merge(self.ops.metrics_routes()).fallback(async || ApiError::NotFound("Not Found"))
     }
 
     /// The handlers.

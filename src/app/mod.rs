@@ -4,6 +4,8 @@ mod builder;
 mod devkey;
 mod guests;
 mod health;
+mod metrics;
+mod ops;
 mod serve;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};

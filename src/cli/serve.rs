@@ -18,12 +18,23 @@ pub(super) async fn run() -> Done {
     let settings = stores::settings()?;
     let log = logging::init(&settings.log).map_err(Failure::Because)?;
     let listener = listen(&settings).await?;
+    let ops_listener = listen_for_operators(&settings).await?;
     let port = listener.local_addr()?.port();
-    let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).build().await?;
-    announce(&settings, &receiver, port)?;
+    let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).dropped_lines(log.dropped_lines());
+    let receiver = receiver.build().await?;
+    log.dropped_lines().complain(receiver.supervisor());
+    announce(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
     stop_on_signal(receiver.supervisor().clone())?;
     let supervisor = receiver.supervisor().clone();
-    let cut_off = app::serve(listener, receiver.standalone(), &supervisor).await;
+    let operators = async {
+        match ops_listener {
+            Some(listener) => app::serve(listener, receiver.ops_router(), &supervisor).await,
+            None => 0,
+        }
+    };
+    let (cut_off, operators_cut_off) =
+        tokio::join!(app::serve(listener, receiver.standalone(), &supervisor), operators);
+    let cut_off = cut_off + operators_cut_off;
     tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: finishing what was accepted");
     let closed = receiver.shutdown().await;
     drop(log);
@@ -38,6 +49,21 @@ pub(super) async fn run() -> Done {
     Ok(closed?)
 }
 
+/// The listener that `ops.listen` asks for.
+async fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = settings.ops.listen else { return Ok(None) };
+    let refused = |error| {
+        Failure::Because(format!(
+            "cannot listen on {address} (ops.listen): {error}; stop whatever uses the port, or choose another"
+        ))
+    };
+    TcpListener::bind(address).await.map(Some).map_err(refused)
+}
+
+fn ops_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
+    listener.and_then(|listener| listener.local_addr().ok())
+}
+
 async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     TcpListener::bind(address).await.map_err(|error| {
@@ -48,15 +74,17 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
 }
 
 /// Tells what to paste into Retell's dashboard, and whatever should be put right.
-fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
+fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> Done {
     let url = settings.server.public_url(port);
     let store = SqliteUrl::parse(&settings.storage.url)?;
     let handlers: Vec<_> = receiver.handlers().iter().map(|registered| registered.name.as_str()).collect();
     let handlers = if handlers.is_empty() { "none".to_owned() } else { handlers.join(", ") };
+    let main = SocketAddr::new(settings.server.host, port);
     let facts = [
         ("webhook", format!("{url}{WEBHOOK_PATH}")),
         ("test", format!("{url}{TEST_PATH}")),
-        ("listening", SocketAddr::new(settings.server.host, port).to_string()),
+        ("listening", main.to_string()),
+        ("metrics", format!("http://{}/metrics", ops.unwrap_or(main))),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
     ];

@@ -7,6 +7,7 @@ mod handlers;
 mod load;
 mod log;
 mod nearest;
+mod ops;
 mod security;
 mod server;
 mod storage;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
+pub use ops::OpsSettings;
 pub use security::SecuritySettings;
 pub use server::ServerSettings;
 pub use storage::StorageSettings;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
+    /// `[ops]`: who sees metrics and the details of health, and where.
+    pub ops: OpsSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -46,6 +50,7 @@ impl Default for Settings {
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
             log: LogSettings::default(),
+            ops: OpsSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::security::refuse_key;
+use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerSettings, Settings};
 
 /// An hour.
@@ -45,7 +45,34 @@ impl Settings {
                 "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
             ));
         }
+        self.validate_ops()?;
         validate_handlers(&self.handlers)
+    }
+
+    fn validate_ops(&self) -> Result<(), ConfigError> {
+        let ops = &self.ops;
+        let unguarded = ops.listen.filter(|address| ops.token.is_none() && !address.ip().to_canonical().is_loopback());
+        if let Some(address) = unguarded {
+            return Err(ConfigError::refused(
+                "ops.listen",
+                format!(
+                    "{address} is no loopback address, so anybody could read metrics there: set ops.token, or listen on 127.0.0.1:{}",
+                    address.port()
+                ),
+            ));
+        }
+        let Some(token) = &ops.token else { return Ok(()) };
+        if let Some(why) = refuse_token(token) {
+            let advice = "make one with: openssl rand -hex 24";
+            return Err(ConfigError::refused("ops.token", format!("it {why}; {advice}")));
+        }
+        if self.security.keys.contains(token) {
+            return Err(ConfigError::refused(
+                "ops.token",
+                "it is one of the API keys, which would travel to whoever reads metrics; make one of its own",
+            ));
+        }
+        Ok(())
     }
 
     fn validate_server(&self) -> Result<(), ConfigError> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
@@ -14,6 +15,7 @@ use crate::base::supervise::Supervisor;
 use crate::event::Event;
 use crate::handlers::{Context, Outcome, Registered, Registry};
 use crate::storage::{Delivery, Settlement, Store, StoreError};
+use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
 
 /// Events read at once.
 const BATCH: usize = 128;
@@ -33,6 +35,8 @@ pub struct Dispatch {
     pub clock: Clock,
     /// Tells the workers to stop.
     pub supervisor: Supervisor,
+    /// Counts what attempts come to.
+    pub deliveries: Deliveries,
 }
 
 /// Makes every handler known to the store and starts its worker. Workers stop after the batch they are at.
@@ -42,7 +46,8 @@ pub struct Dispatch {
 pub async fn start(dispatch: &Dispatch, registry: &Registry) -> Result<(), StoreError> {
     for registered in registry.iter() {
         dispatch.store.register_handler(&registered.name).await?;
-        let worker = Worker { dispatch: dispatch.clone(), registered: registered.clone() };
+        let counts = dispatch.deliveries.handler(&registered.name);
+        let worker = Worker { dispatch: dispatch.clone(), registered: registered.clone(), counts };
         dispatch.supervisor.spawn("dispatch", async move { worker.run().await });
     }
     Ok(())
@@ -51,6 +56,7 @@ pub async fn start(dispatch: &Dispatch, registry: &Registry) -> Result<(), Store
 struct Worker {
     dispatch: Dispatch,
     registered: Registered,
+    counts: Arc<DeliveryCounts>,
 }
 
 impl Worker {
@@ -139,9 +145,16 @@ impl Worker {
         let seq = delivery.event.summary.seq;
         let outcome = self.attempt(&delivery, attempt).await;
         if outcome == Outcome::Done && delivery.attempts == 0 {
+            self.counts.succeeded.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let settlement = plan::next(seq, attempt, outcome, self.dispatch.clock.now_ms());
+        let counter = match &settlement {
+            Settlement::Done { .. } => &self.counts.succeeded,
+            Settlement::Scheduled { .. } => &self.counts.scheduled,
+            Settlement::Dead { .. } => &self.counts.dead,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         self.report(&delivery, &settlement);
         Some(settlement)
     }
@@ -171,12 +184,12 @@ impl Worker {
     fn report(&self, delivery: &Delivery, settlement: &Settlement) {
         let (handler, event_id) = (&self.registered.name, delivery.event.summary.id);
         match settlement {
-            Settlement::Done { .. } => tracing::info!(handler, %event_id, "delivery succeeded after a retry"),
+            Settlement::Done { .. } => tracing::info!(handler, %event_id, "webhook delivery succeeded after a retry"),
             Settlement::Scheduled { attempts, error, .. } => {
-                tracing::warn!(handler, %event_id, attempts, error, "delivery failed; it is tried again");
+                tracing::warn!(handler, %event_id, attempts, error, "webhook delivery failed; it is tried again");
             }
             Settlement::Dead { attempts, error, .. } => {
-                tracing::error!(handler, %event_id, attempts, error, "delivery is dead: given up");
+                tracing::error!(handler, %event_id, attempts, error, "webhook delivery is dead: given up");
             }
         }
     }

@@ -3,6 +3,7 @@
 pub mod budget;
 mod error;
 pub mod layer;
+pub mod operator;
 mod verified;
 
 pub use error::ApiError;

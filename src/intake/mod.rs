@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use routes::{Endpoint, TEST_PATH, WEBHOOK_PATH, router};
 
 use crate::base::id::EventIds;
-use crate::event::{EventKind, Head};
+use crate::event::{EventKind, Head, describe};
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::{Appended, NewEvent, Store, StoreError, bounded};
 use crate::telemetry::counters::Counters;
@@ -59,26 +59,27 @@ impl Intake {
         unparsed: bool,
     ) -> Result<Accepted, ApiError> {
         let raw = verified.into_inner();
+        let (began, size_bytes) = (raw.began, raw.body.len());
         let head = Head::scan(&raw.body).ok();
         let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, ..self.new_event(company_id, raw, head) };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!(event_id = %event.id, company_id, size_bytes, "webhook body: {}", describe(&event.body));
+        }
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
-                "a commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
+                "a webhook's commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
             );
             Err(StoreError::Unavailable("the commit took too long".into()))
         });
+        self.counters.count_event(outcome(&appended), kind, size_bytes, began.elapsed());
         match appended {
-            Ok(appended) => {
-                self.count(appended);
-                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }) })
-            }
+            Ok(appended) => Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }) }),
             Err(error) => {
-                self.counters.count("not_stored");
                 // The store says by itself, once, that it is away.
                 if !matches!(error, StoreError::Unavailable(_)) {
-                    tracing::error!(%error, "event not stored (503)");
+                    tracing::error!(%error, "webhook not stored (503)");
                 }
                 Err(ApiError::Unavailable)
             }
@@ -107,13 +108,14 @@ impl Intake {
             body: raw.body,
         }
     }
+}
 
-    fn count(&self, appended: Appended) {
-        self.counters.count(match appended {
-            Appended::Duplicate { .. } => "duplicate",
-            Appended::Stored { unparsed: true, .. } => "unparsed",
-            Appended::Stored { revision: true, .. } => "revision",
-            Appended::Stored { .. } => "stored",
-        });
+fn outcome(appended: &Result<Appended, StoreError>) -> &'static str {
+    match appended {
+        Ok(Appended::Duplicate { .. }) => "duplicate",
+        Ok(Appended::Stored { unparsed: true, .. }) => "unparsed",
+        Ok(Appended::Stored { revision: true, .. }) => "revision",
+        Ok(Appended::Stored { .. }) => "stored",
+        Err(_) => "not_stored",
     }
 }

@@ -3,3 +3,4 @@
 pub mod keys;
 pub mod redact;
 pub mod signature;
+pub mod token;

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 
 pub use call::{CallRecord, Stage, TransferEvent};
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
+pub use event::{
+    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoreStats, StoredEvent,
+};
 
 pub use identity::{Identity, IdentityKey};
 pub use text::bounded;
@@ -106,6 +108,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// How the store is doing, for whoever operates it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
     ///

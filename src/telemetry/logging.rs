@@ -1,25 +1,88 @@
-//! Log lines on standard output.
+//! Log lines on standard output and in a file.
 
-use std::io::{IsTerminal, stdout};
+use std::fmt;
+use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use super::rolling::Rolling;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
 use crate::config::{LogFormat, LogSettings};
 
-/// Lines waiting to be written. When whoever reads standard output stalls, further lines are dropped: a log must not be
-/// able to hold up intake.
+/// Lines waiting to be written. When whoever reads standard output or the disk stalls, further lines are dropped: a log
+/// must not be able to hold up intake.
 const LINES: usize = 16_384;
 
+/// How often dropped lines are spoken of, at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 /// Keeps the log flowing; what waits is written when it is dropped.
-pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
+pub struct LogGuard {
+    #[allow(dead_code, reason = "held for its drop")]
+    workers: Vec<WorkerGuard>,
+    dropped: DroppedLines,
+}
+
+impl LogGuard {
+    /// How many lines were left out so far, now and later.
+    #[must_use]
+    pub fn dropped_lines(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
+
+/// Counts of log lines that were left out, by where they should have gone: `stdout`, `file`.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
+
+impl DroppedLines {
+    /// The counts so far.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
+            (*name, (queue.dropped_lines() + lost.load(Ordering::Relaxed)) as u64)
+        };
+        self.0.iter().map(all)
+    }
+
+    /// Says that lines were dropped, at most once a minute, until the service stops.
+    pub fn complain(self, supervisor: &Supervisor) {
+        let stop = supervisor.clone();
+        supervisor.spawn_detached(async move {
+            let mut said = 0;
+            while tokio::time::timeout(COMPLAIN_EVERY, stop.stopping()).await.is_err() {
+                let dropped = self.read().map(|(_, count)| count).sum();
+                if dropped > said {
+                    tracing::warn!(
+                        lines = dropped - said,
+                        "log lines were dropped: standard output or the log file does not keep up"
+                    );
+                    said = dropped;
+                }
+            }
+        });
+    }
+}
 
 /// A plain level is about this program; the libraries under it only speak up when something is wrong.
 fn directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
-/// Sends log lines to standard output. Call once, from the binary; a library leaves this to its host.
+/// Sends log lines to standard output and, unless `log.dir` turns it off, to `app.log` in that folder. A folder that
+/// cannot be written is warned about, and the file left out. Call once, from the binary; a library leaves this to its
+/// host.
 ///
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
@@ -28,14 +91,85 @@ pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
         "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
             .to_owned()
     })?;
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(stdout());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
-    let done = match settings.format {
-        LogFormat::Human => lines.with_ansi(stdout().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
+    let out = guard.writer("stdout", stdout(), Arc::default());
+    let rolling = settings.folder().map(|folder| (folder, Rolling::open(folder, Clock::system())));
+    let (file, refused) = match rolling {
+        Some((_, Ok(rolling))) => {
+            let lost = rolling.lost();
+            (Some(guard.writer("file", rolling, lost)), None)
+        }
+        Some((folder, Err(error))) => (None, Some((folder, error))),
+        None => (None, None),
     };
-    done.map_err(|error| error.to_string())?;
-    Ok(LogGuard(guard))
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer(settings.format, out, stdout().is_terminal()))
+        .with(file.map(|file| file_layer(settings.format, file)))
+        .try_init()
+        .map_err(|error| error.to_string())?;
+    if let Some((folder, error)) = refused {
+        warn_without_file(folder, &error);
+    }
+    Ok(guard)
+}
+
+fn warn_without_file(folder: &Path, error: &std::io::Error) {
+    tracing::warn!(
+        "log.dir: cannot write into {}: {error}; logging to standard output only. Make the folder writable, name another, \
+         or turn the file off with log.dir = \"off\"",
+        folder.display()
+    );
+}
+
+impl LogGuard {
+    fn writer(&mut self, name: &'static str, to: impl Write + Send + 'static, lost: Arc<AtomicUsize>) -> NonBlocking {
+        let (writer, worker) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(to);
+        self.dropped.0.push((name, writer.error_counter(), lost));
+        self.workers.push(worker);
+        writer
+    }
+}
+
+type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn layer<S, W>(format: LogFormat, writer: W, ansi: bool) -> Boxed<S>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Human => lines.with_ansi(ansi).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// Like [`layer`], without colours.
+fn file_layer<S, W>(format: LogFormat, writer: W) -> Boxed<S>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    match format {
+        LogFormat::Human => tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(Plain(DefaultFields::new()))
+            .boxed(),
+        LogFormat::Json => layer(format, writer, false),
+    }
+}
+
+/// Layers share what a span's fields were formatted to by the formatter's type: one of its own keeps the terminal's colours
+/// out of the file.
+struct Plain(DefaultFields);
+
+impl<'w> FormatFields<'w> for Plain {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer, fields)
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ mod embedding;
 mod events;
 mod handlers;
 mod intake;
+mod logs;
+mod metrics;
 mod routes;
 mod secrets;
 mod signature;

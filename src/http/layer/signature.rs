@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::body::BodyRules;
+use super::debug;
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -211,7 +212,8 @@ where
 impl Rules {
     async fn check(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
-        let received_at_ms = self.clock.now_ms();
+        let (received_at_ms, began) = (self.clock.now_ms(), Instant::now());
+        debug::log_head(&parts);
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let header = single_header(&parts.headers);
         let signature = self.check_header(header, received_at_ms).map_err(|reason| self.refuse(reason, peer, 0))?;
@@ -226,6 +228,7 @@ impl Rules {
             body: bytes.clone(),
             key_fingerprint,
             received_at_ms,
+            began,
             peer,
             signature: header.ok().flatten().map(str::to_owned),
             content_type: text_header(&parts.headers, header::CONTENT_TYPE),
