@@ -177,7 +177,7 @@ mod tests {
         }
         let names = names(folder.path());
         assert_eq!(names.iter().filter(|name| is_dated(name)).count(), KEPT);
-        assert_eq!((names[1].as_str(), names[14].as_str()), ("app.log.2020-old", "app.log.2026-12-09"));
+        assert_eq!((names[1].as_str(), names[15].as_str()), ("app.log.2020-old", "app.log.2026-12-09"));
     }
 
     #[test]

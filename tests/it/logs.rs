@@ -23,8 +23,8 @@ fn read(path: &Path) -> String {
 }
 
 /// Accepted, repeated, refused, not read, unparsed.
-fn traffic(server: &Server) {
-    let body = event("call_ended", "call_1");
+fn traffic(server: &Server, call_id: &str) {
+    let body = event("call_ended", call_id);
     for _ in 0..2 {
         assert_eq!(server.deliver(&body).status, 200);
     }
@@ -45,7 +45,7 @@ fn lines_appear(path: &Path, wanted: &[&str]) {
 fn the_current_file_holds_the_traffic_without_colours_and_is_private() {
     let home = Home::new();
     let server = home.start();
-    traffic(&server);
+    traffic(&server, "call_1");
     let path = current(&home);
     lines_appear(
         &path,
@@ -62,7 +62,7 @@ fn the_current_file_holds_the_traffic_without_colours_and_is_private() {
 fn a_restart_goes_on_and_an_old_file_is_put_away_under_its_day() {
     let home = Home::new();
     let mut server = home.start();
-    traffic(&server);
+    traffic(&server, "call_2");
     server.stop();
     let path = current(&home);
     let before = read(&path);
@@ -72,7 +72,7 @@ fn a_restart_goes_on_and_an_old_file_is_put_away_under_its_day() {
     let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     fs::File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     let mut server = home.start();
-    traffic(&server);
+    traffic(&server, "call_3");
     server.stop();
     let away = home.path().join("logs/app.log.2026-09-21");
     assert!(
@@ -87,7 +87,7 @@ fn a_restart_goes_on_and_an_old_file_is_put_away_under_its_day() {
 fn json_lines_are_json_in_both_places() {
     let home = Home::new().with("RETELL_WEBHOOK__LOG__FORMAT", "json");
     let mut server = home.start();
-    traffic(&server);
+    traffic(&server, "call_4");
     assert_eq!(server.stop(), Some(0));
     for text in [server.output(), read(&current(&home))] {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -100,12 +100,12 @@ fn json_lines_are_json_in_both_places() {
 fn the_file_can_be_elsewhere_or_nowhere() {
     let mut home = Home::new().with("RETELL_WEBHOOK__LOG__DIR", "other/place");
     let server = home.start();
-    traffic(&server);
+    traffic(&server, "call_5");
     lines_appear(&home.path().join("other/place/app.log"), &["webhook call_ended"]);
     drop(server);
     home.set("RETELL_WEBHOOK__LOG__DIR", "off");
     let server = home.start();
-    traffic(&server);
+    traffic(&server, "call_6");
     assert!(server.prints("webhook call_ended"));
     assert!(!home.path().join("logs").exists() && !home.path().join("off").exists());
 }
@@ -115,7 +115,7 @@ fn a_folder_that_cannot_be_written_is_warned_about_and_nothing_else() {
     let home = Home::new();
     fs::write(home.path().join("logs"), "a file in the way").unwrap();
     let server = home.start();
-    traffic(&server);
+    traffic(&server, "call_7");
     assert!(server.prints("log.dir: cannot write into logs"), "{}", server.output());
     assert!(server.prints("webhook call_ended"));
 }
@@ -124,7 +124,7 @@ fn a_folder_that_cannot_be_written_is_warned_about_and_nothing_else() {
 fn debugging_tells_headers_route_and_fields_without_values() {
     let home = Home::new().with("DEBUG", "true");
     let mut server = home.start();
-    let body = sample("03_");
+    let body = sample("05_");
     assert_eq!(server.deliver(&body).status, 200);
     assert_eq!(server.stop(), Some(0));
     for text in [server.output(), read(&current(&home))] {
@@ -142,7 +142,7 @@ fn debugging_tells_headers_route_and_fields_without_values() {
 fn without_debugging_nothing_of_that_is_told() {
     let home = Home::new();
     let mut server = home.start();
-    assert_eq!(server.deliver(&sample("03_")).status, 200);
+    assert_eq!(server.deliver(&sample("05_")).status, 200);
     assert_eq!(server.stop(), Some(0));
     assert!(!server.output().contains("webhook body") && !read(&current(&home)).contains("webhook request"));
 }

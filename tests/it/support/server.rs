@@ -44,7 +44,8 @@ impl Printed {
         let text = self.text();
         let rest = text.split_once("listening")?.1;
         let (line, _) = rest.split_once('\n')?;
-        line.trim_start_matches(':').trim().parse().ok()
+        // As a JSON line it ends in `"}`.
+        line.trim_start_matches(':').trim().trim_end_matches("\"}").parse().ok()
     }
 }
 
