@@ -24,7 +24,7 @@ pub(super) struct Figures<'a> {
 impl Figures<'_> {
     /// All metrics, read now.
     pub(super) fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = vec![self.build(), self.start_time()];
+        let mut metrics = vec![build(), self.start_time()];
         metrics.extend(self.requests());
         metrics.extend(self.store.iter().flat_map(store));
         metrics.extend(self.store.as_ref().map(|stats| self.backlogs(stats)));
@@ -32,10 +32,6 @@ impl Figures<'_> {
         metrics.push(self.dropped_lines());
         metrics.extend(process(self.process));
         metrics
-    }
-
-    fn build(&self) -> Metric {
-        Metric::info("build", "The version at work.", one("version", env!("CARGO_PKG_VERSION")))
     }
 
     fn start_time(&self) -> Metric {
@@ -66,7 +62,7 @@ impl Figures<'_> {
                 "intake_duration",
                 "From the head of an authenticated event's request to its answer.",
                 counters.intake_micros(),
-                1e-6,
+                1e6,
             )
             .in_seconds(),
             Metric::histogram("body_size", "Bodies of authenticated events.", counters.body_bytes(), 1.0).in_bytes(),
@@ -97,6 +93,10 @@ impl Figures<'_> {
         let dropped = self.dropped_lines.read().map(|(to, count)| (one("to", to), count));
         Metric::counter("log_lines_dropped", "Log lines left out because they could not be written in time.", dropped)
     }
+}
+
+fn build() -> Metric {
+    Metric::info("build", "The version at work.", one("version", env!("CARGO_PKG_VERSION")))
 }
 
 fn store(stats: &StoreStats) -> [Metric; 4] {

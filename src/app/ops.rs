@@ -43,8 +43,8 @@ pub(super) struct Ops {
 }
 
 impl Receiver {
-    /// The receiver's metrics as Prometheus reads them (OpenMetrics text, names `retell_webhook_*`), for an application that
-    /// shows metrics of its own. [`Receiver::standalone`] has them at `/metrics`; [`Receiver::router`] has not.
+    /// The receiver's metrics as Prometheus reads them (format `OpenMetrics`, names `retell_webhook_*`), for an application
+    /// that shows metrics of its own. [`Receiver::standalone`] has them at `/metrics`; [`Receiver::router`] has not.
     pub async fn metrics_text(&self) -> String {
         self.ops.text().await
     }

@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_own_bucket() {
         let histogram = Histogram::new(&[10, 20]);
-        [0, 10, 11, 20, 21, u64::from(u32::MAX)].into_iter().for_each(|value| histogram.record(value));
+        for value in [0, 10, 11, 20, 21, u64::from(u32::MAX)] {
+            histogram.record(value);
+        }
         let measured = histogram.measured();
         assert_eq!(measured.buckets, [(10, 2), (20, 2)]);
         assert_eq!((measured.above, measured.count()), (2, 6));

@@ -84,7 +84,7 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<Soc
         ("webhook", format!("{url}{WEBHOOK_PATH}")),
         ("test", format!("{url}{TEST_PATH}")),
         ("listening", main.to_string()),
-        ("metrics", format!("http://{}/metrics", ops.unwrap_or(main))),
+        ("metrics", metrics_url(main, ops)),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
     ];
@@ -107,6 +107,15 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<Soc
         line(format!("\n  WARNING: {warning}"))?;
     }
     line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
+}
+
+/// Whoever looks without a token must ask for this machine by a name of its own.
+fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
+    match ops {
+        Some(address) => format!("http://{address}/metrics"),
+        None if main.ip().is_unspecified() => format!("http://localhost:{}/metrics", main.port()),
+        None => format!("http://{main}/metrics"),
+    }
 }
 
 /// A filter on a name that Retell does not send is more likely a slip than foresight.

@@ -1,4 +1,4 @@
-//! Figures as the text Prometheus reads, in the OpenMetrics format.
+//! Figures as the text Prometheus reads, in the format `OpenMetrics`.
 
 use std::fmt;
 
@@ -47,10 +47,10 @@ impl Metric {
         Self { name, help, unit: None, samples: Samples::Gauge(samples.into_iter().collect()) }
     }
 
-    /// A distribution; `scale` is how much of the metric's unit one unit of `measured` is.
+    /// A distribution; `per_unit` of what `measured` counts in make one of the metric's unit.
     #[must_use]
-    pub fn histogram(name: &'static str, help: &'static str, measured: Measured, scale: f64) -> Self {
-        Self { name, help, unit: None, samples: Samples::Histogram(measured, scale) }
+    pub fn histogram(name: &'static str, help: &'static str, measured: Measured, per_unit: f64) -> Self {
+        Self { name, help, unit: None, samples: Samples::Histogram(measured, per_unit) }
     }
 
     /// Facts as labels of a constant 1; the format adds `_info` to its name.
@@ -86,7 +86,7 @@ impl Metric {
             Samples::Gauge(samples) => samples
                 .iter()
                 .try_for_each(|(labels, value)| labelled(&mut metric, labels, |metric| metric.encode_gauge(value))),
-            Samples::Histogram(measured, scale) => encode_histogram(&mut metric, measured, *scale),
+            Samples::Histogram(measured, per_unit) => encode_histogram(&mut metric, measured, *per_unit),
             Samples::Info(facts) => metric.encode_info(facts),
         }
     }
@@ -101,10 +101,10 @@ fn labelled(
 }
 
 #[allow(clippy::cast_precision_loss, reason = "the format knows floating point only")]
-fn encode_histogram(metric: &mut MetricEncoder<'_>, measured: &Measured, scale: f64) -> fmt::Result {
-    let bounded = measured.buckets.iter().map(|(bound, count)| (*bound as f64 * scale, *count));
+fn encode_histogram(metric: &mut MetricEncoder<'_>, measured: &Measured, per_unit: f64) -> fmt::Result {
+    let bounded = measured.buckets.iter().map(|(bound, count)| (*bound as f64 / per_unit, *count));
     let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, measured.above)]).collect();
-    metric.encode_histogram::<NoLabelSet>(measured.sum as f64 * scale, measured.count(), &buckets, None)
+    metric.encode_histogram::<NoLabelSet>(measured.sum as f64 / per_unit, measured.count(), &buckets, None)
 }
 
 /// The text of `metrics`.
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn each_kind_is_written_as_the_format_wants_it() {
         let label = |value: &str| vec![("handler", value.to_owned())];
-        let measured = Measured { buckets: vec![(500, 2), (1_000, 1)], above: 1, sum: 4_000_000 };
+        let measured = Measured { buckets: vec![(500, 2), (25_000, 1)], above: 1, sum: 4_000_000 };
         let page = render(vec![
             Metric::counter("events", "Events.", [(label("a"), 3), (label("b\"\\"), 0)]),
             Metric::gauge("held", "Held.", [(Vec::new(), 2.0)]).in_bytes(),
-            Metric::histogram("intake", "Intake.", measured, 1e-6).in_seconds(),
+            Metric::histogram("intake", "Intake.", measured, 1e6).in_seconds(),
             Metric::info("build", "Build.", vec![("version", "1.2.3".to_owned())]),
         ]);
         let expected = r#"# HELP retell_webhook_events Events.
@@ -155,7 +155,7 @@ retell_webhook_held_bytes 2.0
 retell_webhook_intake_seconds_sum 4.0
 retell_webhook_intake_seconds_count 4
 retell_webhook_intake_seconds_bucket{le="0.0005"} 2
-retell_webhook_intake_seconds_bucket{le="0.001"} 3
+retell_webhook_intake_seconds_bucket{le="0.025"} 3
 retell_webhook_intake_seconds_bucket{le="+Inf"} 4
 # HELP retell_webhook_build Build.
 # TYPE retell_webhook_build info

@@ -174,11 +174,75 @@ impl<'w> FormatFields<'w> for Plain {
 
 #[cfg(test)]
 mod tests {
-    use super::directives;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
 
     #[test]
     fn a_plain_level_is_about_this_program() {
         assert_eq!(directives("debug"), "warn,retell_webhook=debug");
         assert_eq!(directives("info,hyper=trace"), "info,hyper=trace");
+    }
+
+    /// Takes nothing until the other end is dropped, like a pipe nobody reads.
+    struct Stalled(Receiver<()>);
+
+    impl Write for Stalled {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Said {
+        fn complaints(&self) -> usize {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).matches("log lines were dropped").count()
+        }
+    }
+
+    impl Write for Said {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_lines_are_counted_and_spoken_of_once_a_minute() {
+        let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
+        let (stalled, end) = channel();
+        let mut out = guard.writer("stdout", Stalled(end), Arc::default());
+        let lost = Arc::new(AtomicUsize::new(0));
+        drop(guard.writer("file", std::io::sink(), Arc::clone(&lost)));
+        // One more than fits may be in the hands of the thread that writes.
+        (0..LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
+        let dropped: Vec<_> = guard.dropped_lines().read().collect();
+        assert!(matches!(dropped[..], [("stdout", 2..=3), ("file", 0)]), "{dropped:?}");
+
+        let said = Said::default();
+        let writer = said.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _here = tracing::subscriber::set_default(subscriber);
+        let supervisor = Supervisor::default();
+        guard.dropped_lines().complain(&supervisor);
+        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
+        assert_eq!(said.complaints(), 1, "nothing new to say");
+        lost.fetch_add(5, Ordering::Relaxed);
+        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
+        assert_eq!(said.complaints(), 2);
+        supervisor.stop();
+        drop(stalled);
     }
 }
