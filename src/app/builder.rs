@@ -23,7 +23,6 @@ use crate::dispatch::{self, Dispatch};
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
 use crate::http::ApiError;
-use crate::http::budget::InflightBudget;
 use crate::http::layer::SignatureLayer;
 use crate::intake::{self, Endpoint, Intake};
 use crate::security::keys::ApiKey;
@@ -181,29 +180,19 @@ impl ReceiverBuilder {
         }
         let keys = keys(&settings, &url)?;
         let deliveries = Deliveries::of(registry.iter().map(|registered| registered.name.as_str()));
+        let ops = Ops::new(&settings, &store, deliveries.clone(), self.dropped_lines, self.clock.now_ms());
         let dispatch = Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),
             supervisor: supervisor.clone(),
-            deliveries: deliveries.clone(),
+            deliveries,
         };
         dispatch::start(&dispatch, &registry).await?;
-        let counters = Arc::new(Counters::default());
-        let inflight = InflightBudget::new(settings.server.inflight_limit_bytes);
-        let ops = Ops {
-            counters: Arc::clone(&counters),
-            deliveries,
-            store: Arc::clone(&store),
-            inflight: inflight.clone(),
-            dropped_lines: self.dropped_lines,
-            started_at_ms: self.clock.now_ms(),
-            settings: settings.ops.clone(),
-            key_missing: settings.security.keys.is_empty() && settings.server.is_public_https(),
-        };
-        let signature = signature_layer(&settings, keys, self.clock, &counters).with_inflight_budget(inflight);
+        let counters = Arc::clone(&ops.counters);
+        let signature =
+            signature_layer(&settings, keys, self.clock, &counters).with_inflight_budget(ops.inflight.clone());
         let port = self.port.unwrap_or(settings.server.port);
-        let router = router(&settings, &store, &counters, &signature, port).merge(ops.health_routes());
-        let router = guarded(router);
+        let router = guarded(router(&settings, &store, &counters, &signature, port).merge(ops.health_routes()));
         Ok(Receiver { router, registry, store, counters, supervisor, ops, _stop: stop })
     }
 }

@@ -13,7 +13,7 @@ use axum::{Extension, Router};
 use super::Receiver;
 use super::health::{self, Health};
 use super::metrics::Figures;
-use crate::config::OpsSettings;
+use crate::config::{OpsSettings, Settings};
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
 use crate::http::operator::{Operators, Trusted};
@@ -32,14 +32,14 @@ const STORE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
-    pub(super) deliveries: Deliveries,
-    pub(super) store: Arc<dyn Store>,
+    deliveries: Deliveries,
+    store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
-    pub(super) dropped_lines: DroppedLines,
-    pub(super) started_at_ms: i64,
-    pub(super) settings: OpsSettings,
+    dropped_lines: DroppedLines,
+    started_at_ms: i64,
+    settings: OpsSettings,
     /// A public https address without a key: every real call is refused.
-    pub(super) key_missing: bool,
+    key_missing: bool,
 }
 
 impl Receiver {
@@ -63,6 +63,26 @@ impl Receiver {
 }
 
 impl Ops {
+    /// Counts from zero.
+    pub(super) fn new(
+        settings: &Settings,
+        store: &Arc<dyn Store>,
+        deliveries: Deliveries,
+        dropped_lines: DroppedLines,
+        started_at_ms: i64,
+    ) -> Self {
+        Self {
+            counters: Arc::default(),
+            deliveries,
+            store: Arc::clone(store),
+            inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
+            dropped_lines,
+            started_at_ms,
+            settings: settings.ops.clone(),
+            key_missing: settings.security.keys.is_empty() && settings.server.is_public_https(),
+        }
+    }
+
     /// Health on the main address.
     pub(super) fn health_routes(&self) -> Router {
         self.routes(self.trusted_on_main()).0

@@ -1,19 +1,20 @@
-//! What operators see: `/metrics`, and who may look.
+//! What `/metrics` says.
+
+mod operators;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::json;
+use retell_webhook::Outcome;
 
 use crate::support::bodies::event;
-use crate::support::client::{Answer, Client, get, head, post, request};
+use crate::support::client::{Answer, Client, get, head, post};
 use crate::support::home::Home;
 use crate::support::local::Local;
 use crate::support::server::Server;
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
 use crate::support::wait_until;
-
-const TOKEN: &str = "4f9c2d1e8b7a60534f9c2d1e8b7a6053";
 
 /// A page taken apart, every line of it checked against the format on the way.
 struct Page {
@@ -112,8 +113,11 @@ fn everything_that_happens_is_counted() {
     client.send(declared.as_bytes()).unwrap();
     assert_eq!(client.answer().unwrap().status, 413);
 
-    let done = |page: &Page| page.count(r#"deliveries_total{handler="log",outcome="succeeded"}"#) == 5;
-    assert!(wait_until(std::time::Duration::from_secs(10), || done(&page(&server))));
+    let done = |page: &Page| {
+        page.count(r#"deliveries_total{handler="log",outcome="succeeded"}"#) == 5
+            && page.count(r#"handler_backlog_events{handler="log"}"#) == 0
+    };
+    assert!(wait_until(Duration::from_secs(10), || done(&page(&server))));
     // An event named like a number is shown as an unknown one, in the log too.
     assert!(!server.output().contains("2025550143"));
     let page = page(&server);
@@ -130,11 +134,11 @@ fn everything_that_happens_is_counted() {
     assert_eq!(page.count("intake_duration_seconds_count"), 6);
     assert_eq!(page.count(r#"intake_duration_seconds_bucket{le="10.0"}"#), 6);
     assert_eq!(page.count("body_size_bytes_count"), 6);
+    assert!(page.count("inflight_body_bytes") < 10_000);
     assert_eq!(page.count("inflight_body_limit_bytes"), 64 * 1024 * 1024);
     assert_eq!(page.count("store_commit_events_sum"), 5);
     assert!(page.count("store_commits_total") >= page.count("store_commit_events_count"));
     assert_eq!(page.count("journal_last_seq"), 5);
-    assert_eq!(page.count(r#"handler_backlog_events{handler="log"}"#), 0);
     assert_eq!(page.count(r#"deliveries_total{handler="call_store",outcome="dead"}"#), 0);
     assert_eq!(page.count(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
     assert!(page.samples["retell_webhook_start_time_seconds"] > 1.7e9);
@@ -170,84 +174,6 @@ fn an_event_that_could_not_be_stored_is_counted() {
     assert_eq!(page(&server).count(r#"events_total{outcome="not_stored",event="call_ended"}"#), 1);
 }
 
-/// The status of `/metrics`, and whether health gives details, to a request with these headers.
-fn looks(address: SocketAddr, headers: &[(&str, &str)]) -> (u16, bool) {
-    let metrics = request(address, "GET", "/metrics", headers, b"");
-    if metrics.status == 404 {
-        assert_eq!(metrics.json(), json!({ "message": "Not Found" }), "as for any unknown address");
-    }
-    let ready = request(address, "GET", "/health/ready", headers, b"");
-    assert_eq!(ready.status, 200);
-    (metrics.status, ready.json().get("parts").is_some())
-}
-
-#[test]
-fn only_operators_look() {
-    let home = Home::new().with("RETELL_WEBHOOK__OPS__TOKEN", TOKEN);
-    let server = home.start();
-    let address = server.address();
-    let bearer = format!("Bearer {TOKEN}");
-    let tunnel = ("Host", "example.ngrok.app");
-    assert_eq!(looks(address, &[]), (200, true), "from this machine");
-    assert_eq!(looks(address, &[tunnel]), (404, false));
-    assert_eq!(looks(address, &[("X-Forwarded-For", "192.0.2.1")]), (404, false));
-    assert_eq!(looks(address, &[tunnel, ("Authorization", &bearer)]), (200, true));
-    assert_eq!(looks(address, &[tunnel, ("Authorization", &bearer[..bearer.len() - 1])]), (404, false));
-    assert_eq!(looks(address, &[tunnel, ("Authorization", "Bearer ")]), (404, false));
-    let refused = request(address, "POST", "/metrics", &[tunnel], b"");
-    assert_eq!(refused.status, 404, "not even the method tells that there is something");
-    assert_eq!(request(address, "POST", "/metrics", &[], b"").status, 405);
-    assert!(!server.output().contains(TOKEN));
-}
-
-#[test]
-fn a_listener_of_their_own_takes_them_off_the_main_address() {
-    let home = Home::new().with("RETELL_WEBHOOK__OPS__LISTEN", "127.0.0.1:0");
-    let mut server = home.start();
-    let ops = metrics_address(&server);
-    assert_ne!(ops, server.address());
-    assert_eq!(looks(server.address(), &[]), (404, false));
-    assert_eq!(looks(ops, &[]), (200, true));
-    assert_eq!(looks(ops, &[("Host", "example.com")]), (200, true), "only this machine reaches it");
-    assert_eq!(get(ops, "/ping").status, 200);
-    assert_eq!(get(ops, "/api/v1/webhook/retell/test").status, 404);
-    // A request under way on either listener is finished, a connection at rest holds nothing up.
-    let _idle = Client::connect(ops);
-    assert_eq!(server.stop(), Some(0));
-    assert!(Client::try_connect(ops).is_err());
-}
-
-fn metrics_address(server: &Server) -> SocketAddr {
-    let output = server.output();
-    let (_, rest) = output.split_once("http://127.0.0.1:").expect("the address of metrics");
-    let (port, _) = rest.split_once("/metrics").unwrap();
-    SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))
-}
-
-#[test]
-fn a_listener_others_can_reach_needs_the_token() {
-    let mut home = Home::new().with("RETELL_WEBHOOK__OPS__LISTEN", "0.0.0.0:0");
-    let ran = home.start_refused();
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("ops.listen") && ran.stderr.contains("ops.token"), "{ran:?}");
-    home.set("RETELL_WEBHOOK__OPS__TOKEN", TOKEN);
-    let server = home.start();
-    let port = server.output().split_once("http://0.0.0.0:").unwrap().1.split_once('/').unwrap().0.parse().unwrap();
-    let ops = SocketAddr::from(([127, 0, 0, 1], port));
-    assert_eq!(looks(ops, &[]), (404, false), "loopback or not");
-    assert_eq!(looks(ops, &[("Authorization", &format!("Bearer {TOKEN}"))]), (200, true));
-    assert_eq!(looks(server.address(), &[("Authorization", &format!("Bearer {TOKEN}"))]), (404, false));
-}
-
-#[test]
-fn tokens_that_are_none_are_refused_by_name() {
-    for token in ["sh0rt_t0ken", "your_ops_token_here", KEY] {
-        let ran = Home::new().with("RETELL_WEBHOOK__OPS__TOKEN", token).start_refused();
-        assert_eq!(ran.code, Some(1));
-        assert!(ran.stderr.contains("ops.token") && !ran.output().contains(token), "{ran:?}");
-    }
-}
-
 #[test]
 fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -259,4 +185,39 @@ fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
     assert_eq!((count(&one), count(&two)), (1, 0));
     one.stop();
     two.stop();
+}
+
+#[test]
+fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let local = Local::start(folder.path(), |builder| {
+        builder
+            .on_call_started(|_, _| async { Outcome::retry("not yet") })
+            .on_call_ended(|_, _| async { Outcome::fail("never") })
+            .on_call_analyzed(move |_, _| {
+                let opened = Arc::clone(&opened);
+                async move {
+                    let _ = opened.acquire().await;
+                    Outcome::Done
+                }
+            })
+    });
+    let read = || Page::parse(&local.runtime.block_on(local.receiver.metrics_text()));
+    let outcomes = |page: &Page| {
+        let outcomes = ["succeeded", "scheduled", "dead"].iter();
+        let count = |outcome| page.count(&format!("deliveries_total{{handler=\"closures\",outcome=\"{outcome}\"}}"));
+        outcomes.map(count).collect::<Vec<_>>()
+    };
+    let behind = |page: &Page| page.count(r#"handler_backlog_events{handler="closures"}"#);
+    for name in ["call_started", "call_ended", "call_analyzed"] {
+        assert_eq!(local.deliver(&event(name, &format!("call_{name}"))).status, 200);
+    }
+    assert!(wait_until(Duration::from_secs(10), || outcomes(&read()) == [0, 1, 1]), "{:?}", outcomes(&read()));
+    assert!(behind(&read()) > 0, "the last one is still being handled");
+    gate.add_permits(1);
+    assert!(wait_until(Duration::from_secs(10), || behind(&read()) == 0));
+    assert_eq!(outcomes(&read()), [1, 1, 1]);
+    local.stop();
 }
