@@ -14,7 +14,9 @@ use async_trait::async_trait;
 
 pub use call::{CallRecord, Stage, TransferEvent};
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
+pub use event::{
+    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoreStats, StoredEvent,
+};
 
 pub use identity::{Identity, IdentityKey};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
@@ -132,6 +134,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
+
+    /// How the store is doing, for whoever operates it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
     ///

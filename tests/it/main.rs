@@ -24,6 +24,8 @@ mod examples;
 mod handlers;
 mod intake;
 mod layers;
+mod logs;
+mod metrics;
 mod rejected;
 mod routes;
 mod secrets;
