@@ -34,6 +34,9 @@ COPY config/default.toml /app/config/default.toml
 WORKDIR /app
 USER 10001:10001
 
+# Standard output is the log here: the root is read-only, and the engine keeps and rotates what is printed.
+ENV RETELL_WEBHOOK__LOG__DIR=off
+
 # The only folder that is written to: `docker run --read-only -v retell-webhook:/app/data …` works.
 VOLUME /app/data
 EXPOSE 8000

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 
 use super::docs;
+use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::web::Web;
@@ -24,6 +25,7 @@ use crate::intake::WEBHOOK_PATH;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Store, StoreError};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::logging::DroppedLines;
 
 /// Why a receiver could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,7 @@ pub struct ReceiverBuilder {
     clock: Clock,
     port: Option<u16>,
     closures: Closures,
+    dropped_lines: DroppedLines,
 }
 
 impl ReceiverBuilder {
@@ -85,6 +88,13 @@ impl ReceiverBuilder {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Shows how many log lines were left out among the metrics.
+    #[must_use]
+    pub fn dropped_lines(mut self, dropped_lines: DroppedLines) -> Self {
+        self.dropped_lines = dropped_lines;
         self
     }
 
@@ -155,12 +165,16 @@ impl ReceiverBuilder {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
         let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
-        let dispatch =
-            Dispatch { store: Arc::clone(&store), clock: self.clock.clone(), supervisor: supervisor.clone() };
-        let workers = Workers::new(dispatch);
+        let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
+        let workers = Workers::new(Dispatch {
+            store: Arc::clone(&store),
+            clock: self.clock.clone(),
+            supervisor: supervisor.clone(),
+            deliveries: ops.deliveries.clone(),
+        });
         workers.announce(&registry).await?;
         registry.iter().cloned().for_each(|registered| workers.start(registered));
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
         let rules = refusals::Rules {
             window_ms: settings.security.window_ms,
@@ -174,7 +188,7 @@ impl ReceiverBuilder {
             store: &store,
             companies: &companies,
             clock: &self.clock,
-            counters: &counters,
+            ops: &ops,
             refusals: &refusals,
         };
         let router = web.router(port);
@@ -187,7 +201,7 @@ impl ReceiverBuilder {
             settings: tokio::sync::Mutex::new(settings),
         };
         let reload = Reload::new(parts);
-        Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, _stop: stop })
+        Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
 }
 
@@ -202,6 +216,7 @@ pub struct Receiver {
     refusals: Arc<Refusals>,
     reload: Reload,
     supervisor: Supervisor,
+    pub(super) ops: Ops,
     _stop: StopOnDrop,
 }
 
@@ -217,12 +232,12 @@ impl Receiver {
         self.router.clone()
     }
 
-    /// The same with the documentation's pages and JSON answers for unknown paths, to be served by itself. (A router may
-    /// have one fallback: one in [`Receiver::router`] would clash with yours.)
+    /// The same with `/metrics`, the documentation's pages and JSON answers for unknown paths, to be served by itself. (A
+    /// router may have one fallback: one in [`Receiver::router`] would clash with yours.)
     pub fn standalone(&self) -> Router {
         let docs = self.docs.as_deref().map(docs::router).unwrap_or_default();
         let refusals = Arc::clone(&self.refusals);
-        self.router().merge(docs).fallback(async move |request: Request| {
+        self.router().merge(self.ops.metrics_routes()).merge(docs).fallback(async move |request: Request| {
             refusals.note_unknown_path(&request);
             ApiError::NotFound("Not Found")
         })

@@ -7,6 +7,8 @@ mod docs;
 mod gate;
 mod guests;
 mod health;
+mod metrics;
+mod ops;
 mod refusals;
 mod reload;
 mod serve;

@@ -11,20 +11,18 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::health;
+use super::ops::Ops;
 use super::refusals::Refusals;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::networks::Networks;
 use crate::config::Settings;
 use crate::http::ApiError;
-use crate::http::budget::InflightBudget;
 use crate::http::company::CurrentCompanies;
 use crate::http::layer::{Entry, SignatureLayer, enter};
 use crate::intake::{self, Endpoint, Intake};
 use crate::security::allowlist;
 use crate::storage::Store;
-use crate::telemetry::counters::Counters;
 
 /// The whole of a request, below Retell's 10 s. The parts have shorter times of their own.
 const REQUEST: Duration = Duration::from_secs(9);
@@ -35,20 +33,15 @@ pub(super) struct Web<'a> {
     pub(super) store: &'a Arc<dyn Store>,
     pub(super) companies: &'a CurrentCompanies,
     pub(super) clock: &'a Clock,
-    pub(super) counters: &'a Arc<Counters>,
+    pub(super) ops: &'a Ops,
     pub(super) refusals: &'a Arc<Refusals>,
 }
 
 impl Web<'_> {
     /// The webhook and health routes; `port` is the one really listened on.
     pub(super) fn router(&self, port: u16) -> Router {
-        let health = health::Health {
-            store: Arc::clone(self.store),
-            companies: self.companies.clone(),
-            public: self.settings.server.is_public_https(),
-        };
         let panics = || CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() });
-        let health = health::router(health).method_not_allowed_fallback(method_not_allowed).layer(panics());
+        let health = self.ops.health_routes().method_not_allowed_fallback(method_not_allowed).layer(panics());
         // From the inside out.
         let webhooks = intake::router(Arc::new(self.endpoint(port)), &self.signature())
             .method_not_allowed_fallback(method_not_allowed)
@@ -63,7 +56,7 @@ impl Web<'_> {
 
     fn endpoint(&self, port: u16) -> Endpoint {
         Endpoint {
-            intake: Intake::new(Arc::clone(self.store), Arc::clone(self.counters)),
+            intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters)),
             companies: self.companies.clone(),
             verify: self.settings.security.verify,
             public_url: self.settings.server.public_url(port).into(),
@@ -72,7 +65,7 @@ impl Web<'_> {
     }
 
     fn entry(&self) -> Entry {
-        let counters = Arc::clone(self.counters);
+        let counters = Arc::clone(&self.ops.counters);
         // Checked when the settings were: none of the two fails.
         let trusted_proxies = Networks::parse(&self.settings.server.trusted_proxies).unwrap_or_default();
         let allowlist =
@@ -82,11 +75,11 @@ impl Web<'_> {
     }
 
     fn signature(&self) -> SignatureLayer {
-        let (refusals, unread) = (Arc::clone(self.refusals), Arc::clone(self.counters));
+        let (refusals, unread) = (Arc::clone(self.refusals), Arc::clone(&self.ops.counters));
         SignatureLayer::for_companies(self.companies.clone())
             .with_clock(self.clock.clone())
             .with_body_limit_bytes(self.settings.server.body_limit_bytes)
-            .with_inflight_budget(InflightBudget::new(self.settings.server.inflight_limit_bytes))
+            .with_inflight_budget(self.ops.inflight.clone())
             .on_refusal(move |refused| refusals.note(refused))
             .on_not_read(move |not_read| {
                 unread.count(not_read.label());

@@ -1,6 +1,7 @@
 //! Building blocks without a word about webhooks: time, ids, secrets, stopping, spawning.
 
 pub mod clock;
+pub mod histogram;
 pub mod id;
 pub mod networks;
 pub mod secret;

@@ -18,12 +18,23 @@ pub(super) async fn run() -> Done {
     let settings = stores::settings()?;
     let log = logging::init(&settings.log).map_err(Failure::Because)?;
     let listener = listen(&settings).await?;
+    let ops_listener = listen_for_operators(&settings).await?;
     let port = listener.local_addr()?.port();
-    let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).build().await?;
-    announce(&settings, &receiver, port)?;
+    let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).dropped_lines(log.dropped_lines());
+    let receiver = receiver.build().await?;
+    log.dropped_lines().complain(receiver.supervisor());
+    announce(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
     stop_on_signal(&receiver)?;
     let supervisor = receiver.supervisor().clone();
-    let cut_off = app::serve(listener, receiver.standalone(), &supervisor).await;
+    let operators = async {
+        match ops_listener {
+            Some(listener) => app::serve(listener, receiver.ops_router(), &supervisor).await,
+            None => 0,
+        }
+    };
+    let (cut_off, operators_cut_off) =
+        tokio::join!(app::serve(listener, receiver.standalone(), &supervisor), operators);
+    let cut_off = cut_off + operators_cut_off;
     tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: finishing what was accepted");
     let closed = receiver.shutdown().await;
     drop(log);
@@ -38,6 +49,21 @@ pub(super) async fn run() -> Done {
     Ok(closed?)
 }
 
+/// The listener that `ops.listen` asks for.
+async fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = settings.ops.listen else { return Ok(None) };
+    let refused = |error| {
+        Failure::Because(format!(
+            "cannot listen on {address} (ops.listen): {error}; stop whatever uses the port, or choose another"
+        ))
+    };
+    TcpListener::bind(address).await.map(Some).map_err(refused)
+}
+
+fn ops_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
+    listener.and_then(|listener| listener.local_addr().ok())
+}
+
 async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     TcpListener::bind(address).await.map_err(|error| {
@@ -48,16 +74,18 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
 }
 
 /// Tells what to paste into Retell's dashboard, and whatever should be put right.
-fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
+fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> Done {
     let url = settings.server.public_url(port);
     let store = SqliteUrl::parse(&settings.storage.url)?;
     let handlers: Vec<_> = receiver.handlers().iter().map(|registered| registered.name.as_str()).collect();
     let handlers = if handlers.is_empty() { "none".to_owned() } else { handlers.join(", ") };
+    let main = SocketAddr::new(settings.server.host, port);
     let facts = [
         ("webhook", format!("{url}{WEBHOOK_PATH}")),
         ("test", format!("{url}{TEST_PATH}")),
         ("companies", companies(settings)),
-        ("listening", SocketAddr::new(settings.server.host, port).to_string()),
+        ("listening", main.to_string()),
+        ("metrics", metrics_url(main, ops)),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
     ];
@@ -86,6 +114,15 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16) -> Done {
 fn companies(settings: &Settings) -> String {
     let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.as_str()).collect();
     if slugs.is_empty() { "only the default one".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
+}
+
+/// Whoever looks without a token must ask for this machine by a name of its own.
+fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
+    match ops {
+        Some(address) => format!("http://{address}/metrics"),
+        None if main.ip().is_unspecified() => format!("http://localhost:{}/metrics", main.port()),
+        None => format!("http://{main}/metrics"),
+    }
 }
 
 /// A filter on a name that Retell does not send is more likely a slip than foresight.

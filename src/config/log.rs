@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// `[log]`.
@@ -7,13 +9,25 @@ pub struct LogSettings {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,retell_webhook::dispatch=debug`.
     /// `DEBUG=true` means `debug`.
     pub level: String,
-    /// How lines look on standard output.
+    /// How lines look, on standard output and in the file.
     pub format: LogFormat,
+    /// The folder of `app.log`, relative to the working folder unless it begins with a slash. The file begins anew every
+    /// day (UTC); those of 14 days are kept. An empty text, or `off`, writes no file.
+    pub dir: String,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Human }
+        Self { level: "info".into(), format: LogFormat::Human, dir: "logs".into() }
+    }
+}
+
+impl LogSettings {
+    /// The folder of the log file, if there is to be one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        // An empty variable counts as unset, so the environment needs a word for it.
+        Some(self.dir.as_str()).filter(|dir| !matches!(*dir, "" | "off")).map(Path::new)
     }
 }
 

@@ -11,6 +11,7 @@ mod list;
 mod load;
 mod log;
 mod nearest;
+mod ops;
 mod origin;
 mod security;
 mod server;
@@ -26,6 +27,7 @@ pub use docs::DocsSettings;
 pub use handlers::{HandlerKind, HandlerSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
+pub use ops::OpsSettings;
 pub use security::SecuritySettings;
 pub use server::ServerSettings;
 pub use storage::StorageSettings;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
+    /// `[ops]`: who sees metrics and the details of health, and where.
+    pub ops: OpsSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
     /// `[docs]`: the interface's description, in the browser.
@@ -57,6 +61,7 @@ impl Default for Settings {
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
             log: LogSettings::default(),
+            ops: OpsSettings::default(),
             companies: Vec::new(),
             docs: DocsSettings::default(),
             handlers: HandlerSettings::built_in(),

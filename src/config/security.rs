@@ -55,17 +55,36 @@ pub(super) fn refuse_key(key: &Secret) -> Option<&'static str> {
     }
 }
 
+/// Why `token` cannot guard what operators see, in words that never contain it.
+pub(super) fn refuse_token(token: &Secret) -> Option<&'static str> {
+    let text = token.expose();
+    if text.trim().is_empty() {
+        Some("is blank")
+    } else if is_placeholder(text) {
+        Some("is a placeholder, not a token")
+    } else if text.len() < 16 {
+        Some("is shorter than 16 characters, so it can be guessed")
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("holds a space or a character beyond ASCII, which an Authorization header cannot carry")
+    } else {
+        None
+    }
+}
+
 /// Values people leave in from an example: `your_api_key_here`, `<api-key>`, `changeme`, `xxxx…`.
 fn is_placeholder(text: &str) -> bool {
-    const TELLTALE: [&str; 12] = [
+    const TELLTALE: [&str; 15] = [
         "your_api",
         "your_retell",
         "your_key",
         "your_secret",
         "your_webhook",
+        "your_ops",
+        "your_token",
         "api_key_here",
         "key_here",
         "secret_here",
+        "token_here",
         "change_me",
         "changeme",
         "placeholder",

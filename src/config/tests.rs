@@ -42,7 +42,7 @@ fn every_line_of_the_example_environment_is_accepted() {
         };
         let (name, value) = assignment.split_once('=').unwrap();
         let refused = from_env(&[(name, value)]).err();
-        let placeholder = name.starts_with("RETELL_") && !name.starts_with("RETELL_WEBHOOK__");
+        let placeholder = value.starts_with("your_") || name.ends_with("_FILE");
         assert_eq!(refused.is_some(), placeholder, "{name}: {refused:?}");
     }
 }
@@ -137,6 +137,7 @@ fn wrong_types_and_broken_files_say_where_without_the_value() {
         ("RETELL_WEBHOOK__LOG__FORMAT", "key_s3cret_s3cret_s3cret"),
         ("SERVER_URL", "key_s3cret_s3cret_s3cret"),
         ("RETELL_API_KEY_FILE", "key_s3cret_s3cret_s3cret"),
+        ("RETELL_WEBHOOK__OPS__LISTEN", "key_s3cret_s3cret_s3cret"),
         ("PORT", "key_s3cret_s3cret_s3cret"),
     ] {
         let error = from_env(&[(name, value)]).unwrap_err();
@@ -218,4 +219,25 @@ fn a_reload_says_what_takes_a_restart() {
     after.server.port = 9000;
     after.server.url = Some("https://example.com".into());
     assert_eq!(before.differences(&after), ["server.port", "server.url"]);
+}
+
+#[test]
+fn what_operators_see_is_guarded() {
+    const TOKEN: &str = "RETELL_WEBHOOK__OPS__TOKEN";
+    const LISTEN: &str = "RETELL_WEBHOOK__OPS__LISTEN";
+    for token in ["   ", "sh0rt_t0ken", "your_ops_token_here", "xxxxxxxxxxxxxxxxxxxx", "with a space in the middle"] {
+        let error = from_env(&[(TOKEN, token)]).unwrap_err();
+        assert!(error.contains("ops.token: it ") && !error.contains("sh0rt"), "{error}");
+    }
+    assert!(from_env(&[(TOKEN, KEY), ("RETELL_API_KEY", KEY)]).unwrap_err().contains("one of the API keys"));
+    assert!(from_env(&[(LISTEN, "0.0.0.0:9100")]).unwrap_err().contains("ops.listen: 0.0.0.0:9100 is no loopback"));
+    assert!(from_env(&[(LISTEN, "0.0.0.0:9100"), (TOKEN, "4f9c2d1e8b7a6053")]).is_ok());
+    assert!(from_env(&[(LISTEN, "[::1]:9100")]).is_ok());
+}
+
+#[test]
+fn the_log_file_can_be_turned_off() {
+    assert_eq!(from_env(&[]).unwrap().log.folder(), Some(std::path::Path::new("logs")));
+    assert_eq!(from_env(&[("RETELL_WEBHOOK__LOG__DIR", "off")]).unwrap().log.folder(), None);
+    assert_eq!(from_file("local.toml", "[log]\ndir = \"\"\n", &[]).unwrap().log.folder(), None);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::companies;
-use super::security::refuse_key;
+use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerSettings, Settings};
 use crate::base::networks::Networks;
 
@@ -47,6 +47,7 @@ impl Settings {
                 "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
             ));
         }
+        self.validate_ops()?;
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         validate_handlers(&self.handlers)
@@ -61,6 +62,32 @@ impl Settings {
         let named = |text: &String| if text == "retell" { "0.0.0.0".to_owned() } else { text.clone() };
         let allowlist: Vec<_> = self.security.allowlist.iter().map(named).collect();
         Networks::parse(&allowlist).map_err(|at| refused("security.allowlist", at, ", nor `retell`"))?;
+        Ok(())
+    }
+
+    fn validate_ops(&self) -> Result<(), ConfigError> {
+        let ops = &self.ops;
+        let unguarded = ops.listen.filter(|address| ops.token.is_none() && !address.ip().to_canonical().is_loopback());
+        if let Some(address) = unguarded {
+            return Err(ConfigError::refused(
+                "ops.listen",
+                format!(
+                    "{address} is no loopback address, so anybody could read metrics there: set ops.token, or listen on 127.0.0.1:{}",
+                    address.port()
+                ),
+            ));
+        }
+        let Some(token) = &ops.token else { return Ok(()) };
+        if let Some(why) = refuse_token(token) {
+            let advice = "make one with: openssl rand -hex 24";
+            return Err(ConfigError::refused("ops.token", format!("it {why}; {advice}")));
+        }
+        if self.security.keys.contains(token) {
+            return Err(ConfigError::refused(
+                "ops.token",
+                "it is one of the API keys, which would travel to whoever reads metrics; make one of its own",
+            ));
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
@@ -14,6 +15,7 @@ use crate::base::supervise::Supervisor;
 use crate::event::Event;
 use crate::handlers::{Context, Outcome, Registered};
 use crate::storage::{Delivery, Settlement, Store, StoreError};
+use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
 
 /// Events read at once.
 const BATCH: usize = 128;
@@ -33,11 +35,14 @@ pub struct Dispatch {
     pub clock: Clock,
     /// Tells the workers to stop.
     pub supervisor: Supervisor,
+    /// Counts what attempts come to.
+    pub deliveries: Deliveries,
 }
 
 pub(super) struct Worker {
     pub(super) dispatch: Dispatch,
     pub(super) registered: Registered,
+    pub(super) counts: Arc<DeliveryCounts>,
 }
 
 impl Worker {
@@ -126,9 +131,16 @@ impl Worker {
         let seq = delivery.event.summary.seq;
         let outcome = self.attempt(&delivery, attempt).await;
         if outcome == Outcome::Done && delivery.attempts == 0 {
+            self.counts.succeeded.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let settlement = plan::next(seq, attempt, outcome, self.dispatch.clock.now_ms());
+        let counter = match &settlement {
+            Settlement::Done { .. } => &self.counts.succeeded,
+            Settlement::Scheduled { .. } => &self.counts.scheduled,
+            Settlement::Dead { .. } => &self.counts.dead,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         self.report(&delivery, &settlement);
         Some(settlement)
     }
@@ -159,12 +171,12 @@ impl Worker {
     fn report(&self, delivery: &Delivery, settlement: &Settlement) {
         let (handler, event_id) = (&self.registered.name, delivery.event.summary.id);
         match settlement {
-            Settlement::Done { .. } => tracing::info!(handler, %event_id, "delivery succeeded after a retry"),
+            Settlement::Done { .. } => tracing::info!(handler, %event_id, "webhook delivery succeeded after a retry"),
             Settlement::Scheduled { attempts, error, .. } => {
-                tracing::warn!(handler, %event_id, attempts, error, "delivery failed; it is tried again");
+                tracing::warn!(handler, %event_id, attempts, error, "webhook delivery failed; it is tried again");
             }
             Settlement::Dead { attempts, error, .. } => {
-                tracing::error!(handler, %event_id, attempts, error, "delivery is dead: given up");
+                tracing::error!(handler, %event_id, attempts, error, "webhook delivery is dead: given up");
             }
         }
     }

@@ -50,8 +50,9 @@ impl Workers {
         let supervisor = self.dispatch.supervisor.child();
         known.insert(registered.name.clone(), Running { supervisor: supervisor.clone(), turn: Arc::clone(&turn) });
         drop(known);
-        let worker =
-            Worker { dispatch: Dispatch { supervisor: supervisor.clone(), ..self.dispatch.clone() }, registered };
+        let counts = self.dispatch.deliveries.handler(&registered.name);
+        let dispatch = Dispatch { supervisor: supervisor.clone(), ..self.dispatch.clone() };
+        let worker = Worker { dispatch, registered, counts };
         let stop = supervisor.clone();
         supervisor.spawn("dispatch", async move {
             tokio::select! {

@@ -19,7 +19,7 @@ impl EventHandler for Log {
             call_id = subject.as_deref(),
             event_id = %context.event_id,
             "webhook {}{}{details}",
-            if event.name().is_empty() { "without an event name".into() } else { printable(event.name()) },
+            shown_name(event.name()),
             if context.revision_of.is_some() { " (revision)" } else { "" },
         );
         Outcome::Done
@@ -50,6 +50,16 @@ fn details(call: &Call) -> String {
 
 fn seconds(duration_ms: i64) -> String {
     format!("{}.{} s", duration_ms / 1000, (duration_ms % 1000).abs() / 100)
+}
+
+/// A name with many digits in it may be a number somebody can be called at.
+fn shown_name(name: &str) -> String {
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    match (name, digits) {
+        ("", _) => "without an event name".to_owned(),
+        (_, 0..=4) => printable(name),
+        _ => "with an unknown event name".to_owned(),
+    }
 }
 
 /// Text from a body, made safe for a terminal and bounded.

@@ -20,6 +20,7 @@ pub struct InflightBudget(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     all: Arc<Semaphore>,
+    limit: usize,
     half: usize,
     by_address: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
 }
@@ -31,6 +32,7 @@ impl InflightBudget {
         let limit = limit_bytes.clamp(2, u32::MAX as usize);
         Self(Arc::new(Inner {
             all: Arc::new(Semaphore::new(limit)),
+            limit,
             half: limit / 2,
             by_address: Mutex::new(HashMap::new()),
         }))
@@ -48,6 +50,12 @@ impl InflightBudget {
     #[must_use]
     pub fn available_bytes(&self) -> usize {
         self.0.all.available_permits()
+    }
+
+    /// Bytes that may be held at once.
+    #[must_use]
+    pub fn limit_bytes(&self) -> usize {
+        self.0.limit
     }
 
     fn of_address(&self, address: Option<IpAddr>) -> Arc<Semaphore> {

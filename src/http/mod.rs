@@ -4,6 +4,7 @@ pub mod budget;
 pub mod company;
 mod error;
 pub mod layer;
+pub mod operator;
 mod verified;
 
 pub use error::ApiError;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -55,6 +56,8 @@ pub struct RawEvent {
     pub key_fingerprint: Option<KeyFingerprint>,
     /// When the request's head had arrived, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
+    /// The same moment, for measuring how long things take.
+    pub began: Instant,
     /// The address the connection came from, when known.
     pub peer: Option<IpAddr>,
     /// The `X-Retell-Signature` header.

@@ -12,7 +12,7 @@ pub use import::Past;
 pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 
 use crate::base::id::EventIds;
-use crate::event::{EventKind, Head};
+use crate::event::{EventKind, Head, describe};
 use crate::http::company::Company;
 use crate::http::layer::Taken;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -65,30 +65,34 @@ impl Intake {
         unparsed: bool,
     ) -> Result<Accepted, ApiError> {
         let raw = verified.into_inner();
+        let (began, size_bytes) = (raw.began, raw.body.len());
         let head = Head::scan(&raw.body).ok();
         let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let (event_id, company) = (&event.id, &company.slug);
+            tracing::debug!(%event_id, %company, size_bytes, "webhook body: {}", describe(&event.body));
+        }
         warn_of_strange_agent(company, &event);
-        let (call_id, size_bytes) = (event.call_id.clone(), event.body.len());
+        let call_id = event.call_id.clone();
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
-                "a commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
+                "a webhook's commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
             );
             Err(StoreError::Unavailable("the commit took too long".into()))
         });
+        let outcome = outcome(&appended);
+        self.counters.count_event(outcome, kind, size_bytes, began.elapsed());
         match appended {
             Ok(appended) => {
-                let outcome = outcome(appended);
-                self.counters.count(outcome);
                 let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
                 Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken })
             }
             Err(error) => {
-                self.counters.count("not_stored");
                 // The store says by itself, once, that it is away.
                 if !matches!(error, StoreError::Unavailable(_)) {
-                    tracing::error!(%error, "event not stored (503)");
+                    tracing::error!(%error, "webhook not stored (503)");
                 }
                 Err(ApiError::Unavailable)
             }
@@ -119,12 +123,13 @@ impl Intake {
     }
 }
 
-fn outcome(appended: Appended) -> &'static str {
+fn outcome(appended: &Result<Appended, StoreError>) -> &'static str {
     match appended {
-        Appended::Duplicate { .. } => "duplicate",
-        Appended::Stored { unparsed: true, .. } => "unparsed",
-        Appended::Stored { revision: true, .. } => "revision",
-        Appended::Stored { .. } => "stored",
+        Ok(Appended::Duplicate { .. }) => "duplicate",
+        Ok(Appended::Stored { unparsed: true, .. }) => "unparsed",
+        Ok(Appended::Stored { revision: true, .. }) => "revision",
+        Ok(Appended::Stored { .. }) => "stored",
+        Err(_) => "not_stored",
     }
 }
 

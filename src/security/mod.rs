@@ -11,3 +11,4 @@ mod rewrite;
 pub mod signature;
 #[cfg(test)]
 mod tests;
+pub mod token;

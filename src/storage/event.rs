@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::base::histogram::Measured;
 use crate::base::id::EventId;
 
 /// The company whose events arrive on the plain webhook route.
@@ -163,6 +164,21 @@ pub struct EventFilter {
     pub since_ms: Option<i64>,
     /// At most so many.
     pub limit: Option<usize>,
+}
+
+/// How the store is doing. Counts are since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Transactions committed, for whatever purpose.
+    pub commits: u64,
+    /// How many events shared a commit, for the commits that held any.
+    pub events_per_commit: Measured,
+    /// Keys known from memory only, two an event; the index is written behind intake.
+    pub unindexed_keys: u64,
+    /// The number of the latest event in the journal.
+    pub last_seq: i64,
+    /// Each handler, and how many events the journal holds that it has not been given yet.
+    pub backlogs: Vec<(String, u64)>,
 }
 
 // `Debug` shows ids and sizes: bodies hold what a caller said, signatures a MAC.

@@ -15,7 +15,9 @@ use async_trait::async_trait;
 
 pub use call::{CallRecord, Stage, TransferEvent};
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoredEvent};
+pub use event::{
+    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoreStats, StoredEvent,
+};
 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
@@ -147,6 +149,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
+
+    /// How the store is doing, for whoever operates it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
 
     /// Finishes what was accepted and closes. Later calls fail.
     ///

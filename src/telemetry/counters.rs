@@ -1,50 +1,141 @@
 //! Counts of what happened to requests since start. Complete, whatever the log leaves out.
+//!
+//! Counting takes a few atomic additions: no lock, no allocation, whoever asks for the figures at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::histogram::{Histogram, Measured};
+use crate::event::EventKind;
+
+/// Which of the published metrics a label belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Events by what became of them.
+    Outcome,
+    /// Requests answered 401, by reason.
+    Refused,
+    /// Requests whose body could not be taken in, by reason.
+    NotRead,
+}
 
 /// Every count there is; the label is the index.
-const LABELS: [&str; 15] = [
-    "stored",
-    "duplicate",
-    "revision",
-    "unparsed",
-    "not_stored",
-    "not_on_allowlist",
-    "missing",
-    "malformed",
-    "stale_past",
-    "stale_future",
-    "no_key_matched",
-    "too_large",
-    "body_timeout",
-    "cut_off",
-    "no_room",
+const LABELS: [(Group, &str); 15] = [
+    (Group::Outcome, "stored"),
+    (Group::Outcome, "duplicate"),
+    (Group::Outcome, "revision"),
+    (Group::Outcome, "unparsed"),
+    (Group::Outcome, "not_stored"),
+    (Group::Refused, "not_on_allowlist"),
+    (Group::Refused, "missing"),
+    (Group::Refused, "malformed"),
+    (Group::Refused, "stale_past"),
+    (Group::Refused, "stale_future"),
+    (Group::Refused, "no_key_matched"),
+    (Group::NotRead, "too_large"),
+    (Group::NotRead, "body_timeout"),
+    (Group::NotRead, "cut_off"),
+    (Group::NotRead, "no_room"),
 ];
 
+/// The known kinds, and the unknown.
+const KINDS: usize = EventKind::ALL.len() + 1;
+
+/// From the head of a request to its answer, in microseconds; Retell gives up after 10 s.
+const INTAKE_MICROS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+const BODY_BYTES: [u64; 9] = [256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
+
 /// Counters of one receiver. Not global: two receivers in a process count apart.
-#[derive(Debug, Default)]
-pub struct Counters([AtomicU64; LABELS.len()]);
+#[derive(Debug)]
+pub struct Counters {
+    by_label: [AtomicU64; LABELS.len()],
+    /// Of the outcomes, by kind of event.
+    by_kind: [[AtomicU64; KINDS]; LABELS.len()],
+    intake_micros: Histogram,
+    body_bytes: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            by_label: Default::default(),
+            by_kind: Default::default(),
+            intake_micros: Histogram::new(&INTAKE_MICROS),
+            body_bytes: Histogram::new(&BODY_BYTES),
+        }
+    }
+}
 
 impl Counters {
     /// Counts one. A label that does not exist is a programming error, and ignored.
     pub fn count(&self, label: &str) {
-        if let Some(at) = LABELS.iter().position(|known| *known == label) {
-            self.0[at].fetch_add(1, Ordering::Relaxed);
+        if let Some(at) = position(label) {
+            self.by_label[at].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts what became of an authenticated event of this kind and size, `took` after the head of its request.
+    pub fn count_event(&self, outcome: &str, kind: EventKind, size_bytes: usize, took: Duration) {
+        if let Some(at) = position(outcome) {
+            self.by_label[at].fetch_add(1, Ordering::Relaxed);
+            self.by_kind[at][index(kind)].fetch_add(1, Ordering::Relaxed);
+        }
+        self.intake_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.body_bytes.record(size_bytes as u64);
     }
 
     /// All counts by label: accepted events (`stored`, `duplicate`, `revision`, `unparsed`), events that could not be
     /// kept (`not_stored`), refused requests by reason, requests whose body could not be taken in by reason.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
-        LABELS.iter().zip(&self.0).map(|(label, count)| (*label, count.load(Ordering::Relaxed))).collect()
+        LABELS.iter().zip(&self.by_label).map(|((_, label), count)| (*label, count.load(Ordering::Relaxed))).collect()
     }
+
+    /// The counts of one group by label.
+    pub fn of(&self, group: Group) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = LABELS.iter().zip(&self.by_label).filter(move |((of, _), _)| *of == group);
+        all.map(|((_, label), count)| (*label, count.load(Ordering::Relaxed)))
+    }
+
+    /// Events by what became of them and by kind, zeros included.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, EventKind, u64)> {
+        let outcomes = LABELS.iter().zip(&self.by_kind).filter(|((group, _), _)| *group == Group::Outcome);
+        outcomes.flat_map(|((_, outcome), counts)| {
+            let kinds = EventKind::ALL.into_iter().chain([EventKind::Unknown]);
+            kinds.zip(counts).map(|(kind, count)| (*outcome, kind, count.load(Ordering::Relaxed)))
+        })
+    }
+
+    /// How long events took from the head of their request to its answer, in microseconds.
+    #[must_use]
+    pub fn intake_micros(&self) -> Measured {
+        self.intake_micros.measured()
+    }
+
+    /// How large the bodies of events were.
+    #[must_use]
+    pub fn body_bytes(&self) -> Measured {
+        self.body_bytes.measured()
+    }
+}
+
+fn position(label: &str) -> Option<usize> {
+    LABELS.iter().position(|(_, known)| *known == label)
+}
+
+fn index(kind: EventKind) -> usize {
+    // The unit variants count from 0 in the order of `ALL`; `Unknown` comes last.
+    (kind as usize).min(KINDS - 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Counters;
+    use super::*;
     use crate::security::signature::Refusal;
 
     #[test]
@@ -56,5 +147,20 @@ mod tests {
             counters.count(refusal.label());
             assert_eq!(counters.snapshot()[refusal.label()], 1);
         }
+        assert_eq!(counters.of(Group::Refused).map(|(_, count)| count).sum::<u64>(), 5);
+    }
+
+    #[test]
+    fn every_kind_of_event_counts_apart() {
+        let counters = Counters::default();
+        let kinds = || EventKind::ALL.into_iter().chain([EventKind::Unknown]);
+        for (times, kind) in (1..).zip(kinds()) {
+            (0..times).for_each(|_| counters.count_event("revision", kind, 300, Duration::from_millis(2)));
+        }
+        let counted: Vec<_> = counters.events().filter(|(_, _, count)| *count > 0).collect();
+        assert_eq!(counted, (1..).zip(kinds()).map(|(times, kind)| ("revision", kind, times)).collect::<Vec<_>>());
+        let all = counters.snapshot()["revision"];
+        assert_eq!(counters.body_bytes().sum, 300 * all);
+        assert_eq!(counters.intake_micros().buckets[2], (2_500, all));
     }
 }

@@ -1,18 +1,79 @@
-//! Log lines on standard output.
+//! Log lines on standard output and in a file.
 
-use std::io::{IsTerminal, stdout};
+use std::fmt;
+use std::io::{IsTerminal, Write, stdout};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use super::rolling::Rolling;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
 use crate::config::{LogFormat, LogSettings};
 
-/// Lines waiting to be written. When whoever reads standard output stalls, further lines are dropped: a log must not be
-/// able to hold up intake.
+/// Lines waiting to be written. When whoever reads standard output or the disk stalls, further lines are dropped: a log
+/// must not be able to hold up intake.
 const LINES: usize = 16_384;
 
+/// How often dropped lines are spoken of, at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 /// Keeps the log flowing; what waits is written when it is dropped.
-pub struct LogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
+pub struct LogGuard {
+    #[allow(dead_code, reason = "held for its drop")]
+    workers: Vec<WorkerGuard>,
+    dropped: DroppedLines,
+}
+
+impl LogGuard {
+    /// How many lines were left out so far, now and later.
+    #[must_use]
+    pub fn dropped_lines(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
+
+/// Counts of log lines that were left out, by where they should have gone: `stdout`, `file`.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
+
+impl DroppedLines {
+    /// The counts so far.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
+            (*name, (queue.dropped_lines() + lost.load(Ordering::Relaxed)) as u64)
+        };
+        self.0.iter().map(all)
+    }
+
+    /// Says that lines were dropped, at most once a minute, until the service stops.
+    pub fn complain(self, supervisor: &Supervisor) {
+        let stop = supervisor.clone();
+        supervisor.spawn_detached(async move {
+            let mut said = 0;
+            while tokio::time::timeout(COMPLAIN_EVERY, stop.stopping()).await.is_err() {
+                let dropped = self.read().map(|(_, count)| count).sum();
+                if dropped > said {
+                    tracing::warn!(
+                        lines = dropped - said,
+                        "log lines were dropped: standard output or the log file does not keep up"
+                    );
+                    said = dropped;
+                }
+            }
+        });
+    }
+}
 
 /// A plain level is about this program; the libraries under it only speak up when something is wrong.
 fn directives(level: &str) -> String {
@@ -34,29 +95,166 @@ pub fn check(settings: &LogSettings) -> Result<(), String> {
     filter(settings).map(drop)
 }
 
-/// Sends log lines to standard output. Call once, from the binary; a library leaves this to its host.
+/// Sends log lines to standard output and, unless `log.dir` turns it off, to `app.log` in that folder. A folder that
+/// cannot be written is warned about, and the file left out. Call once, from the binary; a library leaves this to its
+/// host.
 ///
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     let filter = filter(settings)?;
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(stdout());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
-    let done = match settings.format {
-        LogFormat::Human => lines.with_ansi(stdout().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
+    let out = guard.writer("stdout", stdout(), Arc::default());
+    let rolling = settings.folder().map(|folder| (folder, Rolling::open(folder, Clock::system())));
+    let (file, refused) = match rolling {
+        Some((_, Ok(rolling))) => {
+            let lost = rolling.lost();
+            (Some(guard.writer("file", rolling, lost)), None)
+        }
+        Some((folder, Err(error))) => (None, Some((folder, error))),
+        None => (None, None),
     };
-    done.map_err(|error| error.to_string())?;
-    Ok(LogGuard(guard))
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer(settings.format, out, stdout().is_terminal()))
+        .with(file.map(|file| file_layer(settings.format, file)))
+        .try_init()
+        .map_err(|error| error.to_string())?;
+    if let Some((folder, error)) = refused {
+        warn_without_file(folder, &error);
+    }
+    Ok(guard)
+}
+
+fn warn_without_file(folder: &Path, error: &std::io::Error) {
+    tracing::warn!(
+        "log.dir: cannot write into {}: {error}; logging to standard output only. Make the folder writable, name another, \
+         or turn the file off with log.dir = \"off\"",
+        folder.display()
+    );
+}
+
+impl LogGuard {
+    fn writer(&mut self, name: &'static str, to: impl Write + Send + 'static, lost: Arc<AtomicUsize>) -> NonBlocking {
+        let (writer, worker) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(to);
+        self.dropped.0.push((name, writer.error_counter(), lost));
+        self.workers.push(worker);
+        writer
+    }
+}
+
+type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn layer<S, W>(format: LogFormat, writer: W, ansi: bool) -> Boxed<S>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Human => lines.with_ansi(ansi).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+/// Like [`layer`], without colours.
+fn file_layer<S, W>(format: LogFormat, writer: W) -> Boxed<S>
+where
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    match format {
+        LogFormat::Human => tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(Plain(DefaultFields::new()))
+            .boxed(),
+        LogFormat::Json => layer(format, writer, false),
+    }
+}
+
+/// Layers share what a span's fields were formatted to by the formatter's type: one of its own keeps the terminal's colours
+/// out of the file.
+struct Plain(DefaultFields);
+
+impl<'w> FormatFields<'w> for Plain {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer, fields)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::directives;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
 
     #[test]
     fn a_plain_level_is_about_this_program() {
         assert_eq!(directives("debug"), "warn,retell_webhook=debug");
         assert_eq!(directives("info,hyper=trace"), "info,hyper=trace");
+    }
+
+    /// Takes nothing until the other end is dropped, like a pipe nobody reads.
+    struct Stalled(Receiver<()>);
+
+    impl Write for Stalled {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Said {
+        fn complaints(&self) -> usize {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).matches("log lines were dropped").count()
+        }
+    }
+
+    impl Write for Said {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropped_lines_are_counted_and_spoken_of_once_a_minute() {
+        let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
+        let (stalled, end) = channel();
+        let mut out = guard.writer("stdout", Stalled(end), Arc::default());
+        let lost = Arc::new(AtomicUsize::new(0));
+        drop(guard.writer("file", std::io::sink(), Arc::clone(&lost)));
+        // One more than fits may be in the hands of the thread that writes.
+        (0..LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
+        let dropped: Vec<_> = guard.dropped_lines().read().collect();
+        assert!(matches!(dropped[..], [("stdout", 2..=3), ("file", 0)]), "{dropped:?}");
+
+        let said = Said::default();
+        let writer = said.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _here = tracing::subscriber::set_default(subscriber);
+        let supervisor = Supervisor::default();
+        guard.dropped_lines().complain(&supervisor);
+        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
+        assert_eq!(said.complaints(), 1, "nothing new to say");
+        lost.fetch_add(5, Ordering::Relaxed);
+        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
+        assert_eq!(said.complaints(), 2);
+        supervisor.stop();
+        drop(stalled);
     }
 }

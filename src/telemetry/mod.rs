@@ -1,4 +1,8 @@
-//! What the service tells about itself: log lines and counters.
+//! What the service tells about itself: log lines, counters, and the text that Prometheus reads.
 
 pub mod counters;
+pub mod deliveries;
+pub mod exposition;
 pub mod logging;
+pub mod process;
+mod rolling;

@@ -8,7 +8,7 @@ fn unique_signed_events_arrive_as_counted() {
     let home = Home::new();
     let server = home.start();
     let url = server.url();
-    let closed = ["load", "--to", &url, "--seconds", "1", "--connections", "2", "--size", "mix", "--json"];
+    let closed = ["load", "--to", &url, "--seconds", "1", "--connections", "1", "--size", "mix", "--json"];
     let closed = home.run_well(&closed).json();
     let accepted = closed["accepted"].as_u64().unwrap();
     assert!(accepted > 0 && closed["latency_ms"]["p50"].as_f64() <= closed["latency_ms"]["p99.9"].as_f64(), "{closed}");

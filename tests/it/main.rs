@@ -29,6 +29,8 @@ mod import;
 mod intake;
 mod layers;
 mod load;
+mod logs;
+mod metrics;
 mod rejected;
 mod routes;
 mod secrets;

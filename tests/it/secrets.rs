@@ -10,6 +10,7 @@ use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
 
 const NUMBERS: [&str; 3] = ["+12025550143", "12025550178", "2025550166"];
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.dG9rZW4.c2VjcmV0";
+const OPS_TOKEN: &str = "4f9c2d1e8b7a60534f9c2d1e8b7a6053";
 const WORDS: &str = "my card ends in four two";
 
 fn personal(event: &str, call_id: &str) -> Vec<u8> {
@@ -28,7 +29,7 @@ struct Secrets(Vec<String>);
 
 impl Secrets {
     fn new() -> Self {
-        let mut secrets: Vec<String> = [KEY, OTHER_KEY, TOKEN, WORDS].map(str::to_owned).into();
+        let mut secrets: Vec<String> = [KEY, OTHER_KEY, TOKEN, OPS_TOKEN, WORDS].map(str::to_owned).into();
         secrets.extend(NUMBERS.map(str::to_owned));
         Self(secrets)
     }
@@ -105,6 +106,51 @@ fn nothing_secret_is_printed_or_listed() {
     let kept = home.export();
     let stored: Value = serde_json::from_slice(&kept[0].body).unwrap();
     assert_eq!(stored["call"]["access_token"], TOKEN, "the store has it all");
+}
+
+/// What the server shows of itself: metrics, whoever asks, and its log file.
+fn assert_shows_nothing(home: &Home, server: &Server, secrets: &Secrets) {
+    let metrics = get(server.address(), "/metrics");
+    assert_eq!(metrics.status, 200);
+    let authorization = format!("Bearer {OPS_TOKEN}");
+    for headers in [[("Authorization", authorization.as_str())], [("Host", WORDS)]] {
+        for path in ["/metrics", "/health/ready", "/nowhere"] {
+            let answer = request(server.address(), "GET", path, &headers, b"");
+            secrets.assert_absent(path, &format!("{:?} {}", answer.headers, answer.text()));
+        }
+    }
+    secrets.assert_absent("metrics", &metrics.text());
+    assert!(home.path().join("logs/app.log").exists());
+}
+
+/// Everything said after the server has stopped: standard output, and every log file.
+fn assert_said_nothing(home: &Home, server: &Server, secrets: &Secrets) {
+    secrets.assert_absent("the server", &server.output());
+    for entry in std::fs::read_dir(home.path().join("logs")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        secrets.assert_absent(&path.display().to_string(), &text);
+        assert!(text.contains("webhook call_analyzed") && text.contains("webhook refused (401)"), "the log was on");
+    }
+}
+
+#[test]
+fn nothing_secret_is_logged_whatever_the_format_and_level() {
+    for (format, debug) in [("human", "true"), ("human", "false"), ("json", "true"), ("json", "false")] {
+        let home = Home::new()
+            .with("DEBUG", debug)
+            .with("RETELL_WEBHOOK__LOG__FORMAT", format)
+            .with("RETELL_WEBHOOK__OPS__TOKEN", OPS_TOKEN);
+        let mut server = home.start();
+        let mut secrets = Secrets::new();
+        for answer in send_everything(&server, &mut secrets) {
+            secrets.assert_absent("an answer", &answer);
+        }
+        assert_shows_nothing(&home, &server, &secrets);
+        assert_eq!(server.stop(), Some(0));
+        assert_said_nothing(&home, &server, &secrets);
+        assert_eq!(server.output().contains("webhook body: "), debug == "true", "{format} {debug}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod client;
+mod debug;
 mod entry;
 mod refused;
 mod request_id;

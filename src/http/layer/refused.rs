@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
@@ -56,7 +56,7 @@ impl Refused {
         Self { size_bytes, body: Some(body).filter(|_| size_bytes <= MAX_BODY_BYTES), ..Self::of(reason, head) }
     }
 
-    fn of(reason: Refusal, Head { parts, peer, received_at_ms }: Head) -> Self {
+    fn of(reason: Refusal, Head { parts, peer, received_at_ms, .. }: Head) -> Self {
         let Parts { method, uri, headers, extensions, .. } = parts;
         let company = extensions.get::<Arc<Company>>().cloned();
         let unread = Mutex::default();
@@ -86,6 +86,7 @@ pub(super) struct Head {
     pub(super) parts: Parts,
     pub(super) peer: Option<IpAddr>,
     pub(super) received_at_ms: i64,
+    pub(super) began: Instant,
 }
 
 /// A body that nobody has read yet.

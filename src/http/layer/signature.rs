@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, RawPathParams, Request};
@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
 use super::body::BodyRules;
-use super::client;
 use super::refused::{Head, NotRead, Refused};
+use super::{client, debug};
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
 use crate::http::company::CurrentCompanies;
@@ -197,10 +197,11 @@ where
 impl Rules {
     async fn check(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
+        debug::log_head(&parts);
+        let (received_at_ms, began) = (self.clock.now_ms(), Instant::now());
         let peer = client::of_request(&parts.extensions);
-        let received_at_ms = self.clock.now_ms();
         let verifier = self.verifier(&mut parts).await?;
-        let head = Head { parts, peer, received_at_ms };
+        let head = Head { parts, peer, received_at_ms, began };
         let signature = match check_header(verifier.as_ref(), single_header(&head.parts.headers), received_at_ms) {
             Ok(signature) => signature,
             Err(reason) => return Err(self.refuse(&Refused::by_head(reason, head, body, &self.body))),
@@ -269,11 +270,12 @@ fn check_body(
 
 /// The request with its proof, and with a body that can be read again.
 fn vouch(head: Head, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
-    let Head { mut parts, peer, received_at_ms } = head;
+    let Head { mut parts, peer, received_at_ms, began } = head;
     let raw = RawEvent {
         body: bytes.clone(),
         key_fingerprint,
         received_at_ms,
+        began,
         peer,
         signature: single_header(&parts.headers).ok().flatten().map(str::to_owned),
         content_type: text_header(&parts.headers, header::CONTENT_TYPE),

@@ -45,6 +45,7 @@ pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Re
         Err(StoreError::Refused(why)) => keep_bare(state, event, keys.identity, place, &why),
         Err(away) => Err(away),
     };
+    state.appended += usize::from(kept.is_ok());
     if kept.is_err() && place.is_some() {
         state.bodies.unstage();
     }

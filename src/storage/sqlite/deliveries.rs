@@ -14,6 +14,14 @@ pub(super) fn register(conn: &Connection, name: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// The journal's last number, and how far each handler is behind it.
+pub(super) fn backlogs(conn: &Connection) -> Result<(i64, Vec<(String, u64)>), StoreError> {
+    let last = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?;
+    let mut handlers = conn.prepare_cached("SELECT name, max(?1 - through, 0) FROM handlers ORDER BY name")?;
+    let backlogs = handlers.query_map([last], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((last, backlogs.collect::<Result<_, _>>()?))
+}
+
 pub(super) fn next(reader: &Reader, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
     let through: Option<i64> = reader
         .conn

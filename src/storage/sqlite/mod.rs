@@ -34,7 +34,7 @@ use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
     Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Rejected, RejectedId, Rejection,
-    Settlement, Store, StoreError, StoredEvent,
+    Settlement, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -69,8 +69,12 @@ impl SqliteStore {
         let recent = index::rebuild(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
         let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
         let bodies = BodyLog::open(url, &conn)?;
-        let writer =
-            Writer::start(WriteState { conn, recent, filter, bodies, began: false }, identity_key, lock, supervisor)?;
+        let writer = Writer::start(
+            WriteState { conn, recent, filter, bodies, began: false, appended: 0 },
+            identity_key,
+            lock,
+            supervisor,
+        )?;
         let readers = Readers::start(url, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
@@ -209,6 +213,12 @@ impl Store for SqliteStore {
 
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
         self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
+    }
+
+    async fn stats(&self) -> Result<StoreStats, StoreError> {
+        let (last_seq, backlogs) = self.readers.read(|reader| deliveries::backlogs(&reader.conn)).await?;
+        let counted = self.writer.as_ref().map(|writer| writer.shared.stats()).unwrap_or_default();
+        Ok(StoreStats { last_seq, backlogs, ..counted })
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 //! one fsync, and a lone request is committed at once.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::bodies::BodyLog;
 use super::filter::Filter;
 use super::recent::Recent;
+use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
-use crate::storage::{IdentityKey, StoreError};
+use crate::storage::{IdentityKey, StoreError, StoreStats};
 
 /// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
 const QUEUE: usize = 1024;
@@ -21,6 +22,8 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 512;
 /// How long closing waits for what was accepted.
 const CLOSING: Duration = Duration::from_secs(5);
+/// For telling how many events share a commit, up to [`BATCH`].
+const SHARING: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// What the writing thread owns.
 pub(super) struct WriteState {
@@ -30,10 +33,11 @@ pub(super) struct WriteState {
     pub(super) bodies: BodyLog,
     /// Whether the latest transaction was begun: if not, the store itself is away.
     pub(super) began: bool,
+    /// Events the latest transaction has added.
+    pub(super) appended: usize,
 }
 
 /// What others may know about the writer without asking it.
-#[derive(Default)]
 pub(super) struct Shared {
     /// Keys not indexed on disk yet, two an event.
     pub(super) unindexed: AtomicUsize,
@@ -43,9 +47,45 @@ pub(super) struct Shared {
     pub(super) finish_checkpoint: AtomicBool,
     /// The latest transaction failed.
     away: AtomicBool,
+    /// Those of `commits` that succeeded.
+    succeeded: AtomicU64,
+    events_per_commit: Histogram,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            unindexed: AtomicUsize::default(),
+            commits: AtomicI64::default(),
+            finish_checkpoint: AtomicBool::default(),
+            away: AtomicBool::default(),
+            succeeded: AtomicU64::default(),
+            events_per_commit: Histogram::new(&SHARING),
+        }
+    }
 }
 
 impl Shared {
+    /// What is known without asking the database.
+    pub(super) fn stats(&self) -> StoreStats {
+        StoreStats {
+            commits: self.succeeded.load(Ordering::Relaxed),
+            events_per_commit: self.events_per_commit.measured(),
+            unindexed_keys: self.unindexed.load(Ordering::Relaxed) as u64,
+            ..StoreStats::default()
+        }
+    }
+
+    fn count(&self, committed: &Result<(), StoreError>, appended: usize) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        if committed.is_ok() {
+            self.succeeded.fetch_add(1, Ordering::Relaxed);
+            if appended > 0 {
+                self.events_per_commit.record(appended as u64);
+            }
+        }
+    }
+
     /// Says it once when the store goes away, and once when it is back.
     fn note(&self, failure: Option<&StoreError>) {
         let was_away = self.away.swap(failure.is_some(), Ordering::Relaxed);
@@ -198,7 +238,7 @@ fn finish_alone(state: &mut WriteState, job: Box<dyn Job>, shared: &Shared) {
 fn finish(state: &mut WriteState, batch: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, shared: &Shared) {
     shared.note(committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.failure())));
     shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
-    shared.commits.fetch_add(1, Ordering::Relaxed);
+    shared.count(committed, state.appended);
     for job in batch {
         job.finish(committed);
     }
@@ -221,7 +261,7 @@ fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), St
 }
 
 fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-    state.began = false;
+    (state.began, state.appended) = (false, 0);
     state.bodies.begin()?;
     execute(&state.conn, "BEGIN IMMEDIATE")?;
     state.began = true;

@@ -1,0 +1,146 @@
+//! Every metric there is: its name, what it means, and where its value comes from. Labels are bounded: reasons and kinds
+//! from fixed lists, handlers by their configured names, nothing from a request.
+
+use crate::http::budget::InflightBudget;
+use crate::storage::StoreStats;
+use crate::telemetry::counters::{Counters, Group};
+use crate::telemetry::deliveries::Deliveries;
+use crate::telemetry::exposition::{Labels, Metric};
+use crate::telemetry::logging::DroppedLines;
+use crate::telemetry::process::ProcessUse;
+
+/// What the metrics are read from.
+pub(super) struct Figures<'a> {
+    pub(super) counters: &'a Counters,
+    pub(super) deliveries: &'a Deliveries,
+    pub(super) inflight: &'a InflightBudget,
+    pub(super) dropped_lines: &'a DroppedLines,
+    pub(super) started_at_ms: i64,
+    /// `None` while the store does not answer; its metrics are left out then.
+    pub(super) store: Option<StoreStats>,
+    pub(super) process: ProcessUse,
+}
+
+impl Figures<'_> {
+    /// All metrics, read now.
+    pub(super) fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = vec![build(), self.start_time()];
+        metrics.extend(self.requests());
+        metrics.extend(self.store.iter().flat_map(store));
+        metrics.extend(self.store.as_ref().map(|stats| self.backlogs(stats)));
+        metrics.push(self.delivery_outcomes());
+        metrics.push(self.dropped_lines());
+        metrics.extend(process(self.process));
+        metrics
+    }
+
+    fn start_time(&self) -> Metric {
+        let seconds = float(u64::try_from(self.started_at_ms).unwrap_or(0)) / 1000.0;
+        Metric::gauge("start_time", "When the receiver started, since the Unix epoch.", single(seconds)).in_seconds()
+    }
+
+    fn requests(&self) -> [Metric; 7] {
+        let counters = self.counters;
+        let events = counters.events().map(|(outcome, kind, count)| {
+            (vec![("outcome", outcome.to_owned()), ("event", kind.as_str().to_owned())], count)
+        });
+        let by_reason = |group| counters.of(group).map(|(reason, count)| (one("reason", reason), count));
+        let (limit, free) = (self.inflight.limit_bytes(), self.inflight.available_bytes());
+        [
+            Metric::counter(
+                "events",
+                "Authenticated events by what became of them; not_stored was answered 503.",
+                events,
+            ),
+            Metric::counter(
+                "requests_refused",
+                "Webhook requests answered 401, or 403 when not on the allowlist.",
+                by_reason(Group::Refused),
+            ),
+            Metric::counter(
+                "requests_not_read",
+                "Webhook requests whose body could not be taken in.",
+                by_reason(Group::NotRead),
+            ),
+            Metric::histogram(
+                "intake_duration",
+                "From the head of an authenticated event's request to its answer.",
+                counters.intake_micros(),
+                1e6,
+            )
+            .in_seconds(),
+            Metric::histogram("body_size", "Bodies of authenticated events.", counters.body_bytes(), 1.0).in_bytes(),
+            Metric::gauge("inflight_body", "Bodies held in memory.", single(float(limit.saturating_sub(free) as u64)))
+                .in_bytes(),
+            Metric::gauge("inflight_body_limit", "How much may be held at once.", single(float(limit as u64)))
+                .in_bytes(),
+        ]
+    }
+
+    fn backlogs(&self, stats: &StoreStats) -> Metric {
+        // The store remembers handlers that are configured no more; they are behind for good.
+        let known = self.deliveries.all();
+        let backlogs = stats.backlogs.iter().filter(|(handler, _)| known.contains_key(handler));
+        let backlogs = backlogs.map(|(handler, count)| (one("handler", handler), float(*count)));
+        Metric::gauge("handler_backlog_events", "Events a handler has not been given yet.", backlogs)
+    }
+
+    fn delivery_outcomes(&self) -> Metric {
+        let counts = self.deliveries.all().into_iter().flat_map(|(handler, counts)| {
+            let labels = |outcome: &str| vec![("handler", handler.clone()), ("outcome", outcome.to_owned())];
+            counts.read().map(|(outcome, count)| (labels(outcome), count))
+        });
+        Metric::counter("deliveries", "Attempts of handlers by outcome: succeeded, scheduled again, dead.", counts)
+    }
+
+    fn dropped_lines(&self) -> Metric {
+        let dropped = self.dropped_lines.read().map(|(to, count)| (one("to", to), count));
+        Metric::counter("log_lines_dropped", "Log lines left out because they could not be written in time.", dropped)
+    }
+}
+
+fn build() -> Metric {
+    Metric::info("build", "The version at work.", one("version", env!("CARGO_PKG_VERSION")))
+}
+
+fn store(stats: &StoreStats) -> [Metric; 4] {
+    let last_seq = u64::try_from(stats.last_seq).unwrap_or(0);
+    [
+        Metric::counter("store_commits", "Transactions committed, each with one fsync.", [(Vec::new(), stats.commits)]),
+        Metric::histogram(
+            "store_commit_events",
+            "Events that shared a commit, for commits that held any.",
+            stats.events_per_commit.clone(),
+            1.0,
+        ),
+        Metric::gauge(
+            "store_unindexed_keys",
+            "Keys known from memory only, two an event; the index is written behind intake.",
+            single(float(stats.unindexed_keys)),
+        ),
+        Metric::gauge("journal_last_seq", "Number of the latest event in the journal.", single(float(last_seq))),
+    ]
+}
+
+fn process(used: ProcessUse) -> impl Iterator<Item = Metric> {
+    let memory = used.resident_bytes.map(|bytes| {
+        Metric::gauge("process_resident_memory", "Memory held by the process.", single(float(bytes))).in_bytes()
+    });
+    let files = used.open_fds.map(|open| {
+        Metric::gauge("process_open_fds", "Open files of the process, sockets included.", single(float(open)))
+    });
+    memory.into_iter().chain(files)
+}
+
+fn one(name: &'static str, value: &str) -> Labels {
+    vec![(name, value.to_owned())]
+}
+
+fn single(value: f64) -> [(Labels, f64); 1] {
+    [(Vec::new(), value)]
+}
+
+#[allow(clippy::cast_precision_loss, reason = "the format knows floating point only; exact up to 2^53")]
+fn float(value: u64) -> f64 {
+    value as f64
+}

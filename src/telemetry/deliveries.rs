@@ -1,0 +1,43 @@
+//! Counts of what handlers made of their events.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What attempts at one handler's deliveries came to, since start.
+#[derive(Debug, Default)]
+pub struct DeliveryCounts {
+    /// The handler was done with the event.
+    pub succeeded: AtomicU64,
+    /// The event is to be tried again.
+    pub scheduled: AtomicU64,
+    /// The event was given up.
+    pub dead: AtomicU64,
+}
+
+impl DeliveryCounts {
+    /// The counts with their names.
+    #[must_use]
+    pub fn read(&self) -> [(&'static str, u64); 3] {
+        [("succeeded", &self.succeeded), ("scheduled", &self.scheduled), ("dead", &self.dead)]
+            .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// The counts of every handler that was started, by its configured name. Counting takes no lock: a worker holds its own.
+#[derive(Clone, Debug, Default)]
+pub struct Deliveries(Arc<Mutex<BTreeMap<String, Arc<DeliveryCounts>>>>);
+
+impl Deliveries {
+    /// The counts of one handler, from zero when it was not known.
+    #[must_use]
+    pub fn handler(&self, name: &str) -> Arc<DeliveryCounts> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
+    }
+
+    /// Every handler by name.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, Arc<DeliveryCounts>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,223 @@
+//! What `/metrics` says.
+
+mod operators;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retell_webhook::Outcome;
+
+use crate::support::bodies::event;
+use crate::support::client::{Answer, Client, get, head, post};
+use crate::support::home::Home;
+use crate::support::local::Local;
+use crate::support::server::Server;
+use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::wait_until;
+
+/// A page taken apart, every line of it checked against the format on the way.
+struct Page {
+    types: BTreeMap<String, String>,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Page {
+    fn read(answer: &Answer) -> Self {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let content_type = answer.header("content-type").unwrap();
+        assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        Self::parse(&answer.text())
+    }
+
+    fn parse(text: &str) -> Self {
+        let body = text.strip_suffix("# EOF\n").expect("the end mark");
+        let mut page = Self { types: BTreeMap::new(), samples: BTreeMap::new() };
+        let (mut helped, mut current) = (String::new(), String::new());
+        for line in body.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(help.ends_with('.') && name.starts_with("retell_webhook_"), "{line}");
+                name.clone_into(&mut helped);
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert_eq!(name, helped, "every type has its help: {line}");
+                assert!(page.types.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
+                name.clone_into(&mut current);
+            } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = rest.split_once(' ').unwrap();
+                assert!(name == current && name.ends_with(unit), "{line}");
+            } else {
+                page.sample(line, &current);
+            }
+        }
+        page.check_histograms();
+        page
+    }
+
+    fn sample(&mut self, line: &str, current: &str) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest));
+        let suffixes: &[&str] = match self.types[current].as_str() {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "info" => &["_info"],
+            "gauge" => &[""],
+            other => panic!("{other}: {line}"),
+        };
+        assert!(suffixes.iter().any(|suffix| name == format!("{current}{suffix}")), "{line}");
+        assert!(labels.is_empty() || labels.ends_with("\"}"), "{line}");
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        assert!(value >= 0.0 && self.samples.insert(series.to_owned(), value).is_none(), "{line}");
+    }
+
+    fn check_histograms(&self) {
+        for (name, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
+            let all = self.samples[&format!("{name}_bucket{{le=\"+Inf\"}}")];
+            assert!((all - self.samples[&format!("{name}_count")]).abs() < 0.5, "{name}");
+            let buckets = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket")));
+            assert!(buckets.clone().count() > 8 && buckets.into_iter().all(|(_, count)| *count <= all), "{name}");
+        }
+    }
+
+    /// As a whole number, which all counts are.
+    fn count(&self, series: &str) -> i64 {
+        let name = format!("retell_webhook_{series}");
+        let value = self.samples.get(&name).unwrap_or_else(|| panic!("no {name} in {:?}", self.samples.keys()));
+        assert!(value.fract().abs() < f64::EPSILON, "{name}");
+        format!("{value:.0}").parse().unwrap()
+    }
+}
+
+fn page(server: &Server) -> Page {
+    Page::read(&server.get("/metrics"))
+}
+
+#[test]
+fn everything_that_happens_is_counted() {
+    let home = Home::new();
+    let server = home.start();
+    let body = event("call_ended", "call_1");
+    assert_eq!(server.deliver(&body).status, 200);
+    assert_eq!(server.deliver(&body).status, 200);
+    assert_eq!(server.deliver(&event("call_ended", "call_1 again")).status, 200);
+    let revised = br#"{"event":"call_ended","call":{"call_id":"call_1","duration_ms":5}}"#;
+    assert_eq!(server.deliver(revised).status, 200);
+    assert_eq!(server.deliver(b"no JSON").status, 200);
+    assert_eq!(server.deliver(br#"{"event":"+12025550143"}"#).status, 200);
+    assert_eq!(post(server.address(), &body, &sign_with(OTHER_KEY, &body, now_ms())).status, 401);
+    assert_eq!(post(server.address(), &body, &sign_with(KEY, &body, now_ms() - 900_000)).status, 401);
+    assert_eq!(post(server.address(), &body, "nonsense").status, 401);
+    let declared = head("POST", "/webhook", &[("X-Retell-Signature", &sign(b"x"))], Some(20_000_000));
+    let mut client = Client::connect(server.address());
+    client.send(declared.as_bytes()).unwrap();
+    assert_eq!(client.answer().unwrap().status, 413);
+
+    let done = |page: &Page| {
+        page.count(r#"deliveries_total{handler="log",outcome="succeeded"}"#) == 5
+            && page.count(r#"handler_backlog_events{handler="log"}"#) == 0
+    };
+    assert!(wait_until(Duration::from_secs(10), || done(&page(&server))));
+    // An event named like a number is shown as an unknown one, in the log too.
+    assert!(!server.output().contains("2025550143"));
+    let page = page(&server);
+    let events =
+        |outcome: &str, kind: &str| page.count(&format!("events_total{{outcome=\"{outcome}\",event=\"{kind}\"}}"));
+    assert_eq!(events("stored", "call_ended"), 2);
+    assert_eq!(events("stored", "call_started"), 0);
+    assert_eq!((events("duplicate", "call_ended"), events("revision", "call_ended")), (1, 1));
+    assert_eq!((events("unparsed", "unknown"), events("stored", "unknown")), (1, 1));
+    for (reason, count) in [("no_key_matched", 1), ("stale_past", 1), ("malformed", 1), ("missing", 0)] {
+        assert_eq!(page.count(&format!("requests_refused_total{{reason=\"{reason}\"}}")), count, "{reason}");
+    }
+    assert_eq!(page.count(r#"requests_not_read_total{reason="too_large"}"#), 1);
+    assert_eq!(page.count("intake_duration_seconds_count"), 6);
+    assert_eq!(page.count(r#"intake_duration_seconds_bucket{le="10.0"}"#), 6);
+    assert_eq!(page.count("body_size_bytes_count"), 6);
+    assert!(page.count("inflight_body_bytes") < 10_000);
+    assert_eq!(page.count("inflight_body_limit_bytes"), 64 * 1024 * 1024);
+    assert_eq!(page.count("store_commit_events_sum"), 5);
+    assert!(page.count("store_commits_total") >= page.count("store_commit_events_count"));
+    assert_eq!(page.count("journal_last_seq"), 5);
+    assert_eq!(page.count(r#"deliveries_total{handler="call_store",outcome="dead"}"#), 0);
+    assert_eq!(page.count(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
+    assert!(page.samples["retell_webhook_start_time_seconds"] > 1.7e9);
+    assert_eq!(page.count(r#"log_lines_dropped_total{to="file"}"#), 0);
+    if cfg!(target_os = "linux") {
+        assert!(page.count("process_resident_memory_bytes") > 1_000_000);
+        assert!(page.count("process_open_fds") > 5);
+    }
+}
+
+#[test]
+fn labels_never_come_from_a_request() {
+    let home = Home::new();
+    let server = home.start();
+    let before = page(&server).samples.len();
+    for number in 0..50 {
+        let body = event(&format!("invented_{number}"), &format!("call_{number}"));
+        assert_eq!(server.deliver(&body).status, 200);
+    }
+    let after = page(&server);
+    assert_eq!(after.samples.len(), before, "{:?}", after.samples.keys());
+    assert_eq!(after.count(r#"events_total{outcome="stored",event="unknown"}"#), 50);
+}
+
+#[test]
+fn an_event_that_could_not_be_stored_is_counted() {
+    let home = Home::new();
+    let server = home.start();
+    home.database()
+        .execute_batch("CREATE TRIGGER poison BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'poisoned'); END")
+        .unwrap();
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 503);
+    assert_eq!(page(&server).count(r#"events_total{outcome="not_stored",event="call_ended"}"#), 1);
+}
+
+#[test]
+fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, two] = folders.each_ref().map(|folder| Local::start(folder.path(), |builder| builder));
+    assert_eq!(one.deliver(&event("chat_ended", "call_1")).status, 200);
+    assert_eq!(get(one.address, "/metrics").status, 404, "the routes to be merged have no metrics");
+    let stored = r#"events_total{outcome="stored",event="chat_ended"}"#;
+    let count = |local: &Local| Page::parse(&local.runtime.block_on(local.receiver.metrics_text())).count(stored);
+    assert_eq!((count(&one), count(&two)), (1, 0));
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let local = Local::start(folder.path(), |builder| {
+        builder
+            .on_call_started(|_, _| async { Outcome::retry("not yet") })
+            .on_call_ended(|_, _| async { Outcome::fail("never") })
+            .on_call_analyzed(move |_, _| {
+                let opened = Arc::clone(&opened);
+                async move {
+                    let _ = opened.acquire().await;
+                    Outcome::Done
+                }
+            })
+    });
+    let read = || Page::parse(&local.runtime.block_on(local.receiver.metrics_text()));
+    let outcomes = |page: &Page| {
+        let outcomes = ["succeeded", "scheduled", "dead"].iter();
+        let count = |outcome| page.count(&format!("deliveries_total{{handler=\"closures\",outcome=\"{outcome}\"}}"));
+        outcomes.map(count).collect::<Vec<_>>()
+    };
+    let behind = |page: &Page| page.count(r#"handler_backlog_events{handler="closures"}"#);
+    for name in ["call_started", "call_ended", "call_analyzed"] {
+        assert_eq!(local.deliver(&event(name, &format!("call_{name}"))).status, 200);
+    }
+    assert!(wait_until(Duration::from_secs(10), || outcomes(&read()) == [0, 1, 1]), "{:?}", outcomes(&read()));
+    assert!(behind(&read()) > 0, "the last one is still being handled");
+    gate.add_permits(1);
+    assert!(wait_until(Duration::from_secs(10), || behind(&read()) == 0));
+    assert_eq!(outcomes(&read()), [1, 1, 1]);
+    local.stop();
+}
