@@ -59,11 +59,13 @@ impl Tail {
         // The event to resume behind; the id that is before all others when there is none.
         let resume = Cell::new(EventId::floor(0));
         tokio::select! {
-            done = self.follow(&mut source, style, &resume) => done,
+            // In this order: Ctrl-C is listened for before anything is printed.
+            biased;
             _ = tokio::signal::ctrl_c() => {
                 eprintln!("\nto go on: {}", self.command(resume.get()));
                 Ok(())
             }
+            done = self.follow(&mut source, style, &resume) => done,
         }
     }
 
