@@ -30,6 +30,13 @@ impl EventId {
         Self(Uuid::from_bytes(bytes))
     }
 
+    /// When it was made, in milliseconds since the Unix epoch; `None` for an id made elsewhere, which is no UUIDv7.
+    #[must_use]
+    pub fn made_at_ms(&self) -> Option<i64> {
+        let ms = i64::try_from(self.0.as_u128() >> 80).ok()?;
+        (self.0.get_version_num() == 7).then_some(ms)
+    }
+
     /// The smallest id an event received at `ms` (since the Unix epoch) can have; for time ranges.
     #[must_use]
     pub fn floor(ms: i64) -> Self {
@@ -105,6 +112,8 @@ mod tests {
     fn text_form_reads_back() {
         let id = EventIds::default().next(1_790_000_000_000);
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.made_at_ms(), Some(1_790_000_000_000));
+        assert_eq!(EventId::floor(7).made_at_ms(), None);
         assert_eq!("evt_12".parse::<EventId>(), Err(InvalidEventId));
         assert_eq!(id.to_string()[4..].parse::<EventId>(), Err(InvalidEventId));
     }

@@ -1,4 +1,4 @@
-//! `events list|show|export`.
+//! `events list|show|export`; `import` has a file of its own.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::import::Import;
 use super::output::{self, Done, Failure};
 use super::stores;
 use crate::base::clock::Clock;
@@ -23,6 +24,8 @@ pub(super) enum Events {
     Show(Show),
     /// Print stored events with their bodies, oldest first, one JSON object a line
     Export(Narrow),
+    /// Store events that `export` printed, here or elsewhere, while no receiver runs on this store
+    Import(Import),
 }
 
 #[derive(Debug, Args)]
@@ -65,17 +68,17 @@ pub(super) struct Show {
     json: bool,
 }
 
-fn since(text: &str) -> Result<i64, String> {
+pub(super) fn since(text: &str) -> Result<i64, String> {
     output::parse_since(text, Clock::system().now_ms())
 }
 
 impl Events {
     pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
         match self {
-            Self::List(list) => list.run(&store).await,
-            Self::Show(show) => show.run(&store).await,
-            Self::Export(narrow) => export(narrow.filter(), &store).await,
+            Self::List(list) => list.run(&stores::open()?).await,
+            Self::Show(show) => show.run(&stores::open()?).await,
+            Self::Export(narrow) => export(narrow.filter(), &stores::open()?).await,
+            Self::Import(import) => import.run().await,
         }
     }
 }
@@ -85,6 +88,7 @@ impl Narrow {
         EventFilter {
             event: self.event,
             call_id: self.call,
+            company: None,
             unparsed: self.unparsed,
             since_ms: self.since,
             limit: self.limit,
@@ -116,7 +120,7 @@ impl List {
 }
 
 /// `stored`, `unparsed`; whether it revises another; how often it came again.
-fn state(event: &EventSummary) -> String {
+pub(super) fn state(event: &EventSummary) -> String {
     let mut state = event.state.clone();
     if event.revision_of.is_some() {
         state.push_str(", revision");
@@ -128,7 +132,7 @@ fn state(event: &EventSummary) -> String {
     }
 }
 
-fn describe(event: &EventSummary) -> Value {
+pub(super) fn describe(event: &EventSummary) -> Value {
     json!({
         "id": event.id.to_string(),
         "company": event.company,

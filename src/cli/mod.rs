@@ -2,15 +2,22 @@
 #![allow(clippy::print_stderr, reason = "stdout and stderr belong to the verbs")]
 
 mod calls;
+mod config;
+mod describe;
+mod doctor;
 mod events;
 mod health;
+mod import;
 mod keys;
+mod load;
 mod output;
 mod rejected;
 mod send;
 mod serve;
 mod sign;
+mod status;
 mod stores;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -39,6 +46,10 @@ enum Verb {
     Sign(sign::Sign),
     /// Say whether a signature header fits a body, and if not, why
     Verify(sign::Verify),
+    /// Say how the receiver on this machine is doing; exit code 0 when it is up and ready
+    Status(status::Status),
+    /// Watch events as they arrive
+    Tail(tail::Tail),
     /// Look at stored events
     #[command(subcommand)]
     Events(events::Events),
@@ -48,6 +59,17 @@ enum Verb {
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Check configuration, port, storage and public URL, and say what to do (exit code 1 on a problem)
+    Doctor(doctor::Doctor),
+    /// Print a script that completes this command line in a shell
+    Completions(describe::Completions),
+    /// Print the manual page, or write the page of every verb into a folder
+    Man(describe::Man),
+    /// Measure how many signed events a receiver on this machine takes, and how fast it answers
+    Load(load::Load),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -59,9 +81,16 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Send(verb) => verb.run().await,
         Verb::Sign(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
+        Verb::Status(verb) => verb.run().await,
+        Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
+        Verb::Config(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run().await,
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
+        Verb::Load(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };
     match done {

@@ -98,13 +98,14 @@ pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
     }
 }
 
-/// `549 B`, `8.6 kB`, `1.2 MB`.
+/// `549 B`, `8.6 kB`, `1.2 MB`, `43.3 GB`.
 #[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
 

@@ -9,7 +9,10 @@ pub(super) fn settings() -> Result<Settings, Failure> {
     Ok(Settings::load(&Sources::of_process()?)?)
 }
 
+pub(super) fn sqlite_url() -> Result<SqliteUrl, Failure> {
+    Ok(SqliteUrl::parse(&settings()?.storage.url)?)
+}
+
 pub(super) fn open() -> Result<SqliteStore, Failure> {
-    let url = SqliteUrl::parse(&settings()?.storage.url)?;
-    Ok(SqliteStore::open_read_only(&url, &Supervisor::default())?)
+    Ok(SqliteStore::open_read_only(&sqlite_url()?, &Supervisor::default())?)
 }

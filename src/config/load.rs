@@ -11,6 +11,12 @@ use super::nearest::nearest_key;
 use super::security::{refuse_key, split_keys};
 use crate::base::secret::Secret;
 
+/// The familiar names of variables, and the keys they set.
+pub(super) const ALIASES: [(&str, &str); 3] =
+    [("SERVER_URL", "server.url"), ("PORT", "server.port"), ("DATABASE_URL", "storage.url")];
+/// The variables that hold keys.
+pub(super) const KEY_VARIABLES: [&str; 2] = ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"];
+
 /// Where settings are read from, as a value: tests read no local file and no `.env`.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -88,7 +94,7 @@ fn merge(sources: &Sources) -> Result<Config, ConfigError> {
     for file in files(sources)? {
         builder = builder.add_source(File::from(file).format(FileFormat::Toml).required(false));
     }
-    for (name, key) in [("SERVER_URL", "server.url"), ("PORT", "server.port"), ("DATABASE_URL", "storage.url")] {
+    for (name, key) in ALIASES {
         if let Some(value) = sources.var(name) {
             builder = builder.set_override(key, value).map_err(describe)?;
         }
@@ -102,7 +108,7 @@ fn merge(sources: &Sources) -> Result<Config, ConfigError> {
     builder.build().map_err(describe)
 }
 
-fn files(sources: &Sources) -> Result<Vec<PathBuf>, ConfigError> {
+pub(super) fn files(sources: &Sources) -> Result<Vec<PathBuf>, ConfigError> {
     let Some(folder) = sources.folder.as_ref().map(|folder| folder.join("config")) else {
         return Ok(Vec::new());
     };
@@ -133,7 +139,7 @@ fn prefixed(sources: &Sources) -> Vec<(String, String)> {
     values.into_iter().filter_map(|(key, value)| Some((key, value.into_string().ok()?))).collect()
 }
 
-fn is_true(value: &str) -> bool {
+pub(super) fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 
@@ -143,7 +149,7 @@ fn keys_from_env(sources: &Sources) -> Result<Option<Vec<Secret>>, ConfigError> 
         return Ok(None);
     }
     let mut keys: Vec<Secret> = Vec::new();
-    for name in ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"] {
+    for name in KEY_VARIABLES {
         let Some(text) = by_value_or_file(sources, name)? else { continue };
         for key in split_keys(&text) {
             if let Some(why) = refuse_key(&key) {
@@ -185,7 +191,7 @@ fn unknown_key(path: &str) -> ConfigError {
 }
 
 /// The config crate quotes values and lines of the file in its messages; either may be a key, so neither is passed on.
-fn describe(error: config::ConfigError) -> ConfigError {
+pub(super) fn describe(error: config::ConfigError) -> ConfigError {
     match error {
         config::ConfigError::Type { origin, unexpected, expected, key } => {
             let place = origin.map(|origin| format!(" (in {origin})")).unwrap_or_default();

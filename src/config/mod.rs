@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod nearest;
 mod ops;
+mod origin;
 mod security;
 mod server;
 mod storage;

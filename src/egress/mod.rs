@@ -7,6 +7,8 @@ use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+pub use reqwest::Client;
+
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
@@ -35,4 +37,16 @@ pub fn client(timeout: Duration) -> Result<reqwest::Client, EgressError> {
         .timeout(timeout)
         .user_agent(concat!("retell-webhook/", env!("CARGO_PKG_VERSION")))
         .build()?)
+}
+
+/// Why a request was not answered, in a few words.
+#[must_use]
+pub fn reason(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke off"
+    }
 }

@@ -98,20 +98,3 @@ impl<S: Sync> FromRequestParts<S> for Verified<Event> {
         raw.event().map_err(|_| ApiError::BadRequest("The body is not a JSON object"))
     }
 }
-
-#[cfg(test)]
-impl RawEvent {
-    /// A request as tests need it.
-    pub(crate) fn for_tests(body: Bytes, signature: &str) -> Self {
-        Self {
-            body,
-            key_fingerprint: None,
-            received_at_ms: 0,
-            began: Instant::now(),
-            peer: None,
-            signature: Some(signature.to_owned()),
-            content_type: None,
-            query: None,
-        }
-    }
-}

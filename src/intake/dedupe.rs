@@ -7,13 +7,12 @@
 //! withheld number send equal bodies.
 
 use crate::event::Head;
-use crate::http::RawEvent;
 
-/// What besides company and body makes `raw` an event of its own.
-pub(super) fn told_apart_by(raw: &RawEvent, head: Option<&Head>) -> Option<String> {
+/// What besides company and body makes a request with this signature an event of its own.
+pub(super) fn told_apart_by(signature: Option<&str>, head: Option<&Head>) -> Option<String> {
     let head = head?;
     let anonymous = head.kind().is_inbound() && head.call_id.is_none() && head.chat_id.is_none();
-    if anonymous { raw.signature.clone() } else { None }
+    signature.filter(|_| anonymous).map(str::to_owned)
 }
 
 /// Whether a second body for the same name and call or chat revises the first. Transfers and transcripts happen many
@@ -24,13 +23,10 @@ pub(super) fn is_revisable(head: &Head) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn apart(body: &str) -> Option<String> {
-        let raw = RawEvent::for_tests(Bytes::copy_from_slice(body.as_bytes()), "v=1,d=aa");
-        told_apart_by(&raw, Head::scan(body.as_bytes()).ok().as_ref())
+        told_apart_by(Some("v=1,d=aa"), Head::scan(body.as_bytes()).ok().as_ref())
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! those bytes are on disk.
 
 mod dedupe;
+mod import;
 mod routes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use routes::{Endpoint, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
+pub use import::Past;
+pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head, describe};
@@ -98,7 +100,7 @@ impl Intake {
     }
 
     fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<Head>) -> NewEvent {
-        let told_apart_by = dedupe::told_apart_by(&raw, head.as_ref());
+        let told_apart_by = dedupe::told_apart_by(raw.signature.as_deref(), head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let head = head.unwrap_or_default();
         NewEvent {

@@ -33,7 +33,7 @@ pub const TEST_PATH: &str = "/api/v1/webhook/retell/test";
 const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 
 /// Names the running process, so that one can tell whether a public URL ends at this very instance.
-const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
+pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
 /// What the routes need.
 pub struct Endpoint {

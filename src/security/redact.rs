@@ -48,6 +48,19 @@ pub fn path(path: &str) -> String {
     shown
 }
 
+/// A URL without its password: `postgres://user:***@host/name`. Other texts as they are.
+#[must_use]
+pub fn url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // The last @ ends what comes before the host; one in a password need not be escaped to be meant.
+    let Some((user, _)) = authority.rsplit_once('@').and_then(|(info, _)| info.split_once(':')) else {
+        return text.to_owned();
+    };
+    let host = &rest[authority.rfind('@').unwrap_or_default()..];
+    format!("{scheme}://{user}:***{host}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{path, phone, signature};
@@ -78,5 +91,14 @@ mod tests {
         assert_eq!(path("/12025550143"), "/•••");
         assert_eq!(path("/api/v1/webhook/retell"), "/api/v1/webhook/retell");
         assert_eq!(path(&"é".repeat(200)).len(), 256);
+    }
+
+    #[test]
+    fn passwords_in_urls_are_hidden() {
+        assert_eq!(super::url("postgres://me:s3cr3t@db:5432/x?y=a@b"), "postgres://me:***@db:5432/x?y=a@b");
+        assert_eq!(super::url("https://me:a@b@host"), "https://me:***@host");
+        for plain in ["https://example.com/a:b@c", "sqlite://data/x.db", "info", "https://me@host"] {
+            assert_eq!(super::url(plain), plain);
+        }
     }
 }

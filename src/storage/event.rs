@@ -156,6 +156,8 @@ pub struct EventFilter {
     pub event: Option<String>,
     /// Only events of this call or chat.
     pub call_id: Option<String>,
+    /// Only events of the company with this slug.
+    pub company: Option<String>,
     /// Only those whose body is no JSON object.
     pub unparsed: bool,
     /// Received at or after this time, in milliseconds since the Unix epoch.

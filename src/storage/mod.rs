@@ -6,6 +6,7 @@ mod call;
 mod error;
 mod event;
 mod identity;
+mod overview;
 mod rejected;
 pub mod sqlite;
 mod text;
@@ -19,6 +20,7 @@ pub use event::{
 };
 
 pub use identity::{Identity, IdentityKey};
+pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
 pub use text::bounded;
 
@@ -104,6 +106,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
+
+    /// How much was accepted until `now_ms`, and how far the handlers have come. Takes milliseconds, however many events
+    /// there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError>;
 
     /// Calls, the one with the latest event first.
     ///

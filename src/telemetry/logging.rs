@@ -80,6 +80,21 @@ fn directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
+fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
+        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
+            .to_owned()
+    })
+}
+
+/// Whether [`init`] would understand these settings.
+///
+/// # Errors
+/// `log.level` cannot be understood.
+pub fn check(settings: &LogSettings) -> Result<(), String> {
+    filter(settings).map(drop)
+}
+
 /// Sends log lines to standard output and, unless `log.dir` turns it off, to `app.log` in that folder. A folder that
 /// cannot be written is warned about, and the file left out. Call once, from the binary; a library leaves this to its
 /// host.
@@ -87,10 +102,7 @@ fn directives(level: &str) -> String {
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
 pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
-        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
-            .to_owned()
-    })?;
+    let filter = filter(settings)?;
     let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
     let out = guard.writer("stdout", stdout(), Arc::default());
     let rolling = settings.folder().map(|folder| (folder, Rolling::open(folder, Clock::system())));

@@ -10,6 +10,7 @@ mod errors;
 mod filter;
 mod index;
 mod open;
+mod overview;
 mod query;
 mod readers;
 mod recent;
@@ -32,8 +33,8 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Rejected, RejectedId, Rejection, Settlement,
-    Store, StoreError, StoreStats, StoredEvent,
+    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Rejected, RejectedId, Rejection,
+    Settlement, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -183,6 +184,14 @@ impl Store for SqliteStore {
 
     async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
         self.readers.read(move |reader| query::export(reader, after, &filter)).await
+    }
+
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError> {
+        self.readers.read(move |reader| Ok(query::seq_before(&reader.conn, ms)?)).await
+    }
+
+    async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError> {
+        self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
     }
 
     async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {

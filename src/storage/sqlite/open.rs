@@ -69,6 +69,19 @@ impl SqliteUrl {
         path.into()
     }
 
+    /// Bytes that the store takes on disk: the database, its log, and the large bodies beside it.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let beside = |suffix: &str| {
+            let mut path = self.path.as_os_str().to_owned();
+            path.push(suffix);
+            PathBuf::from(path)
+        };
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten().map(|entry| size(entry.path()));
+        size(self.path.clone()) + size(beside("-wal")) + size(beside("-shm")) + bodies.sum::<u64>()
+    }
+
     /// The folder that holds the file, and beside it the development key.
     #[must_use]
     pub fn folder(&self) -> &Path {

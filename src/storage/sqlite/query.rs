@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::Value;
-use rusqlite::{Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 use super::bodies::{BodyFiles, Place};
 use super::readers::Reader;
@@ -79,6 +79,12 @@ pub(super) fn export(reader: &Reader, after: i64, filter: &EventFilter) -> Resul
     take_chunk(&mut rows, |row| with_body(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
 }
 
+/// Two requests at the same moment may commit in the other order: right to the millisecond, not to the event.
+pub(super) fn seq_before(conn: &Connection, ms: i64) -> rusqlite::Result<i64> {
+    conn.prepare_cached("SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1), 0)")?
+        .query_row([EventId::floor(ms).as_bytes()], |row| row.get(0))
+}
+
 /// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.
 pub(super) fn take_chunk<T>(
     rows: &mut rusqlite::Rows,
@@ -110,6 +116,10 @@ fn conditions(reader: &Reader, filter: &EventFilter) -> (String, Vec<Value>) {
         );
         let (first, last) = reader.identity_key.call_range(call_id).into_inner();
         values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);
+    }
+    if let Some(company) = &filter.company {
+        sql.push_str(" AND c.slug = ?");
+        values.push(Value::Text(company.clone()));
     }
     if filter.unparsed {
         sql.push_str(" AND e.state = 'unparsed'");

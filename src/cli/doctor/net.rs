@@ -1,0 +1,183 @@
+//! Whether requests arrive here, and with a time that can be right.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use jiff::fmt::rfc2822;
+
+use super::super::output::Failure;
+use super::Finding;
+use crate::base::clock::Clock;
+use crate::config::Settings;
+use crate::egress;
+use crate::intake::{INSTANCE, TEST_PATH};
+use crate::security::redact;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Off by more than this, a clock is worth setting although signatures still pass.
+const SKEW_S: i64 = 30;
+
+/// What the test endpoint behind a URL answered.
+enum Answer {
+    /// A receiver, with the name of its process.
+    Receiver(String),
+    /// Something else, with this status.
+    Other(u16),
+    None(&'static str),
+}
+
+async fn ask(base: &str) -> Result<Answer, Failure> {
+    let url = format!("{}{TEST_PATH}", base.trim_end_matches('/'));
+    Ok(match egress::client(TIMEOUT)?.get(url).send().await {
+        Ok(response) => match response.headers().get(&INSTANCE).and_then(|value| value.to_str().ok()) {
+            Some(instance) => Answer::Receiver(instance.to_owned()),
+            None => Answer::Other(response.status().as_u16()),
+        },
+        Err(error) => Answer::None(egress::reason(&error)),
+    })
+}
+
+/// The port is held by a receiver, whose process is named then, or free.
+pub(super) async fn port(settings: &Settings, local: &str) -> Result<(Finding, Option<String>), Failure> {
+    const CHECK: &str = "port";
+    let address = SocketAddr::new(settings.server.host, settings.server.port);
+    if address.port() == 0 {
+        return Ok((Finding::ok(CHECK, "0: a free one is taken at start"), None));
+    }
+    if let Answer::Receiver(instance) = ask(local).await? {
+        return Ok((Finding::ok(CHECK, format!("the receiver answers at {local}")), Some(instance)));
+    }
+    Ok((
+        match TcpListener::bind(address) {
+            Ok(_) => Finding::ok(CHECK, format!("{address} is free; no receiver runs")),
+            Err(error) => Finding::problem(
+                CHECK,
+                format!("cannot listen on {address}: {error}; stop whatever uses the port, or set PORT to a free one"),
+            ),
+        },
+        None,
+    ))
+}
+
+/// Whether `server.url` ends at the process that `instance` names.
+pub(super) async fn public_url(settings: &Settings, instance: Option<&str>) -> Result<Finding, Failure> {
+    const CHECK: &str = "server.url";
+    let port = settings.server.port;
+    let Some(url) = &settings.server.url else {
+        let text =
+            "not set: Retell cannot reach localhost; open a tunnel to the port and set SERVER_URL to its https address";
+        return Ok(Finding::warning(CHECK, text));
+    };
+    if let Some(named) = settings.server.mismatched_port(port).filter(|_| port != 0) {
+        let text = format!(
+            "it names port {named} but the receiver listens on {port}: set SERVER_URL=http://localhost:{port}, or PORT={named}"
+        );
+        return Ok(Finding::problem(CHECK, text));
+    }
+    Ok(judge(&redact::url(url), port, &ask(url).await?, instance))
+}
+
+/// What it means when `shown` gives this answer while this process, or none, listens on the port here.
+fn judge(shown: &str, port: u16, answer: &Answer, instance: Option<&str>) -> Finding {
+    const CHECK: &str = "server.url";
+    match (answer, instance) {
+        (Answer::None(why), None) => {
+            Finding::warning(CHECK, format!("{shown}: {why}; start the receiver, then run this again"))
+        }
+        (Answer::None(why), Some(_)) => Finding::problem(
+            CHECK,
+            format!("{shown}: {why}; start the tunnel or proxy again, or set SERVER_URL to its new address"),
+        ),
+        (Answer::Other(status), None) => {
+            Finding::warning(CHECK, format!("{shown}: {status}, not from a receiver; start it, then run this again"))
+        }
+        (Answer::Other(status), Some(_)) => Finding::problem(
+            CHECK,
+            format!(
+                "{shown}: {status}, not from a receiver; point the tunnel or proxy at port {port}, with the path unchanged"
+            ),
+        ),
+        (Answer::Receiver(_), None) => Finding::warning(
+            CHECK,
+            format!(
+                "{shown}: a receiver answers, but none does on this machine's port {port}; run this where it listens"
+            ),
+        ),
+        (Answer::Receiver(there), Some(here)) if there == here => {
+            Finding::ok(CHECK, format!("{shown} ends at this very receiver"))
+        }
+        (Answer::Receiver(_), Some(_)) => Finding::problem(
+            CHECK,
+            format!(
+                "{shown} ends at another receiver; stop that one, or point the tunnel at this machine's port {port}"
+            ),
+        ),
+    }
+}
+
+/// How far this machine's clock is from that of the host at `url`.
+pub(super) async fn clock(url: &str) -> Result<Finding, Failure> {
+    const CHECK: &str = "clock";
+    let response = egress::client(TIMEOUT)?.head(url).send().await;
+    let now_ms = Clock::system().now_ms();
+    let date = response.ok().and_then(|response| response.headers().get("date")?.to_str().ok().map(str::to_owned));
+    let Some(ahead_s) = date.and_then(|date| ahead_s(&date, now_ms)) else {
+        return Ok(Finding::warning(
+            CHECK,
+            format!("{url} did not say what time it is; is there a way to the internet?"),
+        ));
+    };
+    Ok(skew(ahead_s))
+}
+
+/// Seconds this machine's clock is ahead of the `Date` header.
+fn ahead_s(date: &str, now_ms: i64) -> Option<i64> {
+    Some(now_ms / 1000 - rfc2822::parse(date).ok()?.timestamp().as_second())
+}
+
+fn skew(ahead_s: i64) -> Finding {
+    const CHECK: &str = "clock";
+    let side = if ahead_s < 0 { "behind" } else { "ahead of" };
+    let text = format!("{} s {side} Retell's", ahead_s.abs());
+    match ahead_s.abs() {
+        // The window of security.window_ms has its default here: whoever widens it still wants to know.
+        300.. => Finding::problem(CHECK, format!("{text}: every call is refused as stale; let NTP set the clock")),
+        SKEW_S..300 => {
+            Finding::warning(CHECK, format!("{text}: calls are refused beyond 300 s; let NTP set the clock"))
+        }
+        _ => Finding::ok(CHECK, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn skew_is_read_from_a_date_header() {
+        let date = "Sat, 21 Nov 2026 10:00:00 GMT";
+        assert_eq!(ahead_s(date, 1_795_255_200_999), Some(0));
+        assert_eq!(ahead_s(date, 1_795_255_200_000 - 400_000), Some(-400));
+        assert_eq!(ahead_s("yesterday", 0), None);
+        let levels = [0, -29, 30, -299, 300, -4_000].map(|ahead_s| skew(ahead_s).level);
+        assert_eq!(levels[..2], [Level::Ok; 2]);
+        assert_eq!(levels[2..4], [Level::Warning; 2]);
+        assert_eq!(levels[4..], [Level::Problem; 2]);
+        assert!(skew(-400).text.starts_with("400 s behind"));
+    }
+
+    #[test]
+    fn a_public_url_must_end_at_this_process() {
+        let level = |answer: Answer, here| judge("https://example.ngrok.app", 8000, &answer, here).level;
+        let receiver = |instance: &str| Answer::Receiver(instance.to_owned());
+        let away = || Answer::None("no connection");
+        assert_eq!(level(receiver("a"), Some("a")), Level::Ok);
+        assert_eq!(level(receiver("b"), Some("a")), Level::Problem);
+        assert_eq!(level(Answer::Other(404), Some("a")), Level::Problem);
+        assert_eq!(level(away(), Some("a")), Level::Problem);
+        for answer in [receiver("b"), Answer::Other(502), away()] {
+            assert_eq!(level(answer, None), Level::Warning, "nothing to compare with");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `config`: what is in force, and whether it would do.
+
+use std::fs;
+
+use crate::support::home::Home;
+use crate::support::signing::{KEY, key};
+
+fn write(home: &Home, name: &str, text: &str) {
+    fs::create_dir_all(home.path().join("config")).unwrap();
+    fs::write(home.path().join("config").join(name), text).unwrap();
+}
+
+#[test]
+fn show_names_the_layer_each_value_comes_from() {
+    let home = Home::new().with("RUN_ENV", "blue").with("DEBUG", "true");
+    write(&home, "default.toml", "[server]\nport = 7001\nbody_limit_bytes = 2048\n[security]\nwindow_ms = 1000\n");
+    write(&home, "blue.toml", "[security]\nwindow_ms = 2000\n");
+    write(&home, "local.toml", "[[handlers]]\nname = \"ended\"\nkind = \"log\"\nevents = [\"call_ended\"]\n");
+    fs::write(home.path().join(".env"), "SERVER_URL=https://user:pa55word@example.ngrok.app\n").unwrap();
+    let shown = home.run_well(&["config", "show"]).stdout;
+    for line in [
+        "body_limit_bytes = 2048  # config/default.toml",
+        "inflight_limit_bytes = 67108864  # built in",
+        "host = \"127.0.0.1\"  # RETELL_WEBHOOK__SERVER__HOST",
+        "port = 0  # RETELL_WEBHOOK__SERVER__PORT",
+        "url = \"https://user:***@example.ngrok.app\"  # SERVER_URL",
+        "window_ms = 2000  # config/blue.toml",
+        "level = \"debug\"  # DEBUG",
+        "[[handlers]]  # config/local.toml",
+        "events = [\"call_ended\"]",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    let keys = format!("# keys = [\"***\"]  # RETELL_API_KEY; fingerprint {}", key(KEY).fingerprint());
+    assert!(shown.contains(&keys), "{shown}");
+    let json = home.run_well(&["config", "show", "--json"]);
+    assert_eq!(json.json()["security"]["keys"][0], "***");
+    for secret in [KEY, "pa55word"] {
+        assert!(!shown.contains(secret) && !json.stdout.contains(secret));
+    }
+}
+
+#[test]
+fn what_show_prints_is_a_settings_file() {
+    let home = Home::new();
+    let shown = home.run_well(&["config", "show"]).stdout;
+    let other = Home::new();
+    write(&other, "local.toml", &shown);
+    assert_eq!(
+        other.run_well(&["config", "show", "--json"]).json(),
+        home.run_well(&["config", "show", "--json"]).json()
+    );
+}
+
+#[test]
+fn check_tells_by_its_exit_code() {
+    let home = Home::new();
+    assert_eq!(home.run_well(&["config", "check"]).stdout, "ok\n");
+    assert!(Home::without_key().run_well(&["config", "check"]).stdout.contains("RETELL_API_KEY"));
+    let table = [
+        ("RETELL_WEBHOOK__SERVER__PROT", "1", "server.port"),
+        ("PORT", "many", "server.port"),
+        ("RETELL_WEBHOOK__LOG__LEVEL", "a=b=c", "log.level"),
+        ("DATABASE_URL", "mysql://localhost", "sqlite://"),
+        ("DATABASE_URL", "sqlite://x.db?mode=rw", "max_page_count"),
+        ("RETELL_API_KEY", "your_api_key_here", "placeholder"),
+    ];
+    for (name, value, said) in table {
+        let mut home = Home::without_key().with(name, value);
+        if name == "PORT" {
+            home.set("RETELL_WEBHOOK__SERVER__PORT", "");
+        }
+        let ran = home.run(&["config", "check"]);
+        assert!(ran.code == Some(1) && ran.stdout.is_empty() && ran.stderr.contains(said), "{name}={value}: {ran:?}");
+    }
+    assert!(!home.path().join("data").exists(), "looking makes nothing");
+}
+
+#[test]
+fn default_is_a_settings_file_with_every_key() {
+    let home = Home::new();
+    let text = home.run_well(&["config", "default"]).stdout;
+    assert!(text.contains("# Address and port to listen on.") && text.contains("[[handlers]]"), "{text}");
+    write(&home, "default.toml", &text);
+    assert_eq!(home.run_well(&["config", "check"]).stdout, "ok\n");
+}

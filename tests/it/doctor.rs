@@ -1,0 +1,145 @@
+//! `doctor`: what it finds, and that it says what to do.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::home::{Home, Ran};
+use crate::support::server::Server;
+
+fn finding(ran: &Ran, check: &str) -> (String, String) {
+    let findings = ran.json();
+    let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);
+    let found = found.unwrap_or_else(|| panic!("no {check} in {findings}"));
+    let text = |key: &str| found[key].as_str().unwrap().to_owned();
+    (text("level"), text("text"))
+}
+
+/// A home whose verbs look for its receiver on the right port.
+fn running(home: &mut Home) -> Server {
+    let server = home.start();
+    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    server
+}
+
+#[test]
+fn a_sound_set_up_is_0() {
+    let mut home = Home::new();
+    let before = home.run_well(&["doctor", "--json"]);
+    assert!(finding(&before, "storage folder").1.contains("is made at the first start"));
+    assert!(!home.path().join("data").exists(), "looking makes nothing");
+    assert_eq!(finding(&before, "server.url").0, "warning");
+    let server = running(&mut home);
+    home.set("SERVER_URL", &server.url());
+    let ran = home.run_well(&["doctor", "--json"]);
+    for check in ["configuration", "keys", "port", "storage folder", "store", "server.url"] {
+        assert_eq!(finding(&ran, check).0, "ok", "{check}: {ran:?}");
+    }
+    assert!(finding(&ran, "server.url").1.contains("this very receiver"), "{ran:?}");
+    assert!(matches!(finding(&ran, "disk space").0.as_str(), "ok" | "warning"));
+    let text = home.run_well(&["doctor"]).stdout;
+    assert_eq!(text.lines().count(), ran.json().as_array().unwrap().len(), "one line each: {text}");
+    assert!(text.starts_with("ok       configuration  it can be read\n"), "{text}");
+    assert_eq!(
+        std::fs::read_dir(home.path().join("data"))
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().contains("doctor"))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn wrong_settings_are_a_problem() {
+    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PROT", "1");
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = finding(&ran, "configuration");
+    assert_eq!((ran.code, level.as_str()), (Some(1), "problem"));
+    assert!(text.contains("did you mean `server.port`"), "{text}");
+    let keyless = Home::without_key().with("SERVER_URL", "https://127.0.0.2:1");
+    assert_eq!(finding(&keyless.run(&["doctor", "--json"]), "keys").0, "warning");
+}
+
+#[test]
+fn a_port_in_other_hands_is_a_problem() {
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PORT", &port.to_string());
+    answer_in_background(stranger, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = finding(&ran, "port");
+    assert!(ran.code == Some(1) && level == "problem" && text.contains("set PORT"), "{ran:?}");
+}
+
+fn answer_in_background(listener: TcpListener, answer: &'static str) {
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_url_that_ends_elsewhere_is_a_problem() {
+    let mut home = Home::new();
+    let _server = running(&mut home);
+    let other_home = Home::new();
+    let other = other_home.start();
+    // An address that does not look like this machine's own, and leads here where there is IPv6.
+    let elsewhere = format!("http://[::ffff:127.0.0.1]:{}", other.address().port());
+    home.set("SERVER_URL", &elsewhere);
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = finding(&ran, "server.url");
+    assert_eq!((ran.code, level.as_str()), (Some(1), "problem"), "{ran:?}");
+    assert!(text.contains("another receiver") || text.contains("no connection"), "{text}");
+}
+
+#[test]
+fn a_loopback_url_on_another_port_is_a_problem() {
+    let mut home = Home::new();
+    let server = running(&mut home);
+    home.set("SERVER_URL", "http://localhost:1");
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = finding(&ran, "server.url");
+    let line = format!("SERVER_URL=http://localhost:{}", server.address().port());
+    assert!(ran.code == Some(1) && level == "problem" && text.contains(&line), "{ran:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_a_problem() {
+    let home = Home::new();
+    std::fs::write(home.path().join("file"), "").unwrap();
+    let home = home.with("DATABASE_URL", "sqlite:///proc/retell-webhook/x.db");
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = finding(&ran, "storage folder");
+    assert!(ran.code == Some(1) && level == "problem" && text.contains("storage.url"), "{ran:?}");
+    let memory = Home::new().with("DATABASE_URL", "sqlite:///dev/shm/no-such-retell-webhook/x.db");
+    if std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" /dev/shm tmpfs ")) {
+        let ran = memory.run_well(&["doctor", "--json"]);
+        let (level, text) = finding(&ran, "file system");
+        assert!(level == "warning" && text.contains("memory"), "{ran:?}");
+    }
+}
+
+#[test]
+fn the_clock_is_compared_when_asked() {
+    let mut home = Home::new();
+    let server = running(&mut home);
+    let ran = home.run_well(&["doctor", "--online", "--clock-of", &server.url(), "--json"]);
+    assert_eq!(finding(&ran, "clock").0, "ok", "{ran:?}");
+    let late = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", late.local_addr().unwrap());
+    let answer =
+        "HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2020 10:00:00 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    answer_in_background(late, answer);
+    let ran = home.run(&["doctor", "--online", "--clock-of", &url, "--json"]);
+    let (level, text) = finding(&ran, "clock");
+    assert!(ran.code == Some(1) && level == "problem" && text.contains("ahead of"), "{ran:?}");
+    let ran = home.run_well(&["doctor", "--online", "--clock-of", "http://127.0.0.1:1", "--json"]);
+    assert_eq!(finding(&ran, "clock").0, "warning", "{ran:?}");
+    let checks: Vec<Value> = home.run_well(&["doctor", "--json"]).json().as_array().unwrap().clone();
+    assert!(checks.iter().all(|finding| finding["check"] != "clock"), "only when asked");
+}

@@ -1,0 +1,101 @@
+//! `status`: what it says about a receiver, up and down.
+
+use std::time::Duration;
+
+use crate::support::bodies::event;
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::now_ms;
+use crate::support::wait_until;
+
+/// A receiver, and a home whose verbs look for it on its port.
+fn running() -> (Home, Server) {
+    let mut home = Home::new();
+    let server = home.start();
+    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    (home, server)
+}
+
+#[test]
+fn says_what_came_in_and_that_nothing_waits() {
+    let (home, server) = running();
+    for (name, call) in [("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")] {
+        server.deliver(&event(name, call));
+    }
+    server.deliver(&event("call_ended", "call_2"));
+    let idle = || {
+        let status = home.run_well(&["status", "--json"]).json();
+        status["handlers"].as_array().unwrap().iter().all(|handler| handler["behind"] == 0)
+    };
+    assert!(wait_until(Duration::from_secs(20), idle));
+    let status = home.run_well(&["status", "--json"]).json();
+    assert_eq!((status["receiver"]["up"].as_bool(), status["receiver"]["ready"].as_bool()), (Some(true), Some(true)));
+    assert_eq!(status["receiver"]["answer"]["parts"]["storage"], "ok");
+    for key in ["accepted", "accepted_last_hour", "accepted_last_day"] {
+        assert_eq!(status["events"][key], 3, "{key}");
+    }
+    assert_eq!(status["last_event"]["call_id"], "call_2");
+    let names: Vec<_> = status["handlers"].as_array().unwrap().iter().map(|handler| handler["name"].clone()).collect();
+    assert_eq!(names, ["call_store", "log"]);
+    assert!(status["store"]["size_bytes"].as_u64().unwrap() > 4096);
+    assert_eq!(status["warnings"], serde_json::json!([]));
+    let text = home.run_well(&["status"]).stdout;
+    for part in ["up and ready", "events            3", "call_ended, evt_", "HANDLER", "call_store  0"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_receiver_that_is_down_or_not_ready_is_1() {
+    let (home, mut server) = running();
+    server.deliver(&event("call_ended", "call_1"));
+    server.stop();
+    let ran = home.run(&["status"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("down: no answer") && ran.stdout.contains("call_ended, evt_"), "{ran:?}");
+    let ran = home.run(&["status", "--json"]);
+    assert_eq!((ran.code, ran.json()["receiver"]["up"].as_bool()), (Some(1), Some(false)));
+    let mut unready = Home::without_key().with("SERVER_URL", "https://example.ngrok.app");
+    let server = unready.start();
+    unready.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    let ran = unready.run(&["status"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("up, not ready") && ran.stdout.contains("WARNING: no API key"), "{ran:?}");
+}
+
+#[test]
+fn without_a_store_it_says_so_and_makes_none() {
+    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PORT", "1");
+    let ran = home.run(&["status"]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("retell-webhook serve"), "{ran:?}");
+    let status = home.run(&["status", "--json"]).json();
+    assert!(status["events"].is_null() && status["store"]["error"].is_string(), "{status}");
+    assert!(!home.path().join("data").exists());
+}
+
+#[test]
+fn warns_of_what_waits_and_of_silence() {
+    let (home, mut server) = running();
+    server.deliver(&event("call_ended", "call_1"));
+    server.stop();
+    let then = now_ms() - 3 * 24 * 3_600_000;
+    home.database().execute("UPDATE events SET received_at_ms = ?1", [then]).unwrap();
+    home.database()
+        .execute_batch(
+            "UPDATE handlers SET through = 0 WHERE name = 'log';
+             INSERT INTO handlers (name, through) VALUES ('old', 0);
+             INSERT INTO deliveries (handler, event_seq, state, attempts) VALUES ('call_store', 1, 'dead', 9);
+             INSERT INTO deliveries (handler, event_seq, state, attempts, next_attempt_at_ms) VALUES ('log', 1, 'scheduled', 1, 1);",
+        )
+        .unwrap();
+    let status = home.run(&["status", "--json"]).json();
+    let warnings: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    assert_eq!(warnings.len(), 3, "none about a handler that is not configured any more: {warnings:?}");
+    assert!(warnings[0].starts_with("no event for 3 days"), "{warnings:?}");
+    assert!(warnings[1].contains("`call_store` gave up on 1 "), "{warnings:?}");
+    assert!(warnings[2].contains("`log` does not keep up: 1 events wait, the first for 3 days"), "{warnings:?}");
+    let log = &status["handlers"][1];
+    assert_eq!((log["behind"].as_i64(), log["scheduled"].as_i64(), log["dead"].as_i64()), (Some(1), Some(1), Some(0)));
+    let text = home.run(&["status"]).stdout;
+    assert!(text.contains("not in these settings") && text.matches("WARNING").count() == 3, "{text}");
+}
