@@ -6,7 +6,7 @@
 
 mod entry;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::task::unconstrained;
 
-use self::entry::{Entries, Entry};
+use self::entry::{Company, Entries, Entry};
 use super::output::{self, Done, Failure};
 use super::{keys, stores};
 use crate::base::supervise::Supervisor;
-use crate::config::DEFAULT_SLUG;
+use crate::config::{DEFAULT_SLUG, Settings};
 use crate::security::signature::Verifier;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{Appended, EventFilter, Store};
@@ -71,13 +71,8 @@ impl Import {
             .map_err(|error| Failure::Because(format!("import writes to the store itself: {error}")))?;
         let latest = store.events(EventFilter { limit: Some(LATEST), ..EventFilter::default() }).await?;
         let newest = latest.iter().map(|event| event.id).max();
-        // Whose key it was is known for keys that are configured here.
-        let (own, others) = keys::of_all(&settings, None).unwrap_or_default();
-        let verifier = Verifier::new(own.into_iter().chain(others.into_iter().map(|(_, key)| key)).collect());
-        let slugs = settings.companies.iter().map(|company| company.slug.clone());
-        let slugs: Vec<_> = std::iter::once(DEFAULT_SLUG.to_owned()).chain(slugs).collect();
-        let companies = slugs.clone().into_iter().zip(store.company_ids(slugs).await?).collect();
-        let entries = Entries::new(newest, companies, verifier);
+        let companies = companies(&settings, &store).await?;
+        let entries = Entries::new(newest, companies);
         let limit = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_SLACK;
         let progress = progress(size);
         let outcome = self.pump(Lines::new(progress.wrap_read(input), limit), entries, &store).await;
@@ -170,6 +165,18 @@ impl Outcome {
             self.bad.push((line, why));
         }
     }
+}
+
+/// Those of the settings, and the one of the plain route. Whose key it was is known for keys that are configured here.
+async fn companies(settings: &Settings, store: &SqliteStore) -> Result<HashMap<String, Company>, Failure> {
+    let configured = settings.companies.iter().map(|company| company.slug.clone());
+    let slugs: Vec<_> = configured.chain([DEFAULT_SLUG.to_owned()]).collect();
+    let ids = store.company_ids(slugs.clone()).await?;
+    let company = |(slug, id): (String, i64)| {
+        let verifier = keys::of(settings, Some(&slug)).ok().filter(|keys| !keys.is_empty()).map(Verifier::new);
+        (slug, Company { id, verifier })
+    };
+    Ok(slugs.into_iter().zip(ids).map(company).collect())
 }
 
 async fn append(store: &SqliteStore, entry: Entry, line: u64) -> Result<(Appended, Entry), Failure> {

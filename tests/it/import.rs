@@ -129,6 +129,29 @@ fn bad_lines_are_told_and_left_out() {
 }
 
 #[test]
+fn companies_are_found_by_their_slug() {
+    let acme = "[[companies]]\nslug = \"acme\"\nkeys = [\"key_acme_0123456789abcdef\"]\n";
+    let mut ours = line(1_790_000_000_000, b"{}");
+    let mut theirs = ours.clone();
+    theirs["company"] = json!("acme");
+    theirs["id"] = json!("evt_01a0c4e2-0400-7000-8000-000000000001");
+    ours["id"] = json!("evt_01a0c4e2-0400-7000-8000-000000000002");
+    let input = format!("{theirs}\n{ours}\n");
+    let home = Home::new();
+    fs::create_dir_all(home.path().join("config")).unwrap();
+    fs::write(home.path().join("config/local.toml"), acme).unwrap();
+    let ran = home.run_with_input(&["events", "import", "-"], input.as_bytes());
+    assert!(ran.stdout.starts_with("2 stored") && ran.code == Some(0), "{ran:?}");
+    let companies: Vec<_> = home.export().iter().map(|kept| kept.line["company"].clone()).collect();
+    assert_eq!(companies, ["acme", "default"], "the same bytes for another company are an event of their own");
+    let ran = Home::new().run_with_input(&["events", "import", "-"], input.as_bytes());
+    assert!(
+        ran.code == Some(1) && ran.stdout.starts_with("1 stored") && ran.stderr.contains("[[companies]]"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn is_refused_while_a_receiver_runs() {
     let (home, file, _) = exported(&[event("call_ended", "call_1")]);
     let mut server = home.start();

@@ -1,6 +1,6 @@
 //! One line of an export, and the id its event gets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -42,6 +42,13 @@ pub(super) struct Entry {
     pub(super) event: NewEvent,
 }
 
+/// Whose events may be imported.
+pub(super) struct Company {
+    pub(super) id: i64,
+    /// Tells which of its keys made a signature.
+    pub(super) verifier: Option<Verifier>,
+}
+
 /// Makes events of lines.
 pub(super) struct Entries {
     clock: Clock,
@@ -50,23 +57,21 @@ pub(super) struct Entries {
     before: Option<EventId>,
     /// Ids given so far, the last [`IN_TURN_MS`] of them.
     given: BTreeSet<EventId>,
-    /// Numbers of the companies that are known here, by slug.
-    companies: BTreeMap<String, i64>,
-    verifier: Verifier,
+    /// By slug.
+    companies: HashMap<String, Company>,
 }
 
 impl Entries {
-    pub(super) fn new(before: Option<EventId>, companies: BTreeMap<String, i64>, verifier: Verifier) -> Self {
-        Self { clock: Clock::system(), ids: EventIds::default(), before, given: BTreeSet::new(), companies, verifier }
+    pub(super) fn new(before: Option<EventId>, companies: HashMap<String, Company>) -> Self {
+        Self { clock: Clock::system(), ids: EventIds::default(), before, given: BTreeSet::new(), companies }
     }
 
     /// The event of a line, or what is wrong with it, without anything that the line says.
     pub(super) fn read(&mut self, line: &[u8]) -> Result<Entry, String> {
         let line: Line = serde_json::from_slice(line)
             .map_err(|error| format!("no line of an export, see column {}", error.column()))?;
-        let Some(company_id) = self.companies.get(&line.company).copied() else {
-            return Err("it belongs to a company that is not in [[companies]] here".to_owned());
-        };
+        let unknown = || "it belongs to a company that is not in [[companies]]; add one with its slug".to_owned();
+        let company = self.companies.get(&line.company).ok_or_else(unknown)?;
         let now_ms = self.clock.now_ms();
         if !(0..=now_ms).contains(&line.received_at_ms) {
             return Err("received_at_ms lies in the future, or before 1970".to_owned());
@@ -74,10 +79,10 @@ impl Entries {
         let body = BASE64_STANDARD.decode(&line.body_base64).map_err(|_| "body_base64 is no base64".to_owned())?;
         let id = line.id.as_deref().and_then(|id| id.parse().ok());
         let past = Past {
-            company_id,
+            company_id: company.id,
             received_at_ms: line.received_at_ms,
             content_type: line.headers.content_type,
-            key_fingerprint: self.key(line.headers.signature.as_deref(), &body),
+            key_fingerprint: company.key(line.headers.signature.as_deref(), &body),
             signature: line.headers.signature,
             body: body.into(),
         };
@@ -116,10 +121,12 @@ impl Entries {
             self.given.pop_first();
         }
     }
+}
 
+impl Company {
     fn key(&self, signature: Option<&str>, body: &[u8]) -> Option<String> {
         let signature = signature?.parse::<Signature>().ok()?;
-        let fingerprint = self.verifier.check_body(&signature, body).ok()?;
+        let fingerprint = self.verifier.as_ref()?.check_body(&signature, body).ok()?;
         Some(fingerprint.to_string())
     }
 }
@@ -128,19 +135,20 @@ impl Entries {
 mod tests {
     use super::*;
 
-    fn line(id: EventId, received_at_ms: i64) -> Vec<u8> {
-        format!(r#"{{"id":"{id}","company":"default","received_at_ms":{received_at_ms},"body_base64":"e30="}}"#).into()
+    fn reader(before: Option<EventId>) -> Entries {
+        let company = Company { id: 1, verifier: None };
+        Entries::new(before, HashMap::from([("default".to_owned(), company)]))
     }
 
-    fn after(before: Option<EventId>) -> Entries {
-        Entries::new(before, BTreeMap::from([("default".to_owned(), 1)]), Verifier::new(Vec::new()))
+    fn line(id: EventId, received_at_ms: i64) -> Vec<u8> {
+        format!(r#"{{"id":"{id}","company":"default","received_at_ms":{received_at_ms},"body_base64":"e30="}}"#).into()
     }
 
     #[test]
     fn ids_are_kept_while_they_ascend() {
         let made = EventIds::default();
         let (first, second) = (made.next(1_790_000_000_000), made.next(1_790_000_000_500));
-        let mut entries = after(None);
+        let mut entries = reader(None);
         assert_eq!(entries.read(&line(first, 1_790_000_000_000)).unwrap().event.id, first);
         assert_eq!(entries.read(&line(second, 1_790_000_000_500)).unwrap().event.id, second);
         let late = entries.read(&line(first, 1_790_000_000_000)).unwrap();
@@ -152,7 +160,7 @@ mod tests {
     fn requests_at_the_same_time_keep_their_ids_and_one_without_an_id_costs_the_others_nothing() {
         let made = EventIds::default();
         let ids: Vec<_> = [0, 0, 5, 7, 9].iter().map(|ms| made.next(1_790_000_000_000 + ms)).collect();
-        let mut entries = after(None);
+        let mut entries = reader(None);
         for position in [1, 0, 3, 2] {
             assert_eq!(entries.read(&line(ids[position], 1_790_000_000_000)).unwrap().event.id, ids[position]);
         }
@@ -166,11 +174,11 @@ mod tests {
     fn an_id_that_would_break_time_filters_is_not_kept() {
         let made = EventIds::default();
         let id = made.next(1_790_000_000_000);
-        let mut entries = after(None);
+        let mut entries = reader(None);
         assert_ne!(entries.read(&line(id, 1_790_000_000_001)).unwrap().event.id, id, "older than its event");
         let future = made.next(Clock::system().now_ms() + 3_600_000);
         assert!(entries.read(&line(future, 1_790_000_000_000)).unwrap().event.id < future);
-        let mut behind = after(Some(future));
+        let mut behind = reader(Some(future));
         assert!(behind.read(&line(id, 1_790_000_000_000)).unwrap().event.id > future, "the clock was set back");
     }
 }
