@@ -56,6 +56,9 @@ enum Verb {
     /// Look at calls, one row each
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Look at refused requests: who sent what, and why it was refused
+    #[command(subcommand)]
+    Rejected(rejected::Rejected),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Config),
@@ -67,9 +70,6 @@ enum Verb {
     Man(describe::Man),
     /// Measure how many signed events a receiver on this machine takes, and how fast it answers
     Load(load::Load),
-    /// Look at refused requests: who sent what, and why it was refused
-    #[command(subcommand)]
-    Rejected(rejected::Rejected),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
     Health(health::Health),
 }
@@ -85,12 +85,12 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
+        Verb::Rejected(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
         Verb::Load(verb) => verb.run().await,
-        Verb::Rejected(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };
     match done {

@@ -19,19 +19,6 @@ pub fn phone(number: &str) -> String {
     format!("{head}•••{tail}")
 }
 
-/// A URL without its password: `postgres://user:***@host/name`. Other texts as they are.
-#[must_use]
-pub fn url(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // The last @ ends what comes before the host; one in a password need not be escaped to be meant.
-    let Some((user, _)) = authority.rsplit_once('@').and_then(|(info, _)| info.split_once(':')) else {
-        return text.to_owned();
-    };
-    let host = &rest[authority.rfind('@').unwrap_or_default()..];
-    format!("{scheme}://{user}:***{host}")
-}
-
 /// Shows the form of a signature header: `v=1790000000000,d=9f27…`. Of anything else only its length.
 #[must_use]
 pub fn signature(header: &str) -> String {
@@ -61,6 +48,19 @@ pub fn path(path: &str) -> String {
     shown
 }
 
+/// A URL without its password: `postgres://user:***@host/name`. Other texts as they are.
+#[must_use]
+pub fn url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // The last @ ends what comes before the host; one in a password need not be escaped to be meant.
+    let Some((user, _)) = authority.rsplit_once('@').and_then(|(info, _)| info.split_once(':')) else {
+        return text.to_owned();
+    };
+    let host = &rest[authority.rfind('@').unwrap_or_default()..];
+    format!("{scheme}://{user}:***{host}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{path, phone, signature};
@@ -72,15 +72,6 @@ mod tests {
         assert_eq!(phone("12345"), "•••");
         assert_eq!(phone("SIP:john.doe@example.com"), "•••");
         assert_eq!(phone("sip:4915112345678@example.com"), "•••");
-    }
-
-    #[test]
-    fn passwords_in_urls_are_hidden() {
-        assert_eq!(super::url("postgres://me:s3cr3t@db:5432/x?y=a@b"), "postgres://me:***@db:5432/x?y=a@b");
-        assert_eq!(super::url("https://me:a@b@host"), "https://me:***@host");
-        for plain in ["https://example.com/a:b@c", "sqlite://data/x.db", "info", "https://me@host"] {
-            assert_eq!(super::url(plain), plain);
-        }
     }
 
     #[test]
@@ -100,5 +91,14 @@ mod tests {
         assert_eq!(path("/12025550143"), "/•••");
         assert_eq!(path("/api/v1/webhook/retell"), "/api/v1/webhook/retell");
         assert_eq!(path(&"é".repeat(200)).len(), 256);
+    }
+
+    #[test]
+    fn passwords_in_urls_are_hidden() {
+        assert_eq!(super::url("postgres://me:s3cr3t@db:5432/x?y=a@b"), "postgres://me:***@db:5432/x?y=a@b");
+        assert_eq!(super::url("https://me:a@b@host"), "https://me:***@host");
+        for plain in ["https://example.com/a:b@c", "sqlite://data/x.db", "info", "https://me@host"] {
+            assert_eq!(super::url(plain), plain);
+        }
     }
 }

@@ -124,7 +124,7 @@ fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
         client
     };
     let mut first = begin(&large[..600_000]);
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(600));
     let mut second = begin(&large[..600_000]);
     assert_eq!(server.deliver(&event("call_ended", "call_small")).status, 200);
     let answer = second.answer().expect("an answer");
