@@ -8,8 +8,35 @@ use crate::base::id::random_hex;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
 
-/// The sender's id if it is a plain one, else a new one. A strange one could forge lines of a log.
-pub(super) fn of_request(headers: &HeaderMap) -> HeaderValue {
+/// Names requests of one receiver.
+pub(super) struct RequestIds {
+    /// Random, made at start; the numbers behind it tell requests apart without asking for randomness each time.
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        let mut prefix = random_hex();
+        prefix.truncate(16);
+        Self { prefix, next: AtomicU64::new(0) }
+    }
+}
+
+impl RequestIds {
+    /// The sender's id if it is a plain one, else a new one. A strange one could forge lines of a log.
+    pub(super) fn of_request(&self, headers: &HeaderMap) -> HeaderValue {
+        given(headers).cloned().unwrap_or_else(|| self.minted())
+    }
+
+    fn minted(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = format!("req_{}{number:08x}", self.prefix);
+        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("req"))
+    }
+}
+
+fn given(headers: &HeaderMap) -> Option<&HeaderValue> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':');
     let given = headers
         .get(REQUEST_ID)
