@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::access::AccessLog;
 use super::client::{self, ClientAddr};
-use super::request_id;
+use super::request_id::{self, RequestIds};
 use crate::base::clock::Clock;
 use crate::base::networks::Networks;
 use crate::http::ApiError;
@@ -26,6 +26,7 @@ pub struct Entry {
     clock: Clock,
     on_stranger: OnStranger,
     access: AccessLog,
+    request_ids: RequestIds,
 }
 
 impl Entry {
@@ -38,7 +39,14 @@ impl Entry {
         on_stranger: impl Fn(IpAddr) + Send + Sync + 'static,
     ) -> Self {
         let on_stranger = Box::new(on_stranger);
-        Self { trusted_proxies, allowlist, clock, on_stranger, access: AccessLog::default() }
+        Self {
+            trusted_proxies,
+            allowlist,
+            clock,
+            on_stranger,
+            access: AccessLog::default(),
+            request_ids: RequestIds::default(),
+        }
     }
 }
 
@@ -46,7 +54,7 @@ impl Entry {
 pub async fn enter(State(entry): State<Arc<Entry>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     // First, so that whatever is said about the request can name it.
-    let request_id = request_id::of_request(request.headers());
+    let request_id = entry.request_ids.of_request(request.headers());
     // Before everything that goes by the address: the list, the share of memory, the limit on failures.
     let address = client::of_request(request.extensions())
         .map(|connection| client::behind_proxies(connection, request.headers(), &entry.trusted_proxies));

@@ -1,5 +1,7 @@
 //! A name for a request, in its answer and in every line about it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::id::random_hex;
@@ -8,9 +10,9 @@ use crate::base::id::random_hex;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
 
-/// Names requests of one receiver.
+/// Names the requests of one receiver.
 pub(super) struct RequestIds {
-    /// Random, made at start; the numbers behind it tell requests apart without asking for randomness each time.
+    /// Random, made at start; the number behind it tells requests apart without asking for randomness each time.
     prefix: String,
     next: AtomicU64,
 }
@@ -38,14 +40,7 @@ impl RequestIds {
 
 fn given(headers: &HeaderMap) -> Option<&HeaderValue> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':');
-    let given = headers
-        .get(REQUEST_ID)
-        .filter(|value| (1..=LONGEST).contains(&value.len()) && value.as_bytes().iter().all(plain));
-    given.cloned().unwrap_or_else(minted)
-}
-
-fn minted() -> HeaderValue {
-    HeaderValue::from_str(&format!("req_{}", random_hex())).unwrap_or_else(|_| HeaderValue::from_static("req"))
+    headers.get(REQUEST_ID).filter(|id| (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(plain))
 }
 
 #[cfg(test)]
@@ -54,14 +49,15 @@ mod tests {
 
     #[test]
     fn a_plain_id_is_kept_and_a_strange_one_replaced() {
+        let ids = RequestIds::default();
         let id = |given: &[u8]| {
             let headers = [(REQUEST_ID, HeaderValue::from_bytes(given).unwrap())].into_iter().collect();
-            of_request(&headers).to_str().unwrap().to_owned()
+            ids.of_request(&headers).to_str().unwrap().to_owned()
         };
         assert_eq!(id(b"trace-1/a:b.c_d"), "trace-1/a:b.c_d");
         for strange in [&b""[..], b"a b", b"a\tb", &[b'a'; 65], b"\xffa"] {
             assert!(id(strange).starts_with("req_"), "{strange:?}");
         }
-        assert_ne!(minted(), minted());
+        assert_ne!(ids.minted(), ids.minted());
     }
 }
