@@ -15,6 +15,7 @@ RUN sed -i -E '/^\[\[(bench|test|example)\]\]/,/^$/d' Cargo.toml \
 
 # What was copied may be older than the empty files just built, so it is marked as new.
 COPY migrations migrations
+COPY config/default.toml config/default.toml
 COPY src src
 RUN touch src/lib.rs src/main.rs && cargo build --release --locked
 

@@ -53,30 +53,54 @@
 //! | to check or make a signature by hand | [`Verifier`], [`Signature`] |
 //! | the events as types | [`event`] |
 //! | to serve with time-outs on slow senders | [`app::serve`] |
+//!
+//! | feature | brings |
+//! |---|---|
+//! | none (`default-features = false`) | [`event`], [`security`], and in [`http`] the [`SignatureLayer`]: no store, no command line |
+//! | `receiver` | [`Receiver`] and what it needs: store, handlers, routes |
+//! | `cli` (the default) | the program as well |
 
+#[cfg(feature = "receiver")]
 pub mod app;
 pub mod base;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "receiver")]
 pub mod config;
+#[cfg(feature = "receiver")]
 pub mod dispatch;
+#[cfg(feature = "receiver")]
 pub mod egress;
 pub mod event;
+#[cfg(feature = "receiver")]
 pub mod handlers;
 pub mod http;
+#[cfg(feature = "receiver")]
 pub mod intake;
 pub mod security;
+#[cfg(feature = "receiver")]
 pub mod storage;
+#[cfg(feature = "receiver")]
 pub mod telemetry;
 
+#[cfg(feature = "receiver")]
 pub use app::{BuildError, Receiver, ReceiverBuilder};
+#[cfg(feature = "receiver")]
 pub use async_trait::async_trait;
 pub use base::clock::Clock;
 pub use base::id::EventId;
 pub use base::secret::Secret;
+#[cfg(feature = "receiver")]
 pub use config::{Settings, Sources};
 pub use event::{Call, Chat, Event, EventKind};
+#[cfg(feature = "receiver")]
 pub use handlers::{Closures, Context, EventHandler, Filter, Outcome};
 pub use http::layer::{Refused, SignatureLayer};
 pub use http::{RawEvent, Verified};
 pub use security::keys::{ApiKey, KeyFingerprint};
 pub use security::signature::{Refusal, Signature, Verifier};
+
+/// The programs in docs/ are compiled with the documentation tests.
+#[cfg(all(doctest, feature = "receiver"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

@@ -34,6 +34,9 @@ fn each_company_has_a_route_and_keys_of_its_own() {
     assert_eq!(post_with(&server, &format!("{ACME_ROUTE}/"), ACME, &body).json()["duplicate"], true);
     assert_eq!(post_with(&server, ACME_ROUTE, KEY, &event("call_ended", "call_2")).status, 401);
     assert_eq!(post_with(&server, WEBHOOK, ACME, &event("call_ended", "call_2")).status, 401);
+    for said in ["signed with the key of company `default`", "signed with the key of company `acme`"] {
+        assert!(server.prints(said), "{said}: {}", server.output());
+    }
     // The same bytes for another company are an event of their own.
     let answer = post_with(&server, WEBHOOK, KEY, &body);
     assert_eq!((answer.status, answer.is_duplicate()), (200, false));

@@ -21,6 +21,7 @@ mod crash;
 mod describe;
 mod docs;
 mod doctor;
+mod documents;
 mod embedding;
 mod events;
 mod examples;

@@ -22,11 +22,15 @@ const PURE: [&str; 5] =
     ["src/event/", "src/security/", "src/dispatch/plan.rs", "src/intake/dedupe.rs", "src/config/validate.rs"];
 
 /// What may be named only in certain places: name, places.
-const PLACES: [(&str, &[&str]); 14] = [
+const PLACES: [(&str, &[&str]); 18] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/", "src/cli/send.rs"]),
     ("rustls", &["src/egress/", "src/cli/send.rs"]),
     ("clap", &["src/cli/", "src/main.rs"]),
+    ("utoipa", &["src/app/docs/"]),
+    ("utoipa_swagger_ui", &["src/app/docs/"]),
+    ("aide", &["src/app/docs/"]),
+    ("prometheus_client", &["src/telemetry/exposition.rs"]),
     ("std::env", &["src/config/"]),
     ("SystemTime", &["src/base/clock.rs"]),
     ("tokio::spawn", &["src/base/supervise.rs"]),

@@ -95,10 +95,14 @@ impl Home {
         conn
     }
 
+    pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_retell-webhook"));
         command.args(args).current_dir(self.path()).env_clear();
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.envs(self.env());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,0 +1,185 @@
+//! What README and docs tell people to type is run as it stands; the table of settings is generated; links lead
+//! somewhere.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use retell_webhook::cli::Cli;
+
+use crate::support::bodies::event;
+use crate::support::client::post;
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::now_ms;
+use crate::support::wait_until;
+
+const DOCUMENTS: [&str; 4] = ["README.md", "docs/running.md", "docs/moving-over.md", "docs/embedding.md"];
+
+/// Blocks that are run elsewhere: this is `cargo test`; tests/docker/run goes through the Dockerfile, examples.rs runs
+/// the examples.
+const BLOCKS_ELSEWHERE: [&str; 3] = ["cargo run --release", "docker build", "cargo run --example"];
+
+/// Verbs that run until they are ended, that read what is not there, or that need the receiver stopped: parsed only.
+const ONLY_PARSED: [&str; 4] = ["serve", "tail", "load", "events import"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(document: &str) -> String {
+    std::fs::read_to_string(root().join(document)).unwrap()
+}
+
+/// The blocks of code in a language, in order.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("\n```{language}\n");
+    text.split(fence.as_str()).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+/// Commands between backticks: with the program's name, or two words of which the first is a verb. Those with
+/// placeholders other than ID, F and SHELL are left out.
+fn inline_commands(text: &str) -> Vec<String> {
+    let cli = Cli::command();
+    let is_verb = |word: &str| cli.get_subcommands().any(|verb| verb.get_name() == word);
+    let mut found = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with("```")) {
+        for span in line.split('`').skip(1).step_by(2).filter(|span| !span.contains(['…', '[', '<', '=', '|'])) {
+            let (named, command) = match span.split_once("retell-webhook ") {
+                Some((_, command)) => (true, command),
+                None => (false, span),
+            };
+            let mut words = command.split(' ');
+            if named || (words.next().is_some_and(is_verb) && words.next().is_some()) {
+                found.push(command.to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// A receiver with an event and a refused request, and the file the documents speak of; the verbs find it.
+fn home() -> (Home, Server) {
+    let mut home = Home::new().with("RETELL_WEBHOOK__SECURITY__KEEP_REJECTED_BODIES", "true");
+    std::fs::write(home.path().join("body.json"), event("call_ended", "call_saved")).unwrap();
+    let server = home.start();
+    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    let program = Path::new(env!("CARGO_BIN_EXE_retell-webhook")).parent().unwrap();
+    home.set("PATH", &format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
+    server.deliver(&event("call_ended", "call_1"));
+    post(server.address(), b"{}", &format!("v={},d={}", now_ms(), "0".repeat(64)));
+    for list in [["rejected", "list", "--json"], ["calls", "list", "--json"]] {
+        assert!(wait_until(Duration::from_secs(10), || home.run_well(&list).json()[0].is_object()));
+    }
+    (home, server)
+}
+
+/// Runs a line or several in bash, in the home's folder with its settings; what it printed if all went well.
+fn bash(home: &Home, script: &str) -> Result<String, String> {
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", script]).current_dir(home.path()).env_clear().envs(home.env());
+    let output = bash.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(said) } else { Err(said) }
+}
+
+#[test]
+fn the_blocks_run_as_they_stand() {
+    let (home, server) = home();
+    let mut ran = 0;
+    for document in DOCUMENTS {
+        for block in blocks(&read(document), "sh") {
+            if BLOCKS_ELSEWHERE.iter().any(|start| block.starts_with(start)) {
+                continue;
+            }
+            let said = bash(&home, &block.replace("localhost:8000", &server.address().to_string()));
+            assert!(said.as_ref().is_ok_and(|said| !said.contains("HTTP/1.1 4")), "{document}: {block}\n{said:?}");
+            ran += 1;
+        }
+    }
+    assert!(ran >= 2, "{ran} blocks were run");
+}
+
+#[test]
+fn the_commands_in_the_text_run() {
+    let (home, server) = home();
+    let event_id = home.events(&[])[0]["id"].as_str().unwrap().to_owned();
+    let rejected_id = home.run_well(&["rejected", "list", "--json"]).json()[0]["id"].to_string();
+    let port = server.address().port().to_string();
+    let mut ran = Vec::new();
+    for document in DOCUMENTS {
+        for command in inline_commands(&read(document)) {
+            let id = match command.split(' ').next() {
+                Some("rejected") => rejected_id.trim_matches('"'),
+                Some("calls") => "call_1",
+                _ => &event_id,
+            };
+            let mut command = command.replace(":8001", &format!(":{port}"));
+            for (placeholder, value) in [(" ID", id), ("--file F", "body.json"), (" SHELL", "bash")] {
+                let last = placeholder.split(' ').next_back().unwrap();
+                command = command.replace(placeholder, &placeholder.replace(last, value));
+            }
+            let words = command.split(" > ").next().unwrap_or_default().split_whitespace();
+            let parsed = Cli::try_parse_from(std::iter::once("retell-webhook").chain(words));
+            assert!(parsed.is_ok(), "{document}: {command}: {}", parsed.err().unwrap());
+            if ONLY_PARSED.iter().any(|verb| command.starts_with(verb)) {
+                continue;
+            }
+            let said = bash(&home, &format!("retell-webhook {command} <body.json"));
+            assert!(said.is_ok(), "{document}: {command}: {said:?}");
+            ran.push(command);
+        }
+    }
+    assert!(ran.len() > 10, "only {ran:?} ran");
+}
+
+/// A row a setting from config/default.toml: the section, the key, its value and the comment above it.
+fn rows_of_settings() -> String {
+    let (mut section, mut comment, mut rows) = (String::new(), String::new(), String::new());
+    for line in read("config/default.toml").lines().take_while(|line| !line.starts_with("[[handlers]]")) {
+        let setting = line.trim_start_matches("# ").split_once(" = ");
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if let Some((key, value)) =
+            setting.filter(|(key, _)| key.chars().all(|c| c == '_' || c.is_ascii_lowercase()))
+        {
+            let value = if line.starts_with('#') { "unset".to_owned() } else { format!("`{value}`") };
+            let _ = writeln!(rows, "| `{section}.{key}` | {value} | {} |", comment.trim().replace('|', "\\|"));
+        } else if let Some(text) = line.strip_prefix("# ") {
+            comment += text;
+            comment.push(' ');
+            continue;
+        }
+        comment.clear();
+    }
+    rows
+}
+
+/// `UPDATE_GENERATED=1 cargo test documents` writes it.
+#[test]
+fn the_table_of_settings_is_the_one_of_the_default_file() {
+    const START: &str = "<!-- from config/default.toml -->\n| key | default | meaning |\n|---|---|---|\n";
+    let readme = read("README.md");
+    let start = readme.find(START).expect("the table's beginning") + START.len();
+    let end = start + readme[start..].find("\n\n").unwrap() + 1;
+    let fresh = rows_of_settings();
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(root().join("README.md"), readme[..start].to_owned() + &fresh + &readme[end..]).unwrap();
+    } else {
+        assert_eq!(&readme[start..end], fresh, "UPDATE_GENERATED=1 cargo test documents writes the table again");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for document in DOCUMENTS {
+        let folder = root().join(document).parent().unwrap().to_owned();
+        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.starts_with("http") && !link.starts_with('#') {
+                assert!(folder.join(link).exists(), "{document}: {link}");
+            }
+        }
+    }
+}
