@@ -80,7 +80,7 @@ fn check_tells_by_its_exit_code() {
 fn default_is_a_settings_file_with_every_key() {
     let home = Home::new();
     let text = home.run_well(&["config", "default"]).stdout;
-    assert!(text.contains("# Address and port to listen on.") && text.contains("[[handlers]]"), "{text}");
+    assert!(text.contains("# Address to listen on.") && text.contains("[[handlers]]"), "{text}");
     write(&home, "default.toml", &text);
     assert_eq!(home.run_well(&["config", "check"]).stdout, "ok\n");
 }
