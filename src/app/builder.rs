@@ -18,7 +18,7 @@ use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::dispatch::{Dispatch, Workers};
 use crate::event::{Call, Event};
-use crate::handlers::{Closures, Context, EventHandler, Filter, Outcome, Registered, Registry};
+use crate::handlers::{Closures, Context, EventHandler, Filter, HandlerError, Outcome, Registered, Registry, Tools};
 use crate::http::ApiError;
 use crate::http::company::CurrentCompanies;
 use crate::intake::WEBHOOK_PATH;
@@ -39,6 +39,9 @@ pub enum BuildError {
     /// Two handlers have this name: they would share one place in the journal.
     #[error("two handlers are named `{0}`; the store remembers by its name how far each has come")]
     HandlerName(String),
+    /// A `[[handlers]]` table that no handler can be made of.
+    #[error(transparent)]
+    Handler(#[from] HandlerError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -101,7 +104,7 @@ impl ReceiverBuilder {
     /// Adds a handler. The store remembers by `name` how far it has come, so keep it over restarts.
     #[must_use]
     pub fn handler(mut self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
-        self.given.handlers.push(Registered { name: name.into(), filter, handler: Arc::new(handler) });
+        self.given.handlers.push(Registered::new(name, filter, Arc::new(handler)));
         self
     }
 
@@ -152,7 +155,7 @@ impl ReceiverBuilder {
     pub async fn build(mut self) -> Result<Receiver, BuildError> {
         if !self.closures.is_empty() {
             let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            self.given.handlers.push(Registered { name: "closures".into(), filter: Filter::all(), handler });
+            self.given.handlers.push(Registered::new("closures", Filter::all(), handler));
         }
         let settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
         let settings = self.given.apply(settings)?;
@@ -160,7 +163,8 @@ impl ReceiverBuilder {
         let stop = StopOnDrop(supervisor.clone());
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
-        let mut registry = Registry::configured(&settings.handlers, &store);
+        let tools = Tools { store: Arc::clone(&store), clock: self.clock.clone() };
+        let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
@@ -193,13 +197,8 @@ impl ReceiverBuilder {
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let parts = reload::Parts {
-            store: Arc::clone(&store),
-            companies,
-            workers,
-            given: self.given,
-            settings: tokio::sync::Mutex::new(settings),
-        };
+        let parts =
+            reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
         let reload = Reload::new(parts);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }

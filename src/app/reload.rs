@@ -8,7 +8,7 @@ use super::{BuildError, devkey};
 use crate::base::secret::Secret;
 use crate::config::{CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
 use crate::dispatch::Workers;
-use crate::handlers::{Registered, Registry};
+use crate::handlers::{Registered, Registry, Tools};
 use crate::http::company::{Companies, Company, CurrentCompanies};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
@@ -20,7 +20,7 @@ use crate::storage::sqlite::SqliteUrl;
 pub struct Reload(Arc<Parts>);
 
 pub(super) struct Parts {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) tools: Tools,
     pub(super) companies: CurrentCompanies,
     pub(super) workers: Workers,
     /// What was given to the builder; a reload keeps it.
@@ -67,10 +67,10 @@ impl Reload {
         let parts = &self.0;
         let mut running = parts.settings.lock().await;
         let settings = parts.given.apply(settings)?;
-        let companies = companies(&settings, &parts.store).await?;
+        let companies = companies(&settings, &parts.tools.store).await?;
         let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
-        let changed = Registry::configured(&changed, &parts.store);
+        let changed = Registry::configured(&changed, &parts.tools)?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
         parts.companies.replace(companies);

@@ -1,8 +1,12 @@
 //! Finds the valid key that somebody who wrote an unknown one most likely meant.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
-use super::{HandlerSettings, Settings};
+use super::{CompanySettings, HandlerSettings, Settings};
 
 /// The valid key nearest to `unknown` (a dotted path without list positions), if any is near.
 pub(super) fn nearest_key(unknown: &str) -> Option<String> {
@@ -16,10 +20,8 @@ pub(super) fn valid_keys() -> Vec<String> {
     if let Ok(tree) = serde_json::to_value(Settings::default()) {
         collect("", &tree, &mut keys);
     }
-    if let Some(Ok(Value::Object(handler))) = HandlerSettings::built_in().first().map(serde_json::to_value) {
-        keys.extend(handler.keys().map(|key| format!("handlers.{key}")));
-    }
-    keys.extend(["slug", "name", "keys", "agents"].map(|key| format!("companies.{key}")));
+    keys.extend(fields::<HandlerSettings>().iter().map(|key| format!("handlers.{key}")));
+    keys.extend(fields::<CompanySettings>().iter().map(|key| format!("companies.{key}")));
     keys
 }
 
@@ -32,5 +34,55 @@ fn collect(path: &str, tree: &Value, keys: &mut Vec<String>) {
             }
         }
         _ => keys.push(path.to_owned()),
+    }
+}
+
+/// The fields a struct is read from, as its `Deserialize` asks for them.
+fn fields<T: Deserialize<'static>>() -> &'static [&'static str] {
+    match T::deserialize(Asked) {
+        Err(Fields(names)) => names,
+        Ok(_) => &[],
+    }
+}
+
+/// Answers the question for a struct with the names it was asked for.
+struct Asked;
+
+#[derive(Debug)]
+struct Fields(&'static [&'static str]);
+
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Fields {}
+
+impl serde::de::Error for Fields {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for Asked {
+    type Error = Fields;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fields> {
+        Err(Fields(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Fields> {
+        Err(Fields(fields))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

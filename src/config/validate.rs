@@ -165,6 +165,9 @@ fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
         if !names.insert(handler.name.as_str()) {
             return Err(ConfigError::refused(&key, format!("`{}` is taken by an earlier handler", handler.name)));
         }
+        if let Err((key, why)) = handler.delivery() {
+            return Err(ConfigError::refused(&format!("handlers[{position}].{key}"), why));
+        }
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ use super::pace::Pace;
 use super::plan;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
-use crate::event::Event;
 use crate::handlers::{Context, Outcome, Registered};
 use crate::storage::{Delivery, Settlement, Store, StoreError};
 use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
@@ -123,7 +122,7 @@ impl Worker {
     }
 
     fn wants(&self, delivery: &Delivery) -> bool {
-        self.registered.filter.matches(&delivery.event.summary)
+        self.registered.filter.matches(&delivery.event.summary, delivery.event.body.as_ref().ok())
     }
 
     async fn handle(&self, delivery: Delivery) -> Option<Settlement> {
@@ -149,17 +148,15 @@ impl Worker {
     async fn attempt(&self, delivery: &Delivery, attempt: u32) -> Outcome {
         let summary = &delivery.event.summary;
         let company = (summary.company_id, summary.company.as_str());
-        let context = Context::new(summary.id, company, summary.received_at_ms, attempt, summary.revision_of);
+        let mut context = Context::new(summary.id, company, summary.received_at_ms);
+        (context.attempt, context.revision_of) = (attempt, summary.revision_of);
         let handler = &self.registered.handler;
         let run = async {
             let body = match &delivery.event.body {
                 Ok(body) => body,
                 Err(why) => return Outcome::fail(why),
             };
-            match Event::parse(body) {
-                Ok(event) => handler.handle(&event, &context).await,
-                Err(_) => handler.unparsed(body, &context).await,
-            }
+            handler.deliver(summary, body, &context).await.outcome
         };
         match tokio::time::timeout(ATTEMPT, AssertUnwindSafe(run).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,

@@ -1,14 +1,21 @@
 //! Which events a handler wants.
 
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json_path::JsonPath;
+
 use crate::config::HandlerSettings;
 use crate::storage::EventSummary;
 
 /// Narrows what a handler gets; an empty list means all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     events: Vec<String>,
     agents: Vec<String>,
     companies: Vec<String>,
+    call_types: Vec<String>,
+    directions: Vec<String>,
+    when: Option<JsonPath>,
 }
 
 impl Filter {
@@ -18,42 +25,162 @@ impl Filter {
         Self::default()
     }
 
-    /// Only events of these names.
+    /// Only events of these names; `*` stands for any characters, as in `transfer_*`.
     #[must_use]
     pub fn events<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.events = names.into_iter().map(Into::into).collect();
+        self.events = texts(names);
         self
     }
 
     /// Only events about these agents.
     #[must_use]
     pub fn agents<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
-        self.agents = ids.into_iter().map(Into::into).collect();
+        self.agents = texts(ids);
         self
     }
 
     /// Only events of these companies.
     #[must_use]
     pub fn companies<T: Into<String>>(mut self, slugs: impl IntoIterator<Item = T>) -> Self {
-        self.companies = slugs.into_iter().map(Into::into).collect();
+        self.companies = texts(slugs);
         self
     }
 
-    pub(super) fn of(settings: &HandlerSettings) -> Self {
-        Self::all()
+    /// Only events of calls of these types: `phone_call`, `web_call`.
+    #[must_use]
+    pub fn call_types<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
+        self.call_types = texts(types);
+        self
+    }
+
+    /// Only events of calls in these directions: `inbound`, `outbound`.
+    #[must_use]
+    pub fn directions<T: Into<String>>(mut self, directions: impl IntoIterator<Item = T>) -> Self {
+        self.directions = texts(directions);
+        self
+    }
+
+    /// Only bodies in which this JSON path (RFC 9535) selects something, such as
+    /// `$.call.call_analysis[?@ == 'Negative']` or `$[?@.duration_ms > 60000]`.
+    ///
+    /// # Errors
+    /// What is wrong with the path.
+    pub fn when(mut self, path: &str) -> Result<Self, String> {
+        let parsed = JsonPath::parse(path).map_err(|error| {
+            format!(
+                "it is no JSON path (RFC 9535) from character {} on: {}; such as $[?@.duration_ms > 60000]",
+                error.position() + 1,
+                error.message()
+            )
+        })?;
+        self.when = Some(parsed);
+        Ok(self)
+    }
+
+    pub(super) fn of(settings: &HandlerSettings) -> Result<Self, (&'static str, String)> {
+        let filter = Self::all()
             .events(settings.events.clone())
             .agents(settings.agents.clone())
             .companies(settings.companies.clone())
+            .call_types(settings.call_types.clone())
+            .directions(settings.directions.clone());
+        match &settings.when {
+            Some(path) => filter.when(path).map_err(|why| ("when", why)),
+            None => Ok(filter),
+        }
     }
 
-    /// Whether the handler wants this event.
+    /// Whether [`Filter::matches`] has to see the body.
     #[must_use]
-    pub fn matches(&self, event: &EventSummary) -> bool {
-        let wants = |list: &[String], value: Option<&str>| {
+    pub fn needs_body(&self) -> bool {
+        self.when.is_some() || !self.call_types.is_empty() || !self.directions.is_empty()
+    }
+
+    /// Whether the handler wants this event. Without a body what is said about it counts as not met.
+    #[must_use]
+    pub fn matches(&self, event: &EventSummary, body: Option<&Bytes>) -> bool {
+        let named = |list: &[String], value: Option<&str>| {
             list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
         };
-        wants(&self.events, event.event.as_deref())
-            && wants(&self.agents, event.agent_id.as_deref())
-            && wants(&self.companies, Some(&event.company))
+        let name = event.event.as_deref();
+        (self.events.is_empty() || name.is_some_and(|name| self.events.iter().any(|wanted| fits(wanted, name))))
+            && named(&self.agents, event.agent_id.as_deref())
+            && named(&self.companies, Some(&event.company))
+            && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
+    }
+
+    fn matches_body(&self, body: &[u8]) -> bool {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+            return false;
+        };
+        let call = body.get("call").or_else(|| body.get("data"));
+        let named = |list: &[String], field: &str| {
+            let value = call.and_then(|call| call.get(field)).and_then(Value::as_str);
+            list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
+        };
+        named(&self.call_types, "call_type")
+            && named(&self.directions, "direction")
+            && self.when.as_ref().is_none_or(|path| !path.query(&body).is_empty())
+    }
+}
+
+fn texts<T: Into<String>>(list: impl IntoIterator<Item = T>) -> Vec<String> {
+    list.into_iter().map(Into::into).collect()
+}
+
+/// Whether a name fits a pattern in which `*` stands for any characters. Takes as long as name times pattern at most.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut left) = name.strip_prefix(start) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        match left.split_once(part) {
+            Some((_, after)) => left = after,
+            None => return false,
+        }
+    }
+    left.ends_with(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, wanted) in [
+            ("call_ended", "call_ended", true),
+            ("call_ended", "call_ended_x", false),
+            ("*", "", true),
+            ("transfer_*", "transfer_started", true),
+            ("transfer_*", "xtransfer_started", false),
+            ("*_ended", "call_ended", true),
+            ("*_ended", "call_endedx", false),
+            ("c*l_*d", "call_ended", true),
+            ("a*a", "a", false),
+            ("call_*ed*", "call_ended", true),
+        ] {
+            assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn bodies() {
+        let body =
+            br#"{"event":"call_analyzed","call":{"call_type":"phone_call","direction":"inbound","duration_ms":70000,
+            "call_analysis":{"user_sentiment":"Negative","call_successful":false}}}"#;
+        let when = |path: &str| Filter::all().when(path).unwrap().matches_body(body);
+        assert!(when("$[?@.duration_ms > 60000]") && !when("$[?@.duration_ms > 80000]"));
+        assert!(when("$.call.call_analysis[?@ == 'Negative']") && !when("$.call.call_analysis[?@ == 'Positive']"));
+        assert!(when("$.call[?@.call_successful == false]") && !when("$.call.transcript"));
+        assert!(Filter::all().directions(["inbound"]).call_types(["phone_call"]).matches_body(body));
+        assert!(!Filter::all().directions(["outbound"]).matches_body(body));
+        assert!(!Filter::all().directions(["inbound"]).matches_body(b"not json"));
+        assert!(Filter::all().when("call.duration").unwrap_err().contains("it is no JSON path"));
     }
 }

@@ -2,22 +2,25 @@
 
 mod call_store;
 mod closures;
+mod context;
 mod filter;
 mod log;
+mod outcome;
 mod registry;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use call_store::CallStore;
 pub use closures::Closures;
+pub use context::Context;
 pub use filter::Filter;
 pub use log::Log;
-pub use registry::{Registered, Registry};
+pub use outcome::{Attempt, Outcome};
+pub use registry::{HandlerError, Registered, Registry, Tools};
 
-use crate::base::id::EventId;
 use crate::event::{Call, Event};
+use crate::storage::EventSummary;
 
 /// Does something with events. Implement the methods you care about; the others are done at once.
 ///
@@ -71,6 +74,22 @@ pub trait EventHandler: Send + Sync {
         Outcome::Done
     }
 
+    /// Gets the raw bytes first. Override it to pass them on as they are, or to have more kept of an attempt than its
+    /// outcome; else the methods for typed events are called.
+    async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
+        let _ = summary;
+        match Event::parse(body) {
+            Ok(event) => self.handle(&event, context).await.into(),
+            Err(_) => self.unparsed(body, context).await.into(),
+        }
+    }
+
+    /// Whether it reaches people or systems outside. Then it does not get events of test calls (`call_test_…`) unless
+    /// their sender asked for effects, and rests while what it calls is down.
+    fn has_outside_effects(&self) -> bool {
+        false
+    }
+
     /// Calls the method for the event's kind. Override it to see every event in one place.
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
         match event {
@@ -79,73 +98,5 @@ pub trait EventHandler: Send + Sync {
             Event::CallAnalyzed(event) => self.call_analyzed(&event.call, context).await,
             other => self.other(other, context).await,
         }
-    }
-}
-
-/// What a handler is told besides the event.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Context {
-    /// The same over retries and replays: the idempotency key.
-    pub event_id: EventId,
-    /// The company, as the store numbers it.
-    pub company_id: i64,
-    /// The company's slug.
-    pub company: String,
-    /// When the event was received, in milliseconds since the Unix epoch.
-    pub received_at_ms: i64,
-    /// 1 for the first attempt.
-    pub attempt: u32,
-    /// The earlier event of the same name and call whose body this one replaces.
-    pub revision_of: Option<EventId>,
-}
-
-impl Context {
-    /// The context of an attempt.
-    #[must_use]
-    pub fn new(
-        event_id: EventId,
-        (company_id, company): (i64, &str),
-        received_at_ms: i64,
-        attempt: u32,
-        revision_of: Option<EventId>,
-    ) -> Self {
-        Self { event_id, company_id, company: company.to_owned(), received_at_ms, attempt, revision_of }
-    }
-}
-
-/// What became of an attempt. Reasons go to the log and the store: no personal data in them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Finished with this event.
-    Done,
-    /// Try again.
-    Retry {
-        /// Not before so long; `None` leaves it to the schedule.
-        after: Option<Duration>,
-        /// What went wrong.
-        reason: String,
-    },
-    /// Trying again is of no use.
-    Fail {
-        /// What went wrong.
-        reason: String,
-    },
-}
-
-impl Outcome {
-    /// Try again by the schedule.
-    pub fn retry(reason: impl Into<String>) -> Self {
-        Self::Retry { after: None, reason: reason.into() }
-    }
-
-    /// Try again after this long.
-    pub fn retry_after(after: Duration, reason: impl Into<String>) -> Self {
-        Self::Retry { after: Some(after), reason: reason.into() }
-    }
-
-    /// Give up.
-    pub fn fail(reason: impl Into<String>) -> Self {
-        Self::Fail { reason: reason.into() }
     }
 }

@@ -4,8 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{CallStore, EventHandler, Filter, Log};
-use crate::config::{HandlerKind, HandlerSettings};
+use crate::base::clock::Clock;
+use crate::config::{DeliverySettings, HandlerKind, HandlerSettings};
 use crate::storage::Store;
+
+/// A `[[handlers]]` table that no handler can be made of.
+#[derive(Debug, thiserror::Error)]
+#[error("handler `{name}`: {key}: {why}")]
+pub struct HandlerError {
+    /// The table's name.
+    pub name: String,
+    /// Its key that is refused.
+    pub key: &'static str,
+    /// What is wrong with it, and what to do.
+    pub why: String,
+}
 
 /// A handler with its name and what it wants.
 #[derive(Clone)]
@@ -14,8 +27,28 @@ pub struct Registered {
     pub name: String,
     /// What it wants.
     pub filter: Filter,
+    /// `false`: its events are skipped.
+    pub enabled: bool,
+    /// How its events are delivered.
+    pub delivery: DeliverySettings,
     /// What it does.
     pub handler: Arc<dyn EventHandler>,
+}
+
+impl Registered {
+    /// A handler with the usual delivery settings.
+    pub fn new(name: impl Into<String>, filter: Filter, handler: Arc<dyn EventHandler>) -> Self {
+        Self { name: name.into(), filter, enabled: true, delivery: DeliverySettings::default(), handler }
+    }
+}
+
+/// What the handlers in the box are made with.
+#[derive(Clone)]
+pub struct Tools {
+    /// Where `call_store` keeps its rows.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// All handlers of a receiver.
@@ -23,18 +56,22 @@ pub struct Registered {
 pub struct Registry(Vec<Registered>);
 
 impl Registry {
-    /// Makes the handlers that `[[handlers]]` names and enables.
-    #[must_use]
-    pub fn configured(settings: &[HandlerSettings], store: &Arc<dyn Store>) -> Self {
+    /// Makes the handlers that `[[handlers]]` names; those that are not enabled skip their events.
+    ///
+    /// # Errors
+    /// The key that is refused, and why.
+    pub fn configured(settings: &[HandlerSettings], tools: &Tools) -> Result<Self, HandlerError> {
         let mut registry = Self::default();
-        for table in settings.iter().filter(|table| table.enabled) {
-            let handler: Arc<dyn EventHandler> = match table.kind {
-                HandlerKind::Log => Arc::new(Log),
-                HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(store))),
-            };
-            registry.0.push(Registered { name: table.name.clone(), filter: Filter::of(table), handler });
+        for table in settings {
+            let refused = |(key, why): (&'static str, String)| HandlerError { name: table.name.clone(), key, why };
+            let delivery = table.delivery().map_err(refused)?;
+            let filter = Filter::of(table).map_err(refused)?;
+            for (name, handler) in made(table, tools).map_err(refused)? {
+                let (filter, delivery) = (filter.clone(), delivery.clone());
+                registry.0.push(Registered { name, filter, enabled: table.enabled, delivery, handler });
+            }
         }
-        registry
+        Ok(registry)
     }
 
     /// Adds one.
@@ -53,6 +90,21 @@ impl Registry {
     pub fn iter(&self) -> impl Iterator<Item = &Registered> {
         self.0.iter()
     }
+}
+
+type Refused = (&'static str, String);
+type Named = (String, Arc<dyn EventHandler>);
+
+/// What a table makes: one handler, but one for each destination of several.
+fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
+    let handler: Arc<dyn EventHandler> = match table.kind {
+        HandlerKind::Log => Arc::new(Log),
+        HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(&tools.store))),
+        HandlerKind::Forward | HandlerKind::Slack | HandlerKind::Exec | HandlerKind::File => {
+            return Err(("kind", "not built yet".to_owned()));
+        }
+    };
+    Ok(vec![(table.name.clone(), handler)])
 }
 
 impl fmt::Debug for Registry {
