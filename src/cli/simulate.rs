@@ -44,7 +44,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Simulate {
-    /// What the calls are like; several take turns [default: all]
+    /// What the calls are like, as `--list` names it; several take turns [default: all]
     #[arg(value_enum, value_name = "SCENARIO", hide_possible_values = true)]
     scenarios: Vec<Scenario>,
     /// How many calls

@@ -25,6 +25,8 @@ pub(super) struct Call {
     start_ms: i64,
     duration_ms: u32,
     pub(super) turns: Vec<Turn>,
+    /// What its measurements are drawn from.
+    figures: u64,
     dice: Dice,
 }
 
@@ -56,6 +58,7 @@ impl Call {
             start_ms: 0,
             duration_ms: 0,
             turns: Vec::new(),
+            figures: dice.roll(),
             dice,
         };
         call.talk(0);
@@ -263,8 +266,8 @@ impl Call {
 
     /// What is known once it is over.
     fn whole(&self, end: End) -> Map<String, Value> {
-        // From the id: every event about a call must tell the same.
-        let mut dice = Dice::new(self.start_ms.cast_unsigned(), u64::from(self.duration_ms));
+        // Its own, begun anew: every event about a call must tell the same.
+        let mut dice = Dice::new(self.figures, 0);
         let seconds = self.duration_ms / 1_000;
         let cents = f64::from(seconds * 12 / 10 + 1) / 10.0;
         let transferred = end == End::Transferred;

@@ -88,11 +88,13 @@ pub(super) async fn look_up(
         ..EventFilter::default()
     };
     let mut kept: HashMap<_, Vec<_>> = HashMap::new();
-    let mut after = 0;
-    loop {
-        // About 2 MiB at a time; a receiver that goes on storing adds less than is read.
+    // What arrives from now on is not ours, and could go on for ever.
+    let newest = store.events(EventFilter { limit: Some(1), ..filter.clone() }).await?;
+    let (mut after, through) = (0, newest.first().map_or(0, |event| event.seq));
+    while after < through {
+        // About 2 MiB at a time.
         let chunk = store.export(after, filter.clone()).await?;
-        let Some(last) = chunk.last() else { return Ok(kept) };
+        let Some(last) = chunk.last() else { break };
         after = last.summary.seq;
         for event in &chunk {
             let body = event.body.as_ref().map(|body| digest(body));
@@ -101,6 +103,7 @@ pub(super) async fn look_up(
             }
         }
     }
+    Ok(kept)
 }
 
 /// Compares. The events of a call are in `sent` in the order in which they were sent.
