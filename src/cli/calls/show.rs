@@ -29,8 +29,8 @@ impl Show {
 
     fn text(&self, call: &CallRecord) -> Done {
         let said = |text: &Option<String>| {
-            text.as_ref()
-                .map(|text| if self.form.reveal { text.clone() } else { "(hidden; --reveal prints it)".into() })
+            let hidden = "(hidden; --reveal prints it)";
+            text.as_ref().map(|text| if self.form.reveal { in_a_line(text) } else { hidden.to_owned() })
         };
         output::fields(&[
             (call.kind.as_str(), Some(call.call_id.clone())),
@@ -60,6 +60,10 @@ impl Show {
             ("last event (UTC)", Some(output::time(call.last_event_at_ms))),
         ])
     }
+}
+
+fn in_a_line(text: &str) -> String {
+    text.replace(['\n', '\r', '\t'], " ")
 }
 
 /// `p50 905 ms, p90 1180 ms, p99 1180 ms`.

@@ -154,18 +154,23 @@ fn left_out(stats: &CallStats, kind: CallKind) -> String {
     }
 }
 
-/// `42 calls, 1:05 on average, 45:30 in total, 12.5 cents, 71 % of 40 successful`.
+/// `42 calls, 1:05 on average, 0:45:30 in total, 12.5 cents, 71 % successful of 40 judged`.
 fn summary(kind: CallKind, total: &Totals) -> String {
     let mut parts = vec![format!("{} {}", total.calls, if total.calls == 1 { kind.as_str() } else { noun(kind) })];
     if let Some(average) = total.average_duration_ms() {
         parts.push(format!("{} on average", duration(average)));
-        parts.push(format!("{} in total", duration(total.duration_ms)));
+        parts.push(format!("{} in total", hours(total.duration_ms)));
     }
     parts.push(format!("{} cents", total.cost_cents));
     if let Some(rate) = total.success_rate() {
         parts.push(format!("{} successful of {} judged", percent(Some(rate)), total.judged));
     }
     parts.join(", ")
+}
+
+/// `3:45:30`, hours, minutes and seconds.
+fn hours(ms: i64) -> String {
+    format!("{}:{:02}:{:02}", ms / 3_600_000, (ms / 60_000) % 60, (ms / 1000) % 60)
 }
 
 fn percent(ratio: Option<f64>) -> String {
@@ -216,7 +221,7 @@ fn row(group: &Group, total: &Totals) -> Vec<String> {
         totals.calls.to_string(),
         percent(totals.share(total)),
         totals.average_duration_ms().map_or_else(|| "-".to_owned(), duration),
-        duration(totals.duration_ms),
+        hours(totals.duration_ms),
         totals.cost_cents.to_string(),
         percent(totals.success_rate()),
     ]
@@ -280,7 +285,7 @@ mod tests {
             stats.add(CallKind::Call, &row);
         }
         let said = summary(CallKind::Call, stats.total());
-        assert_eq!(said, "2 calls, 1:05 on average, 2:10 in total, 0.2 cents, 50 % successful of 2 judged");
+        assert_eq!(said, "2 calls, 1:05 on average, 0:02:10 in total, 0.2 cents, 50 % successful of 2 judged");
         assert_eq!(summary(CallKind::Chat, &Totals { calls: 1, ..Totals::default() }), "1 chat, 0 cents");
     }
 }

@@ -257,7 +257,9 @@ impl<K: Hash + Eq> Tally<K> {
         let rest = [(None, self.unknown), (Some(OTHERS.to_owned()), self.others)];
         let rest = rest.into_iter().filter(|(_, totals)| totals.calls > 0);
         let mut groups: Vec<Group> = known.chain(rest.map(|(key, totals)| Group { key, name: None, totals })).collect();
-        groups.sort_by(|a, b| b.totals.calls.cmp(&a.totals.calls).then_with(|| a.key.cmp(&b.key)));
+        // Among equals what is not known comes last.
+        let order = |group: &Group| (u64::MAX - group.totals.calls, group.key.is_none());
+        groups.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
         groups
     }
 }
@@ -288,9 +290,9 @@ mod tests {
         assert_eq!(stats.total().success_rate(), Some(2.0 / 3.0));
         let agents = stats.groups(Grouping::Agent);
         let counts: Vec<_> = agents.iter().map(|group| (group.key.as_deref(), group.totals.calls)).collect();
-        assert_eq!(counts, [(Some("a"), 2), (None, 1), (Some("b"), 1)]);
+        assert_eq!(counts, [(Some("a"), 2), (Some("b"), 1), (None, 1)]);
         assert_eq!(agents[0].name.as_deref(), Some("Nora"));
-        assert_eq!(agents[2].totals.average_duration_ms(), None);
+        assert_eq!(agents[1].totals.average_duration_ms(), None);
         assert_eq!(agents[0].totals.share(stats.total()), Some(0.5));
         let days = stats.groups(Grouping::Day);
         assert_eq!(
