@@ -20,6 +20,7 @@ mod companies;
 mod config_verb;
 mod crash;
 mod describe;
+mod dispatch;
 mod docs;
 mod doctor;
 mod documents;
