@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::sample;
+use crate::support::bodies::{event, sample};
+use crate::support::client::post_to;
 use crate::support::home::Home;
 use crate::support::server::Server;
+use crate::support::signing::{now_ms, sign_with};
 use crate::support::wait_until;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -189,6 +191,12 @@ fn chats_have_rows_of_their_own() {
         assert_eq!(chat[field], sent["chat"][of_sample], "{chat}");
     }
     assert_eq!(chat["summary"], sent["chat"]["chat_analysis"]["chat_summary"]);
+    for args in
+        [&["chats", "show", &id][..], &["chats", "show", &id, "--json"], &["chats", "list", "--json", "--reveal"]]
+    {
+        let said = home.run_well(args).stdout;
+        assert!(!said.contains(chat["summary"].as_str().unwrap()), "{args:?}: {said}");
+    }
     assert_eq!(chat["chat_successful"], sent["chat"]["chat_analysis"]["chat_successful"]);
     assert_eq!((&chat["stage"], &chat["kind"], &chat["call_id"]), (&json!("analyzed"), &json!("chat"), &Value::Null));
     let table = home.run_well(&["chats", "list"]).stdout;
@@ -200,6 +208,29 @@ fn chats_have_rows_of_their_own() {
     assert_eq!(home.run(&["chats", "stats", "--by", "reason"]).code, Some(1));
     let missing = home.run(&["chats", "show", "chat_nowhere"]);
     assert!(missing.code == Some(1) && missing.stderr.contains("chats list"), "{missing:?}");
+}
+
+#[test]
+fn companies_are_counted_apart() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("config")).unwrap();
+    let acme = "key_acme_0123456789abcdef";
+    let table = format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{acme}\"]\n");
+    std::fs::write(home.path().join("config/local.toml"), table).unwrap();
+    let server = home.start();
+    for number in 1..=2 {
+        let body = event("call_ended", &format!("call_{number}"));
+        let route = "/api/v1/webhook/retell/acme";
+        assert_eq!(post_to(server.address(), route, &body, &sign_with(acme, &body, now_ms())).status, 200);
+    }
+    assert_eq!(server.deliver(&event("call_ended", "call_3")).status, 200);
+    listed(&home, "calls", 3);
+    assert_eq!(counts(&stats(&home, &["--by", "company"]), "company"), pairs(&[("acme", 2), ("default", 1)]));
+    assert_eq!(stats(&home, &["--company", "acme"])["total"]["calls"], 2);
+    let table = home.run_well(&["calls", "stats"]).stdout;
+    assert!(table.contains("COMPANY") && table.contains("acme     2      67 %"), "{table}");
+    let of_acme = home.run_well(&["calls", "list", "--json", "--company", "acme"]).json();
+    assert!(of_acme.as_array().unwrap().len() == 2 && of_acme[0]["company"] == "acme", "{of_acme}");
 }
 
 /// The migrations of versions that knew no chats.

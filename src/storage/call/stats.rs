@@ -161,11 +161,7 @@ impl CallStats {
         }
         self.total.add(row);
         self.days.add(Some(&row.begun_at_ms.div_euclid(DAY_MS)), row);
-        if let Some(agent) = self.agents.add(row.agent_id, row)
-            && agent.name.is_none()
-        {
-            agent.name = row.agent_name.map(str::to_owned);
-        }
+        self.agents.add_named(row.agent_id, row.agent_name, row);
         self.reasons.add(row.disconnection_reason, row);
         self.sentiments.add(row.user_sentiment, row);
         self.successes.add(row.call_successful.as_ref(), row);
@@ -230,26 +226,32 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Hash + Eq> Tally<K> {
-    /// The group it was added to, if that has a key.
-    fn add<Q>(&mut self, key: Option<&Q>, row: &StatsRow) -> Option<&mut Group>
+    fn add<Q>(&mut self, key: Option<&Q>, row: &StatsRow)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let Some(key) = key else {
-            self.unknown.add(row);
-            return None;
-        };
-        if !self.known.contains_key(key) {
-            if self.known.len() >= MOST_GROUPS {
-                self.others.add(row);
-                return None;
+        self.add_named(key, None, row);
+    }
+
+    fn add_named<Q>(&mut self, key: Option<&Q>, name: Option<&str>, row: &StatsRow)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let Some(key) = key else { return self.unknown.add(row) };
+        if let Some(group) = self.known.get_mut(key) {
+            group.totals.add(row);
+            if group.name.is_none() {
+                group.name = name.map(str::to_owned);
             }
-            self.known.insert(key.to_owned(), Group::default());
+        } else if self.known.len() < MOST_GROUPS {
+            let mut group = Group { key: None, name: name.map(str::to_owned), totals: Totals::default() };
+            group.totals.add(row);
+            self.known.insert(key.to_owned(), group);
+        } else {
+            self.others.add(row);
         }
-        let group = self.known.get_mut(key)?;
-        group.totals.add(row);
-        Some(group)
     }
 
     fn sorted(&self, text: impl Fn(&K) -> String) -> Vec<Group> {

@@ -126,7 +126,12 @@ pub(super) fn list(conn: &Connection, filter: &CallFilter) -> Result<Vec<CallRec
         sql.push_str(" AND call_id NOT GLOB ?");
         values.push(Value::Text(format!("{}*", filter.kind.test_prefix())));
     }
-    sql.push_str(" ORDER BY last_event_at_ms DESC LIMIT ?");
+    // Company and id are in the index of latest events. An agent is not: going through all rows in their own order (`+`)
+    // is faster then than looking up one after the other.
+    sql.push_str(match filter.agent {
+        Some(_) => " ORDER BY +last_event_at_ms DESC LIMIT ?",
+        None => " ORDER BY last_event_at_ms DESC LIMIT ?",
+    });
     values.push(Value::Integer(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), |row| read(row, filter.kind))?;

@@ -70,6 +70,7 @@ fn add(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::CallKind;
 
     #[test]
     fn figures_come_from_the_index_alone() {
@@ -77,12 +78,13 @@ mod tests {
         for step in crate::storage::sqlite::open::MIGRATIONS {
             conn.execute_batch(step).unwrap();
         }
-        let filter =
-            StatsFilter { company: Some("acme".into()), agent: Some("agent_1".into()), ..StatsFilter::default() };
-        let (sql, values) = query(&filter);
-        let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let rows = explained.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
-        let plan: Vec<String> = rows.map(Result::unwrap).collect();
-        assert!(plan[0].contains("USING COVERING INDEX calls_begun"), "{plan:?}");
+        for (kind, index) in [(CallKind::Call, "calls_begun"), (CallKind::Chat, "chats_begun")] {
+            let (company, agent) = (Some("acme".to_owned()), Some("agent_1".to_owned()));
+            let (sql, values) = query(&StatsFilter { kind, company, agent, since_ms: Some(1), until_ms: None });
+            let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let rows = explained.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+            let plan: Vec<String> = rows.map(Result::unwrap).collect();
+            assert!(plan[0].contains(&format!("USING COVERING INDEX {index}")), "{plan:?}");
+        }
     }
 }
