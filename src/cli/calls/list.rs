@@ -48,7 +48,7 @@ impl List {
             return output::json(&found.iter().map(|call| form.describe(call)).collect::<Vec<_>>());
         }
         let noun = noun(kind);
-        let empty = format!("no {noun} yet; send one with: retell-webhook send {}_ended", kind.as_str());
+        let empty = format!("no {noun}; send one with: retell-webhook send {}_ended", kind.as_str());
         match kind {
             CallKind::Call => {
                 let rows = found.iter().map(|call| call_row(call, &form));

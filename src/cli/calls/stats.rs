@@ -279,7 +279,7 @@ mod tests {
             let row = crate::storage::StatsRow {
                 duration_ms: Some(duration_ms),
                 call_successful: Some(successful),
-                cost_cents: Some("0.1"),
+                cost_cents: crate::storage::Cost::parse("0.1"),
                 ..Default::default()
             };
             stats.add(CallKind::Call, &row);

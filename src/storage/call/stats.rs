@@ -67,8 +67,8 @@ pub struct StatsRow<'a> {
     pub call_successful: Option<bool>,
     /// How long it took.
     pub duration_ms: Option<i64>,
-    /// Cost in cents, as decimal text.
-    pub cost_cents: Option<&'a str>,
+    /// What it cost.
+    pub cost_cents: Option<Cost>,
 }
 
 /// Sums over calls.
@@ -95,7 +95,7 @@ impl Totals {
             self.timed += 1;
             self.duration_ms = self.duration_ms.saturating_add(duration_ms);
         }
-        if let Some(cost) = row.cost_cents.and_then(Cost::parse) {
+        if let Some(cost) = row.cost_cents {
             self.cost_cents.add(cost);
         }
         if let Some(successful) = row.call_successful {
@@ -281,7 +281,8 @@ mod tests {
     #[test]
     fn groups_are_sorted_and_sum_up() {
         let row = StatsRow { call_id: "call_1", agent_id: Some("a"), duration_ms: Some(1000), ..StatsRow::default() };
-        let named = StatsRow { agent_name: Some("Nora"), call_successful: Some(true), cost_cents: Some("0.3"), ..row };
+        let named =
+            StatsRow { agent_name: Some("Nora"), call_successful: Some(true), cost_cents: Cost::parse("0.3"), ..row };
         let other = StatsRow { agent_id: Some("b"), duration_ms: None, call_successful: Some(false), ..row };
         let unknown = StatsRow { agent_id: None, begun_at_ms: 86_400_000, duration_ms: Some(4000), ..named };
         let test = StatsRow { call_id: "call_test_1", ..named };

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::table;
-use crate::storage::{CallStats, StatsFilter, StatsRow, StoreError};
+use crate::storage::{CallStats, Cost, StatsFilter, StatsRow, StoreError};
 
 /// As the index has it.
 const BEGUN: &str = "coalesce(started_at_ms, first_event_at_ms)";
@@ -61,7 +61,7 @@ fn add(
         user_sentiment: text(6)?,
         call_successful: row.get(7)?,
         duration_ms: row.get(8)?,
-        cost_cents: text(9)?,
+        cost_cents: text(9)?.and_then(Cost::parse),
     };
     stats.add(filter.kind, &row);
     Ok(())
