@@ -16,7 +16,8 @@ use crate::support::server::Server;
 use crate::support::signing::now_ms;
 use crate::support::wait_until;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/running.md", "docs/moving-over.md", "docs/embedding.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "docs/running.md", "docs/moving-over.md", "docs/embedding.md", "docs/handlers/call_store.md"];
 
 /// Blocks that are run elsewhere: this is `cargo test`; tests/docker/run goes through the Dockerfile, examples.rs runs
 /// the examples.
@@ -69,8 +70,9 @@ fn home() -> (Home, Server) {
     let program = Path::new(env!("CARGO_BIN_EXE_retell-webhook")).parent().unwrap();
     home.set("PATH", &format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
     server.deliver(&event("call_ended", "call_1"));
+    server.deliver(br#"{"event":"chat_ended","chat":{"chat_id":"chat_1"}}"#);
     post(server.address(), b"{}", &format!("v={},d={}", now_ms(), "0".repeat(64)));
-    for list in [["rejected", "list", "--json"], ["calls", "list", "--json"]] {
+    for list in [["rejected", "list", "--json"], ["calls", "list", "--json"], ["chats", "list", "--json"]] {
         assert!(wait_until(Duration::from_secs(10), || home.run_well(&list).json()[0].is_object()));
     }
     (home, server)
@@ -114,6 +116,7 @@ fn the_commands_in_the_text_run() {
             let id = match command.split(' ').next() {
                 Some("rejected") => rejected_id.trim_matches('"'),
                 Some("calls") => "call_1",
+                Some("chats") => "chat_1",
                 _ => &event_id,
             };
             let mut command = command.replace(":8001", &format!(":{port}"));

@@ -14,6 +14,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod calls_stats;
 mod cli;
 mod companies;
 mod config_verb;
