@@ -217,8 +217,9 @@ mod tests {
     #[tokio::test]
     async fn blocking_work_answers_or_panics_here() {
         assert_eq!(blocking(|| 1).await, Some(1));
-        let panicked = tokio::spawn(blocking(|| panic!("on purpose"))).await;
-        assert!(panicked.unwrap_err().is_panic());
+        let mut panics = JoinSet::new();
+        panics.spawn(blocking(|| panic!("on purpose")));
+        assert!(panics.join_next().await.unwrap().unwrap_err().is_panic());
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 mod outcome;
 mod program;
 mod run;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

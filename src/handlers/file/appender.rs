@@ -110,7 +110,7 @@ fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
         let start = end.saturating_sub(size);
         file.seek(SeekFrom::Start(start))?;
         block.clear();
-        file.by_ref().take(end - start).read_to_end(&mut block)?;
+        (&*file).take(end - start).read_to_end(&mut block)?;
         if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }

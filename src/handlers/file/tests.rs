@@ -2,8 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::HandlerKind;
@@ -91,16 +91,17 @@ async fn lines_written_at_the_same_time_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = Arc::new(lines(&HandlerSettings { rotate_bytes: Some(100_000), ..table(&path) }));
-    let tasks = (0..8).map(|task| {
+    let mut tasks = JoinSet::new();
+    for task in 0..8 {
         let lines = Arc::clone(&lines);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             for number in 0..50 {
                 let body = format!("{{\"n\":{number},\"task\":{task},\"pad\":\"{}\"}}", "x".repeat(number * 40));
                 assert_eq!(add(&lines, body.as_bytes()).await, Outcome::Done);
             }
-        })
-    });
-    for task in join_all(tasks).await {
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
         task.unwrap();
     }
     let mut seen: Vec<_> = away(&path)
@@ -122,7 +123,9 @@ async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let strangers = ["a.jsonl.1", "a.jsonl.gz", "b.jsonl.20261121T235958.000Z"].map(|name| folder.path().join(name));
-    strangers.iter().for_each(|stranger| fs::write(stranger, "mine").unwrap());
+    for stranger in &strangers {
+        fs::write(stranger, "mine").unwrap();
+    }
     let now_ms = Arc::new(AtomicI64::new(NOW_MS));
     let clock = Arc::clone(&now_ms);
     let table = HandlerSettings { rotate_bytes: Some(1_024), keep_files: Some(3), ..table(&path) };
