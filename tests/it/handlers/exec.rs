@@ -9,8 +9,7 @@ use crate::support::home::Home;
 use crate::support::server::Server;
 use crate::support::wait_until;
 
-/// Long enough for the time-out and the waits between attempts.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first block in `language` of a page under docs/handlers.
 pub(super) fn example(page: &str, language: &str) -> String {
@@ -39,8 +38,13 @@ fn start(script: &str, more: &str) -> (Home, Server) {
 }
 
 fn appears(path: &Path) -> String {
-    assert!(wait_until(PATIENCE, || fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'))), "{path:?}");
-    fs::read_to_string(path).unwrap()
+    let mut text = String::new();
+    let whole = wait_until(PATIENCE, || {
+        text = fs::read_to_string(path).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    assert!(whole, "{}: {text}", path.display());
+    text
 }
 
 fn runs(process: &str) -> bool {
@@ -108,6 +112,50 @@ fn exit_codes_decide_whether_it_comes_again() {
     let mut lines: Vec<_> = seen().lines().map(str::to_owned).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["call_again 1", "call_again 2", "call_fine 1", "call_never 1"]);
+}
+
+#[test]
+fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
+    let (home, server) = start("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert!(server.prints("the program ended with exit code 100"));
+    let row = || {
+        let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        home.database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
+    };
+    assert!(wait_until(PATIENCE, || row().is_some()));
+    let (outcome, status, answer): (String, i32, String) = row().unwrap();
+    assert_eq!((outcome.as_str(), status), ("fail", 100));
+    assert!(answer.starts_with("cannot reach ") && answer.len() <= 500, "{answer}");
+    assert!(!answer.contains("2025550143") && !server.output().contains("cannot reach"), "{answer}");
+}
+
+#[test]
+fn a_program_that_is_not_there_any_more_comes_again() {
+    let home =
+        home("[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"./program\"]\nschedule = [\"1s\"]\n");
+    let program = home.path().join("program");
+    std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+    let server = home.start();
+    fs::remove_file(&program).unwrap();
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert!(server.prints("program cannot be run: No such file or directory"));
+    std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+    assert!(server.prints("webhook delivery succeeded"), "{}", server.output());
+}
+
+#[test]
+fn a_reload_that_names_a_missing_program_changes_nothing() {
+    let (home, server) = start("echo old >> seen", "");
+    fs::write(
+        home.path().join("config/local.toml"),
+        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/nowhere/x\"]\n",
+    )
+    .unwrap();
+    server.signal("-HUP");
+    assert!(server.prints("/nowhere/x: No such file"), "{}", server.output());
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert_eq!(appears(&home.path().join("seen")), "old\n");
 }
 
 #[test]
