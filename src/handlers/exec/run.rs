@@ -66,6 +66,7 @@ pub(super) async fn run(call: Call<'_>, stopping: &CancellationToken) -> io::Res
             () = &mut late => return Ok(None),
         }
     };
+    // The leader's number stays taken as long as anybody is left in its group.
     drop(group);
     if talking {
         let _ = tokio::time::timeout(REST, talk).await;
