@@ -171,10 +171,12 @@ fn what_is_skipped_says_why() {
     let again = event("call_ended", "call_1").into_iter().chain(*b" ").collect::<Vec<_>>();
     assert_eq!(bench.local.deliver(&again).status, 200);
     bench.ended("call_test_1");
+    let chat = br#"{"event":"chat_ended","chat":{"chat_id":"chat_test_1"}}"#;
+    assert_eq!(bench.local.deliver(chat).status, 200);
     let wanted = event("call_ended", "call_test_2");
     assert_eq!(post_to(bench.local.address, "/webhook?effects=true", &wanted, &sign(&wanted)).status, 200);
     let (succeeded, skipped) = (DeliveryState::Succeeded, DeliveryState::Skipped);
-    bench.settles(&[(succeeded, ""), (skipped, "revision"), (skipped, "test"), (succeeded, "")]);
+    bench.settles(&[(succeeded, ""), (skipped, "revision"), (skipped, "test"), (skipped, "test"), (succeeded, "")]);
     assert_eq!(bench.seen(), ["call_1/1", "call_test_2/1"]);
     bench.local.stop();
 

@@ -37,5 +37,6 @@ mod rejected;
 mod routes;
 mod secrets;
 mod signature;
+mod simulate;
 mod status;
 mod tail;
