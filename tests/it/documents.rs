@@ -193,7 +193,7 @@ fn the_table_of_settings_is_the_one_of_the_default_file() {
 #[test]
 fn links_lead_somewhere() {
     for document in documents() {
-        let folder = root().join(document).parent().unwrap().to_owned();
+        let folder = root().join(&document).parent().unwrap().to_owned();
         for link in read(&document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") && !link.starts_with('#') {
                 assert!(folder.join(link).exists(), "{document}: {link}");
