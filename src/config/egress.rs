@@ -35,7 +35,9 @@ impl EgressSettings {
             } else if is_host_name(text) {
                 names.push(text.trim_end_matches('.').to_ascii_lowercase());
             } else {
-                return Err(refused("expected an address (10.0.0.5), a range (10.0.0.0/8) or a host name (crm.internal)"));
+                return Err(refused(
+                    "expected an address (10.0.0.5), a range (10.0.0.0/8) or a host name (crm.internal)",
+                ));
             }
         }
         let networks = Networks::parse(&networks).map_err(|_| ConfigError::refused("egress.allow", "no addresses"))?;
@@ -57,9 +59,8 @@ fn is_link_local(network: IpNet) -> bool {
 /// Letters, digits, `-`, `_` and dots; a last label of digits would be an address written oddly.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
-    let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     let last_is_word = name.rsplit('.').next().is_some_and(|last| !last.bytes().all(|b| b.is_ascii_digit()));
     name.len() <= 253 && name.split('.').all(label) && last_is_word
 }
@@ -74,7 +75,8 @@ mod tests {
         for right in ["10.0.0.5", "10.0.0.0/8", "fd00::/8", "crm.internal", "CRM", "db_1.local."] {
             assert!(allowed(right).is_ok(), "{right}");
         }
-        for wrong in ["", "http://crm", "crm:80", "*.internal", "10.0.0", "10.0.0.0/33", "169.254.169.254", "fe80::/64"] {
+        for wrong in ["", "http://crm", "crm:80", "*.internal", "10.0.0", "10.0.0.0/33", "169.254.169.254", "fe80::/64"]
+        {
             let error = allowed(wrong).unwrap_err().to_string();
             assert!(error.contains("egress.allow[0]"), "{wrong}: {error}");
         }

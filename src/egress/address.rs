@@ -21,14 +21,15 @@ pub(super) fn class(address: IpAddr) -> Class {
     }
 }
 
-/// The address itself, without IPv6 clothes when it is an IPv4 one, then the IPv4 addresses it carries.
-pub(super) fn forms(address: IpAddr) -> Vec<IpAddr> {
+/// Whether `listed` holds for the address itself, or for each IPv4 address it carries that is not public.
+pub(super) fn is_listed(address: IpAddr, listed: impl Fn(IpAddr) -> bool) -> bool {
     let plain = address.to_canonical();
-    let inside = match plain {
+    let carried = match plain {
         IpAddr::V4(_) => Vec::new(),
         IpAddr::V6(v6) => embedded(v6),
     };
-    std::iter::once(plain).chain(inside.into_iter().map(IpAddr::V4)).collect()
+    let mut inside = carried.into_iter().filter(|v4| class_v4(*v4) != Class::Public).map(IpAddr::V4).peekable();
+    listed(plain) || (inside.peek().is_some() && inside.all(listed))
 }
 
 fn class_v4(address: Ipv4Addr) -> Class {
@@ -71,21 +72,17 @@ fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => vec![at([12, 13, 14, 15])],
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![at([12, 13, 14, 15])],
         [0x2002, ..] => vec![at([2, 3, 4, 5])],
-        [0x64, 0xff9b, 1, ..] => nat64_of_ones_own(&octets, at),
+        [0x64, 0xff9b, 1, ..] => nat64_of_ones_own(at),
         _ => Vec::new(),
     }
 }
 
-/// A network's own NAT64 prefix may be 48, 56, 64 or 96 bits long (RFC 6052), and which is not told: every reading
-/// counts in which nothing follows the IPv4 address.
-fn nat64_of_ones_own(octets: &[u8; 16], at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
-    let readings = [([6, 7, 9, 10], 11), ([7, 9, 10, 11], 12), ([9, 10, 11, 12], 13), ([12, 13, 14, 15], 16)];
-    let ends = readings.into_iter().filter(|(_, end)| octets[*end..].iter().all(|octet| *octet == 0));
-    let mut found: Vec<_> = ends.map(|(positions, _)| at(positions)).filter(|v4| !v4.is_unspecified()).collect();
-    if found.is_empty() {
-        found.push(Ipv4Addr::UNSPECIFIED);
-    }
-    found
+/// A network's own NAT64 prefix may be 48, 56, 64 or 96 bits long (RFC 6052), and which is not told: every reading counts
+/// but those that begin with the zeros of another.
+fn nat64_of_ones_own(at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
+    let readings = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].map(at);
+    let found: Vec<_> = readings.into_iter().filter(|v4| v4.octets()[0] != 0).collect();
+    if found.is_empty() { vec![Ipv4Addr::UNSPECIFIED] } else { found }
 }
 
 #[cfg(test)]
@@ -157,6 +154,7 @@ mod tests {
             "64:ff9b:1::192.168.0.1",
             "64:ff9b:1:a00:0:500::",
             "64:ff9b:1:a:0:5::",
+            "64:ff9b:1:a00:0:500:808:808",
             "2002:a00:1::1",
             "2002:7f00:1::",
         ] {

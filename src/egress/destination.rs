@@ -216,7 +216,9 @@ fn undelivered(url: &Url, error: &reqwest::Error) -> Undelivered {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Undelivered::NoAnswer(format!("{}: no connection: {tls}", shown(url)));
         }
-        cause = error.source();
+        // What an I/O error wraps is not its source: its source is that of what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     let why = if error.is_dns() { "the name cannot be looked up" } else { super::reason(error) };
     Undelivered::NoAnswer(format!("{}: {why}", shown(url)))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::address::{Class, class, forms};
+use super::address::{Class, class, is_listed};
 use crate::base::networks::Networks;
 use crate::config::{ConfigError, EgressSettings};
 
@@ -63,7 +63,9 @@ impl Guard {
         refusal(address, allowed).map_or(Ok(()), |what| {
             Err(Refused(match class(address) {
                 Class::Never => format!("{address} is {what}, which is always refused"),
-                _ => format!("{address} is {what}; if it is meant, add \"{address}\" to egress.allow in a configuration file"),
+                _ => format!(
+                    "{address} is {what}; if it is meant, add \"{address}\" to egress.allow in a configuration file"
+                ),
             }))
         })
     }
@@ -73,10 +75,8 @@ impl Guard {
         let bare = name.trim_end_matches('.').to_ascii_lowercase();
         let localhost = matches!(&self.consent, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
         let consented = localhost && address.to_canonical().is_loopback();
-        let allowed = consented
-            || self.policy.allow_private
-            || self.policy.names.contains(&bare)
-            || self.in_networks(address);
+        let allowed =
+            consented || self.policy.allow_private || self.policy.names.contains(&bare) || self.in_networks(address);
         refusal(address, allowed).map_or(Ok(()), |what| {
             Err(Refused(match class(address) {
                 Class::Never => format!("{name} leads to {address}, {what}, which is always refused"),
@@ -88,7 +88,7 @@ impl Guard {
     }
 
     fn in_networks(&self, address: IpAddr) -> bool {
-        forms(address).into_iter().any(|form| self.policy.networks.contains(form))
+        is_listed(address, |address| self.policy.networks.contains(address))
     }
 
     /// Those of the addresses that may be connected to.
@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn link_local_is_refused_whoever_allows_it() {
-        for own in ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"] {
+        for own in
+            ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"]
+        {
             assert!(!literal(&guard(own, &["0.0.0.0/0", "::/0"], true), own), "{own}");
         }
         assert!(!resolved(&guard("http://crm/", &["crm"], true), "crm", "169.254.169.254"));
@@ -184,7 +186,8 @@ mod tests {
 
     #[test]
     fn names_that_lead_inside_need_leave() {
-        for address in ["10.0.0.5", "127.0.0.1", "::1", "fd00::1", "100.64.0.1", "::ffff:10.0.0.5", "64:ff9b::10.0.0.5"] {
+        for address in ["10.0.0.5", "127.0.0.1", "::1", "fd00::1", "100.64.0.1", "::ffff:10.0.0.5", "64:ff9b::10.0.0.5"]
+        {
             let own = "http://crm.internal/";
             assert!(!resolved(&guard(own, &[], false), "crm.internal", address), "{address}");
             assert!(resolved(&guard(own, &[], true), "crm.internal", address), "{address}");
@@ -194,6 +197,10 @@ mod tests {
         let range = guard("http://crm.internal/", &["10.0.0.0/8"], false);
         assert!(resolved(&range, "crm", "10.1.2.3") && resolved(&range, "crm", "64:ff9b::10.1.2.3"));
         assert!(!resolved(&range, "crm", "192.168.0.1"));
+        assert!(
+            !resolved(&range, "crm", "64:ff9b:1:a00:0:500:c0a8:1"),
+            "10.0.0.5 by one reading, 192.168.0.1 by another"
+        );
     }
 
     #[test]
