@@ -1,9 +1,11 @@
 //! What is done with stored events: the trait, and the handlers in the box.
 
+mod answered;
 mod call_store;
 mod closures;
 mod context;
 mod filter;
+mod forward;
 mod log;
 mod outcome;
 mod registry;
@@ -15,6 +17,7 @@ pub use call_store::CallStore;
 pub use closures::Closures;
 pub use context::Context;
 pub use filter::Filter;
+pub use forward::{Forward, Signer};
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
 pub use registry::{HandlerError, Registered, Registry, Tools};
