@@ -9,6 +9,7 @@ mod forward;
 mod log;
 mod outcome;
 mod registry;
+mod slack;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +22,7 @@ pub use forward::{Forward, Signer};
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
 pub use registry::{HandlerError, Registered, Registry, Tools};
+pub use slack::Slack;
 
 use crate::event::{Call, Event};
 use crate::storage::EventSummary;

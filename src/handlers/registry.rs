@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CallStore, EventHandler, Filter, Log, Signer, forward};
+use super::{CallStore, EventHandler, Filter, Log, Signer, Slack, forward, slack};
 use crate::base::clock::Clock;
 use crate::config::{DeliverySettings, HandlerKind, HandlerSettings};
 use crate::egress::Egress;
@@ -90,6 +90,7 @@ impl Registry {
         settings.iter().try_for_each(|table| {
             let checked = Filter::of(table).and_then(|_| match table.kind {
                 HandlerKind::Forward => forward::check(table, egress),
+                HandlerKind::Slack => slack::check(table, egress),
                 _ => Ok(()),
             });
             checked.map_err(|(key, why)| HandlerError { name: table.name.clone(), key, why })
@@ -132,7 +133,8 @@ fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
         HandlerKind::Log => Arc::new(Log),
         HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(&tools.store))),
         HandlerKind::Forward => return forward::made(table, tools),
-        HandlerKind::Slack | HandlerKind::Exec | HandlerKind::File => {
+        HandlerKind::Slack => Arc::new(Slack::made(table, tools)?),
+        HandlerKind::Exec | HandlerKind::File => {
             return Err(("kind", "not built yet".to_owned()));
         }
     };
