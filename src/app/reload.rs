@@ -75,7 +75,9 @@ impl Reload {
         // Nothing fails from here on.
         parts.companies.replace(companies);
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
-            Registry::names(gone).iter().for_each(|name| parts.workers.stop(name));
+            for name in Registry::names(gone) {
+                parts.workers.stop(&name);
+            }
         }
         changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
         let restart = running.differences(&settings);

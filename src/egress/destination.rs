@@ -112,12 +112,11 @@ impl Egress {
     /// [`EgressError`].
     pub fn destination(&self, target: Target, redirects: u8) -> Result<Destination, EgressError> {
         // Reading the machine's certificates takes a while: once for all destinations.
-        let tls = match self.tls.get() {
-            Some(tls) => tls.clone(),
-            None => {
-                let made = tls()?;
-                self.tls.get_or_init(|| made).clone()
-            }
+        let tls = if let Some(made) = self.tls.get() {
+            made.clone()
+        } else {
+            let made = tls()?;
+            self.tls.get_or_init(|| made).clone()
         };
         let client = builder(tls)
             .connect_timeout(CONNECT)

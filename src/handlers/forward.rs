@@ -14,6 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::answered::Codes;
+use super::registry::{Named, Refused};
 use super::{Attempt, Context, EventHandler, Outcome, Tools};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
@@ -22,7 +23,6 @@ use crate::egress::{Destination, Egress, Post, Target};
 use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::EventSummary;
 
-type Refused = (&'static str, String);
 type StandardMac = Hmac<Sha256>;
 
 /// More redirects than this are a loop.
@@ -71,7 +71,7 @@ struct Rules {
 
 /// The handlers of a table: one, or one for each of `urls`, so that each destination has deliveries, retries and a
 /// breaker of its own.
-pub(super) fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<(String, Arc<dyn EventHandler>)>, Refused> {
+pub(super) fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
     let (targets, rules) = checked(table, &tools.egress)?;
     let rules = Arc::new(rules);
     let forward = |(name, target)| {
@@ -202,16 +202,18 @@ impl Forward {
             let mac = mac.clone().chain_update(signed).chain_update(body).finalize().into_bytes();
             put("webhook-signature", &format!("v1,{}", BASE64_STANDARD.encode(mac)));
         }
-        match (self.rules.retell, &summary.signature) {
-            (RetellSignature::Fresh, _) => match self.signer.sign(&context.company, body, now_ms) {
-                Some(signature) => put(SIGNATURE_HEADER, &signature),
-                None => {
-                    let why = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
-                    return Err(Outcome::retry(why));
+        match self.rules.retell {
+            RetellSignature::None => {}
+            RetellSignature::Original => {
+                if let Some(signature) = &summary.signature {
+                    put(SIGNATURE_HEADER, signature);
                 }
-            },
-            (RetellSignature::Original, Some(signature)) => put(SIGNATURE_HEADER, signature),
-            (RetellSignature::Original, None) | (RetellSignature::None, _) => {}
+            }
+            RetellSignature::Fresh => {
+                let without = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
+                let signature = self.signer.sign(&context.company, body, now_ms);
+                put(SIGNATURE_HEADER, &signature.ok_or_else(|| Outcome::retry(without))?);
+            }
         }
         Ok(headers)
     }

@@ -124,8 +124,9 @@ impl Registry {
     }
 }
 
-type Refused = (&'static str, String);
-type Named = (String, Arc<dyn EventHandler>);
+/// A key, and why its value is refused.
+pub(super) type Refused = (&'static str, String);
+pub(super) type Named = (String, Arc<dyn EventHandler>);
 
 /// What a table makes: one handler, but one for each destination of several.
 fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {

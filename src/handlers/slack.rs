@@ -11,14 +11,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answered::Codes;
+use super::registry::Refused;
 use super::{Attempt, Context, EventHandler, Outcome, Tools};
 use crate::base::clock::Clock;
 use crate::config::HandlerSettings;
 use crate::egress::{Destination, Egress, Post, Target};
 use crate::storage::EventSummary;
 use templates::Templates;
-
-type Refused = (&'static str, String);
 
 /// Posts a message for each event that has a template.
 pub struct Slack {
