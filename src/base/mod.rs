@@ -1,5 +1,6 @@
 //! Building blocks without a word about webhooks: time, ids, secrets, stopping, spawning.
 
+pub mod chance;
 pub mod clock;
 pub mod histogram;
 pub mod id;

@@ -1,11 +1,18 @@
 //! Hands stored events to handlers: at least once, in the order received within a call, in parallel across calls.
 //!
-//! The first cut: each handler has a place in the journal and a list of deliveries to try again. What was not handled
-//! when the process ended is handled after the next start. A delivery that waits for another attempt does not hold back
-//! later events of its call yet.
+//! For each handler a worker plans deliveries from the journal (`plan`, pure, says what becomes of an event), claims those
+//! that are due, runs the attempts and writes down what they led to. Which deliveries of a call may be taken is decided in
+//! the store, by lanes.
 
+mod attempt;
+mod breaker;
+mod conclude;
 mod pace;
 mod plan;
+mod ready;
+mod report;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod workers;
 

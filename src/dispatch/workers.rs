@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::worker::{Dispatch, Worker};
 use crate::base::supervise::Supervisor;
+use crate::config::Ordering;
 use crate::handlers::{Registered, Registry};
-use crate::storage::StoreError;
+use crate::storage::{HandlerId, HandlerRow, StoreError};
 
 /// The workers, one a handler. They stop after the batch they are at.
 pub struct Workers {
     dispatch: Dispatch,
     /// By the handler's name; those that were stopped stay, see [`Running::turn`].
     known: Mutex<BTreeMap<String, Running>>,
+    /// The numbers under which the store knows them.
+    ids: Mutex<BTreeMap<String, HandlerId>>,
 }
 
 struct Running {
@@ -26,7 +29,7 @@ impl Workers {
     /// None runs yet.
     #[must_use]
     pub fn new(dispatch: Dispatch) -> Self {
-        Self { dispatch, known: Mutex::default() }
+        Self { dispatch, known: Mutex::default(), ids: Mutex::default() }
     }
 
     /// Makes handlers known to the store, before they are started.
@@ -35,13 +38,23 @@ impl Workers {
     /// The store cannot be written.
     pub async fn announce(&self, registry: &Registry) -> Result<(), StoreError> {
         for registered in registry.iter() {
-            self.dispatch.store.register_handler(&registered.name).await?;
+            let row = HandlerRow {
+                name: registered.name.clone(),
+                ordered: registered.delivery.ordering == Ordering::Call,
+                hold_ms: i64::try_from(registered.delivery.hold.as_millis()).unwrap_or(i64::MAX),
+            };
+            let id = self.dispatch.store.register_handler(row).await?;
+            self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(registered.name.clone(), id);
         }
         Ok(())
     }
 
-    /// Starts a handler's worker, in the place of the one of that name if there is one.
+    /// Starts the worker of a handler that was announced, in the place of the one of that name if there is one.
     pub fn start(&self, registered: Registered) {
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&registered.name).copied();
+        let Some(id) = id else {
+            return;
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = known.get(&registered.name).map_or_else(Arc::default, |before| {
             before.supervisor.stop();
@@ -50,9 +63,8 @@ impl Workers {
         let supervisor = self.dispatch.supervisor.child();
         known.insert(registered.name.clone(), Running { supervisor: supervisor.clone(), turn: Arc::clone(&turn) });
         drop(known);
-        let counts = self.dispatch.deliveries.handler(&registered.name);
         let dispatch = Dispatch { supervisor: supervisor.clone(), ..self.dispatch.clone() };
-        let worker = Worker { dispatch, registered, counts };
+        let worker = Worker::new(dispatch, registered, id);
         let stop = supervisor.clone();
         supervisor.spawn("dispatch", async move {
             tokio::select! {

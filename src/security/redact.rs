@@ -61,9 +61,58 @@ pub fn url(text: &str) -> String {
     format!("{scheme}://{user}:***{host}")
 }
 
+/// Text of somebody else's, such as an answer, without what may be a phone number (seven digits and more, however they are
+/// grouped) or a secret (twenty characters and more without a gap, digits among them).
+#[must_use]
+pub fn text(text: &str) -> String {
+    let in_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | '.' | ' ' | '/');
+    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '/' | '=' | '~');
+    let digits = |piece: &str| piece.bytes().filter(u8::is_ascii_digit).count();
+    let numbers = hide(text, in_number, |piece| digits(piece) >= 7);
+    hide(&numbers, in_word, |piece| piece.len() >= 20 && digits(piece) > 0)
+}
+
+/// Replaces the longest runs of such characters that are to be hidden; spaces around them stay.
+fn hide(text: &str, belongs: impl Fn(char) -> bool, hidden: impl Fn(&str) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(&belongs) {
+        let (before, from) = rest.split_at(start);
+        let (run, after) = from.split_at(from.find(|c| !belongs(c)).unwrap_or(from.len()));
+        shown.push_str(before);
+        if hidden(run) {
+            let inner = run.trim_matches(' ');
+            let left = run.len() - run.trim_start_matches(' ').len();
+            shown.push_str(&run[..left]);
+            shown.push_str("•••");
+            shown.push_str(&run[left + inner.len()..]);
+        } else {
+            shown.push_str(run);
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{path, phone, signature};
+    use super::{path, phone, signature, text};
+
+    #[test]
+    fn texts_are_shown_without_numbers_and_secrets() {
+        for (said, shown) in [
+            ("call back +1 (202) 555-0143 today", "call back ••• today"),
+            ("no such contact: 4915112345678.", "no such contact: •••"),
+            ("retry in 30 s, HTTP 503", "retry in 30 s, HTTP 503"),
+            ("bad token key_9f27a1c4de5588b2031fa7c0!", "bad token •••!"),
+            ("{\"id\":\"wh_2hx9TzUq0bqkPb7WTs8RkCxZ3\"}", "{\"id\":\"•••\"}"),
+            ("äöü ok", "äöü ok"),
+            ("", ""),
+        ] {
+            assert_eq!(text(said), shown);
+        }
+    }
 
     #[test]
     fn hides_the_middle() {

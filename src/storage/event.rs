@@ -110,45 +110,6 @@ pub struct StoredEvent {
     pub body: Result<Bytes, String>,
 }
 
-/// One event for one handler.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The event.
-    pub event: StoredEvent,
-    /// Attempts made before this one.
-    pub attempts: u32,
-}
-
-/// What became of a delivery; one that was done leaves no row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The handler is done with it, or did not want it.
-    Done {
-        /// The event's position.
-        seq: i64,
-    },
-    /// To be tried again.
-    Scheduled {
-        /// The event's position.
-        seq: i64,
-        /// Attempts made so far.
-        attempts: u32,
-        /// Milliseconds since the Unix epoch.
-        next_attempt_at_ms: i64,
-        /// What went wrong, without personal data.
-        error: String,
-    },
-    /// Given up.
-    Dead {
-        /// The event's position.
-        seq: i64,
-        /// Attempts made.
-        attempts: u32,
-        /// What went wrong, without personal data.
-        error: String,
-    },
-}
-
 /// Which events to list.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {

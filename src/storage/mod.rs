@@ -3,6 +3,7 @@
 //! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
 
 mod call;
+mod delivery;
 mod error;
 mod event;
 mod identity;
@@ -12,12 +13,15 @@ pub mod sqlite;
 mod text;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use call::{CallRecord, Stage, TransferEvent};
-pub use error::StoreError;
-pub use event::{
-    Appended, DEFAULT_COMPANY, Delivery, EventFilter, EventSummary, NewEvent, Settlement, StoreStats, StoredEvent,
+pub use delivery::{
+    AttemptRecord, BreakerState, Claim, Claimed, DeliveryState, HandlerId, HandlerRow, Planned, Settled, Settlement,
+    Skip,
 };
+pub use error::StoreError;
+pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
@@ -52,35 +56,65 @@ pub trait Store: Send + Sync {
     /// The reason why not.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Makes a handler known. One that is new starts with the events accepted from now on.
+    /// Makes a handler known, and how its events are ordered. One that is new starts with the events accepted from now on.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn register_handler(&self, name: &str) -> Result<(), StoreError>;
+    async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError>;
 
-    /// Events this handler has not been given yet, oldest first, at most `limit` and about 2 MiB of bodies.
+    /// Events this handler has not looked at yet, oldest first, at most `limit`; with `bodies` also at most about 2 MiB of
+    /// them. A body that cannot be read any more is left out.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn next_deliveries(&self, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+    async fn unplanned(
+        &self,
+        handler: HandlerId,
+        limit: usize,
+        bodies: bool,
+    ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError>;
 
-    /// Deliveries whose next attempt is due at `now_ms`, at most `limit`.
+    /// Makes deliveries of these events, and notes that the handler has looked at everything up to `through`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn due_deliveries(&self, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError>;
+    async fn plan(
+        &self,
+        handler: HandlerId,
+        planned: Vec<Planned>,
+        through: i64,
+        now_ms: i64,
+    ) -> Result<(), StoreError>;
 
-    /// Records what became of deliveries, and that the handler has been given everything up to `through`.
+    /// Takes deliveries that are due, for as long as the lease. Of a call whose events wait for each other, only the first.
+    /// Companies get equal shares. It costs the same however many wait.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError>;
+    async fn claim(&self, handler: HandlerId, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
+
+    /// When the next delivery of this handler may be taken, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn next_due(&self, handler: HandlerId) -> Result<Option<i64>, StoreError>;
+
+    /// Records attempts and what they led to. A delivery that was ended by somebody else meanwhile stays ended.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn settle(&self, handler: HandlerId, settled: Vec<Settled>, now_ms: i64) -> Result<(), StoreError>;
+
+    /// Shows that attempts at this handler rest, or do not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_breaker(&self, handler: HandlerId, state: BreakerState, now_ms: i64) -> Result<(), StoreError>;
 
     /// How many events were appended since the store was opened; two looks tell how busy intake is.
     fn appended_so_far(&self) -> u64;
 
-    /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`], or after a second, for work
-    /// that came in by another way.
+    /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`].
     async fn appended_beyond(&self, seen: u64);
 
     /// Merges what one event says about a call into the call's row, see [`CallRecord::merge`].

@@ -18,7 +18,7 @@ pub struct Overview {
 pub struct Backlog {
     /// Its name.
     pub handler: String,
-    /// Events it has not been given yet, whether it wants them or not.
+    /// Events it has not been given yet.
     pub behind: i64,
     /// When the first of these was received, in milliseconds since the Unix epoch.
     pub behind_since_ms: Option<i64>,
@@ -26,9 +26,11 @@ pub struct Backlog {
     pub scheduled: i64,
     /// Deliveries given up, counted likewise.
     pub dead: i64,
+    /// `open` or `half_open` while what it calls is down; `None` when all is well.
+    pub breaker: Option<String>,
 }
 
 impl Backlog {
-    /// Scheduled and dead deliveries of a handler are counted up to this many together: a count takes time.
+    /// Deliveries of a handler are counted up to this many: a count takes time.
     pub const COUNTED: i64 = 100_000;
 }

@@ -13,14 +13,21 @@ pub struct DeliveryCounts {
     pub scheduled: AtomicU64,
     /// The event was given up.
     pub dead: AtomicU64,
+    /// No attempt is made.
+    pub skipped: AtomicU64,
 }
 
 impl DeliveryCounts {
     /// The counts with their names.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, u64); 3] {
-        [("succeeded", &self.succeeded), ("scheduled", &self.scheduled), ("dead", &self.dead)]
-            .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    pub fn read(&self) -> [(&'static str, u64); 4] {
+        [
+            ("succeeded", &self.succeeded),
+            ("scheduled", &self.scheduled),
+            ("dead", &self.dead),
+            ("skipped", &self.skipped),
+        ]
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub use open::SqliteUrl;
@@ -33,14 +34,12 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, CallRecord, Delivery, EventFilter, EventSummary, NewEvent, Overview, Rejected, RejectedId, Rejection,
-    Settlement, Store, StoreError, StoreStats, StoredEvent,
+    Appended, BreakerState, CallRecord, Claim, Claimed, EventFilter, EventSummary, HandlerId, HandlerRow, NewEvent,
+    Overview, Planned, Rejected, RejectedId, Rejection, Settled, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 
-/// How long [`Store::appended_beyond`] waits for news before it answers anyway, for work that came in by another way.
-const POLL: Duration = Duration::from_secs(1);
 /// How long [`Store::probe`] waits for the writer, and how long its answer is good.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -66,6 +65,7 @@ impl SqliteStore {
         let lock = open::lock(url)?;
         let conn = open::writer(url)?;
         let identity_key = open::identity_key(&conn)?;
+        give_back(&conn).map_err(|error| errors::unusable(url, &error))?;
         let recent = index::rebuild(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
         let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
         let bodies = BodyLog::open(url, &conn)?;
@@ -107,6 +107,18 @@ impl SqliteStore {
     }
 }
 
+/// The process before this one is gone, whatever it was at.
+fn give_back(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let released = deliveries::release_all(conn)?;
+    if released > 0 {
+        tracing::info!(
+            deliveries = released,
+            "attempts were under way when the process before this one ended; they are made again"
+        );
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<Appended, StoreError> {
@@ -138,24 +150,51 @@ impl Store for SqliteStore {
         outcome
     }
 
-    async fn register_handler(&self, name: &str) -> Result<(), StoreError> {
-        let name = name.to_owned();
-        self.writer()?.write(move |state| deliveries::register(&state.conn, &name)).await
+    async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError> {
+        self.writer()?.write(move |state| deliveries::register(&state.conn, &handler)).await
     }
 
-    async fn next_deliveries(&self, handler: &str, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        let handler = handler.to_owned();
-        self.readers.read(move |reader| deliveries::next(reader, &handler, limit)).await
+    async fn unplanned(
+        &self,
+        handler: HandlerId,
+        limit: usize,
+        bodies: bool,
+    ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
+        self.readers.read(move |reader| deliveries::unplanned(reader, handler, limit, bodies)).await
     }
 
-    async fn due_deliveries(&self, handler: &str, now_ms: i64, limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        let handler = handler.to_owned();
-        self.readers.read(move |reader| deliveries::due(reader, &handler, now_ms, limit)).await
+    async fn plan(
+        &self,
+        handler: HandlerId,
+        planned: Vec<Planned>,
+        through: i64,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let work =
+            move |state: &mut WriteState| deliveries::plan(&mut state.conn, &key, handler, (&planned, through), now_ms);
+        writer.write(work).await
     }
 
-    async fn settle(&self, handler: &str, settled: Vec<Settlement>, through: Option<i64>) -> Result<(), StoreError> {
-        let handler = handler.to_owned();
-        self.writer()?.write(move |state| deliveries::settle(&mut state.conn, &handler, &settled, through)).await
+    async fn claim(&self, handler: HandlerId, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
+        let taken = self.writer()?.write(move |state| deliveries::claim(&mut state.conn, handler, &claim)).await?;
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.readers.read(move |reader| deliveries::events(reader, taken)).await
+    }
+
+    async fn next_due(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
+        self.readers.read(move |reader| deliveries::next_due(&reader.conn, handler)).await
+    }
+
+    async fn settle(&self, handler: HandlerId, settled: Vec<Settled>, now_ms: i64) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| deliveries::settle(&mut state.conn, handler, &settled, now_ms)).await
+    }
+
+    async fn note_breaker(&self, handler: HandlerId, breaker: BreakerState, now_ms: i64) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| deliveries::note_breaker(&state.conn, handler, breaker, now_ms)).await
     }
 
     fn appended_so_far(&self) -> u64 {
@@ -166,7 +205,7 @@ impl Store for SqliteStore {
         // Registered before looking: what is appended in between is not missed.
         let news = std::pin::pin!(self.news.notified());
         if self.appended_so_far() == seen {
-            let _ = tokio::time::timeout(POLL, news).await;
+            news.await;
         }
     }
 

@@ -164,33 +164,6 @@ async fn many_at_once_share_commits() {
 }
 
 #[tokio::test]
-async fn handlers_go_on_where_they_were() {
-    let folder = tempfile::tempdir().unwrap();
-    let supervisor = Supervisor::default();
-    let store = open(folder.path(), &supervisor);
-    store.append(event(1, b"before")).await.unwrap();
-    store.register_handler("late").await.unwrap();
-    for (identity, body) in [(2, b"two"), (3, b"333")] {
-        store.append(event(identity, body)).await.unwrap();
-    }
-    let news = store.next_deliveries("late", 10).await.unwrap();
-    assert_eq!(
-        news.iter().map(|delivery| &delivery.event.body.as_ref().unwrap()[..]).collect::<Vec<_>>(),
-        [b"two", b"333"]
-    );
-    let (first, second) = (news[0].event.summary.seq, news[1].event.summary.seq);
-    let again = Settlement::Scheduled { seq: first, attempts: 1, next_attempt_at_ms: 50, error: "down".into() };
-    store.settle("late", vec![again], Some(second)).await.unwrap();
-    store.register_handler("late").await.unwrap();
-    assert!(store.next_deliveries("late", 10).await.unwrap().is_empty());
-    assert!(store.due_deliveries("late", 49, 10).await.unwrap().is_empty());
-    let due = store.due_deliveries("late", 50, 10).await.unwrap();
-    assert_eq!((due.len(), due[0].attempts, due[0].event.summary.seq), (1, 1, first));
-    store.settle("late", vec![Settlement::Done { seq: first }], None).await.unwrap();
-    assert!(store.due_deliveries("late", 99, 10).await.unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn closing_finishes_and_refuses_what_comes_after() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
