@@ -11,10 +11,10 @@ use crate::security::redact;
 const ENDED: &str =
     "{{ [duration_ms | duration or not_connected, outcome, sentiment, reason] | select | join(' · ') }}";
 const SUMMARY: &str = "{% if summary %}\n>{{ summary | shorten(1500) }}{% endif %}";
-const ALERT: &str = "{{ alert.metric_type | words }}: {{ alert.current_value }}\
-     {% if alert.previous_value is not none %}, before that {{ alert.previous_value }}{% endif %} \
-     (threshold {{ alert.threshold_value }}{% if alert.threshold_type == 'relative' %} %{% endif %}, \
-     window {{ alert.window }})";
+const ALERT: &str = "{{ alert.metric_type | words }}: {{ alert.current_value | measured(alert.metric_type) }}\
+     {% if alert.previous_value is not none %}, before that {{ alert.previous_value | measured(alert.metric_type) }}{% endif %} \
+     (threshold {% if alert.threshold_type == 'relative' %}{{ alert.threshold_value }} %\
+     {% else %}{{ alert.threshold_value | measured(alert.metric_type) }}{% endif %}, window {{ alert.window }})";
 
 /// The template for an event, unless the settings have one.
 pub(super) fn template(event: &str) -> Option<String> {
@@ -147,6 +147,14 @@ fn sentiment(analysis: &Json) -> Option<String> {
 fn destination<'a>(payload: &'a Json, call: &'a Json) -> Option<&'a str> {
     let given = payload.get("transfer_destination").or_else(|| call.get("transfer_destination"))?;
     given.as_str().or_else(|| given.get("number")?.as_str())
+}
+
+/// Costs come in cents, as the names of their metrics say.
+pub(super) fn measured(value: &Value, metric: &Value) -> Value {
+    match (f64::try_from(value.clone()), metric.as_str()) {
+        (Ok(cents), Some(metric)) if metric.ends_with("_cost") => Value::from(format!("${:.2}", cents / 100.0)),
+        _ => value.clone(),
+    }
 }
 
 /// `25 s`, `3 min 5 s`, `1 h 4 min`.
