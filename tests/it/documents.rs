@@ -16,7 +16,14 @@ use crate::support::server::Server;
 use crate::support::signing::now_ms;
 use crate::support::wait_until;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/running.md", "docs/moving-over.md", "docs/embedding.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "docs/running.md",
+    "docs/moving-over.md",
+    "docs/embedding.md",
+    "docs/handlers/forward.md",
+    "docs/handlers/slack.md",
+];
 
 /// Blocks that are run elsewhere: this is `cargo test`; tests/docker/run goes through the Dockerfile, examples.rs runs
 /// the examples.

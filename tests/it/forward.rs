@@ -157,7 +157,7 @@ fn destinations_do_not_wait_for_each_other() {
     let new = Sink::start();
     home.configure(&table(&format!("urls = [\"{}\", \"{}\"]", well.url(), new.url())));
     server.signal("-HUP");
-    assert!(server.prints("reload"), "{}", server.output());
+    assert!(server.prints("were read again"), "{}", server.output());
     server.deliver(&event("call_ended", "call_later"));
     well.wait_for(4);
     let calls =

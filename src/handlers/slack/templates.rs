@@ -65,6 +65,7 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("duration", |ms: &Value| ms.as_i64().map(message::readable).unwrap_or_default());
     environment.add_filter("phone", |number: &Value| number.as_str().map(redact::phone).unwrap_or_default());
+    environment.add_filter("measured", message::measured);
     environment.add_filter("words", |text: &Value| text.as_str().unwrap_or_default().replace('_', " "));
     environment
         .add_filter("shorten", |text: &Value, most: usize| escape::shorten(text.as_str().unwrap_or_default(), most));
