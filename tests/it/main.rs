@@ -38,6 +38,7 @@ mod rejected;
 mod routes;
 mod secrets;
 mod signature;
+mod simulate;
 mod slack;
 mod status;
 mod tail;
