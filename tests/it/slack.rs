@@ -106,7 +106,10 @@ fn the_page_shows_what_works() {
     server.deliver(&sample("01_"));
     server.deliver(&sample("05_"));
     let come = || {
-        sink.got().iter().map(text).find(|message| message.contains("Northwind Clinic Reception called +12•••99*, 25 s"))
+        sink.got()
+            .iter()
+            .map(text)
+            .find(|message| message.contains("Northwind Clinic Reception called +12•••99*, 25 s"))
     };
     assert!(wait_until(Duration::from_secs(30), || come().is_some()), "{:?}", sink.got());
     assert_eq!(sink.got().len(), 1, "call_started was silenced");
