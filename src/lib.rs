@@ -61,6 +61,8 @@
 //! | `cli` (the default) | the program as well |
 
 #[cfg(feature = "receiver")]
+pub mod answers;
+#[cfg(feature = "receiver")]
 pub mod app;
 pub mod base;
 #[cfg(feature = "cli")]

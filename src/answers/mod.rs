@@ -1,0 +1,6 @@
+//! Answers that somebody on the line waits for: inbound webhooks and custom functions. A lane of its own, with deadlines;
+//! the deliveries of events neither delay it nor wait for it.
+
+mod function;
+
+pub use function::{Called, Function, FunctionContext};
