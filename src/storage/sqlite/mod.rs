@@ -1,6 +1,7 @@
 //! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
 
 mod append;
+mod beside;
 mod bodies;
 mod calls;
 mod checkpoint;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub use beside::Beside;
 pub use open::SqliteUrl;
 
 use self::append::Keys;
