@@ -11,6 +11,7 @@ mod errors;
 mod filter;
 mod index;
 mod open;
+mod operate;
 mod overview;
 mod query;
 mod readers;
@@ -30,14 +31,16 @@ use tokio::sync::Notify;
 
 pub use beside::Beside;
 pub use open::SqliteUrl;
+pub use operate::Walk;
 
 use self::append::Keys;
 use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, BreakerState, CallRecord, Claim, Claimed, EventFilter, EventSummary, HandlerId, HandlerRow, NewEvent,
-    Overview, Planned, Rejected, RejectedId, Rejection, Settled, Store, StoreError, StoreStats, StoredEvent,
+    Appended, BreakerState, CallRecord, Claim, Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate,
+    HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId, Rejection, Settled, Store, StoreError,
+    StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -242,6 +245,14 @@ impl Store for SqliteStore {
     async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
         self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.readers.read(move |reader| deliveries::list(&reader.conn, &reader.identity_key, &filter, limit)).await
+    }
+
+    async fn fates(&self, id: EventId) -> Result<Vec<(String, Fate)>, StoreError> {
+        self.readers.read(move |reader| deliveries::fates(&reader.conn, id)).await
     }
 
     async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {

@@ -1,0 +1,189 @@
+//! From what an operator names to rows. Every statement goes along the primary key of one handler's deliveries, or the
+//! index of its dead letters, so that a list of the latest stops early.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::base::id::EventId;
+use crate::storage::sqlite::query::seq_before;
+use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, StoreError};
+
+/// A filter, its names looked up.
+#[derive(Clone, Debug)]
+pub(in crate::storage::sqlite) struct Selection {
+    pub(super) handlers: Vec<Handler>,
+    filter: DeliveryFilter,
+    company: Option<i64>,
+    /// Events behind this one only.
+    after: i64,
+    call: Option<Vec<i64>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Handler {
+    pub(super) id: HandlerId,
+    pub(super) name: String,
+    pub(super) since: i64,
+    pub(super) through: i64,
+    /// The events that were named for it, when any were.
+    named: Option<Vec<i64>>,
+}
+
+impl Selection {
+    pub(in crate::storage::sqlite) fn of(
+        conn: &Connection,
+        key: &IdentityKey,
+        filter: &DeliveryFilter,
+    ) -> Result<Self, StoreError> {
+        let mut known = handlers(conn)?;
+        for wanted in filter.handler.iter().chain(filter.named.iter().filter_map(|(_, handler)| handler.as_ref())) {
+            if !known.iter().any(|handler| handler.name == *wanted) {
+                return Err(no_handler(wanted, &known));
+            }
+        }
+        known.retain(|handler| filter.handler.as_ref().is_none_or(|wanted| handler.name == *wanted));
+        if !filter.named.is_empty() {
+            for (id, wanted) in &filter.named {
+                let seq = seq_of(conn, *id)?;
+                for handler in known.iter_mut().filter(|known| wanted.as_ref().is_none_or(|name| known.name == *name)) {
+                    handler.named.get_or_insert_default().push(seq);
+                }
+            }
+            known.retain(|handler| handler.named.is_some());
+        }
+        Ok(Self {
+            handlers: known,
+            company: filter.company.as_deref().map(|slug| company(conn, slug)).transpose()?,
+            after: filter.since_ms.map(|since_ms| seq_before(conn, since_ms)).transpose()?.unwrap_or(0),
+            call: filter.call_id.as_deref().map(|call_id| events_of_call(conn, key, call_id)).transpose()?,
+            filter: filter.clone(),
+        })
+    }
+
+    /// How many handlers it is about.
+    pub(in crate::storage::sqlite) fn parts(&self) -> usize {
+        self.handlers.len()
+    }
+
+    /// The column with the number of the event.
+    pub(super) fn seq(&self) -> &'static str {
+        if self.filter.without { "e.seq" } else { "d.event_seq" }
+    }
+
+    /// `SELECT … FROM … WHERE …` for one handler: `d` is the delivery, and `e` the event if the columns need it.
+    pub(super) fn sql(&self, handler: &Handler, columns: &str, with_event: bool) -> (String, Vec<Value>) {
+        let filter = &self.filter;
+        let mut values = vec![Value::Integer(handler.id)];
+        let mut sql = format!("SELECT {columns} FROM ");
+        if filter.without {
+            // What the handler has yet to look at becomes a delivery without anybody's help.
+            sql += "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2";
+            values.push(Value::Integer(handler.through));
+        } else {
+            sql += "deliveries d";
+            if filter.states == [DeliveryState::Dead] {
+                sql += " INDEXED BY deliveries_dead";
+            }
+            if with_event || self.needs_event() {
+                sql += " CROSS JOIN events e ON e.seq = d.event_seq";
+            }
+            sql += " WHERE d.handler_id = ?1";
+        }
+        self.conditions(&mut sql, &mut values);
+        if let Some(named) = &handler.named {
+            is_among(&mut sql, &mut values, self.seq(), named);
+        }
+        sql += &format!(" AND {} > ?", self.seq());
+        values.push(Value::Integer(self.after));
+        (sql, values)
+    }
+
+    fn conditions(&self, sql: &mut String, values: &mut Vec<Value>) {
+        let filter = &self.filter;
+        let mut add = |condition: &str, value: Value| {
+            sql.push_str(condition);
+            values.push(value);
+        };
+        if let Some(company) = self.company {
+            let owner = if filter.without { "e" } else { "d" };
+            add(&format!(" AND {owner}.company_id = ?"), Value::Integer(company));
+        }
+        if let Some(reason) = &filter.reason {
+            add(" AND d.note = ?", Value::Text(reason.clone()));
+        }
+        if let Some(event) = &filter.event {
+            add(" AND e.event = ?", Value::Text(event.clone()));
+        }
+        if let Some(since_ms) = filter.since_ms {
+            add(" AND e.received_at_ms >= ?", Value::Integer(since_ms));
+        }
+        if let Some(until_ms) = filter.until_ms {
+            add(" AND e.received_at_ms < ?", Value::Integer(until_ms));
+        }
+        if let Some(call) = &self.call {
+            is_among(sql, values, self.seq(), call);
+        }
+        // Only text of the program's own.
+        match filter.states.as_slice() {
+            [] => {}
+            [one] => *sql += &format!(" AND d.state = {}", *one as i64),
+            some => {
+                let numbers: Vec<String> = some.iter().map(|state| (*state as i64).to_string()).collect();
+                let without = if filter.without { " OR d.state IS NULL" } else { "" };
+                *sql += &format!(" AND (d.state IN ({}){without})", numbers.join(","));
+            }
+        }
+    }
+
+    fn needs_event(&self) -> bool {
+        let filter = &self.filter;
+        filter.event.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some()
+    }
+}
+
+fn is_among(sql: &mut String, values: &mut Vec<Value>, seq: &str, seqs: &[i64]) {
+    *sql += &format!(" AND {seq} IN (SELECT value FROM json_each(?))");
+    let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
+    values.push(Value::Text(format!("[{}]", list.join(","))));
+}
+
+pub(super) fn handlers(conn: &Connection) -> Result<Vec<Handler>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT id, name, since, through FROM handlers ORDER BY name")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Handler { id: row.get(0)?, name: row.get(1)?, since: row.get(2)?, through: row.get(3)?, named: None })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn no_handler(wanted: &str, known: &[Handler]) -> StoreError {
+    let names: Vec<&str> = known.iter().map(|handler| handler.name.as_str()).collect();
+    let known = if names.is_empty() { "none has run yet".to_owned() } else { names.join(", ") };
+    StoreError::Missing(format!("the store knows no handler `{wanted}`; it knows: {known}"))
+}
+
+pub(super) fn seq_of(conn: &Connection, id: EventId) -> Result<i64, StoreError> {
+    let seq = conn
+        .prepare_cached("SELECT seq FROM events WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()?;
+    seq.ok_or_else(|| StoreError::Missing(format!("there is no event {id}; `retell-webhook events list` prints ids")))
+}
+
+fn company(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
+    let id = conn
+        .prepare_cached("SELECT id FROM companies WHERE slug = ?1")?
+        .query_row([slug], |row| row.get(0))
+        .optional()?;
+    id.ok_or_else(|| StoreError::Missing(format!("the store knows no company `{slug}`")))
+}
+
+/// Older events through the index, the tail it does not cover yet by looking at each.
+fn events_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<i64>, StoreError> {
+    let (first, last) = key.call_range(call_id).into_inner();
+    let mut statement = conn.prepare_cached(
+        "SELECT seq FROM events WHERE call_id = ?1 AND (seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?2 AND ?3)
+         OR seq > (SELECT value FROM progress WHERE name = 'indexed_through')) ORDER BY seq",
+    )?;
+    let rows = statement.query_map(rusqlite::params![call_id, first, last], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
