@@ -22,8 +22,8 @@ pub struct DeliveryFilter {
     pub since_ms: Option<i64>,
     /// Only those of events received before then.
     pub until_ms: Option<i64>,
-    /// Only those in one of these states; empty: in any.
-    pub states: Vec<DeliveryState>,
+    /// Only those in one of these states.
+    pub states: Option<Vec<DeliveryState>>,
     /// Only those with this note: why they are skipped, or what went wrong.
     pub reason: Option<String>,
     /// Also events that became no delivery, see [`Fate::Filtered`] and [`Fate::Before`].

@@ -81,7 +81,7 @@ impl Selection {
             values.push(Value::Integer(handler.through));
         } else {
             sql += "deliveries d";
-            if filter.states == [DeliveryState::Dead] {
+            if filter.states.as_deref() == Some(&[DeliveryState::Dead]) {
                 sql += " INDEXED BY deliveries_dead";
             }
             if with_event || self.needs_event() {
@@ -123,15 +123,14 @@ impl Selection {
         if let Some(call) = &self.call {
             is_among(sql, values, self.seq(), call);
         }
-        // Only text of the program's own.
-        match filter.states.as_slice() {
-            [] => {}
-            [one] => *sql += &format!(" AND d.state = {}", *one as i64),
-            some => {
-                let numbers: Vec<String> = some.iter().map(|state| (*state as i64).to_string()).collect();
-                let without = if filter.without { " OR d.state IS NULL" } else { "" };
-                *sql += &format!(" AND (d.state IN ({}){without})", numbers.join(","));
-            }
+        // Numbers as text, or SQLite could not know that the index of dead letters fits.
+        if let Some(states) = &filter.states {
+            let numbers: Vec<String> = states.iter().map(|state| (*state as i64).to_string()).collect();
+            *sql += &match (numbers.as_slice(), filter.without) {
+                ([one], false) => format!(" AND d.state = {one}"),
+                (some, false) => format!(" AND d.state IN ({})", some.join(",")),
+                (some, true) => format!(" AND (d.state IN ({}) OR d.state IS NULL)", some.join(",")),
+            };
         }
     }
 
