@@ -20,9 +20,11 @@ mod replay;
 mod send;
 mod serve;
 mod sign;
+mod simulate;
 mod status;
 mod stores;
 mod tail;
+mod target;
 mod which;
 
 use std::process::ExitCode;
@@ -82,6 +84,8 @@ enum Verb {
     Completions(describe::Completions),
     /// Print the manual page, or write the page of every verb into a folder
     Man(describe::Man),
+    /// Play calls to a receiver as Retell would send them, and check that its store has every event
+    Simulate(simulate::Simulate),
     /// Measure how many signed events a receiver on this machine takes, and how fast it answers
     Load(load::Load),
     /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
@@ -107,6 +111,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
+        Verb::Simulate(verb) => verb.run().await,
         Verb::Load(verb) => verb.run().await,
         Verb::Health(verb) => verb.run().await,
     };

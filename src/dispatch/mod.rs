@@ -11,9 +11,10 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
-mod worker;
+mod round;
 #[cfg(test)]
 mod tests;
+mod worker;
 mod workers;
 
 pub use worker::Dispatch;

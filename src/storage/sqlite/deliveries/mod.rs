@@ -38,7 +38,8 @@ pub(super) fn backlogs(conn: &Connection) -> Result<(i64, Vec<(String, u64)>), S
     let last = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?;
     let mut handlers = conn.prepare_cached(
         "SELECT name, max(?1 - through, 0) + (SELECT count(*) FROM
-            (SELECT 1 FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = h.id AND state < 3 LIMIT ?2))
+            (SELECT 1 FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = h.id AND state < 3 AND state < 2
+             LIMIT ?2))
          FROM handlers h ORDER BY name",
     )?;
     let backlogs = handlers.query_map([last, COUNTED], |row| Ok((row.get(0)?, row.get(1)?)))?;
