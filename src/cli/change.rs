@@ -66,13 +66,16 @@ impl Order {
 
     /// Why these are not changed.
     fn left_out(&self, counted: &Counted) -> Option<&'static str> {
-        let is_new = matches!(self.change, Change::Replay | Change::Retry);
-        (!self.takes(counted)).then(|| match counted.state {
+        if self.takes(counted) {
+            return None;
+        }
+        let begins_anew = matches!(self.change, Change::Replay | Change::Retry);
+        Some(match counted.state {
             None => "not wanted, or before its time: --state none makes deliveries of them",
             Some(DeliveryState::Running) => "an attempt is under way",
             Some(DeliveryState::Pending) => "wait for their first attempt",
             Some(DeliveryState::Scheduled) => "wait for another attempt: --state scheduled",
-            Some(DeliveryState::Skipped) if is_new => "--state skipped takes them too",
+            Some(DeliveryState::Skipped) if begins_anew => "--state skipped takes them too",
             Some(DeliveryState::Skipped | DeliveryState::Succeeded) => "done already",
             Some(DeliveryState::Dead) => "dead letters: see `dead`",
         })
@@ -92,7 +95,7 @@ impl Doing {
         }
         let changed = if asks_first { 0 } else { self.change(&mut beside, &order, selected).await? };
         if self.json {
-            self.print(&order, &counts, (is_dry, selected, changed))?;
+            print(&order, &counts, (is_dry, selected, changed))?;
         }
         let word = word(order.change);
         match (selected, is_dry, self.json) {
@@ -101,7 +104,7 @@ impl Doing {
             }
             (_, _, true) => Ok(()),
             (_, true, _) => output::line(format!("\nNothing was changed. With --yes: {selected} {word}")),
-            (_, false, _) => self.told(&order, (selected, changed)),
+            (_, false, _) => told(&order, (selected, changed)),
         }
     }
 
@@ -109,10 +112,10 @@ impl Doing {
         let mut walk = beside.walk(&order.chosen())?;
         let progress = progress(selected);
         let batch = (self.rate / BEATS).clamp(1, BATCH);
-        let pause = Duration::from_secs(1).mul_f64(f64::from(batch) / f64::from(self.rate));
+        let each = Duration::from_secs(1) / self.rate;
         let (mut changed, mut left) = (0, self.limit.unwrap_or(u64::MAX));
         while left > 0 {
-            let next = Instant::now() + pause;
+            let began = Instant::now();
             let size = usize::try_from(left).unwrap_or(usize::MAX).min(batch as usize);
             let Some(chosen) = beside.next(&mut walk, size)? else { break };
             let done = beside.change(&chosen, order.change, Clock::system().now_ms()).map_err(|error| {
@@ -121,35 +124,33 @@ impl Doing {
             changed += done;
             left -= done.min(left);
             progress.inc(chosen.seqs.len() as u64);
-            if left > 0 {
-                sleep_until(next).await;
-            }
+            sleep_until(began + each * u32::try_from(chosen.seqs.len()).unwrap_or(batch)).await;
         }
         progress.finish_and_clear();
         Ok(changed)
     }
+}
 
-    fn told(&self, order: &Order, (selected, changed): (u64, u64)) -> Done {
-        output::line(format!("{changed} {}", word(order.change)))?;
-        if changed < selected {
-            output::line(format!("{} changed meanwhile and were left alone", selected - changed))?;
-        }
-        Ok(())
+fn told(order: &Order, (selected, changed): (u64, u64)) -> Done {
+    output::line(format!("{changed} {}", word(order.change)))?;
+    if changed < selected {
+        output::line(format!("{} changed meanwhile and were left alone", selected - changed))?;
     }
+    Ok(())
+}
 
-    fn print(&self, order: &Order, counts: &[Counted], (is_dry, selected, changed): (bool, u64, u64)) -> Done {
-        let counts = counts.iter().map(|counted| {
-            let mut row = json!(counted);
-            row["left_out"] = json!(order.left_out(counted));
-            row
-        });
-        output::json(&json!({
-            "dry_run": is_dry,
-            "selected": selected,
-            "changed": changed,
-            "counts": counts.collect::<Vec<_>>(),
-        }))
-    }
+fn print(order: &Order, counts: &[Counted], (is_dry, selected, changed): (bool, u64, u64)) -> Done {
+    let counts = counts.iter().map(|counted| {
+        let mut row = json!(counted);
+        row["left_out"] = json!(order.left_out(counted));
+        row
+    });
+    output::json(&json!({
+        "dry_run": is_dry,
+        "selected": selected,
+        "changed": changed,
+        "counts": counts.collect::<Vec<_>>(),
+    }))
 }
 
 fn word(change: Change) -> &'static str {

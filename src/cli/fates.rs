@@ -49,10 +49,10 @@ fn words(fate: &Fate) -> &'static str {
 /// Whether some handler wanted it; `None` while one that may has not looked at it.
 pub(super) fn wanted(fates: &[HandlerFate]) -> Option<bool> {
     let any = |wanted: fn(&Fate) -> bool| fates.iter().any(|(_, fate)| wanted(fate));
-    match any(|fate| matches!(fate, Fate::Delivery(..))) {
-        true => Some(true),
-        false => (!fates.is_empty() && !any(|fate| *fate == Fate::Ahead)).then_some(false),
+    if any(|fate| matches!(fate, Fate::Delivery(..))) {
+        return Some(true);
     }
+    (!fates.is_empty() && !any(|fate| *fate == Fate::Ahead)).then_some(false)
 }
 
 pub(super) fn describe((handler, fate): &HandlerFate) -> Value {

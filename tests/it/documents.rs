@@ -85,7 +85,10 @@ fn set_deliveries(home: &Home, command: &str) {
         ["dead", "retry" | "discard", ..] => (DeliveryState::Dead, "timeout"),
         ["deliveries", "cancel" | "retry", ..] => (DeliveryState::Scheduled, "timeout"),
         ["replay", .., "disabled"] => (DeliveryState::Skipped, "disabled"),
-        ["replay", .., "none"] => return drop(home.database().execute("DELETE FROM deliveries", []).unwrap()),
+        ["replay", .., "none"] => {
+            home.database().execute("DELETE FROM deliveries", []).unwrap();
+            return;
+        }
         ["replay", ..] => (DeliveryState::Succeeded, ""),
         _ => return,
     };

@@ -309,6 +309,31 @@ fn events_of_a_call_are_replayed_in_their_order() {
     both.local.stop();
 }
 
+/// What a replay puts back goes in front of what waits, and no request is refused meanwhile.
+#[test]
+fn events_go_on_coming_in_while_many_are_replayed() {
+    let crm = Crm::default();
+    let both = Both::with_crm(&crm);
+    for number in 0..600 {
+        both.deliver("call_started", &format!("call_{number}"));
+    }
+    crm.take(600);
+    both.reaches("pending", 0);
+    both.reaches("running", 0);
+    std::thread::scope(|scope| {
+        let replay = scope.spawn(|| both.does(&["replay", "--event", "call_started", "--rate", "2000", "--yes"]));
+        for number in 0..200 {
+            both.deliver("call_ended", &format!("call_{number}"));
+        }
+        assert_eq!(changed(&replay.join().unwrap()), (600, 600));
+    });
+    let seen = crm.take(800);
+    let (again, ended): (Vec<_>, Vec<_>) = seen.iter().partition(|line| line.ends_with("call_started/1 again"));
+    assert_eq!((again.len(), ended.len()), (600, 200));
+    assert!(ended.iter().all(|line| line.ends_with(" call_ended/1")), "{ended:?}");
+    both.local.stop();
+}
+
 #[test]
 fn what_no_handler_wanted_is_told_and_delivered_only_where_it_is_asked_for() {
     let (crm, ended) = (Crm::default(), Filter::all().events(["call_ended"]));

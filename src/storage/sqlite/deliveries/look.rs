@@ -95,7 +95,7 @@ pub(in crate::storage::sqlite) fn chosen(
     };
     let seq = selection.seq();
     let (mut sql, mut values) = selection.sql(handler, seq, false);
-    sql += &format!(" AND {seq} > ? ORDER BY {seq} LIMIT ?");
+    sql.extend([" AND ", seq, " > ? ORDER BY ", seq, " LIMIT ?"]);
     values.extend([Value::Integer(after), number(limit)]);
     let mut statement = conn.prepare_cached(&sql)?;
     let seqs = statement.query_map(params_from_iter(values), |row| row.get(0))?;

@@ -7,6 +7,8 @@ mod look;
 mod plan;
 mod select;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub(super) use change::change;
 pub(super) use claim::{claim, events, next_due, release_all};

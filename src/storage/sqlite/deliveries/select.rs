@@ -16,6 +16,8 @@ pub(in crate::storage::sqlite) struct Selection {
     company: Option<i64>,
     /// Events behind this one only.
     after: i64,
+    /// The latest one there was: what comes in while deliveries are changed is not meant.
+    through: i64,
     call: Option<Vec<i64>>,
 }
 
@@ -55,6 +57,7 @@ impl Selection {
             handlers: known,
             company: filter.company.as_deref().map(|slug| company(conn, slug)).transpose()?,
             after: filter.since_ms.map(|since_ms| seq_before(conn, since_ms)).transpose()?.unwrap_or(0),
+            through: latest(conn)?,
             call: filter.call_id.as_deref().map(|call_id| events_of_call(conn, key, call_id)).transpose()?,
             filter: filter.clone(),
         })
@@ -74,64 +77,44 @@ impl Selection {
     pub(super) fn sql(&self, handler: &Handler, columns: &str, with_event: bool) -> (String, Vec<Value>) {
         let filter = &self.filter;
         let mut values = vec![Value::Integer(handler.id)];
-        let mut sql = format!("SELECT {columns} FROM ");
-        if filter.without {
+        let from = if filter.without {
             // What the handler has yet to look at becomes a delivery without anybody's help.
-            sql += "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2";
             values.push(Value::Integer(handler.through));
+            "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2".to_owned()
         } else {
-            sql += "deliveries d";
-            if filter.states.as_deref() == Some(&[DeliveryState::Dead]) {
-                sql += " INDEXED BY deliveries_dead";
-            }
-            if with_event || self.needs_event() {
-                sql += " CROSS JOIN events e ON e.seq = d.event_seq";
-            }
-            sql += " WHERE d.handler_id = ?1";
+            let is_dead = filter.states.as_deref() == Some(&[DeliveryState::Dead]);
+            let index = if is_dead { " INDEXED BY deliveries_dead" } else { "" };
+            let joins = with_event || self.needs_event();
+            let event = if joins { " CROSS JOIN events e ON e.seq = d.event_seq" } else { "" };
+            format!("deliveries d{index}{event} WHERE d.handler_id = ?1")
+        };
+        let mut sql = format!("SELECT {columns} FROM {from}");
+        for (condition, value) in self.conditions(handler) {
+            sql.extend([" AND ", &condition]);
+            values.extend(value);
         }
-        self.conditions(&mut sql, &mut values);
-        if let Some(named) = &handler.named {
-            is_among(&mut sql, &mut values, self.seq(), named);
-        }
-        sql += &format!(" AND {} > ?", self.seq());
-        values.push(Value::Integer(self.after));
         (sql, values)
     }
 
-    fn conditions(&self, sql: &mut String, values: &mut Vec<Value>) {
-        let filter = &self.filter;
-        let mut add = |condition: &str, value: Value| {
-            sql.push_str(condition);
-            values.push(value);
+    fn conditions(&self, handler: &Handler) -> Vec<(String, Option<Value>)> {
+        let (filter, seq) = (&self.filter, self.seq());
+        let owner = if filter.without { "e" } else { "d" };
+        let mut all = Vec::new();
+        let mut add = |condition: &str, value: Option<Value>| {
+            all.extend(value.map(|value| (condition.to_owned(), Some(value))));
         };
-        if let Some(company) = self.company {
-            let owner = if filter.without { "e" } else { "d" };
-            add(&format!(" AND {owner}.company_id = ?"), Value::Integer(company));
-        }
-        if let Some(reason) = &filter.reason {
-            add(" AND d.note = ?", Value::Text(reason.clone()));
-        }
-        if let Some(event) = &filter.event {
-            add(" AND e.event = ?", Value::Text(event.clone()));
-        }
-        if let Some(since_ms) = filter.since_ms {
-            add(" AND e.received_at_ms >= ?", Value::Integer(since_ms));
-        }
-        if let Some(until_ms) = filter.until_ms {
-            add(" AND e.received_at_ms < ?", Value::Integer(until_ms));
-        }
-        if let Some(call) = &self.call {
-            is_among(sql, values, self.seq(), call);
-        }
-        // Numbers as text, or SQLite could not know that the index of dead letters fits.
-        if let Some(states) = &filter.states {
-            let numbers: Vec<String> = states.iter().map(|state| (*state as i64).to_string()).collect();
-            *sql += &match (numbers.as_slice(), filter.without) {
-                ([one], false) => format!(" AND d.state = {one}"),
-                (some, false) => format!(" AND d.state IN ({})", some.join(",")),
-                (some, true) => format!(" AND (d.state IN ({}) OR d.state IS NULL)", some.join(",")),
-            };
-        }
+        add(&format!("{seq} > ?"), Some(Value::Integer(self.after)));
+        add(&format!("{seq} <= ?"), Some(Value::Integer(self.through)));
+        add(&format!("{owner}.company_id = ?"), self.company.map(Value::Integer));
+        add("d.note = ?", filter.reason.clone().map(Value::Text));
+        add("e.event = ?", filter.event.clone().map(Value::Text));
+        add("e.received_at_ms >= ?", filter.since_ms.map(Value::Integer));
+        add("e.received_at_ms < ?", filter.until_ms.map(Value::Integer));
+        let among = format!("{seq} IN (SELECT value FROM json_each(?))");
+        add(&among, self.call.as_deref().map(list));
+        add(&among, handler.named.as_deref().map(list));
+        all.extend(filter.states.as_deref().map(|states| (is_in(states, filter.without), None)));
+        all
     }
 
     fn needs_event(&self) -> bool {
@@ -140,10 +123,19 @@ impl Selection {
     }
 }
 
-fn is_among(sql: &mut String, values: &mut Vec<Value>, seq: &str, seqs: &[i64]) {
-    *sql += &format!(" AND {seq} IN (SELECT value FROM json_each(?))");
+fn list(seqs: &[i64]) -> Value {
     let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
-    values.push(Value::Text(format!("[{}]", list.join(","))));
+    Value::Text(format!("[{}]", list.join(",")))
+}
+
+/// With the numbers in the text, or SQLite could not know that the index of dead letters fits.
+fn is_in(states: &[DeliveryState], or_none: bool) -> String {
+    let numbers: Vec<String> = states.iter().map(|state| (*state as i64).to_string()).collect();
+    match (numbers.as_slice(), or_none) {
+        ([one], false) => format!("d.state = {one}"),
+        (some, false) => format!("d.state IN ({})", some.join(",")),
+        (some, true) => format!("(d.state IN ({}) OR d.state IS NULL)", some.join(",")),
+    }
 }
 
 pub(super) fn handlers(conn: &Connection) -> Result<Vec<Handler>, StoreError> {
@@ -152,6 +144,10 @@ pub(super) fn handlers(conn: &Connection) -> Result<Vec<Handler>, StoreError> {
         Ok(Handler { id: row.get(0)?, name: row.get(1)?, since: row.get(2)?, through: row.get(3)?, named: None })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn latest(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?)
 }
 
 fn no_handler(wanted: &str, known: &[Handler]) -> StoreError {
