@@ -64,6 +64,9 @@ enum Verb {
     /// Look at calls, one row each
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Look at chats, one row each
+    #[command(subcommand)]
+    Chats(calls::Chats),
     /// Look at deliveries: what became of each event for each handler; attempt them again, or cancel them
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
@@ -103,6 +106,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
+        Verb::Chats(verb) => verb.run().await,
         Verb::Deliveries(verb) => verb.run().await,
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,

@@ -1,207 +1,128 @@
-//! Changes by a second process, and the order in a call.
-
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::base::id::EventIds;
 use crate::base::supervise::Supervisor;
-use crate::storage::sqlite::{Beside, SqliteStore, SqliteUrl};
-use crate::storage::{
-    Change, Chosen, Claim, DEFAULT_COMPANY, DeliveryFilter, DeliveryState, HandlerId, HandlerRow, NewEvent, Planned,
-    Settled, Settlement, Store,
-};
+use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::storage::{Claim, HandlerId, HandlerRow, NewEvent, Planned, Settled, Settlement, Store};
 
-const NOW_MS: i64 = 1_790_000_000_000;
-const HOLD_MS: i64 = 60_000;
-
-/// A receiver's store with one handler and six events of one call, and a second writer.
-struct Scene {
-    store: SqliteStore,
-    beside: Beside,
-    handler: HandlerId,
-    _folder: tempfile::TempDir,
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), &Supervisor::default()).unwrap()
 }
 
-impl Scene {
-    async fn new(supervisor: &Supervisor) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = SqliteUrl::file(folder.path().join("events.db"));
-        let store = SqliteStore::open(&url, supervisor).unwrap();
-        let row = HandlerRow { name: "crm".into(), ordered: true, hold_ms: HOLD_MS };
-        let handler = store.register_handler(row).await.unwrap();
-        let ids = EventIds::default();
-        for number in 1..=6 {
-            store.append(event(&ids, number)).await.unwrap();
-        }
-        Self { store, beside: Beside::open(&url).unwrap(), handler, _folder: folder }
-    }
-
-    async fn plan(&self, seqs: impl IntoIterator<Item = i64>) {
-        let planned: Vec<_> = seqs.into_iter().map(|seq| Planned { seq, skipped: None, supersedes: false }).collect();
-        let through = planned.last().map_or(0, |planned| planned.seq);
-        self.store.plan(self.handler, planned, through, NOW_MS).await.unwrap();
-    }
-
-    async fn claim(&self, now_ms: i64) -> Vec<i64> {
-        let claim = Claim {
-            now_ms,
-            lease_until_ms: now_ms + 600_000,
-            due_before_ms: now_ms,
-            limit: 100,
-            limit_each: 100,
-            waiting: BTreeMap::new(),
-            limit_bytes: 1_000_000,
-            company_after: 0,
-        };
-        let claimed = self.store.claim(self.handler, claim).await.unwrap();
-        claimed.iter().map(|claimed| claimed.event.summary.seq).collect()
-    }
-
-    async fn settle(&self, seq: i64, settlement: Settlement) {
-        let settled = vec![Settled { seq, settlement, attempt: None }];
-        self.store.settle(self.handler, settled, NOW_MS).await.unwrap();
-    }
-
-    async fn succeed(&self, seqs: &[i64]) {
-        for seq in seqs {
-            assert_eq!(self.claim(NOW_MS).await, [*seq]);
-            self.settle(*seq, Settlement::Succeeded).await;
-        }
-    }
-
-    fn change(&mut self, seqs: &[i64], change: Change) -> u64 {
-        self.beside.change(&Chosen { handler: self.handler, seqs: seqs.to_vec() }, change, NOW_MS).unwrap()
-    }
-
-    /// State and, if it may be taken, when, by event.
-    fn rows(&self) -> Vec<(i64, DeliveryState, Option<i64>)> {
-        let sql = "SELECT event_seq, state, due_ms - 1790000000000 FROM deliveries ORDER BY event_seq";
-        let read = self.beside.read(|conn, _| {
-            let mut statement = conn.prepare(sql)?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get(0)?, DeliveryState::from_number(row.get(1)?), row.get(2)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        });
-        read.unwrap()
-    }
+async fn handler(store: &SqliteStore) -> HandlerId {
+    let row = HandlerRow { name: "crm".into(), ordered: true, hold_ms: 1_000 };
+    store.register_handler(row).await.unwrap()
 }
 
-fn event(ids: &EventIds, number: u8) -> NewEvent {
-    NewEvent {
-        id: ids.next(NOW_MS),
-        company_id: DEFAULT_COMPANY,
+/// Appends an event of this company and plans it.
+async fn add(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
+    let event = NewEvent {
+        id: EventIds::default().next(1_790_000_000_000),
+        company_id,
         event: Some("call_ended".into()),
-        call_id: Some("call_1".into()),
+        call_id: Some(call_id.to_owned()),
         agent_id: None,
         told_apart_by: None,
-        revisable: true,
+        revisable: false,
         unparsed: false,
-        received_at_ms: NOW_MS,
+        received_at_ms: 0,
         source: None,
         content_type: None,
         query: None,
         signature: None,
         key_fingerprint: None,
-        body: Bytes::from(vec![number]),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    };
+    store.append(event).await.unwrap();
+    let news = store.unplanned(handler, 10, false).await.unwrap();
+    let seq = news.last().unwrap().0.seq;
+    let planned = news.iter().map(|(event, _)| Planned { seq: event.seq, skipped: None, supersedes: false });
+    store.plan(handler, planned.collect(), seq, 0).await.unwrap();
+    seq
+}
+
+fn some(limit: usize) -> Claim {
+    Claim {
+        now_ms: 0,
+        lease_until_ms: 1_000_000,
+        due_before_ms: 0,
+        limit,
+        limit_each: limit,
+        waiting: BTreeMap::new(),
+        limit_bytes: u64::MAX,
+        company_after: 0,
     }
 }
 
-use DeliveryState::{Pending, Running, Scheduled, Skipped, Succeeded};
-
-#[tokio::test]
-async fn what_is_replayed_goes_in_front_of_what_waits() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    scene.plan(1..=4).await;
-    scene.succeed(&[1, 2]).await;
-    assert_eq!(scene.change(&[1, 2], Change::Replay), 2);
-    let rows = [(1, Pending, Some(0)), (2, Pending, None), (3, Pending, None), (4, Pending, None)];
-    assert_eq!(scene.rows(), rows, "event 3 could have been taken until then");
-    scene.succeed(&[1, 2, 3, 4]).await;
-    supervisor.stop();
+async fn claimed(store: &SqliteStore, handler: HandlerId, claim: Claim) -> Vec<(i64, i64)> {
+    let claimed = store.claim(handler, claim).await.unwrap();
+    claimed.iter().map(|claimed| (claimed.event.summary.company_id, claimed.event.summary.seq)).collect()
 }
 
 #[tokio::test]
-async fn what_runs_is_waited_for_and_left_alone() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    scene.plan(1..=3).await;
-    scene.succeed(&[1]).await;
-    assert_eq!(scene.claim(NOW_MS).await, [2]);
-    for change in [Change::Replay, Change::Retry, Change::Cancel, Change::Discard] {
-        assert_eq!(scene.change(&[2], change), 0, "{change:?}");
+async fn companies_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let handler = handler(&store).await;
+    for number in 0..6 {
+        add(&store, handler, 1, &format!("a{number}"), &format!("a{number}")).await;
     }
-    assert_eq!(scene.change(&[1], Change::Replay), 1);
-    assert!(scene.claim(NOW_MS).await.is_empty(), "one of a call at a time");
-    scene.settle(2, Settlement::Succeeded).await;
-    scene.succeed(&[1, 3]).await;
-    supervisor.stop();
+    let (b, c) = (add(&store, handler, 2, "b", "b").await, add(&store, handler, 3, "c", "c").await);
+    assert_eq!(claimed(&store, handler, some(4)).await, [(1, 1), (1, 2), (2, b), (3, c)]);
+    let full = Claim { waiting: BTreeMap::from([(1, 4)]), ..some(4) };
+    assert!(claimed(&store, handler, full).await.is_empty(), "company 1 has as many waiting as it may");
+    let next = add(&store, handler, 2, "b2", "b2").await;
+    let after_one = Claim { company_after: 1, ..some(1) };
+    assert_eq!(claimed(&store, handler, after_one).await, [(2, next)]);
 }
 
 #[tokio::test]
-async fn cancelling_the_head_lets_the_next_one_go() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    scene.plan(1..=3).await;
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
-    let later = Settlement::Scheduled { next_attempt_at_ms: NOW_MS + 5_000, error: "down".into() };
-    scene.settle(1, later).await;
-    assert_eq!(scene.rows()[..2], [(1, Scheduled, Some(5_000)), (2, Pending, Some(HOLD_MS))]);
-    assert_eq!(scene.change(&[1, 3], Change::Cancel), 2);
-    assert_eq!(scene.rows(), [(1, Skipped, None), (2, Pending, Some(0)), (3, Skipped, None)]);
-    scene.succeed(&[2]).await;
-    supervisor.stop();
+async fn of_a_call_only_the_first_is_taken_and_bodies_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let handler = handler(&store).await;
+    let first = add(&store, handler, 1, "call_1", &"x".repeat(10_000)).await;
+    let second = add(&store, handler, 1, "call_1", "{}").await;
+    let other = add(&store, handler, 1, "call_2", "{} ").await;
+    let bounded = Claim { limit_bytes: 5_000, ..some(9) };
+    assert_eq!(claimed(&store, handler, bounded).await, [(1, first)], "one may be larger than the bound");
+    assert_eq!(claimed(&store, handler, some(9)).await, [(1, other)]);
+    assert_eq!(store.next_due(handler).await.unwrap(), Some(1_000_000), "the leases");
+    let settled = vec![Settled { seq: first, settlement: Settlement::Succeeded, attempt: None }];
+    store.settle(handler, settled.clone(), 0).await.unwrap();
+    assert_eq!(claimed(&store, handler, some(9)).await, [(1, second)]);
+    store.settle(handler, settled, 5).await.unwrap();
+    assert!(claimed(&store, handler, some(9)).await.is_empty(), "what is over stays over");
 }
 
 #[tokio::test]
-async fn one_that_is_retried_is_due_now_and_the_next_one_waits_for_it() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    scene.plan(1..=2).await;
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
-    scene.settle(1, Settlement::Scheduled { next_attempt_at_ms: NOW_MS + 5_000, error: "down".into() }).await;
-    assert_eq!(scene.change(&[1], Change::Retry), 1);
-    assert_eq!(scene.rows(), [(1, Pending, Some(0)), (2, Pending, None)]);
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
-    assert_eq!(scene.rows()[0].1, Running);
-    supervisor.stop();
+async fn what_was_under_way_is_given_back_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let id = handler(&store).await;
+    let seq = add(&store, id, 1, "call_1", "{}").await;
+    assert_eq!(claimed(&store, id, some(9)).await, [(1, seq)]);
+    store.close().await.unwrap();
+    let store = open(folder.path());
+    assert_eq!(handler(&store).await, id);
+    assert_eq!(claimed(&store, id, some(9)).await, [(1, seq)]);
 }
 
 #[tokio::test]
-async fn an_event_without_a_delivery_becomes_one_once_it_was_looked_at() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    // Of the first four only two were wanted; the others are still to be looked at.
-    scene.plan([2, 4]).await;
-    scene.succeed(&[2, 4]).await;
-    assert_eq!(scene.change(&[1, 3, 5], Change::Retry), 0, "only a replay makes one");
-    assert_eq!(scene.change(&[1, 3, 5], Change::Replay), 2);
-    scene.plan([5, 6]).await;
-    scene.succeed(&[1, 3, 5, 6]).await;
-    assert!(scene.rows().iter().all(|(_, state, _)| *state == Succeeded));
-    supervisor.stop();
-}
-
-#[tokio::test]
-async fn a_walk_meets_each_once_and_ends_where_the_journal_ended() {
-    let supervisor = Supervisor::default();
-    let mut scene = Scene::new(&supervisor).await;
-    scene.plan(1..=6).await;
-    scene.succeed(&[1, 2, 3, 4, 5, 6]).await;
-    let filter = DeliveryFilter { states: Some(vec![Succeeded]), ..DeliveryFilter::default() };
-    let mut walk = scene.beside.walk(&filter).unwrap();
-    let mut late = event(&EventIds::default(), 7);
-    late.id = EventIds::default().next(NOW_MS + 1);
-    scene.store.append(late).await.unwrap();
-    scene.plan([7]).await;
-    scene.succeed(&[7]).await;
-    let mut met = Vec::new();
-    while let Some(chosen) = scene.beside.next(&mut walk, 4).unwrap() {
-        assert_eq!(scene.change(&chosen.seqs, Change::Replay), chosen.seqs.len() as u64);
-        scene.succeed(&chosen.seqs).await;
-        met.push(chosen.seqs);
-    }
-    assert_eq!(met, [vec![1, 2, 3, 4], vec![5, 6]]);
-    supervisor.stop();
+async fn a_claim_uses_its_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.close().await.unwrap();
+    let conn = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    let plan = |sql: &str| {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        rows.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
+    };
+    let due = plan(&super::claim::DUE.replace("?1", "1").replace("?2", "1").replace("?3", "1").replace("?4", "1"));
+    assert!(due.contains("deliveries_due (handler_id=? AND company_id=? AND due_ms<?)"), "{due}");
+    assert!(due.contains("deliveries_lane (handler_id=? AND lane=?)") && !due.contains("TEMP B-TREE"), "{due}");
 }
