@@ -3,9 +3,6 @@
 //! A delivery that is retried or replayed begins anew: attempts are counted from 1 again, and age and schedule count from
 //! now. The record of earlier attempts stays, told apart by when they were made.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};

@@ -1,6 +1,8 @@
 //! Deliveries: planned from the journal, claimed by handlers, settled.
 
 mod change;
+#[cfg(test)]
+mod change_tests;
 mod claim;
 mod lanes;
 mod look;
