@@ -37,8 +37,8 @@ impl Beside {
     /// [`StoreError`].
     pub fn next(&self, walk: &mut Walk, limit: usize) -> Result<Option<Chosen>, StoreError> {
         while walk.part < walk.selection.parts() {
-            let place = (walk.part, walk.after);
-            let chosen = self.read(|conn, _| deliveries::chosen(conn, &walk.selection, place, limit))?;
+            let selection = walk.selection.behind(walk.after);
+            let chosen = self.read(|conn, _| deliveries::chosen(conn, &selection, walk.part, limit))?;
             if let Some((last, chosen)) = chosen.and_then(|chosen| Some((*chosen.seqs.last()?, chosen))) {
                 walk.after = last;
                 return Ok(Some(chosen));

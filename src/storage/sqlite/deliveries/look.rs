@@ -83,11 +83,11 @@ pub(in crate::storage::sqlite) fn count(conn: &Connection, selection: &Selection
     Ok(counted)
 }
 
-/// The next few of the handler numbered `part`, behind the event `after`, oldest first.
+/// The next few of the handler numbered `part`, oldest first.
 pub(in crate::storage::sqlite) fn chosen(
     conn: &Connection,
     selection: &Selection,
-    (part, after): (usize, i64),
+    part: usize,
     limit: usize,
 ) -> Result<Option<Chosen>, StoreError> {
     let Some(handler) = selection.handlers.get(part) else {
@@ -95,8 +95,8 @@ pub(in crate::storage::sqlite) fn chosen(
     };
     let seq = selection.seq();
     let (mut sql, mut values) = selection.sql(handler, seq, false);
-    sql.extend([" AND ", seq, " > ? ORDER BY ", seq, " LIMIT ?"]);
-    values.extend([Value::Integer(after), number(limit)]);
+    sql.extend([" ORDER BY ", seq, " LIMIT ?"]);
+    values.push(number(limit));
     let mut statement = conn.prepare_cached(&sql)?;
     let seqs = statement.query_map(params_from_iter(values), |row| row.get(0))?;
     Ok(Some(Chosen { handler: handler.id, seqs: seqs.collect::<Result<_, _>>()? }))

@@ -63,6 +63,11 @@ impl Selection {
         })
     }
 
+    /// The same, of events behind this one only.
+    pub(in crate::storage::sqlite) fn behind(&self, seq: i64) -> Self {
+        Self { after: self.after.max(seq), ..self.clone() }
+    }
+
     /// How many handlers it is about.
     pub(in crate::storage::sqlite) fn parts(&self) -> usize {
         self.handlers.len()
@@ -103,8 +108,10 @@ impl Selection {
         let mut add = |condition: &str, value: Option<Value>| {
             all.extend(value.map(|value| (condition.to_owned(), Some(value))));
         };
-        add(&format!("{seq} > ?"), Some(Value::Integer(self.after)));
-        add(&format!("{seq} <= ?"), Some(Value::Integer(self.through)));
+        // A plus sign leaves the place to be found by the list, where there is one.
+        let by_list = if self.call.is_some() || handler.named.is_some() { "+" } else { "" };
+        add(&format!("{by_list}{seq} > ?"), Some(Value::Integer(self.after)));
+        add(&format!("{by_list}{seq} <= ?"), Some(Value::Integer(self.through)));
         add(&format!("{owner}.company_id = ?"), self.company.map(Value::Integer));
         add("d.note = ?", filter.reason.clone().map(Value::Text));
         add("e.event = ?", filter.event.clone().map(Value::Text));
@@ -175,9 +182,12 @@ fn company(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
 /// Older events through the index, the tail it does not cover yet by looking at each.
 fn events_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<i64>, StoreError> {
     let (first, last) = key.call_range(call_id).into_inner();
+    // Not with an OR, for which SQLite would look at every event.
     let mut statement = conn.prepare_cached(
-        "SELECT seq FROM events WHERE call_id = ?1 AND (seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?2 AND ?3)
-         OR seq > (SELECT value FROM progress WHERE name = 'indexed_through')) ORDER BY seq",
+        "SELECT seq FROM events WHERE call_id = ?1 AND seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?2 AND ?3)
+         UNION
+         SELECT seq FROM events
+         WHERE call_id = ?1 AND seq > (SELECT value FROM progress WHERE name = 'indexed_through') ORDER BY 1",
     )?;
     let rows = statement.query_map(rusqlite::params![call_id, first, last], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
