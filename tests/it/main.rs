@@ -19,6 +19,7 @@ mod cli;
 mod companies;
 mod config_verb;
 mod crash;
+mod crash_dispatch;
 mod describe;
 mod dispatch;
 mod docs;
