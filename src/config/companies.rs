@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::security::{keys, refuse_key};
-use super::{ConfigError, list};
+use super::{ConfigError, list, time_zone};
 use crate::base::secret::Secret;
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
@@ -24,6 +24,9 @@ pub struct CompanySettings {
     /// Ids of its agents. An event of another agent on its routes is taken all the same, and warned about.
     #[serde(default, deserialize_with = "list::texts")]
     pub agents: Vec<String>,
+    /// The time zone of its appointments, as IANA names it; `appointments.time_zone` when unset.
+    #[serde(default)]
+    pub time_zone: Option<String>,
 }
 
 /// Refuses slugs that are no slugs or taken, keys that are no keys, and keys and agents of two companies.
@@ -36,6 +39,9 @@ pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bo
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
             return refused("slug", format!("`{}` is taken by an earlier company", company.slug));
+        }
+        if let Some(name) = &company.time_zone {
+            time_zone(&format!("companies[{position}].time_zone"), name)?;
         }
         if company.keys.is_empty() && verify {
             return refused("keys", format!("`{}` has no API key: none of its events could be verified", company.slug));

@@ -3,6 +3,7 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod appointments;
 mod companies;
 mod differences;
 mod docs;
@@ -23,6 +24,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use appointments::{AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHours, ServiceSettings, time_zone};
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub ops: OpsSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
+    /// `[appointments]`: the functions that book appointments.
+    pub appointments: AppointmentSettings,
     /// `[docs]`: the interface's description, in the browser.
     pub docs: DocsSettings,
     /// `[egress]`: where handlers may post to.
@@ -70,6 +74,7 @@ impl Default for Settings {
             log: LogSettings::default(),
             ops: OpsSettings::default(),
             companies: Vec::new(),
+            appointments: AppointmentSettings::default(),
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),
             handlers: HandlerSettings::built_in(),

@@ -51,6 +51,7 @@ impl Settings {
         self.validate_ops()?;
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
+        self.appointments.validate()?;
         self.egress.allowed()?;
         validate_handlers(&self.handlers)
     }
