@@ -146,9 +146,8 @@ impl AppointmentSettings {
         let refused = |key: &str, why: &str| ConfigError::refused(&format!("appointments.{key}"), why);
         let mut open = [false; 7];
         for (position, day) in self.days.iter().enumerate() {
-            let day = weekday(day).ok_or_else(|| {
-                refused(&format!("days[{position}]"), "expected mon, tue, wed, thu, fri, sat or sun")
-            })?;
+            let day = weekday(day)
+                .ok_or_else(|| refused(&format!("days[{position}]"), "expected mon, tue, wed, thu, fri, sat or sun"))?;
             open[usize::from(day.to_monday_zero_offset().unsigned_abs())] = true;
         }
         if !open.contains(&true) {

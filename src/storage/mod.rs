@@ -2,6 +2,7 @@
 //!
 //! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
 
+mod appointment;
 mod call;
 mod delivery;
 mod error;
@@ -16,6 +17,10 @@ mod text;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use appointment::{
+    Announce, Appointment, AppointmentFilter, AppointmentStore, Asked, Booking, Cancelling, Deed, GRAIN_MS, Kept,
+    Moving, Slot,
+};
 pub use call::{
     CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
     StatsRow, Totals, TransferEvent,
