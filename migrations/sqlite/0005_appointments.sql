@@ -20,7 +20,7 @@ CREATE TABLE appointments (
 ) STRICT;
 CREATE INDEX appointments_start ON appointments (start_ms);
 -- Finds those of a caller who has no confirmation number.
-CREATE INDEX appointments_name ON appointments (company_id, name_key, start_ms) WHERE state = 'booked';
+CREATE INDEX appointments_name ON appointments (company_id, name_key, start_ms);
 
 -- What keeps two callers from the same time: a row for every five minutes of an appointment, in one of as many places as
 -- there may be appointments at once. Five minutes, so that it holds when the length of slots is changed.

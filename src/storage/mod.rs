@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use appointment::{
-    Announce, Appointment, AppointmentFilter, AppointmentStore, Asked, Booking, Cancelling, Deed, GRAIN_MS, Kept,
+    Announce, Appointment, AppointmentFilter, AppointmentStore, Arranged, Asked, Booking, Cancelling, Deed, GRAIN_MS,
     Moving, Slot,
 };
 pub use call::{

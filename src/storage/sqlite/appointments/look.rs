@@ -10,15 +10,12 @@ const SELECT: &str = "SELECT a.id, a.company_id, coalesce(c.slug, ''), a.confirm
     a.booked_at_ms, a.changed_at_ms FROM appointments a LEFT JOIN companies c ON c.id = a.company_id";
 
 pub(super) fn list(conn: &Connection, filter: &AppointmentFilter) -> Result<Vec<Appointment>, StoreError> {
-    // `name_key` has an index of its own among those that are booked, which SQLite takes only if it is asked so plainly.
-    let of_name = if filter.name_key.is_some() && filter.booked_only {
-        "a.state = 'booked' AND a.name_key = ?4"
-    } else {
-        "(?4 IS NULL OR a.name_key = ?4) AND (NOT ?7 OR a.state = 'booked')"
-    };
+    let company = if filter.company_id.is_some() { "a.company_id = ?1" } else { "?1 IS NULL" };
+    let confirmation = if filter.confirmation.is_some() { "a.confirmation = ?3" } else { "?3 IS NULL" };
+    let name = if filter.name_key.is_some() { "a.name_key = ?4" } else { "?4 IS NULL" };
     let sql = format!(
-        "{SELECT} WHERE {of_name} AND (?1 IS NULL OR a.company_id = ?1) AND (?2 IS NULL OR c.slug = ?2)
-           AND (?3 IS NULL OR a.confirmation = ?3) AND a.start_ms >= ?5 AND a.start_ms < ?6 AND ?7 IN (0, 1)
+        "{SELECT} WHERE {company} AND {confirmation} AND {name} AND (?2 IS NULL OR c.slug = ?2)
+           AND a.start_ms >= ?5 AND a.start_ms < ?6 AND (NOT ?7 OR a.state = 'booked')
          ORDER BY a.start_ms, a.id LIMIT ?8"
     );
     let mut statement = conn.prepare_cached(&sql)?;
