@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::query::seq_before;
+use super::query::{last_seq, seq_before};
 use crate::storage::{Backlog, DeliveryState, HandlerId, Overview};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -10,8 +10,7 @@ const HOUR_MS: i64 = 3_600_000;
 pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<Overview> {
     // One look at one moment.
     let at_once = conn.unchecked_transaction()?;
-    let newest: i64 =
-        at_once.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?;
+    let newest = last_seq(&at_once)?;
     let mut handlers = at_once.prepare_cached("SELECT id, name, through, breaker FROM handlers ORDER BY name")?;
     let handlers = handlers.query_map([], |row| {
         let (handler, breaker) = (row.get(1)?, row.get(3)?);

@@ -11,6 +11,7 @@ pub(super) use settle::settle;
 
 use rusqlite::{Connection, params};
 
+use super::query::last_seq;
 use crate::storage::{BreakerState, HandlerId, HandlerRow, StoreError};
 
 /// Deliveries counted for a handler: a count takes time.
@@ -20,7 +21,7 @@ const COUNTED: i64 = 100_000;
 pub(super) fn register(conn: &Connection, handler: &HandlerRow) -> Result<HandlerId, StoreError> {
     let mut statement = conn.prepare_cached(
         "INSERT INTO handlers (name, since, through, ordered, hold_ms)
-         SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM events) WHERE true
+         SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM sqlite_sequence WHERE name = 'events') WHERE true
          ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, hold_ms = excluded.hold_ms
          RETURNING id",
     )?;
@@ -29,7 +30,7 @@ pub(super) fn register(conn: &Connection, handler: &HandlerRow) -> Result<Handle
 
 /// The journal's last number, and how many events each handler has not been given yet.
 pub(super) fn backlogs(conn: &Connection) -> Result<(i64, Vec<(String, u64)>), StoreError> {
-    let last = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?;
+    let last = last_seq(conn)?;
     let mut handlers = conn.prepare_cached(
         "SELECT name, max(?1 - through, 0) + (SELECT count(*) FROM
             (SELECT 1 FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = h.id AND state < 3 LIMIT ?2))

@@ -1,0 +1,173 @@
+//! Finds what is to be erased for a person: by the ids of calls, or by a phone number in whatever the store holds.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
+
+use crate::security::number::Number;
+use crate::storage::sqlite::bodies::{BodyFiles, Place};
+use crate::storage::{IdentityKey, StoreError};
+
+/// Events looked at in one go; a reader that stays longer holds the log up.
+const LOOKED_AT: usize = 2_000;
+/// Bytes of bodies looked at in one go.
+const LOOKED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Whose data it is.
+#[derive(Clone, Debug, Default)]
+pub struct Person {
+    /// Calls and chats, by the number of their company.
+    pub calls: BTreeSet<(i64, String)>,
+    /// A phone number, however it is spelled.
+    pub number: Option<Number>,
+    /// Only this company.
+    pub company: Option<i64>,
+}
+
+/// What a look at a part of the journal has found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Events in which the number is.
+    pub seqs: Vec<i64>,
+    /// Their calls.
+    pub calls: Vec<(i64, String)>,
+    /// Bodies that could not be read.
+    pub unreadable: u64,
+    /// The last event looked at; `None` at the journal's end.
+    pub next: Option<i64>,
+}
+
+impl Person {
+    /// Whether this row of another table is about the person: its text holds the number or the id of a call.
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
+        self.number.as_ref().is_some_and(|number| number.is_in(bytes))
+            || self.calls.iter().any(|(_, call_id)| holds(bytes, call_id.as_bytes()))
+    }
+
+    pub(super) fn is_of(&self, company: i64) -> bool {
+        self.company.is_none_or(|only| only == company)
+    }
+
+    /// What log lines and other files are searched for: the number and the ids of the calls.
+    #[must_use]
+    pub fn is_mentioned_in(&self, line: &[u8]) -> bool {
+        self.is_in(line)
+    }
+}
+
+fn holds(text: &[u8], wanted: &[u8]) -> bool {
+    !wanted.is_empty() && text.windows(wanted.len()).any(|part| part == wanted)
+}
+
+/// Looks at the events after `after`.
+pub(in crate::storage::sqlite) fn scan(
+    conn: &Connection,
+    bodies: &BodyFiles,
+    person: &Person,
+    after: i64,
+) -> Result<Found, StoreError> {
+    let mut rows = conn.prepare_cached(
+        "SELECT seq, company_id, call_id, query, size_bytes, body_file, body_at, body FROM events
+         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = rows.query(params![after, LOOKED_AT])?;
+    let (mut found, mut looked, mut bytes, mut at) = (Found::default(), 0, 0, after);
+    while let Some(row) = rows.next()? {
+        let (seq, company): (i64, i64) = (row.get(0)?, row.get(1)?);
+        (looked, at) = (looked + 1, seq);
+        if person.is_of(company) {
+            bytes += row.get::<_, usize>(4)?;
+            match is_in_event(row, bodies, person)? {
+                None => found.unreadable += 1,
+                Some(false) => {}
+                Some(true) => {
+                    found.seqs.push(seq);
+                    found.calls.extend(row.get::<_, Option<String>>(2)?.map(|call_id| (company, call_id)));
+                }
+            }
+        }
+        if bytes > LOOKED_BYTES {
+            break;
+        }
+    }
+    found.next = (looked == LOOKED_AT || bytes > LOOKED_BYTES).then_some(at);
+    Ok(found)
+}
+
+/// `None` when the body cannot be read.
+fn is_in_event(row: &Row, bodies: &BodyFiles, person: &Person) -> Result<Option<bool>, StoreError> {
+    for column in [2, 3] {
+        if row.get_ref(column)?.as_bytes_or_null()?.is_some_and(|text| person.is_in(text)) {
+            return Ok(Some(true));
+        }
+    }
+    Ok(match row.get(5)? {
+        Some(file) => {
+            let body = bodies.read(Place { file, at: row.get(6)? }, row.get(4)?);
+            body.ok().map(|body| person.is_in(&body))
+        }
+        None => Some(person.is_in(row.get_ref(7)?.as_blob()?)),
+    })
+}
+
+/// The events of the calls: older ones through the index, the tail it does not cover yet by looking at each.
+pub(in crate::storage::sqlite) fn events_of(
+    conn: &Connection,
+    key: &IdentityKey,
+    calls: &BTreeSet<(i64, String)>,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let mut seqs = BTreeSet::new();
+    let mut indexed = conn.prepare_cached(
+        "SELECT seq FROM events WHERE company_id = ?1 AND call_id = ?2
+         AND seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?3 AND ?4)",
+    )?;
+    for (company, call_id) in calls {
+        let (first, last) = key.call_range(call_id).into_inner();
+        let rows = indexed.query_map(params![company, call_id, first, last], |row| row.get::<_, i64>(0))?;
+        for seq in rows {
+            seqs.insert(seq?);
+        }
+    }
+    let mut tail = conn.prepare_cached(
+        "SELECT seq, company_id, call_id FROM events WHERE call_id IS NOT NULL
+         AND seq > (SELECT value FROM progress WHERE name = 'indexed_through')",
+    )?;
+    let mut rows = tail.query([])?;
+    while let Some(row) = rows.next()? {
+        if calls.contains(&(row.get(1)?, row.get(2)?)) {
+            seqs.insert(row.get(0)?);
+        }
+    }
+    Ok(seqs)
+}
+
+/// Calls whose row holds the number, whatever became of their events.
+pub(in crate::storage::sqlite) fn calls_with(
+    conn: &Connection,
+    person: &Person,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    let mut statement = conn.prepare("SELECT company_id, call_id, * FROM calls")?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    let mut calls = Vec::new();
+    while let Some(row) = rows.next()? {
+        let company = row.get(0)?;
+        if person.is_of(company) && is_in_row(row, columns, person)? {
+            calls.push((company, row.get(1)?));
+        }
+    }
+    Ok(calls)
+}
+
+/// Whether any text or bytes of a row are about the person.
+pub(super) fn is_in_row(row: &Row, columns: usize, person: &Person) -> rusqlite::Result<bool> {
+    for column in 0..columns {
+        if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column)?
+            && person.is_in(bytes)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
