@@ -164,7 +164,9 @@ impl Worker {
         let claimed = self.dispatch.store.claim(self.id, claim).await?;
         self.company_after = claimed.last().map_or(self.company_after, |last| last.event.summary.company_id);
         let any = !claimed.is_empty();
-        claimed.into_iter().for_each(|claimed| self.ready.add(claimed));
+        for claimed in claimed {
+            self.ready.add(claimed);
+        }
         Ok(any)
     }
 
@@ -244,16 +246,11 @@ impl Worker {
         let name = Arc::clone(&self.registered);
         let give_up = tokio::time::Instant::now() + STOPPING;
         while self.ready.under_way() > 0 {
-            match tokio::time::timeout_at(give_up, self.finished.1.recv()).await {
-                Ok(Some(finished)) => self.conclude(finished),
-                _ => {
-                    tracing::warn!(
-                        handler = %name.name,
-                        "stopping: attempts still under way are made again after the next start"
-                    );
-                    break;
-                }
-            }
+            let Ok(Some(finished)) = tokio::time::timeout_at(give_up, self.finished.1.recv()).await else {
+                tracing::warn!(handler = %name.name, "stopping: attempts still under way are made again after the next start");
+                break;
+            };
+            self.conclude(finished);
         }
         if let Err(error) = self.settle().await {
             tracing::warn!(handler = %name.name, %error, "stopping: the latest attempts are made again after the next start");

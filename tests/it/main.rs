@@ -19,6 +19,7 @@ mod companies;
 mod config_verb;
 mod crash;
 mod describe;
+mod dispatch;
 mod docs;
 mod doctor;
 mod documents;

@@ -83,9 +83,9 @@ fn warns_of_what_waits_and_of_silence() {
     home.database()
         .execute_batch(
             "UPDATE handlers SET through = 0 WHERE name = 'log';
-             INSERT INTO handlers (name, through) VALUES ('old', 0);
-             INSERT INTO deliveries (handler, event_seq, state, attempts) VALUES ('call_store', 1, 'dead', 9);
-             INSERT INTO deliveries (handler, event_seq, state, attempts, next_attempt_at_ms) VALUES ('log', 1, 'scheduled', 1, 1);",
+             INSERT INTO handlers (name, since, through) VALUES ('old', 0, 0);
+             UPDATE deliveries SET state = 4 WHERE handler_id = (SELECT id FROM handlers WHERE name = 'call_store');
+             UPDATE deliveries SET state = 2, due_ms = 1 WHERE handler_id = (SELECT id FROM handlers WHERE name = 'log');",
         )
         .unwrap();
     let status = home.run(&["status", "--json"]).json();

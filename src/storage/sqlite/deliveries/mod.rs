@@ -33,7 +33,8 @@ pub(super) fn backlogs(conn: &Connection) -> Result<(i64, Vec<(String, u64)>), S
     let last = last_seq(conn)?;
     let mut handlers = conn.prepare_cached(
         "SELECT name, max(?1 - through, 0) + (SELECT count(*) FROM
-            (SELECT 1 FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = h.id AND state < 3 LIMIT ?2))
+            (SELECT 1 FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = h.id AND state < 3 AND state < 2
+             LIMIT ?2))
          FROM handlers h ORDER BY name",
     )?;
     let backlogs = handlers.query_map([last, COUNTED], |row| Ok((row.get(0)?, row.get(1)?)))?;
