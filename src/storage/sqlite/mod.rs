@@ -1,6 +1,7 @@
 //! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
 
 mod append;
+mod beside;
 mod bodies;
 mod calls;
 mod checkpoint;
@@ -15,6 +16,7 @@ mod query;
 mod readers;
 mod recent;
 mod rejected;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,7 +29,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub use beside::Beside;
 pub use open::SqliteUrl;
+pub use removal::{Erased, Found, Outside, Person, Removal};
 
 use self::append::Keys;
 use self::bodies::BodyLog;
@@ -35,7 +39,8 @@ use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
     Appended, BreakerState, CallRecord, Claim, Claimed, EventFilter, EventSummary, HandlerId, HandlerRow, NewEvent,
-    Overview, Planned, Rejected, RejectedId, Rejection, Settled, Store, StoreError, StoreStats, StoredEvent,
+    Overview, Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled, Store, StoreError, StoreStats,
+    StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -252,6 +257,36 @@ impl Store for SqliteStore {
 
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
         self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriteState| {
+            // All or nothing, inside a transaction shared with others.
+            let part = state.conn.savepoint()?;
+            let purged = removal::purge(&part, &key, &purge)?;
+            part.commit()?;
+            Ok(purged)
+        };
+        writer.write(work).await
+    }
+
+    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
+        let writer = self.writer()?;
+        let clear =
+            move |reader: &readers::Reader| removal::clear_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms);
+        let cleared = self.readers.read(clear).await?;
+        let bodies_left = removal::is_full(&cleared);
+        let work = move |state: &mut WriteState| {
+            removal::forget_cleared(&state.conn, &cleared)?;
+            removal::give_back_pages(&state.conn)
+        };
+        Ok(writer.write(work).await? || bodies_left)
+    }
+
+    async fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.folder)).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {

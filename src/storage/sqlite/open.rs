@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::unusable;
+use super::removal;
 use crate::storage::{IdentityKey, StoreError};
 
 const MIGRATIONS: [&str; 4] = [
@@ -80,7 +81,9 @@ impl SqliteUrl {
             PathBuf::from(path)
         };
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten().map(|entry| size(entry.path()));
+        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
+        // What was removed from the middle of a file takes no space any more.
+        let bodies = bodies.map(|entry| removal::allocated(&entry.path()).min(size(entry.path())));
         size(self.path.clone()) + size(beside("-wal")) + size(beside("-shm")) + bodies.sum::<u64>()
     }
 
@@ -188,6 +191,22 @@ pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     conn.busy_timeout(READER_WAITS)?;
     // A connection that has read nothing yet does not know of the log, and would checkpoint nothing.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// A connection for a second process that writes beside the receiver. It never checkpoints: the receiver does, and a log
+/// without a receiver is brought into the file when the last connection closes.
+pub(super) fn beside(url: &SqliteUrl, waits: Duration) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let set_up = || -> rusqlite::Result<()> {
+        conn.busy_timeout(waits)?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "secure_delete", "ON")?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        stable_plans(&conn)
+    };
+    set_up().map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 

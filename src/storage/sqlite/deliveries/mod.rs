@@ -6,6 +6,7 @@ mod plan;
 mod settle;
 
 pub(super) use claim::{claim, events, next_due, release_all};
+pub(super) use lanes::advance;
 pub(super) use plan::{plan, unplanned};
 pub(super) use settle::settle;
 

@@ -42,10 +42,7 @@ impl std::ops::AddAssign for Erased {
 pub type Outside = BTreeMap<String, BTreeSet<i64>>;
 
 /// Who was given these events: deliveries that succeeded, are under way, or were tried.
-pub(in crate::storage::sqlite) fn given_to(
-    conn: &Connection,
-    seqs: &BTreeSet<i64>,
-) -> Result<Outside, StoreError> {
+pub(in crate::storage::sqlite) fn given_to(conn: &Connection, seqs: &BTreeSet<i64>) -> Result<Outside, StoreError> {
     let mut names = conn.prepare_cached("SELECT id, name FROM handlers")?;
     let names = names.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let names: Vec<(HandlerId, String)> = names.collect::<Result<_, _>>()?;
@@ -209,4 +206,32 @@ pub(in crate::storage::sqlite) fn silence(conn: &Connection, deliveries: &[At]) 
         removed += remove_attempts(conn, *handler, *seq)?;
     }
     Ok(removed)
+}
+
+/// How much there is to erase.
+pub(in crate::storage::sqlite) fn count(
+    conn: &Connection,
+    person: &Person,
+    seqs: &BTreeSet<i64>,
+) -> Result<Erased, StoreError> {
+    let mut count = Erased { rejected: rejected_of(conn, person)?.len() as u64, ..Erased::default() };
+    let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
+    let mut waiting = conn.prepare_cached(
+        "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",
+    )?;
+    let mut attempts = conn.prepare_cached("SELECT count(*) FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
+    let handlers = handlers(conn)?;
+    for seq in seqs {
+        count.body_bytes += size.query_row([seq], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
+        count.events += 1;
+        for handler in &handlers {
+            count.cancelled_deliveries += waiting.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
+            count.attempts += attempts.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
+        }
+    }
+    let mut row = conn.prepare_cached("SELECT count(*) FROM calls WHERE company_id = ?1 AND call_id = ?2")?;
+    for (company, call_id) in person.calls() {
+        count.calls += row.query_row(params![company, call_id], |row| row.get::<_, u64>(0))?;
+    }
+    Ok(count)
 }

@@ -1,6 +1,6 @@
 //! Finds what is to be erased for a person: by the ids of calls, or by a phone number in whatever the store holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -17,8 +17,10 @@ const LOOKED_BYTES: usize = 16 * 1024 * 1024;
 /// Whose data it is.
 #[derive(Clone, Debug, Default)]
 pub struct Person {
-    /// Calls and chats, by the number of their company.
-    pub calls: BTreeSet<(i64, String)>,
+    calls: BTreeSet<(i64, String)>,
+    /// The ids of these calls: those that are one word, and others.
+    ids: HashSet<Vec<u8>>,
+    odd_ids: HashSet<Vec<u8>>,
     /// A phone number, however it is spelled.
     pub number: Option<Number>,
     /// Only this company.
@@ -39,21 +41,47 @@ pub struct Found {
 }
 
 impl Person {
-    /// Whether this row of another table is about the person: its text holds the number or the id of a call.
-    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
-        self.number.as_ref().is_some_and(|number| number.is_in(bytes))
-            || self.calls.iter().any(|(_, call_id)| holds(bytes, call_id.as_bytes()))
+    /// Whether this text is about the person: it holds the number or the id of a call.
+    #[must_use]
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        self.number.as_ref().is_some_and(|number| number.is_in(text)) || self.has_call_in(text)
+    }
+
+    /// There may be thousands of calls, and millions of lines to be looked at.
+    fn has_call_in(&self, text: &[u8]) -> bool {
+        if self.calls.is_empty() {
+            return false;
+        }
+        let words = || text.split(|byte| !in_id(byte)).filter(|word| !word.is_empty());
+        words().any(|word| self.ids.contains(word)) || self.odd_ids.iter().any(|id| holds(text, id))
+    }
+
+    /// Adds calls.
+    pub fn add_calls(&mut self, calls: impl IntoIterator<Item = (i64, String)>) {
+        for (company, call_id) in calls {
+            let id = call_id.as_bytes().to_vec();
+            if id.iter().all(in_id) {
+                self.ids.insert(id);
+            } else {
+                self.odd_ids.insert(id);
+            }
+            self.calls.insert((company, call_id));
+        }
+    }
+
+    /// The calls and chats that were added, with the number of their company.
+    #[must_use]
+    pub fn calls(&self) -> &BTreeSet<(i64, String)> {
+        &self.calls
     }
 
     pub(super) fn is_of(&self, company: i64) -> bool {
         self.company.is_none_or(|only| only == company)
     }
+}
 
-    /// What log lines and other files are searched for: the number and the ids of the calls.
-    #[must_use]
-    pub fn is_mentioned_in(&self, line: &[u8]) -> bool {
-        self.is_in(line)
-    }
+fn in_id(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 fn holds(text: &[u8], wanted: &[u8]) -> bool {
@@ -96,7 +124,7 @@ pub(in crate::storage::sqlite) fn scan(
 }
 
 /// `None` when the body cannot be read.
-fn is_in_event(row: &Row, bodies: &BodyFiles, person: &Person) -> Result<Option<bool>, StoreError> {
+fn is_in_event(row: &Row, bodies: &BodyFiles, person: &Person) -> rusqlite::Result<Option<bool>> {
     for column in [2, 3] {
         if row.get_ref(column)?.as_bytes_or_null()?.is_some_and(|text| person.is_in(text)) {
             return Ok(Some(true));

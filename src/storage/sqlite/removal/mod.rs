@@ -1,6 +1,7 @@
 //! What leaves the store. Every function here works inside a transaction of its caller's: the receiver's writer, or a
 //! connection beside it.
 
+mod beside;
 mod erase;
 mod find;
 mod purge;
@@ -8,11 +9,12 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use beside::Removal;
 pub use erase::{Erased, Outside};
 pub use find::{Found, Person};
 
 pub(super) use purge::purge;
-pub(super) use space::{clear_bodies, forget_cleared, give_back_pages, used_bytes};
+pub(super) use space::{allocated, clear_bodies, forget_cleared, give_back_pages, is_full, used_bytes};
 
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -61,9 +61,8 @@ fn events(conn: &Connection, key: &IdentityKey, purge: &Purge, whose: &Whose) ->
     let protecting = protecting(conn, purge.handlers.as_deref())?;
     let looked_at = protecting.iter().map(|(_, through)| *through).min().unwrap_or(i64::MAX);
     let last = seq_before(conn, purge.before_ms)?.min(looked_at);
-    let mut rows = conn.prepare_cached(
-        "SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-    )?;
+    let mut rows =
+        conn.prepare_cached("SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
     let rows = rows.query_map(params![purge.after.0, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
     let everyone = handlers(conn)?;
@@ -133,8 +132,8 @@ fn finished(
         "SELECT handler_id, event_seq FROM deliveries
          WHERE (handler_id, event_seq) > (?1, ?2) AND event_seq <= ?3 ORDER BY handler_id, event_seq LIMIT ?4",
     )?;
-    let rows = rows
-        .query_map(params![purge.after.0, purge.after.1, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows =
+        rows.query_map(params![purge.after.0, purge.after.1, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(HandlerId, i64)> = rows.collect::<Result<_, _>>()?;
     let mut batch = Batch::new(rows.len() == purge.limit);
     for (handler, seq) in rows {
@@ -180,9 +179,8 @@ fn attempts(
     seq: i64,
 ) -> Result<Purged, StoreError> {
     // Those of an unfinished delivery say why it is not finished.
-    let mut delivery = conn.prepare_cached(
-        "SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state >= 3",
-    )?;
+    let mut delivery = conn
+        .prepare_cached("SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state >= 3")?;
     let mut rows = delivery.query([handler, seq])?;
     let company = rows.next()?.map(|row| row.get(0)).transpose()?;
     if !company.is_some_and(|company| whose.has(company)) {

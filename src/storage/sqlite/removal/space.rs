@@ -66,6 +66,11 @@ pub(in crate::storage::sqlite) fn clear_bodies(
     Ok(freed.into_iter().map(|freed| Cleared { file: freed.file, at: freed.at }).collect())
 }
 
+/// Whether there may be more to clear away.
+pub(in crate::storage::sqlite) fn is_full(cleared: &[Cleared]) -> bool {
+    i64::try_from(cleared.len()).is_ok_and(|cleared| cleared >= CLEARED)
+}
+
 struct Freed {
     file: i64,
     at: i64,
