@@ -184,6 +184,7 @@ impl ReceiverBuilder {
         });
         workers.announce(&registry).await?;
         registry.iter().cloned().for_each(|registered| workers.start(registered));
+        let retention = reload::Retained::start(&settings, &workers, &ops.removed, &tools, &supervisor);
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
         let rules = refusals::Rules {
@@ -203,8 +204,14 @@ impl ReceiverBuilder {
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let parts =
-            reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
+        let parts = reload::Parts {
+            tools,
+            companies,
+            workers,
+            retention,
+            given: self.given,
+            settings: tokio::sync::Mutex::new(settings),
+        };
         let reload = Reload::new(parts);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }

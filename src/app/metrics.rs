@@ -8,11 +8,13 @@ use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::exposition::{Labels, Metric};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
+use crate::telemetry::retention::RemovedCounts;
 
 /// What the metrics are read from.
 pub(super) struct Figures<'a> {
     pub(super) counters: &'a Counters,
     pub(super) deliveries: &'a Deliveries,
+    pub(super) removed: &'a RemovedCounts,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
     pub(super) started_at_ms: i64,
@@ -29,6 +31,7 @@ impl Figures<'_> {
         metrics.extend(self.store.iter().flat_map(store));
         metrics.extend(self.store.as_ref().map(|stats| self.backlogs(stats)));
         metrics.push(self.delivery_outcomes());
+        metrics.push(self.removed());
         metrics.push(self.dropped_lines());
         metrics.extend(process(self.process));
         metrics
@@ -91,6 +94,11 @@ impl Figures<'_> {
             counts.read().map(|(outcome, count)| (labels(outcome), count))
         });
         Metric::counter("deliveries", "Attempts of handlers by outcome: succeeded, scheduled again, dead.", counts)
+    }
+
+    fn removed(&self) -> Metric {
+        let removed = self.removed.read().map(|(kind, count)| (one("kind", kind), count));
+        Metric::counter("retention_removed", "Rows removed for their age or the size of the store.", removed)
     }
 
     fn dropped_lines(&self) -> Metric {

@@ -25,6 +25,7 @@ use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::exposition;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
+use crate::telemetry::retention::RemovedCounts;
 
 /// How long the store may take to say how it is doing; its figures are left out when it takes longer.
 const STORE: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ const STORE: Duration = Duration::from_secs(1);
 pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
+    pub(super) removed: RemovedCounts,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
@@ -76,6 +78,7 @@ impl Ops {
         Self {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
+            removed: RemovedCounts::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
             dropped_lines,
@@ -117,6 +120,7 @@ impl Ops {
         let figures = Figures {
             counters: &self.counters,
             deliveries: &self.deliveries,
+            removed: &self.removed,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,
             started_at_ms: self.started_at_ms,

@@ -15,8 +15,12 @@ impl Settings {
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (before, after) = (flat(self), flat(other));
         let differs = |(key, value): (String, Value)| (before.get(&key) != Some(&value)).then_some(key);
-        after.into_iter().filter(|(key, _)| !RELOADED.contains(&key.as_str())).filter_map(differs).collect()
+        after.into_iter().filter(|(key, _)| !is_reloaded(key)).filter_map(differs).collect()
     }
+}
+
+fn is_reloaded(key: &str) -> bool {
+    RELOADED.contains(&key) || key.starts_with("retention.")
 }
 
 /// Values by dotted key, lists whole.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::companies;
+use super::retention;
 use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerSettings, Settings};
 use crate::base::networks::Networks;
@@ -49,6 +50,7 @@ impl Settings {
         }
         self.validate_ops()?;
         self.validate_networks()?;
+        retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         validate_handlers(&self.handlers)
     }

@@ -11,10 +11,12 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod worker;
 mod workers;
 
+pub use retention::{Retention, Rule, Rules};
 pub use worker::Dispatch;
 pub use workers::Workers;

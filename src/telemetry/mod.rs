@@ -5,4 +5,5 @@ pub mod deliveries;
 pub mod exposition;
 pub mod logging;
 pub mod process;
+pub mod retention;
 mod rolling;

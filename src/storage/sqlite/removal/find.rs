@@ -22,9 +22,9 @@ pub struct Person {
     ids: HashSet<Vec<u8>>,
     odd_ids: HashSet<Vec<u8>>,
     /// A phone number, however it is spelled.
-    pub number: Option<Number>,
+    number: Option<Number>,
     /// Only this company.
-    pub company: Option<i64>,
+    company: Option<i64>,
 }
 
 /// What a look at a part of the journal has found.
@@ -41,6 +41,12 @@ pub struct Found {
 }
 
 impl Person {
+    /// Nobody's calls yet; whoever has this number, if one is given.
+    #[must_use]
+    pub fn new(number: Option<Number>, company: Option<i64>) -> Self {
+        Self { number, company, ..Self::default() }
+    }
+
     /// Whether this text is about the person: it holds the number or the id of a call.
     #[must_use]
     pub fn is_in(&self, text: &[u8]) -> bool {
@@ -52,7 +58,7 @@ impl Person {
         if self.calls.is_empty() {
             return false;
         }
-        let words = || text.split(|byte| !in_id(byte)).filter(|word| !word.is_empty());
+        let words = || text.split(|byte| !in_id(*byte)).filter(|word| !word.is_empty());
         words().any(|word| self.ids.contains(word)) || self.odd_ids.iter().any(|id| holds(text, id))
     }
 
@@ -60,7 +66,7 @@ impl Person {
     pub fn add_calls(&mut self, calls: impl IntoIterator<Item = (i64, String)>) {
         for (company, call_id) in calls {
             let id = call_id.as_bytes().to_vec();
-            if id.iter().all(in_id) {
+            if id.iter().copied().all(in_id) {
                 self.ids.insert(id);
             } else {
                 self.odd_ids.insert(id);
@@ -80,7 +86,7 @@ impl Person {
     }
 }
 
-fn in_id(byte: &u8) -> bool {
+fn in_id(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 

@@ -49,9 +49,12 @@ pub(in crate::storage::sqlite) fn clear_bodies(
         "SELECT file, at, size_bytes, overwrite FROM freed_bodies WHERE freed_at_ms < ?1 ORDER BY file, at LIMIT ?2",
     )?;
     let freed = freed.query_map([before_ms, CLEARED], |row| {
-        Ok(Freed { file: row.get(0)?, at: row.get(1)?, size: row.get(2)?, overwrite: row.get(3)? })
+        Ok(Freed { file: row.get(0)?, at: row.get(1)?, size: row.get(2)?, overwrite: row.get(3)?, gap: (0, 0) })
     })?;
-    let freed: Vec<Freed> = freed.collect::<Result<_, _>>()?;
+    let mut freed: Vec<Freed> = freed.collect::<Result<_, _>>()?;
+    for freed in &mut freed {
+        freed.gap = gap(conn, freed)?;
+    }
     for of_file in freed.chunk_by(|one, other| one.file == other.file) {
         let [first, ..] = of_file else { continue };
         let path = bodies::path(folder, first.file);
@@ -76,6 +79,21 @@ struct Freed {
     at: i64,
     size: u64,
     overwrite: bool,
+    /// From where to where nothing is in use: it takes whole blocks to give space back, and neighbours may be gone too.
+    gap: (u64, u64),
+}
+
+/// From the end of the body in front that is in use to the beginning of the next one. What the writer is about to append lies
+/// behind the last one, and so never in a gap.
+fn gap(conn: &Connection, freed: &Freed) -> Result<(u64, u64), StoreError> {
+    let mut ends = conn.prepare_cached(
+        "SELECT coalesce((SELECT body_at + size_bytes FROM events WHERE body_file = ?1 AND body_at < ?2
+            ORDER BY body_at DESC LIMIT 1), 0),
+         (SELECT body_at FROM events WHERE body_file = ?1 AND body_at > ?2 ORDER BY body_at LIMIT 1)",
+    )?;
+    let ends = ends.query_row(params![freed.file, freed.at], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (from, to): (u64, Option<u64>) = ends?;
+    Ok((from, to.unwrap_or(freed.at.unsigned_abs() + freed.size)))
 }
 
 fn is_used(conn: &Connection, file: i64) -> Result<bool, StoreError> {
@@ -91,16 +109,16 @@ fn clear_file(path: &Path, freed: &[Freed], unused: bool) -> io::Result<()> {
     let size = file.metadata()?.len();
     // Behind the end lies nothing; writing there would make zeros pass for a body.
     let within = freed.iter().filter(|freed| freed.at.unsigned_abs() + freed.size <= size);
-    for Freed { at, size, overwrite, .. } in within {
+    let mut punched = (0, 0);
+    for Freed { at, size, overwrite, gap, .. } in within {
         if *overwrite {
             zero(&mut file, at.unsigned_abs(), *size)?;
+            file.sync_data()?;
         }
-        if !unused {
-            punch(&mut file, at.unsigned_abs(), *size)?;
+        if !unused && (*overwrite || punched != *gap) {
+            punch(&mut file, gap.0, gap.1 - gap.0)?;
+            punched = *gap;
         }
-    }
-    if freed.iter().any(|freed| freed.overwrite) {
-        file.sync_data()?;
     }
     if unused { fs::remove_file(path) } else { Ok(()) }
 }
