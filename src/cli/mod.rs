@@ -5,12 +5,14 @@ mod calls;
 mod config;
 mod describe;
 mod doctor;
+mod erase;
 mod events;
 mod health;
 mod import;
 mod keys;
 mod load;
 mod output;
+mod purge;
 mod rejected;
 mod send;
 mod serve;
@@ -59,6 +61,10 @@ enum Verb {
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
+    /// Remove now what is past its time by the settings of [retention]; beside a running receiver too
+    Purge(purge::Purge),
+    /// Erase one person's data: from bodies, calls, attempts, refused requests and logs; beside a running receiver too
+    Erase(erase::Erase),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Config),
@@ -86,6 +92,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
+        Verb::Purge(verb) => verb.run().await,
+        Verb::Erase(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),

@@ -66,7 +66,7 @@ impl Retention {
     async fn look(&self, rules: &Rules) -> Result<(), StoreError> {
         let mut pass = Pass::default();
         let removed = self.remove(rules, &mut pass).await;
-        self.report(&pass);
+        pass.report();
         removed?;
         // Also what an erasure left behind, if it was interrupted.
         let freed_before_ms = self.clock.now_ms().saturating_add(1);
@@ -116,14 +116,6 @@ impl Retention {
         Ok(purged.next.map(|after| Purge { after, ..purge }))
     }
 
-    fn report(&self, pass: &Pass) {
-        if pass.rows.iter().any(|rows| *rows > 0) {
-            let [events, deliveries, attempts, calls, rejected] = pass.rows;
-            let body_bytes = pass.along.body_bytes;
-            tracing::info!(events, deliveries, attempts, calls, rejected, body_bytes, "retention removed");
-        }
-    }
-
     async fn pause(&self, rest: Duration) {
         tokio::select! {
             () = self.supervisor.stopping() => {}
@@ -140,6 +132,14 @@ impl Pass {
 
     fn rest(&self, store: &dyn Store, began: Instant) -> Duration {
         self.pace.rest(store.appended_so_far()).max(began.elapsed())
+    }
+
+    fn report(&self) {
+        if self.rows.iter().any(|rows| *rows > 0) {
+            let [events, deliveries, attempts, calls, rejected] = self.rows;
+            let body_bytes = self.along.body_bytes;
+            tracing::info!(events, deliveries, attempts, calls, rejected, body_bytes, "retention removed");
+        }
     }
 
     fn add(&mut self, kept: Kept, rows: u64) {

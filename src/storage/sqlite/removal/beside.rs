@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rusqlite::OptionalExtension;
+
 use super::erase::{self, At, Erased, Outside};
 use super::find::{self, Found, Person};
 use super::space;
+use crate::base::id::EventId;
 use crate::storage::sqlite::bodies::BodyFiles;
 use crate::storage::sqlite::{Beside, SqliteUrl, open};
 use crate::storage::{Purge, Purged, StoreError};
@@ -114,6 +117,22 @@ impl Removal {
     /// [`StoreError`].
     pub fn events_of(&self, calls: &BTreeSet<(i64, String)>) -> Result<BTreeSet<i64>, StoreError> {
         self.beside.read(|conn, key| find::events_of(conn, key, calls))
+    }
+
+    /// The ids of these events, as they are shown.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn event_ids(&self, seqs: &BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
+        self.beside.read(|conn, _| {
+            let mut id = conn.prepare_cached("SELECT id FROM events WHERE seq = ?1")?;
+            let mut ids = Vec::new();
+            for seq in seqs {
+                let found = id.query_row([seq], |row| row.get(0).map(EventId::from_bytes)).optional()?;
+                ids.extend(found.map(|id| id.to_string()));
+            }
+            Ok(ids)
+        })
     }
 
     /// How much there is to erase of these events and calls.

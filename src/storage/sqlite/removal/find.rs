@@ -55,7 +55,7 @@ impl Person {
 
     /// There may be thousands of calls, and millions of lines to be looked at.
     fn has_call_in(&self, text: &[u8]) -> bool {
-        if self.calls.is_empty() {
+        if self.ids.is_empty() && self.odd_ids.is_empty() {
             return false;
         }
         let words = || text.split(|byte| !in_id(*byte)).filter(|word| !word.is_empty());
@@ -73,6 +73,17 @@ impl Person {
             }
             self.calls.insert((company, call_id));
         }
+    }
+
+    /// Adds words, such as the ids of events, that are about nobody else.
+    pub fn add_words(&mut self, words: impl IntoIterator<Item = String>) {
+        self.ids.extend(words.into_iter().map(String::into_bytes));
+    }
+
+    /// The same number, and no calls.
+    #[must_use]
+    pub fn without_calls(&self) -> Self {
+        Self::new(self.number.clone(), self.company)
     }
 
     /// The calls and chats that were added, with the number of their company.
