@@ -53,7 +53,8 @@ impl Rules {
     /// The first batch of the oldest events, whosever they are.
     #[must_use]
     pub fn oldest(&self, now_ms: i64) -> Purge {
-        self.batch(Kept::Events, Companies::AllBut(Vec::new()), i64::MAX, now_ms)
+        // Few at once: no more than has to go.
+        Purge { limit: Self::BATCH / 8, ..self.batch(Kept::Events, Companies::AllBut(Vec::new()), i64::MAX, now_ms) }
     }
 
     fn batch(&self, kept: Kept, companies: Companies, before_ms: i64, now_ms: i64) -> Purge {
