@@ -11,12 +11,14 @@ use super::docs;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
+use super::signer::FirstKeys;
 use super::web::Web;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
-use crate::config::Settings;
+use crate::config::{ProgramPath, Settings};
 use crate::dispatch::{Dispatch, Workers};
+use crate::egress::Egress;
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, HandlerError, Outcome, Registered, Registry, Tools};
 use crate::http::ApiError;
@@ -169,12 +171,18 @@ impl ReceiverBuilder {
         let stop = StopOnDrop(supervisor.clone());
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
-        let tools = Tools { store: Arc::clone(&store), clock: self.clock.clone() };
+        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
+        let tools = Tools {
+            store: Arc::clone(&store),
+            clock: self.clock.clone(),
+            program_path: ProgramPath::of_process(),
+            egress: Egress::new(&settings.egress)?,
+            signer: Arc::new(FirstKeys(companies.clone())),
+        };
         let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
-        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
@@ -187,12 +195,7 @@ impl ReceiverBuilder {
         let retention = reload::Retained::start(&settings, &workers, &ops.removed, &tools, &supervisor);
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let rules = refusals::Rules {
-            window_ms: settings.security.window_ms,
-            keep_bodies: settings.security.keep_rejected_bodies,
-            webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
-            companies: companies.clone(),
-        };
+        let rules = rules_of_refusals(&settings, port, &companies);
         let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
         let web = Web {
             settings: &settings,
@@ -214,6 +217,15 @@ impl ReceiverBuilder {
         };
         let reload = Reload::new(parts);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
+    }
+}
+
+fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {
+    refusals::Rules {
+        window_ms: settings.security.window_ms,
+        keep_bodies: settings.security.keep_rejected_bodies,
+        webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+        companies: companies.clone(),
     }
 }
 

@@ -69,7 +69,7 @@ mod tests {
         appender.write_all(b"\nthree\n").unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let blank =
-            format!("(erased){}\ntwo\n{{\"erased\":true}}{}\n \n      \nthree\n", " ".repeat(11), " ".repeat(9));
+            format!("(erased){}\ntwo\n{{\"erased\":true}}{}\n \n      \nthree\n", " ".repeat(11), " ".repeat(8));
         assert_eq!(text, blank);
     }
 

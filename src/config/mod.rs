@@ -6,6 +6,7 @@
 mod companies;
 mod differences;
 mod docs;
+mod egress;
 mod handlers;
 mod list;
 mod load;
@@ -25,7 +26,11 @@ use serde::{Deserialize, Serialize};
 
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
-pub use handlers::{DeliverySettings, HandlerKind, HandlerSettings, Ordering, RetellSignature, Revisions, Transcripts};
+pub use egress::EgressSettings;
+pub use handlers::{
+    DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
+    Revisions, Transcripts,
+};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use ops::OpsSettings;
@@ -54,6 +59,8 @@ pub struct Settings {
     pub companies: Vec<CompanySettings>,
     /// `[docs]`: the interface's description, in the browser.
     pub docs: DocsSettings,
+    /// `[egress]`: where handlers may post to.
+    pub egress: EgressSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -69,6 +76,7 @@ impl Default for Settings {
             ops: OpsSettings::default(),
             companies: Vec::new(),
             docs: DocsSettings::default(),
+            egress: EgressSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }

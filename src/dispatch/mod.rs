@@ -12,6 +12,7 @@ mod plan;
 mod ready;
 mod report;
 mod retention;
+mod round;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -1,12 +1,19 @@
 //! What is done with stored events: the trait, and the handlers in the box.
 
+mod answered;
 mod call_store;
 mod closures;
 mod context;
+mod exec;
+mod file;
 mod filter;
+#[cfg(test)]
+mod fixture;
+mod forward;
 mod log;
 mod outcome;
 mod registry;
+mod slack;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,10 +21,14 @@ use bytes::Bytes;
 pub use call_store::CallStore;
 pub use closures::Closures;
 pub use context::Context;
+pub use exec::Exec;
+pub use file::JsonLines;
 pub use filter::Filter;
+pub use forward::{Forward, Signer};
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
 pub use registry::{HandlerError, Registered, Registry, Tools};
+pub use slack::Slack;
 
 use crate::event::{Call, Event};
 use crate::storage::EventSummary;
@@ -84,8 +95,8 @@ pub trait EventHandler: Send + Sync {
         }
     }
 
-    /// Whether it reaches people or systems outside. Then it does not get events of test calls (`call_test_…`) unless
-    /// their sender asked for effects, and rests while what it calls is down.
+    /// Whether it reaches people or systems outside. Then it does not get events of test calls and chats (`call_test_…`,
+    /// `chat_test_…`) unless their sender asked for effects, and rests while what it calls is down.
     fn has_outside_effects(&self) -> bool {
         false
     }

@@ -171,10 +171,12 @@ fn what_is_skipped_says_why() {
     let again = event("call_ended", "call_1").into_iter().chain(*b" ").collect::<Vec<_>>();
     assert_eq!(bench.local.deliver(&again).status, 200);
     bench.ended("call_test_1");
+    let chat = br#"{"event":"chat_ended","chat":{"chat_id":"chat_test_1"}}"#;
+    assert_eq!(bench.local.deliver(chat).status, 200);
     let wanted = event("call_ended", "call_test_2");
     assert_eq!(post_to(bench.local.address, "/webhook?effects=true", &wanted, &sign(&wanted)).status, 200);
     let (succeeded, skipped) = (DeliveryState::Succeeded, DeliveryState::Skipped);
-    bench.settles(&[(succeeded, ""), (skipped, "revision"), (skipped, "test"), (succeeded, "")]);
+    bench.settles(&[(succeeded, ""), (skipped, "revision"), (skipped, "test"), (skipped, "test"), (succeeded, "")]);
     assert_eq!(bench.seen(), ["call_1/1", "call_test_2/1"]);
     bench.local.stop();
 
@@ -271,9 +273,11 @@ fn what_waited_too_long_is_dead_also_while_attempts_rest() {
         DeliverySettings { max_age: Duration::from_secs(60), concurrency: 1, ..once(Duration::from_secs(30)) };
     let bench = Bench::start(settings, true, |_, _| Outcome::retry("down"));
     (0..8).for_each(|n| bench.ended(&format!("call_{n}")));
-    assert!(wait_until(SOON, || bench.seen().len() == 5));
+    let resting = || bench.deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
+    assert!(wait_until(SOON, || bench.seen().len() == 5 && resting()));
     bench.ahead_ms.store(61_000, Ordering::Relaxed);
-    assert!(wait_until(SOON, || bench.deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead)));
+    let all_dead = || bench.deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
+    assert!(wait_until(SOON, all_dead), "{:?}", bench.deliveries());
     assert!(bench.deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", bench.deliveries());
     bench.local.stop();
 }

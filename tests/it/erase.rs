@@ -27,6 +27,25 @@ const TRACES: [&str; 9] = [
     "Northwind support",
 ];
 
+/// The file is put away many times; the program is beyond reach.
+const HANDLERS: &str = r#"
+[[handlers]]
+name = "log"
+kind = "log"
+[[handlers]]
+name = "calls"
+kind = "call_store"
+[[handlers]]
+name = "lines"
+kind = "file"
+path = "data/events.jsonl"
+rotate_bytes = 1024
+[[handlers]]
+name = "program"
+kind = "exec"
+command = ["/bin/cat"]
+"#;
+
 /// Every file below, whole.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -83,6 +102,8 @@ fn others() -> Vec<Vec<u8>> {
 
 fn running() -> (Home, Server) {
     let mut home = Home::new().with("RETELL_WEBHOOK__SECURITY__KEEP_REJECTED_BODIES", "true").with("DEBUG", "true");
+    std::fs::create_dir_all(home.path().join("config")).unwrap();
+    std::fs::write(home.path().join("config/local.toml"), HANDLERS).unwrap();
     let server = home.start();
     home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     let bodies = events_of_person().into_iter().zip(others().into_iter().cycle());
@@ -120,6 +141,9 @@ fn by_number_nothing_is_left_in_any_file() {
     assert_eq!((&erased["events"], &erased["rejected"], &receipt["complete"]), (&json!(7), &json!(1), &json!(true)));
     assert_eq!(erased["calls"], 4, "{receipt}");
     assert!(receipt["lines"]["log_lines"].as_u64().unwrap() > 0, "{receipt}");
+    assert_eq!(receipt["lines"]["file_lines"], 7, "{receipt}");
+    let handlers = json!([{ "handler": "program", "kind": "exec", "events": 7 }]);
+    assert_eq!(receipt["not_reached"]["handlers"], handlers);
     let written = std::fs::read_to_string(home.path().join("receipt.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), receipt);
     assert!(!TRACES.iter().any(|trace| written.contains(trace)) && !written.contains("evt_"));

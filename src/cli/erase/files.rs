@@ -61,20 +61,11 @@ impl Files {
     }
 }
 
-/// The file and those that were put away beside it: their names begin with its name, or with its name before the ending.
+/// The file and those that were put away beside it, whose names go on behind a dot.
 fn with_rotated(path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (Some(name), Some(stem)) = (path.file_name(), path.file_stem()) else { return Vec::new() };
-    let (name, stem) = (name.to_string_lossy(), stem.to_string_lossy());
-    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
-    let is_it = |candidate: &str| {
-        candidate.starts_with(&*name)
-            || candidate.strip_prefix(&*stem).is_some_and(|rest| {
-                rest.starts_with(['.', '-', '_'])
-                    && rest.contains(|c: char| c.is_ascii_digit())
-                    && rest.ends_with(&ending)
-            })
-    };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let is_it = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     let mut files: Vec<_> =
@@ -90,12 +81,12 @@ mod tests {
     #[test]
     fn rotated_files_belong_to_it_and_others_do_not() {
         let folder = tempfile::tempdir().unwrap();
-        let all = ["events.jsonl", "events.jsonl.1", "events.2026-11-21.jsonl", "events-other.jsonl", "other.jsonl"];
+        let all = ["events.jsonl", "events.jsonl.20261121T101530.123Z", "events.jsonl2", "events-other.jsonl"];
         for name in all {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let found = with_rotated(&folder.path().join("events.jsonl"));
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["events.2026-11-21.jsonl", "events.jsonl", "events.jsonl.1"]);
+        assert_eq!(names, ["events.jsonl", "events.jsonl.20261121T101530.123Z"]);
     }
 }

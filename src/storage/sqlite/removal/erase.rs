@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::find::{Person, is_in_row};
-use super::{Bodies, handlers, remove_attempts, remove_event};
+use super::{Bodies, handlers, remove_attempts, remove_call, remove_event};
 use crate::storage::sqlite::deliveries::advance;
 use crate::storage::{DeliveryState, HandlerId, IdentityKey, Skip, StoreError};
 
@@ -137,14 +137,9 @@ fn remember(conn: &Connection, seq: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The rows of these calls.
+/// The rows of these calls and chats.
 pub(in crate::storage::sqlite) fn calls(conn: &Connection, calls: &[(i64, String)]) -> Result<u64, StoreError> {
-    let mut remove = conn.prepare_cached("DELETE FROM calls WHERE company_id = ?1 AND call_id = ?2")?;
-    let mut removed = 0;
-    for (company, call_id) in calls {
-        removed += remove.execute(params![company, call_id])? as u64;
-    }
-    Ok(removed)
+    calls.iter().try_fold(0, |removed, (company, call_id)| Ok(removed + remove_call(conn, *company, call_id)?))
 }
 
 /// Refused requests that are about the person, by number. There are never many.
@@ -229,7 +224,10 @@ pub(in crate::storage::sqlite) fn count(
             count.attempts += attempts.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
         }
     }
-    let mut row = conn.prepare_cached("SELECT count(*) FROM calls WHERE company_id = ?1 AND call_id = ?2")?;
+    let mut row = conn.prepare_cached(
+        "SELECT (SELECT count(*) FROM calls WHERE company_id = ?1 AND call_id = ?2)
+            + (SELECT count(*) FROM chats WHERE company_id = ?1 AND call_id = ?2)",
+    )?;
     for (company, call_id) in person.calls() {
         count.calls += row.query_row(params![company, call_id], |row| row.get::<_, u64>(0))?;
     }

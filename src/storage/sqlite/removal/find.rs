@@ -187,19 +187,21 @@ pub(in crate::storage::sqlite) fn events_of(
     Ok(seqs)
 }
 
-/// Calls whose row holds the number, whatever became of their events.
+/// Calls and chats whose rows hold the number, whatever became of their events.
 pub(in crate::storage::sqlite) fn calls_with(
     conn: &Connection,
     person: &Person,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    let mut statement = conn.prepare("SELECT company_id, call_id, * FROM calls")?;
-    let columns = statement.column_count();
-    let mut rows = statement.query([])?;
     let mut calls = Vec::new();
-    while let Some(row) = rows.next()? {
-        let company = row.get(0)?;
-        if person.is_of(company) && is_in_row(row, columns, person)? {
-            calls.push((company, row.get(1)?));
+    for table in ["calls", "chats", "call_texts"] {
+        let mut statement = conn.prepare(&format!("SELECT company_id, call_id, * FROM {table}"))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let company = row.get(0)?;
+            if person.is_of(company) && is_in_row(row, columns, person)? {
+                calls.push((company, row.get(1)?));
+            }
         }
     }
     Ok(calls)

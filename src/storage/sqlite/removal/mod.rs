@@ -88,6 +88,18 @@ fn remove_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u6
     Ok(attempts.execute([handler, seq])? as u64)
 }
 
+/// Removes the row of a call or chat with its texts; says how many rows there were.
+fn remove_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, StoreError> {
+    conn.prepare_cached("DELETE FROM call_texts WHERE kind IN ('call', 'chat') AND company_id = ?1 AND call_id = ?2")?
+        .execute(params![company, call_id])?;
+    let mut removed = 0;
+    for table in ["calls", "chats"] {
+        let sql = format!("DELETE FROM {table} WHERE company_id = ?1 AND call_id = ?2");
+        removed += conn.prepare_cached(&sql)?.execute(params![company, call_id])? as u64;
+    }
+    Ok(removed)
+}
+
 fn handlers(conn: &Connection) -> Result<Vec<HandlerId>, StoreError> {
     let mut ids = conn.prepare_cached("SELECT id FROM handlers ORDER BY id")?;
     Ok(ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)

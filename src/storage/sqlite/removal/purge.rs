@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
-use super::{Bodies, handlers, remove_attempts, remove_delivery, remove_event};
+use super::{Bodies, handlers, remove_attempts, remove_call, remove_delivery, remove_event};
 use crate::storage::sqlite::query::seq_before;
 use crate::storage::{Companies, HandlerId, IdentityKey, Kept, Purge, PurgeCursor, Purged, StoreError};
 
@@ -195,11 +195,14 @@ fn attempts(
     Ok(Purged { removed: remove_attempts(conn, handler, seq)?, ..Purged::default() })
 }
 
+/// Calls and chats, whose rows have tables of their own.
 fn calls(conn: &Connection, purge: &Purge, whose: &Whose) -> Result<Purged, StoreError> {
     let PurgeCursor(at_ms, company, call_id) = &purge.after;
     let mut rows = conn.prepare_cached(
         "SELECT last_event_at_ms, company_id, call_id FROM calls INDEXED BY calls_recent
-         WHERE (last_event_at_ms, company_id, call_id) > (?1, ?2, ?3) AND last_event_at_ms < ?4
+           WHERE (last_event_at_ms, company_id, call_id) > (?1, ?2, ?3) AND last_event_at_ms < ?4
+         UNION ALL SELECT last_event_at_ms, company_id, call_id FROM chats INDEXED BY chats_recent
+           WHERE (last_event_at_ms, company_id, call_id) > (?1, ?2, ?3) AND last_event_at_ms < ?4
          ORDER BY last_event_at_ms, company_id, call_id LIMIT ?5",
     )?;
     let rows = rows.query_map(params![at_ms, company, call_id, purge.before_ms, purge.limit], |row| {
@@ -207,13 +210,12 @@ fn calls(conn: &Connection, purge: &Purge, whose: &Whose) -> Result<Purged, Stor
     })?;
     let rows: Vec<PurgeCursor> = rows.collect::<Result<_, _>>()?;
     let mut batch = Batch::new(rows.len() == purge.limit);
-    let mut remove = conn.prepare_cached("DELETE FROM calls WHERE company_id = ?1 AND call_id = ?2")?;
     for row in rows {
         if batch.is_over() {
             break;
         }
         if whose.has(row.1) {
-            batch.purged.removed += remove.execute(params![row.1, row.2])? as u64;
+            batch.purged.removed += remove_call(conn, row.1, &row.2)?;
         }
         batch.at = row;
     }

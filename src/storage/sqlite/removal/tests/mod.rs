@@ -1,9 +1,8 @@
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Person, Removal};
+use super::Removal;
 use crate::base::id::EventIds;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
@@ -11,6 +10,8 @@ use crate::storage::*;
 
 const DAY_MS: i64 = 86_400_000;
 const START_MS: i64 = 1_790_000_000_000;
+
+mod erasing;
 
 struct World {
     folder: tempfile::TempDir,
@@ -116,20 +117,6 @@ impl World {
 
 fn url(folder: &Path) -> SqliteUrl {
     SqliteUrl::file(folder.join("store.db"))
-}
-
-/// The bytes of every file in a folder and below.
-fn all_bytes(folder: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        bytes.extend(if path.is_dir() { all_bytes(&path) } else { std::fs::read(&path).unwrap() });
-    }
-    bytes
-}
-
-fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 #[tokio::test]
@@ -240,6 +227,10 @@ async fn deliveries_attempts_calls_and_refused_requests_have_their_own_ages() {
                  INSERT INTO calls (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
                    VALUES (1, 'a', 1, '{}', 5, 10), (1, 'b', 1, '{}', 5, 10), (1, 'c', 1, '{}', 5, 10), (1, 'd', 1, '{}', 5, 10),
                      (2, 'e', 1, '{}', 5, 10), (1, 'f', 1, '{}', 5, 20);
+                 INSERT INTO chats (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
+                   VALUES (1, 'chat', 1, '{}', 5, 10);
+                 INSERT INTO call_texts (kind, company_id, call_id, summary)
+                   VALUES ('call', 1, 'a', 'words'), ('chat', 1, 'chat', 'words'), ('call', 1, 'f', 'words');
                  INSERT INTO rejected (company, received_at_ms, method, path, headers, reason, diagnosis)
                    VALUES (NULL, 10, 'POST', '/', '{}', '', ''), (NULL, 20, 'POST', '/', '{}', '', '');",
             )?)
@@ -253,8 +244,10 @@ async fn deliveries_attempts_calls_and_refused_requests_have_their_own_ages() {
     assert_eq!(world.count("SELECT purged_through FROM handlers").await, 1);
     let own = Purge { companies: Companies::AllBut(vec!["default".into()]), ..purge(Kept::Calls, 15) };
     assert_eq!(world.run(own).await.iter().sum::<u64>(), 1, "the one of company 2");
-    assert_eq!(world.run(purge(Kept::Calls, 15)).await, [3, 1]);
-    assert_eq!(world.count("SELECT count(*) FROM calls").await, 1);
+    assert_eq!(world.run(purge(Kept::Calls, 15)).await, [3, 2]);
+    for rows in ["SELECT count(*) FROM calls", "SELECT count(*) FROM call_texts"] {
+        assert_eq!(world.count(rows).await, 1, "{rows}");
+    }
     assert_eq!(world.run(purge(Kept::Rejected, 15)).await, [1]);
     assert_eq!(world.count("SELECT count(*) FROM rejected").await, 1);
 }
@@ -332,96 +325,4 @@ async fn bodies_that_are_about_to_be_cleared_are_not_written_over_after_a_restar
     world.append(2, "call_2", &large(b'b')).await;
     while world.store.give_back_space(i64::MAX).await.unwrap() {}
     assert_eq!(world.kept().await, [2]);
-}
-
-fn person(world: &World, call: &str) -> (Person, BTreeSet<i64>) {
-    let mut person = Person::default();
-    person.add_calls([(DEFAULT_COMPANY, call.to_owned())]);
-    let seqs = world.removal().events_of(person.calls()).unwrap();
-    (person, seqs)
-}
-
-#[tokio::test]
-async fn an_erased_call_leaves_no_byte_and_does_not_come_back() {
-    for indexed in [false, true] {
-        let world = World::new();
-        let secret = |size: usize| format!("{}the secret words", "x".repeat(size)).into_bytes();
-        world.append(0, "call_gone", &secret(10)).await;
-        world.append(0, "call_gone", &secret(50_000)).await;
-        world.append(0, "call_kept", &large(b'k')).await;
-        if indexed {
-            world.write_index().await;
-        }
-        assert!(holds(&all_bytes(world.folder.path()), "secret words"));
-        let (person, seqs) = person(&world, "call_gone");
-        assert_eq!(seqs.len(), 2);
-        let mut removal = world.removal();
-        let erased = removal.erase_events(&seqs, START_MS, |_| {}).unwrap();
-        assert_eq!((erased.events, erased.body_bytes), (2, 50_042));
-        removal.erase_rows(&person).unwrap();
-        assert!(removal.leave_no_copy().unwrap());
-        let bytes = all_bytes(world.folder.path());
-        assert!(!holds(&bytes, "secret words") && !holds(&bytes, "call_gone"));
-        // Retell sends it again, to the receiver that still remembers it and to one that was started since.
-        assert!(matches!(world.append(1, "call_gone", &secret(10)).await, Appended::Duplicate { .. }));
-        let world = world.restart().await;
-        assert!(matches!(world.append(1, "call_gone", &secret(50_000)).await, Appended::Duplicate { .. }));
-        assert_eq!(world.kept().await, [3]);
-        assert!(!holds(&all_bytes(world.folder.path()), "call_gone"));
-    }
-}
-
-#[tokio::test]
-async fn deliveries_of_an_erased_event_are_cancelled_and_late_attempts_not_written_down() {
-    let world = World::new();
-    let handler = world.handler().await;
-    world.append(0, "call_gone", b"one").await;
-    world.append(0, "call_gone", b"two").await;
-    let planned = |seq| Planned { seq, skipped: None, supersedes: false };
-    world.store.plan(handler, vec![planned(1), planned(2)], 2, START_MS).await.unwrap();
-    let claim = Claim {
-        now_ms: START_MS,
-        lease_until_ms: START_MS + 1,
-        due_before_ms: START_MS,
-        limit: 1,
-        limit_each: 1,
-        waiting: std::collections::BTreeMap::new(),
-        limit_bytes: 1_000,
-        company_after: 0,
-    };
-    assert_eq!(world.store.claim(handler, claim).await.unwrap().len(), 1);
-    let (_, seqs) = person(&world, "call_gone");
-    let mut removal = world.removal();
-    let all: Vec<i64> = seqs.iter().copied().collect();
-    assert_eq!(removal.cancel(&all, START_MS).unwrap(), (1, 1));
-    assert_eq!(removal.given_to(&seqs).unwrap()["handler"], BTreeSet::from([1]));
-    assert_eq!(removal.erase_events(&seqs, START_MS, |_| {}).unwrap().cancelled_deliveries, 1);
-    let attempt = AttemptRecord {
-        attempt: 1,
-        started_at_ms: START_MS,
-        duration_ms: 1,
-        outcome: "retry".into(),
-        status: None,
-        error: None,
-        answer: Some("what was said".into()),
-    };
-    let settlement = Settlement::Scheduled { next_attempt_at_ms: START_MS, error: "later".into() };
-    let late = Settled { seq: 1, settlement, attempt: Some(attempt) };
-    world.store.settle(handler, vec![late], START_MS).await.unwrap();
-    assert_eq!(world.count("SELECT count(*) FROM attempts").await, 0);
-    let ended = "SELECT count(*) FROM deliveries WHERE state = 5 AND note = 'erased' AND due_ms IS NULL";
-    assert_eq!(world.count(ended).await, 2);
-    assert_eq!(world.store.next_due(handler).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_number_is_found_in_small_and_large_bodies() {
-    let world = World::new();
-    world.append(0, "call_1", br#"{"from_number":"+12025550143"}"#).await;
-    world.append(0, "call_2", &[&large(b'x')[..], b" call me at (202) 555-0143 "].concat()).await;
-    world.append(0, "call_3", br#"{"from_number":"+12025550144"}"#).await;
-    let person = |company| Person::new(Some("+12025550143".parse().unwrap()), company);
-    let found = world.removal().scan(&person(None), 0).unwrap();
-    assert_eq!((found.seqs, found.next, found.unreadable), (vec![1, 2], None, 0));
-    assert!(world.removal().scan(&person(Some(77)), 0).unwrap().seqs.is_empty());
 }
