@@ -3,6 +3,8 @@
 
 mod beside;
 mod erase;
+#[cfg(test)]
+mod erasing_tests;
 mod find;
 mod purge;
 mod space;

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::*;
-use crate::storage::sqlite::removal::Person;
+use super::Person;
+use super::tests::{START_MS, World, large};
+use crate::storage::*;
 
 /// The bytes of every file in a folder and below.
 fn all_bytes(folder: &Path) -> Vec<u8> {

@@ -9,14 +9,12 @@ use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::*;
 
 const DAY_MS: i64 = 86_400_000;
-const START_MS: i64 = 1_790_000_000_000;
+pub(super) const START_MS: i64 = 1_790_000_000_000;
 
-mod erasing;
-
-struct World {
-    folder: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) folder: tempfile::TempDir,
     supervisor: Supervisor,
-    store: SqliteStore,
+    pub(super) store: SqliteStore,
     ids: EventIds,
 }
 
@@ -40,28 +38,28 @@ fn event(ids: &EventIds, at_ms: i64, call: &str, body: &[u8]) -> NewEvent {
     }
 }
 
-fn large(byte: u8) -> Vec<u8> {
+pub(super) fn large(byte: u8) -> Vec<u8> {
     vec![byte; 20_000]
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (folder, supervisor) = (tempfile::tempdir().unwrap(), Supervisor::default());
         let store = SqliteStore::open(&url(folder.path()), &supervisor).unwrap();
         Self { folder, supervisor, store, ids: EventIds::default() }
     }
 
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         self.store.close().await.unwrap();
         let store = SqliteStore::open(&url(self.folder.path()), &self.supervisor).unwrap();
         Self { store, ..self }
     }
 
-    async fn append(&self, day: i64, call: &str, body: &[u8]) -> Appended {
+    pub(super) async fn append(&self, day: i64, call: &str, body: &[u8]) -> Appended {
         self.store.append(event(&self.ids, START_MS + day * DAY_MS, call, body)).await.unwrap()
     }
 
-    async fn handler(&self) -> HandlerId {
+    pub(super) async fn handler(&self) -> HandlerId {
         let row = HandlerRow { name: "handler".into(), ordered: true, hold_ms: 0 };
         self.store.register_handler(row).await.unwrap()
     }
@@ -89,24 +87,24 @@ impl World {
         }
     }
 
-    async fn kept(&self) -> Vec<i64> {
+    pub(super) async fn kept(&self) -> Vec<i64> {
         let events = self.store.export(0, EventFilter::default()).await.unwrap();
         assert!(events.iter().all(|event| event.body.is_ok()), "{events:?}");
         events.iter().map(|event| event.summary.seq).collect()
     }
 
-    async fn count(&self, sql: &'static str) -> i64 {
+    pub(super) async fn count(&self, sql: &'static str) -> i64 {
         let read = move |reader: &crate::storage::sqlite::readers::Reader| {
             Ok(reader.conn.query_row(sql, [], |row| row.get(0))?)
         };
         self.store.readers.read(read).await.unwrap()
     }
 
-    async fn write_index(&self) {
+    pub(super) async fn write_index(&self) {
         crate::storage::sqlite::index::write_out(self.store.writer().unwrap()).await.unwrap();
     }
 
-    fn removal(&self) -> Removal {
+    pub(super) fn removal(&self) -> Removal {
         Removal::open(&url(self.folder.path())).unwrap()
     }
 
