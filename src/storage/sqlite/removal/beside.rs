@@ -108,7 +108,16 @@ impl Removal {
     /// # Errors
     /// [`StoreError`].
     pub fn calls_with(&self, person: &Person) -> Result<Vec<(i64, String)>, StoreError> {
-        self.beside.read(|conn, _| find::calls_with(conn, person))
+        let mut calls = Vec::new();
+        for rows in find::CALL_ROWS {
+            let mut next = Some((0, String::new()));
+            while let Some(after) = next {
+                let (found, at) = self.beside.read(|conn, _| find::calls_with(conn, person, rows, &after))?;
+                calls.extend(found);
+                next = at;
+            }
+        }
+        Ok(calls)
     }
 
     /// All events of these calls.

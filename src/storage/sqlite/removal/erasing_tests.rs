@@ -110,3 +110,27 @@ async fn a_number_is_found_in_small_and_large_bodies() {
     assert_eq!((found.seqs, found.next, found.unreadable), (vec![1, 2], None, 0));
     assert!(world.removal().scan(&person(Some(77)), 0).unwrap().seqs.is_empty());
 }
+
+#[tokio::test]
+async fn a_number_is_found_in_rows_of_calls_whose_events_are_gone() {
+    let world = World::new();
+    let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 4500)
+        INSERT INTO calls (company_id, call_id, stage, from_number, transfers, first_event_at_ms, last_event_at_ms)
+          SELECT 1, 'call_' || n, 1, iif(n = 4400, '+12025550143', '+12025550199'), '{}', 1, 1 FROM n;
+        INSERT INTO chats (company_id, call_id, stage, to_number, transfers, first_event_at_ms, last_event_at_ms)
+          VALUES (1, 'chat_1', 1, '+12025550143', '{}', 1, 1), (1, 'chat_2', 1, NULL, '{}', 1, 1);
+        INSERT INTO call_texts (kind, company_id, call_id, summary) VALUES ('call', 1, 'call_7', 'call back (202) 555-0143'),
+          ('chat', 1, 'chat_2', 'nothing');";
+    world.store.writer().unwrap().write(move |state| Ok(state.conn.execute_batch(rows)?)).await.unwrap();
+    let mut person = Person::new(Some("+12025550143".parse().unwrap()), None);
+    let mut removal = world.removal();
+    let found = removal.calls_with(&person).unwrap();
+    assert_eq!(
+        found.iter().map(|(_, call_id)| call_id.as_str()).collect::<Vec<_>>(),
+        ["call_4400", "chat_1", "call_7"]
+    );
+    person.add_calls(found);
+    assert_eq!(removal.erase_rows(&person).unwrap().calls, 3);
+    assert!(removal.calls_with(&person).unwrap().is_empty());
+    assert_eq!(world.count("SELECT count(*) FROM calls").await, 4_498);
+}

@@ -14,10 +14,13 @@ const LOOKED_AT: usize = 2_000;
 /// Bytes of bodies looked at in one go.
 const LOOKED_BYTES: usize = 16 * 1024 * 1024;
 
+/// A call or chat: the number of its company, and its id.
+type Call = (i64, String);
+
 /// Whose data it is.
 #[derive(Clone, Debug, Default)]
 pub struct Person {
-    calls: BTreeSet<(i64, String)>,
+    calls: BTreeSet<Call>,
     /// The ids of these calls: those that are one word, and others.
     ids: HashSet<Vec<u8>>,
     odd_ids: HashSet<Vec<u8>>,
@@ -33,7 +36,7 @@ pub struct Found {
     /// Events in which the number is.
     pub seqs: Vec<i64>,
     /// Their calls.
-    pub calls: Vec<(i64, String)>,
+    pub calls: Vec<Call>,
     /// Bodies that could not be read.
     pub unreadable: u64,
     /// The last event looked at; `None` at the journal's end.
@@ -63,7 +66,7 @@ impl Person {
     }
 
     /// Adds calls.
-    pub fn add_calls(&mut self, calls: impl IntoIterator<Item = (i64, String)>) {
+    pub fn add_calls(&mut self, calls: impl IntoIterator<Item = Call>) {
         for (company, call_id) in calls {
             let id = call_id.as_bytes().to_vec();
             if id.iter().copied().all(in_id) {
@@ -88,7 +91,7 @@ impl Person {
 
     /// The calls and chats that were added, with the number of their company.
     #[must_use]
-    pub fn calls(&self) -> &BTreeSet<(i64, String)> {
+    pub fn calls(&self) -> &BTreeSet<Call> {
         &self.calls
     }
 
@@ -160,7 +163,7 @@ fn is_in_event(row: &Row, bodies: &BodyFiles, person: &Person) -> rusqlite::Resu
 pub(in crate::storage::sqlite) fn events_of(
     conn: &Connection,
     key: &IdentityKey,
-    calls: &BTreeSet<(i64, String)>,
+    calls: &BTreeSet<Call>,
 ) -> Result<BTreeSet<i64>, StoreError> {
     let mut seqs = BTreeSet::new();
     let mut indexed = conn.prepare_cached(
@@ -187,24 +190,33 @@ pub(in crate::storage::sqlite) fn events_of(
     Ok(seqs)
 }
 
-/// Calls and chats whose rows hold the number, whatever became of their events.
-pub(in crate::storage::sqlite) fn calls_with(
+/// The rows a call or chat has, each in the order of its key.
+pub(super) const CALL_ROWS: [&str; 4] =
+    ["calls WHERE 1", "chats WHERE 1", "call_texts WHERE kind = 'call'", "call_texts WHERE kind = 'chat'"];
+
+/// Calls and chats whose rows hold the number, whatever became of their events; and where to go on.
+pub(super) fn calls_with(
     conn: &Connection,
     person: &Person,
-) -> Result<Vec<(i64, String)>, StoreError> {
-    let mut calls = Vec::new();
-    for table in ["calls", "chats", "call_texts"] {
-        let mut statement = conn.prepare(&format!("SELECT company_id, call_id, * FROM {table}"))?;
-        let columns = statement.column_count();
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let company = row.get(0)?;
-            if person.is_of(company) && is_in_row(row, columns, person)? {
-                calls.push((company, row.get(1)?));
-            }
+    rows: &str,
+    (company, call_id): &Call,
+) -> Result<(Vec<Call>, Option<Call>), StoreError> {
+    let sql = format!(
+        "SELECT company_id, call_id, * FROM {rows} AND (company_id, call_id) > (?1, ?2)
+         ORDER BY company_id, call_id LIMIT ?3"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query(params![company, call_id, LOOKED_AT])?;
+    let (mut found, mut looked, mut at) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        let call = (row.get(0)?, row.get(1)?);
+        if person.is_of(call.0) && is_in_row(row, columns, person)? {
+            found.push(call.clone());
         }
+        (looked, at) = (looked + 1, Some(call));
     }
-    Ok(calls)
+    Ok((found, at.filter(|_| looked == LOOKED_AT)))
 }
 
 /// Whether any text or bytes of a row are about the person.
