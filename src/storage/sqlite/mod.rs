@@ -11,6 +11,7 @@ mod errors;
 mod filter;
 mod index;
 mod open;
+mod operate;
 mod overview;
 mod query;
 mod readers;
@@ -31,6 +32,7 @@ use tokio::sync::Notify;
 
 pub use beside::Beside;
 pub use open::SqliteUrl;
+pub use operate::Walk;
 pub use removal::{Erased, Found, Outside, Person, Removal};
 
 use self::append::Keys;
@@ -38,9 +40,9 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim, Claimed, EventFilter, EventSummary,
-    HandlerId, HandlerRow, NewEvent, Overview, Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled,
-    StatsFilter, Store, StoreError, StoreStats, StoredEvent,
+    Appended, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim, Claimed, DeliveryFilter, DeliveryRow,
+    EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview, Planned, Purge, Purged, Rejected,
+    RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -249,6 +251,14 @@ impl Store for SqliteStore {
 
     async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError> {
         self.readers.read(move |reader| calls::stats(&reader.conn, &filter)).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.readers.read(move |reader| deliveries::list(&reader.conn, &reader.identity_key, &filter, limit)).await
+    }
+
+    async fn fates(&self, id: EventId) -> Result<Vec<(String, Fate)>, StoreError> {
+        self.readers.read(move |reader| deliveries::fates(&reader.conn, id)).await
     }
 
     async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {

@@ -81,9 +81,6 @@ fn events(conn: &Connection, key: &IdentityKey, purge: &Purge, whose: &Whose) ->
         }
         batch.at = PurgeCursor(seq, 0, String::new());
     }
-    if batch.purged.along.deliveries > 0 {
-        note_purged(conn, &everyone, batch.at.0)?;
-    }
     Ok(batch.finish())
 }
 
@@ -113,11 +110,9 @@ fn is_protected(conn: &Connection, handlers: &[(HandlerId, i64)], seq: i64) -> R
 }
 
 /// From now on no row of an event up to `seq` says nothing.
-fn note_purged(conn: &Connection, handlers: &[HandlerId], seq: i64) -> Result<(), StoreError> {
-    let mut note = conn.prepare_cached("UPDATE handlers SET purged_through = max(purged_through, ?2) WHERE id = ?1")?;
-    for handler in handlers {
-        note.execute([*handler, seq])?;
-    }
+fn note_purged(conn: &Connection, handler: HandlerId, seq: i64) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE handlers SET purged_through = max(purged_through, ?2) WHERE id = ?1")?
+        .execute([handler, seq])?;
     Ok(())
 }
 
@@ -167,7 +162,7 @@ fn delivery(
         return Ok(Purged::default());
     }
     let gone = remove_delivery(conn, handler, seq)?;
-    note_purged(conn, &[handler], seq)?;
+    note_purged(conn, handler, seq)?;
     Ok(Purged { removed: gone.deliveries, along: gone, next: None })
 }
 
