@@ -48,6 +48,7 @@ impl Settings {
             ));
         }
         self.validate_ops()?;
+        self.alarms.validate()?;
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         validate_handlers(&self.handlers)
