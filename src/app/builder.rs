@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 
-use super::docs;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::web::Web;
+use super::{alarms, docs};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
@@ -197,9 +197,21 @@ impl ReceiverBuilder {
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
+        let folder = SqliteUrl::parse(&settings.storage.url)?.folder().to_owned();
+        let (watched, clock) = (companies.clone(), self.clock);
         let parts =
             reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
         let reload = Reload::new(parts);
+        let watch = alarms::Parts {
+            reload: reload.clone(),
+            store: Arc::clone(&store),
+            counters: Arc::clone(&counters),
+            companies: watched,
+            clock,
+            folder,
+            shown: ops.shown.clone(),
+        };
+        alarms::start(watch, &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
 }

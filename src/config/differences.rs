@@ -17,9 +17,7 @@ impl Settings {
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (before, after) = (flat(self), flat(other));
         let differs = |(key, value): (String, Value)| (before.get(&key) != Some(&value)).then_some(key);
-        let exchanged = |key: &str| {
-            RELOADED.contains(&key) || LOOKED_UP.iter().any(|section| key.starts_with(section))
-        };
+        let exchanged = |key: &str| RELOADED.contains(&key) || LOOKED_UP.iter().any(|section| key.starts_with(section));
         after.into_iter().filter(|(key, _)| !exchanged(key)).filter_map(differs).collect()
     }
 }

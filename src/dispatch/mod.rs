@@ -11,9 +11,9 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
-mod worker;
 #[cfg(test)]
 mod tests;
+mod worker;
 mod workers;
 
 pub use worker::Dispatch;

@@ -7,7 +7,8 @@ use serde_json_path::JsonPath;
 use crate::config::HandlerSettings;
 use crate::storage::EventSummary;
 
-/// Narrows what a handler gets; an empty list means all.
+/// Narrows what a handler gets; an empty list means all. Events that the receiver makes itself, such as alarms, are not
+/// among them: they have to be named, as `alarm_*` or `*`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     events: Vec<String>,
@@ -103,10 +104,17 @@ impl Filter {
             list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
         };
         let name = event.event.as_deref();
-        (self.events.is_empty() || name.is_some_and(|name| self.events.iter().any(|wanted| fits(wanted, name))))
+        let unnamed = self.events.is_empty() && !event.is_internal();
+        (unnamed || name.is_some_and(|name| self.names(name)))
             && named(&self.agents, event.agent_id.as_deref())
             && named(&self.companies, Some(&event.company))
             && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
+    }
+
+    /// Whether events of this name are asked for by name.
+    #[must_use]
+    pub fn names(&self, event: &str) -> bool {
+        self.events.iter().any(|wanted| fits(wanted, event))
     }
 
     fn matches_body(&self, body: &[u8]) -> bool {

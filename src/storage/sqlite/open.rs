@@ -10,10 +10,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
+    include_str!("../../../migrations/sqlite/0004_alarms.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.

@@ -9,16 +9,19 @@ pub(super) fn note_alarms(conn: &mut Connection, alarms: &[AlarmRow]) -> Result<
     let part = conn.savepoint()?;
     part.prepare_cached("DELETE FROM alarms")?.execute([])?;
     for row in alarms {
-        part.prepare_cached("INSERT INTO alarms (alarm, subject, since_ms, told_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![row.alarm, row.subject, row.since_ms, row.told_ms, row.text])?;
+        part.prepare_cached(
+            "INSERT INTO alarms (alarm, subject, since_ms, told_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![row.alarm, row.subject, row.since_ms, row.told_ms, row.text])?;
     }
     Ok(part.commit()?)
 }
 
 /// The one that is on for longest first.
 pub(super) fn alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT alarm, subject, since_ms, told_ms, text FROM alarms ORDER BY since_ms, alarm, subject")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT alarm, subject, since_ms, told_ms, text FROM alarms ORDER BY since_ms, alarm, subject",
+    )?;
     let rows = statement.query_map([], |row| {
         Ok(AlarmRow {
             alarm: row.get(0)?,
@@ -31,16 +34,28 @@ pub(super) fn alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Puts these in the place of what is there about the same hours, and forgets those before `from_hour`.
-pub(super) fn note_activity(conn: &mut Connection, rows: &[ActivityRow], from_hour: i64) -> Result<(), StoreError> {
+/// Puts these in the place of what is there about the same hours, and forgets hours before that one.
+pub(super) fn note_activity(
+    conn: &mut Connection,
+    rows: &[ActivityRow],
+    forget_before: Option<i64>,
+) -> Result<(), StoreError> {
     let part = conn.savepoint()?;
     for row in rows {
         part.prepare_cached(
             "INSERT OR REPLACE INTO activity (company_id, agent_id, hour, events, last_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![row.company_id, row.agent_id.as_deref().unwrap_or_default(), row.hour, row.events, row.last_ms])?;
+        .execute(params![
+            row.company_id,
+            row.agent_id.as_deref().unwrap_or_default(),
+            row.hour,
+            row.events,
+            row.last_ms
+        ])?;
     }
-    part.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([from_hour])?;
+    if let Some(hour) = forget_before {
+        part.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([hour])?;
+    }
     Ok(part.commit()?)
 }
 
