@@ -197,21 +197,10 @@ impl ReceiverBuilder {
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let folder = SqliteUrl::parse(&settings.storage.url)?.folder().to_owned();
-        let (watched, clock) = (companies.clone(), self.clock);
         let parts =
             reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
         let reload = Reload::new(parts);
-        let watch = alarms::Parts {
-            reload: reload.clone(),
-            store: Arc::clone(&store),
-            counters: Arc::clone(&counters),
-            companies: watched,
-            clock,
-            folder,
-            shown: ops.shown.clone(),
-        };
-        alarms::start(watch, &supervisor);
+        alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
 }

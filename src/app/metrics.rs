@@ -89,7 +89,7 @@ impl Figures<'_> {
         let known = self.deliveries.all();
         let backlogs: Vec<_> = stats.backlogs.iter().filter(|backlog| known.contains_key(&backlog.handler)).collect();
         let each = |value: fn(&Backlog) -> f64| backlogs.iter().map(move |backlog| (of(backlog), value(backlog)));
-        let states = backlogs.iter().flat_map(|backlog| {
+        let deliveries = backlogs.iter().flat_map(|backlog| {
             let counts = [
                 (DeliveryState::Pending, backlog.pending),
                 (DeliveryState::Running, backlog.running),
@@ -108,7 +108,7 @@ impl Figures<'_> {
                 "Events a handler has not been given yet.",
                 each(|backlog| whole(backlog.behind)),
             ),
-            Metric::gauge("handler_deliveries", "Deliveries by state, each counted up to 100000.", states),
+            Metric::gauge("handler_deliveries", "Deliveries by state, each counted up to 100000.", deliveries),
             Metric::gauge(
                 "handler_oldest_undelivered_time",
                 "Since when the delivery that waits for longest waits, since the Unix epoch; 0 when none waits.",

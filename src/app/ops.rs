@@ -12,9 +12,11 @@ use axum::routing::any;
 use axum::{Extension, Router};
 
 use super::Receiver;
-use super::alarms::Shown;
+use super::Reload;
+use super::alarms::{self, Shown};
 use super::health::{self, Health};
 use super::metrics::Figures;
+use crate::base::clock::Clock;
 use crate::config::{OpsSettings, Settings};
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
@@ -42,7 +44,7 @@ pub(super) struct Ops {
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
     /// What the alarms found.
-    pub(super) shown: Shown,
+    shown: Shown,
     folder: PathBuf,
     started_at_ms: i64,
     settings: OpsSettings,
@@ -93,6 +95,19 @@ impl Ops {
             settings: settings.ops.clone(),
             companies: companies.clone(),
             public: settings.server.is_public_https(),
+        }
+    }
+
+    /// What the alarms look at.
+    pub(super) fn watch(&self, reload: &Reload, clock: Clock) -> alarms::Parts {
+        alarms::Parts {
+            reload: reload.clone(),
+            store: Arc::clone(&self.store),
+            counters: Arc::clone(&self.counters),
+            companies: self.companies.clone(),
+            clock,
+            folder: self.folder.clone(),
+            shown: self.shown.clone(),
         }
     }
 

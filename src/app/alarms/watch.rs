@@ -104,7 +104,9 @@ impl Watch {
         let judged = judge(&figures, settings, &on);
         let said = self.alarms.look(judged, i64::try_from(settings.calm_ms).unwrap_or(i64::MAX), now_ms);
         self.parts.shown.set(self.alarms.kinds(), &figures.ages);
-        said.iter().for_each(|said| self.say(said, now_ms));
+        for said in &said {
+            self.say(said, now_ms);
+        }
         self.write_alarms().await;
         self.write_activity().await;
         self.send().await;
