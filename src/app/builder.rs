@@ -103,8 +103,14 @@ impl ReceiverBuilder {
 
     /// Adds a handler. The store remembers by `name` how far it has come, so keep it over restarts.
     #[must_use]
-    pub fn handler(mut self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
-        self.given.handlers.push(Registered::new(name, filter, Arc::new(handler)));
+    pub fn handler(self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
+        self.registered(Registered::new(name, filter, Arc::new(handler)))
+    }
+
+    /// Adds a handler with delivery settings of its own: see [`Registered`].
+    #[must_use]
+    pub fn registered(mut self, registered: Registered) -> Self {
+        self.given.handlers.push(registered);
         self
     }
 

@@ -13,13 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::body::{Bodies, Size};
 use self::tally::{Report, Tally};
-use super::output::{self, Done, Failure};
-use super::{health, keys, stores};
+use super::output::{Done, Failure};
+use super::{health, keys, stores, target};
 use crate::base::clock::Clock;
 use crate::base::supervise::Crowd;
 use crate::config::Settings;
 use crate::egress;
-use crate::intake::WEBHOOK_PATH;
 use crate::security::keys::ApiKey;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
@@ -102,24 +101,12 @@ impl Load {
     /// Load is for machines of one's own: any but this one must be asked for twice.
     fn target(&self, settings: &Settings) -> Result<url::Url, Failure> {
         let text = self.to.clone().unwrap_or_else(|| health::local(settings));
-        let bad = || Failure::Because(format!("`{}` is no http or https URL", output::plain(&text)));
-        let mut url = url::Url::parse(&text).map_err(|_| bad())?;
-        let loopback = match url.host().ok_or_else(bad)? {
-            url::Host::Domain(name) => name == "localhost",
-            url::Host::Ipv4(ip) => ip.is_loopback(),
-            url::Host::Ipv6(ip) => ip.is_loopback(),
-        };
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad());
-        }
+        let url = target::webhook(&text, None)?;
         let asked_twice = self.yes_really && self.i_own_this_server;
-        if !loopback && !asked_twice {
+        if !target::is_loopback(&url) && !asked_twice {
             return Err(Failure::Because(
                 "this would flood another machine; if it is yours, say so: --yes-really --i-own-this-server".to_owned(),
             ));
-        }
-        if url.path() == "/" {
-            url.set_path(WEBHOOK_PATH);
         }
         Ok(url)
     }

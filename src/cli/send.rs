@@ -7,17 +7,19 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Done, Failure};
-use super::{keys, stores};
+use super::{keys, stores, target};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
-use crate::config::{DEFAULT_SLUG, Settings};
+use crate::config::Settings;
 use crate::egress;
 use crate::event::{EventKind, sample};
-use crate::intake::webhook_path;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
 /// As long as Retell waits.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What 401 means.
+pub(super) const OTHER_KEY: &str = "refused: the receiver has another key than this command (RETELL_API_KEY, or \
+dev.key beside the store), or the two clocks differ by more than five minutes; the receiver's log says which";
 
 #[derive(Debug, Args)]
 pub(super) struct Send {
@@ -79,26 +81,14 @@ impl Send {
         }
         match status {
             200..300 => Ok(()),
-            401 => Err(Failure::Because(
-                "refused: the receiver has another key than this command (RETELL_API_KEY, or dev.key beside the store), \
-                 or the two clocks differ by more than five minutes; the receiver's log says which"
-                    .into(),
-            )),
+            401 => Err(Failure::Because(OTHER_KEY.into())),
             _ => Err(Failure::Said),
         }
     }
 
     fn target(&self, settings: &Settings) -> Result<url::Url, Failure> {
         let text = self.to.clone().unwrap_or_else(|| settings.server.public_url(settings.server.port));
-        let bad = || Failure::Because(format!("`{text}` is no http or https URL"));
-        let mut url = url::Url::parse(&text).map_err(|_| bad())?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad());
-        }
-        if url.path() == "/" {
-            url.set_path(&webhook_path(self.company.as_deref().filter(|slug| *slug != DEFAULT_SLUG)));
-        }
-        Ok(url)
+        target::webhook(&text, self.company.as_deref())
     }
 
     fn body(&self, now_ms: i64) -> Result<Vec<u8>, Failure> {

@@ -10,7 +10,8 @@ use crate::app::{self, Receiver, Reload};
 use crate::base::supervise::Supervisor;
 use crate::config::{HandlerSettings, LogFormat, Settings, Sources};
 use crate::event::EventKind;
-use crate::intake::{TEST_PATH, WEBHOOK_PATH};
+use crate::handlers::{Filter, Registered};
+use crate::intake::{INTERNAL_EVENTS, TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
@@ -77,7 +78,11 @@ async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
 fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> Done {
     let url = settings.server.public_url(port);
     let store = SqliteUrl::parse(&settings.storage.url)?;
-    let handlers: Vec<_> = receiver.handlers().iter().map(|registered| registered.name.as_str()).collect();
+    let name = |registered: &Registered| {
+        let mark = if registered.enabled { "" } else { " (disabled)" };
+        format!("{}{mark}", registered.name)
+    };
+    let handlers: Vec<_> = receiver.handlers().iter().map(name).collect();
     let handlers = if handlers.is_empty() { "none".to_owned() } else { handlers.join(", ") };
     let main = SocketAddr::new(settings.server.host, port);
     let facts = [
@@ -127,7 +132,13 @@ fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
 
 /// A filter on a name that Retell does not send is more likely a slip than foresight.
 fn unknown_events(settings: &Settings) -> Vec<String> {
-    let unknown = |name: &&String| EventKind::from_name(name) == EventKind::Unknown;
+    let unknown = |name: &&String| {
+        !EventKind::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .chain(INTERNAL_EVENTS)
+            .any(|known| Filter::name_fits(name, known))
+    };
     let of = |handler: &HandlerSettings| {
         let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
         (!names.is_empty())

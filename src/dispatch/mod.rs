@@ -11,6 +11,7 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
+mod round;
 #[cfg(test)]
 mod tests;
 mod worker;

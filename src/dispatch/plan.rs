@@ -7,8 +7,8 @@ use crate::event::EventKind;
 use crate::handlers::{Outcome, Registered};
 use crate::storage::{EventSummary, Planned, Settlement, Skip};
 
-/// Calls with such an id are tests.
-const TEST_CALL: &str = "call_test_";
+/// Calls and chats with such an id are tests.
+const TESTS: [&str; 2] = ["call_test_", "chat_test_"];
 /// Longest text of an error that is kept.
 const LONGEST_ERROR: usize = 500;
 /// A handler may ask for a longer wait than the schedule's, but not for longer than this.
@@ -22,7 +22,7 @@ pub(super) fn planned(handler: &Registered, event: &EventSummary, fits: bool) ->
 }
 
 fn skipped(handler: &Registered, event: &EventSummary) -> Option<Skip> {
-    let is_test = event.call_id.as_deref().is_some_and(|id| id.starts_with(TEST_CALL));
+    let is_test = event.call_id.as_deref().is_some_and(|id| TESTS.iter().any(|start| id.starts_with(start)));
     if !handler.enabled {
         Some(Skip::Disabled)
     } else if is_test && handler.handler.has_outside_effects() && !asks_for_effects(event) {

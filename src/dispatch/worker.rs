@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Finished, attempt};
 use super::breaker::{Allowed, Breaker};
 use super::pace::Pace;
-use super::plan;
 use super::ready::Ready;
+use super::report;
+use super::round::{Round, Rounded};
 use crate::base::clock::Clock;
 use crate::base::supervise::{Crowd, Supervisor};
 use crate::handlers::Registered;
@@ -19,18 +22,16 @@ use crate::security::bucket::Bucket;
 use crate::storage::{BreakerState, Claim, HandlerId, Settled, Store, StoreError};
 use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
 
-/// Events planned at once.
-const PLANNED: usize = 512;
 /// Deliveries claimed before their turn, so that the handler does not wait for the store: of one company, and of all.
-const CLAIMED_EACH: usize = 128;
-const CLAIMED: usize = 1_024;
+const CLAIMED_EACH: usize = 512;
+const CLAIMED: usize = 2_048;
 /// Bodies held for a handler; one delivery may be larger.
 const HELD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long a worker rests after the store failed it.
 const STORE_AWAY: Duration = Duration::from_secs(1);
 /// How often it looks for work that came in by another way, such as a replay by the command line.
 const POLL: Duration = Duration::from_millis(200);
-/// A lease lasts this much longer than an attempt may take: the result has to be written too.
+/// A lease lasts this much longer than it takes until what was claimed ahead is through: the result has to be written too.
 const LEASE_BEYOND: Duration = Duration::from_secs(600);
 /// How long attempts under way may take to end when the service stops.
 const STOPPING: Duration = Duration::from_secs(8);
@@ -48,6 +49,9 @@ pub struct Dispatch {
     pub deliveries: Deliveries,
 }
 
+/// A round under way, or a rest.
+type Next = BoxFuture<'static, Option<Rounded>>;
+
 /// A handler at work.
 pub(super) struct Worker {
     pub(super) dispatch: Dispatch,
@@ -59,6 +63,13 @@ pub(super) struct Worker {
     rate: Option<Bucket>,
     pub(super) ready: Ready,
     company_after: i64,
+    /// How many are claimed ahead: more while the handler runs out of them.
+    ahead: usize,
+    /// Waits for something to do.
+    idle: bool,
+    /// Events appended when the store was asked last.
+    seen: u64,
+    pace: Pace,
     attempts: Crowd,
     cancellation: CancellationToken,
     finished: (mpsc::UnboundedSender<Finished>, mpsc::UnboundedReceiver<Finished>),
@@ -77,6 +88,10 @@ impl Worker {
             rate: registered.delivery.rate_per_second.map(|rate| Bucket::new(rate, rate, now)),
             ready: Ready::default(),
             company_after: 0,
+            ahead: 0,
+            idle: false,
+            seen: 0,
+            pace: Pace::default(),
             attempts: Crowd::default(),
             cancellation: CancellationToken::new(),
             finished: mpsc::unbounded_channel(),
@@ -86,86 +101,115 @@ impl Worker {
         }
     }
 
-    /// Works until the service stops.
+    /// Works until the service stops. Attempts begin and end while the store is asked for more.
     pub(super) async fn run(mut self) {
         let stop = self.dispatch.supervisor.clone();
-        let mut pace = Pace::default();
+        let mut next = self.round();
         while !stop.is_stopping() {
-            let seen = self.dispatch.store.appended_so_far();
-            pace.begin(seen);
-            match self.step().await {
-                Ok(true) => self.pause(pace.rest(self.dispatch.store.appended_so_far())).await,
-                Ok(false) => self.wait(seen).await,
-                Err(error) => {
-                    tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");
-                    self.pause(STORE_AWAY).await;
+            tokio::select! {
+                () = stop.stopping() => {}
+                Some(finished) = self.finished.1.recv() => {
+                    self.conclude(finished);
+                    self.begin();
+                    if self.idle {
+                        next = self.round();
+                    }
                 }
+                rounded = &mut next => next = self.go_on(rounded).await,
             }
+        }
+        if !self.idle
+            && let Some(rounded) = next.await
+            && let Err(error) = self.take_in(rounded)
+        {
+            tracing::warn!(handler = %self.registered.name, %error, "stopping while the store is away");
         }
         self.stop().await;
     }
 
-    /// Everything that can be done now; says whether there was anything.
-    async fn step(&mut self) -> Result<bool, StoreError> {
-        let settled = self.settle().await?;
-        let planned = self.plan().await?;
-        let claimed = self.claim().await?;
-        let begun = self.begin();
-        self.show_breaker().await?;
-        Ok(settled || planned || claimed || begun)
-    }
-
-    /// Makes deliveries of the next events of the journal.
-    async fn plan(&self) -> Result<bool, StoreError> {
-        let filter = &self.registered.filter;
-        let events = self.dispatch.store.unplanned(self.id, PLANNED, filter.needs_body()).await?;
-        let Some(through) = events.last().map(|(event, _)| event.seq) else {
-            return Ok(false);
+    /// The next look at the store.
+    fn round(&mut self) -> Next {
+        self.idle = false;
+        self.seen = self.dispatch.store.appended_so_far();
+        self.pace.begin(self.seen);
+        let round = Round {
+            store: Arc::clone(&self.dispatch.store),
+            registered: Arc::clone(&self.registered),
+            id: self.id,
+            now_ms: self.now_ms(),
+            settled: std::mem::take(&mut self.settled),
+            claim: self.claim(),
         };
-        let planned = events
-            .iter()
-            .filter_map(|(event, body)| plan::planned(&self.registered, event, filter.matches(event, body.as_ref())));
-        let planned: Vec<_> = planned.collect();
-        let skipped = planned.iter().filter(|planned| planned.skipped.is_some()).count();
-        self.dispatch.store.plan(self.id, planned, through, self.now_ms()).await?;
-        self.counts.skipped.fetch_add(skipped as u64, Ordering::Relaxed);
-        Ok(true)
+        async move { Some(round.run().await) }.boxed()
     }
 
-    /// Takes what is due, for the attempts to come.
-    async fn claim(&mut self) -> Result<bool, StoreError> {
+    /// After a round, or a rest, which is `None`.
+    async fn go_on(&mut self, rounded: Option<Rounded>) -> Next {
+        let Some(rounded) = rounded else {
+            return self.round();
+        };
+        let busy = self.take_in(rounded);
+        self.show_breaker().await;
+        let rest = match busy {
+            Ok(true) => self.pace.rest(self.dispatch.store.appended_so_far()),
+            Ok(false) if self.settled.is_empty() => return self.wait(),
+            Ok(false) => Duration::ZERO,
+            Err(error) => {
+                tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");
+                STORE_AWAY
+            }
+        };
+        if rest.is_zero() {
+            return self.round();
+        }
+        async move {
+            tokio::time::sleep(rest).await;
+            None
+        }
+        .boxed()
+    }
+
+    /// Begins what was claimed; says whether there was anything to do.
+    fn take_in(&mut self, rounded: Rounded) -> Result<bool, StoreError> {
+        self.counts.skipped.fetch_add(rounded.skipped, Ordering::Relaxed);
+        self.settled.extend(rounded.unsettled);
+        self.company_after = rounded.claimed.last().map_or(self.company_after, |last| last.event.summary.company_id);
+        let usual = 2 * usize::from(self.registered.delivery.concurrency);
+        let left: usize = self.ready.waiting().values().sum();
+        self.ahead = if left == 0 { self.ahead * 2 } else { self.ahead / 2 }.clamp(usual, CLAIMED_EACH.max(usual));
+        for claimed in rounded.claimed {
+            self.ready.add(claimed);
+        }
+        let begun = self.begin();
+        rounded.failed.map_or(Ok(rounded.busy || begun), Err)
+    }
+
+    /// What may be taken now: a little more than the handler needs until the next round.
+    fn claim(&self) -> Option<Claim> {
         let now_ms = self.now_ms();
-        let (limit, due_before_ms) = match self.allowed(now_ms) {
+        let (limit, due_before_ms) = match self.breaker.allowed(now_ms) {
             Allowed::All => (CLAIMED, now_ms),
             Allowed::Probe if self.ready.is_idle() => (1, now_ms),
-            Allowed::Probe => return Ok(false),
+            Allowed::Probe => return None,
             // What became too old meanwhile is ended all the same.
             Allowed::NotBefore(_) => (CLAIMED, now_ms.saturating_sub(millis(self.registered.delivery.max_age))),
         };
         let waiting = self.ready.waiting();
         let limit = limit.saturating_sub(waiting.values().sum());
         if limit == 0 || self.ready.held_bytes() >= HELD_BYTES {
-            return Ok(false);
+            return None;
         }
-        if self.dispatch.store.next_due(self.id).await?.is_none_or(|due_ms| due_ms > due_before_ms) {
-            return Ok(false);
-        }
-        let lease_ms = millis(self.registered.delivery.timeout.saturating_add(LEASE_BEYOND));
-        let claim = Claim {
+        let lease_ms = millis(self.registered.delivery.timeout.saturating_mul(4).saturating_add(LEASE_BEYOND));
+        Some(Claim {
             now_ms,
             lease_until_ms: now_ms.saturating_add(lease_ms),
             due_before_ms,
             limit,
-            limit_each: CLAIMED_EACH,
+            limit_each: self.ahead,
             waiting,
             limit_bytes: HELD_BYTES - self.ready.held_bytes(),
             company_after: self.company_after,
-        };
-        let claimed = self.dispatch.store.claim(self.id, claim).await?;
-        self.company_after = claimed.last().map_or(self.company_after, |last| last.event.summary.company_id);
-        let any = !claimed.is_empty();
-        claimed.into_iter().for_each(|claimed| self.ready.add(claimed));
-        Ok(any)
+        })
     }
 
     /// Begins attempts while there is room.
@@ -173,7 +217,7 @@ impl Worker {
         let now_ms = self.now_ms();
         let mut any = self.end_too_old(now_ms);
         loop {
-            let room = match self.allowed(now_ms) {
+            let room = match self.breaker.allowed(now_ms) {
                 Allowed::All => usize::from(self.registered.delivery.concurrency),
                 Allowed::Probe => 1,
                 Allowed::NotBefore(_) => return self.give_back() || any,
@@ -196,45 +240,24 @@ impl Worker {
         }
     }
 
-    /// Writes down what ended. While the store is away it is kept: the handler is not given the same events again.
-    async fn settle(&mut self) -> Result<bool, StoreError> {
-        while let Ok(finished) = self.finished.1.try_recv() {
-            self.conclude(finished);
-        }
-        if self.settled.is_empty() {
-            return Ok(false);
-        }
-        self.dispatch.store.settle(self.id, self.settled.clone(), self.now_ms()).await?;
-        self.settled.clear();
-        Ok(true)
-    }
-
-    async fn show_breaker(&mut self) -> Result<(), StoreError> {
+    async fn show_breaker(&mut self) {
         let now_ms = self.now_ms();
         let state = self.breaker.state(now_ms);
-        if state != self.shown {
-            self.dispatch.store.note_breaker(self.id, state, now_ms).await?;
+        if state != self.shown && self.dispatch.store.note_breaker(self.id, state, now_ms).await.is_ok() {
             self.shown = state;
-            super::report::breaker(&self.registered.name, state);
-        }
-        Ok(())
-    }
-
-    /// Waits for an attempt to end, for events, or for work that came in by another way.
-    async fn wait(&mut self, seen: u64) {
-        tokio::select! {
-            () = self.dispatch.supervisor.stopping() => {}
-            () = self.dispatch.store.appended_beyond(seen) => {}
-            () = tokio::time::sleep(POLL) => {}
-            Some(finished) = self.finished.1.recv() => self.conclude(finished),
+            report::breaker(&self.registered.name, state);
         }
     }
 
-    async fn pause(&self, rest: Duration) {
-        tokio::select! {
-            () = self.dispatch.supervisor.stopping() => {}
-            () = tokio::time::sleep(rest) => {}
+    /// Waits for events, or for work that came in by another way.
+    fn wait(&mut self) -> Next {
+        self.idle = true;
+        let (store, seen) = (Arc::clone(&self.dispatch.store), self.seen);
+        async move {
+            let _ = tokio::time::timeout(POLL, store.appended_beyond(seen)).await;
+            None
         }
+        .boxed()
     }
 
     /// Lets attempts under way end, gives back the rest, and writes it down.
@@ -244,28 +267,22 @@ impl Worker {
         let name = Arc::clone(&self.registered);
         let give_up = tokio::time::Instant::now() + STOPPING;
         while self.ready.under_way() > 0 {
-            match tokio::time::timeout_at(give_up, self.finished.1.recv()).await {
-                Ok(Some(finished)) => self.conclude(finished),
-                _ => {
-                    tracing::warn!(
-                        handler = %name.name,
-                        "stopping: attempts still under way are made again after the next start"
-                    );
-                    break;
-                }
-            }
+            let Ok(Some(finished)) = tokio::time::timeout_at(give_up, self.finished.1.recv()).await else {
+                tracing::warn!(handler = %name.name, "stopping: attempts still under way are made again after the next start");
+                break;
+            };
+            self.conclude(finished);
         }
-        if let Err(error) = self.settle().await {
+        let settled = std::mem::take(&mut self.settled);
+        if !settled.is_empty()
+            && let Err(error) = self.dispatch.store.settle(self.id, settled, self.now_ms()).await
+        {
             tracing::warn!(handler = %name.name, %error, "stopping: the latest attempts are made again after the next start");
         }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
         self.dispatch.clock.now_ms()
-    }
-
-    fn allowed(&self, now_ms: i64) -> Allowed {
-        self.breaker.allowed(now_ms)
     }
 }
 

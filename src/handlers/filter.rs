@@ -132,6 +132,14 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether an event's name fits what a handler's `events` holds, in which `*` stands for any characters.
+    #[must_use]
+    pub fn name_fits(wanted: &str, name: &str) -> bool {
+        fits(wanted, name)
+    }
+}
+
 fn texts<T: Into<String>>(list: impl IntoIterator<Item = T>) -> Vec<String> {
     list.into_iter().map(Into::into).collect()
 }

@@ -84,8 +84,8 @@ pub trait EventHandler: Send + Sync {
         }
     }
 
-    /// Whether it reaches people or systems outside. Then it does not get events of test calls (`call_test_…`) unless
-    /// their sender asked for effects, and rests while what it calls is down.
+    /// Whether it reaches people or systems outside. Then it does not get events of test calls and chats (`call_test_…`,
+    /// `chat_test_…`) unless their sender asked for effects, and rests while what it calls is down.
     fn has_outside_effects(&self) -> bool {
         false
     }

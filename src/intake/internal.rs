@@ -6,6 +6,13 @@ use crate::base::id::EventId;
 use crate::event::Head;
 use crate::storage::{INTERNAL, NewEvent, bounded};
 
+/// The names of the alarms' events. Retell's own alerts are `alert_…`.
+pub const ALARM_TRIGGERED: &str = "alarm_triggered";
+/// See [`ALARM_TRIGGERED`].
+pub const ALARM_RESOLVED: &str = "alarm_resolved";
+/// Every name there is.
+pub const INTERNAL_EVENTS: [&str; 2] = [ALARM_TRIGGERED, ALARM_RESOLVED];
+
 /// An event of the receiver's own on its way into the store. Handlers get it if they name it, see
 /// [`Filter`](crate::handlers::Filter).
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
-pub use internal::Internal;
+pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
 pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 
 use crate::base::id::EventIds;

@@ -119,7 +119,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     let bad = [
         ("not toml [", "not valid TOML"),
         ("[[companies]]\nslug = \"Bad Slug\"\nkeys = \"key_0123456789abcdef\"\n", "companies[0].slug"),
-        ("[[handlers]]\nname = \"x\"\nkind = \"nothing\"\n", "expected log or call_store"),
+        ("[[handlers]]\nname = \"x\"\nkind = \"nothing\"\n", "expected log, call_store"),
     ];
     for (text, why) in bad {
         configure(&home, text);

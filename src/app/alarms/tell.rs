@@ -4,15 +4,11 @@ use serde_json::json;
 
 use super::state::{Said, What};
 use super::words::span;
-use crate::intake::Internal;
+use crate::intake::{ALARM_RESOLVED, ALARM_TRIGGERED, Internal};
 use crate::storage::DEFAULT_COMPANY;
 
-/// The names of the events. Retell's own alerts are `alert_…`.
-pub(super) const TRIGGERED: &str = "alarm_triggered";
-pub(super) const RESOLVED: &str = "alarm_resolved";
-
 pub(super) fn event_name(said: &Said) -> &'static str {
-    if said.what == What::IsOver { RESOLVED } else { TRIGGERED }
+    if said.what == What::IsOver { ALARM_RESOLVED } else { ALARM_TRIGGERED }
 }
 
 pub(super) fn log(said: &Said, now_ms: i64) {

@@ -6,36 +6,16 @@ use std::time::Duration;
 use jiff::fmt::rfc2822;
 
 use super::super::output::Failure;
+use super::super::target::{Answer, ask};
 use super::Finding;
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::egress;
-use crate::intake::{INSTANCE, TEST_PATH};
 use crate::security::redact;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Off by more than this, a clock is worth setting although signatures still pass.
 const SKEW_S: i64 = 30;
-
-/// What the test endpoint behind a URL answered.
-enum Answer {
-    /// A receiver, with the name of its process.
-    Receiver(String),
-    /// Something else, with this status.
-    Other(u16),
-    None(&'static str),
-}
-
-async fn ask(base: &str) -> Result<Answer, Failure> {
-    let url = format!("{}{TEST_PATH}", base.trim_end_matches('/'));
-    Ok(match egress::client(TIMEOUT)?.get(url).send().await {
-        Ok(response) => match response.headers().get(&INSTANCE).and_then(|value| value.to_str().ok()) {
-            Some(instance) => Answer::Receiver(instance.to_owned()),
-            None => Answer::Other(response.status().as_u16()),
-        },
-        Err(error) => Answer::None(egress::reason(&error)),
-    })
-}
 
 /// The port is held by a receiver, whose process is named then, or free.
 pub(super) async fn port(settings: &Settings, local: &str) -> Result<(Finding, Option<String>), Failure> {

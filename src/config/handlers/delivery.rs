@@ -20,6 +20,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// A wait longer than this is a mistake in the unit.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
 const MOST_AT_ONCE: u16 = 1_000;
+const CALL_STORE_AT_ONCE: u16 = 256;
 
 /// Whether the events of a call wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -100,7 +101,11 @@ impl HandlerSettings {
         let revisions = if self.kind == HandlerKind::Slack { Revisions::Skip } else { default.revisions };
         let settings = DeliverySettings {
             ordering: self.ordering.unwrap_or(default.ordering),
-            concurrency: self.concurrency.unwrap_or(default.concurrency),
+            concurrency: self.concurrency.unwrap_or(match self.kind {
+                // Its attempts share the store's commits: many at once cost what one does.
+                HandlerKind::CallStore => CALL_STORE_AT_ONCE,
+                _ => default.concurrency,
+            }),
             timeout: self.timeout_ms.map_or(default.timeout, Duration::from_millis),
             schedule: match &self.schedule {
                 Some(waits) => schedule(waits).map_err(|why| ("schedule", why))?,

@@ -104,7 +104,7 @@ fn configured_handlers_replace_the_built_in_ones() {
                  [[handlers]]\nname = \"off\"\nkind = \"call_store\"\nenabled = false\n";
     std::fs::write(home.path().join("config/default.toml"), table).unwrap();
     let server = home.start();
-    assert!(server.output().contains("handlers   ends\n"), "{}", server.output());
+    assert!(server.output().contains("handlers   ends, off (disabled)\n"), "{}", server.output());
     server.deliver(&call("call_started", &json!({ "call_id": "call_quiet" })));
     server.deliver(&call("call_ended", &json!({ "call_id": "call_loud" })));
     assert!(server.prints("webhook call_ended"));

@@ -1,0 +1,177 @@
+//! How fast stored events reach handlers: a backlog is written, then a receiver with the handlers is started on it.
+//!
+//! ```text
+//! cargo bench --bench dispatch -- --events 100000 --handler noop|log|call_store|forward|forward-dead [--calls 20000]
+//! ```
+//!
+//! `forward` posts to a server in this process; `forward-dead` to three destinations of which one refuses connections.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and stops where it fails")]
+#![allow(clippy::cast_precision_loss, reason = "rates")]
+#![allow(missing_docs, reason = "a program")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
+use clap::Parser;
+use retell_webhook::base::id::EventIds;
+use retell_webhook::base::secret::Secret;
+use retell_webhook::base::supervise::Supervisor;
+use retell_webhook::config::{HandlerKind, HandlerSettings, Settings};
+use retell_webhook::handlers::Filter;
+use retell_webhook::storage::sqlite::{SqliteStore, SqliteUrl};
+use retell_webhook::storage::{BreakerState, DEFAULT_COMPANY, HandlerRow, NewEvent, Store};
+use retell_webhook::telemetry::process::ProcessUse;
+use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
+
+#[derive(Parser)]
+struct Args {
+    /// Events that wait.
+    #[arg(long, default_value_t = 100_000)]
+    events: i64,
+    /// Calls they belong to.
+    #[arg(long, default_value_t = 25_000)]
+    calls: i64,
+    /// What handles them.
+    #[arg(long, default_value = "noop")]
+    handler: String,
+    /// Given by cargo.
+    #[arg(long)]
+    bench: bool,
+}
+
+struct Noop;
+
+#[async_trait]
+impl EventHandler for Noop {
+    async fn handle(&self, _: &Event, _: &Context) -> Outcome {
+        Outcome::Done
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let args = Args::parse();
+    let folder = tempfile::tempdir().unwrap();
+    let sink = sink().await;
+    let (settings, names) = settings(&args.handler, &sink);
+    fill(folder.path(), &args, &names).await;
+    let before = ProcessUse::now().resident_bytes.unwrap_or_default();
+    let began = Instant::now();
+    let mut builder = Receiver::builder().settings(settings).storage_url(url(folder.path()));
+    builder = builder.api_key("key_9f27a1c4de5588b2031fa7c0");
+    if args.handler == "noop" {
+        builder = builder.handler("noop", Filter::all(), Noop);
+    }
+    let receiver = builder.build().await.unwrap();
+    let mut peak = before;
+    let mut done: Vec<(String, Duration, Option<BreakerState>, i64)> = Vec::new();
+    // One that is down never ends: a destination whose attempts rest is left out once the others are through.
+    while done.len() < receiver.handlers().iter().count() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        peak = peak.max(ProcessUse::now().resident_bytes.unwrap_or_default());
+        for backlog in receiver.store().overview(0).await.unwrap().handlers {
+            let breaker = Some(backlog.breaker).filter(|state| *state != BreakerState::Closed);
+            let ended = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
+            if ended && !done.iter().any(|(name, ..)| *name == backlog.handler) {
+                done.push((backlog.handler, began.elapsed(), breaker, backlog.behind));
+            }
+        }
+    }
+    for (name, took, breaker, behind) in done {
+        let state = breaker.map(|state| format!(", breaker {}, {behind} wait", state.as_str())).unwrap_or_default();
+        let rate = (args.events - behind) as f64 / took.as_secs_f64();
+        println!("{name:<24} {:>8.2} s  {rate:>8.0} deliveries/s{state}", took.as_secs_f64());
+    }
+    println!("resident memory: {} MB before, {} MB at most while draining", before / 1_000_000, peak / 1_000_000);
+    receiver.shutdown().await.unwrap();
+}
+
+fn url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("bench.db").display())
+}
+
+/// Where `forward` posts to.
+async fn sink() -> String {
+    let app = Router::new().route("/", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Supervisor::default().spawn_detached(async move { axum::serve(listener, app).await.unwrap() });
+    format!("http://{address}/")
+}
+
+/// The settings, and the names under which the handlers will be known, as far as they are known before.
+fn settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
+    let mut settings = Settings { handlers: Vec::new(), ..Settings::default() };
+    let mut add = |name: &str, kind, url: Option<&str>| {
+        let url = url.map(Secret::new);
+        settings.handlers.push(HandlerSettings { url, ..HandlerSettings::new(name, kind) });
+    };
+    match handler {
+        "log" => add("log", HandlerKind::Log, None),
+        "call_store" => add("call_store", HandlerKind::CallStore, None),
+        "forward" => add("forward", HandlerKind::Forward, Some(sink)),
+        "forward-dead" => {
+            add("forward-1", HandlerKind::Forward, Some(sink));
+            add("forward-2", HandlerKind::Forward, Some(sink));
+            add("forward-dead", HandlerKind::Forward, Some("http://127.0.0.1:9/"));
+        }
+        _ => {}
+    }
+    let mut names: Vec<_> = settings.handlers.iter().map(|table| table.name.clone()).collect();
+    if handler == "noop" {
+        names.push("noop".to_owned());
+    }
+    (settings, names)
+}
+
+async fn fill(folder: &Path, args: &Args, names: &[String]) {
+    let supervisor = Supervisor::default();
+    let store = Arc::new(SqliteStore::open(&SqliteUrl::parse(&url(folder)).unwrap(), &supervisor).unwrap());
+    for name in names {
+        let row = HandlerRow { name: name.clone(), ordered: true, hold_ms: 600_000 };
+        store.register_handler(row).await.unwrap();
+    }
+    let ids = EventIds::default();
+    for chunk in 0..=args.events / 1_000 {
+        let numbers = chunk * 1_000..((chunk + 1) * 1_000).min(args.events);
+        let appends = numbers.map(|number| store.append(event(&ids, number, args.calls)));
+        for appended in futures_util::future::join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+    supervisor.stop();
+    supervisor.wait().await;
+    store.close().await.unwrap();
+}
+
+fn event(ids: &EventIds, number: i64, calls: i64) -> NewEvent {
+    let names = ["call_started", "transcript_updated", "call_ended", "call_analyzed"];
+    let at = usize::try_from(number / calls).unwrap() % names.len();
+    let call_id = format!("call_{:032x}", number % calls);
+    let body = format!(
+        "{{\"event\":\"{}\",\"n\":{number},\"call\":{{\"call_id\":\"{call_id}\",\"agent_id\":\"agent_1\",\"pad\":\"{}\"}}}}",
+        names[at],
+        "x".repeat(480)
+    );
+    NewEvent {
+        id: ids.next(1_790_000_000_000 + number / 100),
+        company_id: DEFAULT_COMPANY,
+        event: Some(names[at].to_owned()),
+        call_id: Some(call_id),
+        agent_id: Some("agent_1".to_owned()),
+        told_apart_by: None,
+        revisable: false,
+        unparsed: false,
+        received_at_ms: 1_790_000_000_000 + number / 100,
+        source: None,
+        content_type: Some("application/json".to_owned()),
+        query: None,
+        signature: None,
+        key_fingerprint: None,
+        body: body.into(),
+    }
+}

@@ -1,0 +1,242 @@
+//! `simulate`: what it plays arrives as it should, and what is missing in the store is found.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::support::home::{Exported, Home};
+use crate::support::local::Routes;
+use crate::support::server::Server;
+use crate::support::signing::OTHER_KEY;
+
+const ALL: [&str; 10] = [
+    "happy",
+    "failed-dial",
+    "transfers",
+    "transcript-storm",
+    "duplicates",
+    "resigned-retries",
+    "analyzed-first",
+    "long-call",
+    "chat",
+    "revision",
+];
+
+fn running() -> (Home, Server) {
+    let home = Home::new();
+    let server = home.start();
+    (home, server)
+}
+
+/// The names of all stored events in order, with the marks of those that have any.
+fn stored(home: &Home) -> Vec<String> {
+    let mut rows = home.events(&["--limit", "1000"]);
+    rows.reverse();
+    let name = |row: &Value| {
+        let mark = if row["revision_of"].is_null() { "" } else { " revision" };
+        let times = row["duplicates"].as_u64().unwrap();
+        format!(
+            "{}{mark}{}",
+            row["event"].as_str().unwrap(),
+            if times > 0 { format!(" +{times}") } else { String::new() }
+        )
+    };
+    rows.iter().map(name).collect()
+}
+
+fn play(home: &Home, server: &Server, args: &[&str]) -> Value {
+    home.run_well(&[&["simulate", "--to", &server.url(), "--json"], args].concat()).json()
+}
+
+#[test]
+fn each_scenario_arrives_as_the_events_it_is_made_of() {
+    let usual = ["call_started", "call_ended", "call_analyzed"].map(str::to_owned);
+    let [started, ended, analyzed] = usual.clone();
+    let updated = "transcript_updated".to_owned();
+    let storm = [vec![started.clone()], vec![updated.clone(); 60], usual[1..].to_vec()].concat();
+    let table: [(&str, Vec<String>); 9] = [
+        ("happy", [&[started.clone()][..], &vec![updated.clone(); 3], &usual[1..]].concat()),
+        ("failed-dial", usual[1..].to_vec()),
+        (
+            "transfers",
+            [
+                "call_started",
+                "transfer_started",
+                "transfer_cancelled",
+                "transfer_started",
+                "transfer_bridged",
+                "call_ended",
+                "call_analyzed",
+                "transfer_ended",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ),
+        ("transcript-storm", storm),
+        ("duplicates", vec![started.clone(), format!("{ended} +1"), format!("{analyzed} +1")]),
+        ("resigned-retries", vec![started.clone(), format!("{ended} +2"), format!("{analyzed} +2")]),
+        ("analyzed-first", vec![started.clone(), analyzed.clone(), ended.clone()]),
+        ("chat", ["chat_started", "chat_ended", "chat_analyzed"].map(str::to_owned).to_vec()),
+        ("revision", vec![started, ended, analyzed.clone(), format!("{analyzed} revision")]),
+    ];
+    for (scenario, events) in table {
+        let (home, server) = running();
+        let report = play(&home, &server, &[scenario, "--calls", "1"]);
+        assert_eq!(stored(&home), events, "{scenario}");
+        assert_eq!((&report["ok"], &report["store"]["checked"]), (&json!(true), &json!(true)), "{report}");
+        assert_eq!(report["store"]["found"], events.len(), "{report}");
+        let ids: Vec<_> = home.events(&[]).iter().map(|row| row["call_id"].as_str().unwrap().to_owned()).collect();
+        let prefix = if scenario == "chat" { "chat_test_" } else { "call_test_" };
+        assert!(ids[0].starts_with(prefix) && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+}
+
+#[test]
+fn an_hour_of_talk_is_more_than_a_megabyte() {
+    let (home, server) = running();
+    play(&home, &server, &["long-call", "--calls", "1"]);
+    let rows = home.events(&["--event", "call_analyzed"]);
+    assert!((1_150_000..1_350_000).contains(&rows[0]["size_bytes"].as_u64().unwrap()), "{rows:?}");
+}
+
+/// The bodies a run stored, with what belongs to the run masked: the 27 digits of ids, and times, which have 13.
+fn said(home: &Home) -> Vec<String> {
+    let masked = |kept: &Exported| {
+        let body: Value = serde_json::from_slice(&kept.body).unwrap();
+        let id = body["chat"]["chat_id"].as_str().or(body["call"]["call_id"].as_str()).unwrap();
+        let text = body.to_string().replace(&id["call_test_".len()..], "ID");
+        let parts = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 13);
+        parts.fold(text.clone(), |text, time| text.replace(time, "TIME"))
+    };
+    let mut said: Vec<_> = home.export().iter().map(masked).collect();
+    said.sort();
+    said
+}
+
+#[test]
+fn a_seed_says_the_same_about_other_calls() {
+    let runs = ["7", "7", "8"].map(|seed| {
+        let (home, server) = running();
+        let report =
+            play(&home, &server, &["--calls", "12", "--seed", seed, "happy", "failed-dial", "chat", "transfers"]);
+        assert_eq!(report["seed"].to_string(), seed);
+        let ids = home.events(&[]).iter().map(|row| row["call_id"].to_string()).collect::<Vec<_>>();
+        (said(&home), ids)
+    });
+    assert_eq!(runs[0].0, runs[1].0);
+    assert_ne!(runs[0].0, runs[2].0);
+    assert!(runs[0].1.iter().all(|id| !runs[1].1.contains(id)));
+}
+
+#[test]
+fn a_mix_is_told_by_scenario_and_event_and_found_in_the_store() {
+    let (home, server) = running();
+    let url = server.url();
+    let ran = home.run_well(&["simulate", "--to", &url, "--rate", "100"]);
+    for scenario in ALL {
+        assert!(ran.stdout.contains(scenario), "{scenario}: {ran:?}");
+    }
+    assert!(ran.stdout.contains("it has all") && ran.stdout.contains("p99"), "{ran:?}");
+    assert!(ran.stdout.contains("6 duplicates counted, 1 revisions marked"), "{ran:?}");
+    let seed = ran.stderr.trim().rsplit(' ').next().unwrap();
+    assert!(seed.parse::<u64>().is_ok() && ran.stdout.contains(seed), "{ran:?}");
+    let report = play(&home, &server, &[]);
+    let sum =
+        |key: &str| report["events"].as_array().unwrap().iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("sent"), sum("stored") + sum("duplicate"));
+    assert_eq!((sum("duplicate"), sum("in_store")), (6, sum("stored")));
+    assert_eq!(home.export().len() as u64, 2 * sum("stored"), "the first run stored as many");
+}
+
+#[test]
+fn effects_are_asked_for_in_the_query() {
+    let (home, server) = running();
+    for (args, query) in [(&["--effects"][..], json!("effects=true")), (&[], Value::Null)] {
+        play(&home, &server, &[&["failed-dial", "--calls", "1"], args].concat());
+        assert_eq!(home.events(&["--limit", "1"])[0]["query"], query);
+    }
+}
+
+#[test]
+fn a_company_has_its_own_route_and_key() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("config")).unwrap();
+    let company = format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n");
+    std::fs::write(home.path().join("config/local.toml"), company).unwrap();
+    let server = home.start();
+    let report = play(&home, &server, &["chat", "--calls", "2", "--company", "acme"]);
+    assert_eq!(report["store"]["found"], 6, "{report}");
+    assert!(home.events(&[]).iter().all(|row| row["company"] == "acme"));
+}
+
+#[test]
+fn the_scenarios_are_listed() {
+    let home = Home::new();
+    let rows = home.run_well(&["simulate", "--list", "--json"]).json();
+    let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ALL);
+    assert!(home.run_well(&["simulate", "--list"]).stdout.contains("An hour of talk"));
+    for wrong in [&["simulate", "nonsense"][..], &["simulate", "--calls", "0"], &["simulate", "--rate", "0"]] {
+        assert_eq!(home.run(wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_is_down_or_has_another_key_is_said() {
+    let home = Home::new();
+    let ran = home.run(&["simulate", "--to", "http://127.0.0.1:1"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("is the receiver running"), "{ran:?}");
+    let (home, server) = running();
+    let stranger = Home::without_key().with("RETELL_API_KEY", OTHER_KEY);
+    let ran = stranger.run(&["simulate", "--to", &server.url(), "--calls", "40"]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("status 401"), "{ran:?}");
+    assert!(ran.stdout.contains("another key") && ran.stdout.contains("not checked"), "{ran:?}");
+    assert!(home.events(&[]).is_empty());
+}
+
+#[test]
+fn another_machine_gets_a_few_calls_or_must_be_asked_for_twice() {
+    let home = Home::new();
+    for more in [&[][..], &["--yes-really"], &["--i-own-this-server"]] {
+        let ran = home.run(&[&["simulate", "--to", "http://192.0.2.1", "--calls", "21"], more].concat());
+        assert!(ran.code == Some(1) && ran.stderr.contains("--yes-really --i-own-this-server"), "{ran:?}");
+    }
+}
+
+/// Answers every request with this, and keeps nothing.
+fn fake(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (Routes, SocketAddr) {
+    let routes = Routes::serve(Router::new().fallback(move || std::future::ready(answer())));
+    let address = routes.address;
+    (routes, address)
+}
+
+#[test]
+fn what_is_acknowledged_and_not_stored_is_missing() {
+    let (home, server) = running();
+    let (_routes, address) = fake(|| axum::Json(json!({ "received": true })).into_response());
+    let to = format!("http://{address}");
+    let ran = home.run(&["simulate", "happy", "chat", "--calls", "2", "--to", &to]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("9 of 9 acknowledged events are MISSING"), "{ran:?}");
+    assert!(ran.stdout.contains("WRONG  call_analyzed of call_test_"), "{ran:?}");
+    let report = home.run(&["simulate", "chat", "--calls", "1", "--to", &to, "--json"]).json();
+    assert_eq!((&report["ok"], &report["store"]["missing"]), (&json!(false), &json!(3)), "{report}");
+    assert_eq!(report["store"]["problems"][2]["event"], "chat_analyzed", "{report}");
+    drop(server);
+    let elsewhere = Home::new().run_well(&["simulate", "chat", "--calls", "1", "--to", &to]);
+    assert!(elsewhere.stdout.contains("not checked"), "without a store nothing is compared: {elsewhere:?}");
+}
+
+#[test]
+fn a_receiver_that_is_busy_is_asked_again_and_then_given_up_on() {
+    let home = Home::new();
+    let (_routes, address) = fake(|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response());
+    let to = format!("http://{address}");
+    let ran = home.run(&["simulate", "chat", "--calls", "20", "--to", &to, "--json"]);
+    let report = ran.json();
+    assert_eq!((ran.code, &report["ok"]), (Some(1), &json!(false)), "{report}");
+    assert!(report["retries"].as_u64().unwrap() >= 3 && report["not_acknowledged"]["not sent"].is_u64(), "{report}");
+    assert!(report["stopped"].as_str().unwrap().contains("in a row"), "{report}");
+}
