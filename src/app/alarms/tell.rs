@@ -12,10 +12,10 @@ pub(super) fn event_name(said: &Said) -> &'static str {
 }
 
 pub(super) fn log(said: &Said, now_ms: i64) {
-    let Said { subject, text, .. } = said;
+    let (text, subject) = (&said.text, Some(&said.subject).filter(|subject| !subject.is_empty()));
     let (alarm, lasted) = (said.alarm.as_str(), span(now_ms.saturating_sub(said.since_ms)));
     match said.what {
-        What::IsOver => tracing::info!(alarm, subject, "alarm is over after {lasted}: {text}"),
+        What::IsOver => tracing::info!(alarm, subject, "alarm is over after {lasted}; it was: {text}"),
         What::GoesOn => tracing::warn!(alarm, subject, "alarm goes on, for {lasted} now: {text}"),
         What::Begins if said.alarm.is_loss() => tracing::error!(alarm, subject, "alarm: {text}"),
         What::Begins => tracing::warn!(alarm, subject, "alarm: {text}"),
