@@ -104,3 +104,6 @@ pub use security::signature::{Refusal, Signature, Verifier};
 #[cfg(all(doctest, feature = "receiver"))]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
+#[cfg(all(doctest, feature = "receiver"))]
+#[doc = include_str!("../docs/handlers/own.md")]
+struct OwnHandlers;

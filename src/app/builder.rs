@@ -15,7 +15,7 @@ use super::{alarms, docs};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
-use crate::config::Settings;
+use crate::config::{ProgramPath, Settings};
 use crate::dispatch::{Dispatch, Workers};
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, HandlerError, Outcome, Registered, Registry, Tools};
@@ -169,7 +169,8 @@ impl ReceiverBuilder {
         let stop = StopOnDrop(supervisor.clone());
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
-        let tools = Tools { store: Arc::clone(&store), clock: self.clock.clone() };
+        let program_path = ProgramPath::of_process();
+        let tools = Tools { store: Arc::clone(&store), clock: self.clock.clone(), program_path };
         let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;

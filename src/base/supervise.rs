@@ -125,6 +125,19 @@ impl Crowd {
     }
 }
 
+/// Runs `work`, which blocks, beside the tasks and waits for it. A panic in it goes on here; `None` when everything is
+/// about to end.
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns; the panic is handed on")]
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
+    }
+}
+
 /// Blows when it is dropped by an unwinding panic: works for tasks and threads alike.
 struct Fuse {
     supervisor: Supervisor,
@@ -199,6 +212,14 @@ mod tests {
         crowd.spawn(tokio::time::sleep(Duration::from_secs(1)));
         crowd.spawn(std::future::pending());
         assert_eq!(crowd.finish(Duration::from_secs(2)).await, 1);
+    }
+
+    #[tokio::test]
+    async fn blocking_work_answers_or_panics_here() {
+        assert_eq!(blocking(|| 1).await, Some(1));
+        let mut panics = JoinSet::new();
+        panics.spawn(blocking(|| panic!("on purpose")));
+        assert!(panics.join_next().await.unwrap().unwrap_err().is_panic());
     }
 
     #[tokio::test]

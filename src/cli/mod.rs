@@ -58,6 +58,9 @@ enum Verb {
     /// Look at calls, one row each
     #[command(subcommand)]
     Calls(calls::Calls),
+    /// Look at chats, one row each
+    #[command(subcommand)]
+    Chats(calls::Chats),
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
@@ -89,6 +92,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Tail(verb) => verb.run().await,
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
+        Verb::Chats(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run().await,

@@ -81,10 +81,13 @@ pub(super) fn time(ms: i64) -> String {
     }
 }
 
-/// Reads a point in time: `2026-11-21T10:00:00Z`, or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
+/// Reads a point in time: `2026-11-21T10:00:00Z`, `2026-11-21` (its beginning in UTC), or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
 pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
+    }
+    if let Ok(day) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
+        return Ok(day.as_millisecond());
     }
     let ago = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
         Some(days) => Some(SignedDuration::from_hours(days.saturating_mul(24))),
@@ -94,7 +97,7 @@ pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
         Some(ago) if !ago.is_negative() => {
             Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
         }
-        _ => Err("give a time such as 2026-11-21T10:00:00Z, or how long ago: 90m, 2h, 1d".to_owned()),
+        _ => Err("give a time such as 2026-11-21T10:00:00Z or 2026-11-21, or how long ago: 90m, 2h, 1d".to_owned()),
     }
 }
 
@@ -119,6 +122,7 @@ mod tests {
         assert_eq!(parse_since("90m", now_ms).unwrap(), now_ms - 5_400_000);
         assert_eq!(parse_since("1d", now_ms).unwrap(), now_ms - 86_400_000);
         assert_eq!(parse_since("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
+        assert_eq!(parse_since("2026-11-21", now_ms).unwrap(), 1_795_219_200_000);
         assert!(parse_since("yesterday", now_ms).is_err());
         assert!(parse_since("-2h", now_ms).is_err());
     }

@@ -103,6 +103,11 @@ fn merge(sources: &Sources) -> Result<Config, ConfigError> {
         builder = builder.set_override("log.level", "debug").map_err(describe)?;
     }
     for (key, value) in prefixed(sources) {
+        // Single entries can be named, as in HANDLERS[0]__COMMAND[0]: whoever sets a variable is not to name a program.
+        if key.split(['.', '[']).next() == Some("handlers") {
+            let why = "set in files only, such as config/local.toml; unset the variables RETELL_WEBHOOK__HANDLERS…";
+            return Err(ConfigError::refused("handlers", why));
+        }
         builder = builder.set_override(key, value).map_err(describe)?;
     }
     builder.build().map_err(describe)

@@ -26,7 +26,10 @@ use serde::{Deserialize, Serialize};
 pub use alarms::AlarmSettings;
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
-pub use handlers::{DeliverySettings, HandlerKind, HandlerSettings, Ordering, RetellSignature, Revisions, Transcripts};
+pub use handlers::{
+    DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
+    Revisions, Transcripts,
+};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use ops::OpsSettings;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::companies;
+use super::handlers::file;
 use super::security::{refuse_key, refuse_token};
-use super::{ConfigError, HandlerSettings, Settings};
+use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
 
 /// An hour.
@@ -166,9 +167,20 @@ fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
         if !names.insert(handler.name.as_str()) {
             return Err(ConfigError::refused(&key, format!("`{}` is taken by an earlier handler", handler.name)));
         }
-        if let Err((key, why)) = handler.delivery() {
+        let for_kind = match handler.kind {
+            HandlerKind::Exec => handler.exec().map(drop),
+            HandlerKind::File => handler.file().map(drop),
+            _ => Ok(()),
+        };
+        if let Err((key, why)) = handler.delivery().map(drop).and(for_kind) {
             return Err(ConfigError::refused(&format!("handlers[{position}].{key}"), why));
         }
     }
-    Ok(())
+    match file::shared(handlers) {
+        Some((position, name)) => {
+            let why = format!("handler `{name}` appends to this file already; give each handler a file of its own");
+            Err(ConfigError::refused(&format!("handlers[{position}].path"), why))
+        }
+        None => Ok(()),
+    }
 }

@@ -1,14 +1,21 @@
-//! One row a call, merged from whatever arrives.
+//! One row a call or chat, merged from whatever arrives.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
-use crate::event::{Call, Event};
-use crate::storage::{CallRecord, Stage, Store, StoreError, TransferEvent, bounded};
+use crate::event::{Call, Chat, Event, Json, LatencyStats, Number};
+use crate::storage::{CallKind, CallRecord, E2eLatency, Stage, Store, StoreError, TransferEvent, bounded, bounded_to};
 
-/// Keeps the table behind `calls list`.
+/// Longest summary kept, in bytes.
+const SUMMARY: usize = 8 * 1024;
+/// Stands at the end of a summary that was longer.
+const CUT: &str = " […]";
+/// Longest custom analysis data kept, in bytes of JSON.
+const CUSTOM_DATA: usize = 16 * 1024;
+
+/// Keeps the tables behind `calls` and `chats`.
 pub struct CallStore {
     store: Arc<dyn Store>,
 }
@@ -35,23 +42,32 @@ impl EventHandler for CallStore {
     }
 }
 
-/// What `event` says about its call, if it is about one.
+/// What `event` says about its call or chat, if it is about one.
 fn record(event: &Event, context: &Context) -> Option<CallRecord> {
-    let call = event.call()?;
-    let call_id = bounded(call.call_id.clone()).filter(|id| !id.is_empty())?;
-    let mut record = CallRecord::new(context.company_id, &call_id, stage(event), context.received_at_ms);
-    fill(&mut record, call);
-    if let Some(transfer) = transfer(event) {
-        record.transfers.insert(context.event_id.to_string(), transfer);
+    let new = |kind, id: Option<&String>| {
+        let id = bounded(id.cloned()).filter(|id| !id.is_empty())?;
+        let company = (context.company_id, context.company.as_str());
+        Some(CallRecord::new(kind, company, &id, (stage(event), context.received_at_ms)))
+    };
+    if let Some(call) = event.call() {
+        let mut record = new(CallKind::Call, call.call_id.as_ref())?;
+        fill(&mut record, call);
+        if let Some(transfer) = transfer(event) {
+            record.transfers.insert(context.event_id.to_string(), transfer);
+        }
+        return Some(record);
     }
+    let chat = event.chat()?;
+    let mut record = new(CallKind::Chat, chat.chat_id.as_ref())?;
+    fill_chat(&mut record, chat);
     Some(record)
 }
 
 fn stage(event: &Event) -> Stage {
     match event {
-        Event::CallStarted(_) => Stage::Started,
-        Event::CallEnded(_) => Stage::Ended,
-        Event::CallAnalyzed(_) => Stage::Analyzed,
+        Event::CallStarted(_) | Event::ChatStarted(_) => Stage::Started,
+        Event::CallEnded(_) | Event::ChatEnded(_) => Stage::Ended,
+        Event::CallAnalyzed(_) | Event::ChatAnalyzed(_) => Stage::Analyzed,
         _ => Stage::Underway,
     }
 }
@@ -80,13 +96,168 @@ fn fill(record: &mut CallRecord, call: &Call) {
     record.duration_ms = call.duration_ms;
     record.disconnection_reason = text(call.disconnection_reason.as_ref());
     record.cost_cents = text(call.call_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
+    record.latency_e2e = latency(call);
+    record.has_recording = has_recording(call);
     if let Some(analysis) = &call.call_analysis {
+        record.in_voicemail = analysis.in_voicemail;
         record.user_sentiment = text(analysis.user_sentiment.as_ref());
         record.call_successful = analysis.call_successful;
+        record.summary = summary(analysis.call_summary.as_ref());
+        record.custom_analysis_data = custom_data(analysis.custom_analysis_data.as_ref());
+    }
+}
+
+fn fill_chat(record: &mut CallRecord, chat: &Chat) {
+    record.call_type = text(chat.chat_type.as_ref());
+    record.agent_id = text(chat.agent_id.as_ref());
+    record.agent_version = chat.version;
+    record.call_status = text(chat.chat_status.as_ref());
+    record.started_at_ms = chat.start_timestamp;
+    record.ended_at_ms = chat.end_timestamp;
+    // A chat object has no duration of its own.
+    let times = chat.end_timestamp.zip(chat.start_timestamp);
+    record.duration_ms = times.and_then(|(end, start)| end.checked_sub(start)).filter(|ms| *ms >= 0);
+    record.cost_cents = text(chat.chat_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
+    if let Some(analysis) = &chat.chat_analysis {
+        record.user_sentiment = text(analysis.user_sentiment.as_ref());
+        record.call_successful = analysis.chat_successful;
+        record.summary = summary(analysis.chat_summary.as_ref());
+        record.custom_analysis_data = custom_data(analysis.custom_analysis_data.as_ref());
     }
 }
 
 /// A value of the body as a column.
 fn text(value: Option<&impl ToString>) -> Option<String> {
     bounded(value.map(ToString::to_string))
+}
+
+fn latency(call: &Call) -> Option<E2eLatency> {
+    let e2e: LatencyStats = call.latency.as_ref()?.parse().ok()?.e2e?;
+    let [p50_ms, p90_ms, p99_ms] = [e2e.p50, e2e.p90, e2e.p99].map(|ms| ms.as_ref().and_then(whole));
+    let latency = E2eLatency { p50_ms, p90_ms, p99_ms };
+    (latency != E2eLatency::default()).then_some(latency)
+}
+
+/// Rounded; `None` when it is beyond all sense.
+#[allow(clippy::cast_possible_truncation, reason = "it is within a million million")]
+fn whole(number: &Number) -> Option<i64> {
+    number.as_f64().filter(|ms| ms.abs() < 1e12).map(|ms| ms.round() as i64)
+}
+
+fn has_recording(call: &Call) -> Option<bool> {
+    let urls = [
+        &call.recording_url,
+        &call.recording_multi_channel_url,
+        &call.scrubbed_recording_url,
+        &call.scrubbed_recording_multi_channel_url,
+    ];
+    urls.iter().any(|url| url.as_ref().is_some_and(|url| !url.is_empty())).then_some(true)
+}
+
+/// At most [`SUMMARY`] bytes, with a mark where it was cut.
+fn summary(text: Option<&String>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty())?;
+    if text.len() <= SUMMARY {
+        return bounded_to(Some(text.clone()), SUMMARY);
+    }
+    let cut = text.floor_char_boundary(SUMMARY - CUT.len());
+    bounded_to(Some([&text[..cut], CUT].concat()), SUMMARY)
+}
+
+/// The JSON as it came; in place of one that is too large how large it was.
+fn custom_data(data: Option<&Json>) -> Option<String> {
+    let json = data.map(Json::get).filter(|json| *json != "null")?;
+    if json.len() > CUSTOM_DATA {
+        return Some(format!("{{\"omitted_bytes\":{}}}", json.len()));
+    }
+    bounded_to(Some(json.to_owned()), CUSTOM_DATA)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::base::id::EventIds;
+    use crate::event::{EventKind, sample};
+
+    fn told(body: &str) -> Option<CallRecord> {
+        let context = Context::new(EventIds::default().next(1), (1, "default"), 1_790_000_000_000);
+        record(&Event::parse(body.as_bytes()).unwrap(), &context)
+    }
+
+    fn analyzed(analysis: &Value) -> CallRecord {
+        told(&json!({"event": "call_analyzed", "call": {"call_id": "c", "call_analysis": analysis}}).to_string())
+            .unwrap()
+    }
+
+    #[test]
+    fn a_call_is_taken_whole() {
+        let call = told(&sample(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
+        assert_eq!((call.kind, call.call_id.as_str(), call.stage), (CallKind::Call, "call_1", Stage::Analyzed));
+        let latency = E2eLatency { p50_ms: Some(905), p90_ms: Some(1180), p99_ms: Some(1180) };
+        assert_eq!((call.latency_e2e, call.has_recording, call.in_voicemail), (Some(latency), Some(true), Some(false)));
+        assert_eq!((call.cost_cents.as_deref(), call.agent_version), (Some("3.501"), Some(4)));
+        assert!(call.summary.unwrap().starts_with("The caller ordered"));
+        assert_eq!(call.custom_analysis_data.as_deref(), Some(r#"{"items":2,"product":"rye loaf"}"#));
+    }
+
+    #[test]
+    fn a_chat_is_one_too() {
+        let chat = told(&sample(EventKind::ChatAnalyzed, "chat_1", 1_790_000_000_000).unwrap()).unwrap();
+        assert_eq!((chat.kind, chat.call_id.as_str(), chat.stage), (CallKind::Chat, "chat_1", Stage::Analyzed));
+        assert_eq!((chat.call_type.as_deref(), chat.call_status.as_deref()), (Some("sms_chat"), Some("ended")));
+        assert_eq!((chat.duration_ms, chat.cost_cents.as_deref()), (Some(30_280), Some("0.8")));
+        assert_eq!((chat.call_successful, chat.agent_version), (Some(true), Some(2)));
+        assert_eq!(chat.summary.as_deref(), Some("Asked about Sunday's hours."));
+        let updated = told(r#"{"event":"transcript_updated","chat":{"chat_id":"h"}}"#).unwrap();
+        assert_eq!((updated.kind, updated.stage), (CallKind::Chat, Stage::Underway));
+    }
+
+    #[test]
+    fn what_is_about_neither_makes_no_row() {
+        for body in [
+            r#"{"event":"chat_started","chat":{}}"#,
+            r#"{"event":"call_ended","call":{"call_id":""}}"#,
+            r#"{"event":"alert_triggered","alert":{"alert_incident_id":"a"}}"#,
+            r#"{"event":"something_new"}"#,
+        ] {
+            assert!(told(body).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn texts_are_bounded_and_free_of_nul() {
+        let long =
+            analyzed(&json!({"call_summary": "é".repeat(5000), "custom_analysis_data": {"a": "x".repeat(20_000)}}));
+        let summary = long.summary.unwrap();
+        assert!(
+            summary.len() <= SUMMARY && summary.len() > SUMMARY - 8 && summary.ends_with("é […]"),
+            "{}",
+            summary.len()
+        );
+        assert_eq!(long.custom_analysis_data.as_deref(), Some(r#"{"omitted_bytes":20008}"#));
+        let odd = analyzed(&json!({"call_summary": "a\u{0}b", "custom_analysis_data": null}));
+        assert_eq!((odd.summary.as_deref(), odd.custom_analysis_data), (Some("ab"), None));
+        let empty = analyzed(&json!({"call_summary": "", "custom_analysis_data": {"n": "\u{0}"}}));
+        assert_eq!((empty.summary, empty.custom_analysis_data.as_deref()), (None, Some("{\"n\":\"\\u0000\"}")));
+    }
+
+    #[test]
+    fn figures_beyond_all_sense_are_left_out() {
+        let call = r#"{"event":"call_ended","call":{"call_id":"c","latency":{"e2e":{"p50":1e300,"p90":12.5}}}}"#;
+        let latency = told(call).unwrap().latency_e2e.unwrap();
+        assert_eq!((latency.p50_ms, latency.p90_ms), (None, Some(13)));
+        let none = r#"{"event":"call_ended","call":{"call_id":"c","latency":[1]}}"#;
+        assert_eq!(told(none).unwrap().latency_e2e, None);
+    }
+
+    #[test]
+    fn debug_shows_nothing_personal() {
+        let call = told(&sample(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
+        let shown = format!("{call:?} {}", serde_json::to_string(&call).unwrap());
+        for personal in ["rye", "+1202", "ordered"] {
+            assert!(!shown.contains(personal), "{shown}");
+        }
+    }
 }

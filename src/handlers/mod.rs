@@ -3,7 +3,11 @@
 mod call_store;
 mod closures;
 mod context;
+mod exec;
+mod file;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod log;
 mod outcome;
 mod registry;
@@ -14,6 +18,8 @@ use bytes::Bytes;
 pub use call_store::CallStore;
 pub use closures::Closures;
 pub use context::Context;
+pub use exec::Exec;
+pub use file::JsonLines;
 pub use filter::Filter;
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CallStore, EventHandler, Filter, Log};
+use super::{CallStore, EventHandler, Exec, Filter, JsonLines, Log};
 use crate::base::clock::Clock;
-use crate::config::{DeliverySettings, HandlerKind, HandlerSettings};
+use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramPath};
 use crate::storage::Store;
 
 /// A `[[handlers]]` table that no handler can be made of.
@@ -49,6 +49,8 @@ pub struct Tools {
     pub store: Arc<dyn Store>,
     /// What time it is.
     pub clock: Clock,
+    /// Where `exec` looks for programs.
+    pub program_path: ProgramPath,
 }
 
 /// All handlers of a receiver.
@@ -100,7 +102,9 @@ fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(Log),
         HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(&tools.store))),
-        HandlerKind::Forward | HandlerKind::Slack | HandlerKind::Exec | HandlerKind::File => {
+        HandlerKind::Exec => Arc::new(Exec::configured(table, tools.program_path.clone())?),
+        HandlerKind::File => Arc::new(JsonLines::configured(table, tools.clock.clone())?),
+        HandlerKind::Forward | HandlerKind::Slack => {
             return Err(("kind", "not built yet".to_owned()));
         }
     };

@@ -17,7 +17,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use alarm::{ActivityRow, AlarmRow};
-pub use call::{CallRecord, Stage, TransferEvent};
+pub use call::{
+    CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
+    StatsRow, Totals, TransferEvent,
+};
 pub use delivery::{
     AttemptRecord, BreakerState, Claim, Claimed, DeliveryState, HandlerId, HandlerRow, Planned, Settled, Settlement,
     Skip,
@@ -28,7 +31,7 @@ pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
-pub use text::bounded;
+pub use text::{bounded, bounded_to};
 
 use crate::base::id::EventId;
 
@@ -119,7 +122,7 @@ pub trait Store: Send + Sync {
     /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`].
     async fn appended_beyond(&self, seen: u64);
 
-    /// Merges what one event says about a call into the call's row, see [`CallRecord::merge`].
+    /// Merges what one event says about a call or chat into its row, see [`CallRecord::merge`].
     ///
     /// # Errors
     /// [`StoreError`].
@@ -186,17 +189,23 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
 
-    /// Calls, the one with the latest event first.
+    /// Calls or chats, the one with the latest event first; without what was said in them.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError>;
+    async fn calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError>;
 
-    /// One call.
+    /// One call or chat.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+    async fn call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Figures over calls or chats.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError>;
 
     /// Keeps a refused request among the latest [`MOST_REJECTED`].
     ///

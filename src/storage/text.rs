@@ -5,11 +5,17 @@ const LONGEST: usize = 256;
 /// At most 256 bytes, cut at a character, without NUL. The raw body keeps what is cut here.
 #[must_use]
 pub fn bounded(text: Option<String>) -> Option<String> {
+    bounded_to(text, LONGEST)
+}
+
+/// The same for texts that may be longer: at most so many bytes.
+#[must_use]
+pub fn bounded_to(text: Option<String>, longest: usize) -> Option<String> {
     let mut text = text?;
     if text.contains('\0') {
         text.retain(|c| c != '\0');
     }
-    text.truncate(text.floor_char_boundary(LONGEST));
+    text.truncate(text.floor_char_boundary(longest));
     Some(text)
 }
 

@@ -95,10 +95,13 @@ fn outside_crates_and_effects_stay_in_their_place() {
     assert_finds(rule, "src/dispatch/x.rs", "tokio::task::spawn_blocking(f);");
     assert_finds(rule, "src/storage/x.rs", "std::thread::spawn(f); thread::Builder::new();");
     assert_finds(rule, "src/storage/x.rs", "thread::Builder::new();");
+    assert_finds(rule, "src/handlers/x.rs", "use tokio::process::Child;");
+    assert_finds(rule, "src/app/x.rs", "std::process::Command::new(a);");
     assert_finds(rule, "src/app/x.rs", "println!();");
     assert_finds(rule, "src/app/x.rs", "eprint!();");
     assert_allows(rule, "src/storage/sqlite/x.rs", "use rusqlite::Connection;");
     assert_allows(rule, "src/base/supervise.rs", "thread::Builder::new();");
+    assert_allows(rule, "src/handlers/exec/run.rs", "use tokio::process::{Child, Command};");
     assert_allows(rule, "src/app/x.rs", "supervisor.spawn_thread(f); writeln!(out); let url = \"reqwest::get\";");
 }
 

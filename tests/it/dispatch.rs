@@ -273,9 +273,11 @@ fn what_waited_too_long_is_dead_also_while_attempts_rest() {
         DeliverySettings { max_age: Duration::from_secs(60), concurrency: 1, ..once(Duration::from_secs(30)) };
     let bench = Bench::start(settings, true, |_, _| Outcome::retry("down"));
     (0..8).for_each(|n| bench.ended(&format!("call_{n}")));
-    assert!(wait_until(SOON, || bench.seen().len() == 5));
+    let resting = || bench.deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
+    assert!(wait_until(SOON, || bench.seen().len() == 5 && resting()));
     bench.ahead_ms.store(61_000, Ordering::Relaxed);
-    assert!(wait_until(SOON, || bench.deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead)));
+    let all_dead = || bench.deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
+    assert!(wait_until(SOON, all_dead), "{:?}", bench.deliveries());
     assert!(bench.deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", bench.deliveries());
     bench.local.stop();
 }

@@ -16,8 +16,6 @@ use crate::support::server::Server;
 use crate::support::signing::now_ms;
 use crate::support::wait_until;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/running.md", "docs/moving-over.md", "docs/embedding.md"];
-
 /// Blocks that are run elsewhere: this is `cargo test`; tests/docker/run goes through the Dockerfile, examples.rs runs
 /// the examples.
 const BLOCKS_ELSEWHERE: [&str; 3] = ["cargo run --release", "docker build", "cargo run --example"];
@@ -27,6 +25,24 @@ const ONLY_PARSED: [&str; 4] = ["serve", "tail", "load", "events import"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// README.md and every page under docs/ but the decisions, which are history.
+fn documents() -> Vec<String> {
+    let mut documents = vec!["README.md".to_owned()];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("decisions") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(documents.len() > 4, "{documents:?}");
+    documents
 }
 
 fn read(document: &str) -> String {
@@ -69,8 +85,9 @@ fn home() -> (Home, Server) {
     let program = Path::new(env!("CARGO_BIN_EXE_retell-webhook")).parent().unwrap();
     home.set("PATH", &format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
     server.deliver(&event("call_ended", "call_1"));
+    server.deliver(br#"{"event":"chat_ended","chat":{"chat_id":"chat_1"}}"#);
     post(server.address(), b"{}", &format!("v={},d={}", now_ms(), "0".repeat(64)));
-    for list in [["rejected", "list", "--json"], ["calls", "list", "--json"]] {
+    for list in [["rejected", "list", "--json"], ["calls", "list", "--json"], ["chats", "list", "--json"]] {
         assert!(wait_until(Duration::from_secs(10), || home.run_well(&list).json()[0].is_object()));
     }
     (home, server)
@@ -89,8 +106,8 @@ fn bash(home: &Home, script: &str) -> Result<String, String> {
 fn the_blocks_run_as_they_stand() {
     let (home, server) = home();
     let mut ran = 0;
-    for document in DOCUMENTS {
-        for block in blocks(&read(document), "sh") {
+    for document in documents() {
+        for block in blocks(&read(&document), "sh") {
             if BLOCKS_ELSEWHERE.iter().any(|start| block.starts_with(start)) {
                 continue;
             }
@@ -109,11 +126,12 @@ fn the_commands_in_the_text_run() {
     let rejected_id = home.run_well(&["rejected", "list", "--json"]).json()[0]["id"].to_string();
     let port = server.address().port().to_string();
     let mut ran = Vec::new();
-    for document in DOCUMENTS {
-        for command in inline_commands(&read(document)) {
+    for document in documents() {
+        for command in inline_commands(&read(&document)) {
             let id = match command.split(' ').next() {
                 Some("rejected") => rejected_id.trim_matches('"'),
                 Some("calls") => "call_1",
+                Some("chats") => "chat_1",
                 _ => &event_id,
             };
             let mut command = command.replace(":8001", &format!(":{port}"));
@@ -174,9 +192,9 @@ fn the_table_of_settings_is_the_one_of_the_default_file() {
 
 #[test]
 fn links_lead_somewhere() {
-    for document in DOCUMENTS {
-        let folder = root().join(document).parent().unwrap().to_owned();
-        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+    for document in documents() {
+        let folder = root().join(&document).parent().unwrap().to_owned();
+        for link in read(&document).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") && !link.starts_with('#') {
                 assert!(folder.join(link).exists(), "{document}: {link}");
             }

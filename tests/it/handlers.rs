@@ -2,6 +2,8 @@
 
 mod away;
 mod built_in;
+mod exec;
+mod file;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

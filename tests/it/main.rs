@@ -15,6 +15,7 @@ mod support;
 mod alarms;
 mod architecture;
 mod bad_input;
+mod calls_stats;
 mod cli;
 mod companies;
 mod config_verb;

@@ -1,6 +1,8 @@
 //! `[[handlers]]`: what is done with stored events.
 
 mod delivery;
+mod exec;
+pub(super) mod file;
 mod kind;
 
 use std::collections::BTreeMap;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use delivery::{DeliverySettings, Ordering, Revisions, Transcripts};
+pub use exec::{ExecSettings, ProgramPath};
+pub use file::FileSettings;
 pub use kind::{HandlerKind, RetellSignature};
 
 use crate::base::secret::Secret;
@@ -103,7 +107,7 @@ pub struct HandlerSettings {
     /// `exec`: exit codes that mean: try again. Others than 0 and `fail_codes` do too when this is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry_codes: Vec<i32>,
-    /// `exec`: exit codes that mean: give up.
+    /// `exec`: exit codes that mean: give up. 100 does when this and `retry_codes` are empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fail_codes: Vec<i32>,
     /// `exec`: how much of what it prints is looked at, in bytes.

@@ -35,9 +35,9 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallRecord, Claim, Claimed, EventFilter, EventSummary,
-    HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId, Rejection, Settled, Store, StoreError,
-    StoreStats, StoredEvent,
+    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim,
+    Claimed, EventFilter, EventSummary, HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId,
+    Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -256,13 +256,17 @@ impl Store for SqliteStore {
         self.readers.read(|reader| watch::activity(&reader.conn)).await
     }
 
-    async fn calls(&self, limit: usize) -> Result<Vec<CallRecord>, StoreError> {
-        self.readers.read(move |reader| calls::list(&reader.conn, limit)).await
+    async fn calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError> {
+        self.readers.read(move |reader| calls::list(&reader.conn, &filter)).await
     }
 
-    async fn call(&self, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
+    async fn call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
         let call_id = call_id.to_owned();
-        self.readers.read(move |reader| calls::by_id(&reader.conn, &call_id)).await
+        self.readers.read(move |reader| calls::by_id(&reader.conn, kind, &call_id)).await
+    }
+
+    async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError> {
+        self.readers.read(move |reader| calls::stats(&reader.conn, &filter)).await
     }
 
     async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {

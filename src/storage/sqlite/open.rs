@@ -10,11 +10,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
-    include_str!("../../../migrations/sqlite/0004_alarms.sql"),
+    include_str!("../../../migrations/sqlite/0004_calls.sql"),
+    include_str!("../../../migrations/sqlite/0005_alarms.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
@@ -121,14 +122,24 @@ pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
+/// Unlocks when it is dropped. Closing the file would not do: a program that is just being started holds a copy of it
+/// until it runs.
+pub(super) struct StoreLock(File);
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Keeps a second receiver from writing the same store: each would decide duplicates from its own memory.
-pub(super) fn lock(url: &SqliteUrl) -> Result<File, StoreError> {
+pub(super) fn lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
     let mut path = url.path().as_os_str().to_owned();
     path.push(".lock");
     let file = private_file(Path::new(&path))
         .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", Path::new(&path).display())))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(StoreLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
             "another receiver already writes {}; stop it first, or give this one a storage.url of its own",
             url.path().display()

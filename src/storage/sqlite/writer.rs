@@ -1,7 +1,6 @@
 //! Group commit. One thread owns the writing connection; whatever waits when it is free shares one transaction and
 //! one fsync, and a lone request is committed at once.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -116,7 +115,7 @@ impl Writer {
     pub(super) fn start(
         state: WriteState,
         identity_key: IdentityKey,
-        lock: File,
+        lock: super::open::StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);

@@ -31,7 +31,7 @@ const PURE: [&str; 9] = [
 ];
 
 /// What may be named only in certain places: name, places.
-const PLACES: [(&str, &[&str]); 18] = [
+const PLACES: [(&str, &[&str]); 20] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/", "src/cli/send.rs"]),
     ("rustls", &["src/egress/", "src/cli/send.rs"]),
@@ -46,6 +46,8 @@ const PLACES: [(&str, &[&str]); 18] = [
     ("thread::spawn", &["src/base/supervise.rs"]),
     ("thread::Builder", &["src/base/supervise.rs"]),
     ("spawn_blocking", &["src/base/supervise.rs"]),
+    ("tokio::process", &["src/handlers/exec/"]),
+    ("process::Command", &["src/handlers/exec/"]),
     ("println", &["src/cli/"]),
     ("print", &["src/cli/"]),
     ("eprintln", &["src/cli/"]),

@@ -6,6 +6,15 @@ use crate::storage::sqlite::query::{BODY, FROM, SUMMARY, with_body};
 use crate::storage::sqlite::readers::Reader;
 use crate::storage::{Claim, Claimed, DeliveryState, HandlerId, StoreError};
 
+/// What is due of a company, without those whose lane has another one under way already.
+pub(super) const DUE: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
+       coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
+    FROM deliveries d INDEXED BY deliveries_due
+    WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3
+    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_lane WHERE o.handler_id = ?1 AND o.lane = d.lane
+       AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
+    ORDER BY d.due_ms, d.event_seq LIMIT ?4";
+
 /// What was taken, before the event is read.
 pub(in crate::storage::sqlite) struct Taken {
     seq: i64,
@@ -70,7 +79,6 @@ fn companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Resul
     Ok(companies)
 }
 
-/// Without those whose lane has another one under way already.
 fn due(
     conn: &Connection,
     handler: HandlerId,
@@ -78,15 +86,7 @@ fn due(
     claim: &Claim,
     limit: usize,
 ) -> Result<Vec<Taken>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
-            coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
-         FROM deliveries d INDEXED BY deliveries_due
-         WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3
-         AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_lane WHERE o.handler_id = ?1 AND o.lane = d.lane
-            AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
-         ORDER BY d.due_ms, d.event_seq LIMIT ?4",
-    )?;
+    let mut statement = conn.prepare_cached(DUE)?;
     let rows = statement.query_map(params![handler, company, claim.due_before_ms, limit], |row| {
         Ok(Taken {
             seq: row.get(0)?,

@@ -4,6 +4,8 @@ mod claim;
 mod lanes;
 mod plan;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub(super) use claim::{claim, events, next_due, release_all};
 pub(super) use plan::{plan, unplanned};

@@ -54,11 +54,13 @@ fn settle_one(
         .optional()?)
 }
 
-/// Back to where it was before it was taken.
+/// Back to where it was before it was taken. One that nobody tried is as old as it was: while attempts rest, only what
+/// became too old is taken.
 fn release(conn: &Connection, handler: HandlerId, seq: i64, now_ms: i64) -> Result<Option<i64>, StoreError> {
     Ok(conn
         .prepare_cached(
-            "UPDATE deliveries SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = ?3, updated_ms = ?3
+            "UPDATE deliveries SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END,
+                due_ms = CASE WHEN failed_at_ms IS NULL THEN since_ms ELSE ?3 END, updated_ms = ?3
              WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 RETURNING lane",
         )?
         .query_row([handler, seq, now_ms], |row| row.get(0))

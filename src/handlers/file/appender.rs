@@ -1,0 +1,182 @@
+//! Whole lines into one file, which is put away when it is full.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::{line, rotated};
+use crate::base::clock::Clock;
+use crate::config::FileSettings;
+
+/// Read at once when the end of the last whole line is looked for.
+const BLOCK: u64 = 64 * 1024;
+
+/// Opens the file anew for each line, so whoever moves it away or deletes it is noticed at once.
+#[derive(Debug)]
+pub(super) struct Appender {
+    settings: FileSettings,
+    clock: Clock,
+}
+
+impl Appender {
+    pub(super) fn new(settings: FileSettings, clock: Clock) -> Self {
+        Self { settings, clock }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.settings.path
+    }
+
+    /// Whether lines can be appended.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if fs::symlink_metadata(self.path()).is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(io::Error::new(
+                ErrorKind::InvalidInput,
+                "it is a symbolic link, which would be put away instead of the file; name the file itself",
+            ));
+        }
+        self.open().map(drop)
+    }
+
+    /// The whole line or nothing of it.
+    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let (mut file, mut length) = self.whole_lines()?;
+        let grown = length.saturating_add(line.len() as u64);
+        if length > 0 && grown > self.settings.rotate_bytes {
+            drop(file);
+            rotated::put_away(&self.settings, self.clock.now_ms())?;
+            (file, length) = self.open()?;
+        }
+        write_all_or_nothing(&mut file, length, line)
+    }
+
+    /// The file, ending with a line that is whole.
+    fn whole_lines(&self) -> io::Result<(File, u64)> {
+        let (mut file, length) = self.open()?;
+        let end = end_of_last_line(&mut file, length)?;
+        if end == length {
+            return Ok((file, length));
+        }
+        if begins_as_ours(&mut file, end)? {
+            // The machine or the process died over it. The delivery was not settled, so the event comes again.
+            file.set_len(end)?;
+            return Ok((file, end));
+        }
+        write_all_or_nothing(&mut file, length, b"\n")?;
+        Ok((file, length + 1))
+    }
+
+    fn open(&self) -> io::Result<(File, u64)> {
+        let opened = match private_file(self.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                private_folder(self.path())?;
+                private_file(self.path())
+            }
+            opened => opened,
+        };
+        let file = opened?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok((file, metadata.len()))
+    }
+}
+
+/// A disk that fills up leaves no half line behind.
+fn write_all_or_nothing(file: &mut (impl Write + Resize), length: u64, line: &[u8]) -> io::Result<()> {
+    file.write_all(line).inspect_err(|_| {
+        // Should this fail too, the half is cut off before the next line.
+        let _ = file.resize(length);
+    })
+}
+
+trait Resize {
+    fn resize(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Resize for File {
+    fn resize(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}
+
+/// Behind the last end of a line; 0 when there is none.
+fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+    let (mut end, mut block) = (length, Vec::new());
+    // Nearly always the last byte is it.
+    let mut size = 1;
+    while end > 0 {
+        let start = end.saturating_sub(size);
+        file.seek(SeekFrom::Start(start))?;
+        block.clear();
+        (&*file).take(end - start).read_to_end(&mut block)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        (end, size) = (start, BLOCK);
+    }
+    Ok(0)
+}
+
+fn begins_as_ours(file: &mut File, at: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut beginning = Vec::new();
+    file.take(line::BEGINNING.len() as u64).read_to_end(&mut beginning)?;
+    Ok(line::BEGINNING.starts_with(&beginning))
+}
+
+fn private_folder(path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, as a disk with little room does.
+    struct Small {
+        held: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Small {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room - self.held.len());
+            self.held.extend(&bytes[..taken]);
+            if taken == 0 { Err(ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Resize for Small {
+        fn resize(&mut self, length: u64) -> io::Result<()> {
+            self.held.truncate(usize::try_from(length).unwrap());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_keeps_no_half_line() {
+        let mut small = Small { held: b"first\n".to_vec(), room: 10 };
+        let error = write_all_or_nothing(&mut small, 6, b"second\n").unwrap_err();
+        assert_eq!((error.kind(), small.held.as_slice()), (ErrorKind::StorageFull, b"first\n".as_slice()));
+        write_all_or_nothing(&mut small, 6, b"3rd\n").unwrap();
+        assert_eq!(small.held, b"first\n3rd\n");
+    }
+}

@@ -1,0 +1,70 @@
+//! Appends each event as a line of JSON to a file.
+//!
+//! Done means that the operating system has taken the whole line. The file is a copy: the store has the event, on disk.
+
+mod appender;
+mod line;
+mod rotated;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::{Attempt, Context, EventHandler, Outcome};
+use crate::base::clock::Clock;
+use crate::base::supervise::blocking;
+use crate::config::{FileSettings, HandlerSettings};
+use crate::storage::EventSummary;
+use appender::Appender;
+
+/// Appends each event as a line of JSON to a file.
+#[derive(Debug)]
+pub struct JsonLines {
+    /// One line after the other; those that wait hold no thread.
+    appender: Arc<Mutex<Appender>>,
+}
+
+impl JsonLines {
+    /// Creates the file and its folder if they are missing.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is not one that lines can be appended to.
+    pub fn new(settings: FileSettings, clock: Clock) -> Result<Self, String> {
+        let appender = Appender::new(settings, clock);
+        appender.check().map_err(|error| format!("{}: {error}", appender.path().display()))?;
+        Ok(Self { appender: Arc::new(Mutex::new(appender)) })
+    }
+
+    /// A disabled one leaves no file behind.
+    pub(super) fn configured(table: &HandlerSettings, clock: Clock) -> Result<Self, (&'static str, String)> {
+        let settings = table.file()?;
+        if !table.enabled {
+            return Ok(Self { appender: Arc::new(Mutex::new(Appender::new(settings, clock))) });
+        }
+        Self::new(settings, clock).map_err(|why| ("path", why))
+    }
+}
+
+#[async_trait]
+impl EventHandler for JsonLines {
+    async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
+        let line = match line::of(event, body, context) {
+            Ok(line) => line,
+            Err(error) => return Outcome::fail(format!("the event makes no line: {error}")).into(),
+        };
+        let mut appender = Arc::clone(&self.appender).lock_owned().await;
+        let written = blocking(move || {
+            let written = appender.append(&line);
+            written.map_err(|error| format!("{}: {error}", appender.path().display()))
+        });
+        match written.await {
+            Some(Ok(())) => Outcome::Done.into(),
+            Some(Err(why)) => Outcome::retry(why).into(),
+            None => Outcome::retry("the receiver stopped before the line was written").into(),
+        }
+    }
+}

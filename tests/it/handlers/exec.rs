@@ -1,0 +1,216 @@
+//! `exec`, in the real program: the pages' examples and what programs see of it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::event;
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::wait_until;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The first block in `language` of a page under docs/handlers.
+pub(super) fn example(page: &str, language: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers").join(page);
+    let text = fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once(&format!("\n```{language}\n")).unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+/// A folder with these handlers configured, and the usual PATH.
+pub(super) fn home(handlers: &str) -> Home {
+    let home = Home::new().with("PATH", "/usr/bin:/bin");
+    fs::create_dir(home.path().join("config")).unwrap();
+    fs::write(home.path().join("config/local.toml"), handlers).unwrap();
+    home
+}
+
+/// With one `exec` handler that runs `script` in a shell, and is tried again after a second.
+fn start(script: &str, more: &str) -> (Home, Server) {
+    let home = home(&format!(
+        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"script\"]\nschedule = [\"1s\"]\n{more}\n"
+    ));
+    fs::write(home.path().join("script"), script).unwrap();
+    let server = home.start();
+    (home, server)
+}
+
+fn appears(path: &Path) -> String {
+    let mut text = String::new();
+    let whole = wait_until(PATIENCE, || {
+        text = fs::read_to_string(path).unwrap_or_default();
+        text.ends_with('\n')
+    });
+    assert!(whole, "{}: {text}", path.display());
+    text
+}
+
+fn runs(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn the_example_of_its_page_keeps_each_event() {
+    let home = home(&example("exec.md", "toml"));
+    fs::create_dir(home.path().join("bin")).unwrap();
+    let program = home.path().join("bin/on-event");
+    fs::write(&program, example("exec.md", "bash")).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let server = home.start();
+    let body = event("call_ended", "call_1");
+    for body in [&event("call_started", "call_1"), &body] {
+        assert_eq!(server.deliver(body).status, 200);
+    }
+    let id = home.events(&["--event", "call_ended"])[0]["id"].as_str().unwrap().to_owned();
+    let kept = home.path().join(format!("inbox/{id}.json"));
+    assert!(wait_until(PATIENCE, || kept.exists()));
+    assert_eq!(fs::read(&kept).unwrap(), body);
+    assert_eq!(fs::read_dir(home.path().join("inbox")).unwrap().count(), 1, "call_started is not wanted");
+}
+
+#[test]
+fn bytes_and_environment_are_what_the_page_says() {
+    let script = "cat > body.part; tr '\\0' '\\n' < /proc/$$/environ > env; mv body.part body";
+    let (home, server) = start(script, "");
+    let mut body = vec![0, 255, b'\n'];
+    body.extend((0..1_200_000_u32).map(|at| (at % 253) as u8));
+    assert_eq!(server.deliver(&body).status, 200);
+    assert!(wait_until(PATIENCE, || home.path().join("body").exists()));
+    assert!(fs::read(home.path().join("body")).unwrap() == body, "not the bytes that were sent");
+    let environment = appears(&home.path().join("env"));
+    let mut names: Vec<_> = environment.lines().map(|line| line.split('=').next().unwrap()).collect();
+    names.sort_unstable();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers/exec.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut said: Vec<_> = rows.filter(|name| *name == "PATH" || name.starts_with("RETELL_")).collect();
+    said.retain(|name| *name != "RETELL_REVISION_OF");
+    said.sort_unstable();
+    assert_eq!(names, said, "{environment}");
+    let id = home.events(&[])[0]["id"].as_str().unwrap().to_owned();
+    let company = "RETELL_COMPANY=default".to_owned();
+    for line in ["PATH=/usr/bin:/bin".to_owned(), format!("RETELL_EVENT_ID={id}"), "RETELL_EVENT=".to_owned(), company]
+    {
+        assert!(environment.lines().any(|found| found == line), "{line} in {environment}");
+    }
+}
+
+#[test]
+fn exit_codes_decide_whether_it_comes_again() {
+    let script = "echo \"$RETELL_CALL_ID $RETELL_ATTEMPT\" >> seen
+        case $RETELL_CALL_ID-$RETELL_ATTEMPT in call_again-1) exit 75;; call_never-*) exit 100;; esac";
+    let (home, server) = start(script, "");
+    for call_id in ["call_never", "call_again", "call_fine"] {
+        assert_eq!(server.deliver(&event("call_ended", call_id)).status, 200);
+    }
+    let seen = || fs::read_to_string(home.path().join("seen")).unwrap_or_default();
+    assert!(wait_until(PATIENCE, || seen().contains("call_again 2\n")), "{}", seen());
+    assert!(server.prints("the program ended with exit code 75"));
+    assert!(server.prints("the program ended with exit code 100"));
+    let mut lines: Vec<_> = seen().lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["call_again 1", "call_again 2", "call_fine 1", "call_never 1"]);
+}
+
+#[test]
+fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
+    let (home, server) = start("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert!(server.prints("the program ended with exit code 100"));
+    let row = || {
+        let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        home.database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
+    };
+    assert!(wait_until(PATIENCE, || row().is_some()));
+    let (outcome, status, answer): (String, i32, String) = row().unwrap();
+    assert_eq!((outcome.as_str(), status), ("fail", 100));
+    assert!(answer.starts_with("cannot reach ") && answer.len() <= 500, "{answer}");
+    assert!(!answer.contains("2025550143") && !server.output().contains("cannot reach"), "{answer}");
+}
+
+#[test]
+fn a_program_that_is_not_there_any_more_comes_again() {
+    let home =
+        home("[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"./program\"]\nschedule = [\"1s\"]\n");
+    let program = home.path().join("program");
+    std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+    let server = home.start();
+    fs::remove_file(&program).unwrap();
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert!(server.prints("program cannot be run: No such file or directory"));
+    std::os::unix::fs::symlink("/bin/true", &program).unwrap();
+    assert!(server.prints("webhook delivery succeeded"), "{}", server.output());
+}
+
+#[test]
+fn a_reload_that_names_a_missing_program_changes_nothing() {
+    let (home, server) = start("echo old >> seen", "");
+    fs::write(
+        home.path().join("config/local.toml"),
+        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/nowhere/x\"]\n",
+    )
+    .unwrap();
+    server.signal("-HUP");
+    assert!(server.prints("/nowhere/x: No such file"), "{}", server.output());
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert_eq!(appears(&home.path().join("seen")), "old\n");
+}
+
+#[test]
+fn nothing_it_started_outlasts_its_time() {
+    let script = "[ $RETELL_ATTEMPT = 1 ] || { echo again > again; exit 0; }
+        (sleep 1000 & echo $! > grandchild; wait)";
+    let (home, server) = start(script, "timeout_ms = 1000");
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    let grandchild = appears(&home.path().join("grandchild"));
+    assert!(wait_until(PATIENCE, || !runs(&grandchild)));
+    appears(&home.path().join("again"));
+}
+
+#[test]
+fn nothing_it_started_outlasts_the_receiver() {
+    let (home, mut server) = start("sleep 1000 & echo $! > child; wait", "");
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    let child = appears(&home.path().join("child"));
+    assert!(runs(&child));
+    assert_eq!(server.stop(), Some(0));
+    assert!(wait_until(PATIENCE, || !runs(&child)));
+}
+
+#[test]
+fn a_flood_of_output_harms_nobody_and_is_not_logged() {
+    let (home, server) = start("yes '+12025550143' | head -c 30000000; echo done > done", "output_limit_bytes = 4096");
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    appears(&home.path().join("done"));
+    assert_eq!(server.deliver(&event("call_ended", "call_2")).status, 200);
+    assert!(!server.output().contains("2025550143"));
+}
+
+#[test]
+fn a_mistake_is_refused_at_start() {
+    let table = |more: &str| format!("[[handlers]]\nname = \"script\"\nkind = \"exec\"\n{more}\n");
+    for (more, said) in [
+        ("", "handlers[0].command: expected the program and its arguments"),
+        ("command = [\"/bin/sh\"]\nretry_codes = [0]", "handlers[0].retry_codes: expected exit codes"),
+        ("command = [\"/nowhere/x\"]", "handler `script`: command: /nowhere/x: No such file"),
+        ("command = [\"no-such-program\"]", "handler `script`: command: `no-such-program` is in no folder of PATH"),
+    ] {
+        let ran = home(&table(more)).start_refused();
+        assert!(ran.code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
+    }
+}
+
+#[test]
+fn no_variable_names_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("ran");
+    let touch = format!("touch {}", marker.display());
+    for name in ["HANDLERS", "HANDLERS__0__COMMAND", "HANDLERS[0]__COMMAND[2]", "HANDLERS[0]__COMMAND"] {
+        let home = home("[[handlers]]\nname = \"a\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"true\"]\n")
+            .with(&format!("RETELL_WEBHOOK__{name}"), &touch);
+        let ran = home.run(&["config", "check"]);
+        assert!(ran.code == Some(1) && ran.stderr.contains("handlers"), "{name}: {ran:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! `file` and `log`, in the real program: the pages' examples and what is left in the files.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::event;
+use super::exec::{example, home};
+use crate::support::bodies::sample;
+use crate::support::wait_until;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "half a line: {text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_example_of_its_page_writes_what_came() {
+    let home = home(&example("file.md", "toml"));
+    let server = home.start();
+    let body = sample("03_");
+    assert_eq!(server.deliver(&body).status, 200);
+    assert_eq!(server.deliver(b"no json\n").status, 200);
+    let path = home.path().join("export/events.jsonl");
+    assert!(wait_until(SOON, || lines(&path).len() == 2));
+    let stored = home.events(&[]);
+    let line = |name: &str| lines(&path).into_iter().find(|line| line.get(name).is_some()).unwrap();
+    let (json, bytes) = (line("body"), line("body_base64"));
+    assert_eq!(json["body"], serde_json::from_slice::<Value>(&body).unwrap());
+    assert_eq!(bytes["body_base64"], "bm8ganNvbgo=");
+    for line in [&json, &bytes] {
+        let event = stored.iter().find(|event| event["id"] == line["id"]).expect("the id of the store");
+        assert_eq!((&line["event"], &line["call_id"]), (&event["event"], &event["call_id"]));
+        assert_eq!((&line["company"], &line["attempt"]), (&"default".into(), &1.into()));
+    }
+    let page = example("file.md", "json");
+    let shown: Value = serde_json::from_str(page.trim()).unwrap();
+    let names = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&shown), names(&json));
+}
+
+#[test]
+fn files_are_put_away_and_one_that_was_moved_begins_anew() {
+    let home = home(
+        "[[handlers]]\nname = \"lines\"\nkind = \"file\"\npath = \"out/a.jsonl\"\nrotate_bytes = 2000\nkeep_files = 2\n",
+    );
+    let server = home.start();
+    let folder = home.path().join("out");
+    let files = || -> Vec<_> {
+        let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort_unstable();
+        files
+    };
+    let has = |call_id: &str| files().iter().flat_map(|file| lines(file)).any(|line| line["call_id"] == call_id);
+    for number in 0..40 {
+        let call_id = format!("call_{number}");
+        assert_eq!(server.deliver(&event("call_ended", &call_id)).status, 200);
+        assert!(wait_until(SOON, || has(&call_id)), "{number}");
+    }
+    assert_eq!(files().len(), 3, "{:?}", files());
+    assert!(files().iter().all(|file| fs::metadata(file).unwrap().len() <= 2000));
+    fs::rename(folder.join("a.jsonl"), home.path().join("moved")).unwrap();
+    assert_eq!(server.deliver(&event("call_ended", "call_after")).status, 200);
+    assert!(wait_until(SOON, || lines(&folder.join("a.jsonl")).len() == 1));
+}
+
+#[test]
+fn a_line_that_cannot_be_written_comes_again() {
+    let home = home("[[handlers]]\nname = \"lines\"\nkind = \"file\"\npath = \"out/a.jsonl\"\nschedule = [\"1s\"]\n");
+    let server = home.start();
+    let folder = home.path().join("out");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "in the way").unwrap();
+    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
+    assert!(server.prints("out/a.jsonl: "), "{}", server.output());
+    fs::remove_file(&folder).unwrap();
+    let path = folder.join("a.jsonl");
+    assert!(wait_until(SOON, || lines(&path).first().is_some_and(|line| line["attempt"] == 2)));
+}
+
+#[test]
+fn a_mistake_is_refused_at_start() {
+    let table =
+        |name: &str, path: &str| format!("[[handlers]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{path}\"\n");
+    for (tables, said) in [
+        (table("a", ""), "handlers[0].path: expected the path of a file"),
+        (
+            table("a", "out/a") + &table("b", "./out/b/../a"),
+            "handlers[1].path: handler `a` appends to this file already",
+        ),
+        (table("a", "config/local.toml/a"), "handler `a`: path: config/local.toml/a: "),
+    ] {
+        let ran = home(&tables).start_refused();
+        assert!(ran.code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
+    }
+}
+
+#[test]
+fn the_example_of_the_page_on_log() {
+    let home = home(&example("log.md", "toml"));
+    let server = home.start();
+    for name in ["call_started", "call_ended"] {
+        assert_eq!(server.deliver(&event(name, "call_1")).status, 200);
+    }
+    assert!(server.prints("webhook call_ended"));
+    assert!(!server.output().contains("webhook call_started"));
+}
