@@ -10,6 +10,7 @@ use axum::extract::Request;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
+use super::signer::FirstKeys;
 use super::web::Web;
 use super::{alarms, docs};
 use crate::base::clock::Clock;
@@ -17,6 +18,7 @@ use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{ProgramPath, Settings};
 use crate::dispatch::{Dispatch, Workers};
+use crate::egress::Egress;
 use crate::event::{Call, Event};
 use crate::handlers::{Closures, Context, EventHandler, Filter, HandlerError, Outcome, Registered, Registry, Tools};
 use crate::http::ApiError;
@@ -169,13 +171,18 @@ impl ReceiverBuilder {
         let stop = StopOnDrop(supervisor.clone());
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
-        let program_path = ProgramPath::of_process();
-        let tools = Tools { store: Arc::clone(&store), clock: self.clock.clone(), program_path };
+        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
+        let tools = Tools {
+            store: Arc::clone(&store),
+            clock: self.clock.clone(),
+            program_path: ProgramPath::of_process(),
+            egress: Egress::new(&settings.egress)?,
+            signer: Arc::new(FirstKeys(companies.clone())),
+        };
         let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
-        let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),

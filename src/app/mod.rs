@@ -13,6 +13,7 @@ mod ops;
 mod refusals;
 mod reload;
 mod serve;
+mod signer;
 mod web;
 
 pub use builder::{BuildError, Receiver, ReceiverBuilder};

@@ -85,7 +85,9 @@ impl Reload {
         // Nothing fails from here on.
         parts.companies.replace(companies);
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
-            parts.workers.stop(&gone.name);
+            for name in Registry::names(gone) {
+                parts.workers.stop(&name);
+            }
         }
         changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
         let restart = running.differences(&settings);
@@ -104,18 +106,23 @@ pub(super) async fn companies(settings: &Settings, store: &Arc<dyn Store>) -> Re
     let verifier = |keys: Vec<ApiKey>| {
         settings.security.verify.then(|| Verifier::new(keys).with_window_ms(settings.security.window_ms))
     };
-    let company = |id: &i64, table: &CompanySettings| Company {
-        id: *id,
-        slug: table.slug.as_str().into(),
-        agents: table.agents.clone(),
-        development: false,
-        verifier: verifier(table.keys.iter().map(ApiKey::new).collect()),
+    let company = |id: &i64, table: &CompanySettings| {
+        let keys: Vec<_> = table.keys.iter().map(ApiKey::new).collect();
+        Company {
+            id: *id,
+            slug: table.slug.as_str().into(),
+            agents: table.agents.clone(),
+            development: false,
+            signing_key: keys.first().cloned(),
+            verifier: verifier(keys),
+        }
     };
     let default = Company {
         id: ids.first().copied().unwrap_or_default(),
         slug: DEFAULT_SLUG.into(),
         agents: Vec::new(),
         development,
+        signing_key: keys.first().cloned(),
         verifier: verifier(keys),
     };
     let others = ids.iter().skip(1).zip(&settings.companies).map(|(id, table)| company(id, table));

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 
 use super::output::{self, Done, Failure};
 use crate::config::{Settings, Sources};
+use crate::egress::Egress;
+use crate::handlers::Registry;
 use crate::security::keys::ApiKey;
 use crate::security::redact;
 use crate::storage::sqlite::SqliteUrl;
@@ -53,6 +55,7 @@ fn check() -> Done {
 pub(super) fn checked(sources: &Sources) -> Result<Settings, Failure> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
+    Registry::check(&settings.handlers, &Egress::new(&settings.egress)?)?;
     logging::check(&settings.log).map_err(Failure::Because)?;
     Ok(settings)
 }

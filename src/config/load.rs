@@ -86,7 +86,33 @@ pub(super) fn load(sources: &Sources) -> Result<Settings, ConfigError> {
     if let Some(keys) = keys_from_env(sources)? {
         settings.security.keys = keys;
     }
-    Ok(settings)
+    match from_file_only(&prefixed(sources), &settings) {
+        Some((key, why)) => Err(ConfigError::refused(&key, why)),
+        None => Ok(settings),
+    }
+}
+
+/// A variable that sets what only a file may set: a variable is set by more people and more programs than a file.
+fn from_file_only(variables: &[(String, String)], settings: &Settings) -> Option<(String, &'static str)> {
+    let refused = |(key, _): &(String, String)| {
+        if key.starts_with("egress") {
+            let why = "what handlers may reach is set in a configuration file only, such as config/local.toml; \
+                       unset the variable RETELL_WEBHOOK__EGRESS__…";
+            return Some((key.clone(), why));
+        }
+        if key.starts_with("handlers") {
+            let why = "handlers are set in a configuration file only, such as config/local.toml; \
+                       unset the variable RETELL_WEBHOOK__HANDLERS…";
+            return Some((key.clone(), why));
+        }
+        let off = key == "security.verify" && !settings.security.verify;
+        off.then(|| {
+            let why = "verification is turned off in a configuration file only, such as config/local.toml; \
+                       unset the variable RETELL_WEBHOOK__SECURITY__VERIFY";
+            (key.clone(), why)
+        })
+    };
+    variables.iter().find_map(refused)
 }
 
 fn merge(sources: &Sources) -> Result<Config, ConfigError> {

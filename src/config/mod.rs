@@ -7,6 +7,7 @@ mod alarms;
 mod companies;
 mod differences;
 mod docs;
+mod egress;
 mod handlers;
 mod list;
 mod load;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use alarms::AlarmSettings;
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
+pub use egress::EgressSettings;
 pub use handlers::{
     DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
     Revisions, Transcripts,
@@ -57,6 +59,8 @@ pub struct Settings {
     pub companies: Vec<CompanySettings>,
     /// `[docs]`: the interface's description, in the browser.
     pub docs: DocsSettings,
+    /// `[egress]`: where handlers may post to.
+    pub egress: EgressSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
 }
@@ -72,6 +76,7 @@ impl Default for Settings {
             alarms: AlarmSettings::default(),
             companies: Vec::new(),
             docs: DocsSettings::default(),
+            egress: EgressSettings::default(),
             handlers: HandlerSettings::built_in(),
         }
     }

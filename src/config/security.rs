@@ -11,7 +11,8 @@ pub struct SecuritySettings {
     /// `RETELL_WEBHOOK_SECRET_KEY`, each with a `_FILE` form. Unset: a random development key in `data/dev.key`.
     #[serde(deserialize_with = "keys")]
     pub keys: Vec<Secret>,
-    /// Whether signatures are checked. `false` believes everybody; refused with a public https `server.url`.
+    /// Whether signatures are checked. `false` believes everybody; refused with a public https `server.url`, and in a
+    /// variable.
     pub verify: bool,
     /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
     pub window_ms: i64,

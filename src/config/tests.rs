@@ -147,11 +147,32 @@ fn wrong_types_and_broken_files_say_where_without_the_value() {
 
 #[test]
 fn verification_cannot_be_off_on_a_public_address() {
-    let off = ("RETELL_WEBHOOK__SECURITY__VERIFY", "false");
-    let error = from_env(&[off, ("SERVER_URL", "https://example.ngrok.app")]).unwrap_err();
+    let off = "[security]\nverify = false\n";
+    let error = from_file("local.toml", off, &[("SERVER_URL", "https://example.ngrok.app")]).unwrap_err();
     assert!(error.contains("security.verify"), "{error}");
-    let settings = from_env(&[off]).unwrap();
+    let settings = from_file("local.toml", off, &[]).unwrap();
     assert!(settings.warnings(8000).iter().any(|line| line.contains("VERIFICATION IS OFF")));
+}
+
+#[test]
+fn what_opens_doors_is_set_in_files_only() {
+    for (name, value) in [
+        ("RETELL_WEBHOOK__SECURITY__VERIFY", "false"),
+        ("RETELL_WEBHOOK__SECURITY__VERIFY", "0"),
+        ("retell_webhook__security__verify", "off"),
+        ("RETELL_WEBHOOK__EGRESS__ALLOW_PRIVATE", "true"),
+        ("RETELL_WEBHOOK__EGRESS__ALLOW", "10.0.0.0/8"),
+        ("RETELL_WEBHOOK__EGRESS.ALLOW", "10.0.0.0/8"),
+        ("Retell_Webhook__Egress__Allow_Private", "1"),
+        ("RETELL_WEBHOOK__HANDLERS[0]__KIND", "exec"),
+    ] {
+        for layers in [from_env(&[(name, value)]), from_file("local.toml", "[egress]\nallow = []\n", &[(name, value)])]
+        {
+            assert!(layers.is_err(), "{name}={value}");
+        }
+    }
+    let both = [("RETELL_WEBHOOK__SECURITY__VERIFY", "true")];
+    assert!(from_file("local.toml", "[security]\nverify = false\n", &both).unwrap().security.verify);
 }
 
 #[test]

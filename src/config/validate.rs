@@ -52,6 +52,7 @@ impl Settings {
         self.alarms.validate()?;
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
+        self.egress.allowed()?;
         validate_handlers(&self.handlers)
     }
 

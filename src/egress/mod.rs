@@ -1,12 +1,23 @@
 //! The only outbound HTTP client: rustls with ring, no system proxy, no redirects, a time-out on everything.
+//!
+//! Handlers post through a [`Destination`], whose guard lets no request into the inside of a network unless the
+//! settings say so: neither by an address in a URL, nor by a name, nor by a redirect.
+
+mod address;
+mod destination;
+mod guard;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::ClientBuilder;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+pub use destination::{Answer, Destination, Egress, Post, Target, Undelivered};
 pub use reqwest::Client;
 
 /// Why no client could be made.
@@ -25,18 +36,23 @@ pub enum EgressError {
 /// # Errors
 /// [`EgressError`].
 pub fn client(timeout: Duration) -> Result<reqwest::Client, EgressError> {
+    Ok(builder(tls()?).timeout(timeout).build()?)
+}
+
+fn tls() -> Result<ClientConfig, EgressError> {
     // Given explicitly: a process-wide default is the embedding application's to choose.
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_platform_verifier()?
-        .with_no_client_auth();
-    Ok(reqwest::Client::builder()
+        .with_no_client_auth())
+}
+
+fn builder(tls: ClientConfig) -> ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
         .user_agent(concat!("retell-webhook/", env!("CARGO_PKG_VERSION")))
-        .build()?)
 }
 
 /// Why a request was not answered, in a few words.

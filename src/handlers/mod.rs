@@ -1,5 +1,6 @@
 //! What is done with stored events: the trait, and the handlers in the box.
 
+mod answered;
 mod call_store;
 mod closures;
 mod context;
@@ -8,9 +9,11 @@ mod file;
 mod filter;
 #[cfg(test)]
 mod fixture;
+mod forward;
 mod log;
 mod outcome;
 mod registry;
+mod slack;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,9 +24,11 @@ pub use context::Context;
 pub use exec::Exec;
 pub use file::JsonLines;
 pub use filter::Filter;
+pub use forward::{Forward, Signer};
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
 pub use registry::{HandlerError, Registered, Registry, Tools};
+pub use slack::Slack;
 
 use crate::event::{Call, Event};
 use crate::storage::EventSummary;

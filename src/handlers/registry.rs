@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CallStore, EventHandler, Exec, Filter, JsonLines, Log};
+use super::{CallStore, EventHandler, Exec, Filter, JsonLines, Log, Signer, Slack, forward, slack};
 use crate::base::clock::Clock;
 use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramPath};
+use crate::egress::Egress;
 use crate::storage::Store;
 
 /// A `[[handlers]]` table that no handler can be made of.
@@ -51,6 +52,10 @@ pub struct Tools {
     pub clock: Clock,
     /// Where `exec` looks for programs.
     pub program_path: ProgramPath,
+    /// Makes the connections of those that post somewhere.
+    pub egress: Egress,
+    /// Signs as Retell does.
+    pub signer: Arc<dyn Signer>,
 }
 
 /// All handlers of a receiver.
@@ -70,10 +75,37 @@ impl Registry {
             let filter = Filter::of(table).map_err(refused)?;
             for (name, handler) in made(table, tools).map_err(refused)? {
                 let (filter, delivery) = (filter.clone(), delivery.clone());
-                registry.0.push(Registered { name, filter, enabled: table.enabled, delivery, handler });
+                let registered = Registered { name, filter, enabled: table.enabled, delivery, handler };
+                registry
+                    .add(registered)
+                    .map_err(|name| refused(("name", format!("two handlers are named `{name}`"))))?;
             }
         }
         Ok(registry)
+    }
+
+    /// Refuses what [`Registry::configured`] would refuse, without making anything.
+    ///
+    /// # Errors
+    /// The key that is refused, and why.
+    pub fn check(settings: &[HandlerSettings], egress: &Egress) -> Result<(), HandlerError> {
+        settings.iter().try_for_each(|table| {
+            let checked = Filter::of(table).and_then(|_| match table.kind {
+                HandlerKind::Forward => forward::check(table, egress),
+                HandlerKind::Slack => slack::check(table, egress),
+                _ => Ok(()),
+            });
+            checked.map_err(|(key, why)| HandlerError { name: table.name.clone(), key, why })
+        })
+    }
+
+    /// The names of the handlers that a table makes.
+    #[must_use]
+    pub fn names(table: &HandlerSettings) -> Vec<String> {
+        match table.kind {
+            HandlerKind::Forward => forward::names(table),
+            _ => vec![table.name.clone()],
+        }
     }
 
     /// Adds one.
@@ -94,19 +126,19 @@ impl Registry {
     }
 }
 
-type Refused = (&'static str, String);
-type Named = (String, Arc<dyn EventHandler>);
+/// A key, and why its value is refused.
+pub(super) type Refused = (&'static str, String);
+pub(super) type Named = (String, Arc<dyn EventHandler>);
 
 /// What a table makes: one handler, but one for each destination of several.
 fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(Log),
         HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(&tools.store))),
+        HandlerKind::Forward => return forward::made(table, tools),
+        HandlerKind::Slack => Arc::new(Slack::made(table, tools)?),
         HandlerKind::Exec => Arc::new(Exec::configured(table, tools.program_path.clone())?),
         HandlerKind::File => Arc::new(JsonLines::configured(table, tools.clock.clone())?),
-        HandlerKind::Forward | HandlerKind::Slack => {
-            return Err(("kind", "not built yet".to_owned()));
-        }
     };
     Ok(vec![(table.name.clone(), handler)])
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 
 /// A company with routes of its own.
@@ -18,6 +19,8 @@ pub struct Company {
     pub development: bool,
     /// Checks its signatures; `None` when verification is off.
     pub verifier: Option<Verifier>,
+    /// Its first key: signs what is passed on in its name.
+    pub signing_key: Option<ApiKey>,
 }
 
 /// All companies, as of one reading of the settings. The first is the plain route's.

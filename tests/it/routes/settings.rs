@@ -30,7 +30,8 @@ fn assert_all_private(folder: &Path) {
 
 #[test]
 fn without_verification_anybody_is_believed_but_only_json_is_taken() {
-    let home = Home::without_key().with("RETELL_WEBHOOK__SECURITY__VERIFY", "false");
+    let home = Home::without_key();
+    home.configure("[security]\nverify = false\n");
     let server = home.start();
     assert!(server.output().contains("WARNING: VERIFICATION IS OFF"), "{}", server.output());
     let body = event("call_ended", "call_unsigned");
@@ -46,8 +47,8 @@ fn without_verification_anybody_is_believed_but_only_json_is_taken() {
 
 #[test]
 fn verification_cannot_be_off_in_public() {
-    let home =
-        Home::new().with("RETELL_WEBHOOK__SECURITY__VERIFY", "false").with("SERVER_URL", "https://example.ngrok.app");
+    let home = Home::new().with("SERVER_URL", "https://example.ngrok.app");
+    home.configure("[security]\nverify = false\n");
     let ran = home.start_refused();
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("security.verify"), "{ran:?}");

@@ -84,6 +84,12 @@ impl Home {
         self.folder.path()
     }
 
+    /// Writes `config/local.toml`.
+    pub fn configure(&self, text: &str) {
+        std::fs::create_dir_all(self.path().join("config")).unwrap();
+        std::fs::write(self.path().join("config/local.toml"), text).unwrap();
+    }
+
     pub fn database_path(&self) -> PathBuf {
         self.path().join("data/retell-webhook.db")
     }

@@ -6,6 +6,7 @@ pub mod home;
 pub mod local;
 pub mod server;
 pub mod signing;
+pub mod sink;
 
 use std::time::{Duration, Instant};
 

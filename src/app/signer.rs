@@ -1,0 +1,15 @@
+//! Signs what handlers pass on, with the keys of the moment.
+
+use crate::handlers::Signer;
+use crate::http::company::CurrentCompanies;
+use crate::security::signature::Signature;
+
+pub(super) struct FirstKeys(pub(super) CurrentCompanies);
+
+impl Signer for FirstKeys {
+    fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String> {
+        let companies = self.0.get();
+        let key = companies.find(Some(company))?.signing_key.as_ref()?;
+        Some(Signature::sign(key, body, now_ms).to_string())
+    }
+}

@@ -1,0 +1,217 @@
+//! Where a handler may post to. A literal private or loopback address in a handler's own URL is consent for that host;
+//! whatever a name turns out to lead to, or a redirect, is not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use super::address::{Class, class, is_listed};
+use crate::base::networks::Networks;
+use crate::config::{ConfigError, EgressSettings};
+
+/// What `[egress]` allows.
+#[derive(Debug, Default)]
+pub(super) struct Policy {
+    networks: Networks,
+    names: Vec<String>,
+    allow_private: bool,
+}
+
+impl Policy {
+    pub(super) fn new(settings: &EgressSettings) -> Result<Self, ConfigError> {
+        let (networks, names) = settings.allowed()?;
+        Ok(Self { networks, names, allow_private: settings.allow_private })
+    }
+}
+
+/// An address that is not to be connected to. Shows hosts and addresses, never a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+/// One destination's rules.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    policy: Arc<Policy>,
+    consent: Option<Host<String>>,
+}
+
+impl Guard {
+    /// The rules for a handler whose own URL is `url`.
+    pub(super) fn new(policy: &Arc<Policy>, url: &Url) -> Self {
+        let literal = |host: &Host<String>| match host {
+            Host::Domain(name) => is_localhost(name),
+            Host::Ipv4(_) | Host::Ipv6(_) => true,
+        };
+        let consent = url.host().map(|host| host.to_owned()).filter(literal);
+        Self { policy: Arc::clone(policy), consent }
+    }
+
+    /// Judges an address that is written in `url` itself: no resolver is asked about it. Names are judged when they are
+    /// looked up.
+    pub(super) fn check(&self, url: &Url) -> Result<(), Refused> {
+        let (host, address): (_, IpAddr) = match url.host() {
+            Some(Host::Domain(_)) => return Ok(()),
+            Some(Host::Ipv4(v4)) => (Host::Ipv4(v4), v4.into()),
+            Some(Host::Ipv6(v6)) => (Host::Ipv6(v6), v6.into()),
+            None => return Err(Refused("the URL has no host".to_owned())),
+        };
+        let consented = self.consent.as_ref() == Some(&host);
+        let allowed = consented || self.policy.allow_private || self.in_networks(address);
+        refusal(address, allowed).map_or(Ok(()), |what| {
+            Err(Refused(match class(address) {
+                Class::Never => format!("{address} is {what}, which is always refused"),
+                _ => format!(
+                    "{address} is {what}; if it is meant, add \"{address}\" to egress.allow in a configuration file"
+                ),
+            }))
+        })
+    }
+
+    /// Judges one address that `name` was found to lead to.
+    fn check_resolved(&self, name: &str, address: IpAddr) -> Result<(), Refused> {
+        let bare = name.trim_end_matches('.').to_ascii_lowercase();
+        let localhost = matches!(&self.consent, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
+        let consented = localhost && address.to_canonical().is_loopback();
+        let allowed =
+            consented || self.policy.allow_private || self.policy.names.contains(&bare) || self.in_networks(address);
+        refusal(address, allowed).map_or(Ok(()), |what| {
+            Err(Refused(match class(address) {
+                Class::Never => format!("{name} leads to {address}, {what}, which is always refused"),
+                _ => format!(
+                    "{name} leads to {address}, {what}; if that is meant, add \"{bare}\" to egress.allow in a configuration file"
+                ),
+            }))
+        })
+    }
+
+    fn in_networks(&self, address: IpAddr) -> bool {
+        is_listed(address, |address| self.policy.networks.contains(address))
+    }
+
+    /// Those of the addresses that may be connected to.
+    fn passed(&self, name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+        let mut refused = None;
+        let mut passed = Vec::new();
+        for address in found {
+            match self.check_resolved(name, address.ip()) {
+                Ok(()) => passed.push(address),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        match refused {
+            Some(why) if passed.is_empty() => Err(why),
+            _ => Ok(passed),
+        }
+    }
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let passed = guard.passed(name.as_str(), found)?;
+            Ok(Box::new(passed.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+}
+
+/// What is wrong with an address, unless nothing is.
+fn refusal(address: IpAddr, allowed: bool) -> Option<&'static str> {
+    match class(address) {
+        Class::Public => None,
+        Class::Private if allowed => None,
+        Class::Private if address.to_canonical().is_loopback() => Some("a loopback address"),
+        Class::Private => Some("a private address"),
+        Class::Never => Some("a link-local, multicast or unspecified address"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(own: &str, allow: &[&str], allow_private: bool) -> Guard {
+        let allow = allow.iter().map(|text| (*text).to_owned()).collect();
+        let policy = Policy::new(&EgressSettings { allow, allow_private }).unwrap();
+        Guard::new(&Arc::new(policy), &own.parse().unwrap())
+    }
+
+    fn literal(guard: &Guard, url: &str) -> bool {
+        guard.check(&url.parse().unwrap()).is_ok()
+    }
+
+    fn resolved(guard: &Guard, name: &str, address: &str) -> bool {
+        guard.check_resolved(name, address.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_literal_is_consent_for_that_host_alone() {
+        let own = guard("http://10.0.0.5:8080/hook", &[], false);
+        assert!(literal(&own, "http://10.0.0.5/") && literal(&own, "http://8.8.8.8/"));
+        assert!(!literal(&own, "http://10.0.0.6/") && !literal(&own, "http://127.0.0.1/"));
+        assert!(!resolved(&own, "crm.example", "10.0.0.5"), "a name is no literal");
+        // What the URL standard reads as an address is one.
+        for odd in ["http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://0177.0.0.1./"] {
+            assert!(!literal(&own, odd), "{odd}");
+        }
+        let mapped = guard("http://[::ffff:10.0.0.5]/", &[], false);
+        assert!(literal(&mapped, "http://[::ffff:10.0.0.5]/") && !literal(&mapped, "http://[::ffff:10.0.0.6]/"));
+    }
+
+    #[test]
+    fn link_local_is_refused_whoever_allows_it() {
+        for own in
+            ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"]
+        {
+            assert!(!literal(&guard(own, &["0.0.0.0/0", "::/0"], true), own), "{own}");
+        }
+        assert!(!resolved(&guard("http://crm/", &["crm"], true), "crm", "169.254.169.254"));
+    }
+
+    #[test]
+    fn localhost_is_a_literal_that_leads_to_loopback() {
+        let own = guard("http://LocalHost:9000/", &[], false);
+        assert!(resolved(&own, "localhost", "127.0.0.1") && resolved(&own, "localhost", "::1"));
+        assert!(!resolved(&own, "localhost", "10.0.0.1") && !resolved(&own, "other", "127.0.0.1"));
+        assert!(!resolved(&guard("http://crm.example/", &[], false), "localhost", "127.0.0.1"));
+    }
+
+    #[test]
+    fn names_that_lead_inside_need_leave() {
+        for address in ["10.0.0.5", "127.0.0.1", "::1", "fd00::1", "100.64.0.1", "::ffff:10.0.0.5", "64:ff9b::10.0.0.5"]
+        {
+            let own = "http://crm.internal/";
+            assert!(!resolved(&guard(own, &[], false), "crm.internal", address), "{address}");
+            assert!(resolved(&guard(own, &[], true), "crm.internal", address), "{address}");
+            assert!(resolved(&guard(own, &["CRM.internal"], false), "crm.internal.", address), "{address}");
+            assert!(!resolved(&guard(own, &["internal"], false), "crm.internal", address), "{address}");
+        }
+        let range = guard("http://crm.internal/", &["10.0.0.0/8"], false);
+        assert!(resolved(&range, "crm", "10.1.2.3") && resolved(&range, "crm", "64:ff9b::10.1.2.3"));
+        assert!(!resolved(&range, "crm", "192.168.0.1"));
+        assert!(
+            !resolved(&range, "crm", "64:ff9b:1:a00:0:500:c0a8:1"),
+            "10.0.0.5 by one reading, 192.168.0.1 by another"
+        );
+    }
+
+    #[test]
+    fn only_what_may_be_connected_to_is_passed_on() {
+        let own = guard("http://crm.example/", &[], false);
+        let found = |texts: &[&str]| {
+            let found: Vec<SocketAddr> = texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
+            own.passed("crm.example", found.into_iter()).map(|passed| passed.len())
+        };
+        assert_eq!(found(&["10.0.0.5", "8.8.8.8"]), Ok(1));
+        let refused = found(&["10.0.0.5", "::1"]).unwrap_err().to_string();
+        assert!(refused.contains("crm.example leads to 10.0.0.5") && refused.contains("egress.allow"), "{refused}");
+    }
+}

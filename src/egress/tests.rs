@@ -1,0 +1,176 @@
+//! Destinations against servers on this machine.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::header::{HeaderMap, HeaderValue};
+
+use super::{Answer, Egress, Post, Undelivered};
+use crate::config::EgressSettings;
+
+/// What a server got: path, whether the private header was there, the body.
+type Got = Arc<Mutex<Vec<(String, bool, Bytes)>>>;
+
+/// A server that answers each path as `answers` says.
+async fn server(answers: impl Fn(&str) -> Response + Clone + Send + Sync + 'static) -> (SocketAddr, Got) {
+    let got = Got::default();
+    let kept = Arc::clone(&got);
+    let router = Router::new().fallback(async move |request: Request| {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path().to_owned();
+        let body = axum::body::to_bytes(body, 1024).await.unwrap();
+        kept.lock().unwrap().push((path.clone(), head.headers.contains_key(AUTHORIZATION), body));
+        answers(&path)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, got)
+}
+
+fn to(location: &str) -> Response {
+    Response::builder().status(307).header("location", location).body(Body::empty()).unwrap()
+}
+
+fn ok() -> Response {
+    Response::new(Body::from("fine"))
+}
+
+async fn post(url: &str, redirects: u8, allow: &[&str]) -> Result<Answer, Undelivered> {
+    let allow = allow.iter().map(|text| (*text).to_owned()).collect();
+    let egress = Egress::new(&EgressSettings { allow, allow_private: false }).unwrap();
+    let destination = egress.destination(egress.target(url).unwrap(), redirects).unwrap();
+    let mut post = Post {
+        headers: HeaderMap::new(),
+        private: HeaderMap::new(),
+        body: Bytes::from_static(b"body"),
+        within: Duration::from_secs(10),
+    };
+    post.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    post.private.insert(AUTHORIZATION, HeaderValue::from_static("Bearer token"));
+    destination.post(post).await
+}
+
+#[tokio::test]
+async fn redirects_are_followed_as_often_as_allowed() {
+    let answers = |path: &str| match path {
+        "/a" => to("/b?token=secret"),
+        "/b" => to("/c"),
+        _ => ok(),
+    };
+    let (address, got) = server(answers).await;
+    let unfollowed = post(&format!("http://{address}/a"), 0, &[]).await.unwrap();
+    assert_eq!((unfollowed.status, unfollowed.leads_to), (307, Some(format!("http://{address}"))));
+    assert_eq!(post(&format!("http://{address}/a"), 1, &[]).await.unwrap().status, 307);
+    got.lock().unwrap().clear();
+    let answer = post(&format!("http://{address}/a"), 2, &[]).await.unwrap();
+    assert_eq!((answer.status, answer.beginning.as_str()), (200, "fine"));
+    let got = got.lock().unwrap().clone();
+    let expected = ["/a", "/b", "/c"].map(|path| (path.to_owned(), true, Bytes::from_static(b"body")));
+    assert_eq!(got, expected, "the same body, and the private headers, as it stays with one origin");
+}
+
+#[tokio::test]
+async fn another_origin_gets_no_private_headers_nor_does_what_it_leads_back_to() {
+    let own = Arc::new(Mutex::new(String::new()));
+    let back = Arc::clone(&own);
+    let (other, others) = server(move |_| to(&format!("{}/end", back.lock().unwrap()))).await;
+    let (address, got) = server(move |path| if path == "/end" { ok() } else { to(&format!("http://{other}/x")) }).await;
+    *own.lock().unwrap() = format!("http://{address}");
+    assert_eq!(post(&format!("http://{address}/a"), 5, &[]).await.unwrap().status, 200);
+    assert_eq!(*others.lock().unwrap(), [("/x".to_owned(), false, Bytes::from_static(b"body"))]);
+    let sent: Vec<_> = got.lock().unwrap().iter().map(|(path, private, _)| (path.clone(), *private)).collect();
+    assert_eq!(sent, [("/a".to_owned(), true), ("/end".to_owned(), false)]);
+}
+
+#[tokio::test]
+async fn redirects_are_judged_like_urls_but_without_consent() {
+    let (inside, insiders) = server(|_| ok()).await;
+    let port = inside.port();
+    for location in [
+        format!("http://127.0.0.2:{port}/"),
+        format!("http://127.2:{port}/"),
+        format!("http://0x7f000002:{port}/"),
+        format!("http://[::1]:{port}/"),
+        format!("http://[::ffff:127.0.0.2]:{port}/"),
+        format!("http://[64:ff9b::7f00:2]:{port}/"),
+        format!("http://[2002:7f00:2::]:{port}/"),
+        format!("//localhost:{port}/"),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+        "http://[fe80::1]/".to_owned(),
+        "http://0.0.0.0/".to_owned(),
+        "http://10.0.0.1/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+    ] {
+        let leads = location.clone();
+        let (address, _) = server(move |_| to(&leads)).await;
+        let refused = post(&format!("http://{address}/"), 3, &[]).await.unwrap_err();
+        let by_guard = matches!(refused, Undelivered::Redirect(_) | Undelivered::Refused(_));
+        assert!(by_guard && !refused.to_string().contains("meta-data"), "{location}: {refused:?}");
+    }
+    assert_eq!(insiders.lock().unwrap().len(), 0);
+    let (address, _) = server(move |_| to(&format!("http://localhost:{port}/"))).await;
+    assert_eq!(post(&format!("http://{address}/"), 1, &["localhost"]).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn names_are_judged_by_where_they_lead() {
+    let (address, got) = server(|_| ok()).await;
+    // Every resolver knows this one; written in the URL itself it is consent.
+    assert_eq!(post(&format!("http://localhost:{}/", address.port()), 0, &[]).await.unwrap().status, 200);
+    // Also known by the system's resolver, but neither a literal nor `localhost`.
+    let name = format!("http://a.localhost:{}/x?token=1", address.port());
+    match post(&name, 0, &[]).await.unwrap_err() {
+        Undelivered::Refused(why) => assert!(why.contains("egress.allow") && !why.contains("token"), "{why}"),
+        Undelivered::NoAnswer(why) => assert!(why.contains("cannot be looked up") && !why.contains("token"), "{why}"),
+        Undelivered::Redirect(why) => panic!("{why}"),
+    }
+    assert_eq!(got.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn answers_without_end_are_not_waited_for() {
+    let endless = |_: &str| {
+        let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 512])));
+        Response::new(Body::from_stream(chunks))
+    };
+    let (address, _) = server(endless).await;
+    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().beginning.len(), 2048);
+    let silent = |_: &str| Response::new(Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()));
+    let (address, _) = server(silent).await;
+    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().beginning, "");
+}
+
+#[tokio::test]
+async fn failures_name_the_host_alone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = post(&format!("http://me:pass@{address}/path?token=1"), 0, &[]).await.unwrap_err();
+    assert_eq!(error, Undelivered::NoAnswer(format!("http://{address}: no connection")));
+    let (address, _) = server(|_| ok()).await;
+    let Err(Undelivered::NoAnswer(why)) = post(&format!("https://{address}/path"), 0, &[]).await else { panic!() };
+    assert!(why.starts_with(&format!("https://{address}: no connection")) && !why.contains("path"), "{why}");
+}
+
+#[test]
+fn urls_that_cannot_be_posted_to_are_refused_when_they_are_read() {
+    let egress = Egress::new(&EgressSettings::default()).unwrap();
+    for wrong in
+        ["", "example.com", "ftp://example.com/token", "http://169.254.169.254/token", "https://[fe80::1]/token"]
+    {
+        let why = egress.target(wrong).unwrap_err();
+        assert!(!why.contains("token"), "{wrong}: {why}");
+    }
+    let target = egress.target("https://me:pass@example.com:8443/path?token=1").unwrap();
+    assert_eq!(target.to_string(), "https://example.com:8443");
+}

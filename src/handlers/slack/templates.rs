@@ -1,0 +1,230 @@
+//! Which message an event makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use serde_json::{Value as Json, json};
+
+use super::{escape, message};
+use crate::base::id::EventId;
+use crate::event::{EventKind, sample};
+use crate::handlers::Context;
+use crate::security::redact;
+
+/// Steps a template may take: a loop over a long transcript ends.
+const FUEL: u64 = 100_000;
+
+/// Templates by the names of events.
+pub(super) struct Templates(Environment<'static>);
+
+impl Templates {
+    /// The ones in the box, and those of the settings instead of them or besides.
+    pub(super) fn new(own: &BTreeMap<String, String>) -> Result<Self, String> {
+        let mut templates = Self(environment());
+        let names: BTreeSet<&str> = message::NAMES.into_iter().chain(own.keys().map(String::as_str)).collect();
+        for name in names {
+            let Some(text) = own.get(name).cloned().or_else(|| message::template(name)) else { continue };
+            let refused = |error| format!("`{name}`: {}", described(&error));
+            templates.0.add_template_owned(name.to_owned(), text).map_err(refused)?;
+            templates.tried(name).map_err(refused)?;
+        }
+        Ok(templates)
+    }
+
+    /// Unknown filters and the like are found out only when a template is rendered.
+    fn tried(&self, name: &str) -> Result<(), Error> {
+        let body = sample(EventKind::from_name(name), "id", 0).and_then(|body| serde_json::from_str(&body).ok());
+        let context = Context::new(EventId::floor(0), (1, "default"), 0);
+        for payload in [body.unwrap_or(Json::Null), json!({})] {
+            match self.0.get_template(name)?.render(message::variables(&payload, &context)) {
+                Err(error) if is_in_the_template(&error) => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The message for an event; `None` when there is none. The error says what is wrong without quoting the event.
+    pub(super) fn render(&self, payload: &Json, context: &Context) -> Result<Option<String>, String> {
+        let name = payload.get("event").and_then(Json::as_str).unwrap_or_default();
+        let Ok(template) = self.0.get_template(name) else { return Ok(None) };
+        let rendered = template.render(message::variables(payload, context));
+        let text = rendered.map_err(|error| format!("templates.{name}: {}", place(&error)))?;
+        Ok(Some(escape::fitting(&text)).filter(|text| !text.is_empty()))
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_fuel(Some(FUEL));
+    // What is absent is left out rather than written as `none`.
+    environment.set_formatter(|out, _, value| match value {
+        absent if absent.is_none() || absent.is_undefined() => Ok(()),
+        value => write!(out, "{value}").map_err(Error::from),
+    });
+    environment.add_filter("duration", |ms: &Value| ms.as_i64().map(message::readable).unwrap_or_default());
+    environment.add_filter("phone", |number: &Value| number.as_str().map(redact::phone).unwrap_or_default());
+    environment.add_filter("measured", message::measured);
+    environment.add_filter("words", |text: &Value| text.as_str().unwrap_or_default().replace('_', " "));
+    environment
+        .add_filter("shorten", |text: &Value, most: usize| escape::shorten(text.as_str().unwrap_or_default(), most));
+    environment
+}
+
+fn is_in_the_template(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnknownFilter
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownMethod
+            | ErrorKind::TooManyArguments
+            | ErrorKind::MissingArgument
+            | ErrorKind::TemplateNotFound
+            | ErrorKind::OutOfFuel
+    )
+}
+
+/// With what the template's author wrote: for start-up.
+fn described(error: &Error) -> String {
+    error.detail().map_or_else(|| place(error), |detail| format!("{}: {detail}", place(error)))
+}
+
+fn place(error: &Error) -> String {
+    error.line().map_or_else(|| error.kind().to_string(), |line| format!("{} in line {line}", error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context::new(EventId::floor(0), (1, "default"), 0)
+    }
+
+    fn own(name: &str, text: &str) -> Result<Templates, String> {
+        Templates::new(&[(name.to_owned(), text.to_owned())].into())
+    }
+
+    fn rendered(text: &str, payload: &Json) -> String {
+        own("x", text).unwrap().render(payload, &context()).unwrap().unwrap_or_default()
+    }
+
+    fn in_the_box(payload: &Json) -> String {
+        Templates::new(&BTreeMap::new()).unwrap().render(payload, &context()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn messages_in_the_box_read_well() {
+        let sampled = |kind| in_the_box(&serde_json::from_str(&sample(kind, "id", 100_000).unwrap()).unwrap());
+        for (kind, message) in [
+            (EventKind::CallStarted, "*Call started*: +12•••17 called Harbour Bakery orders"),
+            (EventKind::CallEnded, "*Call ended*: +12•••17 called Harbour Bakery orders\n30 s · agent hangup"),
+            (
+                EventKind::CallAnalyzed,
+                "*Call analyzed*: +12•••17 called Harbour Bakery orders\n\
+                 30 s · successful · positive sentiment · agent hangup\n\
+                 >The caller ordered two rye loaves for Saturday at nine.",
+            ),
+            (EventKind::TransferStarted, "*Transfer started*: +12•••17 called Harbour Bakery orders, to +12•••33"),
+            (EventKind::TransferEnded, "*Transfer ended*: +12•••17 called Harbour Bakery orders, to +12•••33"),
+            (EventKind::ChatStarted, "*Chat started*: sms chat with agent_sample_bakery_text"),
+            (
+                EventKind::ChatAnalyzed,
+                "*Chat analyzed*: sms chat with agent_sample_bakery_text\n\
+                 30 s · successful · neutral sentiment\n>Asked about Sunday's hours.",
+            ),
+            (
+                EventKind::AlertTriggered,
+                ":rotating_light: *Alert*: Failed functions\n\
+                 custom function failure count: 7 (threshold 5, window 15m)",
+            ),
+        ] {
+            assert_eq!(sampled(kind), message);
+        }
+        let failed = json!({"event": "call_ended", "call": {"call_type": "phone_call", "direction": "outbound",
+            "agent_name": "Nora", "to_number": "+12025550100", "call_status": "not_connected",
+            "disconnection_reason": "dial_failed"}});
+        assert_eq!(in_the_box(&failed), "*Call ended*: Nora called +12•••00\nnot connected · dial failed");
+        assert!(
+            Templates::new(&BTreeMap::new())
+                .unwrap()
+                .render(&json!({"event": "transcript_updated"}), &context())
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_caller_cannot_write_a_mention_a_link_or_a_line() {
+        let evil = "<!channel> <https://evil.example|paid> & <@U1>\n*Outcome*: paid";
+        let payload = json!({"event": "x", "call": {"agent_name": evil, "from_number": evil, "direction": evil,
+            "call_type": evil, "disconnection_reason": evil, "call_analysis": {"call_summary": evil, "user_sentiment": evil,
+            "custom_analysis_data": {evil: [evil]}}}, "transfer_destination": evil});
+        for template in [
+            "{{ call.agent_name }}",
+            "{{ call.agent_name | safe | upper }}",
+            "{{ call.agent_name | replace('&', '&') | title }}{{ call.agent_name ~ '' }}",
+            "{% set x %}{{ call.agent_name }}{% endset %}{{ x | safe }}{{ [x, call.agent_name] | join | safe }}",
+            "{{ call }}{{ payload }}{{ call.call_analysis.custom_analysis_data | items }}",
+            "{% for key, value in call.call_analysis.custom_analysis_data | items %}{{ key }}{{ value }}{% endfor %}",
+            "{{ call.from_number | phone }}{{ call.agent_name | words | shorten(30) }}",
+            "{{ who }}{{ reason }}{{ summary }}{{ sentiment }}{{ destination }}{{ note }}",
+        ] {
+            let text = rendered(template, &payload);
+            assert!(
+                !text.contains(['<', '>', '\n']) && text.contains("lt;") | text.contains("LT;") | text.contains("Lt;"),
+                "{template}: {text}"
+            );
+        }
+        for name in message::NAMES {
+            let mut payload = payload.clone();
+            payload["event"] = name.into();
+            payload["alert"] = json!({"name": evil, "metric_type": evil, "window": evil, "threshold_value": evil});
+            let text = in_the_box(&payload);
+            assert!(!text.contains('<') && !text.contains("\n*"), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn templates_of_ones_own() {
+        let payload =
+            json!({"event": "x", "call": {"from_number": "+12025550143", "duration_ms": 3_845_000, "cents": 3.5}});
+        assert_eq!(
+            rendered("{{ call.from_number | phone }} {{ call.duration_ms | duration }}", &payload),
+            "+12•••43 1 h 4 min"
+        );
+        assert_eq!(
+            rendered("{{ call.from_number }} {{ call.no.such.field }}{{ call.cents }}", &payload),
+            "+12025550143 3.5"
+        );
+        assert_eq!(rendered("  {% if call.none %}x{% endif %}\n", &payload), "", "blank: no message");
+        let silenced = own("call_ended", "").unwrap();
+        assert_eq!(silenced.render(&json!({"event": "call_ended"}), &context()), Ok(None));
+        let long = json!({"event": "x", "call": {"say": "&".repeat(10_000)}});
+        let text = rendered("{{ call.say }}", &long);
+        assert!(text.chars().count() <= 2_901 && text.ends_with("&amp;…"), "{}", text.len());
+    }
+
+    #[test]
+    fn bad_templates_are_refused_by_name() {
+        for (text, said) in [
+            ("{{ call.", "`call_ended`: syntax error"),
+            ("\n{{ call.x | durration }}", "unknown filter in line 2"),
+            ("{{ nothing() }}", "unknown"),
+            ("{% include 'y' %}", "syntax error"),
+            ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "fuel"),
+        ] {
+            let why = own("call_ended", text).err().unwrap_or_default();
+            assert!(why.starts_with("`call_ended`: ") && why.contains(said), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn failures_do_not_quote_the_event() {
+        let templates = own("x", "{{ call.a + 1 }}").unwrap();
+        let why = templates.render(&json!({"event": "x", "call": {"a": "Jane"}}), &context()).unwrap_err();
+        assert!(why.starts_with("templates.x: ") && !why.contains("Jane"), "{why}");
+    }
+}
