@@ -65,6 +65,12 @@ impl AlarmSettings {
         if !(100..=3_600_000).contains(&self.look_ms) {
             return Err(ConfigError::refused("alarms.look_ms", "it must be 100 to 3600000 ms"));
         }
+        if self.dead_deliveries > 1_000 {
+            return Err(ConfigError::refused(
+                "alarms.dead_deliveries",
+                "it must be 0 (off) to 1000: no more of a handler's dead letters are looked at",
+            ));
+        }
         if self.disk_free_percent > 100 {
             return Err(ConfigError::refused("alarms.disk_free_percent", "it must be 0 (off) to 100"));
         }

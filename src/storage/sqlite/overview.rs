@@ -121,3 +121,48 @@ fn waiting(
     }
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::open::MIGRATIONS;
+
+    /// A handler that has looked at everything, with a delivery for each of these: event, lane, state, waiting since.
+    fn backlog(counted: i64, deliveries: &[(i64, i64, DeliveryState, i64)]) -> Backlog {
+        let conn = Connection::open_in_memory().unwrap();
+        for step in MIGRATIONS {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.execute_batch("INSERT INTO handlers (id, name, since, through) VALUES (1, 'crm', 0, 1000)").unwrap();
+        for (seq, lane, state, since_ms) in deliveries {
+            conn.execute(
+                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, lane, attempts, since_ms, updated_ms, replay)
+                 VALUES (1, ?1, ?2, 1, ?3, 0, ?4, ?4, 0)",
+                params![seq, *state as i64, lane, since_ms],
+            )
+            .unwrap();
+        }
+        backlogs(&conn, counted, 50).unwrap().1.remove(0)
+    }
+
+    #[test]
+    fn deliveries_are_counted_by_state() {
+        use DeliveryState::{Dead, Pending, Running, Scheduled, Skipped, Succeeded};
+        let states = [Pending, Pending, Running, Scheduled, Dead, Dead, Dead, Succeeded, Skipped];
+        let deliveries: Vec<_> = (1..).zip(states).map(|(seq, state)| (seq, -seq, state, seq * 10)).collect();
+        let found = backlog(100, &deliveries);
+        assert_eq!((found.pending, found.running, found.scheduled, found.dead), (2, 1, 1, 3));
+        assert_eq!((found.dead_lately, found.behind, found.oldest_ms), (3, 3, Some(10)));
+        assert_eq!(backlog(100, &[]).oldest_ms, None);
+        assert_eq!(backlog(100, &[(1, -1, Dead, 49), (2, -2, Dead, 50)]).dead_lately, 1);
+    }
+
+    #[test]
+    fn the_oldest_is_found_at_either_end() {
+        let alone: Vec<_> = (1..=50).map(|seq| (seq, -seq, DeliveryState::Pending, seq)).collect();
+        let found = backlog(10, &alone);
+        assert_eq!((found.pending, found.oldest_ms), (10, Some(1)), "each in a lane of its own, the newest first");
+        let replayed = [(3, -3, DeliveryState::Pending, 900), (7, -7, DeliveryState::Scheduled, 700)];
+        assert_eq!(backlog(10, &replayed).oldest_ms, Some(700), "a replayed event waits from then on");
+    }
+}

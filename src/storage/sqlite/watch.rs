@@ -72,3 +72,49 @@ pub(super) fn activity(conn: &Connection) -> Result<Vec<ActivityRow>, StoreError
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::open::MIGRATIONS;
+
+    fn store() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        for step in MIGRATIONS {
+            conn.execute_batch(step).unwrap();
+        }
+        conn
+    }
+
+    #[test]
+    fn alarms_are_those_written_last() {
+        let mut conn = store();
+        let row = |alarm: &str, since_ms| AlarmRow {
+            alarm: alarm.to_owned(),
+            subject: "crm".to_owned(),
+            since_ms,
+            told_ms: since_ms + 1,
+            text: "it is broken".to_owned(),
+        };
+        note_alarms(&mut conn, &[row("silence", 5), row("disk", 3)]).unwrap();
+        assert_eq!(alarms(&conn).unwrap(), [row("disk", 3), row("silence", 5)]);
+        note_alarms(&mut conn, &[row("silence", 5)]).unwrap();
+        assert_eq!(alarms(&conn).unwrap(), [row("silence", 5)]);
+    }
+
+    #[test]
+    fn an_hour_is_counted_once_and_old_ones_go() {
+        let mut conn = store();
+        let row = |agent: Option<&str>, hour, events| ActivityRow {
+            company_id: 1,
+            agent_id: agent.map(str::to_owned),
+            hour,
+            events,
+            last_ms: hour * 3_600_000,
+        };
+        note_activity(&mut conn, &[row(None, 7, 1), row(Some("agent_1"), 8, 1)], None).unwrap();
+        note_activity(&mut conn, &[row(None, 8, 2)], None).unwrap();
+        note_activity(&mut conn, &[row(None, 8, 5)], Some(8)).unwrap();
+        assert_eq!(activity(&conn).unwrap(), [row(None, 8, 5), row(Some("agent_1"), 8, 1)]);
+    }
+}
