@@ -1,6 +1,7 @@
 //! `doctor`: checks what commonly keeps events from arriving, and says what to do.
 
 mod disk;
+mod handlers;
 mod net;
 
 use clap::Args;
@@ -83,6 +84,7 @@ impl Doctor {
         findings.extend(disk::space(store.folder()));
         findings.extend(disk::kind(store.folder()));
         findings.push(net::public_url(settings, instance.as_deref()).await?);
+        findings.extend(handlers::destinations(settings).await?);
         if self.online {
             findings.push(net::clock(&self.clock_of).await?);
         }

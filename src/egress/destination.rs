@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
-use url::{Position, Url};
+use tokio::net::TcpStream;
+use url::{Host, Position, Url};
 
-use super::guard::{Guard, Policy, Refused};
+use super::guard::{Guard, LookUp, Policy, Refused};
 use super::{EgressError, builder, tls};
 use crate::config::{ConfigError, EgressSettings};
 
@@ -124,6 +125,35 @@ impl Egress {
             .dns_resolver(Arc::new(target.guard.clone()))
             .build()?;
         Ok(Destination { target, redirects, client })
+    }
+}
+
+impl Target {
+    /// Makes a connection and sends nothing: whether posting could work.
+    ///
+    /// # Errors
+    /// [`Undelivered`].
+    pub async fn reach(&self, within: Duration) -> Result<(), Undelivered> {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        let connect = async {
+            match self.url.host() {
+                Some(Host::Ipv4(v4)) => Ok(TcpStream::connect((v4, port)).await.is_ok()),
+                Some(Host::Ipv6(v6)) => Ok(TcpStream::connect((v6, port)).await.is_ok()),
+                Some(Host::Domain(name)) => {
+                    let addresses = self.guard.look_up(name, port).await?;
+                    Ok(TcpStream::connect(&*addresses).await.is_ok())
+                }
+                None => Ok(false),
+            }
+        };
+        let no_answer = |why: &dyn fmt::Display| Err(Undelivered::NoAnswer(format!("{self}: {why}")));
+        match tokio::time::timeout(within, connect).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => no_answer(&"no connection"),
+            Ok(Err(LookUp::Refused(refused))) => Err(Undelivered::Refused(refused.to_string())),
+            Ok(Err(unknown @ LookUp::Unknown(_))) => no_answer(&unknown),
+            Err(_) => no_answer(&"no connection in time"),
+        }
     }
 }
 

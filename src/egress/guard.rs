@@ -108,13 +108,32 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Looks a name up, and keeps the addresses that may be connected to.
+    pub(super) async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, LookUp> {
+        let found = tokio::net::lookup_host((name, port)).await?;
+        Ok(self.passed(name, found)?)
+    }
+}
+
+/// Why a name gives no address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookUp {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the name cannot be looked up")]
+    Unknown(#[from] std::io::Error),
+}
+
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let passed = guard.passed(name.as_str(), found)?;
-            Ok(Box::new(passed.into_iter()) as Addrs)
+            match guard.look_up(name.as_str(), 0).await {
+                Ok(passed) => Ok(Box::new(passed.into_iter()) as Addrs),
+                Err(LookUp::Refused(refused)) => Err(refused.into()),
+                Err(LookUp::Unknown(error)) => Err(error.into()),
+            }
         })
     }
 }

@@ -174,3 +174,19 @@ fn urls_that_cannot_be_posted_to_are_refused_when_they_are_read() {
     let target = egress.target("https://me:pass@example.com:8443/path?token=1").unwrap();
     assert_eq!(target.to_string(), "https://example.com:8443");
 }
+
+#[tokio::test]
+async fn reaching_sends_nothing_and_is_guarded() {
+    let (address, got) = server(|_| ok()).await;
+    let reach = async |url: String| {
+        let egress = Egress::new(&EgressSettings::default()).unwrap();
+        egress.target(&url).unwrap().reach(Duration::from_secs(10)).await
+    };
+    assert_eq!(reach(format!("http://{address}/x")).await, Ok(()));
+    assert_eq!(reach(format!("https://localhost:{}/x", address.port())).await, Ok(()));
+    assert!(matches!(
+        reach(format!("http://a.localhost:{}/x", address.port())).await,
+        Err(Undelivered::Refused(_) | Undelivered::NoAnswer(_))
+    ));
+    assert!(got.lock().unwrap().is_empty());
+}

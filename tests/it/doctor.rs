@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::home::{Home, Ran};
 use crate::support::server::Server;
+use crate::support::sink::Sink;
 
 fn finding(ran: &Ran, check: &str) -> (String, String) {
     let findings = ran.json();
@@ -142,4 +143,31 @@ fn the_clock_is_compared_when_asked() {
     assert_eq!(finding(&ran, "clock").0, "warning", "{ran:?}");
     let checks: Vec<Value> = home.run_well(&["doctor", "--json"]).json().as_array().unwrap().clone();
     assert!(checks.iter().all(|finding| finding["check"] != "clock"), "only when asked");
+}
+
+#[test]
+fn servers_that_handlers_post_to_are_tried() {
+    let sink = Sink::start();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = Home::new();
+    let table = |name: &str, kind: &str, url: &str| {
+        format!("[[handlers]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl = \"{url}\"\n")
+    };
+    let tables = [
+        table("crm", "forward", &format!("{}/s3cr3t", sink.url())),
+        table("down", "slack", &format!("http://{free}/s3cr3t")),
+        table("nowhere", "forward", "http://no.such.name.invalid/s3cr3t"),
+    ];
+    home.configure(&tables.concat());
+    let ran = home.run_well(&["doctor", "--json"]);
+    let findings = ran.json();
+    let found = |name: &str| {
+        let mut handlers = findings.as_array().unwrap().iter().filter(|finding| finding["check"] == "handlers");
+        let found = handlers.find(|finding| finding["text"].as_str().unwrap().contains(name)).unwrap();
+        (found["level"].as_str().unwrap(), found["text"].as_str().unwrap())
+    };
+    assert_eq!(found("`crm`"), ("ok", &*format!("`crm`: {} can be reached", sink.url())));
+    assert!(found("`down`").0 == "warning" && found("`down`").1.contains("no connection"), "{findings}");
+    assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be looked up"), "{findings}");
+    assert!(sink.got().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
 }
