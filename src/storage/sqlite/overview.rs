@@ -8,6 +8,8 @@ use crate::storage::{Backlog, BreakerState, DeliveryState, HandlerId, Overview};
 const HOUR_MS: i64 = 3_600_000;
 /// Dead letters of a handler that are looked at for when they died.
 const LATEST_DEAD: i64 = 1_000;
+/// Deliveries that are looked at from the other end when not all were counted.
+const OTHER_END: i64 = 10_000;
 
 pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<Overview> {
     // One look at one moment.
@@ -116,7 +118,7 @@ fn waiting(
             "SELECT min(since_ms) FROM (SELECT since_ms FROM deliveries INDEXED BY deliveries_lane
                 WHERE handler_id = ?1 AND state < 3 ORDER BY lane DESC, event_seq DESC LIMIT ?2)",
         )?;
-        let oldest: Option<i64> = last.query_row(params![handler, counted], |row| row.get(0))?;
+        let oldest: Option<i64> = last.query_row([handler, OTHER_END], |row| row.get(0))?;
         backlog.oldest_ms = backlog.oldest_ms.into_iter().chain(oldest).min();
     }
     Ok(first)
