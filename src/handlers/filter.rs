@@ -166,6 +166,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handlers::fixture;
+    use crate::storage::INTERNAL;
 
     #[test]
     fn patterns() {
@@ -183,6 +185,18 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn events_of_the_receivers_own_have_to_be_named() {
+        let (sent, _) = fixture::event("alarm_triggered");
+        let own = EventSummary { key_fingerprint: Some(INTERNAL.to_owned()), ..sent.clone() };
+        let wants = |filter: &Filter| (filter.matches(&sent, None), filter.matches(&own, None));
+        assert_eq!(wants(&Filter::all()), (true, false), "whoever signs can call an event what he likes");
+        assert_eq!(wants(&Filter::all().events(["alarm_*"])), (true, true));
+        assert_eq!(wants(&Filter::all().events(["*"])), (true, true));
+        assert_eq!(wants(&Filter::all().events(["call_*"])), (false, false));
+        assert_eq!(wants(&Filter::all().companies(["default"])), (true, false));
     }
 
     #[test]
