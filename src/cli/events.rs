@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::import::Import;
 use super::output::{self, Done, Failure};
-use super::stores;
+use super::{fates, stores};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
 use crate::storage::{EventFilter, EventSummary, Store, StoredEvent};
@@ -160,8 +160,12 @@ impl Show {
             let body = body.map_err(Failure::Because)?;
             return output::ignore_closed(io::stdout().lock().write_all(&body));
         }
+        let fates = fates::of(store, self.id, None).await?;
         if self.json {
-            return output::json(&describe(&summary));
+            let mut value = describe(&summary);
+            value["deliveries"] = json!(fates.iter().map(fates::describe).collect::<Vec<_>>());
+            value["wanted"] = json!(fates::wanted(&fates));
+            return output::json(&value);
         }
         output::fields(&[
             ("id", Some(summary.id.to_string())),
@@ -178,6 +182,11 @@ impl Show {
             ("revision of", summary.revision_of.map(|id| id.to_string())),
             ("size", Some(output::size(summary.size_bytes))),
         ])?;
+        output::line("")?;
+        fates::table(&fates)?;
+        if fates::wanted(&fates) == Some(false) {
+            output::line("no handler wanted this event")?;
+        }
         output::line("\nThe body, with what the caller said: --body")
     }
 }

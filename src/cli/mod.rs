@@ -2,16 +2,21 @@
 #![allow(clippy::print_stderr, reason = "stdout and stderr belong to the verbs")]
 
 mod calls;
+mod change;
 mod config;
+mod dead;
+mod deliveries;
 mod describe;
 mod doctor;
 mod events;
+mod fates;
 mod health;
 mod import;
 mod keys;
 mod load;
 mod output;
 mod rejected;
+mod replay;
 mod send;
 mod serve;
 mod sign;
@@ -20,6 +25,7 @@ mod status;
 mod stores;
 mod tail;
 mod target;
+mod which;
 
 use std::process::ExitCode;
 
@@ -61,6 +67,14 @@ enum Verb {
     /// Look at chats, one row each
     #[command(subcommand)]
     Chats(calls::Chats),
+    /// Look at deliveries: what became of each event for each handler; attempt them again, or cancel them
+    #[command(subcommand)]
+    Deliveries(deliveries::Deliveries),
+    /// Look at dead letters, attempt them again, or discard them
+    #[command(subcommand)]
+    Dead(dead::Dead),
+    /// Deliver events once more, marked as a replay; counts first, and does it with --yes
+    Replay(replay::Replay),
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
@@ -93,6 +107,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Chats(verb) => verb.run().await,
+        Verb::Deliveries(verb) => verb.run().await,
+        Verb::Dead(verb) => verb.run().await,
+        Verb::Replay(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run().await,

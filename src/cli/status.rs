@@ -92,7 +92,11 @@ impl Stored {
                 ));
             }
             if backlog.dead > 0 {
-                warnings.push(format!("handler `{}` gave up on {} events", backlog.handler, count(backlog.dead)));
+                warnings.push(format!(
+                    "handler `{}` gave up on {} events, see `dead list`",
+                    backlog.handler,
+                    count(backlog.dead)
+                ));
             }
         }
         warnings

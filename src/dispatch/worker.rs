@@ -188,11 +188,10 @@ impl Worker {
     fn claim(&self) -> Option<Claim> {
         let now_ms = self.now_ms();
         let (limit, due_before_ms) = match self.breaker.allowed(now_ms) {
-            Allowed::All => (CLAIMED, now_ms),
-            Allowed::Probe if self.ready.is_idle() => (1, now_ms),
-            Allowed::Probe => return None,
-            // What became too old meanwhile is ended all the same.
-            Allowed::NotBefore(_) => (CLAIMED, now_ms.saturating_sub(millis(self.registered.delivery.max_age))),
+            Allowed::All if self.registered.enabled => (CLAIMED, now_ms),
+            Allowed::Probe if self.registered.enabled => (usize::from(self.ready.is_idle()), now_ms),
+            // Resting or disabled: what became too old meanwhile is ended all the same.
+            _ => (CLAIMED, now_ms.saturating_sub(millis(self.registered.delivery.max_age))),
         };
         let waiting = self.ready.waiting();
         let limit = limit.saturating_sub(waiting.values().sum());

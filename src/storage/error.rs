@@ -10,4 +10,7 @@ pub enum StoreError {
     /// The store cannot be used by this version, or by this process, at all.
     #[error("{0}")]
     Unusable(String),
+    /// What was asked for by name is not there.
+    #[error("{0}")]
+    Missing(String),
 }

@@ -10,6 +10,7 @@ mod event;
 mod identity;
 mod overview;
 mod rejected;
+mod selection;
 pub mod sqlite;
 mod text;
 
@@ -31,6 +32,7 @@ pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
+pub use selection::{Change, Chosen, Counted, DeliveryFilter, DeliveryRow, Fate};
 pub use text::{bounded, bounded_to};
 
 use crate::base::id::EventId;
@@ -206,6 +208,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError>;
+
+    /// Deliveries that fit, the newest event first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Missing`] when an event, handler or company the filter names is not there.
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// What became of an event, for each handler by name.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Missing`] when there is no such event.
+    async fn fates(&self, id: EventId) -> Result<Vec<(String, Fate)>, StoreError>;
 
     /// Keeps a refused request among the latest [`MOST_REJECTED`].
     ///

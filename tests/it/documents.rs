@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use retell_webhook::cli::Cli;
+use retell_webhook::storage::DeliveryState;
 
 use crate::support::bodies::event;
 use crate::support::client::post;
@@ -93,6 +94,25 @@ fn home() -> (Home, Server) {
     (home, server)
 }
 
+/// Puts the deliveries of the event into the state that a verb changes.
+fn set_deliveries(home: &Home, command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let (state, note) = match words.as_slice() {
+        ["dead", "retry" | "discard", ..] => (DeliveryState::Dead, "timeout"),
+        ["deliveries", "cancel" | "retry", ..] => (DeliveryState::Scheduled, "timeout"),
+        ["replay", .., "disabled"] => (DeliveryState::Skipped, "disabled"),
+        ["replay", .., "none"] => {
+            home.database().execute("DELETE FROM deliveries", []).unwrap();
+            return;
+        }
+        ["replay", ..] => (DeliveryState::Succeeded, ""),
+        _ => return,
+    };
+    let due_ms = (state == DeliveryState::Scheduled).then(|| now_ms() + 3_600_000);
+    let sql = "UPDATE deliveries SET state = ?1, note = ?2, due_ms = ?3";
+    home.database().execute(sql, rusqlite::params![state as i64, note, due_ms]).unwrap();
+}
+
 /// Runs a line or several in bash, in the home's folder with its settings; what it printed if all went well.
 fn bash(home: &Home, script: &str) -> Result<String, String> {
     let mut bash = Command::new("bash");
@@ -145,6 +165,7 @@ fn the_commands_in_the_text_run() {
             if ONLY_PARSED.iter().any(|verb| command.starts_with(verb)) {
                 continue;
             }
+            set_deliveries(&home, &command);
             let said = bash(&home, &format!("retell-webhook {command} <body.json"));
             assert!(said.is_ok(), "{document}: {command}: {said:?}");
             ran.push(command);

@@ -38,6 +38,7 @@ mod load;
 mod logs;
 mod metrics;
 mod rejected;
+mod replay;
 mod routes;
 mod secrets;
 mod signature;

@@ -1,6 +1,7 @@
 //! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
 
 mod append;
+mod beside;
 mod bodies;
 mod calls;
 mod checkpoint;
@@ -10,6 +11,7 @@ mod errors;
 mod filter;
 mod index;
 mod open;
+mod operate;
 mod overview;
 mod query;
 mod readers;
@@ -28,7 +30,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+pub use beside::Beside;
 pub use open::SqliteUrl;
+pub use operate::Walk;
 
 use self::append::Keys;
 use self::bodies::BodyLog;
@@ -36,8 +40,8 @@ use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
     ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim,
-    Claimed, EventFilter, EventSummary, HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId,
-    Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
+    Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview,
+    Planned, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -267,6 +271,14 @@ impl Store for SqliteStore {
 
     async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError> {
         self.readers.read(move |reader| calls::stats(&reader.conn, &filter)).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
+        self.readers.read(move |reader| deliveries::list(&reader.conn, &reader.identity_key, &filter, limit)).await
+    }
+
+    async fn fates(&self, id: EventId) -> Result<Vec<(String, Fate)>, StoreError> {
+        self.readers.read(move |reader| deliveries::fates(&reader.conn, id)).await
     }
 
     async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {

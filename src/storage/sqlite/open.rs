@@ -202,6 +202,22 @@ pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// A connection for a second process that writes beside the receiver. It never checkpoints: the receiver does, and a log
+/// without a receiver is brought into the file when the last connection closes.
+pub(super) fn beside(url: &SqliteUrl, waits: Duration) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let set_up = || -> rusqlite::Result<()> {
+        conn.busy_timeout(waits)?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "secure_delete", "ON")?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        stable_plans(&conn)
+    };
+    set_up().map_err(|error| unusable(url, &error))?;
+    Ok(conn)
+}
+
 /// A connection that can only read.
 pub(super) fn reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -109,10 +109,11 @@ fn conditions(reader: &Reader, filter: &EventFilter) -> (String, Vec<Value>) {
         values.push(Value::Text(event.clone()));
     }
     if let Some(call_id) = &filter.call_id {
-        // Older events through the index, the tail it does not cover yet by looking at each.
+        // Older events through the index, the tail it does not cover yet by looking at each. Not with OR, for which SQLite
+        // would look at every event.
         sql.push_str(
-            " AND e.call_id = ? AND (e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?)
-             OR e.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
+            " AND e.call_id = ? AND e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?
+             UNION SELECT t.seq FROM events t WHERE t.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
         );
         let (first, last) = reader.identity_key.call_range(call_id).into_inner();
         values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);

@@ -1,14 +1,22 @@
 //! Deliveries: planned from the journal, claimed by handlers, settled.
 
+mod change;
+#[cfg(test)]
+mod change_tests;
 mod claim;
 mod lanes;
+mod look;
 mod plan;
+mod select;
 mod settle;
 #[cfg(test)]
 mod tests;
 
+pub(super) use change::change;
 pub(super) use claim::{claim, events, next_due, release_all};
+pub(super) use look::{chosen, count, fates, list};
 pub(super) use plan::{plan, unplanned};
+pub(super) use select::Selection;
 pub(super) use settle::settle;
 
 use rusqlite::{Connection, params};
