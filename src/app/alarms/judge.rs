@@ -98,8 +98,8 @@ fn handler(backlog: &Backlog, settings: &AlarmSettings, now_ms: i64) -> Vec<Judg
         let verdict = between(dead, settings.dead_deliveries, 0, || {
             let (dead, window) = (count(backlog.dead_lately, COUNTED), span(ms(settings.dead_window_ms)));
             format!(
-                "handler `{name}` gave up on {dead} deliveries within {window}: `retell-webhook dead list` says why; put it right, \
-                 then `retell-webhook dead retry`"
+                "handler `{name}` gave up on {dead} deliveries within {window}: `retell-webhook dead list --handler {name}` says why; put it \
+                 right, then `retell-webhook dead retry --handler {name}`"
             )
         });
         judged.push(about(Alarm::DeadDeliveries, name, verdict));
