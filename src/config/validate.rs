@@ -50,6 +50,7 @@ impl Settings {
             ));
         }
         self.validate_ops()?;
+        self.alarms.validate()?;
         self.validate_networks()?;
         retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;

@@ -185,7 +185,7 @@ fn age_is_told_by_the_clock_that_was_given() {
     assert_eq!(local.deliver(&event("call_ended", "call_1")).status, 200);
     let given = || {
         let stats = local.runtime.block_on(local.receiver.store().stats()).unwrap();
-        stats.backlogs.iter().all(|(_, waiting)| *waiting == 0)
+        stats.backlogs.iter().all(|backlog| backlog.behind == 0)
     };
     assert!(wait_until(PATIENCE, given));
     local.stop();
