@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::security::{keys, refuse_key};
-use super::{ConfigError, list, time_zone};
+use super::{ConfigError, KeptDays, list, time_zone};
 use crate::base::secret::Secret;
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
@@ -24,8 +24,11 @@ pub struct CompanySettings {
     /// Ids of its agents. An event of another agent on its routes is taken all the same, and warned about.
     #[serde(default, deserialize_with = "list::texts")]
     pub agents: Vec<String>,
+    /// How long its data is kept, where that differs from `[retention]`; 0 means for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<KeptDays>,
     /// The time zone of its appointments, as IANA names it; `appointments.time_zone` when unset.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
 }
 

@@ -7,10 +7,7 @@ use serde_json::json;
 use super::answer::iso;
 use super::hours::Calendar;
 use crate::base::id::EventIds;
-use crate::storage::{Announce, Appointment, Deed, NewEvent, bounded};
-
-/// Stands for the key of events that nobody sent.
-const INTERNAL: &str = "internal";
+use crate::storage::{Announce, Appointment, Deed, INTERNAL, NewEvent, bounded};
 
 pub(super) fn announce(ids: &Arc<EventIds>, calendar: &Arc<Calendar>, call_id: Option<&str>) -> Announce {
     let (ids, calendar, call_id) = (Arc::clone(ids), Arc::clone(calendar), call_id.map(str::to_owned));
