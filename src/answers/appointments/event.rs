@@ -31,7 +31,6 @@ fn event(deed: Deed, it: &Appointment, ids: &EventIds, calendar: &Calendar, call
             "end_ms": it.end_ms,
             "time_zone": calendar.zone_name,
             "company": it.company,
-            "booked_in_call": it.call_id,
             "revision": it.revision,
             "at_ms": it.changed_at_ms,
         },

@@ -32,7 +32,12 @@ impl AppointmentStore for SqliteStore {
 
     async fn cancel_appointment(&self, cancelling: Cancelling) -> Result<Arranged, StoreError> {
         let announce = cancelling.asked.announce.clone();
-        self.keep(announce, move |conn| write::cancel(conn, &cancelling)).await
+        self.keep(announce, move |conn| {
+            let asked = &cancelling.asked;
+            let invocation = asked.invocation.as_deref();
+            write::cancel(conn, (asked.company_id, cancelling.id), invocation, asked.now_ms)
+        })
+        .await
     }
 
     async fn appointment_invocation(
@@ -97,8 +102,8 @@ impl Beside {
     ///
     /// # Errors
     /// [`StoreError`]: nothing was changed.
-    pub fn cancel_appointment(&mut self, cancelling: &Cancelling) -> Result<Arranged, StoreError> {
-        self.write(|conn, _| Ok(write::cancel(conn, cancelling)?.into_arranged()))
+    pub fn cancel_appointment(&mut self, company_id: i64, id: i64, now_ms: i64) -> Result<Arranged, StoreError> {
+        self.write(|conn, _| Ok(write::cancel(conn, (company_id, id), None, now_ms)?.into_arranged()))
     }
 }
 

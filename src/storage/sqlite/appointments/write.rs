@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::look;
-use crate::storage::{Appointment, Arranged, Asked, Booking, Cancelling, Deed, GRAIN_MS, Moving, Slot, StoreError};
+use crate::storage::{Appointment, Arranged, Asked, Booking, Deed, GRAIN_MS, Moving, Slot, StoreError};
 
 /// What became of it.
 pub(super) enum Change {
@@ -48,7 +48,7 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
         && let Some(same) = look::of_call(conn, (asked.company_id, call_id), &booking.name_key, slot.start_ms)?
         && (same.end_ms, &same.service) == (slot.end_ms, &slot.service)
     {
-        note(conn, asked, Deed::Booked, &same)?;
+        note(conn, asking(asked), Deed::Booked, &same)?;
         return Ok(Change::Old(Arranged::Done(Deed::Booked, same)));
     }
     let Some(places) = places(conn, asked.company_id, slot, None)? else {
@@ -56,7 +56,7 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
     };
     let id = insert(conn, booking)?;
     take(conn, asked.company_id, id, &places)?;
-    done(conn, asked, Deed::Booked, id)
+    done(conn, asked.company_id, asking(asked), Deed::Booked, id)
 }
 
 pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, StoreError> {
@@ -71,7 +71,7 @@ pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, Stor
         return Ok(Change::Old(Arranged::Unavailable));
     };
     if (now.start_ms, now.end_ms, &now.service) == (slot.start_ms, slot.end_ms, &slot.service) {
-        note(conn, asked, Deed::Changed, &now)?;
+        note(conn, asking(asked), Deed::Changed, &now)?;
         return Ok(Change::Old(Arranged::Done(Deed::Changed, now)));
     }
     give_back(conn, now.id)?;
@@ -81,27 +81,32 @@ pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, Stor
          WHERE id = ?1",
     )?
     .execute(params![now.id, slot.service, slot.start_ms, slot.end_ms, asked.now_ms])?;
-    done(conn, asked, Deed::Changed, now.id)
+    done(conn, asked.company_id, asking(asked), Deed::Changed, now.id)
 }
 
-pub(super) fn cancel(conn: &Connection, cancelling: &Cancelling) -> Result<Change, StoreError> {
-    let asked = &cancelling.asked;
-    if let Some(before) = before(conn, asked)? {
+pub(super) fn cancel(
+    conn: &Connection,
+    (company_id, id): (i64, i64),
+    invocation: Option<&str>,
+    now_ms: i64,
+) -> Result<Change, StoreError> {
+    if let Some(invocation) = invocation
+        && let Some(before) = look::invocation(conn, company_id, invocation)?
+    {
         return Ok(Change::Old(before));
     }
-    let Some(now) = look::by_id(conn, asked.company_id, cancelling.id)? else {
-        return Ok(Change::Old(Arranged::NotFound));
-    };
+    let asking = (invocation, now_ms);
+    let Some(now) = look::by_id(conn, company_id, id)? else { return Ok(Change::Old(Arranged::NotFound)) };
     if now.cancelled {
-        note(conn, asked, Deed::Cancelled, &now)?;
+        note(conn, asking, Deed::Cancelled, &now)?;
         return Ok(Change::Old(Arranged::Done(Deed::Cancelled, now)));
     }
     give_back(conn, now.id)?;
     conn.prepare_cached(
         "UPDATE appointments SET state = 'cancelled', changed_at_ms = ?2, revision = revision + 1 WHERE id = ?1",
     )?
-    .execute([now.id, asked.now_ms])?;
-    done(conn, asked, Deed::Cancelled, now.id)
+    .execute([now.id, now_ms])?;
+    done(conn, company_id, asking, Deed::Cancelled, now.id)
 }
 
 fn before(conn: &Connection, asked: &Asked) -> Result<Option<Arranged>, StoreError> {
@@ -111,29 +116,41 @@ fn before(conn: &Connection, asked: &Asked) -> Result<Option<Arranged>, StoreErr
     }
 }
 
-fn done(conn: &Connection, asked: &Asked, deed: Deed, id: i64) -> Result<Change, StoreError> {
-    let appointment = look::by_id(conn, asked.company_id, id)?
+/// By which invocation, if by one, and when.
+type Asking<'a> = (Option<&'a str>, i64);
+
+fn asking(asked: &Asked) -> Asking<'_> {
+    (asked.invocation.as_deref(), asked.now_ms)
+}
+
+fn done(conn: &Connection, company_id: i64, asking: Asking<'_>, deed: Deed, id: i64) -> Result<Change, StoreError> {
+    let appointment = look::by_id(conn, company_id, id)?
         .ok_or_else(|| StoreError::Refused("an appointment that was just written is not there".into()))?;
-    note(conn, asked, deed, &appointment)?;
+    note(conn, asking, deed, &appointment)?;
     Ok(Change::New(deed, appointment))
 }
 
-fn note(conn: &Connection, asked: &Asked, deed: Deed, appointment: &Appointment) -> Result<(), StoreError> {
-    let Some(invocation) = &asked.invocation else { return Ok(()) };
+fn note(
+    conn: &Connection,
+    (invocation, now_ms): Asking<'_>,
+    deed: Deed,
+    appointment: &Appointment,
+) -> Result<(), StoreError> {
+    let Some(invocation) = invocation else { return Ok(()) };
     conn.prepare_cached(
         "INSERT INTO appointment_invocations
            (company_id, invocation, deed, appointment_id, service, start_ms, end_ms, at_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
-        asked.company_id,
+        appointment.company_id,
         invocation,
         deed.as_str(),
         appointment.id,
         appointment.service,
         appointment.start_ms,
         appointment.end_ms,
-        asked.now_ms,
+        now_ms,
     ])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::find::{Person, is_in_row};
-use super::{Bodies, handlers, remove_attempts, remove_call, remove_event};
+use super::{Bodies, appointments, handlers, remove_attempts, remove_call, remove_event};
 use crate::storage::sqlite::deliveries::advance;
 use crate::storage::{DeliveryState, HandlerId, IdentityKey, Skip, StoreError};
 
@@ -25,6 +25,8 @@ pub struct Erased {
     pub calls: u64,
     /// Refused requests.
     pub rejected: u64,
+    /// Appointments.
+    pub appointments: u64,
 }
 
 impl std::ops::AddAssign for Erased {
@@ -35,6 +37,7 @@ impl std::ops::AddAssign for Erased {
         self.attempts += more.attempts;
         self.calls += more.calls;
         self.rejected += more.rejected;
+        self.appointments += more.appointments;
     }
 }
 
@@ -209,7 +212,9 @@ pub(in crate::storage::sqlite) fn count(
     person: &Person,
     seqs: &BTreeSet<i64>,
 ) -> Result<Erased, StoreError> {
-    let mut count = Erased { rejected: rejected_of(conn, person)?.len() as u64, ..Erased::default() };
+    let rejected = rejected_of(conn, person)?.len() as u64;
+    let appointments = appointments::of(conn, person)?.len() as u64;
+    let mut count = Erased { rejected, appointments, ..Erased::default() };
     let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
     let mut waiting = conn.prepare_cached(
         "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",
