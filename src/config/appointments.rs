@@ -102,7 +102,8 @@ impl AppointmentSettings {
         let refused = |key: &str, why: &str| Err(ConfigError::refused(&format!("appointments.{key}"), why));
         let hours = self.hours()?;
         time_zone("appointments.time_zone", &self.time_zone)?;
-        let on_grid = |minutes: u16| (GRAIN_MINUTES..=DAY_MINUTES).contains(&minutes) && minutes % GRAIN_MINUTES == 0;
+        let on_grid =
+            |minutes: u16| (GRAIN_MINUTES..=DAY_MINUTES).contains(&minutes) && minutes.is_multiple_of(GRAIN_MINUTES);
         if !on_grid(self.slot_minutes) {
             return refused("slot_minutes", "expected 5 to 1440, a multiple of 5");
         }
@@ -161,11 +162,11 @@ impl AppointmentSettings {
         if opens >= closes {
             return Err(refused("closes", "it must be later than `opens`"));
         }
-        let closed = self.closed_dates.iter().enumerate().map(|(position, text)| {
+        let without = self.closed_dates.iter().enumerate().map(|(position, text)| {
             let why = "expected a date such as 2026-12-25";
             text.parse().map_err(|_| refused(&format!("closed_dates[{position}]"), why))
         });
-        Ok(OpeningHours { open, opens, closes, closed: closed.collect::<Result<_, _>>()? })
+        Ok(OpeningHours { open, opens, closes, closed: without.collect::<Result<_, _>>()? })
     }
 }
 
@@ -206,7 +207,7 @@ fn minute_of_day(text: &str) -> Option<u16> {
     let (hour, minute): (u16, u16) =
         if digits(hour) && digits(minute) { (hour.parse().ok()?, minute.parse().ok()?) } else { return None };
     let minutes = hour * 60 + minute;
-    (minute < 60 && minutes <= DAY_MINUTES && minutes % GRAIN_MINUTES == 0).then_some(minutes)
+    (minute < 60 && minutes <= DAY_MINUTES && minutes.is_multiple_of(GRAIN_MINUTES)).then_some(minutes)
 }
 
 /// A list of names and tables, or one text with commas.

@@ -193,7 +193,7 @@ pub struct Cancelling {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arranged {
     /// This was done, now or by the same invocation before; with the appointment as it was then.
-    Done(Deed, Appointment),
+    Done(Deed, Box<Appointment>),
     /// There is no place left at that time.
     Unavailable,
     /// There is no such appointment, or it is cancelled.

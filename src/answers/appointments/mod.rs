@@ -13,6 +13,8 @@ mod hours;
 mod read;
 mod schema;
 #[cfg(test)]
+mod summer_time_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -29,11 +29,11 @@ pub struct DateReading {
 pub fn read_date(text: &str, today: Date, zone: &TimeZone, order: DateOrder) -> Result<DateReading, Unclear> {
     let tidied = tidy(text);
     if let Some(reading) = date_time(&tidied, zone) {
-        return reading.ok_or_else(|| no_such_day(text));
+        return reading;
     }
     let only = |date| DateReading { date, time: None };
     if let Some(date) = relative(&tidied, today) {
-        return date.ok_or_else(|| no_such_day(text)).map(only);
+        return date.map(only);
     }
     let words: Vec<&str> = tidied.split(' ').filter(|word| !FILLERS.contains(word)).collect();
     let (weekdays, rest): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| day_names::weekday(word).is_some());
@@ -64,7 +64,7 @@ fn unclear(text: &str) -> Unclear {
 }
 
 /// A full ISO date-time. One with an offset is a moment, and its day that of `zone`.
-fn date_time(text: &str, zone: &TimeZone) -> Option<Option<DateReading>> {
+fn date_time(text: &str, zone: &TimeZone) -> Option<Result<DateReading, Unclear>> {
     let (date, clock) = text.split_once('t').or_else(|| text.split_once(' '))?;
     let iso = date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
     if !iso || !clock.starts_with(|c: char| c.is_ascii_digit()) {
@@ -73,13 +73,14 @@ fn date_time(text: &str, zone: &TimeZone) -> Option<Option<DateReading>> {
     let whole = format!("{date}t{clock}");
     if let Ok(moment) = whole.parse::<Timestamp>() {
         let local = zone.to_datetime(moment);
-        return Some(Some(DateReading { date: local.date(), time: Some(local.time()) }));
+        return Some(Ok(DateReading { date: local.date(), time: Some(local.time()) }));
     }
     let local = whole.parse::<DateTime>().ok();
-    Some(local.map(|local| DateReading { date: local.date(), time: Some(local.time()) }))
+    let reading = local.map(|local| DateReading { date: local.date(), time: Some(local.time()) });
+    Some(reading.ok_or_else(|| no_such_day(text)))
 }
 
-fn relative(text: &str, today: Date) -> Option<Option<Date>> {
+fn relative(text: &str, today: Date) -> Option<Result<Date, Unclear>> {
     let days = match text {
         "today" | "heute" => 0,
         "tomorrow" | "morgen" => 1,
@@ -98,7 +99,7 @@ fn relative(text: &str, today: Date) -> Option<Option<Date>> {
             }
         }
     };
-    Some(today.checked_add(days.days()).ok())
+    Some(plus(today, days))
 }
 
 /// Whether nothing but a weekday is said, and `next` before it.
@@ -145,7 +146,7 @@ fn with_month(words: &[&str]) -> Option<Day> {
         }
     }
     let (month, day) = (month?, day?);
-    Some(Day { year, month, day })
+    Some(Day { year, month, of_month: day })
 }
 
 fn ordinal(word: &str) -> &str {
@@ -155,9 +156,9 @@ fn ordinal(word: &str) -> &str {
 /// Without a year: the next such date.
 fn in_year(day: Day, today: Date) -> Option<Date> {
     if let Some(year) = day.year {
-        return Date::new(year, day.month, day.day).ok();
+        return Date::new(year, day.month, day.of_month).ok();
     }
     // Eight years may lie between two leap years.
-    let mut next = (0..=8).filter_map(|years| Date::new(today.year() + years, day.month, day.day).ok());
+    let mut next = (0..=8).filter_map(|years| Date::new(today.year() + years, day.month, day.of_month).ok());
     next.find(|date| *date >= today)
 }

@@ -10,14 +10,14 @@ use crate::config::DateOrder;
 pub(super) struct Day {
     pub(super) year: Option<i16>,
     pub(super) month: i8,
-    pub(super) day: i8,
+    pub(super) of_month: i8,
 }
 
 impl Day {
     fn of(year: Option<i16>, month: i16, day: i16) -> Option<Self> {
         let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
         // 2024 has every day there is.
-        Date::new(year.unwrap_or(2024), month, day).ok().map(|_| Self { year, month, day })
+        Date::new(year.unwrap_or(2024), month, day).ok().map(|_| Self { year, month, of_month: day })
     }
 }
 
@@ -74,7 +74,7 @@ fn either_way(
 }
 
 fn spoken(day: Day) -> String {
-    Date::new(day.year.unwrap_or(2024), day.month, day.day)
+    Date::new(day.year.unwrap_or(2024), day.month, day.of_month)
         .map_or_else(|_| "another day".to_owned(), |date| date.strftime("%B %-d").to_string())
 }
 

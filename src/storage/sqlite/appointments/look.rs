@@ -40,18 +40,20 @@ pub(super) fn by_id(conn: &Connection, company_id: i64, id: i64) -> Result<Optio
     Ok(conn.prepare_cached(&sql)?.query_row([id, company_id], read).optional()?)
 }
 
+/// Deed, appointment, service, beginning, end.
+type Then = (String, i64, Option<String>, i64, i64);
+
 /// The appointment as the invocation left it.
 pub(super) fn invocation(conn: &Connection, company_id: i64, invocation: &str) -> Result<Option<Arranged>, StoreError> {
     let sql = "SELECT deed, appointment_id, service, start_ms, end_ms FROM appointment_invocations
                WHERE company_id = ?1 AND invocation = ?2";
-    type Then = (String, i64, Option<String>, i64, i64);
     let read =
         |row: &Row| -> rusqlite::Result<Then> { Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)) };
     let then = conn.prepare_cached(sql)?.query_row(params![company_id, invocation], read).optional()?;
     let Some((name, id, service, start_ms, end_ms)) = then else { return Ok(None) };
     let (Some(deed), Some(now)) = (deed(&name), by_id(conn, company_id, id)?) else { return Ok(None) };
     let then = Appointment { service, start_ms, end_ms, cancelled: deed == Deed::Cancelled, ..now };
-    Ok(Some(Arranged::Done(deed, then)))
+    Ok(Some(Arranged::Done(deed, Box::new(then))))
 }
 
 /// What the same call booked under this name for this time.

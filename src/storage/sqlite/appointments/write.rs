@@ -8,7 +8,7 @@ use crate::storage::{Appointment, Arranged, Asked, Booking, Deed, GRAIN_MS, Movi
 /// What became of it.
 pub(super) enum Change {
     /// It was done now.
-    New(Deed, Appointment),
+    New(Deed, Box<Appointment>),
     /// It was done before, or cannot be done.
     Old(Arranged),
 }
@@ -49,7 +49,7 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
         && (same.end_ms, &same.service) == (slot.end_ms, &slot.service)
     {
         note(conn, asking(asked), Deed::Booked, &same)?;
-        return Ok(Change::Old(Arranged::Done(Deed::Booked, same)));
+        return Ok(Change::Old(Arranged::Done(Deed::Booked, Box::new(same))));
     }
     let Some(places) = places(conn, asked.company_id, slot, None)? else {
         return Ok(Change::Old(Arranged::Unavailable));
@@ -72,7 +72,7 @@ pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, Stor
     };
     if (now.start_ms, now.end_ms, &now.service) == (slot.start_ms, slot.end_ms, &slot.service) {
         note(conn, asking(asked), Deed::Changed, &now)?;
-        return Ok(Change::Old(Arranged::Done(Deed::Changed, now)));
+        return Ok(Change::Old(Arranged::Done(Deed::Changed, Box::new(now))));
     }
     give_back(conn, now.id)?;
     take(conn, asked.company_id, now.id, &places)?;
@@ -99,7 +99,7 @@ pub(super) fn cancel(
     let Some(now) = look::by_id(conn, company_id, id)? else { return Ok(Change::Old(Arranged::NotFound)) };
     if now.cancelled {
         note(conn, asking, Deed::Cancelled, &now)?;
-        return Ok(Change::Old(Arranged::Done(Deed::Cancelled, now)));
+        return Ok(Change::Old(Arranged::Done(Deed::Cancelled, Box::new(now))));
     }
     give_back(conn, now.id)?;
     conn.prepare_cached(
@@ -127,7 +127,7 @@ fn done(conn: &Connection, company_id: i64, asking: Asking<'_>, deed: Deed, id: 
     let appointment = look::by_id(conn, company_id, id)?
         .ok_or_else(|| StoreError::Refused("an appointment that was just written is not there".into()))?;
     note(conn, asking, deed, &appointment)?;
-    Ok(Change::New(deed, appointment))
+    Ok(Change::New(deed, Box::new(appointment)))
 }
 
 fn note(

@@ -5,8 +5,12 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 
-use super::super::hours::Calendar;
-use super::*;
+use serde_json::{Value, json};
+
+use super::hours::Calendar;
+use super::tests::{NOW, Office, settings, wish};
+use crate::answers::FunctionContext;
+use crate::config::{CompanySettings, Settings};
 
 const ZONES: [&str; 4] = ["Europe/Berlin", "America/New_York", "UTC", "Australia/Lord_Howe"];
 
