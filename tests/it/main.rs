@@ -13,6 +13,7 @@
 mod support;
 
 mod alarms;
+mod appointments;
 mod architecture;
 mod bad_input;
 mod calls_stats;
