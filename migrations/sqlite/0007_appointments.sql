@@ -46,3 +46,5 @@ CREATE TABLE appointment_invocations (
   PRIMARY KEY (company_id, invocation)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX appointment_invocations_of ON appointment_invocations (appointment_id);
+-- They are forgotten after thirty days.
+CREATE INDEX appointment_invocations_at ON appointment_invocations (at_ms);

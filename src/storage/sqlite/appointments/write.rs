@@ -5,6 +5,9 @@ use rusqlite::{Connection, params};
 use super::look;
 use crate::storage::{Appointment, Arranged, Asked, Booking, Deed, GRAIN_MS, Moving, Slot, StoreError};
 
+/// Thirty days after it nobody repeats an invocation, and nobody asks for a time that is past.
+const FORGOTTEN_MS: i64 = 30 * 24 * 3_600_000;
+
 /// What became of it.
 pub(super) enum Change {
     /// It was done now.
@@ -56,6 +59,7 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
     };
     let id = insert(conn, booking)?;
     take(conn, asked.company_id, id, &places)?;
+    forget(conn, asked)?;
     done(conn, asked.company_id, asking(asked), Deed::Booked, id)
 }
 
@@ -190,6 +194,15 @@ fn take(conn: &Connection, company_id: i64, id: i64, places: &[(i64, u16)]) -> R
 
 fn give_back(conn: &Connection, id: i64) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM appointment_slots WHERE appointment_id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// Removes what no call can need any more; the appointments stay.
+fn forget(conn: &Connection, asked: &Asked) -> Result<(), StoreError> {
+    let before_ms = asked.now_ms - FORGOTTEN_MS;
+    conn.prepare_cached("DELETE FROM appointment_slots WHERE company_id = ?1 AND start_ms < ?2")?
+        .execute([asked.company_id, before_ms])?;
+    conn.prepare_cached("DELETE FROM appointment_invocations WHERE at_ms < ?1")?.execute([before_ms])?;
     Ok(())
 }
 
