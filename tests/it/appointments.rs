@@ -34,7 +34,7 @@ path = "data/everything.jsonl"
 fn book(home: &Home, number: &str, name: &str, time: &str) -> Value {
     let mut settings = Settings::default();
     settings.appointments.enabled = true;
-    settings.appointments.time_zone = "Europe/Berlin".to_owned();
+    "Europe/Berlin".clone_into(&mut settings.appointments.time_zone);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let supervisor = Supervisor::default();
