@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -73,4 +75,17 @@ pub enum Called {
     /// It could not be done: the function's fallback is sent. The reason goes to the log and the ledger, without personal
     /// data.
     Failed(String),
+}
+
+/// A function that comes with the receiver, as the registry is given it.
+#[derive(Clone)]
+pub struct BuiltIn {
+    /// Its name in the route and for the agent's model.
+    pub name: String,
+    /// What the model is told it does.
+    pub description: String,
+    /// The JSON Schema of its arguments.
+    pub parameters: Value,
+    /// What is called.
+    pub function: Arc<dyn Function>,
 }

@@ -3,4 +3,4 @@
 
 mod function;
 
-pub use function::{Called, Function, FunctionContext};
+pub use function::{BuiltIn, Called, Function, FunctionContext};
