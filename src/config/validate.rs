@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::companies;
+use super::functions;
 use super::handlers::file;
 use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
@@ -52,6 +53,7 @@ impl Settings {
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
+        functions::validate(&self.functions)?;
         validate_handlers(&self.handlers)
     }
 

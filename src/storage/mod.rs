@@ -7,6 +7,7 @@ mod delivery;
 mod error;
 mod event;
 mod identity;
+mod invocation;
 mod overview;
 mod rejected;
 mod selection;
@@ -28,6 +29,9 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use invocation::{
+    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoredAnswer,
+};
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
 pub use selection::{Change, Chosen, Counted, DeliveryFilter, DeliveryRow, Fate};

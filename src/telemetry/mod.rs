@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod deliveries;
 pub mod exposition;
+pub mod functions;
 pub mod logging;
 pub mod process;
 mod rolling;

@@ -10,6 +10,7 @@ mod deliveries;
 mod errors;
 mod filter;
 mod index;
+mod invocations;
 mod open;
 mod operate;
 mod overview;
