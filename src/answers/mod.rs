@@ -2,5 +2,6 @@
 //! the deliveries of events neither delay it nor wait for it.
 
 mod function;
+pub mod functions;
 
 pub use function::{BuiltIn, Called, Function, FunctionContext};

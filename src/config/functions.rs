@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ConfigError, list};
+use super::{CompanySettings, ConfigError, DEFAULT_SLUG, list};
 use crate::base::secret::Secret;
 
 const TIMEOUT_MS: u64 = 10_000;
@@ -60,6 +60,9 @@ pub struct FunctionSettings {
     /// The program that is run, with its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// A function that comes with the receiver, or was given to it in Rust, under this table's name and rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
     /// With `url`: headers to add.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Secret>,
@@ -103,6 +106,7 @@ impl FunctionSettings {
             parameters_file: None,
             url: None,
             command: Vec::new(),
+            builtin: None,
             headers: BTreeMap::new(),
             secret: None,
             methods: usual_methods(),
@@ -135,12 +139,20 @@ impl FunctionSettings {
         if self.parameters.is_some() && self.parameters_file.is_some() {
             return why("parameters_file", "set either parameters or parameters_file, not both");
         }
-        match (&self.url, self.command.first().is_some_and(|program| !program.is_empty())) {
-            (None, false) => return why("url", "what should be called? Set url, or command for a program"),
-            (Some(_), true) => return why("command", "set either url or command, not both"),
-            (None, true) if self.secret.is_some() => return why("secret", "it signs requests, and there is no url"),
-            (None, true) if !self.headers.is_empty() => return why("headers", "they are sent to a url, and there is none"),
-            _ => {}
+        let program = self.command.first().is_some_and(|program| !program.is_empty());
+        match [self.url.is_some(), program, self.builtin.is_some()].into_iter().filter(|set| *set).count() {
+            0 => return why("url", "what should be called? Set url, command for a program, or builtin"),
+            1 => {}
+            _ => return why("url", "set one of url, command and builtin"),
+        }
+        if self.url.is_none() && self.secret.is_some() {
+            return why("secret", "it signs requests, and there is no url");
+        }
+        if self.url.is_none() && !self.headers.is_empty() {
+            return why("headers", "they are sent to a url, and there is none");
+        }
+        if self.builtin.is_some() && self.methods.iter().any(|method| matches!(method.as_str(), "GET" | "DELETE")) {
+            return why("methods", "a signature of GET or DELETE covers no body: not for what comes with the receiver");
         }
         if self.command.iter().any(|text| text.contains('\0')) {
             return why("command", "a NUL cannot be passed to a program");
@@ -166,11 +178,15 @@ pub fn is_function_name(name: &str) -> bool {
 }
 
 /// Refuses tables by their key. Two companies may each have a function of the same name.
-pub(super) fn validate(functions: &[FunctionSettings]) -> Result<(), ConfigError> {
+pub(super) fn validate(functions: &[FunctionSettings], companies: &[CompanySettings]) -> Result<(), ConfigError> {
+    let known = |slug: &String| slug == DEFAULT_SLUG || companies.iter().any(|company| company.slug == *slug);
     for (position, function) in functions.iter().enumerate() {
         let refused = |key: &str, why: String| Err(ConfigError::refused(&format!("functions[{position}].{key}"), why));
         if let Some((key, why)) = function.refused() {
             return refused(key, why);
+        }
+        if let Some(slug) = function.companies.iter().find(|slug| !known(slug)) {
+            return refused("companies", format!("there is no company `{slug}` in [[companies]]"));
         }
         let taken = |other: &FunctionSettings| other.name == function.name && other.overlaps(function);
         if functions[..position].iter().any(taken) {
@@ -210,19 +226,20 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused_by_their_key() {
-        assert!(validate(&[table()]).is_ok());
+        assert!(validate(&[table()], &[]).is_ok());
         for (table, key) in [
             (FunctionSettings { name: "two words".into(), ..table() }, "name"),
             (FunctionSettings { name: "x".repeat(65), ..table() }, "name"),
             (FunctionSettings { url: None, ..table() }, "url"),
-            (FunctionSettings { command: vec!["x".into()], ..table() }, "command"),
+            (FunctionSettings { command: vec!["x".into()], ..table() }, "url"),
+            (FunctionSettings { companies: vec!["nobody".into()], ..table() }, "companies"),
             (FunctionSettings { methods: vec!["get".into()], ..table() }, "methods"),
             (FunctionSettings { methods: vec![], ..table() }, "methods"),
             (FunctionSettings { timeout_ms: 0, ..table() }, "timeout_ms"),
             (FunctionSettings { window_ms: 0, ..table() }, "window_ms"),
             (FunctionSettings { concurrency: 0, ..table() }, "concurrency"),
         ] {
-            let error = validate(&[table]).unwrap_err().to_string();
+            let error = validate(&[table], &[]).unwrap_err().to_string();
             assert!(error.contains(&format!("functions[0].{key}")), "{key}: {error}");
         }
     }
@@ -233,9 +250,9 @@ mod tests {
             companies: companies.iter().map(|slug| (*slug).to_owned()).collect(),
             ..table()
         };
-        assert!(validate(&[of(&["a"]), of(&["b"])]).is_ok());
-        assert!(validate(&[of(&["a"]), of(&["b", "a"])]).is_err());
-        assert!(validate(&[of(&["a"]), of(&[])]).is_err());
+        assert!(!of(&["a"]).overlaps(&of(&["b"])));
+        assert!(of(&["a"]).overlaps(&of(&["b", "a"])) && of(&["a"]).overlaps(&of(&[])));
+        assert!(validate(&[of(&["default"]), of(&[])], &[]).is_err());
         assert!(of(&[]).is_for("a") && of(&["a"]).is_for("a") && !of(&["a"]).is_for("b"));
     }
 }

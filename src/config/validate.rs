@@ -53,7 +53,7 @@ impl Settings {
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
-        functions::validate(&self.functions)?;
+        functions::validate(&self.functions, &self.companies)?;
         validate_handlers(&self.handlers)
     }
 
