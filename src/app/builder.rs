@@ -13,6 +13,8 @@ use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
+use crate::answers::functions::{FunctionError, Functions, Parts};
+use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
@@ -44,6 +46,9 @@ pub enum BuildError {
     /// A `[[handlers]]` table that no handler can be made of.
     #[error(transparent)]
     Handler(#[from] HandlerError),
+    /// A custom function that cannot be had.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -156,6 +161,22 @@ impl ReceiverBuilder {
         self
     }
 
+    /// Adds a custom function for every company, at `/api/v1/function/<name>`: what an agent's model can call. `parameters` is
+    /// the JSON Schema of its arguments. A closure of arguments and [`FunctionContext`](crate::answers::FunctionContext) does
+    /// as well as a [`Function`]. A `[[functions]]` table with `builtin = "<name>"` gives it other rules.
+    #[must_use]
+    pub fn function(
+        mut self,
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: serde_json::Value,
+        function: impl Function + 'static,
+    ) -> Self {
+        let (name, description) = (name.into(), description.into());
+        self.given.functions.push(BuiltIn { name, description, parameters, function: Arc::new(function) });
+        self
+    }
+
     /// Opens the store and starts the handlers. Needs a running tokio runtime.
     ///
     /// # Errors
@@ -169,8 +190,8 @@ impl ReceiverBuilder {
         let settings = self.given.apply(settings)?;
         let supervisor = Supervisor::default();
         let stop = StopOnDrop(supervisor.clone());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let sqlite = Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let store: Arc<dyn Store> = sqlite.clone();
         let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let tools = Tools {
             store: Arc::clone(&store),
@@ -184,6 +205,17 @@ impl ReceiverBuilder {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
+        let functions = reload::functions(&settings, &self.given, &tools, &ops.functions)?;
+        let functions = Functions::start(
+            functions,
+            Parts {
+                ledger: sqlite,
+                clock: self.clock.clone(),
+                supervisor: supervisor.clone(),
+                metrics: ops.functions.clone(),
+                counters: Arc::clone(&ops.counters),
+            },
+        );
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),
@@ -208,12 +240,19 @@ impl ReceiverBuilder {
             clock: &self.clock,
             ops: &ops,
             refusals: &refusals,
+            functions: &functions,
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let parts =
-            reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
-        let reload = Reload::new(parts);
+        let reload = Reload::new(reload::Parts {
+            tools,
+            companies,
+            workers,
+            functions,
+            counted: ops.functions.clone(),
+            given: self.given,
+            settings: tokio::sync::Mutex::new(settings),
+        });
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
 }

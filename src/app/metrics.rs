@@ -6,6 +6,7 @@ use crate::storage::StoreStats;
 use crate::telemetry::counters::{Counters, Group};
 use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::exposition::{Labels, Metric};
+use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 
@@ -13,6 +14,7 @@ use crate::telemetry::process::ProcessUse;
 pub(super) struct Figures<'a> {
     pub(super) counters: &'a Counters,
     pub(super) deliveries: &'a Deliveries,
+    pub(super) functions: &'a FunctionMetrics,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
     pub(super) started_at_ms: i64,
@@ -29,6 +31,7 @@ impl Figures<'_> {
         metrics.extend(self.store.iter().flat_map(store));
         metrics.extend(self.store.as_ref().map(|stats| self.backlogs(stats)));
         metrics.push(self.delivery_outcomes());
+        metrics.extend(self.function_calls());
         metrics.push(self.dropped_lines());
         metrics.extend(process(self.process));
         metrics
@@ -91,6 +94,28 @@ impl Figures<'_> {
             counts.read().map(|(outcome, count)| (labels(outcome), count))
         });
         Metric::counter("deliveries", "Attempts of handlers by outcome: succeeded, scheduled again, dead.", counts)
+    }
+
+    fn function_calls(&self) -> [Metric; 3] {
+        let counts = self.functions.all().into_iter().flat_map(|(function, counts)| {
+            let labels = |outcome: &str| vec![("function", function.clone()), ("outcome", outcome.to_owned())];
+            counts.read().map(|(outcome, count)| (labels(outcome), count)).collect::<Vec<_>>()
+        });
+        [
+            Metric::counter("function_requests", "Signed requests for custom functions by what became of them.", counts),
+            Metric::counter(
+                "function_requests_unknown",
+                "Signed requests for functions there are not (404).",
+                [(Vec::new(), self.functions.unknown())],
+            ),
+            Metric::histogram(
+                "function_duration",
+                "From the head of a custom function's request to its answer.",
+                self.functions.micros(),
+                1e6,
+            )
+            .in_seconds(),
+        ]
     }
 
     fn dropped_lines(&self) -> Metric {

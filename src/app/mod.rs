@@ -1,6 +1,7 @@
 //! Puts the parts together: settings in, running service out.
 
 mod builder;
+mod calls;
 mod case;
 mod devkey;
 mod docs;

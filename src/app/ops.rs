@@ -23,6 +23,7 @@ use crate::storage::Store;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::exposition;
+use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 
@@ -34,6 +35,7 @@ const STORE: Duration = Duration::from_secs(1);
 pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
+    pub(super) functions: FunctionMetrics,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
@@ -76,6 +78,7 @@ impl Ops {
         Self {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
+            functions: FunctionMetrics::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
             dropped_lines,
@@ -117,6 +120,7 @@ impl Ops {
         let figures = Figures {
             counters: &self.counters,
             deliveries: &self.deliveries,
+            functions: &self.functions,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,
             started_at_ms: self.started_at_ms,

@@ -1,10 +1,12 @@
-//! What a reload exchanges: companies, keys and handlers. All of it is made first, which may fail, and then put in place.
+//! What a reload exchanges: companies, keys, handlers and functions. All of it is made first, which may fail, and then put in place.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use super::{BuildError, devkey};
+use crate::answers::BuiltIn;
+use crate::answers::functions::{FunctionError, FunctionRegistry, Functions};
 use crate::base::secret::Secret;
 use crate::config::{CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
 use crate::dispatch::Workers;
@@ -14,8 +16,9 @@ use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::Store;
 use crate::storage::sqlite::SqliteUrl;
+use crate::telemetry::functions::FunctionMetrics;
 
-/// Exchanges companies, keys and handlers while the receiver runs. A handle; clones act on the same receiver.
+/// Exchanges companies, keys, handlers and functions while the receiver runs. A handle; clones act on the same receiver.
 #[derive(Clone)]
 pub struct Reload(Arc<Parts>);
 
@@ -23,6 +26,8 @@ pub(super) struct Parts {
     pub(super) tools: Tools,
     pub(super) companies: CurrentCompanies,
     pub(super) workers: Workers,
+    pub(super) functions: Functions,
+    pub(super) counted: FunctionMetrics,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
     /// As of the last reading. Held while a reload is under way: one at a time.
@@ -35,6 +40,7 @@ pub(super) struct Given {
     pub(super) keys: Vec<Secret>,
     pub(super) storage_url: Option<String>,
     pub(super) handlers: Vec<Registered>,
+    pub(super) functions: Vec<BuiltIn>,
 }
 
 impl Given {
@@ -71,9 +77,11 @@ impl Reload {
         let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
         let changed = Registry::configured(&changed, &parts.tools)?;
+        let functions = functions(&settings, &parts.given, &parts.tools, &parts.counted)?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
         parts.companies.replace(companies);
+        parts.functions.replace(functions);
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
             for name in Registry::names(gone) {
                 parts.workers.stop(&name);
@@ -84,6 +92,16 @@ impl Reload {
         *running = settings;
         Ok(restart)
     }
+}
+
+/// The functions of the settings, and those given in code.
+pub(super) fn functions(
+    settings: &Settings,
+    given: &Given,
+    tools: &Tools,
+    counted: &FunctionMetrics,
+) -> Result<FunctionRegistry, FunctionError> {
+    FunctionRegistry::new(&settings.functions, &given.functions, tools, counted)
 }
 
 /// The companies of the settings, with their numbers in the store.

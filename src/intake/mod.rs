@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
-pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
+pub use routes::{CallsFunctions, Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, guide_router, router, webhook_path};
 
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head, describe};
