@@ -102,7 +102,11 @@ impl Figures<'_> {
             counts.read().map(|(outcome, count)| (labels(outcome), count)).collect::<Vec<_>>()
         });
         [
-            Metric::counter("function_requests", "Signed requests for custom functions by what became of them.", counts),
+            Metric::counter(
+                "function_requests",
+                "Signed requests for custom functions by what became of them.",
+                counts,
+            ),
             Metric::counter(
                 "function_requests_unknown",
                 "Signed requests for functions there are not (404).",

@@ -29,6 +29,7 @@ mod embedding;
 mod events;
 mod examples;
 mod forward;
+mod functions;
 mod handlers;
 mod import;
 mod intake;

@@ -125,7 +125,9 @@ mod tests {
         let bare = read(sample, Some("call_id=c1&x=1"), None).unwrap();
         assert_eq!((bare.name, bare.call_id.as_deref()), (None, Some("c1")));
         assert_eq!(bare.arguments, whole.arguments);
-        for arguments in [json!({"name": "Robin", "date": "x"}), json!({"name": "Robin", "args": "x"}), json!({"call": {}})] {
+        for arguments in
+            [json!({"name": "Robin", "date": "x"}), json!({"name": "Robin", "args": "x"}), json!({"call": {}})]
+        {
             assert_eq!(Value::Object(asked(&arguments).arguments), arguments, "are the arguments themselves");
         }
         let none = asked(&json!({"name": "hang_up", "chat": {"chat_id": "chat_1"}}));
@@ -142,9 +144,7 @@ mod tests {
 
     #[test]
     fn a_tool_call_that_has_its_result_is_another() {
-        let item = |role: &str| {
-            json!({"role": role, "tool_call_id": "t1", "name": "f", "arguments": "{\"a\":1}", "content": "done"})
-        };
+        let item = |role: &str| json!({"role": role, "tool_call_id": "t1", "name": "f", "arguments": "{\"a\":1}", "content": "done"});
         let with = |items: Value, args: Value| {
             asked(&json!({"name": "f", "call": {"transcript_with_tool_calls": items}, "args": args})).tool_call_id
         };

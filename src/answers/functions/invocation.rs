@@ -16,9 +16,7 @@ use crate::answers::FunctionContext;
 use crate::base::id::random_hex;
 use crate::http::RawEvent;
 use crate::http::company::Company;
-use crate::storage::{
-    Begun, EndedInvocation, InvocationState, NewInvocation, SignatureUse, StoreError, StoredAnswer,
-};
+use crate::storage::{Begun, EndedInvocation, InvocationState, NewInvocation, SignatureUse, StoreError, StoredAnswer};
 
 /// How long an answer waits for its commit. It is sent without one then: the function has been called.
 const ENDING: Duration = Duration::from_secs(2);
@@ -46,7 +44,10 @@ pub(super) struct Invocation {
 /// What came of an invocation.
 #[derive(Debug)]
 pub(super) enum Landed {
-    Answered { answer: StoredAnswer, outcome: &'static str },
+    Answered {
+        answer: StoredAnswer,
+        outcome: &'static str,
+    },
     /// The request's signature was used for something else before.
     Foreign,
 }
@@ -126,7 +127,8 @@ impl Invocation {
     /// Writes it down, calls the function, writes down what came, and says what to answer.
     pub(super) async fn run(self, parts: &Parts) -> Landed {
         let begun = timeout_at(self.deadline(), parts.ledger.begin_invocation(self.new_row())).await;
-        let invocation = match begun.unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into()))) {
+        let invocation = match begun.unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into())))
+        {
             Ok(Begun::Run { invocation, .. }) => invocation,
             Ok(Begun::Stored(answer)) => return Landed::Answered { answer, outcome: "replayed" },
             Ok(Begun::Foreign) => return Landed::Foreign,
@@ -219,9 +221,21 @@ impl Invocation {
     fn say(&self, invocation: &str, outcome: &str, cut: bool, reason: Option<&str>) {
         let (function, company) = (self.entry.rules.name.as_str(), &*self.company.slug);
         if let Some(reason) = reason {
-            tracing::warn!(function, company, invocation, outcome, reason, "a function could not be done; its fallback is sent");
+            tracing::warn!(
+                function,
+                company,
+                invocation,
+                outcome,
+                reason,
+                "a function could not be done; its fallback is sent"
+            );
         } else if cut {
-            tracing::warn!(function, company, invocation, "a function's answer was cut to 15000 characters, as Retell would");
+            tracing::warn!(
+                function,
+                company,
+                invocation,
+                "a function's answer was cut to 15000 characters, as Retell would"
+            );
         } else {
             tracing::debug!(function, company, invocation, outcome, "function");
         }

@@ -83,11 +83,8 @@ impl Functions {
     /// Begins with these, and removes old rows from the ledger from now on.
     #[must_use]
     pub fn start(registry: FunctionRegistry, parts: Parts) -> Self {
-        let functions = Self(Arc::new(Inner {
-            registry: RwLock::new(Arc::new(registry)),
-            flights: Flights::default(),
-            parts,
-        }));
+        let functions =
+            Self(Arc::new(Inner { registry: RwLock::new(Arc::new(registry)), flights: Flights::default(), parts }));
         tidy::start(&functions.0.parts);
         functions
     }
@@ -138,7 +135,10 @@ impl Functions {
         entry.counts.count(outcome);
         let Some(answer) = landed.answer() else {
             parts.counters.count("signature_reused");
-            tracing::warn!(function = entry.rules.name, "a function's request carries the signature of another's (401)");
+            tracing::warn!(
+                function = entry.rules.name,
+                "a function's request carries the signature of another's (401)"
+            );
             return Err(ApiError::Unauthorized);
         };
         let taken = Taken { event: "custom_function", call_id, outcome, size_bytes };

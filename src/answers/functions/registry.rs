@@ -76,10 +76,8 @@ impl FunctionRegistry {
             if twice || tables.iter().any(|table| taken(&table.name)) {
                 return Err(refused("another function has this name; a table with `builtin` gives one other rules"));
             }
-            let rules = FunctionSettings {
-                description: function.description.clone(),
-                ..FunctionSettings::new(&function.name)
-            };
+            let rules =
+                FunctionSettings { description: function.description.clone(), ..FunctionSettings::new(&function.name) };
             entries.push(Arc::new(of_own(rules, function, metrics)?));
         }
         Ok(Self(entries))

@@ -27,7 +27,9 @@ impl Schema {
     pub(super) fn new(schema: &Map<String, Value>) -> Result<Self, String> {
         let text = Value::Object(schema.clone());
         if let Some(reference) = outside(&text) {
-            return Err(format!("the reference `{reference}` leads outside the schema; put what it names into `$defs`"));
+            return Err(format!(
+                "the reference `{reference}` leads outside the schema; put what it names into `$defs`"
+            ));
         }
         let options = jsonschema::options().should_validate_formats(true);
         let validator = options.build(&text).map_err(|error| {
@@ -45,7 +47,8 @@ impl Schema {
     pub(super) fn coerce(&self, arguments: &mut Map<String, Value>) {
         for (name, value) in arguments.iter_mut() {
             let wanted = self.text.get("properties").and_then(|all| all.get(name)).and_then(|one| one.get("type"));
-            if let (Some("integer" | "number" | "boolean"), Value::String(text)) = (wanted.and_then(Value::as_str), &value)
+            if let (Some("integer" | "number" | "boolean"), Value::String(text)) =
+                (wanted.and_then(Value::as_str), &value)
                 && let Ok(read @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text)
             {
                 *value = read;
@@ -105,7 +108,9 @@ fn said(error: &jsonschema::ValidationError<'_>) -> (Option<String>, String) {
         Kind::MinItems { limit } => plain(format!("must have at least {limit} entries")),
         Kind::MaxItems { limit } => plain(format!("must have at most {limit} entries")),
         Kind::MultipleOf { multiple_of } => plain(format!("must be a multiple of {multiple_of}")),
-        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => plain("must have one of the forms the schema allows".to_owned()),
+        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
+            plain("must have one of the forms the schema allows".to_owned())
+        }
         kind => plain(format!("must satisfy `{}` of the schema", kind.keyword())),
     }
 }

@@ -3,8 +3,8 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::{Map, Value, json};
@@ -15,9 +15,7 @@ use super::reply;
 use crate::base::clock::Clock;
 use crate::config::FunctionSettings;
 use crate::egress::{Destination, Post};
-use crate::handlers::{
-    AnsweringProgram, Signer, StandardMac, Tools, added_headers, standard_mac, standard_signature,
-};
+use crate::handlers::{AnsweringProgram, Signer, StandardMac, Tools, added_headers, standard_mac, standard_signature};
 use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::StoredAnswer;
 

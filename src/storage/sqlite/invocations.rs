@@ -130,10 +130,8 @@ fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<bool, St
     if let Some(used_for) = used_for {
         return Ok(used_for == signature.used_for);
     }
-    conn.prepare_cached(
-        "INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)",
-    )?
-    .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
+    conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
+        .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
     Ok(true)
 }
 
@@ -225,10 +223,10 @@ mod tests {
         assert!(matches!(&stored, Begun::Stored(answer) if &answer.body[..] == b"sunny"), "{stored:?}");
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
         let rows = store.invocations(Some("weather".into()), 10).await.unwrap();
-        assert_eq!(rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(), [
-            (1, InvocationState::Running),
-            (3, InvocationState::Done)
-        ]);
+        assert_eq!(
+            rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(),
+            [(1, InvocationState::Running), (3, InvocationState::Done)]
+        );
         assert!(store.invocations(Some("other".into()), 10).await.unwrap().is_empty());
     }
 
