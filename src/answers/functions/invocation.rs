@@ -138,10 +138,10 @@ impl Invocation {
                 return Landed::fallback(&self.entry, "not_stored");
             }
         };
-        let (came, late) = match timeout_at(self.deadline(), self.call(&invocation)).await {
-            Ok(came) => (came, false),
-            Err(_) => (Came::Failed(format!("no answer within {} ms", self.entry.rules.timeout_ms)), true),
-        };
+        let too_late = |_| Came::Failed(format!("no answer within {} ms", self.entry.rules.timeout_ms));
+        let came = timeout_at(self.deadline(), self.call(&invocation)).await.unwrap_or_else(too_late);
+        // A target may have noticed by itself.
+        let late = Instant::now() >= self.deadline();
         self.end(parts, &invocation, came, late).await
     }
 

@@ -32,7 +32,7 @@ pub fn function_path(company: Option<&str>, name: &str) -> String {
 pub fn router(functions: Functions, signature: &SignatureLayer) -> Router {
     let mut router = Router::new();
     for path in ROUTES {
-        let methods = any(receive).route_layer(signature.clone());
+        let methods = any(receive).layer(signature.clone());
         router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
     }
     router.with_state(functions)
