@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 
-use super::docs;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
+use super::{alarms, docs};
 use crate::answers::functions::{FunctionError, Functions, Parts};
 use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
@@ -224,14 +224,10 @@ impl ReceiverBuilder {
         });
         workers.announce(&registry).await?;
         registry.iter().cloned().for_each(|registered| workers.start(registered));
+        let retention = reload::Retained::start(&settings, &workers, &ops.removed, &tools, &supervisor);
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let rules = refusals::Rules {
-            window_ms: settings.security.window_ms,
-            keep_bodies: settings.security.keep_rejected_bodies,
-            webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
-            companies: companies.clone(),
-        };
+        let rules = rules_of_refusals(&settings, port, &companies);
         let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
         let web = Web {
             settings: &settings,
@@ -250,10 +246,21 @@ impl ReceiverBuilder {
             workers,
             functions,
             counted: ops.functions.clone(),
+            retention,
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
         });
+        alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
+    }
+}
+
+fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {
+    refusals::Rules {
+        window_ms: settings.security.window_ms,
+        keep_bodies: settings.security.keep_rejected_bodies,
+        webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+        companies: companies.clone(),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{BuildError, devkey};
 use crate::answers::BuiltIn;
 use crate::answers::functions::{FunctionError, FunctionRegistry, Functions};
 use crate::base::secret::Secret;
-use crate::config::{CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
-use crate::dispatch::Workers;
+use crate::base::supervise::Supervisor;
+use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
+use crate::dispatch::{Retention, Rules, Workers};
 use crate::handlers::{Registered, Registry, Tools};
 use crate::http::company::{Companies, Company, CurrentCompanies};
 use crate::security::keys::ApiKey;
@@ -17,6 +18,7 @@ use crate::security::signature::Verifier;
 use crate::storage::Store;
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::functions::FunctionMetrics;
+use crate::telemetry::retention::RemovedCounts;
 
 /// Exchanges companies, keys, handlers and functions while the receiver runs. A handle; clones act on the same receiver.
 #[derive(Clone)]
@@ -28,6 +30,7 @@ pub(super) struct Parts {
     pub(super) workers: Workers,
     pub(super) functions: Functions,
     pub(super) counted: FunctionMetrics,
+    pub(super) retention: Retained,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
     /// As of the last reading. Held while a reload is under way: one at a time.
@@ -64,6 +67,16 @@ impl Reload {
         Self(Arc::new(parts))
     }
 
+    /// As of the last reading.
+    pub(super) async fn alarm_settings(&self) -> AlarmSettings {
+        self.0.settings.lock().await.alarms.clone()
+    }
+
+    /// The handlers at work.
+    pub(super) fn workers(&self) -> &Workers {
+        &self.0.workers
+    }
+
     /// Puts the companies, keys and handlers of `settings` in place. Requests and deliveries under way finish as they
     /// began. Returns the keys of other settings that differ from the running ones: they need a restart.
     ///
@@ -88,6 +101,7 @@ impl Reload {
             }
         }
         changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
+        parts.retention.change(&settings, &parts.workers);
         let restart = running.differences(&settings);
         *running = settings;
         Ok(restart)
@@ -102,6 +116,34 @@ pub(super) fn functions(
     counted: &FunctionMetrics,
 ) -> Result<FunctionRegistry, FunctionError> {
     FunctionRegistry::new(&settings.functions, &given.functions, tools, counted)
+}
+
+/// How long things are kept: the part that removes them follows.
+pub(super) struct Retained(watch::Sender<Rules>);
+
+impl Retained {
+    pub(super) fn start(
+        settings: &Settings,
+        workers: &Workers,
+        removed: &RemovedCounts,
+        tools: &Tools,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let (sender, rules) = watch::channel(rules(settings, workers));
+        let (store, clock) = (Arc::clone(&tools.store), tools.clock.clone());
+        Retention { store, clock, supervisor: supervisor.clone(), removed: removed.clone(), rules }.start();
+        Self(sender)
+    }
+
+    fn change(&self, settings: &Settings, workers: &Workers) {
+        let changed = rules(settings, workers);
+        self.0.send_if_modified(|rules| std::mem::replace(rules, changed.clone()) != changed);
+    }
+}
+
+/// A handler that was taken out of the settings keeps nothing from being removed.
+fn rules(settings: &Settings, workers: &Workers) -> Rules {
+    Rules { handlers: Some(workers.names()), ..Rules::of(settings) }
 }
 
 /// The companies of the settings, with their numbers in the store.

@@ -3,6 +3,7 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod alarms;
 mod companies;
 mod differences;
 mod docs;
@@ -15,6 +16,7 @@ mod log;
 mod nearest;
 mod ops;
 mod origin;
+mod retention;
 mod security;
 mod server;
 mod storage;
@@ -24,6 +26,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use alarms::AlarmSettings;
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;
@@ -35,6 +38,7 @@ pub use handlers::{
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use ops::OpsSettings;
+pub use retention::{KeptDays, RetentionSettings};
 pub use security::SecuritySettings;
 pub use server::ServerSettings;
 pub use storage::StorageSettings;
@@ -49,10 +53,14 @@ pub struct Settings {
     pub security: SecuritySettings,
     /// `[storage]`: where events are kept.
     pub storage: StorageSettings,
+    /// `[retention]`: how long what is stored is kept. Unset: for ever.
+    pub retention: RetentionSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
     /// `[ops]`: who sees metrics and the details of health, and where.
     pub ops: OpsSettings,
+    /// `[alarms]`: what is watched, and when it is worth a word.
+    pub alarms: AlarmSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
     /// `[docs]`: the interface's description, in the browser.
@@ -71,8 +79,10 @@ impl Default for Settings {
             server: ServerSettings::default(),
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
+            retention: RetentionSettings::default(),
             log: LogSettings::default(),
             ops: OpsSettings::default(),
+            alarms: AlarmSettings::default(),
             companies: Vec::new(),
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),

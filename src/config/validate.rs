@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::companies;
 use super::functions;
 use super::handlers::file;
+use super::retention;
 use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
@@ -50,7 +51,9 @@ impl Settings {
             ));
         }
         self.validate_ops()?;
+        self.alarms.validate()?;
         self.validate_networks()?;
+        retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
         functions::validate(&self.functions, &self.companies)?;

@@ -2,6 +2,7 @@
 //!
 //! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
 
+mod alarm;
 mod call;
 mod delivery;
 mod error;
@@ -10,6 +11,7 @@ mod identity;
 mod invocation;
 mod overview;
 mod rejected;
+mod removal;
 mod selection;
 pub mod sqlite;
 mod text;
@@ -17,6 +19,7 @@ mod text;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use alarm::{ActivityRow, AlarmRow};
 pub use call::{
     CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
     StatsRow, Totals, TransferEvent,
@@ -26,7 +29,7 @@ pub use delivery::{
     Skip,
 };
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, NewEvent, StoreStats, StoredEvent};
+pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
 pub use invocation::{
@@ -34,6 +37,7 @@ pub use invocation::{
 };
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
+pub use removal::{Along, Companies, Kept, Purge, PurgeCursor, Purged};
 pub use selection::{Change, Chosen, Counted, DeliveryFilter, DeliveryRow, Fate};
 pub use text::{bounded, bounded_to};
 
@@ -163,6 +167,36 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError>;
 
+    /// What each handler has not finished, of it at most `counted` deliveries, and how many died since `dead_since_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<Backlog>, StoreError>;
+
+    /// These alarms are on, and no others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError>;
+
+    /// The alarms that are on, or were when the receiver stopped; the one that is on for longest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
+
+    /// Keeps counts of hours in the place of earlier counts of the same; hours before `forget_before` are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError>;
+
+    /// All counts of hours there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
+
     /// Calls or chats, the one with the latest event first; without what was said in them.
     ///
     /// # Errors
@@ -210,6 +244,26 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
+
+    /// Removes a batch of what is past its time; a few milliseconds. Numbers of events are never used again. An event whose
+    /// deliveries are not finished stays.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was removed.
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+
+    /// Gives some of the space of what was removed back to the file system; says whether there is more. Bodies that were
+    /// freed since `freed_before_ms` stay: somebody may be reading them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
+
+    /// Bytes that are in use, space about to be given back not included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn used_bytes(&self) -> Result<u64, StoreError>;
 
     /// How the store is doing, for whoever operates it.
     ///

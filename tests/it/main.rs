@@ -12,6 +12,7 @@
 
 mod support;
 
+mod alarms;
 mod architecture;
 mod bad_input;
 mod calls_stats;
@@ -26,6 +27,7 @@ mod docs;
 mod doctor;
 mod documents;
 mod embedding;
+mod erase;
 mod events;
 mod examples;
 mod forward;
@@ -39,6 +41,7 @@ mod logs;
 mod metrics;
 mod rejected;
 mod replay;
+mod retention;
 mod routes;
 mod secrets;
 mod signature;

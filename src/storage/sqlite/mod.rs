@@ -18,8 +18,10 @@ mod query;
 mod readers;
 mod recent;
 mod rejected;
+mod removal;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
@@ -33,15 +35,17 @@ use tokio::sync::Notify;
 pub use beside::Beside;
 pub use open::SqliteUrl;
 pub use operate::Walk;
+pub use removal::{Erased, Found, Outside, Person, Removal};
 
 use self::append::Keys;
 use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim, Claimed, DeliveryFilter, DeliveryRow,
-    EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId,
-    Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
+    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim,
+    Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview,
+    Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats,
+    StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -239,6 +243,27 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
     }
 
+    async fn backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<Backlog>, StoreError> {
+        let counted = i64::try_from(counted).unwrap_or(i64::MAX);
+        self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, counted, dead_since_ms)?.1)).await
+    }
+
+    async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| watch::note_alarms(&mut state.conn, &alarms)).await
+    }
+
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
+        self.readers.read(|reader| watch::alarms(&reader.conn)).await
+    }
+
+    async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| watch::note_activity(&mut state.conn, &rows, forget_before)).await
+    }
+
+    async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError> {
+        self.readers.read(|reader| watch::activity(&reader.conn)).await
+    }
+
     async fn calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError> {
         self.readers.read(move |reader| calls::list(&reader.conn, &filter)).await
     }
@@ -272,8 +297,39 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
     }
 
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriteState| {
+            // All or nothing, inside a transaction shared with others.
+            let part = state.conn.savepoint()?;
+            let purged = removal::purge(&part, &key, &purge)?;
+            part.commit()?;
+            Ok(purged)
+        };
+        writer.write(work).await
+    }
+
+    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
+        let writer = self.writer()?;
+        let clear =
+            move |reader: &readers::Reader| removal::clear_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms);
+        let cleared = self.readers.read(clear).await?;
+        let bodies_left = removal::is_full(&cleared);
+        let work = move |state: &mut WriteState| {
+            removal::forget_cleared(&state.conn, &cleared)?;
+            removal::give_back_pages(&state.conn)
+        };
+        Ok(writer.write(work).await? || bodies_left)
+    }
+
+    async fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.folder)).await
+    }
+
     async fn stats(&self) -> Result<StoreStats, StoreError> {
-        let (last_seq, backlogs) = self.readers.read(|reader| deliveries::backlogs(&reader.conn)).await?;
+        let counted = |reader: &readers::Reader| Ok(overview::backlogs(&reader.conn, Backlog::COUNTED, i64::MAX)?);
+        let (last_seq, backlogs) = self.readers.read(counted).await?;
         let counted = self.writer.as_ref().map(|writer| writer.shared.stats()).unwrap_or_default();
         Ok(StoreStats { last_seq, backlogs, ..counted })
     }
