@@ -12,8 +12,8 @@ use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
-use super::{alarms, docs};
-use crate::answers::functions::{FunctionError, Functions, Parts};
+use super::{alarms, calls, docs};
+use crate::answers::functions::FunctionError;
 use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
@@ -182,10 +182,7 @@ impl ReceiverBuilder {
     /// # Errors
     /// [`BuildError`] says what to change.
     pub async fn build(mut self) -> Result<Receiver, BuildError> {
-        if !self.closures.is_empty() {
-            let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            self.given.handlers.push(Registered::new("closures", Filter::all(), handler));
-        }
+        self.given.handlers.extend(of_closures(self.closures));
         let settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
         let settings = self.given.apply(settings)?;
         let supervisor = Supervisor::default();
@@ -206,16 +203,7 @@ impl ReceiverBuilder {
         }
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
         let functions = reload::functions(&settings, &self.given, &tools, &ops.functions)?;
-        let functions = Functions::start(
-            functions,
-            Parts {
-                ledger: sqlite,
-                clock: self.clock.clone(),
-                supervisor: supervisor.clone(),
-                metrics: ops.functions.clone(),
-                counters: Arc::clone(&ops.counters),
-            },
-        );
+        let functions = calls::start(functions, sqlite, &tools, &ops, &supervisor);
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),
@@ -253,6 +241,14 @@ impl ReceiverBuilder {
         alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
+}
+
+fn of_closures(closures: Closures) -> Option<Registered> {
+    if closures.is_empty() {
+        return None;
+    }
+    let handler: Arc<dyn EventHandler> = Arc::new(closures);
+    Some(Registered::new("closures", Filter::all(), handler))
 }
 
 fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {

@@ -1,4 +1,4 @@
-//! Hands function calls that came to the address of an older guide to the functions.
+//! Custom functions: starts them, and hands them the calls that came to the address of an older guide.
 
 use std::sync::Arc;
 
@@ -6,10 +6,28 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 
-use crate::answers::functions::{Functions, Request};
+use super::ops::Ops;
+use crate::answers::functions::{FunctionRegistry, Functions, Parts, Request};
+use crate::base::supervise::Supervisor;
+use crate::handlers::Tools;
 use crate::http::company::Company;
 use crate::http::{RawEvent, Verified};
 use crate::intake::CallsFunctions;
+use crate::storage::Invocations;
+
+pub(super) fn start(
+    functions: FunctionRegistry,
+    ledger: Arc<dyn Invocations>,
+    tools: &Tools,
+    ops: &Ops,
+    supervisor: &Supervisor,
+) -> Functions {
+    let (metrics, counters) = (ops.functions.clone(), Arc::clone(&ops.counters));
+    Functions::start(
+        functions,
+        Parts { ledger, clock: tools.clock.clone(), supervisor: supervisor.clone(), metrics, counters },
+    )
+}
 
 pub(super) struct FunctionCalls(pub(super) Functions);
 

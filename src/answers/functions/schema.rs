@@ -183,7 +183,7 @@ mod tests {
         Schema::new(&fields)
     }
 
-    fn object(text: Value) -> Map<String, Value> {
+    fn object(text: &Value) -> Map<String, Value> {
         text.as_object().unwrap().clone()
     }
 
@@ -198,7 +198,7 @@ mod tests {
             }
         }))
         .unwrap();
-        let said = |arguments: Value| sentence(&schema.problems(&object(arguments)));
+        let said = |arguments: Value| sentence(&schema.problems(&object(&arguments)));
         for (arguments, wanted) in [
             (json!({"city": "Bern", "days": 2, "unit": "c", "when": "2026-11-21"}), ""),
             (json!({}), "`city` is missing"),
@@ -224,13 +224,13 @@ mod tests {
         }
         assert!(schema(json!({"type": 7})).err().unwrap().contains("no JSON Schema"));
         let own = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
-        assert_eq!(schema(own).unwrap().problems(&object(json!({"a": 1}))).len(), 1);
+        assert_eq!(schema(own).unwrap().problems(&object(&json!({"a": 1}))).len(), 1);
     }
 
     #[test]
     fn what_came_in_a_query_becomes_what_it_is() {
         let schema = schema(json!({"properties": {"n": {"type": "integer"}, "s": {"type": "string"}}})).unwrap();
-        let mut arguments = object(json!({"n": "4", "s": "5"}));
+        let mut arguments = object(&json!({"n": "4", "s": "5"}));
         schema.coerce(&mut arguments);
         assert_eq!(Value::Object(arguments), json!({"n": 4, "s": "5"}));
     }
