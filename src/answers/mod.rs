@@ -3,5 +3,6 @@
 
 pub mod appointments;
 mod function;
+pub mod functions;
 
 pub use function::{BuiltIn, Called, Function, FunctionContext};

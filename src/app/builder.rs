@@ -12,7 +12,10 @@ use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
-use super::{alarms, docs};
+use super::{alarms, calls, docs};
+use crate::answers::appointments::built_ins;
+use crate::answers::functions::FunctionError;
+use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
@@ -44,6 +47,9 @@ pub enum BuildError {
     /// A `[[handlers]]` table that no handler can be made of.
     #[error(transparent)]
     Handler(#[from] HandlerError),
+    /// A custom function that cannot be had.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -156,21 +162,34 @@ impl ReceiverBuilder {
         self
     }
 
+    /// Adds a custom function for every company, at `/api/v1/function/<name>`: what an agent's model can call. `parameters` is
+    /// the JSON Schema of its arguments. A closure of arguments and [`FunctionContext`](crate::answers::FunctionContext) does
+    /// as well as a [`Function`]. A `[[functions]]` table with `builtin = "<name>"` gives it other rules.
+    #[must_use]
+    pub fn function(
+        mut self,
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: serde_json::Value,
+        function: impl Function + 'static,
+    ) -> Self {
+        let (name, description) = (name.into(), description.into());
+        self.given.functions.push(BuiltIn { name, description, parameters, function: Arc::new(function) });
+        self
+    }
+
     /// Opens the store and starts the handlers. Needs a running tokio runtime.
     ///
     /// # Errors
     /// [`BuildError`] says what to change.
     pub async fn build(mut self) -> Result<Receiver, BuildError> {
-        if !self.closures.is_empty() {
-            let handler: Arc<dyn EventHandler> = Arc::new(self.closures);
-            self.given.handlers.push(Registered::new("closures", Filter::all(), handler));
-        }
+        self.given.handlers.extend(of_closures(self.closures));
         let settings = self.settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
         let settings = self.given.apply(settings)?;
         let supervisor = Supervisor::default();
         let stop = StopOnDrop(supervisor.clone());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let sqlite = Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
+        let store: Arc<dyn Store> = sqlite.clone();
         let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
         let tools = Tools {
             store: Arc::clone(&store),
@@ -184,6 +203,9 @@ impl ReceiverBuilder {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
+        self.given.functions.extend(built_ins(&settings, sqlite.clone(), self.clock.clone())?);
+        let functions = reload::functions(&settings, &self.given, &tools, &ops.functions)?;
+        let functions = calls::start(functions, sqlite, &tools, &ops, &supervisor);
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),
@@ -204,21 +226,31 @@ impl ReceiverBuilder {
             clock: &self.clock,
             ops: &ops,
             refusals: &refusals,
+            functions: &functions,
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let parts = reload::Parts {
+        let reload = Reload::new(reload::Parts {
             tools,
             companies,
             workers,
+            functions,
+            counted: ops.functions.clone(),
             retention,
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
-        };
-        let reload = Reload::new(parts);
+        });
         alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
+}
+
+fn of_closures(closures: Closures) -> Option<Registered> {
+    if closures.is_empty() {
+        return None;
+    }
+    let handler: Arc<dyn EventHandler> = Arc::new(closures);
+    Some(Registered::new("closures", Filter::all(), handler))
 }
 
 fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {

@@ -9,6 +9,7 @@ use crate::telemetry::counters::{Counters, Group};
 use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};
+use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 use crate::telemetry::retention::RemovedCounts;
@@ -17,6 +18,7 @@ use crate::telemetry::retention::RemovedCounts;
 pub(super) struct Figures<'a> {
     pub(super) counters: &'a Counters,
     pub(super) deliveries: &'a Deliveries,
+    pub(super) functions: &'a FunctionMetrics,
     pub(super) removed: &'a RemovedCounts,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
@@ -37,6 +39,7 @@ impl Figures<'_> {
         metrics.extend(self.store.iter().flat_map(store));
         metrics.extend(self.store.iter().flat_map(|stats| self.backlogs(stats)));
         metrics.extend(self.attempts());
+        metrics.extend(self.function_calls());
         metrics.extend(self.watched());
         metrics.push(self.removed());
         metrics.push(self.dropped_lines());
@@ -178,6 +181,32 @@ impl Figures<'_> {
     fn removed(&self) -> Metric {
         let removed = self.removed.read().map(|(kind, count)| (one("kind", kind), count));
         Metric::counter("retention_removed", "Rows removed for their age or the size of the store.", removed)
+    }
+
+    fn function_calls(&self) -> [Metric; 3] {
+        let counts = self.functions.all().into_iter().flat_map(|(function, counts)| {
+            let labels = |outcome: &str| vec![("function", function.clone()), ("outcome", outcome.to_owned())];
+            counts.read().map(|(outcome, count)| (labels(outcome), count)).collect::<Vec<_>>()
+        });
+        [
+            Metric::counter(
+                "function_requests",
+                "Signed requests for custom functions by what became of them.",
+                counts,
+            ),
+            Metric::counter(
+                "function_requests_unknown",
+                "Signed requests for functions there are not (404).",
+                [(Vec::new(), self.functions.unknown())],
+            ),
+            Metric::histogram(
+                "function_duration",
+                "From the head of a custom function's request to its answer.",
+                self.functions.micros(),
+                1e6,
+            )
+            .in_seconds(),
+        ]
     }
 
     fn dropped_lines(&self) -> Metric {

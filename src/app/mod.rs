@@ -2,6 +2,7 @@
 
 mod alarms;
 mod builder;
+mod calls;
 mod case;
 mod devkey;
 mod docs;

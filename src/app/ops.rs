@@ -29,6 +29,7 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition;
+use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 use crate::telemetry::retention::RemovedCounts;
@@ -41,6 +42,7 @@ const STORE: Duration = Duration::from_secs(1);
 pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
+    pub(super) functions: FunctionMetrics,
     pub(super) removed: RemovedCounts,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
@@ -87,6 +89,7 @@ impl Ops {
         Self {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
+            functions: FunctionMetrics::default(),
             removed: RemovedCounts::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
@@ -145,6 +148,7 @@ impl Ops {
         let figures = Figures {
             counters: &self.counters,
             deliveries: &self.deliveries,
+            functions: &self.functions,
             removed: &self.removed,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,

@@ -1,10 +1,12 @@
-//! What a reload exchanges: companies, keys and handlers. All of it is made first, which may fail, and then put in place.
+//! What a reload exchanges: companies, keys, handlers and functions. All of it is made first, which may fail, and then put in place.
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
 use super::{BuildError, devkey};
+use crate::answers::BuiltIn;
+use crate::answers::functions::{FunctionError, FunctionRegistry, Functions};
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
@@ -15,9 +17,10 @@ use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::Store;
 use crate::storage::sqlite::SqliteUrl;
+use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::retention::RemovedCounts;
 
-/// Exchanges companies, keys and handlers while the receiver runs. A handle; clones act on the same receiver.
+/// Exchanges companies, keys, handlers and functions while the receiver runs. A handle; clones act on the same receiver.
 #[derive(Clone)]
 pub struct Reload(Arc<Parts>);
 
@@ -25,6 +28,8 @@ pub(super) struct Parts {
     pub(super) tools: Tools,
     pub(super) companies: CurrentCompanies,
     pub(super) workers: Workers,
+    pub(super) functions: Functions,
+    pub(super) counted: FunctionMetrics,
     pub(super) retention: Retained,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
@@ -38,6 +43,7 @@ pub(super) struct Given {
     pub(super) keys: Vec<Secret>,
     pub(super) storage_url: Option<String>,
     pub(super) handlers: Vec<Registered>,
+    pub(super) functions: Vec<BuiltIn>,
 }
 
 impl Given {
@@ -84,9 +90,11 @@ impl Reload {
         let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
         let changed = Registry::configured(&changed, &parts.tools)?;
+        let functions = functions(&settings, &parts.given, &parts.tools, &parts.counted)?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
         parts.companies.replace(companies);
+        parts.functions.replace(functions);
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
             for name in Registry::names(gone) {
                 parts.workers.stop(&name);
@@ -98,6 +106,16 @@ impl Reload {
         *running = settings;
         Ok(restart)
     }
+}
+
+/// The functions of the settings, and those given in code.
+pub(super) fn functions(
+    settings: &Settings,
+    given: &Given,
+    tools: &Tools,
+    counted: &FunctionMetrics,
+) -> Result<FunctionRegistry, FunctionError> {
+    FunctionRegistry::new(&settings.functions, &given.functions, tools, counted)
 }
 
 /// How long things are kept: the part that removes them follows.

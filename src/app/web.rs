@@ -11,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::calls::FunctionCalls;
 use super::ops::Ops;
 use super::refusals::Refusals;
+use crate::answers::functions::{self, Functions};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::networks::Networks;
@@ -35,6 +37,7 @@ pub(super) struct Web<'a> {
     pub(super) clock: &'a Clock,
     pub(super) ops: &'a Ops,
     pub(super) refusals: &'a Arc<Refusals>,
+    pub(super) functions: &'a Functions,
 }
 
 impl Web<'_> {
@@ -42,12 +45,16 @@ impl Web<'_> {
     pub(super) fn router(&self, port: u16) -> Router {
         let panics = || CatchPanicLayer::custom(|_| -> Response { ApiError::Internal.into_response() });
         let health = self.ops.health_routes().method_not_allowed_fallback(method_not_allowed).layer(panics());
+        let (endpoint, signature) = (Arc::new(self.endpoint(port)), self.signature());
         // From the inside out.
-        let webhooks = intake::router(Arc::new(self.endpoint(port)), &self.signature())
+        let webhooks = intake::router(Arc::clone(&endpoint), &signature)
             .method_not_allowed_fallback(method_not_allowed)
             // Around everything that waits: body, room, commit.
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
             .layer(map_response(say_when_to_retry))
+            // Functions have time-outs of their own, and those of some are longer.
+            .merge(functions::router(self.functions.clone(), &signature))
+            .merge(intake::guide_router(endpoint, &signature).method_not_allowed_fallback(method_not_allowed))
             // Inside of the entry, so that a panic has a request id and a line in the log as well.
             .layer(panics())
             .layer(from_fn_with_state(Arc::new(self.entry()), enter));
@@ -58,6 +65,7 @@ impl Web<'_> {
         Endpoint {
             intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters)),
             companies: self.companies.clone(),
+            functions: Arc::new(FunctionCalls(self.functions.clone())),
             verify: self.settings.security.verify,
             public_url: self.settings.server.public_url(port).into(),
             instance: random_hex().into(),

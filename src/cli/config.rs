@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::output::{self, Done, Failure};
+use crate::answers::functions::FunctionRegistry;
 use crate::config::{Settings, Sources};
 use crate::egress::Egress;
 use crate::handlers::Registry;
@@ -55,7 +56,9 @@ fn check() -> Done {
 pub(super) fn checked(sources: &Sources) -> Result<Settings, Failure> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
-    Registry::check(&settings.handlers, &Egress::new(&settings.egress)?)?;
+    let egress = Egress::new(&settings.egress)?;
+    Registry::check(&settings.handlers, &egress)?;
+    FunctionRegistry::check(&settings.functions, &egress)?;
     logging::check(&settings.log).map_err(Failure::Because)?;
     Ok(settings)
 }
@@ -127,11 +130,17 @@ fn leaf(name: &str, value: &Value, origin: &str) -> String {
     if value.is_null() {
         return format!("# {name} is not set{origin}");
     }
-    let hidden = |value: &Value| value.as_str() == Some(HIDDEN);
-    let secret = hidden(value) || value.as_array().is_some_and(|items| items.iter().any(hidden));
-    // JSON's texts, numbers and lists are TOML's; DEL alone must be escaped there as well.
-    let text = value.to_string().replace('\u{7f}', "\\u007f");
-    format!("{}{name} = {text}{origin}", if secret { "# " } else { "" })
+    let text = output::toml(value);
+    format!("{}{name} = {text}{origin}", if is_secret(value) { "# " } else { "" })
+}
+
+fn is_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == HIDDEN,
+        Value::Array(items) => items.iter().any(is_secret),
+        Value::Object(fields) => fields.values().any(is_secret),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod doctor;
 mod erase;
 mod events;
 mod fates;
+mod functions;
 mod health;
 mod import;
 mod keys;
@@ -81,6 +82,9 @@ enum Verb {
     Dead(dead::Dead),
     /// Deliver events once more, marked as a replay; counts first, and does it with --yes
     Replay(replay::Replay),
+    /// Look at custom functions and their invocations, call one, and get them into Retell
+    #[command(subcommand)]
+    Functions(functions::Functions),
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
@@ -121,6 +125,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Deliveries(verb) => verb.run().await,
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,
+        Verb::Functions(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
         Verb::Purge(verb) => verb.run().await,
         Verb::Erase(verb) => verb.run().await,

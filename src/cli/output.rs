@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use comfy_table::{Table, TableStyle};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Why a verb ends with exit code 1.
 #[derive(Debug)]
@@ -42,6 +43,28 @@ pub(super) fn ignore_closed(written: io::Result<()>) -> Done {
 /// Prints one JSON value, indented.
 pub(super) fn json(value: &impl Serialize) -> Done {
     line(serde_json::to_string_pretty(value)?)
+}
+
+/// A JSON value as TOML writes it on one line; null, which TOML has not, is left out of tables and lists.
+pub(super) fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            let fields: Vec<_> = fields.map(|(name, value)| format!("{} = {}", key(name), toml(value))).collect();
+            format!("{{ {} }}", fields.join(", ")).replace("{  }", "{}")
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().filter(|item| !item.is_null()).map(toml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        // JSON's texts and numbers are TOML's; DEL alone must be escaped there as well.
+        plain => plain.to_string().replace('\u{7f}', "\\u007f"),
+    }
+}
+
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if bare { name.to_owned() } else { toml(&Value::String(name.to_owned())) }
 }
 
 /// Prints a table, or a sentence when it would be empty.
@@ -131,6 +154,12 @@ mod tests {
     fn sizes_and_times_are_short() {
         assert_eq!([size(549), size(8_600), size(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
         assert_eq!(time(1_795_255_200_000), "2026-11-21 10:00:00");
+    }
+
+    #[test]
+    fn values_are_written_as_toml() {
+        let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
+        assert_eq!(toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
     }
 
     #[test]

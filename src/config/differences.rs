@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Settings;
 
 /// Exchanged while the receiver runs; everything else takes a restart.
-const RELOADED: [&str; 3] = ["companies", "handlers", "security.keys"];
+const RELOADED: [&str; 4] = ["companies", "functions", "handlers", "security.keys"];
 /// Sections that are looked up each time, or followed.
 const LOOKED_UP: [&str; 2] = ["alarms.", "retention."];
 

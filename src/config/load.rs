@@ -105,6 +105,11 @@ fn from_file_only(variables: &[(String, String)], settings: &Settings) -> Option
                        unset the variable RETELL_WEBHOOK__HANDLERS…";
             return Some((key.clone(), why));
         }
+        if key.starts_with("functions") {
+            let why = "functions are set in a configuration file only, such as config/local.toml; \
+                       unset the variable RETELL_WEBHOOK__FUNCTIONS…";
+            return Some((key.clone(), why));
+        }
         let off = key == "security.verify" && !settings.security.verify;
         off.then(|| {
             let why = "verification is turned off in a configuration file only, such as config/local.toml; \
@@ -130,9 +135,11 @@ fn merge(sources: &Sources) -> Result<Config, ConfigError> {
     }
     for (key, value) in prefixed(sources) {
         // Single entries can be named, as in HANDLERS[0]__COMMAND[0]: whoever sets a variable is not to name a program.
-        if key.split(['.', '[']).next() == Some("handlers") {
-            let why = "set in files only, such as config/local.toml; unset the variables RETELL_WEBHOOK__HANDLERS…";
-            return Err(ConfigError::refused("handlers", why));
+        let section = key.split(['.', '[']).next().unwrap_or_default();
+        if matches!(section, "handlers" | "functions") {
+            let variables = format!("RETELL_WEBHOOK__{}…", section.to_uppercase());
+            let why = format!("set in files only, such as config/local.toml; unset the variables {variables}");
+            return Err(ConfigError::refused(section, why));
         }
         builder = builder.set_override(key, value).map_err(describe)?;
     }

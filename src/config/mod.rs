@@ -9,6 +9,7 @@ mod companies;
 mod differences;
 mod docs;
 mod egress;
+mod functions;
 mod handlers;
 mod list;
 mod load;
@@ -31,6 +32,7 @@ pub use appointments::{AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHou
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;
+pub use functions::{Fallback, FunctionSettings, Idempotency, is_function_name};
 pub use handlers::{
     DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
     Revisions, Transcripts,
@@ -71,6 +73,8 @@ pub struct Settings {
     pub egress: EgressSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
+    /// `[[functions]]`: what an agent's model can call.
+    pub functions: Vec<FunctionSettings>,
 }
 
 impl Default for Settings {
@@ -88,6 +92,7 @@ impl Default for Settings {
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),
             handlers: HandlerSettings::built_in(),
+            functions: Vec::new(),
         }
     }
 }

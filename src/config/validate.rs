@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::companies;
+use super::functions;
 use super::handlers::file;
 use super::retention;
 use super::security::{refuse_key, refuse_token};
@@ -56,6 +57,7 @@ impl Settings {
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.appointments.validate()?;
         self.egress.allowed()?;
+        functions::validate(&self.functions, &self.companies)?;
         validate_handlers(&self.handlers)
     }
 

@@ -165,20 +165,29 @@ impl Destination {
     /// [`Undelivered`].
     pub async fn post(&self, post: Post) -> Result<Answer, Undelivered> {
         let late = || Undelivered::NoAnswer("no answer in time".to_owned());
-        tokio::time::timeout(post.within, self.follow(post)).await.unwrap_or_else(|_| Err(late()))
+        let posted = async {
+            let (response, leads_to) = self.follow(post.headers, post.private, post.body).await?;
+            Ok(answer(response, leads_to).await)
+        };
+        tokio::time::timeout(post.within, posted).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn follow(&self, post: Post) -> Result<Answer, Undelivered> {
-        let Post { mut headers, private, body, .. } = post;
+    /// The last answer, and where it leads if that is not followed.
+    pub(super) async fn follow(
+        &self,
+        mut headers: HeaderMap,
+        private: HeaderMap,
+        body: Bytes,
+    ) -> Result<(Response, Option<String>), Undelivered> {
         let kept = headers.clone();
         headers.extend(private);
         let mut url = self.target.url.clone();
         let mut left = self.redirects;
         loop {
             let response = self.send(&url, headers.clone(), body.clone()).await?;
-            let Some(next) = location(&url, &response) else { return Ok(answer(response, None).await) };
+            let Some(next) = location(&url, &response) else { return Ok((response, None)) };
             if left == 0 {
-                return Ok(answer(response, Some(shown(&next))).await);
+                return Ok((response, Some(shown(&next))));
             }
             left -= 1;
             self.check_hop(&url, &next)?;

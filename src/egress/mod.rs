@@ -4,6 +4,7 @@
 //! settings say so: neither by an address in a URL, nor by a name, nor by a redirect.
 
 mod address;
+mod ask;
 mod destination;
 mod guard;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+pub use ask::Reply;
 pub use destination::{Answer, Destination, Egress, Post, Target, Undelivered};
 pub use reqwest::Client;
 

@@ -1,7 +1,8 @@
 //! Posts events on as they came: the same bytes, with headers as Standard Webhooks has them, and signed as Retell signs
 //! where the receiver behind it wants that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,7 +24,8 @@ use crate::egress::{Destination, Egress, Post, Target};
 use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::EventSummary;
 
-type StandardMac = Hmac<Sha256>;
+/// Signs as Standard Webhooks have it.
+pub type StandardMac = Hmac<Sha256>;
 
 /// More redirects than this are a loop.
 const MOST_REDIRECTS: u8 = 10;
@@ -108,7 +110,7 @@ fn checked(table: &HandlerSettings, egress: &Egress) -> Result<(Vec<Target>, Rul
     let rules = Rules {
         mac: table.secret.as_ref().map(mac).transpose().map_err(|why| ("secret", why.to_owned()))?,
         retell: table.retell_signature.unwrap_or(RetellSignature::None),
-        headers: headers(table).map_err(|why| ("headers", why))?,
+        headers: headers(&table.headers).map_err(|why| ("headers", why))?,
         codes: Codes { success: table.success.clone(), fail: &[] },
         redirects: most,
     };
@@ -128,8 +130,11 @@ fn targets(table: &HandlerSettings, egress: &Egress) -> Result<Vec<Target>, Refu
     }
 }
 
-/// `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
-fn mac(secret: &Secret) -> Result<StandardMac, &'static str> {
+/// The key in `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn mac(secret: &Secret) -> Result<StandardMac, &'static str> {
     const FORM: &str =
         "expected whsec_ followed by base64 of 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)";
     let key = secret.expose().strip_prefix("whsec_").ok_or(FORM)?;
@@ -140,9 +145,13 @@ fn mac(secret: &Secret) -> Result<StandardMac, &'static str> {
     StandardMac::new_from_slice(&key).map_err(|_| FORM)
 }
 
-fn headers(table: &HandlerSettings) -> Result<HeaderMap, String> {
+/// Headers to add to requests.
+///
+/// # Errors
+/// The one that is refused, and why.
+pub fn headers(table: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (text, value) in &table.headers {
+    for (text, value) in table {
         let name = text.parse::<HeaderName>().map_err(|_| "one of the names is no header's name".to_owned())?;
         let own = ["webhook-", "x-retell-webhook-"].iter().any(|prefix| name.as_str().starts_with(prefix));
         if own || TAKEN.contains(&name.as_str()) {
@@ -156,6 +165,14 @@ fn headers(table: &HandlerSettings) -> Result<HeaderMap, String> {
         }
     }
     Ok(headers)
+}
+
+/// The value of `webhook-signature` for a body sent under this id.
+#[must_use]
+pub fn standard_signature(mac: &StandardMac, id: &impl Display, now_ms: i64, body: &[u8]) -> String {
+    let signed = format!("{id}.{}.", now_ms / 1000);
+    let mac = mac.clone().chain_update(signed).chain_update(body).finalize().into_bytes();
+    format!("v1,{}", BASE64_STANDARD.encode(mac))
 }
 
 impl Forward {
@@ -198,9 +215,7 @@ impl Forward {
             }
         };
         if let Some(mac) = &self.rules.mac {
-            let signed = format!("{}.{}.", context.event_id, now_ms / 1000);
-            let mac = mac.clone().chain_update(signed).chain_update(body).finalize().into_bytes();
-            put("webhook-signature", &format!("v1,{}", BASE64_STANDARD.encode(mac)));
+            put("webhook-signature", &standard_signature(mac, &context.event_id, now_ms, body));
         }
         match self.rules.retell {
             RetellSignature::None => {}

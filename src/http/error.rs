@@ -24,8 +24,6 @@ pub enum ApiError {
     BodyTimeout,
     /// 413.
     TooLarge,
-    /// 501.
-    NotImplemented(&'static str),
     /// 503: nothing was kept; send it again.
     Unavailable,
     /// 500.
@@ -43,7 +41,6 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
-            Self::NotImplemented(what) => (StatusCode::NOT_IMPLEMENTED, what),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use import::Past;
 pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
-pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
+pub use routes::{CallsFunctions, Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, guide_router, router, webhook_path};
 
 use crate::base::id::EventIds;
 use crate::event::{EventKind, Head, describe};

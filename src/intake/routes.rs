@@ -1,9 +1,11 @@
 //! The webhook's routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -30,10 +32,19 @@ const WEBHOOKS: [&str; 5] = [
 const GUIDE: &str = "/api/mcp/retell/custom-function";
 /// Says that the address is reachable.
 pub const TEST_PATH: &str = "/api/v1/webhook/retell/test";
+/// An event at the guide's address may take so long, below Retell's 10 s.
+const EVENT: Duration = Duration::from_secs(9);
 const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 
 /// Names the running process, so that one can tell whether a public URL ends at this very instance.
 pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
+
+/// Answers function calls that came to a webhook's address.
+#[async_trait]
+pub trait CallsFunctions: Send + Sync {
+    /// Answers one; the body names the function.
+    async fn call(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
+}
 
 /// What the routes need.
 pub struct Endpoint {
@@ -41,6 +52,8 @@ pub struct Endpoint {
     pub intake: Intake,
     /// Whose routes there are.
     pub companies: CurrentCompanies,
+    /// Where function calls go.
+    pub functions: Arc<dyn CallsFunctions>,
     /// Whether signatures are checked; without it, bodies that are no JSON get 400.
     pub verify: bool,
     /// The address shown by the test endpoint, such as `http://localhost:8000`.
@@ -59,10 +72,16 @@ pub fn router(endpoint: Arc<Endpoint>, signature: &SignatureLayer) -> Router {
     for path in WEBHOOKS {
         add(path, post(receive).route_layer(signature.clone()));
     }
-    add(GUIDE, post(receive_guide).route_layer(signature.clone()));
     add(TEST_PATH, get(test));
     add(COMPANY_TEST_PATH, get(test));
     router.with_state(endpoint)
+}
+
+/// The address of an older guide, which takes events and function calls. A route of its own, as a function may take longer
+/// than an event.
+pub fn guide_router(endpoint: Arc<Endpoint>, signature: &SignatureLayer) -> Router {
+    let methods = post(receive_guide).route_layer(signature.clone());
+    Router::new().route(GUIDE, methods.clone()).route(&format!("{GUIDE}/"), methods).with_state(endpoint)
 }
 
 async fn receive(
@@ -75,24 +94,27 @@ async fn receive(
     Ok(answer(accepted))
 }
 
-/// A body with `event` is an event; one with `name` is a custom function call, which nothing here can answer yet; one
-/// with neither is kept as unparsed. All are kept.
+/// A body with `event` is an event; one with `name` is a function call, which is no event and is not kept as one; one with
+/// neither is kept as unparsed.
 async fn receive_guide(
     State(endpoint): State<Arc<Endpoint>>,
     Extension(company): Extension<Arc<Company>>,
+    headers: HeaderMap,
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let (named, is_function) = match Event::parse(&event.get().body) {
-        Ok(Event::Unknown { name, fields }) if name.is_empty() => (false, has_text(&fields, "name")),
-        _ => (true, false),
+    let named = match Event::parse(&event.get().body) {
+        Ok(Event::Unknown { name, fields }) if name.is_empty() => {
+            if has_text(&fields, "name") {
+                return Ok(endpoint.functions.call(company, headers, event).await);
+            }
+            false
+        }
+        _ => true,
     };
-    let accepted = endpoint.intake.accept_as(&company, event, !named && !is_function).await?;
-    if is_function {
-        // The agent's model hears this; a 2xx would let it tell the caller that something was done.
-        return Err(ApiError::NotImplemented("Custom functions are not answered by this server"));
-    }
-    Ok(answer(accepted))
+    let left = EVENT.saturating_sub(event.get().began.elapsed());
+    let accepted = tokio::time::timeout(left, endpoint.intake.accept_as(&company, event, !named)).await;
+    Ok(answer(accepted.map_err(|_| ApiError::Unavailable)??))
 }
 
 fn has_text(fields: &Object, key: &str) -> bool {

@@ -9,6 +9,7 @@ mod delivery;
 mod error;
 mod event;
 mod identity;
+mod invocation;
 mod overview;
 mod rejected;
 mod removal;
@@ -36,6 +37,9 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use invocation::{
+    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoredAnswer,
+};
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
 pub use removal::{Along, Companies, Kept, Purge, PurgeCursor, Purged};

@@ -23,7 +23,7 @@ pub enum Group {
 }
 
 /// Every count there is; the label is the index.
-const LABELS: [(Group, &str); 15] = [
+const LABELS: [(Group, &str); 16] = [
     (Group::Outcome, "stored"),
     (Group::Outcome, "duplicate"),
     (Group::Outcome, "revision"),
@@ -35,6 +35,7 @@ const LABELS: [(Group, &str); 15] = [
     (Group::Refused, "stale_past"),
     (Group::Refused, "stale_future"),
     (Group::Refused, "no_key_matched"),
+    (Group::Refused, "signature_reused"),
     (Group::NotRead, "too_large"),
     (Group::NotRead, "body_timeout"),
     (Group::NotRead, "cut_off"),

@@ -14,6 +14,7 @@ mod support;
 
 mod alarms;
 mod appointments;
+mod appointments_called;
 mod architecture;
 mod bad_input;
 mod calls_stats;
@@ -32,6 +33,7 @@ mod erase;
 mod events;
 mod examples;
 mod forward;
+mod functions;
 mod handlers;
 mod import;
 mod intake;

@@ -42,7 +42,7 @@ pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
     let inbound = "Takes `call_inbound` and `chat_inbound` in and answers with nothing to change: Retell goes on as \
         configured there.";
     let guide = "An address an older guide gave out. A body with `event` is an event; one with `name` is a custom \
-        function's call, kept and answered with 501.";
+        function's call, answered by the function of that name.";
     let company = receive("receive_company_event", "Receive a company's event", "With the keys of the company.");
     let company_inbound = receive_inbound("receive_company_inbound", "With the keys of the company.");
     paths
@@ -116,11 +116,10 @@ fn receive_guide(description: &str) -> Operation {
         .item(reference(schemas::FUNCTION_CALL));
     let examples = examples(&LIFECYCLE).into_iter().chain([("function".to_owned(), example(function))]);
     let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
-    let refused = ApiError::NotImplemented("Custom functions are not answered by this server");
     operation("receive_event_or_function", "Receive an event or a function call", description)
         .request_body(Some(required(content)))
         .response("200", stored(false))
-        .response("501", error("A function call: kept, not answered.", &[refused]))
+        .response("404", error("A function call that names no configured function.", &[]))
         .build()
 }
 

@@ -1,6 +1,7 @@
 //! Runs a program for each event, with the event's bytes on its standard input. No shell is between; the program gets
 //! an environment of its own, and whatever it started ends with the attempt.
 
+mod answering;
 mod outcome;
 mod program;
 mod run;
@@ -8,6 +9,8 @@ mod run;
 mod tests;
 
 use std::path::PathBuf;
+
+pub use answering::AnsweringProgram;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,6 +75,7 @@ impl EventHandler for Exec {
             variables: Self::variables(event, context),
             input: body,
             output_limit: self.settings.output_limit,
+            errors_too: true,
         };
         match run::run(call, &context.cancellation).await {
             Ok(Some(ended)) => outcome::attempt(&self.settings, ended.status, &ended.output),

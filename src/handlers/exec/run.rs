@@ -26,12 +26,14 @@ pub(super) struct Call<'a> {
     pub(super) variables: Vec<(&'static str, String)>,
     pub(super) input: &'a [u8],
     pub(super) output_limit: usize,
+    /// Whether what it prints on standard error is kept as well.
+    pub(super) errors_too: bool,
 }
 
 /// A program that ran to its end.
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
-    /// The beginning of what it printed, on standard output and standard error.
+    /// The beginning of what it printed, on standard output and, where that is wanted, on standard error.
     pub(super) output: Vec<u8>,
 }
 
@@ -55,8 +57,10 @@ pub(super) async fn run(call: Call<'_>, stopping: &CancellationToken) -> io::Res
     // Dropped before the child, whose number nobody else can have until then.
     let group = Group::of(&child);
     let output = Output { kept: Mutex::default(), limit: call.output_limit };
+    let unheard = Output { kept: Mutex::default(), limit: 0 };
+    let errors = if call.errors_too { &output } else { &unheard };
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let mut talk = pin!(join3(feed(stdin, call.input), output.read(stdout), output.read(stderr)));
+    let mut talk = pin!(join3(feed(stdin, call.input), output.read(stdout), errors.read(stderr)));
     let mut late = pin!(late(stopping));
     let mut talking = true;
     let status = loop {

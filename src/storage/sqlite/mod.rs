@@ -11,6 +11,7 @@ mod deliveries;
 mod errors;
 mod filter;
 mod index;
+mod invocations;
 mod open;
 mod operate;
 mod overview;

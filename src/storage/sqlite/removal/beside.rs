@@ -217,6 +217,14 @@ impl Removal {
         for part in refused.chunks(EVENTS) {
             erased.rejected += self.beside.write(|conn, _| erase::rejected(conn, part))?;
         }
+        let mut after = Some(0);
+        while let Some(at) = after {
+            let (found, next) = self.beside.read(|conn, _| erase::invocations_of(conn, person, at))?;
+            for part in found.chunks(EVENTS) {
+                erased.invocations += self.beside.write(|conn, _| erase::invocations(conn, part))?;
+            }
+            after = next;
+        }
         let booked = self.beside.read(|conn, _| appointments::of(conn, person))?;
         for part in booked.chunks(EVENTS) {
             erased.appointments += self.beside.write(|conn, _| appointments::remove(conn, part))?;

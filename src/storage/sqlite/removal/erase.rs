@@ -25,6 +25,8 @@ pub struct Erased {
     pub calls: u64,
     /// Refused requests.
     pub rejected: u64,
+    /// Invocations of custom functions.
+    pub invocations: u64,
     /// Appointments.
     pub appointments: u64,
 }
@@ -37,6 +39,7 @@ impl std::ops::AddAssign for Erased {
         self.attempts += more.attempts;
         self.calls += more.calls;
         self.rejected += more.rejected;
+        self.invocations += more.invocations;
         self.appointments += more.appointments;
     }
 }
@@ -168,6 +171,36 @@ pub(in crate::storage::sqlite) fn rejected(conn: &Connection, ids: &[i64]) -> Re
     ids.iter().try_fold(0, |removed, id| Ok(removed + remove.execute([id])? as u64))
 }
 
+/// Looks for the person in invocations behind this one: which, and where to go on.
+pub(in crate::storage::sqlite) fn invocations_of(
+    conn: &Connection,
+    person: &Person,
+    after: i64,
+) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+    const LOOKED_AT: usize = 5_000;
+    let mut statement = conn.prepare_cached(
+        "SELECT id, company_id, call_id, arguments, CAST(answer AS TEXT), reason FROM invocations WHERE id > ?1
+         ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after, LOOKED_AT])?;
+    let (mut found, mut at, mut looked) = (Vec::new(), after, 0);
+    while let Some(row) = rows.next()? {
+        (at, looked) = (row.get(0)?, looked + 1);
+        let (company, call_id): (i64, Option<String>) = (row.get(1)?, row.get(2)?);
+        let in_call = call_id.is_some_and(|call_id| person.calls().contains(&(company, call_id)));
+        if in_call || (person.is_of(company) && is_in_row(row, 6, person)?) {
+            found.push(at);
+        }
+    }
+    Ok((found, (looked == LOOKED_AT).then_some(at)))
+}
+
+/// Removes them.
+pub(in crate::storage::sqlite) fn invocations(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+    let mut remove = conn.prepare_cached("DELETE FROM invocations WHERE id = ?1")?;
+    ids.iter().try_fold(0, |removed, id| Ok(removed + remove.execute([id])? as u64))
+}
+
 /// Where a look over deliveries and attempts is.
 pub(in crate::storage::sqlite) type At = (HandlerId, i64);
 
@@ -212,9 +245,14 @@ pub(in crate::storage::sqlite) fn count(
     person: &Person,
     seqs: &BTreeSet<i64>,
 ) -> Result<Erased, StoreError> {
-    let rejected = rejected_of(conn, person)?.len() as u64;
-    let appointments = appointments::of(conn, person)?.len() as u64;
-    let mut count = Erased { rejected, appointments, ..Erased::default() };
+    let mut count = Erased { rejected: rejected_of(conn, person)?.len() as u64, ..Erased::default() };
+    let mut after = Some(0);
+    while let Some(at) = after {
+        let (found, next) = invocations_of(conn, person, at)?;
+        count.invocations += found.len() as u64;
+        after = next;
+    }
+    count.appointments = appointments::of(conn, person)?.len() as u64;
     let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
     let mut waiting = conn.prepare_cached(
         "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",

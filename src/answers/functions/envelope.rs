@@ -1,0 +1,155 @@
+//! What a request asks for: both forms in which Retell sends it.
+
+use serde_json::{Map, Value};
+
+/// The call and the arguments, as they came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Asked {
+    /// The name in the body; `None` when it holds the arguments only.
+    pub(super) name: Option<String>,
+    pub(super) arguments: Map<String, Value>,
+    pub(super) call_id: Option<String>,
+    pub(super) tool_call_id: Option<String>,
+    pub(super) from_number: Option<String>,
+    pub(super) to_number: Option<String>,
+}
+
+/// Reads a body, or the query where there is none. `named` is the call's id in a header.
+///
+/// # Errors
+/// What is wrong, in words for the agent's model.
+pub(super) fn read(body: &[u8], query: Option<&str>, named: Option<&str>) -> Result<Asked, String> {
+    let mut asked = if body.is_empty() {
+        Asked { arguments: of_query(query), ..Asked::default() }
+    } else {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => of_body(fields),
+            Ok(_) => return Err("the arguments are no JSON object".to_owned()),
+            Err(_) => return Err("the arguments are not valid JSON".to_owned()),
+        }
+    };
+    let in_query = || pairs(query).find(|(name, _)| name == "call_id").map(|(_, id)| id);
+    let beside = || named.map(str::to_owned).or_else(in_query);
+    asked.call_id = asked.call_id.or_else(beside).filter(|id| !id.is_empty()).map(bounded);
+    asked.tool_call_id = asked.tool_call_id.map(bounded);
+    Ok(asked)
+}
+
+fn of_body(mut fields: Map<String, Value>) -> Asked {
+    if !is_envelope(&fields) {
+        return Asked { arguments: fields, ..Asked::default() };
+    }
+    let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
+    let arguments = match fields.remove("args") {
+        Some(Value::Object(arguments)) => arguments,
+        _ => Map::new(),
+    };
+    let session = fields.get("call").or_else(|| fields.get("chat")).unwrap_or(&Value::Null);
+    let text = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
+    Asked {
+        tool_call_id: name.as_deref().and_then(|name| tool_call_id(session, name, &arguments)),
+        call_id: text("call_id").or_else(|| text("chat_id")),
+        from_number: text("from_number"),
+        to_number: text("to_number"),
+        name,
+        arguments,
+    }
+}
+
+/// An argument may be called `name` or `call` too, so the whole has to fit.
+fn is_envelope(fields: &Map<String, Value>) -> bool {
+    let named = fields.get("name").is_some_and(Value::is_string);
+    let arguments = fields.get("args").is_some_and(Value::is_object);
+    let none = fields.get("args").is_none_or(Value::is_null);
+    let session = ["call", "chat"].iter().any(|key| fields.get(*key).is_some_and(Value::is_object));
+    let bare = || fields.keys().all(|key| matches!(key.as_str(), "name" | "args" | "call" | "chat"));
+    named && ((session && (arguments || none)) || (arguments && bare()))
+}
+
+/// The model's id of this tool call: the last in the transcript that fits and has no result yet.
+fn tool_call_id(session: &Value, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+    const KEYS: [&str; 2] = ["transcript_with_tool_calls", "message_with_tool_calls"];
+    let items = KEYS.iter().find_map(|key| session.get(key)?.as_array())?;
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    for item in items.iter().rev() {
+        if item.get("role").and_then(Value::as_str) != Some("tool_call_invocation") {
+            continue;
+        }
+        if text(item, "name").as_deref() != Some(name) {
+            continue;
+        }
+        let given = text(item, "arguments").unwrap_or_default();
+        let given: Map<String, Value> = serde_json::from_str(&given).unwrap_or_default();
+        let id = text(item, "tool_call_id").filter(|id| !id.is_empty())?;
+        let has_result = |item: &Value| {
+            item.get("role").and_then(Value::as_str) == Some("tool_call_result")
+                && text(item, "tool_call_id").as_deref() == Some(&id)
+        };
+        return (given == *arguments && !items.iter().any(has_result)).then_some(id);
+    }
+    None
+}
+
+fn of_query(query: Option<&str>) -> Map<String, Value> {
+    pairs(query).filter(|(name, _)| name != "call_id").map(|(name, value)| (name, Value::String(value))).collect()
+}
+
+fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
+    url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
+}
+
+/// Ids are kept and compared: no longer than they need to be.
+fn bounded(mut id: String) -> String {
+    id.truncate(id.floor_char_boundary(256));
+    id.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(body: &Value) -> Asked {
+        read(body.to_string().as_bytes(), None, None).unwrap()
+    }
+
+    #[test]
+    fn both_forms_are_told_apart() {
+        let sample = include_bytes!("../../../tests/fixtures/payloads/17_custom_function_request_wrapped.json");
+        let whole = read(sample, None, None).unwrap();
+        assert_eq!(whole.name.as_deref(), Some("get_weather"));
+        assert_eq!(whole.call_id.as_deref(), Some("call_func0000000000000000000001"));
+        assert_eq!(whole.tool_call_id.as_deref(), Some("tool_call_w1"));
+        let sample = include_bytes!("../../../tests/fixtures/payloads/17b_custom_function_request_args_only.json");
+        let bare = read(sample, Some("call_id=c1&x=1"), None).unwrap();
+        assert_eq!((bare.name, bare.call_id.as_deref()), (None, Some("c1")));
+        assert_eq!(bare.arguments, whole.arguments);
+        for arguments in
+            [json!({"name": "Robin", "date": "x"}), json!({"name": "Robin", "args": "x"}), json!({"call": {}})]
+        {
+            assert_eq!(Value::Object(asked(&arguments).arguments), arguments, "are the arguments themselves");
+        }
+        let none = asked(&json!({"name": "hang_up", "chat": {"chat_id": "chat_1"}}));
+        assert_eq!((none.arguments.len(), none.call_id.as_deref()), (0, Some("chat_1")));
+    }
+
+    #[test]
+    fn ids_come_from_header_or_query_and_arguments_from_a_query_without_body() {
+        let asked = read(b"", Some("city=Z%C3%BCrich&call_id=c2"), Some("c1")).unwrap();
+        assert_eq!((asked.call_id.as_deref(), asked.arguments.len()), (Some("c1"), 1));
+        assert_eq!(asked.arguments["city"], "Zürich");
+        assert!(read(b"[1]", None, None).is_err() && read(b"{", None, None).is_err());
+    }
+
+    #[test]
+    fn a_tool_call_that_has_its_result_is_another() {
+        let item = |role: &str| json!({"role": role, "tool_call_id": "t1", "name": "f", "arguments": "{\"a\":1}", "content": "done"});
+        let with = |items: Value, args: Value| {
+            asked(&json!({"name": "f", "call": {"transcript_with_tool_calls": items}, "args": args})).tool_call_id
+        };
+        assert_eq!(with(json!([item("tool_call_invocation")]), json!({"a": 1})).as_deref(), Some("t1"));
+        assert_eq!(with(json!([item("tool_call_invocation")]), json!({"a": 2})), None);
+        assert_eq!(with(json!([item("tool_call_invocation"), item("tool_call_result")]), json!({"a": 1})), None);
+    }
+}

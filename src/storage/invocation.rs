@@ -1,0 +1,189 @@
+//! Invocations of custom functions.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::StoreError;
+
+/// Where an invocation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvocationState {
+    /// The function is being called; or it was, when the process died.
+    Running,
+    /// It has answered.
+    Done,
+    /// The arguments could not be used; the model was told why.
+    Invalid,
+    /// It could not be done; the fallback was sent.
+    Failed,
+}
+
+impl InvocationState {
+    /// Its name, as it is kept.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The state of this name; any other counts as running.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        [Self::Done, Self::Invalid, Self::Failed].into_iter().find(|s| s.as_str() == name).unwrap_or(Self::Running)
+    }
+}
+
+/// A signature, and what it may be used for: that for which it was used first.
+#[derive(Clone, Debug)]
+pub struct SignatureUse {
+    /// Hash of the signature.
+    pub signature: [u8; 32],
+    /// Hash of what it is used for.
+    pub used_for: [u8; 32],
+    /// Milliseconds since the Unix epoch.
+    pub seen_at_ms: i64,
+}
+
+/// An invocation that is about to begin.
+#[derive(Clone)]
+pub struct NewInvocation {
+    /// What makes two requests one invocation, as a hash.
+    pub key: [u8; 32],
+    /// An invocation of the same key that began before then is another one. Milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// The idempotency key, unless it began earlier and has one.
+    pub invocation: String,
+    /// Whose it is.
+    pub company_id: i64,
+    /// The function's name.
+    pub function: String,
+    /// The call or chat in which it is called.
+    pub call_id: Option<String>,
+    /// The model's id of it.
+    pub tool_call_id: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub received_at_ms: i64,
+    /// The arguments as JSON; `None` when they are too large to keep.
+    pub arguments: Option<String>,
+    /// The signature of its request; `None` when verification is off.
+    pub signature: Option<SignatureUse>,
+}
+
+/// What is to be done with an invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The function is to be called, for the `runs`th time.
+    Run {
+        /// The idempotency key.
+        invocation: String,
+        /// 1 for the first time.
+        runs: u32,
+    },
+    /// It has answered already.
+    Stored(StoredAnswer),
+    /// The signature was used for something else before; nothing was written.
+    Foreign,
+}
+
+/// An answer as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// Its media type.
+    pub content_type: String,
+    /// Its bytes.
+    pub body: Bytes,
+    /// Whether it was cut to what Retell passes on.
+    pub cut: bool,
+}
+
+/// What came of an invocation.
+#[derive(Clone)]
+pub struct EndedInvocation {
+    /// What it was begun with.
+    pub key: [u8; 32],
+    /// Where it stands now.
+    pub state: InvocationState,
+    /// Milliseconds since the Unix epoch.
+    pub ended_at_ms: i64,
+    /// What was answered.
+    pub answer: StoredAnswer,
+    /// What went wrong, without personal data.
+    pub reason: Option<String>,
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, Serialize)]
+pub struct InvocationRow {
+    /// The idempotency key.
+    pub invocation: String,
+    /// The company's slug.
+    pub company: String,
+    /// The function's name.
+    pub function: String,
+    /// The call or chat in which it was called.
+    pub call_id: Option<String>,
+    /// The model's id of it.
+    pub tool_call_id: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub received_at_ms: i64,
+    /// Milliseconds since the Unix epoch; `None` while it runs.
+    pub ended_at_ms: Option<i64>,
+    /// Where it stands.
+    pub state: InvocationState,
+    /// How often the function was called.
+    pub runs: u32,
+    /// The arguments as JSON.
+    pub arguments: Option<String>,
+    /// What was answered.
+    pub answer: Option<String>,
+    /// Whether the answer was cut to what Retell passes on.
+    pub cut: bool,
+    /// What went wrong.
+    pub reason: Option<String>,
+}
+
+/// The ledger of invocations. `Ok` from what writes means committed and synced to disk.
+#[async_trait]
+pub trait Invocations: Send + Sync {
+    /// Writes down that an invocation begins, unless it has been answered already.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the function must not be called.
+    async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError>;
+
+    /// Writes down what came of it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
+
+    /// Whether a signature may be used for this: it is new, or was used for the same before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError>;
+
+    /// Removes at most `limit` rows of each kind: invocations received before `before_ms`, and signatures seen before
+    /// `signatures_before_ms`. Says how many went.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn forget_invocations(
+        &self,
+        before_ms: i64,
+        signatures_before_ms: i64,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// The latest invocations first, of one function where it is named.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
+}

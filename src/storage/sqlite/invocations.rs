@@ -1,0 +1,246 @@
+//! The ledger of custom functions' invocations.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::SqliteStore;
+use crate::storage::{
+    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoreError,
+    StoredAnswer,
+};
+
+#[async_trait]
+impl Invocations for SqliteStore {
+    async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
+        self.writer()?.write(move |state| begin(&state.conn, &new)).await
+    }
+
+    async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| end(&state.conn, &ended)).await
+    }
+
+    async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
+        self.writer()?.write(move |state| use_signature(&state.conn, &signature)).await
+    }
+
+    async fn forget_invocations(
+        &self,
+        before_ms: i64,
+        signatures_before_ms: i64,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.writer()?.write(move |state| forget(&state.conn, before_ms, signatures_before_ms, limit)).await
+    }
+
+    async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
+        self.readers.read(move |reader| list(&reader.conn, function.as_deref(), limit)).await
+    }
+}
+
+fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
+    if let Some(signature) = &new.signature
+        && !use_signature(conn, signature)?
+    {
+        return Ok(Begun::Foreign);
+    }
+    let known = conn
+        .prepare_cached(
+            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, cut FROM invocations WHERE key = ?1",
+        )?
+        .query_row([&new.key], known)
+        .optional()?;
+    match known {
+        Some(known) if known.received_at_ms < new.since_ms => {
+            // Its row stays, for whoever looks; its key is another's now.
+            conn.prepare_cached("UPDATE invocations SET key = randomblob(32) WHERE id = ?1")?.execute([known.id])?;
+            insert(conn, new)
+        }
+        Some(Known { answer: Some(answer), state: InvocationState::Done, .. }) => Ok(Begun::Stored(answer)),
+        Some(Known { id, invocation, runs, .. }) => {
+            conn.prepare_cached(
+                "UPDATE invocations SET state = 'running', runs = runs + 1, ended_at_ms = NULL, answer = NULL,
+                 reason = NULL WHERE id = ?1",
+            )?
+            .execute([id])?;
+            Ok(Begun::Run { invocation, runs: runs + 1 })
+        }
+        None => insert(conn, new),
+    }
+}
+
+struct Known {
+    id: i64,
+    invocation: String,
+    state: InvocationState,
+    received_at_ms: i64,
+    runs: u32,
+    answer: Option<StoredAnswer>,
+}
+
+fn known(row: &Row) -> rusqlite::Result<Known> {
+    let answer = match (row.get::<_, Option<String>>(5)?, row.get::<_, Option<Vec<u8>>>(6)?) {
+        (Some(content_type), Some(body)) => Some(StoredAnswer { content_type, body: body.into(), cut: row.get(7)? }),
+        _ => None,
+    };
+    let state = InvocationState::from_name(row.get_ref(2)?.as_str()?);
+    let (id, invocation, received_at_ms, runs) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
+    Ok(Known { id, invocation, state, received_at_ms, runs, answer })
+}
+
+fn insert(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
+    conn.prepare_cached(
+        "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms, arguments,
+         state, runs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
+    )?
+    .execute(params![
+        new.key,
+        new.invocation,
+        new.company_id,
+        new.function,
+        new.call_id,
+        new.tool_call_id,
+        new.received_at_ms,
+        new.arguments,
+    ])?;
+    Ok(Begun::Run { invocation: new.invocation.clone(), runs: 1 })
+}
+
+fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, cut = ?6, reason = ?7
+         WHERE key = ?1",
+    )?
+    .execute(params![
+        ended.key,
+        ended.state.as_str(),
+        ended.ended_at_ms,
+        ended.answer.content_type,
+        ended.answer.body.as_ref(),
+        ended.answer.cut,
+        ended.reason,
+    ])?;
+    Ok(())
+}
+
+fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<bool, StoreError> {
+    let used_for: Option<[u8; 32]> = conn
+        .prepare_cached("SELECT used_for FROM invocation_signatures WHERE signature = ?1")?
+        .query_row([&signature.signature], |row| row.get(0))
+        .optional()?;
+    if let Some(used_for) = used_for {
+        return Ok(used_for == signature.used_for);
+    }
+    conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
+        .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
+    Ok(true)
+}
+
+/// Looks at the oldest rows only, so that it takes the same time however many there are.
+fn forget(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let invocations = conn
+        .prepare_cached(
+            "DELETE FROM invocations WHERE id IN (SELECT id FROM
+             (SELECT id, received_at_ms FROM invocations ORDER BY id LIMIT ?2) WHERE received_at_ms < ?1)",
+        )?
+        .execute([before_ms, limit])?;
+    let signatures = conn
+        .prepare_cached(
+            "DELETE FROM invocation_signatures WHERE id IN (SELECT id FROM
+             (SELECT id, seen_at_ms FROM invocation_signatures ORDER BY id LIMIT ?2) WHERE seen_at_ms < ?1)",
+        )?
+        .execute([signatures_before_ms, limit])?;
+    Ok(invocations + signatures)
+}
+
+fn list(conn: &Connection, function: Option<&str>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state, runs,
+         arguments, answer, cut, reason FROM invocations LEFT JOIN companies ON companies.id = company_id
+         WHERE ?1 IS NULL OR function = ?1 ORDER BY invocations.id DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![function, i64::try_from(limit).unwrap_or(i64::MAX)], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row) -> rusqlite::Result<InvocationRow> {
+    let answer: Option<Vec<u8>> = row.get(10)?;
+    Ok(InvocationRow {
+        invocation: row.get(0)?,
+        company: row.get(1)?,
+        function: row.get(2)?,
+        call_id: row.get(3)?,
+        tool_call_id: row.get(4)?,
+        received_at_ms: row.get(5)?,
+        ended_at_ms: row.get(6)?,
+        state: InvocationState::from_name(row.get_ref(7)?.as_str()?),
+        runs: row.get(8)?,
+        arguments: row.get(9)?,
+        answer: answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        cut: row.get(11)?,
+        reason: row.get(12)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::supervise::Supervisor;
+    use crate::storage::DEFAULT_COMPANY;
+    use crate::storage::sqlite::SqliteUrl;
+
+    fn new(key: u8, received_at_ms: i64) -> NewInvocation {
+        NewInvocation {
+            key: [key; 32],
+            since_ms: received_at_ms - 1_000,
+            invocation: format!("inv_{key}_{received_at_ms}"),
+            company_id: DEFAULT_COMPANY,
+            function: "weather".into(),
+            call_id: Some("call_1".into()),
+            tool_call_id: None,
+            received_at_ms,
+            arguments: Some("{}".into()),
+            signature: None,
+        }
+    }
+
+    fn ended(key: u8, state: InvocationState) -> EndedInvocation {
+        let answer = StoredAnswer { content_type: "text/plain".into(), body: "sunny".into(), cut: false };
+        EndedInvocation { key: [key; 32], state, ended_at_ms: 9, answer, reason: None }
+    }
+
+    #[tokio::test]
+    async fn answered_ones_are_replayed_and_others_run_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
+        let run = |invocation: &str, runs| Begun::Run { invocation: invocation.into(), runs };
+        assert_eq!(store.begin_invocation(new(1, 5_000)).await.unwrap(), run("inv_1_5000", 1));
+        assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), run("inv_1_5000", 2));
+        store.end_invocation(ended(1, InvocationState::Failed)).await.unwrap();
+        assert_eq!(store.begin_invocation(new(1, 5_002)).await.unwrap(), run("inv_1_5000", 3));
+        store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
+        let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
+        assert!(matches!(&stored, Begun::Stored(answer) if &answer.body[..] == b"sunny"), "{stored:?}");
+        assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
+        let rows = store.invocations(Some("weather".into()), 10).await.unwrap();
+        assert_eq!(
+            rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(),
+            [(1, InvocationState::Running), (3, InvocationState::Done)]
+        );
+        assert!(store.invocations(Some("other".into()), 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_signature_stays_with_its_first_use_until_it_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
+        let used = |used_for: u8| SignatureUse { signature: [7; 32], used_for: [used_for; 32], seen_at_ms: 5_000 };
+        let with = |used_for| NewInvocation { signature: Some(used(used_for)), ..new(1, 5_000) };
+        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { .. }));
+        assert_eq!(store.begin_invocation(with(2)).await.unwrap(), Begun::Foreign);
+        assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
+        assert_eq!(store.forget_invocations(5_000, 5_000, 10).await.unwrap(), 0);
+        assert_eq!(store.forget_invocations(5_001, 5_001, 10).await.unwrap(), 2);
+        assert!(store.use_signature(used(2)).await.unwrap());
+    }
+}

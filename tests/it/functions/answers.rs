@@ -1,0 +1,119 @@
+//! What comes back, and when.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::Response;
+use serde_json::json;
+
+use super::{PATH, call, ledger, start, whole};
+use crate::support::home::Home;
+use crate::support::sink::{Sink, status, with_header};
+
+fn body(call_id: &str) -> Vec<u8> {
+    whole(call_id, &json!({"city": "Bern"}))
+}
+
+#[test]
+fn whatever_fails_the_fallback_is_answered() {
+    let sink = Sink::answering(|before, _| match before {
+        0 => status(500),
+        1 => status(404),
+        2 => with_header(302, "location", "/elsewhere"),
+        3 => Response::builder().header("content-type", "application/json").body(Body::from("{\"cut\":")).unwrap(),
+        _ => status(200),
+    });
+    let (home, server) = start(&sink.url(), "fallback = { error = \"later\", sorry = true }");
+    for number in 0..4 {
+        let answer = call(server.address(), PATH, &body(&format!("call_{number}")));
+        assert_eq!((answer.status, answer.json()), (200, json!({"error": "later", "sorry": true})), "{number}");
+    }
+    assert_eq!(call(server.address(), PATH, &body("call_4")).text(), "said");
+    let ledger = ledger(&home);
+    assert!(ledger[1..].iter().all(|row| row["state"] == "failed" && row["reason"].is_string()), "{ledger:?}");
+    let gone = start("http://127.0.0.1:1", "fallback = \"Sorry.\"");
+    let answer = call(gone.1.address(), PATH, &body("call_1"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "Sorry."));
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+}
+
+#[test]
+fn a_late_target_is_not_waited_for() {
+    let sink = Sink::answering(|before, _| {
+        if before == 0 {
+            std::thread::sleep(Duration::from_secs(8));
+        }
+        status(200)
+    });
+    let (_home, server) = start(&sink.url(), "timeout_ms = 300");
+    let began = Instant::now();
+    let answer = call(server.address(), PATH, &body("call_1"));
+    assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("failed")));
+    assert!(began.elapsed() < Duration::from_secs(6), "long before the target");
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains(r#"{function="weather",outcome="late"} 1"#), "{metrics}");
+}
+
+#[test]
+fn answers_are_cut_where_retell_would() {
+    for (letter, more) in [("a", 1), ("é", 5_000), ("漢", 40_000), ("🙂", 1), ("🙂", 40_000)] {
+        let text = letter.repeat(15_000 + more);
+        let sink = Sink::answering(move |_, _| Response::new(Body::from(text.clone())));
+        let (home, server) = start(&sink.url(), "");
+        let answer = call(server.address(), PATH, &body("call_1"));
+        assert!(answer.text() == letter.repeat(15_000), "{letter} {more}: {}", answer.text().chars().count());
+        assert_eq!(ledger(&home)[0]["cut"], true);
+        assert!(server.prints("cut to 15000 characters"));
+        assert!(call(server.address(), PATH, &body("call_1")).text() == letter.repeat(15_000), "and again");
+    }
+    let sink = Sink::answering(|_, _| Response::new(Body::from("é".repeat(15_000))));
+    let (home, server) = start(&sink.url(), "");
+    assert_eq!(call(server.address(), PATH, &body("call_1")).text().chars().count(), 15_000);
+    assert_eq!(ledger(&home)[0]["cut"], false);
+}
+
+#[test]
+fn further_calls_wait_for_a_slot_no_longer_than_their_time() {
+    let sink = Sink::answering(|_, _| {
+        std::thread::sleep(Duration::from_millis(2_000));
+        status(200)
+    });
+    let (_home, server) = start(&sink.url(), "concurrency = 1\ntimeout_ms = 3000");
+    let address = server.address();
+    let askers: Vec<_> = (0..3)
+        .map(|number| std::thread::spawn(move || call(address, PATH, &body(&format!("call_{number}"))).text()))
+        .collect();
+    let said = askers.into_iter().map(|asker| asker.join().unwrap()).filter(|text| text == "said").count();
+    assert!((1..3).contains(&said), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn programs_answer_on_standard_output() {
+    let home = Home::new();
+    let table = |name: &str, script: &str| {
+        format!(
+            "[[functions]]\nname = \"{name}\"\ntimeout_ms = 2000\ncommand = [\"/bin/sh\", \"-c\", '''{script}''']\n"
+        )
+    };
+    home.configure(
+        &[
+            table("echo", "echo quiet >&2; cat"),
+            table("about", "printf \"$RETELL_FUNCTION $RETELL_CALL_ID\""),
+            table("fails", "echo no; exit 3"),
+            table("hangs", "sleep 60"),
+            table("floods", "yes 12345678 | head -c 200000"),
+        ]
+        .concat(),
+    );
+    let server = home.start();
+    let ask = |name: &str| {
+        let body = json!({"name": name, "call": {"call_id": "call_1"}, "args": {"b": 1, "a": "é"}}).to_string();
+        call(server.address(), &format!("/api/v1/function/{name}"), body.as_bytes())
+    };
+    assert_eq!(ask("echo").json(), json!({"a": "é", "b": 1}));
+    assert_eq!(ask("about").text(), "about call_1");
+    assert_eq!(ask("fails").json()["error"], "unavailable");
+    assert_eq!(ask("hangs").json()["error"], "unavailable");
+    assert_eq!(ask("floods").body.len(), 15_000);
+}

@@ -1,0 +1,96 @@
+//! `functions`, and functions given in Rust.
+
+use retell_webhook::answers::{Called, FunctionContext};
+use serde_json::{Map, Value, json};
+
+use super::{call, start, weather};
+use crate::support::home::Home;
+use crate::support::local::Local;
+use crate::support::signing::OTHER_KEY;
+use crate::support::sink::Sink;
+
+#[test]
+fn a_closure_is_called_with_what_was_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
+    let local = Local::start(folder.path(), |builder| {
+        builder
+            .function("weather", "", schema, |arguments: Map<String, Value>, context: FunctionContext| async move {
+                match arguments["city"].as_str() {
+                    Some("nowhere") => Called::Invalid("there is no such city".to_owned()),
+                    Some("panic") => panic!("on purpose"),
+                    city => Called::Answer(json!({"city": city, "call": context.call_id, "from": context.from_number})),
+                }
+            })
+            .function("fails", "", json!({}), |_: Map<String, Value>, _: FunctionContext| async {
+                Called::Failed("the database is away".to_owned())
+            })
+    });
+    let ask = |city: &str| {
+        let call_object = json!({"call_id": "call_1", "from_number": "+12025550117"});
+        let body = json!({"name": "weather", "call": call_object, "args": {"city": city}}).to_string();
+        call(local.address, super::PATH, body.as_bytes()).json()
+    };
+    assert_eq!(ask("Bern"), json!({"city": "Bern", "call": "call_1", "from": "+12025550117"}));
+    assert!(ask("nowhere")["message"].as_str().unwrap().contains("there is no such city"));
+    assert_eq!(ask("panic")["error"], "unavailable");
+    assert_eq!(call(local.address, "/api/v1/function/fails", b"{}").json()["error"], "unavailable");
+    local.stop();
+}
+
+#[test]
+fn what_is_configured_is_listed_shown_and_asked() {
+    let sink = Sink::start();
+    let (home, server) = start(&sink.url(), "description = \"Says how the weather is.\"");
+    assert!(home.run_well(&["functions", "list"]).stdout.contains("weather"));
+    let shown = home.run_well(&["functions", "show", "weather", "--json"]).json();
+    assert_eq!(shown["parameters"]["required"], json!(["city"]));
+    let to = ["--to", &server.url()];
+    let test = |args: &str| home.run(&[&["functions", "test", "weather", "--args", args], &to[..]].concat());
+    let ran = test(r#"{"city":"Bern"}"#);
+    assert!(ran.code == Some(0) && ran.stdout.contains("said"), "{ran:?}");
+    let ran = test(r#"{"city":7}"#);
+    assert!(ran.code == Some(1) && ran.stdout.contains("must be text"), "{ran:?}");
+    std::fs::write(home.path().join("call.json"), r#"{"call_id":"call_of_mine"}"#).unwrap();
+    let args = ["functions", "test", "weather", "--args", r#"{"city":"Basel"}"#, "--call", "call.json"];
+    home.run_well(&[&args[..], &to[..]].concat());
+    assert_eq!(sink.got().last().unwrap().json()["call"]["call_id"], "call_of_mine");
+    assert_eq!(home.run(&["functions", "show", "nothing"]).code, Some(1));
+}
+
+#[test]
+fn schema_is_what_retell_takes() {
+    let home = Home::new().with("SERVER_URL", "https://example.ngrok.app");
+    let more = "description = \"Says how the weather is.\"\ncompanies = [\"acme\"]\ntimeout_ms = 5000";
+    let company = format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n");
+    home.configure(&format!("{company}{}", weather("https://example.com", more)));
+    assert_eq!(home.run_well(&["functions", "schema"]).json(), json!([]));
+    let tools = home.run_well(&["functions", "schema", "--company", "acme"]).json();
+    let tool = &tools[0];
+    assert_eq!((&tool["type"], &tool["name"], &tool["method"]), (&json!("custom"), &json!("weather"), &json!("POST")));
+    assert_eq!(tool["url"], "https://example.ngrok.app/api/v1/function/acme/weather");
+    assert_eq!(tool["parameters"]["properties"]["days"]["type"], "integer");
+    assert!(tool["timeout_ms"].as_i64().unwrap() > 5_000, "Retell waits longer than we do");
+}
+
+#[test]
+fn what_is_exported_can_be_imported() {
+    let home = Home::new();
+    home.configure(&weather("https://example.com", "description = \"Says \\\"how\\\" it is.\""));
+    let exported = home.run_well(&["functions", "export"]).stdout;
+    assert!(!exported.contains("/f"), "the path of a url may hold a token");
+    let tools = json!({"general_tools": [
+        {"type": "end_call", "name": "end"},
+        {"type": "custom", "name": "order", "description": "Takes \"an\" order", "url": "https://example.com/order?x=1",
+         "method": "PUT", "parameters": {"type": "object", "properties": {"item": {"type": "string", "enum": ["a\n", "b"]}}}},
+    ]});
+    std::fs::write(home.path().join("tools.json"), tools.to_string()).unwrap();
+    let imported = home.run_well(&["functions", "import", "tools.json"]).stdout;
+    home.configure(&imported);
+    let shown = home.run_well(&["functions", "show", "order", "--json"]).json();
+    assert_eq!(shown["parameters"], tools["general_tools"][1]["parameters"]);
+    assert_eq!((&shown["methods"], &shown["description"]), (&json!(["PUT"]), &json!("Takes \"an\" order")));
+    std::fs::write(home.path().join("own.json"), exported).unwrap();
+    let again = home.run_well(&["functions", "import", "own.json"]).stdout;
+    assert!(again.contains("name = \"weather\"") && again.contains("url = "), "{again}");
+}
