@@ -13,7 +13,6 @@ use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
 use super::{alarms, calls, docs};
-use crate::answers::appointments::built_ins;
 use crate::answers::functions::FunctionError;
 use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
@@ -203,9 +202,7 @@ impl ReceiverBuilder {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
-        self.given.functions.extend(built_ins(&settings, sqlite.clone(), self.clock.clone())?);
-        let functions = reload::functions(&settings, &self.given, &tools, &ops.functions)?;
-        let functions = calls::start(functions, sqlite, &tools, &ops, &supervisor);
+        let functions = calls::start((&settings, &mut self.given), sqlite, &tools, &ops, &supervisor)?;
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),
