@@ -107,7 +107,7 @@ fn webhooks_tell_how_they_are_signed_and_answered() {
         }
         assert!(operation["responses"]["503"]["headers"].get("Retry-After").is_some(), "{path}");
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 8);
     let refused = &document["paths"][WEBHOOK]["post"]["responses"]["401"]["content"]["application/json"];
     let answered = request(server.address(), "POST", WEBHOOK, &[], b"").json();
     assert!(objects(&refused["examples"]).iter().any(|example| example.get("value") == Some(&answered)));

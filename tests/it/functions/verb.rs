@@ -103,11 +103,11 @@ fn the_documents_example_works() {
     let home = Home::new();
     home.configure(example);
     let server = home.start();
-    let test = |args: &str| {
+    let ask = |args: &str| {
         home.run(&["functions", "test", "order_status", "--json", "--args", args, "--to", &server.url()]).json()
     };
-    assert_eq!(test(r#"{"order": "A-1042"}"#)["answer"], json!({"status": "on its way"}));
-    let message = test(r#"{"order": "1042"}"#)["answer"]["message"].to_string();
+    assert_eq!(ask(r#"{"order": "A-1042"}"#)["answer"], json!({"status": "on its way"}));
+    let message = ask(r#"{"order": "1042"}"#)["answer"]["message"].to_string();
     assert!(message.contains("`order` must match the pattern ^[A-Z]-[0-9]+$"), "{message}");
     assert!(home.run_well(&["functions", "show", "order_status"]).stdout.contains("/api/v1/function/order_status"));
 }
