@@ -104,6 +104,9 @@ pub use security::signature::{Refusal, Signature, Verifier};
 
 /// The programs in docs/ are compiled with the documentation tests.
 #[cfg(all(doctest, feature = "receiver"))]
+#[doc = include_str!("../docs/functions.md")]
+struct CustomFunctions;
+#[cfg(all(doctest, feature = "receiver"))]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
 #[cfg(all(doctest, feature = "receiver"))]

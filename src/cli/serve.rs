@@ -195,7 +195,7 @@ async fn read_again(reload: &Reload) {
     let handlers = format!("{handlers:?}");
     match reload.apply(settings).await {
         Ok(restart) => {
-            tracing::info!(companies, handlers, "SIGHUP: companies, keys and handlers were read again");
+            tracing::info!(companies, handlers, "SIGHUP: companies, keys, handlers and functions were read again");
             if !restart.is_empty() {
                 tracing::warn!("these settings differ too and take a restart: {}", restart.join(", "));
             }

@@ -40,7 +40,7 @@ fn operations<'a>(document: &'a Value, key: &str) -> Vec<(&'a str, &'a str, &'a 
 
 /// The routes as they stand in the source.
 fn routes_in_source() -> BTreeSet<String> {
-    let files = ["src/intake/routes.rs", "src/app/health.rs"];
+    let files = ["src/intake/routes.rs", "src/answers/functions/routes.rs", "src/app/health.rs"];
     let texts = files.map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
     let quoted = texts.iter().flat_map(|text| text.split('"').skip(1).step_by(2));
     quoted.filter(|text| text.starts_with('/') && !text.contains(' ')).map(str::to_owned).collect()
@@ -107,7 +107,7 @@ fn webhooks_tell_how_they_are_signed_and_answered() {
         }
         assert!(operation["responses"]["503"]["headers"].get("Retry-After").is_some(), "{path}");
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 8);
     let refused = &document["paths"][WEBHOOK]["post"]["responses"]["401"]["content"]["application/json"];
     let answered = request(server.address(), "POST", WEBHOOK, &[], b"").json();
     assert!(objects(&refused["examples"]).iter().any(|example| example.get("value") == Some(&answered)));

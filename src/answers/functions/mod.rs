@@ -25,7 +25,7 @@ use axum::response::Response;
 use tokio::time::Instant;
 
 pub use registry::{FunctionError, FunctionRegistry, parameters};
-pub use routes::{FUNCTION_PATH, function_path, router};
+pub use routes::{function_path, router};
 
 use self::flight::{Flights, Part};
 use self::invocation::{Invocation, Landed};

@@ -14,16 +14,14 @@ use crate::http::layer::{SignatureLayer, Taken};
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::StoredAnswer;
 
-/// Before a function's name, and before that the company's slug.
-pub const FUNCTION_PATH: &str = "/api/v1/function";
 const ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
 
 /// The path of a company's function; the plain one for `None`.
 #[must_use]
 pub fn function_path(company: Option<&str>, name: &str) -> String {
     match company.filter(|slug| *slug != DEFAULT_SLUG) {
-        Some(slug) => format!("{FUNCTION_PATH}/{slug}/{name}"),
-        None => format!("{FUNCTION_PATH}/{name}"),
+        Some(company) => format!("/api/v1/function/{company}/{name}"),
+        None => format!("/api/v1/function/{name}"),
     }
 }
 

@@ -135,10 +135,10 @@ fn call_analysis() -> Object {
 }
 
 fn function_call() -> Object {
-    map("A custom function's call, told from an event by `name` in place of `event`.")
+    map("A custom function's call, told from an event by `name` in place of `event`; or its arguments alone.")
         .property("name", text("Name of the function."))
         .property("args", map("Its arguments."))
-        .required("name")
+        .property("call", map("The call so far; `chat` for a chat."))
         .build()
 }
 

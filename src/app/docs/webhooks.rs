@@ -52,6 +52,14 @@ pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
         .path("/api/mcp/retell/custom-function", post(receive_guide(guide)))
         .path("/api/v1/webhook/retell/{company}", post(of_company(company)))
         .path("/api/v1/webhook/retell/{company}/inbound", post(of_company(company_inbound)))
+        .path(
+            "/api/v1/function/{name}",
+            post(function("call_function", "A function of the plain route's company.").build()),
+        )
+        .path(
+            "/api/v1/function/{company}/{name}",
+            post(of_company(function("call_company_function", "A function of a company, with its keys."))),
+        )
 }
 
 /// What Retell sends, each event with an example.
@@ -107,6 +115,38 @@ pub(super) fn company() -> Parameter {
         .description(Some("The company's `slug`."))
         .schema(Some(slug))
         .build()
+}
+
+/// PUT and PATCH are answered alike, unless the function lists other methods.
+fn function(id: &str, description: &str) -> OperationBuilder {
+    let whole = json!({ "name": "place_order", "call": { "call_id": "call_example" }, "args": { "item": "rye" } });
+    let examples = [("whole", whole), ("arguments_only", json!({ "item": "rye" }))];
+    let examples = examples.map(|(name, body)| (name, example(body)));
+    let content = ContentBuilder::new().schema(Some(reference(schemas::FUNCTION_CALL))).examples_from_iter(examples);
+    let invalid = "The arguments of `place_order` cannot be used: `count` is missing. Correct them and call it again.";
+    let answers = [
+        ("done", json!({ "order": "A-1042" })),
+        ("invalid", json!({ "error": "invalid_arguments", "result": "invalid", "message": invalid })),
+    ];
+    let answers = ContentBuilder::new().examples_from_iter(answers.map(|(name, body)| (name, example(body))));
+    let answered = ResponseBuilder::new()
+        .description("The function's answer, what is wrong with the arguments, or the fallback.")
+        .content(JSON, answers.build())
+        .build();
+    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-zA-Z0-9_-]{1,64}$"));
+    let name = ParameterBuilder::new()
+        .name("name")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The function's name."))
+        .schema(Some(name))
+        .build();
+    operation(id, "Call a custom function", description)
+        .parameter(name)
+        .request_body(Some(required(content.build())))
+        .response("200", answered)
+        .response("404", error("No such function.", &[ApiError::NotFound("No such function")]))
+        .response("405", error("A method the function does not list.", &[ApiError::MethodNotAllowed]))
 }
 
 fn receive_guide(description: &str) -> Operation {

@@ -94,3 +94,20 @@ fn what_is_exported_can_be_imported() {
     let again = home.run_well(&["functions", "import", "own.json"]).stdout;
     assert!(again.contains("name = \"weather\"") && again.contains("url = "), "{again}");
 }
+
+#[cfg(unix)]
+#[test]
+fn the_documents_example_works() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/functions.md")).unwrap();
+    let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let home = Home::new();
+    home.configure(example);
+    let server = home.start();
+    let ask = |args: &str| {
+        home.run(&["functions", "test", "order_status", "--json", "--args", args, "--to", &server.url()]).json()
+    };
+    assert_eq!(ask(r#"{"order": "A-1042"}"#)["answer"], json!({"status": "on its way"}));
+    let message = ask(r#"{"order": "1042"}"#)["answer"]["message"].to_string();
+    assert!(message.contains("`order` must match the pattern ^[A-Z]-[0-9]+$"), "{message}");
+    assert!(home.run_well(&["functions", "show", "order_status"]).stdout.contains("/api/v1/function/order_status"));
+}
