@@ -23,7 +23,7 @@ use retell_webhook::base::supervise::Supervisor;
 use retell_webhook::config::{HandlerKind, HandlerSettings, Settings};
 use retell_webhook::handlers::Filter;
 use retell_webhook::storage::sqlite::{SqliteStore, SqliteUrl};
-use retell_webhook::storage::{DEFAULT_COMPANY, HandlerRow, NewEvent, Store};
+use retell_webhook::storage::{BreakerState, DEFAULT_COMPANY, HandlerRow, NewEvent, Store};
 use retell_webhook::telemetry::process::ProcessUse;
 use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
 
@@ -68,20 +68,21 @@ async fn main() {
     }
     let receiver = builder.build().await.unwrap();
     let mut peak = before;
-    let mut done: Vec<(String, Duration, Option<String>, i64)> = Vec::new();
+    let mut done: Vec<(String, Duration, Option<BreakerState>, i64)> = Vec::new();
     // One that is down never ends: a destination whose attempts rest is left out once the others are through.
     while done.len() < receiver.handlers().iter().count() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         peak = peak.max(ProcessUse::now().resident_bytes.unwrap_or_default());
         for backlog in receiver.store().overview(0).await.unwrap().handlers {
-            let ended = (backlog.behind == 0 && backlog.scheduled == 0) || backlog.breaker.is_some();
+            let breaker = Some(backlog.breaker).filter(|state| *state != BreakerState::Closed);
+            let ended = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
             if ended && !done.iter().any(|(name, ..)| *name == backlog.handler) {
-                done.push((backlog.handler, began.elapsed(), backlog.breaker, backlog.behind));
+                done.push((backlog.handler, began.elapsed(), breaker, backlog.behind));
             }
         }
     }
     for (name, took, breaker, behind) in done {
-        let state = breaker.map(|state| format!(", breaker {state}, {behind} wait")).unwrap_or_default();
+        let state = breaker.map(|state| format!(", breaker {}, {behind} wait", state.as_str())).unwrap_or_default();
         let rate = (args.events - behind) as f64 / took.as_secs_f64();
         println!("{name:<24} {:>8.2} s  {rate:>8.0} deliveries/s{state}", took.as_secs_f64());
     }

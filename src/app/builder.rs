@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 
-use super::docs;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
+use super::{alarms, docs};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
@@ -214,6 +214,7 @@ impl ReceiverBuilder {
         let parts =
             reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
         let reload = Reload::new(parts);
+        alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use crate::http::company::{Companies, Company};
 use crate::http::layer::Refused;
-use crate::security::diagnose::{self, Evidence, Keys, diagnose};
+use crate::security::diagnose::{Evidence, Keys, diagnose};
+use crate::security::finding::Finding;
 use crate::security::keys::ApiKey;
 use crate::security::redact;
 use crate::security::signature::{Refusal, SIGNATURE_HEADER};
@@ -43,7 +44,7 @@ pub(super) struct Case {
     pub(super) reason: Refusal,
     pub(super) peer: Option<IpAddr>,
     pub(super) body: Option<Bytes>,
-    received_at_ms: i64,
+    pub(super) received_at_ms: i64,
     method: String,
     path: String,
     headers: BTreeMap<String, String>,
@@ -92,8 +93,8 @@ impl Case {
         }
     }
 
-    /// What happened, and what to do next.
-    pub(super) fn diagnose(&self, window_ms: i64) -> String {
+    /// What happened, most specific first.
+    pub(super) fn diagnose(&self, window_ms: i64) -> Vec<Finding> {
         let evidence = Evidence {
             body: self.body.as_deref(),
             header: self.signature.as_deref(),
@@ -103,7 +104,7 @@ impl Case {
             content_type: self.headers.get("content-type").map(String::as_str),
         };
         let keys = Keys { own: &self.whose.own, others: &self.whose.others };
-        diagnose::text(&diagnose(&evidence, keys, window_ms, self.received_at_ms))
+        diagnose(&evidence, keys, window_ms, self.received_at_ms)
     }
 
     /// As the store keeps it; the body only when asked for.

@@ -1,10 +1,13 @@
 //! Every metric there is: its name, what it means, and where its value comes from. Labels are bounded: reasons and kinds
 //! from fixed lists, handlers by their configured names, nothing from a request.
 
+use super::alarms::{Alarm, Shown};
 use crate::http::budget::InflightBudget;
-use crate::storage::StoreStats;
+use crate::http::company::Companies;
+use crate::storage::{Backlog, BreakerState, DeliveryState, StoreStats};
 use crate::telemetry::counters::{Counters, Group};
 use crate::telemetry::deliveries::Deliveries;
+use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
@@ -15,6 +18,9 @@ pub(super) struct Figures<'a> {
     pub(super) deliveries: &'a Deliveries,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
+    pub(super) shown: &'a Shown,
+    pub(super) companies: &'a Companies,
+    pub(super) disk: Option<DiskSpace>,
     pub(super) started_at_ms: i64,
     /// `None` while the store does not answer; its metrics are left out then.
     pub(super) store: Option<StoreStats>,
@@ -27,8 +33,9 @@ impl Figures<'_> {
         let mut metrics = vec![build(), self.start_time()];
         metrics.extend(self.requests());
         metrics.extend(self.store.iter().flat_map(store));
-        metrics.extend(self.store.as_ref().map(|stats| self.backlogs(stats)));
-        metrics.push(self.delivery_outcomes());
+        metrics.extend(self.store.iter().flat_map(|stats| self.backlogs(stats)));
+        metrics.extend(self.attempts());
+        metrics.extend(self.watched());
         metrics.push(self.dropped_lines());
         metrics.extend(process(self.process));
         metrics
@@ -77,20 +84,92 @@ impl Figures<'_> {
         ]
     }
 
-    fn backlogs(&self, stats: &StoreStats) -> Metric {
+    fn backlogs(&self, stats: &StoreStats) -> [Metric; 4] {
         // The store remembers handlers that are configured no more; they are behind for good.
         let known = self.deliveries.all();
-        let backlogs = stats.backlogs.iter().filter(|(handler, _)| known.contains_key(handler));
-        let backlogs = backlogs.map(|(handler, count)| (one("handler", handler), float(*count)));
-        Metric::gauge("handler_backlog_events", "Events a handler has not been given yet.", backlogs)
+        let backlogs: Vec<_> = stats.backlogs.iter().filter(|backlog| known.contains_key(&backlog.handler)).collect();
+        let each = |value: fn(&Backlog) -> f64| backlogs.iter().map(move |backlog| (of(backlog), value(backlog)));
+        let deliveries = backlogs.iter().flat_map(|backlog| {
+            let counts = [
+                (DeliveryState::Pending, backlog.pending),
+                (DeliveryState::Running, backlog.running),
+                (DeliveryState::Scheduled, backlog.scheduled),
+                (DeliveryState::Dead, backlog.dead),
+            ];
+            counts.map(|(state, count)| (with_state(backlog, state.as_str()), whole(count)))
+        });
+        let breakers = backlogs.iter().flat_map(|backlog| {
+            BreakerState::ALL
+                .map(|state| (with_state(backlog, state.as_str()), f64::from(u8::from(backlog.breaker == state))))
+        });
+        [
+            Metric::gauge(
+                "handler_backlog_events",
+                "Events a handler has not been given yet.",
+                each(|backlog| whole(backlog.behind)),
+            ),
+            Metric::gauge("handler_deliveries", "Deliveries by state, each counted up to 100000.", deliveries),
+            Metric::gauge(
+                "handler_oldest_undelivered_time",
+                "Since when the delivery that waits for longest waits, since the Unix epoch; 0 when none waits.",
+                each(|backlog| whole(backlog.oldest_ms.unwrap_or(0)) / 1000.0),
+            )
+            .in_seconds(),
+            Metric::gauge("handler_breaker", "1 for the state of a handler's circuit breaker.", breakers),
+        ]
     }
 
-    fn delivery_outcomes(&self) -> Metric {
-        let counts = self.deliveries.all().into_iter().flat_map(|(handler, counts)| {
+    fn attempts(&self) -> [Metric; 2] {
+        let all = self.deliveries.all();
+        let counts = all.iter().flat_map(|(handler, counts)| {
             let labels = |outcome: &str| vec![("handler", handler.clone()), ("outcome", outcome.to_owned())];
             counts.read().map(|(outcome, count)| (labels(outcome), count))
         });
-        Metric::counter("deliveries", "Attempts of handlers by outcome: succeeded, scheduled again, dead.", counts)
+        let took = all.iter().map(|(handler, counts)| (one("handler", handler), counts.attempt_millis()));
+        [
+            Metric::counter(
+                "deliveries",
+                "Attempts of handlers by outcome: succeeded, scheduled again, dead; deliveries skipped.",
+                counts,
+            ),
+            Metric::histograms("attempt_duration", "How long attempts of handlers took.", took, 1e3).in_seconds(),
+        ]
+    }
+
+    /// What the alarms look at, and which are on.
+    fn watched(&self) -> Vec<Metric> {
+        let on = Alarm::ALL.map(|alarm| (one("alarm", alarm.as_str()), f64::from(u8::from(self.shown.is_on(alarm)))));
+        let activity = self.counters.activity();
+        let last = self.companies.iter().map(|company| {
+            let last_ms = activity.last_ms(company.id).unwrap_or(0);
+            (one("company", &company.slug), whole(last_ms) / 1000.0)
+        });
+        let age_ms = self.shown.freshest_ms();
+        let clock = [("ahead", age_ms.max(0)), ("behind", age_ms.min(0).saturating_neg())];
+        let clock = clock.map(|(direction, ms)| (one("direction", direction), whole(ms) / 1000.0));
+        let mut metrics = vec![
+            Metric::gauge("alarm", "1 for an alarm that is on.", on),
+            Metric::gauge("last_event_time", "When a company's latest event came, since the Unix epoch; 0: none yet.", last)
+                .in_seconds(),
+            Metric::gauge(
+                "clock_skew",
+                "Age of the freshest of the latest signatures: how far this machine's clock is ahead at most, or behind.",
+                clock,
+            )
+            .in_seconds(),
+        ];
+        metrics.extend(self.disk.map(|disk| {
+            Metric::gauge("disk_free", "Free on the disk under the store.", single(float(disk.free_bytes))).in_bytes()
+        }));
+        metrics.extend(self.disk.map(|disk| {
+            Metric::gauge(
+                "disk_size",
+                "Of the disk under the store, without what is reserved.",
+                single(float(disk.total_bytes)),
+            )
+            .in_bytes()
+        }));
+        metrics
     }
 
     fn dropped_lines(&self) -> Metric {
@@ -132,12 +211,24 @@ fn process(used: ProcessUse) -> impl Iterator<Item = Metric> {
     memory.into_iter().chain(files)
 }
 
+fn of(backlog: &Backlog) -> Labels {
+    one("handler", &backlog.handler)
+}
+
+fn with_state(backlog: &Backlog, state: &str) -> Labels {
+    vec![("handler", backlog.handler.clone()), ("state", state.to_owned())]
+}
+
 fn one(name: &'static str, value: &str) -> Labels {
     vec![(name, value.to_owned())]
 }
 
 fn single(value: f64) -> [(Labels, f64); 1] {
     [(Vec::new(), value)]
+}
+
+fn whole(value: i64) -> f64 {
+    float(u64::try_from(value).unwrap_or(0))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "the format knows floating point only; exact up to 2^53")]

@@ -1,5 +1,6 @@
 //! Puts the parts together: settings in, running service out.
 
+mod alarms;
 mod builder;
 mod case;
 mod devkey;

@@ -1,6 +1,7 @@
 //! What operators get to see, and where: `/metrics` and the details of health.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use axum::routing::any;
 use axum::{Extension, Router};
 
 use super::Receiver;
+use super::Reload;
+use super::alarms::{self, Shown};
 use super::health::{self, Health};
 use super::metrics::Figures;
+use crate::base::clock::Clock;
 use crate::config::{OpsSettings, Settings};
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
@@ -20,8 +24,10 @@ use crate::http::company::CurrentCompanies;
 use crate::http::operator::{Operators, Trusted};
 use crate::security::token::Token;
 use crate::storage::Store;
+use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::deliveries::Deliveries;
+use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
@@ -37,6 +43,9 @@ pub(super) struct Ops {
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
+    /// What the alarms found.
+    shown: Shown,
+    folder: PathBuf,
     started_at_ms: i64,
     settings: OpsSettings,
     companies: CurrentCompanies,
@@ -79,10 +88,26 @@ impl Ops {
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
             dropped_lines,
+            shown: Shown::default(),
+            folder: SqliteUrl::parse(&settings.storage.url)
+                .map_or_else(|_| PathBuf::new(), |url| url.folder().to_owned()),
             started_at_ms,
             settings: settings.ops.clone(),
             companies: companies.clone(),
             public: settings.server.is_public_https(),
+        }
+    }
+
+    /// What the alarms look at.
+    pub(super) fn watch(&self, reload: &Reload, clock: Clock) -> alarms::Parts {
+        alarms::Parts {
+            reload: reload.clone(),
+            store: Arc::clone(&self.store),
+            counters: Arc::clone(&self.counters),
+            companies: self.companies.clone(),
+            clock,
+            folder: self.folder.clone(),
+            shown: self.shown.clone(),
         }
     }
 
@@ -119,6 +144,9 @@ impl Ops {
             deliveries: &self.deliveries,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,
+            shown: &self.shown,
+            companies: &self.companies.get(),
+            disk: DiskSpace::under(&self.folder),
             started_at_ms: self.started_at_ms,
             store: store.ok().and_then(Result::ok),
             process: ProcessUse::now(),

@@ -16,9 +16,12 @@ use crate::base::supervise::Supervisor;
 use crate::http::company::CurrentCompanies;
 use crate::http::layer::{Refused, Unread};
 use crate::security::bucket::Bucket;
+use crate::security::diagnose;
+use crate::security::finding::{Digest, Finding};
 use crate::security::redact;
 use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::{RejectedId, Rejection, Store};
+use crate::telemetry::activity::Age;
 use crate::telemetry::counters::Counters;
 
 /// Refused requests waiting to be looked at; further ones are counted and nothing else.
@@ -66,6 +69,7 @@ impl Refusals {
         let gate = Arc::new(Gate::new());
         let desk = Desk {
             store,
+            counters: Arc::clone(&counters),
             gate: Arc::clone(&gate),
             diagnoses: Bucket::new(DIAGNOSES, DIAGNOSES, 0),
             window_ms: rules.window_ms,
@@ -132,6 +136,7 @@ impl Refusals {
 /// Where refused requests are looked at, one after the other.
 struct Desk {
     store: Arc<dyn Store>,
+    counters: Arc<Counters>,
     gate: Arc<Gate>,
     diagnoses: Bucket,
     window_ms: i64,
@@ -166,7 +171,9 @@ impl Desk {
 
     async fn look_at(&mut self, case: Case) {
         let diagnosis = if self.diagnoses.take(self.gate.now_ms()) {
-            case.diagnose(self.window_ms)
+            let findings = case.diagnose(self.window_ms);
+            self.note_clock(&findings, case.received_at_ms);
+            diagnose::text(&findings)
         } else {
             case.reason.to_string()
         };
@@ -177,6 +184,15 @@ impl Desk {
         let rejected = self.keep(rejection).await.map(tracing::field::display);
         let (peer, company) = (peer.map(tracing::field::display), company.as_deref());
         tracing::warn!(peer, company, size_bytes, reason, rejected, "webhook refused (401): {diagnosis}");
+    }
+
+    /// A signature that is right but for its age tells about the clocks.
+    fn note_clock(&self, findings: &[Finding], at_ms: i64) {
+        for finding in findings {
+            if let Finding::Stale { age_ms, digest: Digest::Fits } = *finding {
+                self.counters.activity().note_age(Age { at_ms, age_ms });
+            }
+        }
     }
 
     async fn keep(&self, rejection: Rejection) -> Option<RejectedId> {

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{BuildError, devkey};
 use crate::base::secret::Secret;
-use crate::config::{CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
+use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
 use crate::dispatch::Workers;
 use crate::handlers::{Registered, Registry, Tools};
 use crate::http::company::{Companies, Company, CurrentCompanies};
@@ -56,6 +56,16 @@ impl Given {
 impl Reload {
     pub(super) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// As of the last reading.
+    pub(super) async fn alarm_settings(&self) -> AlarmSettings {
+        self.0.settings.lock().await.alarms.clone()
+    }
+
+    /// The handlers at work.
+    pub(super) fn workers(&self) -> &Workers {
+        &self.0.workers
     }
 
     /// Puts the companies, keys and handlers of `settings` in place. Requests and deliveries under way finish as they

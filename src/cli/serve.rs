@@ -11,7 +11,7 @@ use crate::base::supervise::Supervisor;
 use crate::config::{HandlerSettings, LogFormat, Settings, Sources};
 use crate::event::EventKind;
 use crate::handlers::{Filter, Registered};
-use crate::intake::{TEST_PATH, WEBHOOK_PATH};
+use crate::intake::{INTERNAL_EVENTS, TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
@@ -132,7 +132,13 @@ fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
 
 /// A filter on a name that Retell does not send is more likely a slip than foresight.
 fn unknown_events(settings: &Settings) -> Vec<String> {
-    let unknown = |name: &&String| !EventKind::ALL.iter().any(|kind| Filter::name_fits(name, kind.as_str()));
+    let unknown = |name: &&String| {
+        !EventKind::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .chain(INTERNAL_EVENTS)
+            .any(|known| Filter::name_fits(name, known))
+    };
     let of = |handler: &HandlerSettings| {
         let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
         (!names.is_empty())

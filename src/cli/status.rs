@@ -9,10 +9,12 @@ use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{Backlog, EventFilter, EventSummary, Overview, Store};
+use crate::storage::{AlarmRow, Backlog, EventFilter, EventSummary, Overview, Store};
 
 /// So long without an event is worth a word.
 const QUIET_MS: i64 = 24 * 3_600_000;
+/// Events looked through for the latest one that was sent, not made by the receiver itself.
+const LATEST: usize = 64;
 /// A handler that is given an event this late does not keep up.
 const LATE_MS: i64 = 60_000;
 
@@ -37,6 +39,8 @@ struct Report {
 struct Stored {
     overview: Overview,
     last: Option<EventSummary>,
+    /// Those that are on, or were when the receiver stopped.
+    alarms: Vec<AlarmRow>,
     size_bytes: u64,
 }
 
@@ -62,9 +66,10 @@ async fn look(url: &SqliteUrl, now_ms: i64) -> Result<Stored, String> {
     let said = |error: crate::storage::StoreError| error.to_string();
     let store = SqliteStore::open_read_only(url, &Supervisor::default()).map_err(said)?;
     let overview = store.overview(now_ms).await.map_err(said)?;
-    let latest = EventFilter { limit: Some(1), ..EventFilter::default() };
-    let last = store.events(latest).await.map_err(said)?.pop();
-    Ok(Stored { overview, last, size_bytes: url.size_bytes() })
+    let latest = EventFilter { limit: Some(LATEST), ..EventFilter::default() };
+    let last = store.events(latest).await.map_err(said)?.into_iter().find(|event| !event.is_internal());
+    let alarms = store.alarms().await.map_err(said)?;
+    Ok(Stored { overview, last, alarms, size_bytes: url.size_bytes() })
 }
 
 impl Stored {
@@ -123,14 +128,23 @@ impl Report {
             Ok(stored) => {
                 self.figures(stored, receiver, now_ms)?;
                 handlers(&stored.overview, settings, now_ms)?;
+                self.alarms(&stored.alarms, now_ms)?;
             }
             Err(why) => output::fields(&[("receiver", Some(receiver)), ("store", Some(why.clone()))])?,
         }
         self.warnings.iter().try_for_each(|warning| output::line(format!("\nWARNING: {warning}")))
     }
 
+    fn alarms(&self, alarms: &[AlarmRow], now_ms: i64) -> Done {
+        let stopped = if self.readiness.is_none() { ", as of when the receiver stopped" } else { "" };
+        alarms.iter().try_for_each(|on| {
+            let since = ago((now_ms - on.since_ms).max(0));
+            output::line(format!("\nALARM ({}, for {since}{stopped}): {}", on.alarm, output::plain(&on.text)))
+        })
+    }
+
     fn figures(&self, stored: &Stored, receiver: String, now_ms: i64) -> Done {
-        let Stored { overview, last, size_bytes } = stored;
+        let Stored { overview, last, size_bytes, .. } = stored;
         let last = last.as_ref().map(|last| {
             let name = last.event.as_deref().unwrap_or("without a name");
             let ago = ago((now_ms - last.received_at_ms).max(0));
@@ -150,6 +164,7 @@ impl Report {
         let stored = self.stored.as_ref().ok();
         let overview = stored.map(|stored| &stored.overview);
         let handlers = overview.map(|overview| overview.handlers.iter().map(describe).collect::<Vec<_>>());
+        let alarms = stored.map(|stored| stored.alarms.iter().map(alarm).collect::<Vec<_>>());
         output::json(&json!({
             "receiver": {
                 "url": self.url,
@@ -164,6 +179,7 @@ impl Report {
             })),
             "last_event": stored.and_then(|stored| stored.last.as_ref()).map(events::describe),
             "handlers": handlers,
+            "alarms": alarms,
             "store": {
                 "path": self.store.path().display().to_string(),
                 "size_bytes": stored.map(|stored| stored.size_bytes),
@@ -183,8 +199,22 @@ fn describe(backlog: &Backlog) -> Value {
         "name": backlog.handler,
         "behind": backlog.behind,
         "behind_since_ms": backlog.behind_since_ms,
+        "pending": backlog.pending,
+        "running": backlog.running,
         "scheduled": backlog.scheduled,
         "dead": backlog.dead,
+        "oldest_undelivered_ms": backlog.oldest_ms,
+        "breaker": backlog.breaker,
+        "breaker_since_ms": backlog.breaker_since_ms,
+    })
+}
+
+fn alarm(on: &AlarmRow) -> Value {
+    json!({
+        "alarm": on.alarm,
+        "subject": Some(&on.subject).filter(|subject| !subject.is_empty()),
+        "since_ms": on.since_ms,
+        "text": on.text,
     })
 }
 
@@ -193,14 +223,20 @@ fn handlers(overview: &Overview, settings: &Settings, now_ms: i64) -> Done {
         vec![
             output::plain(&backlog.handler),
             backlog.behind.to_string(),
-            backlog.behind_since_ms.map_or_else(|| "-".to_owned(), |since_ms| ago((now_ms - since_ms).max(0))),
+            count(backlog.running),
             count(backlog.scheduled),
             count(backlog.dead),
+            backlog.oldest_ms.map_or_else(|| "-".to_owned(), |since_ms| ago((now_ms - since_ms).max(0))),
+            backlog.breaker.as_str().to_owned(),
             if is_on(settings, backlog) { "" } else { "not in these settings" }.to_owned(),
         ]
     });
     output::line("")?;
-    output::table(&["HANDLER", "BEHIND", "WAITING", "SCHEDULED", "DEAD", ""], rows.collect(), "no handler has run yet")
+    output::table(
+        &["HANDLER", "BEHIND", "RUNNING", "SCHEDULED", "DEAD", "OLDEST", "BREAKER", ""],
+        rows.collect(),
+        "no handler has run yet",
+    )
 }
 
 fn count(count: i64) -> String {

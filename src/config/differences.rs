@@ -8,6 +8,8 @@ use super::Settings;
 
 /// Exchanged while the receiver runs; everything else takes a restart.
 const RELOADED: [&str; 3] = ["companies", "handlers", "security.keys"];
+/// Sections that are looked up each time.
+const LOOKED_UP: [&str; 1] = ["alarms."];
 
 impl Settings {
     /// The keys whose values differ and that a running receiver does not exchange, such as `server.port`.
@@ -15,7 +17,8 @@ impl Settings {
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (before, after) = (flat(self), flat(other));
         let differs = |(key, value): (String, Value)| (before.get(&key) != Some(&value)).then_some(key);
-        after.into_iter().filter(|(key, _)| !RELOADED.contains(&key.as_str())).filter_map(differs).collect()
+        let exchanged = |key: &str| RELOADED.contains(&key) || LOOKED_UP.iter().any(|section| key.starts_with(section));
+        after.into_iter().filter(|(key, _)| !exchanged(key)).filter_map(differs).collect()
     }
 }
 

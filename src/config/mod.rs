@@ -3,6 +3,7 @@
 //! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
 //! in the working folder, the environment.
 
+mod alarms;
 mod companies;
 mod differences;
 mod docs;
@@ -23,6 +24,7 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use alarms::AlarmSettings;
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[ops]`: who sees metrics and the details of health, and where.
     pub ops: OpsSettings,
+    /// `[alarms]`: what is watched, and when it is worth a word.
+    pub alarms: AlarmSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
     /// `[docs]`: the interface's description, in the browser.
@@ -69,6 +73,7 @@ impl Default for Settings {
             storage: StorageSettings::default(),
             log: LogSettings::default(),
             ops: OpsSettings::default(),
+            alarms: AlarmSettings::default(),
             companies: Vec::new(),
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),

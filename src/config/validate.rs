@@ -49,6 +49,7 @@ impl Settings {
             ));
         }
         self.validate_ops()?;
+        self.alarms.validate()?;
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;

@@ -17,6 +17,7 @@ impl Worker {
         let Finished { claimed, outcome, record } = finished;
         let now_ms = self.now_ms();
         self.ready.ended(&claimed);
+        self.counts.attempted(record.duration_ms.unsigned_abs());
         if self.registered.handler.has_outside_effects() {
             self.breaker.record(!matches!(outcome, Outcome::Retry { .. }), now_ms);
         }

@@ -1,12 +1,12 @@
 //! Which workers run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::worker::{Dispatch, Worker};
 use crate::base::supervise::Supervisor;
 use crate::config::Ordering;
-use crate::handlers::{Registered, Registry};
+use crate::handlers::{Filter, Registered, Registry};
 use crate::storage::{HandlerId, HandlerRow, StoreError};
 
 /// The workers, one a handler. They stop after the batch they are at.
@@ -23,6 +23,7 @@ struct Running {
     /// Held by the worker at work: one that takes its place waits for the other's last batch, so that no two are given the
     /// same events.
     turn: Arc<tokio::sync::Mutex<()>>,
+    filter: Filter,
 }
 
 impl Workers {
@@ -61,7 +62,9 @@ impl Workers {
             Arc::clone(&before.turn)
         });
         let supervisor = self.dispatch.supervisor.child();
-        known.insert(registered.name.clone(), Running { supervisor: supervisor.clone(), turn: Arc::clone(&turn) });
+        let filter = registered.filter.clone();
+        let running = Running { supervisor: supervisor.clone(), turn: Arc::clone(&turn), filter };
+        known.insert(registered.name.clone(), running);
         drop(known);
         let dispatch = Dispatch { supervisor: supervisor.clone(), ..self.dispatch.clone() };
         let worker = Worker::new(dispatch, registered, id);
@@ -72,6 +75,20 @@ impl Workers {
                 _turn = turn.lock() => worker.run().await,
             }
         });
+    }
+
+    /// The names of those that run.
+    #[must_use]
+    pub fn at_work(&self) -> BTreeSet<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|(_, running)| !running.supervisor.is_stopping()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether one that runs asks for events of this name by name.
+    #[must_use]
+    pub fn is_named(&self, event: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().any(|running| !running.supervisor.is_stopping() && running.filter.names(event))
     }
 
     /// Stops the worker of this handler. What it has not been given it is given when it is started again.

@@ -7,7 +7,8 @@ use serde_json_path::JsonPath;
 use crate::config::HandlerSettings;
 use crate::storage::EventSummary;
 
-/// Narrows what a handler gets; an empty list means all.
+/// Narrows what a handler gets; an empty list means all. Events that the receiver makes itself, such as alarms, are not
+/// among them: they have to be named, as `alarm_*` or `*`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     events: Vec<String>,
@@ -103,10 +104,17 @@ impl Filter {
             list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
         };
         let name = event.event.as_deref();
-        (self.events.is_empty() || name.is_some_and(|name| self.events.iter().any(|wanted| fits(wanted, name))))
+        let unnamed = self.events.is_empty() && !event.is_internal();
+        (unnamed || name.is_some_and(|name| self.names(name)))
             && named(&self.agents, event.agent_id.as_deref())
             && named(&self.companies, Some(&event.company))
             && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
+    }
+
+    /// Whether events of this name are asked for by name.
+    #[must_use]
+    pub fn names(&self, event: &str) -> bool {
+        self.events.iter().any(|wanted| fits(wanted, event))
     }
 
     fn matches_body(&self, body: &[u8]) -> bool {
@@ -158,6 +166,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handlers::fixture;
+    use crate::storage::INTERNAL;
 
     #[test]
     fn patterns() {
@@ -175,6 +185,18 @@ mod tests {
         ] {
             assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn events_of_the_receivers_own_have_to_be_named() {
+        let (sent, _) = fixture::event("alarm_triggered");
+        let own = EventSummary { key_fingerprint: Some(INTERNAL.to_owned()), ..sent.clone() };
+        let wants = |filter: &Filter| (filter.matches(&sent, None), filter.matches(&own, None));
+        assert_eq!(wants(&Filter::all()), (true, false), "whoever signs can call an event what he likes");
+        assert_eq!(wants(&Filter::all().events(["alarm_*"])), (true, true));
+        assert_eq!(wants(&Filter::all().events(["*"])), (true, true));
+        assert_eq!(wants(&Filter::all().events(["call_*"])), (false, false));
+        assert_eq!(wants(&Filter::all().companies(["default"])), (true, false));
     }
 
     #[test]

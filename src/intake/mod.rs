@@ -3,12 +3,14 @@
 
 mod dedupe;
 mod import;
+mod internal;
 mod routes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
+pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
 pub use routes::{Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, router, webhook_path};
 
 use crate::base::id::EventIds;
@@ -16,7 +18,9 @@ use crate::event::{EventKind, Head, describe};
 use crate::http::company::Company;
 use crate::http::layer::Taken;
 use crate::http::{ApiError, RawEvent, Verified};
+use crate::security::signature::Signature;
 use crate::storage::{Appended, NewEvent, Store, StoreError, bounded};
+use crate::telemetry::activity::{Activity, Age};
 use crate::telemetry::counters::Counters;
 
 /// How long a request waits for its commit. With the time its body took it stays below Retell's 10 s.
@@ -76,6 +80,7 @@ impl Intake {
         }
         warn_of_strange_agent(company, &event);
         let call_id = event.call_id.clone();
+        let came = Came::of(&event);
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
                 "a webhook's commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
@@ -86,6 +91,7 @@ impl Intake {
         self.counters.count_event(outcome, kind, size_bytes, began.elapsed());
         match appended {
             Ok(appended) => {
+                came.note(self.counters.activity());
                 let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
                 Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken })
             }
@@ -119,6 +125,35 @@ impl Intake {
             signature: bounded(raw.signature),
             key_fingerprint: raw.key_fingerprint.map(|fingerprint| fingerprint.to_string()),
             body: raw.body,
+        }
+    }
+}
+
+/// What is kept of an event for telling silence and a wrong clock.
+struct Came {
+    company_id: i64,
+    agent_id: Option<String>,
+    at_ms: i64,
+    signed_at_ms: Option<i64>,
+}
+
+impl Came {
+    fn of(event: &NewEvent) -> Self {
+        let signature = event.signature.as_ref().filter(|_| event.key_fingerprint.is_some());
+        let signed_at_ms =
+            signature.and_then(|text| text.parse::<Signature>().ok()).map(|signed| signed.timestamp_ms());
+        Self {
+            company_id: event.company_id,
+            agent_id: event.agent_id.clone(),
+            at_ms: event.received_at_ms,
+            signed_at_ms,
+        }
+    }
+
+    fn note(&self, activity: &Activity) {
+        activity.note(self.company_id, self.agent_id.as_deref(), self.at_ms);
+        if let Some(signed_at_ms) = self.signed_at_ms {
+            activity.note_age(Age { at_ms: self.at_ms, age_ms: self.at_ms.saturating_sub(signed_at_ms) });
         }
     }
 }

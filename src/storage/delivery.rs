@@ -199,10 +199,11 @@ pub struct Settled {
 }
 
 /// The state of a handler's circuit breaker, as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Attempts are made.
+    #[default]
     Closed,
     /// No attempts for a while.
     Open,
@@ -211,6 +212,15 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The state of this name; anything else counts as closed.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or_default()
+    }
+
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -4,11 +4,15 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Backlog;
 use crate::base::histogram::Measured;
 use crate::base::id::EventId;
 
 /// The company whose events arrive on the plain webhook route.
 pub const DEFAULT_COMPANY: i64 = 1;
+
+/// Stands for the key of events that the receiver makes itself, such as alarms: nobody sent or signed them.
+pub const INTERNAL: &str = "internal";
 
 /// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
 #[derive(Clone)]
@@ -101,6 +105,14 @@ pub struct EventSummary {
     pub size_bytes: u64,
 }
 
+impl EventSummary {
+    /// Whether the receiver made it itself: see [`INTERNAL`].
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.key_fingerprint.as_deref() == Some(INTERNAL)
+    }
+}
+
 /// A stored event with its body.
 #[derive(Clone)]
 pub struct StoredEvent {
@@ -138,8 +150,8 @@ pub struct StoreStats {
     pub unindexed_keys: u64,
     /// The number of the latest event in the journal.
     pub last_seq: i64,
-    /// Each handler, and how many events the journal holds that it has not been given yet.
-    pub backlogs: Vec<(String, u64)>,
+    /// What each handler has not finished.
+    pub backlogs: Vec<Backlog>,
 }
 
 // `Debug` shows ids and sizes: bodies hold what a caller said, signatures a MAC.

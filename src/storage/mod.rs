@@ -2,6 +2,7 @@
 //!
 //! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
 
+mod alarm;
 mod call;
 mod delivery;
 mod error;
@@ -16,6 +17,7 @@ mod text;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use alarm::{ActivityRow, AlarmRow};
 pub use call::{
     CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
     StatsRow, Totals, TransferEvent,
@@ -25,7 +27,7 @@ pub use delivery::{
     Skip,
 };
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, NewEvent, StoreStats, StoredEvent};
+pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
 pub use overview::{Backlog, Overview};
@@ -158,6 +160,36 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError>;
+
+    /// What each handler has not finished, of it at most `counted` deliveries, and how many died since `dead_since_ms`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<Backlog>, StoreError>;
+
+    /// These alarms are on, and no others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError>;
+
+    /// The alarms that are on, or were when the receiver stopped; the one that is on for longest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
+
+    /// Keeps counts of hours in the place of earlier counts of the same; hours before `forget_before` are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError>;
+
+    /// All counts of hours there are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
 
     /// Calls or chats, the one with the latest event first; without what was said in them.
     ///

@@ -1,5 +1,7 @@
 //! Figures of a whole store, read without looking at every event.
 
+use super::BreakerState;
+
 /// How much was accepted, and how far the handlers have come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overview {
@@ -13,21 +15,32 @@ pub struct Overview {
     pub handlers: Vec<Backlog>,
 }
 
-/// What a handler has not finished.
+/// What a handler has not finished. Deliveries are counted up to [`Backlog::COUNTED`], or fewer when asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Its name.
     pub handler: String,
-    /// Events it has not been given yet.
+    /// Events it has not been given yet, or is at.
     pub behind: i64,
     /// When the first of these was received, in milliseconds since the Unix epoch.
     pub behind_since_ms: Option<i64>,
-    /// Deliveries to be tried again. Counted up to [`Backlog::COUNTED`].
+    /// Deliveries that wait for their first attempt.
+    pub pending: i64,
+    /// Deliveries of which an attempt is under way or about to begin.
+    pub running: i64,
+    /// Deliveries to be tried again.
     pub scheduled: i64,
-    /// Deliveries given up, counted likewise.
+    /// Since when the one that waits for longest waits, tried or not: received, or replayed. With more waiting than are
+    /// counted, the oldest of those that were.
+    pub oldest_ms: Option<i64>,
+    /// Deliveries given up.
     pub dead: i64,
-    /// `open` or `half_open` while what it calls is down; `None` when all is well.
-    pub breaker: Option<String>,
+    /// Of the latest thousand of these, those given up since the time asked about.
+    pub dead_lately: i64,
+    /// Whether attempts are made.
+    pub breaker: BreakerState,
+    /// Since when not all of them are, in milliseconds since the Unix epoch.
+    pub breaker_since_ms: Option<i64>,
 }
 
 impl Backlog {

@@ -1,11 +1,13 @@
 //! Counts of what happened to requests since start. Complete, whatever the log leaves out.
 //!
-//! Counting takes a few atomic additions: no lock, no allocation, whoever asks for the figures at the same time.
+//! Counting takes a few atomic additions: no lock, no allocation, whoever asks for the figures at the same time. (When
+//! events came, [`Activity`], is kept under a lock of its own.)
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::activity::Activity;
 use crate::base::histogram::{Histogram, Measured};
 use crate::event::EventKind;
 
@@ -58,6 +60,7 @@ pub struct Counters {
     by_kind: [[AtomicU64; KINDS]; LABELS.len()],
     intake_micros: Histogram,
     body_bytes: Histogram,
+    activity: Activity,
 }
 
 impl Default for Counters {
@@ -67,6 +70,7 @@ impl Default for Counters {
             by_kind: Default::default(),
             intake_micros: Histogram::new(&INTAKE_MICROS),
             body_bytes: Histogram::new(&BODY_BYTES),
+            activity: Activity::default(),
         }
     }
 }
@@ -109,6 +113,18 @@ impl Counters {
             let kinds = EventKind::ALL.into_iter().chain([EventKind::Unknown]);
             kinds.zip(counts).map(|(kind, count)| (*outcome, kind, count.load(Ordering::Relaxed)))
         })
+    }
+
+    /// The sum of a group's counts.
+    #[must_use]
+    pub fn sum(&self, group: Group) -> u64 {
+        self.of(group).map(|(_, count)| count).sum()
+    }
+
+    /// When events came, by company and agent.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// How long events took from the head of their request to its answer, in microseconds.

@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::histogram::{Histogram, Measured};
+
+/// How long attempts take, in milliseconds.
+const ATTEMPT_MILLIS: [u64; 12] = [1, 5, 10, 25, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
+
 /// What attempts at one handler's deliveries came to, since start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DeliveryCounts {
     /// The handler was done with the event.
     pub succeeded: AtomicU64,
@@ -15,9 +20,33 @@ pub struct DeliveryCounts {
     pub dead: AtomicU64,
     /// No attempt is made.
     pub skipped: AtomicU64,
+    attempt_millis: Histogram,
+}
+
+impl Default for DeliveryCounts {
+    fn default() -> Self {
+        Self {
+            succeeded: AtomicU64::default(),
+            scheduled: AtomicU64::default(),
+            dead: AtomicU64::default(),
+            skipped: AtomicU64::default(),
+            attempt_millis: Histogram::new(&ATTEMPT_MILLIS),
+        }
+    }
 }
 
 impl DeliveryCounts {
+    /// An attempt took this long.
+    pub fn attempted(&self, millis: u64) {
+        self.attempt_millis.record(millis);
+    }
+
+    /// How long attempts took, in milliseconds.
+    #[must_use]
+    pub fn attempt_millis(&self) -> Measured {
+        self.attempt_millis.measured()
+    }
+
     /// The counts with their names.
     #[must_use]
     pub fn read(&self) -> [(&'static str, u64); 4] {

@@ -32,7 +32,7 @@ pub struct Metric {
 enum Samples {
     Counter(Vec<(Labels, u64)>),
     Gauge(Vec<(Labels, f64)>),
-    Histogram(Measured, f64),
+    Histogram(Vec<(Labels, Measured)>, f64),
     Info(Labels),
 }
 
@@ -50,7 +50,17 @@ impl Metric {
     /// A distribution; `per_unit` of what `measured` counts in make one of the metric's unit.
     #[must_use]
     pub fn histogram(name: &'static str, help: &'static str, measured: Measured, per_unit: f64) -> Self {
-        Self { name, help, unit: None, samples: Samples::Histogram(measured, per_unit) }
+        Self::histograms(name, help, [(Vec::new(), measured)], per_unit)
+    }
+
+    /// Several distributions, told apart by their labels.
+    pub fn histograms(
+        name: &'static str,
+        help: &'static str,
+        measured: impl IntoIterator<Item = (Labels, Measured)>,
+        per_unit: f64,
+    ) -> Self {
+        Self { name, help, unit: None, samples: Samples::Histogram(measured.into_iter().collect(), per_unit) }
     }
 
     /// Facts as labels of a constant 1; the format adds `_info` to its name.
@@ -86,7 +96,9 @@ impl Metric {
             Samples::Gauge(samples) => samples
                 .iter()
                 .try_for_each(|(labels, value)| labelled(&mut metric, labels, |metric| metric.encode_gauge(value))),
-            Samples::Histogram(measured, per_unit) => encode_histogram(&mut metric, measured, *per_unit),
+            Samples::Histogram(samples, per_unit) => samples.iter().try_for_each(|(labels, measured)| {
+                labelled(&mut metric, labels, |metric| encode_histogram(metric, measured, *per_unit))
+            }),
             Samples::Info(facts) => metric.encode_info(facts),
         }
     }

@@ -1,7 +1,9 @@
 //! What the service tells about itself: log lines, counters, and the text that Prometheus reads.
 
+pub mod activity;
 pub mod counters;
 pub mod deliveries;
+pub mod disk;
 pub mod exposition;
 pub mod logging;
 pub mod process;

@@ -12,6 +12,7 @@
 
 mod support;
 
+mod alarms;
 mod architecture;
 mod bad_input;
 mod calls_stats;

@@ -73,10 +73,17 @@ impl Page {
 
     fn check_histograms(&self) {
         for (name, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
-            let all = self.samples[&format!("{name}_bucket{{le=\"+Inf\"}}")];
-            assert!((all - self.samples[&format!("{name}_count")]).abs() < 0.5, "{name}");
-            let buckets = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket")));
-            assert!(buckets.clone().count() > 8 && buckets.into_iter().all(|(_, count)| *count <= all), "{name}");
+            let counts = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_count")));
+            for (series, all) in counts {
+                // `name_count`, or `name_count{handler="log"}`.
+                let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+                let of_these =
+                    |series: &&String| series.starts_with(&format!("{name}_bucket")) && series.contains(labels);
+                let buckets: Vec<_> = self.samples.iter().filter(|(series, _)| of_these(series)).collect();
+                let above = buckets.iter().find(|(series, _)| series.contains("le=\"+Inf\""));
+                assert!((above.unwrap().1 - all).abs() < 0.5, "{series}");
+                assert!(buckets.len() > 8 && buckets.iter().all(|(_, count)| *count <= all), "{series}");
+            }
         }
     }
 
@@ -143,7 +150,17 @@ fn everything_that_happens_is_counted() {
     assert_eq!(page.count(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
     assert!(page.samples["retell_webhook_start_time_seconds"] > 1.7e9);
     assert_eq!(page.count(r#"log_lines_dropped_total{to="file"}"#), 0);
+    for state in ["pending", "running", "scheduled", "dead"] {
+        assert_eq!(page.count(&format!("handler_deliveries{{handler=\"log\",state=\"{state}\"}}")), 0, "{state}");
+    }
+    assert_eq!(page.count(r#"handler_breaker{handler="log",state="closed"}"#), 1);
+    assert_eq!(page.count(r#"handler_oldest_undelivered_time_seconds{handler="log"}"#), 0);
+    assert_eq!(page.count(r#"attempt_duration_seconds_count{handler="log"}"#), 5);
+    assert!(page.samples[r#"retell_webhook_last_event_time_seconds{company="default"}"#] > 1.7e9);
+    assert_eq!(page.count(r#"clock_skew_seconds{direction="behind"}"#), 0);
+    assert_eq!(page.count(r#"alarm{alarm="silence"}"#), 0);
     if cfg!(target_os = "linux") {
+        assert!(page.count("disk_free_bytes") <= page.count("disk_size_bytes"));
         assert!(page.count("process_resident_memory_bytes") > 1_000_000);
         assert!(page.count("process_open_fds") > 5);
     }

@@ -84,8 +84,11 @@ fn warns_of_what_waits_and_of_silence() {
         .execute_batch(
             "UPDATE handlers SET through = 0 WHERE name = 'log';
              INSERT INTO handlers (name, since, through) VALUES ('old', 0, 0);
-             UPDATE deliveries SET state = 4 WHERE handler_id = (SELECT id FROM handlers WHERE name = 'call_store');
-             UPDATE deliveries SET state = 2, due_ms = 1 WHERE handler_id = (SELECT id FROM handlers WHERE name = 'log');",
+             UPDATE deliveries SET state = 4, due_ms = NULL WHERE handler_id = (SELECT id FROM handlers WHERE name = 'call_store');
+             UPDATE deliveries SET state = 2, due_ms = 1, since_ms = 1000, failed_at_ms = 1000
+                WHERE handler_id = (SELECT id FROM handlers WHERE name = 'log');
+             UPDATE handlers SET breaker = 'open', breaker_since_ms = 2000 WHERE name = 'log';
+             INSERT INTO alarms VALUES ('silence', 'default', 3000, 3000, 'no event of company `default` for 3 days');",
         )
         .unwrap();
     let status = home.run(&["status", "--json"]).json();
@@ -96,6 +99,12 @@ fn warns_of_what_waits_and_of_silence() {
     assert!(warnings[2].contains("`log` does not keep up: 1 events wait, the first for 3 days"), "{warnings:?}");
     let log = &status["handlers"][1];
     assert_eq!((log["behind"].as_i64(), log["scheduled"].as_i64(), log["dead"].as_i64()), (Some(1), Some(1), Some(0)));
+    assert_eq!((log["oldest_undelivered_ms"].as_i64(), log["breaker"].as_str()), (Some(1_000), Some("open")));
+    let alarm = serde_json::json!({
+        "alarm": "silence", "subject": "default", "since_ms": 3000, "text": "no event of company `default` for 3 days",
+    });
+    assert_eq!(status["alarms"], serde_json::json!([alarm]));
     let text = home.run(&["status"]).stdout;
     assert!(text.contains("not in these settings") && text.matches("WARNING").count() == 3, "{text}");
+    assert!(text.contains("as of when the receiver stopped): no event of company `default`"), "{text}");
 }

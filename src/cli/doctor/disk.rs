@@ -9,6 +9,7 @@ use super::Finding;
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::telemetry::disk::{DiskSpace, nearest};
 
 /// Days of busy traffic.
 const ENOUGH_BYTES: u64 = 1_000_000_000;
@@ -50,23 +51,15 @@ pub(super) fn store(url: &SqliteUrl) -> Finding {
     }
 }
 
-#[cfg(unix)]
 pub(super) fn space(folder: &Path) -> Option<Finding> {
     const CHECK: &str = "disk space";
-    let disk = rustix::fs::statvfs(nearest(folder)).ok()?;
-    #[allow(clippy::useless_conversion, reason = "the width of these differs between systems")]
-    let free = u64::from(disk.f_bavail).saturating_mul(u64::from(disk.f_frsize));
+    let free = DiskSpace::under(folder)?.free_bytes;
     let size = output::size(free);
     Some(if free < ENOUGH_BYTES {
         Finding::warning(CHECK, format!("{size} left for {}: a full disk answers 503; free some", folder.display()))
     } else {
         Finding::ok(CHECK, format!("{size} left"))
     })
-}
-
-#[cfg(not(unix))]
-pub(super) fn space(_: &Path) -> Option<Finding> {
-    None
 }
 
 /// What kind of file system it is; known where the system lists them, which is on Linux.
@@ -110,13 +103,6 @@ fn unescaped(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, meant)| text.replace(code, meant))
 }
 
-/// The folder, or the closest one above it that exists: the one in which it would be made.
-fn nearest(folder: &Path) -> &Path {
-    let existing = folder.ancestors().find(|folder| folder.is_dir());
-    // A relative path ends in an empty one, which is the working folder.
-    existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,12 +117,5 @@ mod tests {
         assert_eq!(kind("/my data/x/y"), "tmpfs");
         assert_eq!(kind("/my datas"), "overlay");
         assert_eq!(kind_of("", Path::new("/")), None);
-    }
-
-    #[test]
-    fn a_folder_to_be_is_judged_by_the_one_above() {
-        let here = tempfile::tempdir().unwrap();
-        assert_eq!(nearest(&here.path().join("a/b")), here.path());
-        assert_eq!(nearest(Path::new("no-such-folder/x")), Path::new("."));
     }
 }

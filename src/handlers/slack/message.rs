@@ -33,12 +33,17 @@ pub(super) fn template(event: &str) -> Option<String> {
         "chat_analyzed" => headed("Chat analyzed") + "\n" + ENDED + SUMMARY,
         "alert_triggered" => format!(":rotating_light: *Alert*{{{{ note }}}}: {{{{ alert.name }}}}\n{ALERT}"),
         "alert_resolved" => format!(":white_check_mark: *Alert resolved*{{{{ note }}}}: {{{{ alert.name }}}}\n{ALERT}"),
+        "alarm_triggered" => {
+            ":warning: *Alarm*{{ note }}{% if payload.alarm.reminder %} (goes on){% endif %}: {{ payload.alarm.text }}"
+                .to_owned()
+        }
+        "alarm_resolved" => ":white_check_mark: *Alarm is over*{{ note }}, it was: {{ payload.alarm.text }}".to_owned(),
         _ => return None,
     })
 }
 
 /// The events that have a template in the box.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "call_started",
     "call_ended",
     "call_analyzed",
@@ -51,6 +56,8 @@ pub(super) const NAMES: [&str; 12] = [
     "chat_analyzed",
     "alert_triggered",
     "alert_resolved",
+    "alarm_triggered",
+    "alarm_resolved",
 ];
 
 /// What templates can speak of. Numbers in what is made here are hidden; `call.from_number` is the whole one.

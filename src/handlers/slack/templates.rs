@@ -116,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn alarms_of_the_receiver_have_messages() {
+        let alarm = |event: &str, reminder: bool| {
+            let text = "handler `crm` gave up on 3 deliveries <within> 60 min";
+            in_the_box(
+                &json!({"event": event, "alarm": {"name": "dead_deliveries", "text": text, "reminder": reminder}}),
+            )
+        };
+        let text = "handler `crm` gave up on 3 deliveries &lt;within&gt; 60 min";
+        assert_eq!(alarm("alarm_triggered", false), format!(":warning: *Alarm*: {text}"));
+        assert_eq!(alarm("alarm_triggered", true), format!(":warning: *Alarm* (goes on): {text}"));
+        assert_eq!(alarm("alarm_resolved", false), format!(":white_check_mark: *Alarm is over*, it was: {text}"));
+    }
+
+    #[test]
     fn messages_in_the_box_read_well() {
         let sampled = |kind| in_the_box(&serde_json::from_str(&sample(kind, "id", 100_000).unwrap()).unwrap());
         for (kind, message) in [

@@ -19,6 +19,7 @@ mod recent;
 mod rejected;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writer;
 
 use std::sync::Arc;
@@ -38,9 +39,9 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    Appended, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim, Claimed, DeliveryFilter, DeliveryRow,
-    EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview, Planned, Rejected, RejectedId,
-    Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
+    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim,
+    Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview,
+    Planned, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -238,6 +239,27 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
     }
 
+    async fn backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<Backlog>, StoreError> {
+        let counted = i64::try_from(counted).unwrap_or(i64::MAX);
+        self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, counted, dead_since_ms)?.1)).await
+    }
+
+    async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| watch::note_alarms(&mut state.conn, &alarms)).await
+    }
+
+    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
+        self.readers.read(|reader| watch::alarms(&reader.conn)).await
+    }
+
+    async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError> {
+        self.writer()?.write(move |state| watch::note_activity(&mut state.conn, &rows, forget_before)).await
+    }
+
+    async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError> {
+        self.readers.read(|reader| watch::activity(&reader.conn)).await
+    }
+
     async fn calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError> {
         self.readers.read(move |reader| calls::list(&reader.conn, &filter)).await
     }
@@ -272,7 +294,8 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
-        let (last_seq, backlogs) = self.readers.read(|reader| deliveries::backlogs(&reader.conn)).await?;
+        let counted = |reader: &readers::Reader| Ok(overview::backlogs(&reader.conn, Backlog::COUNTED, i64::MAX)?);
+        let (last_seq, backlogs) = self.readers.read(counted).await?;
         let counted = self.writer.as_ref().map(|writer| writer.shared.stats()).unwrap_or_default();
         Ok(StoreStats { last_seq, backlogs, ..counted })
     }

@@ -1,0 +1,70 @@
+//! Events that the receiver makes itself. They go through the journal like any other: durable, delivered, retried.
+
+use serde_json::Value;
+
+use crate::base::id::EventId;
+use crate::event::Head;
+use crate::storage::{INTERNAL, NewEvent, bounded};
+
+/// The names of the alarms' events. Retell's own alerts are `alert_…`.
+pub const ALARM_TRIGGERED: &str = "alarm_triggered";
+/// See [`ALARM_TRIGGERED`].
+pub const ALARM_RESOLVED: &str = "alarm_resolved";
+/// Every name there is.
+pub const INTERNAL_EVENTS: [&str; 2] = [ALARM_TRIGGERED, ALARM_RESOLVED];
+
+/// An event of the receiver's own on its way into the store. Handlers get it if they name it, see
+/// [`Filter`](crate::handlers::Filter).
+#[derive(Clone, Debug)]
+pub struct Internal {
+    /// Whose it is.
+    pub company_id: i64,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// An object with the name under `event`; ids of call and agent are found in it as in Retell's events.
+    pub body: Value,
+}
+
+impl Internal {
+    /// The event as it is kept. It has no sender and no signature.
+    #[must_use]
+    pub fn into_event(self, id: EventId) -> NewEvent {
+        let body = self.body.to_string();
+        let head = Head::scan(body.as_bytes()).unwrap_or_default();
+        NewEvent {
+            id,
+            company_id: self.company_id,
+            event: bounded(head.event),
+            call_id: bounded(head.call_id.or(head.chat_id)),
+            agent_id: bounded(head.agent_id),
+            told_apart_by: None,
+            revisable: false,
+            unparsed: false,
+            received_at_ms: self.at_ms,
+            source: None,
+            content_type: Some("application/json".to_owned()),
+            query: None,
+            signature: None,
+            key_fingerprint: Some(INTERNAL.to_owned()),
+            body: body.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::id::EventIds;
+
+    #[test]
+    fn its_name_and_ids_are_those_of_its_body() {
+        let body = json!({"event": "thing_booked", "call": {"call_id": "call_1", "agent_id": "agent_1"}});
+        let event = Internal { company_id: 3, at_ms: 7, body }.into_event(EventIds::default().next(7));
+        let known = (event.event.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
+        assert_eq!(known, (Some("thing_booked"), Some("call_1"), Some("agent_1")));
+        assert_eq!((event.company_id, event.received_at_ms), (3, 7));
+        assert_eq!(event.key_fingerprint.as_deref(), Some(INTERNAL));
+    }
+}
