@@ -53,6 +53,7 @@ impl Settings {
         self.validate_networks()?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
+        self.inbound.validate()?;
         validate_handlers(&self.handlers)
     }
 

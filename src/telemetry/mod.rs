@@ -5,6 +5,7 @@ pub mod counters;
 pub mod deliveries;
 pub mod disk;
 pub mod exposition;
+pub mod inbound;
 pub mod logging;
 pub mod process;
 mod rolling;

@@ -10,12 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
     include_str!("../../../migrations/sqlite/0004_calls.sql"),
     include_str!("../../../migrations/sqlite/0005_alarms.sql"),
+    include_str!("../../../migrations/sqlite/0006_inbound.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
