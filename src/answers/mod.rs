@@ -2,5 +2,6 @@
 //! the deliveries of events neither delay it nor wait for it.
 
 mod function;
+pub mod inbound;
 
 pub use function::{Called, Function, FunctionContext};

@@ -7,12 +7,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 
+use super::inbound::Lane;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
 use super::signer::FirstKeys;
 use super::web::Web;
 use super::{alarms, docs};
+use crate::answers::inbound::{
+    self, CurrentRules, Inbound, InboundAnswer, InboundContext, InboundError, InboundRequest, OnInbound, Rules,
+};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
@@ -44,6 +48,9 @@ pub enum BuildError {
     /// A `[[handlers]]` table that no handler can be made of.
     #[error(transparent)]
     Handler(#[from] HandlerError),
+    /// An answer to inbound requests that cannot be given.
+    #[error(transparent)]
+    Inbound(#[from] InboundError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -57,6 +64,7 @@ pub struct ReceiverBuilder {
     clock: Clock,
     port: Option<u16>,
     closures: Closures,
+    on_inbound: Option<OnInbound>,
     dropped_lines: DroppedLines,
 }
 
@@ -156,6 +164,17 @@ impl ReceiverBuilder {
         self
     }
 
+    /// Asks `answer` about inbound calls and text messages, before the rules of the settings; `None` leaves them to those.
+    /// What takes longer than `inbound.timeout_ms`, or breaks Retell's contract, gets `inbound.fallback`.
+    #[must_use]
+    pub fn on_inbound<F>(mut self, answer: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<InboundAnswer>> + Send + 'static,
+    {
+        self.on_inbound = Some(inbound::boxed(answer));
+        self
+    }
+
     /// Opens the store and starts the handlers. Needs a running tokio runtime.
     ///
     /// # Errors
@@ -183,6 +202,7 @@ impl ReceiverBuilder {
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
+        let rules = CurrentRules::new(Rules::configured(&settings.inbound, &tools)?);
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
@@ -194,13 +214,15 @@ impl ReceiverBuilder {
         registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let rules = refusals::Rules {
+        let inbound = Inbound::new(&store, &self.clock, rules.clone(), Arc::clone(&ops.inbound), &supervisor)
+            .with_closure(self.on_inbound);
+        let refused = refusals::Rules {
             window_ms: settings.security.window_ms,
             keep_bodies: settings.security.keep_rejected_bodies,
             webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
             companies: companies.clone(),
         };
-        let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
+        let refusals = Refusals::start(refused, Arc::clone(&store), Arc::clone(&counters), &supervisor);
         let web = Web {
             settings: &settings,
             store: &store,
@@ -208,11 +230,18 @@ impl ReceiverBuilder {
             clock: &self.clock,
             ops: &ops,
             refusals: &refusals,
+            inbound: Arc::new(Lane(inbound)),
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
-        let parts =
-            reload::Parts { tools, companies, workers, given: self.given, settings: tokio::sync::Mutex::new(settings) };
+        let parts = reload::Parts {
+            tools,
+            companies,
+            workers,
+            rules,
+            given: self.given,
+            settings: tokio::sync::Mutex::new(settings),
+        };
         let reload = Reload::new(parts);
         alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })

@@ -29,6 +29,7 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition;
+use crate::telemetry::inbound::InboundCounts;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 
@@ -40,6 +41,7 @@ const STORE: Duration = Duration::from_secs(1);
 pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
+    pub(super) inbound: Arc<InboundCounts>,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
@@ -85,6 +87,7 @@ impl Ops {
         Self {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
+            inbound: Arc::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
             dropped_lines,
@@ -142,6 +145,7 @@ impl Ops {
         let figures = Figures {
             counters: &self.counters,
             deliveries: &self.deliveries,
+            inbound: &self.inbound,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,
             shown: &self.shown,

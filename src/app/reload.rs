@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{BuildError, devkey};
+use crate::answers::inbound::{CurrentRules, Rules};
 use crate::base::secret::Secret;
 use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
 use crate::dispatch::Workers;
@@ -23,6 +24,7 @@ pub(super) struct Parts {
     pub(super) tools: Tools,
     pub(super) companies: CurrentCompanies,
     pub(super) workers: Workers,
+    pub(super) rules: CurrentRules,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
     /// As of the last reading. Held while a reload is under way: one at a time.
@@ -68,7 +70,7 @@ impl Reload {
         &self.0.workers
     }
 
-    /// Puts the companies, keys and handlers of `settings` in place. Requests and deliveries under way finish as they
+    /// Puts the companies, keys, handlers and inbound rules of `settings` in place. Requests and deliveries under way finish as they
     /// began. Returns the keys of other settings that differ from the running ones: they need a restart.
     ///
     /// # Errors
@@ -81,9 +83,14 @@ impl Reload {
         let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
         let changed = Registry::configured(&changed, &parts.tools)?;
+        let rules = (settings.inbound != running.inbound).then(|| Rules::configured(&settings.inbound, &parts.tools));
+        let rules = rules.transpose()?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
         parts.companies.replace(companies);
+        if let Some(rules) = rules {
+            parts.rules.replace(rules);
+        }
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
             for name in Registry::names(gone) {
                 parts.workers.stop(&name);

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::inbound::Lane;
 use super::ops::Ops;
 use super::refusals::Refusals;
 use crate::base::clock::Clock;
@@ -20,7 +21,7 @@ use crate::config::Settings;
 use crate::http::ApiError;
 use crate::http::company::CurrentCompanies;
 use crate::http::layer::{Entry, SignatureLayer, enter};
-use crate::intake::{self, Endpoint, Intake};
+use crate::intake::{self, AnswerInbound, Endpoint, Intake};
 use crate::security::allowlist;
 use crate::storage::Store;
 
@@ -35,6 +36,7 @@ pub(super) struct Web<'a> {
     pub(super) clock: &'a Clock,
     pub(super) ops: &'a Ops,
     pub(super) refusals: &'a Arc<Refusals>,
+    pub(super) inbound: Arc<Lane>,
 }
 
 impl Web<'_> {
@@ -57,6 +59,7 @@ impl Web<'_> {
     fn endpoint(&self, port: u16) -> Endpoint {
         Endpoint {
             intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters)),
+            inbound: Arc::clone(&self.inbound) as Arc<dyn AnswerInbound>,
             companies: self.companies.clone(),
             verify: self.settings.security.verify,
             public_url: self.settings.server.public_url(port).into(),

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::output::{self, Done, Failure};
+use crate::answers::inbound::Rules;
 use crate::config::{Settings, Sources};
 use crate::egress::Egress;
 use crate::handlers::Registry;
@@ -55,7 +56,9 @@ fn check() -> Done {
 pub(super) fn checked(sources: &Sources) -> Result<Settings, Failure> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
-    Registry::check(&settings.handlers, &Egress::new(&settings.egress)?)?;
+    let egress = Egress::new(&settings.egress)?;
+    Registry::check(&settings.handlers, &egress)?;
+    Rules::check(&settings.inbound, &egress)?;
     logging::check(&settings.log).map_err(Failure::Because)?;
     Ok(settings)
 }
@@ -127,11 +130,31 @@ fn leaf(name: &str, value: &Value, origin: &str) -> String {
     if value.is_null() {
         return format!("# {name} is not set{origin}");
     }
-    let hidden = |value: &Value| value.as_str() == Some(HIDDEN);
-    let secret = hidden(value) || value.as_array().is_some_and(|items| items.iter().any(hidden));
-    // JSON's texts, numbers and lists are TOML's; DEL alone must be escaped there as well.
-    let text = value.to_string().replace('\u{7f}', "\\u007f");
-    format!("{}{name} = {text}{origin}", if secret { "# " } else { "" })
+    format!("{}{name} = {}{origin}", if is_secret(value) { "# " } else { "" }, inline(value))
+}
+
+fn is_secret(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == HIDDEN,
+        Value::Array(items) => items.iter().any(is_secret),
+        Value::Object(fields) => fields.values().any(is_secret),
+        _ => false,
+    }
+}
+
+/// JSON's texts, numbers and lists are TOML's; DEL alone must be escaped there as well. Tables are written otherwise, and
+/// know no null.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let entry =
+                |(name, value): (&String, &Value)| format!("{} = {}", Value::from(name.as_str()), inline(value));
+            let entries: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).map(entry).collect();
+            if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(",")),
+        other => other.to_string().replace('\u{7f}', "\\u007f"),
+    }
 }
 
 #[cfg(test)]
@@ -147,5 +170,10 @@ mod tests {
         assert_eq!(leaf("keys", &json!(["***"]), "x"), "# keys = [\"***\"]  # x");
         assert_eq!(leaf("token", &json!("***"), ""), "# token = \"***\"");
         assert_eq!(leaf("events", &json!(["a\"b"]), ""), r#"events = ["a\"b"]"#);
+        assert_eq!(
+            leaf("metadata", &json!({"a": [1, {"b c": "d"}]}), ""),
+            r#"metadata = { "a" = [1,{ "b c" = "d" }] }"#
+        );
+        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { "url" = "***" }"#);
     }
 }

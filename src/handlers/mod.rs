@@ -13,6 +13,7 @@ mod forward;
 mod log;
 mod outcome;
 mod registry;
+mod signing;
 mod slack;
 
 use async_trait::async_trait;
@@ -24,10 +25,11 @@ pub use context::Context;
 pub use exec::Exec;
 pub use file::JsonLines;
 pub use filter::Filter;
-pub use forward::{Forward, Signer};
+pub use forward::Forward;
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
-pub use registry::{HandlerError, Registered, Registry, Tools};
+pub use registry::{HandlerError, Refused, Registered, Registry, Tools};
+pub use signing::{Signed, Signer, Signing};
 pub use slack::Slack;
 
 use crate::event::{Call, Event};

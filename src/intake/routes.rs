@@ -7,11 +7,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Accepted, Intake};
-use crate::event::{Event, EventKind, Object};
+use super::{Accepted, AnswerInbound, Intake};
+use crate::event::{Event, Object};
 use crate::http::company::{Company, CurrentCompanies};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -39,6 +40,8 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-insta
 pub struct Endpoint {
     /// Takes the events in.
     pub intake: Intake,
+    /// Answers inbound events.
+    pub inbound: Arc<dyn AnswerInbound>,
     /// Whose routes there are.
     pub companies: CurrentCompanies,
     /// Whether signatures are checked; without it, bodies that are no JSON get 400.
@@ -72,7 +75,7 @@ async fn receive(
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
     let accepted = endpoint.intake.accept(&company, event).await?;
-    Ok(answer(accepted))
+    Ok(endpoint.answer(accepted).await)
 }
 
 /// A body with `event` is an event; one with `name` is a custom function call, which nothing here can answer yet; one
@@ -92,7 +95,7 @@ async fn receive_guide(
         // The agent's model hears this; a 2xx would let it tell the caller that something was done.
         return Err(ApiError::NotImplemented("Custom functions are not answered by this server"));
     }
-    Ok(answer(accepted))
+    Ok(endpoint.answer(accepted).await)
 }
 
 fn has_text(fields: &Object, key: &str) -> bool {
@@ -141,16 +144,16 @@ impl Endpoint {
             Err(_) => Err(ApiError::BadRequest("The body is not JSON")),
         }
     }
-}
 
-/// Inbound events get the empty answer: go on as configured in Retell.
-fn answer(accepted: Accepted) -> Response {
-    let body = match (accepted.kind, accepted.duplicate) {
-        (EventKind::CallInbound, _) => r#"{"call_inbound":{}}"#,
-        (EventKind::ChatInbound, _) => r#"{"chat_inbound":{}}"#,
-        (_, false) => r#"{"received":true}"#,
-        (_, true) => r#"{"received":true,"duplicate":true}"#,
-    };
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (StatusCode::OK, Extension(accepted.taken), json, body).into_response()
+    /// Whoever sent an inbound event is answered after the commit: a 2xx means for it what it means for any other.
+    async fn answer(&self, accepted: Accepted) -> Response {
+        let Accepted { duplicate, taken, inbound, .. } = accepted;
+        let body = match inbound {
+            Some(inbound) => self.inbound.answer(inbound).await.into(),
+            None if duplicate => Bytes::from_static(br#"{"received":true,"duplicate":true}"#),
+            None => Bytes::from_static(br#"{"received":true}"#),
+        };
+        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (StatusCode::OK, Extension(taken), json, body).into_response()
+    }
 }

@@ -11,7 +11,8 @@ const LATEST: u32 = 5;
 /// From an index of the company's numbers: it costs the same however many calls there are.
 pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
     let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1 AND from_number = ?2 LIMIT ?3)";
-    let calls: u64 = conn.prepare_cached(count)?.query_row(params![company_id, number, MOST_COUNTED], |row| row.get(0))?;
+    let calls: u64 =
+        conn.prepare_cached(count)?.query_row(params![company_id, number, MOST_COUNTED], |row| row.get(0))?;
     let mut history = CallerHistory { calls, ..CallerHistory::default() };
     if calls == 0 {
         return Ok(history);

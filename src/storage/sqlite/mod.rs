@@ -40,9 +40,10 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallerHistory, Claim,
-    Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow, InboundAnswered, NewEvent, Overview,
-    Planned, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats, StoredEvent,
+    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallerHistory,
+    Claim, Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow,
+    InboundAnswered, NewEvent, Overview, Planned, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store,
+    StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
