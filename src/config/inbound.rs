@@ -20,6 +20,7 @@ pub struct InboundSettings {
     /// What is answered when something goes wrong or is late. Empty: go on as configured in Retell.
     pub fallback: InboundAnswerSettings,
     /// `[[inbound.rules]]`: the first one whose conditions all hold answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<InboundRule>,
 }
 

@@ -32,6 +32,7 @@ mod examples;
 mod forward;
 mod handlers;
 mod import;
+mod inbound;
 mod intake;
 mod layers;
 mod load;
