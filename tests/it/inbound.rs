@@ -83,9 +83,11 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
     std::fs::write(home.path().join("lists/vip.txt"), "# friends\n+7 999 000\n").unwrap();
     home.configure(&format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n{}", rules.concat()));
     let server = home.start();
+    let ids = std::cell::Cell::new(0);
+    let next = || ids.replace(ids.get() + 1);
     let body = |from: &str, to: &str, agent: &str| {
         let call =
-            json!({"agent_id": agent, "from_number": from, "to_number": to, "call_id": format!("{from}{to}{agent}")});
+            json!({"agent_id": agent, "from_number": from, "to_number": to, "call_id": format!("call_in_{}", next())});
         json!({"event": "call_inbound", "call_inbound": call}).to_string().into_bytes()
     };
     for (from, to, agent, wanted) in [
