@@ -191,13 +191,7 @@ impl ReceiverBuilder {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
         let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
-        let tools = Tools {
-            store: Arc::clone(&store),
-            clock: self.clock.clone(),
-            program_path: ProgramPath::of_process(),
-            egress: Egress::new(&settings.egress)?,
-            signer: Arc::new(FirstKeys(companies.clone())),
-        };
+        let tools = tools(&settings, &store, (&self.clock, &companies))?;
         let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
@@ -214,8 +208,7 @@ impl ReceiverBuilder {
         registry.iter().cloned().for_each(|registered| workers.start(registered));
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let inbound = Inbound::new(&store, &self.clock, rules.clone(), Arc::clone(&ops.inbound), &supervisor)
-            .with_closure(self.on_inbound);
+        let inbound = Inbound::new(&store, &self.clock, rules.clone(), Arc::clone(&ops.inbound), &supervisor);
         let refused = refusals::Rules {
             window_ms: settings.security.window_ms,
             keep_bodies: settings.security.keep_rejected_bodies,
@@ -230,7 +223,7 @@ impl ReceiverBuilder {
             clock: &self.clock,
             ops: &ops,
             refusals: &refusals,
-            inbound: Arc::new(Lane(inbound)),
+            inbound: Arc::new(Lane(inbound.with_closure(self.on_inbound))),
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
@@ -246,6 +239,20 @@ impl ReceiverBuilder {
         alarms::start(ops.watch(&reload, self.clock), &supervisor);
         Ok(Receiver { router, docs, registry, store, counters, refusals, reload, supervisor, ops, _stop: stop })
     }
+}
+
+fn tools(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    (clock, companies): (&Clock, &CurrentCompanies),
+) -> Result<Tools, BuildError> {
+    Ok(Tools {
+        store: Arc::clone(store),
+        clock: clock.clone(),
+        program_path: ProgramPath::of_process(),
+        egress: Egress::new(&settings.egress)?,
+        signer: Arc::new(FirstKeys(companies.clone())),
+    })
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.

@@ -85,7 +85,7 @@ impl Signing {
     ///
     /// # Errors
     /// A fresh signature is wanted, and the company has no key.
-    pub fn headers(&self, signed: &Signed<'_>, signer: &dyn Signer) -> Result<HeaderMap, &'static str> {
+    pub fn headers(&self, what: &Signed<'_>, signer: &dyn Signer) -> Result<HeaderMap, &'static str> {
         let mut headers = self.headers.clone();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -93,20 +93,20 @@ impl Signing {
             }
         };
         if let Some(mac) = &self.mac {
-            let before = format!("{}.{}.", signed.id, signed.now_ms / 1000);
-            let mac = mac.clone().chain_update(before).chain_update(signed.body).finalize().into_bytes();
+            let before = format!("{}.{}.", what.id, what.now_ms / 1000);
+            let mac = mac.clone().chain_update(before).chain_update(what.body).finalize().into_bytes();
             put("webhook-signature", &format!("v1,{}", BASE64_STANDARD.encode(mac)));
         }
         match self.retell {
             RetellSignature::None => {}
             RetellSignature::Original => {
-                if let Some(signature) = signed.original {
+                if let Some(signature) = what.original {
                     put(SIGNATURE_HEADER, signature);
                 }
             }
             RetellSignature::Fresh => {
                 let without = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
-                let signature = signer.sign(signed.company, signed.body, signed.now_ms);
+                let signature = signer.sign(what.company, what.body, what.now_ms);
                 put(SIGNATURE_HEADER, &signature.ok_or(without)?);
             }
         }

@@ -20,6 +20,8 @@ use crate::handlers::{Signed, Signer, Signing, Tools};
 pub(super) struct Ask {
     destination: Destination,
     signing: Signing,
+    /// For a company without a key, unless the settings insist on a signature.
+    unsigned: Option<Signing>,
     within: Option<Duration>,
     signer: Arc<dyn Signer>,
     clock: Clock,
@@ -46,7 +48,10 @@ impl Ask {
         let destination = tools.egress.destination(target, 0).map_err(|error| ("ask.url", error.to_string()))?;
         let (signer, clock) = (Arc::clone(&tools.signer), tools.clock.clone());
         let within = settings.timeout_ms.map(Duration::from_millis);
-        Ok(Self { destination, signing: signing(settings)?, within, signer, clock })
+        let signed = signing(settings, settings.retell_signature.unwrap_or(RetellSignature::Fresh))?;
+        let unsigned =
+            settings.retell_signature.is_none().then(|| signing(settings, RetellSignature::None)).transpose()?;
+        Ok(Self { destination, signing: signed, unsigned, within, signer, clock })
     }
 
     /// Within the budget, and within the time of its own.
@@ -57,7 +62,11 @@ impl Ask {
     ) -> Result<InboundAnswer, Unanswered> {
         let now_ms = self.clock.now_ms();
         let signed = Signed { id: context.event_id, company: &context.company, original, body: &request.body, now_ms };
-        let private = self.signing.headers(&signed, &*self.signer).map_err(Unanswered::Unsigned)?;
+        let private = self.signing.headers(&signed, &*self.signer);
+        let private = private.or_else(|why| {
+            self.unsigned.as_ref().map_or(Err(why), |unsigned| unsigned.headers(&signed, &*self.signer))
+        });
+        let private = private.map_err(Unanswered::Unsigned)?;
         let left = context.deadline.saturating_duration_since(Instant::now());
         let post = Post {
             headers: about(context, now_ms),
@@ -77,7 +86,7 @@ impl Ask {
 
 /// Refuses what could not be asked.
 pub(super) fn check(settings: &AskSettings, egress: &Egress) -> Result<(), Refused> {
-    checked(settings, egress).and_then(|_| signing(settings)).map(drop)
+    checked(settings, egress).and_then(|_| signing(settings, RetellSignature::None)).map(drop)
 }
 
 fn checked(settings: &AskSettings, egress: &Egress) -> Result<crate::egress::Target, Refused> {
@@ -88,8 +97,7 @@ fn checked(settings: &AskSettings, egress: &Egress) -> Result<crate::egress::Tar
 }
 
 /// Whoever answers Retell's own requests checks Retell's signature: it is made anew unless told otherwise.
-fn signing(settings: &AskSettings) -> Result<Signing, Refused> {
-    let retell = settings.retell_signature.unwrap_or(RetellSignature::Fresh);
+fn signing(settings: &AskSettings, retell: RetellSignature) -> Result<Signing, Refused> {
     let inside = |(key, why): Refused| (if key == "secret" { "ask.secret" } else { "ask.headers" }, why);
     Signing::new(settings.secret.as_ref(), retell, &settings.headers).map_err(inside)
 }

@@ -37,7 +37,7 @@ impl Ledger {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%event_id, %error, "an inbound answer is not kept in the ledger"),
                 Err(_) => {
-                    tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: the store is too slow")
+                    tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: the store is too slow");
                 }
             }
             drop(place);

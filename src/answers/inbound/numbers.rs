@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct Known {
 struct ListFile {
     path: PathBuf,
     read: Mutex<LastRead>,
+    /// Somebody is looking: on a file system that hangs, one thread waits and no more.
+    looking: AtomicBool,
 }
 
 /// A file as of the last reading.
@@ -67,13 +70,7 @@ impl Numbers {
             return true;
         }
         for file in &self.files {
-            let looking = Arc::clone(file);
-            let looked = supervise::blocking(move || looking.refreshed());
-            let known = match tokio::time::timeout(LOOKING, looked).await {
-                Ok(Some(known)) => known,
-                Ok(None) | Err(_) => file.last_read(),
-            };
-            if known.contains(&number) {
+            if ListFile::latest(file).await.contains(&number) {
                 return true;
             }
         }
@@ -115,7 +112,24 @@ impl ListFile {
     fn open(path: PathBuf) -> Result<Self, String> {
         let (known, stamp) = read(&path).map_err(|why| format!("the file {}: {why}", path.display()))?;
         let read = LastRead { known: Arc::new(known), stamp: Some(stamp), failed: false };
-        Ok(Self { path, read: Mutex::new(read) })
+        Ok(Self { path, read: Mutex::new(read), looking: AtomicBool::new(false) })
+    }
+
+    /// As it is now, if that can be found out shortly.
+    async fn latest(this: &Arc<Self>) -> Arc<Known> {
+        if this.looking.swap(true, Ordering::Relaxed) {
+            return this.last_read();
+        }
+        let looking = Arc::clone(this);
+        let looked = supervise::blocking(move || {
+            let known = looking.refreshed();
+            looking.looking.store(false, Ordering::Relaxed);
+            known
+        });
+        match tokio::time::timeout(LOOKING, looked).await {
+            Ok(Some(known)) => known,
+            Ok(None) | Err(_) => this.last_read(),
+        }
     }
 
     fn last_read(&self) -> Arc<Known> {

@@ -32,7 +32,7 @@ pub struct InboundError {
 pub struct Rules {
     pub(super) timeout: Duration,
     pub(super) fallback: Made,
-    rules: Vec<Rule>,
+    list: Vec<Rule>,
 }
 
 pub(super) struct Rule {
@@ -64,7 +64,7 @@ impl Rules {
         Ok(Self {
             timeout: Duration::from_millis(settings.timeout_ms),
             fallback: fallback(&settings.fallback)?,
-            rules: rules.collect::<Result<_, _>>()?,
+            list: rules.collect::<Result<_, _>>()?,
         })
     }
 
@@ -89,7 +89,7 @@ impl Rules {
         context: &InboundContext,
         caller: &Caller,
     ) -> Option<&Rule> {
-        for rule in &self.rules {
+        for rule in &self.list {
             if rule.holds(request, context, caller).await {
                 return Some(rule);
             }

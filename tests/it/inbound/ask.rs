@@ -49,10 +49,11 @@ fn the_service_gets_the_very_bytes_signed_and_its_answer_is_passed_on() {
     assert!(!server.output().contains("token=abc"));
 }
 
+type Sends = fn() -> Response;
+
 #[test]
 fn whatever_goes_wrong_the_fallback_is_answered_in_time() {
     let invalid = r#"{"call_inbound":{"reject":"yes","dynamic_variables":{"name":"Jane"}}}"#;
-    type Sends = fn() -> Response;
     let table: [(&str, &str, Sends); 6] = [
         ("500", "fallback", || status(500)),
         ("a redirect", "fallback", || status(302)),
