@@ -48,10 +48,10 @@ impl Ask {
         let destination = tools.egress.destination(target, 0).map_err(|error| ("ask.url", error.to_string()))?;
         let (signer, clock) = (Arc::clone(&tools.signer), tools.clock.clone());
         let within = settings.timeout_ms.map(Duration::from_millis);
-        let signed = signing(settings, settings.retell_signature.unwrap_or(RetellSignature::Fresh))?;
+        let usual = signing(settings, settings.retell_signature.unwrap_or(RetellSignature::Fresh))?;
         let unsigned =
             settings.retell_signature.is_none().then(|| signing(settings, RetellSignature::None)).transpose()?;
-        Ok(Self { destination, signing: signed, unsigned, within, signer, clock })
+        Ok(Self { destination, signing: usual, unsigned, within, signer, clock })
     }
 
     /// Within the budget, and within the time of its own.
