@@ -206,15 +206,11 @@ impl ReceiverBuilder {
         });
         workers.announce(&registry).await?;
         registry.iter().cloned().for_each(|registered| workers.start(registered));
+        let retention = reload::Retained::start(&settings, &workers, &ops.removed, &tools, &supervisor);
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
         let inbound = Inbound::new(&store, &self.clock, rules.clone(), Arc::clone(&ops.inbound), &supervisor);
-        let refused = refusals::Rules {
-            window_ms: settings.security.window_ms,
-            keep_bodies: settings.security.keep_rejected_bodies,
-            webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
-            companies: companies.clone(),
-        };
+        let refused = rules_of_refusals(&settings, port, &companies);
         let refusals = Refusals::start(refused, Arc::clone(&store), Arc::clone(&counters), &supervisor);
         let web = Web {
             settings: &settings,
@@ -232,6 +228,7 @@ impl ReceiverBuilder {
             companies,
             workers,
             rules,
+            retention,
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
         };
@@ -253,6 +250,15 @@ fn tools(
         egress: Egress::new(&settings.egress)?,
         signer: Arc::new(FirstKeys(companies.clone())),
     })
+}
+
+fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {
+    refusals::Rules {
+        window_ms: settings.security.window_ms,
+        keep_bodies: settings.security.keep_rejected_bodies,
+        webhook_url: format!("{}{WEBHOOK_PATH}", settings.server.public_url(port)),
+        companies: companies.clone(),
+    }
 }
 
 /// A running receiver: a store, handlers at work, and routes to mount.

@@ -12,12 +12,14 @@ use crate::telemetry::exposition::{Labels, Metric};
 use crate::telemetry::inbound::InboundCounts;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
+use crate::telemetry::retention::RemovedCounts;
 
 /// What the metrics are read from.
 pub(super) struct Figures<'a> {
     pub(super) counters: &'a Counters,
     pub(super) deliveries: &'a Deliveries,
     pub(super) inbound: &'a InboundCounts,
+    pub(super) removed: &'a RemovedCounts,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
     pub(super) shown: &'a Shown,
@@ -39,6 +41,7 @@ impl Figures<'_> {
         metrics.extend(self.store.iter().flat_map(|stats| self.backlogs(stats)));
         metrics.extend(self.attempts());
         metrics.extend(self.watched());
+        metrics.push(self.removed());
         metrics.push(self.dropped_lines());
         metrics.extend(process(self.process));
         metrics
@@ -187,6 +190,11 @@ impl Figures<'_> {
             .in_bytes()
         }));
         metrics
+    }
+
+    fn removed(&self) -> Metric {
+        let removed = self.removed.read().map(|(kind, count)| (one("kind", kind), count));
+        Metric::counter("retention_removed", "Rows removed for their age or the size of the store.", removed)
     }
 
     fn dropped_lines(&self) -> Metric {

@@ -32,6 +32,7 @@ use crate::telemetry::exposition;
 use crate::telemetry::inbound::InboundCounts;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
+use crate::telemetry::retention::RemovedCounts;
 
 /// How long the store may take to say how it is doing; its figures are left out when it takes longer.
 const STORE: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
     pub(super) inbound: Arc<InboundCounts>,
+    pub(super) removed: RemovedCounts,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
     dropped_lines: DroppedLines,
@@ -88,6 +90,7 @@ impl Ops {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
             inbound: Arc::default(),
+            removed: RemovedCounts::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
             dropped_lines,
@@ -146,6 +149,7 @@ impl Ops {
             counters: &self.counters,
             deliveries: &self.deliveries,
             inbound: &self.inbound,
+            removed: &self.removed,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,
             shown: &self.shown,

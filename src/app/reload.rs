@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::{BuildError, devkey};
-use crate::answers::inbound::{CurrentRules, Rules};
+use crate::answers::inbound::{self, CurrentRules};
 use crate::base::secret::Secret;
+use crate::base::supervise::Supervisor;
 use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
-use crate::dispatch::Workers;
+use crate::dispatch::{Retention, Rules, Workers};
 use crate::handlers::{Registered, Registry, Tools};
 use crate::http::company::{Companies, Company, CurrentCompanies};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::Store;
 use crate::storage::sqlite::SqliteUrl;
+use crate::telemetry::retention::RemovedCounts;
 
 /// Exchanges companies, keys and handlers while the receiver runs. A handle; clones act on the same receiver.
 #[derive(Clone)]
@@ -25,6 +27,7 @@ pub(super) struct Parts {
     pub(super) companies: CurrentCompanies,
     pub(super) workers: Workers,
     pub(super) rules: CurrentRules,
+    pub(super) retention: Retained,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
     /// As of the last reading. Held while a reload is under way: one at a time.
@@ -83,7 +86,8 @@ impl Reload {
         let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
         let changed = Registry::configured(&changed, &parts.tools)?;
-        let rules = (settings.inbound != running.inbound).then(|| Rules::configured(&settings.inbound, &parts.tools));
+        let rules =
+            (settings.inbound != running.inbound).then(|| inbound::Rules::configured(&settings.inbound, &parts.tools));
         let rules = rules.transpose()?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
@@ -97,10 +101,39 @@ impl Reload {
             }
         }
         changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
+        parts.retention.change(&settings, &parts.workers);
         let restart = running.differences(&settings);
         *running = settings;
         Ok(restart)
     }
+}
+
+/// How long things are kept: the part that removes them follows.
+pub(super) struct Retained(watch::Sender<Rules>);
+
+impl Retained {
+    pub(super) fn start(
+        settings: &Settings,
+        workers: &Workers,
+        removed: &RemovedCounts,
+        tools: &Tools,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let (sender, rules) = watch::channel(rules(settings, workers));
+        let (store, clock) = (Arc::clone(&tools.store), tools.clock.clone());
+        Retention { store, clock, supervisor: supervisor.clone(), removed: removed.clone(), rules }.start();
+        Self(sender)
+    }
+
+    fn change(&self, settings: &Settings, workers: &Workers) {
+        let changed = rules(settings, workers);
+        self.0.send_if_modified(|rules| std::mem::replace(rules, changed.clone()) != changed);
+    }
+}
+
+/// A handler that was taken out of the settings keeps nothing from being removed.
+fn rules(settings: &Settings, workers: &Workers) -> Rules {
+    Rules { handlers: Some(workers.names()), ..Rules::of(settings) }
 }
 
 /// The companies of the settings, with their numbers in the store.

@@ -5,5 +5,6 @@ pub mod clock;
 pub mod histogram;
 pub mod id;
 pub mod networks;
+pub mod overwrite;
 pub mod secret;
 pub mod supervise;

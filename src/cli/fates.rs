@@ -43,16 +43,17 @@ fn words(fate: &Fate) -> &'static str {
         Fate::Filtered => "filtered: not wanted",
         Fate::Before => "received before the handler was known",
         Fate::Ahead => "not looked at yet",
+        Fate::Removed => "removed for its age, or not wanted",
     }
 }
 
-/// Whether some handler wanted it; `None` while one that may has not looked at it.
+/// Whether some handler wanted it; `None` while one that may has not looked at it, or when that is not known any more.
 pub(super) fn wanted(fates: &[HandlerFate]) -> Option<bool> {
     let any = |wanted: fn(&Fate) -> bool| fates.iter().any(|(_, fate)| wanted(fate));
     if any(|fate| matches!(fate, Fate::Delivery(..))) {
         return Some(true);
     }
-    (!fates.is_empty() && !any(|fate| *fate == Fate::Ahead)).then_some(false)
+    (!fates.is_empty() && !any(|fate| matches!(fate, Fate::Ahead | Fate::Removed))).then_some(false)
 }
 
 pub(super) fn describe((handler, fate): &HandlerFate) -> Value {

@@ -8,6 +8,7 @@ mod dead;
 mod deliveries;
 mod describe;
 mod doctor;
+mod erase;
 mod events;
 mod fates;
 mod health;
@@ -15,6 +16,7 @@ mod import;
 mod keys;
 mod load;
 mod output;
+mod purge;
 mod rejected;
 mod replay;
 mod send;
@@ -78,6 +80,10 @@ enum Verb {
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
+    /// Remove now what is past its time by the settings of [retention]; beside a running receiver too
+    Purge(purge::Purge),
+    /// Erase one person's data: from bodies, calls, attempts, refused requests and logs; beside a running receiver too
+    Erase(erase::Erase),
     /// Look at the settings
     #[command(subcommand)]
     Config(config::Config),
@@ -111,6 +117,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
+        Verb::Purge(verb) => verb.run().await,
+        Verb::Erase(verb) => verb.run().await,
         Verb::Config(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run().await,
         Verb::Completions(verb) => verb.run(),

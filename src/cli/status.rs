@@ -1,5 +1,7 @@
 //! `status`: is the receiver up, what came in, and does anything wait.
 
+mod retention;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -57,7 +59,7 @@ impl Status {
             warnings.extend(stored.warnings(&settings, now_ms));
         }
         let report = Report { url, readiness, store, stored, warnings };
-        if self.json { report.json() } else { report.text(&settings, now_ms) }?;
+        if self.json { report.json(&settings) } else { report.text(&settings, now_ms) }?;
         if report.is_ready() { Ok(()) } else { Err(Failure::Said) }
     }
 }
@@ -126,7 +128,7 @@ impl Report {
         let receiver = format!("{} ({})", self.receiver(), self.url);
         match &self.stored {
             Ok(stored) => {
-                self.figures(stored, receiver, now_ms)?;
+                self.figures(stored, receiver, settings, now_ms)?;
                 handlers(&stored.overview, settings, now_ms)?;
                 self.alarms(&stored.alarms, now_ms)?;
             }
@@ -143,7 +145,7 @@ impl Report {
         })
     }
 
-    fn figures(&self, stored: &Stored, receiver: String, now_ms: i64) -> Done {
+    fn figures(&self, stored: &Stored, receiver: String, settings: &Settings, now_ms: i64) -> Done {
         let Stored { overview, last, size_bytes, .. } = stored;
         let last = last.as_ref().map(|last| {
             let name = last.event.as_deref().unwrap_or("without a name");
@@ -157,10 +159,11 @@ impl Report {
             ("in the last 24 h", Some(overview.accepted_last_day.to_string())),
             ("last event (UTC)", Some(last.unwrap_or_else(|| "none yet".to_owned()))),
             ("store", Some(format!("{}, {}", self.store.path().display(), output::size(*size_bytes)))),
+            ("kept", Some(retention::text(settings))),
         ])
     }
 
-    fn json(&self) -> Done {
+    fn json(&self, settings: &Settings) -> Done {
         let stored = self.stored.as_ref().ok();
         let overview = stored.map(|stored| &stored.overview);
         let handlers = overview.map(|overview| overview.handlers.iter().map(describe).collect::<Vec<_>>());
@@ -185,6 +188,7 @@ impl Report {
                 "size_bytes": stored.map(|stored| stored.size_bytes),
                 "error": self.stored.as_ref().err(),
             },
+            "retention": retention::describe(settings),
             "warnings": self.warnings,
         }))
     }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::security::{keys, refuse_key};
-use super::{ConfigError, list};
+use super::{ConfigError, KeptDays, list};
 use crate::base::secret::Secret;
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
@@ -24,6 +24,9 @@ pub struct CompanySettings {
     /// Ids of its agents. An event of another agent on its routes is taken all the same, and warned about.
     #[serde(default, deserialize_with = "list::texts")]
     pub agents: Vec<String>,
+    /// How long its data is kept, where that differs from `[retention]`; 0 means for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<KeptDays>,
 }
 
 /// Refuses slugs that are no slugs or taken, keys that are no keys, and keys and agents of two companies.

@@ -16,6 +16,7 @@ mod log;
 mod nearest;
 mod ops;
 mod origin;
+mod retention;
 mod security;
 mod server;
 mod storage;
@@ -37,6 +38,7 @@ pub use inbound::{AskSettings, InboundAnswerSettings, InboundKind, InboundRule, 
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use ops::OpsSettings;
+pub use retention::{KeptDays, RetentionSettings};
 pub use security::SecuritySettings;
 pub use server::ServerSettings;
 pub use storage::StorageSettings;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub security: SecuritySettings,
     /// `[storage]`: where events are kept.
     pub storage: StorageSettings,
+    /// `[retention]`: how long what is stored is kept. Unset: for ever.
+    pub retention: RetentionSettings,
     /// `[log]`: what is printed while it runs.
     pub log: LogSettings,
     /// `[ops]`: who sees metrics and the details of health, and where.
@@ -75,6 +79,7 @@ impl Default for Settings {
             server: ServerSettings::default(),
             security: SecuritySettings::default(),
             storage: StorageSettings::default(),
+            retention: RetentionSettings::default(),
             log: LogSettings::default(),
             ops: OpsSettings::default(),
             alarms: AlarmSettings::default(),

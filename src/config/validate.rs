@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::companies;
 use super::handlers::file;
+use super::retention;
 use super::security::{refuse_key, refuse_token};
 use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
@@ -51,6 +52,7 @@ impl Settings {
         self.validate_ops()?;
         self.alarms.validate()?;
         self.validate_networks()?;
+        retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
         self.inbound.validate()?;

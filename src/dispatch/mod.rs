@@ -11,11 +11,13 @@ mod pace;
 mod plan;
 mod ready;
 mod report;
+mod retention;
 mod round;
 #[cfg(test)]
 mod tests;
 mod worker;
 mod workers;
 
+pub use retention::{Retention, Rule, Rules};
 pub use worker::Dispatch;
 pub use workers::Workers;

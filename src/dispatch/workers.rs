@@ -50,6 +50,11 @@ impl Workers {
         Ok(())
     }
 
+    /// The handlers that were announced so far.
+    pub fn names(&self) -> Vec<String> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Starts the worker of a handler that was announced, in the place of the one of that name if there is one.
     pub fn start(&self, registered: Registered) {
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&registered.name).copied();

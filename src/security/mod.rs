@@ -6,6 +6,7 @@ pub mod diagnose;
 pub mod finding;
 mod flaw;
 pub mod keys;
+pub mod number;
 pub mod redact;
 mod rewrite;
 pub mod signature;

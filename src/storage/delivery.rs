@@ -74,6 +74,8 @@ pub enum Skip {
     Cancelled,
     /// Somebody discarded the dead letter.
     Discarded,
+    /// The event was erased.
+    Erased,
 }
 
 impl Skip {
@@ -87,6 +89,7 @@ impl Skip {
             Self::Superseded => "superseded",
             Self::Cancelled => "cancelled",
             Self::Discarded => "discarded",
+            Self::Erased => "erased",
         }
     }
 }

@@ -11,6 +11,7 @@ mod identity;
 mod inbound;
 mod overview;
 mod rejected;
+mod removal;
 mod selection;
 pub mod sqlite;
 mod text;
@@ -34,6 +35,7 @@ pub use identity::{Identity, IdentityKey};
 pub use inbound::{CallerHistory, InboundAnswered, MOST_COUNTED};
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
+pub use removal::{Along, Companies, Kept, Purge, PurgeCursor, Purged};
 pub use selection::{Change, Chosen, Counted, DeliveryFilter, DeliveryRow, Fate};
 pub use text::{bounded, bounded_to};
 
@@ -259,6 +261,26 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
+
+    /// Removes a batch of what is past its time; a few milliseconds. Numbers of events are never used again. An event whose
+    /// deliveries are not finished stays.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was removed.
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+
+    /// Gives some of the space of what was removed back to the file system; says whether there is more. Bodies that were
+    /// freed since `freed_before_ms` stay: somebody may be reading them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
+
+    /// Bytes that are in use, space about to be given back not included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn used_bytes(&self) -> Result<u64, StoreError>;
 
     /// How the store is doing, for whoever operates it.
     ///

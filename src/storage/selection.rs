@@ -69,6 +69,8 @@ pub enum Fate {
     Before,
     /// The handler has not looked at it yet.
     Ahead,
+    /// The handler did not want it, or its delivery was removed for its age.
+    Removed,
 }
 
 impl Fate {
@@ -80,6 +82,7 @@ impl Fate {
             Self::Filtered => "filtered",
             Self::Before => "before_handler",
             Self::Ahead => "not_looked_at",
+            Self::Removed => "removed",
         }
     }
 }

@@ -8,4 +8,5 @@ pub mod exposition;
 pub mod inbound;
 pub mod logging;
 pub mod process;
+pub mod retention;
 mod rolling;

@@ -34,9 +34,9 @@ pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Re
     let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
     let kept = match insert(&state.conn, event, keys.identity, revision_of, place) {
         Ok(seq) => {
-            state.recent.insert(keys.identity.index_key(), seq);
+            remember(state, keys.identity.index_key(), seq)?;
             if let Some(call) = keys.call {
-                state.recent.insert(call, seq);
+                remember(state, call, seq)?;
             }
             Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
@@ -74,8 +74,19 @@ fn keep_bare(
         ..event.clone()
     };
     let seq = insert(&state.conn, &bare, identity, None, place)?;
-    state.recent.insert(identity.index_key(), seq);
+    remember(state, identity.index_key(), seq)?;
     Ok(Appended::Stored { revision: false, unparsed: true })
+}
+
+/// Memory may know the key from an event that was purged or erased since, perhaps by another process.
+fn remember(state: &mut WriteState, key: i64, seq: i64) -> Result<(), StoreError> {
+    if let Some(first) = state.recent.first(key)
+        && !state.conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([first])?
+    {
+        state.recent.let_go(key);
+    }
+    state.recent.insert(key, seq);
+    Ok(())
 }
 
 /// Writes and removes about as much as a large event's pages: an empty transaction would succeed on a full disk.
@@ -107,8 +118,13 @@ fn find(
     }
 }
 
+/// Also when the event was erased: its body is not to come back.
 fn is_same(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2")?.exists(params![seq, identity.0])
+    conn.prepare_cached(
+        "SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2
+         UNION ALL SELECT 1 FROM erased WHERE seq = ?1 AND identity = ?2",
+    )?
+    .exists(params![seq, identity.0])
 }
 
 fn is_named_like(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Result<bool> {
@@ -117,9 +133,11 @@ fn is_named_like(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Res
 }
 
 fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, StoreError> {
-    let id = conn.prepare_cached("SELECT id FROM events WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?;
+    let id = conn
+        .prepare_cached("SELECT id FROM events WHERE seq = ?1 UNION ALL SELECT id FROM erased WHERE seq = ?1")?
+        .query_row([seq], |row| row.get(0))?;
     conn.prepare_cached(
-        "INSERT INTO duplicates (event_seq, count, last_at_ms) VALUES (?1, 1, ?2)
+        "INSERT INTO duplicates (event_seq, count, last_at_ms) SELECT seq, 1, ?2 FROM events WHERE seq = ?1
          ON CONFLICT (event_seq) DO UPDATE SET count = count + 1, last_at_ms = excluded.last_at_ms",
     )?
     .execute(params![seq, at_ms])?;

@@ -18,7 +18,7 @@ use crate::storage::StoreError;
 
 /// Bodies of at least this size go here: a smaller one fits into its row's page.
 pub(super) const LARGE: usize = 4_000;
-/// A new file is begun past this size; retention removes whole files.
+/// A new file is begun past this size: one whose bodies are all gone is deleted, see `removal/space.rs`.
 const FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Where a body lies.
@@ -43,15 +43,11 @@ impl BodyLog {
     /// Opens the newest file, cut off behind the last body that `conn` knows of.
     pub(super) fn open(url: &SqliteUrl, conn: &Connection) -> Result<Self, StoreError> {
         let folder = url.bodies_folder();
-        let last: Option<(i64, u64)> = conn
-            .query_row(
-                "SELECT body_file, body_at + size_bytes FROM events WHERE body_file IS NOT NULL
-                 ORDER BY body_file DESC, body_at DESC LIMIT 1",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        let (mut number, mut end) = last.unwrap_or((1, 0));
+        let (mut number, mut end) = last_place(conn)?.unwrap_or((1, 0));
+        // A number is never used again: readers may have the file open.
+        if let Some(highest) = numbers(&folder).max().filter(|highest| *highest > number) {
+            (number, end) = (highest, 0);
+        }
         let failed = |error: io::Error| StoreError::Unusable(format!("cannot open {}: {error}", folder.display()));
         create_private_folder(&folder).map_err(failed)?;
         let mut file = private_file(&path(&folder, number)).map_err(failed)?;
@@ -133,7 +129,7 @@ impl BodyLog {
 
 /// The reading end: remembers the file it read from last.
 pub(super) struct BodyFiles {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     latest: RefCell<Option<(i64, File)>>,
 }
 
@@ -155,16 +151,37 @@ impl BodyFiles {
         };
         let mut body = vec![0; size];
         file.seek(SeekFrom::Start(place.at)).and_then(|_| file.read_exact(&mut body)).map_err(missing)?;
+        if body.iter().all(|byte| *byte == 0) && size > 0 {
+            // Its event was removed after the row was read.
+            return Err("the body was removed".into());
+        }
         *latest = Some((place.file, file));
         Ok(body.into())
     }
 }
 
-fn path(folder: &Path, number: i64) -> PathBuf {
+/// Where the last body ends, in which file; those that are freed and not cleared away yet count.
+fn last_place(conn: &Connection) -> Result<Option<(i64, u64)>, StoreError> {
+    let place = |sql| conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional();
+    let kept = place(
+        "SELECT body_file, body_at + size_bytes FROM events WHERE body_file IS NOT NULL
+         ORDER BY body_file DESC, body_at DESC LIMIT 1",
+    )?;
+    let freed = place("SELECT file, at + size_bytes FROM freed_bodies ORDER BY file DESC, at DESC LIMIT 1")?;
+    Ok(kept.max(freed))
+}
+
+/// The numbers of the files there are.
+pub(super) fn numbers(folder: &Path) -> impl Iterator<Item = i64> + use<> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".bodies")?.parse().ok())
+}
+
+pub(super) fn path(folder: &Path, number: i64) -> PathBuf {
     folder.join(format!("{number:08}.bodies"))
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -18,6 +18,7 @@ mod query;
 mod readers;
 mod recent;
 mod rejected;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -34,6 +35,7 @@ use tokio::sync::Notify;
 pub use beside::Beside;
 pub use open::SqliteUrl;
 pub use operate::Walk;
+pub use removal::{Erased, Found, Outside, Person, Removal};
 
 use self::append::Keys;
 use self::bodies::BodyLog;
@@ -42,8 +44,8 @@ use self::writer::{WriteState, Writer};
 use super::{
     ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallerHistory,
     Claim, Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow,
-    InboundAnswered, NewEvent, Overview, Planned, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store,
-    StoreError, StoreStats, StoredEvent,
+    InboundAnswered, NewEvent, Overview, Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled, StatsFilter,
+    Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -318,6 +320,36 @@ impl Store for SqliteStore {
 
     async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
         self.readers.read(move |reader| rejected::by_id(&reader.conn, id)).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError> {
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriteState| {
+            // All or nothing, inside a transaction shared with others.
+            let part = state.conn.savepoint()?;
+            let purged = removal::purge(&part, &key, &purge)?;
+            part.commit()?;
+            Ok(purged)
+        };
+        writer.write(work).await
+    }
+
+    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
+        let writer = self.writer()?;
+        let clear =
+            move |reader: &readers::Reader| removal::clear_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms);
+        let cleared = self.readers.read(clear).await?;
+        let bodies_left = removal::is_full(&cleared);
+        let work = move |state: &mut WriteState| {
+            removal::forget_cleared(&state.conn, &cleared)?;
+            removal::give_back_pages(&state.conn)
+        };
+        Ok(writer.write(work).await? || bodies_left)
+    }
+
+    async fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.folder)).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {

@@ -8,15 +8,17 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::errors::unusable;
+use super::removal;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
     include_str!("../../../migrations/sqlite/0004_calls.sql"),
     include_str!("../../../migrations/sqlite/0005_alarms.sql"),
-    include_str!("../../../migrations/sqlite/0006_inbound.sql"),
+    include_str!("../../../migrations/sqlite/0006_retention.sql"),
+    include_str!("../../../migrations/sqlite/0007_inbound.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
@@ -82,7 +84,9 @@ impl SqliteUrl {
             PathBuf::from(path)
         };
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten().map(|entry| size(entry.path()));
+        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
+        // What was removed from the middle of a file takes no space any more.
+        let bodies = bodies.map(|entry| removal::allocated(&entry.path()).min(size(entry.path())));
         size(self.path.clone()) + size(beside("-wal")) + size(beside("-shm")) + bodies.sum::<u64>()
     }
 

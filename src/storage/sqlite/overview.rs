@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::query::seq_before;
+use super::query::{last_seq, seq_before};
 use crate::storage::{Backlog, BreakerState, DeliveryState, HandlerId, Overview};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -14,7 +14,7 @@ const OTHER_END: i64 = 10_000;
 pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<Overview> {
     // One look at one moment.
     let at_once = conn.unchecked_transaction()?;
-    let newest = newest(&at_once)?;
+    let newest = last_seq(&at_once)?;
     Ok(Overview {
         accepted: newest,
         accepted_last_hour: newest - seq_before(&at_once, now_ms - HOUR_MS)?,
@@ -26,17 +26,13 @@ pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<Overv
 /// The journal's last number, and every handler's backlog.
 pub(super) fn backlogs(conn: &Connection, counted: i64, dead_since_ms: i64) -> rusqlite::Result<(i64, Vec<Backlog>)> {
     let at_once = conn.unchecked_transaction()?;
-    let newest = newest(&at_once)?;
+    let newest = last_seq(&at_once)?;
     Ok((newest, all(&at_once, newest, &Asked { counted, dead_since_ms })?))
 }
 
 struct Asked {
     counted: i64,
     dead_since_ms: i64,
-}
-
-fn newest(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))
 }
 
 fn all(conn: &Connection, newest: i64, asked: &Asked) -> rusqlite::Result<Vec<Backlog>> {

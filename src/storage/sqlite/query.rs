@@ -79,10 +79,21 @@ pub(super) fn export(reader: &Reader, after: i64, filter: &EventFilter) -> Resul
     take_chunk(&mut rows, |row| with_body(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
 }
 
-/// Two requests at the same moment may commit in the other order: right to the millisecond, not to the event.
+/// Two requests at the same moment may commit in the other order: right to the millisecond, not to the event. Where the
+/// events before are gone, the number before the first that is left.
 pub(super) fn seq_before(conn: &Connection, ms: i64) -> rusqlite::Result<i64> {
-    conn.prepare_cached("SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1), 0)")?
-        .query_row([EventId::floor(ms).as_bytes()], |row| row.get(0))
+    let before = conn
+        .prepare_cached(
+            "SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1), (SELECT min(seq) - 1 FROM events))",
+        )?
+        .query_row([EventId::floor(ms).as_bytes()], |row| row.get::<_, Option<i64>>(0))?;
+    before.map_or_else(|| last_seq(conn), Ok)
+}
+
+/// The highest number an event ever had: the journal's own events may be gone.
+pub(super) fn last_seq(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)")?
+        .query_row([], |row| row.get(0))
 }
 
 /// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.

@@ -29,6 +29,11 @@ impl Recent {
         self.entries.push((key, seq));
     }
 
+    /// Lets the event that comes next be the first with this key: the one before it is gone from the store.
+    pub(super) fn let_go(&mut self, key: i64) {
+        self.first.remove(&key);
+    }
+
     /// What was inserted so far is committed; what is inserted from here on can still be taken back.
     pub(super) fn begin(&mut self) {
         self.committed = self.entries.len();

@@ -29,7 +29,12 @@ struct Waiting {
 
 /// Lets go what may be taken now: the first unfinished delivery, and behind one that waits for another attempt the next one
 /// from the end of its hold on.
-pub(super) fn advance(conn: &Connection, handler: HandlerId, lane: i64, now_ms: i64) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) fn advance(
+    conn: &Connection,
+    handler: HandlerId,
+    lane: i64,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let hold_ms = hold_ms(conn, handler)?;
     let mut from_ms = now_ms;
     for waiting in front(conn, handler, lane)? {

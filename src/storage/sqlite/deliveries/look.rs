@@ -119,6 +119,7 @@ fn fate(conn: &Connection, handler: &Handler, seq: i64) -> Result<Fate, StoreErr
         Some(row) => Fate::Delivery(row, attempts(conn, handler.id, seq)?),
         None if seq > handler.through => Fate::Ahead,
         None if seq <= handler.since => Fate::Before,
+        None if seq <= handler.purged_through => Fate::Removed,
         None => Fate::Filtered,
     })
 }

@@ -14,6 +14,7 @@ mod tests;
 
 pub(super) use change::change;
 pub(super) use claim::{claim, events, next_due, release_all};
+pub(super) use lanes::advance;
 pub(super) use look::{chosen, count, fates, list};
 pub(super) use plan::{plan, unplanned};
 pub(super) use select::Selection;
@@ -27,7 +28,8 @@ use crate::storage::{BreakerState, HandlerId, HandlerRow, StoreError};
 pub(super) fn register(conn: &Connection, handler: &HandlerRow) -> Result<HandlerId, StoreError> {
     let mut statement = conn.prepare_cached(
         "INSERT INTO handlers (name, since, through, ordered, hold_ms)
-         SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM events) WHERE true
+         SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM sqlite_sequence
+            WHERE name = 'events') WHERE true
          ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, hold_ms = excluded.hold_ms, breaker = NULL,
             breaker_since_ms = NULL
          RETURNING id",

@@ -27,6 +27,7 @@ pub(super) struct Handler {
     pub(super) name: String,
     pub(super) since: i64,
     pub(super) through: i64,
+    pub(super) purged_through: i64,
     /// The events that were named for it, when any were.
     named: Option<Vec<i64>>,
 }
@@ -146,9 +147,17 @@ fn is_in(states: &[DeliveryState], or_none: bool) -> String {
 }
 
 pub(super) fn handlers(conn: &Connection) -> Result<Vec<Handler>, StoreError> {
-    let mut statement = conn.prepare_cached("SELECT id, name, since, through FROM handlers ORDER BY name")?;
+    let mut statement =
+        conn.prepare_cached("SELECT id, name, since, through, purged_through FROM handlers ORDER BY name")?;
     let rows = statement.query_map([], |row| {
-        Ok(Handler { id: row.get(0)?, name: row.get(1)?, since: row.get(2)?, through: row.get(3)?, named: None })
+        Ok(Handler {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            since: row.get(2)?,
+            through: row.get(3)?,
+            purged_through: row.get(4)?,
+            named: None,
+        })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -67,11 +67,14 @@ fn release(conn: &Connection, handler: HandlerId, seq: i64, now_ms: i64) -> Resu
         .optional()?)
 }
 
+/// Nothing is written about an event that is gone: the answer may repeat what was in it.
 fn record(conn: &Connection, handler: HandlerId, seq: i64, attempt: &AttemptRecord) -> Result<(), StoreError> {
     conn.prepare_cached(
         "INSERT OR REPLACE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status, error,
             answer)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+         WHERE EXISTS (SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2)
+         AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?2)",
     )?
     .execute(params![
         handler,

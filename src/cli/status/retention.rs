@@ -1,0 +1,30 @@
+//! How long things are kept, by the settings.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::cli::output;
+use crate::config::{KeptDays, Settings};
+
+/// `events 90 days, calls 365 days; 2 companies differ`, or `for ever`.
+pub(super) fn text(settings: &Settings) -> String {
+    let days = settings.retention.days().each().into_iter().filter(|(_, days)| days.is_some_and(|days| days > 0));
+    let mut parts: Vec<String> = days
+        .map(|(key, days)| format!("{} {} days", key.trim_end_matches("_days"), days.unwrap_or_default()))
+        .collect();
+    parts.extend(settings.retention.max_bytes.map(|bytes| format!("at most {}", output::size(bytes))));
+    let kept = if parts.is_empty() { "for ever".to_owned() } else { parts.join(", ") };
+    match settings.companies.iter().filter(|company| company.retention.is_some()).count() {
+        0 => kept,
+        1 => format!("{kept}; 1 company differs"),
+        more => format!("{kept}; {more} companies differ"),
+    }
+}
+
+/// The keys as they are set; those of companies by slug.
+pub(super) fn describe(settings: &Settings) -> Value {
+    let own = settings.companies.iter().filter_map(|company| Some((&company.slug, company.retention.as_ref()?)));
+    let own: BTreeMap<&String, &KeptDays> = own.collect();
+    json!({ "default": settings.retention, "companies": own })
+}

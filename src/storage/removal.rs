@@ -1,0 +1,98 @@
+//! What leaves the store: for its age, for its size, or at a person's request.
+
+use serde::Serialize;
+
+/// What is kept for a time of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// Events with their bodies, and with them their deliveries and attempts.
+    Events,
+    /// Deliveries that are finished, with their attempts.
+    Deliveries,
+    /// Attempts.
+    Attempts,
+    /// Rows of calls and chats.
+    Calls,
+    /// Refused requests.
+    Rejected,
+}
+
+impl Kept {
+    /// All of them, in the order they are removed.
+    pub const ALL: [Self; 5] = [Self::Events, Self::Deliveries, Self::Attempts, Self::Calls, Self::Rejected];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Deliveries => "deliveries",
+            Self::Attempts => "attempts",
+            Self::Calls => "calls",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Whose data a rule is about, by slug.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Companies {
+    /// These.
+    Only(Vec<String>),
+    /// All others.
+    AllBut(Vec<String>),
+}
+
+/// Where the next batch goes on. Opaque; the default is the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeCursor(pub(super) i64, pub(super) i64, pub(super) String);
+
+/// One batch of what is past its time.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// What.
+    pub kept: Kept,
+    /// Whose.
+    pub companies: Companies,
+    /// What is older than this, in milliseconds since the Unix epoch. An event counts from when it was stored.
+    pub before_ms: i64,
+    /// After what the last batch looked at.
+    pub after: PurgeCursor,
+    /// Rows looked at, at most.
+    pub limit: usize,
+    /// Handlers whose unfinished deliveries protect their events, by name; `None`: all that the store knows.
+    pub handlers: Option<Vec<String>>,
+    /// What time it is.
+    pub now_ms: i64,
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Rows removed of the kind that was asked for.
+    pub removed: u64,
+    /// What went along with them.
+    pub along: Along,
+    /// Where to go on; `None` when everything was looked at.
+    pub next: Option<PurgeCursor>,
+}
+
+/// What goes along with events and deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Along {
+    /// Bytes of bodies.
+    pub body_bytes: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Attempts.
+    pub attempts: u64,
+}
+
+impl std::ops::AddAssign for Along {
+    fn add_assign(&mut self, more: Self) {
+        self.body_bytes += more.body_bytes;
+        self.deliveries += more.deliveries;
+        self.attempts += more.attempts;
+    }
+}

@@ -1,0 +1,43 @@
+//! Counts of what retention removed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What was removed since start. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct RemovedCounts(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    events: AtomicU64,
+    deliveries: AtomicU64,
+    attempts: AtomicU64,
+    calls: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl RemovedCounts {
+    /// Counts rows of a kind; a kind that does not exist is ignored.
+    pub fn add(&self, kind: &str, rows: u64) {
+        if let Some((_, count)) = self.each().into_iter().find(|(name, _)| *name == kind) {
+            count.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts with their names.
+    #[must_use]
+    pub fn read(&self) -> [(&'static str, u64); 5] {
+        self.each().map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+
+    fn each(&self) -> [(&'static str, &AtomicU64); 5] {
+        let counts = &*self.0;
+        [
+            ("events", &counts.events),
+            ("deliveries", &counts.deliveries),
+            ("attempts", &counts.attempts),
+            ("calls", &counts.calls),
+            ("rejected", &counts.rejected),
+        ]
+    }
+}
