@@ -15,6 +15,7 @@ mod outcome;
 mod registry;
 mod signing;
 mod slack;
+pub mod template;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -132,7 +132,7 @@ fn a_rule_rejects_or_steers() {
             "steer",
             "agent = \"agent_night\"\nagent_version = 3\nmetadata = { Tier = \"gold\", tags = [\"a\", 1, true] }\n\
              dynamic_variables = { fromNumber = \"{{ from_number }}\", plain = \"yes\", Trunk = \"{{ sip['x-trunk'] | upper }}\", \
-             calls = \"{{ caller.calls }}\", name = \"{{ caller.name }}\", agent = \"{{ agent_id }}\" }",
+             calls = \"{{ caller.calls + 0 }}\", name = \"{{ caller.name }}\", agent = \"{{ agent_id }}\" }",
         ),
     ].concat());
     assert_eq!(fields(&server.deliver(&ringing("+66612", "call_spam"))), json!({"reject": true}));
@@ -203,6 +203,16 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
     let plan: String = db.query_row(plan, [], |row| row.get(3)).unwrap();
     assert!(plan.contains("calls_callers"), "{plan}");
     assert!(!server.output().contains("Ana") && !server.output().contains("Sunday"));
+}
+
+#[test]
+fn an_answer_goes_with_the_request_it_answered() {
+    let (home, server) = started(&rule("any", "dynamic_variables = { number = \"{{ from_number }}\" }"));
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1")))["dynamic_variables"]["number"], CALLER);
+    ledger(&home, &latest_id(&home));
+    home.run_well(&["erase", "--phone", CALLER, "--yes"]);
+    let kept: i64 = home.database().query_row("SELECT count(*) FROM inbound_answers", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-use minijinja::{Environment, Error, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, Error, Value, context};
 use serde_json::Value as Json;
 
 use super::answer::{InboundAnswer, InvalidField};
@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::request::{InboundContext, InboundRequest};
 use super::rules::Refused;
 use crate::config::{InboundAnswerSettings, InboundKind};
+use crate::handlers::template::{described, environment, is_in_the_template, place};
 
 /// Steps a template may take.
 const FUEL: u64 = 20_000;
@@ -57,12 +58,17 @@ impl Made {
             return Err(("dynamic_variables", "one has no name".to_owned()));
         }
         let wants_caller = settings.dynamic_variables.values().any(|text| text.contains("caller"));
-        let mut templates = environment();
+        let mut templates = environment(FUEL);
+        // Whatever a variable is named, nothing in it is escaped: it is text for a model.
+        templates.set_auto_escape_callback(|_| AutoEscape::None);
         for (name, text) in &settings.dynamic_variables {
             let refused = |error: &Error| ("dynamic_variables", format!("`{name}`: {}", described(error)));
             templates.add_template_owned(name.clone(), text.clone()).map_err(|error| refused(&error))?;
             // Unknown filters and the like are found out only when a template is rendered.
-            templates.get_template(name).and_then(|template| template.render(())).map_err(|error| refused(&error))?;
+            match templates.get_template(name).and_then(|template| template.render(())) {
+                Err(error) if is_in_the_template(&error) => return Err(refused(&error)),
+                Ok(_) | Err(_) => {}
+            }
         }
         Ok(Self { fixed, templates, names, wants_caller })
     }
@@ -114,27 +120,4 @@ fn variables(request: &InboundRequest, context: &InboundContext, caller: Value) 
         company => context.company.clone(),
         event_id => context.event_id.to_string(),
     }
-}
-
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    environment.set_fuel(Some(FUEL));
-    // By the name of a template nothing is escaped: a variable is text for a model.
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    // What is absent is left out rather than written as `none`.
-    environment.set_formatter(|out, _, value| match value {
-        absent if absent.is_none() || absent.is_undefined() => Ok(()),
-        value => write!(out, "{value}").map_err(Error::from),
-    });
-    environment
-}
-
-/// With what the template's author wrote: for start-up.
-fn described(error: &Error) -> String {
-    error.detail().map_or_else(|| place(error), |detail| format!("{}: {detail}", place(error)))
-}
-
-fn place(error: &Error) -> String {
-    error.line().map_or_else(|| error.kind().to_string(), |line| format!("{} in line {line}", error.kind()))
 }
