@@ -21,6 +21,7 @@ mod rejected;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod watch;
 mod writer;
 
@@ -50,6 +51,9 @@ use super::{
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 
+/// What a claim and a part of a purge may change, at most and about: see [`Writer::write_behind`].
+const CLAIM_ROWS: usize = 512;
+const PURGE_ROWS: usize = 256;
 /// How long [`Store::probe`] waits for the writer, and how long its answer is good.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -194,13 +198,15 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
+        let rows = planned.len();
         let work =
             move |state: &mut WriteState| deliveries::plan(&mut state.conn, &key, handler, (&planned, through), now_ms);
-        writer.write(work).await
+        writer.write_behind(rows, work).await
     }
 
     async fn claim(&self, handler: HandlerId, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
-        let taken = self.writer()?.write(move |state| deliveries::claim(&mut state.conn, handler, &claim)).await?;
+        let work = move |state: &mut WriteState| deliveries::claim(&mut state.conn, handler, &claim);
+        let taken = self.writer()?.write_behind(CLAIM_ROWS, work).await?;
         if taken.is_empty() {
             return Ok(Vec::new());
         }
@@ -212,11 +218,15 @@ impl Store for SqliteStore {
     }
 
     async fn settle(&self, handler: HandlerId, settled: Vec<Settled>, now_ms: i64) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| deliveries::settle(&mut state.conn, handler, &settled, now_ms)).await
+        let rows = settled.len();
+        let work = move |state: &mut WriteState| deliveries::settle(&mut state.conn, handler, &settled, now_ms);
+        self.writer()?.write_behind(rows, work).await
     }
 
     async fn note_breaker(&self, handler: HandlerId, breaker: BreakerState, now_ms: i64) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| deliveries::note_breaker(&state.conn, handler, breaker, now_ms)).await
+        self.writer()?
+            .write_behind(1, move |state| deliveries::note_breaker(&state.conn, handler, breaker, now_ms))
+            .await
     }
 
     fn appended_so_far(&self) -> u64 {
@@ -232,7 +242,7 @@ impl Store for SqliteStore {
     }
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| calls::merge(&state.conn, &call)).await
+        self.writer()?.write_behind(2, move |state| calls::merge(&state.conn, &call)).await
     }
 
     async fn caller(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
@@ -274,7 +284,7 @@ impl Store for SqliteStore {
     }
 
     async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| watch::note_alarms(&mut state.conn, &alarms)).await
+        self.writer()?.write_behind(64, move |state| watch::note_alarms(&mut state.conn, &alarms)).await
     }
 
     async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
@@ -282,7 +292,7 @@ impl Store for SqliteStore {
     }
 
     async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| watch::note_activity(&mut state.conn, &rows, forget_before)).await
+        self.writer()?.write_behind(64, move |state| watch::note_activity(&mut state.conn, &rows, forget_before)).await
     }
 
     async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError> {
@@ -311,7 +321,7 @@ impl Store for SqliteStore {
     }
 
     async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError> {
-        self.writer()?.write(move |state| rejected::insert(&state.conn, &request)).await
+        self.writer()?.write_behind(1, move |state| rejected::insert(&state.conn, &request)).await
     }
 
     async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError> {
@@ -332,7 +342,7 @@ impl Store for SqliteStore {
             part.commit()?;
             Ok(purged)
         };
-        writer.write(work).await
+        writer.write_behind(PURGE_ROWS, work).await
     }
 
     async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
@@ -345,7 +355,7 @@ impl Store for SqliteStore {
             removal::forget_cleared(&state.conn, &cleared)?;
             removal::give_back_pages(&state.conn)
         };
-        Ok(writer.write(work).await? || bodies_left)
+        Ok(writer.write_behind(PURGE_ROWS, work).await? || bodies_left)
     }
 
     async fn used_bytes(&self) -> Result<u64, StoreError> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::bodies::BodyLog;
 use super::filter::Filter;
 use super::recent::Recent;
+use super::turns::{Asked, Turns};
 use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError, StoreStats};
@@ -99,7 +100,7 @@ impl Shared {
 }
 
 /// `None` once closed.
-type Jobs = Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>;
+type Jobs = Arc<Mutex<Option<mpsc::Sender<Asked<Box<dyn Job>>>>>>;
 
 /// A handle to the writing thread.
 #[derive(Clone)]
@@ -144,10 +145,28 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
     {
+        self.ask(None, work).await
+    }
+
+    /// The same for work that has time: it lets requests go first that somebody waits for. `rows`: about how many it
+    /// changes.
+    pub(super) async fn write_behind<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.ask(Some(rows), work).await
+    }
+
+    async fn ask<T, F>(&self, rows: Option<usize>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+    {
         let closed = || StoreError::Unavailable("it is closed".into());
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        jobs.send(Box::new(Write { work, outcome: None, reply })).await.map_err(|_| closed())?;
+        jobs.send(Asked { rows, job: Box::new(Write { work, outcome: None, reply }) }).await.map_err(|_| closed())?;
         drop(jobs);
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -203,14 +222,21 @@ impl<T: Send, F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send> Job for
     }
 }
 
-fn run(mut state: WriteState, mut queue: mpsc::Receiver<Box<dyn Job>>, shared: &Shared) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(job) = queue.try_recv()
-        {
-            batch.push(job);
+fn run(mut state: WriteState, mut queue: mpsc::Receiver<Asked<Box<dyn Job>>>, shared: &Shared) {
+    let mut turns = Turns::default();
+    loop {
+        if turns.len() == 0 {
+            match queue.blocking_recv() {
+                Some(asked) => turns.add(asked),
+                None => break,
+            }
         }
+        while turns.len() < QUEUE
+            && let Ok(asked) = queue.try_recv()
+        {
+            turns.add(asked);
+        }
+        let mut batch = turns.next(BATCH);
         let committed = transact(&mut state, &mut batch);
         if committed.is_err() && state.began && batch.len() > 1 {
             // One request that asks too much of a full disk takes the transaction with it: the others need not fail.
