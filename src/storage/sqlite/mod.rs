@@ -251,7 +251,7 @@ impl Store for SqliteStore {
     }
 
     async fn keep_inbound_answer(&self, answered: InboundAnswered) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| inbound::keep(&state.conn, &answered)).await
+        self.writer()?.write_behind(1, move |state| inbound::keep(&state.conn, &answered)).await
     }
 
     async fn inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError> {
