@@ -3,5 +3,6 @@
 
 mod function;
 pub mod functions;
+pub mod inbound;
 
 pub use function::{BuiltIn, Called, Function, FunctionContext};

@@ -57,6 +57,7 @@ impl Settings {
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.egress.allowed()?;
         functions::validate(&self.functions, &self.companies)?;
+        self.inbound.validate()?;
         validate_handlers(&self.handlers)
     }
 

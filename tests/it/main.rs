@@ -34,6 +34,7 @@ mod forward;
 mod functions;
 mod handlers;
 mod import;
+mod inbound;
 mod intake;
 mod layers;
 mod load;
