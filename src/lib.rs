@@ -86,6 +86,8 @@ pub mod storage;
 pub mod telemetry;
 
 #[cfg(feature = "receiver")]
+pub use answers::inbound::{InboundAnswer, InboundContext, InboundRequest};
+#[cfg(feature = "receiver")]
 pub use app::{BuildError, Receiver, ReceiverBuilder};
 #[cfg(feature = "receiver")]
 pub use async_trait::async_trait;

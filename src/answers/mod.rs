@@ -4,5 +4,6 @@
 pub mod appointments;
 mod function;
 pub mod functions;
+pub mod inbound;
 
 pub use function::{BuiltIn, Called, Function, FunctionContext};

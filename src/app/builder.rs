@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 
+use super::inbound::Lane;
 use super::ops::Ops;
 use super::refusals::{self, Refusals};
 use super::reload::{self, Given, Reload};
@@ -14,6 +15,9 @@ use super::signer::FirstKeys;
 use super::web::Web;
 use super::{alarms, calls, docs};
 use crate::answers::functions::FunctionError;
+use crate::answers::inbound::{
+    self, CurrentRules, Inbound, InboundAnswer, InboundContext, InboundError, InboundRequest, OnInbound, Rules,
+};
 use crate::answers::{BuiltIn, Function};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
@@ -49,6 +53,9 @@ pub enum BuildError {
     /// A custom function that cannot be had.
     #[error(transparent)]
     Function(#[from] FunctionError),
+    /// An answer to inbound requests that cannot be given.
+    #[error(transparent)]
+    Inbound(#[from] InboundError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
@@ -62,6 +69,7 @@ pub struct ReceiverBuilder {
     clock: Clock,
     port: Option<u16>,
     closures: Closures,
+    on_inbound: Option<OnInbound>,
     dropped_lines: DroppedLines,
 }
 
@@ -177,6 +185,17 @@ impl ReceiverBuilder {
         self
     }
 
+    /// Asks `answer` about inbound calls and text messages, before the rules of the settings; `None` leaves them to those.
+    /// What takes longer than `inbound.timeout_ms`, or breaks Retell's contract, gets `inbound.fallback`.
+    #[must_use]
+    pub fn on_inbound<F>(mut self, answer: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<InboundAnswer>> + Send + 'static,
+    {
+        self.on_inbound = Some(inbound::boxed(answer));
+        self
+    }
+
     /// Opens the store and starts the handlers. Needs a running tokio runtime.
     ///
     /// # Errors
@@ -190,17 +209,12 @@ impl ReceiverBuilder {
         let sqlite = Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
         let store: Arc<dyn Store> = sqlite.clone();
         let companies = CurrentCompanies::new(reload::companies(&settings, &store).await?);
-        let tools = Tools {
-            store: Arc::clone(&store),
-            clock: self.clock.clone(),
-            program_path: ProgramPath::of_process(),
-            egress: Egress::new(&settings.egress)?,
-            signer: Arc::new(FirstKeys(companies.clone())),
-        };
+        let tools = tools(&settings, &store, (&self.clock, &companies))?;
         let mut registry = Registry::configured(&settings.handlers, &tools)?;
         for registered in &self.given.handlers {
             registry.add(registered.clone()).map_err(BuildError::HandlerName)?;
         }
+        let rules = CurrentRules::new(Rules::configured(&settings.inbound, &tools)?);
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
         let functions = calls::start((&settings, &mut self.given), sqlite, &tools, &ops, &supervisor)?;
         let workers = Workers::new(Dispatch {
@@ -214,8 +228,9 @@ impl ReceiverBuilder {
         let retention = reload::Retained::start(&settings, &workers, &ops.removed, &tools, &supervisor);
         let counters = Arc::clone(&ops.counters);
         let port = self.port.unwrap_or(settings.server.port);
-        let rules = rules_of_refusals(&settings, port, &companies);
-        let refusals = Refusals::start(rules, Arc::clone(&store), Arc::clone(&counters), &supervisor);
+        let inbound = Inbound::new(&store, &self.clock, rules.clone(), Arc::clone(&ops.inbound), &supervisor);
+        let refused = rules_of_refusals(&settings, port, &companies);
+        let refusals = Refusals::start(refused, Arc::clone(&store), Arc::clone(&counters), &supervisor);
         let web = Web {
             settings: &settings,
             store: &store,
@@ -224,6 +239,7 @@ impl ReceiverBuilder {
             ops: &ops,
             refusals: &refusals,
             functions: &functions,
+            inbound: Arc::new(Lane(inbound.with_closure(self.on_inbound))),
         };
         let router = web.router(port);
         let docs = settings.docs.enabled.then(|| settings.server.public_url(port));
@@ -233,6 +249,7 @@ impl ReceiverBuilder {
             workers,
             functions,
             counted: ops.functions.clone(),
+            rules,
             retention,
             given: self.given,
             settings: tokio::sync::Mutex::new(settings),
@@ -248,6 +265,20 @@ fn of_closures(closures: Closures) -> Option<Registered> {
     }
     let handler: Arc<dyn EventHandler> = Arc::new(closures);
     Some(Registered::new("closures", Filter::all(), handler))
+}
+
+fn tools(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    (clock, companies): (&Clock, &CurrentCompanies),
+) -> Result<Tools, BuildError> {
+    Ok(Tools {
+        store: Arc::clone(store),
+        clock: clock.clone(),
+        program_path: ProgramPath::of_process(),
+        egress: Egress::new(&settings.egress)?,
+        signer: Arc::new(FirstKeys(companies.clone())),
+    })
 }
 
 fn rules_of_refusals(settings: &Settings, port: u16, companies: &CurrentCompanies) -> refusals::Rules {

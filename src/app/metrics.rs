@@ -10,6 +10,7 @@ use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};
 use crate::telemetry::functions::FunctionMetrics;
+use crate::telemetry::inbound::InboundCounts;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 use crate::telemetry::retention::RemovedCounts;
@@ -19,6 +20,7 @@ pub(super) struct Figures<'a> {
     pub(super) counters: &'a Counters,
     pub(super) deliveries: &'a Deliveries,
     pub(super) functions: &'a FunctionMetrics,
+    pub(super) inbound: &'a InboundCounts,
     pub(super) removed: &'a RemovedCounts,
     pub(super) inflight: &'a InflightBudget,
     pub(super) dropped_lines: &'a DroppedLines,
@@ -36,6 +38,7 @@ impl Figures<'_> {
     pub(super) fn metrics(&self) -> Vec<Metric> {
         let mut metrics = vec![build(), self.start_time()];
         metrics.extend(self.requests());
+        metrics.extend(self.inbound());
         metrics.extend(self.store.iter().flat_map(store));
         metrics.extend(self.store.iter().flat_map(|stats| self.backlogs(stats)));
         metrics.extend(self.attempts());
@@ -87,6 +90,20 @@ impl Figures<'_> {
                 .in_bytes(),
             Metric::gauge("inflight_body_limit", "How much may be held at once.", single(float(limit as u64)))
                 .in_bytes(),
+        ]
+    }
+
+    fn inbound(&self) -> [Metric; 2] {
+        let counts = self.inbound.read().map(|(outcome, count)| (one("outcome", outcome), count));
+        [
+            Metric::counter("inbound_answers", "Inbound calls and text messages by what they were answered.", counts),
+            Metric::histogram(
+                "inbound_answer_duration",
+                "From the head of an inbound request to its answer.",
+                self.inbound.micros(),
+                1e6,
+            )
+            .in_seconds(),
         ]
     }
 

@@ -9,6 +9,7 @@ mod docs;
 mod gate;
 mod guests;
 mod health;
+mod inbound;
 mod metrics;
 mod ops;
 mod refusals;

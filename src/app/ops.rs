@@ -30,6 +30,7 @@ use crate::telemetry::deliveries::Deliveries;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition;
 use crate::telemetry::functions::FunctionMetrics;
+use crate::telemetry::inbound::InboundCounts;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessUse;
 use crate::telemetry::retention::RemovedCounts;
@@ -43,6 +44,7 @@ pub(super) struct Ops {
     pub(super) counters: Arc<Counters>,
     pub(super) deliveries: Deliveries,
     pub(super) functions: FunctionMetrics,
+    pub(super) inbound: Arc<InboundCounts>,
     pub(super) removed: RemovedCounts,
     store: Arc<dyn Store>,
     pub(super) inflight: InflightBudget,
@@ -90,6 +92,7 @@ impl Ops {
             counters: Arc::default(),
             deliveries: Deliveries::default(),
             functions: FunctionMetrics::default(),
+            inbound: Arc::default(),
             removed: RemovedCounts::default(),
             store: Arc::clone(store),
             inflight: InflightBudget::new(settings.server.inflight_limit_bytes),
@@ -149,6 +152,7 @@ impl Ops {
             counters: &self.counters,
             deliveries: &self.deliveries,
             functions: &self.functions,
+            inbound: &self.inbound,
             removed: &self.removed,
             inflight: &self.inflight,
             dropped_lines: &self.dropped_lines,

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, watch};
 use super::{BuildError, devkey};
 use crate::answers::BuiltIn;
 use crate::answers::functions::{FunctionError, FunctionRegistry, Functions};
+use crate::answers::inbound::{self, CurrentRules};
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{AlarmSettings, CompanySettings, DEFAULT_SLUG, HandlerSettings, Settings};
@@ -30,6 +31,7 @@ pub(super) struct Parts {
     pub(super) workers: Workers,
     pub(super) functions: Functions,
     pub(super) counted: FunctionMetrics,
+    pub(super) rules: CurrentRules,
     pub(super) retention: Retained,
     /// What was given to the builder; a reload keeps it.
     pub(super) given: Given,
@@ -77,7 +79,7 @@ impl Reload {
         &self.0.workers
     }
 
-    /// Puts the companies, keys and handlers of `settings` in place. Requests and deliveries under way finish as they
+    /// Puts the companies, keys, handlers and inbound rules of `settings` in place. Requests and deliveries under way finish as they
     /// began. Returns the keys of other settings that differ from the running ones: they need a restart.
     ///
     /// # Errors
@@ -91,9 +93,15 @@ impl Reload {
         let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
         let changed = Registry::configured(&changed, &parts.tools)?;
         let functions = functions(&settings, &parts.given, &parts.tools, &parts.counted)?;
+        let rules =
+            (settings.inbound != running.inbound).then(|| inbound::Rules::configured(&settings.inbound, &parts.tools));
+        let rules = rules.transpose()?;
         parts.workers.announce(&changed).await?;
         // Nothing fails from here on.
         parts.companies.replace(companies);
+        if let Some(rules) = rules {
+            parts.rules.replace(rules);
+        }
         parts.functions.replace(functions);
         for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
             for name in Registry::names(gone) {

@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::calls::FunctionCalls;
+use super::inbound::Lane;
 use super::ops::Ops;
 use super::refusals::Refusals;
 use crate::answers::functions::{self, Functions};
@@ -22,7 +23,7 @@ use crate::config::Settings;
 use crate::http::ApiError;
 use crate::http::company::CurrentCompanies;
 use crate::http::layer::{Entry, SignatureLayer, enter};
-use crate::intake::{self, Endpoint, Intake};
+use crate::intake::{self, AnswerInbound, Endpoint, Intake};
 use crate::security::allowlist;
 use crate::storage::Store;
 
@@ -38,6 +39,7 @@ pub(super) struct Web<'a> {
     pub(super) ops: &'a Ops,
     pub(super) refusals: &'a Arc<Refusals>,
     pub(super) functions: &'a Functions,
+    pub(super) inbound: Arc<Lane>,
 }
 
 impl Web<'_> {
@@ -64,6 +66,7 @@ impl Web<'_> {
     fn endpoint(&self, port: u16) -> Endpoint {
         Endpoint {
             intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters)),
+            inbound: Arc::clone(&self.inbound) as Arc<dyn AnswerInbound>,
             companies: self.companies.clone(),
             functions: Arc::new(FunctionCalls(self.functions.clone())),
             verify: self.settings.security.verify,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::output::{self, Done, Failure};
 use crate::answers::functions::FunctionRegistry;
+use crate::answers::inbound::Rules;
 use crate::config::{Settings, Sources};
 use crate::egress::Egress;
 use crate::handlers::Registry;
@@ -59,6 +60,7 @@ pub(super) fn checked(sources: &Sources) -> Result<Settings, Failure> {
     let egress = Egress::new(&settings.egress)?;
     Registry::check(&settings.handlers, &egress)?;
     FunctionRegistry::check(&settings.functions, &egress)?;
+    Rules::check(&settings.inbound, &egress)?;
     logging::check(&settings.log).map_err(Failure::Because)?;
     Ok(settings)
 }
@@ -156,5 +158,10 @@ mod tests {
         assert_eq!(leaf("keys", &json!(["***"]), "x"), "# keys = [\"***\"]  # x");
         assert_eq!(leaf("token", &json!("***"), ""), "# token = \"***\"");
         assert_eq!(leaf("events", &json!(["a\"b"]), ""), r#"events = ["a\"b"]"#);
+        assert_eq!(
+            leaf("metadata", &json!({"a": [1, {"b c": "d"}]}), ""),
+            r#"metadata = { "a" = [1,{ "b c" = "d" }] }"#
+        );
+        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { "url" = "***" }"#);
     }
 }

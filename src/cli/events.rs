@@ -14,7 +14,7 @@ use super::output::{self, Done, Failure};
 use super::{fates, stores};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventSummary, Store, StoredEvent};
+use crate::storage::{EventFilter, EventSummary, InboundAnswered, Store, StoredEvent};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
@@ -151,6 +151,23 @@ pub(super) fn describe(event: &EventSummary) -> Value {
     })
 }
 
+/// What an inbound call or text message was answered.
+fn inbound(answered: &InboundAnswered) -> Value {
+    json!({
+        "rule": answered.rule,
+        "outcome": answered.outcome,
+        "answer": serde_json::from_str(&answered.answer).unwrap_or(Value::Null),
+        "duration_ms": answered.duration_ms,
+        "at_ms": answered.at_ms,
+    })
+}
+
+/// `` rejected, rule `night`, after 3 ms ``.
+fn answered_by(answered: &InboundAnswered) -> String {
+    let by = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
+    format!("{}{by}, after {} ms", answered.outcome, answered.duration_ms)
+}
+
 impl Show {
     async fn run(self, store: &impl Store) -> Done {
         let missing =
@@ -161,8 +178,12 @@ impl Show {
             return output::ignore_closed(io::stdout().lock().write_all(&body));
         }
         let fates = fates::of(store, self.id, None).await?;
+        let answered = store.inbound_answer(self.id).await?;
         if self.json {
             let mut value = describe(&summary);
+            if let Some(answered) = &answered {
+                value["inbound_answer"] = inbound(answered);
+            }
             value["deliveries"] = json!(fates.iter().map(fates::describe).collect::<Vec<_>>());
             value["wanted"] = json!(fates::wanted(&fates));
             return output::json(&value);
@@ -181,6 +202,8 @@ impl Show {
             ("state", Some(state(&summary))),
             ("revision of", summary.revision_of.map(|id| id.to_string())),
             ("size", Some(output::size(summary.size_bytes))),
+            ("answered", answered.as_ref().map(answered_by)),
+            ("answer", answered.map(|answered| answered.answer)),
         ])?;
         output::line("")?;
         fates::table(&fates)?;

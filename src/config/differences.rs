@@ -8,8 +8,8 @@ use super::Settings;
 
 /// Exchanged while the receiver runs; everything else takes a restart.
 const RELOADED: [&str; 4] = ["companies", "functions", "handlers", "security.keys"];
-/// Sections that are looked up each time, or followed.
-const LOOKED_UP: [&str; 2] = ["alarms.", "retention."];
+/// Sections that are looked up each time, followed, or exchanged whole.
+const LOOKED_UP: [&str; 3] = ["alarms.", "inbound.", "retention."];
 
 impl Settings {
     /// The keys whose values differ and that a running receiver does not exchange, such as `server.port`.

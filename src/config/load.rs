@@ -141,6 +141,11 @@ fn merge(sources: &Sources) -> Result<Config, ConfigError> {
             let why = format!("set in files only, such as config/local.toml; unset the variables {variables}");
             return Err(ConfigError::refused(section, why));
         }
+        if ["inbound.rules", "inbound.fallback"].iter().any(|section| key.starts_with(section)) {
+            let why = "rules are set in a configuration file only, such as config/local.toml; \
+                       unset the variables RETELL_WEBHOOK__INBOUND__RULES… and …__FALLBACK…";
+            return Err(ConfigError::refused("inbound", why));
+        }
         builder = builder.set_override(key, value).map_err(describe)?;
     }
     builder.build().map_err(describe)

@@ -11,6 +11,7 @@ mod docs;
 mod egress;
 mod functions;
 mod handlers;
+mod inbound;
 mod list;
 mod load;
 mod log;
@@ -37,6 +38,7 @@ pub use handlers::{
     DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
     Revisions, Transcripts,
 };
+pub use inbound::{AskSettings, InboundAnswerSettings, InboundKind, InboundRule, InboundSettings};
 pub use load::{ConfigError, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use ops::OpsSettings;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub docs: DocsSettings,
     /// `[egress]`: where handlers may post to.
     pub egress: EgressSettings,
+    /// `[inbound]`: what inbound calls and text messages are answered.
+    pub inbound: InboundSettings,
     /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
     pub handlers: Vec<HandlerSettings>,
     /// `[[functions]]`: what an agent's model can call.
@@ -91,6 +95,7 @@ impl Default for Settings {
             appointments: AppointmentSettings::default(),
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),
+            inbound: InboundSettings::default(),
             handlers: HandlerSettings::built_in(),
             functions: Vec::new(),
         }

@@ -6,7 +6,10 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
-use super::{CompanySettings, FunctionSettings, HandlerSettings, KeptDays, Settings};
+use super::{
+    AskSettings, CompanySettings, FunctionSettings, HandlerSettings, InboundAnswerSettings, InboundRule, KeptDays,
+    Settings,
+};
 
 /// The valid key nearest to `unknown` (a dotted path without list positions), if any is near.
 pub(super) fn nearest_key(unknown: &str) -> Option<String> {
@@ -22,6 +25,9 @@ pub(super) fn valid_keys() -> Vec<String> {
     }
     keys.extend(fields::<HandlerSettings>().iter().map(|key| format!("handlers.{key}")));
     keys.extend(fields::<FunctionSettings>().iter().map(|key| format!("functions.{key}")));
+    keys.extend(fields::<InboundRule>().iter().map(|key| format!("inbound.rules.{key}")));
+    keys.extend(fields::<InboundAnswerSettings>().iter().map(|key| format!("inbound.fallback.{key}")));
+    keys.extend(fields::<AskSettings>().iter().map(|key| format!("inbound.rules.ask.{key}")));
     keys.extend(fields::<CompanySettings>().iter().map(|key| format!("companies.{key}")));
     keys.extend(fields::<KeptDays>().iter().map(|key| format!("companies.retention.{key}")));
     keys

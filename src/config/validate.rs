@@ -58,6 +58,7 @@ impl Settings {
         self.appointments.validate()?;
         self.egress.allowed()?;
         functions::validate(&self.functions, &self.companies)?;
+        self.inbound.validate()?;
         validate_handlers(&self.handlers)
     }
 

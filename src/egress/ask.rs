@@ -24,7 +24,7 @@ impl Destination {
     ///
     /// # Errors
     /// [`Undelivered`]; also when the answer broke off.
-    pub async fn ask(&self, post: Post, limit: usize) -> Result<Reply, Undelivered> {
+    pub async fn ask_beginning(&self, post: Post, limit: usize) -> Result<Reply, Undelivered> {
         let late = || Undelivered::NoAnswer("no answer in time".to_owned());
         let whole = async {
             let (mut response, _) = self.follow(post.headers, post.private, post.body).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::net::TcpStream;
@@ -68,6 +68,14 @@ pub struct Answer {
     pub leads_to: Option<String>,
     /// The beginning of the body.
     pub beginning: String,
+}
+
+/// A whole answer.
+pub struct Whole {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// Why there is no answer. The text names host and port at most: paths and queries carry tokens.
@@ -170,6 +178,28 @@ impl Destination {
             Ok(answer(response, leads_to).await)
         };
         tokio::time::timeout(post.within, posted).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Posts and reads the whole answer, of at most so many bytes. Redirects are not followed.
+    ///
+    /// # Errors
+    /// [`Undelivered`], also for an answer that is longer or breaks off.
+    pub async fn ask(&self, post: Post, limit_bytes: usize) -> Result<Whole, Undelivered> {
+        let Post { mut headers, private, body, within } = post;
+        headers.extend(private);
+        let failed = |why: &str| Undelivered::NoAnswer(format!("{self}: {why}"));
+        let asked = async {
+            let mut response = self.send(&self.target.url, headers, body).await?;
+            let (status, mut read) = (response.status().as_u16(), BytesMut::new());
+            while let Some(chunk) = response.chunk().await.map_err(|error| failed(super::reason(&error)))? {
+                if read.len() + chunk.len() > limit_bytes {
+                    return Err(failed(&format!("the answer is longer than {limit_bytes} bytes")));
+                }
+                read.extend_from_slice(&chunk);
+            }
+            Ok(Whole { status, body: read.freeze() })
+        };
+        tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(failed("no answer in time")))
     }
 
     /// The last answer, and where it leads if that is not followed.

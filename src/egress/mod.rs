@@ -19,7 +19,7 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 pub use ask::Reply;
-pub use destination::{Answer, Destination, Egress, Post, Target, Undelivered};
+pub use destination::{Answer, Destination, Egress, Post, Target, Undelivered, Whole};
 pub use reqwest::Client;
 
 /// Why no client could be made.

@@ -1,58 +1,26 @@
 //! Posts events on as they came: the same bytes, with headers as Standard Webhooks has them, and signed as Retell signs
 //! where the receiver behind it wants that.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::answered::Codes;
 use super::registry::{Named, Refused};
-use super::{Attempt, Context, EventHandler, Outcome, Tools};
+use super::{Attempt, Context, EventHandler, Outcome, Signed, Signer, Signing, Tools};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::config::{HandlerSettings, RetellSignature};
 use crate::egress::{Destination, Egress, Post, Target};
-use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::EventSummary;
-
-/// Signs as Standard Webhooks have it.
-pub type StandardMac = Hmac<Sha256>;
 
 /// More redirects than this are a loop.
 const MOST_REDIRECTS: u8 = 10;
-
-/// Headers that belong to the connection or that `forward` writes itself.
-const TAKEN: [&str; 14] = [
-    "host",
-    "content-length",
-    "content-type",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "proxy-authorization",
-    "proxy-connection",
-    "user-agent",
-    SIGNATURE_HEADER,
-];
-
-/// Signs as Retell does. The app knows the companies' keys.
-pub trait Signer: Send + Sync {
-    /// The header's value for `body`, made with the company's first key; `None` when the company has no key.
-    fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String>;
-}
 
 /// Posts events to one destination.
 pub struct Forward {
@@ -64,9 +32,7 @@ pub struct Forward {
 
 /// What a table says of all its destinations.
 struct Rules {
-    mac: Option<StandardMac>,
-    retell: RetellSignature,
-    headers: HeaderMap,
+    signing: Signing,
     codes: Codes,
     redirects: u8,
 }
@@ -108,9 +74,11 @@ fn checked(table: &HandlerSettings, egress: &Egress) -> Result<(Vec<Target>, Rul
         return Err(("success", "expected status codes from 200 to 599, such as [200, 202]".to_owned()));
     }
     let rules = Rules {
-        mac: table.secret.as_ref().map(mac).transpose().map_err(|why| ("secret", why.to_owned()))?,
-        retell: table.retell_signature.unwrap_or(RetellSignature::None),
-        headers: headers(&table.headers).map_err(|why| ("headers", why))?,
+        signing: Signing::new(
+            table.secret.as_ref(),
+            table.retell_signature.unwrap_or(RetellSignature::None),
+            &table.headers,
+        )?,
         codes: Codes { success: table.success.clone(), fail: &[] },
         redirects: most,
     };
@@ -128,51 +96,6 @@ fn targets(table: &HandlerSettings, egress: &Egress) -> Result<Vec<Target>, Refu
         }
         (None, urls) => urls.iter().map(read("urls")).collect(),
     }
-}
-
-/// The key in `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn mac(secret: &Secret) -> Result<StandardMac, &'static str> {
-    const FORM: &str =
-        "expected whsec_ followed by base64 of 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)";
-    let key = secret.expose().strip_prefix("whsec_").ok_or(FORM)?;
-    let key = BASE64_STANDARD.decode(key).map_err(|_| FORM)?;
-    if !(24..=64).contains(&key.len()) {
-        return Err(FORM);
-    }
-    StandardMac::new_from_slice(&key).map_err(|_| FORM)
-}
-
-/// Headers to add to requests.
-///
-/// # Errors
-/// The one that is refused, and why.
-pub fn headers(table: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (text, value) in table {
-        let name = text.parse::<HeaderName>().map_err(|_| "one of the names is no header's name".to_owned())?;
-        let own = ["webhook-", "x-retell-webhook-"].iter().any(|prefix| name.as_str().starts_with(prefix));
-        if own || TAKEN.contains(&name.as_str()) {
-            return Err(format!("`{name}` is written by the receiver itself; leave it out"));
-        }
-        let mut value = HeaderValue::from_str(value.expose())
-            .map_err(|_| format!("the value of `{name}` holds a line break or another control character"))?;
-        value.set_sensitive(true);
-        if headers.insert(name.clone(), value).is_some() {
-            return Err(format!("`{name}` is there twice; capitals make no difference"));
-        }
-    }
-    Ok(headers)
-}
-
-/// The value of `webhook-signature` for a body sent under this id.
-#[must_use]
-pub fn standard_signature(mac: &StandardMac, id: &impl Display, now_ms: i64, body: &[u8]) -> String {
-    let signed = format!("{id}.{}.", now_ms / 1000);
-    let mac = mac.clone().chain_update(signed).chain_update(body).finalize().into_bytes();
-    format!("v1,{}", BASE64_STANDARD.encode(mac))
 }
 
 impl Forward {
@@ -199,48 +122,22 @@ impl Forward {
         }
         headers
     }
-
-    /// What gives access, and what proves something to the destination.
-    fn private(
-        &self,
-        summary: &EventSummary,
-        body: &Bytes,
-        context: &Context,
-        now_ms: i64,
-    ) -> Result<HeaderMap, Outcome> {
-        let mut headers = self.rules.headers.clone();
-        let mut put = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
-        if let Some(mac) = &self.rules.mac {
-            put("webhook-signature", &standard_signature(mac, &context.event_id, now_ms, body));
-        }
-        match self.rules.retell {
-            RetellSignature::None => {}
-            RetellSignature::Original => {
-                if let Some(signature) = &summary.signature {
-                    put(SIGNATURE_HEADER, signature);
-                }
-            }
-            RetellSignature::Fresh => {
-                let without = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
-                let signature = self.signer.sign(&context.company, body, now_ms);
-                put(SIGNATURE_HEADER, &signature.ok_or_else(|| Outcome::retry(without))?);
-            }
-        }
-        Ok(headers)
-    }
 }
 
 #[async_trait]
 impl EventHandler for Forward {
     async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
         let now_ms = self.clock.now_ms();
-        let private = match self.private(summary, body, context, now_ms) {
+        let signed = Signed {
+            id: &context.event_id,
+            company: &context.company,
+            original: summary.signature.as_deref(),
+            body,
+            now_ms,
+        };
+        let private = match self.rules.signing.headers(&signed, &*self.signer) {
             Ok(private) => private,
-            Err(outcome) => return outcome.into(),
+            Err(why) => return Outcome::retry(why).into(),
         };
         let headers = Self::about(summary, context, now_ms);
         let post = Post { headers, private, body: body.clone(), within: context.time_left() };

@@ -13,7 +13,9 @@ mod forward;
 mod log;
 mod outcome;
 mod registry;
+mod signing;
 mod slack;
+pub mod template;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,10 +26,11 @@ pub use context::Context;
 pub use exec::{AnsweringProgram, Exec};
 pub use file::JsonLines;
 pub use filter::Filter;
-pub use forward::{Forward, Signer, StandardMac, headers as added_headers, mac as standard_mac, standard_signature};
+pub use forward::Forward;
 pub use log::Log;
 pub use outcome::{Attempt, Outcome};
-pub use registry::{HandlerError, Registered, Registry, Tools};
+pub use registry::{HandlerError, Refused, Registered, Registry, Tools};
+pub use signing::{Signed, Signer, Signing};
 pub use slack::Slack;
 
 use crate::event::{Call, Event};

@@ -127,7 +127,7 @@ impl Registry {
 }
 
 /// A key, and why its value is refused.
-pub(super) type Refused = (&'static str, String);
+pub type Refused = (&'static str, String);
 pub(super) type Named = (String, Arc<dyn EventHandler>);
 
 /// What a table makes: one handler, but one for each destination of several.

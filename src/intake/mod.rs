@@ -3,6 +3,7 @@
 
 mod dedupe;
 mod import;
+mod inbound;
 mod internal;
 mod routes;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use import::Past;
+pub use inbound::{AnswerInbound, Inbound};
 pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
 pub use routes::{CallsFunctions, Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, guide_router, router, webhook_path};
 
@@ -42,6 +44,8 @@ pub struct Accepted {
     pub duplicate: bool,
     /// For the log.
     pub taken: Taken,
+    /// What somebody on the line waits to be answered.
+    inbound: Option<Inbound>,
 }
 
 impl Intake {
@@ -74,6 +78,7 @@ impl Intake {
         let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
+        let inbound = kind.is_inbound().then(|| Inbound::of(&event, kind, company, began));
         if tracing::enabled!(tracing::Level::DEBUG) {
             let (event_id, company) = (&event.id, &company.slug);
             tracing::debug!(%event_id, %company, size_bytes, "webhook body: {}", describe(&event.body));
@@ -93,7 +98,8 @@ impl Intake {
             Ok(appended) => {
                 came.note(self.counters.activity());
                 let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
-                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken })
+                let inbound = inbound.map(|inbound| inbound.kept_as(&appended));
+                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken, inbound })
             }
             Err(error) => {
                 // The store says by itself, once, that it is away.

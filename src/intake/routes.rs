@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Accepted, Intake};
-use crate::event::{Event, EventKind, Object};
+use super::{Accepted, AnswerInbound, Intake};
+use crate::event::{Event, Object};
 use crate::http::company::{Company, CurrentCompanies};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -50,6 +51,8 @@ pub trait CallsFunctions: Send + Sync {
 pub struct Endpoint {
     /// Takes the events in.
     pub intake: Intake,
+    /// Answers inbound events.
+    pub inbound: Arc<dyn AnswerInbound>,
     /// Whose routes there are.
     pub companies: CurrentCompanies,
     /// Where function calls go.
@@ -91,7 +94,7 @@ async fn receive(
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
     let accepted = endpoint.intake.accept(&company, event).await?;
-    Ok(answer(accepted))
+    Ok(endpoint.answer(accepted).await)
 }
 
 /// A body with `event` is an event; one with `name` is a function call, which is no event and is not kept as one; one with
@@ -114,7 +117,7 @@ async fn receive_guide(
     };
     let left = EVENT.saturating_sub(event.get().began.elapsed());
     let accepted = tokio::time::timeout(left, endpoint.intake.accept_as(&company, event, !named)).await;
-    Ok(answer(accepted.map_err(|_| ApiError::Unavailable)??))
+    Ok(endpoint.answer(accepted.map_err(|_| ApiError::Unavailable)??).await)
 }
 
 fn has_text(fields: &Object, key: &str) -> bool {
@@ -163,16 +166,16 @@ impl Endpoint {
             Err(_) => Err(ApiError::BadRequest("The body is not JSON")),
         }
     }
-}
 
-/// Inbound events get the empty answer: go on as configured in Retell.
-fn answer(accepted: Accepted) -> Response {
-    let body = match (accepted.kind, accepted.duplicate) {
-        (EventKind::CallInbound, _) => r#"{"call_inbound":{}}"#,
-        (EventKind::ChatInbound, _) => r#"{"chat_inbound":{}}"#,
-        (_, false) => r#"{"received":true}"#,
-        (_, true) => r#"{"received":true,"duplicate":true}"#,
-    };
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (StatusCode::OK, Extension(accepted.taken), json, body).into_response()
+    /// Whoever sent an inbound event is answered after the commit: a 2xx means for it what it means for any other.
+    async fn answer(&self, accepted: Accepted) -> Response {
+        let Accepted { duplicate, taken, inbound, .. } = accepted;
+        let body = match inbound {
+            Some(inbound) => self.inbound.answer(inbound).await.into(),
+            None if duplicate => Bytes::from_static(br#"{"received":true,"duplicate":true}"#),
+            None => Bytes::from_static(br#"{"received":true}"#),
+        };
+        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (StatusCode::OK, Extension(taken), json, body).into_response()
+    }
 }

@@ -9,6 +9,7 @@ mod delivery;
 mod error;
 mod event;
 mod identity;
+mod inbound;
 mod invocation;
 mod overview;
 mod rejected;
@@ -37,6 +38,7 @@ pub use error::StoreError;
 pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, NewEvent, StoreStats, StoredEvent};
 
 pub use identity::{Identity, IdentityKey};
+pub use inbound::{CallerHistory, InboundAnswered, MOST_COUNTED};
 pub use invocation::{
     Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoredAnswer,
 };
@@ -140,6 +142,25 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
+
+    /// What is known of a number's earlier calls to a company. Answered by a thread of its own, which other reads do not hold
+    /// up: somebody waits on the line.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn caller(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
+
+    /// Keeps what an inbound request was answered. The first answer stays.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn keep_inbound_answer(&self, answered: InboundAnswered) -> Result<(), StoreError>;
+
+    /// What an inbound request was answered; by the same thread as [`Store::caller`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError>;
 
     /// Stored events, newest first unless the filter says otherwise; without bodies.
     ///

@@ -6,6 +6,7 @@ pub mod deliveries;
 pub mod disk;
 pub mod exposition;
 pub mod functions;
+pub mod inbound;
 pub mod logging;
 pub mod process;
 pub mod retention;

@@ -36,6 +36,7 @@ mod forward;
 mod functions;
 mod handlers;
 mod import;
+mod inbound;
 mod intake;
 mod layers;
 mod load;

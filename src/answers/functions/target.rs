@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use super::super::{Called, Function, FunctionContext};
 use super::reply;
 use crate::base::clock::Clock;
-use crate::config::FunctionSettings;
+use crate::config::{FunctionSettings, RetellSignature};
 use crate::egress::{Destination, Post};
-use crate::handlers::{AnsweringProgram, Signer, StandardMac, Tools, added_headers, standard_mac, standard_signature};
-use crate::security::signature::SIGNATURE_HEADER;
+use crate::handlers::{AnsweringProgram, Signed, Signer, Signing, Tools};
 use crate::storage::StoredAnswer;
 
 /// What is called.
@@ -29,8 +28,9 @@ pub(super) enum Target {
 /// Posts requests on.
 pub(super) struct Url {
     destination: Destination,
-    headers: HeaderMap,
-    mac: Option<StandardMac>,
+    signing: Signing,
+    /// Where the company has no key, as verification is off.
+    unsigned: Signing,
     signer: Arc<dyn Signer>,
     clock: Clock,
 }
@@ -56,8 +56,8 @@ impl Target {
         let destination = tools.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
         Ok(Self::Url(Box::new(Url {
             destination,
-            headers: added_headers(&table.headers).map_err(|why| ("headers", why))?,
-            mac: table.secret.as_ref().map(standard_mac).transpose().map_err(|why| ("secret", why.to_owned()))?,
+            signing: Signing::new(table.secret.as_ref(), RetellSignature::Fresh, &table.headers)?,
+            unsigned: Signing::new(table.secret.as_ref(), RetellSignature::None, &table.headers)?,
             signer: Arc::clone(&tools.signer),
             clock: tools.clock.clone(),
         })))
@@ -113,7 +113,7 @@ impl Url {
         let private = self.private(&body, context);
         let within = context.deadline.saturating_duration_since(Instant::now());
         let post = Post { headers: about(context), private, body, within };
-        let reply = match self.destination.ask(post, reply::MOST_BYTES).await {
+        let reply = match self.destination.ask_beginning(post, reply::MOST_BYTES).await {
             Ok(reply) => reply,
             Err(error) => return Came::Failed(error.to_string()),
         };
@@ -131,14 +131,12 @@ impl Url {
 
     fn private(&self, body: &Bytes, context: &FunctionContext) -> HeaderMap {
         let now_ms = self.clock.now_ms();
-        let mut headers = self.headers.clone();
-        if let Some(signature) = self.signer.sign(&context.company, body, now_ms) {
-            put(&mut headers, SIGNATURE_HEADER, &signature);
-        }
+        let (id, company) = (context.invocation.as_str(), context.company.as_str());
+        let what = Signed { id: &id, now_ms, company, body, original: None };
+        let signed =
+            self.signing.headers(&what, &*self.signer).or_else(|_| self.unsigned.headers(&what, &*self.signer));
+        let mut headers = signed.unwrap_or_default();
         put(&mut headers, "webhook-timestamp", &(now_ms / 1000).to_string());
-        if let Some(mac) = &self.mac {
-            put(&mut headers, "webhook-signature", &standard_signature(mac, &context.invocation, now_ms, body));
-        }
         headers
     }
 }

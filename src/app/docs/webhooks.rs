@@ -39,8 +39,8 @@ pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
     let event = "The address to enter at Retell. 200 means: the signature fits, and the bytes are on disk. \
         An inbound event is answered here as on the inbound address.";
     let alias = format!("The same as `{WEBHOOK_PATH}`.");
-    let inbound = "Takes `call_inbound` and `chat_inbound` in and answers with nothing to change: Retell goes on as \
-        configured there.";
+    let inbound = "Takes `call_inbound` and `chat_inbound` in and answers by the rules of `[inbound]`; when none holds, with \
+        nothing to change: Retell goes on as configured there.";
     let guide = "An address an older guide gave out. A body with `event` is an event; one with `name` is a custom \
         function's call, answered by the function of that name.";
     let company = receive("receive_company_event", "Receive a company's event", "With the keys of the company.");

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, Value};
 use serde_json::{Value as Json, json};
 
 use super::{escape, message};
 use crate::base::id::EventId;
 use crate::event::{EventKind, sample};
 use crate::handlers::Context;
+use crate::handlers::template::{self, described, is_in_the_template, place};
 use crate::security::redact;
 
 /// Steps a template may take: a loop over a long transcript ends.
@@ -55,14 +56,7 @@ impl Templates {
 }
 
 fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-    environment.set_fuel(Some(FUEL));
-    // What is absent is left out rather than written as `none`.
-    environment.set_formatter(|out, _, value| match value {
-        absent if absent.is_none() || absent.is_undefined() => Ok(()),
-        value => write!(out, "{value}").map_err(Error::from),
-    });
+    let mut environment = template::environment(FUEL);
     environment.add_filter("duration", |ms: &Value| ms.as_i64().map(message::readable).unwrap_or_default());
     environment.add_filter("phone", |number: &Value| number.as_str().map(redact::phone).unwrap_or_default());
     environment.add_filter("measured", message::measured);
@@ -70,29 +64,6 @@ fn environment() -> Environment<'static> {
     environment
         .add_filter("shorten", |text: &Value, most: usize| escape::shorten(text.as_str().unwrap_or_default(), most));
     environment
-}
-
-fn is_in_the_template(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::UnknownFilter
-            | ErrorKind::UnknownFunction
-            | ErrorKind::UnknownTest
-            | ErrorKind::UnknownMethod
-            | ErrorKind::TooManyArguments
-            | ErrorKind::MissingArgument
-            | ErrorKind::TemplateNotFound
-            | ErrorKind::OutOfFuel
-    )
-}
-
-/// With what the template's author wrote: for start-up.
-fn described(error: &Error) -> String {
-    error.detail().map_or_else(|| place(error), |detail| format!("{}: {detail}", place(error)))
-}
-
-fn place(error: &Error) -> String {
-    error.line().map_or_else(|| error.kind().to_string(), |line| format!("{} in line {line}", error.kind()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod companies;
 mod deliveries;
 mod errors;
 mod filter;
+mod inbound;
 mod index;
 mod invocations;
 mod open;
@@ -44,10 +45,10 @@ use self::bodies::BodyLog;
 use self::readers::Readers;
 use self::writer::{WriteState, Writer};
 use super::{
-    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, Claim,
-    Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow, NewEvent, Overview,
-    Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled, StatsFilter, Store, StoreError, StoreStats,
-    StoredEvent,
+    ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallerHistory,
+    Claim, Claimed, DeliveryFilter, DeliveryRow, EventFilter, EventSummary, Fate, HandlerId, HandlerRow,
+    InboundAnswered, NewEvent, Overview, Planned, Purge, Purged, Rejected, RejectedId, Rejection, Settled, StatsFilter,
+    Store, StoreError, StoreStats, StoredEvent,
 };
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
@@ -58,11 +59,16 @@ const PURGE_ROWS: usize = 256;
 /// How long [`Store::probe`] waits for the writer, and how long its answer is good.
 const PROBE: Duration = Duration::from_secs(1);
 
+/// Threads that read.
+const READERS: usize = 2;
+
 /// A store in one SQLite file. Two processes may read it, one receiver writes it.
 pub struct SqliteStore {
     /// `None` when opened read-only.
     writer: Option<Writer>,
     readers: Readers,
+    /// For those who wait on the line; a long read of dispatch or of an operator is never in front of theirs.
+    lane: Option<Readers>,
     news: Arc<Notify>,
     appended: AtomicU64,
     /// The latest probe: whoever asks for readiness must not be able to keep the disk busy.
@@ -90,12 +96,14 @@ impl SqliteStore {
             lock,
             supervisor,
         )?;
-        let readers = Readers::start(url, supervisor)?;
+        let readers = Readers::start(url, READERS, supervisor)?;
+        let lane = Some(Readers::start(url, 1, supervisor)?);
         checkpoint::start(url, &writer, supervisor)?;
         index::start(&writer, supervisor);
         Ok(Self {
             writer: Some(writer),
             readers,
+            lane,
             news: Arc::new(Notify::new()),
             appended: AtomicU64::new(0),
             probed: tokio::sync::Mutex::default(),
@@ -110,11 +118,16 @@ impl SqliteStore {
         open::check_readable(url)?;
         Ok(Self {
             writer: None,
-            readers: Readers::start(url, supervisor)?,
+            readers: Readers::start(url, READERS, supervisor)?,
+            lane: None,
             news: Arc::new(Notify::new()),
             appended: AtomicU64::new(0),
             probed: tokio::sync::Mutex::default(),
         })
+    }
+
+    fn lane(&self) -> &Readers {
+        self.lane.as_ref().unwrap_or(&self.readers)
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
@@ -232,6 +245,19 @@ impl Store for SqliteStore {
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
         self.writer()?.write_behind(2, move |state| calls::merge(&state.conn, &call)).await
+    }
+
+    async fn caller(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+        let number = number.to_owned();
+        self.lane().read(move |reader| inbound::caller(&reader.conn, company_id, &number)).await
+    }
+
+    async fn keep_inbound_answer(&self, answered: InboundAnswered) -> Result<(), StoreError> {
+        self.writer()?.write_behind(1, move |state| inbound::keep(&state.conn, &answered)).await
+    }
+
+    async fn inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError> {
+        self.lane().read(move |reader| inbound::answered(&reader.conn, event_id)).await
     }
 
     async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {

@@ -10,7 +10,6 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError};
 
-const THREADS: usize = 2;
 /// Reads waiting for a thread; further ones wait to be let in.
 const QUEUE: usize = 64;
 
@@ -27,10 +26,10 @@ pub(super) struct Reader {
 pub(super) struct Readers(mpsc::Sender<ReadJob>);
 
 impl Readers {
-    pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(super) fn start(url: &SqliteUrl, threads: usize, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel::<ReadJob>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             let conn = open::reader(url)?;
             let identity_key = open::identity_key(&conn)?;
             let reader = Reader { conn, bodies: BodyFiles::new(url), identity_key };

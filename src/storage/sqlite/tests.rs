@@ -254,3 +254,39 @@ fn a_database_of_another_program_is_left_alone() {
     let tables: i64 = other.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 1);
 }
+
+/// Whoever waits on the line is answered while every other reader is busy.
+#[tokio::test]
+async fn a_long_read_is_never_in_front_of_a_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    let url = SqliteUrl::file(folder.path().join("events.db"));
+    let store = std::sync::Arc::new(SqliteStore::open(&url, &supervisor).unwrap());
+    let (gate, closed) = std::sync::mpsc::channel::<()>();
+    let closed = std::sync::Arc::new(std::sync::Mutex::new(closed));
+    let mut busy = tokio::task::JoinSet::new();
+    for _ in 0..READERS + 5 {
+        let (store, closed) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&closed));
+        busy.spawn(async move {
+            store
+                .readers
+                .read(move |_| {
+                    // Until the gate is dropped.
+                    let _ = closed.lock().unwrap().recv();
+                    Ok(())
+                })
+                .await
+        });
+    }
+    tokio::task::yield_now().await;
+    let blocked =
+        tokio::time::timeout(std::time::Duration::from_millis(100), store.events(EventFilter::default())).await;
+    assert!(blocked.is_err(), "the readers are busy");
+    let history = store.caller(1, "+12025550143").await.unwrap();
+    assert_eq!(history, CallerHistory::default());
+    drop(gate);
+    while let Some(read) = busy.join_next().await {
+        read.unwrap().unwrap();
+    }
+    store.close().await.unwrap();
+}

@@ -190,3 +190,16 @@ fn two_callers_without_a_call_id_are_two() {
     assert_eq!(texts, ["answer 0", "answer 1", "answer 0"]);
     assert_eq!(send(server.address(), "POST", PATH, &[("x-call-id", "c1")], body).text(), "answer 2");
 }
+
+#[test]
+fn a_persons_invocations_are_erased() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "");
+    for (call_id, city) in [("call_1", "Bern"), ("call_2", "+1 (202) 555-0143"), ("call_3", "Basel")] {
+        assert_eq!(call(server.address(), PATH, &whole(call_id, &json!({"city": city}))).status, 200);
+    }
+    home.run_well(&["erase", "--call", "call_1", "--yes"]);
+    home.run_well(&["erase", "--phone", "+12025550143", "--yes"]);
+    let left: Vec<_> = ledger(&home).iter().map(|row| row["call_id"].clone()).collect();
+    assert_eq!(left, ["call_3"]);
+}

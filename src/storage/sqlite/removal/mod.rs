@@ -70,6 +70,7 @@ fn remove_event(
         unindex.execute([key.call_key(row.company, call_id, event), seq])?;
     }
     conn.prepare_cached("DELETE FROM duplicates WHERE event_seq = ?1")?.execute([seq])?;
+    conn.prepare_cached("DELETE FROM inbound_answers WHERE event_seq = ?1")?.execute([seq])?;
     if let Some((file, at)) = row.place {
         conn.prepare_cached(
             "INSERT OR REPLACE INTO freed_bodies (file, at, size_bytes, overwrite, freed_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",

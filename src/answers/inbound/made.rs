@@ -1,0 +1,123 @@
+//! Answers made from the settings: fixed parts, and variables from templates.
+
+use std::borrow::Cow;
+
+use jiff::tz::TimeZone;
+use minijinja::{AutoEscape, Environment, Error, Value, context};
+use serde_json::Value as Json;
+
+use super::answer::{InboundAnswer, InvalidField};
+use super::caller::Caller;
+use super::request::{InboundContext, InboundRequest};
+use super::rules::Refused;
+use crate::config::{InboundAnswerSettings, InboundKind};
+use crate::handlers::template::{described, environment, is_in_the_template, place};
+
+/// Steps a template may take.
+const FUEL: u64 = 20_000;
+/// A variable is cut here, in bytes.
+const LONGEST: usize = 8 * 1024;
+
+/// An answer of the settings.
+pub(super) struct Made {
+    fixed: InboundAnswer,
+    templates: Environment<'static>,
+    names: Vec<String>,
+    /// Some template speaks of the caller.
+    wants_caller: bool,
+}
+
+/// Why an answer of the settings could not be made. Says nothing of what is in it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unmade {
+    #[error("dynamic_variables.{0}: {1}")]
+    Template(String, String),
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+}
+
+impl Made {
+    pub(super) fn of(settings: &InboundAnswerSettings) -> Result<Self, Refused> {
+        let mut fixed = if settings.reject { InboundAnswer::reject() } else { InboundAnswer::empty() };
+        let steers = settings.agent.is_some() || settings.agent_version.is_some() || !settings.metadata.is_empty();
+        if settings.reject && (steers || !settings.dynamic_variables.is_empty()) {
+            return Err(("reject", "who is turned away gets no agent, variables or metadata".to_owned()));
+        }
+        if let Some(agent) = &settings.agent {
+            fixed = fixed.agent(agent);
+        }
+        if let Some(version) = settings.agent_version {
+            fixed = fixed.agent_version(version);
+        }
+        if !settings.metadata.is_empty() {
+            fixed = fixed.metadata(Json::Object(settings.metadata.clone()));
+        }
+        fixed.check().map_err(|error| ("answer", error.to_string()))?;
+        let names: Vec<String> = settings.dynamic_variables.keys().cloned().collect();
+        if names.iter().any(String::is_empty) {
+            return Err(("dynamic_variables", "one has no name".to_owned()));
+        }
+        let wants_caller = settings.dynamic_variables.values().any(|text| text.contains("caller"));
+        let mut templates = environment(FUEL);
+        // Whatever a variable is named, nothing in it is escaped: it is text for a model.
+        templates.set_auto_escape_callback(|_| AutoEscape::None);
+        for (name, text) in &settings.dynamic_variables {
+            let refused = |error: &Error| ("dynamic_variables", format!("`{name}`: {}", described(error)));
+            templates.add_template_owned(name.clone(), text.clone()).map_err(|error| refused(&error))?;
+            // Unknown filters and the like are found out only when a template is rendered.
+            match templates.get_template(name).and_then(|template| template.render(())) {
+                Err(error) if is_in_the_template(&error) => return Err(refused(&error)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(Self { fixed, templates, names, wants_caller })
+    }
+
+    /// With the variables filled in.
+    pub(super) async fn answer(
+        &self,
+        request: &InboundRequest,
+        context: &InboundContext,
+        caller: Option<(&Caller, &TimeZone)>,
+    ) -> Result<InboundAnswer, Unmade> {
+        let mut answer = self.fixed.clone();
+        if self.names.is_empty() {
+            return Ok(answer);
+        }
+        let caller = match caller.filter(|_| self.wants_caller) {
+            Some((caller, zone)) => caller.variables(zone).await,
+            None => Value::UNDEFINED,
+        };
+        let variables = variables(request, context, caller);
+        for name in &self.names {
+            let rendered = self.templates.get_template(name).and_then(|template| template.render(&variables));
+            let mut text = rendered.map_err(|error| Unmade::Template(name.clone(), place(&error)))?;
+            text.truncate(text.floor_char_boundary(LONGEST));
+            answer = answer.variable(name, text);
+        }
+        answer.check()?;
+        Ok(answer)
+    }
+}
+
+fn variables(request: &InboundRequest, context: &InboundContext, caller: Value) -> Value {
+    let kind = match request.kind {
+        InboundKind::Call => "call",
+        InboundKind::Chat => "chat",
+    };
+    let headers = &request.custom_sip_headers;
+    let texts = headers.iter().map(|(name, _)| (name.to_owned(), headers.text(name).map(Cow::into_owned)));
+    let sip = Value::from_pairs(texts);
+    context! {
+        caller,
+        kind,
+        id => request.id.clone(),
+        from_number => request.from_number.clone(),
+        to_number => request.to_number.clone(),
+        agent_id => request.agent_id.clone(),
+        agent_version => request.agent_version,
+        sip => sip,
+        company => context.company.clone(),
+        event_id => context.event_id.to_string(),
+    }
+}

@@ -1,0 +1,259 @@
+//! Answers inbound calls and text messages: a closure first, then the rules, first match wins.
+//!
+//! The promise made here: whatever goes wrong or is late, there is an answer within the budget, and it keeps Retell's
+//! contract. The request is on disk by then: a 2xx says so for inbound events as for any other.
+
+mod answer;
+mod ask;
+mod caller;
+mod ledger;
+mod made;
+mod numbers;
+mod request;
+mod rules;
+mod times;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+pub use self::answer::{InboundAnswer, InvalidField};
+pub use self::request::{InboundContext, InboundRequest};
+pub use self::rules::{CurrentRules, InboundError, Rules};
+
+use self::ask::Unanswered;
+use self::caller::Caller;
+use self::ledger::Ledger;
+use self::made::Unmade;
+use self::rules::Says;
+use crate::base::clock::Clock;
+use crate::base::id::EventId;
+use crate::base::supervise::Supervisor;
+use crate::config::InboundKind;
+use crate::storage::{InboundAnswered, Store};
+use crate::telemetry::inbound::{InboundCounts, InboundOutcome};
+
+/// What stands in the ledger for an answer of [`Inbound::with_closure`].
+const CLOSURE: &str = "(closure)";
+/// How long the earlier answer to a request that came again is looked for.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// A closure that answers, see [`boxed`].
+pub type OnInbound =
+    Arc<dyn Fn(InboundRequest, InboundContext) -> BoxFuture<'static, Option<InboundAnswer>> + Send + Sync>;
+
+/// Answers inbound requests.
+pub struct Inbound {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    rules: CurrentRules,
+    closure: Option<OnInbound>,
+    counts: Arc<InboundCounts>,
+    ledger: Ledger,
+}
+
+/// A request that is on disk, on its way to an answer.
+pub struct Waiting {
+    /// Call or message.
+    pub kind: InboundKind,
+    /// The event as which it is kept.
+    pub event_id: EventId,
+    /// It was on disk already.
+    pub duplicate: bool,
+    /// The company, as the store numbers it.
+    pub company_id: i64,
+    /// The company's slug.
+    pub company: Arc<str>,
+    /// The raw bytes.
+    pub body: Bytes,
+    /// Retell's signature.
+    pub signature: Option<String>,
+    /// When its head had arrived: the budget counts from here.
+    pub began: Instant,
+    /// The same in milliseconds since the Unix epoch.
+    pub received_at_ms: i64,
+}
+
+/// What was decided, by whom.
+struct Decided {
+    rule: Option<Arc<str>>,
+    outcome: InboundOutcome,
+    /// `None`: the fallback.
+    answer: Option<InboundAnswer>,
+}
+
+impl Decided {
+    fn failed(rule: &Arc<str>, outcome: InboundOutcome) -> Self {
+        Self { rule: Some(Arc::clone(rule)), outcome, answer: None }
+    }
+
+    fn said(rule: &Arc<str>, answer: InboundAnswer) -> Self {
+        let outcome = if answer.is_rejected() { InboundOutcome::Rejected } else { InboundOutcome::Rule };
+        Self { rule: Some(Arc::clone(rule)), outcome, answer: Some(answer) }
+    }
+
+    fn nothing() -> Self {
+        Self { rule: None, outcome: InboundOutcome::Empty, answer: Some(InboundAnswer::empty()) }
+    }
+}
+
+impl Inbound {
+    /// Answers by `rules`, counts in `counts`, and keeps what was answered in `store`.
+    #[must_use]
+    pub fn new(
+        store: &Arc<dyn Store>,
+        clock: &Clock,
+        rules: CurrentRules,
+        counts: Arc<InboundCounts>,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let ledger = Ledger::new(Arc::clone(store), supervisor.clone());
+        Self { store: Arc::clone(store), clock: clock.clone(), rules, closure: None, counts, ledger }
+    }
+
+    /// Asks `closure` before the rules; `None` leaves it to them.
+    #[must_use]
+    pub fn with_closure(mut self, closure: Option<OnInbound>) -> Self {
+        self.closure = closure;
+        self
+    }
+
+    /// The answer, as JSON.
+    pub async fn answer(&self, waiting: Waiting) -> String {
+        if waiting.duplicate
+            && let Some(earlier) = self.earlier(waiting.event_id).await
+        {
+            self.tell(&waiting, earlier.rule.as_deref(), InboundOutcome::Repeated);
+            return earlier.answer;
+        }
+        let rules = self.rules.get();
+        let deadline = tokio::time::Instant::from_std(waiting.began + rules.timeout);
+        let context = InboundContext {
+            event_id: waiting.event_id,
+            company_id: waiting.company_id,
+            company: waiting.company.to_string(),
+            received_at_ms: waiting.received_at_ms,
+            deadline,
+        };
+        let request = InboundRequest::read(&waiting.body);
+        let decided = match &request {
+            // Odd bodies that name the event and hold nothing: no rule has anything to go by.
+            None => Decided::nothing(),
+            Some(request) => {
+                // Who was asked last is known even if that took too long.
+                let asked = OnceLock::new();
+                let given = (request, &context, waiting.signature.as_deref());
+                let deciding = AssertUnwindSafe(self.decide(&rules, given, &asked)).catch_unwind();
+                let outcome = match tokio::time::timeout_at(deadline, deciding).await {
+                    Ok(Ok(decided)) => Ok(decided),
+                    Ok(Err(_)) => Err(panicked(waiting.event_id)),
+                    Err(_) => Err(InboundOutcome::Late),
+                };
+                outcome.unwrap_or_else(|outcome| Decided { rule: asked.get().cloned(), outcome, answer: None })
+            }
+        };
+        let answer = match (decided.answer, &request) {
+            (Some(answer), _) => answer,
+            (None, Some(request)) => fallback(&rules, request, &context).await,
+            (None, None) => InboundAnswer::empty(),
+        };
+        let json = answer.to_json(waiting.kind);
+        let duration_ms = self.tell(&waiting, decided.rule.as_deref(), decided.outcome);
+        self.ledger.keep(InboundAnswered {
+            event_id: waiting.event_id,
+            rule: decided.rule.map(|rule| rule.to_string()),
+            answer: json.clone(),
+            outcome: decided.outcome.as_str().to_owned(),
+            duration_ms,
+            at_ms: self.clock.now_ms(),
+        });
+        json
+    }
+
+    async fn decide(
+        &self,
+        rules: &Rules,
+        (request, context, original): (&InboundRequest, &InboundContext, Option<&str>),
+        asked: &OnceLock<Arc<str>>,
+    ) -> Decided {
+        let caller = Caller::new(&self.store, context.company_id, &request.from_number);
+        if let Some(closure) = &self.closure
+            && let Some(answer) = closure(request.clone(), context.clone()).await
+        {
+            let name = Arc::from(CLOSURE);
+            return match answer.check() {
+                Ok(()) => Decided::said(&name, answer),
+                Err(error) => invalid(&name, &error),
+            };
+        }
+        let Some(rule) = rules.first(request, context, &caller).await else { return Decided::nothing() };
+        let _ = asked.set(Arc::clone(&rule.name));
+        match &rule.says {
+            Says::Made(made) => match made.answer(request, context, Some((&caller, &rule.times.zone))).await {
+                Ok(answer) => Decided::said(&rule.name, answer),
+                Err(Unmade::Invalid(error)) => invalid(&rule.name, &error),
+                Err(error @ Unmade::Template(..)) => failed(&rule.name, &error),
+            },
+            Says::Ask(ask) => match ask.answer(request, (context, original)).await {
+                Ok(answer) => Decided::said(&rule.name, answer),
+                Err(error @ Unanswered::Invalid(..)) => invalid(&rule.name, &error),
+                // The service used up the whole budget.
+                Err(_) if tokio::time::Instant::now() >= context.deadline => {
+                    Decided::failed(&rule.name, InboundOutcome::Late)
+                }
+                Err(error) => failed(&rule.name, &error),
+            },
+        }
+    }
+
+    /// What a request that came again was answered the first time.
+    async fn earlier(&self, event_id: EventId) -> Option<InboundAnswered> {
+        tokio::time::timeout(LOOK_UP, self.store.inbound_answer(event_id)).await.ok()?.ok()?
+    }
+
+    /// One line, without numbers and without what is in the answer. Returns how long it took.
+    fn tell(&self, waiting: &Waiting, rule: Option<&str>, outcome: InboundOutcome) -> i64 {
+        let took = waiting.began.elapsed();
+        self.counts.count(outcome, took);
+        let duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        let (event_id, company, outcome) = (waiting.event_id, &waiting.company, outcome.as_str());
+        tracing::info!(%event_id, %company, rule, outcome, duration_ms, "inbound answered");
+        duration_ms
+    }
+}
+
+fn invalid(rule: &Arc<str>, error: &dyn std::fmt::Display) -> Decided {
+    tracing::warn!(%rule, %error, "inbound: Retell would drop this answer whole; the fallback is sent instead");
+    Decided::failed(rule, InboundOutcome::Invalid)
+}
+
+fn failed(rule: &Arc<str>, error: &dyn std::fmt::Display) -> Decided {
+    tracing::warn!(%rule, %error, "inbound: no answer; the fallback is sent instead");
+    Decided::failed(rule, InboundOutcome::Fallback)
+}
+
+fn panicked(event_id: EventId) -> InboundOutcome {
+    tracing::error!(%event_id, "inbound: making the answer panicked; the fallback is sent instead");
+    InboundOutcome::Fallback
+}
+
+/// It waits for nothing: its templates know the request and no history.
+async fn fallback(rules: &Rules, request: &InboundRequest, context: &InboundContext) -> InboundAnswer {
+    rules.fallback.answer(request, context, None).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "inbound: the fallback cannot be made either; the empty answer is sent");
+        InboundAnswer::empty()
+    })
+}
+
+/// A closure as [`Inbound::with_closure`] takes it.
+pub fn boxed<F>(ask: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static) -> OnInbound
+where
+    F: Future<Output = Option<InboundAnswer>> + Send + 'static,
+{
+    Arc::new(move |request, context| Box::pin(ask(request, context)))
+}

@@ -1,0 +1,71 @@
+//! The lane of those who wait on the line: who is calling, and what was answered.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::base::id::EventId;
+use crate::storage::{CallerHistory, InboundAnswered, MOST_COUNTED, StoreError};
+
+/// Calls whose texts are looked at.
+const LATEST: u32 = 5;
+
+/// From an index of the company's numbers: it costs the same however many calls there are.
+pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+    let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1 AND from_number = ?2 LIMIT ?3)";
+    let calls: u64 =
+        conn.prepare_cached(count)?.query_row(params![company_id, number, MOST_COUNTED], |row| row.get(0))?;
+    let mut history = CallerHistory { calls, ..CallerHistory::default() };
+    if calls == 0 {
+        return Ok(history);
+    }
+    let mut latest = conn.prepare_cached(
+        "SELECT coalesce(c.started_at_ms, c.first_event_at_ms), t.summary, t.custom_analysis_data
+         FROM calls c LEFT JOIN call_texts t
+           ON t.kind = 'call' AND t.company_id = c.company_id AND t.call_id = c.call_id
+         WHERE c.company_id = ?1 AND c.from_number = ?2 ORDER BY c.last_event_at_ms DESC LIMIT ?3",
+    )?;
+    let mut rows = latest.query(params![company_id, number, LATEST])?;
+    while let Some(row) = rows.next()? {
+        let began: Option<i64> = row.get(0)?;
+        history.last_call_at_ms = history.last_call_at_ms.max(began);
+        if history.last_summary.is_none() {
+            history.last_summary = row.get(1)?;
+        }
+        history.custom_data.extend(row.get::<_, Option<String>>(2)?);
+    }
+    Ok(history)
+}
+
+/// Kept once: of two answers to the same request the first stays.
+pub(super) fn keep(conn: &Connection, answered: &InboundAnswered) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO inbound_answers (event_seq, rule, answer, outcome, duration_ms, at_ms)
+         SELECT seq, ?2, ?3, ?4, ?5, ?6 FROM events WHERE id = ?1",
+    )?
+    .execute(params![
+        answered.event_id.as_bytes(),
+        answered.rule,
+        answered.answer,
+        answered.outcome,
+        answered.duration_ms,
+        answered.at_ms,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn answered(conn: &Connection, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError> {
+    let mut found = conn.prepare_cached(
+        "SELECT rule, answer, outcome, duration_ms, at_ms FROM inbound_answers
+         WHERE event_seq = (SELECT seq FROM events WHERE id = ?1)",
+    )?;
+    let row = found.query_row([event_id.as_bytes()], |row| {
+        Ok(InboundAnswered {
+            event_id,
+            rule: row.get(0)?,
+            answer: row.get(1)?,
+            outcome: row.get(2)?,
+            duration_ms: row.get(3)?,
+            at_ms: row.get(4)?,
+        })
+    });
+    Ok(row.optional()?)
+}

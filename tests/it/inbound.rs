@@ -1,0 +1,304 @@
+//! Inbound calls and text messages: the rules of a configuration file, answered by the running program.
+
+mod ask;
+mod lane;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, post_to};
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::{OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::wait_until;
+
+const CALLER: &str = "+12025550143";
+const CALLED: &str = "+12025550178";
+
+/// The body of a ringing call; each is an event of its own.
+fn ringing(from: &str, id: &str) -> Vec<u8> {
+    json!({"event": "call_inbound", "call_inbound": {"call_id": id, "agent_id": "agent_1", "from_number": from,
+        "to_number": CALLED, "custom_sip_headers": {"x-trunk": "a"}}})
+    .to_string()
+    .into()
+}
+
+fn started(rules: &str) -> (Home, Server) {
+    let home = Home::new();
+    home.configure(rules);
+    let server = home.start();
+    (home, server)
+}
+
+/// What is inside the answer's key.
+fn fields(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let json = answer.json();
+    let keys: Vec<_> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["call_inbound"]);
+    json["call_inbound"].clone()
+}
+
+fn rule(name: &str, lines: &str) -> String {
+    format!("[[inbound.rules]]\nname = \"{name}\"\n{lines}\n")
+}
+
+/// A rule that says by its metadata that it was the one.
+fn marked(name: &str, conditions: &str) -> String {
+    rule(name, &format!("{conditions}\nmetadata = {{ rule = \"{name}\" }}"))
+}
+
+/// Waits for the ledger's entry of the latest event.
+fn ledger(home: &Home, event_id: &str) -> Value {
+    let show = || home.run_well(&["events", "show", event_id, "--json"]).json()["inbound_answer"].clone();
+    assert!(wait_until(Duration::from_secs(10), || show().is_object()), "nothing in the ledger");
+    show()
+}
+
+fn latest_id(home: &Home) -> String {
+    home.events(&["--limit", "1"])[0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_condition_decides_and_the_first_rule_that_holds_answers() {
+    let rules = [
+        marked("exact", "from = [\"+49 30 1234\"]"),
+        marked("prefix", "from = [\"+4940*\"]\nkind = \"call\""),
+        marked("file", "from = [\"@lists/vip.txt\"]"),
+        marked("withheld", "from = [\"anonymous\"]"),
+        marked("to", "to = [\"+33*\"]"),
+        marked("agents", "agents = [\"agent_2\", \"agent_3\"]"),
+        marked("both", "from = [\"+61*\"]\nagents = [\"agent_9\"]"),
+        marked("companies", "companies = [\"acme\"]"),
+        marked("chat", "kind = \"chat\""),
+        marked(
+            "never",
+            "days = [\"mon-sun\"]\nhours = \"00:00-24:00\"\ntime_zone = \"Europe/Berlin\"\nfrom = [\"+81*\"]",
+        ),
+        marked("rest", "from = [\"+1*\"]"),
+    ];
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("lists")).unwrap();
+    std::fs::write(home.path().join("lists/vip.txt"), "# friends\n+7 999 000\n").unwrap();
+    home.configure(&format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n{}", rules.concat()));
+    let server = home.start();
+    let ids = std::cell::Cell::new(0);
+    let next = || ids.replace(ids.get() + 1);
+    let body = |from: &str, to: &str, agent: &str| {
+        let call =
+            json!({"agent_id": agent, "from_number": from, "to_number": to, "call_id": format!("call_in_{}", next())});
+        json!({"event": "call_inbound", "call_inbound": call}).to_string().into_bytes()
+    };
+    for (from, to, agent, wanted) in [
+        ("+49301234", CALLED, "agent_1", Some("exact")),
+        ("+493012345", CALLED, "agent_1", None),
+        ("+4940555", CALLED, "agent_1", Some("prefix")),
+        ("+7999000", CALLED, "agent_1", Some("file")),
+        ("Anonymous", CALLED, "agent_1", Some("withheld")),
+        ("+4420", "+33123", "agent_1", Some("to")),
+        ("+4420", CALLED, "agent_3", Some("agents")),
+        ("+61455", CALLED, "agent_1", None),
+        ("+61455", CALLED, "agent_9", Some("both")),
+        ("+8190", CALLED, "agent_1", Some("never")),
+        (CALLER, CALLED, "agent_1", Some("rest")),
+        ("+4420", CALLED, "agent_1", None),
+    ] {
+        let said = fields(&server.deliver(&body(from, to, agent)));
+        let expected = wanted.map_or(json!({}), |name| json!({"metadata": {"rule": name}}));
+        assert_eq!(said, expected, "{from} {to} {agent}");
+    }
+    let theirs = body("+4420", CALLED, "agent_1");
+    let signature = sign_with(OTHER_KEY, &theirs, now_ms());
+    for path in ["/api/v1/webhook/retell/acme", "/api/v1/webhook/retell/acme/inbound"] {
+        assert_eq!(fields(&post_to(server.address(), path, &theirs, &signature))["metadata"]["rule"], "companies");
+    }
+    for path in ["/webhook", "/api/v1/webhook/retell/inbound", "/api/mcp/retell/custom-function"] {
+        let text =
+            json!({"event": "chat_inbound", "chat_inbound": {"from_number": "+44", "chat_id": path}}).to_string();
+        let answer = post_to(server.address(), path, text.as_bytes(), &sign(text.as_bytes()));
+        assert_eq!(answer.json(), json!({"chat_inbound": {"metadata": {"rule": "chat"}}}), "{path}");
+    }
+    std::fs::write(home.path().join("lists/vip.txt"), "+44*\n+7 111\n").unwrap();
+    assert_eq!(fields(&server.deliver(&body("+4420", CALLED, "agent_new")))["metadata"]["rule"], "file", "read again");
+    assert!(!server.output().contains("4940555"), "no number in the log");
+}
+
+#[test]
+fn a_rule_rejects_or_steers() {
+    let (home, server) = started(&[
+        rule("spam", "from = [\"+666*\"]\nreject = true"),
+        rule(
+            "steer",
+            "agent = \"agent_night\"\nagent_version = 3\nmetadata = { Tier = \"gold\", tags = [\"a\", 1, true] }\n\
+             dynamic_variables = { fromNumber = \"{{ from_number }}\", plain = \"yes\", Trunk = \"{{ sip['x-trunk'] | upper }}\", \
+             calls = \"{{ caller.calls + 0 }}\", name = \"{{ caller.name }}\", agent = \"{{ agent_id }}\" }",
+        ),
+    ].concat());
+    assert_eq!(fields(&server.deliver(&ringing("+66612", "call_spam"))), json!({"reject": true}));
+    let spam = ledger(&home, &latest_id(&home));
+    assert_eq!((&spam["rule"], &spam["outcome"]), (&json!("spam"), &json!("rejected")));
+    let expected = json!({"override_agent_id": "agent_night", "override_agent_version": 3,
+        "metadata": {"Tier": "gold", "tags": ["a", 1, true]},
+        "dynamic_variables": {"fromNumber": CALLER, "plain": "yes", "Trunk": "A", "calls": "0", "name": "", "agent": "agent_1"}});
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1"))), expected);
+    let id = latest_id(&home);
+    let kept = ledger(&home, &id);
+    assert_eq!(
+        (&kept["rule"], &kept["outcome"], &kept["answer"]["call_inbound"]),
+        (&json!("steer"), &json!("rule"), &expected)
+    );
+    assert!(kept["duration_ms"].is_i64() && kept["at_ms"].is_i64());
+    let shown = home.run_well(&["events", "show", &id]).stdout;
+    assert!(shown.contains("rule, rule `steer`, after") && shown.contains("agent_night"), "{shown}");
+    assert!(server.prints("inbound answered") && server.output().contains("steer"));
+    assert!(!server.output().contains(CALLER) && !server.output().contains("gold"), "{}", server.output());
+    let metrics = server.get("/metrics").text();
+    for line in [
+        "inbound_answers_total{outcome=\"rule\"} 1",
+        "inbound_answers_total{outcome=\"rejected\"} 1",
+        "inbound_answer_duration_seconds_count 2",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn variables_tell_what_the_call_store_knows_of_the_caller() {
+    let variables = "dynamic_variables = { calls = \"{{ caller.calls }}\", name = \"{{ caller.name }}\", \
+        summary = \"{{ caller.last_summary }}\", at = \"{{ caller.last_call_at }}\", \
+        hello = \"{% if caller.known %}Welcome back{% endif %}\" }\ntime_zone = \"Europe/Berlin\"";
+    let (home, server) =
+        started(&[rule("known", &format!("known = true\n{variables}")), marked("new", "known = false")].concat());
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_now")))["metadata"]["rule"], "new");
+    for (id, at, analysis) in [
+        (
+            "call_1",
+            1_790_000_000_000_i64,
+            json!({"call_summary": "Ordered rye.", "custom_analysis_data": {"customer_name": "Ana"}}),
+        ),
+        ("call_2", 1_790_100_000_000, json!({"call_summary": "Asked about Sunday."})),
+    ] {
+        let call = json!({"call_id": id, "call_type": "phone_call", "direction": "inbound", "from_number": CALLER,
+            "to_number": CALLED, "start_timestamp": at, "call_analysis": analysis});
+        let event = json!({"event": "call_analyzed", "call": call}).to_string();
+        assert_eq!(server.deliver(event.as_bytes()).status, 200);
+        let listed = || home.run_well(&["calls", "list", "--json"]).json().to_string().contains(id);
+        assert!(wait_until(Duration::from_secs(10), listed));
+    }
+    let said = fields(&server.deliver(&ringing(CALLER, "call_now_2")));
+    // 1790100000 is 22 September 2026, 18:00 UTC: summer time in Berlin.
+    let expected = json!({"calls": "2", "name": "Ana", "summary": "Asked about Sunday.", "at": "2026-09-22T20:00:00+02:00",
+        "hello": "Welcome back"});
+    assert_eq!(said["dynamic_variables"], expected);
+    for other in ["+12025550144", "anonymous", ""] {
+        assert_eq!(
+            fields(&server.deliver(&ringing(other, &format!("call_{other}"))))["metadata"]["rule"],
+            "new",
+            "{other}"
+        );
+    }
+    let (db, plan) =
+        (home.database(), "EXPLAIN QUERY PLAN SELECT 1 FROM calls WHERE company_id = 1 AND from_number = 'x'");
+    let plan: String = db.query_row(plan, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("calls_callers"), "{plan}");
+    assert!(!server.output().contains("Ana") && !server.output().contains("Sunday"));
+}
+
+#[test]
+fn an_answer_goes_with_the_request_it_answered() {
+    let (home, server) = started(&rule("any", "dynamic_variables = { number = \"{{ from_number }}\" }"));
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1")))["dynamic_variables"]["number"], CALLER);
+    ledger(&home, &latest_id(&home));
+    home.run_well(&["erase", "--phone", CALLER, "--yes"]);
+    let kept: i64 = home.database().query_row("SELECT count(*) FROM inbound_answers", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0);
+}
+
+#[test]
+fn the_same_request_gets_the_same_answer_and_new_rules_count_from_a_reload_on() {
+    let (home, server) = started(&marked("first", ""));
+    let body = ringing(CALLER, "call_1");
+    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "first");
+    ledger(&home, &latest_id(&home));
+    home.configure("[[inbound.rules]]\nname = \"broken\"\ndays = [\"someday\"]\n");
+    server.signal("-HUP");
+    assert!(server.prints("inbound rule `broken`: days: "), "{}", server.output());
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_2")))["metadata"]["rule"], "first", "nothing was changed");
+    home.configure(&marked("second", ""));
+    server.signal("-HUP");
+    assert!(server.prints("were read again"), "{}", server.output());
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_3")))["metadata"]["rule"], "second");
+    // Signed again, as a retry may be.
+    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "first");
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("inbound_answers_total{outcome=\"repeated\"} 1"), "{metrics}");
+    // Without an earlier answer it is answered anew.
+    home.database().execute("DELETE FROM inbound_answers", []).unwrap();
+    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "second");
+}
+
+#[test]
+fn mistakes_are_refused_by_the_name_of_the_rule_and_the_key() {
+    for (lines, said) in [
+        ("hours = \"9-5\"", "inbound rule `x`: hours: "),
+        ("time_zone = \"Mars/Olympus\"", "inbound rule `x`: time_zone: "),
+        ("from = [\"@missing.txt\"]", "inbound rule `x`: from: the file missing.txt: "),
+        ("from = [\"*\"]", "inbound rule `x`: from: "),
+        ("reject = true\nagent = \"agent_1\"", "inbound rule `x`: reject: "),
+        ("agent = \" \"", "inbound rule `x`: answer: override_agent_id: "),
+        ("dynamic_variables = { a = \"{{ b | nofilter }}\" }", "inbound rule `x`: dynamic_variables: `a`: "),
+        ("ask = { url = \"ftp://x\" }", "inbound rule `x`: ask.url: "),
+        ("ask = { url = \"https://example.com\", secret = \"abc\" }", "inbound rule `x`: ask.secret: "),
+        ("agent = \"a\"\nask = { url = \"https://example.com\" }", "inbound rule `x`: ask: "),
+        ("kind = \"fax\"", "kind"),
+        ("fromm = [\"x\"]", "did you mean `inbound.rules.from`?"),
+    ] {
+        let home = Home::new();
+        home.configure(&rule("x", lines));
+        for verb in [["config", "check"].as_slice(), &["serve"]] {
+            let ran = home.run(verb);
+            assert!(ran.code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+        }
+    }
+    let home = Home::new();
+    home.configure("[inbound]\ntimeout_ms = 9000\n");
+    assert!(home.run(&["config", "check"]).output().contains("inbound.timeout_ms"));
+    home.configure(&[rule("x", ""), rule("x", "")].concat());
+    assert!(home.run(&["config", "check"]).output().contains("inbound.rules[1].name"));
+    let home = Home::new().with("RETELL_WEBHOOK__INBOUND__RULES[0]__NAME", "x");
+    assert!(home.run(&["config", "check"]).output().contains("configuration file only"));
+}
+
+/// Every block of docs/inbound.md is a whole configuration that the program takes.
+#[test]
+fn the_examples_of_the_page_work() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/inbound.md")).unwrap();
+    let blocks: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 4);
+    for block in &blocks {
+        let home = Home::new();
+        std::fs::write(home.path().join("vip.txt"), "+12025550143\n").unwrap();
+        home.configure(block);
+        assert_eq!(home.run_well(&["config", "check"]).stdout, "ok\n", "{block}");
+        let shown = home.run_well(&["config", "show"]).stdout;
+        if !block.contains("ask") {
+            home.configure(&shown);
+            assert_eq!(
+                home.run_well(&["config", "show"]).stdout.matches("[[inbound").count(),
+                block.matches("[[inbound").count()
+            );
+        }
+    }
+    let (home, server) = {
+        let home = Home::new();
+        std::fs::write(home.path().join("vip.txt"), "+12025550143\n").unwrap();
+        home.configure(blocks[0]);
+        let server = home.start();
+        (home, server)
+    };
+    assert_eq!(fields(&server.deliver(&ringing("+99900", "call_1"))), json!({"reject": true}));
+    let vip = fields(&server.deliver(&ringing(CALLER, "call_2")));
+    assert_eq!(vip["override_agent_id"], "agent_concierge", "{vip}");
+    drop(home);
+}
