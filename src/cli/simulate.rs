@@ -1,6 +1,8 @@
 //! `simulate`: calls that never were, sent as Retell would send them: signed, in order within a call, repeated when nobody
 //! took them. Then the store is asked whether it has everything that was acknowledged.
 
+mod appointment;
+mod asked;
 mod call;
 mod cast;
 mod check;
@@ -8,6 +10,7 @@ mod courier;
 mod dice;
 mod report;
 mod scenario;
+mod slot;
 mod talk;
 
 use std::collections::HashMap;
@@ -20,9 +23,11 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use self::appointment::Desk;
+use self::asked::Line;
 use self::call::Call;
 use self::check::Sent;
-use self::courier::{Courier, TIMEOUT};
+use self::courier::{Courier, Delivered, Outcome, TIMEOUT};
 use self::report::{Checked, Report};
 use self::scenario::{Scenario, Signed, Step};
 use super::output::{self, Done, Failure};
@@ -33,6 +38,8 @@ use crate::base::id::random_hex;
 use crate::base::supervise::Crowd;
 use crate::config::{DEFAULT_SLUG, Settings};
 use crate::egress;
+use crate::event::EventKind;
+use crate::intake::webhook_path;
 
 /// Calls under way at once; each has one request under way.
 const AT_ONCE: u64 = 16;
@@ -44,7 +51,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Simulate {
-    /// What the calls are like, as `--list` names it; several take turns [default: all]
+    /// What the calls are like, as `--list` names it; several take turns [default: all, `appointment` only
+    /// where appointments are enabled]
     #[arg(value_enum, value_name = "SCENARIO", hide_possible_values = true)]
     scenarios: Vec<Scenario>,
     /// How many calls
@@ -85,6 +93,15 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "give calls a second, from 0.01 to 1000".to_owned())
 }
 
+/// A call under way.
+struct Playing {
+    scenario: Scenario,
+    /// Of the call or chat.
+    id: Arc<str>,
+    /// By the bodies they went out with.
+    signatures: HashMap<check::Digest, Option<String>>,
+}
+
 /// What all calls share.
 struct Run {
     courier: Courier,
@@ -100,6 +117,13 @@ struct Run {
     played: AtomicU64,
     retries: AtomicU64,
     sent: Mutex<Vec<Sent>>,
+    /// The requests of calls about appointments.
+    lines: Mutex<Vec<Line>>,
+    desk: Desk,
+    /// Where inbound requests go, and until when they must be answered.
+    inbound: (url::Url, Duration),
+    /// Calls whose functions the receiver does not have.
+    not_run: AtomicU64,
     /// Microseconds of every acknowledged request.
     latency: Mutex<Option<Histogram<u64>>>,
     bar: ProgressBar,
@@ -136,7 +160,11 @@ impl Simulate {
 
     fn report(&self, run: &Run, url: &url::Url, took: Duration, sent: &[Sent], checked: Checked) -> Done {
         let latency = run.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = run.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let report = Report {
+            lines: &lines,
+            not_run: run.not_run.load(Ordering::Relaxed),
+            not_run_is_wrong: self.scenarios.contains(&Scenario::Appointment),
             seed: run.seed,
             calls: run.calls,
             unfinished: run.calls - run.played.load(Ordering::Relaxed),
@@ -179,14 +207,27 @@ impl Simulate {
         Ok(url)
     }
 
+    /// The inbound webhook's own address beside the usual one; at another address it arrives like all events.
+    fn inbound(&self, url: &url::Url) -> url::Url {
+        let mut url = url.clone();
+        let usual = webhook_path(self.company.as_deref().filter(|slug| *slug != DEFAULT_SLUG));
+        if url.path() == usual {
+            url.set_path(&format!("{usual}/inbound"));
+        }
+        url
+    }
+
     fn prepare(&self, settings: &Settings, url: &url::Url) -> Result<Run, Failure> {
         // With verification off there may be no key, and none is needed.
         let needs_key = settings.security.verify || !settings.security.keys.is_empty();
         let key = if needs_key { Some(keys::first(settings, self.company.as_deref())?) } else { None };
         let clock = Clock::system();
         let started_ms = clock.now_ms();
-        let scenarios =
-            if self.scenarios.is_empty() { Scenario::value_variants().to_vec() } else { self.scenarios.clone() };
+        let scenarios = if self.scenarios.is_empty() {
+            Scenario::usual(settings.appointments.enabled)
+        } else {
+            self.scenarios.clone()
+        };
         // Short enough to be typed, and for a JSON number.
         let random = || u64::from_str_radix(&random_hex()[..8], 16).unwrap_or(0);
         let bar = ProgressBar::new(self.calls);
@@ -205,6 +246,10 @@ impl Simulate {
             played: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             sent: Mutex::default(),
+            lines: Mutex::default(),
+            desk: Desk::new(settings, url, self.company.as_deref(), started_ms)?,
+            inbound: (self.inbound(url), Duration::from_millis(settings.inbound.timeout_ms)),
+            not_run: AtomicU64::new(0),
             latency: Mutex::new(Histogram::new_with_bounds(1, 60_000_000, 3).ok()),
             bar,
         })
@@ -260,27 +305,55 @@ impl Run {
     async fn play(&self, number: u64) {
         let turn = usize::try_from(number).unwrap_or(0) % self.scenarios.len();
         let scenario = self.scenarios[turn];
-        let (id, steps) = scenario.steps(Call::new(self.seed, number, self.started_ms), self.started_ms);
-        let id: Arc<str> = id.into();
-        let mut signatures = HashMap::new();
-        for Step { event, body, wait, signed, revises } in steps {
-            if self.courier.stopped().is_none() {
-                tokio::time::sleep(wait).await;
-            }
-            let digest = check::digest(&body);
-            let earlier = signatures.get(&digest).cloned().filter(|_| signed == Signed::AsBefore).flatten();
-            let delivered = self.courier.carry(&body, earlier).await;
-            signatures.insert(digest, delivered.signature);
-            self.retries.fetch_add(u64::from(delivered.tries.saturating_sub(1)), Ordering::Relaxed);
-            let outcome = delivered.outcome;
-            if outcome.is_acknowledged() {
-                self.note_latency(delivered.took);
-            }
-            let sent = Sent { scenario, event, id: Arc::clone(&id), body: digest, revises, outcome };
-            let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push(sent);
-            self.bar.set_message(all.len().to_string());
+        let call = || Call::new(self.seed, number, self.started_ms);
+        let (id, steps) = scenario.steps(call(), self.started_ms);
+        let mut playing = Playing { scenario, id: id.into(), signatures: HashMap::new() };
+        for step in steps {
+            self.send(&mut playing, step).await;
         }
+        if scenario == Scenario::Appointment {
+            let call = call().about_an_appointment(self.started_ms);
+            self.take_appointment(&mut playing, number, call).await;
+        }
+    }
+
+    async fn send(&self, playing: &mut Playing, step: Step) {
+        let Step { event, body, wait, signed, revises } = step;
+        if self.courier.stopped().is_none() {
+            tokio::time::sleep(wait).await;
+        }
+        let digest = check::digest(&body);
+        let earlier = playing.signatures.get(&digest).cloned().filter(|_| signed == Signed::AsBefore).flatten();
+        let url = event.is_inbound().then_some(&self.inbound.0);
+        let delivered = self.courier.carry(url, &body, earlier).await;
+        self.retries.fetch_add(u64::from(delivered.tries.saturating_sub(1)), Ordering::Relaxed);
+        let outcome = delivered.outcome;
+        if outcome.is_acknowledged() {
+            self.note_latency(delivered.took);
+        }
+        if playing.scenario == Scenario::Appointment {
+            self.note_event(playing, event, &delivered);
+        }
+        playing.signatures.insert(digest, delivered.signature);
+        let (scenario, id) = (playing.scenario, Arc::clone(&playing.id));
+        let sent = Sent { scenario, event, id, body: digest, revises, outcome };
+        let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(sent);
+        self.bar.set_message(all.len().to_string());
+    }
+
+    fn note_event(&self, playing: &Playing, event: EventKind, delivered: &Delivered) {
+        let ((result, problem), deadline) = match delivered.outcome {
+            _ if event.is_inbound() => (asked::inbound(&delivered.answer), self.inbound.1),
+            Outcome::Stored => (("stored", None), TIMEOUT),
+            Outcome::Duplicate => (("duplicate", None), TIMEOUT),
+            _ => (("-", None), TIMEOUT),
+        };
+        self.note(Line::new((&playing.id, event.as_str()), delivered, result, deadline, problem));
+    }
+
+    fn note(&self, line: Line) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
     fn note_latency(&self, took: Duration) {

@@ -78,6 +78,50 @@ impl Call {
         self
     }
 
+    /// One in which an appointment is made: the business has the right people for it, and functions are called in place of
+    /// what it looks up otherwise.
+    pub(super) fn about_an_appointment(mut self, now_ms: i64) -> Self {
+        self.shop = &SHOPS[0];
+        self.talk(0);
+        self.place(now_ms);
+        for turn in &mut self.turns {
+            turn.tools.clear();
+        }
+        self
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn tool_call_id(&mut self) -> String {
+        format!("tool_call_{}", self.dice.hex(16))
+    }
+
+    /// A function is called now.
+    pub(super) fn use_function(&mut self, used: ToolUse) {
+        if let Some(turn) = self.turns.get_mut(self.shop.tool_after) {
+            turn.tools.push(used);
+        }
+    }
+
+    /// The function called last has answered.
+    pub(super) fn was_told(&mut self, result: String) {
+        if let Some(last) = self.turns.get_mut(self.shop.tool_after).and_then(|turn| turn.tools.last_mut()) {
+            last.result = Some(result);
+        }
+    }
+
+    /// The request of a custom function: its name, the call so far, its arguments.
+    pub(super) fn function(&self, name: &str, arguments: &Map<String, Value>) -> Bytes {
+        let turns = &self.turns[..=self.shop.tool_after];
+        let mut call = self.common("ongoing");
+        call.insert("transcript".into(), talk::transcript(turns).into());
+        call.insert("transcript_object".into(), talk::utterances(turns));
+        call.insert("transcript_with_tool_calls".into(), talk::with_tool_calls(turns));
+        json!({ "name": name, "call": call, "args": arguments }).to_string().into()
+    }
+
     /// Has the conversation, again and again until `at_least_ms` have passed.
     fn talk(&mut self, at_least_ms: u32) {
         let (mut at_ms, mut turns) = (self.dice.between(300, 900), Vec::new());
@@ -87,7 +131,7 @@ impl Call {
             }
             for (place, line) in self.shop.lines.iter().enumerate() {
                 let mut turn = Turn::said(place % 2 == 0, self.fill(line), &mut at_ms, &mut self.dice);
-                turn.tool = (place == self.shop.tool_after).then(|| self.use_tool());
+                turn.tools.extend((place == self.shop.tool_after).then(|| self.use_tool()));
                 turns.push(turn);
             }
         }
@@ -99,9 +143,9 @@ impl Call {
         let tool = &self.shop.tool;
         ToolUse {
             id: format!("tool_call_{}", self.dice.hex(6)),
-            name: tool.name,
+            name: tool.name.to_owned(),
             arguments: self.fill(tool.arguments),
-            result: self.fill(tool.result),
+            result: Some(self.fill(tool.result)),
         }
     }
 
@@ -121,6 +165,15 @@ impl Call {
 
     pub(super) fn word_count(&self) -> usize {
         self.turns.iter().map(Turn::word_count).sum()
+    }
+
+    /// `call_inbound`, while the caller hears ringing.
+    pub(super) fn inbound(&self) -> Bytes {
+        let about = json!({ "call_id": self.id, "agent_id": self.shop.agent_id, "agent_version": self.shop.agent_version,
+            "from_number": self.number, "to_number": self.shop.number });
+        let about = about.as_object().cloned().unwrap_or_default();
+        let beside = [("event_timestamp".to_owned(), self.start_ms.into())];
+        body(EventKind::CallInbound, "call_inbound", about, beside.into_iter().collect())
     }
 
     /// `call_started`.

@@ -17,6 +17,8 @@ use crate::security::signature::{SIGNATURE_HEADER, Signature};
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// After the first try.
 const RETRIES: u32 = 3;
+/// An answer may be so late and is still read.
+const BEYOND: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The receiver may ask for a longer pause, but for no longer one than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -49,6 +51,31 @@ pub(super) struct Delivered {
     pub(super) tries: u32,
     /// The signature header it went out with at last.
     pub(super) signature: Option<String>,
+    /// Of the last answer.
+    pub(super) status: Option<u16>,
+    pub(super) answer: Bytes,
+}
+
+impl Delivered {
+    pub(super) fn not_sent() -> Self {
+        let (outcome, took, answer) = (Outcome::NotSent, Duration::ZERO, Bytes::new());
+        Self { outcome, took, tries: 0, signature: None, status: None, answer }
+    }
+}
+
+/// What one try came to.
+struct Tried {
+    outcome: Outcome,
+    /// How long the receiver asks to be left alone.
+    pause: Option<Duration>,
+    status: Option<u16>,
+    answer: Bytes,
+}
+
+impl Tried {
+    fn unanswered(why: &'static str) -> Self {
+        Self { outcome: Outcome::Unanswered(why), pause: None, status: None, answer: Bytes::new() }
+    }
 }
 
 pub(super) struct Courier {
@@ -70,15 +97,38 @@ impl Courier {
         self.stopped.get().map(String::as_str)
     }
 
-    /// Sends `body`, with this signature or one made now.
-    pub(super) async fn carry(&self, body: &Bytes, signature: Option<String>) -> Delivered {
+    /// Asks once, as Retell calls functions: what is refused or late is not sent again. An answer is waited for beyond its
+    /// deadline, to tell how late it is.
+    pub(super) async fn ask(
+        &self,
+        url: &url::Url,
+        body: &Bytes,
+        signature: Option<String>,
+        deadline: Duration,
+    ) -> Delivered {
+        if self.stopped().is_some() {
+            return Delivered::not_sent();
+        }
+        let signature = signature.or_else(|| self.sign(body));
+        let started = Instant::now();
+        let tried = self.try_once(url, body, signature.as_deref(), deadline + BEYOND).await;
+        let took = started.elapsed();
+        self.watch(tried.outcome);
+        let Tried { outcome, status, answer, .. } = tried;
+        Delivered { outcome, took, tries: 1, signature, status, answer }
+    }
+
+    /// Sends `body` to the webhook, or to `url`, with this signature or one made now.
+    pub(super) async fn carry(&self, url: Option<&url::Url>, body: &Bytes, signature: Option<String>) -> Delivered {
+        let url = url.unwrap_or(&self.url);
         let mut signature = signature.or_else(|| self.sign(body));
-        let mut delivered = Delivered { outcome: Outcome::NotSent, took: Duration::ZERO, tries: 0, signature: None };
+        let mut delivered = Delivered::not_sent();
         while self.stopped().is_none() {
             let started = Instant::now();
-            let (outcome, pause) = self.try_once(body, signature.as_deref()).await;
-            let tries = delivered.tries + 1;
-            delivered = Delivered { outcome, took: started.elapsed(), tries, signature: signature.clone() };
+            let Tried { outcome, pause, status, answer } =
+                self.try_once(url, body, signature.as_deref(), TIMEOUT).await;
+            let (took, tries) = (started.elapsed(), delivered.tries + 1);
+            delivered = Delivered { outcome, took, tries, signature: signature.clone(), status, answer };
             self.watch(outcome);
             if !matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered(_)) || tries > RETRIES {
                 break;
@@ -95,21 +145,20 @@ impl Courier {
         Some(Signature::sign(key, body, self.clock.now_ms()).to_string())
     }
 
-    /// What came of it, and how long the receiver asks to be left alone.
-    async fn try_once(&self, body: &Bytes, signature: Option<&str>) -> (Outcome, Option<Duration>) {
-        let mut request = self.client.post(self.url.clone()).header("content-type", "application/json");
+    async fn try_once(&self, url: &url::Url, body: &Bytes, signature: Option<&str>, within: Duration) -> Tried {
+        let mut request = self.client.post(url.clone()).timeout(within).header("content-type", "application/json");
         if let Some(signature) = signature {
             request = request.header(SIGNATURE_HEADER, signature);
         }
         let response = match request.body(body.clone()).send().await {
             Ok(response) => response,
-            Err(error) => return (Outcome::Unanswered(egress::reason(&error)), None),
+            Err(error) => return Tried::unanswered(egress::reason(&error)),
         };
         let status = response.status().as_u16();
         let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let answer = match response.bytes().await {
             Ok(answer) => answer,
-            Err(error) => return (Outcome::Unanswered(egress::reason(&error)), None),
+            Err(error) => return Tried::unanswered(egress::reason(&error)),
         };
         let outcome = match status {
             200..300 if is_duplicate(&answer) => Outcome::Duplicate,
@@ -117,7 +166,7 @@ impl Courier {
             429 | 500.. => Outcome::Failed(status),
             _ => Outcome::Refused(status),
         };
-        (outcome, after.map(Duration::from_secs))
+        Tried { outcome, pause: after.map(Duration::from_secs), status: Some(status), answer }
     }
 
     /// Where nothing is taken any more, thousands of requests would be as futile.

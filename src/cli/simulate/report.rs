@@ -7,6 +7,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::super::output::{self, Done};
+use super::appointment::NOT_RUN;
+use super::asked::{self, Line};
 use super::check::{Found, Problem, Sent};
 use super::courier::Outcome;
 use super::scenario::Scenario;
@@ -56,6 +58,12 @@ pub(super) struct Report<'a> {
     /// Requests that were sent again because nobody took them.
     pub(super) retries: u64,
     pub(super) checked: Checked,
+    /// The requests of calls about appointments.
+    pub(super) lines: &'a [Line],
+    /// Calls about appointments whose functions the receiver does not have.
+    pub(super) not_run: u64,
+    /// They were asked for by name.
+    pub(super) not_run_is_wrong: bool,
     /// Why the rest was not sent.
     pub(super) stopped: Option<&'a str>,
 }
@@ -63,7 +71,9 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// Everything was acknowledged, and what was acknowledged is there.
     pub(super) fn is_clean(&self) -> bool {
-        self.missed().is_empty() && self.problems().is_empty()
+        let answered = self.lines.iter().all(|line| line.problem.is_none());
+        let run = self.not_run == 0 || !self.not_run_is_wrong;
+        self.missed().is_empty() && self.problems().is_empty() && answered && run
     }
 
     fn problems(&self) -> &[Problem] {
@@ -129,6 +139,7 @@ impl Report<'_> {
         let header = ["SCENARIO", "EVENT", "SENT", "STORED", "DUPLICATE", "REFUSED", "FAILED", "IN THE STORE"];
         output::table(&header, rows.collect(), "nothing was sent")?;
         output::line("")?;
+        asked::print(self.lines)?;
         let calls = format!("{} calls, {} requests in {:.1} s", self.calls, self.sent.len(), self.took.as_secs_f64());
         let answered = self.quantile(0.5).zip(self.quantile(0.99));
         output::fields(&[
@@ -145,6 +156,9 @@ impl Report<'_> {
         }
         if let Some(more) = self.problems().len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
             output::line(format!("WRONG  and {more} more; --json lists them"))?;
+        }
+        if self.not_run > 0 {
+            output::line(format!("NOT RUN  the functions of {} calls of `appointment`: {NOT_RUN}", self.not_run))?;
         }
         self.stopped.map_or(Ok(()), output::line)
     }
@@ -182,6 +196,9 @@ impl Report<'_> {
             "seconds": self.took.as_secs_f64(),
             "events": events.collect::<Vec<_>>(),
             "latency_ms": { "p50": self.quantile(0.5), "p99": self.quantile(0.99) },
+            "requests": self.lines.iter().map(Line::json).collect::<Vec<_>>(),
+            "not_run": self.not_run,
+            "not_run_why": (self.not_run > 0).then_some(NOT_RUN),
             "retries": self.retries,
             "not_acknowledged": self.missed(),
             "stopped": self.stopped,

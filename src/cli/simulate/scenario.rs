@@ -37,6 +37,9 @@ pub(super) enum Scenario {
     Chat,
     /// The analysis runs again and says something else
     Revision,
+    /// An appointment is collected: the inbound request, functions (wrong, right, again, late) that are cancelled at the
+    /// end, and each answer against its deadline; without being named only where appointments are enabled
+    Appointment,
 }
 
 /// One request.
@@ -67,7 +70,14 @@ impl Scenario {
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
-    /// The requests of one such call, and the id of the call or chat they are about.
+    /// What takes turns when nothing is named.
+    pub(super) fn usual(appointments: bool) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|scenario| appointments || *scenario != Self::Appointment).collect()
+    }
+
+    /// The requests of one such call, and the id of the call or chat they are about. Of an
+    /// appointment it is the beginning: what follows depends on the answers.
     pub(super) fn steps(self, mut call: Call, now_ms: i64) -> (String, Vec<Step>) {
         use EventKind as K;
         let id = if self == Self::Chat { call.chat_id.clone() } else { call.id.clone() };
@@ -97,12 +107,16 @@ impl Scenario {
                 steps.push(Step { revises: true, ..step(K::CallAnalyzed, call.analyzed_again()) });
                 steps
             }
+            Self::Appointment => {
+                let call = call.about_an_appointment(now_ms);
+                vec![step(K::CallInbound, call.inbound()), step(K::CallStarted, call.started())]
+            }
         };
         (id, steps)
     }
 }
 
-fn step(event: EventKind, body: Bytes) -> Step {
+pub(super) fn step(event: EventKind, body: Bytes) -> Step {
     Step { event, body, wait: GAP, signed: Signed::Now, revises: false }
 }
 

@@ -10,14 +10,15 @@ pub(super) struct Turn {
     pub(super) content: String,
     /// Each word with its beginning and end, in milliseconds from the start of the call.
     words: Vec<(String, u32, u32)>,
-    pub(super) tool: Option<ToolUse>,
+    pub(super) tools: Vec<ToolUse>,
 }
 
 pub(super) struct ToolUse {
     pub(super) id: String,
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) arguments: String,
-    pub(super) result: String,
+    /// `None` while it is being waited for.
+    pub(super) result: Option<String>,
 }
 
 impl Turn {
@@ -31,7 +32,7 @@ impl Turn {
             *at_ms = end_ms + dice.between(5, 35);
         }
         *at_ms += dice.between(250, 600);
-        Self { is_agent, content, words, tool: None }
+        Self { is_agent, content, words, tools: Vec::new() }
     }
 
     pub(super) fn word_count(&self) -> usize {
@@ -53,7 +54,7 @@ impl Turn {
     fn up_to(&self, count: usize) -> Self {
         let words: Vec<_> = self.words.iter().take(count).cloned().collect();
         let content = words.iter().map(|(word, ..)| word.as_str()).collect::<Vec<_>>().join(" ");
-        Self { is_agent: self.is_agent, content, words, tool: None }
+        Self { is_agent: self.is_agent, content, words, tools: Vec::new() }
     }
 }
 
@@ -71,11 +72,13 @@ pub(super) fn with_tool_calls(turns: &[Turn]) -> Value {
     let mut items = Vec::new();
     for turn in turns {
         items.push(turn.spoken());
-        if let Some(tool) = &turn.tool {
+        for tool in &turn.tools {
             items.push(json!({ "role": "tool_call_invocation", "tool_call_id": tool.id, "name": tool.name,
                 "type": "custom", "arguments": tool.arguments }));
-            items.push(json!({ "role": "tool_call_result", "tool_call_id": tool.id, "successful": true,
-                "content": tool.result }));
+            if let Some(result) = &tool.result {
+                items.push(json!({ "role": "tool_call_result", "tool_call_id": tool.id, "successful": true,
+                    "content": result }));
+            }
         }
     }
     Value::Array(items)
