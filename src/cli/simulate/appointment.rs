@@ -28,6 +28,8 @@ const CANCEL: &str = "cancel_appointment";
 pub(super) const NOT_RUN: &str =
     "the receiver has no such functions (404); set appointments.enabled = true in config/local.toml and start it again";
 
+const NO_SLOT: &str = "not sent: by [appointments] no time can be booked";
+
 /// What the functions of appointments are called, and where.
 pub(super) struct Desk {
     collect: Named,
@@ -80,7 +82,13 @@ impl Run {
     async fn use_functions(&self, playing: &Playing, number: u64, call: &mut Call) -> Result<(), Enough> {
         let (desk, id) = (&self.desk, &playing.id);
         let Some(arguments) = desk.slots.arguments(call.name(), number, self.seed) else {
-            self.note(Line::new((id, "collect"), &Delivered::not_sent(), "-", desk.collect.deadline, None));
+            self.note(Line::new(
+                (id, "collect"),
+                &Delivered::not_sent(),
+                "-",
+                desk.collect.deadline,
+                Some(NO_SLOT.to_owned()),
+            ));
             return Err(Enough);
         };
         self.ask_wrongly(id, call, &arguments).await?;

@@ -42,7 +42,7 @@ impl Line {
         let took = delivered.took;
         let problem = match delivered.outcome {
             Outcome::Unanswered(why) => Some(why.to_owned()),
-            Outcome::NotSent => Some("not sent".to_owned()),
+            Outcome::NotSent => problem.or_else(|| Some("not sent".to_owned())),
             Outcome::Refused(status) | Outcome::Failed(status) => Some(format!("status {status}")),
             Outcome::Stored | Outcome::Duplicate => {
                 let late = (took > deadline + WAY).then(|| format!("later than {} ms", deadline.as_millis()));
