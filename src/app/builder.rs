@@ -216,8 +216,7 @@ impl ReceiverBuilder {
         }
         let rules = CurrentRules::new(Rules::configured(&settings.inbound, &tools)?);
         let ops = Ops::new(&settings, &store, &companies, self.dropped_lines, self.clock.now_ms());
-        let functions = reload::functions(&settings, &self.given, &tools, &ops.functions)?;
-        let functions = calls::start(functions, sqlite, &tools, &ops, &supervisor);
+        let functions = calls::start((&settings, &mut self.given), sqlite, &tools, &ops, &supervisor)?;
         let workers = Workers::new(Dispatch {
             store: Arc::clone(&store),
             clock: self.clock.clone(),

@@ -6,27 +6,33 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 
+use super::builder::BuildError;
 use super::ops::Ops;
-use crate::answers::functions::{FunctionRegistry, Functions, Parts, Request};
+use super::reload::{self, Given};
+use crate::answers::appointments::built_ins;
+use crate::answers::functions::{Functions, Parts, Request};
 use crate::base::supervise::Supervisor;
+use crate::config::Settings;
 use crate::handlers::Tools;
 use crate::http::company::Company;
 use crate::http::{RawEvent, Verified};
 use crate::intake::CallsFunctions;
-use crate::storage::Invocations;
+use crate::storage::sqlite::SqliteStore;
 
 pub(super) fn start(
-    functions: FunctionRegistry,
-    ledger: Arc<dyn Invocations>,
+    (settings, given): (&Settings, &mut Given),
+    sqlite: Arc<SqliteStore>,
     tools: &Tools,
     ops: &Ops,
     supervisor: &Supervisor,
-) -> Functions {
+) -> Result<Functions, BuildError> {
+    given.functions.extend(built_ins(settings, sqlite.clone(), tools.clock.clone())?);
+    let functions = reload::functions(settings, given, tools, &ops.functions)?;
     let (metrics, counters) = (ops.functions.clone(), Arc::clone(&ops.counters));
-    Functions::start(
+    Ok(Functions::start(
         functions,
-        Parts { ledger, clock: tools.clock.clone(), supervisor: supervisor.clone(), metrics, counters },
-    )
+        Parts { ledger: sqlite, clock: tools.clock.clone(), supervisor: supervisor.clone(), metrics, counters },
+    ))
 }
 
 pub(super) struct FunctionCalls(pub(super) Functions);

@@ -96,6 +96,17 @@ pub fn random_hex() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
+/// Letters and digits that are not taken for one another when read or heard.
+const PLAIN: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/// Six of them, that is 30 bits, from the operating system's random source: short enough to be said.
+#[must_use]
+pub fn spoken_code() -> String {
+    // The lowest bits of such an id are all random.
+    let bits = Uuid::new_v4().as_u128();
+    (0..6).map(|place| char::from(PLAIN[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +135,12 @@ mod tests {
         let id = ids.next(1_790_000_000_000);
         assert!(EventId::floor(1_790_000_000_000) <= id);
         assert!(id < EventId::floor(1_790_000_000_001));
+    }
+
+    #[test]
+    fn spoken_codes_are_short_plain_and_many() {
+        let codes: std::collections::BTreeSet<_> = (0..1_000).map(|_| spoken_code()).collect();
+        assert!(codes.len() > 990, "{}", codes.len());
+        assert!(codes.iter().all(|code| code.len() == 6 && !code.contains(['0', 'O', '1', 'I'])));
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs of the command line. Exit codes: 0 done, 1 failed or refused, 2 wrong usage.
 #![allow(clippy::print_stderr, reason = "stdout and stderr belong to the verbs")]
 
+mod appointments;
 mod calls;
 mod change;
 mod config;
@@ -70,6 +71,9 @@ enum Verb {
     /// Look at chats, one row each
     #[command(subcommand)]
     Chats(calls::Chats),
+    /// Look at appointments that callers booked, cancel them, or export them for a calendar
+    #[command(subcommand)]
+    Appointments(appointments::Appointments),
     /// Look at deliveries: what became of each event for each handler; attempt them again, or cancel them
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
@@ -117,6 +121,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Events(verb) => verb.run().await,
         Verb::Calls(verb) => verb.run().await,
         Verb::Chats(verb) => verb.run().await,
+        Verb::Appointments(verb) => verb.run().await,
         Verb::Deliveries(verb) => verb.run().await,
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::security::{keys, refuse_key};
-use super::{ConfigError, KeptDays, list};
+use super::{ConfigError, KeptDays, list, time_zone};
 use crate::base::secret::Secret;
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
@@ -27,6 +27,9 @@ pub struct CompanySettings {
     /// How long its data is kept, where that differs from `[retention]`; 0 means for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<KeptDays>,
+    /// The time zone of its appointments, as IANA names it; `appointments.time_zone` when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 /// Refuses slugs that are no slugs or taken, keys that are no keys, and keys and agents of two companies.
@@ -39,6 +42,9 @@ pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bo
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
             return refused("slug", format!("`{}` is taken by an earlier company", company.slug));
+        }
+        if let Some(name) = &company.time_zone {
+            time_zone(&format!("companies[{position}].time_zone"), name)?;
         }
         if company.keys.is_empty() && verify {
             return refused("keys", format!("`{}` has no API key: none of its events could be verified", company.slug));

@@ -4,6 +4,7 @@
 //! in the working folder, the environment.
 
 mod alarms;
+mod appointments;
 mod companies;
 mod differences;
 mod docs;
@@ -28,6 +29,7 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use alarms::AlarmSettings;
+pub use appointments::{AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHours, ServiceSettings, time_zone};
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub alarms: AlarmSettings,
     /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
     pub companies: Vec<CompanySettings>,
+    /// `[appointments]`: the functions that book appointments.
+    pub appointments: AppointmentSettings,
     /// `[docs]`: the interface's description, in the browser.
     pub docs: DocsSettings,
     /// `[egress]`: where handlers may post to.
@@ -88,6 +92,7 @@ impl Default for Settings {
             ops: OpsSettings::default(),
             alarms: AlarmSettings::default(),
             companies: Vec::new(),
+            appointments: AppointmentSettings::default(),
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),
             inbound: InboundSettings::default(),

@@ -55,6 +55,7 @@ impl Settings {
         self.validate_networks()?;
         retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
+        self.appointments.validate()?;
         self.egress.allowed()?;
         functions::validate(&self.functions, &self.companies)?;
         self.inbound.validate()?;

@@ -11,7 +11,8 @@ pub const ALARM_TRIGGERED: &str = "alarm_triggered";
 /// See [`ALARM_TRIGGERED`].
 pub const ALARM_RESOLVED: &str = "alarm_resolved";
 /// Every name there is.
-pub const INTERNAL_EVENTS: [&str; 2] = [ALARM_TRIGGERED, ALARM_RESOLVED];
+pub const INTERNAL_EVENTS: [&str; 5] =
+    [ALARM_TRIGGERED, ALARM_RESOLVED, "appointment_booked", "appointment_changed", "appointment_cancelled"];
 
 /// An event of the receiver's own on its way into the store. Handlers get it if they name it, see
 /// [`Filter`](crate::handlers::Filter).

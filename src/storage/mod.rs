@@ -3,6 +3,7 @@
 //! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
 
 mod alarm;
+mod appointment;
 mod call;
 mod delivery;
 mod error;
@@ -21,6 +22,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use alarm::{ActivityRow, AlarmRow};
+pub use appointment::{
+    Announce, Appointment, AppointmentFilter, AppointmentStore, Arranged, Asked, Booking, Cancelling, Deed, GRAIN_MS,
+    Moving, Slot,
+};
 pub use call::{
     CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
     StatsRow, Totals, TransferEvent,

@@ -13,6 +13,8 @@
 mod support;
 
 mod alarms;
+mod appointments;
+mod appointments_called;
 mod architecture;
 mod bad_input;
 mod calls_stats;

@@ -103,7 +103,8 @@ impl Receipt {
     }
 
     pub(super) fn text(&self) -> Done {
-        let Erased { events, body_bytes, cancelled_deliveries, attempts, calls, rejected, invocations } = self.erased;
+        let Erased { events, body_bytes, cancelled_deliveries, attempts, calls, rejected, invocations, appointments } =
+            self.erased;
         output::line(if self.done { "erased:" } else { "there is to be erased:" })?;
         let count = |count: u64| Some(count.to_string());
         output::fields(&[
@@ -113,6 +114,7 @@ impl Receipt {
             ("attempts", count(attempts)),
             ("refused requests", count(rejected)),
             ("function calls", count(invocations)),
+            ("appointments", count(appointments)),
             ("log lines", count(self.lines.log_lines)),
             ("lines of file handlers", count(self.lines.file_lines)),
         ])?;

@@ -98,6 +98,7 @@ mod tests {
 
     fn company(slug: &str, events_days: Option<u32>) -> CompanySettings {
         CompanySettings {
+            time_zone: None,
             slug: slug.into(),
             name: None,
             keys: Vec::new(),

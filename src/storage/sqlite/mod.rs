@@ -1,6 +1,7 @@
 //! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
 
 mod append;
+mod appointments;
 mod beside;
 mod bodies;
 mod calls;

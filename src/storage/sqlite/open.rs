@@ -11,7 +11,7 @@ use super::errors::unusable;
 use super::removal;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 8] = [
+pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/0006_retention.sql"),
     include_str!("../../../migrations/sqlite/0007_inbound.sql"),
     include_str!("../../../migrations/sqlite/0008_invocations.sql"),
+    include_str!("../../../migrations/sqlite/0009_appointments.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.

@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 
 use super::erase::{self, At, Erased, Outside};
 use super::find::{self, Found, Person};
-use super::space;
+use super::{appointments, space};
 use crate::base::id::EventId;
 use crate::storage::sqlite::bodies::BodyFiles;
 use crate::storage::sqlite::{Beside, SqliteUrl, open};
@@ -202,7 +202,8 @@ impl Removal {
         Ok(erased)
     }
 
-    /// Erases what else the store knows of the person: rows of calls, refused requests, what attempts said.
+    /// Erases what else the store knows of the person: rows of calls, refused requests, appointments, what
+    /// attempts said.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -223,6 +224,10 @@ impl Removal {
                 erased.invocations += self.beside.write(|conn, _| erase::invocations(conn, part))?;
             }
             after = next;
+        }
+        let booked = self.beside.read(|conn, _| appointments::of(conn, person))?;
+        for part in booked.chunks(EVENTS) {
+            erased.appointments += self.beside.write(|conn, _| appointments::remove(conn, part))?;
         }
         let mut after: Option<At> = Some((0, 0));
         while let Some(at) = after {

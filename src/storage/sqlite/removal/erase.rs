@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::find::{Person, is_in_row};
-use super::{Bodies, handlers, remove_attempts, remove_call, remove_event};
+use super::{Bodies, appointments, handlers, remove_attempts, remove_call, remove_event};
 use crate::storage::sqlite::deliveries::advance;
 use crate::storage::{DeliveryState, HandlerId, IdentityKey, Skip, StoreError};
 
@@ -27,6 +27,8 @@ pub struct Erased {
     pub rejected: u64,
     /// Invocations of custom functions.
     pub invocations: u64,
+    /// Appointments.
+    pub appointments: u64,
 }
 
 impl std::ops::AddAssign for Erased {
@@ -38,6 +40,7 @@ impl std::ops::AddAssign for Erased {
         self.calls += more.calls;
         self.rejected += more.rejected;
         self.invocations += more.invocations;
+        self.appointments += more.appointments;
     }
 }
 
@@ -249,6 +252,7 @@ pub(in crate::storage::sqlite) fn count(
         count.invocations += found.len() as u64;
         after = next;
     }
+    count.appointments = appointments::of(conn, person)?.len() as u64;
     let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
     let mut waiting = conn.prepare_cached(
         "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",

@@ -1,6 +1,7 @@
 //! What leaves the store. Every function here works inside a transaction of its caller's: the receiver's writer, or a
 //! connection beside it.
 
+mod appointments;
 mod beside;
 mod erase;
 #[cfg(test)]

@@ -1,0 +1,38 @@
+//! `cancel_appointment`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::answer;
+use super::desk::{Desk, Visit};
+use crate::answers::{Called, Function, FunctionContext};
+use crate::storage::{Arranged, Cancelling};
+
+pub(super) struct Cancel(pub(super) Arc<Desk>);
+
+#[async_trait]
+impl Function for Cancel {
+    async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> Called {
+        let visit = self.0.visit(context);
+        visit.cancel(arguments).await.unwrap_or_else(|instead| instead)
+    }
+}
+
+impl Visit<'_> {
+    async fn cancel(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
+        if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
+            return Ok(answer::done(deed, &appointment, &self.calendar, self.now_ms));
+        }
+        let now = self.find(arguments).await?;
+        if !now.cancelled && now.end_ms <= self.now_ms {
+            return Ok(answer::not_found("That appointment is over, so there is nothing to cancel."));
+        }
+        let cancelling = Cancelling { asked: self.asked(), id: now.id };
+        match self.wait(self.desk.store.cancel_appointment(cancelling)).await? {
+            Arranged::Done(deed, appointment) => Ok(answer::done(deed, &appointment, &self.calendar, self.now_ms)),
+            _ => Ok(answer::not_found("I cannot find that appointment any more.")),
+        }
+    }
+}

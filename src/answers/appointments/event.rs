@@ -1,0 +1,58 @@
+//! The events `appointment_booked`, `appointment_changed` and `appointment_cancelled`, for handlers that name them.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::answer::iso;
+use super::hours::Calendar;
+use crate::base::id::EventIds;
+use crate::storage::{Announce, Appointment, Deed, INTERNAL, NewEvent, bounded};
+
+pub(super) fn announce(ids: &Arc<EventIds>, calendar: &Arc<Calendar>, call_id: Option<&str>) -> Announce {
+    let (ids, calendar, call_id) = (Arc::clone(ids), Arc::clone(calendar), call_id.map(str::to_owned));
+    Arc::new(move |deed, appointment| event(deed, appointment, &ids, &calendar, call_id.as_deref()))
+}
+
+fn event(deed: Deed, it: &Appointment, ids: &EventIds, calendar: &Calendar, call_id: Option<&str>) -> NewEvent {
+    let name = format!("appointment_{}", deed.as_str());
+    let mut body = json!({
+        "event": name,
+        "appointment": {
+            "confirmation_number": it.confirmation,
+            "state": if it.cancelled { "cancelled" } else { "booked" },
+            "name": it.name,
+            "from_number": it.from_number,
+            "to_number": it.to_number,
+            "service": it.service,
+            "start": iso(it.start_ms, calendar),
+            "end": iso(it.end_ms, calendar),
+            "start_ms": it.start_ms,
+            "end_ms": it.end_ms,
+            "time_zone": calendar.zone_name,
+            "company": it.company,
+            "revision": it.revision,
+            "at_ms": it.changed_at_ms,
+        },
+    });
+    if let Some(call_id) = call_id {
+        body["call"] = json!({"call_id": call_id});
+    }
+    NewEvent {
+        id: ids.next(it.changed_at_ms),
+        company_id: it.company_id,
+        event: Some(name),
+        call_id: bounded(call_id.map(str::to_owned)),
+        agent_id: None,
+        told_apart_by: None,
+        revisable: false,
+        unparsed: false,
+        received_at_ms: it.changed_at_ms,
+        source: None,
+        content_type: Some("application/json".to_owned()),
+        query: None,
+        signature: None,
+        key_fingerprint: Some(INTERNAL.to_owned()),
+        body: body.to_string().into(),
+    }
+}

@@ -1,0 +1,61 @@
+//! Which appointment a caller speaks of.
+
+use serde_json::{Map, Value};
+
+use super::desk::Visit;
+use super::{answer, asked};
+use crate::answers::{Called, FunctionContext};
+use crate::storage::{Appointment, AppointmentFilter};
+
+/// More of one name are not told apart.
+const MOST: usize = 200;
+
+impl Visit<'_> {
+    /// By confirmation number; else by the name, among those booked in this call or between the same two numbers, if it is one.
+    /// A name alone opens nothing: anybody can say one.
+    pub(super) async fn find(&self, arguments: &Map<String, Value>) -> Result<Appointment, Called> {
+        let company_id = Some(self.context.company_id);
+        if let Some(confirmation) = asked::confirmation(arguments) {
+            let filter = AppointmentFilter {
+                company_id,
+                confirmation: Some(confirmation),
+                limit: Some(1),
+                ..AppointmentFilter::default()
+            };
+            let found = self.wait(self.desk.store.appointments(filter)).await?.pop();
+            return found.ok_or_else(|| {
+                answer::not_found("I cannot find an appointment with that confirmation number. Could you repeat it?")
+            });
+        }
+        let (_, name_key) =
+            asked::name(arguments).ok_or_else(|| answer::invalid("What is the confirmation number?"))?;
+        let filter = AppointmentFilter {
+            company_id,
+            name_key: Some(name_key),
+            since_ms: Some(self.now_ms),
+            limit: Some(MOST),
+            ..AppointmentFilter::default()
+        };
+        let mut found = self.wait(self.desk.store.appointments(filter)).await?;
+        found.retain(|appointment| is_of_caller(appointment, self.context));
+        if found.iter().any(|appointment| !appointment.cancelled) {
+            found.retain(|appointment| !appointment.cancelled);
+        }
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(_), false) => Err(answer::invalid("There are several. What is the confirmation number?")),
+            (None, _) => Err(answer::not_found(
+                "I cannot find an appointment under that name for this phone number. What is the confirmation number?",
+            )),
+        }
+    }
+}
+
+/// Booked in the same call, or between the same two numbers, whoever called whom: the caller's own number is one of them.
+fn is_of_caller(appointment: &Appointment, context: &FunctionContext) -> bool {
+    let same_call = appointment.call_id.is_some() && appointment.call_id == context.call_id;
+    let (from, to) = (&appointment.from_number, &appointment.to_number);
+    let same_way = (from, to) == (&context.from_number, &context.to_number);
+    let back = (from, to) == (&context.to_number, &context.from_number);
+    same_call || (from.is_some() && (same_way || (back && to.is_some())))
+}

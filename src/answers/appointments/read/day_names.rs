@@ -1,0 +1,39 @@
+//! Names of months and days, in English and German.
+
+use jiff::civil::Weekday;
+
+const MONTHS: [&[&str]; 12] = [
+    &["january", "jan", "januar", "jänner", "jaenner"],
+    &["february", "feb", "februar", "feber"],
+    &["march", "mar", "märz", "maerz", "mrz", "mär"],
+    &["april", "apr"],
+    &["may", "mai"],
+    &["june", "jun", "juni"],
+    &["july", "jul", "juli"],
+    &["august", "aug"],
+    &["september", "sep", "sept"],
+    &["october", "oct", "oktober", "okt"],
+    &["november", "nov"],
+    &["december", "dec", "dezember", "dez"],
+];
+
+const DAYS: [(Weekday, &[&str]); 7] = [
+    (Weekday::Monday, &["monday", "mon", "montag"]),
+    (Weekday::Tuesday, &["tuesday", "tue", "tues", "dienstag"]),
+    (Weekday::Wednesday, &["wednesday", "wed", "mittwoch"]),
+    (Weekday::Thursday, &["thursday", "thu", "thur", "thurs", "donnerstag"]),
+    (Weekday::Friday, &["friday", "fri", "freitag"]),
+    (Weekday::Saturday, &["saturday", "sat", "samstag", "sonnabend"]),
+    (Weekday::Sunday, &["sunday", "sun", "sonntag"]),
+];
+
+/// The month of this name, from 1.
+pub(super) fn month(word: &str) -> Option<i8> {
+    let word = word.trim_end_matches('.');
+    (1_i8..).zip(MONTHS).find_map(|(month, names)| names.contains(&word).then_some(month))
+}
+
+pub(super) fn weekday(word: &str) -> Option<Weekday> {
+    let word = word.trim_end_matches('.');
+    DAYS.into_iter().find_map(|(day, names)| names.contains(&word).then_some(day))
+}

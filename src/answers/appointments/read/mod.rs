@@ -1,0 +1,27 @@
+//! Dates and times as agents send them, read without guessing: what could mean two days is asked. Pure: the day it is said
+//! on is passed in.
+
+mod date;
+mod day_names;
+mod digits;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use date::{DateReading, read_date};
+pub use time::{TimeReading, read_time};
+
+/// Why something cannot be read, as a sentence that asks for what is missing.
+pub type Unclear = String;
+
+/// Small letters, no doubled blanks, no commas.
+fn tidy(text: &str) -> String {
+    let lower = text.to_lowercase().replace([',', '\u{a0}', '\u{202f}'], " ");
+    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A number of one to `most` digits.
+fn number(text: &str, most: usize) -> Option<i16> {
+    let plain = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}

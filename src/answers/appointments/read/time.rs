@@ -1,0 +1,100 @@
+//! Times of day.
+
+use jiff::civil::Time;
+
+use super::{Unclear, number, tidy};
+
+/// A time of day as it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeReading {
+    /// The time.
+    pub time: Time,
+    /// An hour from 1 to 11 without a leading zero, and no word on whether it is before noon: in the afternoon it may be
+    /// meant twelve hours later.
+    pub either_half: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Am,
+    Pm,
+}
+
+/// Reads a time: `14:30`, `14.30 Uhr`, `1430`, `14 h`, `2:30 pm`, `2 PM`, `noon`, or that of a full ISO date-time.
+///
+/// # Errors
+/// A sentence that asks.
+pub fn read_time(text: &str) -> Result<TimeReading, Unclear> {
+    let tidied = tidy(text);
+    let unclear = || format!("I cannot tell which time {text:?} is. Please give it such as 14:30 or 2:30 PM.");
+    let clock = match tidied.split_at_checked(10) {
+        Some((date, rest)) if date.split('-').map(str::len).eq([4, 2, 2]) => rest.trim_start_matches(['t', ' ']),
+        _ => &tidied,
+    };
+    read(clock).ok_or_else(unclear)
+}
+
+fn read(text: &str) -> Option<TimeReading> {
+    let text = ["at ", "um "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+    if matches!(text, "noon" | "midday" | "12 noon" | "mittag" | "mittags") {
+        return Some(TimeReading { time: Time::constant(12, 0, 0, 0), either_half: false });
+    }
+    let (clock, half) = half_of(text);
+    let clock = clock.strip_suffix("o'clock").unwrap_or(clock).trim();
+    let (clock, hours) = match ["uhr", "hrs", "hours", "h"].iter().find_map(|word| clock.strip_suffix(word)) {
+        Some(clock) => (clock.trim().to_owned(), true),
+        // 14 Uhr 30, 14h30
+        None => (clock.replace(" uhr ", ":").replace('h', ":"), clock.contains("uhr")),
+    };
+    let (hour, minute, padded) = hour_and_minute(&clock)?;
+    let time = |hour: i16| Time::new(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0).ok();
+    let time = match half {
+        None => time(hour)?,
+        Some(Half::Am) if (1..=12).contains(&hour) => time(hour % 12)?,
+        Some(Half::Pm) if (1..=12).contains(&hour) => time(hour % 12 + 12)?,
+        // 14:30 pm says the same twice.
+        Some(Half::Pm) if hour > 12 => time(hour)?,
+        Some(_) => return None,
+    };
+    let either_half = half.is_none() && !padded && !hours && (1..=11).contains(&hour);
+    Some(TimeReading { time, either_half })
+}
+
+fn half_of(text: &str) -> (&str, Option<Half>) {
+    let words = [
+        ("p.m.", Half::Pm),
+        ("p.m", Half::Pm),
+        ("pm", Half::Pm),
+        ("in the afternoon", Half::Pm),
+        ("in the evening", Half::Pm),
+        ("nachmittags", Half::Pm),
+        ("abends", Half::Pm),
+        ("a.m.", Half::Am),
+        ("a.m", Half::Am),
+        ("am", Half::Am),
+        ("in the morning", Half::Am),
+        ("morgens", Half::Am),
+        ("vormittags", Half::Am),
+    ];
+    words
+        .into_iter()
+        .find_map(|(word, half)| text.strip_suffix(word).map(|clock| (clock.trim(), Some(half))))
+        .unwrap_or((text, None))
+}
+
+/// With whether the hour has a leading zero, or the digits are four: then it is of 24 hours.
+fn hour_and_minute(clock: &str) -> Option<(i16, i16, bool)> {
+    if let Some(digits) = number(clock, 4).filter(|_| clock.len() >= 3) {
+        return Some((digits / 100, digits % 100, clock.len() == 4));
+    }
+    let mut parts = clock.split([':', '.']);
+    let hour = parts.next()?;
+    let minute = match parts.next() {
+        Some(minute) if minute.len() == 2 => number(minute, 2)?,
+        Some(_) => return None,
+        None => 0,
+    };
+    // Seconds say nothing here, unless there are some.
+    let whole = parts.next().is_none_or(|seconds| matches!(seconds, "00")) && parts.all(|part| part == "000");
+    whole.then_some((number(hour, 2)?, minute, hour.starts_with('0')))
+}

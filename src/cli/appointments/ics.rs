@@ -1,0 +1,123 @@
+//! Appointments as an iCalendar object (RFC 5545). Times are in UTC, which every calendar shows in its own zone.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use crate::storage::Appointment;
+
+/// Octets in a line, without its end.
+const LINE: usize = 75;
+
+pub(super) fn calendar(appointments: &[Appointment]) -> String {
+    let mut text = String::new();
+    for fixed in ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//retell-webhook//appointments//EN", "CALSCALE:GREGORIAN"]
+    {
+        line(&mut text, fixed);
+    }
+    for appointment in appointments {
+        event(&mut text, appointment);
+    }
+    line(&mut text, "END:VCALENDAR");
+    text
+}
+
+/// One that is cancelled is among them, so that a calendar that had it drops it.
+fn event(text: &mut String, it: &Appointment) {
+    let mut put = |name: &str, value: &str| line(text, &format!("{name}:{value}"));
+    put("BEGIN", "VEVENT");
+    // The number in the store tells apart those of one confirmation number in two companies.
+    put("UID", &format!("{}-{}@retell-webhook", it.confirmation, it.id));
+    put("DTSTAMP", &utc(it.changed_at_ms));
+    put("DTSTART", &utc(it.start_ms));
+    put("DTEND", &utc(it.end_ms));
+    put("SEQUENCE", &it.revision.to_string());
+    put("STATUS", if it.cancelled { "CANCELLED" } else { "CONFIRMED" });
+    let summary = it.service.as_ref().map_or_else(|| it.name.clone(), |service| format!("{service}: {}", it.name));
+    put("SUMMARY", &escaped(&summary));
+    let mut description = format!("Confirmation number {}", it.confirmation);
+    if let Some(number) = &it.from_number {
+        let _ = write!(description, "\nBooked from {number}");
+    }
+    put("DESCRIPTION", &escaped(&description));
+    put("END", "VEVENT");
+}
+
+/// `20261123T133000Z`.
+fn utc(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' => escaped.push_str("\\n"),
+            '\\' | ';' | ',' => escaped.extend(['\\', c]),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Folds what is longer than a line may be, at a character.
+fn line(text: &mut String, content: &str) {
+    let (mut rest, mut room) = (content, LINE);
+    while rest.len() > room {
+        let (now, later) = rest.split_at(rest.floor_char_boundary(room));
+        text.push_str(now);
+        text.push_str("\r\n ");
+        // The blank counts.
+        (rest, room) = (later, LINE - 1);
+    }
+    text.push_str(rest);
+    text.push_str("\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn appointment(name: &str) -> Appointment {
+        Appointment {
+            id: 7,
+            company_id: 1,
+            company: "default".into(),
+            confirmation: "K7M2XQ".into(),
+            cancelled: false,
+            name: name.into(),
+            name_key: String::new(),
+            from_number: Some("+12025550143".into()),
+            to_number: None,
+            call_id: None,
+            service: Some("Filling, large".into()),
+            start_ms: 1_795_440_600_000,
+            end_ms: 1_795_442_400_000,
+            time_zone: "Europe/Berlin".into(),
+            revision: 2,
+            booked_at_ms: 1_795_251_600_000,
+            changed_at_ms: 1_795_251_600_000,
+        }
+    }
+
+    #[test]
+    fn an_appointment_is_an_event_of_the_calendar() {
+        let text = calendar(&[appointment("Ada; \"Countess\" \\ Love\nlace")]);
+        let expected = "BEGIN:VEVENT\r\nUID:K7M2XQ-7@retell-webhook\r\nDTSTAMP:20261121T090000Z\r\n\
+            DTSTART:20261123T133000Z\r\nDTEND:20261123T140000Z\r\nSEQUENCE:2\r\nSTATUS:CONFIRMED\r\n\
+            SUMMARY:Filling\\, large: Ada\\; \"Countess\" \\\\ Love\\nlace\r\n\
+            DESCRIPTION:Confirmation number K7M2XQ\\nBooked from +12025550143\r\nEND:VEVENT\r\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.starts_with("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n") && text.ends_with("END:VCALENDAR\r\n"));
+    }
+
+    #[test]
+    fn long_lines_are_folded_at_characters_and_unfold_again() {
+        let name = "Zoë ".repeat(60);
+        let text = calendar(&[appointment(&name)]);
+        assert!(text.split("\r\n").all(|line| line.len() <= LINE), "{text}");
+        assert!(text.replace("\r\n ", "").contains(&format!("Filling\\, large: {name}")), "{text}");
+        assert!(!text.replace("\r\n", "").contains('\n'));
+    }
+}

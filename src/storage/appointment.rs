@@ -1,0 +1,236 @@
+//! Appointments: what is kept of them, and what is asked of whoever keeps them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{NewEvent, StoreError};
+
+/// Appointments occupy these steps of time whole.
+pub const GRAIN_MS: i64 = 5 * 60_000;
+
+/// Where appointments are kept. `Ok` means committed and synced.
+#[async_trait]
+pub trait AppointmentStore: Send + Sync {
+    /// Books, if every part of the time has a place left. The same invocation is told what it was told before; so is the
+    /// same call that asks for the same name, service and time again.
+    ///
+    /// # Errors
+    /// [`StoreError`]: sending the same invocation again is safe.
+    async fn book_appointment(&self, booking: Booking) -> Result<Arranged, StoreError>;
+
+    /// Moves an appointment: the old time is free only if the new one is got.
+    ///
+    /// # Errors
+    /// [`StoreError`]: sending the same invocation again is safe.
+    async fn move_appointment(&self, moving: Moving) -> Result<Arranged, StoreError>;
+
+    /// Cancels an appointment. One that is cancelled stays so.
+    ///
+    /// # Errors
+    /// [`StoreError`]: sending the same invocation again is safe.
+    async fn cancel_appointment(&self, cancelling: Cancelling) -> Result<Arranged, StoreError>;
+
+    /// What this invocation came to before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn appointment_invocation(&self, company_id: i64, invocation: String)
+    -> Result<Option<Arranged>, StoreError>;
+
+    /// Appointments that fit, the earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError>;
+
+    /// How many places are taken, for each step of [`GRAIN_MS`] in `[from_ms, to_ms)` that has any, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn places_taken(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
+}
+
+/// What is done to an appointment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It was made.
+    Booked,
+    /// It was moved, or its service was changed.
+    Changed,
+    /// It was given up.
+    Cancelled,
+}
+
+impl Deed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Booked, Self::Changed, Self::Cancelled];
+
+    /// `booked`, `changed` or `cancelled`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Changed => "changed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An appointment. Texts are at most 256 bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Appointment {
+    /// Its number in the store.
+    pub id: i64,
+    /// Whose it is.
+    pub company_id: i64,
+    /// The company's slug.
+    pub company: String,
+    /// What the caller is told.
+    pub confirmation: String,
+    /// Whether it was given up.
+    pub cancelled: bool,
+    /// Who comes.
+    pub name: String,
+    /// See [`Booking::name_key`].
+    pub name_key: String,
+    /// The number called from when it was booked.
+    pub from_number: Option<String>,
+    /// The number called.
+    pub to_number: Option<String>,
+    /// The call in which it was booked.
+    pub call_id: Option<String>,
+    /// What for.
+    pub service: Option<String>,
+    /// When it begins, in milliseconds since the Unix epoch.
+    pub start_ms: i64,
+    /// When it has ended.
+    pub end_ms: i64,
+    /// The time zone in which it was booked.
+    pub time_zone: String,
+    /// How often it was changed or cancelled.
+    pub revision: i64,
+    /// When it was booked.
+    pub booked_at_ms: i64,
+    /// When it was changed last.
+    pub changed_at_ms: i64,
+}
+
+/// A time, and how many may share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// When it begins; a multiple of [`GRAIN_MS`], as `end_ms` is.
+    pub start_ms: i64,
+    /// When it has ended.
+    pub end_ms: i64,
+    /// What for.
+    pub service: Option<String>,
+    /// Appointments at the same time.
+    pub capacity: u16,
+}
+
+/// Who asks, and how it is made known.
+#[derive(Clone)]
+pub struct Asked {
+    /// Whose appointment.
+    pub company_id: i64,
+    /// The key of this invocation; `None` where nothing is asked twice.
+    pub invocation: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Makes the event that is appended in the same transaction.
+    pub announce: Announce,
+}
+
+/// Makes the event about what was done to an appointment.
+pub type Announce = Arc<dyn Fn(Deed, &Appointment) -> NewEvent + Send + Sync>;
+
+/// An appointment to be made.
+#[derive(Clone)]
+pub struct Booking {
+    /// Who asks.
+    pub asked: Asked,
+    /// When.
+    pub slot: Slot,
+    /// Confirmation numbers to choose from: the first that is free is taken.
+    pub confirmations: Vec<String>,
+    /// Who comes.
+    pub name: String,
+    /// The name reduced to what it is compared by.
+    pub name_key: String,
+    /// The number called from.
+    pub from_number: Option<String>,
+    /// The number called.
+    pub to_number: Option<String>,
+    /// The call.
+    pub call_id: Option<String>,
+    /// The time zone in which it was said.
+    pub time_zone: String,
+}
+
+/// An appointment to be moved.
+#[derive(Clone)]
+pub struct Moving {
+    /// Who asks.
+    pub asked: Asked,
+    /// Which one.
+    pub id: i64,
+    /// To when.
+    pub slot: Slot,
+}
+
+/// An appointment to be given up.
+#[derive(Clone)]
+pub struct Cancelling {
+    /// Who asks.
+    pub asked: Asked,
+    /// Which one.
+    pub id: i64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arranged {
+    /// This was done, now or by the same invocation before; with the appointment as it was then.
+    Done(Deed, Box<Appointment>),
+    /// There is no place left at that time.
+    Unavailable,
+    /// There is no such appointment, or it is cancelled.
+    NotFound,
+}
+
+/// Which appointments to look at. The default is all.
+#[derive(Clone, Debug, Default)]
+pub struct AppointmentFilter {
+    /// Of this company, by number.
+    pub company_id: Option<i64>,
+    /// Of this company, by slug.
+    pub company: Option<String>,
+    /// With this confirmation number.
+    pub confirmation: Option<String>,
+    /// Of whoever is compared by this; see [`Booking::name_key`].
+    pub name_key: Option<String>,
+    /// Beginning at or after this time, in milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// Beginning before this time.
+    pub until_ms: Option<i64>,
+    /// Without those that are cancelled.
+    pub booked_only: bool,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+// By hand: names and numbers are a person's.
+impl fmt::Debug for Appointment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appointment")
+            .field("id", &self.id)
+            .field("company_id", &self.company_id)
+            .field("cancelled", &self.cancelled)
+            .field("start_ms", &self.start_ms)
+            .field("end_ms", &self.end_ms)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}

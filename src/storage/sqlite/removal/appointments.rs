@@ -1,0 +1,32 @@
+//! A person's appointments.
+
+use rusqlite::Connection;
+
+use super::find::{Person, is_in_row};
+use crate::storage::StoreError;
+
+/// Appointments in which the number or a call of the person is, by number in the store. There is a row for each that was
+/// ever made, some hundred bytes long.
+pub(super) fn of(conn: &Connection, person: &Person) -> Result<Vec<i64>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT id, company_id, from_number, to_number, call_id FROM appointments")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if person.is_of(row.get(1)?) && is_in_row(row, 5, person)? {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes them; their times are free again. Says how many there were.
+pub(super) fn remove(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for id in ids {
+        conn.prepare_cached("DELETE FROM appointment_slots WHERE appointment_id = ?1")?.execute([id])?;
+        conn.prepare_cached("DELETE FROM appointment_invocations WHERE appointment_id = ?1")?.execute([id])?;
+        removed += conn.prepare_cached("DELETE FROM appointments WHERE id = ?1")?.execute([id])? as u64;
+    }
+    Ok(removed)
+}

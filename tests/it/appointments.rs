@@ -1,0 +1,139 @@
+//! Appointments as an operator sees them: the verbs, the events for handlers, and erasure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retell_webhook::answers::appointments::built_ins;
+use retell_webhook::answers::{Called, FunctionContext};
+use retell_webhook::base::supervise::Supervisor;
+use retell_webhook::storage::sqlite::{SqliteStore, SqliteUrl};
+use retell_webhook::storage::{DEFAULT_COMPANY, Store};
+use retell_webhook::{Clock, Settings};
+use serde_json::{Value, json};
+
+use crate::support::home::Home;
+use crate::support::wait_until;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// 2026-11-21T09:00:00Z.
+const BOOKED_AT: i64 = 1_795_251_600_000;
+const LONG_AGO: [&str; 2] = ["--since", "2026-11-01"];
+const HANDLER: &str = r#"
+[[handlers]]
+name = "bookings"
+kind = "file"
+path = "data/bookings.jsonl"
+events = ["appointment_*"]
+[[handlers]]
+name = "everything"
+kind = "file"
+path = "data/everything.jsonl"
+"#;
+
+/// Books as a call would, in the store of a receiver that is stopped.
+fn book(home: &Home, number: &str, name: &str, time: &str) -> Value {
+    let mut settings = Settings::default();
+    settings.appointments.enabled = true;
+    "Europe/Berlin".clone_into(&mut settings.appointments.time_zone);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let supervisor = Supervisor::default();
+        let store = Arc::new(SqliteStore::open(&SqliteUrl::file(home.database_path()), &supervisor).unwrap());
+        let functions = built_ins(&settings, store.clone(), Clock::from_fn(|| BOOKED_AT)).unwrap();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let company = (DEFAULT_COMPANY, "default");
+        let mut context =
+            FunctionContext::new(&functions[0].name, company, &format!("{name}{time}"), BOOKED_AT, deadline);
+        context.from_number = Some(number.to_owned());
+        context.call_id = Some("call_1".to_owned());
+        let arguments = json!({"name": name, "date": "2026-11-23", "time": time, "service": "Check-up"});
+        let called = functions[0].function.call(arguments.as_object().unwrap(), &context).await;
+        store.close().await.unwrap();
+        match called {
+            Called::Answer(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+/// A home whose handlers are known to the store, with one appointment.
+fn home() -> (Home, String) {
+    let home = Home::new();
+    home.configure(HANDLER);
+    home.start().stop();
+    let booked = book(&home, "+12025550143", "Ada Lovelace", "14:30");
+    assert_eq!(booked["result"], "booked", "{booked}");
+    let number = booked["confirmation_number"].as_str().unwrap().to_owned();
+    (home, number)
+}
+
+#[test]
+fn the_verbs_show_names_and_numbers_only_when_asked() {
+    let (home, number) = home();
+    let run = |args: &[&str]| home.run_well(args).stdout;
+    let list = run(&[&["appointments", "list"][..], &LONG_AGO].concat());
+    assert!(
+        list.contains(&number) && list.contains("Mon 2026-11-23 14:30") && list.contains("Europe/Berlin"),
+        "{list}"
+    );
+    assert!(!list.contains("Ada") && !list.contains("5550143"), "{list}");
+    let shown = run(&["appointments", "show", &number, "--json"]);
+    assert!(!shown.contains("Ada") && shown.contains("2026-11-23T14:30:00+01:00"), "{shown}");
+    let revealed = run(&["appointments", "show", &number.to_lowercase(), "--reveal"]);
+    assert!(revealed.contains("Ada Lovelace") && revealed.contains("+12025550143"), "{revealed}");
+    let none = run(&["appointments", "list", "--since", "2026-11-24", "--json"]);
+    assert_eq!(none.trim(), "[]");
+    let unknown = home.run(&["appointments", "show", "ZZZZZZ"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("appointments list"), "{unknown:?}");
+}
+
+#[test]
+fn the_export_is_a_calendar_and_says_what_is_in_it() {
+    let (home, number) = home();
+    let exported = home.run_well(&[&["appointments", "export", "--ics"][..], &LONG_AGO].concat());
+    assert!(exported.stderr.contains("1 appointments, with names and phone numbers"), "{exported:?}");
+    let text = exported.stdout;
+    assert!(text.starts_with("BEGIN:VCALENDAR\r\n") && text.contains("DTSTART:20261123T133000Z\r\n"), "{text}");
+    assert!(text.contains("SUMMARY:Check-up: Ada Lovelace\r\n") && text.contains(&number), "{text}");
+    assert_eq!(home.run(&["appointments", "export"]).code, Some(2));
+}
+
+#[test]
+fn cancelling_beside_the_receiver_frees_the_time() {
+    let (home, number) = home();
+    let mut server = home.start();
+    let cancelled = home.run_well(&["appointments", "cancel", &number]).stdout;
+    assert!(cancelled.contains("cancelled"), "{cancelled}");
+    home.run_well(&["appointments", "cancel", &number]);
+    server.stop();
+    assert_eq!(book(&home, "+12025550111", "Grace Hopper", "14:30")["result"], "booked");
+    let ics = home.run_well(&[&["appointments", "export", "--ics"][..], &LONG_AGO].concat()).stdout;
+    assert!(ics.contains("STATUS:CANCELLED") && ics.contains("STATUS:CONFIRMED"), "{ics}");
+}
+
+#[test]
+fn handlers_that_name_the_event_get_it_and_others_do_not() {
+    let (home, number) = home();
+    let server = home.start();
+    assert!(!server.output().contains("nobody sends today"), "{}", server.output());
+    let read = |name: &str| std::fs::read_to_string(home.path().join("data").join(name)).unwrap_or_default();
+    assert!(wait_until(PATIENCE, || read("bookings.jsonl").contains(&number)), "{}", server.output());
+    let told = read("bookings.jsonl");
+    assert!(told.contains("appointment_booked") && told.contains("2026-11-23T14:30:00+01:00"), "{told}");
+    assert!(!read("everything.jsonl").contains("appointment_"), "it was not named");
+    assert_eq!(home.events(&["--event", "appointment_booked"])[0]["call_id"], "call_1");
+}
+
+#[test]
+fn a_person_is_erased_with_the_appointments() {
+    let (home, number) = home();
+    book(&home, "+12025550111", "Grace Hopper", "15:30");
+    let looked = home.run_well(&["erase", "--phone", "+12025550143", "--json"]).json();
+    assert_eq!(looked["erased"]["appointments"], 2, "both were booked in one call: {looked}");
+    home.run_well(&["erase", "--phone", "+12025550143", "--yes"]);
+    assert_eq!(home.run(&["appointments", "show", &number]).code, Some(1));
+    let left: i64 = home.database().query_row("SELECT count(*) FROM appointment_slots", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+    let bytes = std::fs::read(home.database_path()).unwrap();
+    assert!(!bytes.windows(12).any(|part| part == b"Ada Lovelace"), "no byte is left");
+}
