@@ -162,6 +162,6 @@ mod tests {
             leaf("metadata", &json!({"a": [1, {"b c": "d"}]}), ""),
             r#"metadata = { a = [1, { "b c" = "d" }] }"#
         );
-        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { "url" = "***" }"#);
+        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { url = "***" }"#);
     }
 }
