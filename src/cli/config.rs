@@ -160,8 +160,8 @@ mod tests {
         assert_eq!(leaf("events", &json!(["a\"b"]), ""), r#"events = ["a\"b"]"#);
         assert_eq!(
             leaf("metadata", &json!({"a": [1, {"b c": "d"}]}), ""),
-            r#"metadata = { "a" = [1,{ "b c" = "d" }] }"#
+            r#"metadata = { a = [1, { "b c" = "d" }] }"#
         );
-        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { "url" = "***" }"#);
+        assert_eq!(leaf("ask", &json!({"url": "***"}), ""), r#"# ask = { url = "***" }"#);
     }
 }
