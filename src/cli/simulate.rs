@@ -123,7 +123,7 @@ struct Run {
     /// Where inbound requests go, and until when they must be answered.
     inbound: (url::Url, Duration),
     /// Calls whose functions the receiver does not have.
-    not_run: AtomicU64,
+    without_functions: AtomicU64,
     /// Microseconds of every acknowledged request.
     latency: Mutex<Option<Histogram<u64>>>,
     bar: ProgressBar,
@@ -163,7 +163,7 @@ impl Simulate {
         let lines = run.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let report = Report {
             lines: &lines,
-            not_run: run.not_run.load(Ordering::Relaxed),
+            not_run: run.without_functions.load(Ordering::Relaxed),
             not_run_is_wrong: self.scenarios.contains(&Scenario::Appointment),
             seed: run.seed,
             calls: run.calls,
@@ -249,7 +249,7 @@ impl Simulate {
             lines: Mutex::default(),
             desk: Desk::new(settings, url, self.company.as_deref(), started_ms)?,
             inbound: (self.inbound(url), Duration::from_millis(settings.inbound.timeout_ms)),
-            not_run: AtomicU64::new(0),
+            without_functions: AtomicU64::new(0),
             latency: Mutex::new(Histogram::new_with_bounds(1, 60_000_000, 3).ok()),
             bar,
         })

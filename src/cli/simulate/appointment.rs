@@ -117,7 +117,7 @@ impl Run {
         arguments.remove("time");
         let (_, delivered) = self.call_function(named, call, &arguments).await;
         if delivered.outcome == Outcome::Refused(404) {
-            self.not_run.fetch_add(1, Ordering::Relaxed);
+            self.without_functions.fetch_add(1, Ordering::Relaxed);
             return Err(Enough);
         }
         let told = Told::of(&delivered.answer);

@@ -37,8 +37,8 @@ pub(super) enum Scenario {
     Chat,
     /// The analysis runs again and says something else
     Revision,
-    /// An appointment is collected: the inbound request, functions (wrong, right, again, late) that are cancelled at the
-    /// end, and each answer against its deadline; without being named only where appointments are enabled
+    /// An appointment is collected and given back: inbound request, functions called wrongly, rightly, again and late, each
+    /// answer against its deadline. Not among all of them unless appointments are enabled
     Appointment,
 }
 
