@@ -21,8 +21,8 @@ use crate::support::wait_until;
 /// the examples.
 const BLOCKS_ELSEWHERE: [&str; 3] = ["cargo run --release", "docker build", "cargo run --example"];
 
-/// Verbs that run until they are ended, that read what is not there, or that need the receiver stopped: parsed only.
-const ONLY_PARSED: [&str; 4] = ["serve", "tail", "load", "events import"];
+/// Verbs that run until they are ended, that need what is not there, or the receiver stopped: parsed only.
+const ONLY_PARSED: [&str; 5] = ["serve", "tail", "load", "events import", "simulate appointment"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

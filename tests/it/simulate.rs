@@ -288,8 +288,8 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
         assert_eq!((&report["ok"], &report["not_run"]), (&json!(true), &json!(0)), "{report}");
         assert_eq!(report["store"]["found"], 4, "{report}");
         let deadlines: Vec<_> =
-            report["requests"].as_array().unwrap().iter().map(|row| row["deadline_ms"].as_f64().unwrap()).collect();
-        assert!(deadlines[0] == 1_500.0 && deadlines[1..].iter().all(|ms| *ms == 10_000.0), "{deadlines:?}");
+            report["requests"].as_array().unwrap().iter().map(|row| row["deadline_ms"].as_u64().unwrap()).collect();
+        assert!(deadlines[0] == 1_500 && deadlines[1..].iter().all(|ms| *ms == 10_000), "{deadlines:?}");
     }
     let told: Vec<_> = home.export().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
     let count = |name: &str| told.iter().filter(|event| *event == name).count();

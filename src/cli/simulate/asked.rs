@@ -67,7 +67,7 @@ impl Line {
 
     pub(super) fn json(&self) -> Value {
         json!({ "call": &*self.call, "step": self.step, "status": self.status, "result": self.result,
-            "took_ms": self.took.as_secs_f64() * 1000.0, "deadline_ms": self.deadline.as_secs_f64() * 1000.0,
+            "took_ms": self.took.as_secs_f64() * 1000.0, "deadline_ms": u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
             "ok": self.problem.is_none(), "problem": self.problem })
     }
 }
