@@ -6,8 +6,10 @@ use super::plan;
 use crate::handlers::Registered;
 use crate::storage::{Claim, Claimed, HandlerId, Planned, Settled, Store, StoreError};
 
-/// Events planned at once.
-const PLANNED: usize = 512;
+/// Rows changed by each part of a round: while events come in, few, since a transaction that a request waits for has one
+/// such part in it.
+pub(super) const WHILE_BUSY: usize = 64;
+pub(super) const WHILE_QUIET: usize = 512;
 
 /// What is asked.
 pub(super) struct Round {
@@ -19,6 +21,8 @@ pub(super) struct Round {
     pub(super) settled: Vec<Settled>,
     /// What may be taken; none while there is no room.
     pub(super) claim: Option<Claim>,
+    /// [`WHILE_BUSY`] or [`WHILE_QUIET`].
+    pub(super) rows: usize,
 }
 
 /// What came of it.
@@ -36,7 +40,8 @@ pub(super) struct Rounded {
 
 impl Round {
     /// Writes down what ended, makes deliveries of the next events, and takes what is due then.
-    pub(super) async fn run(self) -> Rounded {
+    pub(super) async fn run(mut self) -> Rounded {
+        let mut unsettled = self.settled.split_off(self.rows.min(self.settled.len()));
         let (news, due_ms) = tokio::join!(self.news(), self.store.next_due(self.id));
         let mut failed = None;
         let planned = news.unwrap_or_else(|error| {
@@ -52,7 +57,9 @@ impl Round {
         // In this order, within one transaction as a rule.
         let (settled, planned, claimed) = tokio::join!(self.settle(), self.plan(planned), self.take(claim));
         let busy = changes || claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty());
-        let unsettled = if settled.is_err() { self.settled } else { Vec::new() };
+        if settled.is_err() {
+            unsettled.extend(self.settled);
+        }
         let mut note = |error| failed = Some(error);
         settled.unwrap_or_else(&mut note);
         planned.unwrap_or_else(&mut note);
@@ -69,7 +76,7 @@ impl Round {
     /// The deliveries that the next events of the journal become, and the last of these events.
     async fn news(&self) -> Result<Option<(Vec<Planned>, i64)>, StoreError> {
         let filter = &self.registered.filter;
-        let events = self.store.unplanned(self.id, PLANNED, filter.needs_body()).await?;
+        let events = self.store.unplanned(self.id, self.rows, filter.needs_body()).await?;
         let Some(through) = events.last().map(|(event, _)| event.seq) else {
             return Ok(None);
         };

@@ -53,8 +53,7 @@ use super::{
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 
-/// What a claim and a part of a purge may change, at most and about: see [`Writer::write_behind`].
-const CLAIM_ROWS: usize = 512;
+/// What a part of a purge may change, about: see [`Writer::write_behind`].
 const PURGE_ROWS: usize = 256;
 /// How long [`Store::probe`] waits for the writer, and how long its answer is good.
 const PROBE: Duration = Duration::from_secs(1);
@@ -207,8 +206,9 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, handler: HandlerId, claim: Claim) -> Result<Vec<Claimed>, StoreError> {
+        let rows = claim.limit;
         let work = move |state: &mut WriteState| deliveries::claim(&mut state.conn, handler, &claim);
-        let taken = self.writer()?.write_behind(CLAIM_ROWS, work).await?;
+        let taken = self.writer()?.write_behind(rows, work).await?;
         if taken.is_empty() {
             return Ok(Vec::new());
         }
