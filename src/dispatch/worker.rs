@@ -26,7 +26,7 @@ use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
 const CLAIMED_EACH: usize = 512;
 const CLAIMED: usize = 2_048;
 /// Bodies held for a handler; one delivery may be larger.
-const HELD_BYTES: u64 = 8 * 1024 * 1024;
+const HELD_BYTES: u64 = 2 * 1024 * 1024;
 /// How long a worker rests after the store failed it.
 const STORE_AWAY: Duration = Duration::from_secs(1);
 /// How often it looks for work that came in by another way, such as a replay by the command line.

@@ -244,7 +244,7 @@ impl Store for SqliteStore {
     }
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        self.writer()?.write_behind(2, move |state| calls::merge(&state.conn, &call)).await
+        self.writer()?.write_behind(8, move |state| calls::merge(&state.conn, &call)).await
     }
 
     async fn caller(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
