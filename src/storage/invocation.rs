@@ -84,9 +84,18 @@ pub enum Begun {
         invocation: String,
         /// 1 for the first time.
         runs: u32,
+        /// Whether this very request came before: its signature is known.
+        again: bool,
     },
     /// It has answered already.
-    Stored(StoredAnswer),
+    Stored {
+        /// The idempotency key.
+        invocation: String,
+        /// What it answered.
+        answer: StoredAnswer,
+        /// Whether this very request came before: its signature is known.
+        again: bool,
+    },
     /// The signature was used for something else before; nothing was written.
     Foreign,
 }

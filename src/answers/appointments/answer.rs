@@ -1,7 +1,7 @@
 //! What a function answers: a result, a sentence to say, and the data.
 
 use jiff::civil::DateTime;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::hours::Calendar;
 use crate::answers::Called;
@@ -10,6 +10,16 @@ use crate::storage::{Appointment, Deed};
 /// Asks for what is missing or wrong.
 pub(super) fn invalid(message: impl Into<String>) -> Called {
     Called::Answer(json!({"result": "invalid", "message": message.into()}))
+}
+
+/// When the store cannot be had, or not in time.
+pub(super) fn away() -> Map<String, Value> {
+    let fields = [
+        ("result", json!("unavailable")),
+        ("message", json!("Appointments cannot be booked or changed at the moment. Please try again in a few minutes.")),
+        ("alternatives", json!([])),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 pub(super) fn not_found(message: &str) -> Called {

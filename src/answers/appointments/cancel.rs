@@ -18,6 +18,18 @@ impl Function for Cancel {
         let visit = self.0.visit(context);
         visit.cancel(arguments).await.unwrap_or_else(|instead| instead)
     }
+
+    async fn still_holds(&self, context: &FunctionContext) -> bool {
+        self.0.visit(context).still_holds().await
+    }
+
+    fn checks_arguments(&self) -> bool {
+        true
+    }
+
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        Some(answer::away())
+    }
 }
 
 impl Visit<'_> {

@@ -18,6 +18,18 @@ impl Function for Change {
         let visit = self.0.visit(context);
         visit.change(arguments).await.unwrap_or_else(|instead| instead)
     }
+
+    async fn still_holds(&self, context: &FunctionContext) -> bool {
+        self.0.visit(context).still_holds().await
+    }
+
+    fn checks_arguments(&self) -> bool {
+        true
+    }
+
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        Some(answer::away())
+    }
 }
 
 impl Visit<'_> {

@@ -126,11 +126,11 @@ impl Invocation {
 
     /// Writes it down, calls the function, writes down what came, and says what to answer.
     pub(super) async fn run(self, parts: &Parts) -> Landed {
-        let begun = timeout_at(self.deadline(), parts.ledger.begin_invocation(self.new_row())).await;
+        let begun = timeout_at(self.deadline(), self.begin(parts)).await;
         let invocation = match begun.unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into())))
         {
             Ok(Begun::Run { invocation, .. }) => invocation,
-            Ok(Begun::Stored(answer)) => return Landed::Answered { answer, outcome: "replayed" },
+            Ok(Begun::Stored { answer, .. }) => return Landed::Answered { answer, outcome: "replayed" },
             Ok(Begun::Foreign) => return Landed::Foreign,
             Err(error) => {
                 let function = self.entry.rules.name.as_str();
@@ -143,6 +143,24 @@ impl Invocation {
         // A target may have noticed by itself.
         let late = Instant::now() >= self.deadline();
         self.end(parts, &invocation, came, late).await
+    }
+
+    /// An invocation that ran before is taken up again as long as what it did stands, or when its very request came again.
+    async fn begin(&self, parts: &Parts) -> Result<Begun, StoreError> {
+        let begun = parts.ledger.begin_invocation(self.new_row()).await?;
+        let earlier = match &begun {
+            Begun::Stored { invocation, again: false, .. } | Begun::Run { invocation, again: false, runs: 2.. } => {
+                invocation
+            }
+            _ => return Ok(begun),
+        };
+        let Some(asked) = self.asked.as_ref().ok().filter(|asked| asked.tool_call_id.is_none()) else {
+            return Ok(begun);
+        };
+        if self.entry.target.still_holds(&self.context(earlier, asked)).await {
+            return Ok(begun);
+        }
+        parts.ledger.begin_invocation(NewInvocation { since_ms: i64::MAX, ..self.new_row() }).await
     }
 
     fn new_row(&self) -> NewInvocation {
@@ -175,20 +193,26 @@ impl Invocation {
         if asked.name.as_ref().is_some_and(|called| called != name) {
             return Came::Unfit(reply::misdirected(name));
         }
-        let problems = self.entry.schema.problems(&asked.arguments);
-        if !problems.is_empty() {
-            return Came::Unfit(reply::invalid(name, &problems));
+        if !self.entry.checks_arguments() {
+            let problems = self.entry.schema.problems(&asked.arguments);
+            if !problems.is_empty() {
+                return Came::Unfit(reply::invalid(name, &problems));
+            }
         }
         let Ok(_slot) = self.entry.slots.acquire().await else {
             return Came::Failed("it is being replaced".to_owned());
         };
-        let whose = (self.company.id, &*self.company.slug);
+        self.entry.target.call(&self.body, &asked.arguments, &self.context(invocation, asked)).await
+    }
+
+    fn context(&self, invocation: &str, asked: &Asked) -> FunctionContext {
+        let (name, whose) = (&self.entry.rules.name, (self.company.id, &*self.company.slug));
         let mut context = FunctionContext::new(name, whose, invocation, self.received_at_ms, self.deadline());
         context.call_id.clone_from(&asked.call_id);
         context.tool_call_id.clone_from(&asked.tool_call_id);
         context.from_number.clone_from(&asked.from_number);
         context.to_number.clone_from(&asked.to_number);
-        self.entry.target.call(&self.body, &asked.arguments, &context).await
+        context
     }
 
     async fn end(&self, parts: &Parts, invocation: &str, came: Came, late: bool) -> Landed {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::super::BuiltIn;
 use super::schema::Schema;
 use super::target::Target;
-use crate::config::{FunctionSettings, is_function_name};
+use crate::config::{Fallback, FunctionSettings, is_function_name};
 use crate::egress::Egress;
 use crate::handlers::Tools;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
@@ -40,6 +40,11 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_millis(self.rules.timeout_ms)
+    }
+
+    /// Whether the function says by itself what is wrong with its arguments. A schema in the settings is checked.
+    pub(super) fn checks_arguments(&self) -> bool {
+        self.rules.parameters.is_none() && self.target.checks_arguments()
     }
 }
 
@@ -124,11 +129,12 @@ fn configured(
     })
 }
 
-fn of_own(rules: FunctionSettings, function: &BuiltIn, metrics: &FunctionMetrics) -> Result<Entry, FunctionError> {
+fn of_own(mut rules: FunctionSettings, function: &BuiltIn, metrics: &FunctionMetrics) -> Result<Entry, FunctionError> {
     let own = function.parameters.as_object().cloned().unwrap_or_default();
     let parameters = rules.parameters.as_ref().unwrap_or(&own);
     let schema = Schema::new(parameters).map_err(|why| error(&function.name, ("parameters", why)))?;
     let target = Target::Own(Arc::clone(&function.function));
+    rules.fallback = rules.fallback.or_else(|| function.function.fallback().map(Fallback::Json));
     let slots = Arc::new(Semaphore::new(rules.concurrency.into()));
     Ok(Entry { schema, target, slots, counts: metrics.function(&rules.name), rules })
 }

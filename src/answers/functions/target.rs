@@ -87,6 +87,21 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether what an earlier invocation did still stands; what is not in this process is not asked.
+    pub(super) async fn still_holds(&self, context: &FunctionContext) -> bool {
+        match self {
+            Self::Own(function) => function.still_holds(context).await,
+            Self::Url(_) | Self::Program(_) => true,
+        }
+    }
+
+    /// Whether it says by itself what is wrong with its arguments.
+    pub(super) fn checks_arguments(&self) -> bool {
+        matches!(self, Self::Own(function) if function.checks_arguments())
+    }
+}
+
 /// What a program finds in its environment, beside PATH.
 fn variables(context: &FunctionContext) -> Vec<(&'static str, String)> {
     let mut variables = vec![
