@@ -16,7 +16,10 @@ pub(super) fn invalid(message: impl Into<String>) -> Called {
 pub(super) fn away() -> Map<String, Value> {
     let fields = [
         ("result", json!("unavailable")),
-        ("message", json!("Appointments cannot be booked or changed at the moment. Please try again in a few minutes.")),
+        (
+            "message",
+            json!("Appointments cannot be booked or changed at the moment. Please try again in a few minutes."),
+        ),
         ("alternatives", json!([])),
     ];
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::answer;
 use super::desk::{Desk, Visit};
+use super::{answer, asked};
 use crate::answers::{Called, Function, FunctionContext};
 use crate::storage::{Arranged, Cancelling};
 
@@ -37,7 +37,7 @@ impl Visit<'_> {
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
             return Ok(answer::done(deed, &appointment, &self.calendar, self.now_ms));
         }
-        let now = self.find(arguments).await?;
+        let now = self.find(arguments, asked::then(arguments, &self.calendar, self.now_ms)).await?;
         if !now.cancelled && now.end_ms <= self.now_ms {
             return Ok(answer::not_found("That appointment is over, so there is nothing to cancel."));
         }

@@ -81,10 +81,12 @@ impl Invocation {
         mut asked: Result<Asked, String>,
         method: &Method,
     ) -> Self {
-        if let Ok(asked) = &mut asked
-            && raw.body.is_empty()
-        {
-            entry.schema.coerce(&mut asked.arguments);
+        if let Ok(asked) = &mut asked {
+            if raw.body.is_empty() {
+                entry.schema.coerce(&mut asked.arguments);
+            }
+            // In the envelope the model's own arguments are compared with those of its tool call: only afterwards.
+            entry.schema.without_nulls(&mut asked.arguments);
         }
         let name = entry.rules.name.as_bytes();
         let company_id = company.id.to_le_bytes();

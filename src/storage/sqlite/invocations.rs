@@ -232,7 +232,10 @@ mod tests {
         assert_eq!(store.begin_invocation(new(1, 5_002)).await.unwrap(), run("inv_1_5000", 3));
         store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
         let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
-        assert!(matches!(&stored, Begun::Stored { answer, again: false, .. } if &answer.body[..] == b"sunny"), "{stored:?}");
+        assert!(
+            matches!(&stored, Begun::Stored { answer, again: false, .. } if &answer.body[..] == b"sunny"),
+            "{stored:?}"
+        );
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
         let rows = store.invocations(Some("weather".into()), 10).await.unwrap();
         assert_eq!(

@@ -56,18 +56,20 @@ pub(super) fn invocation(conn: &Connection, company_id: i64, invocation: &str) -
     Ok(Some(Arranged::Done(deed, Box::new(then))))
 }
 
-/// What the same call booked under this name for this time.
+/// What the same call booked and meets this time.
 pub(super) fn of_call(
     conn: &Connection,
     (company_id, call_id): (i64, &str),
-    name_key: &str,
-    start_ms: i64,
-) -> Result<Option<Appointment>, StoreError> {
+    (start_ms, end_ms): (i64, i64),
+) -> Result<Vec<Appointment>, StoreError> {
     let sql = format!(
-        "{SELECT} WHERE a.state = 'booked' AND a.company_id = ?1 AND a.name_key = ?3 AND a.start_ms = ?4
-           AND a.call_id = ?2 ORDER BY a.id LIMIT 1"
+        "{SELECT} WHERE a.id IN (SELECT appointment_id FROM appointment_slots
+             WHERE company_id = ?1 AND start_ms >= ?3 AND start_ms < ?4)
+           AND a.state = 'booked' AND a.call_id = ?2 ORDER BY a.id"
     );
-    Ok(conn.prepare_cached(&sql)?.query_row(params![company_id, call_id, name_key, start_ms], read).optional()?)
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![company_id, call_id, start_ms, end_ms], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn taken(
