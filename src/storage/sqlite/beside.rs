@@ -1,7 +1,8 @@
 //! Writing beside a running receiver: changes an operator asks for, in transactions so small that intake and handlers do not
 //! notice them.
 //!
-//! The receiver's writer remembers the table of events and its keys, so nothing here may touch those. Whoever has many
+//! The receiver's writer remembers the keys of events, so nothing here may touch those that are there; an event of the
+//! receiver's own, which nobody sends, may be appended (`append.rs`). Whoever has many
 //! rows to change does a few hundred at a time and pauses in between: the receiver's commits wait while one of ours runs.
 
 use std::time::Duration;

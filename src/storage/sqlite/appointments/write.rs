@@ -70,7 +70,7 @@ fn meant(own: Vec<Appointment>, booking: &Booking, full: bool) -> Option<Appoint
     let same_name = |it: &Appointment| it.name_key == booking.name_key;
     let same_start = |it: &Appointment| it.start_ms == booking.slot.start_ms;
     let found = own.iter().position(|it| same_name(it) && same_start(it));
-    let found = found.or_else(|| own.iter().position(same_name).filter(|_| full));
+    let found = found.or_else(|| own.iter().position(same_name));
     let found = found.or_else(|| own.iter().position(same_start).filter(|_| full));
     found.and_then(|position| own.into_iter().nth(position))
 }
