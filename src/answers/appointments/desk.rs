@@ -76,7 +76,8 @@ impl Visit<'_> {
         self.wait(self.desk.store.appointment_invocation(self.context.company_id, invocation)).await
     }
 
-    /// Whether what this invocation did is still so. Giving up again does no harm, and by a name it may be another one.
+    /// Whether nothing was changed since this invocation did something. Giving up again does no harm, and by a name it may be
+    /// another one.
     pub(super) async fn still_holds(&self) -> bool {
         let Ok(Some(Arranged::Done(deed, then))) = self.before().await else { return false };
         let filter = AppointmentFilter {
@@ -87,7 +88,8 @@ impl Visit<'_> {
         };
         let now = self.wait(self.desk.store.appointments(filter)).await.ok().and_then(|mut found| found.pop());
         let same = |now: Appointment| {
-            (now.id, now.start_ms, now.end_ms, now.service) == (then.id, then.start_ms, then.end_ms, then.service)
+            let what = |it: Appointment| (it.id, it.start_ms, it.end_ms, it.service);
+            now.changed_at_ms <= then.changed_at_ms && what(now) == what(*then)
         };
         deed != Deed::Cancelled && now.is_some_and(same)
     }

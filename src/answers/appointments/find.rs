@@ -66,13 +66,13 @@ impl Visit<'_> {
 /// number that is withheld is none.
 fn is_of_caller(appointment: &Appointment, context: &FunctionContext) -> bool {
     let same_call = appointment.call_id.is_some() && appointment.call_id == context.call_id;
-    let (from, to) = (known(&appointment.from_number), known(&appointment.to_number));
-    let (calling, called) = (known(&context.from_number), known(&context.to_number));
+    let (from, to) = (known(appointment.from_number.as_ref()), known(appointment.to_number.as_ref()));
+    let (calling, called) = (known(context.from_number.as_ref()), known(context.to_number.as_ref()));
     let same_way = (from, to) == (calling, called);
     let back = (from, to) == (called, calling);
     same_call || (from.is_some() && (same_way || (back && to.is_some())))
 }
 
-fn known(number: &Option<String>) -> Option<&str> {
-    number.as_deref().map(str::trim).filter(|number| !number::is_withheld(number))
+fn known(number: Option<&String>) -> Option<&str> {
+    number.map(|number| number.trim()).filter(|number| !number::is_withheld(number))
 }

@@ -150,11 +150,10 @@ impl Invocation {
     /// An invocation that ran before is taken up again as long as what it did stands, or when its very request came again.
     async fn begin(&self, parts: &Parts) -> Result<Begun, StoreError> {
         let begun = parts.ledger.begin_invocation(self.new_row()).await?;
-        let earlier = match &begun {
-            Begun::Stored { invocation, again: false, .. } | Begun::Run { invocation, again: false, runs: 2.. } => {
-                invocation
-            }
-            _ => return Ok(begun),
+        let (Begun::Stored { invocation: earlier, again: false, .. }
+        | Begun::Run { invocation: earlier, again: false, runs: 2.. }) = &begun
+        else {
+            return Ok(begun);
         };
         let Some(asked) = self.asked.as_ref().ok().filter(|asked| asked.tool_call_id.is_none()) else {
             return Ok(begun);

@@ -49,6 +49,20 @@ fn what_is_not_so_any_more_is_not_said_again() {
 }
 
 #[test]
+fn a_name_that_is_corrected_back_is_corrected() {
+    let home = home();
+    let server = home.start();
+    let results: Vec<_> = ["Jon", "John", "Jon", "Jon"]
+        .map(|name| book(&server, "call_1", name, "10:00"))
+        .iter()
+        .map(|answer| (answer["result"].clone(), answer["name"].clone()))
+        .collect();
+    let wanted = [("booked", "Jon"), ("changed", "John"), ("changed", "Jon"), ("changed", "Jon")];
+    assert_eq!(results, wanted.map(|(result, name)| (json!(result), json!(name))));
+    assert_eq!((booked(&home).len(), home.export().len()), (1, 3));
+}
+
+#[test]
 fn a_name_that_is_given_up_again_is_looked_up_again() {
     let home = home();
     let server = home.start();

@@ -25,10 +25,8 @@ fn tidy(text: &str) -> String {
 /// Without what ends a sentence; the dot of `24.11.` and `p.m.` says something.
 fn without_end(text: &str) -> &str {
     let text = text.trim_end_matches(['!', '?', ';', ' ']);
-    match text.strip_suffix('.') {
-        Some(rest) if rest.ends_with(char::is_alphabetic) && !rest.ends_with(".m") && !rest.ends_with(" m") => rest,
-        _ => text,
-    }
+    let said = [".m.", " m."].iter().any(|end| text.ends_with(end));
+    text.strip_suffix('.').filter(|rest| !said && rest.ends_with(char::is_alphabetic)).unwrap_or(text)
 }
 
 /// A number of one to `most` digits.

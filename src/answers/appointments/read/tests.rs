@@ -66,7 +66,7 @@ fn dates_are_read_in_every_form() {
     assert_eq!(auto("2. Jänner 2027"), date(2027, 1, 2));
     assert_eq!([auto("today"), auto("heute")], [TODAY; 2]);
     assert_eq!([auto("Tomorrow"), auto("morgen"), auto("Tomorrow."), auto("tomorrow!")], [date(2026, 11, 22); 4]);
-    assert_eq!([auto("Mi"), auto("Do."), auto("Fr"), auto("So")].map(|day| day.day()), [25, 26, 27, 22]);
+    assert_eq!([auto("Mi"), auto("Do."), auto("Fr"), auto("So")].map(Date::day), [25, 26, 27, 22]);
     assert_eq!(auto("the 5th"), date(2026, 12, 5), "the next one");
     assert_eq!(auto("übermorgen"), date(2026, 11, 23));
     assert_eq!(auto("in two weeks".replace("two", "2").as_str()), date(2026, 12, 5));
@@ -158,6 +158,11 @@ fn times_are_read_in_every_form() {
     }
     assert_eq!(read("2:30"), Ok((time(2, 30, 0, 0), true)));
     assert_eq!(read("02:30"), Ok((time(2, 30, 0, 0), false)));
+}
+
+#[test]
+fn times_are_read_in_words() {
+    let read = |text: &str| read_time(text).map(|reading| (reading.time, reading.either_half));
     for text in ["2 Uhr", "um 2 Uhr", "2 h", "2 o'clock", "2 o\u{2019}clock", "zwei Uhr", "two", "two o'clock."] {
         assert_eq!(read(text), Ok((time(2, 0, 0, 0), true)), "{text}: by day or by night");
     }
@@ -176,6 +181,11 @@ fn times_are_read_in_every_form() {
         [const { Ok((Time::constant(2, 45, 0, 0), true)) }; 2]
     );
     assert_eq!(read("9 Uhr"), Ok((time(9, 0, 0, 0), true)));
+}
+
+#[test]
+fn hours_and_halves_of_the_day() {
+    let read = |text: &str| read_time(text).map(|reading| (reading.time, reading.either_half));
     assert_eq!(read("9"), Ok((time(9, 0, 0, 0), true)));
     assert_eq!([read("12 pm"), read("noon")], [Ok((time(12, 0, 0, 0), false)), Ok((time(12, 0, 0, 0), false))]);
     assert_eq!(read("12 am"), Ok((time(0, 0, 0, 0), false)));
