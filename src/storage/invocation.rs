@@ -157,7 +157,7 @@ pub struct InvocationRow {
     pub reason: Option<String>,
 }
 
-/// The ledger of invocations. `Ok` from what writes means committed and synced to disk.
+/// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
 #[async_trait]
 pub trait Invocations: Send + Sync {
     /// Writes down that an invocation begins, unless it has been answered already.

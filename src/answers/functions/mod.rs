@@ -1,7 +1,8 @@
 //! Custom functions: each invocation runs once, however often Retell sends it, and somebody on the line gets an answer in
 //! time whatever goes wrong.
 //!
-//! An invocation is written down and synced before its function is called, and its answer before it is sent. A request for
+//! An invocation is written down before its function is called, and its answer before it is sent: that survives the death of
+//! the process, and a power cut once it is on disk, a tenth of a second later. A request for
 //! one under way waits for the same answer; one for an invocation that was answered gets that answer. After a crash in
 //! between, or when the function failed, it is called again under the same idempotency key.
 

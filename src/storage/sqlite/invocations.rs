@@ -12,15 +12,15 @@ use crate::storage::{
 #[async_trait]
 impl Invocations for SqliteStore {
     async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
-        self.writer()?.write_now(move |state| begin(&state.conn, &new)).await
+        self.ledger()?.write(move |conn| begin(conn, &new)).await
     }
 
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError> {
-        self.writer()?.write_now(move |state| end(&state.conn, &ended)).await
+        self.ledger()?.write(move |conn| end(conn, &ended)).await
     }
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
-        let used = self.writer()?.write_now(move |state| use_signature(&state.conn, &signature)).await?;
+        let used = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
         Ok(!matches!(used, Used::Otherwise))
     }
 
@@ -30,9 +30,7 @@ impl Invocations for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        self.writer()?
-            .write_behind(limit, move |state| forget(&state.conn, before_ms, signatures_before_ms, limit))
-            .await
+        self.ledger()?.write(move |conn| forget(conn, before_ms, signatures_before_ms, limit)).await
     }
 
     async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {

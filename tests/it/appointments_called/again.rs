@@ -110,7 +110,7 @@ fn killed_while_it_ran_it_ends_as_it_began() {
     server.kill();
     let interrupted = || {
         let sql = "UPDATE invocations SET state = 'running', answer = NULL, ended_at_ms = NULL WHERE function = ?1";
-        assert_eq!(home.database().execute(sql, [COLLECT]).unwrap(), 1);
+        assert_eq!(home.ledger().execute(sql, [COLLECT]).unwrap(), 1);
     };
     interrupted();
     let mut server = home.start();
