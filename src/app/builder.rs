@@ -239,6 +239,7 @@ impl ReceiverBuilder {
             ops: &ops,
             refusals: &refusals,
             functions: &functions,
+            supervisor: &supervisor,
             inbound: Arc::new(Lane(inbound.with_closure(self.on_inbound))),
         };
         let router = web.router(port);

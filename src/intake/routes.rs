@@ -93,7 +93,7 @@ async fn receive(
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let accepted = endpoint.intake.accept(&company, event).await?;
+    let accepted = endpoint.intake.accept(&company, event, endpoint.inbound.budget()).await?;
     Ok(endpoint.answer(accepted).await)
 }
 
@@ -116,7 +116,8 @@ async fn receive_guide(
         _ => true,
     };
     let left = EVENT.saturating_sub(event.get().began.elapsed());
-    let accepted = tokio::time::timeout(left, endpoint.intake.accept_as(&company, event, !named)).await;
+    let accepted = endpoint.intake.accept_as(&company, event, endpoint.inbound.budget(), !named);
+    let accepted = tokio::time::timeout(left, accepted).await;
     Ok(endpoint.answer(accepted.map_err(|_| ApiError::Unavailable)??).await)
 }
 
@@ -167,7 +168,7 @@ impl Endpoint {
         }
     }
 
-    /// Whoever sent an inbound event is answered after the commit: a 2xx means for it what it means for any other.
+    /// Whoever sent an inbound event gets its answer.
     async fn answer(&self, accepted: Accepted) -> Response {
         let Accepted { duplicate, taken, inbound, .. } = accepted;
         let body = match inbound {

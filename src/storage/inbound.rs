@@ -13,7 +13,7 @@ pub struct InboundAnswered {
     pub rule: Option<String>,
     /// JSON.
     pub answer: String,
-    /// `rule`, `rejected`, `empty`, `fallback`, `invalid` or `late`.
+    /// `rule`, `rejected`, `empty`, `fallback`, `invalid`, `late` or `not_stored`.
     pub outcome: String,
     /// From the head of the request to the answer.
     pub duration_ms: i64,

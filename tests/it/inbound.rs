@@ -2,6 +2,7 @@
 
 mod ask;
 mod lane;
+mod late;
 
 use std::time::Duration;
 

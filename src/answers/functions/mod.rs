@@ -7,7 +7,6 @@
 
 mod closure;
 mod envelope;
-mod flight;
 mod invocation;
 mod key;
 mod registry;
@@ -27,8 +26,9 @@ use tokio::time::Instant;
 pub use registry::{FunctionError, FunctionRegistry, parameters};
 pub use routes::{function_path, router};
 
-use self::flight::{Flights, Part};
 use self::invocation::{Invocation, Landed};
+use self::key::Key;
+use super::flight::{Flights, Part};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
@@ -47,7 +47,7 @@ pub struct Functions(Arc<Inner>);
 
 struct Inner {
     registry: RwLock<Arc<FunctionRegistry>>,
-    flights: Flights<Arc<Landed>>,
+    flights: Flights<Key, Arc<Landed>>,
     parts: Parts,
 }
 
