@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/0007_inbound.sql"),
     include_str!("../../../migrations/sqlite/0008_invocations.sql"),
     include_str!("../../../migrations/sqlite/0009_appointments.sql"),
+    include_str!("../../../migrations/sqlite/0010_customers.sql"),
 ];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
