@@ -43,4 +43,8 @@ impl CallsFunctions for FunctionCalls {
         let request = Request { method: Method::POST, name: None, headers, company, verified };
         self.0.answer(request).await.into_response()
     }
+
+    async fn has_used(&self, signature: &str) -> bool {
+        self.0.has_used(signature).await
+    }
 }

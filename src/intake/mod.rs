@@ -53,6 +53,31 @@ pub struct Accepted {
     inbound: Option<Inbound>,
 }
 
+/// A request with what its body says it is.
+pub struct Arrived {
+    raw: RawEvent,
+    head: Option<Head>,
+    kind: EventKind,
+}
+
+impl Arrived {
+    /// Reads name and ids.
+    #[must_use]
+    pub fn read(verified: Verified<RawEvent>) -> Self {
+        let raw = verified.into_inner();
+        let head = Head::scan(&raw.body).ok();
+        let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
+        Self { raw, head, kind }
+    }
+
+    /// The signature that was checked, of a body that names no event Retell is known to send.
+    #[must_use]
+    pub fn signature_of_unknown(&self) -> Option<&str> {
+        let checked = self.kind == EventKind::Unknown && self.raw.key_fingerprint.is_some();
+        self.raw.signature.as_deref().filter(|_| checked)
+    }
+}
+
 impl Intake {
     /// Events go to `store` and are counted in `counters`. What `supervisor` runs are commits nobody waits for any more.
     #[must_use]
@@ -61,7 +86,8 @@ impl Intake {
     }
 
     /// Keeps a verified request's event for `company`. `Ok` means committed and synced, but for inbound requests: the
-    /// commit of one is waited for no longer than `budget`, and it may be kept later.
+    /// commit of one is waited for no longer than `budget`, and it may be kept later. `unparsed` flags a JSON object that is
+    /// known to be no event.
     ///
     /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
     ///
@@ -70,24 +96,12 @@ impl Intake {
     pub async fn accept(
         &self,
         company: &Company,
-        verified: Verified<RawEvent>,
-        budget: Duration,
-    ) -> Result<Accepted, ApiError> {
-        self.accept_as(company, verified, budget, false).await
-    }
-
-    /// The same, for a JSON object that is known to be no event: `unparsed` flags it.
-    async fn accept_as(
-        &self,
-        company: &Company,
-        verified: Verified<RawEvent>,
+        arrived: Arrived,
         budget: Duration,
         unparsed: bool,
     ) -> Result<Accepted, ApiError> {
-        let raw = verified.into_inner();
+        let Arrived { raw, head, kind } = arrived;
         let (began, size_bytes) = (raw.began, raw.body.len());
-        let head = Head::scan(&raw.body).ok();
-        let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
         let inbound = kind.is_inbound().then(|| Inbound::of(&event, kind, company, began));

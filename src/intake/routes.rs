@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Accepted, AnswerInbound, Intake};
+use super::{Accepted, AnswerInbound, Arrived, Intake};
 use crate::event::{Event, Object};
 use crate::http::company::{Company, CurrentCompanies};
 use crate::http::layer::SignatureLayer;
@@ -45,6 +45,9 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-insta
 pub trait CallsFunctions: Send + Sync {
     /// Answers one; the body names the function.
     async fn call(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
+
+    /// Whether a request with this signature was one for a function: then it is none with an event.
+    async fn has_used(&self, signature: &str) -> bool;
 }
 
 /// What the routes need.
@@ -93,7 +96,7 @@ async fn receive(
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let accepted = endpoint.intake.accept(&company, event, endpoint.inbound.budget()).await?;
+    let accepted = endpoint.accept(&company, event, false).await?;
     Ok(endpoint.answer(accepted).await)
 }
 
@@ -116,8 +119,7 @@ async fn receive_guide(
         _ => true,
     };
     let left = EVENT.saturating_sub(event.get().began.elapsed());
-    let accepted = endpoint.intake.accept_as(&company, event, endpoint.inbound.budget(), !named);
-    let accepted = tokio::time::timeout(left, accepted).await;
+    let accepted = tokio::time::timeout(left, endpoint.accept(&company, event, !named)).await;
     Ok(endpoint.answer(accepted.map_err(|_| ApiError::Unavailable)??).await)
 }
 
@@ -166,6 +168,18 @@ impl Endpoint {
             Ok(_) => Ok(()),
             Err(_) => Err(ApiError::BadRequest("The body is not JSON")),
         }
+    }
+
+    /// Retell signs the body and not the address. What names one of its events is one, and no function runs for it; anything
+    /// else may have been meant for a function, and nothing that was is handled as an event.
+    async fn accept(&self, company: &Company, event: Verified<RawEvent>, unparsed: bool) -> Result<Accepted, ApiError> {
+        let arrived = Arrived::read(event);
+        if let Some(signature) = arrived.signature_of_unknown()
+            && self.functions.has_used(signature).await
+        {
+            return Err(ApiError::Unauthorized);
+        }
+        self.intake.accept(company, arrived, self.inbound.budget(), unparsed).await
     }
 
     /// Whoever sent an inbound event gets its answer.

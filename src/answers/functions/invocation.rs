@@ -88,12 +88,18 @@ impl Invocation {
         }
         let name = entry.rules.name.as_bytes();
         let company_id = company.id.to_le_bytes();
-        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).unwrap_or_default();
-        let query = raw.query.as_deref().unwrap_or_default();
-        // Besides the function, what the signature does not cover.
+        let covered = !raw.body.is_empty();
+        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).filter(|_| !covered);
+        let query = raw.query.as_deref().filter(|_| !covered).unwrap_or_default();
+        let call_id = call_id.unwrap_or_default();
+        // Besides the function, what an empty body's signature says nothing of. Equal bodies that are signed in the same
+        // millisecond have one signature, and may come from two calls.
         let used_for = hash(&[&company_id, name, method.as_str().as_bytes(), call_id.as_bytes(), query.as_bytes()]);
         let signature = raw.signature.as_ref().filter(|_| raw.key_fingerprint.is_some()).map(|header| SignatureUse {
             signature: hash(&[header.as_bytes()]),
+            header: header.clone(),
+            company_id: company.id,
+            body: raw.body.clone(),
             used_for,
             seen_at_ms: raw.received_at_ms,
         });

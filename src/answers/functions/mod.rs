@@ -17,6 +17,7 @@ mod target;
 mod tidy;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::Method;
@@ -40,6 +41,9 @@ use crate::security::redact;
 use crate::storage::{Invocations, SignatureUse};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::functions::FunctionMetrics;
+
+/// How long a signature is looked up for an event that may be none.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// The functions of a receiver. A handle; clones are the same.
 #[derive(Clone)]
@@ -102,7 +106,7 @@ impl Functions {
     ///
     /// # Errors
     /// 404 for a function there is not, 405 for a method that is not listed, 401 for a signature that was used for another
-    /// function. Everything else is answered with 200: a 4xx or 5xx would only have Retell send it again.
+    /// function or an event. Everything else is answered with 200: a 4xx or 5xx would only have Retell send it again.
     pub async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         let raw = request.verified.into_inner();
         let asked = envelope::read(&raw.body, raw.query.as_deref(), None);
@@ -114,6 +118,9 @@ impl Functions {
         };
         if !entry.rules.methods.iter().any(|method| method == request.method.as_str()) {
             return Err(ApiError::MethodNotAllowed);
+        }
+        if raw.key_fingerprint.is_some() && asked.as_ref().is_ok_and(|asked| asked.is_event) {
+            return Err(self.reused(&name));
         }
         let call_id = request.headers.get(&entry.rules.call_id_header).and_then(|value| value.to_str().ok());
         let asked = asked.and_then(|asked| match call_id {
@@ -134,12 +141,7 @@ impl Functions {
         parts.metrics.record(began.elapsed());
         entry.counts.count(outcome);
         let Some(answer) = landed.answer() else {
-            parts.counters.count("signature_reused");
-            tracing::warn!(
-                function = entry.rules.name,
-                "a function's request carries the signature of another's (401)"
-            );
-            return Err(ApiError::Unauthorized);
+            return Err(self.reused(&entry.rules.name));
         };
         let taken = Taken { event: "custom_function", call_id, outcome, size_bytes };
         Ok(routes::answered(answer, taken))
@@ -191,6 +193,24 @@ impl Functions {
         let used = self.0.parts.ledger.use_signature(signature.clone()).await;
         // While the store is away nothing can be told; what is answered then was asked for by a signed request all the same.
         used.unwrap_or(true)
+    }
+
+    /// Whether a request for a function had this signature. What cannot be found out in time is taken for an event: one too
+    /// many is better than one that is lost.
+    pub async fn has_used(&self, signature: &str) -> bool {
+        let known = self.0.parts.ledger.has_signature(key::hash(&[signature.as_bytes()]));
+        let used = matches!(tokio::time::timeout(LOOK_UP, known).await, Ok(Ok(true)));
+        if used {
+            self.0.parts.counters.count("signature_reused");
+            tracing::warn!("a webhook carries the signature of a request for a function (401)");
+        }
+        used
+    }
+
+    fn reused(&self, function: &str) -> ApiError {
+        self.0.parts.counters.count("signature_reused");
+        tracing::warn!(function, "a function's request carries the signature of another's, or of an event (401)");
+        ApiError::Unauthorized
     }
 
     fn unknown(&self, name: &str, company: &Company) -> Response {

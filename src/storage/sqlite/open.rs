@@ -11,7 +11,7 @@ use super::errors::unusable;
 use super::removal;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
