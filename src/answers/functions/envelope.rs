@@ -107,6 +107,13 @@ fn of_query(query: Option<&str>) -> Map<String, Value> {
     pairs(query).filter(|(name, _)| name != "call_id").map(|(name, value)| (name, Value::String(value))).collect()
 }
 
+/// What a query beside a body says besides the call, in whatever order: the tool may have parameters there.
+pub(super) fn beside(query: Option<&str>) -> String {
+    let mut pairs: Vec<_> = pairs(query).filter(|(name, _)| name != "call_id").collect();
+    pairs.sort_unstable();
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
     url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
 }

@@ -29,7 +29,7 @@ pub use routes::{function_path, router};
 
 use self::invocation::{Invocation, Landed};
 use self::key::Key;
-use super::flight::{Flights, Part};
+use super::flight::{self, Flights, Part};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
@@ -44,6 +44,9 @@ use crate::telemetry::functions::FunctionMetrics;
 
 /// How long a signature is looked up for an event that may be none.
 const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// How long requests wait for their functions when the service stops: shorter than the web waits for requests.
+const STOPPING: Duration = Duration::from_secs(6);
 
 /// The functions of a receiver. A handle; clones are the same.
 #[derive(Clone)]
@@ -149,41 +152,63 @@ impl Functions {
 
     /// What becomes of it, and how that is counted.
     async fn land(&self, invocation: Invocation) -> (Arc<Landed>, &'static str) {
-        let (give_up, signature) = (invocation.give_up(), invocation.signature.clone());
-        let fallback = Arc::new(Landed::fallback(&invocation.entry, "failed"));
+        let (deadline, signature) = (invocation.deadline(), invocation.signature.clone());
+        let entry = Arc::clone(&invocation.entry);
+        let fallback = || Arc::new(Landed::fallback(&entry, "failed"));
         let mut invocation = Some(invocation);
         loop {
-            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback, "failed") };
+            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback(), "failed") };
             let (follower, leads) = match self.0.flights.join(key) {
-                Part::Full => return (fallback, "failed"),
+                Part::Full => return (fallback(), "failed"),
                 Part::Lead(seat) => {
                     let follower = seat.follower();
-                    let (parts, led) = (Arc::clone(&self.0), invocation.take());
-                    // It goes on when the connection breaks: the function has been called by then.
-                    self.0.parts.supervisor.spawn_detached(async move {
-                        if let Some(led) = led {
-                            seat.land(Arc::new(led.run(&parts.parts).await));
-                        }
-                    });
+                    self.take_off(seat, invocation.take());
                     (follower, true)
                 }
-                Part::Follow(follower) => {
-                    if !self.may_follow(signature.as_ref()).await {
-                        return (Arc::new(Landed::Foreign), "reused_signature");
-                    }
-                    (follower, false)
+                Part::Follow(follower) => (follower, false),
+            };
+            let waiting = async {
+                if leads || self.may_follow(signature.as_ref()).await {
+                    Ok(follower.wait().await)
+                } else {
+                    Err(Foreign)
                 }
             };
-            match tokio::time::timeout_at(give_up, follower.wait()).await {
+            match self.in_time(deadline, waiting).await {
+                Ok(Err(Foreign)) => return (Arc::new(Landed::Foreign), "reused_signature"),
                 // The other one was refused, this one need not be.
-                Ok(Some(landed)) if !leads && landed.answer().is_none() => {}
-                Ok(Some(landed)) => {
+                Ok(Ok(Some(landed))) if !leads && landed.answer().is_none() => {}
+                Ok(Ok(Some(landed))) => {
                     let outcome = if leads { landed.outcome() } else { "shared" };
                     return (landed, outcome);
                 }
-                Ok(None) => return (fallback, "failed"),
-                Err(_) => return (fallback, "late"),
+                Ok(Ok(None)) => return (fallback(), "failed"),
+                Err(outcome) => {
+                    let function = entry.rules.name.as_str();
+                    tracing::warn!(function, outcome, "a function has not answered in time; its fallback is sent");
+                    return (fallback(), outcome);
+                }
             }
+        }
+    }
+
+    /// It goes on when the connection breaks and when its time is over: the function has been called by then.
+    fn take_off(&self, seat: flight::Seat<Key, Arc<Landed>>, led: Option<Invocation>) {
+        let functions = Arc::clone(&self.0);
+        self.0.parts.supervisor.spawn_detached(async move {
+            if let Some(led) = led {
+                seat.land(Arc::new(led.run(&functions.parts).await));
+            }
+        });
+    }
+
+    /// Nobody waits beyond the deadline, nor for longer than the web when the service stops.
+    async fn in_time<T>(&self, deadline: Instant, waiting: impl Future<Output = T>) -> Result<T, &'static str> {
+        tokio::select! {
+            biased;
+            came = waiting => Ok(came),
+            () = tokio::time::sleep_until(deadline) => Err("late"),
+            () = stopped(&self.0.parts.supervisor, STOPPING) => Err("failed"),
         }
     }
 
@@ -219,6 +244,15 @@ impl Functions {
         tracing::warn!(function, company = %company.slug, "a function was called that there is not (404)");
         routes::unknown()
     }
+}
+
+/// The signature was used for something else before.
+struct Foreign;
+
+/// Resolves so long after the service was told to stop.
+async fn stopped(supervisor: &Supervisor, since: Duration) {
+    supervisor.stopping().await;
+    tokio::time::sleep(since).await;
 }
 
 /// Made once, for what is like no other.
