@@ -9,6 +9,7 @@ mod caller;
 mod ledger;
 mod made;
 mod numbers;
+mod overrides;
 mod request;
 mod rules;
 mod times;
