@@ -103,7 +103,7 @@ impl Intake {
         let Arrived { raw, head, kind } = arrived;
         let (began, size_bytes) = (raw.began, raw.body.len());
         let unparsed = unparsed || head.is_none();
-        let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
+        let event = NewEvent { unparsed, on_the_line: kind.is_inbound(), ..self.new_event(company.id, raw, head) };
         let inbound = kind.is_inbound().then(|| Inbound::of(&event, kind, company, began));
         if tracing::enabled!(tracing::Level::DEBUG) {
             let (event_id, company) = (&event.id, &company.slug);
@@ -148,21 +148,17 @@ impl Intake {
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let head = head.unwrap_or_default();
         NewEvent {
-            id: self.ids.next(raw.received_at_ms),
-            company_id,
             event: bounded(head.event),
             call_id: bounded(head.call_id.or(head.chat_id)),
             agent_id: bounded(head.agent_id),
             told_apart_by,
             revisable,
-            unparsed: false,
-            received_at_ms: raw.received_at_ms,
             source: raw.peer.map(|peer| peer.to_string()),
             content_type: bounded(raw.content_type),
             query: bounded(raw.query),
             signature: bounded(raw.signature),
             key_fingerprint: raw.key_fingerprint.map(|fingerprint| fingerprint.to_string()),
-            body: raw.body,
+            ..NewEvent::new(self.ids.next(raw.received_at_ms), company_id, raw.received_at_ms, raw.body)
         }
     }
 }

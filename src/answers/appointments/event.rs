@@ -39,20 +39,10 @@ fn event(deed: Deed, it: &Appointment, ids: &EventIds, calendar: &Calendar, call
         body["call"] = json!({"call_id": call_id});
     }
     NewEvent {
-        id: ids.next(it.changed_at_ms),
-        company_id: it.company_id,
         event: Some(name),
         call_id: bounded(call_id.map(str::to_owned)),
-        agent_id: None,
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: it.changed_at_ms,
-        source: None,
         content_type: Some("application/json".to_owned()),
-        query: None,
-        signature: None,
         key_fingerprint: Some(INTERNAL.to_owned()),
-        body: body.to_string().into(),
+        ..NewEvent::new(ids.next(it.changed_at_ms), it.company_id, it.changed_at_ms, body.to_string())
     }
 }

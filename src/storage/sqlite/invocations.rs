@@ -15,17 +15,17 @@ impl Invocations for SqliteStore {
     async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
         let writer = self.writer()?;
         let identity = new.signature.as_ref().map(|signature| identity(&writer.identity_key, signature));
-        writer.write(move |state| begin(state, &new, identity)).await
+        writer.write_now(move |state| begin(state, &new, identity)).await
     }
 
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| end(&state.conn, &ended)).await
+        self.writer()?.write_now(move |state| end(&state.conn, &ended)).await
     }
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
         let writer = self.writer()?;
         let identity = identity(&writer.identity_key, &signature);
-        writer.write(move |state| use_signature(state, &signature, identity)).await
+        writer.write_now(move |state| use_signature(state, &signature, identity)).await
     }
 
     async fn has_signature(&self, signature: [u8; 32]) -> Result<bool, StoreError> {
@@ -39,7 +39,9 @@ impl Invocations for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        self.writer()?.write(move |state| forget(&state.conn, before_ms, signatures_before_ms, limit)).await
+        self.writer()?
+            .write_behind(limit, move |state| forget(&state.conn, before_ms, signatures_before_ms, limit))
+            .await
     }
 
     async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {

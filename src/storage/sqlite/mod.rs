@@ -43,6 +43,7 @@ pub use removal::{Erased, Found, Outside, Person, Removal};
 use self::append::Keys;
 use self::bodies::BodyLog;
 use self::readers::Readers;
+use self::turns::Waits;
 use self::writer::{WriteState, Writer};
 use super::{
     ActivityRow, AlarmRow, Appended, Backlog, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallerHistory,
@@ -152,7 +153,8 @@ impl Store for SqliteStore {
         let writer = self.writer()?;
         // Here, on the request's own task, rather than on the one thread that writes.
         let keys = Keys::of(&event, &writer.identity_key);
-        let appended = writer.write(move |state| append::append(state, &event, keys)).await?;
+        let waits = if event.on_the_line { Waits::Caller } else { Waits::Sender };
+        let appended = writer.ask(waits, move |state| append::append(state, &event, keys)).await?;
         self.appended.fetch_add(1, Ordering::Relaxed);
         self.news.notify_waiters();
         Ok(appended)

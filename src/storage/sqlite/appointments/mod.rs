@@ -67,7 +67,7 @@ impl SqliteStore {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         let (arranged, announced) = writer
-            .write(move |state: &mut WriteState| {
+            .write_now(move |state: &mut WriteState| {
                 let change = write::whole(&state.conn, &mut work)?;
                 let Change::New(deed, appointment) = change else { return Ok((change.into_arranged(), false)) };
                 let event = announce(deed, &appointment);

@@ -20,21 +20,15 @@ fn open(folder: &Path) -> (SqliteStore, SqliteUrl) {
 
 fn event(deed: Deed, appointment: &Appointment) -> NewEvent {
     NewEvent {
-        id: EventIds::default().next(appointment.changed_at_ms),
-        company_id: appointment.company_id,
         event: Some(format!("appointment_{}", deed.as_str())),
         call_id: appointment.call_id.clone(),
-        agent_id: None,
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: appointment.changed_at_ms,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
         key_fingerprint: Some(INTERNAL.to_owned()),
-        body: Bytes::from(format!("{}{}", appointment.confirmation, appointment.revision)),
+        ..NewEvent::new(
+            EventIds::default().next(appointment.changed_at_ms),
+            appointment.company_id,
+            appointment.changed_at_ms,
+            Bytes::from(format!("{}{}", appointment.confirmation, appointment.revision)),
+        )
     }
 }
 
