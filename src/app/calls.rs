@@ -44,7 +44,7 @@ impl CallsFunctions for FunctionCalls {
         self.0.answer(request).await.into_response()
     }
 
-    async fn has_used(&self, signature: &str) -> bool {
-        self.0.has_used(signature).await
+    async fn leave(&self, signature: &str, at_ms: i64) -> bool {
+        self.0.leave(signature, at_ms).await
     }
 }

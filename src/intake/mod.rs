@@ -70,11 +70,11 @@ impl Arrived {
         Self { raw, head, kind }
     }
 
-    /// The signature that was checked, of a body that names no event Retell is known to send.
+    /// The signature that was checked, and when it came, of a body that names no event Retell is known to send.
     #[must_use]
-    pub fn signature_of_unknown(&self) -> Option<&str> {
+    pub fn signature_of_unknown(&self) -> Option<(&str, i64)> {
         let checked = self.kind == EventKind::Unknown && self.raw.key_fingerprint.is_some();
-        self.raw.signature.as_deref().filter(|_| checked)
+        self.raw.signature.as_deref().filter(|_| checked).map(|signature| (signature, self.raw.received_at_ms))
     }
 }
 

@@ -46,8 +46,8 @@ pub trait CallsFunctions: Send + Sync {
     /// Answers one; the body names the function.
     async fn call(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
 
-    /// Whether a request with this signature was one for a function: then it is none with an event.
-    async fn has_used(&self, signature: &str) -> bool;
+    /// Whether this signature, at this time, is none of a request for a function, and from now on of an event's.
+    async fn leave(&self, signature: &str, at_ms: i64) -> bool;
 }
 
 /// What the routes need.
@@ -174,8 +174,8 @@ impl Endpoint {
     /// else may have been meant for a function, and nothing that was is handled as an event.
     async fn accept(&self, company: &Company, event: Verified<RawEvent>, unparsed: bool) -> Result<Accepted, ApiError> {
         let arrived = Arrived::read(event);
-        if let Some(signature) = arrived.signature_of_unknown()
-            && self.functions.has_used(signature).await
+        if let Some((signature, at_ms)) = arrived.signature_of_unknown()
+            && !self.functions.leave(signature, at_ms).await
         {
             return Err(ApiError::Unauthorized);
         }

@@ -44,17 +44,13 @@ impl IdentityKey {
     /// The identity of `event`: of its company, what else tells it apart, and its body.
     #[must_use]
     pub fn identity(&self, event: &NewEvent) -> Identity {
-        self.identity_of(event.company_id, event.told_apart_by.as_deref().unwrap_or_default(), &event.body)
-    }
-
-    /// The same for an event of this company with this body, told apart by `apart`.
-    pub(super) fn identity_of(&self, company_id: i64, apart: &str, body: &[u8]) -> Identity {
         let mut hash = HighwayHasher::new(Key(self.0));
-        hash.append(&company_id.to_le_bytes());
+        hash.append(&event.company_id.to_le_bytes());
         // Its length in front: no pair of texts reads like another pair.
+        let apart = event.told_apart_by.as_deref().unwrap_or_default();
         hash.append(&(apart.len() as u64).to_le_bytes());
         hash.append(apart.as_bytes());
-        hash.append(body);
+        hash.append(&event.body);
         let [low, high] = hash.finalize128();
         Identity((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
     }

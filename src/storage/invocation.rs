@@ -40,16 +40,10 @@ impl InvocationState {
 }
 
 /// A signature, and what it may be used for: that for which it was used first.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SignatureUse {
     /// Hash of the signature.
     pub signature: [u8; 32],
-    /// The header as sent.
-    pub header: String,
-    /// Whose key made it.
-    pub company_id: i64,
-    /// What it covers.
-    pub body: Bytes,
     /// Hash of what it is used for.
     pub used_for: [u8; 32],
     /// Milliseconds since the Unix epoch.
@@ -154,7 +148,7 @@ pub struct InvocationRow {
     pub reason: Option<String>,
 }
 
-/// The ledger of invocations. `Ok` from what writes means committed and synced to disk.
+/// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
 #[async_trait]
 pub trait Invocations: Send + Sync {
     /// Writes down that an invocation begins, unless it has been answered already.
@@ -169,17 +163,11 @@ pub trait Invocations: Send + Sync {
     /// [`StoreError`].
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
 
-    /// Whether a signature may be used for this: it came with no event, and is new or was used for the same before.
+    /// Whether a signature may be used for this, a function or an event: it is new, or was used for the same before.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError>;
-
-    /// Whether the signature of this hash was used for a function.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn has_signature(&self, signature: [u8; 32]) -> Result<bool, StoreError>;
 
     /// Removes at most `limit` rows of each kind: invocations received before `before_ms`, and signatures seen before
     /// `signatures_before_ms`. Says how many went.

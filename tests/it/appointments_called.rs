@@ -61,7 +61,7 @@ fn a_receiver_killed_before_it_answered_gives_the_same_confirmation() {
     let booked = book(&server, "call_1", "Ada", "10:00");
     server.kill();
     // As if it had been killed before the answer was written down.
-    home.database().execute("DELETE FROM invocations", []).unwrap();
+    home.ledger().execute("DELETE FROM invocations", []).unwrap();
     let server = home.start();
     assert_eq!(book(&server, "call_1", "Ada", "10:00"), booked);
     assert_eq!(home.export().len(), 1, "and handlers are told once");

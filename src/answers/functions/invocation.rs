@@ -100,9 +100,6 @@ impl Invocation {
         let used_for = hash(&[&company_id, name, method.as_str().as_bytes(), call_id.as_bytes(), query.as_bytes()]);
         let signature = raw.signature.as_ref().filter(|_| raw.key_fingerprint.is_some()).map(|header| SignatureUse {
             signature: hash(&[header.as_bytes()]),
-            header: header.clone(),
-            company_id: company.id,
-            body: raw.body.clone(),
             used_for,
             seen_at_ms: raw.received_at_ms,
         });

@@ -1,7 +1,8 @@
 //! Custom functions: each invocation runs once, however often Retell sends it, and somebody on the line gets an answer in
 //! time whatever goes wrong.
 //!
-//! An invocation is written down and synced before its function is called, and its answer before it is sent. A request for
+//! An invocation is written down before its function is called, and its answer before it is sent: that survives the death of
+//! the process, and a power cut once it is on disk, a tenth of a second later. A request for
 //! one under way waits for the same answer; one for an invocation that was answered gets that answer. After a crash in
 //! between, or when the function failed, it is called again under the same idempotency key.
 
@@ -42,6 +43,8 @@ use crate::storage::{Invocations, SignatureUse};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::functions::FunctionMetrics;
 
+/// What the signature of an event is used for; no hash of a function's parts is one of this.
+const EVENT: &[u8] = b"event";
 /// How long a signature is looked up for an event that may be none.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
@@ -220,16 +223,20 @@ impl Functions {
         used.unwrap_or(true)
     }
 
-    /// Whether a request for a function had this signature. What cannot be found out in time is taken for an event: one too
-    /// many is better than one that is lost.
-    pub async fn has_used(&self, signature: &str) -> bool {
-        let known = self.0.parts.ledger.has_signature(key::hash(&[signature.as_bytes()]));
-        let used = matches!(tokio::time::timeout(LOOK_UP, known).await, Ok(Ok(true)));
-        if used {
+    /// Leaves this signature to an event, unless a request for a function had it. What cannot be found out in time is taken
+    /// for an event: one too many is better than one that is lost.
+    pub async fn leave(&self, signature: &str, at_ms: i64) -> bool {
+        if self.registry().is_empty() {
+            return true;
+        }
+        let (signature, used_for) = (key::hash(&[signature.as_bytes()]), key::hash(&[EVENT]));
+        let used = self.0.parts.ledger.use_signature(SignatureUse { signature, used_for, seen_at_ms: at_ms });
+        let free = !matches!(tokio::time::timeout(LOOK_UP, used).await, Ok(Ok(false)));
+        if !free {
             self.0.parts.counters.count("signature_reused");
             tracing::warn!("a webhook carries the signature of a request for a function (401)");
         }
-        used
+        free
     }
 
     fn reused(&self, function: &str) -> ApiError {

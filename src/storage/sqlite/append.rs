@@ -23,13 +23,6 @@ impl Keys {
     }
 }
 
-/// Whether this signature came with the event of this identity.
-pub(super) fn signed_event(state: &WriteState, identity: Identity, signature: &str) -> Result<bool, StoreError> {
-    let signed = "SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2 AND signature = ?3";
-    let signed = |seq| state.conn.prepare_cached(signed)?.exists(params![seq, identity.0, signature]);
-    Ok(find(state, identity.index_key(), signed)?.is_some())
-}
-
 pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Result<Appended, StoreError> {
     if let Some(seq) = find(state, keys.identity.index_key(), |seq| is_same(&state.conn, seq, keys.identity))? {
         return note_duplicate(&state.conn, seq, event.received_at_ms);

@@ -17,6 +17,8 @@ const WAITS: Duration = Duration::from_secs(5);
 /// A second writer of a store that a receiver may be writing.
 pub struct Beside {
     conn: Connection,
+    /// The ledger's: apart, since one that locks both would hold up whoever is on the line.
+    ledger: Connection,
     identity_key: IdentityKey,
 }
 
@@ -27,9 +29,9 @@ impl Beside {
     /// [`StoreError::Unusable`] when there is no such file, its schema is not this version's, or it cannot be written.
     pub fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         open::check_readable(url)?;
-        let conn = open::beside(url, WAITS)?;
+        let (conn, ledger) = (open::beside(url, WAITS)?, open::beside(&url.ledger(), WAITS)?);
         let identity_key = open::identity_key(&conn)?;
-        Ok(Self { conn, identity_key })
+        Ok(Self { conn, ledger, identity_key })
     }
 
     /// What is to be changed at once: all of it or nothing. Work that takes longer than some 50 ms is to be split.
@@ -42,6 +44,22 @@ impl Beside {
         let done = work(&transaction, &self.identity_key)?;
         transaction.commit()?;
         Ok(done)
+    }
+
+    /// The same in the ledger.
+    pub(super) fn write_ledger<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// The ledger, to look at.
+    pub(super) fn ledger(&self) -> &Connection {
+        &self.ledger
     }
 
     /// A look that changes nothing.

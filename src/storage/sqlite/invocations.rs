@@ -3,34 +3,24 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::writer::WriteState;
-use super::{SqliteStore, append};
+use super::SqliteStore;
 use crate::storage::{
-    Begun, EndedInvocation, Identity, IdentityKey, InvocationRow, InvocationState, Invocations, NewInvocation,
-    SignatureUse, StoreError, StoredAnswer,
+    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoreError,
+    StoredAnswer,
 };
 
 #[async_trait]
 impl Invocations for SqliteStore {
     async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
-        let writer = self.writer()?;
-        let identity = new.signature.as_ref().map(|signature| identity(&writer.identity_key, signature));
-        writer.write_now(move |state| begin(state, &new, identity)).await
+        self.ledger()?.write(move |conn| begin(conn, &new)).await
     }
 
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError> {
-        self.writer()?.write_now(move |state| end(&state.conn, &ended)).await
+        self.ledger()?.write(move |conn| end(conn, &ended)).await
     }
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
-        let writer = self.writer()?;
-        let identity = identity(&writer.identity_key, &signature);
-        writer.write_now(move |state| use_signature(state, &signature, identity)).await
-    }
-
-    async fn has_signature(&self, signature: [u8; 32]) -> Result<bool, StoreError> {
-        let known = "SELECT 1 FROM invocation_signatures WHERE signature = ?1";
-        self.readers.read(move |reader| Ok(reader.conn.prepare_cached(known)?.exists([signature])?)).await
+        self.ledger()?.write(move |conn| use_signature(conn, &signature)).await
     }
 
     async fn forget_invocations(
@@ -39,9 +29,7 @@ impl Invocations for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        self.writer()?
-            .write_behind(limit, move |state| forget(&state.conn, before_ms, signatures_before_ms, limit))
-            .await
+        self.ledger()?.write(move |conn| forget(conn, before_ms, signatures_before_ms, limit)).await
     }
 
     async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
@@ -49,18 +37,12 @@ impl Invocations for SqliteStore {
     }
 }
 
-/// Of the event that would have this body, made on the request's own task.
-fn identity(key: &IdentityKey, signature: &SignatureUse) -> Identity {
-    key.identity_of(signature.company_id, "", &signature.body)
-}
-
-fn begin(state: &WriteState, new: &NewInvocation, identity: Option<Identity>) -> Result<Begun, StoreError> {
-    if let Some((signature, identity)) = new.signature.as_ref().zip(identity)
-        && !use_signature(state, signature, identity)?
+fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
+    if let Some(signature) = &new.signature
+        && !use_signature(conn, signature)?
     {
         return Ok(Begun::Foreign);
     }
-    let conn = &state.conn;
     let known = conn
         .prepare_cached(
             "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, cut FROM invocations WHERE key = ?1",
@@ -140,17 +122,13 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn use_signature(state: &WriteState, signature: &SignatureUse, identity: Identity) -> Result<bool, StoreError> {
-    let conn = &state.conn;
+fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<bool, StoreError> {
     let used_for: Option<[u8; 32]> = conn
         .prepare_cached("SELECT used_for FROM invocation_signatures WHERE signature = ?1")?
         .query_row([&signature.signature], |row| row.get(0))
         .optional()?;
     if let Some(used_for) = used_for {
         return Ok(used_for == signature.used_for);
-    }
-    if append::signed_event(state, identity, &signature.header)? {
-        return Ok(false);
     }
     conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
@@ -256,19 +234,11 @@ mod tests {
     async fn a_signature_stays_with_its_first_use_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let used = |used_for: u8| SignatureUse {
-            signature: [7; 32],
-            header: "v=5,d=aa".into(),
-            company_id: DEFAULT_COMPANY,
-            body: "{}".into(),
-            used_for: [used_for; 32],
-            seen_at_ms: 5_000,
-        };
+        let used = |used_for: u8| SignatureUse { signature: [7; 32], used_for: [used_for; 32], seen_at_ms: 5_000 };
         let with = |used_for| NewInvocation { signature: Some(used(used_for)), ..new(1, 5_000) };
         assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { .. }));
         assert_eq!(store.begin_invocation(with(2)).await.unwrap(), Begun::Foreign);
         assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
-        assert!(store.has_signature([7; 32]).await.unwrap() && !store.has_signature([8; 32]).await.unwrap());
         assert_eq!(store.forget_invocations(5_000, 5_000, 10).await.unwrap(), 0);
         assert_eq!(store.forget_invocations(5_001, 5_001, 10).await.unwrap(), 2);
         assert!(store.use_signature(used(2)).await.unwrap());

@@ -1,10 +1,11 @@
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIds;
-use crate::storage::{DEFAULT_COMPANY, MOST_REJECTED};
+use crate::storage::*;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), supervisor).unwrap()

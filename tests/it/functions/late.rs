@@ -1,4 +1,4 @@
-//! Targets, stores, bodies and stops that would keep somebody waiting.
+//! Targets, ledgers, bodies and stops that would keep somebody waiting.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,13 +52,13 @@ fn a_retry_waits_for_the_run_under_way() {
 }
 
 #[test]
-fn a_locked_store_keeps_neither_the_first_request_nor_the_second() {
+fn a_locked_ledger_keeps_neither_the_first_request_nor_the_second() {
     let sink = slow(20_000);
     let (home, server) = start(&sink.url(), "timeout_ms = 1000");
     let address = server.address();
     let first = thread::spawn(move || call(address, PATH, &body("call_1")).json());
     assert!(wait_until(Duration::from_secs(10), || ledger(&home).len() == 1));
-    let other = home.database();
+    let other = home.ledger();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let began = Instant::now();
     let others = ["call_1", "call_2"].map(|call_id| thread::spawn(move || call(address, PATH, &body(call_id)).json()));
@@ -127,10 +127,10 @@ fn old_rows_are_forgotten() {
     server.kill();
     let age = "UPDATE invocations SET received_at_ms = received_at_ms - 86400000 - 1000 WHERE call_id = 'call_1';
         UPDATE invocation_signatures SET seen_at_ms = seen_at_ms - 86400000 WHERE id = 1;";
-    home.database().execute_batch(age).unwrap();
+    home.ledger().execute_batch(age).unwrap();
     let _server = home.start();
     let count = |table: &str| -> i64 {
-        home.database().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        home.ledger().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     };
     let forgotten = || count("invocations") == 1 && count("invocation_signatures") == 1;
     assert!(wait_until(Duration::from_secs(20), forgotten), "by itself");

@@ -247,3 +247,28 @@ fn a_persons_invocations_are_erased() {
     let left: Vec<_> = ledger(&home).iter().map(|row| row["call_id"].clone()).collect();
     assert_eq!(left, ["call_3"]);
 }
+
+#[test]
+fn no_commit_of_events_is_waited_for() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "");
+    let other = home.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = whole("call_1", &json!({"city": "Bern"}));
+    assert_eq!(call(server.address(), PATH, &body).text(), "answer 0");
+    assert_eq!(call(server.address(), PATH, &body).text(), "answer 0", "it is known although events cannot be written");
+    assert_eq!(server.get("/health/ready").status, 503);
+    other.execute_batch("ROLLBACK").unwrap();
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_costs_the_call_of_the_function_and_not_the_answer() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "timeout_ms = 300");
+    let other = home.ledger();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = whole("call_1", &json!({"city": "Bern"}));
+    assert_eq!(call(server.address(), PATH, &body).json()["result"], "failed");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!((call(server.address(), PATH, &body).text().as_str(), sink.got().len()), ("answer 0", 1));
+}
