@@ -1,8 +1,8 @@
 //! What somebody on the line waits beyond the function's own time, while events come in beside.
 //!
-//! The function's target is a server in this process that answers after [`OWN`]. Requests for the function take turns
-//! with requests straight to the target, by the same client over the same kind of connection: the machine is busy with
-//! the load as well, and only the difference between the two is the receiver's.
+//! The target of a function, and of an inbound rule that asks, is a server in this process that answers after [`OWN`].
+//! Requests for these take turns with requests straight to the target, by the same client over the same kind of
+//! connection: the machine is busy with the load as well, and only the difference between the two is the receiver's.
 
 use std::fs;
 use std::io::IoSlice;
@@ -42,12 +42,11 @@ const FLOOD_SECONDS: u64 = 8;
 const PHASES: [(&str, Option<&str>); 4] =
     [("idle", Some("0")), ("full load", None), ("2,000/s", Some("2000")), ("handlers drain", Some("0"))];
 
-/// Latencies in microseconds.
-#[derive(Default)]
-struct Measured {
-    target: Histogram,
-    lane: Histogram,
-}
+const FUNCTION: &str = "/api/v1/function/lookup";
+const INBOUND: &str = "/api/v1/webhook/retell/inbound";
+
+/// Latencies in microseconds: straight to the target, of the function, of the inbound request.
+type Measured = [Histogram; 3];
 
 /// Measures and prints; `false` when a limit was missed.
 pub async fn measure(args: &Args) -> Result<bool, Fail> {
@@ -56,10 +55,9 @@ pub async fn measure(args: &Args) -> Result<bool, Fail> {
     let folder = settings(target)?;
     let server = Server::receiver(args, None, Some(folder.path())).await?;
     println!("milliseconds; the target takes {} by itself", OWN.as_millis());
-    println!(
-        "{:<16}{:>9}{:>27}{:>27}{:>15}",
-        "beside", "waiting", "target p50 p99 max", "lane p50 p99 max", "more at p99"
-    );
+    println!("{:<25}{:>24}{:>32}{:>32}", "", "target", "function", "inbound");
+    let columns = format!("{:>8}{:>8}{:>8}", "p50", "p99", "max");
+    println!("{:<16}{:>9}{columns}{columns}{:>8}{columns}{:>8}", "beside", "waiting", "more", "more");
     let mut most = 0.0_f64;
     for (number, (name, rate)) in (0..).zip(PHASES) {
         if number == 1 {
@@ -105,7 +103,7 @@ fn target(hits: Arc<AtomicU64>) -> Result<u16, Fail> {
         hits.fetch_add(1, Ordering::Relaxed);
         async {
             sleep(OWN).await;
-            ([("content-type", "application/json")], r#"{"ok":true}"#)
+            ([("content-type", "application/json")], r#"{"call_inbound":{"metadata":{"ok":true}}}"#)
         }
     };
     std::thread::Builder::new().name("target".into()).spawn(move || {
@@ -124,7 +122,8 @@ fn settings(target: u16) -> Result<tempfile::TempDir, Fail> {
     fs::create_dir(folder.path().join("config"))?;
     let table = format!(
         "[[functions]]\nname = \"lookup\"\ndescription = \"looks something up\"\nurl = \"http://127.0.0.1:{target}/\"\n\
-         parameters = {{ type = \"object\", properties = {{ at = {{ type = \"integer\" }} }} }}\n"
+         parameters = {{ type = \"object\", properties = {{ at = {{ type = \"integer\" }} }} }}\n\
+         [[inbound.rules]]\nname = \"ask\"\nask = {{ url = \"http://127.0.0.1:{target}/\" }}\n"
     );
     fs::write(folder.path().join("config/local.toml"), table)?;
     Ok(folder)
@@ -146,14 +145,14 @@ async fn callers(receiver: u16, target: u16, window: Duration, phase: u64) -> Re
     }
     let mut all = Measured::default();
     while let Some(measured) = callers.join_next().await {
-        let measured = measured??;
-        all.target.merge(&measured.target);
-        all.lane.merge(&measured.lane);
+        for (all, more) in all.iter_mut().zip(&measured??) {
+            all.merge(more);
+        }
     }
     Ok(all)
 }
 
-/// One caller: the function, then the target, and again.
+/// One caller: the target, the function, an inbound call, and again.
 async fn call(receiver: u16, target: u16, window: Duration, caller: u64) -> Result<Measured, Fail> {
     let (mut to_lane, mut to_target) = (Connection::open(receiver).await?, Connection::open(target).await?);
     let (key, clock) = (ApiKey::new(&Secret::new(API_KEY)), Clock::default());
@@ -162,15 +161,20 @@ async fn call(receiver: u16, target: u16, window: Duration, caller: u64) -> Resu
     let mut number = 0_u64;
     while began.elapsed() < window {
         number += 1;
-        let body = format!(
+        let function = format!(
             r#"{{"name":"lookup","call":{{"call_id":"call_lane_{caller}_{number}","agent_id":"agent_1"}},"args":{{"at":{number}}}}}"#
         );
-        let signature = Signature::sign(&key, body.as_bytes(), clock.now_ms()).to_string();
-        let path = "/api/v1/function/lookup";
-        measured.lane.record(exchange(&mut to_lane, path, &body, &signature).await?);
-        sleep(PAUSE).await;
-        measured.target.record(exchange(&mut to_target, "/", &body, &signature).await?);
-        sleep(PAUSE).await;
+        let inbound = format!(
+            r#"{{"event":"call_inbound","call_inbound":{{"from_number":"+12025550143","to_number":"+12025550178","call_id":"call_in_{caller}_{number}"}}}}"#
+        );
+        for (histogram, (path, body)) in
+            measured.iter_mut().zip([("/", &function), (FUNCTION, &function), (INBOUND, &inbound)])
+        {
+            let connection = if path == "/" { &mut to_target } else { &mut to_lane };
+            let signature = Signature::sign(&key, body.as_bytes(), clock.now_ms()).to_string();
+            histogram.record(exchange(connection, path, body, &signature).await?);
+            sleep(PAUSE).await;
+        }
     }
     Ok(measured)
 }
@@ -189,11 +193,12 @@ async fn exchange(connection: &mut Connection, path: &str, body: &str, signature
     if answer.status == 200 { Ok(micros) } else { Err(format!("{path} was answered {}", answer.status).into()) }
 }
 
-/// Prints a line, and gives what the lane adds at p99, in milliseconds.
-fn print(name: &str, waiting: u64, measured: &Measured) -> f64 {
+/// Prints a line, and gives the most that the lane adds at p99, in milliseconds.
+fn print(name: &str, waiting: u64, [target, function, inbound]: &Measured) -> f64 {
     let ms = |micros: u32| f64::from(micros) / 1_000.0;
-    let three = |h: &Histogram| format!("{:>9.1}{:>9.1}{:>9.1}", ms(h.quantile(500)), ms(h.quantile(990)), ms(h.max()));
-    let more = ms(measured.lane.quantile(990)) - ms(measured.target.quantile(990));
-    println!("{name:<16}{waiting:>9}{}{}{more:>15.1}", three(&measured.target), three(&measured.lane));
-    more
+    let three = |h: &Histogram| format!("{:>8.1}{:>8.1}{:>8.1}", ms(h.quantile(500)), ms(h.quantile(990)), ms(h.max()));
+    let more = [function, inbound].map(|lane| ms(lane.quantile(990)) - ms(target.quantile(990)));
+    let shown = |of: &Histogram, more: f64| format!("{}{more:>8.1}", three(of));
+    println!("{name:<16}{waiting:>9}{}{}{}", three(target), shown(function, more[0]), shown(inbound, more[1]));
+    more[0].max(more[1])
 }
