@@ -172,7 +172,7 @@ pub trait Invocations: Send + Sync {
     /// [`StoreError`].
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
 
-    /// Whether a signature may be used for this: it is new, or was used for the same before.
+    /// Whether a signature may be used for this, a function or an event: it is new, or was used for the same before.
     ///
     /// # Errors
     /// [`StoreError`].

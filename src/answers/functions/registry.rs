@@ -100,6 +100,10 @@ impl FunctionRegistry {
         })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn find(&self, name: &str, company: &str) -> Option<&Arc<Entry>> {
         self.0.iter().find(|entry| entry.rules.name == name && entry.rules.is_for(company))
     }
