@@ -160,27 +160,26 @@ impl Inbound {
         waiting: &mut Waiting,
         (request, deadline): (Option<&InboundRequest>, tokio::time::Instant),
     ) -> Result<Decided, InboundAnswered> {
-        let soon = waiting.soon.clone();
-        let due = deadline.max(tokio::time::Instant::now() + LEAST);
+        let (soon, due) = (waiting.soon.clone(), deadline.max(tokio::time::Instant::now() + LEAST));
         let kept = async {
-            match tokio::time::timeout_at(due, soon).await {
-                Ok(Some((_, false))) => Ok(()),
-                Ok(Some((of, true))) => Err(Some(of)),
-                Ok(None) | Err(_) => Err(None),
+            let Ok(Some((event_id, before))) = tokio::time::timeout_at(due, soon).await else { return Err(None) };
+            match if before { self.earlier(event_id).await } else { None } {
+                Some(earlier) => Err(Some((event_id, earlier))),
+                // None either for a twin that is answered by this one, or that died before it was answered.
+                None => Ok(event_id),
             }
         };
-        let decided = self.decide_in_time(rules, request, waiting, deadline);
-        match futures_util::future::try_join(kept, decided.map(Ok)).await {
-            Ok(((), decided)) => Ok(decided),
-            Err(None) => Ok(Decided::by_nobody(InboundOutcome::NotStored)),
-            Err(Some(of)) => {
-                waiting.event_id = of;
-                match self.earlier(of).await {
-                    Some(earlier) => Err(earlier),
-                    // It died before it was answered.
-                    None => Ok(self.decide_in_time(rules, request, waiting, deadline).await),
-                }
+        let decided = self.decide_in_time(rules, request, waiting, deadline).map(Ok);
+        match futures_util::future::try_join(kept, decided).await {
+            Ok((event_id, decided)) => {
+                waiting.event_id = event_id;
+                Ok(decided)
             }
+            Err(Some((event_id, earlier))) => {
+                waiting.event_id = event_id;
+                Err(earlier)
+            }
+            Err(None) => Ok(Decided::by_nobody(InboundOutcome::NotStored)),
         }
     }
 
