@@ -24,8 +24,8 @@ use axum::http::Method;
 use axum::response::Response;
 use tokio::time::Instant;
 
-pub use registry::{FunctionError, FunctionRegistry, parameters};
-pub use routes::{function_path, router};
+pub use registry::{FunctionError, FunctionRegistry, all_tables, parameters};
+pub use routes::{OUTCOME_HEADER, function_path, router};
 
 use self::flight::{Flights, Part};
 use self::invocation::{Invocation, Landed};

@@ -31,6 +31,9 @@ impl Schema {
                 "the reference `{reference}` leads outside the schema; put what it names into `$defs`"
             ));
         }
+        if schema.get("type").is_some_and(|kind| kind != "object") {
+            return Err("its `type` must be \"object\": Retell sends arguments by their names".to_owned());
+        }
         let options = jsonschema::options().should_validate_formats(true);
         let validator = options.build(&text).map_err(|error| {
             let place = error.instance_path().as_str();
@@ -222,7 +225,10 @@ mod tests {
             let refused = schema(json!({"properties": {"a": {"$ref": outside}}})).err().unwrap();
             assert!(refused.contains("leads outside"), "{refused}");
         }
-        assert!(schema(json!({"type": 7})).err().unwrap().contains("no JSON Schema"));
+        assert!(schema(json!({"minimum": "7"})).err().unwrap().contains("no JSON Schema"));
+        for kind in [json!("array"), json!(["object", "null"]), json!(7)] {
+            assert!(schema(json!({ "type": kind })).err().unwrap().contains("must be \"object\""), "{kind}");
+        }
         let own = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
         assert_eq!(schema(own).unwrap().problems(&object(&json!({"a": 1}))).len(), 1);
     }
