@@ -24,6 +24,7 @@ mod replay;
 mod send;
 mod serve;
 mod sign;
+mod signals;
 mod simulate;
 mod status;
 mod stores;
@@ -88,7 +89,7 @@ enum Verb {
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
-    /// Remove now what is past its time by the settings of [retention]; beside a running receiver too
+    /// Remove now what is past its time by the settings of `[retention]`; beside a running receiver too
     Purge(purge::Purge),
     /// Erase one person's data: from bodies, calls, attempts, refused requests and logs; beside a running receiver too
     Erase(erase::Erase),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::output::Failure;
 use super::Finding;
+use crate::base::secret::Secret;
 use crate::config::Settings;
 use crate::egress::{Egress, Undelivered};
 
@@ -36,7 +37,7 @@ pub(super) async fn destinations(settings: &Settings) -> Result<Vec<Finding>, Fa
 fn asked(settings: &Settings) -> Vec<Asked<'_>> {
     let mut all = Vec::new();
     for table in settings.handlers.iter().filter(|table| table.enabled) {
-        let urls = table.url.iter().chain(&table.urls).map(|url| url.expose());
+        let urls = table.url.iter().chain(&table.urls).map(Secret::expose);
         let meanwhile = "its events wait and are tried again";
         all.extend(urls.map(|url| Asked { check: "handlers", name: &table.name, url, meanwhile }));
     }

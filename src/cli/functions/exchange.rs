@@ -71,7 +71,7 @@ fn tool(item: &Map<String, Value>) -> Option<(Map<String, Value>, Vec<String>)> 
     for (key, value) in item.iter().filter(|(_, value)| !is_nothing(value)) {
         match key.as_str() {
             "name" | "description" | "parameters" | "url" | "timeout_ms" => {
-                drop(fields.insert(key.clone(), value.clone()))
+                fields.insert(key.clone(), value.clone());
             }
             "method" if value == "POST" => {}
             "method" => {

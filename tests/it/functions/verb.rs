@@ -74,8 +74,8 @@ fn a_test_tells_by_its_exit_code_what_became_of_the_function() {
     assert_eq!(test("Bern"), (Some(0), json!("answered"), json!({"error": null, "ok": true})));
     assert_eq!(test("Basel"), (Some(1), json!("failed"), json!({"ok": false})), "its fallback was answered");
     assert_eq!(sink.got()[0].json()["args"], json!({"city": "Bern", "days": 2}), "by GET, its first method");
-    let text = home.run(&["functions", "test", "weather", "--args", r#"{"city":"Bern"}"#, "--to", &server.url()]);
-    assert!(text.stdout.starts_with("200 answered in "), "{text:?}");
+    let ran = home.run(&["functions", "test", "weather", "--args", r#"{"city":"Bern"}"#, "--to", &server.url()]);
+    assert!(ran.stdout.starts_with("200 answered in "), "{ran:?}");
 }
 
 #[test]
