@@ -1,12 +1,16 @@
 //! Arguments against their JSON Schema, and what is wrong in words an agent's model can act on.
 
-use jsonschema::Validator;
-use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
+use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// More would not help the model.
 const MOST_PROBLEMS: usize = 10;
+/// Of one form among several.
+const MOST_OF_ONE: usize = 3;
+/// Characters of a rule that is told as it stands.
+const LONGEST_RULE: usize = 200;
 
 /// A schema that was checked.
 pub(super) struct Schema {
@@ -64,17 +68,9 @@ impl Schema {
         if self.validator.is_valid(&instance) {
             return Vec::new();
         }
-        let problem = |error: jsonschema::ValidationError<'_>| {
-            let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-            let (inside, problem) = said(&error);
-            let argument = match inside {
-                Some(name) if place.is_empty() => name,
-                Some(name) => format!("{place}.{name}"),
-                None => place,
-            };
-            Problem { argument, problem }
-        };
-        self.validator.iter_errors(&instance).take(MOST_PROBLEMS).map(problem).collect()
+        let errors = self.validator.iter_errors(&instance).take(MOST_PROBLEMS);
+        let problems = errors.flat_map(|error| said(&error, &self.text));
+        problems.take(MOST_PROBLEMS).collect()
     }
 }
 
@@ -87,35 +83,105 @@ pub(super) fn sentence(problems: &[Problem]) -> String {
     problems.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// The property it is about, if it is one inside of the place, and what is wrong.
-fn said(error: &jsonschema::ValidationError<'_>) -> (Option<String>, String) {
-    use ValidationErrorKind as Kind;
-    let plain = |text: String| (None, text);
+/// What is wrong, of each argument it is about.
+fn said(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
+    let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
+    let inside = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    let of = |names: &[String], problem: &str| {
+        let problem = |name: &String| Problem { argument: inside(name), problem: problem.to_owned() };
+        names.iter().map(problem).collect()
+    };
     match error.kind() {
-        Kind::Required { property } => (property.as_str().map(str::to_owned), "is missing".to_owned()),
-        Kind::AdditionalProperties { unexpected } => {
-            (unexpected.first().cloned(), "is no argument of this function; leave it out".to_owned())
+        Kind::Required { property } => {
+            of(&property.as_str().map(str::to_owned).into_iter().collect::<Vec<_>>(), "is missing")
         }
-        Kind::Type { kind } => plain(format!("must be {}, not {}", wanted(kind), found(error.instance()))),
-        Kind::Enum { options } => plain(format!("must be one of {}", listed(options))),
-        Kind::Constant { expected_value } => plain(format!("must be {expected_value}")),
-        Kind::Format { format } => plain(format!("must be {}", form(format))),
-        Kind::Pattern { pattern } => plain(format!("must match the pattern {pattern}")),
-        Kind::Minimum { limit } => plain(format!("must be at least {limit}")),
-        Kind::Maximum { limit } => plain(format!("must be at most {limit}")),
-        Kind::ExclusiveMinimum { limit } => plain(format!("must be more than {limit}")),
-        Kind::ExclusiveMaximum { limit } => plain(format!("must be less than {limit}")),
-        Kind::MinLength { limit: 1 } => plain("must not be empty".to_owned()),
-        Kind::MinLength { limit } => plain(format!("must have at least {limit} characters")),
-        Kind::MaxLength { limit } => plain(format!("must have at most {limit} characters")),
-        Kind::MinItems { limit } => plain(format!("must have at least {limit} entries")),
-        Kind::MaxItems { limit } => plain(format!("must have at most {limit} entries")),
-        Kind::MultipleOf { multiple_of } => plain(format!("must be a multiple of {multiple_of}")),
-        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
-            plain("must have one of the forms the schema allows".to_owned())
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            of(unexpected, "is no argument of this function; leave it out")
         }
-        kind => plain(format!("must satisfy `{}` of the schema", kind.keyword())),
+        kind => {
+            let problem = bounds(kind).or_else(|| entries(kind)).unwrap_or_else(|| form(error, schema));
+            vec![Problem { argument: place, problem }]
+        }
     }
+}
+
+/// Of a single value.
+fn bounds(kind: &Kind) -> Option<String> {
+    Some(match kind {
+        Kind::Enum { options } => format!("must be one of {}", listed(options)),
+        Kind::Constant { expected_value } => format!("must be {expected_value}"),
+        Kind::Pattern { pattern } => format!("must match the pattern {pattern}"),
+        Kind::Minimum { limit } => format!("must be at least {limit}"),
+        Kind::Maximum { limit } => format!("must be at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("must be a multiple of {multiple_of}"),
+        Kind::MinLength { limit: 1 } => "must not be empty".to_owned(),
+        Kind::MinLength { limit } => format!("must have at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        Kind::Format { format } => format!("must be {}", like(format)),
+        Kind::ContentEncoding { content_encoding } => format!("must be encoded as {content_encoding}"),
+        Kind::ContentMediaType { content_media_type } => format!("must hold {content_media_type}"),
+        _ => return None,
+    })
+}
+
+/// Of a list or an object.
+fn entries(kind: &Kind) -> Option<String> {
+    let of = |limit: &u64| if *limit == 1 { "1 entry".to_owned() } else { format!("{limit} entries") };
+    Some(match kind {
+        Kind::MinItems { limit } | Kind::MinProperties { limit } => format!("must have at least {}", of(limit)),
+        Kind::MaxItems { limit } | Kind::MaxProperties { limit } => format!("must have at most {}", of(limit)),
+        Kind::AdditionalItems { limit } => format!("must have at most {}", of(&(*limit as u64))),
+        Kind::UnevaluatedItems { .. } => "has more entries than are allowed; leave the last ones out".to_owned(),
+        Kind::UniqueItems => "must not have the same entry twice".to_owned(),
+        Kind::FalseSchema => "is not allowed; leave it out".to_owned(),
+        _ => return None,
+    })
+}
+
+/// Of what it is, and of alternatives: what is wrong with each of them.
+fn form(error: &ValidationError<'_>, schema: &Value) -> String {
+    match error.kind() {
+        Kind::Type { kind } => format!("must be {}, not {}", wanted(kind), found(error.instance())),
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+            let one = |errors: &Vec<ValidationError<'_>>| {
+                let problems: Vec<_> = errors.iter().flat_map(|error| said(error, schema)).take(MOST_OF_ONE).collect();
+                within(error, &problems)
+            };
+            let all: Vec<_> = context.iter().take(MOST_PROBLEMS).map(one).collect();
+            format!("must have one of {} forms: {}", context.len(), all.join(", or "))
+        }
+        Kind::OneOfMultipleValid { .. } => {
+            "has several of the forms of which it may have only one; give what one of them needs and leave out the rest"
+                .to_owned()
+        }
+        Kind::PropertyNames { error } => {
+            let names = sentence(&said(error, schema));
+            format!("has an entry with a name that is not allowed: {names}")
+        }
+        kind => {
+            // What the schema says is no secret: the model was given it.
+            let wanted = schema.pointer(error.schema_path().as_str()).map(Value::to_string);
+            let short = wanted.filter(|wanted| wanted.len() <= LONGEST_RULE);
+            let rule = short.map(|wanted| format!(": {wanted}")).unwrap_or_default();
+            format!("must satisfy `{}` of the schema{rule}", kind.keyword())
+        }
+    }
+}
+
+/// Without repeating where everything is.
+fn within(error: &ValidationError<'_>, problems: &[Problem]) -> String {
+    let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
+    let one = |problem: &Problem| {
+        let argument = problem.argument.strip_prefix(&place).unwrap_or(&problem.argument).trim_start_matches('.');
+        if argument.is_empty() {
+            format!("it {}", problem.problem)
+        } else {
+            format!("`{argument}` {}", problem.problem)
+        }
+    };
+    format!("({})", problems.iter().map(one).collect::<Vec<_>>().join(" and "))
 }
 
 fn wanted(kind: &TypeKind) -> String {
@@ -152,12 +218,15 @@ fn listed(options: &Value) -> String {
     options.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn form(format: &str) -> String {
+fn like(format: &str) -> String {
     match format {
         "date" => "a date such as 2026-11-21".to_owned(),
         "time" => "a time such as 14:30:00Z".to_owned(),
         "date-time" => "a date and time such as 2026-11-21T14:30:00Z".to_owned(),
         "email" => "an e-mail address".to_owned(),
+        "uri" => "an address such as https://example.com/".to_owned(),
+        "uuid" => "a UUID such as 0b9c3f5e-8d2a-4c1b-9f60-2a7d4e5b6c81".to_owned(),
+        "duration" => "a duration such as PT1H30M".to_owned(),
         other => format!("of the format `{other}`"),
     }
 }
@@ -217,6 +286,50 @@ mod tests {
         }
         let nested = said(json!({"city": "B", "stay": {"night": "secret"}}));
         assert!(nested.starts_with("`stay.night` must be ") && nested.contains("true or false"), "{nested}");
+    }
+
+    #[test]
+    fn every_unexpected_argument_is_named_and_every_form_is_told() {
+        let schema = schema(json!({
+            "type": "object", "additionalProperties": false, "maxProperties": 3,
+            "properties": {
+                "when": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 1}]},
+                "who": {"oneOf": [{"type": "object", "required": ["name"]}, {"type": "object", "required": ["number"]}]},
+                "tags": {"type": "array", "uniqueItems": true, "contains": {"const": "a"}, "maxItems": 1},
+                "not": {"not": {"const": "no"}}, "never": false
+            }
+        }))
+        .unwrap();
+        let said = |arguments: Value| sentence(&schema.problems(&object(&arguments)));
+        for (arguments, wanted) in [
+            (
+                json!({"a": "secret", "b": 1}),
+                "`a` is no argument of this function; leave it out; `b` is no argument of this function; leave it out",
+            ),
+            (
+                json!({"when": false}),
+                "`when` must have one of 2 forms: (it must be text, not true or false), or (it must be a whole number, not \
+                 true or false)",
+            ),
+            (
+                json!({"who": {"age": "secret"}}),
+                "`who` must have one of 2 forms: (`name` is missing), or (`number` is missing)",
+            ),
+            (
+                json!({"who": {"name": "secret", "number": "secret"}}),
+                "`who` has several of the forms of which it may have only one; give what one of them needs and leave out \
+                 the rest",
+            ),
+            (
+                json!({"tags": ["a", "a"]}),
+                "`tags` must have at most 1 entry; `tags` must not have the same entry twice",
+            ),
+            (json!({"tags": ["b"]}), "`tags` must satisfy `contains` of the schema: {\"const\":\"a\"}"),
+            (json!({"not": "no"}), "`not` must satisfy `not` of the schema: {\"const\":\"no\"}"),
+            (json!({"never": 1}), "`never` is not allowed; leave it out"),
+        ] {
+            assert_eq!(said(arguments), wanted);
+        }
     }
 
     #[test]
