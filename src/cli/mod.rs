@@ -16,6 +16,7 @@ mod functions;
 mod health;
 mod import;
 mod keys;
+mod listing;
 mod load;
 mod output;
 mod purge;

@@ -16,6 +16,7 @@ mod routes;
 mod schema;
 mod target;
 mod tidy;
+mod words;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Problem, sentence};
+use super::words::{Problem, sentence};
 use crate::config::Fallback;
 use crate::storage::StoredAnswer;
 

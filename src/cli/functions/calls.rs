@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::listing::Listing;
 use crate::cli::output::{self, Done, Failure};
 use crate::cli::stores;
 use crate::storage::{InvocationFilter, InvocationRow, InvocationState, Invocations};
@@ -22,12 +23,8 @@ pub(in crate::cli) struct Calls {
     /// Those that stand so
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<State>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,8 +55,8 @@ impl Calls {
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
         };
-        let rows = stores::open()?.invocations(filter, self.limit).await?;
-        if self.json {
+        let rows = stores::open()?.invocations(filter, self.listing.limit).await?;
+        if self.listing.json {
             return output::json(&rows);
         }
         if one {
