@@ -158,20 +158,15 @@ fn event(ids: &EventIds, number: i64, calls: i64) -> NewEvent {
         "x".repeat(480)
     );
     NewEvent {
-        id: ids.next(1_790_000_000_000 + number / 100),
-        company_id: DEFAULT_COMPANY,
         event: Some(names[at].to_owned()),
         call_id: Some(call_id),
         agent_id: Some("agent_1".to_owned()),
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: 1_790_000_000_000 + number / 100,
-        source: None,
         content_type: Some("application/json".to_owned()),
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: body.into(),
+        ..NewEvent::new(
+            ids.next(1_790_000_000_000 + number / 100),
+            DEFAULT_COMPANY,
+            1_790_000_000_000 + number / 100,
+            body,
+        )
     }
 }

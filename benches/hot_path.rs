@@ -22,23 +22,7 @@ fn body(name: &str) -> Vec<u8> {
 }
 
 fn new_event(body: &[u8]) -> NewEvent {
-    NewEvent {
-        id: EventId::floor(NOW_MS),
-        company_id: DEFAULT_COMPANY,
-        event: None,
-        call_id: None,
-        agent_id: None,
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: NOW_MS,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: body.to_vec().into(),
-    }
+    NewEvent::new(EventId::floor(NOW_MS), DEFAULT_COMPANY, NOW_MS, body.to_vec())
 }
 
 fn hot_path(criterion: &mut Criterion) {

@@ -11,6 +11,7 @@
 //! cargo bench --bench load
 //! cargo bench --bench load -- --size mix --seconds 10 --json load.json
 //! cargo bench --bench load -- --compare-preload 1000000
+//! cargo bench --bench load -- --lane
 //! cargo bench --bench load -- --compare-bin ../before/target/release/retell-webhook
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are for whoever runs this")]
@@ -34,6 +35,8 @@ mod contest;
 mod drive;
 #[path = "load/histogram.rs"]
 mod histogram;
+#[path = "load/lane.rs"]
+mod lane;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/report.rs"]
@@ -51,7 +54,6 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
-use crate::report::Report;
 
 /// Any failure that ends the run; the text is all its reader needs.
 type Fail = Box<dyn std::error::Error + Send + Sync>;
@@ -79,7 +81,11 @@ fn main() -> ExitCode {
 
 /// Measures, prints and judges; `false` when a limit was missed.
 fn run(args: &Args) -> Result<bool, Fail> {
-    let report = generator_runtime(args.generator_threads)?.block_on(measure_or_stop(args))?;
+    let runtime = generator_runtime(args.generator_threads)?;
+    if args.lane {
+        return runtime.block_on(unless_stopped(lane::measure(args)));
+    }
+    let report = runtime.block_on(unless_stopped(contest::measure(args)))?;
     report.print_summary();
     if let Some(path) = &args.json {
         report.write_json(path)?;
@@ -106,11 +112,11 @@ fn generator_runtime(threads: usize) -> Result<Runtime, Fail> {
 
 /// A signal ends the run as a failure does: by dropping the measurement, which
 /// ends the servers it started. Without this they would outlive it.
-async fn measure_or_stop(args: &Args) -> Result<Report<'_>, Fail> {
+async fn unless_stopped<T>(measuring: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        report = contest::measure(args) => report,
+        measured = measuring => measured,
         _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }

@@ -64,6 +64,14 @@ pub struct Args {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["preload", "compare_preload"])]
     pub compare_bin: Option<PathBuf>,
 
+    /// Measure instead how long a custom function's answer takes beside the load, against its target's own time
+    #[arg(long, conflicts_with_all = ["preload", "compare_preload", "compare_bin"])]
+    pub lane: bool,
+
+    /// With --lane: fail when the answer takes longer than this beyond the target's own time, at p99
+    #[arg(long, value_name = "X", requires = "lane")]
+    pub max_lane_ms: Option<f64>,
+
     /// Longest time to spend on preloading, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub preload_limit: u64,

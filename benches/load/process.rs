@@ -109,6 +109,16 @@ impl Server {
         Ok(Memory { now: kilobytes("VmRSS")?, peak: kilobytes("VmHWM")? })
     }
 
+    /// Deliveries that have not ended, of all handlers together.
+    pub fn waiting(&self, args: &Args) -> Result<u64, Fail> {
+        let folder = self.folder.as_ref().ok_or("the server has no folder any more")?;
+        let mut command = clean(&receiver_path(args, None)?);
+        let printed = command.args(["status", "--json"]).current_dir(folder.path()).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&printed.stdout)?;
+        let handlers = status["handlers"].as_array().ok_or("`status --json` lists no handlers")?;
+        Ok(handlers.iter().filter_map(|handler| handler["behind"].as_u64()).sum())
+    }
+
     /// The end of what the server logged, to be appended to a message.
     pub fn log(&self) -> String {
         let mut text = String::new();
@@ -204,7 +214,7 @@ fn clean(program: &Path) -> Command {
     command
 }
 
-fn receiver_path(args: &Args, build: Option<&Path>) -> Result<PathBuf, Fail> {
+pub fn receiver_path(args: &Args, build: Option<&Path>) -> Result<PathBuf, Fail> {
     let path = match (build.or(args.server_bin.as_deref()), BUILT) {
         (Some(path), _) => path,
         (None, Some(path)) => Path::new(path),

@@ -6,12 +6,30 @@ use tokio::time::Instant;
 
 /// Something an agent's model can call: a custom function of Retell's.
 ///
-/// Arguments have been checked against the function's schema. It is called once for each invocation, however often Retell
-/// sends it.
+/// Arguments have been checked against the function's schema, unless [`Function::checks_arguments`]. It is called once for
+/// each invocation, however often Retell sends it.
 #[async_trait]
 pub trait Function: Send + Sync {
     /// Does it, before [`FunctionContext::deadline`].
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> Called;
+
+    /// Whether what an earlier invocation did still stands, so that an equal request in the same call is told the same. Asked
+    /// of `context`'s invocation when such a request comes that is not the very same one sent again; `false` makes it an
+    /// invocation of its own.
+    async fn still_holds(&self, _context: &FunctionContext) -> bool {
+        true
+    }
+
+    /// Whether it says by itself what is wrong with its arguments, in words that can be said aloud. They are not checked
+    /// against its schema then.
+    fn checks_arguments(&self) -> bool {
+        false
+    }
+
+    /// What is answered when it could not be called, or not in time, unless settings say otherwise.
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        None
+    }
 }
 
 /// What a function is told besides its arguments.

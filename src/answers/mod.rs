@@ -2,6 +2,7 @@
 //! the deliveries of events neither delay it nor wait for it.
 
 pub mod appointments;
+mod flight;
 mod function;
 pub mod functions;
 pub mod inbound;

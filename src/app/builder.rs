@@ -239,6 +239,7 @@ impl ReceiverBuilder {
             ops: &ops,
             refusals: &refusals,
             functions: &functions,
+            supervisor: &supervisor,
             inbound: Arc::new(Lane(inbound.with_closure(self.on_inbound))),
         };
         let router = web.router(port);
@@ -365,7 +366,9 @@ impl Receiver {
     pub async fn shutdown(self) -> Result<(), StoreError> {
         self.supervisor.stop();
         if tokio::time::timeout(Duration::from_secs(10), self.supervisor.wait()).await.is_err() {
-            tracing::warn!("a handler did not stop within 10 s; what it was at is handled again after the next start");
+            tracing::warn!(
+                "something under way did not stop within 10 s; what handlers were at is handled again after the next start"
+            );
         }
         self.store.close().await
     }

@@ -43,4 +43,8 @@ impl CallsFunctions for FunctionCalls {
         let request = Request { method: Method::POST, name: None, headers, company, verified };
         self.0.answer(request).await.into_response()
     }
+
+    async fn leave(&self, signature: &str, at_ms: i64) -> bool {
+        self.0.leave(signature, at_ms).await
+    }
 }

@@ -1,6 +1,9 @@
 //! Puts the answers of `answers` behind the routes of `intake`.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
 use crate::answers::inbound::{Inbound, Waiting};
 use crate::config::InboundKind;
@@ -12,6 +15,10 @@ pub(super) struct Lane(pub(super) Inbound);
 
 #[async_trait]
 impl AnswerInbound for Lane {
+    fn budget(&self) -> Duration {
+        self.0.budget()
+    }
+
     async fn answer(&self, inbound: intake::Inbound) -> String {
         let kind = match inbound.kind {
             EventKind::ChatInbound => InboundKind::Chat,
@@ -21,6 +28,7 @@ impl AnswerInbound for Lane {
             kind,
             event_id: inbound.event_id,
             duplicate: inbound.duplicate,
+            later: inbound.later.map(|later| later.kept().boxed().shared()),
             company_id: inbound.company_id,
             company: inbound.company,
             body: inbound.body,

@@ -19,6 +19,7 @@ use crate::answers::functions::{self, Functions};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::networks::Networks;
+use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::http::ApiError;
 use crate::http::company::CurrentCompanies;
@@ -39,6 +40,7 @@ pub(super) struct Web<'a> {
     pub(super) ops: &'a Ops,
     pub(super) refusals: &'a Arc<Refusals>,
     pub(super) functions: &'a Functions,
+    pub(super) supervisor: &'a Supervisor,
     pub(super) inbound: Arc<Lane>,
 }
 
@@ -65,7 +67,7 @@ impl Web<'_> {
 
     fn endpoint(&self, port: u16) -> Endpoint {
         Endpoint {
-            intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters)),
+            intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters), self.supervisor.clone()),
             inbound: Arc::clone(&self.inbound) as Arc<dyn AnswerInbound>,
             companies: self.companies.clone(),
             functions: Arc::new(FunctionCalls(self.functions.clone())),

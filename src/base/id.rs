@@ -99,12 +99,15 @@ pub fn random_hex() -> String {
 /// Letters and digits that are not taken for one another when read or heard.
 const PLAIN: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
+/// How long a [`spoken_code`] is.
+pub const CODE_LENGTH: usize = 6;
+
 /// Six of them, that is 30 bits, from the operating system's random source: short enough to be said.
 #[must_use]
 pub fn spoken_code() -> String {
     // The lowest bits of such an id are all random.
     let bits = Uuid::new_v4().as_u128();
-    (0..6).map(|place| char::from(PLAIN[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)])).collect()
+    (0..CODE_LENGTH).map(|place| char::from(PLAIN[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)])).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
+use std::fmt;
+
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, list};
@@ -14,7 +18,7 @@ const DAY_MINUTES: u16 = 1440;
 pub struct AppointmentSettings {
     /// Whether the three functions exist.
     pub enabled: bool,
-    /// The days on which appointments are given: `mon` to `sun`.
+    /// The days on which appointments are given: `mon` to `sun`, or ranges such as `mon-fri`.
     #[serde(deserialize_with = "list::texts")]
     pub days: Vec<String>,
     /// When the first appointment of a day begins, in local time.
@@ -125,7 +129,7 @@ impl AppointmentSettings {
             if service.name.trim().is_empty() || service.name.len() > 100 {
                 return refused(&key, "expected a name of 1 to 100 bytes");
             }
-            let same = |other: &ServiceSettings| other.name.trim().eq_ignore_ascii_case(service.name.trim());
+            let same = |other: &ServiceSettings| compared(&other.name) == compared(&service.name);
             if self.services[..position].iter().any(same) {
                 return refused(&key, "an earlier service has the same name");
             }
@@ -146,10 +150,11 @@ impl AppointmentSettings {
     pub fn hours(&self) -> Result<OpeningHours, ConfigError> {
         let refused = |key: &str, why: &str| ConfigError::refused(&format!("appointments.{key}"), why);
         let mut open = [false; 7];
-        for (position, day) in self.days.iter().enumerate() {
-            let day = weekday(day)
-                .ok_or_else(|| refused(&format!("days[{position}]"), "expected mon, tue, wed, thu, fri, sat or sun"))?;
-            open[usize::from(day.to_monday_zero_offset().unsigned_abs())] = true;
+        for (position, text) in self.days.iter().enumerate() {
+            let why = "expected mon, tue, wed, thu, fri, sat or sun, or a range such as mon-fri";
+            let (first, last) = days(text).ok_or_else(|| refused(&format!("days[{position}]"), why))?;
+            // `fri-mon` goes over the end of the week.
+            (first..=if last < first { last + 7 } else { last }).for_each(|day| open[day % 7] = true);
         }
         if !open.contains(&true) {
             return Err(refused("days", "name at least one day, or set enabled = false"));
@@ -188,6 +193,19 @@ pub fn time_zone(key: &str, name: &str) -> Result<TimeZone, ConfigError> {
     TimeZone::get(name).map_err(|_| ConfigError::refused(key, why))
 }
 
+/// What of a name counts when two are compared: `Check-up` and `check up` are one.
+#[must_use]
+pub fn compared(name: &str) -> String {
+    name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// The first and the last day of a range, from Monday on; the same one twice where it is no range.
+fn days(text: &str) -> Option<(usize, usize)> {
+    let number = |text: &str| weekday(text.trim()).map(|day| usize::from(day.to_monday_zero_offset().unsigned_abs()));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    number(first).zip(number(last))
+}
+
 fn weekday(text: &str) -> Option<Weekday> {
     Some(match text.to_ascii_lowercase().as_str() {
         "mon" | "monday" => Weekday::Monday,
@@ -210,29 +228,58 @@ fn minute_of_day(text: &str) -> Option<u16> {
     (minute < 60 && minutes <= DAY_MINUTES && minutes.is_multiple_of(GRAIN_MINUTES)).then_some(minutes)
 }
 
-/// A list of names and tables, or one text with commas.
-fn services<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceSettings>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Text(String),
-        List(Vec<Entry>),
+/// A list of names and tables, or one text with commas. By hand, so that an unknown key of a table is named.
+fn services<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceSettings>, D::Error> {
+    struct Services;
+    impl<'de> Visitor<'de> for Services {
+        type Value = Vec<ServiceSettings>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of names and tables, or one text with commas")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(list::split(text).into_iter().filter(|name| !name.is_empty()).map(named).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut services = Vec::new();
+            while let Some(Entry(service)) = list.next_element()? {
+                services.push(service);
+            }
+            Ok(services)
+        }
     }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Entry {
-        Name(String),
-        Table(ServiceSettings),
+    deserializer.deserialize_any(Services)
+}
+
+/// A name, or a table.
+struct Entry(ServiceSettings);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ServiceSettings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or a table with `name` and `minutes`")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<ServiceSettings, E> {
+                Ok(named(name.trim().to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ServiceSettings, A::Error> {
+                ServiceSettings::deserialize(MapAccessDeserializer::new(table))
+            }
+        }
+        deserializer.deserialize_any(Either).map(Self)
     }
-    let named = |name: String| ServiceSettings { name, minutes: None };
-    let entry = |entry| match entry {
-        Entry::Name(name) => named(name.trim().to_owned()),
-        Entry::Table(service) => service,
-    };
-    Ok(match Written::deserialize(deserializer)? {
-        Written::Text(text) => list::split(&text).into_iter().filter(|name| !name.is_empty()).map(named).collect(),
-        Written::List(entries) => entries.into_iter().map(entry).collect(),
-    })
+}
+
+fn named(name: String) -> ServiceSettings {
+    ServiceSettings { name, minutes: None }
 }
 
 #[cfg(test)]
@@ -268,7 +315,24 @@ mod tests {
         assert!(refusal(|it| it.closed_dates = vec!["2026-02-30".into()]).contains("appointments.closed_dates[0]"));
         let service = |name: &str, minutes| ServiceSettings { name: name.into(), minutes };
         assert!(refusal(|it| it.services = vec![service("a", None), service("A", None)]).contains("services[1]"));
+        assert!(
+            refusal(|it| it.services = vec![service("Check-up", None), service("check up", None)])
+                .contains("services[1]")
+        );
         assert!(refusal(|it| it.services = vec![service("a", Some(485))]).contains("services[0]"));
+    }
+
+    #[test]
+    fn days_may_be_ranges() {
+        let open = |days: &[&str]| {
+            let days = days.iter().map(|&day| day.to_owned()).collect();
+            AppointmentSettings { days, ..AppointmentSettings::default() }.hours().unwrap().open
+        };
+        assert_eq!(open(&["mon-fri"]), [true, true, true, true, true, false, false]);
+        assert_eq!(open(&["sat - mon", "Wed"]), [true, false, true, false, false, true, true]);
+        for text in ["mon-", "fri-", "mon-fri-sun", "-"] {
+            assert!(refusal(|it| it.days = vec![text.into()]).contains("appointments.days[0]"), "{text}");
+        }
     }
 
     #[test]
@@ -278,5 +342,8 @@ mod tests {
         assert_eq!(read(r#"{"services": "a, b"}"#), [service("a", None), service("b", None)]);
         let mixed = read(r#"{"services": ["a", {"name": "b", "minutes": 60}]}"#);
         assert_eq!(mixed, [service("a", None), service("b", Some(60))]);
+        let typed = serde_json::from_str::<AppointmentSettings>(r#"{"services": [{"name": "b", "minute": 60}]}"#);
+        let why = typed.unwrap_err().to_string();
+        assert!(why.contains("`minute`") && why.contains("`minutes`"), "{why}");
     }
 }

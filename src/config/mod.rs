@@ -29,7 +29,9 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use alarms::AlarmSettings;
-pub use appointments::{AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHours, ServiceSettings, time_zone};
+pub use appointments::{
+    AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHours, ServiceSettings, compared, time_zone,
+};
 pub use companies::{CompanySettings, DEFAULT_SLUG};
 pub use docs::DocsSettings;
 pub use egress::EgressSettings;

@@ -6,10 +6,9 @@ use super::plan;
 use crate::handlers::Registered;
 use crate::storage::{Claim, Claimed, HandlerId, Planned, Settled, Store, StoreError};
 
-/// Rows changed by each part of a round: while events come in, few, since a transaction that a request waits for has one
-/// such part in it.
-pub(super) const WHILE_BUSY: usize = 64;
-pub(super) const WHILE_QUIET: usize = 512;
+/// Rows changed by each part of a round: few, since a transaction that a request waits for has such parts in it. More at
+/// once would not be faster either: what was claimed is then worked on while the store is asked for more.
+pub(super) const ROWS: usize = 64;
 
 /// What is asked.
 pub(super) struct Round {
@@ -21,8 +20,6 @@ pub(super) struct Round {
     pub(super) settled: Vec<Settled>,
     /// What may be taken; none while there is no room.
     pub(super) claim: Option<Claim>,
-    /// [`WHILE_BUSY`] or [`WHILE_QUIET`].
-    pub(super) rows: usize,
 }
 
 /// What came of it.
@@ -41,7 +38,7 @@ pub(super) struct Rounded {
 impl Round {
     /// Writes down what ended, makes deliveries of the next events, and takes what is due then.
     pub(super) async fn run(mut self) -> Rounded {
-        let mut unsettled = self.settled.split_off(self.rows.min(self.settled.len()));
+        let mut unsettled = self.settled.split_off(ROWS.min(self.settled.len()));
         let (news, due_ms) = tokio::join!(self.news(), self.store.next_due(self.id));
         let mut failed = None;
         let planned = news.unwrap_or_else(|error| {
@@ -76,7 +73,7 @@ impl Round {
     /// The deliveries that the next events of the journal become, and the last of these events.
     async fn news(&self) -> Result<Option<(Vec<Planned>, i64)>, StoreError> {
         let filter = &self.registered.filter;
-        let events = self.store.unplanned(self.id, self.rows, filter.needs_body()).await?;
+        let events = self.store.unplanned(self.id, ROWS, filter.needs_body()).await?;
         let Some(through) = events.last().map(|(event, _)| event.seq) else {
             return Ok(None);
         };

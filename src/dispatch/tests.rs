@@ -105,22 +105,10 @@ impl World<'_> {
     async fn append(&mut self, call: u8) {
         let body = Bytes::from(format!("{{\"n\":{}}}", self.calls.len()));
         let event = NewEvent {
-            id: self.ids.next(self.now_ms),
-            company_id: DEFAULT_COMPANY,
             event: Some("call_ended".into()),
             // Call 0 stands for events without a call.
             call_id: (call > 0).then(|| format!("call_{call}")),
-            agent_id: None,
-            told_apart_by: None,
-            revisable: false,
-            unparsed: false,
-            received_at_ms: self.now_ms,
-            source: None,
-            content_type: None,
-            query: None,
-            signature: None,
-            key_fingerprint: None,
-            body,
+            ..NewEvent::new(self.ids.next(self.now_ms), DEFAULT_COMPANY, self.now_ms, body)
         };
         assert!(matches!(self.store.append(event).await.unwrap(), Appended::Stored { .. }));
         self.calls.insert(i64::try_from(self.calls.len()).unwrap() + 1, call);

@@ -14,7 +14,7 @@ use super::breaker::{Allowed, Breaker};
 use super::pace::Pace;
 use super::ready::Ready;
 use super::report;
-use super::round::{Round, Rounded, WHILE_BUSY, WHILE_QUIET};
+use super::round::{ROWS, Round, Rounded};
 use crate::base::clock::Clock;
 use crate::base::supervise::{Crowd, Supervisor};
 use crate::handlers::Registered;
@@ -130,8 +130,7 @@ impl Worker {
     /// The next look at the store.
     fn round(&mut self) -> Next {
         self.idle = false;
-        let seen = std::mem::replace(&mut self.seen, self.dispatch.store.appended_so_far());
-        let rows = if self.seen > seen { WHILE_BUSY } else { WHILE_QUIET };
+        self.seen = self.dispatch.store.appended_so_far();
         self.pace.begin(self.seen);
         let round = Round {
             store: Arc::clone(&self.dispatch.store),
@@ -139,8 +138,7 @@ impl Worker {
             id: self.id,
             now_ms: self.now_ms(),
             settled: std::mem::take(&mut self.settled),
-            claim: self.claim(rows),
-            rows,
+            claim: self.claim(),
         };
         async move { Some(round.run().await) }.boxed()
     }
@@ -187,7 +185,7 @@ impl Worker {
     }
 
     /// What may be taken now: a little more than the handler needs until the next round.
-    fn claim(&self, rows: usize) -> Option<Claim> {
+    fn claim(&self) -> Option<Claim> {
         let now_ms = self.now_ms();
         let (limit, due_before_ms) = match self.breaker.allowed(now_ms) {
             Allowed::All if self.registered.enabled => (CLAIMED, now_ms),
@@ -196,7 +194,7 @@ impl Worker {
             _ => (CLAIMED, now_ms.saturating_sub(millis(self.registered.delivery.max_age))),
         };
         let waiting = self.ready.waiting();
-        let limit = limit.saturating_sub(waiting.values().sum()).min(rows);
+        let limit = limit.saturating_sub(waiting.values().sum()).min(ROWS);
         if limit == 0 || self.ready.held_bytes() >= HELD_BYTES {
             return None;
         }

@@ -20,14 +20,14 @@ pub struct Reply {
 
 impl Destination {
     /// Posts, follows redirects as [`Destination::post`] does, and reads the answer up to `limit` bytes. All of it within the
-    /// post's time.
+    /// post's time. `query` is appended to the one of the destination's URL.
     ///
     /// # Errors
     /// [`Undelivered`]; also when the answer broke off.
-    pub async fn ask_beginning(&self, post: Post, limit: usize) -> Result<Reply, Undelivered> {
+    pub async fn ask_beginning(&self, post: Post, query: Option<&str>, limit: usize) -> Result<Reply, Undelivered> {
         let late = || Undelivered::NoAnswer("no answer in time".to_owned());
         let whole = async {
-            let (mut response, _) = self.follow(post.headers, post.private, post.body).await?;
+            let (mut response, _) = self.follow(self.url(query), post.headers, post.private, post.body).await?;
             let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let (status, content_type) = (response.status().as_u16(), content_type.map(str::to_owned));
             let mut read = Vec::new();

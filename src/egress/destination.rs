@@ -174,7 +174,7 @@ impl Destination {
     pub async fn post(&self, post: Post) -> Result<Answer, Undelivered> {
         let late = || Undelivered::NoAnswer("no answer in time".to_owned());
         let posted = async {
-            let (response, leads_to) = self.follow(post.headers, post.private, post.body).await?;
+            let (response, leads_to) = self.follow(self.url(None), post.headers, post.private, post.body).await?;
             Ok(answer(response, leads_to).await)
         };
         tokio::time::timeout(post.within, posted).await.unwrap_or_else(|_| Err(late()))
@@ -202,16 +202,26 @@ impl Destination {
         tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(failed("no answer in time")))
     }
 
+    /// Its URL, with more for its query.
+    pub(super) fn url(&self, more: Option<&str>) -> Url {
+        let mut url = self.target.url.clone();
+        if let Some(more) = more.filter(|more| !more.is_empty()) {
+            let own = url.query().filter(|own| !own.is_empty());
+            url.set_query(Some(&own.map_or_else(|| more.to_owned(), |own| format!("{own}&{more}"))));
+        }
+        url
+    }
+
     /// The last answer, and where it leads if that is not followed.
     pub(super) async fn follow(
         &self,
+        mut url: Url,
         mut headers: HeaderMap,
         private: HeaderMap,
         body: Bytes,
     ) -> Result<(Response, Option<String>), Undelivered> {
         let kept = headers.clone();
         headers.extend(private);
-        let mut url = self.target.url.clone();
         let mut left = self.redirects;
         loop {
             let response = self.send(&url, headers.clone(), body.clone()).await?;

@@ -34,21 +34,16 @@ impl Past {
         let unparsed = head.is_none();
         let head = head.unwrap_or_default();
         NewEvent {
-            id,
-            company_id: self.company_id,
             event: bounded(head.event),
             call_id: bounded(head.call_id.or(head.chat_id)),
             agent_id: bounded(head.agent_id),
             told_apart_by,
             revisable,
             unparsed,
-            received_at_ms: self.received_at_ms,
-            source: None,
             content_type: bounded(self.content_type),
-            query: None,
             signature: bounded(self.signature),
             key_fingerprint: self.key_fingerprint,
-            body: self.body,
+            ..NewEvent::new(id, self.company_id, self.received_at_ms, self.body)
         }
     }
 }

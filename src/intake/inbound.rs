@@ -1,30 +1,37 @@
-//! Inbound calls and text messages: kept like any event, and then answered, by whoever the app puts there.
+//! Inbound calls and text messages: kept like any event and answered by whoever the app puts there, in time even when the
+//! store is slow or away.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::line::Later;
 use crate::base::id::EventId;
 use crate::event::EventKind;
 use crate::http::company::Company;
 use crate::storage::{Appended, NewEvent};
 
-/// Answers what is on disk.
+/// Answers inbound requests.
 #[async_trait]
 pub trait AnswerInbound: Send + Sync {
+    /// How long after its head a request may have to wait for its answer.
+    fn budget(&self) -> Duration;
+
     /// The answer as JSON. Comes in time, and never fails.
     async fn answer(&self, inbound: Inbound) -> String;
 }
 
-/// An inbound request that is on disk.
+/// An inbound request.
 #[derive(Clone, Debug)]
 pub struct Inbound {
     /// The event as which it is kept: for one that came again, the first.
     pub event_id: EventId,
     /// It was on disk already.
     pub duplicate: bool,
+    /// It is not on disk, as the store is slow or away; it may be yet.
+    pub later: Option<Later>,
     /// `CallInbound` or `ChatInbound`.
     pub kind: EventKind,
     /// The company, as the store numbers it.
@@ -46,6 +53,7 @@ impl Inbound {
         Self {
             event_id: event.id,
             duplicate: false,
+            later: None,
             kind,
             company_id: company.id,
             company: Arc::clone(&company.slug),
@@ -56,9 +64,11 @@ impl Inbound {
         }
     }
 
-    pub(super) fn kept_as(mut self, appended: &Appended) -> Self {
-        if let Appended::Duplicate { of } = appended {
-            (self.event_id, self.duplicate) = (*of, true);
+    pub(super) fn kept_as(mut self, kept: Result<Appended, Later>) -> Self {
+        match kept {
+            Ok(Appended::Duplicate { of }) => (self.event_id, self.duplicate) = (of, true),
+            Ok(Appended::Stored { .. }) => {}
+            Err(later) => self.later = Some(later),
         }
         self
     }

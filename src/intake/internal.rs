@@ -33,21 +33,12 @@ impl Internal {
         let body = self.body.to_string();
         let head = Head::scan(body.as_bytes()).unwrap_or_default();
         NewEvent {
-            id,
-            company_id: self.company_id,
             event: bounded(head.event),
             call_id: bounded(head.call_id.or(head.chat_id)),
             agent_id: bounded(head.agent_id),
-            told_apart_by: None,
-            revisable: false,
-            unparsed: false,
-            received_at_ms: self.at_ms,
-            source: None,
             content_type: Some("application/json".to_owned()),
-            query: None,
-            signature: None,
             key_fingerprint: Some(INTERNAL.to_owned()),
-            body: body.into(),
+            ..NewEvent::new(id, self.company_id, self.at_ms, body)
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The whole promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes and that
-//! those bytes are on disk.
+//! those bytes are on disk. One exception: the answer to an inbound request is due when it is due, see `line.rs`.
 
 mod dedupe;
 mod import;
 mod inbound;
 mod internal;
+mod line;
 mod routes;
 
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use std::time::Duration;
 pub use import::Past;
 pub use inbound::{AnswerInbound, Inbound};
 pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
+pub use line::Later;
 pub use routes::{CallsFunctions, Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, guide_router, router, webhook_path};
 
+use self::line::Line;
 use crate::base::id::EventIds;
+use crate::base::supervise::Supervisor;
 use crate::event::{EventKind, Head, describe};
 use crate::http::company::Company;
 use crate::http::layer::Taken;
@@ -33,9 +37,10 @@ pub struct Intake {
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
     ids: EventIds,
+    line: Line,
 }
 
-/// What a request is told once its event is on disk.
+/// What a request is told once its event is on disk, or somebody on the line can wait no longer.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The event's kind; `Unknown` for one without a known name.
@@ -48,67 +53,94 @@ pub struct Accepted {
     inbound: Option<Inbound>,
 }
 
-impl Intake {
-    /// Events go to `store` and are counted in `counters`.
+/// A request with what its body says it is.
+pub struct Arrived {
+    raw: RawEvent,
+    head: Option<Head>,
+    kind: EventKind,
+}
+
+impl Arrived {
+    /// Reads name and ids.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, counters: Arc<Counters>) -> Self {
-        Self { store, counters, ids: EventIds::default() }
+    pub fn read(verified: Verified<RawEvent>) -> Self {
+        let raw = verified.into_inner();
+        let head = Head::scan(&raw.body).ok();
+        let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
+        Self { raw, head, kind }
     }
 
-    /// Keeps a verified request's event for `company`. `Ok` means committed and synced.
+    /// The signature that was checked, and when it came, of a body that names no event Retell is known to send.
+    #[must_use]
+    pub fn signature_of_unknown(&self) -> Option<(&str, i64)> {
+        let checked = self.kind == EventKind::Unknown && self.raw.key_fingerprint.is_some();
+        self.raw.signature.as_deref().filter(|_| checked).map(|signature| (signature, self.raw.received_at_ms))
+    }
+}
+
+impl Intake {
+    /// Events go to `store` and are counted in `counters`. What `supervisor` runs are commits nobody waits for any more.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, counters: Arc<Counters>, supervisor: Supervisor) -> Self {
+        Self { line: Line::new(Arc::clone(&store), supervisor), store, counters, ids: EventIds::default() }
+    }
+
+    /// Keeps a verified request's event for `company`. `Ok` means committed and synced, but for inbound requests: the
+    /// commit of one is waited for no longer than `budget`, and it may be kept later. `unparsed` flags a JSON object that is
+    /// known to be no event.
     ///
     /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
     ///
     /// # Errors
     /// [`ApiError::Unavailable`] when it could not be stored: sending it again is safe.
-    pub async fn accept(&self, company: &Company, verified: Verified<RawEvent>) -> Result<Accepted, ApiError> {
-        self.accept_as(company, verified, false).await
-    }
-
-    /// The same, for a JSON object that is known to be no event: `unparsed` flags it.
-    async fn accept_as(
+    pub async fn accept(
         &self,
         company: &Company,
-        verified: Verified<RawEvent>,
+        arrived: Arrived,
+        budget: Duration,
         unparsed: bool,
     ) -> Result<Accepted, ApiError> {
-        let raw = verified.into_inner();
+        let Arrived { raw, head, kind } = arrived;
         let (began, size_bytes) = (raw.began, raw.body.len());
-        let head = Head::scan(&raw.body).ok();
-        let kind = head.as_ref().map_or(EventKind::Unknown, Head::kind);
         let unparsed = unparsed || head.is_none();
-        let event = NewEvent { unparsed, ..self.new_event(company.id, raw, head) };
+        let event = NewEvent { unparsed, on_the_line: kind.is_inbound(), ..self.new_event(company.id, raw, head) };
         let inbound = kind.is_inbound().then(|| Inbound::of(&event, kind, company, began));
         if tracing::enabled!(tracing::Level::DEBUG) {
             let (event_id, company) = (&event.id, &company.slug);
             tracing::debug!(%event_id, %company, size_bytes, "webhook body: {}", describe(&event.body));
         }
         warn_of_strange_agent(company, &event);
-        let call_id = event.call_id.clone();
-        let came = Came::of(&event);
+        let (call_id, came) = (event.call_id.clone(), Came::of(&event));
+        let mut taken = Taken { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
+        let count = |outcome| self.counters.count_event(outcome, kind, size_bytes, began.elapsed());
+        if let Some(inbound) = inbound {
+            let kept = self.line.append(event, began + budget).await;
+            taken.outcome = kept.as_ref().map_or("not_stored", outcome);
+            count(taken.outcome);
+            came.note(self.counters.activity());
+            return Ok(Accepted { kind, duplicate: false, taken, inbound: Some(inbound.kept_as(kept)) });
+        }
+        let appended = self.append(event).await.inspect_err(|_| count("not_stored"))?;
+        taken.outcome = outcome(&appended);
+        count(taken.outcome);
+        came.note(self.counters.activity());
+        Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken, inbound: None })
+    }
+
+    async fn append(&self, event: NewEvent) -> Result<Appended, ApiError> {
         let appended = tokio::time::timeout(COMMIT, self.store.append(event)).await.unwrap_or_else(|_| {
             tracing::warn!(
                 "a webhook's commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
             );
             Err(StoreError::Unavailable("the commit took too long".into()))
         });
-        let outcome = outcome(&appended);
-        self.counters.count_event(outcome, kind, size_bytes, began.elapsed());
-        match appended {
-            Ok(appended) => {
-                came.note(self.counters.activity());
-                let taken = Taken { event: kind.as_str(), call_id, outcome, size_bytes };
-                let inbound = inbound.map(|inbound| inbound.kept_as(&appended));
-                Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken, inbound })
+        appended.map_err(|error| {
+            // The store says by itself, once, that it is away.
+            if !matches!(error, StoreError::Unavailable(_)) {
+                tracing::error!(%error, "webhook not stored (503)");
             }
-            Err(error) => {
-                // The store says by itself, once, that it is away.
-                if !matches!(error, StoreError::Unavailable(_)) {
-                    tracing::error!(%error, "webhook not stored (503)");
-                }
-                Err(ApiError::Unavailable)
-            }
-        }
+            ApiError::Unavailable
+        })
     }
 
     fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<Head>) -> NewEvent {
@@ -116,21 +148,17 @@ impl Intake {
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let head = head.unwrap_or_default();
         NewEvent {
-            id: self.ids.next(raw.received_at_ms),
-            company_id,
             event: bounded(head.event),
             call_id: bounded(head.call_id.or(head.chat_id)),
             agent_id: bounded(head.agent_id),
             told_apart_by,
             revisable,
-            unparsed: false,
-            received_at_ms: raw.received_at_ms,
             source: raw.peer.map(|peer| peer.to_string()),
             content_type: bounded(raw.content_type),
             query: bounded(raw.query),
             signature: bounded(raw.signature),
             key_fingerprint: raw.key_fingerprint.map(|fingerprint| fingerprint.to_string()),
-            body: raw.body,
+            ..NewEvent::new(self.ids.next(raw.received_at_ms), company_id, raw.received_at_ms, raw.body)
         }
     }
 }
@@ -164,13 +192,12 @@ impl Came {
     }
 }
 
-fn outcome(appended: &Result<Appended, StoreError>) -> &'static str {
+fn outcome(appended: &Appended) -> &'static str {
     match appended {
-        Ok(Appended::Duplicate { .. }) => "duplicate",
-        Ok(Appended::Stored { unparsed: true, .. }) => "unparsed",
-        Ok(Appended::Stored { revision: true, .. }) => "revision",
-        Ok(Appended::Stored { .. }) => "stored",
-        Err(_) => "not_stored",
+        Appended::Duplicate { .. } => "duplicate",
+        Appended::Stored { unparsed: true, .. } => "unparsed",
+        Appended::Stored { revision: true, .. } => "revision",
+        Appended::Stored { .. } => "stored",
     }
 }
 

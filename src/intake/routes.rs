@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Accepted, AnswerInbound, Intake};
+use super::{Accepted, AnswerInbound, Arrived, Intake};
 use crate::event::{Event, Object};
 use crate::http::company::{Company, CurrentCompanies};
 use crate::http::layer::SignatureLayer;
@@ -45,6 +45,9 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-retell-webhook-insta
 pub trait CallsFunctions: Send + Sync {
     /// Answers one; the body names the function.
     async fn call(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
+
+    /// Whether this signature, at this time, is none of a request for a function, and from now on of an event's.
+    async fn leave(&self, signature: &str, at_ms: i64) -> bool;
 }
 
 /// What the routes need.
@@ -93,7 +96,7 @@ async fn receive(
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
     endpoint.refuse_unverified_nonsense(event.get())?;
-    let accepted = endpoint.intake.accept(&company, event).await?;
+    let accepted = endpoint.accept(&company, event, false).await?;
     Ok(endpoint.answer(accepted).await)
 }
 
@@ -116,7 +119,7 @@ async fn receive_guide(
         _ => true,
     };
     let left = EVENT.saturating_sub(event.get().began.elapsed());
-    let accepted = tokio::time::timeout(left, endpoint.intake.accept_as(&company, event, !named)).await;
+    let accepted = tokio::time::timeout(left, endpoint.accept(&company, event, !named)).await;
     Ok(endpoint.answer(accepted.map_err(|_| ApiError::Unavailable)??).await)
 }
 
@@ -167,7 +170,19 @@ impl Endpoint {
         }
     }
 
-    /// Whoever sent an inbound event is answered after the commit: a 2xx means for it what it means for any other.
+    /// Retell signs the body and not the address. What names one of its events is one, and no function runs for it; anything
+    /// else may have been meant for a function, and nothing that was is handled as an event.
+    async fn accept(&self, company: &Company, event: Verified<RawEvent>, unparsed: bool) -> Result<Accepted, ApiError> {
+        let arrived = Arrived::read(event);
+        if let Some((signature, at_ms)) = arrived.signature_of_unknown()
+            && !self.functions.leave(signature, at_ms).await
+        {
+            return Err(ApiError::Unauthorized);
+        }
+        self.intake.accept(company, arrived, self.inbound.budget(), unparsed).await
+    }
+
+    /// Whoever sent an inbound event gets its answer.
     async fn answer(&self, accepted: Accepted) -> Response {
         let Accepted { duplicate, taken, inbound, .. } = accepted;
         let body = match inbound {

@@ -53,6 +53,31 @@ const SEPARATORS: [&[u8]; 33] = [
 ];
 const PLUSES: [&[u8]; 5] = [b"+", b"%2B", b"%2b", b"\\u002b", b"\\u002B"];
 
+/// What providers send in place of a number that is withheld, in words and as a keypad spells them.
+const WITHHELD: [&str; 13] = [
+    "anonymous",
+    "unknown",
+    "restricted",
+    "unavailable",
+    "private",
+    "withheld",
+    "blocked",
+    "undefined",
+    "+266696687",
+    "+8656696",
+    "+7378742833",
+    "+86282452253",
+    "+2562533",
+];
+
+/// Whether this stands in place of a caller's number: those who call with it are not one person.
+#[must_use]
+pub fn is_withheld(text: &str) -> bool {
+    let user = text.trim();
+    let user = user.strip_prefix("sip:").map_or(user, |address| address.split('@').next().unwrap_or_default());
+    user.is_empty() || WITHHELD.iter().any(|word| user.eq_ignore_ascii_case(word))
+}
+
 /// A number to look for. It is not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Number {
@@ -253,6 +278,17 @@ mod tests {
             "",
         ] {
             assert!(!number.is_in(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_withheld_is_none() {
+        for text in ["", " ", "anonymous", "Anonymous", "Restricted ", "+266696687", "sip:anonymous@anonymous.invalid"]
+        {
+            assert!(is_withheld(text), "{text}");
+        }
+        for text in ["+12025550143", "sip:12025550143@example.com", "sip:ada@example.com", "+7 378 742 83 35"] {
+            assert!(!is_withheld(text), "{text}");
         }
     }
 

@@ -33,6 +33,8 @@ pub struct NewEvent {
     pub revisable: bool,
     /// The body is not a JSON object.
     pub unparsed: bool,
+    /// Somebody on the line waits for its answer: it goes before other events.
+    pub on_the_line: bool,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     /// The sender's address.
@@ -47,6 +49,31 @@ pub struct NewEvent {
     pub key_fingerprint: Option<String>,
     /// The raw bytes.
     pub body: Bytes,
+}
+
+impl NewEvent {
+    /// One of which nothing else is known.
+    #[must_use]
+    pub fn new(id: EventId, company_id: i64, received_at_ms: i64, body: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            company_id,
+            event: None,
+            call_id: None,
+            agent_id: None,
+            told_apart_by: None,
+            revisable: false,
+            unparsed: false,
+            on_the_line: false,
+            received_at_ms,
+            source: None,
+            content_type: None,
+            query: None,
+            signature: None,
+            key_fingerprint: None,
+            body: body.into(),
+        }
+    }
 }
 
 /// What became of an appended event.

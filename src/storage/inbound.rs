@@ -13,7 +13,7 @@ pub struct InboundAnswered {
     pub rule: Option<String>,
     /// JSON.
     pub answer: String,
-    /// `rule`, `rejected`, `empty`, `fallback`, `invalid` or `late`.
+    /// `rule`, `rejected`, `empty`, `fallback`, `invalid`, `late` or `not_stored`.
     pub outcome: String,
     /// From the head of the request to the answer.
     pub duration_ms: i64,
@@ -21,7 +21,7 @@ pub struct InboundAnswered {
     pub at_ms: i64,
 }
 
-/// Earlier calls of a number to a company.
+/// Earlier calls between a number and a company, whoever called.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallerHistory {
     /// How many there are, counted up to [`MOST_COUNTED`].

@@ -84,9 +84,18 @@ pub enum Begun {
         invocation: String,
         /// 1 for the first time.
         runs: u32,
+        /// Whether this very request came before: its signature is known.
+        again: bool,
     },
     /// It has answered already.
-    Stored(StoredAnswer),
+    Stored {
+        /// The idempotency key.
+        invocation: String,
+        /// What it answered.
+        answer: StoredAnswer,
+        /// Whether this very request came before: its signature is known.
+        again: bool,
+    },
     /// The signature was used for something else before; nothing was written.
     Foreign,
 }
@@ -161,7 +170,7 @@ pub struct InvocationFilter {
     pub state: Option<InvocationState>,
 }
 
-/// The ledger of invocations. `Ok` from what writes means committed and synced to disk.
+/// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
 #[async_trait]
 pub trait Invocations: Send + Sync {
     /// Writes down that an invocation begins, unless it has been answered already.
@@ -176,7 +185,7 @@ pub trait Invocations: Send + Sync {
     /// [`StoreError`].
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
 
-    /// Whether a signature may be used for this: it is new, or was used for the same before.
+    /// Whether a signature may be used for this, a function or an event: it is new, or was used for the same before.
     ///
     /// # Errors
     /// [`StoreError`].

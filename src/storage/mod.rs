@@ -144,8 +144,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
 
-    /// What is known of a number's earlier calls to a company. Answered by a thread of its own, which other reads do not hold
-    /// up: somebody waits on the line.
+    /// What is known of earlier calls between a number and a company, whoever called. Answered by a thread of its own, which
+    /// other reads do not hold up: somebody waits on the line.
     ///
     /// # Errors
     /// [`StoreError`].

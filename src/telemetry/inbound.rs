@@ -22,11 +22,21 @@ pub enum InboundOutcome {
     Late,
     /// The request came again and got its answer again.
     Repeated,
+    /// The request could not be stored before its answer was due; the fallback was sent.
+    NotStored,
 }
 
 impl InboundOutcome {
-    const ALL: [Self; 7] =
-        [Self::Rule, Self::Rejected, Self::Empty, Self::Fallback, Self::Invalid, Self::Late, Self::Repeated];
+    const ALL: [Self; 8] = [
+        Self::Rule,
+        Self::Rejected,
+        Self::Empty,
+        Self::Fallback,
+        Self::Invalid,
+        Self::Late,
+        Self::Repeated,
+        Self::NotStored,
+    ];
 
     /// Its name in metrics, log lines and the ledger.
     #[must_use]
@@ -39,6 +49,7 @@ impl InboundOutcome {
             Self::Invalid => "invalid",
             Self::Late => "late",
             Self::Repeated => "repeated",
+            Self::NotStored => "not_stored",
         }
     }
 }
@@ -93,6 +104,6 @@ mod tests {
         }
         let names = InboundOutcome::ALL.map(InboundOutcome::as_str);
         assert_eq!(counts.read().collect::<Vec<_>>(), names.into_iter().zip(1..).collect::<Vec<_>>());
-        assert_eq!(counts.micros().buckets[2], (5_000, 28));
+        assert_eq!(counts.micros().buckets[2], (5_000, 36));
     }
 }

@@ -11,6 +11,7 @@ use retell_webhook::storage::{DEFAULT_COMPANY, Store};
 use retell_webhook::{Clock, Settings};
 use serde_json::{Value, json};
 
+use crate::support::bodies::event;
 use crate::support::home::Home;
 use crate::support::wait_until;
 
@@ -88,6 +89,27 @@ fn the_verbs_show_names_and_numbers_only_when_asked() {
 }
 
 #[test]
+fn lists_and_exports_are_of_a_time_and_a_company() {
+    let (home, first) = home();
+    let second =
+        book(&home, "+12025550111", "Grace Hopper", "16:30")["confirmation_number"].as_str().unwrap().to_owned();
+    let run = |args: &[&str]| home.run_well(&[args, &LONG_AGO].concat()).stdout;
+    for verb in [&["appointments", "list"][..], &["appointments", "export", "--ics"]] {
+        let with = |more: &[&str]| run(&[verb, more].concat());
+        let early = with(&["--until", "2026-11-23T15:00:00Z"]);
+        assert!(early.contains(&first) && !early.contains(&second), "{early}");
+        let own = with(&["--company", "default"]);
+        assert!(own.contains(&first) && own.contains(&second), "{own}");
+        let others = with(&["--company", "acme"]);
+        assert!(!others.contains(&first) && !others.contains(&second), "{others}");
+    }
+    home.run_well(&["appointments", "cancel", &first]);
+    let booked = run(&["appointments", "list", "--booked"]);
+    assert!(booked.contains(&second) && !booked.contains(&first), "{booked}");
+    assert!(run(&["appointments", "list"]).contains(&first), "unless it is asked for");
+}
+
+#[test]
 fn the_export_is_a_calendar_and_says_what_is_in_it() {
     let (home, number) = home();
     let exported = home.run_well(&[&["appointments", "export", "--ics"][..], &LONG_AGO].concat());
@@ -105,7 +127,23 @@ fn cancelling_beside_the_receiver_frees_the_time() {
     let cancelled = home.run_well(&["appointments", "cancel", &number]).stdout;
     assert!(cancelled.contains("cancelled"), "{cancelled}");
     home.run_well(&["appointments", "cancel", &number]);
+    let read = || std::fs::read_to_string(home.path().join("data/bookings.jsonl")).unwrap_or_default();
+    assert!(wait_until(PATIENCE, || read().contains("appointment_cancelled")), "{}", server.output());
+    // The receiver goes on behind it, and takes it for what it is after a restart.
+    assert_eq!(server.deliver(&event("call_ended", "call_2")).json(), json!({"received": true}));
     server.stop();
+    let mut server = home.start();
+    assert_eq!(server.deliver(&event("call_ended", "call_2")).json()["duplicate"], true);
+    assert_eq!(server.deliver(&event("call_ended", "call_3")).json(), json!({"received": true}));
+    let names: Vec<_> = home.export().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
+    assert_eq!(names, ["appointment_booked", "appointment_cancelled", "call_ended", "call_ended"]);
+    server.stop();
+    assert_eq!(
+        read().lines().filter(|line| line.contains("appointment_cancelled")).count(),
+        1,
+        "told once: {}",
+        read()
+    );
     assert_eq!(book(&home, "+12025550111", "Grace Hopper", "14:30")["result"], "booked");
     let ics = home.run_well(&[&["appointments", "export", "--ics"][..], &LONG_AGO].concat()).stdout;
     assert!(ics.contains("STATUS:CANCELLED") && ics.contains("STATUS:CONFIRMED"), "{ics}");

@@ -1,11 +1,16 @@
 //! Appointments as Retell calls them: over HTTP, sent twice, at once, and to a receiver that was killed.
 
+mod again;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::support::client::request;
 use crate::support::home::Home;
 use crate::support::server::Server;
 use crate::support::signing::sign;
+use crate::support::wait_until;
 
 const SETTINGS: &str = r#"
 [appointments]
@@ -21,11 +26,18 @@ fn home() -> Home {
 }
 
 fn call(server: &Server, function: &str, call_id: &str, args: &Value) -> Value {
+    let body = body(function, call_id, args);
+    send(server, function, &body, &sign(&body))
+}
+
+fn body(function: &str, call_id: &str, args: &Value) -> Vec<u8> {
     let about = json!({"call_id": call_id, "from_number": "+12025550143", "to_number": "+12025550199"});
-    let body = json!({"name": function, "call": about, "args": args}).to_string().into_bytes();
-    let signature = sign(&body);
-    let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", signature.as_str())];
-    let answer = request(server.address(), "POST", &format!("/api/v1/function/{function}"), &headers, &body);
+    json!({"name": function, "call": about, "args": args}).to_string().into_bytes()
+}
+
+fn send(server: &Server, function: &str, body: &[u8], signature: &str) -> Value {
+    let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", signature)];
+    let answer = request(server.address(), "POST", &format!("/api/v1/function/{function}"), &headers, body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
@@ -61,27 +73,65 @@ fn a_receiver_killed_before_it_answered_gives_the_same_confirmation() {
     let booked = book(&server, "call_1", "Ada", "10:00");
     server.kill();
     // As if it had been killed before the answer was written down.
-    home.database().execute("DELETE FROM invocations", []).unwrap();
+    home.ledger().execute("DELETE FROM invocations", []).unwrap();
     let server = home.start();
     assert_eq!(book(&server, "call_1", "Ada", "10:00"), booked);
     assert_eq!(home.export().len(), 1, "and handlers are told once");
 }
 
 #[test]
-fn many_callers_at_once_get_the_times_there_are() {
+fn a_thousand_attempts_get_the_ten_times_there_are() {
     let home = home();
     let server = home.start();
-    let attempt = |number: usize| {
-        let answer =
-            book(&server, &format!("call_{number}"), &format!("Caller {number}"), ["10:00", "11:00"][number % 2]);
-        answer["result"].as_str().unwrap().to_owned()
+    let next = AtomicUsize::new(0);
+    let attempt = || {
+        let mut results = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= 1_000 {
+                return results;
+            }
+            let minutes = 600 + number % 10 * 30;
+            let time = format!("{:02}:{:02}", minutes / 60, minutes % 60);
+            let answer = book(&server, &format!("call_{number}"), &format!("Caller {number}"), &time);
+            results.push(answer["result"].as_str().unwrap().to_owned());
+        }
     };
     let results: Vec<String> = std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..40).map(|number| scope.spawn(move || attempt(number))).collect();
-        calls.into_iter().map(|call| call.join().unwrap()).collect()
+        let callers: Vec<_> = (0..100).map(|_| scope.spawn(attempt)).collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
     });
     let count = |wanted: &str| results.iter().filter(|result| *result == wanted).count();
-    assert_eq!((count("booked"), count("unavailable")), (2, 38), "{results:?}");
+    assert_eq!((count("booked"), count("unavailable")), (10, 990));
     let listed = home.run_well(&["appointments", "list", "--json"]).json();
-    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!((listed.as_array().unwrap().len(), home.export().len()), (10, 10));
+}
+
+#[test]
+fn what_is_missing_is_asked_for_aloud() {
+    let home = home();
+    let server = home.start();
+    let collect = |call_id: &str, args: Value| call(&server, "collect_appointment_information", call_id, &args);
+    let missing = collect("call_1", json!({"name": "Ada", "date": "in 3 days"}));
+    assert_eq!(missing, json!({"result": "invalid", "message": "At which time?"}));
+    let nulls = collect("call_2", json!({"name": "Ada", "date": "in 3 days", "time": null, "service": null}));
+    assert_eq!(nulls, missing);
+    let booked = collect("call_3", json!({"name": "Ada", "date": "in 3 days", "time": "10:00", "service": null}));
+    assert_eq!(booked["result"], "booked", "{booked}");
+}
+
+#[test]
+fn while_the_store_is_away_there_is_something_to_say() {
+    let home = home();
+    let server = home.start();
+    let other = home.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let away = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!((&away["result"], &away["alternatives"]), (&json!("unavailable"), &json!([])), "{away}");
+    let message = away["message"].as_str().unwrap();
+    assert!(message.starts_with("Appointments cannot be booked or changed at the moment."), "{message}");
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    assert!(wait_until(std::time::Duration::from_secs(20), || server.is_ready()));
+    assert_eq!(book(&server, "call_1", "Ada", "10:00")["result"], "booked");
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod built_in;
 mod exchange;
+mod late;
 mod once;
 mod verb;
 
@@ -103,6 +104,32 @@ fn both_forms_reach_the_url_and_its_answer_comes_back() {
     assert!(metrics.contains("retell_webhook_function_duration_seconds_count 3"));
     let output = server.output();
     assert!(output.contains("custom_function") && !output.contains("Zürich") && !output.contains("Bern"), "{output}");
+}
+
+#[test]
+fn the_query_goes_along_and_headers_do_not() {
+    let sink = Sink::answering(|before, _| axum::response::Response::new(before.to_string().into()));
+    let home = Home::new();
+    let table = |name: &str, path: &str| format!("[[functions]]\nname = \"{name}\"\nurl = \"{}{path}\"\n", sink.url());
+    home.configure(&[table("plain", "/f"), table("own", "/f?token=a")].concat());
+    let server = home.start();
+    let at = now_ms();
+    let ask = |path: &str| {
+        let body = b"{\"city\":\"Bern\"}";
+        let signature = sign_with(crate::support::signing::KEY, body, at);
+        let headers = [("X-Retell-Signature", &*signature), ("X-Tenant", "7"), ("Authorization", "Bearer 1")];
+        request(server.address(), "POST", &format!("/api/v1/function/{path}"), &headers, body).text()
+    };
+    assert_eq!([ask("plain?tenant=7&call_id=c1"), ask("plain?tenant=8&call_id=c1")], ["0", "1"], "two invocations");
+    assert_eq!(ask("plain?call_id=c1&tenant=7"), "0", "in any order");
+    let signature = sign_with(crate::support::signing::KEY, b"{}", at);
+    let path = "/api/v1/function/own?q=a%26b";
+    request(server.address(), "POST", path, &[("X-Retell-Signature", &*signature)], b"{}");
+    let got = sink.got();
+    let paths: Vec<_> = got.iter().map(|got| got.path.as_str()).collect();
+    assert_eq!(paths, ["/f?tenant=7&call_id=c1", "/f?tenant=8&call_id=c1", "/f?token=a&q=a%26b"]);
+    assert!(got.iter().all(|got| got.header("x-tenant").is_none() && got.header("authorization").is_none()));
+    assert!(!server.output().contains("tenant="), "{}", server.output());
 }
 
 #[test]

@@ -242,21 +242,10 @@ fn append_unattended(folder: &Path, bodies: &[Vec<u8>]) {
         let ids = EventIds::default();
         for (number, body) in (1..).zip(bodies) {
             let event = NewEvent {
-                id: ids.next(now_ms()),
-                told_apart_by: None,
-                company_id: DEFAULT_COMPANY,
                 event: Some("call_ended".into()),
                 call_id: Some(format!("call_{number}")),
-                agent_id: None,
                 revisable: true,
-                unparsed: false,
-                received_at_ms: now_ms(),
-                source: None,
-                content_type: None,
-                query: None,
-                signature: None,
-                key_fingerprint: None,
-                body: body.clone().into(),
+                ..NewEvent::new(ids.next(now_ms()), DEFAULT_COMPANY, now_ms(), body.clone())
             };
             store.append(event).await.unwrap();
         }

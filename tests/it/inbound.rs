@@ -2,6 +2,7 @@
 
 mod ask;
 mod lane;
+mod late;
 
 use std::time::Duration;
 
@@ -198,11 +199,27 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
             "{other}"
         );
     }
-    let (db, plan) =
-        (home.database(), "EXPLAIN QUERY PLAN SELECT 1 FROM calls WHERE company_id = 1 AND from_number = 'x'");
-    let plan: String = db.query_row(plan, [], |row| row.get(3)).unwrap();
-    assert!(plan.contains("calls_callers"), "{plan}");
+    let plan = "EXPLAIN QUERY PLAN SELECT 1 FROM calls
+        WHERE company_id = 1 AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = 'x'";
+    let plan: String = home.database().query_row(plan, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("calls_customers (company_id=? AND <expr>=?)"), "{plan}");
     assert!(!server.output().contains("Ana") && !server.output().contains("Sunday"));
+}
+
+#[test]
+fn somebody_who_was_called_is_known_and_the_own_number_is_nobody() {
+    let variables = "dynamic_variables = { summary = \"{{ caller.last_summary }}\", calls = \"{{ caller.calls }}\" }";
+    let (home, server) =
+        started(&[rule("known", &format!("known = true\n{variables}")), marked("new", "known = false")].concat());
+    let call = json!({"call_id": "call_out", "call_type": "phone_call", "direction": "outbound", "from_number": CALLED,
+        "to_number": CALLER, "call_analysis": {"call_summary": "Promised a refund."}});
+    assert_eq!(server.deliver(json!({"event": "call_analyzed", "call": call}).to_string().as_bytes()).status, 200);
+    let listed = || home.run_well(&["calls", "list", "--json"]).json().to_string().contains("call_out");
+    assert!(wait_until(Duration::from_secs(10), listed));
+    let own = fields(&server.deliver(&ringing(CALLED, "call_1")));
+    assert_eq!(own, json!({"metadata": {"rule": "new"}}), "who shows the company's own number learns nothing");
+    let back = fields(&server.deliver(&ringing(CALLER, "call_2")));
+    assert_eq!(back["dynamic_variables"], json!({"summary": "Promised a refund.", "calls": "1"}));
 }
 
 #[test]

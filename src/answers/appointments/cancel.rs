@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::answer;
 use super::desk::{Desk, Visit};
+use super::{answer, asked};
 use crate::answers::{Called, Function, FunctionContext};
 use crate::storage::{Arranged, Cancelling};
 
@@ -18,6 +18,18 @@ impl Function for Cancel {
         let visit = self.0.visit(context);
         visit.cancel(arguments).await.unwrap_or_else(|instead| instead)
     }
+
+    async fn still_holds(&self, context: &FunctionContext) -> bool {
+        self.0.visit(context).still_holds().await
+    }
+
+    fn checks_arguments(&self) -> bool {
+        true
+    }
+
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        Some(answer::away())
+    }
 }
 
 impl Visit<'_> {
@@ -25,7 +37,7 @@ impl Visit<'_> {
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
             return Ok(answer::done(deed, &appointment, &self.calendar, self.now_ms));
         }
-        let now = self.find(arguments).await?;
+        let now = self.find(arguments, asked::then(arguments, &self.calendar, self.now_ms)).await?;
         if !now.cancelled && now.end_ms <= self.now_ms {
             return Ok(answer::not_found("That appointment is over, so there is nothing to cancel."));
         }

@@ -18,6 +18,18 @@ impl Function for Change {
         let visit = self.0.visit(context);
         visit.change(arguments).await.unwrap_or_else(|instead| instead)
     }
+
+    async fn still_holds(&self, context: &FunctionContext) -> bool {
+        self.0.visit(context).still_holds().await
+    }
+
+    fn checks_arguments(&self) -> bool {
+        true
+    }
+
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        Some(answer::away())
+    }
 }
 
 impl Visit<'_> {
@@ -26,15 +38,14 @@ impl Visit<'_> {
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
             return Ok(answer::done(deed, &appointment, calendar, now_ms));
         }
-        let now = self.find(arguments).await?;
+        let now = self.find(arguments, asked::then_beside_new(arguments, calendar, now_ms)).await?;
         if now.cancelled {
             return Ok(answer::not_found("That appointment is cancelled. A new one can be booked."));
         }
         if now.end_ms <= now_ms {
             return Ok(answer::not_found("That appointment is over. A new one can be booked."));
         }
-        let names = ["date", "new_date", "time", "new_time", "service"];
-        if asked::text(arguments, &names).is_none() {
+        if !asked::is_change(arguments) {
             return Ok(answer::invalid("To which date and time may I move it?"));
         }
         let (service, minutes) = self.service_of(&now, arguments).map_err(answer::invalid)?;

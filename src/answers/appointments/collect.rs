@@ -22,13 +22,25 @@ impl Function for Collect {
         let visit = self.0.visit(context);
         visit.book(arguments).await.unwrap_or_else(|instead| instead)
     }
+
+    async fn still_holds(&self, context: &FunctionContext) -> bool {
+        self.0.visit(context).still_holds().await
+    }
+
+    fn checks_arguments(&self) -> bool {
+        true
+    }
+
+    fn fallback(&self) -> Option<Map<String, Value>> {
+        Some(answer::away())
+    }
 }
 
 impl Visit<'_> {
     async fn book(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
         let (calendar, now_ms) = (&self.calendar, self.now_ms);
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
-            return Ok(answer::done(deed, &appointment, calendar, now_ms));
+            return Ok(answer::booked(deed, &appointment, calendar, now_ms));
         }
         let (name, name_key) =
             asked::name(arguments).ok_or_else(|| answer::invalid("Under which name may I book it?"))?;
@@ -41,7 +53,7 @@ impl Visit<'_> {
         let slot = self.slot(start_ms, minutes, service.name);
         let booking = self.booking(slot, (name, name_key));
         match self.wait(self.desk.store.book_appointment(booking)).await? {
-            Arranged::Done(deed, appointment) => Ok(answer::done(deed, &appointment, calendar, now_ms)),
+            Arranged::Done(deed, appointment) => Ok(answer::booked(deed, &appointment, calendar, now_ms)),
             _ => self.instead("That time is taken.", start_ms, minutes).await,
         }
     }

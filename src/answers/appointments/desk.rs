@@ -12,7 +12,7 @@ use crate::answers::{Called, FunctionContext};
 use crate::base::clock::Clock;
 use crate::base::id::EventIds;
 use crate::config::{ConfigError, Settings};
-use crate::storage::{AppointmentStore, Arranged, Asked, GRAIN_MS, StoreError};
+use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, Arranged, Asked, Deed, GRAIN_MS, StoreError};
 
 /// Free times that are offered instead.
 const OFFERED: usize = 3;
@@ -74,6 +74,24 @@ impl Visit<'_> {
     pub(super) async fn before(&self) -> Result<Option<Arranged>, Called> {
         let invocation = self.context.invocation.clone();
         self.wait(self.desk.store.appointment_invocation(self.context.company_id, invocation)).await
+    }
+
+    /// Whether nothing was changed since this invocation did something. Giving up again does no harm, and by a name it may be
+    /// another one.
+    pub(super) async fn still_holds(&self) -> bool {
+        let Ok(Some(Arranged::Done(deed, then))) = self.before().await else { return false };
+        let filter = AppointmentFilter {
+            company_id: Some(then.company_id),
+            confirmation: Some(then.confirmation.clone()),
+            booked_only: true,
+            ..AppointmentFilter::default()
+        };
+        let now = self.wait(self.desk.store.appointments(filter)).await.ok().and_then(|mut found| found.pop());
+        let same = |now: Appointment| {
+            let what = |it: Appointment| (it.id, it.start_ms, it.end_ms, it.service);
+            now.changed_at_ms <= then.changed_at_ms && what(now) == what(*then)
+        };
+        deed != Deed::Cancelled && now.is_some_and(same)
     }
 
     pub(super) fn asked(&self) -> Asked {

@@ -5,15 +5,17 @@ use serde_json::{Map, Value};
 use super::desk::Visit;
 use super::{answer, asked};
 use crate::answers::{Called, FunctionContext};
+use crate::security::number;
 use crate::storage::{Appointment, AppointmentFilter};
 
 /// More of one name are not told apart.
 const MOST: usize = 200;
 
 impl Visit<'_> {
-    /// By confirmation number; else by the name, among those booked in this call or between the same two numbers, if it is one.
+    /// By confirmation number; else by the name, among those booked in this call or between the same two numbers, if it is one,
+    /// or one of them was at the date and time told.
     /// A name alone opens nothing: anybody can say one.
-    pub(super) async fn find(&self, arguments: &Map<String, Value>) -> Result<Appointment, Called> {
+    pub(super) async fn find(&self, arguments: &Map<String, Value>, then: asked::Then) -> Result<Appointment, Called> {
         let company_id = Some(self.context.company_id);
         if let Some(confirmation) = asked::confirmation(arguments) {
             let filter = AppointmentFilter {
@@ -40,6 +42,15 @@ impl Visit<'_> {
         found.retain(|appointment| is_of_caller(appointment, self.context));
         if found.iter().any(|appointment| !appointment.cancelled) {
             found.retain(|appointment| !appointment.cancelled);
+        } else if let Some(last) = found.iter().max_by_key(|appointment| appointment.changed_at_ms).map(|it| it.id) {
+            // What was given up last is what is spoken of again.
+            found.retain(|appointment| appointment.id == last);
+        }
+        if found.len() > 1 {
+            let fits = |it: &Appointment| then.fits(self.calendar.local(it.start_ms));
+            if found.iter().filter(|it| fits(it)).count() == 1 {
+                found.retain(fits);
+            }
         }
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
@@ -51,11 +62,17 @@ impl Visit<'_> {
     }
 }
 
-/// Booked in the same call, or between the same two numbers, whoever called whom: the caller's own number is one of them.
+/// Booked in the same call, or between the same two numbers, whoever called whom: the caller's own number is one of them. A
+/// number that is withheld is none.
 fn is_of_caller(appointment: &Appointment, context: &FunctionContext) -> bool {
     let same_call = appointment.call_id.is_some() && appointment.call_id == context.call_id;
-    let (from, to) = (&appointment.from_number, &appointment.to_number);
-    let same_way = (from, to) == (&context.from_number, &context.to_number);
-    let back = (from, to) == (&context.to_number, &context.from_number);
+    let (from, to) = (known(appointment.from_number.as_ref()), known(appointment.to_number.as_ref()));
+    let (calling, called) = (known(context.from_number.as_ref()), known(context.to_number.as_ref()));
+    let same_way = (from, to) == (calling, called);
+    let back = (from, to) == (called, calling);
     same_call || (from.is_some() && (same_way || (back && to.is_some())))
+}
+
+fn known(number: Option<&String>) -> Option<&str> {
+    number.map(|number| number.trim()).filter(|number| !number::is_withheld(number))
 }

@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
-use crate::config::{AppointmentSettings, ConfigError, DateOrder, OpeningHours, ServiceSettings, time_zone};
+use crate::config::{AppointmentSettings, ConfigError, DateOrder, OpeningHours, ServiceSettings, compared, time_zone};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -27,6 +27,19 @@ pub(super) struct Calendar {
 pub(super) struct Service {
     pub(super) name: Option<String>,
     pub(super) minutes: u16,
+}
+
+/// Why no appointment begins at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shut {
+    /// It is a day without any.
+    Day,
+    /// Before opening, or after closing.
+    Hours,
+    /// It would end after closing.
+    TooLong,
+    /// Between two at which one begins.
+    Between,
 }
 
 /// What the settings say about a time.
@@ -70,7 +83,7 @@ impl Calendar {
             }
             (None, _) => Err(format!("Which service is it for? There is {}.", names())),
             (Some(asked), services) => {
-                let same = |service: &&ServiceSettings| service.name.trim().to_lowercase() == asked.to_lowercase();
+                let same = |service: &&ServiceSettings| compared(&service.name) == compared(asked);
                 let found = services.iter().find(same);
                 let found =
                     found.map(|service| Service { name: Some(service.name.clone()), minutes: minutes(service) });
@@ -111,8 +124,26 @@ impl Calendar {
         if local.date() > self.last_day(now_ms) {
             return Fit::TooFar;
         }
-        let listed = self.slots(local.date(), minutes).contains(&start_ms);
-        if listed { Fit::Open } else { Fit::Closed }
+        // Of a time that clocks show twice, slots have the first; the second is as good when it was named.
+        let first = self.moment(local).unwrap_or(start_ms);
+        let listed = self.slots(local.date(), minutes).contains(&first);
+        let over = start_ms + i64::from(minutes) * MINUTE_MS;
+        let closes = self.at(local.date(), self.hours.closes);
+        if listed && closes.is_some_and(|closes_ms| over <= closes_ms) { Fit::Open } else { Fit::Closed }
+    }
+
+    /// Why no appointment of this length begins at this time, where none does.
+    pub(super) fn shut(&self, at: DateTime, minutes: u16) -> Shut {
+        let minute = i32::from(at.hour()) * 60 + i32::from(at.minute());
+        if !self.hours.is_open(at.date()) {
+            Shut::Day
+        } else if !self.is_within(at.time()) {
+            Shut::Hours
+        } else if minute + i32::from(minutes) > i32::from(self.hours.closes) {
+            Shut::TooLong
+        } else {
+            Shut::Between
+        }
     }
 
     /// Whether doors are open at this time of a day, however long it takes.
@@ -155,9 +186,19 @@ impl Calendar {
 
     /// `every 30 minutes from 9:00 AM`.
     pub(super) fn rhythm(&self) -> String {
-        let opens = local(Date::constant(2024, 1, 1), self.hours.opens);
-        let opens = opens.map(|opens| opens.strftime("%-I:%M %p").to_string()).unwrap_or_default();
-        format!("every {} minutes from {opens}", self.slot_minutes)
+        format!("every {} minutes from {}", self.slot_minutes, spoken(self.hours.opens))
+    }
+
+    /// `9:00 AM` and `5:00 PM`.
+    pub(super) fn open_from_until(&self) -> (String, String) {
+        (spoken(self.hours.opens), spoken(self.hours.closes))
+    }
+}
+
+fn spoken(minute: u16) -> String {
+    match local(Date::constant(2024, 1, 1), minute) {
+        Some(at) if minute < 24 * 60 => at.strftime("%-I:%M %p").to_string(),
+        _ => "midnight".to_owned(),
     }
 }
 

@@ -11,6 +11,8 @@ mod event;
 mod find;
 mod hours;
 mod read;
+#[cfg(test)]
+mod said_tests;
 mod schema;
 #[cfg(test)]
 mod summer_time_tests;
@@ -29,6 +31,7 @@ use crate::base::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::storage::AppointmentStore;
 
+pub use event::announce_by_hand;
 pub use read::{DateReading, TimeReading, Unclear, read_date, read_time};
 pub use tools::tools;
 

@@ -23,8 +23,8 @@ pub(super) fn change(settings: &AppointmentSettings) -> Value {
         "properties": {
             "confirmation_number": confirmation(),
             "name": text("The name under which it was booked; needed without a confirmation number."),
-            "date": date(),
-            "time": time(),
+            "date": text_or_number("The new date, best as YYYY-MM-DD; as the caller said it where that is not clear."),
+            "time": text_or_number("The new local time, best as HH:MM of 24 hours, or with AM or PM."),
             "service": service(settings),
         },
     })
@@ -36,6 +36,8 @@ pub(super) fn cancel() -> Value {
         "properties": {
             "confirmation_number": confirmation(),
             "name": text("The name under which it was booked; needed without a confirmation number."),
+            "date": text_or_number("The date it is on; tells several of one name apart."),
+            "time": text_or_number("The time it begins; tells several of one name apart."),
         },
     })
 }

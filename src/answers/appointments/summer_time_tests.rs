@@ -47,6 +47,23 @@ async fn of_a_time_that_clocks_show_twice_it_is_the_first() {
 }
 
 #[tokio::test]
+async fn a_moment_that_was_named_is_kept() {
+    for (date, time, start) in [
+        ("2027-10-31T01:30:00Z", "", "2027-10-31T02:30:00+01:00"),
+        ("2027-10-31T00:30:00Z", "", "2027-10-31T02:30:00+02:00"),
+        ("2027-10-31T02:30:00+01:00", "2:30 AM", "2027-10-31T02:30:00+01:00"),
+        ("2027-10-31", "2027-10-31T02:30:00+01:00", "2027-10-31T02:30:00+01:00"),
+    ] {
+        assert_eq!(booked("Europe/Berlin", date, time).await["start"], start, "{date} {time}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::at(folder.path(), &all_day("Europe/Berlin"), NOW);
+    for date in ["2027-10-31T00:30:00Z", "2027-10-31T01:30:00Z"] {
+        assert_eq!(office.call("collect", wish("A", date, "")).await["result"], "booked", "two half hours: {date}");
+    }
+}
+
+#[tokio::test]
 async fn opening_hours_are_those_of_the_clock_on_the_wall() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings("UTC");

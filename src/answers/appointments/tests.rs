@@ -61,7 +61,7 @@ impl Office {
         self.call_as(&self.context(None), name, arguments).await
     }
 
-    async fn events(&self) -> Vec<String> {
+    pub(super) async fn events(&self) -> Vec<String> {
         let events = self.store.events(EventFilter::default()).await.unwrap();
         events.into_iter().rev().filter_map(|event| event.event).collect()
     }
@@ -71,7 +71,7 @@ pub(super) fn wish(name: &str, date: &str, time: &str) -> Value {
     json!({"name": name, "date": date, "time": time})
 }
 
-fn starts(answer: &Value) -> Vec<String> {
+pub(super) fn starts(answer: &Value) -> Vec<String> {
     let alternatives = answer["alternatives"].as_array().unwrap();
     alternatives.iter().map(|slot| format!("{} {}", slot["date"], slot["time"]).replace('"', "")).collect()
 }

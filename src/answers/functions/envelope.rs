@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::event::EventKind;
+
 /// The call and the arguments, as they came.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Asked {
@@ -12,6 +14,8 @@ pub(super) struct Asked {
     pub(super) tool_call_id: Option<String>,
     pub(super) from_number: Option<String>,
     pub(super) to_number: Option<String>,
+    /// The body is that of a webhook event.
+    pub(super) is_event: bool,
 }
 
 /// Reads a body, or the query where there is none. `named` is the call's id in a header.
@@ -36,15 +40,17 @@ pub(super) fn read(body: &[u8], query: Option<&str>, named: Option<&str>) -> Res
 }
 
 fn of_body(mut fields: Map<String, Value>) -> Asked {
+    let is_event = is_event(&fields);
     if !is_envelope(&fields) {
-        return Asked { arguments: fields, ..Asked::default() };
+        return Asked { arguments: fields, is_event, ..Asked::default() };
     }
     let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
     let arguments = match fields.remove("args") {
         Some(Value::Object(arguments)) => arguments,
         _ => Map::new(),
     };
-    let session = fields.get("call").or_else(|| fields.get("chat")).unwrap_or(&Value::Null);
+    let session = ["call", "chat"].iter().filter_map(|key| fields.get(*key)).find(|session| session.is_object());
+    let session = session.unwrap_or(&Value::Null);
     let text = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
     Asked {
         tool_call_id: name.as_deref().and_then(|name| tool_call_id(session, name, &arguments)),
@@ -53,7 +59,14 @@ fn of_body(mut fields: Map<String, Value>) -> Asked {
         to_number: text("to_number"),
         name,
         arguments,
+        is_event,
     }
+}
+
+/// It names an event that Retell sends, and holds an object, as each of them does.
+fn is_event(fields: &Map<String, Value>) -> bool {
+    let name = fields.get("event").and_then(Value::as_str);
+    name.is_some_and(|name| EventKind::from_name(name) != EventKind::Unknown) && fields.values().any(Value::is_object)
 }
 
 /// An argument may be called `name` or `call` too, so the whole has to fit.
@@ -94,6 +107,13 @@ fn of_query(query: Option<&str>) -> Map<String, Value> {
     pairs(query).filter(|(name, _)| name != "call_id").map(|(name, value)| (name, Value::String(value))).collect()
 }
 
+/// What a query beside a body says besides the call, in whatever order: the tool may have parameters there.
+pub(super) fn beside(query: Option<&str>) -> String {
+    let mut pairs: Vec<_> = pairs(query).filter(|(name, _)| name != "call_id").collect();
+    pairs.sort_unstable();
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
     url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
 }
@@ -132,6 +152,8 @@ mod tests {
         }
         let none = asked(&json!({"name": "hang_up", "chat": {"chat_id": "chat_1"}}));
         assert_eq!((none.arguments.len(), none.call_id.as_deref()), (0, Some("chat_1")));
+        let chat = asked(&json!({"name": "f", "call": null, "chat": {"chat_id": "chat_1"}, "args": {}}));
+        assert_eq!(chat.call_id.as_deref(), Some("chat_1"));
     }
 
     #[test]
@@ -140,6 +162,20 @@ mod tests {
         assert_eq!((asked.call_id.as_deref(), asked.arguments.len()), (Some("c1"), 1));
         assert_eq!(asked.arguments["city"], "Zürich");
         assert!(read(b"[1]", None, None).is_err() && read(b"{", None, None).is_err());
+    }
+
+    #[test]
+    fn events_are_told_from_arguments() {
+        for (body, is_event) in [
+            (json!({"event": "call_ended", "call": {"call_id": "c"}}), true),
+            (json!({"event": "call_ended", "name": "f", "call": {"call_id": "c"}}), true),
+            (json!({"event": "call_inbound", "call_inbound": {}}), true),
+            (json!({"event": "wedding", "place": {"city": "Bern"}}), false),
+            (json!({"event": "call_ended"}), false),
+            (json!({"name": "f", "call": {}, "args": {"event": "call_ended", "call": {}}}), false),
+        ] {
+            assert_eq!(asked(&body).is_event, is_event, "{body}");
+        }
     }
 
     #[test]

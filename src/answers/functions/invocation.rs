@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::http::Method;
 use bytes::Bytes;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::envelope::Asked;
+use super::envelope::{self, Asked};
 use super::key::{self, Key, hash};
 use super::registry::Entry;
-use super::target::Came;
-use super::{Parts, deadline, is_told_apart, reply, unique};
+use super::target::{Call, Came};
+use super::{Parts, deadline, is_told_apart, reply, stopped, unique};
 use crate::answers::FunctionContext;
 use crate::base::id::random_hex;
 use crate::http::RawEvent;
@@ -22,8 +22,10 @@ use crate::storage::{Begun, EndedInvocation, InvocationState, NewInvocation, Sig
 const ENDING: Duration = Duration::from_secs(2);
 /// How long a failure's commit is waited for: somebody has waited long already.
 const FAILING: Duration = Duration::from_millis(500);
-/// Followers wait so much longer than the leader, which answers in time by itself.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long a function may go on after the fallback was sent: a retry gets its answer then, and nothing is done twice.
+const BEYOND: Duration = Duration::from_secs(30);
+/// How long when the service stops. Requests stop waiting before, and the web some time after.
+const STOPPING: Duration = Duration::from_millis(6_500);
 /// Larger arguments are not kept.
 const MOST_ARGUMENTS: usize = 64 * 1024;
 /// The model's id of a tool call names it for as long as rows are kept.
@@ -34,6 +36,7 @@ pub(super) struct Invocation {
     pub(super) entry: Arc<Entry>,
     company: Arc<Company>,
     pub(super) body: Bytes,
+    query: Option<String>,
     asked: Result<Asked, String>,
     pub(super) key: Key,
     pub(super) signature: Option<SignatureUse>,
@@ -81,29 +84,36 @@ impl Invocation {
         mut asked: Result<Asked, String>,
         method: &Method,
     ) -> Self {
-        if let Ok(asked) = &mut asked
-            && raw.body.is_empty()
-        {
-            entry.schema.coerce(&mut asked.arguments);
+        if let Ok(asked) = &mut asked {
+            if raw.body.is_empty() {
+                entry.schema.coerce(&mut asked.arguments);
+            }
+            // In the envelope the model's own arguments are compared with those of its tool call: only afterwards.
+            entry.schema.without_nulls(&mut asked.arguments);
         }
         let name = entry.rules.name.as_bytes();
         let company_id = company.id.to_le_bytes();
-        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).unwrap_or_default();
-        let query = raw.query.as_deref().unwrap_or_default();
-        // Besides the function, what the signature does not cover.
+        let covered = !raw.body.is_empty();
+        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).filter(|_| !covered);
+        let query = raw.query.as_deref().filter(|_| !covered).unwrap_or_default();
+        let call_id = call_id.unwrap_or_default();
+        // Besides the function, what an empty body's signature says nothing of. Equal bodies that are signed in the same
+        // millisecond have one signature, and may come from two calls.
         let used_for = hash(&[&company_id, name, method.as_str().as_bytes(), call_id.as_bytes(), query.as_bytes()]);
         let signature = raw.signature.as_ref().filter(|_| raw.key_fingerprint.is_some()).map(|header| SignatureUse {
             signature: hash(&[header.as_bytes()]),
             used_for,
             seen_at_ms: raw.received_at_ms,
         });
-        let own = identity(entry, asked.as_ref().ok(), raw.signature.as_deref());
+        let query = raw.query.filter(|query| covered && !query.is_empty());
+        let own = identity(entry, asked.as_ref().ok(), raw.signature.as_deref(), query.as_deref());
         let parts: Vec<&[u8]> = [&company_id[..], name].into_iter().chain(own.iter().map(Vec::as_slice)).collect();
         Self {
             key: hash(&parts),
             entry: Arc::clone(entry),
             company: Arc::clone(company),
             body: raw.body,
+            query,
             asked,
             signature,
             received_at_ms: raw.received_at_ms,
@@ -115,22 +125,26 @@ impl Invocation {
         self.asked.as_ref().ok().and_then(|asked| asked.call_id.clone())
     }
 
-    fn deadline(&self) -> Instant {
+    /// When a request stops waiting, whatever the one that calls is at.
+    pub(super) fn deadline(&self) -> Instant {
         deadline(self.began, self.entry.timeout())
     }
 
-    /// When a request stops waiting, whatever the one that calls is at.
-    pub(super) fn give_up(&self) -> Instant {
-        self.deadline() + GRACE
+    /// When the function itself is given up.
+    fn until(&self) -> Instant {
+        self.deadline() + if self.entry.target.outlives_deadline() { BEYOND } else { Duration::ZERO }
     }
 
-    /// Writes it down, calls the function, writes down what came, and says what to answer.
+    /// Writes it down, calls the function, writes down what came, and says what to answer. That may be after the deadline:
+    /// who waits sees to it.
     pub(super) async fn run(self, parts: &Parts) -> Landed {
-        let begun = timeout_at(self.deadline(), parts.ledger.begin_invocation(self.new_row())).await;
+        // A little earlier, so that who waits learns of it.
+        let within = self.deadline() - Duration::from_millis(50).min(self.entry.timeout() / 10);
+        let begun = timeout_at(within, self.begin(parts)).await;
         let invocation = match begun.unwrap_or_else(|_| Err(StoreError::Unavailable("the commit took too long".into())))
         {
             Ok(Begun::Run { invocation, .. }) => invocation,
-            Ok(Begun::Stored(answer)) => return Landed::Answered { answer, outcome: "replayed" },
+            Ok(Begun::Stored { answer, .. }) => return Landed::Answered { answer, outcome: "replayed" },
             Ok(Begun::Foreign) => return Landed::Foreign,
             Err(error) => {
                 let function = self.entry.rules.name.as_str();
@@ -138,11 +152,35 @@ impl Invocation {
                 return Landed::fallback(&self.entry, "not_stored");
             }
         };
-        let too_late = |_| Came::Failed(format!("no answer within {} ms", self.entry.rules.timeout_ms));
-        let came = timeout_at(self.deadline(), self.call(&invocation)).await.unwrap_or_else(too_late);
+        let came = tokio::select! {
+            biased;
+            came = self.call(&invocation) => came,
+            () = sleep_until(self.until()) => {
+                let ms = self.until().saturating_duration_since(Instant::from_std(self.began)).as_millis();
+                Came::Failed(format!("no answer within {ms} ms"))
+            }
+            () = stopped(&parts.supervisor, STOPPING) => Came::Failed("the receiver stopped before it answered".to_owned()),
+        };
         // A target may have noticed by itself.
         let late = Instant::now() >= self.deadline();
         self.end(parts, &invocation, came, late).await
+    }
+
+    /// An invocation that ran before is taken up again as long as what it did stands, or when its very request came again.
+    async fn begin(&self, parts: &Parts) -> Result<Begun, StoreError> {
+        let begun = parts.ledger.begin_invocation(self.new_row()).await?;
+        let (Begun::Stored { invocation: earlier, again: false, .. }
+        | Begun::Run { invocation: earlier, again: false, runs: 2.. }) = &begun
+        else {
+            return Ok(begun);
+        };
+        let Some(asked) = self.asked.as_ref().ok().filter(|asked| asked.tool_call_id.is_none()) else {
+            return Ok(begun);
+        };
+        if self.entry.target.still_holds(&self.context(earlier, asked)).await {
+            return Ok(begun);
+        }
+        parts.ledger.begin_invocation(NewInvocation { since_ms: i64::MAX, ..self.new_row() }).await
     }
 
     fn new_row(&self) -> NewInvocation {
@@ -175,20 +213,32 @@ impl Invocation {
         if asked.name.as_ref().is_some_and(|called| called != name) {
             return Came::Unfit(reply::misdirected(name));
         }
-        let problems = self.entry.schema.problems(&asked.arguments);
-        if !problems.is_empty() {
-            return Came::Unfit(reply::invalid(name, &problems));
+        if !self.entry.checks_arguments {
+            let problems = self.entry.schema.problems(&asked.arguments);
+            if !problems.is_empty() {
+                return Came::Unfit(reply::invalid(name, &problems));
+            }
         }
-        let Ok(_slot) = self.entry.slots.acquire().await else {
+        // Beyond its time it is not begun: the fallback has been sent by then, and nothing is done.
+        let Ok(slot) = timeout_at(self.deadline(), self.entry.slots.acquire()).await else {
+            return Came::Failed("no place was free within its time".to_owned());
+        };
+        let Ok(_slot) = slot else {
             return Came::Failed("it is being replaced".to_owned());
         };
-        let whose = (self.company.id, &*self.company.slug);
+        let (context, query) = (self.context(invocation, asked), self.query.as_deref());
+        let (arguments, until) = (&asked.arguments, self.until());
+        self.entry.target.call(Call { body: &self.body, query, arguments, context: &context, until }).await
+    }
+
+    fn context(&self, invocation: &str, asked: &Asked) -> FunctionContext {
+        let (name, whose) = (&self.entry.rules.name, (self.company.id, &*self.company.slug));
         let mut context = FunctionContext::new(name, whose, invocation, self.received_at_ms, self.deadline());
         context.call_id.clone_from(&asked.call_id);
         context.tool_call_id.clone_from(&asked.tool_call_id);
         context.from_number.clone_from(&asked.from_number);
         context.to_number.clone_from(&asked.to_number);
-        self.entry.target.call(&self.body, &asked.arguments, &context).await
+        context
     }
 
     async fn end(&self, parts: &Parts, invocation: &str, came: Came, late: bool) -> Landed {
@@ -207,6 +257,10 @@ impl Invocation {
             _ if late => "late",
             _ => "failed",
         };
+        if late && state == InvocationState::Done {
+            let (function, company) = (rules.name.as_str(), &*self.company.slug);
+            tracing::info!(function, company, invocation, "a function answered late; the answer is kept for a retry");
+        }
         self.say(invocation, outcome, answer.cut, reason.as_deref());
         let ended_at_ms = parts.clock.now_ms();
         let ended = EndedInvocation { key: self.key, state, ended_at_ms, answer: answer.clone(), reason };
@@ -243,12 +297,14 @@ impl Invocation {
 }
 
 /// What makes requests for one function one invocation.
-fn identity(entry: &Entry, asked: Option<&Asked>, signature: Option<&str>) -> Vec<Vec<u8>> {
+fn identity(entry: &Entry, asked: Option<&Asked>, signature: Option<&str>, query: Option<&str>) -> Vec<Vec<u8>> {
     if is_told_apart(entry.rules.idempotency) {
         return vec![b"each".to_vec(), unique()];
     }
     // Without any call, equal arguments may be two callers'; the same bytes signed at the same moment are one request.
-    let by_signature = || vec![b"signature".to_vec(), signature.map_or_else(unique, |text| text.as_bytes().to_vec())];
+    let beside = || envelope::beside(query).into_bytes();
+    let by_signature =
+        || vec![b"signature".to_vec(), signature.map_or_else(unique, |text| text.as_bytes().to_vec()), beside()];
     let Some(asked) = asked else { return by_signature() };
     let call_id = asked.call_id.as_deref();
     match (&asked.tool_call_id, call_id) {
@@ -256,7 +312,7 @@ fn identity(entry: &Entry, asked: Option<&Asked>, signature: Option<&str>) -> Ve
             vec![b"tool".to_vec(), call.unwrap_or_default().as_bytes().to_vec(), tool_call.as_bytes().to_vec()]
         }
         (None, Some(call)) => {
-            vec![b"call".to_vec(), call.as_bytes().to_vec(), key::canonical(&asked.arguments).into_bytes()]
+            vec![b"call".to_vec(), call.as_bytes().to_vec(), key::canonical(&asked.arguments).into_bytes(), beside()]
         }
         (None, None) => by_signature(),
     }

@@ -1,13 +1,13 @@
 //! Custom functions: each invocation runs once, however often Retell sends it, and somebody on the line gets an answer in
 //! time whatever goes wrong.
 //!
-//! An invocation is written down and synced before its function is called, and its answer before it is sent. A request for
+//! An invocation is written down before its function is called, and its answer before it is sent: that survives the death of
+//! the process, and a power cut once it is on disk, a tenth of a second later. A request for
 //! one under way waits for the same answer; one for an invocation that was answered gets that answer. After a crash in
 //! between, or when the function failed, it is called again under the same idempotency key.
 
 mod closure;
 mod envelope;
-mod flight;
 mod invocation;
 mod key;
 mod registry;
@@ -19,6 +19,7 @@ mod tidy;
 mod words;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::Method;
@@ -28,8 +29,9 @@ use tokio::time::Instant;
 pub use registry::{FunctionError, FunctionRegistry, all_tables, parameters};
 pub use routes::{OUTCOME_HEADER, function_path, router};
 
-use self::flight::{Flights, Part};
 use self::invocation::{Invocation, Landed};
+use self::key::Key;
+use super::flight::{self, Flights, Part};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
@@ -42,13 +44,21 @@ use crate::storage::{Invocations, SignatureUse};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::functions::FunctionMetrics;
 
+/// What the signature of an event is used for; no hash of a function's parts is one of this.
+const EVENT: &[u8] = b"event";
+/// How long a signature is looked up for an event that may be none.
+const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// How long requests wait for their functions when the service stops: shorter than the web waits for requests.
+const STOPPING: Duration = Duration::from_secs(6);
+
 /// The functions of a receiver. A handle; clones are the same.
 #[derive(Clone)]
 pub struct Functions(Arc<Inner>);
 
 struct Inner {
     registry: RwLock<Arc<FunctionRegistry>>,
-    flights: Flights<Arc<Landed>>,
+    flights: Flights<Key, Arc<Landed>>,
     parts: Parts,
 }
 
@@ -103,7 +113,7 @@ impl Functions {
     ///
     /// # Errors
     /// 404 for a function there is not, 405 for a method that is not listed, 401 for a signature that was used for another
-    /// function. Everything else is answered with 200: a 4xx or 5xx would only have Retell send it again.
+    /// function or an event. Everything else is answered with 200: a 4xx or 5xx would only have Retell send it again.
     pub async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         let raw = request.verified.into_inner();
         let asked = envelope::read(&raw.body, raw.query.as_deref(), None);
@@ -115,6 +125,9 @@ impl Functions {
         };
         if !entry.rules.methods.iter().any(|method| method == request.method.as_str()) {
             return Err(ApiError::MethodNotAllowed);
+        }
+        if raw.key_fingerprint.is_some() && asked.as_ref().is_ok_and(|asked| asked.is_event) {
+            return Err(self.reused(&name));
         }
         let call_id = request.headers.get(&entry.rules.call_id_header).and_then(|value| value.to_str().ok());
         let asked = asked.and_then(|asked| match call_id {
@@ -135,12 +148,7 @@ impl Functions {
         parts.metrics.record(began.elapsed());
         entry.counts.count(outcome);
         let Some(answer) = landed.answer() else {
-            parts.counters.count("signature_reused");
-            tracing::warn!(
-                function = entry.rules.name,
-                "a function's request carries the signature of another's (401)"
-            );
-            return Err(ApiError::Unauthorized);
+            return Err(self.reused(&entry.rules.name));
         };
         let taken = Taken { event: "custom_function", call_id, outcome, size_bytes };
         Ok(routes::answered(answer, taken))
@@ -148,41 +156,63 @@ impl Functions {
 
     /// What becomes of it, and how that is counted.
     async fn land(&self, invocation: Invocation) -> (Arc<Landed>, &'static str) {
-        let (give_up, signature) = (invocation.give_up(), invocation.signature.clone());
-        let fallback = Arc::new(Landed::fallback(&invocation.entry, "failed"));
+        let (deadline, signature) = (invocation.deadline(), invocation.signature.clone());
+        let entry = Arc::clone(&invocation.entry);
+        let fallback = || Arc::new(Landed::fallback(&entry, "failed"));
         let mut invocation = Some(invocation);
         loop {
-            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback, "failed") };
+            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback(), "failed") };
             let (follower, leads) = match self.0.flights.join(key) {
-                Part::Full => return (fallback, "failed"),
+                Part::Full => return (fallback(), "failed"),
                 Part::Lead(seat) => {
                     let follower = seat.follower();
-                    let (parts, led) = (Arc::clone(&self.0), invocation.take());
-                    // It goes on when the connection breaks: the function has been called by then.
-                    self.0.parts.supervisor.spawn_detached(async move {
-                        if let Some(led) = led {
-                            seat.land(Arc::new(led.run(&parts.parts).await));
-                        }
-                    });
+                    self.take_off(seat, invocation.take());
                     (follower, true)
                 }
-                Part::Follow(follower) => {
-                    if !self.may_follow(signature.as_ref()).await {
-                        return (Arc::new(Landed::Foreign), "reused_signature");
-                    }
-                    (follower, false)
+                Part::Follow(follower) => (follower, false),
+            };
+            let waiting = async {
+                if leads || self.may_follow(signature.as_ref()).await {
+                    Ok(follower.wait().await)
+                } else {
+                    Err(Foreign)
                 }
             };
-            match tokio::time::timeout_at(give_up, follower.wait()).await {
+            match self.in_time(deadline, waiting).await {
+                Ok(Err(Foreign)) => return (Arc::new(Landed::Foreign), "reused_signature"),
                 // The other one was refused, this one need not be.
-                Ok(Some(landed)) if !leads && landed.answer().is_none() => {}
-                Ok(Some(landed)) => {
+                Ok(Ok(Some(landed))) if !leads && landed.answer().is_none() => {}
+                Ok(Ok(Some(landed))) => {
                     let outcome = if leads { landed.outcome() } else { "shared" };
                     return (landed, outcome);
                 }
-                Ok(None) => return (fallback, "failed"),
-                Err(_) => return (fallback, "late"),
+                Ok(Ok(None)) => return (fallback(), "failed"),
+                Err(outcome) => {
+                    let function = entry.rules.name.as_str();
+                    tracing::warn!(function, outcome, "a function has not answered in time; its fallback is sent");
+                    return (fallback(), outcome);
+                }
             }
+        }
+    }
+
+    /// It goes on when the connection breaks and when its time is over: the function has been called by then.
+    fn take_off(&self, seat: flight::Seat<Key, Arc<Landed>>, led: Option<Invocation>) {
+        let functions = Arc::clone(&self.0);
+        self.0.parts.supervisor.spawn_detached(async move {
+            if let Some(led) = led {
+                seat.land(Arc::new(led.run(&functions.parts).await));
+            }
+        });
+    }
+
+    /// Nobody waits beyond the deadline, nor for longer than the web when the service stops.
+    async fn in_time<T>(&self, deadline: Instant, waiting: impl Future<Output = T>) -> Result<T, &'static str> {
+        tokio::select! {
+            biased;
+            came = waiting => Ok(came),
+            () = tokio::time::sleep_until(deadline) => Err("late"),
+            () = stopped(&self.0.parts.supervisor, STOPPING) => Err("failed"),
         }
     }
 
@@ -194,12 +224,43 @@ impl Functions {
         used.unwrap_or(true)
     }
 
+    /// Leaves this signature to an event, unless a request for a function had it. What cannot be found out in time is taken
+    /// for an event: one too many is better than one that is lost.
+    pub async fn leave(&self, signature: &str, at_ms: i64) -> bool {
+        if self.registry().is_empty() {
+            return true;
+        }
+        let (signature, used_for) = (key::hash(&[signature.as_bytes()]), key::hash(&[EVENT]));
+        let used = self.0.parts.ledger.use_signature(SignatureUse { signature, used_for, seen_at_ms: at_ms });
+        let free = !matches!(tokio::time::timeout(LOOK_UP, used).await, Ok(Ok(false)));
+        if !free {
+            self.0.parts.counters.count("signature_reused");
+            tracing::warn!("a webhook carries the signature of a request for a function (401)");
+        }
+        free
+    }
+
+    fn reused(&self, function: &str) -> ApiError {
+        self.0.parts.counters.count("signature_reused");
+        tracing::warn!(function, "a function's request carries the signature of another's, or of an event (401)");
+        ApiError::Unauthorized
+    }
+
     fn unknown(&self, name: &str, company: &Company) -> Response {
         self.0.parts.metrics.count_unknown();
         let function = redact::path(name);
         tracing::warn!(function, company = %company.slug, "a function was called that there is not (404)");
         routes::unknown()
     }
+}
+
+/// The signature was used for something else before.
+struct Foreign;
+
+/// Resolves so long after the service was told to stop.
+async fn stopped(supervisor: &Supervisor, since: Duration) {
+    supervisor.stopping().await;
+    tokio::time::sleep(since).await;
 }
 
 /// Made once, for what is like no other.

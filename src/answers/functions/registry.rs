@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::super::BuiltIn;
 use super::schema::Schema;
 use super::target::Target;
-use crate::config::{FunctionSettings, ProgramPath, is_function_name};
+use crate::config::{Fallback, FunctionSettings, ProgramPath, is_function_name};
 use crate::egress::Egress;
 use crate::handlers::Tools;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) rules: FunctionSettings,
     pub(super) schema: Schema,
     pub(super) target: Target,
+    /// The function says by itself what is wrong with its arguments. A schema in the settings is checked.
+    pub(super) checks_arguments: bool,
     /// One for each call at the same time.
     pub(super) slots: Arc<Semaphore>,
     pub(super) counts: Arc<FunctionCounts>,
@@ -74,6 +76,10 @@ impl FunctionRegistry {
             let checked = target.and_then(|()| schema(table).map(drop));
             checked.map_err(|refused| error(&table.name, refused))
         })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn find(&self, name: &str, company: &str) -> Option<&Arc<Entry>> {
@@ -144,16 +150,22 @@ fn configured(
 ) -> Result<Entry, FunctionError> {
     let refused = |why| error(&table.name, why);
     let is_it = |function: &&BuiltIn| table.builtin.as_ref() == Some(&function.name);
+    let (mut rules, mut own_schema) = (table.clone(), false);
     let target = match own.iter().find(is_it) {
-        Some(function) => Target::Own(Arc::clone(&function.function)),
+        Some(function) => {
+            own_schema = table.parameters_file.is_none() && table.parameters == told(function).parameters;
+            rules.fallback = rules.fallback.or_else(|| function.function.fallback().map(Fallback::Json));
+            Target::Own(Arc::clone(&function.function))
+        }
         None => Target::of(table, tools).map_err(refused)?,
     };
     Ok(Entry {
         schema: schema(table).map_err(refused)?,
+        checks_arguments: own_schema && target.checks_arguments(),
         target,
         slots: Arc::new(Semaphore::new(table.concurrency.into())),
         counts: metrics.function(&table.name),
-        rules: table.clone(),
+        rules,
     })
 }
 

@@ -1,10 +1,12 @@
 //! What is answered.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::words::{Problem, sentence};
 use crate::config::Fallback;
+use crate::egress::Reply;
 use crate::storage::StoredAnswer;
 
 /// Retell passes no more on to the model.
@@ -23,12 +25,42 @@ pub(super) fn of_value(value: &Value) -> StoredAnswer {
     }
 }
 
+/// What a server sent; an error page is none.
+///
+/// # Errors
+/// What it is instead of an answer.
+pub(super) fn of_server(reply: &Reply) -> Result<StoredAnswer, &'static str> {
+    let media_type = reply.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let beginning = reply.body.trim_ascii_start();
+    let begins_with = |tag: &[u8]| beginning.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    if media_type.starts_with("text/html") || begins_with(b"<!doctype html") || begins_with(b"<html") {
+        return Err("a web page");
+    }
+    let says_json = media_type.starts_with("application/json") || media_type.contains("+json");
+    let is_json = !reply.more && serde_json::from_slice::<IgnoredAny>(&reply.body).is_ok();
+    if says_json && !is_json && !reply.more && !beginning.is_empty() {
+        return Err("what it calls JSON, and is not");
+    }
+    of_bytes(&reply.body, is_json, reply.more)
+}
+
 /// What a target sent; `more` of it was not read.
-pub(super) fn of_bytes(body: &[u8], is_json: bool, more: bool) -> StoredAnswer {
-    // The last character may have been torn apart.
-    let text = String::from_utf8_lossy(body);
-    let text = if more { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
-    cut(text, if is_json { JSON } else { TEXT }, more)
+///
+/// # Errors
+/// It is no text.
+pub(super) fn of_bytes(body: &[u8], is_json: bool, more: bool) -> Result<StoredAnswer, &'static str> {
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        // The last character was torn apart.
+        Err(error) if more && error.error_len().is_none() => {
+            std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return Err("neither text nor JSON"),
+    };
+    if text.contains('\0') {
+        return Err("neither text nor JSON");
+    }
+    Ok(cut(text, if is_json { JSON } else { TEXT }, more))
 }
 
 /// What is left of JSON that was cut is only text.
@@ -103,9 +135,41 @@ mod tests {
             let answer = of_value(&format!("{fits}x").into());
             assert!(answer.cut && answer.body == fits.as_bytes());
             let long = letter.repeat(2 * MOST_CHARACTERS);
-            let answer = of_bytes(&long.as_bytes()[..long.len().min(MOST_BYTES)], true, true);
+            let answer = of_bytes(&long.as_bytes()[..long.len().min(MOST_BYTES)], true, true).unwrap();
             assert!(answer.cut && answer.body == fits.as_bytes() && answer.content_type == TEXT);
         }
+    }
+
+    #[test]
+    fn a_page_or_bytes_are_no_answer() {
+        let of = |content_type: &str, body: &'static [u8], more| {
+            let content_type = Some(content_type.to_owned()).filter(|name| !name.is_empty());
+            of_server(&Reply { status: 200, content_type, body: Bytes::from_static(body), more })
+        };
+        for (content_type, body) in [
+            ("text/html; charset=utf-8", &b"hello"[..]),
+            ("", b"\n <!DOCTYPE html><html></html>"),
+            ("text/plain", b"<HTML>"),
+            ("image/png", b"\x89PNG\r\n\x1a\n\0"),
+            ("application/octet-stream", b"\0\0"),
+            ("text/plain; charset=latin1", b"Z\xfcrich"),
+            ("application/json", b"{\"cut\":"),
+        ] {
+            assert!(of(content_type, body, false).is_err(), "{content_type}");
+        }
+        for (content_type, body, said) in [
+            ("application/json", &b""[..], TEXT),
+            ("application/json; charset=utf-8", b"{}", JSON),
+            ("application/problem+json", b"[1]", JSON),
+            ("", b"sunny", TEXT),
+            ("application/octet-stream", b"sunny", TEXT),
+            ("application/xml", b"<a/>", TEXT),
+        ] {
+            let answer = of(content_type, body, false).unwrap();
+            assert_eq!((&answer.body[..], answer.content_type.as_str()), (body, said), "{content_type}");
+        }
+        assert_eq!(of("", b"a\xf0\x9f", true).unwrap().body, "a", "a torn character is let go");
+        assert!(of("", b"a\xff\x9fb", true).is_err());
     }
 
     #[test]

@@ -48,6 +48,21 @@ impl Schema {
         }
     }
 
+    /// Models that have to name every argument send null for those they leave out.
+    pub(super) fn without_nulls(&self, arguments: &mut Map<String, Value>) {
+        let required = self.text.get("required").and_then(Value::as_array);
+        let type_of = |name: &str| self.text.get("properties")?.get(name)?.get("type");
+        arguments.retain(|name, value| {
+            let takes_null = || match type_of(name) {
+                Some(Value::String(one)) => one == "null",
+                Some(Value::Array(several)) => several.iter().any(|one| one == "null"),
+                // No word on what it is to be.
+                _ => true,
+            };
+            !value.is_null() || required.is_some_and(|names| names.iter().any(|other| other == name)) || takes_null()
+        });
+    }
+
     pub(super) fn problems(&self, arguments: &Map<String, Value>) -> Vec<Problem> {
         let instance = Value::Object(arguments.clone());
         if self.validator.is_valid(&instance) {
@@ -173,6 +188,20 @@ mod tests {
         }
         let own = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
         assert_eq!(schema(own).unwrap().problems(&object(&json!({"a": 1}))).len(), 1);
+    }
+
+    #[test]
+    fn null_for_what_may_be_left_out_is_left_out() {
+        let schema = schema(json!({
+            "required": ["must"],
+            "properties": {"must": {"type": "string"}, "may": {"type": "string"}, "both": {"type": ["string", "null"]},
+                "any": {"enum": [null, "a"]}}
+        }))
+        .unwrap();
+        let mut arguments = object(&json!({"must": null, "may": null, "both": null, "any": null, "more": null}));
+        schema.without_nulls(&mut arguments);
+        assert_eq!(Value::Object(arguments.clone()), json!({"must": null, "both": null, "any": null, "more": null}));
+        assert_eq!(sentence(&schema.problems(&arguments)), "`must` must be text, not null");
     }
 
     #[test]

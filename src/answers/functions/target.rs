@@ -35,6 +35,17 @@ pub(super) struct Url {
     clock: Clock,
 }
 
+/// What it is called with.
+pub(super) struct Call<'a> {
+    pub(super) body: &'a Bytes,
+    /// Beside a body.
+    pub(super) query: Option<&'a str>,
+    pub(super) arguments: &'a Map<String, Value>,
+    pub(super) context: &'a FunctionContext,
+    /// It is given up then, if it goes on beyond the deadline.
+    pub(super) until: Instant,
+}
+
 /// What came of it.
 pub(super) enum Came {
     Answer(StoredAnswer),
@@ -76,27 +87,49 @@ impl Target {
         Signing::new(table.secret.as_ref(), RetellSignature::Fresh, &table.headers).map(drop)
     }
 
+    /// Whether it goes on when its answer is late. A program is killed then, as nobody else would end it.
+    pub(super) fn outlives_deadline(&self) -> bool {
+        !matches!(self, Self::Program(_))
+    }
+
     /// Calls it. The caller sees to the deadline.
-    pub(super) async fn call(&self, body: &Bytes, arguments: &Map<String, Value>, context: &FunctionContext) -> Came {
+    pub(super) async fn call(&self, call: Call<'_>) -> Came {
         match self {
-            Self::Url(url) => url.call(body, arguments, context).await,
+            Self::Url(url) => url.call(call).await,
             Self::Program(program) => {
-                let input = Value::Object(arguments.clone()).to_string();
-                match program.ask(input.as_bytes(), variables(context), reply::MOST_BYTES + 1).await {
+                let input = Value::Object(call.arguments.clone()).to_string();
+                let output = program.ask(input.as_bytes(), variables(call.context), reply::MOST_BYTES + 1);
+                match output.await {
                     Ok(output) => {
                         let is_json = serde_json::from_slice::<Value>(&output).is_ok();
-                        Came::Answer(reply::of_bytes(&output, is_json, output.len() > reply::MOST_BYTES))
+                        reply::of_bytes(&output, is_json, output.len() > reply::MOST_BYTES)
+                            .map_or_else(|why| Came::Failed(why.to_owned()), Came::Answer)
                     }
                     Err(why) => Came::Failed(why),
                 }
             }
-            Self::Own(function) => match AssertUnwindSafe(function.call(arguments, context)).catch_unwind().await {
+            Self::Own(own) => match AssertUnwindSafe(own.call(call.arguments, call.context)).catch_unwind().await {
                 Ok(Called::Answer(value)) => Came::Answer(reply::of_value(&value)),
                 Ok(Called::Invalid(why)) => Came::Invalid(why),
                 Ok(Called::Failed(why)) => Came::Failed(why),
                 Err(_) => Came::Failed("the function panicked".to_owned()),
             },
         }
+    }
+}
+
+impl Target {
+    /// Whether what an earlier invocation did still stands; what is not in this process is not asked.
+    pub(super) async fn still_holds(&self, context: &FunctionContext) -> bool {
+        match self {
+            Self::Own(function) => function.still_holds(context).await,
+            Self::Url(_) | Self::Program(_) => true,
+        }
+    }
+
+    /// Whether it says by itself what is wrong with its arguments.
+    pub(super) fn checks_arguments(&self) -> bool {
+        matches!(self, Self::Own(function) if function.checks_arguments())
     }
 }
 
@@ -117,29 +150,25 @@ fn variables(context: &FunctionContext) -> Vec<(&'static str, String)> {
 }
 
 impl Url {
-    async fn call(&self, body: &Bytes, arguments: &Map<String, Value>, context: &FunctionContext) -> Came {
-        let body = if body.is_empty() {
-            json!({ "name": context.name, "args": arguments }).to_string().into()
+    async fn call(&self, call: Call<'_>) -> Came {
+        let context = call.context;
+        let body = if call.body.is_empty() {
+            json!({ "name": context.name, "args": call.arguments }).to_string().into()
         } else {
-            body.clone()
+            call.body.clone()
         };
         let private = self.private(&body, context);
-        let within = context.deadline.saturating_duration_since(Instant::now());
+        let within = call.until.saturating_duration_since(Instant::now());
         let post = Post { headers: about(context), private, body, within };
-        let reply = match self.destination.ask_beginning(post, reply::MOST_BYTES).await {
+        let reply = match self.destination.ask_beginning(post, call.query, reply::MOST_BYTES).await {
             Ok(reply) => reply,
             Err(error) => return Came::Failed(error.to_string()),
         };
         if !(200..300).contains(&reply.status) {
             return Came::Failed(format!("{} answered {}", self.destination, reply.status));
         }
-        let media_type = reply.content_type.unwrap_or_default().to_ascii_lowercase();
-        let says_json = media_type.starts_with("application/json") || media_type.contains("+json");
-        let is_json = !reply.more && serde_json::from_slice::<serde::de::IgnoredAny>(&reply.body).is_ok();
-        if says_json && !is_json && !reply.more {
-            return Came::Failed(format!("{} answered what it calls JSON, and is not", self.destination));
-        }
-        Came::Answer(reply::of_bytes(&reply.body, is_json, reply.more))
+        reply::of_server(&reply)
+            .map_or_else(|why| Came::Failed(format!("{} answered {why}", self.destination)), Came::Answer)
     }
 
     fn private(&self, body: &Bytes, context: &FunctionContext) -> HeaderMap {

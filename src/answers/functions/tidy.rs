@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Parts;
 
 const EVERY: Duration = Duration::from_secs(30);
-const BATCH: usize = 500;
+const BATCH: usize = 100;
 /// Answers can be asked for again for a day.
 const KEPT_MS: i64 = 86_400_000;
 /// Longer than any signature is accepted.
@@ -18,7 +18,7 @@ pub(super) fn start(parts: &Parts) {
             let now_ms = clock.now_ms();
             let forgotten = ledger.forget_invocations(now_ms - KEPT_MS, now_ms - SIGNATURES_KEPT_MS, BATCH).await;
             // The store says by itself that it is away.
-            let wait = if forgotten.is_ok_and(|count| count >= BATCH) { Duration::from_secs(1) } else { EVERY };
+            let wait = if forgotten.is_ok_and(|count| count >= BATCH) { Duration::from_millis(100) } else { EVERY };
             tokio::select! {
                 () = supervisor.stopping() => return,
                 () = tokio::time::sleep(wait) => {}

@@ -6,10 +6,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::overrides;
 use crate::config::InboundKind;
 
-/// What may be changed for one call.
-const OVERRIDES: [&str; 3] = ["agent", "retell_llm", "conversation_flow"];
 /// Retell takes 50 kB of metadata with a call.
 const METADATA_BYTES: usize = 50_000;
 /// An answer that is larger is a mistake.
@@ -152,11 +151,9 @@ impl InboundAnswer {
             let Some(changes) = changes.as_object() else {
                 return refused("agent_override", "expected an object");
             };
-            if let Some((name, _)) = changes.iter().find(|(name, _)| !OVERRIDES.contains(&name.as_str())) {
-                return refused(&named("agent_override", name), "expected agent, retell_llm or conversation_flow");
-            }
-            if let Some((name, _)) = changes.iter().find(|(_, value)| !value.is_object()) {
-                return refused(&named("agent_override", name), "expected an object");
+            if let Some((path, why)) = overrides::problem(changes) {
+                let field = path.iter().fold("agent_override".to_owned(), |field, name| named(&field, name));
+                return refused(&field, why);
             }
         }
         if self.to_json(InboundKind::Call).len() > MOST_BYTES {
@@ -259,7 +256,9 @@ mod tests {
     fn what_keeps_the_contract_is_passed_on() {
         let whole = json!({ "reject": false, "override_agent_id": "agent_1", "override_agent_version": 3,
             "dynamic_variables": {"name": "Ana"}, "metadata": {"a": [1, null]},
-            "agent_override": {"agent": {"webhook_timeout_ms": 5000}, "retell_llm": {}, "conversation_flow": {}} });
+            "agent_override": {"agent": {"webhook_timeout_ms": 5000, "voice_speed": 1, "voice_emotion": null, "new": [1]},
+                "retell_llm": {"knowledge_base_ids": ["kb_1"], "begin_message": ""},
+                "conversation_flow": {"model_temperature": 0.5, "begin_after_user_silence_ms": 5.0}} });
         assert_eq!(serde_json::from_str::<Value>(&read(&whole).unwrap()).unwrap()["call_inbound"], whole);
         let lenient =
             json!({ "reject": null, "dynamic_variables": {"n": 7, "b": true, "gone": null}, "colour": "blue" });
@@ -288,6 +287,22 @@ mod tests {
             (json!({ "agent_override": "agent_1" }), "agent_override: "),
             (json!({ "agent_override": {"voice": {}} }), "agent_override.voice: "),
             (json!({ "agent_override": {"agent": "x"} }), "agent_override.agent: "),
+            (json!({ "agent_override": {"agent": {"voice_id": 7}} }), "agent_override.agent.voice_id: expected a text"),
+            (json!({ "agent_override": {"agent": {"voice_speed": "1"}} }), "agent_override.agent.voice_speed: "),
+            (
+                json!({ "agent_override": {"agent": {"ring_duration_ms": 1.5}} }),
+                "agent_override.agent.ring_duration_ms: ",
+            ),
+            (json!({ "agent_override": {"agent": {"boosted_keywords": ["a", 1]}} }), "agent_override.agent.boosted_"),
+            (json!({ "agent_override": {"agent": {"pii_config": []}} }), "agent_override.agent.pii_config: "),
+            (
+                json!({ "agent_override": {"retell_llm": {"model_high_priority": 1}} }),
+                "agent_override.retell_llm.model_",
+            ),
+            (
+                json!({ "agent_override": {"conversation_flow": {"model_choice": "x"}} }),
+                "agent_override.conversation_flow.mo",
+            ),
             (json!({ "dynamic_variables": {"x": "y".repeat(300_000)} }), "the answer: "),
             (json!("reject"), "call_inbound: "),
         ] {

@@ -9,13 +9,11 @@ use minijinja::{Value, context};
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
+use crate::security::number;
 use crate::storage::{CallerHistory, Store};
 
 /// How long the look-up may take of the budget.
 const LOOK_UP: Duration = Duration::from_millis(100);
-/// What providers send in place of a number that is withheld: these callers are not one person.
-const WITHHELD: [&str; 8] =
-    ["anonymous", "unknown", "restricted", "unavailable", "private", "withheld", "blocked", "undefined"];
 /// Where people keep a caller's name in custom analysis data.
 const NAMES: [&str; 5] = ["caller_name", "customer_name", "user_name", "full_name", "name"];
 /// Longer texts are no names.
@@ -57,8 +55,7 @@ impl Caller {
     }
 
     async fn look_up(&self) -> Option<CallerHistory> {
-        let number = self.number.trim();
-        if number.is_empty() || WITHHELD.iter().any(|word| number.eq_ignore_ascii_case(word)) {
+        if number::is_withheld(&self.number) {
             return Some(CallerHistory::default());
         }
         match tokio::time::timeout(LOOK_UP, self.store.caller(self.company_id, &self.number)).await {

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
+use super::Seat;
+use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 use crate::storage::{InboundAnswered, Store};
 
@@ -24,7 +27,14 @@ impl Ledger {
         Self { store, supervisor, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
-    pub(super) fn keep(&self, answered: InboundAnswered) {
+    /// `later` says when the request itself is on disk, and as which event. Requests that come again meanwhile find the
+    /// answer by `seat`.
+    pub(super) fn keep(
+        &self,
+        answered: InboundAnswered,
+        later: Option<Shared<BoxFuture<'static, Option<EventId>>>>,
+        seat: Option<Seat>,
+    ) {
         let event_id = answered.event_id;
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
             tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: too many wait for the store");
@@ -33,14 +43,24 @@ impl Ledger {
         let store = Arc::clone(&self.store);
         // Tasks that share a commit; what is under way when the service stops is waited for.
         self.supervisor.spawn_detached(async move {
-            match tokio::time::timeout(KEEPING, store.keep_inbound_answer(answered)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%event_id, %error, "an inbound answer is not kept in the ledger"),
+            let keeping = async {
+                let event_id = match later {
+                    // Who keeps the request says by itself that it cannot be kept.
+                    Some(later) => later.await?,
+                    None => event_id,
+                };
+                Some(store.keep_inbound_answer(InboundAnswered { event_id, ..answered }).await)
+            };
+            match tokio::time::timeout(KEEPING, keeping).await {
+                Ok(Some(Ok(())) | None) => {}
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(%event_id, %error, "an inbound answer is not kept in the ledger");
+                }
                 Err(_) => {
                     tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: the store is too slow");
                 }
             }
-            drop(place);
+            drop((place, seat));
         });
     }
 }

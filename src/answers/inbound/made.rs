@@ -1,6 +1,7 @@
 //! Answers made from the settings: fixed parts, and variables from templates.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::tz::TimeZone;
 use minijinja::{AutoEscape, Environment, Error, Value, context};
@@ -20,24 +21,19 @@ const LONGEST: usize = 8 * 1024;
 
 /// An answer of the settings.
 pub(super) struct Made {
+    /// Whose answer it is, for the log.
+    table: String,
     fixed: InboundAnswer,
     templates: Environment<'static>,
     names: Vec<String>,
+    /// That a variable could not be made was said.
+    said: AtomicBool,
     /// Some template speaks of the caller.
     wants_caller: bool,
 }
 
-/// Why an answer of the settings could not be made. Says nothing of what is in it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unmade {
-    #[error("dynamic_variables.{0}: {1}")]
-    Template(String, String),
-    #[error(transparent)]
-    Invalid(#[from] InvalidField),
-}
-
 impl Made {
-    pub(super) fn of(settings: &InboundAnswerSettings) -> Result<Self, Refused> {
+    pub(super) fn of(table: &str, settings: &InboundAnswerSettings) -> Result<Self, Refused> {
         let mut fixed = if settings.reject { InboundAnswer::reject() } else { InboundAnswer::empty() };
         let steers = settings.agent.is_some() || settings.agent_version.is_some() || !settings.metadata.is_empty();
         if settings.reject && (steers || !settings.dynamic_variables.is_empty()) {
@@ -70,16 +66,41 @@ impl Made {
                 Ok(_) | Err(_) => {}
             }
         }
-        Ok(Self { fixed, templates, names, wants_caller })
+        Ok(Self { table: table.to_owned(), fixed, templates, names, said: AtomicBool::new(false), wants_caller })
     }
 
-    /// With the variables filled in.
+    /// Refuses a variable that cannot even be made for an ordinary request. What a provider's headers hold is not known
+    /// before there is one.
+    pub(super) fn try_out(&self, settings: &InboundAnswerSettings) -> Result<(), Refused> {
+        let number = "+12025550100";
+        let sample = context! {
+            kind => "call", id => "call_1", from_number => number, to_number => number, agent_id => "agent_1",
+            agent_version => 1, company => "default", event_id => "evt_1"
+        };
+        for name in self.names.iter().filter(|name| !settings.dynamic_variables[*name].contains("sip")) {
+            if let Err(error) = self.templates.get_template(name).and_then(|template| template.render(&sample)) {
+                let why = described(&error);
+                return Err((
+                    "dynamic_variables",
+                    format!("`{name}`: {why}; the fallback knows no history of the caller"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is without the variables.
+    pub(super) fn fixed(&self) -> InboundAnswer {
+        self.fixed.clone()
+    }
+
+    /// With the variables filled in. One that cannot be made is left out: the agent and the others are worth more than it.
     pub(super) async fn answer(
         &self,
         request: &InboundRequest,
         context: &InboundContext,
         caller: Option<(&Caller, &TimeZone)>,
-    ) -> Result<InboundAnswer, Unmade> {
+    ) -> Result<InboundAnswer, InvalidField> {
         let mut answer = self.fixed.clone();
         if self.names.is_empty() {
             return Ok(answer);
@@ -90,13 +111,24 @@ impl Made {
         };
         let variables = variables(request, context, caller);
         for name in &self.names {
-            let rendered = self.templates.get_template(name).and_then(|template| template.render(&variables));
-            let mut text = rendered.map_err(|error| Unmade::Template(name.clone(), place(&error)))?;
-            text.truncate(text.floor_char_boundary(LONGEST));
-            answer = answer.variable(name, text);
+            match self.templates.get_template(name).and_then(|template| template.render(&variables)) {
+                Ok(mut text) => {
+                    text.truncate(text.floor_char_boundary(LONGEST));
+                    answer = answer.variable(name, text);
+                }
+                Err(error) => self.say(name, &error),
+            }
         }
         answer.check()?;
         Ok(answer)
+    }
+
+    /// Once, as every further request would say it again.
+    fn say(&self, name: &str, error: &Error) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let (table, why) = (&*self.table, place(error));
+            tracing::warn!(table, variable = name, why, "inbound: a variable cannot be made and is left out");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers inbound calls and text messages: a closure first, then the rules, first match wins.
 //!
 //! The promise made here: whatever goes wrong or is late, there is an answer within the budget, and it keeps Retell's
-//! contract. The request is on disk by then: a 2xx says so for inbound events as for any other.
+//! contract. The request is on disk by then, unless the store is slow or away: the caller goes first.
 
 mod answer;
 mod ask;
@@ -9,32 +9,34 @@ mod caller;
 mod ledger;
 mod made;
 mod numbers;
+mod overrides;
 mod request;
 mod rules;
 mod times;
+mod waiting;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use self::answer::{InboundAnswer, InvalidField};
 pub use self::request::{InboundContext, InboundRequest};
 pub use self::rules::{CurrentRules, InboundError, Rules};
+pub use self::waiting::Waiting;
 
 use self::ask::Unanswered;
 use self::caller::Caller;
 use self::ledger::Ledger;
-use self::made::Unmade;
 use self::rules::Says;
+use self::waiting::Decided;
+use super::flight::{self, Flights, Part};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
-use crate::config::InboundKind;
 use crate::storage::{InboundAnswered, Store};
 use crate::telemetry::inbound::{InboundCounts, InboundOutcome};
 
@@ -42,6 +44,8 @@ use crate::telemetry::inbound::{InboundCounts, InboundOutcome};
 const CLOSURE: &str = "(closure)";
 /// How long the earlier answer to a request that came again is looked for.
 const LOOK_UP: Duration = Duration::from_millis(100);
+
+type Seat = flight::Seat<EventId, Arc<str>>;
 
 /// A closure that answers, see [`boxed`].
 pub type OnInbound =
@@ -55,51 +59,8 @@ pub struct Inbound {
     closure: Option<OnInbound>,
     counts: Arc<InboundCounts>,
     ledger: Ledger,
-}
-
-/// A request that is on disk, on its way to an answer.
-pub struct Waiting {
-    /// Call or message.
-    pub kind: InboundKind,
-    /// The event as which it is kept.
-    pub event_id: EventId,
-    /// It was on disk already.
-    pub duplicate: bool,
-    /// The company, as the store numbers it.
-    pub company_id: i64,
-    /// The company's slug.
-    pub company: Arc<str>,
-    /// The raw bytes.
-    pub body: Bytes,
-    /// Retell's signature.
-    pub signature: Option<String>,
-    /// When its head had arrived: the budget counts from here.
-    pub began: Instant,
-    /// The same in milliseconds since the Unix epoch.
-    pub received_at_ms: i64,
-}
-
-/// What was decided, by whom.
-struct Decided {
-    rule: Option<Arc<str>>,
-    outcome: InboundOutcome,
-    /// `None`: the fallback.
-    answer: Option<InboundAnswer>,
-}
-
-impl Decided {
-    fn failed(rule: &Arc<str>, outcome: InboundOutcome) -> Self {
-        Self { rule: Some(Arc::clone(rule)), outcome, answer: None }
-    }
-
-    fn said(rule: &Arc<str>, answer: InboundAnswer) -> Self {
-        let outcome = if answer.is_rejected() { InboundOutcome::Rejected } else { InboundOutcome::Rule };
-        Self { rule: Some(Arc::clone(rule)), outcome, answer: Some(answer) }
-    }
-
-    fn nothing() -> Self {
-        Self { rule: None, outcome: InboundOutcome::Empty, answer: Some(InboundAnswer::empty()) }
-    }
+    /// Answers under way: requests that come twice at once share one.
+    flights: Flights<EventId, Arc<str>>,
 }
 
 impl Inbound {
@@ -113,7 +74,15 @@ impl Inbound {
         supervisor: &Supervisor,
     ) -> Self {
         let ledger = Ledger::new(Arc::clone(store), supervisor.clone());
-        Self { store: Arc::clone(store), clock: clock.clone(), rules, closure: None, counts, ledger }
+        Self {
+            store: Arc::clone(store),
+            clock: clock.clone(),
+            rules,
+            closure: None,
+            counts,
+            ledger,
+            flights: Flights::default(),
+        }
     }
 
     /// Asks `closure` before the rules; `None` leaves it to them.
@@ -123,56 +92,84 @@ impl Inbound {
         self
     }
 
+    /// How long after its head a request is answered at the latest.
+    #[must_use]
+    pub fn budget(&self) -> Duration {
+        self.rules.get().timeout
+    }
+
     /// The answer, as JSON.
     pub async fn answer(&self, waiting: Waiting) -> String {
+        let rules = self.rules.get();
+        let deadline = tokio::time::Instant::from_std(waiting.began + rules.timeout);
+        loop {
+            match self.flights.join(waiting.event_id) {
+                Part::Lead(seat) => return self.lead(waiting, (&rules, deadline), Some(seat)).await,
+                Part::Full => return self.lead(waiting, (&rules, deadline), None).await,
+                Part::Follow(twin) => match tokio::time::timeout_at(deadline, twin.wait()).await {
+                    Ok(Some(answer)) => {
+                        self.tell(&waiting, None, InboundOutcome::Repeated);
+                        return answer.as_ref().to_owned();
+                    }
+                    // Its connection broke, and it with it.
+                    Ok(None) => {}
+                    Err(_) => return self.lead(waiting, (&rules, deadline), None).await,
+                },
+            }
+        }
+    }
+
+    async fn lead(
+        &self,
+        mut waiting: Waiting,
+        (rules, deadline): (&Rules, tokio::time::Instant),
+        seat: Option<Seat>,
+    ) -> String {
         if waiting.duplicate
             && let Some(earlier) = self.earlier(waiting.event_id).await
         {
             self.tell(&waiting, earlier.rule.as_deref(), InboundOutcome::Repeated);
             return earlier.answer;
         }
-        let rules = self.rules.get();
-        let deadline = tokio::time::Instant::from_std(waiting.began + rules.timeout);
-        let context = InboundContext {
-            event_id: waiting.event_id,
-            company_id: waiting.company_id,
-            company: waiting.company.to_string(),
-            received_at_ms: waiting.received_at_ms,
-            deadline,
-        };
+        let context = waiting.context(deadline);
         let request = InboundRequest::read(&waiting.body);
         let decided = match &request {
+            _ if waiting.later.is_some() => Decided::by_nobody(InboundOutcome::NotStored),
             // Odd bodies that name the event and hold nothing: no rule has anything to go by.
-            None => Decided::nothing(),
-            Some(request) => {
-                // Who was asked last is known even if that took too long.
-                let asked = OnceLock::new();
-                let given = (request, &context, waiting.signature.as_deref());
-                let deciding = AssertUnwindSafe(self.decide(&rules, given, &asked)).catch_unwind();
-                let outcome = match tokio::time::timeout_at(deadline, deciding).await {
-                    Ok(Ok(decided)) => Ok(decided),
-                    Ok(Err(_)) => Err(panicked(waiting.event_id)),
-                    Err(_) => Err(InboundOutcome::Late),
-                };
-                outcome.unwrap_or_else(|outcome| Decided { rule: asked.get().cloned(), outcome, answer: None })
-            }
+            None => Decided::by_nobody(InboundOutcome::Fallback),
+            Some(request) => self.decide_in_time(rules, (request, &context, waiting.signature.as_deref())).await,
         };
-        let answer = match (decided.answer, &request) {
-            (Some(answer), _) => answer,
-            (None, Some(request)) => fallback(&rules, request, &context).await,
-            (None, None) => InboundAnswer::empty(),
+        let answer = match decided.answer {
+            Some(answer) => answer,
+            None => fallback(rules, request, &waiting, &context).await,
         };
         let json = answer.to_json(waiting.kind);
+        if let Some(seat) = &seat {
+            seat.land(json.as_str().into());
+        }
         let duration_ms = self.tell(&waiting, decided.rule.as_deref(), decided.outcome);
-        self.ledger.keep(InboundAnswered {
+        let answered = InboundAnswered {
             event_id: waiting.event_id,
             rule: decided.rule.map(|rule| rule.to_string()),
             answer: json.clone(),
             outcome: decided.outcome.as_str().to_owned(),
             duration_ms,
             at_ms: self.clock.now_ms(),
-        });
+        };
+        self.ledger.keep(answered, waiting.later.take(), seat);
         json
+    }
+
+    async fn decide_in_time(&self, rules: &Rules, given: (&InboundRequest, &InboundContext, Option<&str>)) -> Decided {
+        // Who was asked last is known even if that took too long.
+        let asked = OnceLock::new();
+        let deciding = AssertUnwindSafe(self.decide(rules, given, &asked)).catch_unwind();
+        let outcome = match tokio::time::timeout_at(given.1.deadline, deciding).await {
+            Ok(Ok(decided)) => return decided,
+            Ok(Err(_)) => panicked(given.1.event_id),
+            Err(_) => InboundOutcome::Late,
+        };
+        Decided { rule: asked.get().cloned(), outcome, answer: None }
     }
 
     async fn decide(
@@ -196,8 +193,7 @@ impl Inbound {
         match &rule.says {
             Says::Made(made) => match made.answer(request, context, Some((&caller, &rule.times.zone))).await {
                 Ok(answer) => Decided::said(&rule.name, answer),
-                Err(Unmade::Invalid(error)) => invalid(&rule.name, &error),
-                Err(error @ Unmade::Template(..)) => failed(&rule.name, &error),
+                Err(error) => invalid(&rule.name, &error),
             },
             Says::Ask(ask) => match ask.answer(request, (context, original)).await {
                 Ok(answer) => Decided::said(&rule.name, answer),
@@ -243,10 +239,16 @@ fn panicked(event_id: EventId) -> InboundOutcome {
 }
 
 /// It waits for nothing: its templates know the request and no history.
-async fn fallback(rules: &Rules, request: &InboundRequest, context: &InboundContext) -> InboundAnswer {
-    rules.fallback.answer(request, context, None).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "inbound: the fallback cannot be made either; the empty answer is sent");
-        InboundAnswer::empty()
+async fn fallback(
+    rules: &Rules,
+    request: Option<InboundRequest>,
+    waiting: &Waiting,
+    context: &InboundContext,
+) -> InboundAnswer {
+    let request = request.unwrap_or_else(|| InboundRequest::unread(waiting.kind, &waiting.body));
+    rules.fallback.answer(&request, context, None).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "inbound: the fallback is sent without its variables");
+        rules.fallback.fixed()
     })
 }
 

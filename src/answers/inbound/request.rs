@@ -48,6 +48,20 @@ pub struct InboundContext {
 }
 
 impl InboundRequest {
+    /// Of a body that names the event and is none.
+    pub(super) fn unread(kind: InboundKind, body: &Bytes) -> Self {
+        Self {
+            kind,
+            id: None,
+            agent_id: None,
+            agent_version: None,
+            from_number: String::new(),
+            to_number: String::new(),
+            custom_sip_headers: Object::default(),
+            body: body.clone(),
+        }
+    }
+
     /// Reads a body; `None` when it is no inbound event.
     pub(super) fn read(body: &Bytes) -> Option<Self> {
         let (kind, id, agent_id, agent_version, from, to, custom_sip_headers) = match Event::parse(body).ok()? {
@@ -79,6 +93,10 @@ impl InboundRequest {
             }
             _ => return None,
         };
+        // Neither number: the contract has both, and no rule has anything to go by.
+        if from.is_none() && to.is_none() {
+            return None;
+        }
         let (from_number, to_number) = (from.unwrap_or_default(), to.unwrap_or_default());
         let body = body.clone();
         Some(Self { kind, id, agent_id, agent_version, from_number, to_number, custom_sip_headers, body })

@@ -76,7 +76,7 @@ impl Rules {
         fallback(&settings.fallback)?;
         settings.rules.iter().try_for_each(|table| {
             // What it would say matters no more once it was checked.
-            let nothing = || Ok(Says::Made(Box::new(Made::of(&InboundAnswerSettings::default())?)));
+            let nothing = || Ok(Says::Made(Box::new(Made::of(&table.name, &InboundAnswerSettings::default())?)));
             let rule = Rule::of(table, |settings| ask::check(settings, egress).and_then(|()| nothing()));
             rule.map(drop).map_err(|refused| of_rule(table, refused))
         })
@@ -103,8 +103,9 @@ fn of_rule(table: &InboundRule, (key, why): Refused) -> InboundError {
 }
 
 fn fallback(settings: &InboundAnswerSettings) -> Result<Made, InboundError> {
-    let table = || "inbound.fallback".to_owned();
-    Made::of(settings).map_err(|(key, why)| InboundError { table: table(), key, why })
+    const TABLE: &str = "inbound.fallback";
+    let made = Made::of(TABLE, settings).and_then(|made| made.try_out(settings).map(|()| made));
+    made.map_err(|(key, why)| InboundError { table: TABLE.to_owned(), key, why })
 }
 
 impl Rule {
@@ -118,7 +119,7 @@ impl Rule {
                 return Err(("ask", "the service answers: leave reject, agent, variables and metadata out".to_owned()));
             }
             Some(ask) => asking(ask)?,
-            None => Says::Made(Box::new(Made::of(&answer)?)),
+            None => Says::Made(Box::new(Made::of(&table.name, &answer)?)),
         };
         Ok(Self {
             name: table.name.as_str().into(),

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use self::record::Form;
 use super::output::{self, Done, Failure};
 use super::stores;
+use crate::answers::appointments::announce_by_hand;
 use crate::base::clock::Clock;
 use crate::storage::sqlite::Beside;
 use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, Arranged};
@@ -18,7 +19,7 @@ pub(super) enum Appointments {
     List(List),
     /// Show one appointment
     Show(Show),
-    /// Cancel an appointment; handlers are not told of it
+    /// Cancel an appointment; handlers are told as when a caller does
     Cancel(Cancel),
     /// Print appointments for a calendar, with the names and phone numbers of those who come
     Export(Export),
@@ -44,6 +45,9 @@ pub(super) struct List {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
+    /// Without those that are cancelled
+    #[arg(long)]
+    booked: bool,
     #[command(flatten)]
     form: Form,
 }
@@ -95,13 +99,14 @@ impl Appointments {
 }
 
 impl Which {
-    async fn find(self, limit: Option<usize>) -> Result<Vec<Appointment>, Failure> {
+    async fn find(self, limit: Option<usize>, booked_only: bool) -> Result<Vec<Appointment>, Failure> {
         let now_ms = Clock::system().now_ms();
         let time = |text: Option<String>| text.map(|text| output::parse_since(&text, now_ms)).transpose();
         let filter = AppointmentFilter {
             company: self.company,
             since_ms: Some(time(self.since).map_err(Failure::Because)?.unwrap_or(now_ms)),
             until_ms: time(self.until).map_err(Failure::Because)?,
+            booked_only,
             limit,
             ..AppointmentFilter::default()
         };
@@ -111,7 +116,7 @@ impl Which {
 
 impl List {
     async fn run(self) -> Done {
-        let found = self.which.find(Some(self.limit)).await?;
+        let found = self.which.find(Some(self.limit), self.booked).await?;
         self.form.list(&found)
     }
 }
@@ -143,7 +148,7 @@ impl Cancel {
     async fn run(self) -> Done {
         let found = self.one.find().await?;
         let mut beside = Beside::open(&stores::sqlite_url()?)?;
-        match beside.cancel_appointment(found.company_id, found.id, Clock::system().now_ms())? {
+        match beside.cancel_appointment(found.company_id, found.id, Clock::system().now_ms(), &announce_by_hand())? {
             Arranged::Done(_, cancelled) => self.form.show(&cancelled),
             _ => Err(Failure::Because("the appointment is not there any more".into())),
         }
@@ -152,7 +157,7 @@ impl Cancel {
 
 impl Export {
     async fn run(self) -> Done {
-        let found = self.which.find(None).await?;
+        let found = self.which.find(None, false).await?;
         eprintln!("retell-webhook: {} appointments, with names and phone numbers", found.len());
         output::ignore_closed(std::io::Write::write_all(
             &mut std::io::stdout().lock(),

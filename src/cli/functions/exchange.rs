@@ -112,7 +112,7 @@ fn is_nothing(value: &Value) -> bool {
 
 fn why_not(key: &str) -> &'static str {
     match key {
-        "query_params" => "the server is sent none; put constant ones into url",
+        "query_params" => "set them in the new tool, and they are passed on",
         "args_at_root" => "the server gets the body as Retell sends it; set it in the new tool as well",
         _ => "it is Retell's to do; set it in the new tool as well",
     }

@@ -52,6 +52,18 @@ pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Re
     kept
 }
 
+/// Appends beside a running receiver. Its writer does not learn of the keys, so they go into the index at once; until its next
+/// start it takes the same body for a new event. That is right only for events that nobody sends, and whose body says which
+/// change it tells of.
+pub(super) fn append_beside(conn: &Connection, event: &NewEvent, keys: Keys) -> Result<(), StoreError> {
+    let seq = insert(conn, event, keys.identity, None, None)?;
+    let mut note = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
+    for key in [Some(keys.identity.index_key()), keys.call].into_iter().flatten() {
+        note.execute([key, seq])?;
+    }
+    Ok(())
+}
+
 /// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
 fn keep_bare(
     state: &mut WriteState,

@@ -1,7 +1,8 @@
 //! Writing beside a running receiver: changes an operator asks for, in transactions so small that intake and handlers do not
 //! notice them.
 //!
-//! The receiver's writer remembers the table of events and its keys, so nothing here may touch those. Whoever has many
+//! The receiver's writer remembers the keys of events, so nothing here may touch those that are there; an event of the
+//! receiver's own, which nobody sends, may be appended (`append.rs`). Whoever has many
 //! rows to change does a few hundred at a time and pauses in between: the receiver's commits wait while one of ours runs.
 
 use std::time::Duration;
@@ -17,6 +18,8 @@ const WAITS: Duration = Duration::from_secs(5);
 /// A second writer of a store that a receiver may be writing.
 pub struct Beside {
     conn: Connection,
+    /// The ledger's: apart, since one that locks both would hold up whoever is on the line.
+    ledger: Connection,
     identity_key: IdentityKey,
 }
 
@@ -27,9 +30,9 @@ impl Beside {
     /// [`StoreError::Unusable`] when there is no such file, its schema is not this version's, or it cannot be written.
     pub fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         open::check_readable(url)?;
-        let conn = open::beside(url, WAITS)?;
+        let (conn, ledger) = (open::beside(url, WAITS)?, open::beside(&url.ledger(), WAITS)?);
         let identity_key = open::identity_key(&conn)?;
-        Ok(Self { conn, identity_key })
+        Ok(Self { conn, ledger, identity_key })
     }
 
     /// What is to be changed at once: all of it or nothing. Work that takes longer than some 50 ms is to be split.
@@ -42,6 +45,22 @@ impl Beside {
         let done = work(&transaction, &self.identity_key)?;
         transaction.commit()?;
         Ok(done)
+    }
+
+    /// The same in the ledger.
+    pub(super) fn write_ledger<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// The ledger, to look at.
+    pub(super) fn ledger(&self) -> &Connection {
+        &self.ledger
     }
 
     /// A look that changes nothing.

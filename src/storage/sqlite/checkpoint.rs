@@ -21,7 +21,7 @@ const ROUNDS: usize = 6;
 
 /// Starts the thread that checkpoints; it ends when the service stops.
 pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -> Result<(), StoreError> {
-    let conn = open::checkpointer(url)?;
+    let conn = open::checkpointer(url.path())?;
     let (shared, stop) = (writer.shared.clone(), supervisor.clone());
     supervisor
         .spawn_thread("store-checkpoint", move || {

@@ -8,9 +8,11 @@ use crate::storage::{CallerHistory, InboundAnswered, MOST_COUNTED, StoreError};
 /// Calls whose texts are looked at.
 const LATEST: u32 = 5;
 
-/// From an index of the company's numbers: it costs the same however many calls there are.
+/// By the customer's side of each call, so that somebody who was called is known and the company's own number is nobody.
+/// From an index of that: it costs the same however many calls there are.
 pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
-    let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1 AND from_number = ?2 LIMIT ?3)";
+    let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
+           AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
     let calls: u64 =
         conn.prepare_cached(count)?.query_row(params![company_id, number, MOST_COUNTED], |row| row.get(0))?;
     let mut history = CallerHistory { calls, ..CallerHistory::default() };
@@ -21,7 +23,9 @@ pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result
         "SELECT coalesce(c.started_at_ms, c.first_event_at_ms), t.summary, t.custom_analysis_data
          FROM calls c LEFT JOIN call_texts t
            ON t.kind = 'call' AND t.company_id = c.company_id AND t.call_id = c.call_id
-         WHERE c.company_id = ?1 AND c.from_number = ?2 ORDER BY c.last_event_at_ms DESC LIMIT ?3",
+         WHERE c.company_id = ?1
+           AND CASE c.direction WHEN 'outbound' THEN c.to_number ELSE c.from_number END = ?2
+         ORDER BY c.last_event_at_ms DESC LIMIT ?3",
     )?;
     let mut rows = latest.query(params![company_id, number, LATEST])?;
     while let Some(row) = rows.next()? {

@@ -15,8 +15,10 @@ use crate::storage::{Identity, IdentityKey, StoreError};
 /// Write out when so many keys wait, two an event: large enough that a batch meets most pages several times, small enough
 /// (about 20 MB of memory, a fraction of a second to read back at start).
 const THRESHOLD: usize = 262_144;
-/// Rows in one transaction, so that intake's turn comes within milliseconds.
-const SLICE: usize = 1_000;
+/// Rows of one request, so that others have their turn within a millisecond or two.
+const SLICE: usize = 128;
+/// Keys that memory lets go of at once.
+const FORGOTTEN: usize = 4_096;
 /// Events up to which the filter is filled at start: it reads every key of the index once.
 const FILTERED: i64 = 8_000_000;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -93,11 +95,12 @@ pub(super) async fn write_out(writer: &Writer) -> Result<(), StoreError> {
     };
     keys.sort_unstable();
     for slice in keys.chunks(SLICE).map(<[_]>::to_vec) {
-        writer.write(move |state| insert(state, &slice)).await?;
+        writer.write_behind(SLICE, move |state| insert(state, &slice)).await?;
     }
     writer.write(move |state| mark(&state.conn, through)).await?;
     // Only now that the mark is committed may memory forget: until then both know, and agree.
-    writer.write(move |state| forget(state, through)).await
+    while writer.write_behind(SLICE, move |state| forget(state, through)).await? {}
+    Ok(())
 }
 
 fn insert(state: &mut WriteState, slice: &[(i64, i64)]) -> Result<(), StoreError> {
@@ -115,7 +118,6 @@ fn mark(conn: &Connection, through: i64) -> Result<(), StoreError> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape every job of the writer has")]
-fn forget(state: &mut WriteState, through: i64) -> Result<(), StoreError> {
-    state.recent.forget_through(through);
-    Ok(())
+fn forget(state: &mut WriteState, through: i64) -> Result<bool, StoreError> {
+    Ok(state.recent.forget_through(through, FORGOTTEN))
 }

@@ -12,15 +12,16 @@ use crate::storage::{
 #[async_trait]
 impl Invocations for SqliteStore {
     async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
-        self.writer()?.write(move |state| begin(&state.conn, &new)).await
+        self.ledger()?.write(move |conn| begin(conn, &new)).await
     }
 
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError> {
-        self.writer()?.write(move |state| end(&state.conn, &ended)).await
+        self.ledger()?.write(move |conn| end(conn, &ended)).await
     }
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
-        self.writer()?.write(move |state| use_signature(&state.conn, &signature)).await
+        let used = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
+        Ok(!matches!(used, Used::Otherwise))
     }
 
     async fn forget_invocations(
@@ -29,7 +30,7 @@ impl Invocations for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        self.writer()?.write(move |state| forget(&state.conn, before_ms, signatures_before_ms, limit)).await
+        self.ledger()?.write(move |conn| forget(conn, before_ms, signatures_before_ms, limit)).await
     }
 
     async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
@@ -38,11 +39,13 @@ impl Invocations for SqliteStore {
 }
 
 fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
-    if let Some(signature) = &new.signature
-        && !use_signature(conn, signature)?
-    {
-        return Ok(Begun::Foreign);
-    }
+    let again = match &new.signature {
+        Some(signature) => match use_signature(conn, signature)? {
+            Used::Otherwise => return Ok(Begun::Foreign),
+            used => matches!(used, Used::Again),
+        },
+        None => false,
+    };
     let known = conn
         .prepare_cached(
             "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, cut FROM invocations WHERE key = ?1",
@@ -53,18 +56,20 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
         Some(known) if known.received_at_ms < new.since_ms => {
             // Its row stays, for whoever looks; its key is another's now.
             conn.prepare_cached("UPDATE invocations SET key = randomblob(32) WHERE id = ?1")?.execute([known.id])?;
-            insert(conn, new)
+            insert(conn, new, again)
         }
-        Some(Known { answer: Some(answer), state: InvocationState::Done, .. }) => Ok(Begun::Stored(answer)),
+        Some(Known { answer: Some(answer), state: InvocationState::Done, invocation, .. }) => {
+            Ok(Begun::Stored { invocation, answer, again })
+        }
         Some(Known { id, invocation, runs, .. }) => {
             conn.prepare_cached(
                 "UPDATE invocations SET state = 'running', runs = runs + 1, ended_at_ms = NULL, answer = NULL,
                  reason = NULL WHERE id = ?1",
             )?
             .execute([id])?;
-            Ok(Begun::Run { invocation, runs: runs + 1 })
+            Ok(Begun::Run { invocation, runs: runs + 1, again })
         }
-        None => insert(conn, new),
+        None => insert(conn, new, again),
     }
 }
 
@@ -87,7 +92,7 @@ fn known(row: &Row) -> rusqlite::Result<Known> {
     Ok(Known { id, invocation, state, received_at_ms, runs, answer })
 }
 
-fn insert(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
+fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<Begun, StoreError> {
     conn.prepare_cached(
         "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms, arguments,
          state, runs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
@@ -102,7 +107,7 @@ fn insert(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
         new.received_at_ms,
         new.arguments,
     ])?;
-    Ok(Begun::Run { invocation: new.invocation.clone(), runs: 1 })
+    Ok(Begun::Run { invocation: new.invocation.clone(), runs: 1, again })
 }
 
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
@@ -122,17 +127,24 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<bool, StoreError> {
+/// Whether a signature was seen before.
+enum Used {
+    First,
+    Again,
+    Otherwise,
+}
+
+fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<Used, StoreError> {
     let used_for: Option<[u8; 32]> = conn
         .prepare_cached("SELECT used_for FROM invocation_signatures WHERE signature = ?1")?
         .query_row([&signature.signature], |row| row.get(0))
         .optional()?;
     if let Some(used_for) = used_for {
-        return Ok(used_for == signature.used_for);
+        return Ok(if used_for == signature.used_for { Used::Again } else { Used::Otherwise });
     }
     conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
-    Ok(true)
+    Ok(Used::First)
 }
 
 /// Looks at the oldest rows only, so that it takes the same time however many there are.
@@ -216,14 +228,17 @@ mod tests {
     async fn answered_ones_are_replayed_and_others_run_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let run = |invocation: &str, runs| Begun::Run { invocation: invocation.into(), runs };
+        let run = |invocation: &str, runs| Begun::Run { invocation: invocation.into(), runs, again: false };
         assert_eq!(store.begin_invocation(new(1, 5_000)).await.unwrap(), run("inv_1_5000", 1));
         assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), run("inv_1_5000", 2));
         store.end_invocation(ended(1, InvocationState::Failed)).await.unwrap();
         assert_eq!(store.begin_invocation(new(1, 5_002)).await.unwrap(), run("inv_1_5000", 3));
         store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
         let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
-        assert!(matches!(&stored, Begun::Stored(answer) if &answer.body[..] == b"sunny"), "{stored:?}");
+        assert!(
+            matches!(&stored, Begun::Stored { answer, again: false, .. } if &answer.body[..] == b"sunny"),
+            "{stored:?}"
+        );
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
         let of = |name: &str| InvocationFilter { function: Some(name.into()), ..InvocationFilter::default() };
         let rows = store.invocations(of("weather"), 10).await.unwrap();
@@ -240,7 +255,8 @@ mod tests {
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
         let used = |used_for: u8| SignatureUse { signature: [7; 32], used_for: [used_for; 32], seen_at_ms: 5_000 };
         let with = |used_for| NewInvocation { signature: Some(used(used_for)), ..new(1, 5_000) };
-        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { .. }));
+        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { again: false, .. }));
+        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { again: true, runs: 2, .. }));
         assert_eq!(store.begin_invocation(with(2)).await.unwrap(), Begun::Foreign);
         assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
         assert_eq!(store.forget_invocations(5_000, 5_000, 10).await.unwrap(), 0);

@@ -1,17 +1,17 @@
 //! Opening the file: folders and permissions, settings, migrations, the one-receiver lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::SqliteUrl;
 use super::errors::unusable;
-use super::removal;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
@@ -21,83 +21,14 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/0007_inbound.sql"),
     include_str!("../../../migrations/sqlite/0008_invocations.sql"),
     include_str!("../../../migrations/sqlite/0009_appointments.sql"),
+    include_str!("../../../migrations/sqlite/0010_customers.sql"),
+    include_str!("../../../migrations/sqlite/0011_ledger.sql"),
 ];
+const LEDGER_MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite-ledger/0001_invocations.sql")];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
 const WRITER_WAITS: Duration = Duration::from_secs(3);
 const READER_WAITS: Duration = Duration::from_secs(1);
-
-/// `sqlite://<path>[?max_page_count=<n>]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqliteUrl {
-    path: PathBuf,
-    max_page_count: Option<u32>,
-}
-
-impl SqliteUrl {
-    /// Takes the text of `storage.url` apart. `max_page_count` bounds the database file, in pages of 4096 bytes; large
-    /// bodies lie outside it.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`] when it has another form.
-    pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = || {
-            StoreError::Unusable(
-                "storage.url: expected sqlite://<path>, such as sqlite://data/retell-webhook.db".into(),
-            )
-        };
-        let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(bad)?;
-        let Some((path, query)) = rest.split_once('?') else {
-            return Ok(Self { path: rest.into(), max_page_count: None });
-        };
-        let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
-            StoreError::Unusable(
-                "storage.url: the only option after `?` is max_page_count=<number of 4096-byte pages>".into(),
-            )
-        })?;
-        Ok(Self { path: path.into(), max_page_count: Some(pages) })
-    }
-
-    /// The store in the file at `path`.
-    pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), max_page_count: None }
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The folder beside the file that holds large bodies.
-    #[must_use]
-    pub(super) fn bodies_folder(&self) -> PathBuf {
-        let mut path = self.path.as_os_str().to_owned();
-        path.push("-bodies");
-        path.into()
-    }
-
-    /// Bytes that the store takes on disk: the database, its log, and the large bodies beside it.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        let beside = |suffix: &str| {
-            let mut path = self.path.as_os_str().to_owned();
-            path.push(suffix);
-            PathBuf::from(path)
-        };
-        let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-        let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
-        // What was removed from the middle of a file takes no space any more.
-        let bodies = bodies.map(|entry| removal::allocated(&entry.path()).min(size(entry.path())));
-        size(self.path.clone()) + size(beside("-wal")) + size(beside("-shm")) + bodies.sum::<u64>()
-    }
-
-    /// The folder that holds the file, and beside it the development key.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-}
 
 /// Creates the folder (0700) and an empty file (0600) if they are missing; SQLite gives its other files the same mode.
 pub(super) fn prepare_folder(url: &SqliteUrl) -> Result<(), StoreError> {
@@ -141,10 +72,9 @@ impl Drop for StoreLock {
 
 /// Keeps a second receiver from writing the same store: each would decide duplicates from its own memory.
 pub(super) fn lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
-    let mut path = url.path().as_os_str().to_owned();
-    path.push(".lock");
-    let file = private_file(Path::new(&path))
-        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", Path::new(&path).display())))?;
+    let path = url.beside(".lock");
+    let file = private_file(&path)
+        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(StoreLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
@@ -152,7 +82,7 @@ pub(super) fn lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
             url.path().display()
         ))),
         Err(TryLockError::Error(error)) => {
-            Err(StoreError::Unusable(format!("cannot lock {}: {error}", Path::new(&path).display())))
+            Err(StoreError::Unusable(format!("cannot lock {}: {error}", path.display())))
         }
     }
 }
@@ -162,10 +92,33 @@ pub(super) fn writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     // One thread uses it, so SQLite need not lock around every call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    check_version(&conn, url)?;
+    check_version(&conn, url, &MIGRATIONS)?;
     check_ours(&conn, url)?;
     set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
-    migrate(&mut conn).map_err(|error| unusable(url, &error))?;
+    migrate(&mut conn, &MIGRATIONS).map_err(|error| unusable(url, &error))?;
+    Ok(conn)
+}
+
+/// The connection of the ledger's thread, on the newest schema.
+pub(super) fn ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let url = &url.ledger();
+    private_file(url.path())
+        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", url.path().display())))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    check_version(&conn, url, &LEDGER_MIGRATIONS)?;
+    let set_up = |conn: &mut Connection| -> rusqlite::Result<()> {
+        conn.busy_timeout(WRITER_WAITS)?;
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        // The log is synced behind the answer, see `ledger.rs`.
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        conn.pragma_update(None, "secure_delete", "ON")?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+        stable_plans(conn)?;
+        migrate(conn, &LEDGER_MIGRATIONS)
+    };
+    set_up(&mut conn).map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
@@ -201,8 +154,8 @@ pub(super) fn identity_key(conn: &Connection) -> Result<IdentityKey, StoreError>
 }
 
 /// A connection for the checkpointing thread.
-pub(super) fn checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let conn = Connection::open(url.path())?;
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open(path)?;
     conn.busy_timeout(READER_WAITS)?;
     // A connection that has read nothing yet does not know of the log, and would checkpoint nothing.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
@@ -233,6 +186,15 @@ pub(super) fn reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// The same with the ledger's tables beside the store's.
+pub(super) fn reader_of_both(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let (conn, ledger) = (reader(url)?, url.ledger());
+    let path = ledger.path().to_str();
+    let path = path.ok_or_else(|| StoreError::Unusable("storage.url: the path is no UTF-8".into()))?;
+    conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, &error))?;
+    Ok(conn)
+}
+
 /// Refuses a file that is missing, or whose schema is not this version's.
 pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     if !url.path().exists() {
@@ -242,8 +204,8 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
         )));
     }
     let conn = reader(url)?;
-    check_version(&conn, url)?;
-    if version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len() {
+    check_version(&conn, url, &MIGRATIONS)?;
+    if version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len() || !url.ledger().path().exists() {
         return Err(StoreError::Unusable(
             "the store was made by an older version; start `retell-webhook serve` once to update it".into(),
         ));
@@ -255,14 +217,14 @@ fn version(conn: &Connection) -> rusqlite::Result<usize> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn check_version(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
+fn check_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Result<(), StoreError> {
     let found = version(conn).map_err(|error| unusable(url, &error))?;
-    if found > MIGRATIONS.len() {
+    if found > migrations.len() {
         return Err(StoreError::Unusable(format!(
             "the store {} has schema {found}, made by a newer version; this one knows up to {}. Run the newer version, \
              or set storage.url to another file",
             url.path().display(),
-            MIGRATIONS.len()
+            migrations.len()
         )));
     }
     Ok(())
@@ -286,8 +248,8 @@ fn check_ours(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
-    for (done, step) in MIGRATIONS.iter().enumerate().skip(version(conn)?) {
+fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    for (done, step) in migrations.iter().enumerate().skip(version(conn)?) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", done + 1)?;

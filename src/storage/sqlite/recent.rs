@@ -1,12 +1,12 @@
 //! Keys of recent events, in memory: what the index on disk does not know yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Bounded by the indexing task: it writes keys out past a threshold, see `index.rs`.
 #[derive(Default)]
 pub(super) struct Recent {
     /// Key and seq, in the order of seq.
-    entries: Vec<(i64, i64)>,
+    entries: VecDeque<(i64, i64)>,
     /// The first seq of each key.
     first: HashMap<i64, i64>,
     /// Entries before this one are committed.
@@ -26,7 +26,7 @@ impl Recent {
 
     pub(super) fn insert(&mut self, key: i64, seq: i64) {
         self.first.entry(key).or_insert(seq);
-        self.entries.push((key, seq));
+        self.entries.push_back((key, seq));
     }
 
     /// Lets the event that comes next be the first with this key: the one before it is gone from the store.
@@ -48,20 +48,21 @@ impl Recent {
 
     /// Committed keys, to be written to the index.
     pub(super) fn to_index(&self) -> Vec<(i64, i64)> {
-        self.entries[..self.committed].to_vec()
+        self.entries.iter().take(self.committed).copied().collect()
     }
 
-    /// The index on disk knows everything up to `through`.
-    pub(super) fn forget_through(&mut self, through: i64) {
+    /// The index on disk knows everything up to `through`: lets go of at most so many of them, and says whether any is left.
+    pub(super) fn forget_through(&mut self, through: i64, most: usize) -> bool {
         let known = self.entries.partition_point(|(_, seq)| *seq <= through);
-        for (key, seq) in self.entries.drain(..known).collect::<Vec<_>>() {
+        for (key, seq) in self.entries.drain(..known.min(most)).collect::<Vec<_>>() {
             self.forget(key, seq);
         }
-        self.committed = self.committed.saturating_sub(known);
+        self.committed = self.committed.saturating_sub(known.min(most));
         if self.entries.is_empty() {
             self.entries.shrink_to(1024);
             self.first.shrink_to(1024);
         }
+        known > most
     }
 
     fn forget(&mut self, key: i64, seq: i64) {
@@ -95,7 +96,9 @@ mod tests {
             recent.insert(seq * 10, seq);
         }
         recent.begin();
-        recent.forget_through(3);
+        assert!(recent.forget_through(3, 2));
+        assert_eq!((recent.first(20), recent.first(30)), (None, Some(3)));
+        assert!(!recent.forget_through(3, 2));
         assert_eq!(recent.len(), 1);
         assert_eq!(recent.first(30), None);
         assert_eq!(recent.first(40), Some(4));

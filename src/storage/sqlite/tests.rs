@@ -1,10 +1,11 @@
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIds;
-use crate::storage::{DEFAULT_COMPANY, MOST_REJECTED};
+use crate::storage::*;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), supervisor).unwrap()
@@ -12,21 +13,15 @@ fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
 
 fn event(identity: u8, body: &[u8]) -> NewEvent {
     NewEvent {
-        id: EventIds::default().next(1_790_000_000_000 + i64::from(identity)),
-        company_id: DEFAULT_COMPANY,
         event: Some("call_ended".into()),
         call_id: Some("call_1".into()),
-        agent_id: None,
-        told_apart_by: None,
         revisable: true,
-        unparsed: false,
-        received_at_ms: 1_790_000_000_000,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: Bytes::copy_from_slice(body),
+        ..NewEvent::new(
+            EventIds::default().next(1_790_000_000_000 + i64::from(identity)),
+            DEFAULT_COMPANY,
+            1_790_000_000_000,
+            Bytes::copy_from_slice(body),
+        )
     }
 }
 

@@ -11,18 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::bodies::BodyLog;
 use super::filter::Filter;
 use super::recent::Recent;
-use super::turns::{Asked, Turns};
+use super::turns::{Asked, Turns, Waits};
 use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError, StoreStats};
 
 /// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
 const QUEUE: usize = 1024;
-/// Most requests in one transaction: bounds how long the last one of a burst waits for its commit.
-const BATCH: usize = 512;
 /// How long closing waits for what was accepted.
 const CLOSING: Duration = Duration::from_secs(5);
-/// For telling how many events share a commit, up to [`BATCH`].
+/// For telling how many events share a commit.
 const SHARING: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// What the writing thread owns.
@@ -145,7 +143,16 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
     {
-        self.ask(None, work).await
+        self.ask(Waits::Sender, work).await
+    }
+
+    /// The same for what somebody on the line waits for: it gets into the transaction under way.
+    pub(super) async fn write_now<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.ask(Waits::Caller, work).await
     }
 
     /// The same for work that has time: it lets requests go first that somebody waits for. `rows`: about how many it
@@ -155,10 +162,10 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
     {
-        self.ask(Some(rows), work).await
+        self.ask(Waits::Nobody(rows), work).await
     }
 
-    async fn ask<T, F>(&self, rows: Option<usize>, work: F) -> Result<T, StoreError>
+    pub(super) async fn ask<T, F>(&self, waits: Waits, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
@@ -166,7 +173,7 @@ impl Writer {
         let closed = || StoreError::Unavailable("it is closed".into());
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        jobs.send(Asked { rows, job: Box::new(Write { work, outcome: None, reply }) }).await.map_err(|_| closed())?;
+        jobs.send(Asked { waits, job: Box::new(Write { work, outcome: None, reply }) }).await.map_err(|_| closed())?;
         drop(jobs);
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -231,13 +238,13 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Asked<Box<dyn Job>>>, sh
                 None => break,
             }
         }
-        while turns.len() < QUEUE
-            && let Ok(asked) = queue.try_recv()
-        {
-            turns.add(asked);
-        }
-        let mut batch = turns.next(BATCH);
-        let committed = transact(&mut state, &mut batch);
+        take_in(&mut turns, &mut queue);
+        turns.begin();
+        let mut batch = Vec::new();
+        let committed = transact(&mut state, &mut batch, || {
+            take_in(&mut turns, &mut queue);
+            turns.next()
+        });
         if committed.is_err() && state.began && batch.len() > 1 {
             // One request that asks too much of a full disk takes the transaction with it: the others need not fail.
             for job in batch {
@@ -254,9 +261,17 @@ fn run(mut state: WriteState, mut queue: mpsc::Receiver<Asked<Box<dyn Job>>>, sh
     super::checkpoint::finish(&state.conn);
 }
 
+fn take_in(turns: &mut Turns<Box<dyn Job>>, queue: &mut mpsc::Receiver<Asked<Box<dyn Job>>>) {
+    while turns.len() < QUEUE
+        && let Ok(asked) = queue.try_recv()
+    {
+        turns.add(asked);
+    }
+}
+
 fn finish_alone(state: &mut WriteState, job: Box<dyn Job>, shared: &Shared) {
-    let mut alone = vec![job];
-    let committed = transact(state, &mut alone);
+    let (mut job, mut alone) = (Some(job), Vec::new());
+    let committed = transact(state, &mut alone, || job.take());
     finish(state, alone, &committed, shared);
 }
 
@@ -269,12 +284,21 @@ fn finish(state: &mut WriteState, batch: Vec<Box<dyn Job>>, committed: &Result<(
     }
 }
 
-fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+/// Runs what `next` gives, into `batch`, in one transaction.
+fn transact(
+    state: &mut WriteState,
+    batch: &mut Vec<Box<dyn Job>>,
+    mut next: impl FnMut() -> Option<Box<dyn Job>>,
+) -> Result<(), StoreError> {
     state.recent.begin();
-    let committed = try_transact(state, batch);
+    let committed = try_transact(state, batch, &mut next);
     if committed.is_ok() {
         state.bodies.commit();
         return committed;
+    }
+    if !state.began {
+        // The store is away: those whose turn it was are told so.
+        batch.extend(std::iter::from_fn(next));
     }
     if !state.conn.is_autocommit() {
         // Failing here means SQLite has rolled back by itself.
@@ -285,13 +309,18 @@ fn transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), St
     committed
 }
 
-fn try_transact(state: &mut WriteState, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+fn try_transact(
+    state: &mut WriteState,
+    batch: &mut Vec<Box<dyn Job>>,
+    next: &mut impl FnMut() -> Option<Box<dyn Job>>,
+) -> Result<(), StoreError> {
     (state.began, state.appended) = (false, 0);
     state.bodies.begin()?;
     execute(&state.conn, "BEGIN IMMEDIATE")?;
     state.began = true;
-    for job in batch {
+    while let Some(mut job) = next() {
         job.run(state);
+        batch.push(job);
         if state.conn.is_autocommit() {
             return Err(StoreError::Unavailable("SQLite gave up the transaction (disk full or an I/O error)".into()));
         }

@@ -38,6 +38,26 @@ fn whatever_fails_the_fallback_is_answered() {
 }
 
 #[test]
+fn an_error_page_and_bytes_are_no_answers_and_nothing_is_one() {
+    let json =
+        |body: &'static [u8]| Response::builder().header("content-type", "application/json").body(Body::from(body));
+    let sink = Sink::answering(move |before, _| match before {
+        0 => Response::builder().header("content-type", "text/html").body(Body::from("<html>502</html>")).unwrap(),
+        1 => Response::new(Body::from(&b"\x89PNG\r\n\x1a\n\0"[..])),
+        _ => json(b"").unwrap(),
+    });
+    let (home, server) = start(&sink.url(), "fallback = \"Sorry.\"");
+    for number in 0..2 {
+        let answer = call(server.address(), PATH, &body(&format!("call_{number}")));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "Sorry."), "{number}");
+        assert_eq!(ledger(&home)[0]["state"], "failed");
+    }
+    let answer = call(server.address(), PATH, &body("call_2"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    assert_eq!(ledger(&home)[0]["state"], "done");
+}
+
+#[test]
 fn a_late_target_is_not_waited_for() {
     let sink = Sink::answering(|before, _| {
         if before == 0 {

@@ -27,7 +27,7 @@ fn what_is_lost_of_a_tool_is_said() {
         "headers = { authorization = \"Bearer 1\" }",
         "timeout_ms = 8000",
         "# not taken over: the server was sent GET; it is sent POST now, with the arguments in the body",
-        "# not taken over: query_params: the server is sent none; put constant ones into url",
+        "# not taken over: query_params: set them in the new tool, and they are passed on",
         "# not taken over: args_at_root: the server gets the body as Retell sends it; set it in the new tool as well",
         "# not taken over: the header x-call-id: Retell fills {{variables}} in, the receiver does not",
         "# not taken over: response_variables: it is Retell's to do; set it in the new tool as well",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{PATH, call, ledger, send, start, weather, whole};
-use crate::support::client::{Client, head, post_to};
+use crate::support::client::{Client, WEBHOOK, head, post_to};
 use crate::support::home::Home;
 use crate::support::signing::{KEY, now_ms, sign, sign_with};
 use crate::support::sink::{Sink, status};
@@ -158,10 +158,8 @@ fn a_signature_is_good_for_one_function() {
     let signature = sign(body);
     assert_eq!(post_to(server.address(), PATH, body, &signature).status, 200);
     assert_eq!(post_to(server.address(), PATH, body, &signature).status, 200, "the same again is a retry");
-    for path in ["/api/v1/function/other", &format!("{PATH}?call_id=another")] {
-        let refused = post_to(server.address(), path, body, &signature);
-        assert_eq!((refused.status, refused.json()), (401, json!({"message": "Unauthorized"})), "{path}");
-    }
+    let refused = post_to(server.address(), "/api/v1/function/other", body, &signature);
+    assert_eq!((refused.status, refused.json()), (401, json!({"message": "Unauthorized"})));
     server.kill();
     let server = home.start();
     assert_eq!(post_to(server.address(), "/api/v1/function/other", body, &signature).status, 401, "after a crash too");
@@ -175,6 +173,52 @@ fn a_signature_is_good_for_one_function() {
     assert_eq!(get(&format!("{PATH}?city=Basel")), 401, "arguments of a GET are not covered by its signature");
     assert_eq!(get("/api/v1/function/other?city=Bern"), 401);
     assert_eq!(sink.got().len(), 2);
+}
+
+#[test]
+fn equal_arguments_of_two_calls_may_have_one_signature() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "");
+    let body = br#"{"city":"Bern"}"#;
+    let signature = sign(body);
+    let said = |call: &str| post_to(server.address(), &format!("{PATH}?call_id={call}"), body, &signature).text();
+    assert_eq!([said("c1"), said("c2"), said("c1")], ["answer 0", "answer 1", "answer 0"]);
+    let calls: Vec<_> = ledger(&home).iter().map(|row| row["call_id"].clone()).collect();
+    assert_eq!(calls, ["c2", "c1"]);
+}
+
+#[test]
+fn a_signature_is_good_for_events_or_for_functions() {
+    let sink = numbered();
+    let home = Home::new();
+    home.configure(&format!("[[functions]]\nname = \"any\"\nurl = \"{}\"", sink.url()));
+    let server = home.start();
+    let any = |body: &[u8], signature: &str| post_to(server.address(), "/api/v1/function/any", body, signature).status;
+    let webhook = |body: &[u8], signature: &str| post_to(server.address(), WEBHOOK, body, signature).status;
+    // An event, and another that was never seen: neither calls a function, however it is signed.
+    for call in ["call_1", "call_2"] {
+        let body = crate::support::bodies::event("call_ended", call);
+        let signature = sign(&body);
+        if call == "call_1" {
+            assert_eq!(webhook(&body, &signature), 200);
+        }
+        assert_eq!((any(&body, &signature), any(&body, &sign_with(KEY, &body, now_ms() - 5))), (401, 401));
+    }
+    // An event nobody knows: by the signature it came with.
+    let odd = br#"{"event":"something_new","thing":1}"#;
+    let signature = sign_with(KEY, odd, now_ms() - 7);
+    assert_eq!((webhook(odd, &signature), any(odd, &signature)), (200, 401));
+    assert_eq!(any(odd, &sign(odd)), 200, "the same arguments, for the function");
+    // And the other way round.
+    for (number, body) in [whole("call_1", &json!({})), br#"{"city":"Bern"}"#.to_vec()].into_iter().enumerate() {
+        let signature = sign_with(KEY, &body, now_ms() - 11);
+        let body = String::from_utf8(body).unwrap().replace("weather", "any");
+        let signature = if number == 0 { sign(body.as_bytes()) } else { signature };
+        assert_eq!((any(body.as_bytes(), &signature), webhook(body.as_bytes(), &signature)), (200, 401), "{body}");
+    }
+    assert_eq!((home.export().len(), sink.got().len()), (2, 3));
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains(r#"retell_webhook_requests_refused_total{reason="signature_reused"} 7"#), "{metrics}");
 }
 
 #[test]
@@ -202,4 +246,29 @@ fn a_persons_invocations_are_erased() {
     home.run_well(&["erase", "--phone", "+12025550143", "--yes"]);
     let left: Vec<_> = ledger(&home).iter().map(|row| row["call_id"].clone()).collect();
     assert_eq!(left, ["call_3"]);
+}
+
+#[test]
+fn no_commit_of_events_is_waited_for() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "");
+    let other = home.database();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = whole("call_1", &json!({"city": "Bern"}));
+    assert_eq!(call(server.address(), PATH, &body).text(), "answer 0");
+    assert_eq!(call(server.address(), PATH, &body).text(), "answer 0", "it is known although events cannot be written");
+    assert_eq!(server.get("/health/ready").status, 503);
+    other.execute_batch("ROLLBACK").unwrap();
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_costs_the_call_of_the_function_and_not_the_answer() {
+    let sink = numbered();
+    let (home, server) = start(&sink.url(), "timeout_ms = 300");
+    let other = home.ledger();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = whole("call_1", &json!({"city": "Bern"}));
+    assert_eq!(call(server.address(), PATH, &body).json()["result"], "failed");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!((call(server.address(), PATH, &body).text().as_str(), sink.got().len()), ("answer 0", 1));
 }

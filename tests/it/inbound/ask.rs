@@ -49,6 +49,35 @@ fn the_service_gets_the_very_bytes_signed_and_its_answer_is_passed_on() {
     assert!(!server.output().contains("token=abc"));
 }
 
+#[test]
+fn a_text_message_is_answered_under_its_own_key() {
+    let sink = Sink::answering(|before, _| {
+        let agent = json!({"override_agent_id": "agent_chat", "dynamic_variables": {"n": 1}});
+        let key = if before == 0 { "chat_inbound" } else { "call_inbound" };
+        said(json!({ key: agent }).to_string())
+    });
+    let (home, server) = asking(&sink, "");
+    let chat = |id: &str| {
+        let chat = json!({"chat_id": id, "from_number": CALLER, "to_number": "+12025550178"});
+        server.deliver(json!({"event": "chat_inbound", "chat_inbound": chat}).to_string().as_bytes()).json()
+    };
+    let expected = json!({"override_agent_id": "agent_chat", "dynamic_variables": {"n": "1"}});
+    assert_eq!(chat("chat_1"), json!({ "chat_inbound": expected }));
+    assert_eq!(sink.got()[0].json()["chat_inbound"]["chat_id"], "chat_1");
+    let kept = ledger(&home, &latest_id(&home));
+    assert_eq!((&kept["outcome"], &kept["answer"]["chat_inbound"]), (&json!("rule"), &expected));
+    assert_eq!(chat("chat_2"), json!({ "chat_inbound": fallback() }), "an answer for a call is none for a message");
+    assert_eq!(ledger(&home, &latest_id(&home))["outcome"], "invalid");
+}
+
+#[test]
+fn an_override_of_another_type_is_not_sent() {
+    let sink = Sink::answering(|_, _| said(r#"{"call_inbound":{"agent_override":{"agent":{"voice_id":7}}}}"#));
+    let (_home, server) = asking(&sink, "");
+    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1"))), fallback());
+    assert!(server.prints("agent_override.agent.voice_id: expected a text"), "{}", server.output());
+}
+
 type Sends = fn() -> Response;
 
 #[test]

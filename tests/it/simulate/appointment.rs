@@ -74,7 +74,7 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
         let (booked, late) = (&requests[3]["answer"], &requests[5]);
         assert!(booked["confirmation_number"].is_string() && late["answer"] == *booked, "{report}");
         let outcomes: Vec<_> = (2..=6).map(|at| requests[at]["outcome"].as_str().unwrap()).collect();
-        assert_eq!(outcomes, ["invalid", "answered", "replayed", "replayed", "answered"]);
+        assert_eq!(outcomes, ["answered", "answered", "replayed", "replayed", "answered"]);
         let checked = late["checked"].as_str().unwrap();
         assert!(checked.contains("s after the first, past its deadline"), "{checked}");
     }

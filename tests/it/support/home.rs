@@ -96,7 +96,16 @@ impl Home {
 
     /// A second connection to the store, as another program would have.
     pub fn database(&self) -> rusqlite::Connection {
-        let conn = rusqlite::Connection::open(self.database_path()).unwrap();
+        Self::connect(&self.database_path())
+    }
+
+    /// One to the ledger of invocations.
+    pub fn ledger(&self) -> rusqlite::Connection {
+        Self::connect(&self.path().join("data/retell-webhook.db-ledger"))
+    }
+
+    fn connect(path: &Path) -> rusqlite::Connection {
+        let conn = rusqlite::Connection::open(path).unwrap();
         conn.busy_timeout(Duration::from_secs(5)).unwrap();
         conn
     }

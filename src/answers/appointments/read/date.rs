@@ -17,8 +17,10 @@ const FILLERS: [&str; 14] =
 pub struct DateReading {
     /// The day.
     pub date: Date,
-    /// The time of a full ISO date-time.
+    /// The time of a full ISO date-time. Midnight in a date says nothing but the day.
     pub time: Option<Time>,
+    /// The moment of one with an offset.
+    pub moment: Option<Timestamp>,
 }
 
 /// Reads a date said on the day `today` in `zone`: ISO, of digits in the order of the setting, with the name of the month, a
@@ -28,10 +30,13 @@ pub struct DateReading {
 /// A sentence that asks.
 pub fn read_date(text: &str, today: Date, zone: &TimeZone, order: DateOrder) -> Result<DateReading, Unclear> {
     let tidied = tidy(text);
-    if let Some(reading) = date_time(&tidied, zone) {
+    let only = |date| DateReading { date, time: None, moment: None };
+    if let Some(date) = midnight(&tidied) {
+        return Ok(only(date));
+    }
+    if let Some(reading) = read_date_time(&tidied, zone) {
         return reading;
     }
-    let only = |date| DateReading { date, time: None };
     if let Some(date) = relative(&tidied, today) {
         return date.map(only);
     }
@@ -46,16 +51,26 @@ pub fn read_date(text: &str, today: Date, zone: &TimeZone, order: DateOrder) -> 
     {
         return on_weekday(weekday, next, today).map(only);
     }
+    if let [of_month] = rest.as_slice()
+        && let Some(of_month) = ordinal_alone(of_month)
+    {
+        let date = of_this_or_next_month(of_month, today).ok_or_else(|| no_such_day(text))?;
+        return on_that_weekday(date, weekday).map(only);
+    }
     let day = match digits::read(&rest.join(" "), order) {
         Some(day) => day?,
         None => with_month(&rest).ok_or_else(|| unclear(text))?,
     };
     let date = in_year(day, today).ok_or_else(|| no_such_day(text))?;
+    on_that_weekday(date, weekday).map(only)
+}
+
+fn on_that_weekday(date: Date, weekday: Option<Weekday>) -> Result<Date, Unclear> {
     match weekday {
         Some(weekday) if date.weekday() != weekday => {
             Err(format!("{} is a {}. Which day is meant?", date.strftime("%B %-d, %Y"), date.strftime("%A")))
         }
-        _ => Ok(only(date)),
+        _ => Ok(date),
     }
 }
 
@@ -63,21 +78,30 @@ fn unclear(text: &str) -> Unclear {
     format!("I cannot tell which date {text:?} is. Please give it such as 2026-11-21 or November 21.")
 }
 
-/// A full ISO date-time. One with an offset is a moment, and its day that of `zone`.
-fn date_time(text: &str, zone: &TimeZone) -> Option<Result<DateReading, Unclear>> {
-    let (date, clock) = text.split_once('t').or_else(|| text.split_once(' '))?;
-    let iso = date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
-    if !iso || !clock.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    let whole = format!("{date}t{clock}");
+/// Reads a full ISO date-time; `None` for anything else. One with an offset is a moment, and its day that of `zone`.
+pub(in super::super) fn read_date_time(text: &str, zone: &TimeZone) -> Option<Result<DateReading, Unclear>> {
+    let (date, clock) = parts(text)?;
+    let whole = format!("{date}T{clock}");
+    let reading = |local: DateTime, moment| DateReading { date: local.date(), time: Some(local.time()), moment };
     if let Ok(moment) = whole.parse::<Timestamp>() {
-        let local = zone.to_datetime(moment);
-        return Some(Ok(DateReading { date: local.date(), time: Some(local.time()) }));
+        return Some(Ok(reading(zone.to_datetime(moment), Some(moment))));
     }
     let local = whole.parse::<DateTime>().ok();
-    let reading = local.map(|local| DateReading { date: local.date(), time: Some(local.time()) });
-    Some(reading.ok_or_else(|| no_such_day(text)))
+    Some(local.map(|local| reading(local, None)).ok_or_else(|| no_such_day(text)))
+}
+
+/// Date and time of an ISO date-time.
+fn parts(text: &str) -> Option<(&str, &str)> {
+    let (date, clock) = text.trim().split_once(['t', 'T', ' '])?;
+    let iso = date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
+    (iso && clock.starts_with(|c: char| c.is_ascii_digit())).then_some((date, clock))
+}
+
+/// The day of a date-time at midnight, whatever its offset: programs write days so.
+fn midnight(text: &str) -> Option<Date> {
+    let (date, clock) = parts(text)?;
+    let bare = clock.split(['z', '+', '-']).next().filter(|clock| clock.starts_with("00:00"))?;
+    bare.chars().all(|c| matches!(c, '0' | ':' | '.')).then(|| date.parse().ok())?
 }
 
 fn relative(text: &str, today: Date) -> Option<Result<Date, Unclear>> {
@@ -147,6 +171,20 @@ fn with_month(words: &[&str]) -> Option<Day> {
     }
     let (month, day) = (month?, day?);
     Some(Day { year, month, of_month: day })
+}
+
+/// `24th`, `24.`: a day of which neither month nor year is said.
+fn ordinal_alone(word: &str) -> Option<i8> {
+    let digits = ordinal(word);
+    let day = number(digits, 2).filter(|_| digits.len() < word.len());
+    day.and_then(|day| i8::try_from(day).ok())
+}
+
+/// The next day of this number.
+fn of_this_or_next_month(of_month: i8, today: Date) -> Option<Date> {
+    let months = (0..=2_i32).filter_map(|ahead| today.first_of_month().checked_add(ahead.months()).ok());
+    let mut days = months.filter_map(|month| Date::new(month.year(), month.month(), of_month).ok());
+    days.find(|day| *day >= today)
 }
 
 fn ordinal(word: &str) -> &str {

@@ -18,13 +18,13 @@ const MONTHS: [&[&str]; 12] = [
 ];
 
 const DAYS: [(Weekday, &[&str]); 7] = [
-    (Weekday::Monday, &["monday", "mon", "montag"]),
-    (Weekday::Tuesday, &["tuesday", "tue", "tues", "dienstag"]),
-    (Weekday::Wednesday, &["wednesday", "wed", "mittwoch"]),
-    (Weekday::Thursday, &["thursday", "thu", "thur", "thurs", "donnerstag"]),
-    (Weekday::Friday, &["friday", "fri", "freitag"]),
-    (Weekday::Saturday, &["saturday", "sat", "samstag", "sonnabend"]),
-    (Weekday::Sunday, &["sunday", "sun", "sonntag"]),
+    (Weekday::Monday, &["monday", "mon", "montag", "mo"]),
+    (Weekday::Tuesday, &["tuesday", "tue", "tues", "dienstag", "di"]),
+    (Weekday::Wednesday, &["wednesday", "wed", "mittwoch", "mi"]),
+    (Weekday::Thursday, &["thursday", "thu", "thur", "thurs", "donnerstag", "do"]),
+    (Weekday::Friday, &["friday", "fri", "freitag", "fr"]),
+    (Weekday::Saturday, &["saturday", "sat", "samstag", "sonnabend", "sa"]),
+    (Weekday::Sunday, &["sunday", "sun", "sonntag", "so"]),
 ];
 
 /// The month of this name, from 1.

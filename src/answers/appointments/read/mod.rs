@@ -4,10 +4,12 @@
 mod date;
 mod day_names;
 mod digits;
+mod spoken;
 #[cfg(test)]
 mod tests;
 mod time;
 
+pub(super) use date::read_date_time;
 pub use date::{DateReading, read_date};
 pub use time::{TimeReading, read_time};
 
@@ -16,8 +18,15 @@ pub type Unclear = String;
 
 /// Small letters, no doubled blanks, no commas.
 fn tidy(text: &str) -> String {
-    let lower = text.to_lowercase().replace([',', '\u{a0}', '\u{202f}'], " ");
-    lower.split_whitespace().collect::<Vec<_>>().join(" ")
+    let lower = text.to_lowercase().replace([',', '\u{a0}', '\u{202f}'], " ").replace(['\u{2019}', '\u{2bc}'], "'");
+    without_end(lower.trim()).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without what ends a sentence; the dot of `24.11.` and `p.m.` says something.
+fn without_end(text: &str) -> &str {
+    let text = text.trim_end_matches(['!', '?', ';', ' ']);
+    let said = [".m.", " m."].iter().any(|end| text.ends_with(end));
+    text.strip_suffix('.').filter(|rest| !said && rest.ends_with(char::is_alphabetic)).unwrap_or(text)
 }
 
 /// A number of one to `most` digits.

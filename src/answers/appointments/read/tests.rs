@@ -1,5 +1,5 @@
 use jiff::ToSpan;
-use jiff::civil::{Date, DateTime, date, time};
+use jiff::civil::{Date, DateTime, Time, date, time};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
@@ -43,6 +43,16 @@ fn dates_are_read_in_every_form() {
         "am Dienstag, 24.11.2026",
         "Tuesday",
         "next Tuesday",
+        "Tuesday the 24th",
+        "Tuesday, the 24th.",
+        "Dienstag, den 24.",
+        "the 24th",
+        "am 24.",
+        "Di, 24.11.2026",
+        "Di., 24.11.",
+        "Di.",
+        "am Di",
+        "Tuesday.",
         "in 3 days",
         "in drei Tagen",
     ] {
@@ -55,7 +65,9 @@ fn dates_are_read_in_every_form() {
     assert_eq!(auto("1. März"), date(2027, 3, 1), "the next one");
     assert_eq!(auto("2. Jänner 2027"), date(2027, 1, 2));
     assert_eq!([auto("today"), auto("heute")], [TODAY; 2]);
-    assert_eq!([auto("Tomorrow"), auto("morgen")], [date(2026, 11, 22); 2]);
+    assert_eq!([auto("Tomorrow"), auto("morgen"), auto("Tomorrow."), auto("tomorrow!")], [date(2026, 11, 22); 4]);
+    assert_eq!([auto("Mi"), auto("Do."), auto("Fr"), auto("So")].map(Date::day), [25, 26, 27, 22]);
+    assert_eq!(auto("the 5th"), date(2026, 12, 5), "the next one");
     assert_eq!(auto("übermorgen"), date(2026, 11, 23));
     assert_eq!(auto("in two weeks".replace("two", "2").as_str()), date(2026, 12, 5));
     assert_eq!(auto("29.02."), date(2028, 2, 29), "the next there is");
@@ -84,6 +96,9 @@ fn what_is_unclear_is_asked() {
         "03/04",
         "26-11-24",
         "Monday, November 24",
+        "Monday the 24th",
+        "24",
+        "the 32nd",
         "Saturday",
         "November",
         "1e3",
@@ -102,11 +117,19 @@ fn what_is_unclear_is_asked() {
 fn full_date_times_bring_their_time() {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let read = |text: &str| read_date(text, TODAY, &zone, DateOrder::Auto).unwrap();
-    let at = |hour| DateReading { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)) };
-    assert_eq!(read("2026-11-23T14:30:00"), at(14));
-    assert_eq!(read("2026-11-23 14:30"), at(14));
-    assert_eq!(read("2026-11-23T14:30:00+01:00"), at(14));
-    assert_eq!(read("2026-11-23T13:30:00Z"), at(14), "a moment is put into the company's time");
+    let moment = |text: &str| Some(text.parse().unwrap());
+    let at = |hour, moment| DateReading { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)), moment };
+    let named = moment("2026-11-23T13:30:00Z");
+    assert_eq!(read("2026-11-23T14:30:00"), at(14, None));
+    assert_eq!(read("2026-11-23 14:30"), at(14, None));
+    assert_eq!(read("2026-11-23T14:30:00+01:00"), at(14, named));
+    assert_eq!(read("2026-11-23T13:30:00Z"), at(14, named), "a moment is put into the company's time");
+    let day = DateReading { date: date(2026, 11, 24), time: None, moment: None };
+    for text in ["2026-11-24T00:00:00Z", "2026-11-24T00:00:00.000Z", "2026-11-24 00:00", "2026-11-24T00:00:00+05:30"] {
+        assert_eq!(read(text), day, "{text}: a day, as programs write it");
+    }
+    let evening = DateReading { date: date(2026, 11, 24), time: Some(time(0, 0, 0, 0)), ..at(0, None) };
+    assert_eq!(read("2026-11-23T23:00:00Z"), DateReading { moment: moment("2026-11-23T23:00:00Z"), ..evening });
 }
 
 #[test]
@@ -117,17 +140,70 @@ fn times_are_read_in_every_form() {
     {
         assert_eq!(read(text), Ok((time(14, 30, 0, 0), false)), "{text}");
     }
-    for text in ["14", "14 Uhr", "um 14 Uhr", "2 pm", "2PM", "at 2 in the afternoon", "14:00 pm", "2026-11-23T14:00"] {
+    for text in [
+        "14",
+        "14 Uhr",
+        "um 14 Uhr",
+        "2 pm",
+        "2PM",
+        "2 p. m.",
+        "2 pm.",
+        "zwei Uhr nachmittags",
+        "2 o\u{2019}clock pm",
+        "at 2 in the afternoon",
+        "14:00 pm",
+        "2026-11-23T14:00",
+    ] {
         assert_eq!(read(text), Ok((time(14, 0, 0, 0), false)), "{text}");
     }
     assert_eq!(read("2:30"), Ok((time(2, 30, 0, 0), true)));
     assert_eq!(read("02:30"), Ok((time(2, 30, 0, 0), false)));
-    assert_eq!(read("9 Uhr"), Ok((time(9, 0, 0, 0), false)));
+}
+
+#[test]
+fn times_are_read_in_words() {
+    let read = |text: &str| read_time(text).map(|reading| (reading.time, reading.either_half));
+    for text in ["2 Uhr", "um 2 Uhr", "2 h", "2 o'clock", "2 o\u{2019}clock", "zwei Uhr", "two", "two o'clock."] {
+        assert_eq!(read(text), Ok((time(2, 0, 0, 0), true)), "{text}: by day or by night");
+    }
+    assert_eq!(read("02 Uhr"), Ok((time(2, 0, 0, 0), false)));
+    for text in ["halb drei", "halb 3", "um halb drei Uhr", "half past two"] {
+        assert_eq!(read(text), Ok((time(2, 30, 0, 0), true)), "{text}");
+    }
+    assert_eq!(read("halb eins"), Ok((time(12, 30, 0, 0), false)));
+    assert_eq!(read("halb drei nachmittags"), Ok((time(14, 30, 0, 0), false)));
+    assert_eq!(
+        [read("Viertel nach zwei"), read("a quarter past two")],
+        [const { Ok((Time::constant(2, 15, 0, 0), true)) }; 2]
+    );
+    assert_eq!(
+        [read("Viertel vor drei"), read("dreiviertel drei")],
+        [const { Ok((Time::constant(2, 45, 0, 0), true)) }; 2]
+    );
+    assert_eq!(read("9 Uhr"), Ok((time(9, 0, 0, 0), true)));
+}
+
+#[test]
+fn hours_and_halves_of_the_day() {
+    let read = |text: &str| read_time(text).map(|reading| (reading.time, reading.either_half));
     assert_eq!(read("9"), Ok((time(9, 0, 0, 0), true)));
     assert_eq!([read("12 pm"), read("noon")], [Ok((time(12, 0, 0, 0), false)), Ok((time(12, 0, 0, 0), false))]);
     assert_eq!(read("12 am"), Ok((time(0, 0, 0, 0), false)));
-    for text in ["", "half past two", "25:00", "24:00", "14:60", "14:3", "14:30 am", "0 pm", "2 pm EST", "14:30Z", "-2"]
-    {
+    for text in [
+        "",
+        "half past",
+        "viertel drei",
+        "halb 14",
+        "25:00",
+        "24:00",
+        "14:60",
+        "14:3",
+        "14:30 am",
+        "0 pm",
+        "2 pm EST",
+        "14:30Z",
+        "-2",
+    ] {
         assert!(read(text).is_err(), "{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::civil::Time;
 
-use super::{Unclear, number, tidy};
+use super::{Unclear, number, spoken, tidy};
 
 /// A time of day as it was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,27 @@ pub fn read_time(text: &str) -> Result<TimeReading, Unclear> {
 }
 
 fn read(text: &str) -> Option<TimeReading> {
-    let text = ["at ", "um "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
-    if matches!(text, "noon" | "midday" | "12 noon" | "mittag" | "mittags") {
+    let text = ["at ", "um ", "gegen "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+    let text = &text.replace("p. m", "p.m").replace("a. m", "a.m");
+    if matches!(text.as_str(), "noon" | "midday" | "12 noon" | "mittag" | "mittags") {
         return Some(TimeReading { time: Time::constant(12, 0, 0, 0), either_half: false });
     }
     let (clock, half) = half_of(text);
-    let clock = clock.strip_suffix("o'clock").unwrap_or(clock).trim();
-    let (clock, hours) = match ["uhr", "hrs", "hours", "h"].iter().find_map(|word| clock.strip_suffix(word)) {
-        Some(clock) => (clock.trim().to_owned(), true),
+    let clock = ["o'clock", "o clock", "oclock"].iter().find_map(|end| clock.strip_suffix(end)).unwrap_or(clock).trim();
+    if let Some((hour, minute)) = spoken::hour_and_minute(clock) {
+        return at(hour, minute, half, true);
+    }
+    let clock = match ["uhr", "hrs", "hours", "h"].iter().find_map(|word| clock.strip_suffix(word)) {
+        Some(clock) => clock.trim().to_owned(),
         // 14 Uhr 30, 14h30
-        None => (clock.replace(" uhr ", ":").replace('h', ":"), clock.contains("uhr")),
+        None => clock.replace(" uhr ", ":").replace('h', ":"),
     };
     let (hour, minute, padded) = hour_and_minute(&clock)?;
+    at(hour, minute, half, !padded)
+}
+
+/// `open`: nothing in how the hour is written says that it is of 24.
+fn at(hour: i16, minute: i16, half: Option<Half>, open: bool) -> Option<TimeReading> {
     let time = |hour: i16| Time::new(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0).ok();
     let time = match half {
         None => time(hour)?,
@@ -56,7 +65,7 @@ fn read(text: &str) -> Option<TimeReading> {
         Some(Half::Pm) if hour > 12 => time(hour)?,
         Some(_) => return None,
     };
-    let either_half = half.is_none() && !padded && !hours && (1..=11).contains(&hour);
+    let either_half = half.is_none() && open && (1..=11).contains(&hour);
     Some(TimeReading { time, either_half })
 }
 

@@ -40,34 +40,38 @@ pub(super) fn by_id(conn: &Connection, company_id: i64, id: i64) -> Result<Optio
     Ok(conn.prepare_cached(&sql)?.query_row([id, company_id], read).optional()?)
 }
 
-/// Deed, appointment, service, beginning, end.
-type Then = (String, i64, Option<String>, i64, i64);
+/// Deed, appointment, service, beginning, end, when it was done.
+type Then = (String, i64, Option<String>, i64, i64, i64);
 
 /// The appointment as the invocation left it.
 pub(super) fn invocation(conn: &Connection, company_id: i64, invocation: &str) -> Result<Option<Arranged>, StoreError> {
-    let sql = "SELECT deed, appointment_id, service, start_ms, end_ms FROM appointment_invocations
+    let sql = "SELECT deed, appointment_id, service, start_ms, end_ms, at_ms FROM appointment_invocations
                WHERE company_id = ?1 AND invocation = ?2";
-    let read =
-        |row: &Row| -> rusqlite::Result<Then> { Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)) };
+    let read = |row: &Row| -> rusqlite::Result<Then> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    };
     let then = conn.prepare_cached(sql)?.query_row(params![company_id, invocation], read).optional()?;
-    let Some((name, id, service, start_ms, end_ms)) = then else { return Ok(None) };
+    let Some((name, id, service, start_ms, end_ms, changed_at_ms)) = then else { return Ok(None) };
     let (Some(deed), Some(now)) = (deed(&name), by_id(conn, company_id, id)?) else { return Ok(None) };
-    let then = Appointment { service, start_ms, end_ms, cancelled: deed == Deed::Cancelled, ..now };
+    let cancelled = deed == Deed::Cancelled;
+    let then = Appointment { cancelled, service, start_ms, end_ms, changed_at_ms, ..now };
     Ok(Some(Arranged::Done(deed, Box::new(then))))
 }
 
-/// What the same call booked under this name for this time.
+/// What the same call booked and meets this time.
 pub(super) fn of_call(
     conn: &Connection,
     (company_id, call_id): (i64, &str),
-    name_key: &str,
-    start_ms: i64,
-) -> Result<Option<Appointment>, StoreError> {
+    (start_ms, end_ms): (i64, i64),
+) -> Result<Vec<Appointment>, StoreError> {
     let sql = format!(
-        "{SELECT} WHERE a.state = 'booked' AND a.company_id = ?1 AND a.name_key = ?3 AND a.start_ms = ?4
-           AND a.call_id = ?2 ORDER BY a.id LIMIT 1"
+        "{SELECT} WHERE a.id IN (SELECT appointment_id FROM appointment_slots
+             WHERE company_id = ?1 AND start_ms >= ?3 AND start_ms < ?4)
+           AND a.state = 'booked' AND a.call_id = ?2 ORDER BY a.id"
     );
-    Ok(conn.prepare_cached(&sql)?.query_row(params![company_id, call_id, name_key, start_ms], read).optional()?)
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![company_id, call_id, start_ms, end_ms], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn taken(

@@ -67,7 +67,7 @@ impl SqliteStore {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         let (arranged, announced) = writer
-            .write(move |state: &mut WriteState| {
+            .write_now(move |state: &mut WriteState| {
                 let change = write::whole(&state.conn, &mut work)?;
                 let Change::New(deed, appointment) = change else { return Ok((change.into_arranged(), false)) };
                 let event = announce(deed, &appointment);
@@ -97,13 +97,26 @@ fn tell(state: &mut WriteState, event: &crate::storage::NewEvent, keys: Keys) ->
 }
 
 impl Beside {
-    /// Cancels the appointment with this number, beside a running receiver. The journal is the receiver's, so no event says
-    /// so.
+    /// Cancels the appointment with this number, beside a running receiver, and appends the event that `announce` makes in the
+    /// same transaction: the receiver's handlers come upon it within a second.
     ///
     /// # Errors
     /// [`StoreError`]: nothing was changed.
-    pub fn cancel_appointment(&mut self, company_id: i64, id: i64, now_ms: i64) -> Result<Arranged, StoreError> {
-        self.write(|conn, _| Ok(write::cancel(conn, (company_id, id), None, now_ms)?.into_arranged()))
+    pub fn cancel_appointment(
+        &mut self,
+        company_id: i64,
+        id: i64,
+        now_ms: i64,
+        announce: &Announce,
+    ) -> Result<Arranged, StoreError> {
+        self.write(|conn, key| {
+            let change = write::cancel(conn, (company_id, id), None, now_ms)?;
+            if let Change::New(deed, appointment) = &change {
+                let event = announce(*deed, appointment);
+                append::append_beside(conn, &event, Keys::of(&event, key))?;
+            }
+            Ok(change.into_arranged())
+        })
     }
 }
 

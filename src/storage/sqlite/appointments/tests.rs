@@ -20,21 +20,15 @@ fn open(folder: &Path) -> (SqliteStore, SqliteUrl) {
 
 fn event(deed: Deed, appointment: &Appointment) -> NewEvent {
     NewEvent {
-        id: EventIds::default().next(appointment.changed_at_ms),
-        company_id: appointment.company_id,
         event: Some(format!("appointment_{}", deed.as_str())),
         call_id: appointment.call_id.clone(),
-        agent_id: None,
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: appointment.changed_at_ms,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
         key_fingerprint: Some(INTERNAL.to_owned()),
-        body: Bytes::from(format!("{}{}", appointment.confirmation, appointment.revision)),
+        ..NewEvent::new(
+            EventIds::default().next(appointment.changed_at_ms),
+            appointment.company_id,
+            appointment.changed_at_ms,
+            Bytes::from(format!("{}{}", appointment.confirmation, appointment.revision)),
+        )
     }
 }
 
@@ -125,12 +119,12 @@ async fn cancelled_beside_the_receiver_it_is_free_for_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let (store, url) = open(folder.path());
     let appointment = booked(&store, booking("a", &["A"], slot(10, 6))).await.unwrap();
-    let mut beside = Beside::open(&url).unwrap();
+    let (mut beside, announce): (_, Announce) = (Beside::open(&url).unwrap(), Arc::new(event));
     for _ in 0..2 {
-        let cancelled = beside.cancel_appointment(DEFAULT_COMPANY, appointment.id, DAY).unwrap();
+        let cancelled = beside.cancel_appointment(DEFAULT_COMPANY, appointment.id, DAY, &announce).unwrap();
         assert!(matches!(cancelled, Arranged::Done(Deed::Cancelled, it) if it.cancelled && it.revision == 1));
     }
-    let other = beside.cancel_appointment(DEFAULT_COMPANY + 1, appointment.id, DAY).unwrap();
+    let other = beside.cancel_appointment(DEFAULT_COMPANY + 1, appointment.id, DAY, &announce).unwrap();
     assert_eq!(other, Arranged::NotFound, "another company's");
     assert!(booked(&store, booking("b", &["B"], slot(10, 6))).await.is_some());
 }

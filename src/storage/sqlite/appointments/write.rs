@@ -47,20 +47,53 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
         return Ok(Change::Old(before));
     }
     let slot = &booking.slot;
-    if let Some(call_id) = &booking.call_id
-        && let Some(same) = look::of_call(conn, (asked.company_id, call_id), &booking.name_key, slot.start_ms)?
-        && (same.end_ms, &same.service) == (slot.end_ms, &slot.service)
-    {
-        note(conn, asking(asked), Deed::Booked, &same)?;
-        return Ok(Change::Old(Arranged::Done(Deed::Booked, Box::new(same))));
+    let own = match &booking.call_id {
+        Some(call_id) => look::of_call(conn, (asked.company_id, call_id), (slot.start_ms, slot.end_ms))?,
+        None => Vec::new(),
+    };
+    let places = places(conn, asked.company_id, slot, None)?;
+    if let Some(meant) = meant(own, booking, places.is_none()) {
+        return correct(conn, booking, meant);
     }
-    let Some(places) = places(conn, asked.company_id, slot, None)? else {
+    let Some(places) = places else {
         return Ok(Change::Old(Arranged::Unavailable));
     };
     let id = insert(conn, booking)?;
     take(conn, asked.company_id, id, &places)?;
     forget(conn, asked)?;
     done(conn, asked.company_id, asking(asked), Deed::Booked, id)
+}
+
+/// Which appointment of the same call is spoken of again: one person is at one place at a time, and where there is no other
+/// place, another name for the same time corrects the first.
+fn meant(own: Vec<Appointment>, booking: &Booking, full: bool) -> Option<Appointment> {
+    let same_name = |it: &Appointment| it.name_key == booking.name_key;
+    let same_start = |it: &Appointment| it.start_ms == booking.slot.start_ms;
+    let found = own.iter().position(|it| same_name(it) && same_start(it));
+    let found = found.or_else(|| own.iter().position(same_name));
+    let found = found.or_else(|| own.iter().position(same_start).filter(|_| full));
+    found.and_then(|position| own.into_iter().nth(position))
+}
+
+/// What the caller said anew of an appointment made in the same call.
+fn correct(conn: &Connection, booking: &Booking, it: Appointment) -> Result<Change, StoreError> {
+    let (asked, slot) = (&booking.asked, &booking.slot);
+    let service = slot.service.clone().or_else(|| it.service.clone());
+    let same = (it.start_ms, it.end_ms, &it.service, &it.name_key)
+        == (slot.start_ms, slot.end_ms, &service, &booking.name_key);
+    if same {
+        note(conn, asking(asked), Deed::Booked, &it)?;
+        return Ok(Change::Old(Arranged::Done(Deed::Booked, Box::new(it))));
+    }
+    let Some(places) = places(conn, asked.company_id, slot, Some(it.id))? else {
+        return Ok(Change::Old(Arranged::Unavailable));
+    };
+    conn.prepare_cached("UPDATE appointments SET name = ?2, name_key = ?3 WHERE id = ?1")?.execute(params![
+        it.id,
+        booking.name,
+        booking.name_key
+    ])?;
+    put(conn, asked, it.id, &Slot { service, ..slot.clone() }, &places)
 }
 
 pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, StoreError> {
@@ -78,14 +111,18 @@ pub(super) fn move_to(conn: &Connection, moving: &Moving) -> Result<Change, Stor
         note(conn, asking(asked), Deed::Changed, &now)?;
         return Ok(Change::Old(Arranged::Done(Deed::Changed, Box::new(now))));
     }
-    give_back(conn, now.id)?;
-    take(conn, asked.company_id, now.id, &places)?;
+    put(conn, asked, now.id, slot, &places)
+}
+
+fn put(conn: &Connection, asked: &Asked, id: i64, slot: &Slot, places: &[(i64, u16)]) -> Result<Change, StoreError> {
+    give_back(conn, id)?;
+    take(conn, asked.company_id, id, places)?;
     conn.prepare_cached(
         "UPDATE appointments SET service = ?2, start_ms = ?3, end_ms = ?4, changed_at_ms = ?5, revision = revision + 1
          WHERE id = ?1",
     )?
-    .execute(params![now.id, slot.service, slot.start_ms, slot.end_ms, asked.now_ms])?;
-    done(conn, asked.company_id, asking(asked), Deed::Changed, now.id)
+    .execute(params![id, slot.service, slot.start_ms, slot.end_ms, asked.now_ms])?;
+    done(conn, asked.company_id, asking(asked), Deed::Changed, id)
 }
 
 pub(super) fn cancel(

@@ -89,21 +89,10 @@ impl Scene {
 
 fn event(ids: &EventIds, number: u8) -> NewEvent {
     NewEvent {
-        id: ids.next(NOW_MS),
-        company_id: DEFAULT_COMPANY,
         event: Some("call_ended".into()),
         call_id: Some("call_1".into()),
-        agent_id: None,
-        told_apart_by: None,
         revisable: true,
-        unparsed: false,
-        received_at_ms: NOW_MS,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: Bytes::from(vec![number]),
+        ..NewEvent::new(ids.next(NOW_MS), DEFAULT_COMPANY, NOW_MS, Bytes::from(vec![number]))
     }
 }
 

@@ -20,21 +20,14 @@ async fn handler(store: &SqliteStore) -> HandlerId {
 /// Appends an event of this company and plans it.
 async fn add(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
     let event = NewEvent {
-        id: EventIds::default().next(1_790_000_000_000),
-        company_id,
         event: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
-        agent_id: None,
-        told_apart_by: None,
-        revisable: false,
-        unparsed: false,
-        received_at_ms: 0,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: Bytes::copy_from_slice(body.as_bytes()),
+        ..NewEvent::new(
+            EventIds::default().next(1_790_000_000_000),
+            company_id,
+            0,
+            Bytes::copy_from_slice(body.as_bytes()),
+        )
     };
     store.append(event).await.unwrap();
     let news = store.unplanned(handler, 10, false).await.unwrap();

@@ -149,7 +149,14 @@ impl Removal {
     /// # Errors
     /// [`StoreError`].
     pub fn count(&self, person: &Person, seqs: &BTreeSet<i64>) -> Result<Erased, StoreError> {
-        self.beside.read(|conn, _| erase::count(conn, person, seqs))
+        let mut count = self.beside.read(|conn, _| erase::count(conn, person, seqs))?;
+        let mut after = Some(0);
+        while let Some(at) = after {
+            let (found, next) = erase::invocations_of(self.beside.ledger(), person, at)?;
+            count.invocations += found.len() as u64;
+            after = next;
+        }
+        Ok(count)
     }
 
     /// Who was given these events.
@@ -219,9 +226,9 @@ impl Removal {
         }
         let mut after = Some(0);
         while let Some(at) = after {
-            let (found, next) = self.beside.read(|conn, _| erase::invocations_of(conn, person, at))?;
+            let (found, next) = erase::invocations_of(self.beside.ledger(), person, at)?;
             for part in found.chunks(EVENTS) {
-                erased.invocations += self.beside.write(|conn, _| erase::invocations(conn, part))?;
+                erased.invocations += self.beside.write_ledger(|conn| erase::invocations(conn, part))?;
             }
             after = next;
         }
@@ -255,9 +262,13 @@ impl Removal {
     }
 
     fn empty_log(&self) -> Result<bool, StoreError> {
-        let conn = open::checkpointer(&self.url)?;
-        conn.busy_timeout(HOLD)?;
-        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        Ok(busy == 0)
+        let mut empty = true;
+        for url in [&self.url, &self.url.ledger()] {
+            let conn = open::checkpointer(url.path())?;
+            conn.busy_timeout(HOLD)?;
+            let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            empty &= busy == 0;
+        }
+        Ok(empty)
     }
 }

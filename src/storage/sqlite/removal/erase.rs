@@ -246,12 +246,6 @@ pub(in crate::storage::sqlite) fn count(
     seqs: &BTreeSet<i64>,
 ) -> Result<Erased, StoreError> {
     let mut count = Erased { rejected: rejected_of(conn, person)?.len() as u64, ..Erased::default() };
-    let mut after = Some(0);
-    while let Some(at) = after {
-        let (found, next) = invocations_of(conn, person, at)?;
-        count.invocations += found.len() as u64;
-        after = next;
-    }
     count.appointments = appointments::of(conn, person)?.len() as u64;
     let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
     let mut waiting = conn.prepare_cached(

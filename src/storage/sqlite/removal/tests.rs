@@ -20,21 +20,10 @@ pub(super) struct World {
 
 fn event(ids: &EventIds, at_ms: i64, call: &str, body: &[u8]) -> NewEvent {
     NewEvent {
-        id: ids.next(at_ms),
-        company_id: DEFAULT_COMPANY,
         event: Some("call_ended".into()),
         call_id: Some(call.into()),
-        agent_id: None,
-        told_apart_by: None,
         revisable: true,
-        unparsed: false,
-        received_at_ms: at_ms,
-        source: None,
-        content_type: None,
-        query: None,
-        signature: None,
-        key_fingerprint: None,
-        body: Bytes::copy_from_slice(body),
+        ..NewEvent::new(ids.next(at_ms), DEFAULT_COMPANY, at_ms, Bytes::copy_from_slice(body))
     }
 }
 

@@ -1,0 +1,127 @@
+//! What is asked once more: sent again it is answered as before; asked again it is answered by what is true now.
+
+use serde_json::{Value, json};
+
+use super::{body, book, call, home, send};
+use crate::support::home::Home;
+use crate::support::server::Server;
+use crate::support::signing::sign;
+
+const COLLECT: &str = "collect_appointment_information";
+
+fn by_number(booked: &Value) -> Value {
+    json!({"confirmation_number": booked["confirmation_number"]})
+}
+
+fn change(server: &Server, booked: &Value, time: &str) -> Value {
+    let mut args = by_number(booked);
+    args["time"] = time.into();
+    call(server, "change_appointment_details", "call_1", &args)
+}
+
+fn booked(home: &Home) -> Vec<Value> {
+    let list = home.run_well(&["appointments", "list", "--booked", "--json"]).json();
+    list.as_array().unwrap().iter().map(|it| it["confirmation_number"].clone()).collect()
+}
+
+#[test]
+fn what_is_not_so_any_more_is_not_said_again() {
+    let home = home();
+    let server = home.start();
+    let first = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!(book(&server, "call_1", "Ada", "10:00"), first, "asked again, and still so");
+    assert_eq!(call(&server, "cancel_appointment", "call_1", &by_number(&first))["result"], "cancelled");
+    let second = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!(second["result"], "booked", "{second}");
+    assert_ne!(second["confirmation_number"], first["confirmation_number"]);
+    assert_eq!(booked(&home), [second["confirmation_number"].clone()]);
+    for time in ["12:00", "11:00", "12:00"] {
+        let changed = change(&server, &second, time);
+        assert_eq!((&changed["result"], &changed["time"]), (&json!("changed"), &json!(time)), "{changed}");
+        assert_eq!(change(&server, &second, time), changed);
+    }
+    let shown = home.run_well(&["appointments", "show", second["confirmation_number"].as_str().unwrap()]).stdout;
+    assert!(shown.contains("12:00"), "{shown}");
+    let events = home.export();
+    let count = |name: &str| events.iter().filter(|event| event.event() == Some(name)).count();
+    let counts = ["appointment_booked", "appointment_changed", "appointment_cancelled"].map(count);
+    assert_eq!(counts, [2, 3, 1]);
+}
+
+#[test]
+fn a_name_that_is_corrected_back_is_corrected() {
+    let home = home();
+    let server = home.start();
+    let results: Vec<_> = ["Jon", "John", "Jon", "Jon"]
+        .map(|name| book(&server, "call_1", name, "10:00"))
+        .iter()
+        .map(|answer| (answer["result"].clone(), answer["name"].clone()))
+        .collect();
+    let wanted = [("booked", "Jon"), ("changed", "John"), ("changed", "Jon"), ("changed", "Jon")];
+    assert_eq!(results, wanted.map(|(result, name)| (json!(result), json!(name))));
+    assert_eq!((booked(&home).len(), home.export().len()), (1, 3));
+}
+
+#[test]
+fn a_name_that_is_given_up_again_is_looked_up_again() {
+    let home = home();
+    let server = home.start();
+    let cancel = || call(&server, "cancel_appointment", "call_1", &json!({"name": "Ada"}));
+    let first = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!(cancel()["confirmation_number"], first["confirmation_number"]);
+    let second = book(&server, "call_1", "Ada", "11:00");
+    assert_eq!(cancel()["confirmation_number"], second["confirmation_number"]);
+    assert_eq!(cancel()["confirmation_number"], second["confirmation_number"], "the latest");
+    assert!(booked(&home).is_empty());
+}
+
+#[test]
+fn a_time_that_was_taken_may_be_free_now() {
+    let home = home();
+    let server = home.start();
+    let other = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!(book(&server, "call_2", "Bob", "10:00")["result"], "unavailable");
+    home.run_well(&["appointments", "cancel", other["confirmation_number"].as_str().unwrap()]);
+    assert_eq!(book(&server, "call_2", "Bob", "10:00")["result"], "booked");
+}
+
+#[test]
+fn the_very_same_request_gets_the_same_answer_and_books_once() {
+    let home = home();
+    let mut server = home.start();
+    let body = body(COLLECT, "call_1", &json!({"name": "Ada", "date": "in 3 days", "time": "10:00"}));
+    let signature = sign(&body);
+    let first = send(&server, COLLECT, &body, &signature);
+    assert_eq!(first["result"], "booked", "{first}");
+    server.kill();
+    let server = home.start();
+    assert_eq!(send(&server, COLLECT, &body, &signature), first, "after a crash");
+    assert_eq!(call(&server, "cancel_appointment", "call_1", &by_number(&first))["result"], "cancelled");
+    assert_eq!(send(&server, COLLECT, &body, &signature), first, "late, and not another booking");
+    assert!(booked(&home).is_empty());
+    assert_eq!(home.export().len(), 2);
+}
+
+#[test]
+fn killed_while_it_ran_it_ends_as_it_began() {
+    let home = home();
+    let mut server = home.start();
+    let first = book(&server, "call_1", "Ada", "10:00");
+    server.kill();
+    let interrupted = || {
+        let sql = "UPDATE invocations SET state = 'running', answer = NULL, ended_at_ms = NULL WHERE function = ?1";
+        assert_eq!(home.ledger().execute(sql, [COLLECT]).unwrap(), 1);
+    };
+    interrupted();
+    let mut server = home.start();
+    assert_eq!(book(&server, "call_1", "Ada", "10:00"), first);
+    let row = home.run_well(&["functions", "calls", "--json"]).json()[0].clone();
+    assert_eq!((&row["runs"], &row["state"]), (&json!(2), &json!("done")));
+    assert_eq!(home.export().len(), 1, "handlers are told once");
+    call(&server, "cancel_appointment", "call_1", &by_number(&first));
+    server.kill();
+    interrupted();
+    let server = home.start();
+    let second = book(&server, "call_1", "Ada", "10:00");
+    assert_eq!((&second["result"], booked(&home)), (&json!("booked"), vec![second["confirmation_number"].clone()]));
+}

@@ -1,0 +1,138 @@
+//! Targets, ledgers, bodies and stops that would keep somebody waiting.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::Response;
+use serde_json::json;
+
+use super::{PATH, call, ledger, start, whole};
+use crate::support::client::{Client, head};
+use crate::support::signing::sign;
+use crate::support::sink::{Sink, status};
+use crate::support::wait_until;
+
+fn body(call_id: &str) -> Vec<u8> {
+    whole(call_id, &json!({"city": "Bern"}))
+}
+
+/// Answers so late, and says how many requests came before.
+fn slow(ms: u64) -> Sink {
+    Sink::answering(move |before, _| {
+        thread::sleep(Duration::from_millis(ms));
+        Response::new(Body::from(format!("answer {before}")))
+    })
+}
+
+#[test]
+fn a_late_answer_is_kept_for_the_retry_and_nothing_runs_twice() {
+    let sink = slow(2_500);
+    let (home, server) = start(&sink.url(), "timeout_ms = 1000");
+    let ask = || call(server.address(), PATH, &body("call_1"));
+    assert_eq!(ask().json()["error"], "unavailable", "its time is over");
+    assert_eq!(ledger(&home)[0]["state"], "running");
+    assert!(wait_until(Duration::from_secs(20), || ask().text() == "answer 0"), "a retry gets what came late");
+    assert_eq!((ask().text().as_str(), sink.got().len()), ("answer 0", 1));
+    let rows = ledger(&home);
+    assert_eq!((rows.len(), &rows[0]["runs"], &rows[0]["state"]), (1, &json!(1), &json!("done")));
+    assert!(server.output().contains("answered late"), "{}", server.output());
+}
+
+#[test]
+fn a_retry_waits_for_the_run_under_way() {
+    let sink = slow(2_000);
+    let (_home, server) = start(&sink.url(), "timeout_ms = 1500");
+    assert_eq!(call(server.address(), PATH, &body("call_1")).json()["error"], "unavailable");
+    assert_eq!(call(server.address(), PATH, &body("call_1")).text(), "answer 0", "within its own time");
+    let metrics = server.get("/metrics").text();
+    for outcome in ["late", "shared"] {
+        assert!(metrics.contains(&format!(r#"{{function="weather",outcome="{outcome}"}} 1"#)), "{metrics}");
+    }
+}
+
+#[test]
+fn a_locked_ledger_keeps_neither_the_first_request_nor_the_second() {
+    let sink = slow(20_000);
+    let (home, server) = start(&sink.url(), "timeout_ms = 1000");
+    let address = server.address();
+    let first = thread::spawn(move || call(address, PATH, &body("call_1")).json());
+    assert!(wait_until(Duration::from_secs(10), || ledger(&home).len() == 1));
+    let other = home.ledger();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    let others = ["call_1", "call_2"].map(|call_id| thread::spawn(move || call(address, PATH, &body(call_id)).json()));
+    for answer in others {
+        assert_eq!(answer.join().unwrap()["error"], "unavailable");
+    }
+    assert!(began.elapsed() < Duration::from_millis(2_900), "before the lock is given up on");
+    assert_eq!(first.join().unwrap()["error"], "unavailable");
+    other.execute_batch("COMMIT").unwrap();
+}
+
+#[test]
+fn a_body_that_comes_slowly_uses_up_the_time() {
+    let sink = slow(20_000);
+    let (_home, server) = start(&sink.url(), "timeout_ms = 1000");
+    let body = body("call_1");
+    let signature = sign(&body);
+    let mut client = Client::connect(server.address());
+    client.send(head("POST", PATH, &[("X-Retell-Signature", &signature)], Some(body.len())).as_bytes()).unwrap();
+    let began = Instant::now();
+    for part in body.chunks(body.len().div_ceil(4)) {
+        thread::sleep(Duration::from_millis(200));
+        client.send(part).unwrap();
+    }
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status, &answer.json()["error"]), (200, &json!("unavailable")));
+    assert!(began.elapsed() < Duration::from_millis(1_700), "the time counts from the head");
+}
+
+#[test]
+fn who_waits_when_the_service_stops_gets_the_fallback() {
+    let sink = slow(60_000);
+    let (home, mut server) = start(&sink.url(), "timeout_ms = 60000\nfallback = \"Sorry.\"");
+    let address = server.address();
+    let asker = thread::spawn(move || call(address, PATH, &body("call_1")));
+    assert!(wait_until(Duration::from_secs(10), || ledger(&home).len() == 1));
+    server.ask_to_stop();
+    let answer = asker.join().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "Sorry."));
+    assert_eq!(server.exit_code(), Some(0));
+    let output = server.output();
+    assert!(!output.contains("did not stop") && !output.contains("cut off"), "{output}");
+    assert_eq!(ledger(&home)[0]["state"], "failed");
+}
+
+#[test]
+fn who_is_answered_while_the_service_stops_gets_the_answer() {
+    let sink = slow(1_500);
+    let (home, mut server) = start(&sink.url(), "");
+    let address = server.address();
+    let asker = thread::spawn(move || call(address, PATH, &body("call_1")));
+    assert!(wait_until(Duration::from_secs(10), || ledger(&home).len() == 1));
+    server.ask_to_stop();
+    assert_eq!(asker.join().unwrap().text(), "answer 0");
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(ledger(&home)[0]["state"], "done");
+}
+
+#[test]
+fn old_rows_are_forgotten() {
+    let sink = Sink::answering(|_, _| status(200));
+    let (home, mut server) = start(&sink.url(), "");
+    for call_id in ["call_1", "call_2"] {
+        assert_eq!(call(server.address(), PATH, &body(call_id)).status, 200);
+    }
+    server.kill();
+    let age = "UPDATE invocations SET received_at_ms = received_at_ms - 86400000 - 1000 WHERE call_id = 'call_1';
+        UPDATE invocation_signatures SET seen_at_ms = seen_at_ms - 86400000 WHERE id = 1;";
+    home.ledger().execute_batch(age).unwrap();
+    let _server = home.start();
+    let count = |table: &str| -> i64 {
+        home.ledger().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    let forgotten = || count("invocations") == 1 && count("invocation_signatures") == 1;
+    assert!(wait_until(Duration::from_secs(20), forgotten), "by itself");
+    assert_eq!(ledger(&home)[0]["call_id"], "call_2");
+}
