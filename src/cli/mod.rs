@@ -15,6 +15,7 @@ mod fates;
 mod functions;
 mod health;
 mod import;
+mod inbound;
 mod keys;
 mod listing;
 mod load;
@@ -87,6 +88,9 @@ enum Verb {
     /// Look at custom functions and their invocations, call one, and get them into Retell
     #[command(subcommand)]
     Functions(functions::Functions),
+    /// Try the rules for inbound calls and text messages
+    #[command(subcommand)]
+    Inbound(inbound::Inbound),
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
@@ -128,6 +132,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,
         Verb::Functions(verb) => verb.run().await,
+        Verb::Inbound(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
         Verb::Purge(verb) => verb.run().await,
         Verb::Erase(verb) => verb.run().await,
