@@ -40,7 +40,7 @@ pub(super) struct Seat<K: Eq + Hash, T> {
     result: watch::Sender<Option<T>>,
 }
 
-impl<K: Copy + Eq + Hash, T: Clone> Flights<K, T> {
+impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
     /// The first to come leads.
     pub(super) fn join(&self, key: K) -> Part<K, T> {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl<K: Copy + Eq + Hash, T: Clone> Flights<K, T> {
             return Part::Full;
         }
         let (result, waiting) = watch::channel(None);
-        flights.insert(key, waiting);
+        flights.insert(key.clone(), waiting);
         drop(flights);
         Part::Lead(Seat { key, flights: Arc::clone(&self.0), result })
     }

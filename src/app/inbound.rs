@@ -1,7 +1,5 @@
 //! Puts the answers of `answers` behind the routes of `intake`.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
@@ -15,10 +13,6 @@ pub(super) struct Lane(pub(super) Inbound);
 
 #[async_trait]
 impl AnswerInbound for Lane {
-    fn budget(&self) -> Duration {
-        self.0.budget()
-    }
-
     async fn answer(&self, inbound: intake::Inbound) -> String {
         let kind = match inbound.kind {
             EventKind::ChatInbound => InboundKind::Chat,
@@ -26,9 +20,10 @@ impl AnswerInbound for Lane {
         };
         let waiting = Waiting {
             kind,
+            soon: inbound.kept.clone().soon().boxed().shared(),
+            at_last: inbound.kept.at_last().boxed().shared(),
             event_id: inbound.event_id,
-            duplicate: inbound.duplicate,
-            later: inbound.later.map(|later| later.kept().boxed().shared()),
+            told_apart_by: inbound.told_apart_by,
             company_id: inbound.company_id,
             company: inbound.company,
             body: inbound.body,

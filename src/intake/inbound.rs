@@ -1,24 +1,20 @@
-//! Inbound calls and text messages: kept like any event and answered by whoever the app puts there, in time even when the
-//! store is slow or away.
+//! Inbound calls and text messages: kept like any event, and answered meanwhile by whoever the app puts there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::line::Later;
+use super::line::Kept;
 use crate::base::id::EventId;
 use crate::event::EventKind;
 use crate::http::company::Company;
-use crate::storage::{Appended, NewEvent};
+use crate::storage::NewEvent;
 
 /// Answers inbound requests.
 #[async_trait]
 pub trait AnswerInbound: Send + Sync {
-    /// How long after its head a request may have to wait for its answer.
-    fn budget(&self) -> Duration;
-
     /// The answer as JSON. Comes in time, and never fails.
     async fn answer(&self, inbound: Inbound) -> String;
 }
@@ -26,12 +22,12 @@ pub trait AnswerInbound: Send + Sync {
 /// An inbound request.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    /// The event as which it is kept: for one that came again, the first.
+    /// How its event fares.
+    pub kept: Kept,
+    /// The event as which it is kept, unless it is on disk already.
     pub event_id: EventId,
-    /// It was on disk already.
-    pub duplicate: bool,
-    /// It is not on disk, as the store is slow or away; it may be yet.
-    pub later: Option<Later>,
+    /// What besides company and body makes it a request of its own.
+    pub told_apart_by: Option<String>,
     /// `CallInbound` or `ChatInbound`.
     pub kind: EventKind,
     /// The company, as the store numbers it.
@@ -49,11 +45,11 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn of(event: &NewEvent, kind: EventKind, company: &Company, began: Instant) -> Self {
+    pub(super) fn of(event: &NewEvent, kind: EventKind, (company, began): (&Company, Instant), kept: Kept) -> Self {
         Self {
+            kept,
             event_id: event.id,
-            duplicate: false,
-            later: None,
+            told_apart_by: event.told_apart_by.clone(),
             kind,
             company_id: company.id,
             company: Arc::clone(&company.slug),
@@ -62,14 +58,5 @@ impl Inbound {
             began,
             received_at_ms: event.received_at_ms,
         }
-    }
-
-    pub(super) fn kept_as(mut self, kept: Result<Appended, Later>) -> Self {
-        match kept {
-            Ok(Appended::Duplicate { of }) => (self.event_id, self.duplicate) = (of, true),
-            Ok(Appended::Stored { .. }) => {}
-            Err(later) => self.later = Some(later),
-        }
-        self
     }
 }

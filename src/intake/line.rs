@@ -1,7 +1,8 @@
-//! Keeps requests somebody on the line waits behind: their answer does not wait for a store that is slow or away.
+//! Keeps requests somebody on the line waits behind, while their answer is made, and after it where the store is slow or
+//! away.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
@@ -15,8 +16,6 @@ const ROOM: usize = 1_024;
 const KEEPING: Duration = Duration::from_secs(8);
 /// How long until a store that was away is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// A commit gets so long even if the request has used up its time before, by a body that came slowly.
-const LEAST: Duration = Duration::from_millis(100);
 
 /// Where a request stands on its way to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,21 +26,40 @@ enum Keeping {
     Kept(Appended),
 }
 
-/// A request that was not on disk when its answer was due.
+/// A request on its way to the disk.
 #[derive(Clone, Debug)]
-pub struct Later {
+pub struct Kept {
     id: EventId,
     keeping: watch::Receiver<Keeping>,
 }
 
-impl Later {
-    /// The event as which it is kept after all; `None` when it could not be.
-    pub async fn kept(mut self) -> Option<EventId> {
+impl Kept {
+    /// The event as which it is kept, and whether it was on disk before; `None` as soon as the store says that it is away.
+    pub async fn soon(mut self) -> Option<(EventId, bool)> {
+        let kept = self.keeping.wait_for(|keeping| *keeping != Keeping::Waiting).await.ok()?;
+        as_event(self.id, *kept)
+    }
+
+    /// The same once the store has it after all; `None` when it could not be kept.
+    pub async fn at_last(mut self) -> Option<(EventId, bool)> {
         let kept = self.keeping.wait_for(|keeping| matches!(keeping, Keeping::Kept(_))).await.ok()?;
-        match *kept {
-            Keeping::Kept(Appended::Duplicate { of }) => Some(of),
-            _ => Some(self.id),
+        as_event(self.id, *kept)
+    }
+
+    /// How it stands now, as the log and the metrics name it.
+    pub(super) fn outcome(&self) -> &'static str {
+        match &*self.keeping.borrow() {
+            Keeping::Kept(appended) => super::outcome(appended),
+            Keeping::Waiting | Keeping::Away => "not_stored",
         }
+    }
+}
+
+fn as_event(id: EventId, keeping: Keeping) -> Option<(EventId, bool)> {
+    match keeping {
+        Keeping::Kept(Appended::Duplicate { of }) => Some((of, true)),
+        Keeping::Kept(Appended::Stored { .. }) => Some((id, false)),
+        Keeping::Waiting | Keeping::Away => None,
     }
 }
 
@@ -56,25 +74,20 @@ impl Line {
         Self { store, supervisor, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
-    /// Waits until then, or until the store says that it is away; the event is kept all the same when it can be.
-    pub(super) async fn append(&self, event: NewEvent, until: Instant) -> Result<Appended, Later> {
-        let (told, mut keeping) = watch::channel(Keeping::Waiting);
-        let later = Later { id: event.id, keeping: keeping.clone() };
+    /// Begins to keep it, whoever waits for that.
+    pub(super) fn keep(&self, event: NewEvent) -> Kept {
+        let (told, keeping) = watch::channel(Keeping::Waiting);
+        let kept = Kept { id: event.id, keeping };
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
             tracing::warn!(event_id = %event.id, "an inbound request is not kept: too many wait for the store");
-            return Err(later);
+            return kept;
         };
         let store = Arc::clone(&self.store);
         self.supervisor.spawn_detached(async move {
             keep(&*store, event, &told).await;
             drop(place);
         });
-        let until = tokio::time::Instant::from_std(until.max(Instant::now() + LEAST));
-        let said = tokio::time::timeout_at(until, keeping.wait_for(|keeping| *keeping != Keeping::Waiting)).await;
-        match said.map(|said| said.map(|keeping| *keeping)) {
-            Ok(Ok(Keeping::Kept(appended))) => Ok(appended),
-            _ => Err(later),
-        }
+        kept
     }
 }
 

@@ -1,5 +1,5 @@
 //! The whole promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes and that
-//! those bytes are on disk. One exception: the answer to an inbound request is due when it is due, see `line.rs`.
+//! those bytes are on disk. One exception: the answer to an inbound request is due when it is due, see `inbound.rs`.
 
 mod dedupe;
 mod import;
@@ -9,12 +9,12 @@ mod line;
 mod routes;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use import::Past;
 pub use inbound::{AnswerInbound, Inbound};
 pub use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENTS, Internal};
-pub use line::Later;
+pub use line::Kept;
 pub use routes::{CallsFunctions, Endpoint, INSTANCE, TEST_PATH, WEBHOOK_PATH, guide_router, router, webhook_path};
 
 use self::line::Line;
@@ -40,7 +40,7 @@ pub struct Intake {
     line: Line,
 }
 
-/// What a request is told once its event is on disk, or somebody on the line can wait no longer.
+/// What a request is told once its event is on disk, or on its way there while somebody on the line waits.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The event's kind; `Unknown` for one without a known name.
@@ -49,7 +49,7 @@ pub struct Accepted {
     pub duplicate: bool,
     /// For the log.
     pub taken: Taken,
-    /// What somebody on the line waits to be answered.
+    /// What somebody on the line waits to be answered; it is not counted before that.
     inbound: Option<Inbound>,
 }
 
@@ -85,26 +85,18 @@ impl Intake {
         Self { line: Line::new(Arc::clone(&store), supervisor), store, counters, ids: EventIds::default() }
     }
 
-    /// Keeps a verified request's event for `company`. `Ok` means committed and synced, but for inbound requests: the
-    /// commit of one is waited for no longer than `budget`, and it may be kept later. `unparsed` flags a JSON object that is
-    /// known to be no event.
+    /// Keeps a verified request's event for `company`. `Ok` means committed and synced; for inbound requests, that it is on
+    /// its way. `unparsed` flags a JSON object that is known to be no event.
     ///
     /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
     ///
     /// # Errors
     /// [`ApiError::Unavailable`] when it could not be stored: sending it again is safe.
-    pub async fn accept(
-        &self,
-        company: &Company,
-        arrived: Arrived,
-        budget: Duration,
-        unparsed: bool,
-    ) -> Result<Accepted, ApiError> {
+    pub async fn accept(&self, company: &Company, arrived: Arrived, unparsed: bool) -> Result<Accepted, ApiError> {
         let Arrived { raw, head, kind } = arrived;
         let (began, size_bytes) = (raw.began, raw.body.len());
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, on_the_line: kind.is_inbound(), ..self.new_event(company.id, raw, head) };
-        let inbound = kind.is_inbound().then(|| Inbound::of(&event, kind, company, began));
         if tracing::enabled!(tracing::Level::DEBUG) {
             let (event_id, company) = (&event.id, &company.slug);
             tracing::debug!(%event_id, %company, size_bytes, "webhook body: {}", describe(&event.body));
@@ -112,19 +104,21 @@ impl Intake {
         warn_of_strange_agent(company, &event);
         let (call_id, came) = (event.call_id.clone(), Came::of(&event));
         let mut taken = Taken { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
-        let count = |outcome| self.counters.count_event(outcome, kind, size_bytes, began.elapsed());
-        if let Some(inbound) = inbound {
-            let kept = self.line.append(event, began + budget).await;
-            taken.outcome = kept.as_ref().map_or("not_stored", outcome);
-            count(taken.outcome);
+        if kind.is_inbound() {
             came.note(self.counters.activity());
-            return Ok(Accepted { kind, duplicate: false, taken, inbound: Some(inbound.kept_as(kept)) });
+            let kept = self.line.keep(event.clone());
+            let inbound = Some(Inbound::of(&event, kind, (company, began), kept));
+            return Ok(Accepted { kind, duplicate: false, taken, inbound });
         }
-        let appended = self.append(event).await.inspect_err(|_| count("not_stored"))?;
+        let appended = self.append(event).await.inspect_err(|_| self.count(kind, &taken, began))?;
         taken.outcome = outcome(&appended);
-        count(taken.outcome);
+        self.count(kind, &taken, began);
         came.note(self.counters.activity());
         Ok(Accepted { kind, duplicate: matches!(appended, Appended::Duplicate { .. }), taken, inbound: None })
+    }
+
+    fn count(&self, kind: EventKind, taken: &Taken, began: Instant) {
+        self.counters.count_event(taken.outcome, kind, taken.size_bytes, began.elapsed());
     }
 
     async fn append(&self, event: NewEvent) -> Result<Appended, ApiError> {

@@ -179,14 +179,20 @@ impl Endpoint {
         {
             return Err(ApiError::Unauthorized);
         }
-        self.intake.accept(company, arrived, self.inbound.budget(), unparsed).await
+        self.intake.accept(company, arrived, unparsed).await
     }
 
     /// Whoever sent an inbound event gets its answer.
     async fn answer(&self, accepted: Accepted) -> Response {
-        let Accepted { duplicate, taken, inbound, .. } = accepted;
+        let Accepted { kind, duplicate, mut taken, inbound } = accepted;
         let body = match inbound {
-            Some(inbound) => self.inbound.answer(inbound).await.into(),
+            Some(inbound) => {
+                let (kept, began) = (inbound.kept.clone(), inbound.began);
+                let answer = self.inbound.answer(inbound).await;
+                taken.outcome = kept.outcome();
+                self.intake.count(kind, &taken, began);
+                answer.into()
+            }
             None if duplicate => Bytes::from_static(br#"{"received":true,"duplicate":true}"#),
             None => Bytes::from_static(br#"{"received":true}"#),
         };

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
-use super::Seat;
-use crate::base::id::EventId;
+use super::{Keeping, Seat};
 use crate::base::supervise::Supervisor;
 use crate::storage::{InboundAnswered, Store};
 
@@ -27,14 +25,9 @@ impl Ledger {
         Self { store, supervisor, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
-    /// `later` says when the request itself is on disk, and as which event. Requests that come again meanwhile find the
+    /// `request` says when the request itself is on disk, and as which event. Requests that come again meanwhile find the
     /// answer by `seat`.
-    pub(super) fn keep(
-        &self,
-        answered: InboundAnswered,
-        later: Option<Shared<BoxFuture<'static, Option<EventId>>>>,
-        seat: Option<Seat>,
-    ) {
+    pub(super) fn keep(&self, answered: InboundAnswered, request: Keeping, seat: Option<Seat>) {
         let event_id = answered.event_id;
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
             tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: too many wait for the store");
@@ -44,11 +37,8 @@ impl Ledger {
         // Tasks that share a commit; what is under way when the service stops is waited for.
         self.supervisor.spawn_detached(async move {
             let keeping = async {
-                let event_id = match later {
-                    // Who keeps the request says by itself that it cannot be kept.
-                    Some(later) => later.await?,
-                    None => event_id,
-                };
+                // Who keeps the request says by itself when it cannot be kept.
+                let (event_id, _) = request.await?;
                 Some(store.keep_inbound_answer(InboundAnswered { event_id, ..answered }).await)
             };
             match tokio::time::timeout(KEEPING, keeping).await {

@@ -1,7 +1,8 @@
 //! Answers inbound calls and text messages: a closure first, then the rules, first match wins.
 //!
 //! The promise made here: whatever goes wrong or is late, there is an answer within the budget, and it keeps Retell's
-//! contract. The request is on disk by then, unless the store is slow or away: the caller goes first.
+//! contract. The request goes to disk meanwhile, and is there by then unless the store is slow or away: the caller goes
+//! first.
 
 mod answer;
 mod ask;
@@ -28,13 +29,13 @@ pub use self::answer::{InboundAnswer, InvalidField};
 pub use self::request::{InboundContext, InboundRequest};
 pub use self::rules::{CurrentRules, InboundError, Rules};
 pub use self::trial::{Trial, Tried};
-pub use self::waiting::Waiting;
+pub use self::waiting::{Keeping, Waiting};
 
 use self::ask::Unanswered;
 use self::caller::Caller;
 use self::ledger::Ledger;
 use self::rules::Says;
-use self::waiting::Decided;
+use self::waiting::{Decided, Same};
 use super::flight::{self, Flights, Part};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
@@ -47,7 +48,10 @@ const CLOSURE: &str = "(closure)";
 /// How long the earlier answer to a request that came again is looked for.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-type Seat = flight::Seat<EventId, Arc<str>>;
+/// A commit gets so long even if the request has used up its time before, by a body that came slowly.
+const LEAST: Duration = Duration::from_millis(100);
+
+type Seat = flight::Seat<Same, Arc<str>>;
 
 /// A closure that answers, see [`boxed`].
 pub type OnInbound =
@@ -62,7 +66,7 @@ pub struct Inbound {
     counts: Arc<InboundCounts>,
     ledger: Ledger,
     /// Answers under way: requests that come twice at once share one.
-    flights: Flights<EventId, Arc<str>>,
+    flights: Flights<Same, Arc<str>>,
 }
 
 impl Inbound {
@@ -94,18 +98,12 @@ impl Inbound {
         self
     }
 
-    /// How long after its head a request is answered at the latest.
-    #[must_use]
-    pub fn budget(&self) -> Duration {
-        self.rules.get().timeout
-    }
-
     /// The answer, as JSON.
     pub async fn answer(&self, waiting: Waiting) -> String {
         let rules = self.rules.get();
         let deadline = tokio::time::Instant::from_std(waiting.began + rules.timeout);
         loop {
-            match self.flights.join(waiting.event_id) {
+            match self.flights.join(waiting.same()) {
                 Part::Lead(seat) => return self.lead(waiting, (&rules, deadline), Some(seat)).await,
                 Part::Full => return self.lead(waiting, (&rules, deadline), None).await,
                 Part::Follow(twin) => match tokio::time::timeout_at(deadline, twin.wait()).await {
@@ -127,23 +125,17 @@ impl Inbound {
         (rules, deadline): (&Rules, tokio::time::Instant),
         seat: Option<Seat>,
     ) -> String {
-        if waiting.duplicate
-            && let Some(earlier) = self.earlier(waiting.event_id).await
-        {
-            self.tell(&waiting, earlier.rule.as_deref(), InboundOutcome::Repeated);
-            return earlier.answer;
-        }
-        let context = waiting.context(deadline);
         let request = InboundRequest::read(&waiting.body);
-        let decided = match &request {
-            _ if waiting.later.is_some() => Decided::by_nobody(InboundOutcome::NotStored),
-            // Odd bodies that name the event and hold nothing: no rule has anything to go by.
-            None => Decided::by_nobody(InboundOutcome::Fallback),
-            Some(request) => self.decide_in_time(rules, (request, &context, waiting.signature.as_deref())).await,
+        let decided = match self.decide_while_kept(rules, &mut waiting, (request.as_ref(), deadline)).await {
+            Ok(decided) => decided,
+            Err(earlier) => {
+                self.tell(&waiting, earlier.rule.as_deref(), InboundOutcome::Repeated);
+                return earlier.answer;
+            }
         };
         let answer = match decided.answer {
             Some(answer) => answer,
-            None => fallback(rules, request, &waiting, &context).await,
+            None => fallback(rules, request, &waiting, &waiting.context(deadline)).await,
         };
         let json = answer.to_json(waiting.kind);
         if let Some(seat) = &seat {
@@ -158,17 +150,59 @@ impl Inbound {
             duration_ms,
             at_ms: self.clock.now_ms(),
         };
-        self.ledger.keep(answered, waiting.later.take(), seat);
+        self.ledger.keep(answered, waiting.at_last, seat);
         json
     }
 
-    async fn decide_in_time(&self, rules: &Rules, given: (&InboundRequest, &InboundContext, Option<&str>)) -> Decided {
+    /// The request goes to disk meanwhile: that takes as long as many a service. `Err` is what it was answered when it came
+    /// for the first time.
+    async fn decide_while_kept(
+        &self,
+        rules: &Rules,
+        waiting: &mut Waiting,
+        (request, deadline): (Option<&InboundRequest>, tokio::time::Instant),
+    ) -> Result<Decided, InboundAnswered> {
+        let soon = waiting.soon.clone();
+        let due = deadline.max(tokio::time::Instant::now() + LEAST);
+        let kept = async {
+            match tokio::time::timeout_at(due, soon).await {
+                Ok(Some((_, false))) => Ok(()),
+                Ok(Some((of, true))) => Err(Some(of)),
+                Ok(None) | Err(_) => Err(None),
+            }
+        };
+        let decided = self.decide_in_time(rules, request, waiting, deadline);
+        match futures_util::future::try_join(kept, decided.map(Ok)).await {
+            Ok(((), decided)) => Ok(decided),
+            Err(None) => Ok(Decided::by_nobody(InboundOutcome::NotStored)),
+            Err(Some(of)) => {
+                waiting.event_id = of;
+                match self.earlier(of).await {
+                    Some(earlier) => Err(earlier),
+                    // It died before it was answered.
+                    None => Ok(self.decide_in_time(rules, request, waiting, deadline).await),
+                }
+            }
+        }
+    }
+
+    async fn decide_in_time(
+        &self,
+        rules: &Rules,
+        request: Option<&InboundRequest>,
+        waiting: &Waiting,
+        deadline: tokio::time::Instant,
+    ) -> Decided {
+        // Odd bodies that name the event and hold nothing: no rule has anything to go by.
+        let Some(request) = request else { return Decided::by_nobody(InboundOutcome::Fallback) };
+        let context = waiting.context(deadline);
         // Who was asked last is known even if that took too long.
         let asked = OnceLock::new();
+        let given = (request, &context, waiting.signature.as_deref());
         let deciding = AssertUnwindSafe(self.decide(rules, given, &asked)).catch_unwind();
-        let outcome = match tokio::time::timeout_at(given.1.deadline, deciding).await {
+        let outcome = match tokio::time::timeout_at(deadline, deciding).await {
             Ok(Ok(decided)) => return decided,
-            Ok(Err(_)) => panicked(given.1.event_id),
+            Ok(Err(_)) => panicked(waiting.event_id),
             Err(_) => InboundOutcome::Late,
         };
         Decided { rule: asked.get().cloned(), outcome, answer: None }

@@ -1,4 +1,4 @@
-//! A request on its way to an answer, and what was decided.
+//! A request on its way to the disk and to an answer, and what was decided.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,16 +12,21 @@ use crate::base::id::EventId;
 use crate::config::InboundKind;
 use crate::telemetry::inbound::InboundOutcome;
 
-/// A request on its way to an answer.
+/// Comes when an event is on disk.
+pub type Keeping = Shared<BoxFuture<'static, Option<(EventId, bool)>>>;
+
+/// A request on its way to the disk, and to an answer.
 pub struct Waiting {
     /// Call or message.
     pub kind: InboundKind,
-    /// The event as which it is kept.
+    /// The event as which it is kept, unless it is on disk already.
     pub event_id: EventId,
-    /// It was on disk already.
-    pub duplicate: bool,
-    /// It is not on disk when its answer is due. Says as which event it is kept after all, if it can be.
-    pub later: Option<Shared<BoxFuture<'static, Option<EventId>>>>,
+    /// As which event it is on disk, and whether it was before; `None` as soon as the store is known to be away.
+    pub soon: Keeping,
+    /// The same once the store has it after all; `None` when it could not be kept.
+    pub at_last: Keeping,
+    /// What besides company and body makes it a request of its own.
+    pub told_apart_by: Option<String>,
     /// The company, as the store numbers it.
     pub company_id: i64,
     /// The company's slug.
@@ -36,7 +41,14 @@ pub struct Waiting {
     pub received_at_ms: i64,
 }
 
+pub(super) type Same = (i64, Option<String>, Bytes);
+
 impl Waiting {
+    /// What two requests have in common that are one.
+    pub(super) fn same(&self) -> Same {
+        (self.company_id, self.told_apart_by.clone(), self.body.clone())
+    }
+
     pub(super) fn context(&self, deadline: tokio::time::Instant) -> InboundContext {
         InboundContext {
             event_id: self.event_id,

@@ -10,14 +10,15 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
-const EVERY: Duration = Duration::from_millis(100);
+/// Often, so that little is synced at a time: a commit of the writer's waits for the disk as long as that takes.
+const EVERY: Duration = Duration::from_millis(20);
 /// Past so many pages the writer is asked to finish, so that the log starts over instead of growing: under constant load
 /// it never pauses long enough by itself. 8,192 pages are 32 MiB.
 const LOG_PAGES: i64 = 8_192;
-/// What the writer may have to move itself: it takes about a millisecond.
-const LITTLE: i64 = 256;
+/// What the writer may have to move itself: it takes some milliseconds.
+const LITTLE: i64 = 128;
 /// Each round moves what was written during the one before, which is less and less.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 
 /// Starts the thread that checkpoints; it ends when the service stops.
 pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -> Result<(), StoreError> {
