@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+use super::functions;
 use super::output::{self, Done, Failure};
 use crate::answers::functions::FunctionRegistry;
 use crate::answers::inbound::Rules;
-use crate::config::{Settings, Sources};
+use crate::config::{ProgramPath, Settings, Sources};
 use crate::egress::Egress;
 use crate::handlers::Registry;
 use crate::security::keys::ApiKey;
@@ -58,8 +59,9 @@ pub(super) fn checked(sources: &Sources) -> Result<Settings, Failure> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
     let egress = Egress::new(&settings.egress)?;
-    Registry::check(&settings.handlers, &egress)?;
-    FunctionRegistry::check(&settings.functions, &egress)?;
+    let path = ProgramPath::of_process();
+    Registry::check(&settings.handlers, &egress, &path)?;
+    FunctionRegistry::check(&functions::tables(&settings)?, &egress, &path)?;
     Rules::check(&settings.inbound, &egress)?;
     logging::check(&settings.log).map_err(Failure::Because)?;
     Ok(settings)

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::change::{Doing, Order};
 use super::events::since;
+use super::listing::Listing;
 use super::output::{self, Done};
 use super::which::{self, Named, Which};
 use super::{fates, stores};
@@ -55,12 +56,8 @@ pub(super) struct Narrow {
     /// Only those of events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<i64>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 #[derive(Debug, Args)]
@@ -138,7 +135,7 @@ impl List {
 
     pub(super) async fn run(self) -> Done {
         let store = stores::open()?;
-        let Narrow { handler, event, call, company, event_id, since, limit, json } = self.narrow;
+        let Narrow { handler, event, call, company, event_id, since, listing: Listing { limit, json } } = self.narrow;
         if let (Some(id), None) = (event_id, self.state) {
             return fates::list(&store, id, handler.as_deref(), json).await;
         }

@@ -1,8 +1,8 @@
 //! `doctor`: checks what commonly keeps events from arriving, and says what to do.
 
 mod disk;
-mod handlers;
 mod net;
+mod servers;
 
 use clap::Args;
 use serde::Serialize;
@@ -84,7 +84,7 @@ impl Doctor {
         findings.extend(disk::space(store.folder()));
         findings.extend(disk::kind(store.folder()));
         findings.push(net::public_url(settings, instance.as_deref()).await?);
-        findings.extend(handlers::destinations(settings).await?);
+        findings.extend(servers::destinations(settings).await?);
         if self.online {
             findings.push(net::clock(&self.clock_of).await?);
         }

@@ -15,7 +15,9 @@ mod fates;
 mod functions;
 mod health;
 mod import;
+mod inbound;
 mod keys;
+mod listing;
 mod load;
 mod output;
 mod purge;
@@ -24,6 +26,7 @@ mod replay;
 mod send;
 mod serve;
 mod sign;
+mod signals;
 mod simulate;
 mod status;
 mod stores;
@@ -85,10 +88,13 @@ enum Verb {
     /// Look at custom functions and their invocations, call one, and get them into Retell
     #[command(subcommand)]
     Functions(functions::Functions),
+    /// Try the rules for inbound calls and text messages
+    #[command(subcommand)]
+    Inbound(inbound::Inbound),
     /// Look at refused requests: who sent what, and why it was refused
     #[command(subcommand)]
     Rejected(rejected::Rejected),
-    /// Remove now what is past its time by the settings of [retention]; beside a running receiver too
+    /// Remove now what is past its time by the settings of `[retention]`; beside a running receiver too
     Purge(purge::Purge),
     /// Erase one person's data: from bodies, calls, attempts, refused requests and logs; beside a running receiver too
     Erase(erase::Erase),
@@ -126,6 +132,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Verb::Dead(verb) => verb.run().await,
         Verb::Replay(verb) => verb.run().await,
         Verb::Functions(verb) => verb.run().await,
+        Verb::Inbound(verb) => verb.run().await,
         Verb::Rejected(verb) => verb.run().await,
         Verb::Purge(verb) => verb.run().await,
         Verb::Erase(verb) => verb.run().await,

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::listing::Listing;
 use super::output::{self, Done, Failure};
 use super::stores;
 use crate::storage::{Rejected as Row, RejectedId, Store};
@@ -19,12 +20,8 @@ pub(super) enum Rejected {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 #[derive(Debug, Args)]
@@ -51,8 +48,8 @@ impl Rejected {
 
 impl List {
     async fn run(self, store: &impl Store) -> Done {
-        let rejected = store.rejected(self.limit).await?;
-        if self.json {
+        let rejected = store.rejected(self.listing.limit).await?;
+        if self.listing.json {
             return output::json(&rejected.iter().map(describe).collect::<Vec<_>>());
         }
         let rows = rejected.iter().map(|Row { id, request, .. }| {

@@ -8,6 +8,7 @@ mod cast;
 mod check;
 mod courier;
 mod dice;
+mod lines;
 mod report;
 mod scenario;
 mod slot;
@@ -22,29 +23,30 @@ use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use self::appointment::Desk;
-use self::asked::Line;
 use self::call::Call;
 use self::check::Sent;
-use self::courier::{Courier, Delivered, Outcome, TIMEOUT};
+use self::courier::{Courier, TIMEOUT};
+use self::lines::Line;
 use self::report::{Checked, Report};
 use self::scenario::{Scenario, Signed, Step};
 use super::output::{self, Done, Failure};
 use super::target::{self, Answer};
-use super::{health, keys, stores};
+use super::{health, keys, signals, stores};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::supervise::Crowd;
 use crate::config::{DEFAULT_SLUG, Settings};
 use crate::egress;
-use crate::event::EventKind;
 use crate::intake::webhook_path;
 
 /// Calls under way at once; each has one request under way.
 const AT_ONCE: u64 = 16;
 /// Another machine gets no more calls than this unless asked for twice: enough to try one's own tunnel.
 const MOST_ELSEWHERE: u64 = 20;
+const INTERRUPTED: &str = "stopped when asked to, so the rest was not sent; what was booked was given back";
 /// Past what the rate asks for, nothing is waited for longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
@@ -64,7 +66,8 @@ pub(super) struct Simulate {
     /// The same number makes the same people say the same; ids and times are those of the run [default: a random one]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Let handlers with outside effects act on these calls, which they skip as tests otherwise (adds `?effects=true`)
+    /// Let handlers with outside effects act on these calls, which they skip as tests otherwise (adds `?effects=true`);
+    /// the events `appointment_*` that the receiver makes itself stay tests
     #[arg(long)]
     effects: bool,
     /// The receiver; without a path the webhook's is added [default: the one on this machine, by server.host and
@@ -122,6 +125,10 @@ struct Run {
     desk: Desk,
     /// Where inbound requests go, and until when they must be answered.
     inbound: (url::Url, Duration),
+    /// Requests for functions.
+    function_calls: AtomicU64,
+    /// No further calls, and what was booked is given back.
+    stop: CancellationToken,
     /// Calls whose functions the receiver does not have.
     without_functions: AtomicU64,
     /// Microseconds of every acknowledged request.
@@ -150,7 +157,8 @@ impl Simulate {
             crowd.spawn(async move { run.work().await });
         }
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
-        crowd.finish(LONGEST.saturating_add(run.every.unwrap_or_default().saturating_mul(calls))).await;
+        let longest = LONGEST.saturating_add(run.every.unwrap_or_default().saturating_mul(calls));
+        finish(&run.stop, crowd.finish(longest)).await?;
         run.bar.finish_and_clear();
         let took = run.begun.elapsed();
         let sent = std::mem::take(&mut *run.sent.lock().unwrap_or_else(PoisonError::into_inner));
@@ -163,6 +171,7 @@ impl Simulate {
         let lines = run.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let report = Report {
             lines: &lines,
+            function_calls: run.function_calls.load(Ordering::Relaxed),
             not_run: run.without_functions.load(Ordering::Relaxed),
             not_run_is_wrong: self.scenarios.contains(&Scenario::Appointment),
             seed: run.seed,
@@ -175,7 +184,7 @@ impl Simulate {
             latency: latency.as_ref(),
             retries: run.retries.load(Ordering::Relaxed),
             checked,
-            stopped: run.courier.stopped(),
+            stopped: run.courier.stopped().or(run.stop.is_cancelled().then_some(INTERRUPTED)),
         };
         if self.json { report.json() } else { report.text() }?;
         if report.is_clean() { Ok(()) } else { Err(Failure::Said) }
@@ -249,6 +258,8 @@ impl Simulate {
             lines: Mutex::default(),
             desk: Desk::new(settings, url, self.company.as_deref(), started_ms)?,
             inbound: (self.inbound(url), Duration::from_millis(settings.inbound.timeout_ms)),
+            function_calls: AtomicU64::new(0),
+            stop: CancellationToken::new(),
             without_functions: AtomicU64::new(0),
             latency: Mutex::new(Histogram::new_with_bounds(1, 60_000_000, 3).ok()),
             bar,
@@ -278,6 +289,22 @@ impl Simulate {
     }
 }
 
+/// Until everybody is done. When asked to stop, calls under way only give back what they booked.
+async fn finish(stop: &CancellationToken, everybody: impl Future<Output = usize>) -> Done {
+    let mut everybody = std::pin::pin!(everybody);
+    tokio::select! {
+        _ = &mut everybody => return Ok(()),
+        () = signals::stop() => stop.cancel(),
+    }
+    eprintln!("retell-webhook: stopping; what was booked is given back first. Once more stops at once");
+    tokio::select! {
+        _ = everybody => Ok(()),
+        () = signals::stop() => {
+            Err(Failure::Because("stopped at once; what was booked stays: see `appointments list`".to_owned()))
+        }
+    }
+}
+
 /// Whether the process that answered from afar, through a tunnel or a proxy, is the one that listens here.
 async fn is_here(settings: &Settings, there: &Answer) -> Result<bool, Failure> {
     let here = target::ask(&health::local(settings)).await?;
@@ -289,14 +316,20 @@ impl Run {
     async fn work(&self) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.calls {
+            if number >= self.calls || self.stop.is_cancelled() {
                 return;
             }
             if let Some(every) = self.every.filter(|_| self.courier.stopped().is_none()) {
                 let due = self.begun + every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
-                tokio::time::sleep_until(due.into()).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(due.into()) => {}
+                    () = self.stop.cancelled() => return,
+                }
             }
             self.play(number).await;
+            if self.stop.is_cancelled() {
+                return;
+            }
             self.played.fetch_add(1, Ordering::Relaxed);
             self.bar.inc(1);
         }
@@ -309,6 +342,9 @@ impl Run {
         let (id, steps) = scenario.steps(call(), self.started_ms);
         let mut playing = Playing { scenario, id: id.into(), signatures: HashMap::new() };
         for step in steps {
+            if self.stop.is_cancelled() {
+                return;
+            }
             self.send(&mut playing, step).await;
         }
         if scenario == Scenario::Appointment {
@@ -332,7 +368,7 @@ impl Run {
             self.note_latency(delivered.took);
         }
         if playing.scenario == Scenario::Appointment {
-            self.note_event(playing, event, &delivered);
+            self.note_event(playing, (event, &body), &delivered);
         }
         playing.signatures.insert(digest, delivered.signature);
         let (scenario, id) = (playing.scenario, Arc::clone(&playing.id));
@@ -340,25 +376,5 @@ impl Run {
         let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(sent);
         self.bar.set_message(all.len().to_string());
-    }
-
-    fn note_event(&self, playing: &Playing, event: EventKind, delivered: &Delivered) {
-        let ((result, problem), deadline) = match delivered.outcome {
-            _ if event.is_inbound() => (asked::inbound(&delivered.answer), self.inbound.1),
-            Outcome::Stored => (("stored", None), TIMEOUT),
-            Outcome::Duplicate => (("duplicate", None), TIMEOUT),
-            _ => (("-", None), TIMEOUT),
-        };
-        self.note(Line::new((&playing.id, event.as_str()), delivered, result, deadline, problem));
-    }
-
-    fn note(&self, line: Line) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    }
-
-    fn note_latency(&self, took: Duration) {
-        if let Some(latency) = self.latency.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        }
     }
 }

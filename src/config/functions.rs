@@ -166,6 +166,9 @@ impl FunctionSettings {
         if !(1..=LONGEST_WINDOW_MS).contains(&self.window_ms) {
             return why("window_ms", "expected 1 to 86400000 ms: answers are kept for a day");
         }
+        if !is_header_name(&self.call_id_header) {
+            return why("call_id_header", "it is no name of a header: expected letters, digits and hyphens");
+        }
         (self.concurrency == 0).then(|| ("concurrency", "expected at least 1".to_owned()))
     }
 }
@@ -175,6 +178,11 @@ impl FunctionSettings {
 pub fn is_function_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=64).contains(&name.len()) && name.chars().all(plain)
+}
+
+fn is_header_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !name.is_empty() && name.chars().all(plain)
 }
 
 /// Refuses tables by their key. Two companies may each have a function of the same name.
@@ -238,6 +246,8 @@ mod tests {
             (FunctionSettings { timeout_ms: 0, ..table() }, "timeout_ms"),
             (FunctionSettings { window_ms: 0, ..table() }, "window_ms"),
             (FunctionSettings { concurrency: 0, ..table() }, "concurrency"),
+            (FunctionSettings { call_id_header: "not a header!".into(), ..table() }, "call_id_header"),
+            (FunctionSettings { call_id_header: String::new(), ..table() }, "call_id_header"),
         ] {
             let error = validate(&[table], &[]).unwrap_err().to_string();
             assert!(error.contains(&format!("functions[0].{key}")), "{key}: {error}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ConfigError, RetellSignature};
+use super::{CompanySettings, ConfigError, DEFAULT_SLUG, RetellSignature};
 use crate::base::secret::Secret;
 
 /// Retell gives up after 10 s; what is left is for the way there and back.
@@ -149,19 +149,24 @@ impl InboundRule {
 }
 
 impl InboundSettings {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
+        let known = |slug: &String| slug == DEFAULT_SLUG || companies.iter().any(|company| company.slug == *slug);
         if !(100..=LONGEST_MS).contains(&self.timeout_ms) {
             let why = "it must be 100 to 8000 ms: a caller hears ringing meanwhile, and Retell gives up after 10 s";
             return Err(ConfigError::refused("inbound.timeout_ms", why));
         }
         for (position, rule) in self.rules.iter().enumerate() {
-            let refused =
-                |why: &str| Err(ConfigError::refused(&format!("inbound.rules[{position}].name"), why.to_owned()));
+            let key = |key: &str| format!("inbound.rules[{position}].{key}");
+            let refused = |why: &str| Err(ConfigError::refused(&key("name"), why.to_owned()));
             if !(1..=64).contains(&rule.name.len()) || rule.name.chars().any(char::is_control) {
                 return refused("expected 1 to 64 characters");
             }
             if self.rules[..position].iter().any(|earlier| earlier.name == rule.name) {
                 return refused("an earlier rule has the same name");
+            }
+            if let Some(slug) = rule.companies.iter().find(|slug| !known(slug)) {
+                let why = format!("there is no company `{slug}` in [[companies]]");
+                return Err(ConfigError::refused(&key("companies"), why));
             }
         }
         Ok(())

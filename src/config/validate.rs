@@ -58,7 +58,7 @@ impl Settings {
         self.appointments.validate()?;
         self.egress.allowed()?;
         functions::validate(&self.functions, &self.companies)?;
-        self.inbound.validate()?;
+        self.inbound.validate(&self.companies)?;
         validate_handlers(&self.handlers)
     }
 

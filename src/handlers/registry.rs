@@ -88,11 +88,12 @@ impl Registry {
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn check(settings: &[HandlerSettings], egress: &Egress) -> Result<(), HandlerError> {
+    pub fn check(settings: &[HandlerSettings], egress: &Egress, path: &ProgramPath) -> Result<(), HandlerError> {
         settings.iter().try_for_each(|table| {
             let checked = Filter::of(table).and_then(|_| match table.kind {
                 HandlerKind::Forward => forward::check(table, egress),
                 HandlerKind::Slack => slack::check(table, egress),
+                HandlerKind::Exec => Exec::configured(table, path.clone()).map(drop),
                 _ => Ok(()),
             });
             checked.map_err(|(key, why)| HandlerError { name: table.name.clone(), key, why })

@@ -157,6 +157,19 @@ pub struct InvocationRow {
     pub reason: Option<String>,
 }
 
+/// Which invocations; all that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct InvocationFilter {
+    /// The one of this idempotency key.
+    pub invocation: Option<String>,
+    /// Those of this function.
+    pub function: Option<String>,
+    /// Those in this call or chat.
+    pub call_id: Option<String>,
+    /// Those that stand so.
+    pub state: Option<InvocationState>,
+}
+
 /// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
 #[async_trait]
 pub trait Invocations: Send + Sync {
@@ -190,9 +203,9 @@ pub trait Invocations: Send + Sync {
         limit: usize,
     ) -> Result<usize, StoreError>;
 
-    /// The latest invocations first, of one function where it is named.
+    /// The latest of these first.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
+    async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
 }

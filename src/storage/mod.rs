@@ -40,7 +40,8 @@ pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, 
 pub use identity::{Identity, IdentityKey};
 pub use inbound::{CallerHistory, InboundAnswered, MOST_COUNTED};
 pub use invocation::{
-    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoredAnswer,
+    Begun, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse,
+    StoredAnswer,
 };
 pub use overview::{Backlog, Overview};
 pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};

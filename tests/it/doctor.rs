@@ -171,3 +171,27 @@ fn servers_that_handlers_post_to_are_tried() {
     assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be looked up"), "{findings}");
     assert!(sink.got().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
 }
+
+#[test]
+fn servers_of_functions_and_of_inbound_rules_are_tried() {
+    let sink = Sink::start();
+    let home = Home::new();
+    let (there, away) = (sink.url(), "http://127.0.0.1:1");
+    let tables = |function: &str, ask: &str| {
+        format!(
+            "[[functions]]\nname = \"weather\"\nurl = \"{function}/f\"\n\
+             [[inbound.rules]]\nname = \"crm\"\nask = {{ url = \"{ask}/secret\" }}\n"
+        )
+    };
+    for (function, ask, levels) in [(there.as_str(), away, ["ok", "warning"]), (away, &there, ["warning", "ok"])] {
+        home.configure(&tables(function, ask));
+        let ran = home.run_well(&["doctor", "--json"]);
+        let found = ["functions", "inbound"].map(|check| finding(&ran, check));
+        assert_eq!(found.clone().map(|(level, _)| level), levels, "{ran:?}");
+        assert!(found[0].1.contains("`weather`") && found[1].1.contains("`crm`") && !ran.stdout.contains("secret"));
+    }
+    assert!(sink.got().is_empty(), "a connection only");
+    home.configure("[[functions]]\nname = \"weather\"\ncommand = [\"/no/such/program\"]\n");
+    let ran = home.run(&["doctor", "--json"]);
+    assert!(ran.code == Some(1) && finding(&ran, "configuration").1.contains("/no/such/program"), "{ran:?}");
+}

@@ -1,6 +1,8 @@
 //! Custom functions, as Retell and the one who runs the receiver see them.
 
 mod answers;
+mod built_in;
+mod exchange;
 mod late;
 mod once;
 mod verb;
@@ -243,7 +245,7 @@ fn tables_that_cannot_be_had_are_refused_at_start() {
     let table = |more: &str| format!("[[functions]]\nname = \"weather\"\n{more}\n");
     for (text, said) in [
         (table(""), "url"),
-        (table("url = \"https://example.com\"\nparameters = { type = 7 }"), "no JSON Schema"),
+        (table("url = \"https://example.com\"\nparameters = { minimum = \"7\" }"), "no JSON Schema"),
         (
             table(
                 "url = \"https://example.com\"\nparameters = { properties = { a = { \"$ref\" = \"https://example.com/s\" } } }",

@@ -1,6 +1,7 @@
 //! Inbound calls and text messages: the rules of a configuration file, answered by the running program.
 
 mod ask;
+mod dry;
 mod lane;
 mod late;
 

@@ -18,6 +18,7 @@ mod schema;
 mod summer_time_tests;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::sync::Arc;
 
@@ -25,13 +26,14 @@ use self::cancel::Cancel;
 use self::change::Change;
 use self::collect::Collect;
 use self::desk::Desk;
-use super::BuiltIn;
+use super::{BuiltIn, Function};
 use crate::base::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::storage::AppointmentStore;
 
 pub use event::announce_by_hand;
 pub use read::{DateReading, TimeReading, Unclear, read_date, read_time};
+pub use tools::tools;
 
 /// The three functions; none unless `appointments.enabled`.
 ///
@@ -46,24 +48,15 @@ pub fn built_ins(
         return Ok(Vec::new());
     }
     let desk = Arc::new(Desk::new(settings, store, clock)?);
-    Ok(vec![
-        BuiltIn {
-            name: "collect_appointment_information".to_owned(),
-            description: "Books an appointment, or says which times are free when that one is taken.".to_owned(),
-            parameters: schema::collect(&settings.appointments),
-            function: Arc::new(Collect(Arc::clone(&desk))),
-        },
-        BuiltIn {
-            name: "change_appointment_details".to_owned(),
-            description: "Moves an appointment to another date or time, or changes what it is for.".to_owned(),
-            parameters: schema::change(&settings.appointments),
-            function: Arc::new(Change(Arc::clone(&desk))),
-        },
-        BuiltIn {
-            name: "cancel_appointment".to_owned(),
-            description: "Cancels an appointment.".to_owned(),
-            parameters: schema::cancel(),
-            function: Arc::new(Cancel(desk)),
-        },
-    ])
+    let functions: [Arc<dyn Function>; 3] =
+        [Arc::new(Collect(Arc::clone(&desk))), Arc::new(Change(Arc::clone(&desk))), Arc::new(Cancel(desk))];
+    let told = tools(settings).into_iter().zip(functions);
+    Ok(told
+        .map(|(told, function)| BuiltIn {
+            name: told.name,
+            description: told.description,
+            parameters: told.parameters.unwrap_or_default().into(),
+            function,
+        })
+        .collect())
 }

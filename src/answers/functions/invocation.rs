@@ -213,7 +213,7 @@ impl Invocation {
         if asked.name.as_ref().is_some_and(|called| called != name) {
             return Came::Unfit(reply::misdirected(name));
         }
-        if !self.entry.checks_arguments() {
+        if !self.entry.checks_arguments {
             let problems = self.entry.schema.problems(&asked.arguments);
             if !problems.is_empty() {
                 return Came::Unfit(reply::invalid(name, &problems));

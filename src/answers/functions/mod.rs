@@ -16,6 +16,7 @@ mod routes;
 mod schema;
 mod target;
 mod tidy;
+mod words;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -25,8 +26,8 @@ use axum::http::Method;
 use axum::response::Response;
 use tokio::time::Instant;
 
-pub use registry::{FunctionError, FunctionRegistry, parameters};
-pub use routes::{function_path, router};
+pub use registry::{FunctionError, FunctionRegistry, all_tables, parameters};
+pub use routes::{OUTCOME_HEADER, function_path, router};
 
 use self::invocation::{Invocation, Landed};
 use self::key::Key;

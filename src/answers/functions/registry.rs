@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::super::BuiltIn;
 use super::schema::Schema;
 use super::target::Target;
-use crate::config::{Fallback, FunctionSettings, is_function_name};
+use crate::config::{Fallback, FunctionSettings, ProgramPath, is_function_name};
 use crate::egress::Egress;
 use crate::handlers::Tools;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) rules: FunctionSettings,
     pub(super) schema: Schema,
     pub(super) target: Target,
+    /// The function says by itself what is wrong with its arguments. A schema in the settings is checked.
+    pub(super) checks_arguments: bool,
     /// One for each call at the same time.
     pub(super) slots: Arc<Semaphore>,
     pub(super) counts: Arc<FunctionCounts>,
@@ -41,11 +43,6 @@ impl Entry {
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_millis(self.rules.timeout_ms)
     }
-
-    /// Whether the function says by itself what is wrong with its arguments. A schema in the settings is checked.
-    pub(super) fn checks_arguments(&self) -> bool {
-        self.rules.parameters.is_none() && self.target.checks_arguments()
-    }
 }
 
 /// All functions of a receiver, as of one reading of the settings.
@@ -53,7 +50,7 @@ impl Entry {
 pub struct FunctionRegistry(Vec<Arc<Entry>>);
 
 impl FunctionRegistry {
-    /// Makes those of the tables, and those given in code that no table gives other rules.
+    /// Makes those of the tables, and of those given in code the ones that no table gives other rules.
     ///
     /// # Errors
     /// What is refused, and why.
@@ -63,39 +60,20 @@ impl FunctionRegistry {
         tools: &Tools,
         metrics: &FunctionMetrics,
     ) -> Result<Self, FunctionError> {
-        let mut entries = Vec::new();
-        for table in tables {
-            entries.push(Arc::new(configured(table, own, tools, metrics)?));
-        }
-        for (position, function) in own.iter().enumerate() {
-            let by_table = |table: &FunctionSettings| table.builtin.as_ref() == Some(&function.name);
-            if tables.iter().any(by_table) {
-                continue;
-            }
-            let refused = |why: &str| error(&function.name, ("name", why.to_owned()));
-            if !is_function_name(&function.name) {
-                return Err(refused("expected 1 to 64 letters, digits, `-` or `_`, as Retell has it"));
-            }
-            let taken = |name: &String| *name == function.name;
-            let twice = own[..position].iter().any(|other| taken(&other.name));
-            if twice || tables.iter().any(|table| taken(&table.name)) {
-                return Err(refused("another function has this name; a table with `builtin` gives one other rules"));
-            }
-            let rules =
-                FunctionSettings { description: function.description.clone(), ..FunctionSettings::new(&function.name) };
-            entries.push(Arc::new(of_own(rules, function, metrics)?));
-        }
-        Ok(Self(entries))
+        let told: Vec<_> = own.iter().map(told).collect();
+        let tables = all_tables(tables, &told)?;
+        let made = tables.iter().map(|table| configured(table, own, tools, metrics).map(Arc::new));
+        made.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Refuses what [`FunctionRegistry::new`] would refuse of tables, without making anything.
+    /// Refuses what [`FunctionRegistry::new`] would refuse of the tables that [`all_tables`] gave, without making anything.
     ///
     /// # Errors
     /// What is refused, and why.
-    pub fn check(tables: &[FunctionSettings], egress: &Egress) -> Result<(), FunctionError> {
+    pub fn check(tables: &[FunctionSettings], egress: &Egress, path: &ProgramPath) -> Result<(), FunctionError> {
         tables.iter().try_for_each(|table| {
-            let url = table.url.as_ref().map_or(Ok(()), |url| egress.target(url.expose()).map(drop));
-            let checked = url.map_err(|why| ("url", why)).and_then(|()| schema(table).map(drop));
+            let target = if table.builtin.is_some() { Ok(()) } else { Target::check(table, egress, path) };
+            let checked = target.and_then(|()| schema(table).map(drop));
             checked.map_err(|refused| error(&table.name, refused))
         })
     }
@@ -109,6 +87,61 @@ impl FunctionRegistry {
     }
 }
 
+/// The tables with what those with `builtin` leave to the function they name, and one for each of `own` that no table
+/// names. A table with `builtin` stands in place of the function: under another name, the old one is gone.
+///
+/// # Errors
+/// A table names a function that is not there, or two functions have one name.
+pub fn all_tables(
+    tables: &[FunctionSettings],
+    own: &[FunctionSettings],
+) -> Result<Vec<FunctionSettings>, FunctionError> {
+    let mut all = tables.iter().map(|table| completed(table, own)).collect::<Result<Vec<_>, _>>()?;
+    for (position, function) in own.iter().enumerate() {
+        if tables.iter().any(|table| table.builtin.as_ref() == Some(&function.name)) {
+            continue;
+        }
+        let refused = |why: &str| Err(error(&function.name, ("name", why.to_owned())));
+        if !is_function_name(&function.name) {
+            return refused("expected 1 to 64 letters, digits, `-` or `_`, as Retell has it");
+        }
+        let taken = |other: &FunctionSettings| other.name == function.name;
+        if own[..position].iter().any(taken) || tables.iter().any(taken) {
+            return refused("another function has this name; a table with `builtin` gives one other rules");
+        }
+        all.push(function.clone());
+    }
+    Ok(all)
+}
+
+fn completed(table: &FunctionSettings, own: &[FunctionSettings]) -> Result<FunctionSettings, FunctionError> {
+    let mut table = table.clone();
+    let Some(builtin) = &table.builtin else { return Ok(table) };
+    let Some(function) = own.iter().find(|function| function.name == *builtin) else {
+        let names: Vec<_> = own.iter().map(|function| function.name.as_str()).collect();
+        let known = if names.is_empty() { "none is switched on".to_owned() } else { names.join(", ") };
+        let why = format!("there is no function `{builtin}` in this receiver; there are: {known}");
+        return Err(error(&table.name, ("builtin", why)));
+    };
+    if table.description.is_empty() {
+        table.description.clone_from(&function.description);
+    }
+    if table.parameters.is_none() && table.parameters_file.is_none() {
+        table.parameters.clone_from(&function.parameters);
+    }
+    Ok(table)
+}
+
+/// The table that a function given in code is without any of the settings.
+fn told(function: &BuiltIn) -> FunctionSettings {
+    FunctionSettings {
+        description: function.description.clone(),
+        parameters: function.parameters.as_object().cloned(),
+        builtin: Some(function.name.clone()),
+        ..FunctionSettings::new(&function.name)
+    }
+}
+
 fn configured(
     table: &FunctionSettings,
     own: &[BuiltIn],
@@ -116,31 +149,24 @@ fn configured(
     metrics: &FunctionMetrics,
 ) -> Result<Entry, FunctionError> {
     let refused = |why| error(&table.name, why);
-    if let Some(builtin) = &table.builtin {
-        let function = own.iter().find(|function| function.name == *builtin).ok_or_else(|| {
-            let names: Vec<_> = own.iter().map(|function| function.name.as_str()).collect();
-            let known = if names.is_empty() { "none is switched on".to_owned() } else { names.join(", ") };
-            refused(("builtin", format!("there is no such function in this receiver; there are: {known}")))
-        })?;
-        return of_own(table.clone(), function, metrics);
-    }
+    let is_it = |function: &&BuiltIn| table.builtin.as_ref() == Some(&function.name);
+    let (mut rules, mut own_schema) = (table.clone(), false);
+    let target = match own.iter().find(is_it) {
+        Some(function) => {
+            own_schema = table.parameters_file.is_none() && table.parameters == told(function).parameters;
+            rules.fallback = rules.fallback.or_else(|| function.function.fallback().map(Fallback::Json));
+            Target::Own(Arc::clone(&function.function))
+        }
+        None => Target::of(table, tools).map_err(refused)?,
+    };
     Ok(Entry {
         schema: schema(table).map_err(refused)?,
-        target: Target::of(table, tools).map_err(refused)?,
+        checks_arguments: own_schema && target.checks_arguments(),
+        target,
         slots: Arc::new(Semaphore::new(table.concurrency.into())),
         counts: metrics.function(&table.name),
-        rules: table.clone(),
+        rules,
     })
-}
-
-fn of_own(mut rules: FunctionSettings, function: &BuiltIn, metrics: &FunctionMetrics) -> Result<Entry, FunctionError> {
-    let own = function.parameters.as_object().cloned().unwrap_or_default();
-    let parameters = rules.parameters.as_ref().unwrap_or(&own);
-    let schema = Schema::new(parameters).map_err(|why| error(&function.name, ("parameters", why)))?;
-    let target = Target::Own(Arc::clone(&function.function));
-    rules.fallback = rules.fallback.or_else(|| function.function.fallback().map(Fallback::Json));
-    let slots = Arc::new(Semaphore::new(rules.concurrency.into()));
-    Ok(Entry { schema, target, slots, counts: metrics.function(&rules.name), rules })
 }
 
 fn schema(table: &FunctionSettings) -> Result<Schema, (&'static str, String)> {

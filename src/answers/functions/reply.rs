@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::schema::{Problem, sentence};
+use super::words::{Problem, sentence};
 use crate::config::Fallback;
 use crate::egress::Reply;
 use crate::storage::StoredAnswer;

@@ -1,7 +1,7 @@
 //! The functions' routes.
 
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Router};
@@ -15,6 +15,9 @@ use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::StoredAnswer;
 
 const ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
+
+/// What became of an invocation, in the words of the metrics: an answer is 200 whatever happened.
+pub const OUTCOME_HEADER: &str = "x-retell-webhook-outcome";
 
 /// The path of a company's function; the plain one for `None`.
 #[must_use]
@@ -52,7 +55,9 @@ async fn receive(
 pub(super) fn answered(answer: &StoredAnswer, taken: Taken) -> Response {
     let content_type = HeaderValue::from_str(&answer.content_type);
     let content_type = content_type.unwrap_or_else(|_| HeaderValue::from_static("text/plain; charset=utf-8"));
-    (StatusCode::OK, Extension(taken), [(header::CONTENT_TYPE, content_type)], answer.body.clone()).into_response()
+    let outcome = (HeaderName::from_static(OUTCOME_HEADER), HeaderValue::from_static(taken.outcome));
+    let headers = [(header::CONTENT_TYPE, content_type), outcome];
+    (StatusCode::OK, Extension(taken), headers, answer.body.clone()).into_response()
 }
 
 pub(super) fn unknown() -> Response {

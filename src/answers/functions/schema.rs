@@ -1,25 +1,14 @@
-//! Arguments against their JSON Schema, and what is wrong in words an agent's model can act on.
+//! Arguments against their JSON Schema.
 
 use jsonschema::Validator;
-use jsonschema::error::{TypeKind, ValidationErrorKind};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// More would not help the model.
-const MOST_PROBLEMS: usize = 10;
+use super::words::{MOST_PROBLEMS, Problem, said};
 
 /// A schema that was checked.
 pub(super) struct Schema {
     text: Value,
     validator: Validator,
-}
-
-/// What is wrong with an argument. Never its value: that may be about a person.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Problem {
-    /// `address.city`; empty for all of them together.
-    pub(super) argument: String,
-    pub(super) problem: String,
 }
 
 impl Schema {
@@ -30,6 +19,9 @@ impl Schema {
             return Err(format!(
                 "the reference `{reference}` leads outside the schema; put what it names into `$defs`"
             ));
+        }
+        if schema.get("type").is_some_and(|kind| kind != "object") {
+            return Err("its `type` must be \"object\": Retell sends arguments by their names".to_owned());
         }
         let options = jsonschema::options().should_validate_formats(true);
         let validator = options.build(&text).map_err(|error| {
@@ -76,101 +68,9 @@ impl Schema {
         if self.validator.is_valid(&instance) {
             return Vec::new();
         }
-        let problem = |error: jsonschema::ValidationError<'_>| {
-            let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-            let (inside, problem) = said(&error);
-            let argument = match inside {
-                Some(name) if place.is_empty() => name,
-                Some(name) => format!("{place}.{name}"),
-                None => place,
-            };
-            Problem { argument, problem }
-        };
-        self.validator.iter_errors(&instance).take(MOST_PROBLEMS).map(problem).collect()
-    }
-}
-
-/// All of them in a sentence.
-pub(super) fn sentence(problems: &[Problem]) -> String {
-    let one = |problem: &Problem| match problem.argument.as_str() {
-        "" => format!("they {}", problem.problem),
-        name => format!("`{name}` {}", problem.problem),
-    };
-    problems.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// The property it is about, if it is one inside of the place, and what is wrong.
-fn said(error: &jsonschema::ValidationError<'_>) -> (Option<String>, String) {
-    use ValidationErrorKind as Kind;
-    let plain = |text: String| (None, text);
-    match error.kind() {
-        Kind::Required { property } => (property.as_str().map(str::to_owned), "is missing".to_owned()),
-        Kind::AdditionalProperties { unexpected } => {
-            (unexpected.first().cloned(), "is no argument of this function; leave it out".to_owned())
-        }
-        Kind::Type { kind } => plain(format!("must be {}, not {}", wanted(kind), found(error.instance()))),
-        Kind::Enum { options } => plain(format!("must be one of {}", listed(options))),
-        Kind::Constant { expected_value } => plain(format!("must be {expected_value}")),
-        Kind::Format { format } => plain(format!("must be {}", form(format))),
-        Kind::Pattern { pattern } => plain(format!("must match the pattern {pattern}")),
-        Kind::Minimum { limit } => plain(format!("must be at least {limit}")),
-        Kind::Maximum { limit } => plain(format!("must be at most {limit}")),
-        Kind::ExclusiveMinimum { limit } => plain(format!("must be more than {limit}")),
-        Kind::ExclusiveMaximum { limit } => plain(format!("must be less than {limit}")),
-        Kind::MinLength { limit: 1 } => plain("must not be empty".to_owned()),
-        Kind::MinLength { limit } => plain(format!("must have at least {limit} characters")),
-        Kind::MaxLength { limit } => plain(format!("must have at most {limit} characters")),
-        Kind::MinItems { limit } => plain(format!("must have at least {limit} entries")),
-        Kind::MaxItems { limit } => plain(format!("must have at most {limit} entries")),
-        Kind::MultipleOf { multiple_of } => plain(format!("must be a multiple of {multiple_of}")),
-        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => {
-            plain("must have one of the forms the schema allows".to_owned())
-        }
-        kind => plain(format!("must satisfy `{}` of the schema", kind.keyword())),
-    }
-}
-
-fn wanted(kind: &TypeKind) -> String {
-    let name = |text: &str| match text {
-        "integer" => "a whole number",
-        "number" => "a number",
-        "string" => "text",
-        "boolean" => "true or false",
-        "array" => "a list",
-        "object" => "an object",
-        _ => "null",
-    };
-    match kind {
-        TypeKind::Single(one) => name(&one.to_string()).to_owned(),
-        TypeKind::Multiple(several) => {
-            several.iter().map(|one| name(&one.to_string()).to_owned()).collect::<Vec<_>>().join(" or ")
-        }
-    }
-}
-
-fn found(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn listed(options: &Value) -> String {
-    let Some(options) = options.as_array() else { return options.to_string() };
-    options.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn form(format: &str) -> String {
-    match format {
-        "date" => "a date such as 2026-11-21".to_owned(),
-        "time" => "a time such as 14:30:00Z".to_owned(),
-        "date-time" => "a date and time such as 2026-11-21T14:30:00Z".to_owned(),
-        "email" => "an e-mail address".to_owned(),
-        other => format!("of the format `{other}`"),
+        let errors = self.validator.iter_errors(&instance).take(MOST_PROBLEMS);
+        let problems = errors.flat_map(|error| said(&error, &self.text));
+        problems.take(MOST_PROBLEMS).collect()
     }
 }
 
@@ -191,6 +91,7 @@ fn outside(schema: &Value) -> Option<&str> {
 mod tests {
     use serde_json::json;
 
+    use super::super::words::sentence;
     use super::*;
 
     fn schema(text: Value) -> Result<Schema, String> {
@@ -232,12 +133,59 @@ mod tests {
     }
 
     #[test]
+    fn every_unexpected_argument_is_named_and_every_form_is_told() {
+        let schema = schema(json!({
+            "type": "object", "additionalProperties": false, "maxProperties": 3,
+            "properties": {
+                "when": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 1}]},
+                "who": {"oneOf": [{"type": "object", "required": ["name"]}, {"type": "object", "required": ["number"]}]},
+                "tags": {"type": "array", "uniqueItems": true, "contains": {"const": "a"}, "maxItems": 1},
+                "not": {"not": {"const": "no"}}, "never": false
+            }
+        }))
+        .unwrap();
+        let said = |arguments: Value| sentence(&schema.problems(&object(&arguments)));
+        for (arguments, wanted) in [
+            (
+                json!({"a": "secret", "b": 1}),
+                "`a` is no argument of this function; leave it out; `b` is no argument of this function; leave it out",
+            ),
+            (
+                json!({"when": false}),
+                "`when` must have one of 2 forms: (it must be text, not true or false), or (it must be a whole number, not \
+                 true or false)",
+            ),
+            (
+                json!({"who": {"age": "secret"}}),
+                "`who` must have one of 2 forms: (`name` is missing), or (`number` is missing)",
+            ),
+            (
+                json!({"who": {"name": "secret", "number": "secret"}}),
+                "`who` has several of the forms of which it may have only one; give what one of them needs and leave out \
+                 the rest",
+            ),
+            (
+                json!({"tags": ["a", "a"]}),
+                "`tags` must have at most 1 entry; `tags` must not have the same entry twice",
+            ),
+            (json!({"tags": ["b"]}), "`tags` must satisfy `contains` of the schema: {\"const\":\"a\"}"),
+            (json!({"not": "no"}), "`not` must satisfy `not` of the schema: {\"const\":\"no\"}"),
+            (json!({"never": 1}), "`never` is not allowed; leave it out"),
+        ] {
+            assert_eq!(said(arguments), wanted);
+        }
+    }
+
+    #[test]
     fn nothing_is_fetched_and_no_schema_is_refused() {
         for outside in ["https://example.com/s.json", "file:///etc/passwd", "other.json#/x"] {
             let refused = schema(json!({"properties": {"a": {"$ref": outside}}})).err().unwrap();
             assert!(refused.contains("leads outside"), "{refused}");
         }
-        assert!(schema(json!({"type": 7})).err().unwrap().contains("no JSON Schema"));
+        assert!(schema(json!({"minimum": "7"})).err().unwrap().contains("no JSON Schema"));
+        for kind in [json!("array"), json!(["object", "null"]), json!(7)] {
+            assert!(schema(json!({ "type": kind })).err().unwrap().contains("must be \"object\""), "{kind}");
+        }
         let own = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
         assert_eq!(schema(own).unwrap().problems(&object(&json!({"a": 1}))).len(), 1);
     }

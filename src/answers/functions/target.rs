@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::super::{Called, Function, FunctionContext};
 use super::reply;
 use crate::base::clock::Clock;
-use crate::config::{FunctionSettings, RetellSignature};
-use crate::egress::{Destination, Post};
+use crate::config::{FunctionSettings, ProgramPath, RetellSignature};
+use crate::egress::{Destination, Egress, Post};
 use crate::handlers::{AnsweringProgram, Signed, Signer, Signing, Tools};
 use crate::storage::StoredAnswer;
 
@@ -72,6 +72,19 @@ impl Target {
             signer: Arc::clone(&tools.signer),
             clock: tools.clock.clone(),
         })))
+    }
+
+    /// Refuses what [`Target::of`] would refuse, without making anything.
+    pub(super) fn check(
+        table: &FunctionSettings,
+        egress: &Egress,
+        path: &ProgramPath,
+    ) -> Result<(), (&'static str, String)> {
+        let Some(url) = &table.url else {
+            return AnsweringProgram::new(&table.command, path.clone()).map(drop).map_err(|why| ("command", why));
+        };
+        egress.target(url.expose()).map_err(|why| ("url", why))?;
+        Signing::new(table.secret.as_ref(), RetellSignature::Fresh, &table.headers).map(drop)
     }
 
     /// Whether it goes on when its answer is late. A program is killed then, as nobody else would end it.

@@ -14,6 +14,7 @@ mod overrides;
 mod request;
 mod rules;
 mod times;
+mod trial;
 mod waiting;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use futures_util::future::BoxFuture;
 pub use self::answer::{InboundAnswer, InvalidField};
 pub use self::request::{InboundContext, InboundRequest};
 pub use self::rules::{CurrentRules, InboundError, Rules};
+pub use self::trial::{Trial, Tried};
 pub use self::waiting::{Keeping, Waiting};
 
 use self::ask::Unanswered;

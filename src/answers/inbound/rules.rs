@@ -68,6 +68,18 @@ impl Rules {
         })
     }
 
+    /// The same, but what asks a service has nothing to say.
+    pub(super) fn without_asking(settings: &InboundSettings) -> Result<Self, InboundError> {
+        let nothing =
+            |table: &InboundRule| Ok(Says::Made(Box::new(Made::of(&table.name, &InboundAnswerSettings::default())?)));
+        let rule = |table: &InboundRule| Rule::of(table, |_| nothing(table)).map_err(|refused| of_rule(table, refused));
+        Ok(Self {
+            timeout: Duration::from_millis(settings.timeout_ms),
+            fallback: fallback(&settings.fallback)?,
+            list: settings.rules.iter().map(rule).collect::<Result<_, _>>()?,
+        })
+    }
+
     /// Refuses what [`Rules::configured`] would refuse, without making a connection's parts.
     ///
     /// # Errors

@@ -5,19 +5,20 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::described;
+use super::{described, tables};
 use crate::cli::output::{self, Done, Failure};
 use crate::cli::send;
 use crate::config::{FunctionSettings, Settings};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
-    /// JSON: what `functions export` printed, a list of tools, or an object with `general_tools` (`-` for standard input)
+    /// JSON: what `functions export` printed, a list of tools, or an object with `general_tools`, `states` or `tools`, as
+    /// Retell has its LLMs and conversation flows (`-` for standard input)
     file: PathBuf,
 }
 
 pub(super) fn export(settings: &Settings) -> Done {
-    output::json(&settings.functions.iter().map(described).collect::<Result<Vec<_>, _>>()?)
+    output::json(&tables(settings)?.iter().map(described).collect::<Result<Vec<_>, _>>()?)
 }
 
 impl Import {
@@ -25,50 +26,114 @@ impl Import {
         let name = self.file.display();
         let read: Value = serde_json::from_slice(&send::read(&self.file)?)
             .map_err(|error| Failure::Because(format!("{name} is no JSON: {error}")))?;
-        let lists = ["general_tools", "tools"].iter().find_map(|key| read.get(*key)?.as_array());
-        let Some(items) = read.as_array().or(lists) else {
+        let Some(items) = items(&read) else {
             return Err(Failure::Because(format!("{name} holds no list of functions or tools")));
         };
-        let mut count = 0;
-        for item in items.iter().filter_map(Value::as_object) {
-            if let Some(fields) = table(item) {
-                output::line(toml(&fields))?;
-                count += 1;
-            }
-        }
-        if count == 0 {
+        let read: Vec<_> = items.into_iter().filter_map(taken_over).collect();
+        if read.is_empty() {
             return Err(Failure::Because(format!("{name} holds no function, and no tool of the type `custom`")));
         }
-        Ok(())
+        read.iter().try_for_each(output::line)
     }
 }
 
-/// A `[[functions]]` table's fields; `None` for a tool of another type.
-fn table(item: &Map<String, Value>) -> Option<Map<String, Value>> {
-    let Some(kind) = item.get("type") else { return Some(item.clone()) };
-    if kind != "custom" {
+/// Those of a list, and those of an agent, wherever they are in it.
+fn items(read: &Value) -> Option<Vec<&Map<String, Value>>> {
+    let mut lists: Vec<_> = read.as_array().into_iter().collect();
+    lists.extend(["general_tools", "tools"].iter().filter_map(|key| read.get(*key)?.as_array()));
+    let states = read.get("states").and_then(Value::as_array).into_iter().flatten();
+    lists.extend(states.filter_map(|state| state.get("tools")?.as_array()));
+    (!lists.is_empty()).then(|| lists.into_iter().flatten().filter_map(Value::as_object).collect())
+}
+
+/// A `[[functions]]` table for it, with what of it is lost; `None` for a tool of another type.
+fn taken_over(item: &Map<String, Value>) -> Option<String> {
+    if item.get("type").is_some() {
+        return tool(item).map(|(fields, lost)| toml(&fields, &lost));
+    }
+    let name = item.get("name").unwrap_or(&Value::Null);
+    // Another receiver's own functions are there as soon as they are switched on.
+    let rules = ["name", "builtin", "description", "parameters"];
+    let usual = serde_json::to_value(FunctionSettings::new("")).unwrap_or_default();
+    let is_usual = |(key, value): (&String, &Value)| rules.contains(&key.as_str()) || usual.get(key) == Some(value);
+    if item.get("builtin") == Some(name) && item.iter().all(is_usual) {
+        return Some(format!("# {name} comes with the receiver: enable [appointments] where this goes\n"));
+    }
+    Some(toml(item, &[]))
+}
+
+/// What is taken over of one of Retell's tools, and what is not.
+fn tool(item: &Map<String, Value>) -> Option<(Map<String, Value>, Vec<String>)> {
+    if item.get("type")? != "custom" {
         return None;
     }
-    let mut fields = Map::new();
-    for key in ["name", "description", "parameters", "url", "timeout_ms"] {
-        fields.extend(item.get(key).filter(|value| !value.is_null()).map(|value| (key.to_owned(), value.clone())));
+    let (mut fields, mut lost) = (Map::new(), Vec::new());
+    for (key, value) in item.iter().filter(|(_, value)| !is_nothing(value)) {
+        match key.as_str() {
+            "name" | "description" | "parameters" | "url" | "timeout_ms" => {
+                fields.insert(key.clone(), value.clone());
+            }
+            "method" if value == "POST" => {}
+            "method" => {
+                fields.insert("methods".to_owned(), Value::Array(vec![value.clone()]));
+                if matches!(value.as_str(), Some("GET" | "DELETE")) {
+                    lost.push(format!(
+                        "the server was sent {}; it is sent POST now, with the arguments in the body",
+                        plain(value)
+                    ));
+                }
+            }
+            "headers" => {
+                let (constant, filled) = headers(value);
+                lost.extend(filled.iter().map(|name| {
+                    format!("the header {}: Retell fills {{{{variables}}}} in, the receiver does not", plain(name))
+                }));
+                if !constant.is_empty() {
+                    fields.insert(key.clone(), Value::Object(constant));
+                }
+            }
+            // How the dashboard shows it; the receiver is asked with the tool that `functions schema` prints.
+            "type" | "tool_id" | "parameter_type" => {}
+            key => lost.push(format!("{}: {}", plain(&key.into()), why_not(key))),
+        }
     }
-    if let Some(method) = item.get("method").filter(|method| *method != "POST") {
-        fields.insert("methods".to_owned(), Value::Array(vec![method.clone()]));
+    Some((fields, lost))
+}
+
+/// Nothing is lost with it.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     }
-    // Retell fills {{variables}} in; nobody does here.
-    let plain = |value: &Value| value.as_str().is_some_and(|text| !text.contains("{{"));
-    let headers = item.get("headers").and_then(Value::as_object).into_iter().flatten();
-    let headers: Map<_, _> =
-        headers.filter(|(_, value)| plain(value)).map(|(name, value)| (name.clone(), value.clone())).collect();
-    if !headers.is_empty() {
-        fields.insert("headers".to_owned(), Value::Object(headers));
+}
+
+fn why_not(key: &str) -> &'static str {
+    match key {
+        "query_params" => "set them in the new tool, and they are passed on",
+        "args_at_root" => "the server gets the body as Retell sends it; set it in the new tool as well",
+        _ => "it is Retell's to do; set it in the new tool as well",
     }
-    Some(fields)
+}
+
+/// Those with a constant value, and the names of the others.
+fn headers(value: &Value) -> (Map<String, Value>, Vec<Value>) {
+    let all = value.as_object().into_iter().flatten();
+    let (constant, filled): (Vec<_>, Vec<_>) =
+        all.partition(|(_, value)| value.as_str().is_some_and(|text| !text.contains("{{")));
+    let constant = constant.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    (constant, filled.into_iter().map(|(name, _)| name.as_str().into()).collect())
+}
+
+/// On one line of a comment.
+fn plain(value: &Value) -> String {
+    output::plain(value.as_str().unwrap_or_default())
 }
 
 /// Keys of a table, in the order people read them; what export hides is left to be filled in.
-fn toml(fields: &Map<String, Value>) -> String {
+fn toml(fields: &Map<String, Value>, lost: &[String]) -> String {
     let usual = serde_json::to_value(FunctionSettings::new("")).unwrap_or_default();
     let first = ["name", "description", "url", "command", "builtin"];
     let rest = fields.keys().map(String::as_str).filter(|key| !first.contains(key));
@@ -80,6 +145,7 @@ fn toml(fields: &Map<String, Value>) -> String {
         let hidden = value.to_string().contains("***");
         lines.push(format!("{}{key} = {}", if hidden { "# " } else { "" }, output::toml(value)));
     }
+    lines.extend(lost.iter().map(|what| format!("# not taken over: {what}")));
     lines.push(String::new());
     lines.join("\n")
 }

@@ -1,37 +1,40 @@
 //! `functions list|show|test|calls|schema|export|import`.
 
+mod calls;
 mod exchange;
 mod test;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::calls::Calls;
 use self::exchange::{Import, export};
 use self::test::Test;
 use super::output::{self, Done, Failure};
 use super::stores;
-use crate::answers::functions::{function_path, parameters};
+use crate::answers::appointments;
+use crate::answers::functions::{FunctionError, all_tables, function_path, parameters};
 use crate::config::{DEFAULT_SLUG, FunctionSettings, Settings};
-use crate::storage::Invocations;
 
 /// Retell is told to wait so much longer than the receiver does, so that the fallback reaches it.
 const AHEAD_MS: u64 = 5_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Functions {
-    /// List the configured functions
+    /// List the functions, those that come with the receiver as well
     List(Json),
     /// Show one function
     Show(Show),
-    /// Call a function of a running receiver, signed as Retell would (exit code 0 when it answered, 1 when it could not)
+    /// Call a function of a running receiver, signed as Retell would (exit code 0 when it was done; 1 when its arguments were
+    /// refused, or its fallback was answered because it failed or was late)
     Test(Test),
     /// List invocations, newest first: arguments, answer, what went wrong
     Calls(Calls),
     /// Print the tool objects for `general_tools` of a Retell LLM, with this receiver's addresses
     Schema(Schema),
-    /// Print the configured functions as JSON, without secrets
+    /// Print the functions as JSON, without secrets
     Export,
-    /// Print [[functions]] tables for what `export` printed, or for a Retell agent's tools, to be put into config/local.toml
+    /// Print `[[functions]]` tables for what `export` printed, or for a Retell agent's tools, to be put into config/local.toml
     Import(Import),
 }
 
@@ -50,18 +53,6 @@ pub(super) struct Show {
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
     /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Calls {
-    /// Those of this function
-    name: Option<String>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
-    /// Print one JSON array
     #[arg(long)]
     json: bool,
 }
@@ -88,8 +79,13 @@ impl Functions {
     }
 }
 
+/// Every function of a receiver with these settings, as its rules are in the end.
+pub(super) fn tables(settings: &Settings) -> Result<Vec<FunctionSettings>, FunctionError> {
+    all_tables(&settings.functions, &appointments::tools(settings))
+}
+
 fn list(settings: &Settings, json: bool) -> Done {
-    let tables = &settings.functions;
+    let tables = tables(settings)?;
     if json {
         return output::json(&tables.iter().map(described).collect::<Result<Vec<_>, _>>()?);
     }
@@ -99,7 +95,7 @@ fn list(settings: &Settings, json: bool) -> Done {
         vec![table.name.clone(), target(table), table.methods.join(", "), companies, timeout]
     };
     let rows = tables.iter().map(row).collect();
-    let empty = "no [[functions]] are configured; docs/functions.md shows how";
+    let empty = "there are none: configure [[functions]], as docs/functions.md shows, or enable [appointments]";
     output::table(&["name", "calls", "methods", "companies", "timeout"], rows, empty)
 }
 
@@ -123,9 +119,9 @@ fn described(table: &FunctionSettings) -> Result<Value, Failure> {
     Ok(fields)
 }
 
-fn find<'a>(settings: &'a Settings, name: &str, company: Option<&str>) -> Result<&'a FunctionSettings, Failure> {
+fn find(settings: &Settings, name: &str, company: Option<&str>) -> Result<FunctionSettings, Failure> {
     let company = company.unwrap_or(DEFAULT_SLUG);
-    let own = settings.functions.iter().find(|table| table.name == name && table.is_for(company));
+    let own = tables(settings)?.into_iter().find(|table| table.name == name && table.is_for(company));
     own.ok_or_else(|| {
         let name = output::plain(name);
         Failure::Because(format!("there is no function `{name}` of the company `{company}`; see `functions list`"))
@@ -135,39 +131,20 @@ fn find<'a>(settings: &'a Settings, name: &str, company: Option<&str>) -> Result
 impl Show {
     fn run(&self, settings: &Settings) -> Done {
         let table = find(settings, &self.name, self.company.as_deref())?;
-        let described = described(table)?;
+        let described = described(&table)?;
         if self.json {
             return output::json(&described);
         }
         output::fields(&[
             ("name", Some(table.name.clone())),
             ("description", Some(table.description.clone())),
-            ("calls", Some(target(table))),
+            ("calls", Some(target(&table))),
             ("address", Some(address(settings, self.company.as_deref(), &table.name))),
             ("methods", Some(table.methods.join(", "))),
             ("companies", (!table.companies.is_empty()).then(|| table.companies.join(", "))),
             ("timeout", Some(format!("{} ms", table.timeout_ms))),
         ])?;
         output::json(&described["parameters"])
-    }
-}
-
-impl Calls {
-    async fn run(self) -> Done {
-        let rows = stores::open()?.invocations(self.name, self.limit).await?;
-        if self.json {
-            return output::json(&rows);
-        }
-        let short =
-            |text: Option<String>| output::plain(&text.unwrap_or_default().chars().take(60).collect::<String>());
-        let rows = rows.into_iter().map(|row| {
-            let took = row.ended_at_ms.map(|ended| format!("{} ms", ended - row.received_at_ms)).unwrap_or_default();
-            let said = row.reason.or(row.answer);
-            let (call, state) = (row.call_id.unwrap_or_default(), row.state.as_str().to_owned());
-            vec![output::time(row.received_at_ms), row.company, row.function, call, state, took, short(said)]
-        });
-        let header = ["received", "company", "function", "call", "state", "took", "answer"];
-        output::table(&header, rows.collect(), "no function has been called within a day")
     }
 }
 
@@ -178,7 +155,8 @@ impl Schema {
         if let Some(slug) = company.filter(|slug| !known(slug)) {
             return Err(Failure::Because(format!("there is no company `{}` in [[companies]]", output::plain(slug))));
         }
-        let own = settings.functions.iter().filter(|table| table.is_for(company.unwrap_or(DEFAULT_SLUG)));
+        let tables = tables(settings)?;
+        let own = tables.iter().filter(|table| table.is_for(company.unwrap_or(DEFAULT_SLUG)));
         let tools = own.map(|table| tool(settings, company, table)).collect::<Result<Vec<_>, _>>()?;
         output::json(&tools)
     }

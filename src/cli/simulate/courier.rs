@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::send::OTHER_KEY;
+use crate::answers::functions::OUTCOME_HEADER;
 use crate::base::clock::Clock;
 use crate::egress;
 use crate::security::keys::ApiKey;
@@ -54,12 +55,14 @@ pub(super) struct Delivered {
     /// Of the last answer.
     pub(super) status: Option<u16>,
     pub(super) answer: Bytes,
+    /// What a function's answer says of itself in its header.
+    pub(super) said: Option<String>,
 }
 
 impl Delivered {
     pub(super) fn not_sent() -> Self {
         let (outcome, took, answer) = (Outcome::NotSent, Duration::ZERO, Bytes::new());
-        Self { outcome, took, tries: 0, signature: None, status: None, answer }
+        Self { outcome, took, tries: 0, signature: None, status: None, answer, said: None }
     }
 }
 
@@ -70,11 +73,12 @@ struct Tried {
     pause: Option<Duration>,
     status: Option<u16>,
     answer: Bytes,
+    said: Option<String>,
 }
 
 impl Tried {
     fn unanswered(why: &'static str) -> Self {
-        Self { outcome: Outcome::Unanswered(why), pause: None, status: None, answer: Bytes::new() }
+        Self { outcome: Outcome::Unanswered(why), pause: None, status: None, answer: Bytes::new(), said: None }
     }
 }
 
@@ -97,8 +101,13 @@ impl Courier {
         self.stopped.get().map(String::as_str)
     }
 
+    /// The webhook.
+    pub(super) fn url(&self) -> &url::Url {
+        &self.url
+    }
+
     /// Asks once, as Retell calls functions: what is refused or late is not sent again. An answer is waited for beyond its
-    /// deadline, to tell how late it is.
+    /// deadline, to tell how late it is. Whether requests are to go out at all is the caller's to know.
     pub(super) async fn ask(
         &self,
         url: &url::Url,
@@ -106,16 +115,13 @@ impl Courier {
         signature: Option<String>,
         deadline: Duration,
     ) -> Delivered {
-        if self.stopped().is_some() {
-            return Delivered::not_sent();
-        }
         let signature = signature.or_else(|| self.sign(body));
         let started = Instant::now();
         let tried = self.try_once(url, body, signature.as_deref(), deadline + BEYOND).await;
         let took = started.elapsed();
         self.watch(tried.outcome);
-        let Tried { outcome, status, answer, .. } = tried;
-        Delivered { outcome, took, tries: 1, signature, status, answer }
+        let Tried { outcome, status, answer, said, .. } = tried;
+        Delivered { outcome, took, tries: 1, signature, status, answer, said }
     }
 
     /// Sends `body` to the webhook, or to `url`, with this signature or one made now.
@@ -125,10 +131,10 @@ impl Courier {
         let mut delivered = Delivered::not_sent();
         while self.stopped().is_none() {
             let started = Instant::now();
-            let Tried { outcome, pause, status, answer } =
+            let Tried { outcome, pause, status, answer, said } =
                 self.try_once(url, body, signature.as_deref(), TIMEOUT).await;
             let (took, tries) = (started.elapsed(), delivered.tries + 1);
-            delivered = Delivered { outcome, took, tries, signature: signature.clone(), status, answer };
+            delivered = Delivered { outcome, took, tries, signature: signature.clone(), status, answer, said };
             self.watch(outcome);
             if !matches!(outcome, Outcome::Failed(_) | Outcome::Unanswered(_)) || tries > RETRIES {
                 break;
@@ -156,6 +162,7 @@ impl Courier {
         };
         let status = response.status().as_u16();
         let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let said = response.headers().get(OUTCOME_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = match response.bytes().await {
             Ok(answer) => answer,
             Err(error) => return Tried::unanswered(egress::reason(&error)),
@@ -166,7 +173,7 @@ impl Courier {
             429 | 500.. => Outcome::Failed(status),
             _ => Outcome::Refused(status),
         };
-        Tried { outcome, pause: after.map(Duration::from_secs), status: Some(status), answer }
+        Tried { outcome, pause: after.map(Duration::from_secs), status: Some(status), answer, said }
     }
 
     /// Where nothing is taken any more, thousands of requests would be as futile.

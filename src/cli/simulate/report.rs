@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::output::{self, Done};
 use super::appointment::NOT_RUN;
-use super::asked::{self, Line};
 use super::check::{Found, Problem, Sent};
 use super::courier::Outcome;
+use super::lines::{self, Line};
 use super::scenario::Scenario;
 use crate::event::EventKind;
 
@@ -60,6 +60,8 @@ pub(super) struct Report<'a> {
     pub(super) checked: Checked,
     /// The requests of calls about appointments.
     pub(super) lines: &'a [Line],
+    /// Requests for functions, which are no events.
+    pub(super) function_calls: u64,
     /// Calls about appointments whose functions the receiver does not have.
     pub(super) not_run: u64,
     /// They were asked for by name.
@@ -139,8 +141,12 @@ impl Report<'_> {
         let header = ["SCENARIO", "EVENT", "SENT", "STORED", "DUPLICATE", "REFUSED", "FAILED", "IN THE STORE"];
         output::table(&header, rows.collect(), "nothing was sent")?;
         output::line("")?;
-        asked::print(self.lines)?;
-        let calls = format!("{} calls, {} requests in {:.1} s", self.calls, self.sent.len(), self.took.as_secs_f64());
+        lines::print(self.lines)?;
+        let (events, functions) = (self.sent.len() as u64, self.function_calls);
+        let requests = events + functions;
+        let of_functions = if functions > 0 { format!(", {functions} of them for functions,") } else { String::new() };
+        let calls =
+            format!("{} calls, {requests} requests{of_functions} in {:.1} s", self.calls, self.took.as_secs_f64());
         let answered = self.quantile(0.5).zip(self.quantile(0.99));
         output::fields(&[
             ("sent", Some(format!("{calls}, seed {}", self.seed))),
@@ -196,6 +202,7 @@ impl Report<'_> {
             "seconds": self.took.as_secs_f64(),
             "events": events.collect::<Vec<_>>(),
             "latency_ms": { "p50": self.quantile(0.5), "p99": self.quantile(0.99) },
+            "function_calls": self.function_calls,
             "requests": self.lines.iter().map(Line::json).collect::<Vec<_>>(),
             "not_run": self.not_run,
             "not_run_why": (self.not_run > 0).then_some(NOT_RUN),

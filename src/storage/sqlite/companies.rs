@@ -1,8 +1,24 @@
 //! Companies have numbers, by which every row names them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
+use super::SqliteStore;
 use crate::storage::StoreError;
+
+impl SqliteStore {
+    /// The number of a company; `None` for one that was never configured. Makes none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
+        let slug = slug.to_owned();
+        let look_up = move |conn: &Connection| {
+            let id = conn.query_row("SELECT id FROM companies WHERE slug = ?1", [&slug], |row| row.get(0));
+            Ok(id.optional()?)
+        };
+        self.readers.read(move |reader| look_up(&reader.conn)).await
+    }
+}
 
 pub(super) fn ids(conn: &Connection, slugs: &[String]) -> Result<Vec<i64>, StoreError> {
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO companies (slug, origin) VALUES (?1, 'config')")?;

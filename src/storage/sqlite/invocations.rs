@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
 use crate::storage::{
-    Begun, EndedInvocation, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse, StoreError,
-    StoredAnswer,
+    Begun, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse,
+    StoreError, StoredAnswer,
 };
 
 #[async_trait]
@@ -33,8 +33,8 @@ impl Invocations for SqliteStore {
         self.ledger()?.write(move |conn| forget(conn, before_ms, signatures_before_ms, limit)).await
     }
 
-    async fn invocations(&self, function: Option<String>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
-        self.readers.read(move |reader| list(&reader.conn, function.as_deref(), limit)).await
+    async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
+        self.readers.read(move |reader| list(&reader.conn, &filter, limit)).await
     }
 }
 
@@ -165,13 +165,16 @@ fn forget(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: u
     Ok(invocations + signatures)
 }
 
-fn list(conn: &Connection, function: Option<&str>, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
+fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state, runs,
          arguments, answer, cut, reason FROM invocations LEFT JOIN companies ON companies.id = company_id
-         WHERE ?1 IS NULL OR function = ?1 ORDER BY invocations.id DESC LIMIT ?2",
+         WHERE (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR call_id = ?2) AND (?3 IS NULL OR state = ?3)
+         AND (?4 IS NULL OR invocation = ?4) ORDER BY invocations.id DESC LIMIT ?5",
     )?;
-    let rows = statement.query_map(params![function, i64::try_from(limit).unwrap_or(i64::MAX)], read)?;
+    let InvocationFilter { invocation, function, call_id, state } = filter;
+    let (state, limit) = (state.map(InvocationState::as_str), i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = statement.query_map(params![function, call_id, state, invocation, limit], read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -237,12 +240,13 @@ mod tests {
             "{stored:?}"
         );
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
-        let rows = store.invocations(Some("weather".into()), 10).await.unwrap();
+        let of = |name: &str| InvocationFilter { function: Some(name.into()), ..InvocationFilter::default() };
+        let rows = store.invocations(of("weather"), 10).await.unwrap();
         assert_eq!(
             rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(),
             [(1, InvocationState::Running), (3, InvocationState::Done)]
         );
-        assert!(store.invocations(Some("other".into()), 10).await.unwrap().is_empty());
+        assert!(store.invocations(of("other"), 10).await.unwrap().is_empty());
     }
 
     #[tokio::test]

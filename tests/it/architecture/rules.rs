@@ -35,7 +35,7 @@ const PLACES: [(&str, &[&str]); 21] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/", "src/cli/send.rs"]),
     ("rustls", &["src/egress/", "src/cli/send.rs"]),
-    ("jsonschema", &["src/answers/functions/schema.rs"]),
+    ("jsonschema", &["src/answers/functions/schema.rs", "src/answers/functions/words.rs"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("utoipa", &["src/app/docs/"]),
     ("utoipa_swagger_ui", &["src/app/docs/"]),

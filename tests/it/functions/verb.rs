@@ -59,6 +59,50 @@ fn what_is_configured_is_listed_shown_and_asked() {
 }
 
 #[test]
+fn a_test_tells_by_its_exit_code_what_became_of_the_function() {
+    use axum::response::IntoResponse;
+    let sink = Sink::answering(|_, got| match got.json()["args"]["city"].as_str() {
+        Some("Bern") => axum::Json(json!({"error": null, "ok": true})).into_response(),
+        _ => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    });
+    let (home, server) = start(&sink.url(), "fallback = { ok = false }\nmethods = [\"GET\", \"POST\"]");
+    let test = |city: &str| {
+        let args = json!({ "city": city, "days": 2 }).to_string();
+        let ran = home.run(&["functions", "test", "weather", "--json", "--args", &args, "--to", &server.url()]);
+        (ran.code, ran.json()["outcome"].clone(), ran.json()["answer"].clone())
+    };
+    assert_eq!(test("Bern"), (Some(0), json!("answered"), json!({"error": null, "ok": true})));
+    assert_eq!(test("Basel"), (Some(1), json!("failed"), json!({"ok": false})), "its fallback was answered");
+    assert_eq!(sink.got()[0].json()["args"], json!({"city": "Bern", "days": 2}), "by GET, its first method");
+    let ran = home.run(&["functions", "test", "weather", "--args", r#"{"city":"Bern"}"#, "--to", &server.url()]);
+    assert!(ran.stdout.starts_with("200 answered in "), "{ran:?}");
+}
+
+#[test]
+fn invocations_are_found_and_shown_in_full() {
+    let sink = Sink::answering(|_, _| axum::response::IntoResponse::into_response("x".repeat(20_000)));
+    let (home, server) = start(&sink.url(), "");
+    for (call_id, city) in [("call_1", json!("Bern")), ("call_2", json!("Basel")), ("call_2", json!(7))] {
+        call(server.address(), super::PATH, &super::whole(call_id, &json!({ "city": city })));
+    }
+    let rows = |more: &[&str]| {
+        let rows = home.run_well(&[&["functions", "calls", "--json"], more].concat()).json();
+        rows.as_array().unwrap().clone()
+    };
+    assert_eq!(rows(&["--call-id", "call_2"]).len(), 2);
+    assert_eq!(rows(&["--call-id", "call_2", "--state", "invalid"]).len(), 1);
+    assert_eq!((rows(&["weather", "--state", "done"]).len(), rows(&["--call-id", "none"]).len()), (2, 0));
+    let table = home.run_well(&["functions", "calls", "--state", "done"]).stdout;
+    assert!(table.contains("(cut) xxx"), "{table}");
+    let id = rows(&["--call-id", "call_1"])[0]["invocation"].as_str().unwrap().to_owned();
+    let shown = home.run_well(&["functions", "calls", "--invocation", &id]).stdout;
+    for said in [r#"{"city":"Bern"}"#, "yes, to the 15000 characters", &"x".repeat(15_000), &id] {
+        assert!(shown.contains(said), "{shown}");
+    }
+    assert_eq!(home.run(&["functions", "calls", "--invocation", "inv_none"]).code, Some(1));
+}
+
+#[test]
 fn schema_is_what_retell_takes() {
     let home = Home::new().with("SERVER_URL", "https://example.ngrok.app");
     let more = "description = \"Says how the weather is.\"\ncompanies = [\"acme\"]\ntimeout_ms = 5000";

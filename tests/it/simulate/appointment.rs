@@ -1,0 +1,181 @@
+//! Calls in which an appointment is collected.
+
+use axum::Router;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::{fake, play, running, stored};
+use crate::support::home::Home;
+use crate::support::local::Routes;
+use crate::support::server::Server;
+use crate::support::signing::OTHER_KEY;
+
+const OPEN: &str = r#"
+[appointments]
+enabled = true
+time_zone = "Europe/Berlin"
+services = [{ name = "Check-up", minutes = 60 }]
+
+[[functions]]
+name = "collect_appointment_information"
+builtin = "collect_appointment_information"
+timeout_ms = 1000
+
+[[companies]]
+slug = "acme"
+keys = ["OTHER_KEY"]
+time_zone = "America/New_York"
+"#;
+
+/// A receiver that gives appointments.
+fn with_appointments(more: &str) -> (Home, Server) {
+    let home = Home::new();
+    home.configure(&(OPEN.replace("OTHER_KEY", OTHER_KEY) + more));
+    let server = home.start();
+    (home, server)
+}
+
+/// What a call about an appointment asked for, and what it was told.
+fn told(report: &Value) -> Vec<String> {
+    let rows = report["requests"].as_array().unwrap();
+    rows.iter().map(|row| format!("{}: {}", row["step"].as_str().unwrap(), row["result"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_call_collects_an_appointment_and_gives_it_back() {
+    let (home, server) = with_appointments("");
+    for company in ["default", "acme"] {
+        let report = play(&home, &server, &["appointment", "--calls", "1", "--company", company]);
+        let steps = [
+            "call_inbound: empty",
+            "call_started: stored",
+            "collect, wrong arguments: invalid",
+            "collect: booked",
+            "collect, again: booked",
+            "collect, late: booked",
+            "cancel: cancelled",
+            "call_ended: stored",
+            "call_analyzed: stored",
+        ];
+        assert_eq!(told(&report), steps, "{report}");
+        assert_eq!((&report["ok"], &report["not_run"]), (&json!(true), &json!(0)), "{report}");
+        assert_eq!(report["store"]["found"], 4, "{report}");
+        let deadlines: Vec<_> =
+            report["requests"].as_array().unwrap().iter().map(|row| row["deadline_ms"].as_u64().unwrap()).collect();
+        assert_eq!(deadlines, [1_500, 10_000, 1_000, 1_000, 1_000, 1_000, 10_000, 10_000, 10_000]);
+        assert_eq!(report["function_calls"], 5);
+        let requests = &report["requests"];
+        let path = if company == "acme" { "/api/v1/function/acme/" } else { "/api/v1/function/" };
+        let collect = json!({"method": "POST", "path": format!("{path}collect_appointment_information"),
+            "arguments": requests[3]["request"]["arguments"]});
+        assert_eq!(requests[3]["request"], collect);
+        assert!(collect["arguments"]["date"].is_string() && requests[2]["request"]["arguments"]["time"].is_null());
+        assert_eq!(requests[0]["request"]["arguments"]["to_number"].as_str().unwrap().get(5..10), Some("55501"));
+        let (booked, late) = (&requests[3]["answer"], &requests[5]);
+        assert!(booked["confirmation_number"].is_string() && late["answer"] == *booked, "{report}");
+        let outcomes: Vec<_> = (2..=6).map(|at| requests[at]["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["answered", "answered", "replayed", "replayed", "answered"]);
+        let checked = late["checked"].as_str().unwrap();
+        assert!(checked.contains("s after the first, past its deadline"), "{checked}");
+    }
+    let told: Vec<_> = home.export().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
+    let count = |name: &str| told.iter().filter(|event| *event == name).count();
+    assert_eq!(count("appointment_booked"), 2, "once for each call, however often it was asked for: {told:?}");
+    assert_eq!(count("appointment_cancelled"), 2, "nobody is going to come: {told:?}");
+}
+
+#[test]
+fn many_calls_about_appointments_are_told_request_by_request_without_numbers() {
+    let (home, server) = with_appointments("[inbound]\ntimeout_ms = 3000\n");
+    let ran = home.run_well(&["simulate", "appointment", "--calls", "20", "--to", &server.url()]);
+    for said in ["collect, wrong arguments", "200 invalid", "200 booked", "200 cancelled", "3000 ms", "10000 ms"] {
+        assert!(ran.stdout.contains(said), "{said}: {ran:?}");
+    }
+    assert!(ran.stdout.contains("more requests; --json lists them") && !ran.stdout.contains("WRONG"), "{ran:?}");
+    for said in
+        ["200 booked (answered)", "    POST /api/v1/function/collect_appointment_information {\"date\":", "    -> "]
+    {
+        assert!(ran.stdout.contains(said), "{said}: {ran:?}");
+    }
+    assert!(ran.stdout.contains("past its deadline: the stored answer") && !ran.stdout.contains("55501"), "{ran:?}");
+    // Four events of each call, five functions; those from the 17th on leave out the request that waits for a deadline.
+    let sent = ran.stdout.lines().find(|line| line.starts_with("sent ")).unwrap();
+    let numbers: Vec<u64> = sent.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers[0] == 20 && numbers[1] == 80 + numbers[2] && numbers[2] >= 96, "{sent}");
+    let mix = play(&home, &server, &["--calls", "11"]);
+    assert_eq!(told(&mix).len(), 9, "one in eleven of the usual mix: {mix}");
+}
+
+#[test]
+fn callers_who_find_a_time_taken_take_what_is_offered() {
+    let (home, server) = with_appointments("");
+    // Everybody believes that there is one time a day.
+    let stranger = Home::new();
+    let narrow = "closes = \"10:00\"\n[[functions]]";
+    stranger.configure(&OPEN.replace("OTHER_KEY", OTHER_KEY).replacen("[[functions]]", narrow, 1));
+    let ran = stranger.run(&["simulate", "appointment", "--calls", "60", "--to", &server.url(), "--json"]);
+    let report = ran.json();
+    assert_eq!(ran.code, Some(0), "{report}");
+    let offered = told(&report).iter().filter(|step| *step == "collect: unavailable").count();
+    let booked = told(&report).iter().filter(|step| *step == "collect: booked").count();
+    assert!(offered > 0 && booked == 60, "{offered} {booked}");
+    drop(home);
+}
+
+#[test]
+fn a_receiver_without_appointments_is_said() {
+    let (home, server) = running();
+    let ran = home.run(&["simulate", "appointment", "--calls", "2", "--to", &server.url()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let said = "NOT RUN  the functions of 2 calls of `appointment`";
+    assert!(ran.stdout.contains(said) && ran.stdout.contains("appointments.enabled = true"), "{ran:?}");
+    let stored = stored(&home);
+    assert!(stored.len() == 8 && stored.contains(&"call_analyzed".to_owned()), "the rest was played: {stored:?}");
+    home.configure("[appointments]\nenabled = true\n");
+    let mix = play(&home, &server, &["--calls", "11"]);
+    assert_eq!((&mix["not_run"], &mix["ok"]), (&json!(1), &json!(true)), "not asked for by name: {mix}");
+}
+
+#[test]
+fn a_wrong_or_late_answer_is_a_failure() {
+    let home = Home::new();
+    let (_routes, address) = fake(|| axum::Json(json!({ "received": true, "result": "booked" })).into_response());
+    let to = format!("http://{address}");
+    let ran = home.run(&["simulate", "appointment", "--calls", "1", "--to", &to]);
+    assert!(ran.code == Some(1) && ran.stdout.contains("WRONG: expected `invalid`"), "{ran:?}");
+    assert!(ran.stdout.contains("WRONG: call_inbound: ") && ran.stdout.contains("no confirmation number"), "{ran:?}");
+    let slow = Router::new().fallback(|| async {
+        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        axum::Json(json!({}))
+    });
+    let slow = Routes::serve(slow);
+    home.configure("[inbound]\ntimeout_ms = 500\n");
+    let to = format!("http://{}", slow.address);
+    let report = home.run(&["simulate", "appointment", "--calls", "1", "--to", &to, "--json"]).json();
+    assert_eq!(report["requests"][0]["problem"], "later than 500 ms", "{report}");
+}
+
+#[cfg(unix)]
+#[test]
+fn who_is_interrupted_gives_back_what_was_booked() {
+    use crate::support::server::wait_for_exit;
+    use crate::support::wait_until;
+    use std::time::Duration;
+    let home = Home::new();
+    home.configure("[appointments]\nenabled = true\n");
+    let server = home.start();
+    let mut run = home.command(&["simulate", "appointment", "--calls", "2", "--to", &server.url(), "--json"]);
+    let mut run = run.spawn().unwrap();
+    let states = || {
+        let rows = home.run_well(&["appointments", "list", "--json"]).json();
+        rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // It waits for the deadline of ten seconds then, to come late.
+    assert!(wait_until(Duration::from_secs(8), || states().len() == 2), "{:?}", states());
+    let signalled = std::process::Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    assert_eq!(wait_for_exit(&mut run, Duration::from_secs(30)), Some(1));
+    assert_eq!(states(), ["cancelled"; 2]);
+    let report: Value = serde_json::from_reader(run.stdout.take().unwrap()).unwrap();
+    assert!(report["stopped"].as_str().unwrap().contains("given back"), "{report}");
+}
