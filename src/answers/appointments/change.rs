@@ -1,39 +1,14 @@
 //! `change_appointment_details`: moves, or changes what it is for.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::desk::{Desk, Visit};
+use super::desk::Visit;
 use super::{answer, asked};
-use crate::answers::{Called, Function, FunctionContext};
+use crate::answers::Called;
 use crate::storage::{Appointment, Arranged, Moving};
 
-pub(super) struct Change(pub(super) Arc<Desk>);
-
-#[async_trait]
-impl Function for Change {
-    async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> Called {
-        let visit = self.0.visit(context);
-        visit.change(arguments).await.unwrap_or_else(|instead| instead)
-    }
-
-    async fn still_holds(&self, context: &FunctionContext) -> bool {
-        self.0.visit(context).still_holds().await
-    }
-
-    fn checks_arguments(&self) -> bool {
-        true
-    }
-
-    fn fallback(&self) -> Option<Map<String, Value>> {
-        Some(answer::away())
-    }
-}
-
 impl Visit<'_> {
-    async fn change(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
+    pub(super) async fn change(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
         let (calendar, now_ms) = (&self.calendar, self.now_ms);
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
             return Ok(answer::done(deed, &appointment, calendar, now_ms));

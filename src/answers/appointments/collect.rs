@@ -1,43 +1,18 @@
 //! `collect_appointment_information`: books.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::desk::{Desk, Visit};
+use super::desk::Visit;
 use super::{answer, asked};
-use crate::answers::{Called, Function, FunctionContext};
+use crate::answers::Called;
 use crate::base::id::spoken_code;
 use crate::storage::{Arranged, Booking, Slot, bounded};
 
 /// Offered to the store; more than one, since it may be taken.
 const CODES: usize = 8;
 
-pub(super) struct Collect(pub(super) Arc<Desk>);
-
-#[async_trait]
-impl Function for Collect {
-    async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> Called {
-        let visit = self.0.visit(context);
-        visit.book(arguments).await.unwrap_or_else(|instead| instead)
-    }
-
-    async fn still_holds(&self, context: &FunctionContext) -> bool {
-        self.0.visit(context).still_holds().await
-    }
-
-    fn checks_arguments(&self) -> bool {
-        true
-    }
-
-    fn fallback(&self) -> Option<Map<String, Value>> {
-        Some(answer::away())
-    }
-}
-
 impl Visit<'_> {
-    async fn book(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
+    pub(super) async fn book(&self, arguments: &Map<String, Value>) -> Result<Called, Called> {
         let (calendar, now_ms) = (&self.calendar, self.now_ms);
         if let Some(Arranged::Done(deed, appointment)) = self.before().await? {
             return Ok(answer::booked(deed, &appointment, calendar, now_ms));

@@ -7,6 +7,7 @@ mod cancel;
 mod change;
 mod collect;
 mod desk;
+mod errand;
 mod event;
 mod find;
 mod hours;
@@ -22,11 +23,9 @@ mod tools;
 
 use std::sync::Arc;
 
-use self::cancel::Cancel;
-use self::change::Change;
-use self::collect::Collect;
 use self::desk::Desk;
-use super::{BuiltIn, Function};
+use self::errand::{AtDesk, Errand};
+use super::BuiltIn;
 use crate::base::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::storage::AppointmentStore;
@@ -48,15 +47,13 @@ pub fn built_ins(
         return Ok(Vec::new());
     }
     let desk = Arc::new(Desk::new(settings, store, clock)?);
-    let functions: [Arc<dyn Function>; 3] =
-        [Arc::new(Collect(Arc::clone(&desk))), Arc::new(Change(Arc::clone(&desk))), Arc::new(Cancel(desk))];
-    let told = tools(settings).into_iter().zip(functions);
+    let told = tools(settings).into_iter().zip([Errand::Book, Errand::Change, Errand::Cancel]);
     Ok(told
-        .map(|(told, function)| BuiltIn {
+        .map(|(told, errand)| BuiltIn {
             name: told.name,
             description: told.description,
             parameters: told.parameters.unwrap_or_default().into(),
-            function,
+            function: Arc::new(AtDesk(errand, Arc::clone(&desk))),
         })
         .collect())
 }
