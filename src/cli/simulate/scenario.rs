@@ -37,8 +37,8 @@ pub(super) enum Scenario {
     Chat,
     /// The analysis runs again and says something else
     Revision,
-    /// An appointment is collected and given back: inbound request, functions called wrongly, rightly, again and after the deadline, each
-    /// answer against its deadline. Not among all of them unless appointments are enabled
+    /// An appointment is collected and given back: inbound request, functions called wrongly, rightly, again and after the
+    /// deadline, each answer against its deadline. Not among all of them unless appointments are enabled
     Appointment,
 }
 
