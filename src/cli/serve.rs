@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::output::{Done, Failure, line};
-use super::stores;
+use super::{signals, stores};
 use crate::app::{self, Receiver, Reload};
 use crate::base::supervise::Supervisor;
 use crate::config::{HandlerSettings, LogFormat, Settings, Sources};
@@ -150,18 +150,12 @@ fn unknown_events(settings: &Settings) -> Vec<String> {
 /// SIGTERM and Ctrl-C stop in order; SIGHUP reads companies, keys and handlers again.
 fn stop_on_signal(receiver: &Receiver) -> Done {
     let supervisor = receiver.supervisor().clone();
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let stop = signals::stop()?;
     #[cfg(unix)]
     reload_on_hang_up(supervisor.clone(), receiver.reload())?;
     supervisor.clone().spawn_detached(async move {
-        #[cfg(unix)]
-        let terminated = terminate.recv();
-        #[cfg(not(unix))]
-        let terminated = std::future::pending::<Option<()>>();
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated => {}
+            () = stop => {}
             () = supervisor.stopping() => {}
         }
         supervisor.stop();

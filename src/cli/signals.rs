@@ -1,18 +1,22 @@
-//! What asks a verb to stop.
+//! What asks the program to stop.
 
-/// Until Ctrl-C or SIGTERM.
-pub(super) async fn stop() {
+use std::io;
+
+/// Until Ctrl-C or SIGTERM. From the call on, not only from the first poll, SIGTERM ends nothing by itself.
+///
+/// # Errors
+/// SIGTERM cannot be caught.
+pub(super) fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(_) => std::future::pending().await,
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        let terminated = terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<Option<()>>();
+        tokio::select! {
+            Ok(()) = tokio::signal::ctrl_c() => {}
+            _ = terminated => {}
         }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
+    })
 }

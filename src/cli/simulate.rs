@@ -294,12 +294,12 @@ async fn finish(stop: &CancellationToken, everybody: impl Future<Output = usize>
     let mut everybody = std::pin::pin!(everybody);
     tokio::select! {
         _ = &mut everybody => return Ok(()),
-        () = signals::stop() => stop.cancel(),
+        () = signals::stop()? => stop.cancel(),
     }
     eprintln!("retell-webhook: stopping; what was booked is given back first. Once more stops at once");
     tokio::select! {
         _ = everybody => Ok(()),
-        () = signals::stop() => {
+        () = signals::stop()? => {
             Err(Failure::Because("stopped at once; what was booked stays: see `appointments list`".to_owned()))
         }
     }
