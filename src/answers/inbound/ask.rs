@@ -17,7 +17,7 @@ use crate::egress::{Destination, Egress, Post, Undelivered};
 use crate::handlers::{Signed, Signer, Signing, Tools};
 
 /// A service that answers.
-pub(super) struct Ask {
+pub struct Ask {
     destination: Destination,
     signing: Signing,
     /// For a company without a key, unless the settings insist on a signature.

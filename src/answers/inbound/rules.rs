@@ -9,7 +9,7 @@ use super::made::Made;
 use super::numbers::Numbers;
 use super::request::{InboundContext, InboundRequest};
 use super::times::Times;
-use crate::config::{InboundAnswerSettings, InboundKind, InboundRule, InboundSettings};
+use crate::config::{AskSettings, InboundAnswerSettings, InboundKind, InboundRule, InboundSettings};
 use crate::egress::Egress;
 use crate::handlers::Tools;
 
@@ -28,14 +28,14 @@ pub struct InboundError {
     pub why: String,
 }
 
-/// `[inbound]`, as of one reading of the settings.
-pub struct Rules {
+/// `[inbound]`, as of one reading of the settings. `A` asks a service; `()` where none is to be asked.
+pub struct Rules<A = Box<Ask>> {
     pub(super) timeout: Duration,
     pub(super) fallback: Made,
-    list: Vec<Rule>,
+    list: Vec<Rule<A>>,
 }
 
-pub(super) struct Rule {
+pub(super) struct Rule<A> {
     pub(super) name: Arc<str>,
     from: Option<Numbers>,
     to: Option<Numbers>,
@@ -44,13 +44,13 @@ pub(super) struct Rule {
     kind: Option<InboundKind>,
     pub(super) times: Times,
     known: Option<bool>,
-    pub(super) says: Says,
+    pub(super) says: Says<A>,
 }
 
 /// Where a rule's answer comes from.
-pub(super) enum Says {
+pub(super) enum Says<A> {
     Made(Box<Made>),
-    Ask(Box<Ask>),
+    Ask(A),
 }
 
 impl Rules {
@@ -59,25 +59,7 @@ impl Rules {
     /// # Errors
     /// The key that is refused, and why.
     pub fn configured(settings: &InboundSettings, tools: &Tools) -> Result<Self, InboundError> {
-        let rule = |table: &InboundRule| Rule::of(table, |ask| Ok(Says::Ask(Box::new(Ask::of(ask, tools)?))));
-        let rules = settings.rules.iter().map(|table| rule(table).map_err(|refused| of_rule(table, refused)));
-        Ok(Self {
-            timeout: Duration::from_millis(settings.timeout_ms),
-            fallback: fallback(&settings.fallback)?,
-            list: rules.collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// The same, but what asks a service has nothing to say.
-    pub(super) fn without_asking(settings: &InboundSettings) -> Result<Self, InboundError> {
-        let nothing =
-            |table: &InboundRule| Ok(Says::Made(Box::new(Made::of(&table.name, &InboundAnswerSettings::default())?)));
-        let rule = |table: &InboundRule| Rule::of(table, |_| nothing(table)).map_err(|refused| of_rule(table, refused));
-        Ok(Self {
-            timeout: Duration::from_millis(settings.timeout_ms),
-            fallback: fallback(&settings.fallback)?,
-            list: settings.rules.iter().map(rule).collect::<Result<_, _>>()?,
-        })
+        Self::of(settings, |ask| Ask::of(ask, tools).map(Box::new))
     }
 
     /// Refuses what [`Rules::configured`] would refuse, without making a connection's parts.
@@ -85,12 +67,20 @@ impl Rules {
     /// # Errors
     /// The key that is refused, and why.
     pub fn check(settings: &InboundSettings, egress: &Egress) -> Result<(), InboundError> {
-        fallback(&settings.fallback)?;
-        settings.rules.iter().try_for_each(|table| {
-            // What it would say matters no more once it was checked.
-            let nothing = || Ok(Says::Made(Box::new(Made::of(&table.name, &InboundAnswerSettings::default())?)));
-            let rule = Rule::of(table, |settings| ask::check(settings, egress).and_then(|()| nothing()));
-            rule.map(drop).map_err(|refused| of_rule(table, refused))
+        Rules::of(settings, |ask| ask::check(ask, egress)).map(drop)
+    }
+}
+
+impl<A> Rules<A> {
+    pub(super) fn of(
+        settings: &InboundSettings,
+        asking: impl Fn(&AskSettings) -> Result<A, Refused>,
+    ) -> Result<Self, InboundError> {
+        let rule = |table: &InboundRule| Rule::of(table, &asking).map_err(|refused| of_rule(table, refused));
+        Ok(Self {
+            timeout: Duration::from_millis(settings.timeout_ms),
+            fallback: fallback(&settings.fallback)?,
+            list: settings.rules.iter().map(rule).collect::<Result<_, _>>()?,
         })
     }
 
@@ -100,7 +90,7 @@ impl Rules {
         request: &InboundRequest,
         context: &InboundContext,
         caller: &Caller,
-    ) -> Option<&Rule> {
+    ) -> Option<&Rule<A>> {
         for rule in &self.list {
             if rule.holds(request, context, caller).await {
                 return Some(rule);
@@ -120,17 +110,14 @@ fn fallback(settings: &InboundAnswerSettings) -> Result<Made, InboundError> {
     made.map_err(|(key, why)| InboundError { table: TABLE.to_owned(), key, why })
 }
 
-impl Rule {
-    fn of(
-        table: &InboundRule,
-        asking: impl Fn(&crate::config::AskSettings) -> Result<Says, Refused>,
-    ) -> Result<Self, Refused> {
+impl<A> Rule<A> {
+    fn of(table: &InboundRule, asking: impl Fn(&AskSettings) -> Result<A, Refused>) -> Result<Self, Refused> {
         let answer = table.answer();
         let says = match &table.ask {
             Some(_) if answer != InboundAnswerSettings::default() => {
                 return Err(("ask", "the service answers: leave reject, agent, variables and metadata out".to_owned()));
             }
-            Some(ask) => asking(ask)?,
+            Some(ask) => Says::Ask(asking(ask)?),
             None => Says::Made(Box::new(Made::of(&table.name, &answer)?)),
         };
         Ok(Self {

@@ -44,7 +44,7 @@ impl Trial {
     /// # Errors
     /// The rule that no answer can be made of.
     pub async fn run(self, settings: &InboundSettings, store: &Arc<dyn Store>) -> Result<Tried, InboundError> {
-        let rules = Rules::without_asking(settings)?;
+        let rules = Rules::of(settings, |_| Ok(()))?;
         let (request, context) = (self.request(), self.context(&rules));
         let caller = Caller::new(store, context.company_id, &self.from);
         let Some(rule) = rules.first(&request, &context, &caller).await else {
@@ -52,10 +52,8 @@ impl Trial {
             return Ok(Tried { rule: None, answer, problem: None });
         };
         let name = Some(rule.name.to_string());
-        let asks = |name: &str| settings.rules.iter().any(|table| table.name == name && table.ask.is_some());
-        let made = match &rule.says {
-            Says::Made(made) if !asks(&rule.name) => made,
-            _ => return Ok(Tried { rule: name, answer: None, problem: None }),
+        let Says::Made(made) = &rule.says else {
+            return Ok(Tried { rule: name, answer: None, problem: None });
         };
         let (answer, problem) = match made.answer(&request, &context, Some((&caller, &rule.times.zone))).await {
             Ok(answer) => (answer, None),
@@ -82,7 +80,7 @@ impl Trial {
         }
     }
 
-    fn context(&self, rules: &Rules) -> InboundContext {
+    fn context(&self, rules: &Rules<()>) -> InboundContext {
         InboundContext {
             event_id: EventIds::default().next(self.at_ms),
             company_id: self.company.0,
