@@ -13,6 +13,9 @@ use crate::http::budget::{InflightBudget, Share};
 
 /// How long a request waits for room in the budget before it is told to come back.
 const ROOM: Duration = Duration::from_secs(2);
+/// Who wants more than `LITTLE` bytes gives up sooner: room is given in turn, and those that wait behind it want less.
+const ROOM_FOR_MUCH: Duration = Duration::from_secs(1);
+const LITTLE: usize = 64 * 1024;
 
 /// What bounds the reading of a body.
 #[derive(Clone, Debug)]
@@ -52,7 +55,8 @@ impl BodyRules {
             }
             if let Some(share) = &mut share {
                 // Requests that block each other half-way would all wait for ever; giving up makes room.
-                timeout(ROOM, share.grow(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
+                let room = if collected.len() + chunk.len() > LITTLE { ROOM_FOR_MUCH } else { ROOM };
+                timeout(room, share.grow(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
             }
             collected.push(chunk, declared.min(self.limit_bytes));
         }
@@ -101,5 +105,27 @@ impl Collected {
             Self::One(bytes) => bytes,
             Self::Many(bytes) => bytes.freeze(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_that_finds_no_room_gives_up_before_the_small_ones_behind_it() {
+        let budget = InflightBudget::new(400_000);
+        let mut held = budget.admit(None).await;
+        held.grow(150_000).await;
+        let rules = BodyRules { limit_bytes: 1_000_000, timeout: Duration::from_secs(10), budget: Some(budget) };
+        let large = rules.read(Body::from(vec![b' '; 100_000]), None);
+        // It comes second and is polled first: waiting as long as the large one, it would give up with it.
+        let small = async {
+            tokio::task::yield_now().await;
+            rules.read(Body::from("small"), None).await
+        };
+        let (small, large) = tokio::join!(biased; small, large);
+        assert_eq!(small.unwrap(), "small");
+        assert!(matches!(large, Err(ApiError::Unavailable)));
     }
 }
