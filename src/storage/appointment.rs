@@ -15,8 +15,8 @@ pub const GRAIN_MS: i64 = 5 * 60_000;
 pub trait AppointmentStore: Send + Sync {
     /// Books, if every part of the time has a place left. The same invocation is told what it was told before; so is the
     /// same call that asks for the same name, service and time again. What it says otherwise of an appointment of its own is
-    /// a change of that one: the same name at a time that meets it; another name at the same time, where no other place is
-    /// left.
+    /// a change of that one: the same name at a time that meets it; another spelling of the name at the same time, where no
+    /// other place is left.
     ///
     /// # Errors
     /// [`StoreError`]: sending the same invocation again is safe.

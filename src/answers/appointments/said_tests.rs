@@ -164,6 +164,26 @@ async fn what_the_caller_corrects_is_changed_and_not_refused() {
 }
 
 #[tokio::test]
+async fn another_person_takes_no_time_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Office::at(folder.path(), &settings("UTC"), NOW);
+    let say = |name: &str, time: &str| {
+        let (context, arguments) = (in_call(&office, "call_1"), wish(name, "2026-11-23", time));
+        let office = &office;
+        async move { office.call_as(&context, "collect", arguments).await }
+    };
+    let anna = say("Ana Smith", "10:00").await;
+    let ben = say("Ben Smith", "10:00").await;
+    assert_eq!(ben["result"], "unavailable", "{ben}");
+    assert_eq!(ben["alternatives"].as_array().unwrap().len(), 3, "{ben}");
+    assert_eq!(say("Ben Smith", "10:30").await["result"], "booked");
+    let corrected = say("Anna Smyth", "10:00").await;
+    assert_eq!((&corrected["result"], &corrected["name"]), (&json!("changed"), &json!("Anna Smyth")), "{corrected}");
+    assert_eq!(corrected["confirmation_number"], anna["confirmation_number"]);
+    assert_eq!(office.events().await, ["appointment_booked", "appointment_booked", "appointment_changed"]);
+}
+
+#[tokio::test]
 async fn a_longer_service_moves_its_own_and_takes_nobody_elses() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings("UTC");

@@ -2,6 +2,7 @@
 //! before.
 
 mod look;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod write;

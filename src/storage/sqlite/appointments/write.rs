@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::look;
+use super::{look, spelling};
 use crate::storage::{Appointment, Arranged, Asked, Booking, Deed, GRAIN_MS, Moving, Slot, StoreError};
 
 /// Thirty days after it nobody repeats an invocation, and nobody asks for a time that is past.
@@ -65,13 +65,14 @@ pub(super) fn book(conn: &Connection, booking: &Booking) -> Result<Change, Store
 }
 
 /// Which appointment of the same call is spoken of again: one person is at one place at a time, and where there is no other
-/// place, another name for the same time corrects the first.
+/// place, another spelling of the name for the same time corrects the first. Another person gets nobody's time.
 fn meant(own: Vec<Appointment>, booking: &Booking, full: bool) -> Option<Appointment> {
     let same_name = |it: &Appointment| it.name_key == booking.name_key;
     let same_start = |it: &Appointment| it.start_ms == booking.slot.start_ms;
     let found = own.iter().position(|it| same_name(it) && same_start(it));
     let found = found.or_else(|| own.iter().position(same_name));
-    let found = found.or_else(|| own.iter().position(same_start).filter(|_| full));
+    let corrected = |it: &Appointment| full && same_start(it) && spelling::corrects(&booking.name, &it.name);
+    let found = found.or_else(|| own.iter().position(corrected));
     found.and_then(|position| own.into_iter().nth(position))
 }
 
