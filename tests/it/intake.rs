@@ -14,7 +14,9 @@ use serde_json::json;
 use crate::support::bodies::event;
 use crate::support::client::{Answer, Client, WEBHOOK, head};
 use crate::support::home::Home;
+use crate::support::server::Server;
 use crate::support::signing::sign;
+use crate::support::wait_until;
 
 /// Sends all bodies at the same moment, each on a connection of its own; answers in the same order.
 fn at_once(address: SocketAddr, bodies: &[Vec<u8>]) -> Vec<Answer> {
@@ -108,6 +110,13 @@ fn a_poisoned_event_is_kept_bare_and_its_neighbours_whole() {
     assert!(server.deliver(&bodies[10]).is_duplicate());
 }
 
+/// Bytes of bodies in memory, by the metrics.
+fn held(server: &Server) -> usize {
+    let page = server.get("/metrics").text();
+    let value = page.lines().find_map(|line| line.strip_prefix("retell_webhook_inflight_body_bytes ")).unwrap();
+    value.trim_end_matches(".0").parse().unwrap()
+}
+
 #[test]
 fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
     let home = Home::new()
@@ -124,7 +133,7 @@ fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
         client
     };
     let mut first = begin(&large[..600_000]);
-    thread::sleep(Duration::from_millis(600));
+    assert!(wait_until(Duration::from_secs(20), || held(&server) >= 600_000), "{}", held(&server));
     let mut second = begin(&large[..600_000]);
     assert_eq!(server.deliver(&event("call_ended", "call_small")).status, 200);
     let answer = second.answer().expect("an answer");
