@@ -1,5 +1,7 @@
 //! Targets, ledgers, bodies and stops that would keep somebody waiting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,13 +27,25 @@ fn slow(ms: u64) -> Sink {
     })
 }
 
+/// Answers when it is told to, and says how many requests came before.
+fn held() -> (Sink, Arc<AtomicBool>) {
+    let released = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&released);
+    let sink = Sink::answering(move |before, _| {
+        wait_until(Duration::from_secs(60), || gate.load(Ordering::Relaxed));
+        Response::new(Body::from(format!("answer {before}")))
+    });
+    (sink, released)
+}
+
 #[test]
 fn a_late_answer_is_kept_for_the_retry_and_nothing_runs_twice() {
-    let sink = slow(2_500);
+    let (sink, released) = held();
     let (home, server) = start(&sink.url(), "timeout_ms = 1000");
     let ask = || call(server.address(), PATH, &body("call_1"));
     assert_eq!(ask().json()["error"], "unavailable", "its time is over");
     assert_eq!(ledger(&home)[0]["state"], "running");
+    released.store(true, Ordering::Relaxed);
     assert!(wait_until(Duration::from_secs(20), || ask().text() == "answer 0"), "a retry gets what came late");
     assert_eq!((ask().text().as_str(), sink.got().len()), ("answer 0", 1));
     let rows = ledger(&home);
@@ -41,10 +55,15 @@ fn a_late_answer_is_kept_for_the_retry_and_nothing_runs_twice() {
 
 #[test]
 fn a_retry_waits_for_the_run_under_way() {
-    let sink = slow(2_000);
-    let (_home, server) = start(&sink.url(), "timeout_ms = 1500");
-    assert_eq!(call(server.address(), PATH, &body("call_1")).json()["error"], "unavailable");
-    assert_eq!(call(server.address(), PATH, &body("call_1")).text(), "answer 0", "within its own time");
+    let (sink, released) = held();
+    let (_home, server) = start(&sink.url(), "timeout_ms = 4000");
+    let address = server.address();
+    assert_eq!(call(address, PATH, &body("call_1")).json()["error"], "unavailable");
+    let retry = thread::spawn(move || call(address, PATH, &body("call_1")).text());
+    // Long enough for the retry to arrive, and well within its own time.
+    thread::sleep(Duration::from_millis(1_500));
+    released.store(true, Ordering::Relaxed);
+    assert_eq!(retry.join().unwrap(), "answer 0", "within its own time");
     let metrics = server.get("/metrics").text();
     for outcome in ["late", "shared"] {
         assert!(metrics.contains(&format!(r#"{{function="weather",outcome="{outcome}"}} 1"#)), "{metrics}");
@@ -73,19 +92,19 @@ fn a_locked_ledger_keeps_neither_the_first_request_nor_the_second() {
 #[test]
 fn a_body_that_comes_slowly_uses_up_the_time() {
     let sink = slow(20_000);
-    let (_home, server) = start(&sink.url(), "timeout_ms = 1000");
+    let (_home, server) = start(&sink.url(), "timeout_ms = 3000");
     let body = body("call_1");
     let signature = sign(&body);
     let mut client = Client::connect(server.address());
     client.send(head("POST", PATH, &[("X-Retell-Signature", &signature)], Some(body.len())).as_bytes()).unwrap();
     let began = Instant::now();
     for part in body.chunks(body.len().div_ceil(4)) {
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(500));
         client.send(part).unwrap();
     }
     let answer = client.answer().unwrap();
     assert_eq!((answer.status, &answer.json()["error"]), (200, &json!("unavailable")));
-    assert!(began.elapsed() < Duration::from_millis(1_700), "the time counts from the head");
+    assert!(began.elapsed() < Duration::from_millis(4_700), "the time counts from the head");
 }
 
 #[test]
