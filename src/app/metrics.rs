@@ -65,7 +65,7 @@ impl Figures<'_> {
         [
             Metric::counter(
                 "events",
-                "Authenticated events by what became of them; not_stored was answered 503.",
+                "Authenticated events by what became of them; not_stored was answered 503, or 200 when somebody was on the line.",
                 events,
             ),
             Metric::counter(

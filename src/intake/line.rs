@@ -13,7 +13,7 @@ use crate::storage::{Appended, NewEvent, Store, StoreError};
 /// Requests on their way to the disk; further ones are answered and not kept, which the log says.
 const ROOM: usize = 1_024;
 /// How long the store may take until a request is given up on.
-const KEEPING: Duration = Duration::from_secs(8);
+const KEEPING: Duration = Duration::from_secs(60);
 /// How long until a store that was away is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -107,6 +107,6 @@ async fn keep(store: &dyn Store, event: NewEvent, told: &watch::Sender<Keeping>)
     match tokio::time::timeout(KEEPING, kept).await {
         Ok(Ok(appended)) => drop(told.send_replace(Keeping::Kept(appended))),
         Ok(Err(error)) => tracing::error!(event_id = %id, %error, "an inbound request is not kept"),
-        Err(_) => tracing::error!(event_id = %id, "an inbound request is not kept: the store did not take it in 8 s"),
+        Err(_) => tracing::error!(event_id = %id, "an inbound request is not kept: the store did not take it in 60 s"),
     }
 }

@@ -94,8 +94,10 @@ impl Invocation {
         let name = entry.rules.name.as_bytes();
         let company_id = company.id.to_le_bytes();
         let covered = !raw.body.is_empty();
-        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).filter(|_| !covered);
-        let query = raw.query.as_deref().filter(|_| !covered).unwrap_or_default();
+        // Nor may what books be sent again with another call id or query, although equal bodies of two calls may be.
+        let bound = !covered || entry.target.checks_arguments();
+        let call_id = asked.as_ref().ok().and_then(|asked| asked.call_id.clone()).filter(|_| bound);
+        let query = raw.query.as_deref().filter(|_| bound).unwrap_or_default();
         let call_id = call_id.unwrap_or_default();
         // Besides the function, what an empty body's signature says nothing of. Equal bodies that are signed in the same
         // millisecond have one signature, and may come from two calls.

@@ -11,8 +11,8 @@ use crate::storage::{InboundAnswered, Store};
 
 /// Answers waiting to be written; further ones are not kept, which the log says.
 const ROOM: usize = 1_024;
-/// How long the store may take; it lets events go before.
-const KEEPING: Duration = Duration::from_secs(8);
+/// How long the store may take, for the request first and then for its answer.
+const KEEPING: Duration = Duration::from_secs(70);
 
 pub(super) struct Ledger {
     store: Arc<dyn Store>,

@@ -99,7 +99,7 @@ impl Inbound {
     }
 
     /// The answer, as JSON.
-    pub async fn answer(&self, waiting: Waiting) -> String {
+    pub async fn answer(&self, mut waiting: Waiting) -> String {
         let rules = self.rules.get();
         let deadline = tokio::time::Instant::from_std(waiting.began + rules.timeout);
         loop {
@@ -108,6 +108,10 @@ impl Inbound {
                 Part::Full => return self.lead(waiting, (&rules, deadline), None).await,
                 Part::Follow(twin) => match tokio::time::timeout_at(deadline, twin.wait()).await {
                     Ok(Some(answer)) => {
+                        // As which event it is kept is known as soon as the store has it.
+                        if let Ok(Some((event_id, _))) = tokio::time::timeout_at(deadline, waiting.soon.clone()).await {
+                            waiting.event_id = event_id;
+                        }
                         self.tell(&waiting, None, InboundOutcome::Repeated);
                         return answer.as_ref().to_owned();
                     }

@@ -35,7 +35,8 @@ pub struct InboundRequest {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InboundContext {
-    /// The event under which the request is kept; the same when Retell sends it again.
+    /// The event as which the request is kept. One that Retell sends again is asked about under an id of its own, as its
+    /// answer is made before the store has found the first; what was answered then is answered again.
     pub event_id: EventId,
     /// The company, as the store numbers it.
     pub company_id: i64,

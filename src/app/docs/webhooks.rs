@@ -37,7 +37,7 @@ const LIFECYCLE: [EventKind; 3] = [EventKind::CallStarted, EventKind::CallEnded,
 /// `POST` routes. A trailing slash and a query string are accepted on each.
 pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
     let event = "The address to enter at Retell. 200 means: the signature fits, and the bytes are on disk. \
-        An inbound event is answered here as on the inbound address.";
+        An inbound event is answered here as on the inbound address: in time, also when the store is slow or away.";
     let alias = format!("The same as `{WEBHOOK_PATH}`.");
     let inbound = "Takes `call_inbound` and `chat_inbound` in and answers by the rules of `[inbound]`; when none holds, with \
         nothing to change: Retell goes on as configured there.";
@@ -232,7 +232,8 @@ fn stored(inbound: bool) -> Response {
     };
     let examples = bodies.map(|(name, body)| (name, example(body)));
     let content = ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(examples);
-    ResponseBuilder::new().description("Verified, and on disk.").content(JSON, content.build()).build()
+    let means = if inbound { "Verified, and on disk unless that took too long." } else { "Verified, and on disk." };
+    ResponseBuilder::new().description(means).content(JSON, content.build()).build()
 }
 
 fn unavailable() -> Response {

@@ -26,9 +26,14 @@ pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -
     let (shared, stop) = (writer.shared.clone(), supervisor.clone());
     supervisor
         .spawn_thread("store-checkpoint", move || {
-            let mut failing = false;
+            let (mut failing, mut seen) = (false, -1);
             while !stop.is_stopping() {
                 std::thread::sleep(EVERY);
+                let commits = shared.commits.load(Ordering::Relaxed);
+                if commits == seen && !failing {
+                    continue;
+                }
+                seen = commits;
                 let outcome = catch_up(&conn);
                 match &outcome {
                     Ok(log) if *log > LOG_PAGES => shared.finish_checkpoint.store(true, Ordering::Relaxed),

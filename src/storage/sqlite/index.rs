@@ -15,8 +15,10 @@ use crate::storage::{Identity, IdentityKey, StoreError};
 /// Write out when so many keys wait, two an event: large enough that a batch meets most pages several times, small enough
 /// (about 20 MB of memory, a fraction of a second to read back at start).
 const THRESHOLD: usize = 262_144;
-/// Rows of one request, so that others have their turn within a millisecond or two.
-const SLICE: usize = 128;
+/// Rows of one request, so that others have their turn within two milliseconds; and while the index falls behind. One
+/// request is in a transaction at least, with two keys for each of at most 512 events: so it catches up in the end.
+const SLICE: usize = 512;
+const BEHIND: usize = 2_048;
 /// Keys that memory lets go of at once.
 const FORGOTTEN: usize = 4_096;
 /// Events up to which the filter is filled at start: it reads every key of the index once.
@@ -94,8 +96,13 @@ pub(super) async fn write_out(writer: &Writer) -> Result<(), StoreError> {
         return Ok(());
     };
     keys.sort_unstable();
-    for slice in keys.chunks(SLICE).map(<[_]>::to_vec) {
-        writer.write_behind(SLICE, move |state| insert(state, &slice)).await?;
+    let mut left = &keys[..];
+    while !left.is_empty() {
+        let behind = writer.shared.unindexed.load(Ordering::Relaxed) > 2 * THRESHOLD;
+        let (slice, rest) = left.split_at(left.len().min(if behind { BEHIND } else { SLICE }));
+        let slice = slice.to_vec();
+        writer.write_behind(slice.len(), move |state| insert(state, &slice)).await?;
+        left = rest;
     }
     writer.write(move |state| mark(&state.conn, through)).await?;
     // Only now that the mark is committed may memory forget: until then both know, and agree.

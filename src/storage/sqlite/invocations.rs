@@ -30,7 +30,13 @@ impl Invocations for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        self.ledger()?.write(move |conn| forget(conn, before_ms, signatures_before_ms, limit)).await
+        let forget = move |conn: &Connection| {
+            let forgotten = forget(conn, before_ms, signatures_before_ms, limit)?;
+            // Pages that became free go back to the file system, a few at a time.
+            conn.prepare_cached("PRAGMA incremental_vacuum(32)")?.query([])?.next()?;
+            Ok(forgotten)
+        };
+        self.ledger()?.write(forget).await
     }
 
     async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
@@ -54,8 +60,11 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
         .optional()?;
     match known {
         Some(known) if known.received_at_ms < new.since_ms => {
-            // Its row stays, for whoever looks; its key is another's now.
-            conn.prepare_cached("UPDATE invocations SET key = randomblob(32) WHERE id = ?1")?.execute([known.id])?;
+            // Its row stays, for whoever looks; its key is another's now, so nothing would end it any more.
+            conn.prepare_cached(
+                "UPDATE invocations SET key = randomblob(32), state = iif(state = 'running', 'failed', state) WHERE id = ?1",
+            )?
+            .execute([known.id])?;
             insert(conn, new, again)
         }
         Some(Known { answer: Some(answer), state: InvocationState::Done, invocation, .. }) => {
@@ -247,6 +256,9 @@ mod tests {
             [(1, InvocationState::Running), (3, InvocationState::Done)]
         );
         assert!(store.invocations(of("other"), 10).await.unwrap().is_empty());
+        assert_eq!(store.begin_invocation(new(1, 20_000)).await.unwrap(), run("inv_1_20000", 1));
+        let states: Vec<_> = store.invocations(of("weather"), 2).await.unwrap().iter().map(|row| row.state).collect();
+        assert_eq!(states, [InvocationState::Running, InvocationState::Failed], "what nothing will end has failed");
     }
 
     #[tokio::test]

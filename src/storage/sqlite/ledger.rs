@@ -4,7 +4,7 @@
 //! for the disk. What is written is in the file's log, and survives the death of the process; a tenth of a second later it is
 //! on disk, and survives a power cut.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +23,7 @@ const CHECKPOINTED: u32 = 100;
 
 /// A handle to the ledger's thread.
 pub(super) struct Ledger {
+    url: SqliteUrl,
     threads: Threads<Connection>,
     written: Arc<AtomicU64>,
 }
@@ -32,9 +33,16 @@ impl Ledger {
     pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let threads = Threads::start("store-ledger", [open::ledger(url)?], supervisor)?;
         let written = Arc::new(AtomicU64::new(0));
-        let syncing = Syncing { url: url.clone(), conn: open::checkpointer(url.ledger().path())?, synced: 0, looks: 0 };
+        let syncing =
+            Syncing { url: url.ledger(), conn: open::checkpointer(url.ledger().path())?, synced: 0, looks: 0 };
         start_syncing(syncing, Arc::clone(&written), supervisor)?;
-        Ok(Self { threads, written })
+        Ok(Self { url: url.ledger(), threads, written })
+    }
+
+    /// Brings what was written to disk now.
+    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        let url = self.url.clone();
+        self.threads.run(move |_| sync(&url)).await
     }
 
     /// Runs `work` in a transaction of its own: all of it or nothing.
@@ -88,15 +96,17 @@ impl Syncing {
         if written == self.synced {
             return Ok(());
         }
+        sync(&self.url)?;
+        self.synced = written;
         self.looks += 1;
         if self.looks.is_multiple_of(CHECKPOINTED) {
-            // Syncs the log first.
             self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        } else {
-            let away = |error: std::io::Error| StoreError::Unavailable(format!("the ledger's log: {error}"));
-            File::open(self.url.ledger().log()).and_then(|log| log.sync_data()).map_err(away)?;
         }
-        self.synced = written;
         Ok(())
     }
+}
+
+fn sync(ledger: &SqliteUrl) -> Result<(), StoreError> {
+    let synced = OpenOptions::new().write(true).open(ledger.log()).and_then(|log| log.sync_data());
+    synced.map_err(|error| StoreError::Unavailable(format!("the log of the ledger of invocations: {error}")))
 }

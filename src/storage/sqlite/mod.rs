@@ -1,4 +1,5 @@
-//! The embedded engine: one file in WAL mode, one writer thread that commits many requests at once, a few readers.
+//! The embedded engine: a file in WAL mode, one writer thread that commits many requests at once, a few readers; large bodies
+//! and the ledger of invocations beside it.
 
 mod append;
 mod appointments;

@@ -109,6 +109,7 @@ pub(super) fn ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
     check_version(&conn, url, &LEDGER_MIGRATIONS)?;
     let set_up = |conn: &mut Connection| -> rusqlite::Result<()> {
         conn.busy_timeout(WRITER_WAITS)?;
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // The log is synced behind the answer, see `ledger.rs`.
         conn.pragma_update(None, "synchronous", "NORMAL")?;

@@ -250,8 +250,12 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        let ledger = match &self.ledger {
+            Some(ledger) => ledger.sync().await,
+            None => Ok(()),
+        };
         match &self.writer {
-            Some(writer) => writer.close().await,
+            Some(writer) => writer.close().await.and(ledger),
             None => Ok(()),
         }
     }

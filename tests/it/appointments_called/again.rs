@@ -125,3 +125,19 @@ fn killed_while_it_ran_it_ends_as_it_began() {
     let second = book(&server, "call_1", "Ada", "10:00");
     assert_eq!((&second["result"], booked(&home)), (&json!("booked"), vec![second["confirmation_number"].clone()]));
 }
+
+#[test]
+fn arguments_alone_that_were_seen_book_nothing_for_another_call() {
+    let home = home();
+    let server = home.start();
+    let body = br#"{"name":"Ada","date":"in 3 days","time":"10:00"}"#;
+    let signature = sign(body);
+    let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", &*signature)];
+    let post = |query: &str| {
+        let path = format!("/api/v1/function/{COLLECT}{query}");
+        crate::support::client::request(server.address(), "POST", &path, &headers, body).status
+    };
+    assert_eq!((post("?call_id=call_1"), post("?call_id=call_1")), (200, 200));
+    assert_eq!((post("?call_id=call_2"), post("")), (401, 401));
+    assert_eq!(booked(&home).len(), 1);
+}

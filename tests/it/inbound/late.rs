@@ -99,7 +99,7 @@ fn requests_that_come_twice_at_once_share_an_answer() {
         Response::new(Body::from(json!({"call_inbound": {"metadata": {"n": before}}}).to_string()))
     });
     let ask = format!("ask = {{ url = \"{}\" }}", sink.url());
-    let (_home, server) = started(&format!("[inbound]\ntimeout_ms = 8000\n{}", rule("ask", &ask)));
+    let (home, server) = started(&format!("[inbound]\ntimeout_ms = 8000\n{}", rule("ask", &ask)));
     let (address, barrier) = (server.address(), Arc::new(Barrier::new(4)));
     let askers: Vec<_> = (0..4)
         .map(|_| {
@@ -114,6 +114,9 @@ fn requests_that_come_twice_at_once_share_an_answer() {
         assert_eq!(asker.join().unwrap(), json!({"metadata": {"n": 0}}));
     }
     assert_eq!(sink.got().len(), 1);
+    assert_eq!(home.events(&[]).len(), 1);
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("events_total{outcome=\"duplicate\",event=\"call_inbound\"} 3"), "{metrics}");
 }
 
 #[test]

@@ -46,15 +46,15 @@ impl AppointmentStore for SqliteStore {
         company_id: i64,
         invocation: String,
     ) -> Result<Option<Arranged>, StoreError> {
-        self.readers.read(move |reader| look::invocation(&reader.conn, company_id, &invocation)).await
+        self.lane().read(move |reader| look::invocation(&reader.conn, company_id, &invocation)).await
     }
 
     async fn appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError> {
-        self.readers.read(move |reader| look::list(&reader.conn, &filter)).await
+        self.lane().read(move |reader| look::list(&reader.conn, &filter)).await
     }
 
     async fn places_taken(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError> {
-        self.readers.read(move |reader| look::taken(&reader.conn, company_id, from_ms, to_ms)).await
+        self.lane().read(move |reader| look::taken(&reader.conn, company_id, from_ms, to_ms)).await
     }
 }
 
