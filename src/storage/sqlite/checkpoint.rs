@@ -12,6 +12,8 @@ use crate::storage::StoreError;
 
 /// Often, so that little is synced at a time: a commit of the writer's waits for the disk as long as that takes.
 const EVERY: Duration = Duration::from_millis(20);
+/// While the writer commits nothing; others may, such as a verb that purges.
+const WHILE_QUIET: Duration = Duration::from_millis(100);
 /// Past so many pages the writer is asked to finish, so that the log starts over instead of growing: under constant load
 /// it never pauses long enough by itself. 8,192 pages are 32 MiB.
 const LOG_PAGES: i64 = 8_192;
@@ -28,11 +30,8 @@ pub(super) fn start(url: &SqliteUrl, writer: &Writer, supervisor: &Supervisor) -
         .spawn_thread("store-checkpoint", move || {
             let (mut failing, mut seen) = (false, -1);
             while !stop.is_stopping() {
-                std::thread::sleep(EVERY);
                 let commits = shared.commits.load(Ordering::Relaxed);
-                if commits == seen && !failing {
-                    continue;
-                }
+                std::thread::sleep(if commits == seen { WHILE_QUIET } else { EVERY });
                 seen = commits;
                 let outcome = catch_up(&conn);
                 match &outcome {

@@ -5,6 +5,7 @@
 //! on disk, and survives a power cut.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -107,6 +108,11 @@ impl Syncing {
 }
 
 fn sync(ledger: &SqliteUrl) -> Result<(), StoreError> {
-    let synced = OpenOptions::new().write(true).open(ledger.log()).and_then(|log| log.sync_data());
-    synced.map_err(|error| StoreError::Unavailable(format!("the log of the ledger of invocations: {error}")))
+    match OpenOptions::new().write(true).open(ledger.log()).and_then(|log| log.sync_data()) {
+        // Nothing was written since it was brought into the file.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => {
+            synced.map_err(|error| StoreError::Unavailable(format!("the log of the ledger of invocations: {error}")))
+        }
+    }
 }
