@@ -5,6 +5,7 @@
 //! ```
 //!
 //! `forward` posts to a server in this process; `forward-dead` to three destinations of which one refuses connections.
+#![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and stops where it fails")]
 #![allow(clippy::cast_precision_loss, reason = "rates")]
 #![allow(missing_docs, reason = "a program")]
@@ -17,18 +18,18 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use clap::Parser;
-use retell_webhook::base::id::EventIds;
-use retell_webhook::base::secret::Secret;
-use retell_webhook::base::supervise::Supervisor;
-use retell_webhook::config::{HandlerKind, HandlerSettings, Settings};
-use retell_webhook::handlers::Filter;
-use retell_webhook::storage::sqlite::{SqliteStore, SqliteUrl};
-use retell_webhook::storage::{BreakerState, DEFAULT_COMPANY, HandlerRow, NewEvent, Store};
-use retell_webhook::telemetry::process::ProcessUse;
+use retell_webhook::Filter;
+use retell_webhook::Secret;
+use retell_webhook::internals::EventIdGenerator;
+use retell_webhook::internals::ProcessStats;
+use retell_webhook::internals::Supervisor;
+use retell_webhook::internals::{BreakerState, DEFAULT_COMPANY_ID, HandlerRow, NewEvent, Store};
+use retell_webhook::internals::{SqliteStore, SqliteUrl};
 use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
+use retell_webhook::{HandlerKind, HandlerSettings, Settings};
 
 #[derive(Parser)]
-struct Args {
+struct DispatchArgs {
     /// Events that wait.
     #[arg(long, default_value_t = 100_000)]
     events: i64,
@@ -43,10 +44,10 @@ struct Args {
     bench: bool,
 }
 
-struct Noop;
+struct NoopHandler;
 
 #[async_trait]
-impl EventHandler for Noop {
+impl EventHandler for NoopHandler {
     async fn handle(&self, _: &Event, _: &Context) -> Outcome {
         Outcome::Done
     }
@@ -54,17 +55,17 @@ impl EventHandler for Noop {
 
 #[tokio::main]
 async fn main() {
-    let args = Args::parse();
+    let args = DispatchArgs::parse();
     let folder = tempfile::tempdir().unwrap();
-    let sink = sink().await;
-    let (settings, names) = settings(&args.handler, &sink);
-    fill(folder.path(), &args, &names).await;
-    let before = ProcessUse::now().resident_bytes.unwrap_or_default();
+    let sink = start_destination_server().await;
+    let (settings, names) = handler_settings(&args.handler, &sink);
+    store_backlog(folder.path(), &args, &names).await;
+    let before = ProcessStats::read().resident_bytes.unwrap_or_default();
     let began = Instant::now();
-    let mut builder = Receiver::builder().settings(settings).storage_url(url(folder.path()));
+    let mut builder = Receiver::builder().settings(settings).storage_url(database_url(folder.path()));
     builder = builder.api_key("key_9f27a1c4de5588b2031fa7c0");
     if args.handler == "noop" {
-        builder = builder.handler("noop", Filter::all(), Noop);
+        builder = builder.handler("noop", Filter::all(), NoopHandler);
     }
     let receiver = builder.build().await.unwrap();
     let mut peak = before;
@@ -72,9 +73,9 @@ async fn main() {
     // One that is down never ends: a destination whose attempts rest is left out once the others are through.
     while done.len() < receiver.handlers().iter().count() {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        peak = peak.max(ProcessUse::now().resident_bytes.unwrap_or_default());
-        for backlog in receiver.store().overview(0).await.unwrap().handlers {
-            let breaker = Some(backlog.breaker).filter(|state| *state != BreakerState::Closed);
+        peak = peak.max(ProcessStats::read().resident_bytes.unwrap_or_default());
+        for backlog in receiver.store().overview(0).await.unwrap().backlogs {
+            let breaker = Some(backlog.breaker_state).filter(|state| *state != BreakerState::Closed);
             let ended = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
             if ended && !done.iter().any(|(name, ..)| *name == backlog.handler) {
                 done.push((backlog.handler, began.elapsed(), breaker, backlog.behind));
@@ -90,12 +91,12 @@ async fn main() {
     receiver.shutdown().await.unwrap();
 }
 
-fn url(folder: &Path) -> String {
+fn database_url(folder: &Path) -> String {
     format!("sqlite://{}", folder.join("bench.db").display())
 }
 
 /// Where `forward` posts to.
-async fn sink() -> String {
+async fn start_destination_server() -> String {
     let app = Router::new().route("/", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -104,7 +105,7 @@ async fn sink() -> String {
 }
 
 /// The settings, and the names under which the handlers will be known, as far as they are known before.
-fn settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
+fn handler_settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
     let mut settings = Settings { handlers: Vec::new(), ..Settings::default() };
     let mut add = |name: &str, kind, url: Option<&str>| {
         let url = url.map(Secret::new);
@@ -128,27 +129,27 @@ fn settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
     (settings, names)
 }
 
-async fn fill(folder: &Path, args: &Args, names: &[String]) {
+async fn store_backlog(folder: &Path, args: &DispatchArgs, names: &[String]) {
     let supervisor = Supervisor::default();
-    let store = Arc::new(SqliteStore::open(&SqliteUrl::parse(&url(folder)).unwrap(), &supervisor).unwrap());
+    let store = Arc::new(SqliteStore::open(&SqliteUrl::parse(&database_url(folder)).unwrap(), &supervisor).unwrap());
     for name in names {
-        let row = HandlerRow { name: name.clone(), ordered: true, hold_ms: 600_000 };
+        let row = HandlerRow { name: name.clone(), ordered: true, max_hold_ms: 600_000 };
         store.register_handler(row).await.unwrap();
     }
-    let ids = EventIds::default();
+    let ids = EventIdGenerator::default();
     for chunk in 0..=args.events / 1_000 {
         let numbers = chunk * 1_000..((chunk + 1) * 1_000).min(args.events);
-        let appends = numbers.map(|number| store.append(event(&ids, number, args.calls)));
+        let appends = numbers.map(|number| store.append(new_event(&ids, number, args.calls)));
         for appended in futures_util::future::join_all(appends).await {
             appended.unwrap();
         }
     }
     supervisor.stop();
-    supervisor.wait().await;
+    supervisor.wait_for_tasks().await;
     store.close().await.unwrap();
 }
 
-fn event(ids: &EventIds, number: i64, calls: i64) -> NewEvent {
+fn new_event(ids: &EventIdGenerator, number: i64, calls: i64) -> NewEvent {
     let names = ["call_started", "transcript_updated", "call_ended", "call_analyzed"];
     let at = usize::try_from(number / calls).unwrap() % names.len();
     let call_id = format!("call_{:032x}", number % calls);
@@ -158,13 +159,13 @@ fn event(ids: &EventIds, number: i64, calls: i64) -> NewEvent {
         "x".repeat(480)
     );
     NewEvent {
-        event: Some(names[at].to_owned()),
+        kind: Some(names[at].to_owned()),
         call_id: Some(call_id),
         agent_id: Some("agent_1".to_owned()),
         content_type: Some("application/json".to_owned()),
         ..NewEvent::new(
-            ids.next(1_790_000_000_000 + number / 100),
-            DEFAULT_COMPANY,
+            ids.next_id(1_790_000_000_000 + number / 100),
+            DEFAULT_COMPANY_ID,
             1_790_000_000_000 + number / 100,
             body,
         )

@@ -14,6 +14,7 @@
 //! cargo bench --bench load -- --lane
 //! cargo bench --bench load -- --compare-bin ../before/target/release/retell-webhook
 //! ```
+#![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are for whoever runs this")]
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become rates for display; none comes near 2^52")]
 #![allow(
@@ -23,28 +24,28 @@
 
 #[path = "load/args.rs"]
 mod args;
-#[path = "load/bare.rs"]
-mod bare;
+#[path = "load/baseline.rs"]
+mod baseline;
 #[path = "load/body.rs"]
 mod body;
 #[path = "load/client.rs"]
 mod client;
-#[path = "load/contest.rs"]
-mod contest;
-#[path = "load/drive.rs"]
-mod drive;
+#[path = "load/closed_loop.rs"]
+mod closed_loop;
+#[path = "load/comparison.rs"]
+mod comparison;
 #[path = "load/histogram.rs"]
 mod histogram;
-#[path = "load/lane.rs"]
-mod lane;
+#[path = "load/live.rs"]
+mod live;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/report.rs"]
 mod report;
-#[path = "load/sign.rs"]
-mod sign;
-#[path = "load/tally.rs"]
-mod tally;
+#[path = "load/request.rs"]
+mod request;
+#[path = "load/stats.rs"]
+mod stats;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,19 +54,19 @@ use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Args;
+use crate::args::LoadBenchArgs;
 
 /// Any failure that ends the run; the text is all its reader needs.
-type Fail = Box<dyn std::error::Error + Send + Sync>;
+type BenchError = Box<dyn std::error::Error + Send + Sync>;
 
 /// `cargo test --benches` runs this executable without `--bench`; a measurement
 /// there would take minutes and prove nothing, so it ends at once.
 fn main() -> ExitCode {
     let given: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let outcome = if given.first().is_some_and(|arg| arg == bare::FLAG) {
-        bare::run(given.get(1)).map(|()| true)
+    let outcome = if given.first().is_some_and(|arg| arg == baseline::BASELINE_FLAG) {
+        baseline::run(given.get(1)).map(|()| true)
     } else if given.iter().any(|arg| arg == "--bench") {
-        run(&Args::parse())
+        run(&LoadBenchArgs::parse())
     } else {
         Ok(true)
     };
@@ -80,17 +81,17 @@ fn main() -> ExitCode {
 }
 
 /// Measures, prints and judges; `false` when a limit was missed.
-fn run(args: &Args) -> Result<bool, Fail> {
+fn run(args: &LoadBenchArgs) -> Result<bool, BenchError> {
     let runtime = generator_runtime(args.generator_threads)?;
-    if args.lane {
-        return runtime.block_on(unless_stopped(lane::measure(args)));
+    if args.live {
+        return runtime.block_on(run_until_signal(live::run_live(args)));
     }
-    let report = runtime.block_on(unless_stopped(contest::measure(args)))?;
+    let report = runtime.block_on(run_until_signal(comparison::run_comparison(args)))?;
     report.print_summary();
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }
-    let complaints = report.complaints();
+    let complaints = report.failures();
     for complaint in &complaints {
         eprintln!("load: {complaint}");
     }
@@ -99,7 +100,7 @@ fn run(args: &Args) -> Result<bool, Fail> {
 
 /// One generator thread needs no work stealing, and leaving it out leaves more
 /// of a small machine to the server.
-fn generator_runtime(threads: usize) -> Result<Runtime, Fail> {
+fn generator_runtime(threads: usize) -> Result<Runtime, BenchError> {
     let mut builder = match threads {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
@@ -112,7 +113,7 @@ fn generator_runtime(threads: usize) -> Result<Runtime, Fail> {
 
 /// A signal ends the run as a failure does: by dropping the measurement, which
 /// ends the servers it started. Without this they would outlive it.
-async fn unless_stopped<T>(measuring: impl Future<Output = Result<T, Fail>>) -> Result<T, Fail> {
+async fn run_until_signal<T>(measuring: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

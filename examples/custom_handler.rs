@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use retell_webhook::{Call, Context, EventHandler, Filter, Outcome, Receiver, app, async_trait};
+use retell_webhook::{Call, Context, EventHandler, Filter, Outcome, Receiver, async_trait};
 
 /// Counts minutes by agent; stands for whatever your application keeps.
 #[derive(Default)]
@@ -59,6 +59,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         stop.stop();
     });
     // With time-outs on slow senders and a bound on connections, which `axum::serve` has not.
-    app::serve(listener, receiver.standalone(), &supervisor).await;
+    retell_webhook::internals::serve(listener, receiver.standalone(), &supervisor).await;
     Ok(receiver.shutdown().await?)
 }

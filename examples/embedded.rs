@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 // A part of the receiver died: nothing could be stored any more.
-                () = supervisor.stopping() => {}
+                () = supervisor.wait_for_stop() => {}
             }
         })
         .await?;

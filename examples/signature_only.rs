@@ -27,7 +27,7 @@ async fn receive(event: Verified<Event>) -> StatusCode {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let key = std::env::var("RETELL_API_KEY").map_err(|_| "set RETELL_API_KEY to the key with the webhook badge")?;
     let layer = SignatureLayer::new(Verifier::new(vec![ApiKey::new(&Secret::new(key))]))
-        .on_refusal(|refused| println!("refused: {}", refused.reason));
+        .on_rejected(|refused| println!("refused: {}", refused.reason));
     let app = Router::new().route("/webhook", post(receive).route_layer(layer));
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;

@@ -36,7 +36,7 @@
 //!     .with_graceful_shutdown(async move {
 //!         tokio::select! {
 //!             _ = tokio::signal::ctrl_c() => {}
-//!             () = supervisor.stopping() => {} // a part of the receiver died: nothing could be stored any more
+//!             () = supervisor.wait_for_stop() => {} // a part of the receiver died: nothing could be stored any more
 //!         }
 //!     })
 //!     .await?;
@@ -60,49 +60,79 @@
 //! | `receiver` | [`Receiver`] and what it needs: store, handlers, routes |
 //! | `cli` (the default) | the program as well |
 
-#[cfg(feature = "receiver")]
-pub mod answers;
-#[cfg(feature = "receiver")]
-pub mod app;
-pub mod base;
-#[cfg(feature = "cli")]
-pub mod cli;
-#[cfg(feature = "receiver")]
-pub mod config;
-#[cfg(feature = "receiver")]
-pub mod dispatch;
-#[cfg(feature = "receiver")]
-pub mod egress;
-pub mod event;
-#[cfg(feature = "receiver")]
-pub mod handlers;
-pub mod http;
-#[cfg(feature = "receiver")]
-pub mod intake;
-pub mod security;
-#[cfg(feature = "receiver")]
-pub mod storage;
-#[cfg(feature = "receiver")]
-pub mod telemetry;
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, unreachable_pub, reason = "the modules are shared; the program uses all of them")
+)]
 
 #[cfg(feature = "receiver")]
-pub use answers::inbound::{InboundAnswer, InboundContext, InboundRequest};
+mod app;
+mod base;
+#[cfg(feature = "cli")]
+mod cli;
 #[cfg(feature = "receiver")]
-pub use app::{BuildError, Receiver, ReceiverBuilder};
+mod config;
+#[cfg(feature = "receiver")]
+mod dispatch;
+#[cfg(feature = "receiver")]
+mod egress;
+pub mod event;
+#[cfg(feature = "receiver")]
+mod handlers;
+mod http;
+#[cfg(feature = "receiver")]
+mod intake;
+#[cfg(feature = "receiver")]
+mod live;
+mod security;
+#[cfg(feature = "receiver")]
+mod storage;
+#[cfg(feature = "receiver")]
+mod telemetry;
+
+#[cfg(feature = "receiver")]
+pub use app::{BuildError, Receiver, ReceiverBuilder, ReloadHandle};
 #[cfg(feature = "receiver")]
 pub use async_trait::async_trait;
 pub use base::clock::Clock;
-pub use base::id::EventId;
+pub use base::id::{EventId, InvalidEventId};
 pub use base::secret::Secret;
 #[cfg(feature = "receiver")]
-pub use config::{Settings, Sources};
+pub use config::{ConfigError, ConfigSources, HandlerKind, HandlerSettings, Settings};
 pub use event::{Call, Chat, Event, EventKind};
 #[cfg(feature = "receiver")]
-pub use handlers::{Closures, Context, EventHandler, Filter, Outcome};
-pub use http::layer::{Refused, SignatureLayer};
-pub use http::{RawEvent, Verified};
+pub use handlers::{Context, EventHandler, Filter, Outcome};
+pub use http::budget::InflightBudget;
+pub use http::layer::{SignatureLayer, SignatureRejection, UnreadableRequest};
+pub use http::{ApiError, RawEvent, Verified};
+#[cfg(feature = "receiver")]
+pub use live::inbound::{InboundAnswer, InboundContext, InboundRequest};
+#[cfg(feature = "receiver")]
+pub use live::{FunctionContext, FunctionOutcome};
 pub use security::keys::{ApiKey, KeyFingerprint};
-pub use security::signature::{Refusal, Signature, Verifier};
+pub use security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Verifier};
+#[cfg(feature = "receiver")]
+pub use storage::StoreError;
+
+/// What the program, the benchmarks and the tests of this package need beyond the public interface. Not covered by
+/// semantic versioning.
+#[doc(hidden)]
+#[cfg(feature = "receiver")]
+pub mod internals {
+    pub use crate::app::serve;
+    pub use crate::base::id::{EventIdGenerator, random_hex};
+    pub use crate::base::supervise::Supervisor;
+    #[cfg(feature = "cli")]
+    pub use crate::cli::{Cli, report_error, run};
+    pub use crate::config::{AlarmSettings, DeliverySettings, RevisionPolicy, TranscriptPolicy};
+    pub use crate::handlers::RegisteredHandler;
+    pub use crate::live::appointments::built_in_functions;
+    pub use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+    pub use crate::storage::{
+        BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, HandlerRow, IdentityKey, NewEvent, Store,
+    };
+    pub use crate::telemetry::process::ProcessStats;
+}
 
 /// The programs in docs/ are compiled with the documentation tests.
 #[cfg(all(doctest, feature = "receiver"))]

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use retell_webhook::cli::{self, Cli};
+use retell_webhook::internals::{Cli, report_error, run};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(cli::run(cli)),
-        Err(error) => cli::failed(&format!("cannot start: {error}")),
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => report_error(&format!("cannot start: {error}")),
     }
 }

@@ -11,10 +11,10 @@ use clap::{Parser, ValueEnum};
 /// bodies write several gigabytes into --dir.
 #[derive(Debug, Parser)]
 #[command(name = "load")]
-pub struct Args {
+pub struct LoadBenchArgs {
     /// Request bodies: 0.6 KB, 12 KB, 40 KB, or these three in turn
-    #[arg(long, value_enum, default_value_t = Size::Small)]
-    pub size: Size,
+    #[arg(long, value_enum, default_value_t = RequestSize::Small)]
+    pub size: RequestSize,
 
     /// Measured rounds per server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -33,7 +33,7 @@ pub struct Args {
     pub connections: u32,
 
     /// Threads that generate the load
-    #[arg(long, default_value = "1", value_parser = thread_count)]
+    #[arg(long, default_value = "1", value_parser = parse_thread_count)]
     pub generator_threads: usize,
 
     /// Measure another build of the receiver
@@ -41,7 +41,7 @@ pub struct Args {
     pub server_bin: Option<PathBuf>,
 
     /// One more environment variable for the receiver (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env_variable)]
     pub server_env: Vec<(String, String)>,
 
     /// Where the servers' working folders are made [default: the system's temporary folder]
@@ -66,11 +66,11 @@ pub struct Args {
 
     /// Measure instead how long a custom function's answer takes beside the load, against its target's own time
     #[arg(long, conflicts_with_all = ["preload", "compare_preload", "compare_bin"])]
-    pub lane: bool,
+    pub live: bool,
 
     /// With --lane: fail when the answer takes longer than this beyond the target's own time, at p99
-    #[arg(long, value_name = "X", requires = "lane")]
-    pub max_lane_ms: Option<f64>,
+    #[arg(long, value_name = "X", requires = "live")]
+    pub max_live_ms: Option<f64>,
 
     /// Longest time to spend on preloading, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -95,14 +95,14 @@ pub struct Args {
 
 /// The kinds of request bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Size {
+pub enum RequestSize {
     Small,
     Medium,
     Large,
     Mix,
 }
 
-impl Size {
+impl RequestSize {
     /// The name used in the options, the table and the JSON file.
     pub fn name(self) -> &'static str {
         match self {
@@ -124,24 +124,24 @@ impl Size {
     }
 }
 
-impl Args {
-    pub fn window(&self) -> Duration {
+impl LoadBenchArgs {
+    pub fn measured_time(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub fn work_dir(&self) -> PathBuf {
         self.dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 }
 
-fn thread_count(text: &str) -> Result<usize, String> {
+fn parse_thread_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=64) => Ok(threads),
         _ => Err("expected a whole number from 1 to 64".to_owned()),
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+fn parse_env_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),

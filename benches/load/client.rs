@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 pub const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
 
 /// Room for the head of an answer; the servers send a few hundred bytes.
-const BUFFER: usize = 8 * 1024;
+const BUFFER_SIZE: usize = 8 * 1024;
 
 /// One keep-alive connection with at most one request under way.
 pub struct Connection {
@@ -28,7 +28,7 @@ pub struct Connection {
 
 /// What the generator wants to know of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResponseHead {
     pub status: u16,
     pub keep_alive: bool,
 }
@@ -37,12 +37,12 @@ impl Connection {
     pub async fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.set_nodelay(true)?;
-        let buffer = vec![0; BUFFER].into_boxed_slice();
+        let buffer = vec![0; BUFFER_SIZE].into_boxed_slice();
         Ok(Self { stream, buffer })
     }
 
     /// Sends one request, given as consecutive pieces, and reads its answer.
-    pub async fn exchange(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<Answer> {
+    pub async fn send_request(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<ResponseHead> {
         let mut unsent = pieces;
         while !unsent.is_empty() {
             match self.stream.write_vectored(unsent).await? {
@@ -50,26 +50,26 @@ impl Connection {
                 written => IoSlice::advance_slices(&mut unsent, written),
             }
         }
-        self.answer().await
+        self.read_response().await
     }
 
-    async fn answer(&mut self) -> Result<Answer> {
+    async fn read_response(&mut self) -> Result<ResponseHead> {
         let mut filled = 0;
         loop {
-            filled += self.receive(filled).await?;
+            filled += self.fill_buffer(filled).await?;
             let received = &self.buffer[..filled];
             let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;
             };
-            let (answer, length) = parse(&received[..end + 2])?;
-            self.discard(end + 4 + length, filled).await?;
+            let (answer, length) = parse_head(&received[..end + 2])?;
+            self.discard_body(end + 4 + length, filled).await?;
             return Ok(answer);
         }
     }
 
-    async fn receive(&mut self, filled: usize) -> Result<usize> {
+    async fn fill_buffer(&mut self, filled: usize) -> Result<usize> {
         if filled == self.buffer.len() {
-            return Err(invalid("the head of the answer is too long"));
+            return Err(invalid_data("the head of the answer is too long"));
         }
         match self.stream.read(&mut self.buffer[filled..]).await? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
@@ -78,60 +78,60 @@ impl Connection {
     }
 
     /// Reads on to the end of the answer, whose content is of no interest.
-    async fn discard(&mut self, expected: usize, mut received: usize) -> Result<()> {
+    async fn discard_body(&mut self, expected: usize, mut received: usize) -> Result<()> {
         while received < expected {
-            received += self.receive(0).await?;
+            received += self.fill_buffer(0).await?;
         }
         if received > expected {
-            return Err(invalid("more was answered than announced"));
+            return Err(invalid_data("more was answered than announced"));
         }
         Ok(())
     }
 }
 
 /// Asks for `path` on a connection of its own and gives the status.
-pub async fn get(port: u16, path: &str) -> Result<u16> {
+pub async fn get_status(port: u16, path: &str) -> Result<u16> {
     let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
     let mut connection = Connection::open(port).await?;
-    let answer = connection.exchange(&mut [IoSlice::new(head.as_bytes())]).await?;
+    let answer = connection.send_request(&mut [IoSlice::new(head.as_bytes())]).await?;
     Ok(answer.status)
 }
 
 /// Reads a head that ends with a line break; gives the body's length as well.
-fn parse(head: &[u8]) -> Result<(Answer, usize)> {
+fn parse_head(head: &[u8]) -> Result<(ResponseHead, usize)> {
     let mut lines = head.split(|byte| *byte == b'\n');
     let status = lines
         .next()
         .and_then(|line| line.strip_prefix(b"HTTP/1.1 "))
-        .and_then(|line| number(line.get(..3)?))
+        .and_then(|line| parse_number(line.get(..3)?))
         .and_then(|status| u16::try_from(status).ok())
-        .ok_or_else(|| invalid("not an HTTP/1.1 answer"))?;
+        .ok_or_else(|| invalid_data("not an HTTP/1.1 answer"))?;
     let mut length = None;
     let mut keep_alive = true;
     for line in lines {
-        if let Some(value) = header(line, b"content-length:") {
-            length = number(value);
-        } else if let Some(value) = header(line, b"connection:") {
+        if let Some(value) = header_value(line, b"content-length:") {
+            length = parse_number(value);
+        } else if let Some(value) = header_value(line, b"connection:") {
             keep_alive = !value.eq_ignore_ascii_case(b"close");
         }
     }
     let length = match status {
         204 | 304 => 0,
-        _ => length.ok_or_else(|| invalid("an answer without a readable length"))?,
+        _ => length.ok_or_else(|| invalid_data("an answer without a readable length"))?,
     };
-    Ok((Answer { status, keep_alive }, length))
+    Ok((ResponseHead { status, keep_alive }, length))
 }
 
 /// The value of `line` if it is the header `name`, which includes its colon.
-fn header<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+fn header_value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (start, value) = line.split_at_checked(name.len())?;
     start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-fn number(digits: &[u8]) -> Option<usize> {
+fn parse_number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn invalid(text: &str) -> Error {
+fn invalid_data(text: &str) -> Error {
     Error::new(ErrorKind::InvalidData, text)
 }

@@ -2,9 +2,9 @@
 
 /// Each power of two is split into this many buckets, which keeps every
 /// percentile within 1.6 % of the exact one.
-const SPLIT: u32 = 64;
-const SPLIT_BITS: u32 = SPLIT.ilog2();
-const BUCKETS: usize = ((u32::BITS - SPLIT_BITS + 1) * SPLIT) as usize;
+const BUCKETS_PER_POWER: u32 = 64;
+const BUCKETS_PER_POWER_BITS: u32 = BUCKETS_PER_POWER.ilog2();
+const BUCKET_COUNT: usize = ((u32::BITS - BUCKETS_PER_POWER_BITS + 1) * BUCKETS_PER_POWER) as usize;
 
 /// A count per latency bucket. Keeping every single value would take memory in
 /// proportion to the rate, and the rate is what differs between the servers.
@@ -17,13 +17,13 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0, max: 0 }
+        Self { counts: vec![0; BUCKET_COUNT], total: 0, max: 0 }
     }
 }
 
 impl Histogram {
     pub fn record(&mut self, micros: u32) {
-        self.counts[bucket(micros)] += 1;
+        self.counts[bucket_index(micros)] += 1;
         self.total += 1;
         self.max = self.max.max(micros);
     }
@@ -55,20 +55,20 @@ impl Histogram {
 }
 
 /// Values below `SPLIT` have a bucket each; above, the leading bits choose it.
-fn bucket(value: u32) -> usize {
-    if value < SPLIT {
+fn bucket_index(value: u32) -> usize {
+    if value < BUCKETS_PER_POWER {
         return value as usize;
     }
-    let shift = value.ilog2() - SPLIT_BITS;
-    (shift * SPLIT + (value >> shift)) as usize
+    let shift = value.ilog2() - BUCKETS_PER_POWER_BITS;
+    (shift * BUCKETS_PER_POWER + (value >> shift)) as usize
 }
 
 /// The largest value that falls into bucket `index`.
 fn upper_bound(index: u32) -> u32 {
-    if index < SPLIT {
+    if index < BUCKETS_PER_POWER {
         return index;
     }
-    let shift = index / SPLIT - 1;
-    let end = u64::from(SPLIT + index % SPLIT + 1) << shift;
+    let shift = index / BUCKETS_PER_POWER - 1;
+    let end = u64::from(BUCKETS_PER_POWER + index % BUCKETS_PER_POWER + 1) << shift;
     u32::try_from(end - 1).unwrap_or(u32::MAX)
 }

@@ -10,42 +10,42 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
-use crate::http::company::CurrentCompanies;
-use crate::http::operator::Operators;
+use crate::http::company::CurrentCompanyDirectory;
+use crate::http::operator::OperatorAuth;
 use crate::storage::Store;
 
 /// What readiness depends on.
 #[derive(Clone)]
-pub(super) struct Health {
+pub(super) struct HealthState {
     pub(super) store: Arc<dyn Store>,
-    pub(super) companies: CurrentCompanies,
+    pub(super) companies: CurrentCompanyDirectory,
     /// Whether `server.url` is a public https address.
-    pub(super) public: bool,
+    pub(super) has_public_url: bool,
     /// Who is told which part is not ready.
-    pub(super) operators: Operators,
+    pub(super) operator_auth: OperatorAuth,
 }
 
-pub(super) fn router(health: Health) -> Router {
+pub(super) fn router(health: HealthState) -> Router {
     Router::new()
-        .route("/ping", get(ok))
-        .route("/health/live", get(ok))
-        .route("/health/ready", get(ready))
+        .route("/ping", get(alive))
+        .route("/health/live", get(alive))
+        .route("/health/ready", get(readiness))
         .with_state(health)
 }
 
-async fn ok() -> Json<Value> {
+async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn ready(
-    State(health): State<Health>,
+async fn readiness(
+    State(health): State<HealthState>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
 ) -> Response {
     let storage = health.store.probe().await.map_err(|error| error.to_string());
     // Without a key every real call is refused. Whoever has companies may do without the plain route.
-    let key_missing = health.companies.get().iter().all(|company| company.development);
-    let keys = if health.public && key_missing {
+    let key_missing = health.companies.get().iter().all(|company| company.has_development_key_only);
+    let keys = if health.has_public_url && key_missing {
         Err("server.url is public but no API key is set".to_owned())
     } else {
         Ok(())
@@ -53,7 +53,7 @@ async fn ready(
     let ready = storage.is_ok() && keys.is_ok();
     let (code, status) = if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     let mut body = json!({ "status": status });
-    if health.operators.admit(peer.map(|Extension(info)| info.0), &headers) {
+    if health.operator_auth.is_authorized(peer.map(|Extension(info)| info.0), &headers) {
         let part = |state: Result<(), String>| state.map_or_else(Value::String, |()| "ok".into());
         body["parts"] = json!({ "storage": part(storage), "keys": part(keys) });
     }

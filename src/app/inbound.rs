@@ -3,32 +3,32 @@
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
-use crate::answers::inbound::{Inbound, Waiting};
 use crate::config::InboundKind;
 use crate::event::EventKind;
-use crate::intake::{self, AnswerInbound};
+use crate::intake::{self, InboundAnswerProvider};
+use crate::live::inbound::{InboundResponder, LiveInboundRequest};
 
 /// The lane of inbound calls and text messages.
-pub(super) struct Lane(pub(super) Inbound);
+pub(super) struct InboundAdapter(pub(super) InboundResponder);
 
 #[async_trait]
-impl AnswerInbound for Lane {
-    async fn answer(&self, inbound: intake::Inbound) -> String {
+impl InboundAnswerProvider for InboundAdapter {
+    async fn answer(&self, inbound: intake::InboundWebhook) -> String {
         let kind = match inbound.kind {
             EventKind::ChatInbound => InboundKind::Chat,
             _ => InboundKind::Call,
         };
-        let waiting = Waiting {
+        let waiting = LiveInboundRequest {
             kind,
-            soon: inbound.kept.clone().soon().boxed().shared(),
-            at_last: inbound.kept.at_last().boxed().shared(),
+            first_store_result: inbound.pending_write.clone().first_store_result().boxed().shared(),
+            final_store_result: inbound.pending_write.final_store_result().boxed().shared(),
             event_id: inbound.event_id,
-            told_apart_by: inbound.told_apart_by,
+            dedupe_discriminator: inbound.dedupe_discriminator,
             company_id: inbound.company_id,
             company: inbound.company,
             body: inbound.body,
             signature: inbound.signature,
-            began: inbound.began,
+            received_at: inbound.received_at,
             received_at_ms: inbound.received_at_ms,
         };
         self.0.answer(waiting).await

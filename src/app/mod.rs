@@ -2,23 +2,26 @@
 
 mod alarms;
 mod builder;
-mod calls;
-mod case;
-mod devkey;
+mod connections;
+mod dev_key;
 mod docs;
-mod gate;
-mod guests;
+mod functions;
 mod health;
 mod inbound;
 mod metrics;
 mod ops;
-mod refusals;
+mod pending_rejection;
+mod receiver;
+mod rejection_log_limit;
+mod rejections;
 mod reload;
+mod routes;
 mod serve;
 mod signer;
-mod web;
+mod start;
 
-pub use builder::{BuildError, Receiver, ReceiverBuilder};
-pub use devkey::{DEV_KEY_FILE, read as read_dev_key};
-pub use reload::Reload;
+pub use builder::{BuildError, ReceiverBuilder};
+pub(crate) use dev_key::{DEV_KEY_FILE, read_dev_key};
+pub use receiver::Receiver;
+pub use reload::ReloadHandle;
 pub use serve::serve;

@@ -20,34 +20,35 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::guests::Guests;
-use crate::base::supervise::{Crowd, Supervisor};
+use super::connections::ConnectionsPerAddress;
+use crate::base::supervise::{Supervisor, TaskGroup};
 
 /// Connections at a time; further ones wait in the operating system's queue.
-const CONNECTIONS: usize = 4_096;
+const MAX_CONNECTIONS: usize = 4_096;
 /// Connections of one address; further ones are closed. Behind a tunnel or proxy everybody comes from one.
-const OF_ONE_ADDRESS: usize = CONNECTIONS / 4;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 4;
 /// How long the head of a request may take, and how long an idle connection is kept.
-const HEAD: Duration = Duration::from_secs(8);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(8);
 /// Room for the head and for one read of a body. Larger heads get 431.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 /// How long somebody may take to read an answer.
-const WRITE: Duration = Duration::from_secs(8);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long requests that were accepted may take to finish when the service stops.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Serves `router` on `listener` until the supervisor stops, then finishes the requests under way. Says how many
 /// connections had to be cut off.
 pub async fn serve(listener: TcpListener, router: Router, supervisor: &Supervisor) -> usize {
     let graceful = GracefulShutdown::new();
-    let (room, guests) = (Arc::new(Semaphore::new(CONNECTIONS)), Guests::new(OF_ONE_ADDRESS));
-    let mut connections = Crowd::default();
-    while let Some((stream, peer, permit)) = next(&listener, &room, supervisor).await {
-        let Some(guest) = guests.admit(peer.ip()) else {
+    let (room, guests) =
+        (Arc::new(Semaphore::new(MAX_CONNECTIONS)), ConnectionsPerAddress::new(MAX_CONNECTIONS_PER_ADDRESS));
+    let mut connections = TaskGroup::default();
+    while let Some((stream, peer, permit)) = accept_next(&listener, &room, supervisor).await {
+        let Some(guest) = guests.try_acquire(peer.ip()) else {
             tracing::debug!(%peer, "connection refused: its address has too many");
             continue;
         };
-        let connection = graceful.watch(connection(stream, peer, router.clone()));
+        let connection = graceful.watch(serve_connection(stream, peer, router.clone()));
         connections.spawn(async move {
             let _held = (permit, guest);
             if let Err(error) = connection.await {
@@ -56,8 +57,8 @@ pub async fn serve(listener: TcpListener, router: Router, supervisor: &Superviso
         });
     }
     drop(listener);
-    let drained = async { tokio::join!(graceful.shutdown(), connections.finish(DRAIN)).1 };
-    let cut_off = tokio::time::timeout(DRAIN + Duration::from_secs(1), drained).await.unwrap_or(0);
+    let drained = async { tokio::join!(graceful.shutdown(), connections.shutdown(DRAIN_TIMEOUT)).1 };
+    let cut_off = tokio::time::timeout(DRAIN_TIMEOUT + Duration::from_secs(1), drained).await.unwrap_or(0);
     if cut_off > 0 {
         tracing::warn!(connections = cut_off, "connections were still open after 8 s and were cut off");
     }
@@ -65,7 +66,7 @@ pub async fn serve(listener: TcpListener, router: Router, supervisor: &Superviso
 }
 
 /// The next connection with its place among all; `None` when the service stops.
-async fn next(
+async fn accept_next(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
     supervisor: &Supervisor,
@@ -76,17 +77,17 @@ async fn next(
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => return Some((stream, peer, permit)),
-                Err(error) => accept_failed(&error).await,
+                Err(error) => handle_accept_error(&error).await,
             }
         }
     };
     tokio::select! {
-        () = supervisor.stopping() => None,
+        () = supervisor.wait_for_stop() => None,
         arrival = arrival => arrival,
     }
 }
 
-fn connection(
+fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
@@ -94,24 +95,28 @@ fn connection(
     // Answers are small and somebody waits for them.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE));
-    let service = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), peer, request));
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let service = service_fn(move |request: hyper::Request<Incoming>| handle_request(router.clone(), peer, request));
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(BUFFER)
-        .max_header_size(BUFFER)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        .max_header_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }
 
-async fn answer(router: Router, peer: SocketAddr, request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
+async fn handle_request(
+    router: Router,
+    peer: SocketAddr,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await
 }
 
 /// Out of file descriptors, say: wait a little rather than spin.
-async fn accept_failed(error: &io::Error) {
+async fn handle_accept_error(error: &io::Error) {
     let of_one_client = matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused

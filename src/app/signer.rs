@@ -1,12 +1,12 @@
 //! Signs what handlers pass on, with the keys of the moment.
 
-use crate::handlers::Signer;
-use crate::http::company::CurrentCompanies;
+use crate::handlers::RetellSigner;
+use crate::http::company::CurrentCompanyDirectory;
 use crate::security::signature::Signature;
 
-pub(super) struct FirstKeys(pub(super) CurrentCompanies);
+pub(super) struct CompanySigner(pub(super) CurrentCompanyDirectory);
 
-impl Signer for FirstKeys {
+impl RetellSigner for CompanySigner {
     fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String> {
         let companies = self.0.get();
         let key = companies.find(Some(company))?.signing_key.as_ref()?;

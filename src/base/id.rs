@@ -32,14 +32,14 @@ impl EventId {
 
     /// When it was made, in milliseconds since the Unix epoch; `None` for an id made elsewhere, which is no UUIDv7.
     #[must_use]
-    pub fn made_at_ms(&self) -> Option<i64> {
+    pub fn created_at_ms(&self) -> Option<i64> {
         let ms = i64::try_from(self.0.as_u128() >> 80).ok()?;
         (self.0.get_version_num() == 7).then_some(ms)
     }
 
     /// The smallest id an event received at `ms` (since the Unix epoch) can have; for time ranges.
     #[must_use]
-    pub fn floor(ms: i64) -> Self {
+    pub fn lower_bound_at(ms: i64) -> Self {
         let ms = u64::try_from(ms).unwrap_or(0).min((1 << 48) - 1);
         Self(Uuid::from_u128(u128::from(ms) << 80))
     }
@@ -70,17 +70,17 @@ impl FromStr for EventId {
 ///
 /// Ascending ids keep the store's id index append-only: no page is rewritten at random.
 #[derive(Default)]
-pub struct EventIds(Mutex<Sequence>);
+pub struct EventIdGenerator(Mutex<EventIdGeneratorState>);
 
 #[derive(Default)]
-struct Sequence {
+struct EventIdGeneratorState {
     context: ContextV7,
     last_ms: u64,
 }
 
-impl EventIds {
+impl EventIdGenerator {
     /// The next id for an event received at `now_ms`.
-    pub fn next(&self, now_ms: i64) -> EventId {
+    pub fn next_id(&self, now_ms: i64) -> EventId {
         // A poisoned lock only means that another thread panicked between two plain assignments.
         let mut sequence = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sequence.last_ms = sequence.last_ms.max(u64::try_from(now_ms).unwrap_or(0));
@@ -97,17 +97,19 @@ pub fn random_hex() -> String {
 }
 
 /// Letters and digits that are not taken for one another when read or heard.
-const PLAIN: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+const UNAMBIGUOUS_CHARACTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /// How long a [`spoken_code`] is.
-pub const CODE_LENGTH: usize = 6;
+pub(crate) const SPOKEN_CODE_LENGTH: usize = 6;
 
 /// Six of them, that is 30 bits, from the operating system's random source: short enough to be said.
 #[must_use]
-pub fn spoken_code() -> String {
+pub(crate) fn random_spoken_code() -> String {
     // The lowest bits of such an id are all random.
     let bits = Uuid::new_v4().as_u128();
-    (0..CODE_LENGTH).map(|place| char::from(PLAIN[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)])).collect()
+    (0..SPOKEN_CODE_LENGTH)
+        .map(|place| char::from(UNAMBIGUOUS_CHARACTERS[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -116,33 +118,33 @@ mod tests {
 
     #[test]
     fn ids_ascend_even_when_the_clock_does_not() {
-        let ids = EventIds::default();
+        let ids = EventIdGenerator::default();
         let made: Vec<_> =
-            [5_000, 5_000, 4_000, 9_000, 1].into_iter().cycle().take(500).map(|now_ms| ids.next(now_ms)).collect();
+            [5_000, 5_000, 4_000, 9_000, 1].into_iter().cycle().take(500).map(|now_ms| ids.next_id(now_ms)).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]
     fn text_form_reads_back() {
-        let id = EventIds::default().next(1_790_000_000_000);
+        let id = EventIdGenerator::default().next_id(1_790_000_000_000);
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(id.made_at_ms(), Some(1_790_000_000_000));
-        assert_eq!(EventId::floor(7).made_at_ms(), None);
+        assert_eq!(id.created_at_ms(), Some(1_790_000_000_000));
+        assert_eq!(EventId::lower_bound_at(7).created_at_ms(), None);
         assert_eq!("evt_12".parse::<EventId>(), Err(InvalidEventId));
         assert_eq!(id.to_string()[4..].parse::<EventId>(), Err(InvalidEventId));
     }
 
     #[test]
     fn floor_bounds_the_ids_of_its_millisecond() {
-        let ids = EventIds::default();
-        let id = ids.next(1_790_000_000_000);
-        assert!(EventId::floor(1_790_000_000_000) <= id);
-        assert!(id < EventId::floor(1_790_000_000_001));
+        let ids = EventIdGenerator::default();
+        let id = ids.next_id(1_790_000_000_000);
+        assert!(EventId::lower_bound_at(1_790_000_000_000) <= id);
+        assert!(id < EventId::lower_bound_at(1_790_000_000_001));
     }
 
     #[test]
     fn spoken_codes_are_short_plain_and_many() {
-        let codes: std::collections::BTreeSet<_> = (0..1_000).map(|_| spoken_code()).collect();
+        let codes: std::collections::BTreeSet<_> = (0..1_000).map(|_| random_spoken_code()).collect();
         assert!(codes.len() > 990, "{}", codes.len());
         assert!(codes.iter().all(|code| code.len() == 6 && !code.contains(['0', 'O', '1', 'I'])));
     }

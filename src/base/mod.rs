@@ -1,10 +1,10 @@
 //! Building blocks without a word about webhooks: time, ids, secrets, stopping, spawning.
 
-pub mod chance;
-pub mod clock;
-pub mod histogram;
-pub mod id;
-pub mod networks;
-pub mod overwrite;
-pub mod secret;
-pub mod supervise;
+pub(crate) mod clock;
+pub(crate) mod erase_lines;
+pub(crate) mod histogram;
+pub(crate) mod id;
+pub(crate) mod networks;
+pub(crate) mod random;
+pub(crate) mod secret;
+pub(crate) mod supervise;

@@ -2,50 +2,50 @@
 
 use clap::{Args, Subcommand};
 
-use super::change::{Doing, Order};
-use super::deliveries::{List, Narrow};
-use super::output::Done;
-use super::which::{self, Which};
-use crate::storage::{Change, DeliveryState};
+use super::bulk::{BulkArgs, BulkOperation};
+use super::deliveries::{DeliveriesListArgs, DeliveryFilterArgs};
+use super::delivery_selector::{self, DeliverySelector};
+use super::output::CliResult;
+use crate::storage::{DeliveryChange, DeliveryState};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Dead {
+pub(super) enum DeadCommand {
     /// List dead letters, those of the newest events first
-    List(Narrow),
+    List(DeliveryFilterArgs),
     /// Attempt them again, now
-    Retry(Selected),
+    Retry(DeadBulkArgs),
     /// Give them up for good: they are skipped from then on
-    Discard(Selected),
+    Discard(DeadBulkArgs),
 }
 
 #[derive(Debug, Args)]
-#[command(group = which::narrowed())]
-pub(super) struct Selected {
+#[command(group = delivery_selector::selection_group())]
+pub(super) struct DeadBulkArgs {
     #[command(flatten)]
-    which: Which,
+    selector: DeliverySelector,
     #[command(flatten)]
-    doing: Doing,
+    bulk: BulkArgs,
 }
 
-impl Dead {
-    pub(super) async fn run(self) -> Done {
+impl DeadCommand {
+    pub(super) async fn run(self) -> CliResult {
         match self {
-            Self::List(narrow) => List::of(Some(DeliveryState::Dead), narrow).run().await,
-            Self::Retry(selected) => selected.run(Change::Retry).await,
-            Self::Discard(selected) => selected.run(Change::Discard).await,
+            Self::List(narrow) => DeliveriesListArgs::new(Some(DeliveryState::Dead), narrow).run().await,
+            Self::Retry(selected) => selected.run(DeliveryChange::Retry).await,
+            Self::Discard(selected) => selected.run(DeliveryChange::Discard).await,
         }
     }
 }
 
-impl Selected {
-    async fn run(self, change: Change) -> Done {
-        let order = Order {
+impl DeadBulkArgs {
+    async fn run(self, change: DeliveryChange) -> CliResult {
+        let order = BulkOperation {
             change,
-            filter: self.which.filter(),
+            filter: self.selector.to_filter(),
             states: vec![Some(DeliveryState::Dead)],
-            tells_others: false,
-            at_once: self.which.is_by_name(),
+            counts_excluded: false,
+            skips_confirmation: self.selector.selects_by_id(),
         };
-        self.doing.run(order).await
+        self.bulk.run(order).await
     }
 }

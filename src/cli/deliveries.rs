@@ -3,41 +3,41 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::change::{Doing, Order};
-use super::events::since;
-use super::listing::Listing;
-use super::output::{self, Done};
-use super::which::{self, Named, Which};
-use super::{fates, stores};
+use super::bulk::{BulkArgs, BulkOperation};
+use super::delivery_selector::{self, DeliveryRef, DeliverySelector};
+use super::events::parse_time_arg;
+use super::list_args::CommonListArgs;
+use super::output::{self, CliResult};
+use super::{context, outlook};
 use crate::base::id::EventId;
-use crate::storage::{Change, DeliveryFilter, DeliveryRow, DeliveryState, Store};
+use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryRow, DeliveryState, Store};
 
 /// Longest reason in a table; `deliveries show` prints all of it.
-const LONGEST_REASON: usize = 60;
+const MAX_REASON_CHARS: usize = 60;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Deliveries {
+pub(super) enum DeliveriesCommand {
     /// List deliveries, those of the newest events first
-    List(List),
+    List(DeliveriesListArgs),
     /// Show what became of an event for each handler, with every attempt
-    Show(Show),
+    Show(DeliveriesShowArgs),
     /// Attempt deliveries again, now: dead ones, and those that wait for another attempt
-    Retry(Retry),
+    Retry(DeliveriesRetryArgs),
     /// Cancel deliveries before their next attempt
-    Cancel(Cancel),
+    Cancel(DeliveriesCancelArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct DeliveriesListArgs {
     /// Only deliveries in this state
-    #[arg(long, value_name = "STATE", value_parser = which::one_of(&DeliveryState::ALL))]
+    #[arg(long, value_name = "STATE", value_parser = delivery_selector::state_parser(&DeliveryState::ALL))]
     state: Option<DeliveryState>,
     #[command(flatten)]
-    narrow: Narrow,
+    filter: DeliveryFilterArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Narrow {
+pub(super) struct DeliveryFilterArgs {
     /// Only those for this handler
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
@@ -54,17 +54,17 @@ pub(super) struct Narrow {
     #[arg(long, value_name = "ID")]
     event_id: Option<EventId>,
     /// Only those of events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = since)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     since: Option<i64>,
     #[command(flatten)]
-    listing: Listing,
+    list: CommonListArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(super) struct DeliveriesShowArgs {
     /// The event's id; `ID:HANDLER` names one delivery
     #[arg(value_name = "EVENT_ID")]
-    named: Named,
+    delivery_ref: DeliveryRef,
     /// Only for this handler
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
@@ -74,148 +74,161 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, Args)]
-#[command(group = which::narrowed())]
-pub(super) struct Retry {
+#[command(group = delivery_selector::selection_group())]
+pub(super) struct DeliveriesRetryArgs {
     #[command(flatten)]
-    which: Which,
+    selector: DeliverySelector,
     /// Deliveries in this state, may be repeated; dead and scheduled ones unless it is given
-    #[arg(long = "state", value_name = "STATE", value_parser = which::one_of(Change::Retry.states()), group = "which")]
+    #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_parser(DeliveryChange::Retry.allowed_states()), group = "which")]
     states: Vec<DeliveryState>,
     #[command(flatten)]
-    doing: Doing,
+    bulk: BulkArgs,
 }
 
 #[derive(Debug, Args)]
-#[command(group = which::narrowed())]
-pub(super) struct Cancel {
+#[command(group = delivery_selector::selection_group())]
+pub(super) struct DeliveriesCancelArgs {
     #[command(flatten)]
-    which: Which,
+    selector: DeliverySelector,
     /// Deliveries in this state; pending and scheduled ones unless it is given
-    #[arg(long = "state", value_name = "STATE", value_parser = which::one_of(Change::Cancel.states()), group = "which")]
+    #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_parser(DeliveryChange::Cancel.allowed_states()), group = "which")]
     states: Vec<DeliveryState>,
     #[command(flatten)]
-    doing: Doing,
+    bulk: BulkArgs,
 }
 
-impl Deliveries {
-    pub(super) async fn run(self) -> Done {
+impl DeliveriesCommand {
+    pub(super) async fn run(self) -> CliResult {
         match self {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
-            Self::Retry(Retry { which, states, doing }) => {
+            Self::Retry(DeliveriesRetryArgs { selector: which, states, bulk: doing }) => {
                 let usual = [DeliveryState::Scheduled, DeliveryState::Dead];
-                doing.run(order(Change::Retry, &which, &states, &usual)).await
+                doing.run(bulk_operation(DeliveryChange::Retry, &which, &states, &usual)).await
             }
-            Self::Cancel(Cancel { which, states, doing }) => {
-                doing.run(order(Change::Cancel, &which, &states, Change::Cancel.states())).await
+            Self::Cancel(DeliveriesCancelArgs { selector: which, states, bulk: doing }) => {
+                doing
+                    .run(bulk_operation(
+                        DeliveryChange::Cancel,
+                        &which,
+                        &states,
+                        DeliveryChange::Cancel.allowed_states(),
+                    ))
+                    .await
             }
         }
     }
 }
 
-fn order(change: Change, which: &Which, states: &[DeliveryState], usual: &[DeliveryState]) -> Order {
+fn bulk_operation(
+    change: DeliveryChange,
+    which: &DeliverySelector,
+    states: &[DeliveryState],
+    usual: &[DeliveryState],
+) -> BulkOperation {
     let taken = match states {
-        [] if which.is_by_name() || which.has_reason() => change.states(),
+        [] if which.selects_by_id() || which.has_reason() => change.allowed_states(),
         [] => usual,
         given => given,
     };
-    Order {
+    BulkOperation {
         change,
-        filter: which.filter(),
+        filter: which.to_filter(),
         states: taken.iter().copied().map(Some).collect(),
-        tells_others: states.is_empty(),
-        at_once: which.is_by_name(),
+        counts_excluded: states.is_empty(),
+        skips_confirmation: which.selects_by_id(),
     }
 }
 
-impl List {
-    pub(super) fn of(state: Option<DeliveryState>, narrow: Narrow) -> Self {
-        Self { state, narrow }
+impl DeliveriesListArgs {
+    pub(super) fn new(state: Option<DeliveryState>, narrow: DeliveryFilterArgs) -> Self {
+        Self { state, filter: narrow }
     }
 
-    pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
-        let Narrow { handler, event, call, company, event_id, since, listing: Listing { limit, json } } = self.narrow;
+    pub(super) async fn run(self) -> CliResult {
+        let store = context::open_store()?;
+        let DeliveryFilterArgs { handler, event, call, company, event_id, since, list: CommonListArgs { limit, json } } =
+            self.filter;
         if let (Some(id), None) = (event_id, self.state) {
-            return fates::list(&store, id, handler.as_deref(), json).await;
+            return outlook::print_outlooks(&store, id, handler.as_deref(), json).await;
         }
         let filter = DeliveryFilter {
-            named: event_id.map(|id| (id, None)).into_iter().collect(),
+            event_handler_pairs: event_id.map(|id| (id, None)).into_iter().collect(),
             handler,
-            event,
+            event_kind: event,
             call_id: call,
             company,
             since_ms: since,
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };
-        let rows = store.deliveries(filter, limit).await?;
+        let rows = store.list_deliveries(filter, limit).await?;
         if json {
-            return output::json(&rows.iter().map(describe).collect::<Vec<_>>());
+            return output::print_json(&rows.iter().map(delivery_json).collect::<Vec<_>>());
         }
         let rows = rows.iter().map(|row| {
-            let about = row.event.as_deref().unwrap_or("-");
-            [vec![row.event_id.to_string(), output::plain(about)], cells(row)].concat()
+            let about = row.event_kind.as_deref().unwrap_or("-");
+            [vec![row.event_id.to_string(), output::sanitize(about)], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
-        output::table(&header, rows.collect(), "no such deliveries")
+        output::print_table(&header, rows.collect(), "no such deliveries")
     }
 }
 
 /// Handler, state, attempts, times and reason.
-pub(super) fn cells(row: &DeliveryRow) -> Vec<String> {
-    let state = if row.replay { format!("{}, replay", row.state) } else { row.state.to_string() };
+pub(super) fn delivery_cells(row: &DeliveryRow) -> Vec<String> {
+    let state = if row.is_replay { format!("{}, replay", row.state) } else { row.state.to_string() };
     vec![
-        output::plain(&row.handler),
+        output::sanitize(&row.handler),
         state,
         row.attempts.to_string(),
-        output::time(row.updated_ms),
-        next(row).unwrap_or_else(|| "-".to_owned()),
-        row.note.as_deref().map_or_else(|| "-".to_owned(), short),
+        output::format_time(row.updated_ms),
+        next_attempt_text(row).unwrap_or_else(|| "-".to_owned()),
+        row.reason.as_deref().map_or_else(|| "-".to_owned(), truncate_reason),
     ]
 }
 
 /// When the next attempt may be made.
-pub(super) fn next(row: &DeliveryRow) -> Option<String> {
+pub(super) fn next_attempt_text(row: &DeliveryRow) -> Option<String> {
     match (row.state, row.due_ms) {
-        (DeliveryState::Pending | DeliveryState::Scheduled, Some(due_ms)) => Some(output::time(due_ms)),
+        (DeliveryState::Pending | DeliveryState::Scheduled, Some(due_ms)) => Some(output::format_time(due_ms)),
         (DeliveryState::Pending, None) => Some("after earlier ones".to_owned()),
         _ => None,
     }
 }
 
-fn short(reason: &str) -> String {
+fn truncate_reason(reason: &str) -> String {
     let mut chars = reason.chars();
-    let start: String = chars.by_ref().take(LONGEST_REASON).collect();
-    output::plain(&if chars.next().is_some() { start + "…" } else { start })
+    let start: String = chars.by_ref().take(MAX_REASON_CHARS).collect();
+    output::sanitize(&if chars.next().is_some() { start + "…" } else { start })
 }
 
-pub(super) fn describe(row: &DeliveryRow) -> Value {
+pub(super) fn delivery_json(row: &DeliveryRow) -> Value {
     json!({
         "event_id": row.event_id.to_string(),
-        "event": row.event,
+        "event": row.event_kind,
         "call_id": row.call_id,
         "handler": row.handler,
         "state": row.state,
         "attempts": row.attempts,
         "next_attempt_at_ms": row.due_ms.filter(|_| row.state != DeliveryState::Running),
-        "since_ms": row.since_ms,
+        "since_ms": row.queued_at_ms,
         "updated_at_ms": row.updated_ms,
-        "reason": row.note,
-        "replay": row.replay,
+        "reason": row.reason,
+        "replay": row.is_replay,
     })
 }
 
-impl Show {
-    async fn run(self) -> Done {
-        let store = stores::open()?;
-        let handler = self.named.handler.or(self.handler);
-        let fates = fates::of(&store, self.named.id, handler.as_deref()).await?;
+impl DeliveriesShowArgs {
+    async fn run(self) -> CliResult {
+        let store = context::open_store()?;
+        let handler = self.delivery_ref.handler.or(self.handler);
+        let fates = outlook::list_outlooks(&store, self.delivery_ref.id, handler.as_deref()).await?;
         if self.json {
-            return output::json(&fates.iter().map(fates::describe).collect::<Vec<_>>());
+            return output::print_json(&fates.iter().map(outlook::outlook_json).collect::<Vec<_>>());
         }
         let none = fates.is_empty().then_some("\nno handler has run on this store yet");
-        output::line(format!("event  {}{}", self.named.id, none.unwrap_or_default()))?;
-        fates.iter().try_for_each(fates::show)
+        output::print_line(format!("event  {}{}", self.delivery_ref.id, none.unwrap_or_default()))?;
+        fates.iter().try_for_each(outlook::print_outlook)
     }
 }

@@ -1,26 +1,26 @@
 //! `doctor`: checks what commonly keeps events from arriving, and says what to do.
 
+mod destinations;
 mod disk;
-mod net;
-mod servers;
+mod network;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{self, Done, Failure};
+use super::output::{self, CliError, CliResult};
 use super::{config, health};
-use crate::config::{Settings, Sources};
+use crate::config::{ConfigSources, Settings};
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {
+pub(super) struct DoctorArgs {
     /// Compare this machine's clock with that of Retell's API as well; needs the internet
     #[arg(long)]
     online: bool,
     /// Whose clock `--online` compares with
     #[arg(long, value_name = "URL", default_value = "https://api.retellai.com", hide = true)]
-    clock_of: String,
+    clock_url: String,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
@@ -28,7 +28,7 @@ pub(super) struct Doctor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Level {
+enum FindingLevel {
     Ok,
     Warning,
     Problem,
@@ -36,86 +36,91 @@ enum Level {
 
 /// What a check found; for a warning or a problem, with what to do.
 #[derive(Debug, Serialize)]
-struct Finding {
+struct DoctorFinding {
     check: &'static str,
-    level: Level,
+    level: FindingLevel,
     text: String,
 }
 
-impl Finding {
+impl DoctorFinding {
     fn ok(check: &'static str, text: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, text: text.into() }
+        Self { check, level: FindingLevel::Ok, text: text.into() }
     }
 
     fn warning(check: &'static str, text: impl Into<String>) -> Self {
-        Self { check, level: Level::Warning, text: text.into() }
+        Self { check, level: FindingLevel::Warning, text: text.into() }
     }
 
     fn problem(check: &'static str, text: impl Into<String>) -> Self {
-        Self { check, level: Level::Problem, text: text.into() }
+        Self { check, level: FindingLevel::Problem, text: text.into() }
     }
 }
 
-impl Doctor {
-    pub(super) async fn run(self) -> Done {
-        let findings = match Sources::of_process().map_err(Failure::from).and_then(|sources| config::checked(&sources))
+impl DoctorArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let findings = match ConfigSources::from_process()
+            .map_err(CliError::from)
+            .and_then(|sources| config::load_checked_settings(&sources))
         {
-            Ok(settings) => self.examine(&settings).await?,
+            Ok(settings) => self.run_checks(&settings).await?,
             // Whatever else there is depends on it.
-            Err(Failure::Because(why)) => vec![Finding::problem("configuration", why)],
+            Err(CliError::Message(why)) => vec![DoctorFinding::problem("configuration", why)],
             Err(said) => return Err(said),
         };
         if self.json {
-            output::json(&findings)?;
+            output::print_json(&findings)?;
         } else {
-            findings.iter().try_for_each(print)?;
+            findings.iter().try_for_each(print_finding)?;
         }
-        let sick = findings.iter().any(|finding| finding.level == Level::Problem);
-        if sick { Err(Failure::Said) } else { Ok(()) }
+        let sick = findings.iter().any(|finding| finding.level == FindingLevel::Problem);
+        if sick { Err(CliError::AlreadyPrinted) } else { Ok(()) }
     }
 
-    async fn examine(&self, settings: &Settings) -> Result<Vec<Finding>, Failure> {
+    async fn run_checks(&self, settings: &Settings) -> Result<Vec<DoctorFinding>, CliError> {
         let store = SqliteUrl::parse(&settings.storage.url)?;
-        let local = health::local(settings);
-        let (port, instance) = net::port(settings, &local).await?;
-        let mut findings = vec![Finding::ok("configuration", "it can be read"), keys(settings), port];
-        findings.push(disk::folder(store.folder()));
-        findings.push(disk::store(&store));
-        findings.extend(disk::space(store.folder()));
-        findings.extend(disk::kind(store.folder()));
-        findings.push(net::public_url(settings, instance.as_deref()).await?);
-        findings.extend(servers::destinations(settings).await?);
+        let local = health::local_base_url(settings);
+        let (port, instance) = network::check_port(settings, &local).await?;
+        let mut findings = vec![DoctorFinding::ok("configuration", "it can be read"), check_keys(settings), port];
+        findings.push(disk::check_folder_writable(store.folder()));
+        findings.push(disk::check_store(&store));
+        findings.extend(disk::check_disk_space(store.folder()));
+        findings.extend(disk::check_file_system(store.folder()));
+        findings.push(network::check_public_url(settings, instance.as_deref()).await?);
+        findings.extend(destinations::check_destinations(settings).await?);
         if self.online {
-            findings.push(net::clock(&self.clock_of).await?);
+            findings.push(network::check_clock(&self.clock_url).await?);
         }
         Ok(findings)
     }
 }
 
-fn print(finding: &Finding) -> Done {
+fn print_finding(finding: &DoctorFinding) -> CliResult {
     let level = match finding.level {
-        Level::Ok => "ok",
-        Level::Warning => "WARNING",
-        Level::Problem => "PROBLEM",
+        FindingLevel::Ok => "ok",
+        FindingLevel::Warning => "WARNING",
+        FindingLevel::Problem => "PROBLEM",
     };
-    output::line(format!("{level:<8} {:<14} {}", finding.check, output::plain(&finding.text)))
+    output::print_line(format!("{level:<8} {:<14} {}", finding.check, output::sanitize(&finding.text)))
 }
 
-fn keys(settings: &Settings) -> Finding {
+fn check_keys(settings: &Settings) -> DoctorFinding {
     const CHECK: &str = "keys";
     let keys = &settings.security.keys;
     if !settings.security.verify {
-        return Finding::warning(CHECK, "verification is off, anybody can send events: set security.verify = true");
+        return DoctorFinding::warning(
+            CHECK,
+            "verification is off, anybody can send events: set security.verify = true",
+        );
     }
     if keys.is_empty() {
         let text = "none is set, so calls from Retell are refused: set RETELL_API_KEY to the key with the webhook badge \
                     (Retell's dashboard, Settings → API Keys)";
         return if settings.server.is_public_https() {
-            Finding::problem(CHECK, text)
+            DoctorFinding::problem(CHECK, text)
         } else {
-            Finding::warning(CHECK, text)
+            DoctorFinding::warning(CHECK, text)
         };
     }
     let fingerprints: Vec<_> = keys.iter().map(|key| ApiKey::new(key).fingerprint().to_string()).collect();
-    Finding::ok(CHECK, format!("fingerprint {}", fingerprints.join(", ")))
+    DoctorFinding::ok(CHECK, format!("fingerprint {}", fingerprints.join(", ")))
 }

@@ -9,27 +9,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::import::Import;
-use super::output::{self, Done, Failure};
-use super::{fates, stores};
+use super::import::EventsImportArgs;
+use super::output::{self, CliError, CliResult};
+use super::{context, outlook};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventSummary, InboundAnswered, Store, StoredEvent};
+use crate::storage::{EventFilter, EventSummary, InboundAnswerRecord, Store, StoredEvent};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Events {
+pub(super) enum EventsCommand {
     /// List stored events, newest first
-    List(List),
+    List(EventsListArgs),
     /// Show one event
-    Show(Show),
+    Show(EventsShowArgs),
     /// Print stored events with their bodies, oldest first, one JSON object a line
-    Export(Narrow),
+    Export(EventFilterArgs),
     /// Store events that `export` printed, here or elsewhere, while no receiver runs on this store
-    Import(Import),
+    Import(EventsImportArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Narrow {
+pub(super) struct EventFilterArgs {
     /// Only events of this name
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct Narrow {
     #[arg(long)]
     unparsed: bool,
     /// Only events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = since)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     since: Option<i64>,
     /// At most so many
     #[arg(long, value_name = "N")]
@@ -48,16 +48,16 @@ pub(super) struct Narrow {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct EventsListArgs {
     #[command(flatten)]
-    narrow: Narrow,
+    filter: EventFilterArgs,
     /// Print one JSON array
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(super) struct EventsShowArgs {
     /// The event's id, as `events list` prints it
     id: EventId,
     /// Print the raw body and nothing else (it holds what the caller said)
@@ -68,75 +68,75 @@ pub(super) struct Show {
     json: bool,
 }
 
-pub(super) fn since(text: &str) -> Result<i64, String> {
-    output::parse_since(text, Clock::system().now_ms())
+pub(super) fn parse_time_arg(text: &str) -> Result<i64, String> {
+    output::parse_time(text, Clock::system().now_ms())
 }
 
-impl Events {
-    pub(super) async fn run(self) -> Done {
+impl EventsCommand {
+    pub(super) async fn run(self) -> CliResult {
         match self {
-            Self::List(list) => list.run(&stores::open()?).await,
-            Self::Show(show) => show.run(&stores::open()?).await,
-            Self::Export(narrow) => export(narrow.filter(), &stores::open()?).await,
+            Self::List(list) => list.run(&context::open_store()?).await,
+            Self::Show(show) => show.run(&context::open_store()?).await,
+            Self::Export(narrow) => export_events(narrow.into_filter(), &context::open_store()?).await,
             Self::Import(import) => import.run().await,
         }
     }
 }
 
-impl Narrow {
-    fn filter(self) -> EventFilter {
+impl EventFilterArgs {
+    fn into_filter(self) -> EventFilter {
         EventFilter {
-            event: self.event,
+            kind: self.event,
             call_id: self.call,
             company: None,
-            unparsed: self.unparsed,
+            unparsed_only: self.unparsed,
             since_ms: self.since,
             limit: self.limit,
         }
     }
 }
 
-impl List {
-    async fn run(self, store: &impl Store) -> Done {
-        let mut filter = self.narrow.filter();
+impl EventsListArgs {
+    async fn run(self, store: &impl Store) -> CliResult {
+        let mut filter = self.filter.into_filter();
         filter.limit.get_or_insert(50);
-        let events = store.events(filter).await?;
+        let events = store.list_events(filter).await?;
         if self.json {
-            return output::json(&events.iter().map(describe).collect::<Vec<_>>());
+            return output::print_json(&events.iter().map(event_json).collect::<Vec<_>>());
         }
         let rows = events.iter().map(|event| {
             vec![
-                output::time(event.received_at_ms),
+                output::format_time(event.received_at_ms),
                 event.id.to_string(),
-                output::plain(event.event.as_deref().unwrap_or("-")),
-                output::plain(event.call_id.as_deref().unwrap_or("-")),
-                output::size(event.size_bytes),
-                state(event),
+                output::sanitize(event.kind.as_deref().unwrap_or("-")),
+                output::sanitize(event.call_id.as_deref().unwrap_or("-")),
+                output::format_bytes(event.size_bytes),
+                state_text(event),
             ]
         });
         let header = ["RECEIVED (UTC)", "ID", "EVENT", "CALL OR CHAT", "SIZE", "STATE"];
-        output::table(&header, rows.collect(), "no events; send one with: retell-webhook send call_ended")
+        output::print_table(&header, rows.collect(), "no events; send one with: retell-webhook send call_ended")
     }
 }
 
 /// `stored`, `unparsed`; whether it revises another; how often it came again.
-pub(super) fn state(event: &EventSummary) -> String {
+pub(super) fn state_text(event: &EventSummary) -> String {
     let mut state = event.state.clone();
     if event.revision_of.is_some() {
         state.push_str(", revision");
     }
-    match event.duplicates {
+    match event.duplicate_count {
         0 => state,
         1 => state + ", +1 duplicate",
         more => format!("{state}, +{more} duplicates"),
     }
 }
 
-pub(super) fn describe(event: &EventSummary) -> Value {
+pub(super) fn event_json(event: &EventSummary) -> Value {
     json!({
         "id": event.id.to_string(),
         "company": event.company,
-        "event": event.event,
+        "event": event.kind,
         "call_id": event.call_id,
         "agent_id": event.agent_id,
         "received_at_ms": event.received_at_ms,
@@ -146,82 +146,82 @@ pub(super) fn describe(event: &EventSummary) -> Value {
         "key_fingerprint": event.key_fingerprint,
         "state": event.state,
         "revision_of": event.revision_of.map(|id| id.to_string()),
-        "duplicates": event.duplicates,
+        "duplicates": event.duplicate_count,
         "size_bytes": event.size_bytes,
     })
 }
 
 /// What an inbound call or text message was answered.
-fn inbound(answered: &InboundAnswered) -> Value {
+fn inbound_answer_json(answered: &InboundAnswerRecord) -> Value {
     json!({
         "rule": answered.rule,
         "outcome": answered.outcome,
         "answer": serde_json::from_str(&answered.answer).unwrap_or(Value::Null),
         "duration_ms": answered.duration_ms,
-        "at_ms": answered.at_ms,
+        "at_ms": answered.answered_at_ms,
     })
 }
 
 /// `` rejected, rule `night`, after 3 ms ``.
-fn answered_by(answered: &InboundAnswered) -> String {
+fn inbound_answer_text(answered: &InboundAnswerRecord) -> String {
     let by = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
     format!("{}{by}, after {} ms", answered.outcome, answered.duration_ms)
 }
 
-impl Show {
-    async fn run(self, store: &impl Store) -> Done {
+impl EventsShowArgs {
+    async fn run(self, store: &impl Store) -> CliResult {
         let missing =
-            || Failure::Because(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
-        let StoredEvent { summary, body } = store.event(self.id).await?.ok_or_else(missing)?;
+            || CliError::Message(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
+        let StoredEvent { summary, body } = store.get_event(self.id).await?.ok_or_else(missing)?;
         if self.body {
-            let body = body.map_err(Failure::Because)?;
-            return output::ignore_closed(io::stdout().lock().write_all(&body));
+            let body = body.map_err(CliError::Message)?;
+            return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let fates = fates::of(store, self.id, None).await?;
-        let answered = store.inbound_answer(self.id).await?;
+        let fates = outlook::list_outlooks(store, self.id, None).await?;
+        let answered = store.get_inbound_answer(self.id).await?;
         if self.json {
-            let mut value = describe(&summary);
+            let mut value = event_json(&summary);
             if let Some(answered) = &answered {
-                value["inbound_answer"] = inbound(answered);
+                value["inbound_answer"] = inbound_answer_json(answered);
             }
-            value["deliveries"] = json!(fates.iter().map(fates::describe).collect::<Vec<_>>());
-            value["wanted"] = json!(fates::wanted(&fates));
-            return output::json(&value);
+            value["deliveries"] = json!(fates.iter().map(outlook::outlook_json).collect::<Vec<_>>());
+            value["wanted"] = json!(outlook::is_wanted(&fates));
+            return output::print_json(&value);
         }
-        output::fields(&[
+        output::print_fields(&[
             ("id", Some(summary.id.to_string())),
             ("company", Some(summary.company.clone())),
-            ("event", summary.event.clone()),
+            ("event", summary.kind.clone()),
             ("call or chat", summary.call_id.clone()),
             ("agent", summary.agent_id.clone()),
-            ("received (UTC)", Some(output::time(summary.received_at_ms))),
+            ("received (UTC)", Some(output::format_time(summary.received_at_ms))),
             ("from", summary.source.clone()),
             ("content type", summary.content_type.clone()),
             ("query", summary.query.clone()),
             ("signed by key", summary.key_fingerprint.clone()),
-            ("state", Some(state(&summary))),
+            ("state", Some(state_text(&summary))),
             ("revision of", summary.revision_of.map(|id| id.to_string())),
-            ("size", Some(output::size(summary.size_bytes))),
-            ("answered", answered.as_ref().map(answered_by)),
+            ("size", Some(output::format_bytes(summary.size_bytes))),
+            ("answered", answered.as_ref().map(inbound_answer_text)),
             ("answer", answered.map(|answered| answered.answer)),
         ])?;
-        output::line("")?;
-        fates::table(&fates)?;
-        if fates::wanted(&fates) == Some(false) {
-            output::line("no handler wanted this event")?;
+        output::print_line("")?;
+        outlook::print_outlook_table(&fates)?;
+        if outlook::is_wanted(&fates) == Some(false) {
+            output::print_line("no handler wanted this event")?;
         }
-        output::line("\nThe body, with what the caller said: --body")
+        output::print_line("\nThe body, with what the caller said: --body")
     }
 }
 
-async fn export(filter: EventFilter, store: &impl Store) -> Done {
-    let progress = progress();
+async fn export_events(filter: EventFilter, store: &impl Store) -> CliResult {
+    let progress = export_progress_bar();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut unreadable = 0;
     let mut left = filter.limit.unwrap_or(usize::MAX);
     let mut after = 0;
     while left > 0 {
-        let chunk = store.export(after, EventFilter { limit: Some(left), ..filter.clone() }).await?;
+        let chunk = store.export_events(after, EventFilter { limit: Some(left), ..filter.clone() }).await?;
         let Some(last) = chunk.last() else { break };
         after = last.summary.seq;
         left -= chunk.len();
@@ -234,52 +234,55 @@ async fn export(filter: EventFilter, store: &impl Store) -> Done {
                     continue;
                 }
             };
-            let line = serde_json::to_string(&Exported::of(&event.summary, body))?;
+            let line = serde_json::to_string(&ExportedEvent::new(&event.summary, body))?;
             if let Err(error) = writeln!(out, "{line}") {
-                return output::ignore_closed(Err(error));
+                return output::ignore_broken_pipe(Err(error));
             }
         }
         progress.inc(chunk.len() as u64);
     }
     progress.finish_and_clear();
-    output::ignore_closed(out.flush())?;
-    if unreadable > 0 { Err(Failure::Said) } else { Ok(()) }
+    output::ignore_broken_pipe(out.flush())?;
+    if unreadable > 0 { Err(CliError::AlreadyPrinted) } else { Ok(()) }
 }
 
 /// One line of an export: what is needed to check the signature again, or to import the event elsewhere.
 #[derive(Serialize)]
-struct Exported<'a> {
+struct ExportedEvent<'a> {
     id: String,
     company: &'a str,
     event: Option<&'a str>,
     received_at_ms: i64,
-    headers: Headers<'a>,
+    headers: ExportedHeaders<'a>,
     body_base64: String,
 }
 
 #[derive(Serialize)]
-struct Headers<'a> {
+struct ExportedHeaders<'a> {
     #[serde(rename = "content-type", skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
     #[serde(rename = "x-retell-signature", skip_serializing_if = "Option::is_none")]
     signature: Option<&'a str>,
 }
 
-impl<'a> Exported<'a> {
-    fn of(summary: &'a EventSummary, body: &[u8]) -> Self {
+impl<'a> ExportedEvent<'a> {
+    fn new(summary: &'a EventSummary, body: &[u8]) -> Self {
         Self {
             id: summary.id.to_string(),
             company: &summary.company,
-            event: summary.event.as_deref(),
+            event: summary.kind.as_deref(),
             received_at_ms: summary.received_at_ms,
-            headers: Headers { content_type: summary.content_type.as_deref(), signature: summary.signature.as_deref() },
+            headers: ExportedHeaders {
+                content_type: summary.content_type.as_deref(),
+                signature: summary.signature.as_deref(),
+            },
             body_base64: BASE64_STANDARD.encode(body),
         }
     }
 }
 
 /// A counter on stderr, when somebody is looking and the events go elsewhere.
-fn progress() -> ProgressBar {
+fn export_progress_bar() -> ProgressBar {
     if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }

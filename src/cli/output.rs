@@ -10,51 +10,52 @@ use serde_json::Value;
 
 /// Why a verb ends with exit code 1.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CliError {
     /// The answer itself was the bad news, and has been printed.
-    Said,
+    AlreadyPrinted,
     /// To be said on stderr.
-    Because(String),
+    Message(String),
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error> From<E> for CliError {
     fn from(error: E) -> Self {
-        Self::Because(error.to_string())
+        Self::Message(error.to_string())
     }
 }
 
-pub(super) type Done = Result<(), Failure>;
+pub(super) type CliResult = Result<(), CliError>;
 
 /// Prints a line. `… | head` closes the pipe early; that is no failure of ours.
-pub(super) fn line(text: impl Display) -> Done {
-    ignore_closed(writeln!(io::stdout().lock(), "{text}"))
+pub(super) fn print_line(text: impl Display) -> CliResult {
+    ignore_broken_pipe(writeln!(io::stdout().lock(), "{text}"))
 }
 
 /// Whether the reader is still there after this write; other errors are failures.
-pub(super) fn ignore_closed(written: io::Result<()>) -> Done {
+pub(super) fn ignore_broken_pipe(written: io::Result<()>) -> CliResult {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::Because(format!("cannot write the output: {error}")))
+            Err(CliError::Message(format!("cannot write the output: {error}")))
         }
         _ => Ok(()),
     }
 }
 
 /// Prints one JSON value, indented.
-pub(super) fn json(value: &impl Serialize) -> Done {
-    line(serde_json::to_string_pretty(value)?)
+pub(super) fn print_json(value: &impl Serialize) -> CliResult {
+    print_line(serde_json::to_string_pretty(value)?)
 }
 
 /// A JSON value as TOML writes it on one line; null, which TOML has not, is left out of tables and lists.
-pub(super) fn toml(value: &Value) -> String {
+pub(super) fn to_inline_toml(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(_, value)| !value.is_null());
-            let fields: Vec<_> = fields.map(|(name, value)| format!("{} = {}", key(name), toml(value))).collect();
+            let fields: Vec<_> =
+                fields.map(|(name, value)| format!("{} = {}", toml_key(name), to_inline_toml(value))).collect();
             format!("{{ {} }}", fields.join(", ")).replace("{  }", "{}")
         }
         Value::Array(items) => {
-            let items: Vec<_> = items.iter().filter(|item| !item.is_null()).map(toml).collect();
+            let items: Vec<_> = items.iter().filter(|item| !item.is_null()).map(to_inline_toml).collect();
             format!("[{}]", items.join(", "))
         }
         // JSON's texts and numbers are TOML's; DEL alone must be escaped there as well.
@@ -62,42 +63,42 @@ pub(super) fn toml(value: &Value) -> String {
     }
 }
 
-fn key(name: &str) -> String {
+fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if bare { name.to_owned() } else { toml(&Value::String(name.to_owned())) }
+    if bare { name.to_owned() } else { to_inline_toml(&Value::String(name.to_owned())) }
 }
 
 /// Prints a table, or a sentence when it would be empty.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> Done {
+pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> CliResult {
     if rows.is_empty() {
-        return line(empty);
+        return print_line(empty);
     }
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
     }
-    table.lines().try_for_each(|row| line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
+    table.lines().try_for_each(|row| print_line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
 }
 
 /// Prints `name  value` lines.
-pub(super) fn fields(fields: &[(&str, Option<String>)]) -> Done {
+pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
         if let Some(value) = value {
-            line(format!("{name:width$}  {}", plain(value)))?;
+            print_line(format!("{name:width$}  {}", sanitize(value)))?;
         }
     }
     Ok(())
 }
 
 /// Text from outside, without control characters, which could move the cursor or change colours.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// `2026-11-21 10:04:05` in UTC.
-pub(super) fn time(ms: i64) -> String {
+pub(super) fn format_time(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => ms.to_string(),
@@ -105,7 +106,7 @@ pub(super) fn time(ms: i64) -> String {
 }
 
 /// Reads a point in time: `2026-11-21T10:00:00Z`, `2026-11-21` (its beginning in UTC), or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
-pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
+pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
@@ -126,7 +127,7 @@ pub(super) fn parse_since(text: &str, now_ms: i64) -> Result<i64, String> {
 
 /// `549 B`, `8.6 kB`, `1.2 MB`, `43.3 GB`.
 #[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
-pub(super) fn size(bytes: u64) -> String {
+pub(super) fn format_bytes(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -142,28 +143,28 @@ mod tests {
     #[test]
     fn times_are_read_in_both_forms() {
         let now_ms = 1_800_000_000_000;
-        assert_eq!(parse_since("90m", now_ms).unwrap(), now_ms - 5_400_000);
-        assert_eq!(parse_since("1d", now_ms).unwrap(), now_ms - 86_400_000);
-        assert_eq!(parse_since("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
-        assert_eq!(parse_since("2026-11-21", now_ms).unwrap(), 1_795_219_200_000);
-        assert!(parse_since("yesterday", now_ms).is_err());
-        assert!(parse_since("-2h", now_ms).is_err());
+        assert_eq!(parse_time("90m", now_ms).unwrap(), now_ms - 5_400_000);
+        assert_eq!(parse_time("1d", now_ms).unwrap(), now_ms - 86_400_000);
+        assert_eq!(parse_time("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
+        assert_eq!(parse_time("2026-11-21", now_ms).unwrap(), 1_795_219_200_000);
+        assert!(parse_time("yesterday", now_ms).is_err());
+        assert!(parse_time("-2h", now_ms).is_err());
     }
 
     #[test]
     fn sizes_and_times_are_short() {
-        assert_eq!([size(549), size(8_600), size(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
-        assert_eq!(time(1_795_255_200_000), "2026-11-21 10:00:00");
+        assert_eq!([format_bytes(549), format_bytes(8_600), format_bytes(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
+        assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00");
     }
 
     #[test]
     fn values_are_written_as_toml() {
         let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
-        assert_eq!(toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
+        assert_eq!(to_inline_toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
     }
 
     #[test]
     fn control_characters_are_not_printed() {
-        assert_eq!(plain("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(sanitize("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
     }
 }

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{self, Done};
-use super::stores;
+use super::context;
+use super::output::{self, CliResult};
 use crate::base::clock::Clock;
-use crate::dispatch::{Rule, Rules};
-use crate::storage::sqlite::{Removal, SqliteUrl};
-use crate::storage::{Along, Companies, Purge as Batch};
+use crate::dispatch::{RetentionRule, RetentionRules};
+use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
+use crate::storage::{CascadedCounts, CompanyScope, PurgeBatch as Batch};
 
 /// Longer than anybody reads the body of an event that is gone.
-const SETTLE: Duration = Duration::from_secs(3);
+const BODY_READ_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
-pub(super) struct Purge {
+pub(super) struct PurgeArgs {
     /// Only count (what happens without --yes too)
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -30,46 +30,54 @@ pub(super) struct Purge {
 
 /// What there was to remove.
 #[derive(Default)]
-struct Outcome {
-    rows: Vec<(Rule, u64)>,
+struct PurgeOutcome {
+    rows_by_rule: Vec<(RetentionRule, u64)>,
     /// The oldest events, for the size of the store.
-    oldest: u64,
-    along: Along,
+    events_over_size: u64,
+    cascaded: CascadedCounts,
     used_bytes: u64,
 }
 
-impl Purge {
-    pub(super) async fn run(self) -> Done {
-        let settings = stores::settings()?;
-        let rules = Rules::of(&settings);
-        let mut removal = Removal::open(&SqliteUrl::parse(&settings.storage.url)?)?;
-        let outcome = self.remove(&rules, &mut removal).await?;
-        if self.json { output::json(&self.describe(&rules, &outcome)) } else { self.text(&rules, &outcome) }
+impl PurgeArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let settings = context::load_settings()?;
+        let rules = RetentionRules::from_settings(&settings);
+        let mut removal = OperatorRemoval::open(&SqliteUrl::parse(&settings.storage.url)?)?;
+        let outcome = self.purge_all(&rules, &mut removal).await?;
+        if self.json {
+            output::print_json(&self.outcome_json(&rules, &outcome))
+        } else {
+            self.print_text(&rules, &outcome)
+        }
     }
 
-    async fn remove(&self, rules: &Rules, removal: &mut Removal) -> Result<Outcome, super::output::Failure> {
+    async fn purge_all(
+        &self,
+        rules: &RetentionRules,
+        removal: &mut OperatorRemoval,
+    ) -> Result<PurgeOutcome, super::output::CliError> {
         let now_ms = Clock::system().now_ms();
-        let mut outcome = Outcome::default();
-        for rule in &rules.ages {
-            let mut next = Some(rules.purge(rule, now_ms));
+        let mut outcome = PurgeOutcome::default();
+        for rule in &rules.age_rules {
+            let mut next = Some(rules.first_batch(rule, now_ms));
             let mut rows = 0;
             while let Some(batch) = next {
-                next = self.batch(removal, batch, &mut rows, &mut outcome.along).await?;
+                next = self.purge_batch(removal, batch, &mut rows, &mut outcome.cascaded).await?;
             }
-            outcome.rows.push((rule.clone(), rows));
+            outcome.rows_by_rule.push((rule.clone(), rows));
         }
-        let mut next = rules.max_bytes.filter(|_| self.yes).map(|_| rules.oldest(now_ms));
+        let mut next = rules.max_bytes.filter(|_| self.yes).map(|_| rules.oldest_events_batch(now_ms));
         while let Some(batch) = next
             && rules.max_bytes.is_some_and(|most| removal.used_bytes().is_ok_and(|used| used > most))
         {
-            next = self.batch(removal, batch, &mut outcome.oldest, &mut outcome.along).await?;
+            next = self.purge_batch(removal, batch, &mut outcome.events_over_size, &mut outcome.cascaded).await?;
         }
-        if self.yes && (outcome.oldest > 0 || outcome.rows.iter().any(|(_, rows)| *rows > 0)) {
-            tokio::time::sleep(SETTLE).await;
+        if self.yes && (outcome.events_over_size > 0 || outcome.rows_by_rule.iter().any(|(_, rows)| *rows > 0)) {
+            tokio::time::sleep(BODY_READ_GRACE).await;
             let mut more = true;
             while more {
                 let began = Instant::now();
-                more = removal.give_back_space(Clock::system().now_ms())?;
+                more = removal.reclaim_space(Clock::system().now_ms())?;
                 tokio::time::sleep(began.elapsed()).await;
             }
         }
@@ -78,57 +86,62 @@ impl Purge {
     }
 
     /// One batch, and a rest as long, in which the receiver has the store to itself.
-    async fn batch(
+    async fn purge_batch(
         &self,
-        removal: &mut Removal,
+        removal: &mut OperatorRemoval,
         batch: Batch,
         rows: &mut u64,
-        along: &mut Along,
-    ) -> Result<Option<Batch>, super::output::Failure> {
+        along: &mut CascadedCounts,
+    ) -> Result<Option<Batch>, super::output::CliError> {
         let began = Instant::now();
         let purged = removal.purge(&batch, !self.yes)?;
         *rows += purged.removed;
-        *along += purged.along;
+        *along += purged.cascaded;
         tokio::time::sleep(began.elapsed()).await;
-        Ok(purged.next.map(|after| Batch { after, ..batch }))
+        Ok(purged.next_cursor.map(|after| Batch { cursor: after, ..batch }))
     }
 
-    fn text(&self, rules: &Rules, outcome: &Outcome) -> Done {
-        if rules.is_empty() {
-            return output::line("nothing is ever removed: no key of [retention] is set");
+    fn print_text(&self, rules: &RetentionRules, outcome: &PurgeOutcome) -> CliResult {
+        if rules.keeps_everything() {
+            return output::print_line("nothing is ever removed: no key of [retention] is set");
         }
-        let rows = outcome.rows.iter().map(|(rule, rows)| {
-            vec![rule.kept.as_str().to_owned(), whose(&rule.companies), format!("{} days", rule.days), rows.to_string()]
+        let rows = outcome.rows_by_rule.iter().map(|(rule, rows)| {
+            vec![
+                rule.kind.as_str().to_owned(),
+                format_companies(&rule.companies),
+                format!("{} days", rule.days),
+                rows.to_string(),
+            ]
         });
         let removed = if self.yes { "REMOVED" } else { "TO REMOVE" };
-        output::table(&["WHAT", "COMPANIES", "OLDER THAN", removed], rows.collect(), "nothing has an age")?;
-        if outcome.oldest > 0 {
-            output::line(format!("and the oldest {} events for retention.max_bytes", outcome.oldest))?;
+        output::print_table(&["WHAT", "COMPANIES", "OLDER THAN", removed], rows.collect(), "nothing has an age")?;
+        if outcome.events_over_size > 0 {
+            output::print_line(format!("and the oldest {} events for retention.max_bytes", outcome.events_over_size))?;
         }
-        let most = rules.max_bytes.map(|most| format!(" of {}", output::size(most))).unwrap_or_default();
-        output::line(format!("the store uses {}{most}", output::size(outcome.used_bytes)))?;
-        if self.yes { Ok(()) } else { output::line("nothing was removed; `purge --yes` does it") }
+        let most = rules.max_bytes.map(|most| format!(" of {}", output::format_bytes(most))).unwrap_or_default();
+        output::print_line(format!("the store uses {}{most}", output::format_bytes(outcome.used_bytes)))?;
+        if self.yes { Ok(()) } else { output::print_line("nothing was removed; `purge --yes` does it") }
     }
 
-    fn describe(&self, rules: &Rules, outcome: &Outcome) -> Value {
-        let rows = outcome.rows.iter().map(|(rule, rows)| {
-            json!({ "what": rule.kept, "companies": whose(&rule.companies), "days": rule.days, "rows": rows })
+    fn outcome_json(&self, rules: &RetentionRules, outcome: &PurgeOutcome) -> Value {
+        let rows = outcome.rows_by_rule.iter().map(|(rule, rows)| {
+            json!({ "what": rule.kind, "companies": format_companies(&rule.companies), "days": rule.days, "rows": rows })
         });
         json!({
             "dry_run": !self.yes,
             "by_age": rows.collect::<Vec<_>>(),
-            "for_size": outcome.oldest,
-            "along": outcome.along,
+            "for_size": outcome.events_over_size,
+            "along": outcome.cascaded,
             "used_bytes": outcome.used_bytes,
             "max_bytes": rules.max_bytes,
         })
     }
 }
 
-fn whose(companies: &Companies) -> String {
+fn format_companies(companies: &CompanyScope) -> String {
     match companies {
-        Companies::Only(slugs) => slugs.join(", "),
-        Companies::AllBut(slugs) if slugs.is_empty() => "all".to_owned(),
-        Companies::AllBut(slugs) => format!("all but {}", slugs.join(", ")),
+        CompanyScope::Only(slugs) => slugs.join(", "),
+        CompanyScope::AllExcept(slugs) if slugs.is_empty() => "all".to_owned(),
+        CompanyScope::AllExcept(slugs) => format!("all but {}", slugs.join(", ")),
     }
 }

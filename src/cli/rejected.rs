@@ -5,27 +5,27 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::listing::Listing;
-use super::output::{self, Done, Failure};
-use super::stores;
-use crate::storage::{Rejected as Row, RejectedId, Store};
+use super::context;
+use super::list_args::CommonListArgs;
+use super::output::{self, CliError, CliResult};
+use crate::storage::{RejectedId, Store, StoredRejectedRequest as Row};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Rejected {
+pub(super) enum RejectedCommand {
     /// List refused requests, newest first
-    List(List),
+    List(RejectedListArgs),
     /// Show one refused request, and why it was refused
-    Show(Show),
+    Show(RejectedShowArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct RejectedListArgs {
     #[command(flatten)]
-    listing: Listing,
+    list: CommonListArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(super) struct RejectedShowArgs {
     /// Its id, as `rejected list` prints it
     id: RejectedId,
     /// Print the raw body and nothing else, if it was kept (`security.keep_rejected_bodies`)
@@ -36,9 +36,9 @@ pub(super) struct Show {
     json: bool,
 }
 
-impl Rejected {
-    pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
+impl RejectedCommand {
+    pub(super) async fn run(self) -> CliResult {
+        let store = context::open_store()?;
         match self {
             Self::List(list) => list.run(&store).await,
             Self::Show(show) => show.run(&store).await,
@@ -46,35 +46,35 @@ impl Rejected {
     }
 }
 
-impl List {
-    async fn run(self, store: &impl Store) -> Done {
-        let rejected = store.rejected(self.listing.limit).await?;
-        if self.listing.json {
-            return output::json(&rejected.iter().map(describe).collect::<Vec<_>>());
+impl RejectedListArgs {
+    async fn run(self, store: &impl Store) -> CliResult {
+        let rejected = store.list_rejected(self.list.limit).await?;
+        if self.list.json {
+            return output::print_json(&rejected.iter().map(rejected_json).collect::<Vec<_>>());
         }
         let rows = rejected.iter().map(|Row { id, request, .. }| {
             vec![
-                output::time(request.received_at_ms),
+                output::format_time(request.received_at_ms),
                 id.to_string(),
-                output::plain(request.source.as_deref().unwrap_or("-")),
-                request.size_bytes.map_or("-".into(), output::size),
+                output::sanitize(request.source.as_deref().unwrap_or("-")),
+                request.size_bytes.map_or("-".into(), output::format_bytes),
                 request.reason.clone(),
-                output::plain(&happened(&request.diagnosis)),
+                output::sanitize(&truncate_diagnosis(&request.diagnosis)),
             ]
         });
         let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "WHAT HAPPENED"];
-        output::table(&header, rows.collect(), "no refused requests; those that come in floods are counted only")
+        output::print_table(&header, rows.collect(), "no refused requests; those that come in floods are counted only")
     }
 }
 
 /// The start of the diagnosis; the whole is in `show`.
-fn happened(diagnosis: &str) -> String {
+fn truncate_diagnosis(diagnosis: &str) -> String {
     let end = diagnosis.floor_char_boundary(72);
     let cut = if end < diagnosis.len() { "…" } else { "" };
     format!("{}{cut}", &diagnosis[..end])
 }
 
-fn describe(Row { id, request, has_body }: &Row) -> Value {
+fn rejected_json(Row { id, request, has_body }: &Row) -> Value {
     json!({
         "id": id.to_string(),
         "company": request.company,
@@ -90,45 +90,45 @@ fn describe(Row { id, request, has_body }: &Row) -> Value {
     })
 }
 
-impl Show {
-    async fn run(self, store: &impl Store) -> Done {
+impl RejectedShowArgs {
+    async fn run(self, store: &impl Store) -> CliResult {
         let missing = || {
-            Failure::Because(format!(
+            CliError::Message(format!(
                 "there is no refused request {}: `retell-webhook rejected list` prints those that are kept, the latest 1000",
                 self.id
             ))
         };
-        let rejected = store.rejected_by_id(self.id).await?.ok_or_else(missing)?;
+        let rejected = store.get_rejected(self.id).await?.ok_or_else(missing)?;
         if self.body {
             let kept = rejected.request.body.ok_or_else(|| {
-                Failure::Because(
+                CliError::Message(
                     "its body was not kept; set security.keep_rejected_bodies = true to keep those to come (up to 64 KiB)"
                         .into(),
                 )
             })?;
-            return output::ignore_closed(io::stdout().lock().write_all(&kept));
+            return output::ignore_broken_pipe(io::stdout().lock().write_all(&kept));
         }
         if self.json {
-            return output::json(&describe(&rejected));
+            return output::print_json(&rejected_json(&rejected));
         }
-        show(&rejected)
+        print_rejected(&rejected)
     }
 }
 
-fn show(Row { id, request, has_body }: &Row) -> Done {
-    output::fields(&[
+fn print_rejected(Row { id, request, has_body }: &Row) -> CliResult {
+    output::print_fields(&[
         ("id", Some(id.to_string())),
         ("company", request.company.clone()),
-        ("received (UTC)", Some(output::time(request.received_at_ms))),
+        ("received (UTC)", Some(output::format_time(request.received_at_ms))),
         ("from", request.source.clone()),
         ("request", Some(format!("{} {}", request.method, request.path))),
-        ("size", request.size_bytes.map(output::size)),
+        ("size", request.size_bytes.map(output::format_bytes)),
         ("reason", Some(request.reason.clone())),
         ("diagnosis", Some(request.diagnosis.clone())),
     ])?;
-    output::line("\nheaders that are kept")?;
+    output::print_line("\nheaders that are kept")?;
     for (name, value) in &request.headers {
-        output::line(format!("  {}: {}", output::plain(name), output::plain(value)))?;
+        output::print_line(format!("  {}: {}", output::sanitize(name), output::sanitize(value)))?;
     }
-    if *has_body { output::line("\nThe body: --body") } else { Ok(()) }
+    if *has_body { output::print_line("\nThe body: --body") } else { Ok(()) }
 }

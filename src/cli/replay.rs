@@ -2,44 +2,55 @@
 
 use clap::Args;
 
-use super::change::{Doing, Order};
-use super::output::Done;
-use super::which::{self, Which};
-use crate::storage::{Change, DeliveryState};
+use super::bulk::{BulkArgs, BulkOperation};
+use super::delivery_selector::{self, DeliverySelector};
+use super::output::CliResult;
+use crate::storage::{DeliveryChange, DeliveryState};
 
 #[derive(Debug, Args)]
-#[command(group = which::narrowed())]
-pub(super) struct Replay {
+#[command(group = delivery_selector::selection_group())]
+pub(super) struct ReplayArgs {
     #[command(flatten)]
-    which: Which,
+    selector: DeliverySelector,
     /// Deliveries in this state, may be repeated; succeeded and dead ones unless it is given. `none` are events without a
     /// delivery for the handler, which has to be named
-    #[arg(long = "state", value_name = "STATE", value_parser = which::one_of_or_none(Change::Replay.states()), group = "which")]
+    #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_or_none_parser(DeliveryChange::Replay.allowed_states()), group = "which")]
     states: Vec<Option<DeliveryState>>,
     #[command(flatten)]
-    doing: Doing,
+    bulk: BulkArgs,
 }
 
-impl Replay {
-    pub(super) async fn run(self) -> Done {
-        let Self { which, states, doing } = self;
+impl ReplayArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let Self { selector: which, states, bulk: doing } = self;
         let names_handlers = which.names_handlers();
         let tells_others = states.is_empty();
         let states = match states.as_slice() {
-            [] if which.has_reason() => Change::Replay.states().iter().copied().map(Some).collect(),
+            [] if which.has_reason() => DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect(),
             [] => {
                 let mut usual = vec![Some(DeliveryState::Succeeded), Some(DeliveryState::Dead)];
                 // Named one by one, event and handler: that is meant, whatever the handler's filter says.
-                usual.extend((which.is_by_name() && names_handlers).then_some(None));
+                usual.extend((which.selects_by_id() && names_handlers).then_some(None));
                 usual
             }
             _ => states,
         };
         if states.contains(&None) && !names_handlers {
-            which::misused("--state none needs --handler NAME: a delivery is made for every event that has none");
+            delivery_selector::exit_with_usage_error(
+                "--state none needs --handler NAME: a delivery is made for every event that has none",
+            );
         }
-        let filter = which.filter();
-        let filter = crate::storage::DeliveryFilter { without: names_handlers && filter.reason.is_none(), ..filter };
-        doing.run(Order { change: Change::Replay, filter, states, tells_others, at_once: false }).await
+        let filter = which.to_filter();
+        let filter =
+            crate::storage::DeliveryFilter { include_undelivered: names_handlers && filter.reason.is_none(), ..filter };
+        doing
+            .run(BulkOperation {
+                change: DeliveryChange::Replay,
+                filter,
+                states,
+                counts_excluded: tells_others,
+                skips_confirmation: false,
+            })
+            .await
     }
 }

@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use super::output::{self, Done, Failure};
-use super::{keys, stores, target};
+use super::output::{self, CliError, CliResult};
+use super::{context, keys, receiver_url};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::config::Settings;
 use crate::egress;
-use crate::event::{EventKind, sample};
+use crate::event::{EventKind, sample_body};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
 /// As long as Retell waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What 401 means.
-pub(super) const OTHER_KEY: &str = "refused: the receiver has another key than this command (RETELL_API_KEY, or \
+pub(super) const REJECTED_MESSAGE: &str = "refused: the receiver has another key than this command (RETELL_API_KEY, or \
 dev.key beside the store), or the two clocks differ by more than five minutes; the receiver's log says which";
 
 #[derive(Debug, Args)]
-pub(super) struct Send {
+pub(super) struct SendArgs {
     /// Event to send a sample of, such as `call_ended`; its call id begins with `call_test_`
-    #[arg(required_unless_present = "file", value_parser = known_event)]
+    #[arg(required_unless_present = "file", value_parser = parse_event_kind)]
     event: Option<EventKind>,
     /// Where to; without a path the webhook's is added [default: `server.url`, else the receiver on this machine]
     #[arg(long, value_name = "URL")]
@@ -40,7 +40,7 @@ pub(super) struct Send {
     json: bool,
 }
 
-fn known_event(name: &str) -> Result<EventKind, String> {
+fn parse_event_kind(name: &str) -> Result<EventKind, String> {
     match EventKind::from_name(name) {
         EventKind::Unknown => {
             let known = EventKind::ALL.map(EventKind::as_str).join(", ");
@@ -50,73 +50,76 @@ fn known_event(name: &str) -> Result<EventKind, String> {
     }
 }
 
-impl Send {
-    pub(super) async fn run(self) -> Done {
-        let settings = stores::settings()?;
-        let url = self.target(&settings)?;
+impl SendArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let settings = context::load_settings()?;
+        let url = self.webhook_url(&settings)?;
         let now_ms = Clock::system().now_ms();
-        let body = self.body(now_ms)?;
-        let mut request = egress::client(TIMEOUT)?.post(url.clone()).header("content-type", "application/json");
+        let body = self.build_body(now_ms)?;
+        let mut request =
+            egress::build_client(REQUEST_TIMEOUT)?.post(url.clone()).header("content-type", "application/json");
         // With verification off there may be no key, and none is needed.
         if settings.security.verify || !settings.security.keys.is_empty() {
             request = request.header(
                 SIGNATURE_HEADER,
-                Signature::sign(&keys::first(&settings, self.company.as_deref())?, &body, now_ms).to_string(),
+                Signature::sign(&keys::signing_key(&settings, self.company.as_deref())?, &body, now_ms).to_string(),
             );
         }
         let started = Instant::now();
-        let response = request.body(body).send().await.map_err(|error| unreachable(&url, &error))?;
+        let response = request.body(body).send().await.map_err(|error| request_failure(&url, &error))?;
         let status = response.status().as_u16();
         let took_ms = started.elapsed().as_millis();
         let answer = response.text().await.unwrap_or_default();
-        self.report(status, &answer, took_ms, &url)
+        self.print_response(status, &answer, took_ms, &url)
     }
 
-    fn report(&self, status: u16, answer: &str, took_ms: u128, url: &url::Url) -> Done {
-        let answer = output::plain(&answer.chars().take(500).collect::<String>());
+    fn print_response(&self, status: u16, answer: &str, took_ms: u128, url: &url::Url) -> CliResult {
+        let answer = output::sanitize(&answer.chars().take(500).collect::<String>());
         if self.json {
-            output::json(&json!({ "status": status, "answer": answer, "duration_ms": took_ms, "url": url.as_str() }))?;
+            output::print_json(
+                &json!({ "status": status, "answer": answer, "duration_ms": took_ms, "url": url.as_str() }),
+            )?;
         } else {
-            output::line(format!("{status} in {took_ms} ms from {url}: {answer}"))?;
+            output::print_line(format!("{status} in {took_ms} ms from {url}: {answer}"))?;
         }
         match status {
             200..300 => Ok(()),
-            401 => Err(Failure::Because(OTHER_KEY.into())),
-            _ => Err(Failure::Said),
+            401 => Err(CliError::Message(REJECTED_MESSAGE.into())),
+            _ => Err(CliError::AlreadyPrinted),
         }
     }
 
-    fn target(&self, settings: &Settings) -> Result<url::Url, Failure> {
+    fn webhook_url(&self, settings: &Settings) -> Result<url::Url, CliError> {
         let text = self.to.clone().unwrap_or_else(|| settings.server.public_url(settings.server.port));
-        target::webhook(&text, self.company.as_deref())
+        receiver_url::parse_webhook_url(&text, self.company.as_deref())
     }
 
-    fn body(&self, now_ms: i64) -> Result<Vec<u8>, Failure> {
+    fn build_body(&self, now_ms: i64) -> Result<Vec<u8>, CliError> {
         match (&self.file, self.event) {
-            (Some(file), _) => read(file),
+            (Some(file), _) => read_file_or_stdin(file),
             (None, Some(kind)) => {
                 let hex = random_hex();
                 let prefix = if kind.as_str().starts_with("chat") { "chat_test_" } else { "call_test_" };
-                let body = sample(kind, &format!("{prefix}{}", &hex[..27]), now_ms);
-                body.map(String::into_bytes).ok_or_else(|| Failure::Because("there is no sample of it".into()))
+                let body = sample_body(kind, &format!("{prefix}{}", &hex[..27]), now_ms);
+                body.map(String::into_bytes).ok_or_else(|| CliError::Message("there is no sample of it".into()))
             }
-            (None, None) => Err(Failure::Because("name an event, or give --file".into())),
+            (None, None) => Err(CliError::Message("name an event, or give --file".into())),
         }
     }
 }
 
 /// The bytes of a file, or of standard input for `-`.
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_file_or_stdin(file: &Path) -> Result<Vec<u8>, CliError> {
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
     } else {
         std::fs::read(file)
     };
-    bytes.map_err(|error| Failure::Because(format!("cannot read {}: {error}", file.display())))
+    bytes.map_err(|error| CliError::Message(format!("cannot read {}: {error}", file.display())))
 }
 
-fn unreachable(url: &url::Url, error: &reqwest::Error) -> Failure {
+fn request_failure(url: &url::Url, error: &reqwest::Error) -> CliError {
     let why = if error.is_timeout() {
         "it did not answer within 10 s"
     } else if error.is_connect() {
@@ -124,5 +127,5 @@ fn unreachable(url: &url::Url, error: &reqwest::Error) -> Failure {
     } else {
         "the connection broke off (so does a body larger than server.body_limit_bytes while it is sent)"
     };
-    Failure::Because(format!("{url}: {why}"))
+    CliError::Message(format!("{url}: {why}"))
 }

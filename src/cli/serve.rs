@@ -4,27 +4,27 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use super::output::{Done, Failure, line};
-use super::{signals, stores};
-use crate::app::{self, Receiver, Reload};
+use super::output::{CliError, CliResult, print_line};
+use super::{context, signals};
+use crate::app::{self, Receiver, ReloadHandle};
 use crate::base::supervise::Supervisor;
-use crate::config::{HandlerSettings, LogFormat, Settings, Sources};
+use crate::config::{ConfigSources, HandlerSettings, LogFormat, Settings};
 use crate::event::EventKind;
-use crate::handlers::{Filter, Registered};
-use crate::intake::{INTERNAL_EVENTS, TEST_PATH, WEBHOOK_PATH};
+use crate::handlers::{Filter, RegisteredHandler};
+use crate::intake::{INTERNAL_EVENT_NAMES, TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
-pub(super) async fn run() -> Done {
-    let settings = stores::settings()?;
-    let log = logging::init(&settings.log).map_err(Failure::Because)?;
-    let listener = listen(&settings).await?;
-    let ops_listener = listen_for_operators(&settings).await?;
+pub(super) async fn run() -> CliResult {
+    let settings = context::load_settings()?;
+    let log = logging::init(&settings.log).map_err(CliError::Message)?;
+    let listener = bind_listener(&settings).await?;
+    let ops_listener = bind_ops_listener(&settings).await?;
     let port = listener.local_addr()?.port();
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).dropped_lines(log.dropped_lines());
     let receiver = receiver.build().await?;
-    log.dropped_lines().complain(receiver.supervisor());
-    announce(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
+    log.dropped_lines().spawn_warnings(receiver.supervisor());
+    report_startup(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
     stop_on_signal(&receiver)?;
     let supervisor = receiver.supervisor().clone();
     let operators = async {
@@ -40,21 +40,21 @@ pub(super) async fn run() -> Done {
     let closed = receiver.shutdown().await;
     drop(log);
     if supervisor.has_failed() {
-        return Err(Failure::Because(
+        return Err(CliError::Message(
             "a part of the service died, see the log above; everything acknowledged is on disk".into(),
         ));
     }
     if cut_off > 0 {
-        return Err(Failure::Because(format!("{cut_off} connections were cut off; none of them was acknowledged")));
+        return Err(CliError::Message(format!("{cut_off} connections were cut off; none of them was acknowledged")));
     }
     Ok(closed?)
 }
 
 /// The listener that `ops.listen` asks for.
-async fn listen_for_operators(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+async fn bind_ops_listener(settings: &Settings) -> Result<Option<TcpListener>, CliError> {
     let Some(address) = settings.ops.listen else { return Ok(None) };
     let refused = |error| {
-        Failure::Because(format!(
+        CliError::Message(format!(
             "cannot listen on {address} (ops.listen): {error}; stop whatever uses the port, or choose another"
         ))
     };
@@ -65,20 +65,20 @@ fn ops_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
     listener.and_then(|listener| listener.local_addr().ok())
 }
 
-async fn listen(settings: &Settings) -> Result<TcpListener, Failure> {
+async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::Because(format!(
+        CliError::Message(format!(
             "cannot listen on {address}: {error}; stop whatever uses the port, or set PORT to a free one"
         ))
     })
 }
 
 /// Tells what to paste into Retell's dashboard, and whatever should be put right.
-fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> Done {
+fn report_startup(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
     let url = settings.server.public_url(port);
     let store = SqliteUrl::parse(&settings.storage.url)?;
-    let name = |registered: &Registered| {
+    let name = |registered: &RegisteredHandler| {
         let mark = if registered.enabled { "" } else { " (disabled)" };
         format!("{}{mark}", registered.name)
     };
@@ -88,14 +88,14 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<Soc
     let facts = [
         ("webhook", format!("{url}{WEBHOOK_PATH}")),
         ("test", format!("{url}{TEST_PATH}")),
-        ("companies", companies(settings)),
+        ("companies", format_company_slugs(settings)),
         ("listening", main.to_string()),
         ("metrics", metrics_url(main, ops)),
         ("storage", store.path().display().to_string()),
         ("handlers", handlers),
     ];
     let mut warnings = settings.warnings(port);
-    warnings.extend(unknown_events(settings));
+    warnings.extend(unknown_event_warnings(settings));
     if settings.log.format == LogFormat::Json {
         for (name, fact) in &facts {
             tracing::info!("{name}: {fact}");
@@ -105,18 +105,18 @@ fn announce(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<Soc
         }
         return Ok(());
     }
-    line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;
+    print_line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;
     for (name, fact) in &facts {
-        line(format!("  {name:<10} {fact}"))?;
+        print_line(format!("  {name:<10} {fact}"))?;
     }
     for warning in &warnings {
-        line(format!("\n  WARNING: {warning}"))?;
+        print_line(format!("\n  WARNING: {warning}"))?;
     }
-    line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
+    print_line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
 }
 
 /// Their own URLs are the webhook's with the slug behind it.
-fn companies(settings: &Settings) -> String {
+fn format_company_slugs(settings: &Settings) -> String {
     let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.as_str()).collect();
     if slugs.is_empty() { "only the default one".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
 }
@@ -131,13 +131,13 @@ fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
 }
 
 /// A filter on a name that Retell does not send is more likely a slip than foresight.
-fn unknown_events(settings: &Settings) -> Vec<String> {
+fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
     let unknown = |name: &&String| {
         !EventKind::ALL
             .iter()
             .map(|kind| kind.as_str())
-            .chain(INTERNAL_EVENTS)
-            .any(|known| Filter::name_fits(name, known))
+            .chain(INTERNAL_EVENT_NAMES)
+            .any(|known| Filter::name_matches(name, known))
     };
     let of = |handler: &HandlerSettings| {
         let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
@@ -148,15 +148,15 @@ fn unknown_events(settings: &Settings) -> Vec<String> {
 }
 
 /// SIGTERM and Ctrl-C stop in order; SIGHUP reads companies, keys and handlers again.
-fn stop_on_signal(receiver: &Receiver) -> Done {
+fn stop_on_signal(receiver: &Receiver) -> CliResult {
     let supervisor = receiver.supervisor().clone();
-    let stop = signals::stop()?;
+    let stop = signals::shutdown_signal()?;
     #[cfg(unix)]
-    reload_on_hang_up(supervisor.clone(), receiver.reload())?;
+    reload_on_sighup(supervisor.clone(), receiver.reload_handle())?;
     supervisor.clone().spawn_detached(async move {
         tokio::select! {
             () = stop => {}
-            () = supervisor.stopping() => {}
+            () = supervisor.wait_for_stop() => {}
         }
         supervisor.stop();
     });
@@ -164,13 +164,13 @@ fn stop_on_signal(receiver: &Receiver) -> Done {
 }
 
 #[cfg(unix)]
-fn reload_on_hang_up(supervisor: Supervisor, reload: Reload) -> Done {
+fn reload_on_sighup(supervisor: Supervisor, reload: ReloadHandle) -> CliResult {
     let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     supervisor.clone().spawn_detached(async move {
         loop {
             tokio::select! {
-                () = supervisor.stopping() => break,
-                _ = hang_up.recv() => read_again(&reload).await,
+                () = supervisor.wait_for_stop() => break,
+                _ = hang_up.recv() => reload_settings(&reload).await,
             }
         }
     });
@@ -179,12 +179,12 @@ fn reload_on_hang_up(supervisor: Supervisor, reload: Reload) -> Done {
 
 /// A bad file changes nothing and says why.
 #[cfg(unix)]
-async fn read_again(reload: &Reload) {
-    let settings = match Sources::of_process().and_then(|sources| Settings::load(&sources)) {
+async fn reload_settings(reload: &ReloadHandle) {
+    let settings = match ConfigSources::from_process().and_then(|sources| Settings::load(&sources)) {
         Ok(settings) => settings,
         Err(error) => return tracing::error!("SIGHUP: nothing was changed: {error}"),
     };
-    let companies = companies(&settings);
+    let companies = format_company_slugs(&settings);
     let handlers: Vec<_> = settings.handlers.iter().filter(|table| table.enabled).map(|table| &table.name).collect();
     let handlers = format!("{handlers:?}");
     match reload.apply(settings).await {

@@ -6,7 +6,7 @@ use std::io;
 ///
 /// # Errors
 /// SIGTERM cannot be caught.
-pub(super) fn stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+pub(super) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     Ok(async move {

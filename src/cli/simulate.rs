@@ -2,17 +2,17 @@
 //! took them. Then the store is asked whether it has everything that was acknowledged.
 
 mod appointment;
-mod asked;
+mod appointment_slots;
+mod business;
 mod call;
-mod cast;
-mod check;
-mod courier;
-mod dice;
-mod lines;
+mod live_answer;
+mod random;
 mod report;
+mod request_report;
 mod scenario;
-mod slot;
-mod talk;
+mod sender;
+mod store_check;
+mod transcript;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,34 +25,34 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::appointment::Desk;
-use self::call::Call;
-use self::check::Sent;
-use self::courier::{Courier, TIMEOUT};
-use self::lines::Line;
-use self::report::{Checked, Report};
-use self::scenario::{Scenario, Signed, Step};
-use super::output::{self, Done, Failure};
-use super::target::{self, Answer};
-use super::{health, keys, signals, stores};
+use self::appointment::SimulatedFunctions;
+use self::call::SimulatedCall;
+use self::report::{SimulationReport, StoreCheck};
+use self::request_report::RequestReport;
+use self::scenario::{Scenario, ScenarioStep, StepSigning};
+use self::sender::{EventSender, REQUEST_TIMEOUT};
+use self::store_check::SentEvent;
+use super::output::{self, CliError, CliResult};
+use super::receiver_url::{self, ReceiverProbe};
+use super::{context, health, keys, signals};
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
-use crate::base::supervise::Crowd;
-use crate::config::{DEFAULT_SLUG, Settings};
+use crate::base::supervise::TaskGroup;
+use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
 use crate::intake::webhook_path;
 
 /// Calls under way at once; each has one request under way.
-const AT_ONCE: u64 = 16;
+const MAX_CONCURRENT_CALLS: u64 = 16;
 /// Another machine gets no more calls than this unless asked for twice: enough to try one's own tunnel.
-const MOST_ELSEWHERE: u64 = 20;
-const INTERRUPTED: &str = "stopped when asked to, so the rest was not sent; what was booked was given back";
+const MAX_REMOTE_CALLS: u64 = 20;
+const INTERRUPTED_MESSAGE: &str = "stopped when asked to, so the rest was not sent; what was booked was given back";
 /// Past what the rate asks for, nothing is waited for longer.
-const LONGEST: Duration = Duration::from_secs(24 * 3_600);
+const RUN_GRACE: Duration = Duration::from_secs(24 * 3_600);
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub(super) struct Simulate {
+pub(super) struct SimulateArgs {
     /// What the calls are like, as `--list` names it; several take turns [default: all, `appointment` only
     /// where appointments are enabled]
     #[arg(value_enum, value_name = "SCENARIO", hide_possible_values = true)]
@@ -61,7 +61,7 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     calls: u64,
     /// Start so many calls a second, such as 0.5 [default: as fast as they are answered, 16 at once at most]
-    #[arg(long, value_name = "CALLS_PER_SECOND", value_parser = rate)]
+    #[arg(long, value_name = "CALLS_PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
     /// The same number makes the same people say the same; ids and times are those of the run [default: a random one]
     #[arg(long, value_name = "N")]
@@ -91,122 +91,129 @@ pub(super) struct Simulate {
     i_own_this_server: bool,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.01..=1_000.0).contains(rate));
     rate.ok_or_else(|| "give calls a second, from 0.01 to 1000".to_owned())
 }
 
 /// A call under way.
-struct Playing {
+struct CallProgress {
     scenario: Scenario,
     /// Of the call or chat.
     id: Arc<str>,
     /// By the bodies they went out with.
-    signatures: HashMap<check::Digest, Option<String>>,
+    signatures_by_body: HashMap<store_check::SentBodyDigest, Option<String>>,
 }
 
 /// What all calls share.
-struct Run {
-    courier: Courier,
+struct SimulationRun {
+    sender: EventSender,
     scenarios: Vec<Scenario>,
     calls: u64,
     seed: u64,
     started_ms: i64,
-    begun: Instant,
+    started_at: Instant,
     /// Time between the starts of two calls.
-    every: Option<Duration>,
+    call_interval: Option<Duration>,
     /// The number of the next call.
-    next: AtomicU64,
-    played: AtomicU64,
+    next_call: AtomicU64,
+    completed_calls: AtomicU64,
     retries: AtomicU64,
-    sent: Mutex<Vec<Sent>>,
+    sent_events: Mutex<Vec<SentEvent>>,
     /// The requests of calls about appointments.
-    lines: Mutex<Vec<Line>>,
-    desk: Desk,
+    requests: Mutex<Vec<RequestReport>>,
+    functions: SimulatedFunctions,
     /// Where inbound requests go, and until when they must be answered.
-    inbound: (url::Url, Duration),
+    inbound_endpoint: (url::Url, Duration),
     /// Requests for functions.
     function_calls: AtomicU64,
     /// No further calls, and what was booked is given back.
     stop: CancellationToken,
     /// Calls whose functions the receiver does not have.
-    without_functions: AtomicU64,
+    calls_without_functions: AtomicU64,
     /// Microseconds of every acknowledged request.
     latency: Mutex<Option<Histogram<u64>>>,
-    bar: ProgressBar,
+    progress_bar: ProgressBar,
 }
 
-impl Simulate {
-    pub(super) async fn run(self) -> Done {
+impl SimulateArgs {
+    pub(super) async fn run(self) -> CliResult {
         if self.list {
             return self.print_scenarios();
         }
-        let settings = stores::settings()?;
-        let url = self.target(&settings)?;
-        let answer = target::ask(&url.origin().ascii_serialization()).await?;
-        if let Answer::None(why) = answer {
-            return Err(Failure::Because(format!(
+        let settings = context::load_settings()?;
+        let url = self.webhook_url(&settings)?;
+        let answer = receiver_url::probe_receiver(&url.origin().ascii_serialization()).await?;
+        if let ReceiverProbe::NoResponse(why) = answer {
+            return Err(CliError::Message(format!(
                 "{url}: {why}; is the receiver running, and on that port? Nothing was sent"
             )));
         }
-        let run = Arc::new(self.prepare(&settings, &url)?);
+        let run = Arc::new(self.new_run(&settings, &url)?);
         eprintln!("retell-webhook: playing {} calls to {url}, seed {}", self.calls, run.seed);
-        let mut crowd = Crowd::default();
-        for _ in 0..self.calls.min(AT_ONCE) {
+        let mut crowd = TaskGroup::default();
+        for _ in 0..self.calls.min(MAX_CONCURRENT_CALLS) {
             let run = Arc::clone(&run);
-            crowd.spawn(async move { run.work().await });
+            crowd.spawn(async move { run.run_worker().await });
         }
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
-        let longest = LONGEST.saturating_add(run.every.unwrap_or_default().saturating_mul(calls));
-        finish(&run.stop, crowd.finish(longest)).await?;
-        run.bar.finish_and_clear();
-        let took = run.begun.elapsed();
-        let sent = std::mem::take(&mut *run.sent.lock().unwrap_or_else(PoisonError::into_inner));
-        let checked = self.check(&settings, &url, answer, &sent, run.started_ms).await?;
-        self.report(&run, &url, took, &sent, checked)
+        let longest = RUN_GRACE.saturating_add(run.call_interval.unwrap_or_default().saturating_mul(calls));
+        wait_for_calls(&run.stop, crowd.shutdown(longest)).await?;
+        run.progress_bar.finish_and_clear();
+        let took = run.started_at.elapsed();
+        let sent = std::mem::take(&mut *run.sent_events.lock().unwrap_or_else(PoisonError::into_inner));
+        let checked = self.check_store(&settings, &url, answer, &sent, run.started_ms).await?;
+        self.print_report(&run, &url, took, &sent, checked)
     }
 
-    fn report(&self, run: &Run, url: &url::Url, took: Duration, sent: &[Sent], checked: Checked) -> Done {
+    fn print_report(
+        &self,
+        run: &SimulationRun,
+        url: &url::Url,
+        took: Duration,
+        sent: &[SentEvent],
+        checked: StoreCheck,
+    ) -> CliResult {
         let latency = run.latency.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = run.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = Report {
-            lines: &lines,
+        let lines = run.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = SimulationReport {
+            requests: &lines,
             function_calls: run.function_calls.load(Ordering::Relaxed),
-            not_run: run.without_functions.load(Ordering::Relaxed),
-            not_run_is_wrong: self.scenarios.contains(&Scenario::Appointment),
+            calls_without_functions: run.calls_without_functions.load(Ordering::Relaxed),
+            functions_required: self.scenarios.contains(&Scenario::Appointment),
             seed: run.seed,
             calls: run.calls,
-            unfinished: run.calls - run.played.load(Ordering::Relaxed),
+            unfinished_calls: run.calls - run.completed_calls.load(Ordering::Relaxed),
             url: url.as_str(),
             effects: self.effects,
-            took,
-            sent,
+            duration: took,
+            sent_events: sent,
             latency: latency.as_ref(),
             retries: run.retries.load(Ordering::Relaxed),
-            checked,
-            stopped: run.courier.stopped().or(run.stop.is_cancelled().then_some(INTERRUPTED)),
+            store_check: checked,
+            stop_reason: run.sender.stop_reason().or(run.stop.is_cancelled().then_some(INTERRUPTED_MESSAGE)),
         };
-        if self.json { report.json() } else { report.text() }?;
-        if report.is_clean() { Ok(()) } else { Err(Failure::Said) }
+        if self.json { report.print_json() } else { report.print_text() }?;
+        if report.is_clean() { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 
-    fn print_scenarios(&self) -> Done {
+    fn print_scenarios(&self) -> CliResult {
         let all = Scenario::value_variants().iter();
         if self.json {
-            let all = all.map(|scenario| json!({ "name": scenario.name(), "meaning": scenario.meaning() }));
-            return output::json(&all.collect::<Vec<_>>());
+            let all = all.map(|scenario| json!({ "name": scenario.name(), "meaning": scenario.description() }));
+            return output::print_json(&all.collect::<Vec<_>>());
         }
-        let rows = all.map(|scenario| vec![scenario.name(), scenario.meaning()]);
-        output::table(&["SCENARIO", "WHAT HAPPENS"], rows.collect(), "none")
+        let rows = all.map(|scenario| vec![scenario.name(), scenario.description()]);
+        output::print_table(&["SCENARIO", "WHAT HAPPENS"], rows.collect(), "none")
     }
 
-    fn target(&self, settings: &Settings) -> Result<url::Url, Failure> {
-        let text = self.to.clone().unwrap_or_else(|| health::local(settings));
-        let mut url = target::webhook(&text, self.company.as_deref())?;
+    fn webhook_url(&self, settings: &Settings) -> Result<url::Url, CliError> {
+        let text = self.to.clone().unwrap_or_else(|| health::local_base_url(settings));
+        let mut url = receiver_url::parse_webhook_url(&text, self.company.as_deref())?;
         let asked_twice = self.yes_really && self.i_own_this_server;
-        if !target::is_loopback(&url) && self.calls > MOST_ELSEWHERE && !asked_twice {
-            return Err(Failure::Because(format!(
-                "more than {MOST_ELSEWHERE} calls to another machine; if it is yours, say so: --yes-really \
+        if !receiver_url::is_loopback(&url) && self.calls > MAX_REMOTE_CALLS && !asked_twice {
+            return Err(CliError::Message(format!(
+                "more than {MAX_REMOTE_CALLS} calls to another machine; if it is yours, say so: --yes-really \
                  --i-own-this-server"
             )));
         }
@@ -217,23 +224,23 @@ impl Simulate {
     }
 
     /// The inbound webhook's own address beside the usual one; at another address it arrives like all events.
-    fn inbound(&self, url: &url::Url) -> url::Url {
+    fn inbound_url(&self, url: &url::Url) -> url::Url {
         let mut url = url.clone();
-        let usual = webhook_path(self.company.as_deref().filter(|slug| *slug != DEFAULT_SLUG));
+        let usual = webhook_path(self.company.as_deref().filter(|slug| *slug != DEFAULT_COMPANY_SLUG));
         if url.path() == usual {
             url.set_path(&format!("{usual}/inbound"));
         }
         url
     }
 
-    fn prepare(&self, settings: &Settings, url: &url::Url) -> Result<Run, Failure> {
+    fn new_run(&self, settings: &Settings, url: &url::Url) -> Result<SimulationRun, CliError> {
         // With verification off there may be no key, and none is needed.
         let needs_key = settings.security.verify || !settings.security.keys.is_empty();
-        let key = if needs_key { Some(keys::first(settings, self.company.as_deref())?) } else { None };
+        let key = if needs_key { Some(keys::signing_key(settings, self.company.as_deref())?) } else { None };
         let clock = Clock::system();
         let started_ms = clock.now_ms();
         let scenarios = if self.scenarios.is_empty() {
-            Scenario::usual(settings.appointments.enabled)
+            Scenario::default_scenarios(settings.appointments.enabled)
         } else {
             self.scenarios.clone()
         };
@@ -243,138 +250,139 @@ impl Simulate {
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} calls, {msg} requests, {elapsed}") {
             bar.set_style(style);
         }
-        Ok(Run {
-            courier: Courier::new(egress::client(TIMEOUT)?, url.clone(), key, clock),
+        Ok(SimulationRun {
+            sender: EventSender::new(egress::build_client(REQUEST_TIMEOUT)?, url.clone(), key, clock),
             scenarios,
             calls: self.calls,
             seed: self.seed.unwrap_or_else(random),
             started_ms,
-            begun: Instant::now(),
-            every: self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
-            next: AtomicU64::new(0),
-            played: AtomicU64::new(0),
+            started_at: Instant::now(),
+            call_interval: self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            next_call: AtomicU64::new(0),
+            completed_calls: AtomicU64::new(0),
             retries: AtomicU64::new(0),
-            sent: Mutex::default(),
-            lines: Mutex::default(),
-            desk: Desk::new(settings, url, self.company.as_deref(), started_ms)?,
-            inbound: (self.inbound(url), Duration::from_millis(settings.inbound.timeout_ms)),
+            sent_events: Mutex::default(),
+            requests: Mutex::default(),
+            functions: SimulatedFunctions::new(settings, url, self.company.as_deref(), started_ms)?,
+            inbound_endpoint: (self.inbound_url(url), Duration::from_millis(settings.inbound.timeout_ms)),
             function_calls: AtomicU64::new(0),
             stop: CancellationToken::new(),
-            without_functions: AtomicU64::new(0),
+            calls_without_functions: AtomicU64::new(0),
             latency: Mutex::new(Histogram::new_with_bounds(1, 60_000_000, 3).ok()),
-            bar,
+            progress_bar: bar,
         })
     }
 
     /// Compares with the store, if the receiver that was sent to is the one whose store the settings name.
-    async fn check(
+    async fn check_store(
         &self,
         settings: &Settings,
         url: &url::Url,
-        there: Answer,
-        sent: &[Sent],
+        there: ReceiverProbe,
+        sent: &[SentEvent],
         since_ms: i64,
-    ) -> Result<Checked, Failure> {
-        if !target::is_loopback(url) && !is_here(settings, &there).await? {
-            return Ok(Checked::No("the receiver is not on this machine".to_owned()));
+    ) -> Result<StoreCheck, CliError> {
+        if !receiver_url::is_loopback(url) && !is_local_receiver(settings, &there).await? {
+            return Ok(StoreCheck::Skipped("the receiver is not on this machine".to_owned()));
         }
-        let store = match stores::open() {
+        let store = match context::open_store() {
             Ok(store) => store,
-            Err(Failure::Because(why)) => return Ok(Checked::No(why)),
+            Err(CliError::Message(why)) => return Ok(StoreCheck::Skipped(why)),
             Err(said) => return Err(said),
         };
-        let company = self.company.as_deref().unwrap_or(DEFAULT_SLUG);
-        let kept = check::look_up(&store, sent, company, since_ms).await?;
-        Ok(Checked::Yes(check::compare(sent, &kept)))
+        let company = self.company.as_deref().unwrap_or(DEFAULT_COMPANY_SLUG);
+        let kept = store_check::find_stored(&store, sent, company, since_ms).await?;
+        Ok(StoreCheck::Compared(store_check::compare(sent, &kept)))
     }
 }
 
 /// Until everybody is done. When asked to stop, calls under way only give back what they booked.
-async fn finish(stop: &CancellationToken, everybody: impl Future<Output = usize>) -> Done {
+async fn wait_for_calls(stop: &CancellationToken, everybody: impl Future<Output = usize>) -> CliResult {
     let mut everybody = std::pin::pin!(everybody);
     tokio::select! {
         _ = &mut everybody => return Ok(()),
-        () = signals::stop()? => stop.cancel(),
+        () = signals::shutdown_signal()? => stop.cancel(),
     }
     eprintln!("retell-webhook: stopping; what was booked is given back first. Once more stops at once");
     tokio::select! {
         _ = everybody => Ok(()),
-        () = signals::stop()? => {
-            Err(Failure::Because("stopped at once; what was booked stays: see `appointments list`".to_owned()))
+        () = signals::shutdown_signal()? => {
+            Err(CliError::Message("stopped at once; what was booked stays: see `appointments list`".to_owned()))
         }
     }
 }
 
 /// Whether the process that answered from afar, through a tunnel or a proxy, is the one that listens here.
-async fn is_here(settings: &Settings, there: &Answer) -> Result<bool, Failure> {
-    let here = target::ask(&health::local(settings)).await?;
-    Ok(matches!((there, &here), (Answer::Receiver(there), Answer::Receiver(here)) if there == here))
+async fn is_local_receiver(settings: &Settings, there: &ReceiverProbe) -> Result<bool, CliError> {
+    let here = receiver_url::probe_receiver(&health::local_base_url(settings)).await?;
+    Ok(matches!((there, &here), (ReceiverProbe::Receiver(there), ReceiverProbe::Receiver(here)) if there == here))
 }
 
-impl Run {
+impl SimulationRun {
     /// Plays one call after the other.
-    async fn work(&self) {
+    async fn run_worker(&self) {
         loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let number = self.next_call.fetch_add(1, Ordering::Relaxed);
             if number >= self.calls || self.stop.is_cancelled() {
                 return;
             }
-            if let Some(every) = self.every.filter(|_| self.courier.stopped().is_none()) {
-                let due = self.begun + every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+            if let Some(every) = self.call_interval.filter(|_| self.sender.stop_reason().is_none()) {
+                let due = self.started_at + every.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
                 tokio::select! {
                     () = tokio::time::sleep_until(due.into()) => {}
                     () = self.stop.cancelled() => return,
                 }
             }
-            self.play(number).await;
+            self.run_call(number).await;
             if self.stop.is_cancelled() {
                 return;
             }
-            self.played.fetch_add(1, Ordering::Relaxed);
-            self.bar.inc(1);
+            self.completed_calls.fetch_add(1, Ordering::Relaxed);
+            self.progress_bar.inc(1);
         }
     }
 
-    async fn play(&self, number: u64) {
+    async fn run_call(&self, number: u64) {
         let turn = usize::try_from(number).unwrap_or(0) % self.scenarios.len();
         let scenario = self.scenarios[turn];
-        let call = || Call::new(self.seed, number, self.started_ms);
+        let call = || SimulatedCall::new(self.seed, number, self.started_ms);
         let (id, steps) = scenario.steps(call(), self.started_ms);
-        let mut playing = Playing { scenario, id: id.into(), signatures: HashMap::new() };
+        let mut playing = CallProgress { scenario, id: id.into(), signatures_by_body: HashMap::new() };
         for step in steps {
             if self.stop.is_cancelled() {
                 return;
             }
-            self.send(&mut playing, step).await;
+            self.send_step(&mut playing, step).await;
         }
         if scenario == Scenario::Appointment {
-            let call = call().about_an_appointment(self.started_ms);
-            self.take_appointment(&mut playing, number, call).await;
+            let call = call().into_appointment_call(self.started_ms);
+            self.run_appointment_call(&mut playing, number, call).await;
         }
     }
 
-    async fn send(&self, playing: &mut Playing, step: Step) {
-        let Step { event, body, wait, signed, revises } = step;
-        if self.courier.stopped().is_none() {
+    async fn send_step(&self, playing: &mut CallProgress, step: ScenarioStep) {
+        let ScenarioStep { event, body, delay: wait, signing: signed, is_revision: revises } = step;
+        if self.sender.stop_reason().is_none() {
             tokio::time::sleep(wait).await;
         }
-        let digest = check::digest(&body);
-        let earlier = playing.signatures.get(&digest).cloned().filter(|_| signed == Signed::AsBefore).flatten();
-        let url = event.is_inbound().then_some(&self.inbound.0);
-        let delivered = self.courier.carry(url, &body, earlier).await;
-        self.retries.fetch_add(u64::from(delivered.tries.saturating_sub(1)), Ordering::Relaxed);
+        let digest = store_check::body_digest(&body);
+        let earlier =
+            playing.signatures_by_body.get(&digest).cloned().filter(|_| signed == StepSigning::Reused).flatten();
+        let url = event.is_inbound().then_some(&self.inbound_endpoint.0);
+        let delivered = self.sender.send_with_retries(url, &body, earlier).await;
+        self.retries.fetch_add(u64::from(delivered.attempts.saturating_sub(1)), Ordering::Relaxed);
         let outcome = delivered.outcome;
         if outcome.is_acknowledged() {
-            self.note_latency(delivered.took);
+            self.record_latency(delivered.duration);
         }
         if playing.scenario == Scenario::Appointment {
-            self.note_event(playing, (event, &body), &delivered);
+            self.record_event_request(playing, (event, &body), &delivered);
         }
-        playing.signatures.insert(digest, delivered.signature);
+        playing.signatures_by_body.insert(digest, delivered.signature);
         let (scenario, id) = (playing.scenario, Arc::clone(&playing.id));
-        let sent = Sent { scenario, event, id, body: digest, revises, outcome };
-        let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = SentEvent { scenario, event, id, body_digest: digest, is_revision: revises, outcome };
+        let mut all = self.sent_events.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(sent);
-        self.bar.set_message(all.len().to_string());
+        self.progress_bar.set_message(all.len().to_string());
     }
 }

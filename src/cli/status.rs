@@ -5,99 +5,99 @@ mod retention;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{self, Done, Failure};
-use super::{events, health, stores};
+use super::output::{self, CliError, CliResult};
+use super::{context, events, health};
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{AlarmRow, Backlog, EventFilter, EventSummary, Overview, Store};
+use crate::storage::{AlarmRow, EventFilter, EventSummary, HandlerBacklog, Store, StoreOverview};
 
 /// So long without an event is worth a word.
-const QUIET_MS: i64 = 24 * 3_600_000;
+const SILENCE_WARNING_MS: i64 = 24 * 3_600_000;
 /// Events looked through for the latest one that was sent, not made by the receiver itself.
-const LATEST: usize = 64;
+const MAX_RECENT_EVENTS: usize = 64;
 /// A handler that is given an event this late does not keep up.
-const LATE_MS: i64 = 60_000;
+const BACKLOG_WARNING_MS: i64 = 60_000;
 
 #[derive(Debug, Args)]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 /// All there is to say.
-struct Report {
-    url: String,
+struct StatusReport {
+    receiver_url: String,
     /// What `/health/ready` said; `None` without an answer.
     readiness: Option<health::Readiness>,
-    store: SqliteUrl,
+    store_url: SqliteUrl,
     /// What is in the store, or why that cannot be told.
-    stored: Result<Stored, String>,
+    store_status: Result<StoreStatus, String>,
     warnings: Vec<String>,
 }
 
-struct Stored {
-    overview: Overview,
-    last: Option<EventSummary>,
+struct StoreStatus {
+    overview: StoreOverview,
+    last_event: Option<EventSummary>,
     /// Those that are on, or were when the receiver stopped.
     alarms: Vec<AlarmRow>,
     size_bytes: u64,
 }
 
-impl Status {
-    pub(super) async fn run(self) -> Done {
-        let settings = stores::settings()?;
+impl StatusArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let settings = context::load_settings()?;
         let now_ms = Clock::system().now_ms();
-        let url = health::local(&settings);
-        let readiness = health::ask(&url).await?;
+        let url = health::local_base_url(&settings);
+        let readiness = health::get_readiness(&url).await?;
         let store = SqliteUrl::parse(&settings.storage.url)?;
-        let stored = look(&store, now_ms).await;
+        let stored = read_store_status(&store, now_ms).await;
         let mut warnings = settings.warnings(settings.server.port);
         if let Ok(stored) = &stored {
             warnings.extend(stored.warnings(&settings, now_ms));
         }
-        let report = Report { url, readiness, store, stored, warnings };
-        if self.json { report.json(&settings) } else { report.text(&settings, now_ms) }?;
-        if report.is_ready() { Ok(()) } else { Err(Failure::Said) }
+        let report = StatusReport { receiver_url: url, readiness, store_url: store, store_status: stored, warnings };
+        if self.json { report.print_json(&settings) } else { report.print_text(&settings, now_ms) }?;
+        if report.is_ready() { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 
-async fn look(url: &SqliteUrl, now_ms: i64) -> Result<Stored, String> {
+async fn read_store_status(url: &SqliteUrl, now_ms: i64) -> Result<StoreStatus, String> {
     let said = |error: crate::storage::StoreError| error.to_string();
     let store = SqliteStore::open_read_only(url, &Supervisor::default()).map_err(said)?;
     let overview = store.overview(now_ms).await.map_err(said)?;
-    let latest = EventFilter { limit: Some(LATEST), ..EventFilter::default() };
-    let last = store.events(latest).await.map_err(said)?.into_iter().find(|event| !event.is_internal());
-    let alarms = store.alarms().await.map_err(said)?;
-    Ok(Stored { overview, last, alarms, size_bytes: url.size_bytes() })
+    let latest = EventFilter { limit: Some(MAX_RECENT_EVENTS), ..EventFilter::default() };
+    let last = store.list_events(latest).await.map_err(said)?.into_iter().find(|event| !event.is_internal());
+    let alarms = store.list_alarms().await.map_err(said)?;
+    Ok(StoreStatus { overview, last_event: last, alarms, size_bytes: url.size_bytes() })
 }
 
-impl Stored {
+impl StoreStatus {
     fn warnings(&self, settings: &Settings, now_ms: i64) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(last) = self.last.as_ref().filter(|last| now_ms - last.received_at_ms > QUIET_MS) {
+        if let Some(last) = self.last_event.as_ref().filter(|last| now_ms - last.received_at_ms > SILENCE_WARNING_MS) {
             warnings.push(format!(
                 "no event for {}: does the webhook URL in Retell's dashboard still end here?",
-                ago(now_ms - last.received_at_ms)
+                format_age(now_ms - last.received_at_ms)
             ));
         }
-        for backlog in self.overview.handlers.iter().filter(|backlog| is_on(settings, backlog)) {
+        for backlog in self.overview.backlogs.iter().filter(|backlog| is_handler_enabled(settings, backlog)) {
             let late_ms = backlog.behind_since_ms.map_or(0, |since_ms| now_ms - since_ms);
-            if late_ms > LATE_MS {
+            if late_ms > BACKLOG_WARNING_MS {
                 warnings.push(format!(
                     "handler `{}` does not keep up: {} events wait, the first for {}",
                     backlog.handler,
                     backlog.behind,
-                    ago(late_ms)
+                    format_age(late_ms)
                 ));
             }
             if backlog.dead > 0 {
                 warnings.push(format!(
                     "handler `{}` gave up on {} events, see `dead list`",
                     backlog.handler,
-                    count(backlog.dead)
+                    format_count(backlog.dead)
                 ));
             }
         }
@@ -106,99 +106,99 @@ impl Stored {
 }
 
 /// The store remembers handlers that were taken out of the settings: those wait for nothing.
-fn is_on(settings: &Settings, backlog: &Backlog) -> bool {
+fn is_handler_enabled(settings: &Settings, backlog: &HandlerBacklog) -> bool {
     settings.handlers.iter().any(|handler| handler.enabled && handler.name == backlog.handler)
 }
 
-impl Report {
+impl StatusReport {
     fn is_ready(&self) -> bool {
         self.readiness.as_ref().is_some_and(|readiness| readiness.ready)
     }
 
     /// `up and ready`; what it says is wrong; or `down`.
-    fn receiver(&self) -> String {
+    fn receiver_text(&self) -> String {
         match &self.readiness {
             None => "down: no answer".to_owned(),
             Some(readiness) if readiness.ready => "up and ready".to_owned(),
-            Some(readiness) => format!("up, not ready: {}", readiness.answer),
+            Some(readiness) => format!("up, not ready: {}", readiness.body),
         }
     }
 
-    fn text(&self, settings: &Settings, now_ms: i64) -> Done {
-        let receiver = format!("{} ({})", self.receiver(), self.url);
-        match &self.stored {
+    fn print_text(&self, settings: &Settings, now_ms: i64) -> CliResult {
+        let receiver = format!("{} ({})", self.receiver_text(), self.receiver_url);
+        match &self.store_status {
             Ok(stored) => {
-                self.figures(stored, receiver, settings, now_ms)?;
-                handlers(&stored.overview, settings, now_ms)?;
-                self.alarms(&stored.alarms, now_ms)?;
+                self.print_overview(stored, receiver, settings, now_ms)?;
+                print_handlers(&stored.overview, settings, now_ms)?;
+                self.print_alarms(&stored.alarms, now_ms)?;
             }
-            Err(why) => output::fields(&[("receiver", Some(receiver)), ("store", Some(why.clone()))])?,
+            Err(why) => output::print_fields(&[("receiver", Some(receiver)), ("store", Some(why.clone()))])?,
         }
-        self.warnings.iter().try_for_each(|warning| output::line(format!("\nWARNING: {warning}")))
+        self.warnings.iter().try_for_each(|warning| output::print_line(format!("\nWARNING: {warning}")))
     }
 
-    fn alarms(&self, alarms: &[AlarmRow], now_ms: i64) -> Done {
+    fn print_alarms(&self, alarms: &[AlarmRow], now_ms: i64) -> CliResult {
         let stopped = if self.readiness.is_none() { ", as of when the receiver stopped" } else { "" };
         alarms.iter().try_for_each(|on| {
-            let since = ago((now_ms - on.since_ms).max(0));
-            output::line(format!("\nALARM ({}, for {since}{stopped}): {}", on.alarm, output::plain(&on.text)))
+            let since = format_age((now_ms - on.since_ms).max(0));
+            output::print_line(format!("\nALARM ({}, for {since}{stopped}): {}", on.kind, output::sanitize(&on.text)))
         })
     }
 
-    fn figures(&self, stored: &Stored, receiver: String, settings: &Settings, now_ms: i64) -> Done {
-        let Stored { overview, last, size_bytes, .. } = stored;
+    fn print_overview(&self, stored: &StoreStatus, receiver: String, settings: &Settings, now_ms: i64) -> CliResult {
+        let StoreStatus { overview, last_event: last, size_bytes, .. } = stored;
         let last = last.as_ref().map(|last| {
-            let name = last.event.as_deref().unwrap_or("without a name");
-            let ago = ago((now_ms - last.received_at_ms).max(0));
-            format!("{} ({ago} ago): {name}, {}", output::time(last.received_at_ms), last.id)
+            let name = last.kind.as_deref().unwrap_or("without a name");
+            let ago = format_age((now_ms - last.received_at_ms).max(0));
+            format!("{} ({ago} ago): {name}, {}", output::format_time(last.received_at_ms), last.id)
         });
-        output::fields(&[
+        output::print_fields(&[
             ("receiver", Some(receiver)),
             ("events", Some(overview.accepted.to_string())),
             ("in the last hour", Some(overview.accepted_last_hour.to_string())),
             ("in the last 24 h", Some(overview.accepted_last_day.to_string())),
             ("last event (UTC)", Some(last.unwrap_or_else(|| "none yet".to_owned()))),
-            ("store", Some(format!("{}, {}", self.store.path().display(), output::size(*size_bytes)))),
-            ("kept", Some(retention::text(settings))),
+            ("store", Some(format!("{}, {}", self.store_url.path().display(), output::format_bytes(*size_bytes)))),
+            ("kept", Some(retention::format_text(settings))),
         ])
     }
 
-    fn json(&self, settings: &Settings) -> Done {
-        let stored = self.stored.as_ref().ok();
+    fn print_json(&self, settings: &Settings) -> CliResult {
+        let stored = self.store_status.as_ref().ok();
         let overview = stored.map(|stored| &stored.overview);
-        let handlers = overview.map(|overview| overview.handlers.iter().map(describe).collect::<Vec<_>>());
-        let alarms = stored.map(|stored| stored.alarms.iter().map(alarm).collect::<Vec<_>>());
-        output::json(&json!({
+        let handlers = overview.map(|overview| overview.backlogs.iter().map(backlog_json).collect::<Vec<_>>());
+        let alarms = stored.map(|stored| stored.alarms.iter().map(alarm_json).collect::<Vec<_>>());
+        output::print_json(&json!({
             "receiver": {
-                "url": self.url,
+                "url": self.receiver_url,
                 "up": self.readiness.is_some(),
                 "ready": self.is_ready(),
-                "answer": self.readiness.as_ref().map(|readiness| parsed(&readiness.answer)),
+                "answer": self.readiness.as_ref().map(|readiness| parse_json_or_text(&readiness.body)),
             },
             "events": overview.map(|overview| json!({
                 "accepted": overview.accepted,
                 "accepted_last_hour": overview.accepted_last_hour,
                 "accepted_last_day": overview.accepted_last_day,
             })),
-            "last_event": stored.and_then(|stored| stored.last.as_ref()).map(events::describe),
+            "last_event": stored.and_then(|stored| stored.last_event.as_ref()).map(events::event_json),
             "handlers": handlers,
             "alarms": alarms,
             "store": {
-                "path": self.store.path().display().to_string(),
+                "path": self.store_url.path().display().to_string(),
                 "size_bytes": stored.map(|stored| stored.size_bytes),
-                "error": self.stored.as_ref().err(),
+                "error": self.store_status.as_ref().err(),
             },
-            "retention": retention::describe(settings),
+            "retention": retention::to_json(settings),
             "warnings": self.warnings,
         }))
     }
 }
 
-fn parsed(answer: &str) -> Value {
+fn parse_json_or_text(answer: &str) -> Value {
     serde_json::from_str(answer).unwrap_or_else(|_| Value::String(answer.to_owned()))
 }
 
-fn describe(backlog: &Backlog) -> Value {
+fn backlog_json(backlog: &HandlerBacklog) -> Value {
     json!({
         "name": backlog.handler,
         "behind": backlog.behind,
@@ -207,48 +207,50 @@ fn describe(backlog: &Backlog) -> Value {
         "running": backlog.running,
         "scheduled": backlog.scheduled,
         "dead": backlog.dead,
-        "oldest_undelivered_ms": backlog.oldest_ms,
-        "breaker": backlog.breaker,
+        "oldest_undelivered_ms": backlog.oldest_waiting_since_ms,
+        "breaker": backlog.breaker_state,
         "breaker_since_ms": backlog.breaker_since_ms,
     })
 }
 
-fn alarm(on: &AlarmRow) -> Value {
+fn alarm_json(on: &AlarmRow) -> Value {
     json!({
-        "alarm": on.alarm,
+        "alarm": on.kind,
         "subject": Some(&on.subject).filter(|subject| !subject.is_empty()),
         "since_ms": on.since_ms,
         "text": on.text,
     })
 }
 
-fn handlers(overview: &Overview, settings: &Settings, now_ms: i64) -> Done {
-    let rows = overview.handlers.iter().map(|backlog| {
+fn print_handlers(overview: &StoreOverview, settings: &Settings, now_ms: i64) -> CliResult {
+    let rows = overview.backlogs.iter().map(|backlog| {
         vec![
-            output::plain(&backlog.handler),
+            output::sanitize(&backlog.handler),
             backlog.behind.to_string(),
-            count(backlog.running),
-            count(backlog.scheduled),
-            count(backlog.dead),
-            backlog.oldest_ms.map_or_else(|| "-".to_owned(), |since_ms| ago((now_ms - since_ms).max(0))),
-            backlog.breaker.as_str().to_owned(),
-            if is_on(settings, backlog) { "" } else { "not in these settings" }.to_owned(),
+            format_count(backlog.running),
+            format_count(backlog.scheduled),
+            format_count(backlog.dead),
+            backlog
+                .oldest_waiting_since_ms
+                .map_or_else(|| "-".to_owned(), |since_ms| format_age((now_ms - since_ms).max(0))),
+            backlog.breaker_state.as_str().to_owned(),
+            if is_handler_enabled(settings, backlog) { "" } else { "not in these settings" }.to_owned(),
         ]
     });
-    output::line("")?;
-    output::table(
+    output::print_line("")?;
+    output::print_table(
         &["HANDLER", "BEHIND", "RUNNING", "SCHEDULED", "DEAD", "OLDEST", "BREAKER", ""],
         rows.collect(),
         "no handler has run yet",
     )
 }
 
-fn count(count: i64) -> String {
-    if count >= Backlog::COUNTED { format!("{count} or more") } else { count.to_string() }
+fn format_count(count: i64) -> String {
+    if count >= HandlerBacklog::MAX_COUNTED { format!("{count} or more") } else { count.to_string() }
 }
 
 /// `45 s`, `12 min`, `5 h`, `3 days`.
-fn ago(ms: i64) -> String {
+fn format_age(ms: i64) -> String {
     match ms / 1000 {
         seconds @ ..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),
@@ -259,11 +261,11 @@ fn ago(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ago;
+    use super::format_age;
 
     #[test]
     fn spans_are_short() {
-        let spans = [0, 119_000, 120_000, 7_200_000, 200_000_000].map(ago);
+        let spans = [0, 119_000, 120_000, 7_200_000, 200_000_000].map(format_age);
         assert_eq!(spans, ["0 s", "119 s", "2 min", "2 h", "2 days"]);
     }
 }

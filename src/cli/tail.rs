@@ -1,8 +1,8 @@
 //! `tail`: events as they arrive, read from the store beside the receiver. Nothing is asked of the receiver itself, so it
 //! may restart meanwhile; what it accepts is shown in the order of commit, each event once.
 
-mod line;
-mod source;
+mod followed_store;
+mod format;
 
 use std::cell::Cell;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::line::Style;
-use self::source::Source;
-use super::output::{Done, Failure};
-use super::{events, stores};
+use self::followed_store::FollowedStore;
+use self::format::LineStyle;
+use super::output::{CliError, CliResult};
+use super::{context, events};
 use crate::base::id::EventId;
 use crate::storage::{EventFilter, Store, StoreError, StoredEvent};
 
 /// How often the store is looked at.
-const POLL: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Events read at once; their bodies are bounded by the store besides.
-const BATCH: usize = 256;
+const READ_BATCH_SIZE: usize = 256;
 /// Shown first unless told otherwise.
-const LATELY: usize = 10;
+const DEFAULT_LINES: usize = 10;
 
 #[derive(Debug, Args)]
-pub(super) struct Tail {
+pub(super) struct TailArgs {
     /// Only events of this name; may be given several times
     #[arg(long, value_name = "NAME")]
     event: Vec<String>,
@@ -42,7 +42,7 @@ pub(super) struct Tail {
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with_all = ["since", "after"])]
     lines: Option<usize>,
     /// Show those received since then first: 2026-11-21T10:00:00Z, or 90s, 10m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = events::since, conflicts_with = "after")]
+    #[arg(long, value_name = "TIME", value_parser = events::parse_time_arg, conflicts_with = "after")]
     since: Option<i64>,
     /// Go on exactly behind this event, as Ctrl-C prints it
     #[arg(long, value_name = "EVENT ID")]
@@ -52,17 +52,17 @@ pub(super) struct Tail {
     json: bool,
 }
 
-impl Tail {
-    pub(super) async fn run(self) -> Done {
-        let mut source = Source::new(stores::sqlite_url()?);
-        let style = Style::of_process()?;
+impl TailArgs {
+    pub(super) async fn run(self) -> CliResult {
+        let mut source = FollowedStore::new(context::sqlite_url()?);
+        let style = LineStyle::from_env()?;
         // The event to resume behind; the id that is before all others when there is none.
-        let resume = Cell::new(EventId::floor(0));
+        let resume = Cell::new(EventId::lower_bound_at(0));
         tokio::select! {
             // In this order: Ctrl-C is listened for before anything is printed.
             biased;
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("\nto go on: {}", self.command(resume.get()));
+                eprintln!("\nto go on: {}", self.resume_command(resume.get()));
                 Ok(())
             }
             done = self.follow(&mut source, style, &resume) => done,
@@ -70,62 +70,62 @@ impl Tail {
     }
 
     /// Ends when nobody reads any more, or the store cannot be used.
-    async fn follow(&self, source: &mut Source, style: Style, resume: &Cell<EventId>) -> Done {
+    async fn follow(&self, source: &mut FollowedStore, style: LineStyle, resume: &Cell<EventId>) -> CliResult {
         let existed = source.exists();
-        source.open().await?;
-        let mut cursor = self.start(source, existed, resume).await?;
+        source.wait_and_open().await?;
+        let mut cursor = self.start_seq(source, existed, resume).await?;
         loop {
-            match self.catch_up(source, &mut cursor, style, resume).await {
-                Ok(true) => source.works(),
+            match self.print_new_events(source, &mut cursor, style, resume).await {
+                Ok(true) => source.report_read_ok(),
                 Ok(false) => return Ok(()),
-                Err(Failed::Output(error)) => return Err(error.into()),
-                Err(Failed::Store(error)) => source.fails(&error),
+                Err(TailError::Output(error)) => return Err(error.into()),
+                Err(TailError::Store(error)) => source.report_read_error(&error),
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             if source.was_replaced() {
-                source.open().await?;
+                source.wait_and_open().await?;
                 cursor = 0;
             }
         }
     }
 
     /// The sequence number behind which to begin.
-    async fn start(&self, source: &Source, existed: bool, resume: &Cell<EventId>) -> Result<i64, Failure> {
+    async fn start_seq(&self, source: &FollowedStore, existed: bool, resume: &Cell<EventId>) -> Result<i64, CliError> {
         let store = source.store()?;
         if let Some(after) = self.after {
             resume.set(after);
-            if after == EventId::floor(0) {
+            if after == EventId::lower_bound_at(0) {
                 return Ok(0);
             }
             let missing = || {
-                Failure::Because(format!(
+                CliError::Message(format!(
                     "there is no event {after} to go on from; `tail --since TIME` begins at a time instead"
                 ))
             };
-            return Ok(store.event(after).await?.ok_or_else(missing)?.summary.seq);
+            return Ok(store.get_event(after).await?.ok_or_else(missing)?.summary.seq);
         }
         if !existed {
             return Ok(0);
         }
         let seq = match self.since {
             Some(since_ms) => store.seq_before(since_ms).await?,
-            None => self.before_latest(store, self.lines.unwrap_or(LATELY)).await?,
+            None => self.seq_before_latest(store, self.lines.unwrap_or(DEFAULT_LINES)).await?,
         };
         // The event right before what is shown first, to resume from should nothing be shown at all.
-        if let Some(newest) = newest(store).await?.filter(|(newest, _)| *newest <= seq) {
+        if let Some(newest) = newest_event(store).await?.filter(|(newest, _)| *newest <= seq) {
             resume.set(newest.1);
         }
         Ok(seq)
     }
 
     /// Behind which event the latest `count` that fit begin.
-    async fn before_latest(&self, store: &impl Store, count: usize) -> Result<i64, StoreError> {
-        let newest = newest(store).await?.map_or(0, |(seq, _)| seq);
+    async fn seq_before_latest(&self, store: &impl Store, count: usize) -> Result<i64, StoreError> {
+        let newest = newest_event(store).await?.map_or(0, |(seq, _)| seq);
         let mut latest = Vec::new();
         let names: Vec<_> = self.event.iter().cloned().map(Some).collect();
         for event in if names.is_empty() { vec![None] } else { names } {
-            let filter = EventFilter { event, limit: Some(count), ..self.filter() };
-            latest.extend(store.events(filter).await?.iter().map(|event| event.seq));
+            let filter = EventFilter { kind: event, limit: Some(count), ..self.store_filter() };
+            latest.extend(store.list_events(filter).await?.iter().map(|event| event.seq));
         }
         latest.sort_unstable_by(|a, b| b.cmp(a));
         latest.truncate(count);
@@ -133,20 +133,22 @@ impl Tail {
     }
 
     /// Shows what came behind `cursor`; `false` when nobody reads any more.
-    async fn catch_up(
+    async fn print_new_events(
         &self,
-        source: &Source,
+        source: &FollowedStore,
         cursor: &mut i64,
-        style: Style,
+        style: LineStyle,
         resume: &Cell<EventId>,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, TailError> {
         let store = source.store()?;
-        let Some((newest, newest_id)) = newest(store).await? else { return Ok(true) };
+        let Some((newest, newest_id)) = newest_event(store).await? else { return Ok(true) };
         while newest > *cursor {
-            let chunk = store.export(*cursor, EventFilter { limit: Some(BATCH), ..self.filter() }).await?;
+            let chunk = store
+                .export_events(*cursor, EventFilter { limit: Some(READ_BATCH_SIZE), ..self.store_filter() })
+                .await?;
             let Some(last) = chunk.last() else { break };
-            let shown: Vec<_> = chunk.iter().filter(|event| self.is_wanted(event)).collect();
-            match self.print(&shown, style) {
+            let shown: Vec<_> = chunk.iter().filter(|event| self.matches_event_names(event)).collect();
+            match self.print_events(&shown, style) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
                 printed => printed?,
             }
@@ -161,41 +163,41 @@ impl Tail {
         Ok(true)
     }
 
-    fn print(&self, events: &[&StoredEvent], style: Style) -> io::Result<()> {
+    fn print_events(&self, events: &[&StoredEvent], style: LineStyle) -> io::Result<()> {
         let mut out = BufWriter::new(io::stdout().lock());
         for event in events {
             if self.json {
-                writeln!(out, "{}", events::describe(&event.summary))?;
+                writeln!(out, "{}", events::event_json(&event.summary))?;
             } else {
-                writeln!(out, "{}", line::line(event, style))?;
+                writeln!(out, "{}", format::format_event_line(event, style))?;
             }
         }
         out.flush()
     }
 
-    /// What the store can narrow by itself; several names are left to [`Tail::is_wanted`].
-    fn filter(&self) -> EventFilter {
+    /// What the store can narrow by itself; several names are left to [`TailArgs::is_wanted`].
+    fn store_filter(&self) -> EventFilter {
         let event = if let [only] = &self.event[..] { Some(only.clone()) } else { None };
         EventFilter {
-            event,
+            kind: event,
             call_id: self.call.clone(),
             company: self.company.clone(),
-            unparsed: self.unparsed,
+            unparsed_only: self.unparsed,
             ..EventFilter::default()
         }
     }
 
-    fn is_wanted(&self, event: &StoredEvent) -> bool {
-        self.event.is_empty() || event.summary.event.as_ref().is_some_and(|name| self.event.contains(name))
+    fn matches_event_names(&self, event: &StoredEvent) -> bool {
+        self.event.is_empty() || event.summary.kind.as_ref().is_some_and(|name| self.event.contains(name))
     }
 
     /// The command that goes on where this one stopped.
-    fn command(&self, after: EventId) -> String {
+    fn resume_command(&self, after: EventId) -> String {
         let mut command = vec![format!("retell-webhook tail --after {after}")];
         let call = self.call.iter().map(|id| ("--call", id));
         let company = self.company.iter().map(|slug| ("--company", slug));
         let options = self.event.iter().map(|name| ("--event", name)).chain(call).chain(company);
-        command.extend(options.map(|(option, value)| format!("{option} {}", quoted(value))));
+        command.extend(options.map(|(option, value)| format!("{option} {}", shell_quote(value))));
         let switches = [("--unparsed", self.unparsed), ("--json", self.json)];
         command.extend(switches.iter().filter(|(_, given)| *given).map(|(switch, _)| (*switch).to_owned()));
         command.join(" ")
@@ -203,30 +205,30 @@ impl Tail {
 }
 
 /// Why a look failed: the store may come back, the output will not.
-enum Failed {
+enum TailError {
     Store(StoreError),
     Output(io::Error),
 }
 
-impl From<StoreError> for Failed {
+impl From<StoreError> for TailError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for TailError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
     }
 }
 
-async fn newest(store: &impl Store) -> Result<Option<(i64, EventId)>, StoreError> {
-    let latest = store.events(EventFilter { limit: Some(1), ..EventFilter::default() }).await?;
+async fn newest_event(store: &impl Store) -> Result<Option<(i64, EventId)>, StoreError> {
+    let latest = store.list_events(EventFilter { limit: Some(1), ..EventFilter::default() }).await?;
     Ok(latest.first().map(|event| (event.seq, event.id)))
 }
 
 /// For a shell.
-fn quoted(text: &str) -> String {
+fn shell_quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -236,12 +238,12 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::shell_quote;
 
     #[test]
     fn a_shell_reads_back_what_was_quoted() {
-        assert_eq!(quoted("call_ended"), "call_ended");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(shell_quote("call_ended"), "call_ended");
+        assert_eq!(shell_quote("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shell_quote(""), "''");
     }
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, list};
+use super::{ConfigError, string_list};
 use crate::base::networks::Networks;
 
 /// `[egress]`. Read from configuration files only: whoever can set a variable is not to open the inside of a network.
@@ -12,10 +12,10 @@ use crate::base::networks::Networks;
 pub struct EgressSettings {
     /// Addresses, ranges and host names of the inside that handlers may post to. A name may then lead to any address
     /// but a link-local one.
-    #[serde(deserialize_with = "list::texts")]
-    pub allow: Vec<String>,
+    #[serde(deserialize_with = "string_list::deserialize_strings")]
+    pub allowlist: Vec<String>,
     /// Whether all private and loopback addresses may be posted to.
-    pub allow_private: bool,
+    pub allow_private_networks: bool,
 }
 
 impl EgressSettings {
@@ -23,11 +23,11 @@ impl EgressSettings {
     ///
     /// # Errors
     /// The first entry that is neither.
-    pub fn allowed(&self) -> Result<(Networks, Vec<String>), ConfigError> {
+    pub fn parse_allowlist(&self) -> Result<(Networks, Vec<String>), ConfigError> {
         let (mut networks, mut names) = (Vec::new(), Vec::new());
-        for (position, text) in self.allow.iter().enumerate() {
-            let refused = |why: &str| ConfigError::refused(&format!("egress.allow[{position}]"), why);
-            if let Some(network) = network(text) {
+        for (position, text) in self.allowlist.iter().enumerate() {
+            let refused = |why: &str| ConfigError::invalid(&format!("egress.allowlist[{position}]"), why);
+            if let Some(network) = parse_network(text) {
                 if is_link_local(network) {
                     return Err(refused("link-local addresses are always refused: cloud credentials lie there"));
                 }
@@ -40,12 +40,13 @@ impl EgressSettings {
                 ));
             }
         }
-        let networks = Networks::parse(&networks).map_err(|_| ConfigError::refused("egress.allow", "no addresses"))?;
+        let networks =
+            Networks::parse(&networks).map_err(|_| ConfigError::invalid("egress.allowlist", "no addresses"))?;
         Ok((networks, names))
     }
 }
 
-fn network(text: &str) -> Option<IpNet> {
+fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
@@ -71,14 +72,16 @@ mod tests {
 
     #[test]
     fn entries_are_addresses_ranges_or_names() {
-        let allowed = |text: &str| EgressSettings { allow: vec![text.into()], allow_private: false }.allowed();
+        let allowed = |text: &str| {
+            EgressSettings { allowlist: vec![text.into()], allow_private_networks: false }.parse_allowlist()
+        };
         for right in ["10.0.0.5", "10.0.0.0/8", "fd00::/8", "crm.internal", "CRM", "db_1.local."] {
             assert!(allowed(right).is_ok(), "{right}");
         }
         for wrong in ["", "http://crm", "crm:80", "*.internal", "10.0.0", "10.0.0.0/33", "169.254.169.254", "fe80::/64"]
         {
             let error = allowed(wrong).unwrap_err().to_string();
-            assert!(error.contains("egress.allow[0]"), "{wrong}: {error}");
+            assert!(error.contains("egress.allowlist[0]"), "{wrong}: {error}");
         }
         assert_eq!(allowed("Crm.Internal.").unwrap().1, ["crm.internal"]);
     }

@@ -6,23 +6,23 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CompanySettings, ConfigError, DEFAULT_SLUG, list};
+use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, string_list};
 use crate::base::secret::Secret;
 
-const TIMEOUT_MS: u64 = 10_000;
+const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// As long as Retell can be told to wait.
-const LONGEST_TIMEOUT_MS: u64 = 600_000;
-const WINDOW_MS: u64 = 300_000;
+const MAX_TIMEOUT_MS: u64 = 600_000;
+const DEFAULT_IDEMPOTENCY_WINDOW_MS: u64 = 300_000;
 /// Answers are kept for a day.
-const LONGEST_WINDOW_MS: u64 = 86_400_000;
-const CONCURRENCY: u16 = 64;
-const CALL_ID_HEADER: &str = "x-call-id";
-const METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
+const MAX_IDEMPOTENCY_WINDOW_MS: u64 = 86_400_000;
+const DEFAULT_CONCURRENCY: u16 = 64;
+const DEFAULT_CALL_ID_HEADER: &str = "x-call-id";
+const ALLOWED_METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
 
 /// What makes two requests one invocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Idempotency {
+pub enum IdempotencyMode {
     /// The model's id of the tool call, else call, name and arguments.
     #[default]
     Call,
@@ -33,7 +33,7 @@ pub enum Idempotency {
 /// What is answered when a function could not be called, or not in time.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged)]
-pub enum Fallback {
+pub enum FunctionFallback {
     /// As text.
     Text(String),
     /// As JSON.
@@ -70,28 +70,28 @@ pub struct FunctionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// HTTP methods that are answered.
-    #[serde(default = "usual_methods", deserialize_with = "list::texts")]
+    #[serde(default = "default_methods", deserialize_with = "string_list::deserialize_strings")]
     pub methods: Vec<String>,
     /// After so long the fallback is answered.
-    #[serde(default = "timeout_ms")]
+    #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
     /// What is answered when it could not be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallback: Option<Fallback>,
+    pub fallback: Option<FunctionFallback>,
     /// What makes two requests one invocation.
     #[serde(default)]
-    pub idempotency: Idempotency,
+    pub idempotency: IdempotencyMode,
     /// How long requests alike are one invocation when the model's id of the tool call is not told.
-    #[serde(default = "window_ms")]
-    pub window_ms: u64,
+    #[serde(default = "default_idempotency_window_ms")]
+    pub idempotency_window_ms: u64,
     /// Slugs of the companies that have it; empty means all.
-    #[serde(default, deserialize_with = "list::texts")]
+    #[serde(default, deserialize_with = "string_list::deserialize_strings")]
     pub companies: Vec<String>,
     /// Invocations at the same time; further ones wait.
-    #[serde(default = "concurrency")]
+    #[serde(default = "default_concurrency")]
     pub concurrency: u16,
     /// The header with the call's id, for requests that hold arguments only.
-    #[serde(default = "call_id_header")]
+    #[serde(default = "default_call_id_header")]
     pub call_id_header: String,
 }
 
@@ -109,29 +109,29 @@ impl FunctionSettings {
             builtin: None,
             headers: BTreeMap::new(),
             secret: None,
-            methods: usual_methods(),
-            timeout_ms: TIMEOUT_MS,
+            methods: default_methods(),
+            timeout_ms: DEFAULT_TIMEOUT_MS,
             fallback: None,
-            idempotency: Idempotency::Call,
-            window_ms: WINDOW_MS,
+            idempotency: IdempotencyMode::Call,
+            idempotency_window_ms: DEFAULT_IDEMPOTENCY_WINDOW_MS,
             companies: Vec::new(),
-            concurrency: CONCURRENCY,
-            call_id_header: call_id_header(),
+            concurrency: DEFAULT_CONCURRENCY,
+            call_id_header: default_call_id_header(),
         }
     }
 
     /// Whether a company has it.
     #[must_use]
-    pub fn is_for(&self, company: &str) -> bool {
+    pub fn is_available_to(&self, company: &str) -> bool {
         self.companies.is_empty() || self.companies.iter().any(|slug| slug == company)
     }
 
-    fn overlaps(&self, other: &Self) -> bool {
+    fn shares_company_with(&self, other: &Self) -> bool {
         let shared = |slug: &String| other.companies.contains(slug);
         self.companies.is_empty() || other.companies.is_empty() || self.companies.iter().any(shared)
     }
 
-    fn refused(&self) -> Option<(&'static str, String)> {
+    fn invalid_setting(&self) -> Option<(&'static str, String)> {
         let why = |key, why: &str| Some((key, why.to_owned()));
         if !is_function_name(&self.name) {
             return why("name", "expected 1 to 64 letters, digits, `-` or `_`, as Retell has it");
@@ -157,14 +157,14 @@ impl FunctionSettings {
         if self.command.iter().any(|text| text.contains('\0')) {
             return why("command", "a NUL cannot be passed to a program");
         }
-        if self.methods.is_empty() || self.methods.iter().any(|method| !METHODS.contains(&method.as_str())) {
+        if self.methods.is_empty() || self.methods.iter().any(|method| !ALLOWED_METHODS.contains(&method.as_str())) {
             return why("methods", "expected some of POST, PUT, PATCH, GET, DELETE");
         }
-        if !(100..=LONGEST_TIMEOUT_MS).contains(&self.timeout_ms) {
+        if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             return why("timeout_ms", "expected 100 to 600000 ms; Retell waits no longer");
         }
-        if !(1..=LONGEST_WINDOW_MS).contains(&self.window_ms) {
-            return why("window_ms", "expected 1 to 86400000 ms: answers are kept for a day");
+        if !(1..=MAX_IDEMPOTENCY_WINDOW_MS).contains(&self.idempotency_window_ms) {
+            return why("idempotency_window_ms", "expected 1 to 86400000 ms: answers are kept for a day");
         }
         if !is_header_name(&self.call_id_header) {
             return why("call_id_header", "it is no name of a header: expected letters, digits and hyphens");
@@ -175,7 +175,7 @@ impl FunctionSettings {
 
 /// Whether Retell would take it as a tool's name.
 #[must_use]
-pub fn is_function_name(name: &str) -> bool {
+pub(crate) fn is_function_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=64).contains(&name.len()) && name.chars().all(plain)
 }
@@ -187,16 +187,16 @@ fn is_header_name(name: &str) -> bool {
 
 /// Refuses tables by their key. Two companies may each have a function of the same name.
 pub(super) fn validate(functions: &[FunctionSettings], companies: &[CompanySettings]) -> Result<(), ConfigError> {
-    let known = |slug: &String| slug == DEFAULT_SLUG || companies.iter().any(|company| company.slug == *slug);
+    let known = |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
     for (position, function) in functions.iter().enumerate() {
-        let refused = |key: &str, why: String| Err(ConfigError::refused(&format!("functions[{position}].{key}"), why));
-        if let Some((key, why)) = function.refused() {
+        let refused = |key: &str, why: String| Err(ConfigError::invalid(&format!("functions[{position}].{key}"), why));
+        if let Some((key, why)) = function.invalid_setting() {
             return refused(key, why);
         }
         if let Some(slug) = function.companies.iter().find(|slug| !known(slug)) {
             return refused("companies", format!("there is no company `{slug}` in [[companies]]"));
         }
-        let taken = |other: &FunctionSettings| other.name == function.name && other.overlaps(function);
+        let taken = |other: &FunctionSettings| other.name == function.name && other.shares_company_with(function);
         if functions[..position].iter().any(taken) {
             return refused("name", format!("`{}` is taken by an earlier function of the same company", function.name));
         }
@@ -204,24 +204,24 @@ pub(super) fn validate(functions: &[FunctionSettings], companies: &[CompanySetti
     Ok(())
 }
 
-fn usual_methods() -> Vec<String> {
-    METHODS[..3].iter().map(|method| (*method).to_owned()).collect()
+fn default_methods() -> Vec<String> {
+    ALLOWED_METHODS[..3].iter().map(|method| (*method).to_owned()).collect()
 }
 
-fn timeout_ms() -> u64 {
-    TIMEOUT_MS
+fn default_timeout_ms() -> u64 {
+    DEFAULT_TIMEOUT_MS
 }
 
-fn window_ms() -> u64 {
-    WINDOW_MS
+fn default_idempotency_window_ms() -> u64 {
+    DEFAULT_IDEMPOTENCY_WINDOW_MS
 }
 
-fn concurrency() -> u16 {
-    CONCURRENCY
+fn default_concurrency() -> u16 {
+    DEFAULT_CONCURRENCY
 }
 
-fn call_id_header() -> String {
-    CALL_ID_HEADER.to_owned()
+fn default_call_id_header() -> String {
+    DEFAULT_CALL_ID_HEADER.to_owned()
 }
 
 #[cfg(test)]
@@ -244,7 +244,7 @@ mod tests {
             (FunctionSettings { methods: vec!["get".into()], ..table() }, "methods"),
             (FunctionSettings { methods: vec![], ..table() }, "methods"),
             (FunctionSettings { timeout_ms: 0, ..table() }, "timeout_ms"),
-            (FunctionSettings { window_ms: 0, ..table() }, "window_ms"),
+            (FunctionSettings { idempotency_window_ms: 0, ..table() }, "idempotency_window_ms"),
             (FunctionSettings { concurrency: 0, ..table() }, "concurrency"),
             (FunctionSettings { call_id_header: "not a header!".into(), ..table() }, "call_id_header"),
             (FunctionSettings { call_id_header: String::new(), ..table() }, "call_id_header"),
@@ -260,9 +260,9 @@ mod tests {
             companies: companies.iter().map(|slug| (*slug).to_owned()).collect(),
             ..table()
         };
-        assert!(!of(&["a"]).overlaps(&of(&["b"])));
-        assert!(of(&["a"]).overlaps(&of(&["b", "a"])) && of(&["a"]).overlaps(&of(&[])));
+        assert!(!of(&["a"]).shares_company_with(&of(&["b"])));
+        assert!(of(&["a"]).shares_company_with(&of(&["b", "a"])) && of(&["a"]).shares_company_with(&of(&[])));
         assert!(validate(&[of(&["default"]), of(&[])], &[]).is_err());
-        assert!(of(&[]).is_for("a") && of(&["a"]).is_for("a") && !of(&["a"]).is_for("b"));
+        assert!(of(&[]).is_available_to("a") && of(&["a"]).is_available_to("a") && !of(&["a"]).is_available_to("b"));
     }
 }

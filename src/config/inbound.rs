@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CompanySettings, ConfigError, DEFAULT_SLUG, RetellSignature};
+use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, RetellSignatureMode};
 use crate::base::secret::Secret;
 
 /// Retell gives up after 10 s; what is left is for the way there and back.
-const LONGEST_MS: u64 = 8_000;
+const MAX_TIMEOUT_MS: u64 = 8_000;
 
 /// `[inbound]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -21,7 +21,7 @@ pub struct InboundSettings {
     pub fallback: InboundAnswerSettings,
     /// `[[inbound.rules]]`: the first one whose conditions all hold answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<InboundRule>,
+    pub rules: Vec<InboundRuleSettings>,
 }
 
 impl Default for InboundSettings {
@@ -53,7 +53,7 @@ pub struct InboundAnswerSettings {
 
 /// One `[[inbound.rules]]` table: conditions, and an answer. A condition that is not set holds.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct InboundRule {
+pub struct InboundRuleSettings {
     /// Unique; names the rule in the log and in the ledger.
     pub name: String,
 
@@ -83,7 +83,7 @@ pub struct InboundRule {
     pub time_zone: Option<String>,
     /// Whether the caller has called this company before, as far as the call store knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub known: Option<bool>,
+    pub known_caller: Option<bool>,
 
     /// As in `[inbound.fallback]`.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -102,12 +102,12 @@ pub struct InboundRule {
     pub metadata: Map<String, Value>,
     /// Asks a service of yours instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ask: Option<AskSettings>,
+    pub ask: Option<InboundAskSettings>,
 }
 
 /// `ask`: the request is posted on as it came, and the service's answer passed back.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct AskSettings {
+pub struct InboundAskSettings {
     /// Where to. It may carry a token, so it is not shown.
     pub url: Secret,
     /// Signs as Standard Webhooks say, `whsec_…`.
@@ -115,7 +115,7 @@ pub struct AskSettings {
     pub secret: Option<Secret>,
     /// What becomes of Retell's own signature; made anew when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retell_signature: Option<RetellSignature>,
+    pub retell_signature: Option<RetellSignatureMode>,
     /// How long it may take, within the budget; all of what is left of it when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -134,10 +134,10 @@ pub enum InboundKind {
     Chat,
 }
 
-impl InboundRule {
+impl InboundRuleSettings {
     /// What it answers by itself.
     #[must_use]
-    pub fn answer(&self) -> InboundAnswerSettings {
+    pub fn static_answer(&self) -> InboundAnswerSettings {
         InboundAnswerSettings {
             reject: self.reject,
             agent: self.agent.clone(),
@@ -150,14 +150,15 @@ impl InboundRule {
 
 impl InboundSettings {
     pub(super) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
-        let known = |slug: &String| slug == DEFAULT_SLUG || companies.iter().any(|company| company.slug == *slug);
-        if !(100..=LONGEST_MS).contains(&self.timeout_ms) {
+        let known =
+            |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
+        if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
             let why = "it must be 100 to 8000 ms: a caller hears ringing meanwhile, and Retell gives up after 10 s";
-            return Err(ConfigError::refused("inbound.timeout_ms", why));
+            return Err(ConfigError::invalid("inbound.timeout_ms", why));
         }
         for (position, rule) in self.rules.iter().enumerate() {
             let key = |key: &str| format!("inbound.rules[{position}].{key}");
-            let refused = |why: &str| Err(ConfigError::refused(&key("name"), why.to_owned()));
+            let refused = |why: &str| Err(ConfigError::invalid(&key("name"), why.to_owned()));
             if !(1..=64).contains(&rule.name.len()) || rule.name.chars().any(char::is_control) {
                 return refused("expected 1 to 64 characters");
             }
@@ -166,7 +167,7 @@ impl InboundSettings {
             }
             if let Some(slug) = rule.companies.iter().find(|slug| !known(slug)) {
                 let why = format!("there is no company `{slug}` in [[companies]]");
-                return Err(ConfigError::refused(&key("companies"), why));
+                return Err(ConfigError::invalid(&key("companies"), why));
             }
         }
         Ok(())

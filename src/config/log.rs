@@ -25,7 +25,7 @@ impl Default for LogSettings {
 impl LogSettings {
     /// The folder of the log file, if there is to be one.
     #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
+    pub fn directory(&self) -> Option<&Path> {
         // An empty variable counts as unset, so the environment needs a word for it.
         Some(self.dir.as_str()).filter(|dir| !matches!(*dir, "" | "off")).map(Path::new)
     }

@@ -6,22 +6,22 @@
 mod alarms;
 mod appointments;
 mod companies;
-mod differences;
 mod docs;
 mod egress;
 mod functions;
 mod handlers;
 mod inbound;
-mod list;
 mod load;
 mod log;
-mod nearest;
 mod ops;
-mod origin;
+mod origins;
+mod restart_keys;
 mod retention;
 mod security;
 mod server;
 mod storage;
+mod string_list;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,25 +29,25 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use alarms::AlarmSettings;
-pub use appointments::{
-    AppointmentSettings, DateOrder, GRAIN_MINUTES, OpeningHours, ServiceSettings, compared, time_zone,
+pub(crate) use appointments::{
+    AppointmentSettings, DateOrder, OpeningHours, ServiceSettings, normalize_service_name, parse_time_zone,
 };
-pub use companies::{CompanySettings, DEFAULT_SLUG};
-pub use docs::DocsSettings;
-pub use egress::EgressSettings;
-pub use functions::{Fallback, FunctionSettings, Idempotency, is_function_name};
-pub use handlers::{
-    DeliverySettings, ExecSettings, FileSettings, HandlerKind, HandlerSettings, Ordering, ProgramPath, RetellSignature,
-    Revisions, Transcripts,
+pub(crate) use companies::{CompanySettings, DEFAULT_COMPANY_SLUG};
+pub(crate) use docs::DocsSettings;
+pub(crate) use egress::EgressSettings;
+pub(crate) use functions::{FunctionFallback, FunctionSettings, IdempotencyMode, is_function_name};
+pub(crate) use handlers::{DeliveryOrdering, ExecSettings, FileSettings, ProgramSearchPath, RetellSignatureMode};
+pub use handlers::{DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
+pub(crate) use inbound::{
+    InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings,
 };
-pub use inbound::{AskSettings, InboundAnswerSettings, InboundKind, InboundRule, InboundSettings};
-pub use load::{ConfigError, Sources};
-pub use log::{LogFormat, LogSettings};
-pub use ops::OpsSettings;
-pub use retention::{KeptDays, RetentionSettings};
-pub use security::SecuritySettings;
-pub use server::ServerSettings;
-pub use storage::StorageSettings;
+pub use load::{ConfigError, ConfigSources};
+pub(crate) use log::{LogFormat, LogSettings};
+pub(crate) use ops::OpsSettings;
+pub(crate) use retention::{RetentionDays, RetentionSettings};
+pub(crate) use security::SecuritySettings;
+pub(crate) use server::ServerSettings;
+pub(crate) use storage::StorageSettings;
 
 /// Everything that can be configured, after all layers were merged.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -98,7 +98,7 @@ impl Default for Settings {
             docs: DocsSettings::default(),
             egress: EgressSettings::default(),
             inbound: InboundSettings::default(),
-            handlers: HandlerSettings::built_in(),
+            handlers: HandlerSettings::defaults(),
             functions: Vec::new(),
         }
     }
@@ -110,7 +110,7 @@ impl Settings {
     /// # Errors
     /// A file that cannot be read, an unknown key, a value of the wrong type or one that is refused; the text names
     /// the key and what to do, never a secret.
-    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+    pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let settings = load::load(sources)?;
         settings.validate()?;
         Ok(settings)

@@ -3,14 +3,14 @@ use serde::{Deserialize, Serialize};
 use super::{CompanySettings, ConfigError};
 
 /// A century.
-const MOST_DAYS: u32 = 36_500;
+const MAX_RETENTION_DAYS: u32 = 36_500;
 /// An empty store with its first events takes about this much.
-const LEAST_BYTES: u64 = 1024 * 1024;
+const MIN_STORE_BYTES: u64 = 1024 * 1024;
 
 /// How many days each kind of data is kept. `None` (unset) and 0 mean for ever; a company's own 0 too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
-pub struct KeptDays {
+pub struct RetentionDays {
     /// Events with their bodies, and with them their deliveries and attempts. Those whose deliveries are not finished stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_days: Option<u32>,
@@ -33,15 +33,15 @@ pub struct KeptDays {
 #[serde(default)]
 pub struct RetentionSettings {
     // Not `#[serde(flatten)]`: it would take every unknown key for one of its own.
-    /// See [`KeptDays`].
+    /// See [`RetentionDays`].
     pub events_days: Option<u32>,
-    /// See [`KeptDays`].
+    /// See [`RetentionDays`].
     pub deliveries_days: Option<u32>,
-    /// See [`KeptDays`].
+    /// See [`RetentionDays`].
     pub attempts_days: Option<u32>,
-    /// See [`KeptDays`].
+    /// See [`RetentionDays`].
     pub calls_days: Option<u32>,
-    /// See [`KeptDays`].
+    /// See [`RetentionDays`].
     pub rejected_days: Option<u32>,
     /// Of the whole store: past it the oldest events go, whosever they are.
     pub max_bytes: Option<u64>,
@@ -50,8 +50,8 @@ pub struct RetentionSettings {
 impl RetentionSettings {
     /// What holds for companies without settings of their own.
     #[must_use]
-    pub fn days(&self) -> KeptDays {
-        KeptDays {
+    pub fn days(&self) -> RetentionDays {
+        RetentionDays {
             events_days: self.events_days,
             deliveries_days: self.deliveries_days,
             attempts_days: self.attempts_days,
@@ -61,10 +61,10 @@ impl RetentionSettings {
     }
 }
 
-impl KeptDays {
+impl RetentionDays {
     /// Each with the name of its key.
     #[must_use]
-    pub fn each(&self) -> [(&'static str, Option<u32>); 5] {
+    pub fn by_key(&self) -> [(&'static str, Option<u32>); 5] {
         [
             ("events_days", self.events_days),
             ("deliveries_days", self.deliveries_days),
@@ -84,18 +84,18 @@ pub(super) fn validate(settings: &RetentionSettings, companies: &[CompanySetting
         }
     }
     match settings.max_bytes {
-        Some(bytes) if bytes < LEAST_BYTES => {
-            Err(ConfigError::refused("retention.max_bytes", format!("it must be at least {LEAST_BYTES}, or unset")))
+        Some(bytes) if bytes < MIN_STORE_BYTES => {
+            Err(ConfigError::invalid("retention.max_bytes", format!("it must be at least {MIN_STORE_BYTES}, or unset")))
         }
         _ => Ok(()),
     }
 }
 
-fn validate_days(section: &str, days: &KeptDays) -> Result<(), ConfigError> {
-    match days.each().into_iter().find(|(_, days)| days.is_some_and(|days| days > MOST_DAYS)) {
-        Some((key, _)) => Err(ConfigError::refused(
+fn validate_days(section: &str, days: &RetentionDays) -> Result<(), ConfigError> {
+    match days.by_key().into_iter().find(|(_, days)| days.is_some_and(|days| days > MAX_RETENTION_DAYS)) {
+        Some((key, _)) => Err(ConfigError::invalid(
             &format!("{section}.{key}"),
-            format!("it must be 1 to {MOST_DAYS} days; 0 or unset keeps for ever"),
+            format!("it must be 1 to {MAX_RETENTION_DAYS} days; 0 or unset keeps for ever"),
         )),
         None => Ok(()),
     }

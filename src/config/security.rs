@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::list;
+use super::string_list;
 use crate::base::secret::Secret;
 
 /// `[security]`.
@@ -9,16 +9,16 @@ use crate::base::secret::Secret;
 pub struct SecuritySettings {
     /// API keys whose signatures are accepted: a list, or one text with commas. Also `RETELL_API_KEY` and
     /// `RETELL_WEBHOOK_SECRET_KEY`, each with a `_FILE` form. Unset: a random development key in `data/dev.key`.
-    #[serde(deserialize_with = "keys")]
+    #[serde(deserialize_with = "deserialize_keys")]
     pub keys: Vec<Secret>,
     /// Whether signatures are checked. `false` believes everybody; refused with a public https `server.url`, and in a
     /// variable.
     pub verify: bool,
     /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
-    pub window_ms: i64,
+    pub signature_tolerance_ms: i64,
     /// Addresses and ranges that may send webhooks; `retell` stands for Retell's published address. Empty: everybody,
     /// since the signature decides.
-    #[serde(deserialize_with = "list::texts")]
+    #[serde(deserialize_with = "string_list::deserialize_strings")]
     pub allowlist: Vec<String>,
     /// Whether the bodies of refused requests (up to 64 KiB) are kept with the latest 1000 of them. Whoever sent them is
     /// unknown, and what they hold may be personal.
@@ -27,29 +27,35 @@ pub struct SecuritySettings {
 
 impl Default for SecuritySettings {
     fn default() -> Self {
-        Self { keys: Vec::new(), verify: true, window_ms: 300_000, allowlist: Vec::new(), keep_rejected_bodies: false }
+        Self {
+            keys: Vec::new(),
+            verify: true,
+            signature_tolerance_ms: 300_000,
+            allowlist: Vec::new(),
+            keep_rejected_bodies: false,
+        }
     }
 }
 
 /// Takes `"a,b"` apart; blanks stay, so that they can be refused by name.
-pub(super) fn split_keys(text: &str) -> Vec<Secret> {
-    list::split(text).into_iter().map(Secret::new).collect()
+pub(super) fn parse_keys(text: &str) -> Vec<Secret> {
+    string_list::split_commas(text).into_iter().map(Secret::new).collect()
 }
 
 /// A list of keys, or one text with commas.
-pub(super) fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
-    Ok(list::texts(deserializer)?.into_iter().map(Secret::new).collect())
+pub(super) fn deserialize_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+    Ok(string_list::deserialize_strings(deserializer)?.into_iter().map(Secret::new).collect())
 }
 
 /// Why `key` cannot be an API key, in words that never contain it.
-pub(super) fn refuse_key(key: &Secret) -> Option<&'static str> {
-    const SHORTEST: usize = 16;
+pub(super) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
+    const MIN_KEY_CHARS: usize = 16;
     let text = key.expose();
     if text.is_empty() {
         Some("is blank")
     } else if is_placeholder(text) {
         Some("is a placeholder, not a key")
-    } else if text.chars().count() < SHORTEST {
+    } else if text.chars().count() < MIN_KEY_CHARS {
         Some("is shorter than 16 characters, so it is no Retell API key")
     } else {
         None
@@ -57,7 +63,7 @@ pub(super) fn refuse_key(key: &Secret) -> Option<&'static str> {
 }
 
 /// Why `token` cannot guard what operators see, in words that never contain it.
-pub(super) fn refuse_token(token: &Secret) -> Option<&'static str> {
+pub(super) fn invalid_token_reason(token: &Secret) -> Option<&'static str> {
     let text = token.expose();
     if text.trim().is_empty() {
         Some("is blank")
@@ -74,7 +80,7 @@ pub(super) fn refuse_token(token: &Secret) -> Option<&'static str> {
 
 /// Values people leave in from an example: `your_api_key_here`, `<api-key>`, `changeme`, `xxxx…`.
 fn is_placeholder(text: &str) -> bool {
-    const TELLTALE: [&str; 15] = [
+    const PLACEHOLDER_MARKERS: [&str; 15] = [
         "your_api",
         "your_retell",
         "your_key",
@@ -94,7 +100,7 @@ fn is_placeholder(text: &str) -> bool {
     let plain = text.to_lowercase().replace(['-', ' '], "_");
     let fixed = plain.trim_start_matches("key_");
     let repeated = fixed.chars().next().is_some_and(|first| fixed.chars().all(|c| c == first));
-    repeated || text.starts_with(['<', '{', '$']) || TELLTALE.iter().any(|word| plain.contains(word))
+    repeated || text.starts_with(['<', '{', '$']) || PLACEHOLDER_MARKERS.iter().any(|word| plain.contains(word))
 }
 
 #[cfg(test)]
@@ -112,11 +118,11 @@ mod tests {
             "${RETELL_API_KEY_VALUE}",
             "",
         ] {
-            assert!(refuse_key(&Secret::new(text)).is_some(), "{text}");
+            assert!(invalid_key_reason(&Secret::new(text)).is_some(), "{text}");
         }
-        assert_eq!(refuse_key(&Secret::new("key_9f27a1c4de5588b2031fa7c0")), None);
+        assert_eq!(invalid_key_reason(&Secret::new("key_9f27a1c4de5588b2031fa7c0")), None);
         assert_eq!(
-            refuse_key(&Secret::new("key_short")),
+            invalid_key_reason(&Secret::new("key_short")),
             Some("is shorter than 16 characters, so it is no Retell API key")
         );
     }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::list;
+use super::string_list;
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -21,7 +21,7 @@ pub struct ServerSettings {
     pub inflight_limit_bytes: usize,
     /// Addresses and ranges of proxies whose `X-Forwarded-For` is believed, such as `["127.0.0.1"]` for a tunnel on this
     /// machine. Without it every request behind a proxy counts as the proxy's.
-    #[serde(deserialize_with = "list::texts")]
+    #[serde(deserialize_with = "string_list::deserialize_strings")]
     pub trusted_proxies: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl ServerSettings {
 
     /// The port a loopback [`ServerSettings::url`] names, when it is not `port`: nothing would answer there.
     #[must_use]
-    pub fn mismatched_port(&self, port: u16) -> Option<u16> {
+    pub fn mismatched_url_port(&self, port: u16) -> Option<u16> {
         let url = self.parsed_url().filter(is_loopback)?;
         url.port_or_known_default().filter(|named| *named != port)
     }
@@ -85,11 +85,11 @@ mod tests {
 
     #[test]
     fn loopback_url_must_name_the_listening_port() {
-        assert_eq!(with_url("http://localhost:3000").mismatched_port(8000), Some(3000));
-        assert_eq!(with_url("http://127.0.0.1").mismatched_port(8000), Some(80));
-        assert_eq!(with_url("http://[::1]:8000/").mismatched_port(8000), None);
-        assert_eq!(with_url("https://example.ngrok.app").mismatched_port(8000), None);
-        assert_eq!(ServerSettings::default().mismatched_port(8000), None);
+        assert_eq!(with_url("http://localhost:3000").mismatched_url_port(8000), Some(3000));
+        assert_eq!(with_url("http://127.0.0.1").mismatched_url_port(8000), Some(80));
+        assert_eq!(with_url("http://[::1]:8000/").mismatched_url_port(8000), None);
+        assert_eq!(with_url("https://example.ngrok.app").mismatched_url_port(8000), None);
+        assert_eq!(ServerSettings::default().mismatched_url_port(8000), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Default for StorageSettings {
 
 impl StorageSettings {
     /// The folder that holds the database, and beside it the development key.
-    pub(super) fn folder(&self) -> &Path {
+    pub(super) fn database_dir(&self) -> &Path {
         let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         Path::new(path).parent().unwrap_or(Path::new("."))

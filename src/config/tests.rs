@@ -6,7 +6,7 @@ const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";
 
 fn from_env(vars: &[(&str, &str)]) -> Result<Settings, String> {
     let env = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Settings::load(&Sources { folder: None, env }).map_err(|error| error.to_string())
+    Settings::load(&ConfigSources { base_dir: None, env }).map_err(|error| error.to_string())
 }
 
 fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, String> {
@@ -14,7 +14,7 @@ fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, 
     std::fs::create_dir(folder.path().join("config")).unwrap();
     std::fs::write(folder.path().join("config").join(name), text).unwrap();
     let env: BTreeMap<_, _> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Settings::load(&Sources { folder: Some(folder.path().into()), env }).map_err(|error| error.to_string())
+    Settings::load(&ConfigSources { base_dir: Some(folder.path().into()), env }).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn shipped_default_file_says_what_is_built_in() {
     assert_eq!(from_file("default.toml", shipped, &[]).unwrap(), Settings::default());
     let uncommented: String =
         shipped.lines().map(|line| line.trim_start_matches(['#', ' ']).to_owned() + "\n").collect();
-    for key in nearest::valid_keys().iter().filter(|key| key.contains('.')) {
+    for key in suggest::valid_keys().iter().filter(|key| key.contains('.')) {
         let name = key.rsplit('.').next().unwrap();
         assert!(
             uncommented.lines().any(|line| line.starts_with(&format!("{name} ="))),
@@ -160,13 +160,14 @@ fn what_opens_doors_is_set_in_files_only() {
         ("RETELL_WEBHOOK__SECURITY__VERIFY", "false"),
         ("RETELL_WEBHOOK__SECURITY__VERIFY", "0"),
         ("retell_webhook__security__verify", "off"),
-        ("RETELL_WEBHOOK__EGRESS__ALLOW_PRIVATE", "true"),
-        ("RETELL_WEBHOOK__EGRESS__ALLOW", "10.0.0.0/8"),
+        ("RETELL_WEBHOOK__EGRESS__ALLOW_PRIVATE_NETWORKS", "true"),
+        ("RETELL_WEBHOOK__EGRESS__ALLOWLIST", "10.0.0.0/8"),
         ("RETELL_WEBHOOK__EGRESS.ALLOW", "10.0.0.0/8"),
         ("Retell_Webhook__Egress__Allow_Private", "1"),
         ("RETELL_WEBHOOK__HANDLERS[0]__KIND", "exec"),
     ] {
-        for layers in [from_env(&[(name, value)]), from_file("local.toml", "[egress]\nallow = []\n", &[(name, value)])]
+        for layers in
+            [from_env(&[(name, value)]), from_file("local.toml", "[egress]\nallowlist = []\n", &[(name, value)])]
         {
             assert!(layers.is_err(), "{name}={value}");
         }
@@ -197,8 +198,8 @@ fn other_refusals_name_their_key() {
     refused(&[("SERVER_URL", "example.ngrok.app")], "server.url");
     refused(&[("SERVER_URL", "https://example.ngrok.app/webhook")], "without a path");
     refused(&[("DATABASE_URL", "mysql://x")], "storage.url");
-    refused(&[("RETELL_WEBHOOK__SECURITY__WINDOW_MS", "0")], "security.window_ms");
-    refused(&[("RETELL_WEBHOOK__SECURITY__WINDOW_MS", "86400000")], "security.window_ms");
+    refused(&[("RETELL_WEBHOOK__SECURITY__SIGNATURE_TOLERANCE_MS", "0")], "security.signature_tolerance_ms");
+    refused(&[("RETELL_WEBHOOK__SECURITY__SIGNATURE_TOLERANCE_MS", "86400000")], "security.signature_tolerance_ms");
     refused(&[("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "1024")], "server.inflight_limit_bytes");
     let twice = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n[[handlers]]\nname = \"a\"\nkind = \"log\"\n";
     assert!(from_file("local.toml", twice, &[]).unwrap_err().contains("handlers[1].name"));
@@ -236,10 +237,10 @@ fn a_reload_says_what_takes_a_restart() {
     let mut after = Settings::default();
     after.handlers.clear();
     after.security.keys.push(crate::base::secret::Secret::new("key_0123456789abcdef"));
-    assert!(before.differences(&after).is_empty());
+    assert!(before.keys_requiring_restart(&after).is_empty());
     after.server.port = 9000;
     after.server.url = Some("https://example.com".into());
-    assert_eq!(before.differences(&after), ["server.port", "server.url"]);
+    assert_eq!(before.keys_requiring_restart(&after), ["server.port", "server.url"]);
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn what_operators_see_is_guarded() {
 
 #[test]
 fn the_log_file_can_be_turned_off() {
-    assert_eq!(from_env(&[]).unwrap().log.folder(), Some(std::path::Path::new("logs")));
-    assert_eq!(from_env(&[("RETELL_WEBHOOK__LOG__DIR", "off")]).unwrap().log.folder(), None);
-    assert_eq!(from_file("local.toml", "[log]\ndir = \"\"\n", &[]).unwrap().log.folder(), None);
+    assert_eq!(from_env(&[]).unwrap().log.directory(), Some(std::path::Path::new("logs")));
+    assert_eq!(from_env(&[("RETELL_WEBHOOK__LOG__DIR", "off")]).unwrap().log.directory(), None);
+    assert_eq!(from_file("local.toml", "[log]\ndir = \"\"\n", &[]).unwrap().log.directory(), None);
 }

@@ -5,19 +5,19 @@
 //! the store, by lanes.
 
 mod attempt;
+mod backpressure;
 mod breaker;
-mod conclude;
-mod pace;
+mod delivery_log;
 mod plan;
-mod ready;
-mod report;
+mod prefetch;
 mod retention;
-mod round;
+mod settle;
+mod store_batch;
 #[cfg(test)]
 mod tests;
 mod worker;
 mod workers;
 
-pub use retention::{Retention, Rule, Rules};
-pub use worker::Dispatch;
-pub use workers::Workers;
+pub(crate) use retention::{RetentionRule, RetentionRules, RetentionTask};
+pub(crate) use worker::DispatchDeps;
+pub(crate) use workers::Workers;

@@ -9,36 +9,36 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Finished, attempt};
-use super::breaker::{Allowed, Breaker};
-use super::pace::Pace;
-use super::ready::Ready;
-use super::report;
-use super::round::{ROWS, Round, Rounded};
+use super::attempt::{FinishedAttempt, run_attempt};
+use super::backpressure::Backpressure;
+use super::breaker::{BreakerDecision, CircuitBreaker};
+use super::delivery_log;
+use super::prefetch::PrefetchQueue;
+use super::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
 use crate::base::clock::Clock;
-use crate::base::supervise::{Crowd, Supervisor};
-use crate::handlers::Registered;
-use crate::security::bucket::Bucket;
-use crate::storage::{BreakerState, Claim, HandlerId, Settled, Store, StoreError};
-use crate::telemetry::deliveries::{Deliveries, DeliveryCounts};
+use crate::base::supervise::{Supervisor, TaskGroup};
+use crate::handlers::RegisteredHandler;
+use crate::security::rate_limit::TokenBucket;
+use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError};
+use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 
 /// Deliveries claimed before their turn, so that the handler does not wait for the store: of one company, and of all.
-const CLAIMED_EACH: usize = 512;
-const CLAIMED: usize = 2_048;
+const MAX_PREFETCH_PER_COMPANY: usize = 512;
+const MAX_PREFETCH: usize = 2_048;
 /// Bodies held for a handler; one delivery may be larger.
-const HELD_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 /// How long a worker rests after the store failed it.
-const STORE_AWAY: Duration = Duration::from_secs(1);
+const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How often it looks for work that came in by another way, such as a replay by the command line.
-const POLL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// A lease lasts this much longer than it takes until what was claimed ahead is through: the result has to be written too.
-const LEASE_BEYOND: Duration = Duration::from_secs(600);
+const LEASE_MARGIN: Duration = Duration::from_secs(600);
 /// How long attempts under way may take to end when the service stops.
-const STOPPING: Duration = Duration::from_secs(8);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the workers need.
 #[derive(Clone)]
-pub struct Dispatch {
+pub(crate) struct DispatchDeps {
     /// Where events come from and what became of them goes to.
     pub store: Arc<dyn Store>,
     /// For retry times.
@@ -46,121 +46,121 @@ pub struct Dispatch {
     /// Tells the workers to stop.
     pub supervisor: Supervisor,
     /// Counts what attempts come to.
-    pub deliveries: Deliveries,
+    pub delivery_metrics: DeliveryMetrics,
 }
 
 /// A round under way, or a rest.
-type Next = BoxFuture<'static, Option<Rounded>>;
+type NextBatch = BoxFuture<'static, Option<StoreBatchResult>>;
 
 /// A handler at work.
 pub(super) struct Worker {
-    pub(super) dispatch: Dispatch,
-    pub(super) registered: Arc<Registered>,
-    id: HandlerId,
+    pub(super) deps: DispatchDeps,
+    pub(super) handler: Arc<RegisteredHandler>,
+    handler_id: HandlerId,
     pub(super) counts: Arc<DeliveryCounts>,
-    pub(super) breaker: Breaker,
-    shown: BreakerState,
-    rate: Option<Bucket>,
-    pub(super) ready: Ready,
+    pub(super) breaker: CircuitBreaker,
+    stored_breaker_state: BreakerState,
+    rate_limit: Option<TokenBucket>,
+    pub(super) prefetch: PrefetchQueue,
     company_after: i64,
     /// How many are claimed ahead: more while the handler runs out of them.
-    ahead: usize,
+    prefetch_limit: usize,
     /// Waits for something to do.
-    idle: bool,
+    is_idle: bool,
     /// Events appended when the store was asked last.
-    seen: u64,
-    pace: Pace,
-    attempts: Crowd,
+    appended_seen: u64,
+    backpressure: Backpressure,
+    attempt_tasks: TaskGroup,
     cancellation: CancellationToken,
-    finished: (mpsc::UnboundedSender<Finished>, mpsc::UnboundedReceiver<Finished>),
+    finished_attempts: (mpsc::UnboundedSender<FinishedAttempt>, mpsc::UnboundedReceiver<FinishedAttempt>),
     /// What ended and is not written down yet.
-    pub(super) settled: Vec<Settled>,
+    pub(super) unstored_settlements: Vec<SettledDelivery>,
 }
 
 impl Worker {
-    pub(super) fn new(dispatch: Dispatch, registered: Registered, id: HandlerId) -> Self {
+    pub(super) fn new(dispatch: DispatchDeps, registered: RegisteredHandler, id: HandlerId) -> Self {
         let now = dispatch.clock.now_ms().unsigned_abs();
         Self {
-            id,
-            counts: dispatch.deliveries.handler(&registered.name),
-            breaker: Breaker::default(),
-            shown: BreakerState::Closed,
-            rate: registered.delivery.rate_per_second.map(|rate| Bucket::new(rate, rate, now)),
-            ready: Ready::default(),
+            handler_id: id,
+            counts: dispatch.delivery_metrics.for_handler(&registered.name),
+            breaker: CircuitBreaker::default(),
+            stored_breaker_state: BreakerState::Closed,
+            rate_limit: registered.delivery.rate_per_second.map(|rate| TokenBucket::new(rate, rate, now)),
+            prefetch: PrefetchQueue::default(),
             company_after: 0,
-            ahead: 0,
-            idle: false,
-            seen: 0,
-            pace: Pace::default(),
-            attempts: Crowd::default(),
+            prefetch_limit: 0,
+            is_idle: false,
+            appended_seen: 0,
+            backpressure: Backpressure::default(),
+            attempt_tasks: TaskGroup::default(),
             cancellation: CancellationToken::new(),
-            finished: mpsc::unbounded_channel(),
-            settled: Vec::new(),
-            dispatch,
-            registered: Arc::new(registered),
+            finished_attempts: mpsc::unbounded_channel(),
+            unstored_settlements: Vec::new(),
+            deps: dispatch,
+            handler: Arc::new(registered),
         }
     }
 
     /// Works until the service stops. Attempts begin and end while the store is asked for more.
     pub(super) async fn run(mut self) {
-        let stop = self.dispatch.supervisor.clone();
-        let mut next = self.round();
+        let stop = self.deps.supervisor.clone();
+        let mut next = self.start_batch();
         while !stop.is_stopping() {
             tokio::select! {
-                () = stop.stopping() => {}
-                Some(finished) = self.finished.1.recv() => {
-                    self.conclude(finished);
-                    self.begin();
-                    if self.idle {
-                        next = self.round();
+                () = stop.wait_for_stop() => {}
+                Some(finished) = self.finished_attempts.1.recv() => {
+                    self.settle_attempt(finished);
+                    self.start_attempts();
+                    if self.is_idle {
+                        next = self.start_batch();
                     }
                 }
-                rounded = &mut next => next = self.go_on(rounded).await,
+                rounded = &mut next => next = self.next_step(rounded).await,
             }
         }
-        if !self.idle
+        if !self.is_idle
             && let Some(rounded) = next.await
-            && let Err(error) = self.take_in(rounded)
+            && let Err(error) = self.apply_batch(rounded)
         {
-            tracing::warn!(handler = %self.registered.name, %error, "stopping while the store is away");
+            tracing::warn!(handler = %self.handler.name, %error, "stopping while the store is away");
         }
-        self.stop().await;
+        self.shutdown().await;
     }
 
     /// The next look at the store.
-    fn round(&mut self) -> Next {
-        self.idle = false;
-        self.seen = self.dispatch.store.appended_so_far();
-        self.pace.begin(self.seen);
-        let round = Round {
-            store: Arc::clone(&self.dispatch.store),
-            registered: Arc::clone(&self.registered),
-            id: self.id,
+    fn start_batch(&mut self) -> NextBatch {
+        self.is_idle = false;
+        self.appended_seen = self.deps.store.appended_count();
+        self.backpressure.start_step(self.appended_seen);
+        let round = StoreBatch {
+            store: Arc::clone(&self.deps.store),
+            registered: Arc::clone(&self.handler),
+            handler_id: self.handler_id,
             now_ms: self.now_ms(),
-            settled: std::mem::take(&mut self.settled),
-            claim: self.claim(),
+            settled: std::mem::take(&mut self.unstored_settlements),
+            claim: self.build_claim(),
         };
         async move { Some(round.run().await) }.boxed()
     }
 
     /// After a round, or a rest, which is `None`.
-    async fn go_on(&mut self, rounded: Option<Rounded>) -> Next {
+    async fn next_step(&mut self, rounded: Option<StoreBatchResult>) -> NextBatch {
         let Some(rounded) = rounded else {
-            return self.round();
+            return self.start_batch();
         };
-        let busy = self.take_in(rounded);
-        self.show_breaker().await;
+        let busy = self.apply_batch(rounded);
+        self.store_breaker_state().await;
         let rest = match busy {
-            Ok(true) => self.pace.rest(self.dispatch.store.appended_so_far()),
-            Ok(false) if self.settled.is_empty() => return self.wait(),
+            Ok(true) => self.backpressure.delay(self.deps.store.appended_count()),
+            Ok(false) if self.unstored_settlements.is_empty() => return self.wait_for_events(),
             Ok(false) => Duration::ZERO,
             Err(error) => {
-                tracing::warn!(handler = %self.registered.name, %error, "dispatch waits for the store");
-                STORE_AWAY
+                tracing::warn!(handler = %self.handler.name, %error, "dispatch waits for the store");
+                STORE_RETRY_DELAY
             }
         };
         if rest.is_zero() {
-            return self.round();
+            return self.start_batch();
         }
         async move {
             tokio::time::sleep(rest).await;
@@ -170,118 +170,121 @@ impl Worker {
     }
 
     /// Begins what was claimed; says whether there was anything to do.
-    fn take_in(&mut self, rounded: Rounded) -> Result<bool, StoreError> {
-        self.counts.skipped.fetch_add(rounded.skipped, Ordering::Relaxed);
-        self.settled.extend(rounded.unsettled);
+    fn apply_batch(&mut self, rounded: StoreBatchResult) -> Result<bool, StoreError> {
+        self.counts.skipped.fetch_add(rounded.skipped_count, Ordering::Relaxed);
+        self.unstored_settlements.extend(rounded.unsettled);
         self.company_after = rounded.claimed.last().map_or(self.company_after, |last| last.event.summary.company_id);
-        let usual = 2 * usize::from(self.registered.delivery.concurrency);
-        let left: usize = self.ready.waiting().values().sum();
-        self.ahead = if left == 0 { self.ahead * 2 } else { self.ahead / 2 }.clamp(usual, CLAIMED_EACH.max(usual));
+        let usual = 2 * usize::from(self.handler.delivery.concurrency);
+        let left: usize = self.prefetch.queued_by_company().values().sum();
+        self.prefetch_limit = if left == 0 { self.prefetch_limit * 2 } else { self.prefetch_limit / 2 }
+            .clamp(usual, MAX_PREFETCH_PER_COMPANY.max(usual));
         for claimed in rounded.claimed {
-            self.ready.add(claimed);
+            self.prefetch.push(claimed);
         }
-        let begun = self.begin();
-        rounded.failed.map_or(Ok(rounded.busy || begun), Err)
+        let begun = self.start_attempts();
+        rounded.error.map_or(Ok(rounded.made_progress || begun), Err)
     }
 
     /// What may be taken now: a little more than the handler needs until the next round.
-    fn claim(&self) -> Option<Claim> {
+    fn build_claim(&self) -> Option<ClaimRequest> {
         let now_ms = self.now_ms();
-        let (limit, due_before_ms) = match self.breaker.allowed(now_ms) {
-            Allowed::All if self.registered.enabled => (CLAIMED, now_ms),
-            Allowed::Probe if self.registered.enabled => (usize::from(self.ready.is_idle()), now_ms),
+        let (limit, due_before_ms) = match self.breaker.check(now_ms) {
+            BreakerDecision::Allow if self.handler.enabled => (MAX_PREFETCH, now_ms),
+            BreakerDecision::Probe if self.handler.enabled => (usize::from(self.prefetch.is_idle()), now_ms),
             // Resting or disabled: what became too old meanwhile is ended all the same.
-            _ => (CLAIMED, now_ms.saturating_sub(millis(self.registered.delivery.max_age))),
+            _ => (MAX_PREFETCH, now_ms.saturating_sub(millis(self.handler.delivery.max_age))),
         };
-        let waiting = self.ready.waiting();
-        let limit = limit.saturating_sub(waiting.values().sum()).min(ROWS);
-        if limit == 0 || self.ready.held_bytes() >= HELD_BYTES {
+        let waiting = self.prefetch.queued_by_company();
+        let limit = limit.saturating_sub(waiting.values().sum()).min(MAX_ROWS_PER_BATCH);
+        if limit == 0 || self.prefetch.held_bytes() >= MAX_PREFETCH_BYTES {
             return None;
         }
-        let lease_ms = millis(self.registered.delivery.timeout.saturating_mul(4).saturating_add(LEASE_BEYOND));
-        Some(Claim {
+        let lease_ms = millis(self.handler.delivery.attempt_timeout.saturating_mul(4).saturating_add(LEASE_MARGIN));
+        Some(ClaimRequest {
             now_ms,
             lease_until_ms: now_ms.saturating_add(lease_ms),
             due_before_ms,
             limit,
-            limit_each: self.ahead,
-            waiting,
-            limit_bytes: HELD_BYTES - self.ready.held_bytes(),
-            company_after: self.company_after,
+            limit_per_company: self.prefetch_limit,
+            prefetched_by_company: waiting,
+            limit_bytes: MAX_PREFETCH_BYTES - self.prefetch.held_bytes(),
+            after_company_id: self.company_after,
         })
     }
 
     /// Begins attempts while there is room.
-    fn begin(&mut self) -> bool {
+    fn start_attempts(&mut self) -> bool {
         let now_ms = self.now_ms();
-        let mut any = self.end_too_old(now_ms);
+        let mut any = self.settle_expired(now_ms);
         loop {
-            let room = match self.breaker.allowed(now_ms) {
-                Allowed::All => usize::from(self.registered.delivery.concurrency),
-                Allowed::Probe => 1,
-                Allowed::NotBefore(_) => return self.give_back() || any,
+            let room = match self.breaker.check(now_ms) {
+                BreakerDecision::Allow => usize::from(self.handler.delivery.concurrency),
+                BreakerDecision::Probe => 1,
+                BreakerDecision::DenyUntil(_) => return self.release_queued() || any,
             };
-            if self.ready.under_way() >= room || self.ready.nothing_waits() {
+            if self.prefetch.running() >= room || self.prefetch.has_no_queued() {
                 return any;
             }
-            if self.rate.as_mut().is_some_and(|rate| !rate.take(now_ms.unsigned_abs())) {
+            if self.rate_limit.as_mut().is_some_and(|rate| !rate.try_acquire(now_ms.unsigned_abs())) {
                 return any;
             }
-            let Some(claimed) = self.ready.begin(room) else {
+            let Some(claimed) = self.prefetch.start_next(room) else {
                 return any;
             };
             any = true;
-            let (registered, clock) = (Arc::clone(&self.registered), self.dispatch.clock.clone());
-            let (finished, cancellation) = (self.finished.0.clone(), self.cancellation.clone());
-            self.attempts.spawn(async move {
-                let _ = finished.send(attempt(registered, claimed, clock, cancellation).await);
+            let (registered, clock) = (Arc::clone(&self.handler), self.deps.clock.clone());
+            let (finished, cancellation) = (self.finished_attempts.0.clone(), self.cancellation.clone());
+            self.attempt_tasks.spawn(async move {
+                let _ = finished.send(run_attempt(registered, claimed, clock, cancellation).await);
             });
         }
     }
 
-    async fn show_breaker(&mut self) {
+    async fn store_breaker_state(&mut self) {
         let now_ms = self.now_ms();
         let state = self.breaker.state(now_ms);
-        if state != self.shown && self.dispatch.store.note_breaker(self.id, state, now_ms).await.is_ok() {
-            self.shown = state;
-            report::breaker(&self.registered.name, state);
+        if state != self.stored_breaker_state
+            && self.deps.store.update_breaker_state(self.handler_id, state, now_ms).await.is_ok()
+        {
+            self.stored_breaker_state = state;
+            delivery_log::log_breaker_state(&self.handler.name, state);
         }
     }
 
     /// Waits for events, or for work that came in by another way.
-    fn wait(&mut self) -> Next {
-        self.idle = true;
-        let (store, seen) = (Arc::clone(&self.dispatch.store), self.seen);
+    fn wait_for_events(&mut self) -> NextBatch {
+        self.is_idle = true;
+        let (store, seen) = (Arc::clone(&self.deps.store), self.appended_seen);
         async move {
-            let _ = tokio::time::timeout(POLL, store.appended_beyond(seen)).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, store.wait_for_append(seen)).await;
             None
         }
         .boxed()
     }
 
     /// Lets attempts under way end, gives back the rest, and writes it down.
-    async fn stop(mut self) {
+    async fn shutdown(mut self) {
         self.cancellation.cancel();
-        self.give_back();
-        let name = Arc::clone(&self.registered);
-        let give_up = tokio::time::Instant::now() + STOPPING;
-        while self.ready.under_way() > 0 {
-            let Ok(Some(finished)) = tokio::time::timeout_at(give_up, self.finished.1.recv()).await else {
+        self.release_queued();
+        let name = Arc::clone(&self.handler);
+        let give_up = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
+        while self.prefetch.running() > 0 {
+            let Ok(Some(finished)) = tokio::time::timeout_at(give_up, self.finished_attempts.1.recv()).await else {
                 tracing::warn!(handler = %name.name, "stopping: attempts still under way are made again after the next start");
                 break;
             };
-            self.conclude(finished);
+            self.settle_attempt(finished);
         }
-        let settled = std::mem::take(&mut self.settled);
+        let settled = std::mem::take(&mut self.unstored_settlements);
         if !settled.is_empty()
-            && let Err(error) = self.dispatch.store.settle(self.id, settled, self.now_ms()).await
+            && let Err(error) = self.deps.store.settle_deliveries(self.handler_id, settled, self.now_ms()).await
         {
             tracing::warn!(handler = %name.name, %error, "stopping: the latest attempts are made again after the next start");
         }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
-        self.dispatch.clock.now_ms()
+        self.deps.clock.now_ms()
     }
 }
 

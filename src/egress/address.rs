@@ -4,38 +4,39 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What may be said of an address before anybody allowed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Class {
+pub(super) enum AddressClass {
     /// Somewhere on the internet.
     Public,
     /// This machine, its network, or a range set aside: needs consent.
     Private,
     /// Link-local, where clouds keep credentials; unspecified, multicast, broadcast: refused whoever allows it.
-    Never,
+    AlwaysBlocked,
 }
 
 /// An address that carries an IPv4 one is judged by that: it is where the packets end.
-pub(super) fn class(address: IpAddr) -> Class {
+pub(super) fn classify(address: IpAddr) -> AddressClass {
     match address.to_canonical() {
-        IpAddr::V4(v4) => class_v4(v4),
-        IpAddr::V6(v6) => embedded(v6).into_iter().map(class_v4).max().unwrap_or_else(|| class_v6(v6)),
+        IpAddr::V4(v4) => classify_v4(v4),
+        IpAddr::V6(v6) => embedded_ipv4(v6).into_iter().map(classify_v4).max().unwrap_or_else(|| classify_v6(v6)),
     }
 }
 
 /// Whether `listed` holds for the address itself, or for each IPv4 address it carries that is not public.
-pub(super) fn is_listed(address: IpAddr, listed: impl Fn(IpAddr) -> bool) -> bool {
+pub(super) fn is_allowlisted(address: IpAddr, listed: impl Fn(IpAddr) -> bool) -> bool {
     let plain = address.to_canonical();
     let carried = match plain {
         IpAddr::V4(_) => Vec::new(),
-        IpAddr::V6(v6) => embedded(v6),
+        IpAddr::V6(v6) => embedded_ipv4(v6),
     };
-    let mut inside = carried.into_iter().filter(|v4| class_v4(*v4) != Class::Public).map(IpAddr::V4).peekable();
+    let mut inside =
+        carried.into_iter().filter(|v4| classify_v4(*v4) != AddressClass::Public).map(IpAddr::V4).peekable();
     listed(plain) || (inside.peek().is_some() && inside.all(listed))
 }
 
-fn class_v4(address: Ipv4Addr) -> Class {
+fn classify_v4(address: Ipv4Addr) -> AddressClass {
     let [a, b, c, _] = address.octets();
     if a == 0 || address.is_link_local() || address.is_multicast() || address.is_broadcast() {
-        return Class::Never;
+        return AddressClass::AlwaysBlocked;
     }
     let set_aside = matches!(
         (a, b, c),
@@ -49,37 +50,37 @@ fn class_v4(address: Ipv4Addr) -> Class {
             | (198, 51, 100)
             | (203, 0, 113)
     );
-    if set_aside { Class::Private } else { Class::Public }
+    if set_aside { AddressClass::Private } else { AddressClass::Public }
 }
 
-fn class_v6(address: Ipv6Addr) -> Class {
+fn classify_v6(address: Ipv6Addr) -> AddressClass {
     if address.is_unspecified() || address.is_multicast() || address.is_unicast_link_local() {
-        return Class::Never;
+        return AddressClass::AlwaysBlocked;
     }
     // Only 2000::/3 is the internet. Of it, 2001::/23 (Teredo and other protocols) and what documents use are not.
     let [first, second, ..] = address.segments();
     let internet = first & 0xe000 == 0x2000;
     let protocol = first == 0x2001 && second < 0x0200;
     let example = (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second < 0x1000);
-    if internet && !protocol && !example { Class::Public } else { Class::Private }
+    if internet && !protocol && !example { AddressClass::Public } else { AddressClass::Private }
 }
 
 /// The IPv4 addresses carried by an IPv4-compatible, NAT64 or 6to4 address.
-fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+fn embedded_ipv4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |positions: [usize; 4]| Ipv4Addr::from(positions.map(|position| octets[position]));
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => vec![at([12, 13, 14, 15])],
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![at([12, 13, 14, 15])],
         [0x2002, ..] => vec![at([2, 3, 4, 5])],
-        [0x64, 0xff9b, 1, ..] => nat64_of_ones_own(at),
+        [0x64, 0xff9b, 1, ..] => local_nat64_candidates(at),
         _ => Vec::new(),
     }
 }
 
 /// A network's own NAT64 prefix may be 48, 56, 64 or 96 bits long (RFC 6052), and which is not told: every reading counts
 /// but those that begin with the zeros of another.
-fn nat64_of_ones_own(at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
+fn local_nat64_candidates(at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
     let readings = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].map(at);
     let found: Vec<_> = readings.into_iter().filter(|v4| v4.octets()[0] != 0).collect();
     if found.is_empty() { vec![Ipv4Addr::UNSPECIFIED] } else { found }
@@ -89,8 +90,8 @@ fn nat64_of_ones_own(at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Class {
-        class(text.parse().unwrap())
+    fn classify_text(text: &str) -> AddressClass {
+        classify(text.parse().unwrap())
     }
 
     #[test]
@@ -115,7 +116,7 @@ mod tests {
             "64:ff9b:1:808:8:800::",
             "2002:808:808::1",
         ] {
-            assert_eq!(of(text), Class::Public, "{text}");
+            assert_eq!(classify_text(text), AddressClass::Public, "{text}");
         }
     }
 
@@ -158,7 +159,7 @@ mod tests {
             "2002:a00:1::1",
             "2002:7f00:1::",
         ] {
-            assert_eq!(of(text), Class::Private, "{text}");
+            assert_eq!(classify_text(text), AddressClass::Private, "{text}");
         }
     }
 
@@ -185,7 +186,7 @@ mod tests {
             "2002:a9fe:a9fe::",
             "::169.254.169.254",
         ] {
-            assert_eq!(of(text), Class::Never, "{text}");
+            assert_eq!(classify_text(text), AddressClass::AlwaysBlocked, "{text}");
         }
     }
 }

@@ -7,96 +7,102 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use super::address::{Class, class, is_listed};
+use super::address::{AddressClass, classify, is_allowlisted};
 use crate::base::networks::Networks;
 use crate::config::{ConfigError, EgressSettings};
 
 /// What `[egress]` allows.
 #[derive(Debug, Default)]
-pub(super) struct Policy {
+pub(super) struct EgressPolicy {
     networks: Networks,
-    names: Vec<String>,
-    allow_private: bool,
+    host_names: Vec<String>,
+    allow_private_networks: bool,
 }
 
-impl Policy {
+impl EgressPolicy {
     pub(super) fn new(settings: &EgressSettings) -> Result<Self, ConfigError> {
-        let (networks, names) = settings.allowed()?;
-        Ok(Self { networks, names, allow_private: settings.allow_private })
+        let (networks, names) = settings.parse_allowlist()?;
+        Ok(Self { networks, host_names: names, allow_private_networks: settings.allow_private_networks })
     }
 }
 
 /// An address that is not to be connected to. Shows hosts and addresses, never a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Refused(String);
+pub(super) struct BlockedAddress(String);
 
 /// One destination's rules.
 #[derive(Clone, Debug)]
-pub(super) struct Guard {
-    policy: Arc<Policy>,
-    consent: Option<Host<String>>,
+pub(super) struct SsrfGuard {
+    policy: Arc<EgressPolicy>,
+    configured_host: Option<Host<String>>,
 }
 
-impl Guard {
+impl SsrfGuard {
     /// The rules for a handler whose own URL is `url`.
-    pub(super) fn new(policy: &Arc<Policy>, url: &Url) -> Self {
+    pub(super) fn new(policy: &Arc<EgressPolicy>, url: &Url) -> Self {
         let literal = |host: &Host<String>| match host {
             Host::Domain(name) => is_localhost(name),
             Host::Ipv4(_) | Host::Ipv6(_) => true,
         };
         let consent = url.host().map(|host| host.to_owned()).filter(literal);
-        Self { policy: Arc::clone(policy), consent }
+        Self { policy: Arc::clone(policy), configured_host: consent }
     }
 
     /// Judges an address that is written in `url` itself: no resolver is asked about it. Names are judged when they are
     /// looked up.
-    pub(super) fn check(&self, url: &Url) -> Result<(), Refused> {
+    pub(super) fn check(&self, url: &Url) -> Result<(), BlockedAddress> {
         let (host, address): (_, IpAddr) = match url.host() {
             Some(Host::Domain(_)) => return Ok(()),
             Some(Host::Ipv4(v4)) => (Host::Ipv4(v4), v4.into()),
             Some(Host::Ipv6(v6)) => (Host::Ipv6(v6), v6.into()),
-            None => return Err(Refused("the URL has no host".to_owned())),
+            None => return Err(BlockedAddress("the URL has no host".to_owned())),
         };
-        let consented = self.consent.as_ref() == Some(&host);
-        let allowed = consented || self.policy.allow_private || self.in_networks(address);
-        refusal(address, allowed).map_or(Ok(()), |what| {
-            Err(Refused(match class(address) {
-                Class::Never => format!("{address} is {what}, which is always refused"),
+        let consented = self.configured_host.as_ref() == Some(&host);
+        let allowed = consented || self.policy.allow_private_networks || self.is_in_allowed_networks(address);
+        block_reason(address, allowed).map_or(Ok(()), |what| {
+            Err(BlockedAddress(match classify(address) {
+                AddressClass::AlwaysBlocked => format!("{address} is {what}, which is always refused"),
                 _ => format!(
-                    "{address} is {what}; if it is meant, add \"{address}\" to egress.allow in a configuration file"
+                    "{address} is {what}; if it is meant, add \"{address}\" to egress.allowlist in a configuration file"
                 ),
             }))
         })
     }
 
     /// Judges one address that `name` was found to lead to.
-    fn check_resolved(&self, name: &str, address: IpAddr) -> Result<(), Refused> {
+    fn check_resolved_address(&self, name: &str, address: IpAddr) -> Result<(), BlockedAddress> {
         let bare = name.trim_end_matches('.').to_ascii_lowercase();
-        let localhost = matches!(&self.consent, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
+        let localhost = matches!(&self.configured_host, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
         let consented = localhost && address.to_canonical().is_loopback();
-        let allowed =
-            consented || self.policy.allow_private || self.policy.names.contains(&bare) || self.in_networks(address);
-        refusal(address, allowed).map_or(Ok(()), |what| {
-            Err(Refused(match class(address) {
-                Class::Never => format!("{name} leads to {address}, {what}, which is always refused"),
+        let allowed = consented
+            || self.policy.allow_private_networks
+            || self.policy.host_names.contains(&bare)
+            || self.is_in_allowed_networks(address);
+        block_reason(address, allowed).map_or(Ok(()), |what| {
+            Err(BlockedAddress(match classify(address) {
+                AddressClass::AlwaysBlocked => format!("{name} leads to {address}, {what}, which is always refused"),
                 _ => format!(
-                    "{name} leads to {address}, {what}; if that is meant, add \"{bare}\" to egress.allow in a configuration file"
+                    "{name} leads to {address}, {what}; if that is meant, add \"{bare}\" to egress.allowlist in a configuration file"
                 ),
             }))
         })
     }
 
-    fn in_networks(&self, address: IpAddr) -> bool {
-        is_listed(address, |address| self.policy.networks.contains(address))
+    fn is_in_allowed_networks(&self, address: IpAddr) -> bool {
+        is_allowlisted(address, |address| self.policy.networks.contains(address))
     }
 
     /// Those of the addresses that may be connected to.
-    fn passed(&self, name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+    fn allowed_addresses(
+        &self,
+        name: &str,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, BlockedAddress> {
         let mut refused = None;
         let mut passed = Vec::new();
         for address in found {
-            match self.check_resolved(name, address.ip()) {
+            match self.check_resolved_address(name, address.ip()) {
                 Ok(()) => passed.push(address),
                 Err(why) => refused = refused.or(Some(why)),
             }
@@ -108,31 +114,31 @@ impl Guard {
     }
 }
 
-impl Guard {
+impl SsrfGuard {
     /// Looks a name up, and keeps the addresses that may be connected to.
-    pub(super) async fn look_up(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, LookUp> {
+    pub(super) async fn resolve_host(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let found = tokio::net::lookup_host((name, port)).await?;
-        Ok(self.passed(name, found)?)
+        Ok(self.allowed_addresses(name, found)?)
     }
 }
 
 /// Why a name gives no address.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LookUp {
+pub(super) enum ResolveError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Blocked(#[from] BlockedAddress),
     #[error("the name cannot be looked up")]
-    Unknown(#[from] std::io::Error),
+    LookupFailed(#[from] std::io::Error),
 }
 
-impl Resolve for Guard {
+impl Resolve for SsrfGuard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            match guard.look_up(name.as_str(), 0).await {
+            match guard.resolve_host(name.as_str(), 0).await {
                 Ok(passed) => Ok(Box::new(passed.into_iter()) as Addrs),
-                Err(LookUp::Refused(refused)) => Err(refused.into()),
-                Err(LookUp::Unknown(error)) => Err(error.into()),
+                Err(ResolveError::Blocked(refused)) => Err(refused.into()),
+                Err(ResolveError::LookupFailed(error)) => Err(error.into()),
             }
         })
     }
@@ -143,13 +149,13 @@ fn is_localhost(name: &str) -> bool {
 }
 
 /// What is wrong with an address, unless nothing is.
-fn refusal(address: IpAddr, allowed: bool) -> Option<&'static str> {
-    match class(address) {
-        Class::Public => None,
-        Class::Private if allowed => None,
-        Class::Private if address.to_canonical().is_loopback() => Some("a loopback address"),
-        Class::Private => Some("a private address"),
-        Class::Never => Some("a link-local, multicast or unspecified address"),
+fn block_reason(address: IpAddr, allowed: bool) -> Option<&'static str> {
+    match classify(address) {
+        AddressClass::Public => None,
+        AddressClass::Private if allowed => None,
+        AddressClass::Private if address.to_canonical().is_loopback() => Some("a loopback address"),
+        AddressClass::Private => Some("a private address"),
+        AddressClass::AlwaysBlocked => Some("a link-local, multicast or unspecified address"),
     }
 }
 
@@ -157,18 +163,20 @@ fn refusal(address: IpAddr, allowed: bool) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn guard(own: &str, allow: &[&str], allow_private: bool) -> Guard {
+    fn guard(own: &str, allow: &[&str], allow_private_networks: bool) -> SsrfGuard {
         let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-        let policy = Policy::new(&EgressSettings { allow, allow_private }).unwrap();
-        Guard::new(&Arc::new(policy), &own.parse().unwrap())
+        let policy =
+            EgressPolicy::new(&EgressSettings { allowlist: allow, allow_private_networks: allow_private_networks })
+                .unwrap();
+        SsrfGuard::new(&Arc::new(policy), &own.parse().unwrap())
     }
 
-    fn literal(guard: &Guard, url: &str) -> bool {
+    fn literal(guard: &SsrfGuard, url: &str) -> bool {
         guard.check(&url.parse().unwrap()).is_ok()
     }
 
-    fn resolved(guard: &Guard, name: &str, address: &str) -> bool {
-        guard.check_resolved(name, address.parse().unwrap()).is_ok()
+    fn resolved(guard: &SsrfGuard, name: &str, address: &str) -> bool {
+        guard.check_resolved_address(name, address.parse().unwrap()).is_ok()
     }
 
     #[test]
@@ -227,10 +235,10 @@ mod tests {
         let own = guard("http://crm.example/", &[], false);
         let found = |texts: &[&str]| {
             let found: Vec<SocketAddr> = texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
-            own.passed("crm.example", found.into_iter()).map(|passed| passed.len())
+            own.allowed_addresses("crm.example", found.into_iter()).map(|passed| passed.len())
         };
         assert_eq!(found(&["10.0.0.5", "8.8.8.8"]), Ok(1));
         let refused = found(&["10.0.0.5", "::1"]).unwrap_err().to_string();
-        assert!(refused.contains("crm.example leads to 10.0.0.5") && refused.contains("egress.allow"), "{refused}");
+        assert!(refused.contains("crm.example leads to 10.0.0.5") && refused.contains("egress.allowlist"), "{refused}");
     }
 }

@@ -4,11 +4,11 @@
 //! settings say so: neither by an address in a URL, nor by a name, nor by a redirect.
 
 mod address;
-mod ask;
 mod destination;
 mod guard;
 #[cfg(test)]
 mod tests;
+mod truncated_response;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
-pub use ask::Reply;
-pub use destination::{Answer, Destination, Egress, Post, Target, Undelivered, Whole};
-pub use reqwest::Client;
+pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, RequestError, ResponseSummary};
+pub(crate) use reqwest::Client;
+pub(crate) use truncated_response::TruncatedResponse;
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum EgressError {
+pub enum ClientBuildError {
     /// The certificates of this machine cannot be used.
     #[error("cannot set up TLS: {0}; install the ca-certificates package")]
     Tls(#[from] rustls::Error),
@@ -36,12 +36,12 @@ pub enum EgressError {
 /// A client whose every request ends within `timeout`.
 ///
 /// # Errors
-/// [`EgressError`].
-pub fn client(timeout: Duration) -> Result<reqwest::Client, EgressError> {
-    Ok(builder(tls()?).timeout(timeout).build()?)
+/// [`ClientBuildError`].
+pub(crate) fn build_client(timeout: Duration) -> Result<reqwest::Client, ClientBuildError> {
+    Ok(client_builder(tls_config()?).timeout(timeout).build()?)
 }
 
-fn tls() -> Result<ClientConfig, EgressError> {
+fn tls_config() -> Result<ClientConfig, ClientBuildError> {
     // Given explicitly: a process-wide default is the embedding application's to choose.
     Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -49,7 +49,7 @@ fn tls() -> Result<ClientConfig, EgressError> {
         .with_no_client_auth())
 }
 
-fn builder(tls: ClientConfig) -> ClientBuilder {
+fn client_builder(tls: ClientConfig) -> ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
@@ -59,7 +59,7 @@ fn builder(tls: ClientConfig) -> ClientBuilder {
 
 /// Why a request was not answered, in a few words.
 #[must_use]
-pub fn reason(error: &reqwest::Error) -> &'static str {
+pub(crate) fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {

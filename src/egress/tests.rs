@@ -13,15 +13,17 @@ use bytes::Bytes;
 use futures_util::stream;
 use reqwest::header::{HeaderMap, HeaderValue};
 
-use super::{Answer, Egress, Post, Undelivered};
+use super::{Egress, PostRequest, RequestError, ResponseSummary};
 use crate::config::EgressSettings;
 
 /// What a server got: path, whether the private header was there, the body.
-type Got = Arc<Mutex<Vec<(String, bool, Bytes)>>>;
+type ReceivedRequests = Arc<Mutex<Vec<(String, bool, Bytes)>>>;
 
 /// A server that answers each path as `answers` says.
-async fn server(answers: impl Fn(&str) -> Response + Clone + Send + Sync + 'static) -> (SocketAddr, Got) {
-    let got = Got::default();
+async fn start_server(
+    answers: impl Fn(&str) -> Response + Clone + Send + Sync + 'static,
+) -> (SocketAddr, ReceivedRequests) {
+    let got = ReceivedRequests::default();
     let kept = Arc::clone(&got);
     let router = Router::new().fallback(async move |request: Request| {
         let (head, body) = request.into_parts();
@@ -37,43 +39,43 @@ async fn server(answers: impl Fn(&str) -> Response + Clone + Send + Sync + 'stat
     (address, got)
 }
 
-fn to(location: &str) -> Response {
+fn redirect_to(location: &str) -> Response {
     Response::builder().status(307).header("location", location).body(Body::empty()).unwrap()
 }
 
-fn ok() -> Response {
+fn ok_response() -> Response {
     Response::new(Body::from("fine"))
 }
 
-async fn post(url: &str, redirects: u8, allow: &[&str]) -> Result<Answer, Undelivered> {
+async fn post(url: &str, redirects: u8, allow: &[&str]) -> Result<ResponseSummary, RequestError> {
     let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-    let egress = Egress::new(&EgressSettings { allow, allow_private: false }).unwrap();
-    let destination = egress.destination(egress.target(url).unwrap(), redirects).unwrap();
-    let mut post = Post {
+    let egress = Egress::new(&EgressSettings { allowlist: allow, allow_private_networks: false }).unwrap();
+    let destination = egress.destination(egress.parse_url(url).unwrap(), redirects).unwrap();
+    let mut post = PostRequest {
         headers: HeaderMap::new(),
-        private: HeaderMap::new(),
+        same_origin_headers: HeaderMap::new(),
         body: Bytes::from_static(b"body"),
-        within: Duration::from_secs(10),
+        timeout: Duration::from_secs(10),
     };
     post.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    post.private.insert(AUTHORIZATION, HeaderValue::from_static("Bearer token"));
+    post.same_origin_headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer token"));
     destination.post(post).await
 }
 
 #[tokio::test]
 async fn redirects_are_followed_as_often_as_allowed() {
     let answers = |path: &str| match path {
-        "/a" => to("/b?token=secret"),
-        "/b" => to("/c"),
-        _ => ok(),
+        "/a" => redirect_to("/b?token=secret"),
+        "/b" => redirect_to("/c"),
+        _ => ok_response(),
     };
-    let (address, got) = server(answers).await;
+    let (address, got) = start_server(answers).await;
     let unfollowed = post(&format!("http://{address}/a"), 0, &[]).await.unwrap();
-    assert_eq!((unfollowed.status, unfollowed.leads_to), (307, Some(format!("http://{address}"))));
+    assert_eq!((unfollowed.status, unfollowed.redirect_origin), (307, Some(format!("http://{address}"))));
     assert_eq!(post(&format!("http://{address}/a"), 1, &[]).await.unwrap().status, 307);
     got.lock().unwrap().clear();
     let answer = post(&format!("http://{address}/a"), 2, &[]).await.unwrap();
-    assert_eq!((answer.status, answer.beginning.as_str()), (200, "fine"));
+    assert_eq!((answer.status, answer.body_prefix.as_str()), (200, "fine"));
     let got = got.lock().unwrap().clone();
     let expected = ["/a", "/b", "/c"].map(|path| (path.to_owned(), true, Bytes::from_static(b"body")));
     assert_eq!(got, expected, "the same body, and the private headers, as it stays with one origin");
@@ -83,8 +85,12 @@ async fn redirects_are_followed_as_often_as_allowed() {
 async fn another_origin_gets_no_private_headers_nor_does_what_it_leads_back_to() {
     let own = Arc::new(Mutex::new(String::new()));
     let back = Arc::clone(&own);
-    let (other, others) = server(move |_| to(&format!("{}/end", back.lock().unwrap()))).await;
-    let (address, got) = server(move |path| if path == "/end" { ok() } else { to(&format!("http://{other}/x")) }).await;
+    let (other, others) = start_server(move |_| redirect_to(&format!("{}/end", back.lock().unwrap()))).await;
+    let (address, got) =
+        start_server(
+            move |path| if path == "/end" { ok_response() } else { redirect_to(&format!("http://{other}/x")) },
+        )
+        .await;
     *own.lock().unwrap() = format!("http://{address}");
     assert_eq!(post(&format!("http://{address}/a"), 5, &[]).await.unwrap().status, 200);
     assert_eq!(*others.lock().unwrap(), [("/x".to_owned(), false, Bytes::from_static(b"body"))]);
@@ -94,7 +100,7 @@ async fn another_origin_gets_no_private_headers_nor_does_what_it_leads_back_to()
 
 #[tokio::test]
 async fn redirects_are_judged_like_urls_but_without_consent() {
-    let (inside, insiders) = server(|_| ok()).await;
+    let (inside, insiders) = start_server(|_| ok_response()).await;
     let port = inside.port();
     for location in [
         format!("http://127.0.0.2:{port}/"),
@@ -112,27 +118,29 @@ async fn redirects_are_judged_like_urls_but_without_consent() {
         "file:///etc/passwd".to_owned(),
     ] {
         let leads = location.clone();
-        let (address, _) = server(move |_| to(&leads)).await;
+        let (address, _) = start_server(move |_| redirect_to(&leads)).await;
         let refused = post(&format!("http://{address}/"), 3, &[]).await.unwrap_err();
-        let by_guard = matches!(refused, Undelivered::Redirect(_) | Undelivered::Refused(_));
+        let by_guard = matches!(refused, RequestError::BlockedRedirect(_) | RequestError::Blocked(_));
         assert!(by_guard && !refused.to_string().contains("meta-data"), "{location}: {refused:?}");
     }
     assert_eq!(insiders.lock().unwrap().len(), 0);
-    let (address, _) = server(move |_| to(&format!("http://localhost:{port}/"))).await;
+    let (address, _) = start_server(move |_| redirect_to(&format!("http://localhost:{port}/"))).await;
     assert_eq!(post(&format!("http://{address}/"), 1, &["localhost"]).await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn names_are_judged_by_where_they_lead() {
-    let (address, got) = server(|_| ok()).await;
+    let (address, got) = start_server(|_| ok_response()).await;
     // Every resolver knows this one; written in the URL itself it is consent.
     assert_eq!(post(&format!("http://localhost:{}/", address.port()), 0, &[]).await.unwrap().status, 200);
     // Also known by the system's resolver, but neither a literal nor `localhost`.
     let name = format!("http://a.localhost:{}/x?token=1", address.port());
     match post(&name, 0, &[]).await.unwrap_err() {
-        Undelivered::Refused(why) => assert!(why.contains("egress.allow") && !why.contains("token"), "{why}"),
-        Undelivered::NoAnswer(why) => assert!(why.contains("cannot be looked up") && !why.contains("token"), "{why}"),
-        Undelivered::Redirect(why) => panic!("{why}"),
+        RequestError::Blocked(why) => assert!(why.contains("egress.allowlist") && !why.contains("token"), "{why}"),
+        RequestError::NoResponse(why) => {
+            assert!(why.contains("cannot be looked up") && !why.contains("token"), "{why}")
+        }
+        RequestError::BlockedRedirect(why) => panic!("{why}"),
     }
     assert_eq!(got.lock().unwrap().len(), 1);
 }
@@ -143,11 +151,11 @@ async fn answers_without_end_are_not_waited_for() {
         let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 512])));
         Response::new(Body::from_stream(chunks))
     };
-    let (address, _) = server(endless).await;
-    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().beginning.len(), 2048);
+    let (address, _) = start_server(endless).await;
+    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().body_prefix.len(), 2048);
     let silent = |_: &str| Response::new(Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()));
-    let (address, _) = server(silent).await;
-    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().beginning, "");
+    let (address, _) = start_server(silent).await;
+    assert_eq!(post(&format!("http://{address}/"), 0, &[]).await.unwrap().body_prefix, "");
 }
 
 #[tokio::test]
@@ -156,9 +164,9 @@ async fn failures_name_the_host_alone() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let error = post(&format!("http://me:pass@{address}/path?token=1"), 0, &[]).await.unwrap_err();
-    assert_eq!(error, Undelivered::NoAnswer(format!("http://{address}: no connection")));
-    let (address, _) = server(|_| ok()).await;
-    let Err(Undelivered::NoAnswer(why)) = post(&format!("https://{address}/path"), 0, &[]).await else { panic!() };
+    assert_eq!(error, RequestError::NoResponse(format!("http://{address}: no connection")));
+    let (address, _) = start_server(|_| ok_response()).await;
+    let Err(RequestError::NoResponse(why)) = post(&format!("https://{address}/path"), 0, &[]).await else { panic!() };
     assert!(why.starts_with(&format!("https://{address}: no connection")) && !why.contains("path"), "{why}");
 }
 
@@ -168,25 +176,25 @@ fn urls_that_cannot_be_posted_to_are_refused_when_they_are_read() {
     for wrong in
         ["", "example.com", "ftp://example.com/token", "http://169.254.169.254/token", "https://[fe80::1]/token"]
     {
-        let why = egress.target(wrong).unwrap_err();
+        let why = egress.parse_url(wrong).unwrap_err();
         assert!(!why.contains("token"), "{wrong}: {why}");
     }
-    let target = egress.target("https://me:pass@example.com:8443/path?token=1").unwrap();
+    let target = egress.parse_url("https://me:pass@example.com:8443/path?token=1").unwrap();
     assert_eq!(target.to_string(), "https://example.com:8443");
 }
 
 #[tokio::test]
 async fn reaching_sends_nothing_and_is_guarded() {
-    let (address, got) = server(|_| ok()).await;
+    let (address, got) = start_server(|_| ok_response()).await;
     let reach = async |url: String| {
         let egress = Egress::new(&EgressSettings::default()).unwrap();
-        egress.target(&url).unwrap().reach(Duration::from_secs(10)).await
+        egress.parse_url(&url).unwrap().check_reachable(Duration::from_secs(10)).await
     };
     assert_eq!(reach(format!("http://{address}/x")).await, Ok(()));
     assert_eq!(reach(format!("https://localhost:{}/x", address.port())).await, Ok(()));
     assert!(matches!(
         reach(format!("http://a.localhost:{}/x", address.port())).await,
-        Err(Undelivered::Refused(_) | Undelivered::NoAnswer(_))
+        Err(RequestError::Blocked(_) | RequestError::NoResponse(_))
     ));
     assert!(got.lock().unwrap().is_empty());
 }

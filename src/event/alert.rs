@@ -1,9 +1,9 @@
 //! Incidents of alert rules.
 
-use super::json::Json;
-use super::number::Number;
+use super::json_number::JsonNumber;
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
+use super::raw_json::RawJson;
 
 open_object! {
     /// `alert`: an incident with the rule that raised it. Retell sends each of its two events once, without retry.
@@ -19,11 +19,11 @@ open_object! {
         /// What is measured.
         pub metric_type: MetricType,
         /// Which calls or chats count.
-        pub filter: Json,
+        pub filter: RawJson,
         /// How the threshold is meant.
         pub threshold_type: ThresholdType,
         /// The threshold, in the unit of the metric (cents for costs) or in percent.
-        pub threshold_value: Number,
+        pub threshold_value: JsonNumber,
         /// How the value is compared with the threshold.
         pub comparator: Comparator,
         /// How often the rule is looked at, such as `5m`.
@@ -35,9 +35,9 @@ open_object! {
         /// Which addresses are told.
         pub webhook_urls: Vec<String>,
         /// The value that raised or closed the incident.
-        pub current_value: Number,
+        pub current_value: JsonNumber,
         /// The value of the span before; null for absolute thresholds.
-        pub previous_value: Number,
+        pub previous_value: JsonNumber,
         /// When it was raised, ms since 1970.
         pub triggered_timestamp: i64,
         /// When it was closed, ms since 1970; null while open.

@@ -1,8 +1,8 @@
 //! What the analysis after a call or chat found.
 
-use super::json::Json;
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
+use super::raw_json::RawJson;
 
 open_object! {
     /// `call_analysis`.
@@ -16,7 +16,7 @@ open_object! {
         /// Whether the agent reached its goal.
         pub call_successful: bool,
         /// The fields the account defined, an object by contract.
-        pub custom_analysis_data: Json,
+        pub custom_analysis_data: RawJson,
     }
 }
 
@@ -30,7 +30,7 @@ open_object! {
         /// Whether the agent reached its goal.
         pub chat_successful: bool,
         /// The fields the account defined, an object by contract.
-        pub custom_analysis_data: Json,
+        pub custom_analysis_data: RawJson,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The call object of voice events. It is the answer of `GET /v2/get-call`, of which each event carries a part.
 
 use super::analysis::CallAnalysis;
-use super::deferred::Deferred;
-use super::json::Json;
+use super::disconnection_reason::DisconnectionReason;
+use super::json_object::JsonObject;
+use super::lazy_json::LazyJson;
 use super::metrics::{CallCost, Latency, TokenUsage};
-use super::object::Object;
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
-use super::reason::DisconnectionReason;
+use super::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {
@@ -42,15 +42,15 @@ open_object! {
         /// Phone calls only: ids at the carrier.
         pub telephony_identifier: TelephonyIdentifier,
         /// Whatever the creator of the call attached.
-        pub metadata: Json,
-        /// Variables given at creation. Strings by contract; [`Object::text`] copes with others.
-        pub retell_llm_dynamic_variables: Object,
+        pub metadata: RawJson,
+        /// Variables given at creation. Strings by contract; [`JsonObject::text`] copes with others.
+        pub retell_llm_dynamic_variables: JsonObject,
         /// Variables gathered during the call. Strings by contract.
-        pub collected_dynamic_variables: Object,
+        pub collected_dynamic_variables: JsonObject,
         /// SIP headers of the call. Strings by contract.
-        pub custom_sip_headers: Object,
+        pub custom_sip_headers: JsonObject,
         /// Attributes of the account's own: strings, numbers, booleans.
-        pub custom_attributes: Object,
+        pub custom_attributes: JsonObject,
         /// What Retell keeps of the call.
         pub data_storage_setting: DataStorageSetting,
         /// Replaced by `data_storage_setting`; still seen.
@@ -72,19 +72,19 @@ open_object! {
         /// The conversation as lines of "Agent: …" and "User: …".
         pub transcript: String,
         /// The utterances with the times of their words.
-        pub transcript_object: Deferred<Vec<TranscriptItem>>,
+        pub transcript_object: LazyJson<Vec<TranscriptItem>>,
         /// Utterances, tools, nodes, keys and messages in order.
-        pub transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// The same without personal data.
-        pub scrubbed_transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub scrubbed_transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// Tools run before the conversation.
-        pub pre_session_transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub pre_session_transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// The same without personal data.
-        pub scrubbed_pre_session_transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub scrubbed_pre_session_transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// Tools run after the conversation.
-        pub post_session_transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub post_session_transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// The same without personal data.
-        pub scrubbed_post_session_transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub scrubbed_post_session_transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// Recording, both parties mixed. Short-lived when storage is opted out.
         pub recording_url: String,
         /// Recording, one channel for each party.
@@ -98,7 +98,7 @@ open_object! {
         /// What was found in the knowledge base.
         pub knowledge_base_retrieved_contents_url: String,
         /// Latency by stage, ms.
-        pub latency: Deferred<Latency>,
+        pub latency: LazyJson<Latency>,
         /// Cost of the call, cents.
         pub call_cost: CallCost,
         /// Tokens used by the model.

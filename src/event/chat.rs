@@ -1,12 +1,12 @@
 //! The chat object of chat events.
 
 use super::analysis::ChatAnalysis;
-use super::deferred::Deferred;
-use super::json::Json;
+use super::json_object::JsonObject;
+use super::lazy_json::LazyJson;
 use super::metrics::ChatCost;
-use super::object::Object;
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
+use super::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {
@@ -31,27 +31,27 @@ open_object! {
         /// The conversation as lines of "Agent: …" and "User: …".
         pub transcript: String,
         /// Whatever the creator of the chat attached.
-        pub metadata: Json,
-        /// Variables given at creation. Strings by contract; [`Object::text`] copes with others.
-        pub retell_llm_dynamic_variables: Object,
+        pub metadata: RawJson,
+        /// Variables given at creation. Strings by contract; [`JsonObject::text`] copes with others.
+        pub retell_llm_dynamic_variables: JsonObject,
         /// Variables gathered during the chat. Strings by contract.
-        pub collected_dynamic_variables: Object,
+        pub collected_dynamic_variables: JsonObject,
         /// Attributes of the account's own: strings, numbers, booleans.
-        pub custom_attributes: Object,
+        pub custom_attributes: JsonObject,
         /// Cost of the chat, cents.
         pub chat_cost: ChatCost,
         /// Only once the chat is analyzed.
         pub chat_analysis: ChatAnalysis,
         /// Messages, tools and transitions in order.
-        pub message_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// Tools run before the conversation.
-        pub pre_session_message_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub pre_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// The same without personal data.
-        pub scrubbed_pre_session_message_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub scrubbed_pre_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// Tools run after the conversation.
-        pub post_session_message_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub post_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// The same without personal data.
-        pub scrubbed_post_session_message_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub scrubbed_post_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
     }
 }
 
@@ -87,6 +87,6 @@ mod tests {
         assert_eq!(serde_json::to_string(&chat).unwrap(), r#"{"chat_id":"h"}"#);
         let value = serde_json::json!({"chat_id": "h", "new": {"n": 1}});
         let chat: Chat = serde_json::from_value(value).unwrap();
-        assert_eq!(chat.extra.text("new").as_deref(), Some(r#"{"n":1}"#));
+        assert_eq!(chat.extra.get_text("new").as_deref(), Some(r#"{"n":1}"#));
     }
 }

@@ -4,18 +4,19 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, utf8};
 use super::from_json::FromJson;
 use super::kind::EventKind;
+use super::raw_fields::{RawFields, body_as_str};
 
 /// Objects of a body whose members are told one by one.
-const OPENED: [&str; 6] = ["call", "data", "chat", "call_inbound", "chat_inbound", "alert"];
+const EXPANDED_OBJECTS: [&str; 6] = ["call", "data", "chat", "call_inbound", "chat_inbound", "alert"];
 /// Opaque ids.
-const IDS: [&str; 4] = ["call_id", "chat_id", "agent_id", "alert_incident_id"];
+const ID_FIELDS: [&str; 4] = ["call_id", "chat_id", "agent_id", "alert_incident_id"];
 /// Values from the contract's lists.
-const WORDS: [&str; 6] = ["call_status", "call_type", "chat_status", "chat_type", "direction", "disconnection_reason"];
+const ENUM_FIELDS: [&str; 6] =
+    ["call_status", "call_type", "chat_status", "chat_type", "direction", "disconnection_reason"];
 /// Times and durations in milliseconds.
-const TIMES: [&str; 7] = [
+const TIME_FIELDS: [&str; 7] = [
     "duration_ms",
     "start_timestamp",
     "end_timestamp",
@@ -25,8 +26,8 @@ const TIMES: [&str; 7] = [
     "resolved_timestamp",
 ];
 /// Most members told of an object, and the longest name or id shown.
-const MEMBERS: usize = 96;
-const LONGEST: usize = 64;
+const MAX_FIELDS: usize = 96;
+const MAX_TEXT_LENGTH: usize = 64;
 
 /// The event's name if it is a known one, then every field with its type and size, and the values of those that are known to
 /// hold nothing about people: ids, states, reasons, times. Everything else, and whatever does not look the way such a
@@ -41,44 +42,46 @@ const LONGEST: usize = 64;
 /// ```
 #[must_use]
 pub fn describe(body: &[u8]) -> String {
-    let fields = match utf8(body).and_then(Fields::of_body) {
+    let fields = match body_as_str(body).and_then(RawFields::parse_body) {
         Ok(fields) => fields,
         Err(unparsed) => return format!("{} bytes that are no event: {unparsed}", body.len()),
     };
-    let name = fields.last("event").and_then(String::from_json);
+    let name = fields.get_last("event").and_then(String::from_json);
     let kind = name.as_deref().map(EventKind::from_name);
     let known = kind.map_or("without an event name", |kind| match kind {
         EventKind::Unknown => "unknown event",
         known => known.as_str(),
     });
-    format!("{known} {}", members(&fields, true))
+    format!("{known} {}", format_fields(&fields, true))
 }
 
 /// `{name: value, …}`; with `open` the members of the objects an event is about are told as well.
-fn members(fields: &Fields<'_>, open: bool) -> String {
+fn format_fields(fields: &RawFields<'_>, open: bool) -> String {
     let mut text = String::from("{");
-    for (position, (name, raw)) in fields.0.iter().take(MEMBERS).enumerate() {
+    for (position, (name, raw)) in fields.0.iter().take(MAX_FIELDS).enumerate() {
         let separator = if position == 0 { "" } else { ", " };
-        let inner = if open && OPENED.contains(&name.as_ref()) { Fields::of_value(raw) } else { None };
-        let value = inner.map_or_else(|| value(name, raw), |inner| members(&inner, false));
+        let inner = if open && EXPANDED_OBJECTS.contains(&name.as_ref()) { RawFields::parse_value(raw) } else { None };
+        let value = inner.map_or_else(|| format_value(name, raw), |inner| format_fields(&inner, false));
         // Writing into a text cannot fail.
-        let _ = write!(text, "{separator}{}: {value}", shown_name(name));
+        let _ = write!(text, "{separator}{}: {value}", format_field_name(name));
     }
-    if fields.0.len() > MEMBERS {
-        let _ = write!(text, ", and {} more", fields.0.len() - MEMBERS);
+    if fields.0.len() > MAX_FIELDS {
+        let _ = write!(text, ", and {} more", fields.0.len() - MAX_FIELDS);
     }
     text + "}"
 }
 
-fn value(name: &str, raw: &RawValue) -> String {
-    let is_shown = |text: &String| (IDS.contains(&name) && is_id(text)) || (WORDS.contains(&name) && is_word(text));
+fn format_value(name: &str, raw: &RawValue) -> String {
+    let is_shown = |text: &String| {
+        (ID_FIELDS.contains(&name) && is_id(text)) || (ENUM_FIELDS.contains(&name) && is_enum_value(text))
+    };
     let text = String::from_json(raw).filter(is_shown);
-    let time = || i64::from_json(raw).filter(|_| TIMES.contains(&name)).map(|time| time.to_string());
-    text.or_else(time).unwrap_or_else(|| shape(raw))
+    let time = || i64::from_json(raw).filter(|_| TIME_FIELDS.contains(&name)).map(|time| time.to_string());
+    text.or_else(time).unwrap_or_else(|| format_type_and_size(raw))
 }
 
 /// Type and size of a value.
-fn shape(raw: &RawValue) -> String {
+fn format_type_and_size(raw: &RawValue) -> String {
     let json = raw.get();
     match json.as_bytes().first() {
         Some(b'"') => format!("string of {} bytes", json.len() - 2),
@@ -91,8 +94,8 @@ fn shape(raw: &RawValue) -> String {
 }
 
 /// A name as contracts have them. Anything else may be data that ended up as a key.
-fn shown_name(name: &str) -> String {
-    let plain = name.len() <= LONGEST && name.starts_with(|c: char| c.is_ascii_lowercase());
+fn format_field_name(name: &str) -> String {
+    let plain = name.len() <= MAX_TEXT_LENGTH && name.starts_with(|c: char| c.is_ascii_lowercase());
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     if plain && digits < 4 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
         name.to_owned()
@@ -103,19 +106,19 @@ fn shown_name(name: &str) -> String {
 
 /// Letters, digits, `_` and `-`, with a letter in front: a phone number is none.
 fn is_id(text: &str) -> bool {
-    text.len() <= LONGEST
+    text.len() <= MAX_TEXT_LENGTH
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+fn is_enum_value(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TEXT_LENGTH && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::sample;
+    use crate::event::sample_body;
 
     #[test]
     fn values_that_could_be_about_people_are_told_by_size() {
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn every_sample_is_told_without_its_people() {
         for kind in EventKind::ALL {
-            let body = sample(kind, "call_sample", 1_790_000_000_000).unwrap();
+            let body = sample_body(kind, "call_sample", 1_790_000_000_000).unwrap();
             let told = describe(body.as_bytes());
             assert!(told.starts_with(kind.as_str()), "{told}");
             for secret in ["2025550", "Robin", "harbour", "rye", "example.com", "Sunday"] {

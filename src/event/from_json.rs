@@ -14,20 +14,20 @@ pub trait FromJson: Sized {
 
 impl FromJson for String {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        strict(raw)
+        parse_strict(raw)
     }
 }
 
 impl FromJson for bool {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        strict(raw)
+        parse_strict(raw)
     }
 }
 
 impl FromJson for i64 {
     fn from_json(raw: &RawValue) -> Option<Self> {
         // `-0` would be written back as `0`.
-        strict(raw).filter(|_| raw.get() != "-0")
+        parse_strict(raw).filter(|_| raw.get() != "-0")
     }
 }
 
@@ -38,7 +38,7 @@ impl<T: FromJson> FromJson for Vec<T> {
     }
 }
 
-fn strict<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
+fn parse_strict<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
@@ -50,5 +50,5 @@ where
     D: Deserializer<'de>,
 {
     let raw: Box<RawValue> = serde::Deserialize::deserialize(deserializer)?;
-    T::from_json(&raw).ok_or_else(|| D::Error::custom(super::error::WrongShape))
+    T::from_json(&raw).ok_or_else(|| D::Error::custom(super::error::UnexpectedJsonType))
 }

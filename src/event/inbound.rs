@@ -1,6 +1,6 @@
 //! What arrives before a call or chat exists: the request of a number's inbound webhook.
 
-use super::object::Object;
+use super::json_object::JsonObject;
 use super::open_object::{json_key, open_object};
 
 open_object! {
@@ -17,7 +17,7 @@ open_object! {
         /// The called number.
         pub to_number: String,
         /// X-* headers and User-to-User, Diversion, History-Info, P-Asserted-Identity, names in lower case.
-        pub custom_sip_headers: Object,
+        pub custom_sip_headers: JsonObject,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Makes the enum, its list and both directions of the name from one table.
-macro_rules! kinds {
+macro_rules! event_kinds {
     ($($(#[$meta:meta])* $variant:ident = $name:literal,)*) => {
         /// Which event a body says it is. Names from the webhook overview, the inbound webhook and the alerting
         /// pages of Retell's documentation.
@@ -40,7 +40,7 @@ macro_rules! kinds {
     };
 }
 
-kinds! {
+event_kinds! {
     /// A call begins. Not sent for an outbound call that never connects.
     CallStarted = "call_started",
     /// A call is over: finished, transferred, failed or never connected.

@@ -1,7 +1,7 @@
 //! Latency, cost and token figures.
 
-use super::deferred::Deferred;
-use super::number::Number;
+use super::json_number::JsonNumber;
+use super::lazy_json::LazyJson;
 use super::open_object::{json_key, open_object};
 
 open_object! {
@@ -28,21 +28,21 @@ open_object! {
     /// Distribution of one latency. Milliseconds, except `num`.
     pub struct LatencyStats shows(p50, p90, p95, p99, max, min, num) {
         /// Median.
-        pub p50: Number,
+        pub p50: JsonNumber,
         /// 90th percentile.
-        pub p90: Number,
+        pub p90: JsonNumber,
         /// 95th percentile.
-        pub p95: Number,
+        pub p95: JsonNumber,
         /// 99th percentile.
-        pub p99: Number,
+        pub p99: JsonNumber,
         /// Largest.
-        pub max: Number,
+        pub max: JsonNumber,
         /// Smallest.
-        pub min: Number,
+        pub min: JsonNumber,
         /// How many were measured.
-        pub num: Number,
+        pub num: JsonNumber,
         /// Each measurement.
-        pub values: Deferred<Vec<Number>>,
+        pub values: LazyJson<Vec<JsonNumber>>,
     }
 }
 
@@ -52,11 +52,11 @@ open_object! {
         /// Cost by product.
         pub product_costs: Vec<ProductCost>,
         /// Billed seconds.
-        pub total_duration_seconds: Number,
+        pub total_duration_seconds: JsonNumber,
         /// Cents per second, all products together.
-        pub total_duration_unit_price: Number,
+        pub total_duration_unit_price: JsonNumber,
         /// Total in cents.
-        pub combined_cost: Number,
+        pub combined_cost: JsonNumber,
     }
 }
 
@@ -66,7 +66,7 @@ open_object! {
         /// Cost by product.
         pub product_costs: Vec<ProductCost>,
         /// Total in cents.
-        pub combined_cost: Number,
+        pub combined_cost: JsonNumber,
     }
 }
 
@@ -76,9 +76,9 @@ open_object! {
         /// Name of the product.
         pub product: String,
         /// Cents.
-        pub cost: Number,
+        pub cost: JsonNumber,
         /// Cents per second.
-        pub unit_price: Number,
+        pub unit_price: JsonNumber,
         /// Whether it belongs to the transferred leg.
         pub is_transfer_leg_cost: bool,
     }
@@ -88,11 +88,11 @@ open_object! {
     /// `llm_token_usage` of a call.
     pub struct TokenUsage shows(average, num_requests) {
         /// Tokens of each request.
-        pub values: Deferred<Vec<Number>>,
+        pub values: LazyJson<Vec<JsonNumber>>,
         /// Mean tokens of a request.
-        pub average: Number,
+        pub average: JsonNumber,
         /// How many requests.
-        pub num_requests: Number,
+        pub num_requests: JsonNumber,
     }
 }
 
@@ -106,6 +106,6 @@ mod tests {
         let values = usage.values.clone().unwrap();
         assert!(values.parse().is_err());
         assert_eq!(usage.average.map(|n| n.to_string()).as_deref(), Some("1.50"));
-        assert_eq!(values.as_json(), r#"[1,"x"]"#);
+        assert_eq!(values.as_str(), r#"[1,"x"]"#);
     }
 }

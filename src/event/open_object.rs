@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
-use super::fields::{Field, Fields};
 use super::from_json::FromJson;
+use super::raw_fields::{RawField, RawFields};
 
 /// What [`open_object!`] gives every struct it makes; the envelopes of events build on it.
 pub(super) trait OpenObject: Sized {
     /// Sorts the members into typed fields and the rest. Never fails.
-    fn from_fields(fields: Fields<'_>) -> Self;
+    fn from_fields(fields: RawFields<'_>) -> Self;
 
     /// Writes the typed fields, then the rest, into a map under way.
     fn write_fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error>;
@@ -19,10 +19,10 @@ pub(super) trait OpenObject: Sized {
 
 /// Reads the raw value of a known key. A null or a value of another shape goes to `rest` as it is, so that it is
 /// written back and does not spoil its neighbours.
-pub(super) fn typed<'a, T: FromJson>(
+pub(super) fn parse_field<'a, T: FromJson>(
     key: &'static str,
     raw: Option<&'a RawValue>,
-    rest: &mut Vec<Field<'a>>,
+    rest: &mut Vec<RawField<'a>>,
 ) -> Option<T> {
     let raw = raw?;
     let value = if raw.get() == "null" { None } else { T::from_json(raw) };
@@ -76,11 +76,11 @@ macro_rules! open_object {
         #[derive(Clone, Default)]
         #[non_exhaustive]
         pub struct $name {
-            $($(#[$bmeta])* pub $body: $bty, origin: Option<&'static str>,)?
+            $($(#[$bmeta])* pub $body: $bty, found_key: Option<&'static str>,)?
             $($(#[$fmeta])* pub $field: Option<$ty>,)*
             /// Everything else the object held, as raw JSON: unknown fields, explicit nulls, and fields whose value
             /// was not of the expected type.
-            pub extra: $crate::event::object::Object,
+            pub extra: $crate::event::json_object::JsonObject,
         }
 
         impl $name {
@@ -91,13 +91,13 @@ macro_rules! open_object {
             }
 
             /// The names of the typed fields that are set.
-            fn present(&self) -> impl Iterator<Item = &'static str> {
+            fn present_fields(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$field.is_some().then_some(json_key!($field $($key)?)),)*].into_iter().flatten()
             }
 
             /// Whether `key` is written from a typed field.
-            fn writes(&self, key: &str) -> bool {
-                $(if self.origin_key() == Some(key) {
+            fn is_written(&self, key: &str) -> bool {
+                $(if self.envelope_key() == Some(key) {
                     let _ = &self.$body; // a repetition has to name what it repeats over
                     return true;
                 })?
@@ -109,20 +109,20 @@ macro_rules! open_object {
 
             $(/// The key the carried object is written under: where it came from, or today's key if it was filled
             /// in afterwards.
-            fn origin_key(&self) -> Option<&'static str> {
-                self.origin.or_else(|| (!self.$body.is_empty()).then_some($first))
+            fn envelope_key(&self) -> Option<&'static str> {
+                self.found_key.or_else(|| (!self.$body.is_empty()).then_some($first))
             })?
         }
 
         impl $crate::event::open_object::OpenObject for $name {
-            fn from_fields(fields: $crate::event::fields::Fields<'_>) -> Self {
+            fn from_fields(fields: $crate::event::raw_fields::RawFields<'_>) -> Self {
                 #[derive(Default)]
-                struct Slots<'a> { $($field: Option<&'a serde_json::value::RawValue>,)* }
+                struct RawFieldValues<'a> { $($field: Option<&'a serde_json::value::RawValue>,)* }
 
                 $(let mut fields = fields;
-                let (origin, $body) = fields.take::<$bty>(&[$first $(, $later)*]).unzip();
+                let (origin, $body) = fields.take_first::<$bty>(&[$first $(, $later)*]).unzip();
                 let $body = $body.unwrap_or_default();)?
-                let mut slots = Slots::default();
+                let mut slots = RawFieldValues::default();
                 let mut rest = Vec::new();
                 for (key, raw) in fields.0 {
                     match key.as_ref() {
@@ -131,28 +131,28 @@ macro_rules! open_object {
                     }
                 }
                 Self {
-                    $($body, origin,)?
-                    $($field: $crate::event::open_object::typed(
+                    $($body, found_key: origin,)?
+                    $($field: $crate::event::open_object::parse_field(
                         json_key!($field $($key)?), slots.$field, &mut rest,
                     ),)*
-                    extra: $crate::event::object::Object::of_fields(rest),
+                    extra: $crate::event::json_object::JsonObject::from_fields(rest),
                 }
             }
 
             fn write_fields<M: serde::ser::SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-                $(if let Some(key) = self.origin_key() {
+                $(if let Some(key) = self.envelope_key() {
                     map.serialize_entry(key, &self.$body)?;
                 })?
                 $(if let Some(value) = &self.$field {
                     map.serialize_entry(json_key!($field $($key)?), value)?;
                 })*
-                self.extra.write_rest(map, |key| self.writes(key))
+                self.extra.write_remaining(map, |key| self.is_written(key))
             }
         }
 
         impl $crate::event::from_json::FromJson for $name {
             fn from_json(raw: &serde_json::value::RawValue) -> Option<Self> {
-                $crate::event::fields::Fields::of_value(raw)
+                $crate::event::raw_fields::RawFields::parse_value(raw)
                     .map(<Self as $crate::event::open_object::OpenObject>::from_fields)
             }
         }
@@ -180,7 +180,7 @@ macro_rules! open_object {
                     out.field(stringify!($shown), value);
                 })*)?
                 $(out.field(stringify!($body), &self.$body);)?
-                out.field("present", &self.present().collect::<Vec<_>>());
+                out.field("present", &self.present_fields().collect::<Vec<_>>());
                 out.field("extra", &self.extra).finish()
             }
         }

@@ -4,10 +4,10 @@
 use super::alert::Alert;
 use super::call::Call;
 use super::chat::Chat;
-use super::deferred::Deferred;
 use super::inbound::{InboundCall, InboundChat};
-use super::json::Json;
+use super::lazy_json::LazyJson;
 use super::open_object::{json_key, open_object};
+use super::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {
@@ -33,9 +33,9 @@ open_object! {
     {
         /// Where to: an object of number and extension in the documentation's sample. Not promised on
         /// `transfer_ended`.
-        pub transfer_destination: Json,
+        pub transfer_destination: RawJson,
         /// How: an object with camelCase keys in the documentation's sample.
-        pub transfer_option: Json,
+        pub transfer_option: RawJson,
         /// When the event was sent, ms since 1970. Rarely present.
         pub event_timestamp: i64,
     }
@@ -53,7 +53,7 @@ open_object! {
         pub chat: Chat,
         /// The transcript so far. The contract does not say whether it stands here or in the call;
         /// [`transcript`](Self::transcript) looks in both places.
-        pub transcript_with_tool_calls: Deferred<Vec<TranscriptItem>>,
+        pub transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
         /// When the event was sent, ms since 1970. Rarely present.
         pub event_timestamp: i64,
     }
@@ -62,7 +62,7 @@ open_object! {
 impl TranscriptUpdated {
     /// The transcript so far: beside the call, else in the call, else the messages of the chat.
     #[must_use]
-    pub fn transcript(&self) -> Option<&Deferred<Vec<TranscriptItem>>> {
+    pub fn transcript(&self) -> Option<&LazyJson<Vec<TranscriptItem>>> {
         let of_call = || self.call.transcript_with_tool_calls.as_ref();
         let of_chat = || self.chat.as_ref()?.message_with_tool_calls.as_ref();
         self.transcript_with_tool_calls.as_ref().or_else(of_call).or_else(of_chat)

@@ -9,33 +9,35 @@ use super::kind::EventKind;
 /// Alerts have neither call nor chat; there `id` is the id of the incident. Inbound requests carry it as the id
 /// announced for the call or chat to come.
 #[must_use]
-pub fn sample(kind: EventKind, id: &str, now_ms: i64) -> Option<String> {
+pub fn sample_body(kind: EventKind, id: &str, now_ms: i64) -> Option<String> {
     use EventKind as K;
     let body = match kind {
-        K::CallStarted => format!("{{@call,{STARTED}}}}}"),
-        K::CallEnded => format!("{{@call,{ENDED},{REPORT}}}}}"),
-        K::CallAnalyzed => format!("{{@call,{ENDED},{REPORT},{ANALYSIS}}}}}"),
-        K::TranscriptUpdated => format!("{{@call,{STARTED},{SO_FAR}}},{SO_FAR_ITEMS}}}"),
-        K::TransferStarted | K::TransferCancelled => format!("{{@call,{STARTED}}},{TRANSFER}}}"),
-        K::TransferBridged => format!("{{@call,{TRANSFERRED}}},{TRANSFER}}}"),
-        K::TransferEnded => format!("{{@call,{TRANSFERRED},\"transfer_end_timestamp\":@now}}}}"),
-        K::ChatStarted => format!("{{@chat,{CHAT_STARTED}}}}}"),
-        K::ChatEnded => format!("{{@chat,{CHAT_ENDED}}}}}"),
-        K::ChatAnalyzed => format!("{{@chat,{CHAT_ENDED},{CHAT_ANALYSIS}}}}}"),
-        K::CallInbound => format!("{{\"event\":\"@event\",{CALL_INBOUND}}}"),
-        K::ChatInbound => format!("{{\"event\":\"@event\",{CHAT_INBOUND}}}"),
-        K::AlertTriggered => format!("{{\"event\":\"@event\",{ALERT},\"resolved_timestamp\":null}}}}"),
-        K::AlertResolved => format!("{{\"event\":\"@event\",{ALERT},\"resolved_timestamp\":@now}}}}"),
+        K::CallStarted => format!("{{@call,{CALL_STARTED_FIELDS}}}}}"),
+        K::CallEnded => format!("{{@call,{CALL_ENDED_FIELDS},{CALL_REPORT_FIELDS}}}}}"),
+        K::CallAnalyzed => format!("{{@call,{CALL_ENDED_FIELDS},{CALL_REPORT_FIELDS},{CALL_ANALYSIS_FIELDS}}}}}"),
+        K::TranscriptUpdated => {
+            format!("{{@call,{CALL_STARTED_FIELDS},{PARTIAL_TRANSCRIPT}}},{PARTIAL_TRANSCRIPT_ITEMS}}}")
+        }
+        K::TransferStarted | K::TransferCancelled => format!("{{@call,{CALL_STARTED_FIELDS}}},{TRANSFER_FIELDS}}}"),
+        K::TransferBridged => format!("{{@call,{CALL_TRANSFERRED_FIELDS}}},{TRANSFER_FIELDS}}}"),
+        K::TransferEnded => format!("{{@call,{CALL_TRANSFERRED_FIELDS},\"transfer_end_timestamp\":@now}}}}"),
+        K::ChatStarted => format!("{{@chat,{CHAT_STARTED_FIELDS}}}}}"),
+        K::ChatEnded => format!("{{@chat,{CHAT_ENDED_FIELDS}}}}}"),
+        K::ChatAnalyzed => format!("{{@chat,{CHAT_ENDED_FIELDS},{CHAT_ANALYSIS_FIELDS}}}}}"),
+        K::CallInbound => format!("{{\"event\":\"@event\",{CALL_INBOUND_FIELDS}}}"),
+        K::ChatInbound => format!("{{\"event\":\"@event\",{CHAT_INBOUND_FIELDS}}}"),
+        K::AlertTriggered => format!("{{\"event\":\"@event\",{ALERT_FIELDS},\"resolved_timestamp\":null}}}}"),
+        K::AlertResolved => format!("{{\"event\":\"@event\",{ALERT_FIELDS},\"resolved_timestamp\":@now}}}}"),
         K::Unknown => return None,
     };
-    Some(filled(&body, kind, id, now_ms))
+    Some(fill_placeholders(&body, kind, id, now_ms))
 }
 
 /// Puts name, times and id in. The id comes last, so that no mark inside it is taken for one of ours.
-fn filled(body: &str, kind: EventKind, id: &str, now_ms: i64) -> String {
+fn fill_placeholders(body: &str, kind: EventKind, id: &str, now_ms: i64) -> String {
     let ago = |ms| now_ms.saturating_sub(ms).to_string();
-    body.replace("@call", CALL)
-        .replace("@chat", CHAT)
+    body.replace("@call", CALL_FIELDS)
+        .replace("@chat", CHAT_FIELDS)
         .replace("@event", kind.as_str())
         .replace("@start", &ago(31_480))
         .replace("@end", &ago(1_200))
@@ -43,7 +45,7 @@ fn filled(body: &str, kind: EventKind, id: &str, now_ms: i64) -> String {
         .replace("@id", &serde_json::Value::from(id).to_string())
 }
 
-const CALL: &str = concat!(
+const CALL_FIELDS: &str = concat!(
     r#""event":"@event","call":{"call_id":@id,"call_type":"phone_call","#,
     r#""agent_id":"agent_sample_bakery","agent_version":4,"agent_name":"Harbour Bakery orders","agent_tag":"prod","#,
     r#""from_number":"+12025550117","to_number":"+12025550189","direction":"inbound","#,
@@ -51,19 +53,19 @@ const CALL: &str = concat!(
     r#""data_storage_setting":"everything","opt_in_signed_url":false"#,
 );
 
-const STARTED: &str = r#""call_status":"ongoing","start_timestamp":@start"#;
+const CALL_STARTED_FIELDS: &str = r#""call_status":"ongoing","start_timestamp":@start"#;
 
-const ENDED: &str = concat!(
+const CALL_ENDED_FIELDS: &str = concat!(
     r#""call_status":"ended","start_timestamp":@start,"end_timestamp":@end,"duration_ms":30280,"#,
     r#""disconnection_reason":"agent_hangup","collected_dynamic_variables":{"pickup":"Saturday"}"#,
 );
 
-const TRANSFERRED: &str = concat!(
+const CALL_TRANSFERRED_FIELDS: &str = concat!(
     r#""call_status":"ended","start_timestamp":@start,"end_timestamp":@end,"duration_ms":30280,"#,
     r#""disconnection_reason":"call_transfer","transfer_destination":"+12025550133""#,
 );
 
-const REPORT: &str = concat!(
+const CALL_REPORT_FIELDS: &str = concat!(
     r#""transcript":"Agent: Harbour Bakery, good morning.\nUser: Two rye loaves for Saturday, please.\n"#,
     r#"Agent: They will be ready at nine. Goodbye.\n","#,
     r#""transcript_object":[{"role":"agent","content":"Harbour Bakery, good morning.","words":["#,
@@ -89,33 +91,33 @@ const REPORT: &str = concat!(
     r#""public_log_url":"https://logs.example.com/sample.log""#,
 );
 
-const ANALYSIS: &str = concat!(
+const CALL_ANALYSIS_FIELDS: &str = concat!(
     r#""call_analysis":{"call_summary":"The caller ordered two rye loaves for Saturday at nine.","#,
     r#""in_voicemail":false,"user_sentiment":"Positive","call_successful":true,"#,
     r#""custom_analysis_data":{"items":2,"product":"rye loaf"}}"#,
 );
 
-const SO_FAR: &str = r#""transcript":"Agent: Harbour Bakery, good morning.\nUser: Two rye\n""#;
+const PARTIAL_TRANSCRIPT: &str = r#""transcript":"Agent: Harbour Bakery, good morning.\nUser: Two rye\n""#;
 
-const SO_FAR_ITEMS: &str = concat!(
+const PARTIAL_TRANSCRIPT_ITEMS: &str = concat!(
     r#""transcript_with_tool_calls":[{"role":"agent","content":"Harbour Bakery, good morning.","words":[]},"#,
     r#"{"role":"user","content":"Two rye","words":[{"word":"Two","start":3.1,"end":3.32}]}]"#,
 );
 
-const TRANSFER: &str = concat!(
+const TRANSFER_FIELDS: &str = concat!(
     r#""transfer_destination":{"number":"+12025550133","extension":"12"},"#,
     r#""transfer_option":{"type":"cold_transfer","showTransfereeAsCaller":false}"#,
 );
 
-const CHAT: &str = concat!(
+const CHAT_FIELDS: &str = concat!(
     r#""event":"@event","chat":{"chat_id":@id,"agent_id":"agent_sample_bakery_text","version":2,"#,
     r#""chat_type":"sms_chat","metadata":{"shop":"harbour"},"#,
     r#""retell_llm_dynamic_variables":{"customer_name":"Robin"}"#,
 );
 
-const CHAT_STARTED: &str = r#""chat_status":"ongoing","start_timestamp":@start"#;
+const CHAT_STARTED_FIELDS: &str = r#""chat_status":"ongoing","start_timestamp":@start"#;
 
-const CHAT_ENDED: &str = concat!(
+const CHAT_ENDED_FIELDS: &str = concat!(
     r#""chat_status":"ended","start_timestamp":@start,"end_timestamp":@end,"#,
     r#""transcript":"User: Are you open on Sunday?\nAgent: From eight to noon.\n","#,
     r#""message_with_tool_calls":[{"message_id":"msg_1","role":"user","content":"Are you open on Sunday?","#,
@@ -124,22 +126,22 @@ const CHAT_ENDED: &str = concat!(
     r#""chat_cost":{"combined_cost":0.8,"product_costs":[{"product":"text_model","unit_price":0.4,"cost":0.8}]}"#,
 );
 
-const CHAT_ANALYSIS: &str = concat!(
+const CHAT_ANALYSIS_FIELDS: &str = concat!(
     r#""chat_analysis":{"chat_summary":"Asked about Sunday's hours.","user_sentiment":"Neutral","#,
     r#""chat_successful":true,"custom_analysis_data":{"topic":"hours"}}"#,
 );
 
-const CALL_INBOUND: &str = concat!(
+const CALL_INBOUND_FIELDS: &str = concat!(
     r#""event_timestamp":@now,"call_inbound":{"call_id":@id,"agent_id":"agent_sample_bakery","agent_version":4,"#,
     r#""from_number":"+12025550117","to_number":"+12025550189","custom_sip_headers":{"x-trunk":"east"}}"#,
 );
 
-const CHAT_INBOUND: &str = concat!(
+const CHAT_INBOUND_FIELDS: &str = concat!(
     r#""chat_inbound":{"chat_id":@id,"agent_id":"agent_sample_bakery_text","agent_version":2,"#,
     r#""from_number":"+12025550117","to_number":"+12025550189"}"#,
 );
 
-const ALERT: &str = concat!(
+const ALERT_FIELDS: &str = concat!(
     r#""alert":{"alert_incident_id":@id,"org_id":"org_sample","alert_rule_id":"alert_rule_sample","#,
     r#""name":"Failed functions","metric_type":"custom_function_failure_count","#,
     r#""filter":{"agent":[{"agent_id":"agent_sample_bakery"}]},"threshold_type":"absolute","threshold_value":5,"#,

@@ -4,16 +4,16 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::fields::Fields;
 use super::from_json::{self, FromJson};
-use super::json::Json;
-use super::number::Number;
+use super::json_number::JsonNumber;
 use super::open_enum::open_enum;
 use super::open_object::{OpenObject, json_key, open_object};
+use super::raw_fields::RawFields;
+use super::raw_json::RawJson;
 use super::utterance::{Multimedia, Utterance, UtteranceMetadata};
 
 /// Makes the enum of items and everything that goes by role from one table.
-macro_rules! items {
+macro_rules! transcript_items {
     ($($(#[$meta:meta])* $variant:ident($item:ident) = $role:literal,)*) => {
         /// One item of a transcript (voice) or message list (chat). Both share most roles, so they share one type.
         #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ macro_rules! items {
         pub enum TranscriptItem {
             $($(#[$meta])* $variant($item),)*
             /// A role not listed here, or no object with a role at all. One such item does not spoil its list.
-            Unknown(Json),
+            Unknown(RawJson),
         }
 
         impl TranscriptItem {
@@ -34,7 +34,7 @@ macro_rules! items {
                 }
             }
 
-            fn known(role: &str, fields: Fields<'_>) -> Option<Self> {
+            fn from_role(role: &str, fields: RawFields<'_>) -> Option<Self> {
                 match role {
                     $($role => Some(Self::$variant($item::from_fields(fields))),)*
                     _ => None,
@@ -51,7 +51,7 @@ macro_rules! items {
     };
 }
 
-items! {
+transcript_items! {
     /// The agent spoke or wrote.
     Agent(Utterance) = "agent",
     /// The user spoke or wrote.
@@ -76,11 +76,11 @@ items! {
 
 impl FromJson for TranscriptItem {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        let known = Fields::of_value(raw).and_then(|mut fields| {
-            let (_, role) = fields.take::<String>(&["role"])?;
-            Self::known(&role, fields)
+        let known = RawFields::parse_value(raw).and_then(|mut fields| {
+            let (_, role) = fields.take_first::<String>(&["role"])?;
+            Self::from_role(&role, fields)
         });
-        known.or_else(|| Json::from_json(raw).map(Self::Unknown))
+        known.or_else(|| RawJson::from_json(raw).map(Self::Unknown))
     }
 }
 
@@ -202,7 +202,7 @@ open_object! {
         /// The text.
         pub content: String,
         /// When, seconds from the start of the call. Voice only.
-        pub time_sec: Number,
+        pub time_sec: JsonNumber,
         /// Attachments.
         pub multimedia: Vec<Multimedia>,
         /// Id of the message. Chat only.
@@ -218,7 +218,7 @@ open_object! {
         /// The text.
         pub content: String,
         /// When, seconds from the start of the call. Voice only.
-        pub time_sec: Number,
+        pub time_sec: JsonNumber,
         /// Id of the message. Chat only.
         pub message_id: String,
         /// When, ms since 1970. Chat only.

@@ -1,6 +1,6 @@
 //! What is said or written in a call or chat.
 
-use super::number::Number;
+use super::json_number::JsonNumber;
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
 
@@ -28,9 +28,9 @@ open_object! {
         /// The word.
         pub word: String,
         /// Start, seconds.
-        pub start: Number,
+        pub start: JsonNumber,
         /// End, seconds.
-        pub end: Number,
+        pub end: JsonNumber,
     }
 }
 
@@ -60,11 +60,11 @@ open_object! {
         /// Why the backup won.
         pub reason: BackupReason,
         /// From the start of the race to the choice, ms.
-        pub selection_latency_ms: Number,
+        pub selection_latency_ms: JsonNumber,
         /// When the backup was ready, ms.
-        pub backup_ready_ms: Number,
+        pub backup_ready_ms: JsonNumber,
         /// When the primary was ready, ms.
-        pub primary_ready_ms: Number,
+        pub primary_ready_ms: JsonNumber,
     }
 }
 

@@ -5,142 +5,144 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
-use crate::event::{Call, Chat, Event, Json, LatencyStats, Number};
-use crate::storage::{CallKind, CallRecord, E2eLatency, Stage, Store, StoreError, TransferEvent, bounded, bounded_to};
+use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
+use crate::storage::{
+    CallKind, CallRecord, CallStage, E2eLatency, Store, StoreError, TransferKind, sanitize_text, sanitize_text_to,
+};
 
 /// Longest summary kept, in bytes.
-const SUMMARY: usize = 8 * 1024;
+const MAX_SUMMARY_BYTES: usize = 8 * 1024;
 /// Stands at the end of a summary that was longer.
-const CUT: &str = " […]";
+const TRUNCATION_MARK: &str = " […]";
 /// Longest custom analysis data kept, in bytes of JSON.
-const CUSTOM_DATA: usize = 16 * 1024;
+const MAX_CUSTOM_DATA_BYTES: usize = 16 * 1024;
 
 /// Keeps the tables behind `calls` and `chats`.
-pub struct CallStore {
+pub(crate) struct CallStoreHandler {
     store: Arc<dyn Store>,
 }
 
-impl CallStore {
+impl CallStoreHandler {
     /// Rows go to `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
     }
 }
 
 #[async_trait]
-impl EventHandler for CallStore {
+impl EventHandler for CallStoreHandler {
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
-        let Some(record) = record(event, context) else {
+        let Some(record) = call_record(event, context) else {
             return Outcome::Done;
         };
         match self.store.merge_call(record).await {
             Ok(()) => Outcome::Done,
-            Err(StoreError::Refused(why)) => Outcome::fail(why),
+            Err(StoreError::InvalidData(why)) => Outcome::fail(why),
             Err(error) => Outcome::retry(error.to_string()),
         }
     }
 }
 
 /// What `event` says about its call or chat, if it is about one.
-fn record(event: &Event, context: &Context) -> Option<CallRecord> {
+fn call_record(event: &Event, context: &Context) -> Option<CallRecord> {
     let new = |kind, id: Option<&String>| {
-        let id = bounded(id.cloned()).filter(|id| !id.is_empty())?;
+        let id = sanitize_text(id.cloned()).filter(|id| !id.is_empty())?;
         let company = (context.company_id, context.company.as_str());
-        Some(CallRecord::new(kind, company, &id, (stage(event), context.received_at_ms)))
+        Some(CallRecord::new(kind, company, &id, (call_stage(event), context.received_at_ms)))
     };
     if let Some(call) = event.call() {
         let mut record = new(CallKind::Call, call.call_id.as_ref())?;
-        fill(&mut record, call);
-        if let Some(transfer) = transfer(event) {
+        fill_from_call(&mut record, call);
+        if let Some(transfer) = transfer_event(event) {
             record.transfers.insert(context.event_id.to_string(), transfer);
         }
         return Some(record);
     }
     let chat = event.chat()?;
     let mut record = new(CallKind::Chat, chat.chat_id.as_ref())?;
-    fill_chat(&mut record, chat);
+    fill_from_chat(&mut record, chat);
     Some(record)
 }
 
-fn stage(event: &Event) -> Stage {
+fn call_stage(event: &Event) -> CallStage {
     match event {
-        Event::CallStarted(_) | Event::ChatStarted(_) => Stage::Started,
-        Event::CallEnded(_) | Event::ChatEnded(_) => Stage::Ended,
-        Event::CallAnalyzed(_) | Event::ChatAnalyzed(_) => Stage::Analyzed,
-        _ => Stage::Underway,
+        Event::CallStarted(_) | Event::ChatStarted(_) => CallStage::Started,
+        Event::CallEnded(_) | Event::ChatEnded(_) => CallStage::Ended,
+        Event::CallAnalyzed(_) | Event::ChatAnalyzed(_) => CallStage::Analyzed,
+        _ => CallStage::Underway,
     }
 }
 
-fn transfer(event: &Event) -> Option<TransferEvent> {
+fn transfer_event(event: &Event) -> Option<TransferKind> {
     match event {
-        Event::TransferStarted(_) => Some(TransferEvent::Started),
-        Event::TransferBridged(_) => Some(TransferEvent::Bridged),
-        Event::TransferCancelled(_) => Some(TransferEvent::Cancelled),
-        Event::TransferEnded(_) => Some(TransferEvent::Ended),
+        Event::TransferStarted(_) => Some(TransferKind::Started),
+        Event::TransferBridged(_) => Some(TransferKind::Bridged),
+        Event::TransferCancelled(_) => Some(TransferKind::Cancelled),
+        Event::TransferEnded(_) => Some(TransferKind::Ended),
         _ => None,
     }
 }
 
-fn fill(record: &mut CallRecord, call: &Call) {
-    record.call_type = text(call.call_type.as_ref());
-    record.direction = text(call.direction.as_ref());
-    record.agent_id = text(call.agent_id.as_ref());
-    record.agent_name = text(call.agent_name.as_ref());
+fn fill_from_call(record: &mut CallRecord, call: &Call) {
+    record.call_type = to_bounded_text(call.call_type.as_ref());
+    record.direction = to_bounded_text(call.direction.as_ref());
+    record.agent_id = to_bounded_text(call.agent_id.as_ref());
+    record.agent_name = to_bounded_text(call.agent_name.as_ref());
     record.agent_version = call.agent_version;
-    record.from_number = text(call.from_number.as_ref());
-    record.to_number = text(call.to_number.as_ref());
-    record.call_status = text(call.call_status.as_ref());
+    record.from_number = to_bounded_text(call.from_number.as_ref());
+    record.to_number = to_bounded_text(call.to_number.as_ref());
+    record.call_status = to_bounded_text(call.call_status.as_ref());
     record.started_at_ms = call.start_timestamp;
     record.ended_at_ms = call.end_timestamp;
     record.duration_ms = call.duration_ms;
-    record.disconnection_reason = text(call.disconnection_reason.as_ref());
-    record.cost_cents = text(call.call_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
-    record.latency_e2e = latency(call);
+    record.disconnection_reason = to_bounded_text(call.disconnection_reason.as_ref());
+    record.cost_cents = to_bounded_text(call.call_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
+    record.latency_e2e = e2e_latency(call);
     record.has_recording = has_recording(call);
     if let Some(analysis) = &call.call_analysis {
         record.in_voicemail = analysis.in_voicemail;
-        record.user_sentiment = text(analysis.user_sentiment.as_ref());
+        record.user_sentiment = to_bounded_text(analysis.user_sentiment.as_ref());
         record.call_successful = analysis.call_successful;
-        record.summary = summary(analysis.call_summary.as_ref());
-        record.custom_analysis_data = custom_data(analysis.custom_analysis_data.as_ref());
+        record.summary = truncate_summary(analysis.call_summary.as_ref());
+        record.custom_analysis_data = limit_custom_data(analysis.custom_analysis_data.as_ref());
     }
 }
 
-fn fill_chat(record: &mut CallRecord, chat: &Chat) {
-    record.call_type = text(chat.chat_type.as_ref());
-    record.agent_id = text(chat.agent_id.as_ref());
+fn fill_from_chat(record: &mut CallRecord, chat: &Chat) {
+    record.call_type = to_bounded_text(chat.chat_type.as_ref());
+    record.agent_id = to_bounded_text(chat.agent_id.as_ref());
     record.agent_version = chat.version;
-    record.call_status = text(chat.chat_status.as_ref());
+    record.call_status = to_bounded_text(chat.chat_status.as_ref());
     record.started_at_ms = chat.start_timestamp;
     record.ended_at_ms = chat.end_timestamp;
     // A chat object has no duration of its own.
     let times = chat.end_timestamp.zip(chat.start_timestamp);
     record.duration_ms = times.and_then(|(end, start)| end.checked_sub(start)).filter(|ms| *ms >= 0);
-    record.cost_cents = text(chat.chat_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
+    record.cost_cents = to_bounded_text(chat.chat_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
     if let Some(analysis) = &chat.chat_analysis {
-        record.user_sentiment = text(analysis.user_sentiment.as_ref());
+        record.user_sentiment = to_bounded_text(analysis.user_sentiment.as_ref());
         record.call_successful = analysis.chat_successful;
-        record.summary = summary(analysis.chat_summary.as_ref());
-        record.custom_analysis_data = custom_data(analysis.custom_analysis_data.as_ref());
+        record.summary = truncate_summary(analysis.chat_summary.as_ref());
+        record.custom_analysis_data = limit_custom_data(analysis.custom_analysis_data.as_ref());
     }
 }
 
 /// A value of the body as a column.
-fn text(value: Option<&impl ToString>) -> Option<String> {
-    bounded(value.map(ToString::to_string))
+fn to_bounded_text(value: Option<&impl ToString>) -> Option<String> {
+    sanitize_text(value.map(ToString::to_string))
 }
 
-fn latency(call: &Call) -> Option<E2eLatency> {
+fn e2e_latency(call: &Call) -> Option<E2eLatency> {
     let e2e: LatencyStats = call.latency.as_ref()?.parse().ok()?.e2e?;
-    let [p50_ms, p90_ms, p99_ms] = [e2e.p50, e2e.p90, e2e.p99].map(|ms| ms.as_ref().and_then(whole));
+    let [p50_ms, p90_ms, p99_ms] = [e2e.p50, e2e.p90, e2e.p99].map(|ms| ms.as_ref().and_then(round_to_i64));
     let latency = E2eLatency { p50_ms, p90_ms, p99_ms };
     (latency != E2eLatency::default()).then_some(latency)
 }
 
 /// Rounded; `None` when it is beyond all sense.
 #[allow(clippy::cast_possible_truncation, reason = "it is within a million million")]
-fn whole(number: &Number) -> Option<i64> {
+fn round_to_i64(number: &JsonNumber) -> Option<i64> {
     number.as_f64().filter(|ms| ms.abs() < 1e12).map(|ms| ms.round() as i64)
 }
 
@@ -155,22 +157,22 @@ fn has_recording(call: &Call) -> Option<bool> {
 }
 
 /// At most [`SUMMARY`] bytes, with a mark where it was cut.
-fn summary(text: Option<&String>) -> Option<String> {
+fn truncate_summary(text: Option<&String>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
-    if text.len() <= SUMMARY {
-        return bounded_to(Some(text.clone()), SUMMARY);
+    if text.len() <= MAX_SUMMARY_BYTES {
+        return sanitize_text_to(Some(text.clone()), MAX_SUMMARY_BYTES);
     }
-    let cut = text.floor_char_boundary(SUMMARY - CUT.len());
-    bounded_to(Some([&text[..cut], CUT].concat()), SUMMARY)
+    let cut = text.floor_char_boundary(MAX_SUMMARY_BYTES - TRUNCATION_MARK.len());
+    sanitize_text_to(Some([&text[..cut], TRUNCATION_MARK].concat()), MAX_SUMMARY_BYTES)
 }
 
 /// The JSON as it came; in place of one that is too large how large it was.
-fn custom_data(data: Option<&Json>) -> Option<String> {
-    let json = data.map(Json::get).filter(|json| *json != "null")?;
-    if json.len() > CUSTOM_DATA {
+fn limit_custom_data(data: Option<&RawJson>) -> Option<String> {
+    let json = data.map(RawJson::as_str).filter(|json| *json != "null")?;
+    if json.len() > MAX_CUSTOM_DATA_BYTES {
         return Some(format!("{{\"omitted_bytes\":{}}}", json.len()));
     }
-    bounded_to(Some(json.to_owned()), CUSTOM_DATA)
+    sanitize_text_to(Some(json.to_owned()), MAX_CUSTOM_DATA_BYTES)
 }
 
 #[cfg(test)]
@@ -178,23 +180,25 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::base::id::EventIds;
-    use crate::event::{EventKind, sample};
+    use crate::base::id::EventIdGenerator;
+    use crate::event::{EventKind, sample_body};
 
-    fn told(body: &str) -> Option<CallRecord> {
-        let context = Context::new(EventIds::default().next(1), (1, "default"), 1_790_000_000_000);
-        record(&Event::parse(body.as_bytes()).unwrap(), &context)
+    fn record_of_body(body: &str) -> Option<CallRecord> {
+        let context = Context::new(EventIdGenerator::default().next_id(1), (1, "default"), 1_790_000_000_000);
+        call_record(&Event::parse(body.as_bytes()).unwrap(), &context)
     }
 
-    fn analyzed(analysis: &Value) -> CallRecord {
-        told(&json!({"event": "call_analyzed", "call": {"call_id": "c", "call_analysis": analysis}}).to_string())
-            .unwrap()
+    fn record_of_analysis(analysis: &Value) -> CallRecord {
+        record_of_body(
+            &json!({"event": "call_analyzed", "call": {"call_id": "c", "call_analysis": analysis}}).to_string(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_call_is_taken_whole() {
-        let call = told(&sample(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
-        assert_eq!((call.kind, call.call_id.as_str(), call.stage), (CallKind::Call, "call_1", Stage::Analyzed));
+        let call = record_of_body(&sample_body(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
+        assert_eq!((call.kind, call.call_id.as_str(), call.stage), (CallKind::Call, "call_1", CallStage::Analyzed));
         let latency = E2eLatency { p50_ms: Some(905), p90_ms: Some(1180), p99_ms: Some(1180) };
         assert_eq!((call.latency_e2e, call.has_recording, call.in_voicemail), (Some(latency), Some(true), Some(false)));
         assert_eq!((call.cost_cents.as_deref(), call.agent_version), (Some("3.501"), Some(4)));
@@ -204,14 +208,14 @@ mod tests {
 
     #[test]
     fn a_chat_is_one_too() {
-        let chat = told(&sample(EventKind::ChatAnalyzed, "chat_1", 1_790_000_000_000).unwrap()).unwrap();
-        assert_eq!((chat.kind, chat.call_id.as_str(), chat.stage), (CallKind::Chat, "chat_1", Stage::Analyzed));
+        let chat = record_of_body(&sample_body(EventKind::ChatAnalyzed, "chat_1", 1_790_000_000_000).unwrap()).unwrap();
+        assert_eq!((chat.kind, chat.call_id.as_str(), chat.stage), (CallKind::Chat, "chat_1", CallStage::Analyzed));
         assert_eq!((chat.call_type.as_deref(), chat.call_status.as_deref()), (Some("sms_chat"), Some("ended")));
         assert_eq!((chat.duration_ms, chat.cost_cents.as_deref()), (Some(30_280), Some("0.8")));
         assert_eq!((chat.call_successful, chat.agent_version), (Some(true), Some(2)));
         assert_eq!(chat.summary.as_deref(), Some("Asked about Sunday's hours."));
-        let updated = told(r#"{"event":"transcript_updated","chat":{"chat_id":"h"}}"#).unwrap();
-        assert_eq!((updated.kind, updated.stage), (CallKind::Chat, Stage::Underway));
+        let updated = record_of_body(r#"{"event":"transcript_updated","chat":{"chat_id":"h"}}"#).unwrap();
+        assert_eq!((updated.kind, updated.stage), (CallKind::Chat, CallStage::Underway));
     }
 
     #[test]
@@ -222,39 +226,40 @@ mod tests {
             r#"{"event":"alert_triggered","alert":{"alert_incident_id":"a"}}"#,
             r#"{"event":"something_new"}"#,
         ] {
-            assert!(told(body).is_none(), "{body}");
+            assert!(record_of_body(body).is_none(), "{body}");
         }
     }
 
     #[test]
     fn texts_are_bounded_and_free_of_nul() {
-        let long =
-            analyzed(&json!({"call_summary": "é".repeat(5000), "custom_analysis_data": {"a": "x".repeat(20_000)}}));
+        let long = record_of_analysis(
+            &json!({"call_summary": "é".repeat(5000), "custom_analysis_data": {"a": "x".repeat(20_000)}}),
+        );
         let summary = long.summary.unwrap();
         assert!(
-            summary.len() <= SUMMARY && summary.len() > SUMMARY - 8 && summary.ends_with("é […]"),
+            summary.len() <= MAX_SUMMARY_BYTES && summary.len() > MAX_SUMMARY_BYTES - 8 && summary.ends_with("é […]"),
             "{}",
             summary.len()
         );
         assert_eq!(long.custom_analysis_data.as_deref(), Some(r#"{"omitted_bytes":20008}"#));
-        let odd = analyzed(&json!({"call_summary": "a\u{0}b", "custom_analysis_data": null}));
+        let odd = record_of_analysis(&json!({"call_summary": "a\u{0}b", "custom_analysis_data": null}));
         assert_eq!((odd.summary.as_deref(), odd.custom_analysis_data), (Some("ab"), None));
-        let empty = analyzed(&json!({"call_summary": "", "custom_analysis_data": {"n": "\u{0}"}}));
+        let empty = record_of_analysis(&json!({"call_summary": "", "custom_analysis_data": {"n": "\u{0}"}}));
         assert_eq!((empty.summary, empty.custom_analysis_data.as_deref()), (None, Some("{\"n\":\"\\u0000\"}")));
     }
 
     #[test]
     fn figures_beyond_all_sense_are_left_out() {
         let call = r#"{"event":"call_ended","call":{"call_id":"c","latency":{"e2e":{"p50":1e300,"p90":12.5}}}}"#;
-        let latency = told(call).unwrap().latency_e2e.unwrap();
+        let latency = record_of_body(call).unwrap().latency_e2e.unwrap();
         assert_eq!((latency.p50_ms, latency.p90_ms), (None, Some(13)));
         let none = r#"{"event":"call_ended","call":{"call_id":"c","latency":[1]}}"#;
-        assert_eq!(told(none).unwrap().latency_e2e, None);
+        assert_eq!(record_of_body(none).unwrap().latency_e2e, None);
     }
 
     #[test]
     fn debug_shows_nothing_personal() {
-        let call = told(&sample(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
+        let call = record_of_body(&sample_body(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
         let shown = format!("{call:?} {}", serde_json::to_string(&call).unwrap());
         for personal in ["rye", "+1202", "ordered"] {
             assert!(!shown.contains(personal), "{shown}");

@@ -48,7 +48,7 @@ impl Context {
 
     /// How long the attempt may still take.
     #[must_use]
-    pub fn time_left(&self) -> Duration {
+    pub fn remaining_time(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

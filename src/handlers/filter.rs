@@ -29,35 +29,35 @@ impl Filter {
     /// Only events of these names; `*` stands for any characters, as in `transfer_*`.
     #[must_use]
     pub fn events<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.events = texts(names);
+        self.events = into_strings(names);
         self
     }
 
     /// Only events about these agents.
     #[must_use]
     pub fn agents<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
-        self.agents = texts(ids);
+        self.agents = into_strings(ids);
         self
     }
 
     /// Only events of these companies.
     #[must_use]
     pub fn companies<T: Into<String>>(mut self, slugs: impl IntoIterator<Item = T>) -> Self {
-        self.companies = texts(slugs);
+        self.companies = into_strings(slugs);
         self
     }
 
     /// Only events of calls of these types: `phone_call`, `web_call`.
     #[must_use]
     pub fn call_types<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
-        self.call_types = texts(types);
+        self.call_types = into_strings(types);
         self
     }
 
     /// Only events of calls in these directions: `inbound`, `outbound`.
     #[must_use]
     pub fn directions<T: Into<String>>(mut self, directions: impl IntoIterator<Item = T>) -> Self {
-        self.directions = texts(directions);
+        self.directions = into_strings(directions);
         self
     }
 
@@ -78,7 +78,7 @@ impl Filter {
         Ok(self)
     }
 
-    pub(super) fn of(settings: &HandlerSettings) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(settings: &HandlerSettings) -> Result<Self, (&'static str, String)> {
         let filter = Self::all()
             .events(settings.events.clone())
             .agents(settings.agents.clone())
@@ -103,9 +103,9 @@ impl Filter {
         let named = |list: &[String], value: Option<&str>| {
             list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
         };
-        let name = event.event.as_deref();
+        let name = event.kind.as_deref();
         let unnamed = self.events.is_empty() && !event.is_internal();
-        (unnamed || name.is_some_and(|name| self.names(name)))
+        (unnamed || name.is_some_and(|name| self.names_event(name)))
             && named(&self.agents, event.agent_id.as_deref())
             && named(&self.companies, Some(&event.company))
             && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
@@ -113,8 +113,8 @@ impl Filter {
 
     /// Whether events of this name are asked for by name.
     #[must_use]
-    pub fn names(&self, event: &str) -> bool {
-        self.events.iter().any(|wanted| fits(wanted, event))
+    pub fn names_event(&self, event: &str) -> bool {
+        self.events.iter().any(|wanted| glob_matches(wanted, event))
     }
 
     fn matches_body(&self, body: &[u8]) -> bool {
@@ -135,17 +135,17 @@ impl Filter {
 impl Filter {
     /// Whether an event's name fits what a handler's `events` holds, in which `*` stands for any characters.
     #[must_use]
-    pub fn name_fits(wanted: &str, name: &str) -> bool {
-        fits(wanted, name)
+    pub fn name_matches(wanted: &str, name: &str) -> bool {
+        glob_matches(wanted, name)
     }
 }
 
-fn texts<T: Into<String>>(list: impl IntoIterator<Item = T>) -> Vec<String> {
+fn into_strings<T: Into<String>>(list: impl IntoIterator<Item = T>) -> Vec<String> {
     list.into_iter().map(Into::into).collect()
 }
 
 /// Whether a name fits a pattern in which `*` stands for any characters. Takes as long as name times pattern at most.
-fn fits(pattern: &str, name: &str) -> bool {
+fn glob_matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };
@@ -166,8 +166,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::fixture;
-    use crate::storage::INTERNAL;
+    use crate::handlers::test_fixtures;
+    use crate::storage::INTERNAL_KEY_FINGERPRINT;
 
     #[test]
     fn patterns() {
@@ -183,14 +183,14 @@ mod tests {
             ("a*a", "a", false),
             ("call_*ed*", "call_ended", true),
         ] {
-            assert_eq!(fits(pattern, name), wanted, "{pattern} {name}");
+            assert_eq!(glob_matches(pattern, name), wanted, "{pattern} {name}");
         }
     }
 
     #[test]
     fn events_of_the_receivers_own_have_to_be_named() {
-        let (sent, _) = fixture::event("alarm_triggered");
-        let own = EventSummary { key_fingerprint: Some(INTERNAL.to_owned()), ..sent.clone() };
+        let (sent, _) = test_fixtures::sample_event("alarm_triggered");
+        let own = EventSummary { key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()), ..sent.clone() };
         let wants = |filter: &Filter| (filter.matches(&sent, None), filter.matches(&own, None));
         assert_eq!(wants(&Filter::all()), (true, false), "whoever signs can call an event what he likes");
         assert_eq!(wants(&Filter::all().events(["alarm_*"])), (true, true));

@@ -10,83 +10,90 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::answered::Codes;
-use super::registry::{Named, Refused};
-use super::{Attempt, Context, EventHandler, Outcome, Signed, Signer, Signing, Tools};
+use super::registry::{InvalidSetting, NamedHandler};
+use super::status_policy::StatusPolicy;
+use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome, RequestSigner, RetellSigner, SigningInput};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::{HandlerSettings, RetellSignature};
-use crate::egress::{Destination, Egress, Post, Target};
+use crate::config::{HandlerSettings, RetellSignatureMode};
+use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::storage::EventSummary;
 
 /// More redirects than this are a loop.
-const MOST_REDIRECTS: u8 = 10;
+const MAX_REDIRECTS: u8 = 10;
 
 /// Posts events to one destination.
-pub struct Forward {
+pub(crate) struct ForwardHandler {
     destination: Destination,
-    rules: Arc<Rules>,
+    options: Arc<ForwardOptions>,
     clock: Clock,
-    signer: Arc<dyn Signer>,
+    retell_signer: Arc<dyn RetellSigner>,
 }
 
 /// What a table says of all its destinations.
-struct Rules {
-    signing: Signing,
-    codes: Codes,
-    redirects: u8,
+struct ForwardOptions {
+    request_signer: RequestSigner,
+    status_policy: StatusPolicy,
+    max_redirects: u8,
 }
 
 /// The handlers of a table: one, or one for each of `urls`, so that each destination has deliveries, retries and a
 /// breaker of its own.
-pub(super) fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
-    let (targets, rules) = checked(table, &tools.egress)?;
+pub(super) fn build_handlers(
+    table: &HandlerSettings,
+    tools: &HandlerDeps,
+) -> Result<Vec<NamedHandler>, InvalidSetting> {
+    let (targets, rules) = parse_settings(table, &tools.egress)?;
     let rules = Arc::new(rules);
     let forward = |(name, target)| {
-        let destination = tools.egress.destination(target, rules.redirects);
+        let destination = tools.egress.destination(target, rules.max_redirects);
         let destination = destination.map_err(|error| ("url", error.to_string()))?;
-        let (rules, clock, signer) = (Arc::clone(&rules), tools.clock.clone(), Arc::clone(&tools.signer));
-        let handler: Arc<dyn EventHandler> = Arc::new(Forward { destination, rules, clock, signer });
+        let (rules, clock, signer) = (Arc::clone(&rules), tools.clock.clone(), Arc::clone(&tools.retell_signer));
+        let handler: Arc<dyn EventHandler> =
+            Arc::new(ForwardHandler { destination, options: rules, clock, retell_signer: signer });
         Ok((name, handler))
     };
-    names(table).into_iter().zip(targets).map(forward).collect()
+    handler_names(table).into_iter().zip(targets).map(forward).collect()
 }
 
 /// The names of a table's handlers: `crm`, or for each of `urls` `crm-1a2b3c4d` after a hash of it, so that their order
 /// may change.
-pub(super) fn names(table: &HandlerSettings) -> Vec<String> {
+pub(super) fn handler_names(table: &HandlerSettings) -> Vec<String> {
     let of = |url: &Secret| format!("{}-{}", table.name, hex::encode(&Sha256::digest(url.expose())[..4]));
     if table.urls.is_empty() { vec![table.name.clone()] } else { table.urls.iter().map(of).collect() }
 }
 
 /// Refuses what could not be posted with.
-pub(super) fn check(table: &HandlerSettings, egress: &Egress) -> Result<(), Refused> {
-    checked(table, egress).map(drop)
+pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), InvalidSetting> {
+    parse_settings(table, egress).map(drop)
 }
 
-fn checked(table: &HandlerSettings, egress: &Egress) -> Result<(Vec<Target>, Rules), Refused> {
-    let targets = targets(table, egress)?;
-    let most = table.redirects.unwrap_or_default();
-    if most > MOST_REDIRECTS {
-        return Err(("redirects", format!("expected at most {MOST_REDIRECTS}")));
+fn parse_settings(
+    table: &HandlerSettings,
+    egress: &Egress,
+) -> Result<(Vec<DestinationUrl>, ForwardOptions), InvalidSetting> {
+    let targets = parse_urls(table, egress)?;
+    let most = table.max_redirects.unwrap_or_default();
+    if most > MAX_REDIRECTS {
+        return Err(("max_redirects", format!("expected at most {MAX_REDIRECTS}")));
     }
-    if table.success.iter().any(|status| !(200..600).contains(status)) {
-        return Err(("success", "expected status codes from 200 to 599, such as [200, 202]".to_owned()));
+    if table.success_statuses.iter().any(|status| !(200..600).contains(status)) {
+        return Err(("success_statuses", "expected status codes from 200 to 599, such as [200, 202]".to_owned()));
     }
-    let rules = Rules {
-        signing: Signing::new(
+    let rules = ForwardOptions {
+        request_signer: RequestSigner::new(
             table.secret.as_ref(),
-            table.retell_signature.unwrap_or(RetellSignature::None),
+            table.retell_signature.unwrap_or(RetellSignatureMode::None),
             &table.headers,
         )?,
-        codes: Codes { success: table.success.clone(), fail: &[] },
-        redirects: most,
+        status_policy: StatusPolicy { success_statuses: table.success_statuses.clone(), fail_statuses: &[] },
+        max_redirects: most,
     };
     Ok((targets, rules))
 }
 
-fn targets(table: &HandlerSettings, egress: &Egress) -> Result<Vec<Target>, Refused> {
-    let read = |key| move |url: &Secret| egress.target(url.expose()).map_err(|why| (key, why));
+fn parse_urls(table: &HandlerSettings, egress: &Egress) -> Result<Vec<DestinationUrl>, InvalidSetting> {
+    let read = |key| move |url: &Secret| egress.parse_url(url.expose()).map_err(|why| (key, why));
     match (&table.url, table.urls.as_slice()) {
         (None, []) => Err(("url", "where should it go? Set url, or urls for several destinations".to_owned())),
         (Some(_), [_, ..]) => Err(("urls", "set either url or urls, not both".to_owned())),
@@ -98,9 +105,9 @@ fn targets(table: &HandlerSettings, egress: &Egress) -> Result<Vec<Target>, Refu
     }
 }
 
-impl Forward {
+impl ForwardHandler {
     /// What says which event this is, and which attempt.
-    fn about(summary: &EventSummary, context: &Context, now_ms: i64) -> HeaderMap {
+    fn event_headers(summary: &EventSummary, context: &Context, now_ms: i64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -125,27 +132,32 @@ impl Forward {
 }
 
 #[async_trait]
-impl EventHandler for Forward {
-    async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
+impl EventHandler for ForwardHandler {
+    async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
         let now_ms = self.clock.now_ms();
-        let signed = Signed {
-            id: &context.event_id,
+        let signed = SigningInput {
+            message_id: &context.event_id,
             company: &context.company,
-            original: summary.signature.as_deref(),
+            original_signature: summary.signature.as_deref(),
             body,
             now_ms,
         };
-        let private = match self.rules.signing.headers(&signed, &*self.signer) {
+        let private = match self.options.request_signer.signed_headers(&signed, &*self.retell_signer) {
             Ok(private) => private,
             Err(why) => return Outcome::retry(why).into(),
         };
-        let headers = Self::about(summary, context, now_ms);
-        let post = Post { headers, private, body: body.clone(), within: context.time_left() };
+        let headers = Self::event_headers(summary, context, now_ms);
+        let post = PostRequest {
+            headers,
+            same_origin_headers: private,
+            body: body.clone(),
+            timeout: context.remaining_time(),
+        };
         let posted = self.destination.post(post).await;
-        self.rules.codes.attempt(&self.destination, posted, self.clock.now_ms())
+        self.options.status_policy.attempt_result(&self.destination, posted, self.clock.now_ms())
     }
 
-    fn has_outside_effects(&self) -> bool {
+    fn has_external_effects(&self) -> bool {
         true
     }
 }
@@ -160,13 +172,13 @@ mod tests {
         HandlerSettings { url, ..HandlerSettings::new("crm", HandlerKind::Forward) }
     }
 
-    fn refused(table: &HandlerSettings) -> Option<Refused> {
-        check(table, &Egress::new(&EgressSettings::default()).unwrap()).err()
+    fn validation_error(table: &HandlerSettings) -> Option<InvalidSetting> {
+        validate(table, &Egress::new(&EgressSettings::default()).unwrap()).err()
     }
 
     #[test]
     fn what_is_refused_is_named_by_its_key_and_not_shown() {
-        assert_eq!(refused(&table()), None);
+        assert_eq!(validation_error(&table()), None);
         let secret = |text: &str| HandlerSettings { secret: Some(Secret::new(text)), ..table() };
         let header = |name: &str, value: &str| HandlerSettings {
             headers: [(name.to_owned(), Secret::new(value))].into(),
@@ -191,22 +203,22 @@ mod tests {
             (header("X-Retell-Signature", "abc"), "headers"),
             (header("x y", "abc"), "headers"),
             (header("authorization", "abc\r\nx: y"), "headers"),
-            (HandlerSettings { success: vec![100], ..table() }, "success"),
-            (HandlerSettings { redirects: Some(11), ..table() }, "redirects"),
+            (HandlerSettings { success_statuses: vec![100], ..table() }, "success_statuses"),
+            (HandlerSettings { max_redirects: Some(11), ..table() }, "max_redirects"),
         ] {
-            let (found, why) = refused(&table).unwrap();
+            let (found, why) = validation_error(&table).unwrap();
             assert!(found == key && !why.contains("abc"), "{key}: {found}: {why}");
         }
-        assert_eq!(refused(&secret("whsec_YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj")), None);
-        assert_eq!(refused(&header("Authorization", "Bearer abc")), None);
+        assert_eq!(validation_error(&secret("whsec_YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj")), None);
+        assert_eq!(validation_error(&header("Authorization", "Bearer abc")), None);
     }
 
     #[test]
     fn destinations_keep_their_names_in_any_order() {
-        assert_eq!(names(&table()), ["crm"]);
+        assert_eq!(handler_names(&table()), ["crm"]);
         let of = |urls: &[&str]| {
             let urls = urls.iter().map(|url| Secret::new(*url)).collect();
-            names(&HandlerSettings { url: None, urls, ..table() })
+            handler_names(&HandlerSettings { url: None, urls, ..table() })
         };
         let (one, other) =
             (of(&["https://a.example", "https://b.example"]), of(&["https://b.example", "https://a.example"]));

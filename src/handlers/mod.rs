@@ -1,37 +1,38 @@
 //! What is done with stored events: the trait, and the handlers in the box.
 
-mod answered;
 mod call_store;
-mod closures;
+mod closure_handler;
 mod context;
 mod exec;
 mod file;
 mod filter;
-#[cfg(test)]
-mod fixture;
 mod forward;
 mod log;
 mod outcome;
 mod registry;
 mod signing;
 mod slack;
-pub mod template;
+mod status_policy;
+pub(crate) mod template;
+#[cfg(test)]
+mod test_fixtures;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use call_store::CallStore;
-pub use closures::Closures;
+pub(crate) use call_store::CallStoreHandler;
+pub(crate) use closure_handler::ClosureHandler;
 pub use context::Context;
-pub use exec::{AnsweringProgram, Exec};
-pub use file::JsonLines;
+pub(crate) use exec::{ExecHandler, FunctionProgram};
+pub(crate) use file::FileHandler;
 pub use filter::Filter;
-pub use forward::Forward;
-pub use log::Log;
-pub use outcome::{Attempt, Outcome};
-pub use registry::{HandlerError, Refused, Registered, Registry, Tools};
-pub use signing::{Signed, Signer, Signing};
-pub use slack::Slack;
+pub(crate) use log::LogHandler;
+pub(crate) use outcome::AttemptResult;
+pub use outcome::Outcome;
+pub use registry::RegisteredHandler;
+pub(crate) use registry::{HandlerConfigError, HandlerDeps, HandlerRegistry};
+pub(crate) use signing::{RequestSigner, RetellSigner, SigningInput};
+pub(crate) use slack::SlackHandler;
 
 use crate::event::{Call, Event};
 use crate::storage::EventSummary;
@@ -77,7 +78,7 @@ pub trait EventHandler: Send + Sync {
     }
 
     /// Everything else: chats, transfers, transcripts, inbound requests, alerts, names not known yet.
-    async fn other(&self, event: &Event, context: &Context) -> Outcome {
+    async fn other_event(&self, event: &Event, context: &Context) -> Outcome {
         let _ = (event, context);
         Outcome::Done
     }
@@ -90,7 +91,7 @@ pub trait EventHandler: Send + Sync {
 
     /// Gets the raw bytes first. Override it to pass them on as they are, or to have more kept of an attempt than its
     /// outcome; else the methods for typed events are called.
-    async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
+    async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
         let _ = summary;
         match Event::parse(body) {
             Ok(event) => self.handle(&event, context).await.into(),
@@ -100,7 +101,7 @@ pub trait EventHandler: Send + Sync {
 
     /// Whether it reaches people or systems outside. Then it does not get events of test calls and chats (`call_test_…`,
     /// `chat_test_…`) unless their sender asked for effects, and rests while what it calls is down.
-    fn has_outside_effects(&self) -> bool {
+    fn has_external_effects(&self) -> bool {
         false
     }
 
@@ -110,7 +111,7 @@ pub trait EventHandler: Send + Sync {
             Event::CallStarted(event) => self.call_started(&event.call, context).await,
             Event::CallEnded(event) => self.call_ended(&event.call, context).await,
             Event::CallAnalyzed(event) => self.call_analyzed(&event.call, context).await,
-            other => self.other(other, context).await,
+            other => self.other_event(other, context).await,
         }
     }
 }

@@ -38,17 +38,17 @@ impl Outcome {
 
 /// An outcome with what is kept of the attempt besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct AttemptResult {
     /// What became of it.
     pub outcome: Outcome,
     /// The status code of an HTTP answer, or the exit code of a program.
     pub status: Option<i32>,
     /// The beginning of what was answered. At most 500 bytes are kept, phone numbers and tokens hidden.
-    pub answer: Option<String>,
+    pub response_excerpt: Option<String>,
 }
 
-impl From<Outcome> for Attempt {
+impl From<Outcome> for AttemptResult {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, status: None, answer: None }
+        Self { outcome, status: None, response_excerpt: None }
     }
 }

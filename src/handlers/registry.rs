@@ -3,27 +3,30 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CallStore, EventHandler, Exec, Filter, JsonLines, Log, Signer, Slack, forward, slack};
+use super::{
+    CallStoreHandler, EventHandler, ExecHandler, FileHandler, Filter, LogHandler, RetellSigner, SlackHandler, forward,
+    slack,
+};
 use crate::base::clock::Clock;
-use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramPath};
+use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramSearchPath};
 use crate::egress::Egress;
 use crate::storage::Store;
 
 /// A `[[handlers]]` table that no handler can be made of.
 #[derive(Debug, thiserror::Error)]
-#[error("handler `{name}`: {key}: {why}")]
-pub struct HandlerError {
+#[error("handler `{name}`: {key}: {reason}")]
+pub struct HandlerConfigError {
     /// The table's name.
     pub name: String,
     /// Its key that is refused.
     pub key: &'static str,
     /// What is wrong with it, and what to do.
-    pub why: String,
+    pub reason: String,
 }
 
 /// A handler with its name and what it wants.
 #[derive(Clone)]
-pub struct Registered {
+pub struct RegisteredHandler {
     /// Unique; the store remembers by it how far the handler has come.
     pub name: String,
     /// What it wants.
@@ -36,7 +39,7 @@ pub struct Registered {
     pub handler: Arc<dyn EventHandler>,
 }
 
-impl Registered {
+impl RegisteredHandler {
     /// A handler with the usual delivery settings.
     pub fn new(name: impl Into<String>, filter: Filter, handler: Arc<dyn EventHandler>) -> Self {
         Self { name: name.into(), filter, enabled: true, delivery: DeliverySettings::default(), handler }
@@ -45,66 +48,71 @@ impl Registered {
 
 /// What the handlers in the box are made with.
 #[derive(Clone)]
-pub struct Tools {
+pub struct HandlerDeps {
     /// Where `call_store` keeps its rows.
     pub store: Arc<dyn Store>,
     /// What time it is.
     pub clock: Clock,
     /// Where `exec` looks for programs.
-    pub program_path: ProgramPath,
+    pub program_search_path: ProgramSearchPath,
     /// Makes the connections of those that post somewhere.
     pub egress: Egress,
     /// Signs as Retell does.
-    pub signer: Arc<dyn Signer>,
+    pub retell_signer: Arc<dyn RetellSigner>,
 }
 
 /// All handlers of a receiver.
 #[derive(Clone, Default)]
-pub struct Registry(Vec<Registered>);
+pub struct HandlerRegistry(Vec<RegisteredHandler>);
 
-impl Registry {
+impl HandlerRegistry {
     /// Makes the handlers that `[[handlers]]` names; those that are not enabled skip their events.
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn configured(settings: &[HandlerSettings], tools: &Tools) -> Result<Self, HandlerError> {
+    pub fn from_settings(settings: &[HandlerSettings], tools: &HandlerDeps) -> Result<Self, HandlerConfigError> {
         let mut registry = Self::default();
         for table in settings {
-            let refused = |(key, why): (&'static str, String)| HandlerError { name: table.name.clone(), key, why };
-            let delivery = table.delivery().map_err(refused)?;
-            let filter = Filter::of(table).map_err(refused)?;
-            for (name, handler) in made(table, tools).map_err(refused)? {
+            let refused =
+                |(key, why): (&'static str, String)| HandlerConfigError { name: table.name.clone(), key, reason: why };
+            let delivery = table.delivery_settings().map_err(refused)?;
+            let filter = Filter::from_settings(table).map_err(refused)?;
+            for (name, handler) in build_handlers(table, tools).map_err(refused)? {
                 let (filter, delivery) = (filter.clone(), delivery.clone());
-                let registered = Registered { name, filter, enabled: table.enabled, delivery, handler };
+                let registered = RegisteredHandler { name, filter, enabled: table.enabled, delivery, handler };
                 registry
-                    .add(registered)
+                    .register(registered)
                     .map_err(|name| refused(("name", format!("two handlers are named `{name}`"))))?;
             }
         }
         Ok(registry)
     }
 
-    /// Refuses what [`Registry::configured`] would refuse, without making anything.
+    /// Refuses what [`HandlerRegistry::configured`] would refuse, without making anything.
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn check(settings: &[HandlerSettings], egress: &Egress, path: &ProgramPath) -> Result<(), HandlerError> {
+    pub fn validate(
+        settings: &[HandlerSettings],
+        egress: &Egress,
+        path: &ProgramSearchPath,
+    ) -> Result<(), HandlerConfigError> {
         settings.iter().try_for_each(|table| {
-            let checked = Filter::of(table).and_then(|_| match table.kind {
-                HandlerKind::Forward => forward::check(table, egress),
-                HandlerKind::Slack => slack::check(table, egress),
-                HandlerKind::Exec => Exec::configured(table, path.clone()).map(drop),
+            let checked = Filter::from_settings(table).and_then(|_| match table.kind {
+                HandlerKind::Forward => forward::validate(table, egress),
+                HandlerKind::Slack => slack::validate(table, egress),
+                HandlerKind::Exec => ExecHandler::from_settings(table, path.clone()).map(drop),
                 _ => Ok(()),
             });
-            checked.map_err(|(key, why)| HandlerError { name: table.name.clone(), key, why })
+            checked.map_err(|(key, why)| HandlerConfigError { name: table.name.clone(), key, reason: why })
         })
     }
 
     /// The names of the handlers that a table makes.
     #[must_use]
-    pub fn names(table: &HandlerSettings) -> Vec<String> {
+    pub fn handler_names(table: &HandlerSettings) -> Vec<String> {
         match table.kind {
-            HandlerKind::Forward => forward::names(table),
+            HandlerKind::Forward => forward::handler_names(table),
             _ => vec![table.name.clone()],
         }
     }
@@ -113,7 +121,7 @@ impl Registry {
     ///
     /// # Errors
     /// The name, when another handler has it.
-    pub fn add(&mut self, registered: Registered) -> Result<(), String> {
+    pub fn register(&mut self, registered: RegisteredHandler) -> Result<(), String> {
         if self.0.iter().any(|known| known.name == registered.name) {
             return Err(registered.name);
         }
@@ -122,29 +130,29 @@ impl Registry {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Registered> {
+    pub fn iter(&self) -> impl Iterator<Item = &RegisteredHandler> {
         self.0.iter()
     }
 }
 
 /// A key, and why its value is refused.
-pub type Refused = (&'static str, String);
-pub(super) type Named = (String, Arc<dyn EventHandler>);
+pub(crate) type InvalidSetting = (&'static str, String);
+pub(super) type NamedHandler = (String, Arc<dyn EventHandler>);
 
 /// What a table makes: one handler, but one for each destination of several.
-fn made(table: &HandlerSettings, tools: &Tools) -> Result<Vec<Named>, Refused> {
+fn build_handlers(table: &HandlerSettings, tools: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
     let handler: Arc<dyn EventHandler> = match table.kind {
-        HandlerKind::Log => Arc::new(Log),
-        HandlerKind::CallStore => Arc::new(CallStore::new(Arc::clone(&tools.store))),
-        HandlerKind::Forward => return forward::made(table, tools),
-        HandlerKind::Slack => Arc::new(Slack::made(table, tools)?),
-        HandlerKind::Exec => Arc::new(Exec::configured(table, tools.program_path.clone())?),
-        HandlerKind::File => Arc::new(JsonLines::configured(table, tools.clock.clone())?),
+        HandlerKind::Log => Arc::new(LogHandler),
+        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(&tools.store))),
+        HandlerKind::Forward => return forward::build_handlers(table, tools),
+        HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, tools)?),
+        HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, tools.program_search_path.clone())?),
+        HandlerKind::File => Arc::new(FileHandler::from_settings(table, tools.clock.clone())?),
     };
     Ok(vec![(table.name.clone(), handler)])
 }
 
-impl fmt::Debug for Registry {
+impl fmt::Debug for HandlerRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|registered| &registered.name)).finish()
     }

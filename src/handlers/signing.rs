@@ -12,16 +12,16 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::registry::Refused;
+use super::registry::InvalidSetting;
 
 use crate::base::secret::Secret;
-use crate::config::RetellSignature;
+use crate::config::RetellSignatureMode;
 use crate::security::signature::SIGNATURE_HEADER;
 
-type StandardMac = Hmac<Sha256>;
+type StandardWebhooksMac = Hmac<Sha256>;
 
 /// Headers that belong to the connection or that `forward` writes itself.
-const TAKEN: [&str; 14] = [
+const RESERVED_HEADERS: [&str; 14] = [
     "host",
     "content-length",
     "content-type",
@@ -39,46 +39,46 @@ const TAKEN: [&str; 14] = [
 ];
 
 /// Signs as Retell does. The app knows the companies' keys.
-pub trait Signer: Send + Sync {
+pub trait RetellSigner: Send + Sync {
     /// The header's value for `body`, made with the company's first key; `None` when the company has no key.
     fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String>;
 }
 
 /// How requests to a destination are signed, and what else is sent along.
-pub struct Signing {
-    mac: Option<StandardMac>,
-    retell: RetellSignature,
-    headers: HeaderMap,
+pub(crate) struct RequestSigner {
+    mac: Option<StandardWebhooksMac>,
+    retell_signature: RetellSignatureMode,
+    extra_headers: HeaderMap,
 }
 
 /// What is signed.
-pub struct Signed<'a> {
+pub(crate) struct SigningInput<'a> {
     /// What `webhook-id` says: the event's id, or the invocation's.
-    pub id: &'a (dyn Display + Sync),
+    pub message_id: &'a (dyn Display + Sync),
     /// The slug of the company whose key signs as Retell does.
     pub company: &'a str,
     /// Retell's own signature.
-    pub original: Option<&'a str>,
+    pub original_signature: Option<&'a str>,
     /// The bytes that are sent.
     pub body: &'a Bytes,
     /// The time that is signed, in milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
 
-impl Signing {
+impl RequestSigner {
     /// Refuses a secret or a header that cannot be used.
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn new(
+    pub(crate) fn new(
         secret: Option<&Secret>,
-        retell: RetellSignature,
+        retell: RetellSignatureMode,
         headers: &BTreeMap<String, Secret>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, InvalidSetting> {
         Ok(Self {
-            mac: secret.map(mac).transpose().map_err(|why| ("secret", why.to_owned()))?,
-            retell,
-            headers: checked(headers).map_err(|why| ("headers", why))?,
+            mac: secret.map(parse_signing_secret).transpose().map_err(|why| ("secret", why.to_owned()))?,
+            retell_signature: retell,
+            extra_headers: parse_extra_headers(headers).map_err(|why| ("headers", why))?,
         })
     }
 
@@ -86,26 +86,30 @@ impl Signing {
     ///
     /// # Errors
     /// A fresh signature is wanted, and the company has no key.
-    pub fn headers(&self, what: &Signed<'_>, signer: &dyn Signer) -> Result<HeaderMap, &'static str> {
-        let mut headers = self.headers.clone();
+    pub(crate) fn signed_headers(
+        &self,
+        what: &SigningInput<'_>,
+        signer: &dyn RetellSigner,
+    ) -> Result<HeaderMap, &'static str> {
+        let mut headers = self.extra_headers.clone();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
         if let Some(mac) = &self.mac {
-            let before = format!("{}.{}.", what.id, what.now_ms / 1000);
+            let before = format!("{}.{}.", what.message_id, what.now_ms / 1000);
             let mac = mac.clone().chain_update(before).chain_update(what.body).finalize().into_bytes();
             put("webhook-signature", &format!("v1,{}", BASE64_STANDARD.encode(mac)));
         }
-        match self.retell {
-            RetellSignature::None => {}
-            RetellSignature::Original => {
-                if let Some(signature) = what.original {
+        match self.retell_signature {
+            RetellSignatureMode::None => {}
+            RetellSignatureMode::Original => {
+                if let Some(signature) = what.original_signature {
                     put(SIGNATURE_HEADER, signature);
                 }
             }
-            RetellSignature::Fresh => {
+            RetellSignatureMode::Fresh => {
                 let without = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
                 let signature = signer.sign(what.company, what.body, what.now_ms);
                 put(SIGNATURE_HEADER, &signature.ok_or(without)?);
@@ -116,23 +120,23 @@ impl Signing {
 }
 
 /// `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
-fn mac(secret: &Secret) -> Result<StandardMac, &'static str> {
-    const FORM: &str =
+fn parse_signing_secret(secret: &Secret) -> Result<StandardWebhooksMac, &'static str> {
+    const EXPECTED: &str =
         "expected whsec_ followed by base64 of 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)";
-    let key = secret.expose().strip_prefix("whsec_").ok_or(FORM)?;
-    let key = BASE64_STANDARD.decode(key).map_err(|_| FORM)?;
+    let key = secret.expose().strip_prefix("whsec_").ok_or(EXPECTED)?;
+    let key = BASE64_STANDARD.decode(key).map_err(|_| EXPECTED)?;
     if !(24..=64).contains(&key.len()) {
-        return Err(FORM);
+        return Err(EXPECTED);
     }
-    StandardMac::new_from_slice(&key).map_err(|_| FORM)
+    StandardWebhooksMac::new_from_slice(&key).map_err(|_| EXPECTED)
 }
 
-fn checked(given: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
+fn parse_extra_headers(given: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (text, value) in given {
         let name = text.parse::<HeaderName>().map_err(|_| "one of the names is no header's name".to_owned())?;
         let own = ["webhook-", "x-retell-webhook-"].iter().any(|prefix| name.as_str().starts_with(prefix));
-        if own || TAKEN.contains(&name.as_str()) {
+        if own || RESERVED_HEADERS.contains(&name.as_str()) {
             return Err(format!("`{name}` is written by the receiver itself; leave it out"));
         }
         let mut value = HeaderValue::from_str(value.expose())

@@ -4,7 +4,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
 /// An environment whose templates may take so many steps.
 #[must_use]
-pub fn environment(fuel: u64) -> Environment<'static> {
+pub(crate) fn limited_environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_fuel(Some(fuel));
@@ -18,7 +18,7 @@ pub fn environment(fuel: u64) -> Environment<'static> {
 
 /// Whether the author has to mend it; other errors come from what a template is given.
 #[must_use]
-pub fn is_in_the_template(error: &Error) -> bool {
+pub(crate) fn is_template_error(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::UnknownFilter
@@ -34,12 +34,12 @@ pub fn is_in_the_template(error: &Error) -> bool {
 
 /// With what the template's author wrote: for start-up.
 #[must_use]
-pub fn described(error: &Error) -> String {
-    error.detail().map_or_else(|| place(error), |detail| format!("{}: {detail}", place(error)))
+pub(crate) fn describe_error(error: &Error) -> String {
+    error.detail().map_or_else(|| error_location(error), |detail| format!("{}: {detail}", error_location(error)))
 }
 
 /// Without anything that the template or its variables hold.
 #[must_use]
-pub fn place(error: &Error) -> String {
+pub(crate) fn error_location(error: &Error) -> String {
     error.line().map_or_else(|| error.kind().to_string(), |line| format!("{} in line {line}", error.kind()))
 }

@@ -14,9 +14,9 @@ pub struct Company {
     /// Its name in URLs.
     pub slug: Arc<str>,
     /// Ids of its agents; empty when they are not told.
-    pub agents: Vec<String>,
+    pub agent_ids: Vec<String>,
     /// Its only key is the development key: every real call is refused.
-    pub development: bool,
+    pub has_development_key_only: bool,
     /// Checks its signatures; `None` when verification is off.
     pub verifier: Option<Verifier>,
     /// Its first key: signs what is passed on in its name.
@@ -25,12 +25,12 @@ pub struct Company {
 
 /// All companies, as of one reading of the settings. The first is the plain route's.
 #[derive(Clone, Debug)]
-pub struct Companies {
+pub struct CompanyDirectory {
     default: Arc<Company>,
     others: Vec<Arc<Company>>,
 }
 
-impl Companies {
+impl CompanyDirectory {
     /// The plain route's company, and the others.
     #[must_use]
     pub fn new(default: Company, others: Vec<Company>) -> Self {
@@ -54,28 +54,28 @@ impl Companies {
 
 /// The companies of the moment: every request looks once, and keeps what it saw.
 #[derive(Clone)]
-pub struct CurrentCompanies(Arc<RwLock<Arc<Companies>>>);
+pub struct CurrentCompanyDirectory(Arc<RwLock<Arc<CompanyDirectory>>>);
 
-impl CurrentCompanies {
+impl CurrentCompanyDirectory {
     /// Begins with these.
     #[must_use]
-    pub fn new(companies: Companies) -> Self {
+    pub fn new(companies: CompanyDirectory) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(companies))))
     }
 
     /// The companies as of now.
     #[must_use]
-    pub fn get(&self) -> Arc<Companies> {
+    pub fn get(&self) -> Arc<CompanyDirectory> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Requests that begin from here on see these.
-    pub fn replace(&self, companies: Companies) {
+    pub fn replace(&self, companies: CompanyDirectory) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(companies);
     }
 }
 
-impl fmt::Debug for CurrentCompanies {
+impl fmt::Debug for CurrentCompanyDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
     }

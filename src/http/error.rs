@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// Seconds a sender is asked to wait before it tries again.
-const RETRY_AFTER: &str = "5";
+const RETRY_AFTER_SECONDS: &str = "5";
 
 /// An error as the sender sees it. Causes go to the log, never into the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum ApiError {
     /// 408: the body did not arrive in time.
     BodyTimeout,
     /// 413.
-    TooLarge,
+    BodyTooLarge,
     /// 503: nothing was kept; send it again.
     Unavailable,
     /// 500.
@@ -32,7 +32,7 @@ pub enum ApiError {
 
 impl ApiError {
     /// Status and message.
-    pub(crate) fn parts(&self) -> (StatusCode, &'static str) {
+    pub(crate) fn status_and_message(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
@@ -40,7 +40,7 @@ impl ApiError {
             Self::NotFound(what) => (StatusCode::NOT_FOUND, what),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
         }
@@ -49,10 +49,10 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, message) = self.parts();
+        let (status, message) = self.status_and_message();
         let mut response = (status, Json(serde_json::json!({ "message": message }))).into_response();
         if self == Self::Unavailable {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response
     }

@@ -1,10 +1,10 @@
 //! Tools shared by everything that answers HTTP: errors, the proof of a signature, limits.
 
-pub mod budget;
-pub mod company;
+pub(crate) mod budget;
+pub(crate) mod company;
 mod error;
-pub mod layer;
-pub mod operator;
+pub(crate) mod layer;
+pub(crate) mod operator;
 mod verified;
 
 pub use error::ApiError;

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 
 use super::ApiError;
-use crate::event::{Event, Unparsed};
+use crate::event::{Event, EventParseError};
 use crate::security::keys::KeyFingerprint;
 
 /// Something that came in a request whose signature was checked, or for which checking was turned off explicitly.
@@ -21,7 +21,7 @@ pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
     /// Called where a signature was just checked, and nowhere else.
-    pub(super) fn vouch(inner: T) -> Self {
+    pub(super) fn new(inner: T) -> Self {
         Self(inner)
     }
 
@@ -41,7 +41,7 @@ impl Verified<RawEvent> {
     ///
     /// # Errors
     /// The body is no JSON object.
-    pub fn event(&self) -> Result<Verified<Event>, Unparsed> {
+    pub fn parse_event(&self) -> Result<Verified<Event>, EventParseError> {
         Event::parse(&self.0.body).map(Verified)
     }
 }
@@ -57,9 +57,9 @@ pub struct RawEvent {
     /// When the request's head had arrived, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     /// The same moment, for measuring how long things take.
-    pub began: Instant,
+    pub received_instant: Instant,
     /// The address the connection came from, when known.
-    pub peer: Option<IpAddr>,
+    pub client_ip: Option<IpAddr>,
     /// The `X-Retell-Signature` header.
     pub signature: Option<String>,
     /// The `Content-Type` header.
@@ -73,7 +73,7 @@ impl fmt::Debug for RawEvent {
         // Neither the body nor the signature: what a caller said, and a MAC.
         f.debug_struct("RawEvent")
             .field("received_at_ms", &self.received_at_ms)
-            .field("peer", &self.peer)
+            .field("peer", &self.client_ip)
             .field("size_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -95,6 +95,6 @@ impl<S: Sync> FromRequestParts<S> for Verified<Event> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let raw = Verified::<RawEvent>::from_request_parts(parts, state).await?;
-        raw.event().map_err(|_| ApiError::BadRequest("The body is not a JSON object"))
+        raw.parse_event().map_err(|_| ApiError::BadRequest("The body is not a JSON object"))
     }
 }

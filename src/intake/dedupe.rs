@@ -6,10 +6,10 @@
 //! by the id in their body when there is one, and by their signature when there is none, because two callers from a
 //! withheld number send equal bodies.
 
-use crate::event::Head;
+use crate::event::EventIdentifiers;
 
 /// What besides company and body makes a request with this signature an event of its own.
-pub(super) fn told_apart_by(signature: Option<&str>, head: Option<&Head>) -> Option<String> {
+pub(super) fn dedupe_discriminator(signature: Option<&str>, head: Option<&EventIdentifiers>) -> Option<String> {
     let head = head?;
     let anonymous = head.kind().is_inbound() && head.call_id.is_none() && head.chat_id.is_none();
     signature.filter(|_| anonymous).map(str::to_owned)
@@ -17,7 +17,7 @@ pub(super) fn told_apart_by(signature: Option<&str>, head: Option<&Head>) -> Opt
 
 /// Whether a second body for the same name and call or chat revises the first. Transfers and transcripts happen many
 /// times in a call.
-pub(super) fn is_revisable(head: &Head) -> bool {
+pub(super) fn is_revisable(head: &EventIdentifiers) -> bool {
     head.kind().is_lifecycle()
 }
 
@@ -25,16 +25,16 @@ pub(super) fn is_revisable(head: &Head) -> bool {
 mod tests {
     use super::*;
 
-    fn apart(body: &str) -> Option<String> {
-        told_apart_by(Some("v=1,d=aa"), Head::scan(body.as_bytes()).ok().as_ref())
+    fn discriminator(body: &str) -> Option<String> {
+        dedupe_discriminator(Some("v=1,d=aa"), EventIdentifiers::scan(body.as_bytes()).ok().as_ref())
     }
 
     #[test]
     fn only_inbound_requests_without_an_id_are_told_apart_by_their_signature() {
         let anonymous = r#"{"event":"call_inbound","call_inbound":{"from_number":"anonymous"}}"#;
-        assert_eq!(apart(anonymous).as_deref(), Some("v=1,d=aa"));
-        assert_eq!(apart(r#"{"event":"call_inbound","call_inbound":{"call_id":"call_1"}}"#), None);
-        assert_eq!(apart(r#"{"event":"call_ended","call":{}}"#), None);
-        assert_eq!(apart("not JSON"), None);
+        assert_eq!(discriminator(anonymous).as_deref(), Some("v=1,d=aa"));
+        assert_eq!(discriminator(r#"{"event":"call_inbound","call_inbound":{"call_id":"call_1"}}"#), None);
+        assert_eq!(discriminator(r#"{"event":"call_ended","call":{}}"#), None);
+        assert_eq!(discriminator("not JSON"), None);
     }
 }

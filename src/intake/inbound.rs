@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::line::Kept;
+use super::write_behind::PendingWrite;
 use crate::base::id::EventId;
 use crate::event::EventKind;
 use crate::http::company::Company;
@@ -14,20 +14,20 @@ use crate::storage::NewEvent;
 
 /// Answers inbound requests.
 #[async_trait]
-pub trait AnswerInbound: Send + Sync {
+pub(crate) trait InboundAnswerProvider: Send + Sync {
     /// The answer as JSON. Comes in time, and never fails.
-    async fn answer(&self, inbound: Inbound) -> String;
+    async fn answer(&self, inbound: InboundWebhook) -> String;
 }
 
 /// An inbound request.
 #[derive(Clone, Debug)]
-pub struct Inbound {
+pub(crate) struct InboundWebhook {
     /// How its event fares.
-    pub kept: Kept,
+    pub pending_write: PendingWrite,
     /// The event as which it is kept, unless it is on disk already.
     pub event_id: EventId,
     /// What besides company and body makes it a request of its own.
-    pub told_apart_by: Option<String>,
+    pub dedupe_discriminator: Option<String>,
     /// `CallInbound` or `ChatInbound`.
     pub kind: EventKind,
     /// The company, as the store numbers it.
@@ -39,23 +39,28 @@ pub struct Inbound {
     /// The signature header.
     pub signature: Option<String>,
     /// When its head had arrived.
-    pub began: Instant,
+    pub received_at: Instant,
     /// The same in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
 }
 
-impl Inbound {
-    pub(super) fn of(event: &NewEvent, kind: EventKind, (company, began): (&Company, Instant), kept: Kept) -> Self {
+impl InboundWebhook {
+    pub(super) fn new(
+        event: &NewEvent,
+        kind: EventKind,
+        (company, began): (&Company, Instant),
+        kept: PendingWrite,
+    ) -> Self {
         Self {
-            kept,
+            pending_write: kept,
             event_id: event.id,
-            told_apart_by: event.told_apart_by.clone(),
+            dedupe_discriminator: event.dedupe_discriminator.clone(),
             kind,
             company_id: company.id,
             company: Arc::clone(&company.slug),
             body: event.body.clone(),
             signature: event.signature.clone(),
-            began,
+            received_at: began,
             received_at_ms: event.received_at_ms,
         }
     }

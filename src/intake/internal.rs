@@ -3,42 +3,42 @@
 use serde_json::Value;
 
 use crate::base::id::EventId;
-use crate::event::Head;
-use crate::storage::{INTERNAL, NewEvent, bounded};
+use crate::event::EventIdentifiers;
+use crate::storage::{INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text};
 
 /// The names of the alarms' events. Retell's own alerts are `alert_…`.
-pub const ALARM_TRIGGERED: &str = "alarm_triggered";
+pub(crate) const ALARM_TRIGGERED: &str = "alarm_triggered";
 /// See [`ALARM_TRIGGERED`].
-pub const ALARM_RESOLVED: &str = "alarm_resolved";
+pub(crate) const ALARM_RESOLVED: &str = "alarm_resolved";
 /// Every name there is.
-pub const INTERNAL_EVENTS: [&str; 5] =
+pub(crate) const INTERNAL_EVENT_NAMES: [&str; 5] =
     [ALARM_TRIGGERED, ALARM_RESOLVED, "appointment_booked", "appointment_changed", "appointment_cancelled"];
 
 /// An event of the receiver's own on its way into the store. Handlers get it if they name it, see
 /// [`Filter`](crate::handlers::Filter).
 #[derive(Clone, Debug)]
-pub struct Internal {
+pub(crate) struct InternalEvent {
     /// Whose it is.
     pub company_id: i64,
     /// When it happened, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
+    pub occurred_at_ms: i64,
     /// An object with the name under `event`; ids of call and agent are found in it as in Retell's events.
     pub body: Value,
 }
 
-impl Internal {
+impl InternalEvent {
     /// The event as it is kept. It has no sender and no signature.
     #[must_use]
-    pub fn into_event(self, id: EventId) -> NewEvent {
+    pub(crate) fn into_new_event(self, id: EventId) -> NewEvent {
         let body = self.body.to_string();
-        let head = Head::scan(body.as_bytes()).unwrap_or_default();
+        let head = EventIdentifiers::scan(body.as_bytes()).unwrap_or_default();
         NewEvent {
-            event: bounded(head.event),
-            call_id: bounded(head.call_id.or(head.chat_id)),
-            agent_id: bounded(head.agent_id),
+            kind: sanitize_text(head.event_name),
+            call_id: sanitize_text(head.call_id.or(head.chat_id)),
+            agent_id: sanitize_text(head.agent_id),
             content_type: Some("application/json".to_owned()),
-            key_fingerprint: Some(INTERNAL.to_owned()),
-            ..NewEvent::new(id, self.company_id, self.at_ms, body)
+            key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()),
+            ..NewEvent::new(id, self.company_id, self.occurred_at_ms, body)
         }
     }
 }
@@ -48,15 +48,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::base::id::EventIds;
+    use crate::base::id::EventIdGenerator;
 
     #[test]
     fn its_name_and_ids_are_those_of_its_body() {
         let body = json!({"event": "thing_booked", "call": {"call_id": "call_1", "agent_id": "agent_1"}});
-        let event = Internal { company_id: 3, at_ms: 7, body }.into_event(EventIds::default().next(7));
-        let known = (event.event.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
+        let event = InternalEvent { company_id: 3, occurred_at_ms: 7, body }
+            .into_new_event(EventIdGenerator::default().next_id(7));
+        let known = (event.kind.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
         assert_eq!(known, (Some("thing_booked"), Some("call_1"), Some("agent_1")));
         assert_eq!((event.company_id, event.received_at_ms), (3, 7));
-        assert_eq!(event.key_fingerprint.as_deref(), Some(INTERNAL));
+        assert_eq!(event.key_fingerprint.as_deref(), Some(INTERNAL_KEY_FINGERPRINT));
     }
 }

@@ -3,29 +3,30 @@
 use crate::base::networks::Networks;
 
 /// Stands for [`RETELL`] in a list.
-pub const PRESET: &str = "retell";
+pub(crate) const RETELL_PRESET: &str = "retell";
 /// The address Retell says its webhooks come from.
-pub const RETELL: &str = "100.20.5.228";
+pub(crate) const RETELL_ADDRESS: &str = "100.20.5.228";
 
 /// The list's addresses, `retell` spelt out; `None` for an empty one, which lets everybody in.
 ///
 /// # Errors
 /// The position of the first text that is neither an address, a range, nor `retell`.
-pub fn read(texts: &[String]) -> Result<Option<Networks>, usize> {
-    let spelt_out: Vec<&str> = texts.iter().map(|text| if text == PRESET { RETELL } else { text }).collect();
+pub(crate) fn parse(texts: &[String]) -> Result<Option<Networks>, usize> {
+    let spelt_out: Vec<&str> =
+        texts.iter().map(|text| if text == RETELL_PRESET { RETELL_ADDRESS } else { text }).collect();
     Ok(Some(Networks::parse(&spelt_out)?).filter(|_| !texts.is_empty()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{RETELL, read};
+    use super::{RETELL_ADDRESS, parse};
 
     #[test]
     fn the_preset_is_spelt_out() {
-        let list = read(&["retell".to_owned(), "127.0.0.1".to_owned()]).unwrap().unwrap();
-        assert!(list.contains(RETELL.parse().unwrap()) && list.contains([127, 0, 0, 1].into()));
+        let list = parse(&["retell".to_owned(), "127.0.0.1".to_owned()]).unwrap().unwrap();
+        assert!(list.contains(RETELL_ADDRESS.parse().unwrap()) && list.contains([127, 0, 0, 1].into()));
         assert!(!list.contains([192, 0, 2, 1].into()));
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&["everybody".to_owned()]), Err(0));
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&["everybody".to_owned()]), Err(0));
     }
 }

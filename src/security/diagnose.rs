@@ -1,30 +1,30 @@
 //! Why a request was refused, as exactly as can be found out: tries what is known to go wrong between signing and
 //! receiving, and says which of it makes the digest fit.
 
-use super::finding::{Change, Digest, Finding, Writer};
-use super::flaw::Flaw;
+use super::diagnosis::{BodyChange, Diagnosis, DigestCheck, JsonSerializerStyle};
+use super::json_style::{JsonSpacing, JsonStyle, reserialise};
 use super::keys::ApiKey;
-use super::rewrite::{Space, Style, rewrite};
+use super::malformed_header::MalformedHeaderReason;
 use super::signature::Signature;
 
 /// Larger bodies are not tried: the work is a few dozen digests of the body.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_DIAGNOSED_BODY_BYTES: usize = 64 * 1024;
 /// Bytes hashed at most with the keys of other companies.
-const WORK_BYTES: usize = 4 * 1024 * 1024;
+const MAX_HASHED_BYTES: usize = 4 * 1024 * 1024;
 /// Until 2286, Unix seconds have ten digits; as milliseconds they lie in January 1970.
-const SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
+const UNIX_SECONDS_RANGE: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 
 /// What is known of a refused request.
 #[derive(Clone, Copy, Default)]
-pub struct Evidence<'a> {
+pub(crate) struct DiagnosisInput<'a> {
     /// Its body, when it was read.
     pub body: Option<&'a [u8]>,
     /// Its `X-Retell-Signature` header.
-    pub header: Option<&'a str>,
+    pub signature_header: Option<&'a str>,
     /// The header is there more than once, or is no text.
-    pub repeated: bool,
+    pub repeated_signature_header: bool,
     /// The name of another service's signature header that is there.
-    pub other_header: Option<&'static str>,
+    pub other_signature_header: Option<&'static str>,
     /// Its `Content-Encoding` header.
     pub content_encoding: Option<&'a str>,
     /// Its `Content-Type` header.
@@ -33,171 +33,179 @@ pub struct Evidence<'a> {
 
 /// The keys that may have made a signature.
 #[derive(Clone, Copy, Default)]
-pub struct Keys<'a> {
+pub(crate) struct CandidateKeys<'a> {
     /// Those of the company the request was for.
-    pub own: &'a [ApiKey],
+    pub own_keys: &'a [ApiKey],
     /// Those of other companies, with their slugs.
-    pub others: &'a [(String, ApiKey)],
+    pub other_company_keys: &'a [(String, ApiKey)],
 }
 
 /// Why the request was refused, the most specific reason first; never empty. `now_ms` is when it was received, and
-/// `window_ms` how far from then its signature may be.
+/// `tolerance_ms` how far from then its signature may be.
 #[must_use]
-pub fn diagnose(evidence: &Evidence<'_>, keys: Keys<'_>, window_ms: i64, now_ms: i64) -> Vec<Finding> {
-    if evidence.repeated {
-        return vec![Finding::Malformed(Flaw::Repeated)];
+pub(crate) fn diagnose(
+    evidence: &DiagnosisInput<'_>,
+    keys: CandidateKeys<'_>,
+    tolerance_ms: i64,
+    now_ms: i64,
+) -> Vec<Diagnosis> {
+    if evidence.repeated_signature_header {
+        return vec![Diagnosis::MalformedHeader(MalformedHeaderReason::Repeated)];
     }
-    let Some(header) = evidence.header else {
-        return vec![evidence.other_header.map_or(Finding::Missing, Finding::MissingButOther)];
+    let Some(header) = evidence.signature_header else {
+        return vec![evidence.other_signature_header.map_or(Diagnosis::MissingHeader, Diagnosis::OtherSignatureHeader)];
     };
     let Ok(signature) = header.parse::<Signature>() else {
-        return vec![Finding::Malformed(Flaw::of(header))];
+        return vec![Diagnosis::MalformedHeader(MalformedHeaderReason::classify(header))];
     };
-    let body = evidence.body.filter(|body| body.len() <= MAX_BODY_BYTES);
-    let case = Case { signature, body: body.unwrap_or_default(), keys };
+    let body = evidence.body.filter(|body| body.len() <= MAX_DIAGNOSED_BODY_BYTES);
+    let case = SignatureTrial { signature, body: body.unwrap_or_default(), keys };
     let age_ms = now_ms.saturating_sub(signature.timestamp_ms());
-    let stale = age_ms.unsigned_abs() > window_ms.unsigned_abs();
-    if stale && SECONDS.contains(&signature.timestamp_ms()) {
-        return vec![Finding::Seconds];
+    let stale = age_ms.unsigned_abs() > tolerance_ms.unsigned_abs();
+    if stale && UNIX_SECONDS_RANGE.contains(&signature.timestamp_ms()) {
+        return vec![Diagnosis::TimestampInSeconds];
     }
-    let found = body.and_then(|_| case.explain());
+    let found = body.and_then(|_| case.find_cause());
     let digest = match body {
-        None => Digest::Unknown,
-        Some(body) if case.fits(body) => Digest::Fits,
-        Some(_) => Digest::Differs,
+        None => DigestCheck::NotChecked,
+        Some(body) if case.matches(body) => DigestCheck::Matches,
+        Some(_) => DigestCheck::Mismatch,
     };
     match (stale, found) {
-        (true, Some(found)) => vec![found, Finding::Stale { age_ms, digest: Digest::Explained }],
-        (true, None) => vec![Finding::Stale { age_ms, digest }],
+        (true, Some(found)) => vec![found, Diagnosis::Stale { age_ms, digest: DigestCheck::ExplainedMismatch }],
+        (true, None) => vec![Diagnosis::Stale { age_ms, digest }],
         (false, Some(found)) => vec![found],
-        (false, None) => vec![evidence.look()],
+        (false, None) => vec![evidence.diagnose_body_format()],
     }
 }
 
 /// The findings as one text.
 #[must_use]
-pub fn text(findings: &[Finding]) -> String {
+pub(crate) fn format_diagnosis(findings: &[Diagnosis]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; also, ")
 }
 
-impl Evidence<'_> {
+impl DiagnosisInput<'_> {
     /// What the look of the request tells when no digest does.
-    fn look(&self) -> Finding {
-        let Some(body) = self.body else { return Finding::NoKey };
+    fn diagnose_body_format(&self) -> Diagnosis {
+        let Some(body) = self.body else { return Diagnosis::NoKeyMatched };
         let declared = |name: &str| self.content_encoding.is_some_and(|coding| coding.eq_ignore_ascii_case(name));
         let encoded = self.content_encoding.is_some() && !declared("identity");
         let form = self.content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("form"));
         match body.trim_ascii_start() {
-            [] => Finding::Empty,
-            [0x1f, 0x8b, ..] => Finding::Compressed,
-            [b'{' | b'[', ..] if encoded => Finding::Decompressed,
-            _ if encoded => Finding::Compressed,
-            _ if form => Finding::Form,
-            _ => Finding::NoKey,
+            [] => Diagnosis::EmptyBody,
+            [0x1f, 0x8b, ..] => Diagnosis::BodyCompressed,
+            [b'{' | b'[', ..] if encoded => Diagnosis::BodyDecompressed,
+            _ if encoded => Diagnosis::BodyCompressed,
+            _ if form => Diagnosis::FormBody,
+            _ => Diagnosis::NoKeyMatched,
         }
     }
 }
 
-struct Case<'a> {
+struct SignatureTrial<'a> {
     signature: Signature,
     body: &'a [u8],
-    keys: Keys<'a>,
+    keys: CandidateKeys<'a>,
 }
 
-impl Case<'_> {
+impl SignatureTrial<'_> {
     /// What has to be undone for the digest to fit, if that is known.
-    fn explain(&self) -> Option<Finding> {
-        if self.fits(self.body) {
+    fn find_cause(&self) -> Option<Diagnosis> {
+        if self.matches(self.body) {
             return None;
         }
-        self.other_company()
-            .map(Finding::OtherCompany)
-            .or_else(|| self.signed_otherwise())
-            .or_else(|| self.change().map(Finding::Changed))
-            .or_else(|| self.rewritten())
+        self.find_other_company()
+            .map(Diagnosis::OtherCompanyKey)
+            .or_else(|| self.check_signed_message())
+            .or_else(|| self.find_body_change().map(Diagnosis::BodyChanged))
+            .or_else(|| self.find_reserialisation())
     }
 
     /// Whether one of the own keys signed these bytes as Retell does.
-    fn fits(&self, bytes: &[u8]) -> bool {
-        self.fits_with(bytes, &self.signature.timestamp_ms().to_string())
+    fn matches(&self, bytes: &[u8]) -> bool {
+        self.matches_with_suffix(bytes, &self.signature.timestamp_ms().to_string())
     }
 
-    fn fits_with(&self, bytes: &[u8], appended: &str) -> bool {
-        self.keys.own.iter().any(|key| self.signature.is_over(key, bytes, appended))
+    fn matches_with_suffix(&self, bytes: &[u8], appended: &str) -> bool {
+        self.keys.own_keys.iter().any(|key| self.signature.is_valid_with(key, bytes, appended))
     }
 
-    fn other_company(&self) -> Option<String> {
+    fn find_other_company(&self) -> Option<String> {
         let digits = self.signature.timestamp_ms().to_string();
-        let most = WORK_BYTES / self.body.len().max(64);
-        let mut others = self.keys.others.iter().take(most);
-        others.find(|(_, key)| self.signature.is_over(key, self.body, &digits)).map(|(slug, _)| slug.clone())
+        let most = MAX_HASHED_BYTES / self.body.len().max(64);
+        let mut others = self.keys.other_company_keys.iter().take(most);
+        others.find(|(_, key)| self.signature.is_valid_with(key, self.body, &digits)).map(|(slug, _)| slug.clone())
     }
 
-    fn signed_otherwise(&self) -> Option<Finding> {
-        if self.fits_with(self.body, "") {
-            return Some(Finding::BodyAlone);
+    fn check_signed_message(&self) -> Option<Diagnosis> {
+        if self.matches_with_suffix(self.body, "") {
+            return Some(Diagnosis::TimestampNotSigned);
         }
         let seconds = (self.signature.timestamp_ms() / 1000).to_string();
-        self.fits_with(self.body, &seconds).then_some(Finding::Seconds)
+        self.matches_with_suffix(self.body, &seconds).then_some(Diagnosis::TimestampInSeconds)
     }
 
-    fn change(&self) -> Option<Change> {
+    fn find_body_change(&self) -> Option<BodyChange> {
         const BOM: &[u8] = b"\xef\xbb\xbf";
         let body = self.body;
-        if body.trim_ascii_end().len() < body.len() && self.ends_fit() {
-            return Some(Change::NewlineAdded);
+        if body.trim_ascii_end().len() < body.len() && self.matches_without_trailing_whitespace() {
+            return Some(BodyChange::NewlineAdded);
         }
-        if [&b"\n"[..], b"\r\n"].iter().any(|end| self.fits(&[body, end].concat())) {
-            return Some(Change::NewlineRemoved);
+        if [&b"\n"[..], b"\r\n"].iter().any(|end| self.matches(&[body, end].concat())) {
+            return Some(BodyChange::NewlineRemoved);
         }
-        if body.strip_prefix(BOM).is_some_and(|bare| self.fits(bare)) {
-            return Some(Change::BomAdded);
+        if body.strip_prefix(BOM).is_some_and(|bare| self.matches(bare)) {
+            return Some(BodyChange::BomAdded);
         }
-        if self.fits(&[BOM, body].concat()) {
-            return Some(Change::BomRemoved);
+        if self.matches(&[BOM, body].concat()) {
+            return Some(BodyChange::BomRemoved);
         }
-        let lf = without_cr(body);
-        if lf.len() < body.len() && self.fits(&lf) {
-            return Some(Change::LfToCrlf);
+        let lf = crlf_to_lf(body);
+        if lf.len() < body.len() && self.matches(&lf) {
+            return Some(BodyChange::LfToCrlf);
         }
-        if body.contains(&b'\n') && self.fits(&with_cr(&lf)) {
-            return Some(Change::CrlfToLf);
+        if body.contains(&b'\n') && self.matches(&lf_to_crlf(&lf)) {
+            return Some(BodyChange::CrlfToLf);
         }
-        let respelled = |ascii| rewrite(body, Style { space: Space::Kept, ascii }).filter(|written| written != body);
-        if respelled(false).is_some_and(|written| self.fits(&written)) {
-            return Some(Change::Escaped);
+        let respelled = |ascii| {
+            reserialise(body, JsonStyle { spacing: JsonSpacing::Unchanged, escape_non_ascii: ascii })
+                .filter(|written| written != body)
+        };
+        if respelled(false).is_some_and(|written| self.matches(&written)) {
+            return Some(BodyChange::Escaped);
         }
-        respelled(true).is_some_and(|written| self.fits(&written)).then_some(Change::Unescaped)
+        respelled(true).is_some_and(|written| self.matches(&written)).then_some(BodyChange::Unescaped)
     }
 
     /// Without one line end, or without all white space at the end.
-    fn ends_fit(&self) -> bool {
+    fn matches_without_trailing_whitespace(&self) -> bool {
         let one = self.body.strip_suffix(b"\n");
         let two = one.and_then(|rest| rest.strip_suffix(b"\r"));
-        [one, two, Some(self.body.trim_ascii_end())].into_iter().flatten().any(|bytes| self.fits(bytes))
+        [one, two, Some(self.body.trim_ascii_end())].into_iter().flatten().any(|bytes| self.matches(bytes))
     }
 
-    fn rewritten(&self) -> Option<Finding> {
+    fn find_reserialisation(&self) -> Option<Diagnosis> {
         let writers = [
-            (Writer::JavaScript, Space::None, false),
-            (Writer::Python, Space::After, true),
-            (Writer::PythonUnicode, Space::After, false),
-            (Writer::CompactAscii, Space::None, true),
+            (JsonSerializerStyle::JavaScript, JsonSpacing::Compact, false),
+            (JsonSerializerStyle::Python, JsonSpacing::AfterSeparators, true),
+            (JsonSerializerStyle::PythonUnicode, JsonSpacing::AfterSeparators, false),
+            (JsonSerializerStyle::CompactAscii, JsonSpacing::Compact, true),
         ];
         // A byte order mark in front hides JSON from the parser.
         let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.body);
         let mut fitting = writers.into_iter().filter(|(_, space, ascii)| {
-            rewrite(body, Style { space: *space, ascii: *ascii }).is_some_and(|w| self.fits(&w))
+            reserialise(body, JsonStyle { spacing: *space, escape_non_ascii: *ascii }).is_some_and(|w| self.matches(&w))
         });
-        fitting.next().map(|(writer, _, _)| Finding::Reserialised(writer))
+        fitting.next().map(|(writer, _, _)| Diagnosis::Reserialised(writer))
     }
 }
 
-fn without_cr(body: &[u8]) -> Vec<u8> {
+fn crlf_to_lf(body: &[u8]) -> Vec<u8> {
     let kept = body.iter().enumerate().filter(|(at, byte)| **byte != b'\r' || body.get(at + 1) != Some(&b'\n'));
     kept.map(|(_, byte)| *byte).collect()
 }
 
-fn with_cr(lf: &[u8]) -> Vec<u8> {
+fn lf_to_crlf(lf: &[u8]) -> Vec<u8> {
     lf.iter().flat_map(|byte| if *byte == b'\n' { b"\r\n".to_vec() } else { vec![*byte] }).collect()
 }

@@ -15,7 +15,7 @@ pub(super) type KeyedMac = Hmac<Sha256>;
 /// The key's UTF-8 bytes are used whole, `key_` prefix included. Printing shows the fingerprint only.
 #[derive(Clone)]
 pub struct ApiKey {
-    pub(super) keyed: KeyedMac,
+    pub(super) keyed_mac: KeyedMac,
     fingerprint: KeyFingerprint,
 }
 
@@ -24,7 +24,7 @@ impl ApiKey {
     #[must_use]
     pub fn new(key: &Secret) -> Self {
         let bytes = key.expose().as_bytes();
-        Self { keyed: keyed_mac(bytes), fingerprint: KeyFingerprint::of(bytes) }
+        Self { keyed_mac: new_keyed_mac(bytes), fingerprint: KeyFingerprint::from_key_bytes(bytes) }
     }
 
     /// Names the key without giving it away.
@@ -40,7 +40,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-fn keyed_mac(key: &[u8]) -> KeyedMac {
+fn new_keyed_mac(key: &[u8]) -> KeyedMac {
     // HMAC itself replaces a key longer than a block by its hash; doing it here leaves one infallible constructor.
     const BLOCK: usize = 64;
     let mut block = [0u8; BLOCK];
@@ -59,7 +59,7 @@ fn keyed_mac(key: &[u8]) -> KeyedMac {
 pub struct KeyFingerprint([u8; 8]);
 
 impl KeyFingerprint {
-    fn of(key: &[u8]) -> Self {
+    fn from_key_bytes(key: &[u8]) -> Self {
         let digest: [u8; 32] =
             Sha256::new().chain_update(b"retell-webhook key fingerprint\0").chain_update(key).finalize().into();
         let mut short = [0; 8];

@@ -1,15 +1,15 @@
 //! Who may be believed, and what may be shown. Pure: bytes and times in, verdicts out.
 
-pub mod allowlist;
-pub mod bucket;
-pub mod diagnose;
-pub mod finding;
-mod flaw;
-pub mod keys;
-pub mod number;
-pub mod redact;
-mod rewrite;
-pub mod signature;
+pub(crate) mod allowlist;
+pub(crate) mod diagnose;
+pub(crate) mod diagnosis;
+mod json_style;
+pub(crate) mod keys;
+mod malformed_header;
+pub(crate) mod phone_number;
+pub(crate) mod rate_limit;
+pub(crate) mod redact;
+pub(crate) mod signature;
 #[cfg(test)]
 mod tests;
-pub mod token;
+pub(crate) mod token;

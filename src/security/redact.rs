@@ -4,7 +4,7 @@
 ///
 /// Anything too short to hide is hidden whole; text that is no number (`anonymous`) stays as it is.
 #[must_use]
-pub fn phone(number: &str) -> String {
+pub(crate) fn phone(number: &str) -> String {
     if number.contains('@') || number.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
         return "•••".to_owned();
     }
@@ -21,7 +21,7 @@ pub fn phone(number: &str) -> String {
 
 /// Shows the form of a signature header: `v=1790000000000,d=9f27…`. Of anything else only its length.
 #[must_use]
-pub fn signature(header: &str) -> String {
+pub(crate) fn signature(header: &str) -> String {
     let shown = header.splitn(8, ',').take(2).map(|part| match part.trim().split_once('=') {
         Some(("v", time)) if time.len() <= 19 && time.bytes().all(|b| b.is_ascii_digit()) => format!("v={time}"),
         Some((label @ ("d" | "D"), digest)) if digest.len() >= 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()) => {
@@ -34,7 +34,7 @@ pub fn signature(header: &str) -> String {
 
 /// A path without what may be a phone number in it: runs of five digits and more are hidden. At most 256 bytes.
 #[must_use]
-pub fn path(path: &str) -> String {
+pub(crate) fn path(path: &str) -> String {
     let mut shown = String::new();
     for piece in path[..path.floor_char_boundary(256)].split_inclusive(|c: char| !c.is_ascii_digit()) {
         let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
@@ -50,7 +50,7 @@ pub fn path(path: &str) -> String {
 
 /// A URL without its password: `postgres://user:***@host/name`. Other texts as they are.
 #[must_use]
-pub fn url(text: &str) -> String {
+pub(crate) fn url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // The last @ ends what comes before the host; one in a password need not be escaped to be meant.
@@ -64,16 +64,16 @@ pub fn url(text: &str) -> String {
 /// Text of somebody else's, such as an answer, without what may be a phone number (seven digits and more, however they are
 /// grouped) or a secret (twenty characters and more without a gap, digits among them).
 #[must_use]
-pub fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let in_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | '.' | ' ' | '/');
     let in_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '/' | '=' | '~');
     let digits = |piece: &str| piece.bytes().filter(u8::is_ascii_digit).count();
-    let numbers = hide(text, in_number, |piece| digits(piece) >= 7);
-    hide(&numbers, in_word, |piece| piece.len() >= 20 && digits(piece) > 0)
+    let numbers = mask_runs(text, in_number, |piece| digits(piece) >= 7);
+    mask_runs(&numbers, in_word, |piece| piece.len() >= 20 && digits(piece) > 0)
 }
 
 /// Replaces the longest runs of such characters that are to be hidden; spaces around them stay.
-fn hide(text: &str, belongs: impl Fn(char) -> bool, hidden: impl Fn(&str) -> bool) -> String {
+fn mask_runs(text: &str, belongs: impl Fn(char) -> bool, hidden: impl Fn(&str) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(&belongs) {

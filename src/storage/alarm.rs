@@ -4,13 +4,13 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlarmRow {
     /// Its kind.
-    pub alarm: String,
+    pub kind: String,
     /// The handler, company or agent it is about; empty when it is about all.
     pub subject: String,
     /// Since when, in milliseconds since the Unix epoch.
     pub since_ms: i64,
     /// When it was last said.
-    pub told_ms: i64,
+    pub last_notified_ms: i64,
     /// What is wrong and what to do, without personal data.
     pub text: String,
 }
@@ -25,7 +25,7 @@ pub struct ActivityRow {
     /// Hours since the Unix epoch.
     pub hour: i64,
     /// How many.
-    pub events: u64,
+    pub event_count: u64,
     /// When the latest of them was received, in milliseconds since the Unix epoch.
-    pub last_ms: i64,
+    pub last_event_at_ms: i64,
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{NewEvent, StoreError};
 
 /// Appointments occupy these steps of time whole.
-pub const GRAIN_MS: i64 = 5 * 60_000;
+pub(crate) const SLOT_STEP_MS: i64 = 5 * 60_000;
 
 /// Where appointments are kept. `Ok` means committed and synced.
 #[async_trait]
@@ -20,43 +20,46 @@ pub trait AppointmentStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`]: sending the same invocation again is safe.
-    async fn book_appointment(&self, booking: Booking) -> Result<Arranged, StoreError>;
+    async fn book_appointment(&self, booking: BookingRequest) -> Result<BookingOutcome, StoreError>;
 
     /// Moves an appointment: the old time is free only if the new one is got.
     ///
     /// # Errors
     /// [`StoreError`]: sending the same invocation again is safe.
-    async fn move_appointment(&self, moving: Moving) -> Result<Arranged, StoreError>;
+    async fn change_appointment(&self, moving: AppointmentChange) -> Result<BookingOutcome, StoreError>;
 
     /// Cancels an appointment. One that is cancelled stays so.
     ///
     /// # Errors
     /// [`StoreError`]: sending the same invocation again is safe.
-    async fn cancel_appointment(&self, cancelling: Cancelling) -> Result<Arranged, StoreError>;
+    async fn cancel_appointment(&self, cancelling: AppointmentCancellation) -> Result<BookingOutcome, StoreError>;
 
     /// What this invocation came to before.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn appointment_invocation(&self, company_id: i64, invocation: String)
-    -> Result<Option<Arranged>, StoreError>;
+    async fn find_invocation_outcome(
+        &self,
+        company_id: i64,
+        invocation: String,
+    ) -> Result<Option<BookingOutcome>, StoreError>;
 
     /// Appointments that fit, the earliest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError>;
+    async fn list_appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError>;
 
     /// How many places are taken, for each step of [`GRAIN_MS`] in `[from_ms, to_ms)` that has any, in their order.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn places_taken(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
+    async fn slot_occupancy(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
 }
 
 /// What is done to an appointment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum BookingAction {
     /// It was made.
     Booked,
     /// It was moved, or its service was changed.
@@ -65,7 +68,7 @@ pub enum Deed {
     Cancelled,
 }
 
-impl Deed {
+impl BookingAction {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Booked, Self::Changed, Self::Cancelled];
 
@@ -95,7 +98,7 @@ pub struct Appointment {
     pub cancelled: bool,
     /// Who comes.
     pub name: String,
-    /// See [`Booking::name_key`].
+    /// See [`BookingRequest::name_key`].
     pub name_key: String,
     /// The number called from when it was booked.
     pub from_number: Option<String>,
@@ -116,12 +119,12 @@ pub struct Appointment {
     /// When it was booked.
     pub booked_at_ms: i64,
     /// When it was changed last.
-    pub changed_at_ms: i64,
+    pub updated_at_ms: i64,
 }
 
 /// A time, and how many may share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct AppointmentSlot {
     /// When it begins; a multiple of [`GRAIN_MS`], as `end_ms` is.
     pub start_ms: i64,
     /// When it has ended.
@@ -134,29 +137,29 @@ pub struct Slot {
 
 /// Who asks, and how it is made known.
 #[derive(Clone)]
-pub struct Asked {
+pub struct BookingContext {
     /// Whose appointment.
     pub company_id: i64,
     /// The key of this invocation; `None` where nothing is asked twice.
-    pub invocation: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// Makes the event that is appended in the same transaction.
-    pub announce: Announce,
+    pub make_event: BookingEventFactory,
 }
 
 /// Makes the event about what was done to an appointment.
-pub type Announce = Arc<dyn Fn(Deed, &Appointment) -> NewEvent + Send + Sync>;
+pub(crate) type BookingEventFactory = Arc<dyn Fn(BookingAction, &Appointment) -> NewEvent + Send + Sync>;
 
 /// An appointment to be made.
 #[derive(Clone)]
-pub struct Booking {
+pub struct BookingRequest {
     /// Who asks.
-    pub asked: Asked,
+    pub context: BookingContext,
     /// When.
-    pub slot: Slot,
+    pub slot: AppointmentSlot,
     /// Confirmation numbers to choose from: the first that is free is taken.
-    pub confirmations: Vec<String>,
+    pub confirmation_candidates: Vec<String>,
     /// Who comes.
     pub name: String,
     /// The name reduced to what it is compared by.
@@ -173,29 +176,29 @@ pub struct Booking {
 
 /// An appointment to be moved.
 #[derive(Clone)]
-pub struct Moving {
+pub struct AppointmentChange {
     /// Who asks.
-    pub asked: Asked,
+    pub context: BookingContext,
     /// Which one.
-    pub id: i64,
+    pub appointment_id: i64,
     /// To when.
-    pub slot: Slot,
+    pub new_slot: AppointmentSlot,
 }
 
 /// An appointment to be given up.
 #[derive(Clone)]
-pub struct Cancelling {
+pub struct AppointmentCancellation {
     /// Who asks.
-    pub asked: Asked,
+    pub context: BookingContext,
     /// Which one.
-    pub id: i64,
+    pub appointment_id: i64,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Arranged {
+pub enum BookingOutcome {
     /// This was done, now or by the same invocation before; with the appointment as it was then.
-    Done(Deed, Box<Appointment>),
+    Done(BookingAction, Box<Appointment>),
     /// There is no place left at that time.
     Unavailable,
     /// There is no such appointment, or it is cancelled.
@@ -211,7 +214,7 @@ pub struct AppointmentFilter {
     pub company: Option<String>,
     /// With this confirmation number.
     pub confirmation: Option<String>,
-    /// Of whoever is compared by this; see [`Booking::name_key`].
+    /// Of whoever is compared by this; see [`BookingRequest::name_key`].
     pub name_key: Option<String>,
     /// Beginning at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,

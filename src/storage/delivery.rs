@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::StoredEvent;
 
 /// The number under which the store knows a handler.
-pub type HandlerId = i64;
+pub(crate) type HandlerId = i64;
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,13 +61,13 @@ impl fmt::Display for DeliveryState {
 
 /// Why a delivery is not attempted. That the handler did not want the event leaves no delivery at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skip {
+pub enum SkipReason {
     /// It is another body for an event the handler had.
     Revision,
     /// It is about a test call, and the handler has effects outside.
-    Test,
+    TestCall,
     /// The handler is not enabled.
-    Disabled,
+    HandlerDisabled,
     /// A later event of the call says all it says.
     Superseded,
     /// Somebody cancelled it.
@@ -78,14 +78,14 @@ pub enum Skip {
     Erased,
 }
 
-impl Skip {
+impl SkipReason {
     /// The reason as it is kept and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revision => "revision",
-            Self::Test => "test",
-            Self::Disabled => "disabled",
+            Self::TestCall => "test",
+            Self::HandlerDisabled => "disabled",
             Self::Superseded => "superseded",
             Self::Cancelled => "cancelled",
             Self::Discarded => "discarded",
@@ -102,23 +102,23 @@ pub struct HandlerRow {
     /// Whether the events of a call wait for each other.
     pub ordered: bool,
     /// How long one that waits for another attempt holds back later ones, in milliseconds.
-    pub hold_ms: i64,
+    pub max_hold_ms: i64,
 }
 
 /// An event that is to become a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedDelivery {
     /// The event's position.
     pub seq: i64,
     /// Why it is not attempted, if it is not.
-    pub skipped: Option<Skip>,
+    pub skip_reason: Option<SkipReason>,
     /// Whether it makes earlier ones of its call and name, not tried yet, superfluous.
     pub supersedes: bool,
 }
 
 /// How much to take, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct ClaimRequest {
     /// What time it is, in milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// Until when nobody else gets them.
@@ -128,26 +128,26 @@ pub struct Claim {
     /// At most so many, and of one company so many together with those that wait already.
     pub limit: usize,
     /// See `limit`.
-    pub limit_each: usize,
+    pub limit_per_company: usize,
     /// How many of each company were claimed before and wait.
-    pub waiting: BTreeMap<i64, usize>,
+    pub prefetched_by_company: BTreeMap<i64, usize>,
     /// About so many bytes of bodies; one delivery may be larger.
     pub limit_bytes: u64,
     /// The company to begin with: companies take turns.
-    pub company_after: i64,
+    pub after_company_id: i64,
 }
 
 /// A delivery taken for an attempt.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct ClaimedDelivery {
     /// The event.
     pub event: StoredEvent,
     /// Attempts made before this one.
-    pub attempts: u32,
+    pub previous_attempts: u32,
     /// When the delivery was made or replayed, in milliseconds since the Unix epoch.
-    pub since_ms: i64,
+    pub queued_at_ms: i64,
     /// Somebody asked for it to be delivered once more.
-    pub replay: bool,
+    pub is_replay: bool,
 }
 
 /// One attempt, for the record.
@@ -192,7 +192,7 @@ pub enum Settlement {
 
 /// A settled delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledDelivery {
     /// The event's position.
     pub seq: i64,
     /// What becomes of it.

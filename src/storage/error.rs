@@ -6,11 +6,11 @@ pub enum StoreError {
     Unavailable(String),
     /// This one request was refused for what it contains; others are not affected.
     #[error("storage refused the data: {0}")]
-    Refused(String),
+    InvalidData(String),
     /// The store cannot be used by this version, or by this process, at all.
     #[error("{0}")]
     Unusable(String),
     /// What was asked for by name is not there.
     #[error("{0}")]
-    Missing(String),
+    NotFound(String),
 }

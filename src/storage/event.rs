@@ -4,15 +4,15 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::Backlog;
-use crate::base::histogram::Measured;
+use super::HandlerBacklog;
+use crate::base::histogram::HistogramCounts;
 use crate::base::id::EventId;
 
 /// The company whose events arrive on the plain webhook route.
-pub const DEFAULT_COMPANY: i64 = 1;
+pub const DEFAULT_COMPANY_ID: i64 = 1;
 
 /// Stands for the key of events that the receiver makes itself, such as alarms: nobody sent or signed them.
-pub const INTERNAL: &str = "internal";
+pub(crate) const INTERNAL_KEY_FINGERPRINT: &str = "internal";
 
 /// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
 #[derive(Clone)]
@@ -22,19 +22,19 @@ pub struct NewEvent {
     /// Whose it is.
     pub company_id: i64,
     /// The event's name; `None` when the body has none.
-    pub event: Option<String>,
+    pub kind: Option<String>,
     /// The call's id, or the chat's.
     pub call_id: Option<String>,
     /// The agent's id.
     pub agent_id: Option<String>,
     /// What besides company and body makes it an event of its own; see [`IdentityKey`](super::IdentityKey).
-    pub told_apart_by: Option<String>,
+    pub dedupe_discriminator: Option<String>,
     /// Whether a second body with the same company, name and call id is a revision of the first.
     pub revisable: bool,
     /// The body is not a JSON object.
     pub unparsed: bool,
     /// Somebody on the line waits for its answer: it goes before other events.
-    pub on_the_line: bool,
+    pub live: bool,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     /// The sender's address.
@@ -58,13 +58,13 @@ impl NewEvent {
         Self {
             id,
             company_id,
-            event: None,
+            kind: None,
             call_id: None,
             agent_id: None,
-            told_apart_by: None,
+            dedupe_discriminator: None,
             revisable: false,
             unparsed: false,
-            on_the_line: false,
+            live: false,
             received_at_ms,
             source: None,
             content_type: None,
@@ -78,7 +78,7 @@ impl NewEvent {
 
 /// What became of an appended event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
+pub enum AppendOutcome {
     /// Kept as an event of its own.
     Stored {
         /// It came after another body for the same event of the same call.
@@ -89,7 +89,7 @@ pub enum Appended {
     /// The same event is on disk already.
     Duplicate {
         /// The id under which it was first kept.
-        of: EventId,
+        original_id: EventId,
     },
 }
 
@@ -105,7 +105,7 @@ pub struct EventSummary {
     /// The company's slug.
     pub company: String,
     /// The event's name.
-    pub event: Option<String>,
+    pub kind: Option<String>,
     /// The call's or chat's id.
     pub call_id: Option<String>,
     /// The agent's id.
@@ -127,7 +127,7 @@ pub struct EventSummary {
     /// The event this one revises.
     pub revision_of: Option<EventId>,
     /// How often the same body came again.
-    pub duplicates: u64,
+    pub duplicate_count: u64,
     /// Size of the body.
     pub size_bytes: u64,
 }
@@ -136,7 +136,7 @@ impl EventSummary {
     /// Whether the receiver made it itself: see [`INTERNAL`].
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.key_fingerprint.as_deref() == Some(INTERNAL)
+        self.key_fingerprint.as_deref() == Some(INTERNAL_KEY_FINGERPRINT)
     }
 }
 
@@ -153,13 +153,13 @@ pub struct StoredEvent {
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     /// Only events of this name.
-    pub event: Option<String>,
+    pub kind: Option<String>,
     /// Only events of this call or chat.
     pub call_id: Option<String>,
     /// Only events of the company with this slug.
     pub company: Option<String>,
     /// Only those whose body is no JSON object.
-    pub unparsed: bool,
+    pub unparsed_only: bool,
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     /// At most so many.
@@ -172,13 +172,13 @@ pub struct StoreStats {
     /// Transactions committed, for whatever purpose.
     pub commits: u64,
     /// How many events shared a commit, for the commits that held any.
-    pub events_per_commit: Measured,
+    pub events_per_commit: HistogramCounts,
     /// Keys known from memory only, two an event; the index is written behind intake.
     pub unindexed_keys: u64,
     /// The number of the latest event in the journal.
     pub last_seq: i64,
     /// What each handler has not finished.
-    pub backlogs: Vec<Backlog>,
+    pub backlogs: Vec<HandlerBacklog>,
 }
 
 // `Debug` shows ids and sizes: bodies hold what a caller said, signatures a MAC.
@@ -187,7 +187,7 @@ impl fmt::Debug for NewEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewEvent")
             .field("id", &self.id)
-            .field("event", &self.event)
+            .field("event", &self.kind)
             .field("size_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -198,7 +198,7 @@ impl fmt::Debug for EventSummary {
         f.debug_struct("EventSummary")
             .field("seq", &self.seq)
             .field("id", &self.id)
-            .field("event", &self.event)
+            .field("event", &self.kind)
             .field("state", &self.state)
             .field("size_bytes", &self.size_bytes)
             .finish_non_exhaustive()

@@ -20,7 +20,7 @@ impl Identity {
 }
 
 /// The low bits of [`IdentityKey::call_key`], in which the keys of one call differ.
-const EVENT_BITS: i64 = (1 << 24) - 1;
+const CALL_KEY_EVENT_MASK: i64 = (1 << 24) - 1;
 
 /// A secret of the store's own, random and made once, under which identities are hashed (`HighwayHash`, 128 bits).
 ///
@@ -47,7 +47,7 @@ impl IdentityKey {
         let mut hash = HighwayHasher::new(Key(self.0));
         hash.append(&event.company_id.to_le_bytes());
         // Its length in front: no pair of texts reads like another pair.
-        let apart = event.told_apart_by.as_deref().unwrap_or_default();
+        let apart = event.dedupe_discriminator.as_deref().unwrap_or_default();
         hash.append(&(apart.len() as u64).to_le_bytes());
         hash.append(apart.as_bytes());
         hash.append(&event.body);
@@ -61,13 +61,13 @@ impl IdentityKey {
         let mut hash = HighwayHasher::new(Key(self.0));
         hash.append(&company_id.to_le_bytes());
         hash.append(event.as_bytes());
-        self.call_hash(call_id) & !EVENT_BITS | hash.finalize64().cast_signed() & EVENT_BITS
+        self.call_hash(call_id) & !CALL_KEY_EVENT_MASK | hash.finalize64().cast_signed() & CALL_KEY_EVENT_MASK
     }
 
     /// Where an index keeps the events of this call, whatever their company and name.
-    pub(super) fn call_range(&self, call_id: &str) -> RangeInclusive<i64> {
+    pub(super) fn call_key_range(&self, call_id: &str) -> RangeInclusive<i64> {
         let call = self.call_hash(call_id);
-        call & !EVENT_BITS..=call | EVENT_BITS
+        call & !CALL_KEY_EVENT_MASK..=call | CALL_KEY_EVENT_MASK
     }
 
     fn call_hash(&self, call_id: &str) -> i64 {
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_keys_of_a_call_lie_together_and_differ_by_name_and_company() {
         let keys = IdentityKey::from_bytes(&[7; 32]);
-        let range = keys.call_range("call_1");
+        let range = keys.call_key_range("call_1");
         let ended = keys.call_key(1, "call_1", "call_ended");
         assert!(range.contains(&ended));
         for other in [keys.call_key(1, "call_1", "call_started"), keys.call_key(2, "call_1", "call_ended")] {

@@ -6,7 +6,7 @@ use crate::base::id::EventId;
 
 /// The answer to an inbound request, as it was sent.
 #[derive(Clone, PartialEq, Eq)]
-pub struct InboundAnswered {
+pub struct InboundAnswerRecord {
     /// The request.
     pub event_id: EventId,
     /// The rule's name, or what else made the answer; `None` when nothing did.
@@ -18,28 +18,28 @@ pub struct InboundAnswered {
     /// From the head of the request to the answer.
     pub duration_ms: i64,
     /// When it was answered, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
+    pub answered_at_ms: i64,
 }
 
 /// Earlier calls between a number and a company, whoever called.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallerHistory {
     /// How many there are, counted up to [`MOST_COUNTED`].
-    pub calls: u64,
+    pub call_count: u64,
     /// When the latest began.
     pub last_call_at_ms: Option<i64>,
     /// The summary of the latest that has one.
     pub last_summary: Option<String>,
     /// Custom analysis data of the latest ones, as JSON, the latest first.
-    pub custom_data: Vec<String>,
+    pub custom_analysis_data: Vec<String>,
 }
 
 /// A caller's calls are counted no further.
-pub const MOST_COUNTED: u64 = 1_000;
+pub(crate) const MAX_COUNTED_CALLS: u64 = 1_000;
 
 // Neither shows what was said.
 
-impl fmt::Debug for InboundAnswered {
+impl fmt::Debug for InboundAnswerRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InboundAnswered")
             .field("event_id", &self.event_id)
@@ -51,6 +51,6 @@ impl fmt::Debug for InboundAnswered {
 
 impl fmt::Debug for CallerHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallerHistory").field("calls", &self.calls).finish_non_exhaustive()
+        f.debug_struct("CallerHistory").field("calls", &self.call_count).finish_non_exhaustive()
     }
 }

@@ -9,13 +9,13 @@ use super::StoreError;
 /// Where an invocation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum InvocationState {
+pub(crate) enum InvocationState {
     /// The function is being called; or it was, when the process died.
     Running,
     /// It has answered.
     Done,
     /// The arguments could not be used; the model was told why.
-    Invalid,
+    InvalidArguments,
     /// It could not be done; the fallback was sent.
     Failed,
 }
@@ -23,42 +23,45 @@ pub enum InvocationState {
 impl InvocationState {
     /// Its name, as it is kept.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
-            Self::Invalid => "invalid",
+            Self::InvalidArguments => "invalid_arguments",
             Self::Failed => "failed",
         }
     }
 
     /// The state of this name; any other counts as running.
     #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        [Self::Done, Self::Invalid, Self::Failed].into_iter().find(|s| s.as_str() == name).unwrap_or(Self::Running)
+    pub(crate) fn from_name(name: &str) -> Self {
+        [Self::Done, Self::InvalidArguments, Self::Failed]
+            .into_iter()
+            .find(|s| s.as_str() == name)
+            .unwrap_or(Self::Running)
     }
 }
 
 /// A signature, and what it may be used for: that for which it was used first.
 #[derive(Clone, Debug)]
-pub struct SignatureUse {
+pub(crate) struct SignatureUse {
     /// Hash of the signature.
-    pub signature: [u8; 32],
+    pub signature_hash: [u8; 32],
     /// Hash of what it is used for.
-    pub used_for: [u8; 32],
+    pub purpose_hash: [u8; 32],
     /// Milliseconds since the Unix epoch.
     pub seen_at_ms: i64,
 }
 
 /// An invocation that is about to begin.
 #[derive(Clone)]
-pub struct NewInvocation {
+pub(crate) struct NewInvocation {
     /// What makes two requests one invocation, as a hash.
     pub key: [u8; 32],
     /// An invocation of the same key that began before then is another one. Milliseconds since the Unix epoch.
-    pub since_ms: i64,
+    pub reuse_since_ms: i64,
     /// The idempotency key, unless it began earlier and has one.
-    pub invocation: String,
+    pub idempotency_key: String,
     /// Whose it is.
     pub company_id: i64,
     /// The function's name.
@@ -77,43 +80,43 @@ pub struct NewInvocation {
 
 /// What is to be done with an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
+pub(crate) enum BeginInvocationOutcome {
     /// The function is to be called, for the `runs`th time.
     Run {
         /// The idempotency key.
-        invocation: String,
+        idempotency_key: String,
         /// 1 for the first time.
-        runs: u32,
+        run_number: u32,
         /// Whether this very request came before: its signature is known.
-        again: bool,
+        signature_seen: bool,
     },
     /// It has answered already.
-    Stored {
+    AlreadyAnswered {
         /// The idempotency key.
-        invocation: String,
+        idempotency_key: String,
         /// What it answered.
         answer: StoredAnswer,
         /// Whether this very request came before: its signature is known.
-        again: bool,
+        signature_seen: bool,
     },
     /// The signature was used for something else before; nothing was written.
-    Foreign,
+    SignatureReused,
 }
 
 /// An answer as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredAnswer {
+pub(crate) struct StoredAnswer {
     /// Its media type.
     pub content_type: String,
     /// Its bytes.
     pub body: Bytes,
     /// Whether it was cut to what Retell passes on.
-    pub cut: bool,
+    pub truncated: bool,
 }
 
 /// What came of an invocation.
 #[derive(Clone)]
-pub struct EndedInvocation {
+pub(crate) struct EndedInvocation {
     /// What it was begun with.
     pub key: [u8; 32],
     /// Where it stands now.
@@ -128,9 +131,10 @@ pub struct EndedInvocation {
 
 /// A row of the ledger.
 #[derive(Clone, Debug, Serialize)]
-pub struct InvocationRow {
+pub(crate) struct InvocationRow {
     /// The idempotency key.
-    pub invocation: String,
+    #[serde(rename = "invocation")]
+    pub idempotency_key: String,
     /// The company's slug.
     pub company: String,
     /// The function's name.
@@ -152,16 +156,16 @@ pub struct InvocationRow {
     /// What was answered.
     pub answer: Option<String>,
     /// Whether the answer was cut to what Retell passes on.
-    pub cut: bool,
+    pub truncated: bool,
     /// What went wrong.
     pub reason: Option<String>,
 }
 
 /// Which invocations; all that is set must hold.
 #[derive(Clone, Debug, Default)]
-pub struct InvocationFilter {
+pub(crate) struct InvocationFilter {
     /// The one of this idempotency key.
-    pub invocation: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Those of this function.
     pub function: Option<String>,
     /// Those in this call or chat.
@@ -172,12 +176,12 @@ pub struct InvocationFilter {
 
 /// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
 #[async_trait]
-pub trait Invocations: Send + Sync {
+pub(crate) trait InvocationStore: Send + Sync {
     /// Writes down that an invocation begins, unless it has been answered already.
     ///
     /// # Errors
     /// [`StoreError`]: the function must not be called.
-    async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError>;
+    async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError>;
 
     /// Writes down what came of it.
     ///
@@ -196,7 +200,7 @@ pub trait Invocations: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn forget_invocations(
+    async fn purge_invocations(
         &self,
         before_ms: i64,
         signatures_before_ms: i64,
@@ -207,5 +211,5 @@ pub trait Invocations: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
+    async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
 }

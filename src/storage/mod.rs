@@ -15,39 +15,44 @@ mod overview;
 mod rejected;
 mod removal;
 mod selection;
-pub mod sqlite;
+pub(crate) mod sqlite;
 mod text;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use alarm::{ActivityRow, AlarmRow};
-pub use appointment::{
-    Announce, Appointment, AppointmentFilter, AppointmentStore, Arranged, Asked, Booking, Cancelling, Deed, GRAIN_MS,
-    Moving, Slot,
+pub(crate) use alarm::{ActivityRow, AlarmRow};
+pub(crate) use appointment::{
+    Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentSlot, AppointmentStore,
+    BookingAction, BookingContext, BookingEventFactory, BookingOutcome, BookingRequest, SLOT_STEP_MS,
 };
-pub use call::{
-    CallFilter, CallKind, CallRecord, CallStats, Cost, E2eLatency, Group, Grouping, Sources, Stage, StatsFilter,
-    StatsRow, Totals, TransferEvent,
+pub(crate) use call::{
+    CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStage, CallStats, CallStatsFilter, CallStatsRow,
+    CallTotals, Cost, E2eLatency, TransferKind, ValueSources,
 };
-pub use delivery::{
-    AttemptRecord, BreakerState, Claim, Claimed, DeliveryState, HandlerId, HandlerRow, Planned, Settled, Settlement,
-    Skip,
+pub(crate) use delivery::{
+    AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
 };
+pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub use error::StoreError;
-pub use event::{Appended, DEFAULT_COMPANY, EventFilter, EventSummary, INTERNAL, NewEvent, StoreStats, StoredEvent};
+pub(crate) use event::{AppendOutcome, EventSummary, INTERNAL_KEY_FINGERPRINT, StoreStats, StoredEvent};
+pub use event::{DEFAULT_COMPANY_ID, EventFilter, NewEvent};
+pub(crate) use identity::Identity;
+pub use identity::IdentityKey;
+pub(crate) use text::sanitize_text_to;
 
-pub use identity::{Identity, IdentityKey};
-pub use inbound::{CallerHistory, InboundAnswered, MOST_COUNTED};
-pub use invocation::{
-    Begun, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse,
-    StoredAnswer,
+pub(crate) use inbound::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS};
+pub(crate) use invocation::{
+    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
+    NewInvocation, SignatureUse, StoredAnswer,
 };
-pub use overview::{Backlog, Overview};
-pub use rejected::{InvalidRejectedId, MOST_REJECTED, Rejected, RejectedId, Rejection};
-pub use removal::{Along, Companies, Kept, Purge, PurgeCursor, Purged};
-pub use selection::{Change, Chosen, Counted, DeliveryFilter, DeliveryRow, Fate};
-pub use text::{bounded, bounded_to};
+pub(crate) use overview::{HandlerBacklog, StoreOverview};
+pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};
+pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
+pub(crate) use selection::{
+    DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
+};
+pub(crate) use text::sanitize_text;
 
 use crate::base::id::EventId;
 
@@ -62,13 +67,13 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`]: nothing of the event was kept; sending it again later is safe.
-    async fn append(&self, event: NewEvent) -> Result<Appended, StoreError>;
+    async fn append(&self, event: NewEvent) -> Result<AppendOutcome, StoreError>;
 
     /// The ids of these companies, in the same order; one that is new gets an id, which it keeps for ever.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError>;
+    async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError>;
 
     /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
     /// for one.
@@ -88,7 +93,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn unplanned(
+    async fn unplanned_events(
         &self,
         handler: HandlerId,
         limit: usize,
@@ -99,10 +104,10 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn plan(
+    async fn plan_deliveries(
         &self,
         handler: HandlerId,
-        planned: Vec<Planned>,
+        planned: Vec<PlannedDelivery>,
         through: i64,
         now_ms: i64,
     ) -> Result<(), StoreError>;
@@ -112,31 +117,45 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn claim(&self, handler: HandlerId, claim: Claim) -> Result<Vec<Claimed>, StoreError>;
+    async fn claim_deliveries(
+        &self,
+        handler: HandlerId,
+        claim: ClaimRequest,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError>;
 
     /// When the next delivery of this handler may be taken, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn next_due(&self, handler: HandlerId) -> Result<Option<i64>, StoreError>;
+    async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError>;
 
     /// Records attempts and what they led to. A delivery that was ended by somebody else meanwhile stays ended.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn settle(&self, handler: HandlerId, settled: Vec<Settled>, now_ms: i64) -> Result<(), StoreError>;
+    async fn settle_deliveries(
+        &self,
+        handler: HandlerId,
+        settled: Vec<SettledDelivery>,
+        now_ms: i64,
+    ) -> Result<(), StoreError>;
 
     /// Shows that attempts at this handler rest, or do not.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn note_breaker(&self, handler: HandlerId, state: BreakerState, now_ms: i64) -> Result<(), StoreError>;
+    async fn update_breaker_state(
+        &self,
+        handler: HandlerId,
+        state: BreakerState,
+        now_ms: i64,
+    ) -> Result<(), StoreError>;
 
     /// How many events were appended since the store was opened; two looks tell how busy intake is.
-    fn appended_so_far(&self) -> u64;
+    fn appended_count(&self) -> u64;
 
     /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`].
-    async fn appended_beyond(&self, seen: u64);
+    async fn wait_for_append(&self, seen: u64);
 
     /// Merges what one event says about a call or chat into its row, see [`CallRecord::merge`].
     ///
@@ -149,37 +168,37 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn caller(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
+    async fn caller_history(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
 
     /// Keeps what an inbound request was answered. The first answer stays.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn keep_inbound_answer(&self, answered: InboundAnswered) -> Result<(), StoreError>;
+    async fn insert_inbound_answer(&self, answered: InboundAnswerRecord) -> Result<(), StoreError>;
 
     /// What an inbound request was answered; by the same thread as [`Store::caller`].
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError>;
+    async fn get_inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswerRecord>, StoreError>;
 
     /// Stored events, newest first unless the filter says otherwise; without bodies.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError>;
+    async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError>;
 
     /// One event with its body.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
+    async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
 
     /// Events with a higher sequence number than `after`, oldest first, with bodies, at most about 2 MiB of them.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn export(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
+    async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
     ///
@@ -192,99 +211,99 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn overview(&self, now_ms: i64) -> Result<Overview, StoreError>;
+    async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError>;
 
     /// What each handler has not finished, of it at most `counted` deliveries, and how many died since `dead_since_ms`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<Backlog>, StoreError>;
+    async fn list_backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
 
     /// These alarms are on, and no others.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn note_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError>;
+    async fn replace_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError>;
 
     /// The alarms that are on, or were when the receiver stopped; the one that is on for longest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
+    async fn list_alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 
     /// Keeps counts of hours in the place of earlier counts of the same; hours before `forget_before` are forgotten.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn note_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError>;
+    async fn upsert_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError>;
 
     /// All counts of hours there are.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
+    async fn list_activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
 
     /// Calls or chats, the one with the latest event first; without what was said in them.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError>;
+    async fn list_calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError>;
 
     /// One call or chat.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+    async fn get_call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
 
     /// Figures over calls or chats.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn call_stats(&self, filter: StatsFilter) -> Result<CallStats, StoreError>;
+    async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError>;
 
     /// Deliveries that fit, the newest event first, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Missing`] when an event, handler or company the filter names is not there.
-    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
+    async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
 
     /// What became of an event, for each handler by name.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Missing`] when there is no such event.
-    async fn fates(&self, id: EventId) -> Result<Vec<(String, Fate)>, StoreError>;
+    async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
 
     /// Keeps a refused request among the latest [`MOST_REJECTED`].
     ///
     /// # Errors
     /// [`StoreError`]: it was not kept, which nobody needs to know.
-    async fn reject(&self, request: Rejection) -> Result<RejectedId, StoreError>;
+    async fn insert_rejected(&self, request: RejectedRequest) -> Result<RejectedId, StoreError>;
 
     /// Refused requests, the latest first, without bodies.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn rejected(&self, limit: usize) -> Result<Vec<Rejected>, StoreError>;
+    async fn list_rejected(&self, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError>;
 
     /// One refused request, with its body if that was kept.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn rejected_by_id(&self, id: RejectedId) -> Result<Option<Rejected>, StoreError>;
+    async fn get_rejected(&self, id: RejectedId) -> Result<Option<StoredRejectedRequest>, StoreError>;
 
     /// Removes a batch of what is past its time; a few milliseconds. Numbers of events are never used again. An event whose
     /// deliveries are not finished stays.
     ///
     /// # Errors
     /// [`StoreError`]: nothing was removed.
-    async fn purge(&self, purge: Purge) -> Result<Purged, StoreError>;
+    async fn purge_batch(&self, purge: PurgeBatch) -> Result<PurgeBatchResult, StoreError>;
 
     /// Gives some of the space of what was removed back to the file system; says whether there is more. Bodies that were
     /// freed since `freed_before_ms` stay: somebody may be reading them.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn give_back_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
+    async fn reclaim_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
 
     /// Bytes that are in use, space about to be given back not included.
     ///

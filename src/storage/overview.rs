@@ -4,7 +4,7 @@ use super::BreakerState;
 
 /// How much was accepted, and how far the handlers have come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
+pub struct StoreOverview {
     /// Events ever accepted, those erased since included; duplicates are none.
     pub accepted: i64,
     /// Of these, in the last hour.
@@ -12,12 +12,12 @@ pub struct Overview {
     /// Of these, in the last 24 hours.
     pub accepted_last_day: i64,
     /// One each, by name.
-    pub handlers: Vec<Backlog>,
+    pub backlogs: Vec<HandlerBacklog>,
 }
 
-/// What a handler has not finished. Deliveries are counted up to [`Backlog::COUNTED`], or fewer when asked.
+/// What a handler has not finished. Deliveries are counted up to [`HandlerBacklog::COUNTED`], or fewer when asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
+pub struct HandlerBacklog {
     /// Its name.
     pub handler: String,
     /// Events it has not been given yet, or is at.
@@ -32,18 +32,18 @@ pub struct Backlog {
     pub scheduled: i64,
     /// Since when the one that waits for longest waits, tried or not: received, or replayed. With more waiting than are
     /// counted, the oldest of those that were.
-    pub oldest_ms: Option<i64>,
+    pub oldest_waiting_since_ms: Option<i64>,
     /// Deliveries given up.
     pub dead: i64,
     /// Of the latest thousand of these, those given up since the time asked about.
-    pub dead_lately: i64,
+    pub recent_dead: i64,
     /// Whether attempts are made.
-    pub breaker: BreakerState,
+    pub breaker_state: BreakerState,
     /// Since when not all of them are, in milliseconds since the Unix epoch.
     pub breaker_since_ms: Option<i64>,
 }
 
-impl Backlog {
+impl HandlerBacklog {
     /// Deliveries of a handler are counted up to this many: a count takes time.
-    pub const COUNTED: i64 = 100_000;
+    pub const MAX_COUNTED: i64 = 100_000;
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 /// How many refused requests are kept; the oldest goes for a new one.
-pub const MOST_REJECTED: usize = 1000;
+pub(crate) const MAX_REJECTED_REQUESTS: usize = 1000;
 
 /// The number of a refused request, shown as `rej_<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ impl FromStr for RejectedId {
 
 /// A refused request on its way into the store. Nothing in it is believed; its texts hold no digest and no key.
 #[derive(Clone)]
-pub struct Rejection {
+pub struct RejectedRequest {
     /// The slug of the company whose address it came to.
     pub company: Option<String>,
     /// Milliseconds since the Unix epoch.
@@ -64,17 +64,17 @@ pub struct Rejection {
 
 /// A refused request as it was kept.
 #[derive(Clone, Debug)]
-pub struct Rejected {
+pub struct StoredRejectedRequest {
     /// Its number.
     pub id: RejectedId,
     /// What is known of it. A list leaves the bodies out.
-    pub request: Rejection,
+    pub request: RejectedRequest,
     /// Whether its body was kept.
     pub has_body: bool,
 }
 
 // By hand: a body may hold what a caller said.
-impl fmt::Debug for Rejection {
+impl fmt::Debug for RejectedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
             .field("received_at_ms", &self.received_at_ms)

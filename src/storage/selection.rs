@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use super::{AttemptRecord, DeliveryState, HandlerId, Skip};
+use super::{AttemptRecord, DeliveryState, HandlerId, SkipReason};
 use crate::base::id::EventId;
 
 /// Which deliveries: everything that is given has to fit.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     /// Only those of these events, for the handler named with each.
-    pub named: Vec<(EventId, Option<String>)>,
+    pub event_handler_pairs: Vec<(EventId, Option<String>)>,
     /// Only those for this handler.
     pub handler: Option<String>,
     /// Only those of events of this name.
-    pub event: Option<String>,
+    pub event_kind: Option<String>,
     /// Only those of events of this call or chat.
     pub call_id: Option<String>,
     /// Only those of events of the company with this slug.
@@ -26,8 +26,8 @@ pub struct DeliveryFilter {
     pub states: Option<Vec<DeliveryState>>,
     /// Only those with this note: why they are skipped, or what went wrong.
     pub reason: Option<String>,
-    /// Also events that became no delivery, see [`Fate::Filtered`] and [`Fate::Before`].
-    pub without: bool,
+    /// Also events that became no delivery, see [`DeliveryOutlook::Filtered`] and [`DeliveryOutlook::Before`].
+    pub include_undelivered: bool,
 }
 
 /// A delivery as it is shown.
@@ -36,7 +36,7 @@ pub struct DeliveryRow {
     /// The event.
     pub event_id: EventId,
     /// Its name.
-    pub event: Option<String>,
+    pub event_kind: Option<String>,
     /// Its call or chat.
     pub call_id: Option<String>,
     /// The handler's name.
@@ -49,39 +49,39 @@ pub struct DeliveryRow {
     /// while it waits for an earlier event of its call.
     pub due_ms: Option<i64>,
     /// When it was made, retried or replayed last.
-    pub since_ms: i64,
+    pub queued_at_ms: i64,
     /// When it changed last.
     pub updated_ms: i64,
     /// Why it was skipped, or what went wrong last.
-    pub note: Option<String>,
+    pub reason: Option<String>,
     /// Somebody asked for it to be delivered once more.
-    pub replay: bool,
+    pub is_replay: bool,
 }
 
 /// What became of an event for one handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum DeliveryOutlook {
     /// A delivery, with every attempt that is on record, oldest first.
     Delivery(DeliveryRow, Vec<AttemptRecord>),
     /// The handler did not want it.
     Filtered,
     /// The handler was made known later.
-    Before,
+    BeforeHandler,
     /// The handler has not looked at it yet.
-    Ahead,
+    Unplanned,
     /// The handler did not want it, or its delivery was removed for its age.
     Removed,
 }
 
-impl Fate {
+impl DeliveryOutlook {
     /// The delivery's state, or a word for what is none.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Delivery(row, _) => row.state.as_str(),
             Self::Filtered => "filtered",
-            Self::Before => "before_handler",
-            Self::Ahead => "not_looked_at",
+            Self::BeforeHandler => "before_handler",
+            Self::Unplanned => "not_looked_at",
             Self::Removed => "removed",
         }
     }
@@ -89,7 +89,7 @@ impl Fate {
 
 /// Deliveries of one handler that are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Counted {
+pub(crate) struct DeliveryCount {
     /// The handler's name.
     pub handler: String,
     /// Their state; `None` for events without a delivery.
@@ -102,7 +102,7 @@ pub struct Counted {
 
 /// What is to be done with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum DeliveryChange {
     /// Delivered once more, from the first attempt on, marked as a replay. An event without a delivery becomes one.
     Replay,
     /// Attempted now, and by the whole schedule again if that fails.
@@ -113,10 +113,10 @@ pub enum Change {
     Discard,
 }
 
-impl Change {
+impl DeliveryChange {
     /// The states in which a delivery can be changed so.
     #[must_use]
-    pub fn states(self) -> &'static [DeliveryState] {
+    pub(crate) fn allowed_states(self) -> &'static [DeliveryState] {
         use DeliveryState::{Dead, Pending, Scheduled, Skipped, Succeeded};
         match self {
             Self::Replay => &[Scheduled, Succeeded, Dead, Skipped],
@@ -128,20 +128,20 @@ impl Change {
 
     /// What such a delivery notes as its reason.
     #[must_use]
-    pub fn note(self) -> Option<&'static str> {
+    pub(crate) fn skip_reason(self) -> Option<&'static str> {
         match self {
             Self::Replay | Self::Retry => None,
-            Self::Cancel => Some(Skip::Cancelled.as_str()),
-            Self::Discard => Some(Skip::Discarded.as_str()),
+            Self::Cancel => Some(SkipReason::Cancelled.as_str()),
+            Self::Discard => Some(SkipReason::Discarded.as_str()),
         }
     }
 }
 
 /// A few events for one handler, in the order of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chosen {
+pub(crate) struct DeliveryBatch {
     /// The handler.
-    pub handler: HandlerId,
+    pub handler_id: HandlerId,
     /// The events' positions.
     pub seqs: Vec<i64>,
 }

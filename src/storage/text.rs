@@ -1,16 +1,16 @@
 //! Texts from a request on their way into columns: bounded, and free of NUL.
 
-const LONGEST: usize = 256;
+const MAX_TEXT_BYTES: usize = 256;
 
 /// At most 256 bytes, cut at a character, without NUL. The raw body keeps what is cut here.
 #[must_use]
-pub fn bounded(text: Option<String>) -> Option<String> {
-    bounded_to(text, LONGEST)
+pub(crate) fn sanitize_text(text: Option<String>) -> Option<String> {
+    sanitize_text_to(text, MAX_TEXT_BYTES)
 }
 
 /// The same for texts that may be longer: at most so many bytes.
 #[must_use]
-pub fn bounded_to(text: Option<String>, longest: usize) -> Option<String> {
+pub(crate) fn sanitize_text_to(text: Option<String>, longest: usize) -> Option<String> {
     let mut text = text?;
     if text.contains('\0') {
         text.retain(|c| c != '\0');
@@ -21,16 +21,16 @@ pub fn bounded_to(text: Option<String>, longest: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::bounded;
+    use super::sanitize_text;
 
     #[test]
     fn is_cut_at_a_character() {
-        assert_eq!(bounded(None), None);
-        assert_eq!(bounded(Some("call_1".into())).as_deref(), Some("call_1"));
-        let long = bounded(Some("é".repeat(200))).unwrap();
+        assert_eq!(sanitize_text(None), None);
+        assert_eq!(sanitize_text(Some("call_1".into())).as_deref(), Some("call_1"));
+        let long = sanitize_text(Some("é".repeat(200))).unwrap();
         assert_eq!(long.len(), 256);
-        let odd = bounded(Some(format!("x{}", "é".repeat(200)))).unwrap();
+        let odd = sanitize_text(Some(format!("x{}", "é".repeat(200)))).unwrap();
         assert_eq!(odd.len(), 255);
-        assert_eq!(bounded(Some("a\0b\0".into())).as_deref(), Some("ab"));
+        assert_eq!(sanitize_text(Some("a\0b\0".into())).as_deref(), Some("ab"));
     }
 }

@@ -6,54 +6,54 @@ use std::sync::{Mutex, PoisonError};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Agents of a company that are told apart; further ones count for the company only.
-const MOST_AGENTS: usize = 200;
+const MAX_AGENTS_PER_COMPANY: usize = 200;
 /// The latest ages of signatures that are looked at.
-const AGES: usize = 16;
+const MAX_SIGNATURE_AGES: usize = 16;
 
 /// What came in so far. Noting an event takes a short lock and no allocation, but for an agent's first event.
 #[derive(Debug, Default)]
-pub struct Activity(Mutex<Inner>);
+pub struct Activity(Mutex<ActivityInner>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    companies: HashMap<i64, Company>,
-    ages: VecDeque<Age>,
+struct ActivityInner {
+    companies: HashMap<i64, CompanyActivity>,
+    signature_ages: VecDeque<SignatureAge>,
 }
 
 #[derive(Debug, Default)]
-struct Company {
-    own: Counted,
-    agents: HashMap<String, Counted>,
+struct CompanyActivity {
+    total: ActivityCounter,
+    agents: HashMap<String, ActivityCounter>,
 }
 
 #[derive(Debug, Default)]
-struct Counted {
-    seen: Seen,
+struct ActivityCounter {
+    history: ActivityHistory,
     /// Hours whose counts have changed since they were written down.
-    changed: BTreeSet<i64>,
+    changed_hours: BTreeSet<i64>,
 }
 
 /// What is known of a company or an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct ActivityHistory {
     /// The latest event, in milliseconds since the Unix epoch.
-    pub last_ms: i64,
+    pub last_event_at_ms: i64,
     /// Events by hour since the Unix epoch.
-    pub hours: BTreeMap<i64, u64>,
+    pub events_by_hour: BTreeMap<i64, u64>,
 }
 
 /// How old a right signature was when it came; negative: from the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Age {
+pub struct SignatureAge {
     /// When it came, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
+    pub received_at_ms: i64,
     /// Its age in milliseconds.
     pub age_ms: i64,
 }
 
 /// Events of one company, or of one of its agents, in one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HourCount {
+pub struct HourlyEventCount {
     /// The company's number.
     pub company_id: i64,
     /// The agent; `None` for the whole company.
@@ -61,75 +61,75 @@ pub struct HourCount {
     /// Since the Unix epoch.
     pub hour: i64,
     /// How many.
-    pub events: u64,
+    pub event_count: u64,
     /// When the latest came, in milliseconds since the Unix epoch.
-    pub last_ms: i64,
+    pub last_event_at_ms: i64,
 }
 
-impl Counted {
-    fn note(&mut self, at_ms: i64) {
+impl ActivityCounter {
+    fn record(&mut self, at_ms: i64) {
         let hour = at_ms.div_euclid(HOUR_MS);
-        self.seen.last_ms = self.seen.last_ms.max(at_ms);
-        *self.seen.hours.entry(hour).or_default() += 1;
-        self.changed.insert(hour);
+        self.history.last_event_at_ms = self.history.last_event_at_ms.max(at_ms);
+        *self.history.events_by_hour.entry(hour).or_default() += 1;
+        self.changed_hours.insert(hour);
     }
 
-    fn take_changed(&mut self, company_id: i64, agent_id: Option<&str>) -> Vec<HourCount> {
-        let count = |hour| HourCount {
+    fn take_changed(&mut self, company_id: i64, agent_id: Option<&str>) -> Vec<HourlyEventCount> {
+        let count = |hour| HourlyEventCount {
             company_id,
             agent_id: agent_id.map(str::to_owned),
             hour,
-            events: self.seen.hours.get(&hour).copied().unwrap_or(0),
-            last_ms: self.seen.last_ms.min((hour + 1) * HOUR_MS - 1),
+            event_count: self.history.events_by_hour.get(&hour).copied().unwrap_or(0),
+            last_event_at_ms: self.history.last_event_at_ms.min((hour + 1) * HOUR_MS - 1),
         };
-        let changed = self.changed.iter().copied().map(count).collect();
-        self.changed.clear();
+        let changed = self.changed_hours.iter().copied().map(count).collect();
+        self.changed_hours.clear();
         changed
     }
 }
 
 impl Activity {
     /// An authentic event came.
-    pub fn note(&self, company_id: i64, agent_id: Option<&str>, at_ms: i64) {
+    pub fn record_event(&self, company_id: i64, agent_id: Option<&str>, at_ms: i64) {
         let mut inner = self.lock();
         let company = inner.companies.entry(company_id).or_default();
-        company.own.note(at_ms);
+        company.total.record(at_ms);
         let Some(agent_id) = agent_id.filter(|agent| !agent.is_empty()) else { return };
         if let Some(agent) = company.agents.get_mut(agent_id) {
-            agent.note(at_ms);
-        } else if company.agents.len() < MOST_AGENTS {
-            company.agents.entry(agent_id.to_owned()).or_default().note(at_ms);
+            agent.record(at_ms);
+        } else if company.agents.len() < MAX_AGENTS_PER_COMPANY {
+            company.agents.entry(agent_id.to_owned()).or_default().record(at_ms);
         }
     }
 
     /// A right signature had this age when it came.
-    pub fn note_age(&self, age: Age) {
+    pub fn record_signature_age(&self, age: SignatureAge) {
         let mut inner = self.lock();
-        if inner.ages.len() == AGES {
-            inner.ages.pop_front();
+        if inner.signature_ages.len() == MAX_SIGNATURE_AGES {
+            inner.signature_ages.pop_front();
         }
-        inner.ages.push_back(age);
+        inner.signature_ages.push_back(age);
     }
 
     /// Adds what was written down before a restart.
-    pub fn load(&self, counts: Vec<HourCount>) {
+    pub fn load(&self, counts: Vec<HourlyEventCount>) {
         let mut inner = self.lock();
         for count in counts {
             let company = inner.companies.entry(count.company_id).or_default();
             let counted = match count.agent_id {
-                None => &mut company.own,
+                None => &mut company.total,
                 Some(agent) => company.agents.entry(agent).or_default(),
             };
-            counted.seen.last_ms = counted.seen.last_ms.max(count.last_ms);
-            *counted.seen.hours.entry(count.hour).or_default() += count.events;
+            counted.history.last_event_at_ms = counted.history.last_event_at_ms.max(count.last_event_at_ms);
+            *counted.history.events_by_hour.entry(count.hour).or_default() += count.event_count;
         }
     }
 
     /// The counts that have changed since this was called last.
-    pub fn take_changed(&self) -> Vec<HourCount> {
+    pub fn take_changed(&self) -> Vec<HourlyEventCount> {
         let mut counts = Vec::new();
         for (id, company) in &mut self.lock().companies {
-            counts.extend(company.own.take_changed(*id, None));
+            counts.extend(company.total.take_changed(*id, None));
             for (agent, counted) in &mut company.agents {
                 counts.extend(counted.take_changed(*id, Some(agent)));
             }
@@ -138,46 +138,46 @@ impl Activity {
     }
 
     /// Forgets hours before this one, and whoever had no event since.
-    pub fn forget_before(&self, hour: i64) {
-        let keep = |counted: &mut Counted| {
-            counted.seen.hours.retain(|known, _| *known >= hour);
-            !counted.seen.hours.is_empty()
+    pub fn prune_before(&self, hour: i64) {
+        let keep = |counted: &mut ActivityCounter| {
+            counted.history.events_by_hour.retain(|known, _| *known >= hour);
+            !counted.history.events_by_hour.is_empty()
         };
         self.lock().companies.retain(|_, company| {
             company.agents.retain(|_, agent| keep(agent));
-            keep(&mut company.own)
+            keep(&mut company.total)
         });
     }
 
     /// What is known of a company; `None` when it had no event in the last days.
     #[must_use]
-    pub fn company(&self, company_id: i64) -> Option<Seen> {
-        self.lock().companies.get(&company_id).map(|company| company.own.seen.clone())
+    pub fn company_history(&self, company_id: i64) -> Option<ActivityHistory> {
+        self.lock().companies.get(&company_id).map(|company| company.total.history.clone())
     }
 
     /// When the latest event of a company came.
     #[must_use]
-    pub fn last_ms(&self, company_id: i64) -> Option<i64> {
-        self.lock().companies.get(&company_id).map(|company| company.own.seen.last_ms)
+    pub fn last_event_at_ms(&self, company_id: i64) -> Option<i64> {
+        self.lock().companies.get(&company_id).map(|company| company.total.history.last_event_at_ms)
     }
 
     /// The agents of a company, by id.
     #[must_use]
-    pub fn agents(&self, company_id: i64) -> Vec<(String, Seen)> {
+    pub fn agent_histories(&self, company_id: i64) -> Vec<(String, ActivityHistory)> {
         let inner = self.lock();
         let agents = inner.companies.get(&company_id).into_iter().flat_map(|company| &company.agents);
-        let mut agents: Vec<_> = agents.map(|(id, counted)| (id.clone(), counted.seen.clone())).collect();
+        let mut agents: Vec<_> = agents.map(|(id, counted)| (id.clone(), counted.history.clone())).collect();
         agents.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         agents
     }
 
     /// The ages of the latest signatures that were right.
     #[must_use]
-    pub fn ages(&self) -> Vec<Age> {
-        self.lock().ages.iter().copied().collect()
+    pub fn signature_ages(&self) -> Vec<SignatureAge> {
+        self.lock().signature_ages.iter().copied().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ActivityInner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -189,9 +189,9 @@ mod tests {
     #[test]
     fn what_is_written_down_comes_back() {
         let before = Activity::default();
-        before.note(1, Some("agent_a"), 10);
-        before.note(1, Some(""), HOUR_MS + 5);
-        before.note(2, None, 7);
+        before.record_event(1, Some("agent_a"), 10);
+        before.record_event(1, Some(""), HOUR_MS + 5);
+        before.record_event(2, None, 7);
         let mut counts = before.take_changed();
         assert_eq!(before.take_changed(), []);
         counts.sort_by_key(|count| (count.company_id, count.agent_id.clone(), count.hour));
@@ -199,8 +199,8 @@ mod tests {
         let after = Activity::default();
         after.load(counts);
         for company in [1, 2] {
-            assert_eq!(after.company(company), before.company(company));
-            assert_eq!(after.agents(company), before.agents(company));
+            assert_eq!(after.company_history(company), before.company_history(company));
+            assert_eq!(after.agent_histories(company), before.agent_histories(company));
         }
         assert_eq!(after.take_changed(), [], "known already");
     }
@@ -208,11 +208,11 @@ mod tests {
     #[test]
     fn agents_are_bounded_and_the_silent_are_forgotten() {
         let activity = Activity::default();
-        (0..300).for_each(|number| activity.note(1, Some(&format!("agent_{number}")), 5 * HOUR_MS));
-        assert_eq!(activity.agents(1).len(), MOST_AGENTS);
-        assert_eq!(activity.company(1).unwrap().hours, BTreeMap::from([(5, 300)]));
-        activity.note(2, None, 9 * HOUR_MS);
-        activity.forget_before(6);
-        assert_eq!((activity.company(1), activity.last_ms(2)), (None, Some(9 * HOUR_MS)));
+        (0..300).for_each(|number| activity.record_event(1, Some(&format!("agent_{number}")), 5 * HOUR_MS));
+        assert_eq!(activity.agent_histories(1).len(), MAX_AGENTS_PER_COMPANY);
+        assert_eq!(activity.company_history(1).unwrap().events_by_hour, BTreeMap::from([(5, 300)]));
+        activity.record_event(2, None, 9 * HOUR_MS);
+        activity.prune_before(6);
+        assert_eq!((activity.company_history(1), activity.last_event_at_ms(2)), (None, Some(9 * HOUR_MS)));
     }
 }

@@ -5,49 +5,53 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::base::histogram::{Histogram, Measured};
+use crate::base::histogram::{Histogram, HistogramCounts};
 
 /// From the head of a request to its answer, in microseconds.
-const MICROS: [u64; 13] = [
+const FUNCTION_BUCKETS_MICROS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
 /// What can become of a request for a function.
-pub const OUTCOMES: [&str; 8] =
-    ["answered", "replayed", "shared", "invalid", "failed", "late", "not_stored", "reused_signature"];
+pub(crate) const FUNCTION_OUTCOMES: [&str; 8] =
+    ["answered", "duplicate", "shared", "invalid_arguments", "failed", "timed_out", "not_stored", "signature_reused"];
 
 /// The counts of one function, since start.
 #[derive(Debug, Default)]
-pub struct FunctionCounts([AtomicU64; OUTCOMES.len()]);
+pub(crate) struct FunctionCounts([AtomicU64; FUNCTION_OUTCOMES.len()]);
 
 impl FunctionCounts {
     /// Counts one. An outcome that does not exist is a programming error, and ignored.
-    pub fn count(&self, outcome: &str) {
-        if let Some(at) = OUTCOMES.iter().position(|known| *known == outcome) {
+    pub(crate) fn count(&self, outcome: &str) {
+        if let Some(at) = FUNCTION_OUTCOMES.iter().position(|known| *known == outcome) {
             self.0[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The counts with their names.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        OUTCOMES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FUNCTION_OUTCOMES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 }
 
 /// The counts of every function that was configured, by its name.
 #[derive(Clone, Debug)]
-pub struct FunctionMetrics(Arc<Inner>);
+pub(crate) struct FunctionMetrics(Arc<FunctionMetricsInner>);
 
 #[derive(Debug)]
-struct Inner {
-    counts: Mutex<BTreeMap<String, Arc<FunctionCounts>>>,
-    micros: Histogram,
-    unknown: AtomicU64,
+struct FunctionMetricsInner {
+    by_function: Mutex<BTreeMap<String, Arc<FunctionCounts>>>,
+    request_duration_micros: Histogram,
+    unknown_functions: AtomicU64,
 }
 
 impl Default for FunctionMetrics {
     fn default() -> Self {
-        let inner = Inner { counts: Mutex::default(), micros: Histogram::new(&MICROS), unknown: AtomicU64::new(0) };
+        let inner = FunctionMetricsInner {
+            by_function: Mutex::default(),
+            request_duration_micros: Histogram::new(&FUNCTION_BUCKETS_MICROS),
+            unknown_functions: AtomicU64::new(0),
+        };
         Self(Arc::new(inner))
     }
 }
@@ -55,35 +59,37 @@ impl Default for FunctionMetrics {
 impl FunctionMetrics {
     /// The counts of one function, from zero when it was not known.
     #[must_use]
-    pub fn function(&self, name: &str) -> Arc<FunctionCounts> {
-        Arc::clone(self.0.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
+    pub(crate) fn for_function(&self, name: &str) -> Arc<FunctionCounts> {
+        Arc::clone(
+            self.0.by_function.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+        )
     }
 
     /// Every function by name.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<String, Arc<FunctionCounts>> {
-        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn by_function(&self) -> BTreeMap<String, Arc<FunctionCounts>> {
+        self.0.by_function.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A request took so long.
-    pub fn record(&self, took: Duration) {
-        self.0.micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    pub(crate) fn record_duration(&self, took: Duration) {
+        self.0.request_duration_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// How long requests took, in microseconds.
     #[must_use]
-    pub fn micros(&self) -> Measured {
-        self.0.micros.measured()
+    pub(crate) fn request_duration_micros(&self) -> HistogramCounts {
+        self.0.request_duration_micros.counts()
     }
 
     /// A request named no function there is.
-    pub fn count_unknown(&self) {
-        self.0.unknown.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_unknown_function(&self) {
+        self.0.unknown_functions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Requests that named none there is.
     #[must_use]
-    pub fn unknown(&self) -> u64 {
-        self.0.unknown.load(Ordering::Relaxed)
+    pub(crate) fn unknown_functions(&self) -> u64 {
+        self.0.unknown_functions.load(Ordering::Relaxed)
     }
 }

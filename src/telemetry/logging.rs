@@ -16,30 +16,30 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::rolling::Rolling;
+use super::rolling_file::RollingFile;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::{LogFormat, LogSettings};
 
 /// Lines waiting to be written. When whoever reads standard output or the disk stalls, further lines are dropped: a log
 /// must not be able to hold up intake.
-const LINES: usize = 16_384;
+const MAX_QUEUED_LINES: usize = 16_384;
 
 /// How often dropped lines are spoken of, at most.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const DROPPED_LINES_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps the log flowing; what waits is written when it is dropped.
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     #[allow(dead_code, reason = "held for its drop")]
     workers: Vec<WorkerGuard>,
-    dropped: DroppedLines,
+    dropped_lines: DroppedLines,
 }
 
 impl LogGuard {
     /// How many lines were left out so far, now and later.
     #[must_use]
-    pub fn dropped_lines(&self) -> DroppedLines {
-        self.dropped.clone()
+    pub(crate) fn dropped_lines(&self) -> DroppedLines {
+        self.dropped_lines.clone()
     }
 }
 
@@ -49,7 +49,7 @@ pub struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
 
 impl DroppedLines {
     /// The counts so far.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
             (*name, (queue.dropped_lines() + lost.load(Ordering::Relaxed)) as u64)
         };
@@ -57,12 +57,12 @@ impl DroppedLines {
     }
 
     /// Says that lines were dropped, at most once a minute, until the service stops.
-    pub fn complain(self, supervisor: &Supervisor) {
+    pub fn spawn_warnings(self, supervisor: &Supervisor) {
         let stop = supervisor.clone();
         supervisor.spawn_detached(async move {
             let mut said = 0;
-            while tokio::time::timeout(COMPLAIN_EVERY, stop.stopping()).await.is_err() {
-                let dropped = self.read().map(|(_, count)| count).sum();
+            while tokio::time::timeout(DROPPED_LINES_WARN_INTERVAL, stop.wait_for_stop()).await.is_err() {
+                let dropped = self.snapshot().map(|(_, count)| count).sum();
                 if dropped > said {
                     tracing::warn!(
                         lines = dropped - said,
@@ -76,12 +76,12 @@ impl DroppedLines {
 }
 
 /// A plain level is about this program; the libraries under it only speak up when something is wrong.
-fn directives(level: &str) -> String {
+fn filter_directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
-fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(directives(&settings.level)).map_err(|_| {
+fn parse_filter(settings: &LogSettings) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter_directives(&settings.level)).map_err(|_| {
         "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
             .to_owned()
     })
@@ -91,8 +91,8 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, String> {
 ///
 /// # Errors
 /// `log.level` cannot be understood.
-pub fn check(settings: &LogSettings) -> Result<(), String> {
-    filter(settings).map(drop)
+pub(crate) fn validate(settings: &LogSettings) -> Result<(), String> {
+    parse_filter(settings).map(drop)
 }
 
 /// Sends log lines to standard output and, unless `log.dir` turns it off, to `app.log` in that folder. A folder that
@@ -101,32 +101,32 @@ pub fn check(settings: &LogSettings) -> Result<(), String> {
 ///
 /// # Errors
 /// `log.level` cannot be understood, or a log was set up already.
-pub fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = filter(settings)?;
-    let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
-    let out = guard.writer("stdout", stdout(), Arc::default());
-    let rolling = settings.folder().map(|folder| (folder, Rolling::open(folder, Clock::system())));
+pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
+    let filter = parse_filter(settings)?;
+    let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
+    let out = guard.add_writer("stdout", stdout(), Arc::default());
+    let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, Clock::system())));
     let (file, refused) = match rolling {
         Some((_, Ok(rolling))) => {
-            let lost = rolling.lost();
-            (Some(guard.writer("file", rolling, lost)), None)
+            let lost = rolling.lost_lines();
+            (Some(guard.add_writer("file", rolling, lost)), None)
         }
         Some((folder, Err(error))) => (None, Some((folder, error))),
         None => (None, None),
     };
     tracing_subscriber::registry()
         .with(filter)
-        .with(layer(settings.format, out, stdout().is_terminal()))
+        .with(output_layer(settings.format, out, stdout().is_terminal()))
         .with(file.map(|file| file_layer(settings.format, file)))
         .try_init()
         .map_err(|error| error.to_string())?;
     if let Some((folder, error)) = refused {
-        warn_without_file(folder, &error);
+        warn_log_file_unavailable(folder, &error);
     }
     Ok(guard)
 }
 
-fn warn_without_file(folder: &Path, error: &std::io::Error) {
+fn warn_log_file_unavailable(folder: &Path, error: &std::io::Error) {
     tracing::warn!(
         "log.dir: cannot write into {}: {error}; logging to standard output only. Make the folder writable, name another, \
          or turn the file off with log.dir = \"off\"",
@@ -135,17 +135,23 @@ fn warn_without_file(folder: &Path, error: &std::io::Error) {
 }
 
 impl LogGuard {
-    fn writer(&mut self, name: &'static str, to: impl Write + Send + 'static, lost: Arc<AtomicUsize>) -> NonBlocking {
-        let (writer, worker) = NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).finish(to);
-        self.dropped.0.push((name, writer.error_counter(), lost));
+    fn add_writer(
+        &mut self,
+        name: &'static str,
+        to: impl Write + Send + 'static,
+        lost: Arc<AtomicUsize>,
+    ) -> NonBlocking {
+        let (writer, worker) =
+            NonBlockingBuilder::default().buffered_lines_limit(MAX_QUEUED_LINES).lossy(true).finish(to);
+        self.dropped_lines.0.push((name, writer.error_counter(), lost));
         self.workers.push(worker);
         writer
     }
 }
 
-type Boxed<S> = Box<dyn Layer<S> + Send + Sync>;
+type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
-fn layer<S, W>(format: LogFormat, writer: W, ansi: bool) -> Boxed<S>
+fn output_layer<S, W>(format: LogFormat, writer: W, ansi: bool) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -158,7 +164,7 @@ where
 }
 
 /// Like [`layer`], without colours.
-fn file_layer<S, W>(format: LogFormat, writer: W) -> Boxed<S>
+fn file_layer<S, W>(format: LogFormat, writer: W) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -168,17 +174,17 @@ where
             .with_writer(writer)
             .with_target(false)
             .with_ansi(false)
-            .fmt_fields(Plain(DefaultFields::new()))
+            .fmt_fields(FileFields(DefaultFields::new()))
             .boxed(),
-        LogFormat::Json => layer(format, writer, false),
+        LogFormat::Json => output_layer(format, writer, false),
     }
 }
 
 /// Layers share what a span's fields were formatted to by the formatter's type: one of its own keeps the terminal's colours
 /// out of the file.
-struct Plain(DefaultFields);
+struct FileFields(DefaultFields);
 
-impl<'w> FormatFields<'w> for Plain {
+impl<'w> FormatFields<'w> for FileFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
         self.0.format_fields(writer, fields)
     }
@@ -193,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_plain_level_is_about_this_program() {
-        assert_eq!(directives("debug"), "warn,retell_webhook=debug");
-        assert_eq!(directives("info,hyper=trace"), "info,hyper=trace");
+        assert_eq!(filter_directives("debug"), "warn,retell_webhook=debug");
+        assert_eq!(filter_directives("info,hyper=trace"), "info,hyper=trace");
     }
 
     /// Takes nothing until the other end is dropped, like a pipe nobody reads.
-    struct Stalled(Receiver<()>);
+    struct StalledWriter(Receiver<()>);
 
-    impl Write for Stalled {
+    impl Write for StalledWriter {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
             let _ = self.0.recv();
             Ok(line.len())
@@ -212,15 +218,15 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Said {
-        fn complaints(&self) -> usize {
+    impl CapturedLog {
+        fn count_warnings(&self) -> usize {
             String::from_utf8_lossy(&self.0.lock().unwrap()).matches("log lines were dropped").count()
         }
     }
 
-    impl Write for Said {
+    impl Write for CapturedLog {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(line);
             Ok(line.len())
@@ -233,27 +239,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn dropped_lines_are_counted_and_spoken_of_once_a_minute() {
-        let mut guard = LogGuard { workers: Vec::new(), dropped: DroppedLines::default() };
+        let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
         let (stalled, end) = channel();
-        let mut out = guard.writer("stdout", Stalled(end), Arc::default());
+        let mut out = guard.add_writer("stdout", StalledWriter(end), Arc::default());
         let lost = Arc::new(AtomicUsize::new(0));
-        drop(guard.writer("file", std::io::sink(), Arc::clone(&lost)));
+        drop(guard.add_writer("file", std::io::sink(), Arc::clone(&lost)));
         // One more than fits may be in the hands of the thread that writes.
-        (0..LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
-        let dropped: Vec<_> = guard.dropped_lines().read().collect();
+        (0..MAX_QUEUED_LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
+        let dropped: Vec<_> = guard.dropped_lines().snapshot().collect();
         assert!(matches!(dropped[..], [("stdout", 2..=3), ("file", 0)]), "{dropped:?}");
 
-        let said = Said::default();
+        let said = CapturedLog::default();
         let writer = said.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _here = tracing::subscriber::set_default(subscriber);
         let supervisor = Supervisor::default();
-        guard.dropped_lines().complain(&supervisor);
-        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
-        assert_eq!(said.complaints(), 1, "nothing new to say");
+        guard.dropped_lines().spawn_warnings(&supervisor);
+        tokio::time::sleep(DROPPED_LINES_WARN_INTERVAL * 3).await;
+        assert_eq!(said.count_warnings(), 1, "nothing new to say");
         lost.fetch_add(5, Ordering::Relaxed);
-        tokio::time::sleep(COMPLAIN_EVERY * 3).await;
-        assert_eq!(said.complaints(), 2);
+        tokio::time::sleep(DROPPED_LINES_WARN_INTERVAL * 3).await;
+        assert_eq!(said.count_warnings(), 2);
         supervisor.stop();
         drop(stalled);
     }

@@ -1,13 +1,13 @@
 //! What the service tells about itself: log lines, counters, and the text that Prometheus reads.
 
-pub mod activity;
-pub mod counters;
-pub mod deliveries;
-pub mod disk;
-pub mod exposition;
-pub mod functions;
-pub mod inbound;
-pub mod logging;
-pub mod process;
-pub mod retention;
-mod rolling;
+pub(crate) mod activity;
+pub(crate) mod deliveries;
+pub(crate) mod disk;
+pub(crate) mod exposition;
+pub(crate) mod functions;
+pub(crate) mod inbound;
+pub(crate) mod logging;
+pub(crate) mod process;
+pub(crate) mod requests;
+pub(crate) mod retention;
+mod rolling_file;

@@ -2,28 +2,28 @@
 
 /// Memory and open files. Known on Linux; elsewhere everything is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessUse {
+pub struct ProcessStats {
     /// Memory held, in bytes.
     pub resident_bytes: Option<u64>,
     /// Open files, sockets included.
     pub open_fds: Option<u64>,
 }
 
-impl ProcessUse {
+impl ProcessStats {
     /// Asks now. Reads two entries of `/proc`, which touches no disk.
     #[must_use]
-    pub fn now() -> Self {
+    pub fn read() -> Self {
         if !cfg!(target_os = "linux") {
             return Self::default();
         }
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let open = std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);
-        Self { resident_bytes: resident_bytes(&status), open_fds: open }
+        Self { resident_bytes: parse_resident_bytes(&status), open_fds: open }
     }
 }
 
 /// From the line `VmRSS:     51234 kB`.
-fn resident_bytes(status: &str) -> Option<u64> {
+fn parse_resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -34,14 +34,14 @@ mod tests {
 
     #[test]
     fn memory_is_read_from_its_line() {
-        assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t   51234 kB\n"), Some(52_463_616));
-        assert_eq!(resident_bytes("Name:\tx\n"), None);
+        assert_eq!(parse_resident_bytes("Name:\tx\nVmRSS:\t   51234 kB\n"), Some(52_463_616));
+        assert_eq!(parse_resident_bytes("Name:\tx\n"), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_has_memory_and_files() {
-        let used = ProcessUse::now();
+        let used = ProcessStats::read();
         assert!(used.resident_bytes.unwrap() > 1_000_000 && used.open_fds.unwrap() > 2);
     }
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What was removed since start. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct RemovedCounts(Arc<Counts>);
+pub(crate) struct RemovedCounts(Arc<RemovedRowCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RemovedRowCounts {
     events: AtomicU64,
     deliveries: AtomicU64,
     attempts: AtomicU64,
@@ -18,19 +18,19 @@ struct Counts {
 
 impl RemovedCounts {
     /// Counts rows of a kind; a kind that does not exist is ignored.
-    pub fn add(&self, kind: &str, rows: u64) {
-        if let Some((_, count)) = self.each().into_iter().find(|(name, _)| *name == kind) {
+    pub(crate) fn add(&self, kind: &str, rows: u64) {
+        if let Some((_, count)) = self.by_kind().into_iter().find(|(name, _)| *name == kind) {
             count.fetch_add(rows, Ordering::Relaxed);
         }
     }
 
     /// The counts with their names.
     #[must_use]
-    pub fn read(&self) -> [(&'static str, u64); 5] {
-        self.each().map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    pub(crate) fn snapshot(&self) -> [(&'static str, u64); 5] {
+        self.by_kind().map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
 
-    fn each(&self) -> [(&'static str, &AtomicU64); 5] {
+    fn by_kind(&self) -> [(&'static str, &AtomicU64); 5] {
         let counts = &*self.0;
         [
             ("events", &counts.events),

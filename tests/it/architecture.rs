@@ -3,11 +3,11 @@
 mod rules;
 mod source;
 
-use source::{Source, sources, test_files, without_texts};
+use source::{SourceFile, sources, strip_strings_and_comments, test_files};
 
-type Rule = fn(&Source) -> Vec<String>;
+type ArchitectureRule = fn(&SourceFile) -> Vec<String>;
 
-fn assert_holds(rule: Rule) {
+fn assert_no_violations(rule: ArchitectureRule) {
     let sources = sources();
     assert!(sources.len() > 50, "only {} files found", sources.len());
     let wrong: Vec<_> = sources.iter().flat_map(rule).collect();
@@ -15,111 +15,111 @@ fn assert_holds(rule: Rule) {
 }
 
 /// A check that cannot fail is a defect: each must find these.
-fn assert_finds(rule: Rule, path: &str, code: &str) {
-    assert!(!rule(&Source::new(path, code)).is_empty(), "nothing found in {path}: {code}");
+fn assert_violation(rule: ArchitectureRule, path: &str, code: &str) {
+    assert!(!rule(&SourceFile::new(path, code)).is_empty(), "nothing found in {path}: {code}");
 }
 
-fn assert_allows(rule: Rule, path: &str, code: &str) {
-    let wrong = rule(&Source::new(path, code));
+fn assert_allowed(rule: ArchitectureRule, path: &str, code: &str) {
+    let wrong = rule(&SourceFile::new(path, code));
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]
 fn modules_import_from_lower_ranks_only() {
-    assert_holds(rules::imports);
+    assert_no_violations(rules::check_imports);
 }
 
 #[test]
 fn the_import_rule_finds_violations() {
-    let rule = rules::imports;
-    assert_finds(rule, "src/config/load.rs", "use crate::storage::Store;");
-    assert_finds(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, egress};");
-    assert_finds(rule, "src/http/error.rs", "fn f() { crate::app::health::check(); }");
-    assert_finds(rule, "src/event/call.rs", "use crate::Secret;");
-    assert_finds(rule, "src/event/call.rs", "use super::super::storage::Store;");
-    assert_finds(rule, "src/newcomer/mod.rs", "use crate::base;");
-    assert_finds(rule, "src/base/id.rs", "use crate::{\n    base::clock,\n    config::{self, Settings},\n};");
-    assert_allows(rule, "src/app/builder.rs", "use crate::{base::id, intake::{Intake, Endpoint as E}};");
-    assert_allows(
+    let rule = rules::check_imports;
+    assert_violation(rule, "src/config/load.rs", "use crate::storage::Store;");
+    assert_violation(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, egress};");
+    assert_violation(rule, "src/http/error.rs", "fn f() { crate::app::health::check(); }");
+    assert_violation(rule, "src/event/call.rs", "use crate::Secret;");
+    assert_violation(rule, "src/event/call.rs", "use super::super::storage::Store;");
+    assert_violation(rule, "src/newcomer/mod.rs", "use crate::base;");
+    assert_violation(rule, "src/base/id.rs", "use crate::{\n    base::clock,\n    config::{self, Settings},\n};");
+    assert_allowed(rule, "src/app/builder.rs", "use crate::{base::id, intake::{Intake, Endpoint as E}};");
+    assert_allowed(
         rule,
         "src/config/load.rs",
         "/// See crate::app.\n// crate::cli\nuse super::Settings;\npub(super) fn f() {}",
     );
-    assert_allows(rule, "src/config/x.rs", "#[cfg(test)]\nmod tests { use crate::app::Receiver; fn f() { { } } }");
-    assert_finds(rule, "src/config/x.rs", "#[cfg(test)]\nuse crate::app;\nuse crate::cli;");
+    assert_allowed(rule, "src/config/x.rs", "#[cfg(test)]\nmod tests { use crate::app::Receiver; fn f() { { } } }");
+    assert_violation(rule, "src/config/x.rs", "#[cfg(test)]\nuse crate::app;\nuse crate::cli;");
 }
 
 #[test]
 fn files_are_short() {
-    assert_holds(rules::file_length);
-    assert_finds(rules::file_length, "src/base/x.rs", &"\n".repeat(401));
-    assert_allows(rules::file_length, "src/base/x.rs", &"\n".repeat(400));
+    assert_no_violations(rules::check_file_length);
+    assert_violation(rules::check_file_length, "src/base/x.rs", &"\n".repeat(401));
+    assert_allowed(rules::check_file_length, "src/base/x.rs", &"\n".repeat(400));
 }
 
 #[test]
 fn functions_are_short() {
-    assert_holds(rules::function_lengths);
+    assert_no_violations(rules::check_function_lengths);
     let function = |head: &str, lines: usize| format!("{head} {{\n{}}}\n", "    if a() { b(\"}\"); }\n".repeat(lines));
-    let rule = rules::function_lengths;
-    assert_finds(rule, "src/base/x.rs", &function("pub(super) async fn long(a: [u8; 2])", 59));
-    assert_finds(rule, "src/base/x.rs", &function("fn long<T: Fn(u8) -> u8>(t: T)", 59));
-    assert_allows(rule, "src/base/x.rs", &function("fn short()", 58));
-    assert_allows(rule, "src/base/x.rs", &format!("fn declared();\n{}", "const A: u8 = 1;\n".repeat(100)));
-    assert_allows(rule, "src/base/x.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}", function("fn long()", 99)));
+    let rule = rules::check_function_lengths;
+    assert_violation(rule, "src/base/x.rs", &function("pub(super) async fn long(a: [u8; 2])", 59));
+    assert_violation(rule, "src/base/x.rs", &function("fn long<T: Fn(u8) -> u8>(t: T)", 59));
+    assert_allowed(rule, "src/base/x.rs", &function("fn short()", 58));
+    assert_allowed(rule, "src/base/x.rs", &format!("fn declared();\n{}", "const A: u8 = 1;\n".repeat(100)));
+    assert_allowed(rule, "src/base/x.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}", function("fn long()", 99)));
 }
 
 #[test]
 fn pure_modules_neither_wait_nor_read_the_clock() {
-    assert_holds(rules::purity);
-    let rule = rules::purity;
-    assert_finds(rule, "src/event/x.rs", "pub async fn read() {}");
-    assert_finds(rule, "src/security/x.rs", "let a = b.await;");
-    assert_finds(rule, "src/dispatch/plan.rs", "use std::time::{Duration, SystemTime};");
-    assert_finds(rule, "src/intake/dedupe.rs", "let now = std::time::Instant::now();");
-    assert_finds(rule, "src/config/validate.rs", "use tokio::sync::Mutex;");
-    assert_allows(rule, "src/event/x.rs", "use async_trait::async_trait;");
-    assert_allows(rule, "src/dispatch/worker.rs", "async fn run() { tokio::task::yield_now().await }");
+    assert_no_violations(rules::check_purity);
+    let rule = rules::check_purity;
+    assert_violation(rule, "src/event/x.rs", "pub async fn read() {}");
+    assert_violation(rule, "src/security/x.rs", "let a = b.await;");
+    assert_violation(rule, "src/dispatch/plan.rs", "use std::time::{Duration, SystemTime};");
+    assert_violation(rule, "src/intake/dedupe.rs", "let now = std::time::Instant::now();");
+    assert_violation(rule, "src/config/validate.rs", "use tokio::sync::Mutex;");
+    assert_allowed(rule, "src/event/x.rs", "use async_trait::async_trait;");
+    assert_allowed(rule, "src/dispatch/worker.rs", "async fn run() { tokio::task::yield_now().await }");
 }
 
 #[test]
 fn outside_crates_and_effects_stay_in_their_place() {
-    assert_holds(rules::places);
-    let rule = rules::places;
-    assert_finds(rule, "src/app/x.rs", "use rusqlite::Connection;");
-    assert_finds(rule, "src/http/x.rs", "fn f(e: reqwest::Error) {}");
-    assert_finds(rule, "src/cli/health.rs", "use rustls::ClientConfig;");
-    assert_finds(rule, "src/config/x.rs", "#[derive(clap::Args)] struct A;");
-    assert_finds(rule, "src/app/x.rs", "use std::{env, fs};");
-    assert_finds(rule, "src/app/x.rs", "use std::time::{Duration, SystemTime};");
-    assert_finds(rule, "src/dispatch/x.rs", "tokio::spawn(async {});");
-    assert_finds(rule, "src/dispatch/x.rs", "tokio::task::spawn_blocking(f);");
-    assert_finds(rule, "src/storage/x.rs", "std::thread::spawn(f); thread::Builder::new();");
-    assert_finds(rule, "src/storage/x.rs", "thread::Builder::new();");
-    assert_finds(rule, "src/handlers/x.rs", "use tokio::process::Child;");
-    assert_finds(rule, "src/app/x.rs", "std::process::Command::new(a);");
-    assert_finds(rule, "src/app/x.rs", "println!();");
-    assert_finds(rule, "src/app/x.rs", "eprint!();");
-    assert_allows(rule, "src/storage/sqlite/x.rs", "use rusqlite::Connection;");
-    assert_allows(rule, "src/base/supervise.rs", "thread::Builder::new();");
-    assert_allows(rule, "src/handlers/exec/run.rs", "use tokio::process::{Child, Command};");
-    assert_allows(rule, "src/app/x.rs", "supervisor.spawn_thread(f); writeln!(out); let url = \"reqwest::get\";");
+    assert_no_violations(rules::check_restricted_names);
+    let rule = rules::check_restricted_names;
+    assert_violation(rule, "src/app/x.rs", "use rusqlite::Connection;");
+    assert_violation(rule, "src/http/x.rs", "fn f(e: reqwest::Error) {}");
+    assert_violation(rule, "src/cli/health.rs", "use rustls::ClientConfig;");
+    assert_violation(rule, "src/config/x.rs", "#[derive(clap::Args)] struct A;");
+    assert_violation(rule, "src/app/x.rs", "use std::{env, fs};");
+    assert_violation(rule, "src/app/x.rs", "use std::time::{Duration, SystemTime};");
+    assert_violation(rule, "src/dispatch/x.rs", "tokio::spawn(async {});");
+    assert_violation(rule, "src/dispatch/x.rs", "tokio::task::spawn_blocking(f);");
+    assert_violation(rule, "src/storage/x.rs", "std::thread::spawn(f); thread::Builder::new();");
+    assert_violation(rule, "src/storage/x.rs", "thread::Builder::new();");
+    assert_violation(rule, "src/handlers/x.rs", "use tokio::process::Child;");
+    assert_violation(rule, "src/app/x.rs", "std::process::Command::new(a);");
+    assert_violation(rule, "src/app/x.rs", "println!();");
+    assert_violation(rule, "src/app/x.rs", "eprint!();");
+    assert_allowed(rule, "src/storage/sqlite/x.rs", "use rusqlite::Connection;");
+    assert_allowed(rule, "src/base/supervise.rs", "thread::Builder::new();");
+    assert_allowed(rule, "src/handlers/exec/run.rs", "use tokio::process::{Child, Command};");
+    assert_allowed(rule, "src/app/x.rs", "supervisor.spawn_thread(f); writeln!(out); let url = \"reqwest::get\";");
 }
 
 #[test]
 fn nothing_gives_up_by_panicking() {
-    assert_holds(rules::shortcuts);
-    let rule = rules::shortcuts;
+    assert_no_violations(rules::check_forbidden_texts);
+    let rule = rules::check_forbidden_texts;
     for shortcut in ["a.unwrap();", "a.expect(\"b\");", "todo!()", "dbg!(a)", "unimplemented!()"] {
-        assert_finds(rule, "src/app/x.rs", shortcut);
+        assert_violation(rule, "src/app/x.rs", shortcut);
     }
-    assert_allows(rule, "src/app/x.rs", "a.unwrap_or_default(); #[expect(dead_code)] fn f() {} // .unwrap()");
-    assert_allows(rule, "src/app/x.rs", "#[cfg(test)]\nimpl A { fn f() { a.unwrap(); } }\nfn g() {}");
+    assert_allowed(rule, "src/app/x.rs", "a.unwrap_or_default(); #[expect(dead_code)] fn f() {} // .unwrap()");
+    assert_allowed(rule, "src/app/x.rs", "#[cfg(test)]\nimpl A { fn f() { a.unwrap(); } }\nfn g() {}");
 }
 
 #[test]
 fn texts_and_comments_are_no_code() {
     let code = "a(\"x // \\\" {\"); b('\"', '\\'', 'c'); c::<'x>(r#\"\"}\"#); /* } */ d() // e\nf";
-    let blanked = without_texts(code);
+    let blanked = strip_strings_and_comments(code);
     assert_eq!(blanked.split_whitespace().collect::<String>(), "a();b(,,);c::<'x>();d()f");
     assert_eq!(blanked.len(), code.len());
 }
@@ -133,7 +133,7 @@ fn files_that_are_tests_only_are_known() {
 
 #[test]
 fn paths_are_taken_from_groups() {
-    let source = Source::new("src/app/x.rs", "use crate::{a::{self, b}, c::*, d as e};\nlet f: g::h<i::j> = k!();");
+    let source = SourceFile::new("src/app/x.rs", "use crate::{a::{self, b}, c::*, d as e};\nlet f: g::h<i::j> = k!();");
     let expected = ["use", "crate::a::self", "crate::a::b", "crate::c", "crate::d", "let", "f", "g::h", "i::j", "k"];
     assert_eq!(source.paths(), expected);
 }

@@ -4,63 +4,63 @@ mod connections;
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::{event, gzip};
-use crate::support::client::{Answer, WEBHOOK, post, post_to, request};
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::bodies::{event_body, gzip};
+use crate::support::client::{HttpResponse, WEBHOOK_PATH, post, post_to, request};
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 
 const MIB: usize = 1024 * 1024;
 
 /// A server, and the bodies it acknowledged as new.
-pub struct Bench {
-    home: Home,
-    server: Server,
+pub struct IntakeFixture {
+    home: TestEnv,
+    server: ReceiverProcess,
     acknowledged: Vec<Vec<u8>>,
 }
 
-impl Bench {
+impl IntakeFixture {
     fn new() -> Self {
-        let home = Home::new();
-        let server = home.start();
+        let home = TestEnv::new();
+        let server = home.start_server();
         Self { home, server, acknowledged: Vec::new() }
     }
 
     /// Delivers `body`, which must be taken as a new event.
-    fn takes(&mut self, what: &str, body: &[u8]) {
-        let answer = self.server.deliver(body);
-        self.took(what, body, &answer);
+    fn assert_accepts(&mut self, what: &str, body: &[u8]) {
+        let answer = self.server.post_signed(body);
+        self.assert_accepted(what, body, &answer);
     }
 
-    fn took(&mut self, what: &str, body: &[u8], answer: &Answer) {
+    fn assert_accepted(&mut self, what: &str, body: &[u8], answer: &HttpResponse) {
         assert_eq!((answer.status, answer.json()), (200, json!({ "received": true })), "{what}");
         self.acknowledged.push(body.to_vec());
     }
 
     /// The row of `events list` for the event with this body.
-    fn row(&self, body: &[u8]) -> Value {
-        let export = self.home.export();
+    fn find_event_row(&self, body: &[u8]) -> Value {
+        let export = self.home.export_events();
         let kept = export.iter().find(|kept| kept.body == body).expect("the body is in the export");
-        let rows = self.home.events(&["--limit", "1000"]);
-        rows.into_iter().find(|row| row["id"] == kept.line["id"]).expect("the event is in the list")
+        let rows = self.home.list_events(&["--limit", "1000"]);
+        rows.into_iter().find(|row| row["id"] == kept.json["id"]).expect("the event is in the list")
     }
 
-    fn is_unparsed(&self, body: &[u8]) -> bool {
-        self.row(body)["state"] == "unparsed"
+    fn is_stored_as_unparsed(&self, body: &[u8]) -> bool {
+        self.find_event_row(body)["state"] == "unparsed"
     }
 
     /// The server still answers and stops in order, and the export holds exactly what was acknowledged, in order.
-    fn ends_well(&mut self) {
+    fn assert_clean_shutdown(&mut self) {
         assert!(self.server.is_ready());
         assert_eq!(self.server.stop(), Some(0), "{}", self.server.output());
-        let kept: Vec<_> = self.home.export().into_iter().map(|kept| kept.body).collect();
+        let kept: Vec<_> = self.home.export_events().into_iter().map(|kept| kept.body).collect();
         assert_eq!(kept.len(), self.acknowledged.len());
         let differs = kept.iter().zip(&self.acknowledged).position(|(kept, sent)| kept != sent);
         assert_eq!(differs, None, "a body differs from what was sent");
     }
 }
 
-fn refuses(what: &str, status: u16, answer: &Answer) {
+fn assert_rejected(what: &str, status: u16, answer: &HttpResponse) {
     assert_eq!(answer.status, status, "{what}: {}", answer.text());
     if status == 401 {
         assert_eq!(answer.text(), r#"{"message":"Unauthorized"}"#, "{what}");
@@ -69,18 +69,18 @@ fn refuses(what: &str, status: u16, answer: &Answer) {
 
 #[test]
 fn signatures_that_do_not_fit() {
-    let mut bench = Bench::new();
+    let mut bench = IntakeFixture::new();
     let (address, now) = (bench.server.address(), now_ms());
-    let body = event("call_ended", "call_forged");
-    refuses("no header", 401, &request(address, "POST", WEBHOOK, &[], &body));
-    refuses("wrong key", 401, &post(address, &body, &sign_with(OTHER_KEY, &body, now)));
-    refuses("stale", 401, &post(address, &body, &sign_with(KEY, &body, now - 301_000)));
-    refuses("from the future", 401, &post(address, &body, &sign_with(KEY, &body, now + 301_000)));
+    let body = event_body("call_ended", "call_forged");
+    assert_rejected("no header", 401, &request(address, "POST", WEBHOOK_PATH, &[], &body));
+    assert_rejected("wrong key", 401, &post(address, &body, &sign_with(OTHER_KEY, &body, now)));
+    assert_rejected("stale", 401, &post(address, &body, &sign_with(KEY, &body, now - 301_000)));
+    assert_rejected("from the future", 401, &post(address, &body, &sign_with(KEY, &body, now + 301_000)));
     let spaced = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&body).unwrap()).unwrap();
-    refuses("re-encoded", 401, &post(address, &spaced, &sign(&body)));
-    refuses("of another body", 401, &post(address, &body, &sign(b"{}")));
-    bench.takes("rightly signed", &body);
-    bench.ends_well();
+    assert_rejected("re-encoded", 401, &post(address, &spaced, &sign(&body)));
+    assert_rejected("of another body", 401, &post(address, &body, &sign(b"{}")));
+    bench.assert_accepts("rightly signed", &body);
+    bench.assert_clean_shutdown();
     let log = bench.server.output();
     assert_eq!(log.matches("webhook refused (401)").count(), 6);
     for reason in ["header is missing", "stale: signed 301", "ms ago", "ms in the future", "no configured key"] {
@@ -95,90 +95,90 @@ fn signatures_that_do_not_fit() {
 
 #[test]
 fn a_replayed_request_is_one_event() {
-    let mut bench = Bench::new();
-    let body = event("call_ended", "call_replayed");
+    let mut bench = IntakeFixture::new();
+    let body = event_body("call_ended", "call_replayed");
     let signature = sign(&body);
     let first = post(bench.server.address(), &body, &signature);
-    bench.took("first", &body, &first);
+    bench.assert_accepted("first", &body, &first);
     for (what, signature) in [("replayed", signature), ("signed again", sign_with(KEY, &body, now_ms() - 1_000))] {
         let answer = post(bench.server.address(), &body, &signature);
         assert_eq!((answer.status, answer.json()), (200, json!({ "received": true, "duplicate": true })), "{what}");
     }
-    assert_eq!(bench.row(&body)["duplicates"], 2);
-    bench.ends_well();
+    assert_eq!(bench.find_event_row(&body)["duplicates"], 2);
+    bench.assert_clean_shutdown();
 }
 
 #[test]
 fn compressed_bodies_are_kept_as_sent() {
-    let mut bench = Bench::new();
-    let plain = event("call_ended", "call_gzip");
+    let mut bench = IntakeFixture::new();
+    let plain = event_body("call_ended", "call_gzip");
     let packed = gzip(&plain);
     let send = |signature: &str| {
         let headers =
             [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), ("X-Retell-Signature", signature)];
-        request(bench.server.address(), "POST", WEBHOOK, &headers, &packed)
+        request(bench.server.address(), "POST", WEBHOOK_PATH, &headers, &packed)
     };
-    refuses("signed over the plain bytes", 401, &send(&sign(&plain)));
+    assert_rejected("signed over the plain bytes", 401, &send(&sign(&plain)));
     let answer = send(&sign(&packed));
-    bench.took("signed over the compressed bytes", &packed, &answer);
-    assert!(bench.is_unparsed(&packed));
-    bench.ends_well();
+    bench.assert_accepted("signed over the compressed bytes", &packed, &answer);
+    assert!(bench.is_stored_as_unparsed(&packed));
+    bench.assert_clean_shutdown();
 }
 
 #[test]
 fn sizes() {
-    let mut bench = Bench::new();
+    let mut bench = IntakeFixture::new();
     let padded = |length: usize| {
-        let mut body = event("call_ended", "call_large");
+        let mut body = event_body("call_ended", "call_large");
         body.resize(length, b' ');
         body
     };
     let (large, too_large) = (padded(15 * MIB), padded(17 * MIB));
-    refuses("17 MiB", 413, &post(bench.server.address(), &too_large, &sign(&too_large)));
-    bench.takes("15 MiB", &large);
-    let mut longest = event("call_ended", &"x".repeat(10 * 1024));
-    bench.takes("call_id of 10 KB", &longest);
-    assert_eq!(bench.row(&longest)["call_id"], "x".repeat(256));
+    assert_rejected("17 MiB", 413, &post(bench.server.address(), &too_large, &sign(&too_large)));
+    bench.assert_accepts("15 MiB", &large);
+    let mut longest = event_body("call_ended", &"x".repeat(10 * 1024));
+    bench.assert_accepts("call_id of 10 KB", &longest);
+    assert_eq!(bench.find_event_row(&longest)["call_id"], "x".repeat(256));
     longest.push(b' ');
-    bench.takes("the same call, other bytes", &longest);
-    assert!(bench.row(&longest)["revision_of"].is_string());
-    bench.ends_well();
+    bench.assert_accepts("the same call, other bytes", &longest);
+    assert!(bench.find_event_row(&longest)["revision_of"].is_string());
+    bench.assert_clean_shutdown();
 }
 
 #[test]
 fn methods_paths_and_types() {
-    let mut bench = Bench::new();
+    let mut bench = IntakeFixture::new();
     let address = bench.server.address();
     for method in ["GET", "PUT", "PATCH", "DELETE"] {
-        let answer = request(address, method, WEBHOOK, &[("X-Retell-Signature", &sign(b"{}"))], b"{}");
-        refuses(method, 405, &answer);
+        let answer = request(address, method, WEBHOOK_PATH, &[("X-Retell-Signature", &sign(b"{}"))], b"{}");
+        assert_rejected(method, 405, &answer);
     }
     for path in ["/", "/api/v1/webhook", "/api/v1/webhook/other", "/webhook/retell/x/y", "/..%2f"] {
-        refuses(path, 404, &post_to(address, path, b"{}", &sign(b"{}")));
+        assert_rejected(path, 404, &post_to(address, path, b"{}", &sign(b"{}")));
     }
     for (number, target) in ["/", "?a=b&c=%7B%7Bd%7D%7D", "/?e"].iter().enumerate() {
-        let body = event("call_started", &format!("call_path_{number}"));
-        let answer = post_to(address, &format!("{WEBHOOK}{target}"), &body, &sign(&body));
-        bench.took(target, &body, &answer);
+        let body = event_body("call_started", &format!("call_path_{number}"));
+        let answer = post_to(address, &format!("{WEBHOOK_PATH}{target}"), &body, &sign(&body));
+        bench.assert_accepted(target, &body, &answer);
     }
-    assert_eq!(bench.row(&bench.acknowledged[1])["query"], "a=b&c=%7B%7Bd%7D%7D");
+    assert_eq!(bench.find_event_row(&bench.acknowledged[1])["query"], "a=b&c=%7B%7Bd%7D%7D");
     let odd_types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "nonsense", "\u{e9}"];
     for (number, content_type) in odd_types.iter().enumerate() {
-        let body = event("call_ended", &format!("call_type_{number}"));
+        let body = event_body("call_ended", &format!("call_type_{number}"));
         let headers = [("Content-Type", *content_type), ("X-Retell-Signature", &sign(&body))];
-        let answer = request(address, "POST", WEBHOOK, &headers, &body);
-        bench.took(content_type, &body, &answer);
+        let answer = request(address, "POST", WEBHOOK_PATH, &headers, &body);
+        bench.assert_accepted(content_type, &body, &answer);
     }
-    let body = event("call_ended", "call_type_none");
-    let answer = request(address, "POST", WEBHOOK, &[("X-Retell-Signature", &sign(&body))], &body);
-    bench.took("no content type", &body, &answer);
-    assert!(bench.row(&body)["content_type"].is_null());
-    bench.ends_well();
+    let body = event_body("call_ended", "call_type_none");
+    let answer = request(address, "POST", WEBHOOK_PATH, &[("X-Retell-Signature", &sign(&body))], &body);
+    bench.assert_accepted("no content type", &body, &answer);
+    assert!(bench.find_event_row(&body)["content_type"].is_null());
+    bench.assert_clean_shutdown();
 }
 
 #[test]
 fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
-    let mut bench = Bench::new();
+    let mut bench = IntakeFixture::new();
     let table: [(&str, &[u8]); 10] = [
         ("empty", b""),
         ("array", b"[]"),
@@ -192,16 +192,16 @@ fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
         ("not even close", &[0x80; 64]),
     ];
     for (what, body) in table {
-        bench.takes(what, body);
-        assert!(bench.is_unparsed(body), "{what}");
+        bench.assert_accepts(what, body);
+        assert!(bench.is_stored_as_unparsed(body), "{what}");
     }
-    assert_eq!(bench.home.events(&["--unparsed"]).len(), table.len());
-    bench.ends_well();
+    assert_eq!(bench.home.list_events(&["--unparsed"]).len(), table.len());
+    bench.assert_clean_shutdown();
 }
 
 #[test]
 fn odd_json_is_an_event_all_the_same() {
-    let mut bench = Bench::new();
+    let mut bench = IntakeFixture::new();
     let deep = |open: &str, close: &str| {
         let nest = format!("{}{}", open.repeat(100_000), close.repeat(100_000));
         format!(r#"{{"event":"call_ended","call":{{"call_id":"call_deep","metadata":{nest}}}}}"#).into_bytes()
@@ -227,15 +227,15 @@ fn odd_json_is_an_event_all_the_same() {
         ("lone surrogate", br#"{"event":"call_ended","call":{"call_id":"lone","agent_name":"\ud800"}}"#, "lone"),
     ];
     for (what, body, call_id) in table {
-        bench.takes(what, body);
-        let row = bench.row(body);
+        bench.assert_accepts(what, body);
+        let row = bench.find_event_row(body);
         assert_eq!((&row["state"], &row["call_id"]), (&json!("stored"), &json!(call_id)), "{what}");
     }
-    assert_eq!(bench.home.events(&["--event", "call_teleported"]).len(), 1);
-    bench.takes("100,000 arrays deep", &deep("[", "]"));
-    bench.takes("100,000 objects deep", &deep("{\"a\":", "}"));
-    bench.takes("deep and never closed", &deep("[", ""));
+    assert_eq!(bench.home.list_events(&["--event", "call_teleported"]).len(), 1);
+    bench.assert_accepts("100,000 arrays deep", &deep("[", "]"));
+    bench.assert_accepts("100,000 objects deep", &deep("{\"a\":", "}"));
+    bench.assert_accepts("deep and never closed", &deep("[", ""));
     // Handlers parse them, too.
-    assert!(bench.server.prints("call_deep") && bench.server.prints("body that is no JSON object"));
-    bench.ends_well();
+    assert!(bench.server.wait_for_output("call_deep") && bench.server.wait_for_output("body that is no JSON object"));
+    bench.assert_clean_shutdown();
 }

@@ -5,23 +5,23 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde_json::json;
 
-use crate::support::bodies::{event, sample, sample_path};
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::bodies::{event_body, sample_path, sample_payload};
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign_with};
+use crate::support::test_env::TestEnv;
 
-fn with_events(names: &[(&str, &str)]) -> (Home, Server) {
-    let home = Home::new();
-    let server = home.start();
+fn start_with_events(names: &[(&str, &str)]) -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    let server = home.start_server();
     for (name, call_id) in names {
-        assert_eq!(server.deliver(&event(name, call_id)).status, 200);
+        assert_eq!(server.post_signed(&event_body(name, call_id)).status, 200);
     }
     (home, server)
 }
 
 #[test]
 fn wrong_usage_is_2() {
-    let home = Home::new();
+    let home = TestEnv::new();
     let table: [&[&str]; 8] = [
         &["nonsense"],
         &["send"],
@@ -34,21 +34,21 @@ fn wrong_usage_is_2() {
     ];
     for args in table {
         let ran = home.run(args);
-        assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
+        assert_eq!(ran.exit_code, Some(2), "{args:?}: {ran:?}");
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{ran:?}");
     }
     let ran = home.run(&["send", "unknown_event"]);
     assert!(ran.stderr.contains("call_ended") && ran.stderr.contains("--file"), "{ran:?}");
-    assert!(home.run_well(&["--help"]).stdout.contains("RETELL_API_KEY"));
-    assert!(home.run_well(&["--version"]).stdout.starts_with("retell-webhook "));
+    assert!(home.run_ok(&["--help"]).stdout.contains("RETELL_API_KEY"));
+    assert!(home.run_ok(&["--version"]).stdout.starts_with("retell-webhook "));
 }
 
 #[test]
 fn without_a_store_the_lists_fail_and_say_what_to_do() {
-    let home = Home::new();
+    let home = TestEnv::new();
     for args in [&["events", "list"], &["events", "export"], &["calls", "list"]] {
         let ran = home.run(args);
-        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert_eq!(ran.exit_code, Some(1), "{ran:?}");
         assert!(ran.stdout.is_empty() && ran.stderr.contains("retell-webhook serve"), "{ran:?}");
     }
     assert!(!home.path().join("data").exists(), "looking makes nothing");
@@ -56,26 +56,27 @@ fn without_a_store_the_lists_fail_and_say_what_to_do() {
 
 #[test]
 fn json_is_one_array_and_lists_are_tables() {
-    let (home, _server) = with_events(&[]);
+    let (home, _server) = start_with_events(&[]);
     for verb in ["events", "calls"] {
-        assert_eq!(home.run_well(&[verb, "list", "--json"]).json(), json!([]));
-        assert!(home.run_well(&[verb, "list"]).stdout.contains("retell-webhook send"));
+        assert_eq!(home.run_ok(&[verb, "list", "--json"]).json(), json!([]));
+        assert!(home.run_ok(&[verb, "list"]).stdout.contains("retell-webhook send"));
     }
     let (home, _server) =
-        with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
-    let rows = home.events(&[]);
+        start_with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
+    let rows = home.list_events(&[]);
     let names: Vec<_> =
         rows.iter().map(|row| (row["event"].as_str().unwrap(), row["call_id"].as_str().unwrap())).collect();
     assert_eq!(names, [("call_ended", "call_2"), ("call_ended", "call_1"), ("call_started", "call_1")], "newest first");
-    let table = home.run_well(&["events", "list"]).stdout;
+    let table = home.run_ok(&["events", "list"]).stdout;
     assert!(table.trim_start().starts_with("RECEIVED (UTC)") && table.lines().count() == 4, "{table}");
 }
 
 #[test]
 fn lists_can_be_narrowed() {
-    let (home, server) = with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
-    server.deliver(b"[]");
-    let count = |narrow: &[&str]| home.events(narrow).len();
+    let (home, server) =
+        start_with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
+    server.post_signed(b"[]");
+    let count = |narrow: &[&str]| home.list_events(narrow).len();
     assert_eq!(count(&[]), 4);
     assert_eq!(count(&["--event", "call_ended"]), 2);
     assert_eq!(count(&["--call", "call_1"]), 2);
@@ -86,25 +87,25 @@ fn lists_can_be_narrowed() {
     assert_eq!(count(&["--since", "2999-01-01T00:00:00Z"]), 0);
     assert_eq!(count(&["--event", "nothing"]), 0);
     let ran = home.run(&["events", "list", "--since", "yesterday"]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
-    let exported = home.run_well(&["events", "export", "--event", "call_ended", "--limit", "1"]).stdout;
+    assert_eq!(ran.exit_code, Some(2), "{ran:?}");
+    let exported = home.run_ok(&["events", "export", "--event", "call_ended", "--limit", "1"]).stdout;
     assert_eq!(exported.lines().count(), 1);
 }
 
 #[test]
 fn export_prints_a_line_an_event_with_its_bytes() {
-    let (home, server) = with_events(&[("call_ended", "call_1")]);
-    server.deliver(b"\xff\0");
-    let kept = home.export();
+    let (home, server) = start_with_events(&[("call_ended", "call_1")]);
+    server.post_signed(b"\xff\0");
+    let kept = home.export_events();
     assert_eq!(kept.len(), 2);
     for kept in &kept {
-        let keys: BTreeSet<_> = kept.line.as_object().unwrap().keys().map(String::as_str).collect();
+        let keys: BTreeSet<_> = kept.json.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = ["id", "company", "event", "received_at_ms", "headers", "body_base64"];
         assert_eq!(keys, BTreeSet::from(expected));
-        assert!(kept.line["id"].as_str().unwrap().starts_with("evt_"));
-        assert_eq!(kept.line["company"], "default");
-        assert!((now_ms() - kept.line["received_at_ms"].as_i64().unwrap()).abs() < 60_000);
-        assert_eq!(kept.line["headers"]["content-type"], "application/json");
+        assert!(kept.json["id"].as_str().unwrap().starts_with("evt_"));
+        assert_eq!(kept.json["company"], "default");
+        assert!((now_ms() - kept.json["received_at_ms"].as_i64().unwrap()).abs() < 60_000);
+        assert_eq!(kept.json["headers"]["content-type"], "application/json");
         assert!(kept.signature().unwrap().starts_with("v="));
     }
     assert_eq!((kept[0].event(), kept[1].event()), (Some("call_ended"), None));
@@ -113,9 +114,10 @@ fn export_prints_a_line_an_event_with_its_bytes() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let (home, server) = with_events(&[]);
-    let bodies = (0..60).map(|number| [event("call_ended", &format!("call_{number}")), vec![b' '; 20_000]].concat());
-    bodies.for_each(|body| assert_eq!(server.deliver(&body).status, 200));
+    let (home, server) = start_with_events(&[]);
+    let bodies =
+        (0..60).map(|number| [event_body("call_ended", &format!("call_{number}")), vec![b' '; 20_000]].concat());
+    bodies.for_each(|body| assert_eq!(server.post_signed(&body).status, 200));
     for args in [&["events", "export"][..], &["events", "list", "--json", "--limit", "60"]] {
         let mut child = home.command(args).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -131,40 +133,40 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn show_prints_an_event_and_its_body() {
-    let (home, server) = with_events(&[]);
-    let body = sample("05_");
-    server.deliver(&body);
-    let id = home.events(&[])[0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(home.run_well(&["events", "show", &id, "--body"]).stdout.into_bytes(), body);
-    let shown = home.run_well(&["events", "show", &id]).stdout;
+    let (home, server) = start_with_events(&[]);
+    let body = sample_payload("05_");
+    server.post_signed(&body);
+    let id = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(home.run_ok(&["events", "show", &id, "--body"]).stdout.into_bytes(), body);
+    let shown = home.run_ok(&["events", "show", &id]).stdout;
     assert!(shown.contains("call_analyzed") && shown.contains("call_3e4f5a6b7c8d9e0f1a2b3c4d5e6"), "{shown}");
-    assert_eq!(home.run_well(&["events", "show", &id, "--json"]).json()["size_bytes"], body.len());
+    assert_eq!(home.run_ok(&["events", "show", &id, "--json"]).json()["size_bytes"], body.len());
     let missing = "evt_01890000-0000-7000-8000-000000000000";
     let ran = home.run(&["events", "show", missing]);
-    assert_eq!((ran.code, ran.stderr.contains(missing)), (Some(1), true), "{ran:?}");
-    assert_eq!(home.run(&["calls", "show", "call_nowhere"]).code, Some(1));
+    assert_eq!((ran.exit_code, ran.stderr.contains(missing)), (Some(1), true), "{ran:?}");
+    assert_eq!(home.run(&["calls", "show", "call_nowhere"]).exit_code, Some(1));
 }
 
 #[test]
 fn sign_then_verify() {
-    let home = Home::new();
-    let body = sample("02_");
+    let home = TestEnv::new();
+    let body = sample_payload("02_");
     let file = sample_path("02_").display().to_string();
     let header = home.run_with_input(&["sign"], &body).stdout.trim().to_owned();
-    let ran = home.run_well(&["verify", "--file", &file, "--header", &header]);
+    let ran = home.run_ok(&["verify", "--file", &file, "--header", &header]);
     assert!(ran.stdout.starts_with("valid: made by key "), "{ran:?}");
-    let at = home.run_well(&["sign", "--file", &file, "--at-ms", "1790000000000"]).stdout;
+    let at = home.run_ok(&["sign", "--file", &file, "--at-ms", "1790000000000"]).stdout;
     assert_eq!(at.trim(), sign_with(KEY, &body, 1_790_000_000_000));
     let then = ["verify", "--file", &file, "--header", at.trim(), "--at-ms", "1790000300000"];
-    assert!(home.run_well(&then).stdout.starts_with("valid"));
+    assert!(home.run_ok(&then).stdout.starts_with("valid"));
 }
 
 #[test]
 fn verify_explains_what_does_not_fit() {
-    let home = Home::new();
+    let home = TestEnv::new();
     let verify = |header: &str| {
         let ran = home.run_with_input(&["verify", "--header", header], b"{}");
-        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert_eq!(ran.exit_code, Some(1), "{ran:?}");
         assert!(ran.stdout.starts_with("refused: "), "{ran:?}");
         ran.stdout
     };
@@ -183,54 +185,54 @@ fn verify_explains_what_does_not_fit() {
 
 #[test]
 fn without_a_key_sign_says_so() {
-    let ran = Home::without_key().run_with_input(&["sign"], b"{}");
-    assert_eq!(ran.code, Some(1));
+    let ran = TestEnv::without_key().run_with_input(&["sign"], b"{}");
+    assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stderr.contains("RETELL_API_KEY"), "{ran:?}");
 }
 
 #[test]
 fn health_tells_by_its_exit_code() {
-    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PORT", "1");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1");
     let ran = home.run(&["health"]);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stderr.contains("is the receiver running"), "{ran:?}");
-    let home = Home::new();
-    let server = home.start();
-    assert!(home.run_well(&["health", "--url", &server.url()]).stdout.contains("ok"));
-    let unready = Home::without_key().with("SERVER_URL", "https://example.ngrok.app");
-    let server = unready.start();
-    assert_eq!(unready.run(&["health", "--url", &server.url()]).code, Some(1));
+    let home = TestEnv::new();
+    let server = home.start_server();
+    assert!(home.run_ok(&["health", "--url", &server.url()]).stdout.contains("ok"));
+    let unready = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
+    let server = unready.start_server();
+    assert_eq!(unready.run(&["health", "--url", &server.url()]).exit_code, Some(1));
 }
 
 #[test]
 fn send_delivers_samples_and_files() {
-    let (home, server) = with_events(&[]);
+    let (home, server) = start_with_events(&[]);
     let url = server.url();
     let file = sample_path("07_").display().to_string();
     for name in ["call_started", "call_ended", "call_analyzed", "chat_ended", "call_inbound", "alert_triggered"] {
-        let ran = home.run_well(&["send", name, "--to", &url]);
+        let ran = home.run_ok(&["send", name, "--to", &url]);
         assert!(ran.stdout.starts_with("200 "), "{ran:?}");
     }
-    let ran = home.run_well(&["send", "--file", &file, "--to", &format!("{url}/webhook"), "--json"]);
+    let ran = home.run_ok(&["send", "--file", &file, "--to", &format!("{url}/webhook"), "--json"]);
     assert_eq!(ran.json()["status"], 200);
-    let kept = home.export();
+    let kept = home.export_events();
     assert_eq!(kept.len(), 7);
-    assert_eq!(kept[6].body, sample("07_"));
+    assert_eq!(kept[6].body, sample_payload("07_"));
     assert!(kept[..3].iter().all(|kept| kept.call_id().unwrap().starts_with("call_test_")));
-    assert!(home.events(&["--unparsed"]).is_empty());
+    assert!(home.list_events(&["--unparsed"]).is_empty());
 }
 
 #[test]
 fn send_fails_when_it_is_refused_or_nobody_answers() {
-    let (home, server) = with_events(&[]);
-    let stranger = Home::without_key().with("RETELL_API_KEY", OTHER_KEY);
+    let (home, server) = start_with_events(&[]);
+    let stranger = TestEnv::without_key().with_env("RETELL_API_KEY", OTHER_KEY);
     let ran = stranger.run(&["send", "call_ended", "--to", &server.url()]);
-    assert_eq!((ran.code, ran.stdout.starts_with("401 ")), (Some(1), true), "{ran:?}");
+    assert_eq!((ran.exit_code, ran.stdout.starts_with("401 ")), (Some(1), true), "{ran:?}");
     let ran = home.run(&["send", "call_ended", "--to", "http://127.0.0.1:1"]);
-    assert_eq!((ran.code, ran.stderr.contains("is the receiver running")), (Some(1), true), "{ran:?}");
+    assert_eq!((ran.exit_code, ran.stderr.contains("is the receiver running")), (Some(1), true), "{ran:?}");
     for (to, code) in [("ftp://127.0.0.1", 1), ("not a url", 1)] {
-        assert_eq!(home.run(&["send", "call_ended", "--to", to]).code, Some(code), "{to}");
+        assert_eq!(home.run(&["send", "call_ended", "--to", to]).exit_code, Some(code), "{to}");
     }
-    assert_eq!(home.run(&["send", "--file", "nowhere.json", "--to", &server.url()]).code, Some(1));
-    assert!(home.export().is_empty());
+    assert_eq!(home.run(&["send", "--file", "nowhere.json", "--to", &server.url()]).exit_code, Some(1));
+    assert!(home.export_events().is_empty());
 }

@@ -6,69 +6,70 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retell_webhook::base::clock::Clock;
-use retell_webhook::config::{DeliverySettings, Revisions, Transcripts};
-use retell_webhook::handlers::{Filter, Registered};
-use retell_webhook::storage::DeliveryState;
+use retell_webhook::Clock;
+use retell_webhook::Filter;
+use retell_webhook::internals::DeliveryState;
+use retell_webhook::internals::RegisteredHandler;
+use retell_webhook::internals::{DeliverySettings, RevisionPolicy, TranscriptPolicy};
 use retell_webhook::{Context, Event, EventHandler, Outcome, async_trait};
 use serde_json::json;
 
-use crate::support::bodies::event;
+use crate::support::bodies::event_body;
 use crate::support::client::post_to;
-use crate::support::local::{Local, database_path};
+use crate::support::local::{LocalReceiver, database_path};
 use crate::support::signing::{now_ms, sign};
 use crate::support::wait_until;
 
-const SOON: Duration = Duration::from_secs(15);
+const WAIT_LIMIT: Duration = Duration::from_secs(15);
 
-type Answer = Arc<dyn Fn(&str, u32) -> Outcome + Send + Sync>;
+type OutcomeFn = Arc<dyn Fn(&str, u32) -> Outcome + Send + Sync>;
 
 /// Notes each attempt as `<call id>/<attempt>` (with the body's `n`, if it has one) and answers what it is told to.
-struct Scripted {
+struct ScriptedHandler {
     seen: Arc<Mutex<Vec<String>>>,
-    answer: Answer,
-    outside: bool,
+    outcome: OutcomeFn,
+    has_outside_effects: bool,
     /// While set, attempts for calls that begin `call_slow` do not end.
-    hanging: Arc<AtomicBool>,
+    is_blocked: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl EventHandler for Scripted {
-    fn has_outside_effects(&self) -> bool {
-        self.outside
+impl EventHandler for ScriptedHandler {
+    fn has_external_effects(&self) -> bool {
+        self.has_outside_effects
     }
 
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
-        let call_id = event.head().call_id.unwrap_or_default();
+        let call_id = event.identifiers().call_id.unwrap_or_default();
         let body: serde_json::Value = serde_json::from_str(&event.to_json()).unwrap();
         let number = body["n"].as_i64().map(|n| format!(" {n}")).unwrap_or_default();
         self.seen.lock().unwrap().push(format!("{call_id}{number}/{}", context.attempt));
-        while call_id.starts_with("call_slow") && self.hanging.load(Ordering::Relaxed) {
+        while call_id.starts_with("call_slow") && self.is_blocked.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        (self.answer)(&call_id, context.attempt)
+        (self.outcome)(&call_id, context.attempt)
     }
 }
 
-struct Bench {
+struct DispatchFixture {
     folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
-    hanging: Arc<AtomicBool>,
-    ahead_ms: Arc<AtomicI64>,
-    local: Local,
+    is_blocked: Arc<AtomicBool>,
+    clock_offset_ms: Arc<AtomicI64>,
+    local: LocalReceiver,
 }
 
-impl Bench {
+impl DispatchFixture {
     /// A receiver with one handler, `h`.
     fn start(
         settings: DeliverySettings,
         outside: bool,
         answer: impl Fn(&str, u32) -> Outcome + Send + Sync + 'static,
     ) -> Self {
-        Self::started(settings, outside, true, answer)
+        Self::start_with_handler(settings, outside, true, answer)
     }
 
-    fn started(
+    fn start_with_handler(
         settings: DeliverySettings,
         outside: bool,
         enabled: bool,
@@ -76,54 +77,59 @@ impl Bench {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (seen, hanging, ahead_ms) = (Arc::default(), Arc::default(), Arc::new(AtomicI64::new(0)));
-        let (answer, clock): (Answer, _) = (Arc::new(answer), Arc::clone(&ahead_ms));
-        let handler = Scripted { seen: Arc::clone(&seen), answer, outside, hanging: Arc::clone(&hanging) };
-        let mut registered = Registered::new("h", Filter::all(), Arc::new(handler));
+        let (answer, clock): (OutcomeFn, _) = (Arc::new(answer), Arc::clone(&ahead_ms));
+        let handler = ScriptedHandler {
+            seen: Arc::clone(&seen),
+            outcome: answer,
+            has_outside_effects: outside,
+            is_blocked: Arc::clone(&hanging),
+        };
+        let mut registered = RegisteredHandler::new("h", Filter::all(), Arc::new(handler));
         (registered.delivery, registered.enabled) = (settings, enabled);
         let clock = Clock::from_fn(move || now_ms() + clock.load(Ordering::Relaxed));
-        let local = Local::start(folder.path(), |builder| builder.clock(clock).registered(registered));
-        Self { folder, seen, hanging, ahead_ms, local }
+        let local = LocalReceiver::start(folder.path(), |builder| builder.clock(clock).registered_handler(registered));
+        Self { folder, seen, is_blocked: hanging, clock_offset_ms: ahead_ms, local }
     }
 
-    fn numbered(&self, call_id: &str, n: i64) {
+    fn deliver_numbered(&self, call_id: &str, n: i64) {
         let body = json!({ "event": "transcript_updated", "call": { "call_id": call_id }, "n": n });
-        assert_eq!(self.local.deliver(body.to_string().as_bytes()).status, 200);
+        assert_eq!(self.local.post_signed(body.to_string().as_bytes()).status, 200);
     }
 
-    fn ended(&self, call_id: &str) {
-        assert_eq!(self.local.deliver(&event("call_ended", call_id)).status, 200);
+    fn deliver_call_ended(&self, call_id: &str) {
+        assert_eq!(self.local.post_signed(&event_body("call_ended", call_id)).status, 200);
     }
 
     fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 
-    fn sees(&self, wanted: &[&str]) {
+    fn wait_for_attempts(&self, wanted: &[&str]) {
         let wanted: BTreeSet<String> = wanted.iter().map(|text| (*text).to_owned()).collect();
         let all = || self.seen().into_iter().collect::<BTreeSet<_>>();
-        assert!(wait_until(SOON, || wanted.is_subset(&all())), "{wanted:?} in {:?}", self.seen());
+        assert!(wait_until(WAIT_LIMIT, || wanted.is_subset(&all())), "{wanted:?} in {:?}", self.seen());
     }
 
     /// State and note of each delivery, in the order of the journal.
-    fn deliveries(&self) -> Vec<(DeliveryState, String)> {
-        deliveries(self.folder.path())
+    fn list_deliveries(&self) -> Vec<(DeliveryState, String)> {
+        read_deliveries(self.folder.path())
     }
 
-    fn settles(&self, wanted: &[(DeliveryState, &str)]) {
+    fn wait_for_deliveries(&self, wanted: &[(DeliveryState, &str)]) {
         let wanted: Vec<_> = wanted.iter().map(|(state, note)| (*state, (*note).to_owned())).collect();
-        assert!(wait_until(SOON, || self.deliveries() == wanted), "{:?}", self.deliveries());
+        assert!(wait_until(WAIT_LIMIT, || self.list_deliveries() == wanted), "{:?}", self.list_deliveries());
     }
 }
 
-fn deliveries(folder: &Path) -> Vec<(DeliveryState, String)> {
+fn read_deliveries(folder: &Path) -> Vec<(DeliveryState, String)> {
     let conn = rusqlite::Connection::open(database_path(folder)).unwrap();
     let mut rows = conn.prepare("SELECT state, coalesce(note, '') FROM deliveries ORDER BY event_seq").unwrap();
     let rows = rows.query_map([], |row| Ok((DeliveryState::from_number(row.get(0)?), row.get(1)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }
 
-fn once(wait: Duration) -> DeliverySettings {
-    DeliverySettings { schedule: vec![wait], ..DeliverySettings::default() }
+fn one_retry_after(wait: Duration) -> DeliverySettings {
+    DeliverySettings { retry_schedule: vec![wait], ..DeliverySettings::default() }
 }
 
 #[test]
@@ -131,17 +137,18 @@ fn an_event_that_waits_holds_back_its_own_call_only() {
     let was_up = AtomicBool::new(false);
     let failing =
         move |_: &str, _| if was_up.swap(true, Ordering::Relaxed) { Outcome::Done } else { Outcome::retry("down") };
-    let settings = DeliverySettings { hold: Duration::from_secs(3_600), ..once(Duration::from_secs(600)) };
-    let bench = Bench::start(settings, false, failing);
-    bench.numbered("call_1", 1);
-    bench.sees(&["call_1 1/1"]);
-    bench.numbered("call_1", 2);
-    bench.numbered("call_2", 3);
-    bench.sees(&["call_2 3/1"]);
+    let settings =
+        DeliverySettings { ordering_timeout: Duration::from_secs(3_600), ..one_retry_after(Duration::from_secs(600)) };
+    let bench = DispatchFixture::start(settings, false, failing);
+    bench.deliver_numbered("call_1", 1);
+    bench.wait_for_attempts(&["call_1 1/1"]);
+    bench.deliver_numbered("call_1", 2);
+    bench.deliver_numbered("call_2", 3);
+    bench.wait_for_attempts(&["call_2 3/1"]);
     let (pending, scheduled, succeeded) = (DeliveryState::Pending, DeliveryState::Scheduled, DeliveryState::Succeeded);
-    bench.settles(&[(scheduled, "down"), (pending, ""), (succeeded, "")]);
-    bench.ahead_ms.store(800_000, Ordering::Relaxed);
-    bench.settles(&[(succeeded, ""), (succeeded, ""), (succeeded, "")]);
+    bench.wait_for_deliveries(&[(scheduled, "down"), (pending, ""), (succeeded, "")]);
+    bench.clock_offset_ms.store(800_000, Ordering::Relaxed);
+    bench.wait_for_deliveries(&[(succeeded, ""), (succeeded, ""), (succeeded, "")]);
     assert_eq!(bench.seen(), ["call_1 1/1", "call_2 3/1", "call_1 1/2", "call_1 2/1"]);
     bench.local.stop();
 }
@@ -149,72 +156,82 @@ fn an_event_that_waits_holds_back_its_own_call_only() {
 #[test]
 fn after_its_hold_later_events_pass() {
     let failing = |_: &str, _| Outcome::retry("down");
-    let settings = DeliverySettings { hold: Duration::from_secs(60), ..once(Duration::from_secs(3_600)) };
-    let bench = Bench::start(settings, false, failing);
-    bench.numbered("call_1", 1);
-    bench.sees(&["call_1 1/1"]);
-    bench.numbered("call_1", 2);
-    bench.ahead_ms.store(30_000, Ordering::Relaxed);
-    bench.numbered("call_2", 3);
-    bench.sees(&["call_2 3/1"]);
+    let settings =
+        DeliverySettings { ordering_timeout: Duration::from_secs(60), ..one_retry_after(Duration::from_secs(3_600)) };
+    let bench = DispatchFixture::start(settings, false, failing);
+    bench.deliver_numbered("call_1", 1);
+    bench.wait_for_attempts(&["call_1 1/1"]);
+    bench.deliver_numbered("call_1", 2);
+    bench.clock_offset_ms.store(30_000, Ordering::Relaxed);
+    bench.deliver_numbered("call_2", 3);
+    bench.wait_for_attempts(&["call_2 3/1"]);
     assert!(!bench.seen().contains(&"call_1 2/1".to_owned()));
-    bench.ahead_ms.store(70_000, Ordering::Relaxed);
-    bench.sees(&["call_1 2/1"]);
+    bench.clock_offset_ms.store(70_000, Ordering::Relaxed);
+    bench.wait_for_attempts(&["call_1 2/1"]);
     bench.local.stop();
 }
 
 #[test]
 fn what_is_skipped_says_why() {
-    let settings = || DeliverySettings { revisions: Revisions::Skip, ..DeliverySettings::default() };
-    let bench = Bench::start(settings(), true, |_, _| Outcome::Done);
-    bench.ended("call_1");
-    let again = event("call_ended", "call_1").into_iter().chain(*b" ").collect::<Vec<_>>();
-    assert_eq!(bench.local.deliver(&again).status, 200);
-    bench.ended("call_test_1");
+    let settings = || DeliverySettings { revisions: RevisionPolicy::Skip, ..DeliverySettings::default() };
+    let bench = DispatchFixture::start(settings(), true, |_, _| Outcome::Done);
+    bench.deliver_call_ended("call_1");
+    let again = event_body("call_ended", "call_1").into_iter().chain(*b" ").collect::<Vec<_>>();
+    assert_eq!(bench.local.post_signed(&again).status, 200);
+    bench.deliver_call_ended("call_test_1");
     let chat = br#"{"event":"chat_ended","chat":{"chat_id":"chat_test_1"}}"#;
-    assert_eq!(bench.local.deliver(chat).status, 200);
-    let wanted = event("call_ended", "call_test_2");
+    assert_eq!(bench.local.post_signed(chat).status, 200);
+    let wanted = event_body("call_ended", "call_test_2");
     assert_eq!(post_to(bench.local.address, "/webhook?effects=true", &wanted, &sign(&wanted)).status, 200);
     let (succeeded, skipped) = (DeliveryState::Succeeded, DeliveryState::Skipped);
-    bench.settles(&[(succeeded, ""), (skipped, "revision"), (skipped, "test"), (skipped, "test"), (succeeded, "")]);
+    bench.wait_for_deliveries(&[
+        (succeeded, ""),
+        (skipped, "revision"),
+        (skipped, "test"),
+        (skipped, "test"),
+        (succeeded, ""),
+    ]);
     assert_eq!(bench.seen(), ["call_1/1", "call_test_2/1"]);
     bench.local.stop();
 
-    let bench = Bench::start(DeliverySettings::default(), false, |_, _| Outcome::Done);
-    bench.ended("call_test_1");
-    bench.sees(&["call_test_1/1"]);
+    let bench = DispatchFixture::start(DeliverySettings::default(), false, |_, _| Outcome::Done);
+    bench.deliver_call_ended("call_test_1");
+    bench.wait_for_attempts(&["call_test_1/1"]);
     bench.local.stop();
 
-    let bench = Bench::started(DeliverySettings::default(), false, false, |_, _| Outcome::Done);
-    bench.ended("call_1");
-    bench.settles(&[(skipped, "disabled")]);
+    let bench = DispatchFixture::start_with_handler(DeliverySettings::default(), false, false, |_, _| Outcome::Done);
+    bench.deliver_call_ended("call_1");
+    bench.wait_for_deliveries(&[(skipped, "disabled")]);
     assert!(bench.seen().is_empty());
     bench.local.stop();
 }
 
 #[test]
 fn of_waiting_transcripts_the_latest_is_enough() {
-    let settings = DeliverySettings { transcripts: Transcripts::Latest, ..DeliverySettings::default() };
-    let bench = Bench::start(settings, false, |_, _| Outcome::Done);
-    bench.hanging.store(true, Ordering::Relaxed);
-    bench.numbered("call_slow", 1);
-    bench.sees(&["call_slow 1/1"]);
-    (2..=4).for_each(|n| bench.numbered("call_slow", n));
+    let settings = DeliverySettings { transcripts: TranscriptPolicy::Latest, ..DeliverySettings::default() };
+    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    bench.is_blocked.store(true, Ordering::Relaxed);
+    bench.deliver_numbered("call_slow", 1);
+    bench.wait_for_attempts(&["call_slow 1/1"]);
+    (2..=4).for_each(|n| bench.deliver_numbered("call_slow", n));
     let (succeeded, skipped) = (DeliveryState::Succeeded, (DeliveryState::Skipped, "superseded"));
-    assert!(wait_until(SOON, || bench.deliveries().iter().filter(|(_, note)| note == "superseded").count() == 2));
-    bench.hanging.store(false, Ordering::Relaxed);
-    bench.settles(&[(succeeded, ""), skipped, skipped, (succeeded, "")]);
+    assert!(
+        wait_until(WAIT_LIMIT, || bench.list_deliveries().iter().filter(|(_, note)| note == "superseded").count() == 2)
+    );
+    bench.is_blocked.store(false, Ordering::Relaxed);
+    bench.wait_for_deliveries(&[(succeeded, ""), skipped, skipped, (succeeded, "")]);
     assert_eq!(bench.seen(), ["call_slow 1/1", "call_slow 4/1"]);
     bench.local.stop();
 }
 
 #[test]
 fn an_attempt_that_takes_too_long_is_made_again() {
-    let settings = DeliverySettings { timeout: Duration::from_millis(200), ..once(Duration::from_millis(100)) };
-    let bench = Bench::start(settings, false, |_, _| Outcome::Done);
-    bench.hanging.store(true, Ordering::Relaxed);
-    bench.ended("call_slow");
-    bench.settles(&[(DeliveryState::Dead, "no result within 200 ms")]);
+    let settings =
+        DeliverySettings { attempt_timeout: Duration::from_millis(200), ..one_retry_after(Duration::from_millis(100)) };
+    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    bench.is_blocked.store(true, Ordering::Relaxed);
+    bench.deliver_call_ended("call_slow");
+    bench.wait_for_deliveries(&[(DeliveryState::Dead, "no result within 200 ms")]);
     assert_eq!(bench.seen(), ["call_slow/1", "call_slow/2"]);
     let conn = rusqlite::Connection::open(database_path(bench.folder.path())).unwrap();
     let sql = "SELECT group_concat(attempt || ' ' || outcome, ', ') FROM attempts";
@@ -226,19 +243,19 @@ fn an_attempt_that_takes_too_long_is_made_again() {
 #[test]
 fn slow_calls_leave_room_for_others_but_not_without_bound() {
     let settings = DeliverySettings { concurrency: 2, ..DeliverySettings::default() };
-    let bench = Bench::start(settings, false, |_, _| Outcome::Done);
-    bench.hanging.store(true, Ordering::Relaxed);
-    bench.ended("call_slow_1");
-    bench.sees(&["call_slow_1/1"]);
-    bench.ended("call_1");
-    bench.sees(&["call_1/1"]);
-    bench.ended("call_slow_2");
-    bench.sees(&["call_slow_2/1"]);
-    bench.ended("call_2");
+    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    bench.is_blocked.store(true, Ordering::Relaxed);
+    bench.deliver_call_ended("call_slow_1");
+    bench.wait_for_attempts(&["call_slow_1/1"]);
+    bench.deliver_call_ended("call_1");
+    bench.wait_for_attempts(&["call_1/1"]);
+    bench.deliver_call_ended("call_slow_2");
+    bench.wait_for_attempts(&["call_slow_2/1"]);
+    bench.deliver_call_ended("call_2");
     std::thread::sleep(Duration::from_millis(500));
     assert!(!bench.seen().contains(&"call_2/1".to_owned()), "two at a time");
-    bench.hanging.store(false, Ordering::Relaxed);
-    bench.sees(&["call_2/1"]);
+    bench.is_blocked.store(false, Ordering::Relaxed);
+    bench.wait_for_attempts(&["call_2/1"]);
     bench.local.stop();
 }
 
@@ -250,36 +267,39 @@ fn while_what_it_calls_is_down_attempts_rest() {
         made.fetch_add(1, Ordering::Relaxed);
         if is_up.load(Ordering::Relaxed) { Outcome::Done } else { Outcome::retry("down") }
     };
-    let settings = DeliverySettings { concurrency: 1, ..once(Duration::from_secs(3_600)) };
-    let bench = Bench::start(settings, true, answer);
-    (0..40).for_each(|n| bench.ended(&format!("call_{n}")));
+    let settings = DeliverySettings { concurrency: 1, ..one_retry_after(Duration::from_secs(3_600)) };
+    let bench = DispatchFixture::start(settings, true, answer);
+    (0..40).for_each(|n| bench.deliver_call_ended(&format!("call_{n}")));
     let breaker = || {
         let conn = rusqlite::Connection::open(database_path(bench.folder.path())).unwrap();
         let sql = "SELECT coalesce(breaker, 'closed') FROM handlers";
         conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
     };
-    assert!(wait_until(SOON, || breaker() == "open"));
+    assert!(wait_until(WAIT_LIMIT, || breaker() == "open"));
     assert_eq!(attempts.load(Ordering::Relaxed), 5);
     let pending = |(state, _): &(DeliveryState, String)| *state == DeliveryState::Pending;
-    assert!(wait_until(SOON, || bench.deliveries().iter().filter(|row| pending(row)).count() == 35));
+    assert!(wait_until(WAIT_LIMIT, || bench.list_deliveries().iter().filter(|row| pending(row)).count() == 35));
     up.store(true, Ordering::Relaxed);
-    bench.ahead_ms.store(11_000, Ordering::Relaxed);
-    assert!(wait_until(SOON, || breaker() == "closed" && attempts.load(Ordering::Relaxed) == 40));
-    assert!(!bench.deliveries().iter().any(pending));
+    bench.clock_offset_ms.store(11_000, Ordering::Relaxed);
+    assert!(wait_until(WAIT_LIMIT, || breaker() == "closed" && attempts.load(Ordering::Relaxed) == 40));
+    assert!(!bench.list_deliveries().iter().any(pending));
     bench.local.stop();
 }
 
 #[test]
 fn what_waited_too_long_is_dead_also_while_attempts_rest() {
-    let settings =
-        DeliverySettings { max_age: Duration::from_secs(60), concurrency: 1, ..once(Duration::from_secs(30)) };
-    let bench = Bench::start(settings, true, |_, _| Outcome::retry("down"));
-    (0..8).for_each(|n| bench.ended(&format!("call_{n}")));
-    let resting = || bench.deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
-    assert!(wait_until(SOON, || bench.seen().len() == 5 && resting()));
-    bench.ahead_ms.store(61_000, Ordering::Relaxed);
-    let all_dead = || bench.deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
-    assert!(wait_until(SOON, all_dead), "{:?}", bench.deliveries());
-    assert!(bench.deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", bench.deliveries());
+    let settings = DeliverySettings {
+        max_age: Duration::from_secs(60),
+        concurrency: 1,
+        ..one_retry_after(Duration::from_secs(30))
+    };
+    let bench = DispatchFixture::start(settings, true, |_, _| Outcome::retry("down"));
+    (0..8).for_each(|n| bench.deliver_call_ended(&format!("call_{n}")));
+    let resting = || bench.list_deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
+    assert!(wait_until(WAIT_LIMIT, || bench.seen().len() == 5 && resting()));
+    bench.clock_offset_ms.store(61_000, Ordering::Relaxed);
+    let all_dead = || bench.list_deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
+    assert!(wait_until(WAIT_LIMIT, all_dead), "{:?}", bench.list_deliveries());
+    assert!(bench.list_deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", bench.list_deliveries());
     bench.local.stop();
 }

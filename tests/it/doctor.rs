@@ -5,11 +5,11 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::home::{Home, Ran};
-use crate::support::server::Server;
-use crate::support::sink::Sink;
+use crate::support::destination::DestinationServer;
+use crate::support::server::ReceiverProcess;
+use crate::support::test_env::{CommandOutput, TestEnv};
 
-fn finding(ran: &Ran, check: &str) -> (String, String) {
+fn find_finding(ran: &CommandOutput, check: &str) -> (String, String) {
     let findings = ran.json();
     let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);
     let found = found.unwrap_or_else(|| panic!("no {check} in {findings}"));
@@ -18,28 +18,28 @@ fn finding(ran: &Ran, check: &str) -> (String, String) {
 }
 
 /// A home whose verbs look for its receiver on the right port.
-fn running(home: &mut Home) -> Server {
-    let server = home.start();
-    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+fn start_server(home: &mut TestEnv) -> ReceiverProcess {
+    let server = home.start_server();
+    home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     server
 }
 
 #[test]
 fn a_sound_set_up_is_0() {
-    let mut home = Home::new();
-    let before = home.run_well(&["doctor", "--json"]);
-    assert!(finding(&before, "storage folder").1.contains("is made at the first start"));
+    let mut home = TestEnv::new();
+    let before = home.run_ok(&["doctor", "--json"]);
+    assert!(find_finding(&before, "storage folder").1.contains("is made at the first start"));
     assert!(!home.path().join("data").exists(), "looking makes nothing");
-    assert_eq!(finding(&before, "server.url").0, "warning");
-    let server = running(&mut home);
-    home.set("SERVER_URL", &server.url());
-    let ran = home.run_well(&["doctor", "--json"]);
+    assert_eq!(find_finding(&before, "server.url").0, "warning");
+    let server = start_server(&mut home);
+    home.set_env("SERVER_URL", &server.url());
+    let ran = home.run_ok(&["doctor", "--json"]);
     for check in ["configuration", "keys", "port", "storage folder", "store", "server.url"] {
-        assert_eq!(finding(&ran, check).0, "ok", "{check}: {ran:?}");
+        assert_eq!(find_finding(&ran, check).0, "ok", "{check}: {ran:?}");
     }
-    assert!(finding(&ran, "server.url").1.contains("this very receiver"), "{ran:?}");
-    assert!(matches!(finding(&ran, "disk space").0.as_str(), "ok" | "warning"));
-    let text = home.run_well(&["doctor"]).stdout;
+    assert!(find_finding(&ran, "server.url").1.contains("this very receiver"), "{ran:?}");
+    assert!(matches!(find_finding(&ran, "disk space").0.as_str(), "ok" | "warning"));
+    let text = home.run_ok(&["doctor"]).stdout;
     assert_eq!(text.lines().count(), ran.json().as_array().unwrap().len(), "one line each: {text}");
     assert!(text.starts_with("ok       configuration  it can be read\n"), "{text}");
     assert_eq!(
@@ -54,24 +54,24 @@ fn a_sound_set_up_is_0() {
 
 #[test]
 fn wrong_settings_are_a_problem() {
-    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PROT", "1");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PROT", "1");
     let ran = home.run(&["doctor", "--json"]);
-    let (level, text) = finding(&ran, "configuration");
-    assert_eq!((ran.code, level.as_str()), (Some(1), "problem"));
+    let (level, text) = find_finding(&ran, "configuration");
+    assert_eq!((ran.exit_code, level.as_str()), (Some(1), "problem"));
     assert!(text.contains("did you mean `server.port`"), "{text}");
-    let keyless = Home::without_key().with("SERVER_URL", "https://127.0.0.2:1");
-    assert_eq!(finding(&keyless.run(&["doctor", "--json"]), "keys").0, "warning");
+    let keyless = TestEnv::without_key().with_env("SERVER_URL", "https://127.0.0.2:1");
+    assert_eq!(find_finding(&keyless.run(&["doctor", "--json"]), "keys").0, "warning");
 }
 
 #[test]
 fn a_port_in_other_hands_is_a_problem() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
-    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PORT", &port.to_string());
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", &port.to_string());
     answer_in_background(stranger, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let ran = home.run(&["doctor", "--json"]);
-    let (level, text) = finding(&ran, "port");
-    assert!(ran.code == Some(1) && level == "problem" && text.contains("set PORT"), "{ran:?}");
+    let (level, text) = find_finding(&ran, "port");
+    assert!(ran.exit_code == Some(1) && level == "problem" && text.contains("set PORT"), "{ran:?}");
 }
 
 fn answer_in_background(listener: TcpListener, answer: &'static str) {
@@ -85,71 +85,71 @@ fn answer_in_background(listener: TcpListener, answer: &'static str) {
 
 #[test]
 fn a_url_that_ends_elsewhere_is_a_problem() {
-    let mut home = Home::new();
-    let _server = running(&mut home);
-    let other_home = Home::new();
-    let other = other_home.start();
+    let mut home = TestEnv::new();
+    let _server = start_server(&mut home);
+    let other_home = TestEnv::new();
+    let other = other_home.start_server();
     // An address that does not look like this machine's own, and leads here where there is IPv6.
     let elsewhere = format!("http://[::ffff:127.0.0.1]:{}", other.address().port());
-    home.set("SERVER_URL", &elsewhere);
+    home.set_env("SERVER_URL", &elsewhere);
     let ran = home.run(&["doctor", "--json"]);
-    let (level, text) = finding(&ran, "server.url");
-    assert_eq!((ran.code, level.as_str()), (Some(1), "problem"), "{ran:?}");
+    let (level, text) = find_finding(&ran, "server.url");
+    assert_eq!((ran.exit_code, level.as_str()), (Some(1), "problem"), "{ran:?}");
     assert!(text.contains("another receiver") || text.contains("no connection"), "{text}");
 }
 
 #[test]
 fn a_loopback_url_on_another_port_is_a_problem() {
-    let mut home = Home::new();
-    let server = running(&mut home);
-    home.set("SERVER_URL", "http://localhost:1");
+    let mut home = TestEnv::new();
+    let server = start_server(&mut home);
+    home.set_env("SERVER_URL", "http://localhost:1");
     let ran = home.run(&["doctor", "--json"]);
-    let (level, text) = finding(&ran, "server.url");
+    let (level, text) = find_finding(&ran, "server.url");
     let line = format!("SERVER_URL=http://localhost:{}", server.address().port());
-    assert!(ran.code == Some(1) && level == "problem" && text.contains(&line), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && level == "problem" && text.contains(&line), "{ran:?}");
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_is_a_problem() {
-    let home = Home::new();
+    let home = TestEnv::new();
     std::fs::write(home.path().join("file"), "").unwrap();
-    let home = home.with("DATABASE_URL", "sqlite:///proc/retell-webhook/x.db");
+    let home = home.with_env("DATABASE_URL", "sqlite:///proc/retell-webhook/x.db");
     let ran = home.run(&["doctor", "--json"]);
-    let (level, text) = finding(&ran, "storage folder");
-    assert!(ran.code == Some(1) && level == "problem" && text.contains("storage.url"), "{ran:?}");
-    let memory = Home::new().with("DATABASE_URL", "sqlite:///dev/shm/no-such-retell-webhook/x.db");
+    let (level, text) = find_finding(&ran, "storage folder");
+    assert!(ran.exit_code == Some(1) && level == "problem" && text.contains("storage.url"), "{ran:?}");
+    let memory = TestEnv::new().with_env("DATABASE_URL", "sqlite:///dev/shm/no-such-retell-webhook/x.db");
     if std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" /dev/shm tmpfs ")) {
-        let ran = memory.run_well(&["doctor", "--json"]);
-        let (level, text) = finding(&ran, "file system");
+        let ran = memory.run_ok(&["doctor", "--json"]);
+        let (level, text) = find_finding(&ran, "file system");
         assert!(level == "warning" && text.contains("memory"), "{ran:?}");
     }
 }
 
 #[test]
 fn the_clock_is_compared_when_asked() {
-    let mut home = Home::new();
-    let server = running(&mut home);
-    let ran = home.run_well(&["doctor", "--online", "--clock-of", &server.url(), "--json"]);
-    assert_eq!(finding(&ran, "clock").0, "ok", "{ran:?}");
+    let mut home = TestEnv::new();
+    let server = start_server(&mut home);
+    let ran = home.run_ok(&["doctor", "--online", "--clock-url", &server.url(), "--json"]);
+    assert_eq!(find_finding(&ran, "clock").0, "ok", "{ran:?}");
     let late = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", late.local_addr().unwrap());
     let answer =
         "HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2020 10:00:00 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     answer_in_background(late, answer);
-    let ran = home.run(&["doctor", "--online", "--clock-of", &url, "--json"]);
-    let (level, text) = finding(&ran, "clock");
-    assert!(ran.code == Some(1) && level == "problem" && text.contains("ahead of"), "{ran:?}");
-    let ran = home.run_well(&["doctor", "--online", "--clock-of", "http://127.0.0.1:1", "--json"]);
-    assert_eq!(finding(&ran, "clock").0, "warning", "{ran:?}");
-    let checks: Vec<Value> = home.run_well(&["doctor", "--json"]).json().as_array().unwrap().clone();
+    let ran = home.run(&["doctor", "--online", "--clock-url", &url, "--json"]);
+    let (level, text) = find_finding(&ran, "clock");
+    assert!(ran.exit_code == Some(1) && level == "problem" && text.contains("ahead of"), "{ran:?}");
+    let ran = home.run_ok(&["doctor", "--online", "--clock-url", "http://127.0.0.1:1", "--json"]);
+    assert_eq!(find_finding(&ran, "clock").0, "warning", "{ran:?}");
+    let checks: Vec<Value> = home.run_ok(&["doctor", "--json"]).json().as_array().unwrap().clone();
     assert!(checks.iter().all(|finding| finding["check"] != "clock"), "only when asked");
 }
 
 #[test]
 fn servers_that_handlers_post_to_are_tried() {
-    let sink = Sink::start();
+    let sink = DestinationServer::start();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let home = Home::new();
+    let home = TestEnv::new();
     let table = |name: &str, kind: &str, url: &str| {
         format!("[[handlers]]\nname = \"{name}\"\nkind = \"{kind}\"\nurl = \"{url}\"\n")
     };
@@ -158,8 +158,8 @@ fn servers_that_handlers_post_to_are_tried() {
         table("down", "slack", &format!("http://{free}/s3cr3t")),
         table("nowhere", "forward", "http://no.such.name.invalid/s3cr3t"),
     ];
-    home.configure(&tables.concat());
-    let ran = home.run_well(&["doctor", "--json"]);
+    home.write_config(&tables.concat());
+    let ran = home.run_ok(&["doctor", "--json"]);
     let findings = ran.json();
     let found = |name: &str| {
         let mut handlers = findings.as_array().unwrap().iter().filter(|finding| finding["check"] == "handlers");
@@ -169,13 +169,13 @@ fn servers_that_handlers_post_to_are_tried() {
     assert_eq!(found("`crm`"), ("ok", &*format!("`crm`: {} can be reached", sink.url())));
     assert!(found("`down`").0 == "warning" && found("`down`").1.contains("no connection"), "{findings}");
     assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be looked up"), "{findings}");
-    assert!(sink.got().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
+    assert!(sink.received().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
 }
 
 #[test]
 fn servers_of_functions_and_of_inbound_rules_are_tried() {
-    let sink = Sink::start();
-    let home = Home::new();
+    let sink = DestinationServer::start();
+    let home = TestEnv::new();
     let (there, away) = (sink.url(), "http://127.0.0.1:1");
     let tables = |function: &str, ask: &str| {
         format!(
@@ -184,14 +184,14 @@ fn servers_of_functions_and_of_inbound_rules_are_tried() {
         )
     };
     for (function, ask, levels) in [(there.as_str(), away, ["ok", "warning"]), (away, &there, ["warning", "ok"])] {
-        home.configure(&tables(function, ask));
-        let ran = home.run_well(&["doctor", "--json"]);
-        let found = ["functions", "inbound"].map(|check| finding(&ran, check));
+        home.write_config(&tables(function, ask));
+        let ran = home.run_ok(&["doctor", "--json"]);
+        let found = ["functions", "inbound"].map(|check| find_finding(&ran, check));
         assert_eq!(found.clone().map(|(level, _)| level), levels, "{ran:?}");
         assert!(found[0].1.contains("`weather`") && found[1].1.contains("`crm`") && !ran.stdout.contains("secret"));
     }
-    assert!(sink.got().is_empty(), "a connection only");
-    home.configure("[[functions]]\nname = \"weather\"\ncommand = [\"/no/such/program\"]\n");
+    assert!(sink.received().is_empty(), "a connection only");
+    home.write_config("[[functions]]\nname = \"weather\"\ncommand = [\"/no/such/program\"]\n");
     let ran = home.run(&["doctor", "--json"]);
-    assert!(ran.code == Some(1) && finding(&ran, "configuration").1.contains("/no/such/program"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && find_finding(&ran, "configuration").1.contains("/no/such/program"), "{ran:?}");
 }

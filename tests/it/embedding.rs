@@ -11,7 +11,7 @@ use crate::support::signing::KEY;
 
 const NOW_MS: i64 = 1_790_000_000_000;
 
-async fn receiver(folder: &std::path::Path) -> Receiver {
+async fn build_receiver(folder: &std::path::Path) -> Receiver {
     Receiver::builder()
         .api_key(KEY)
         .storage_url(format!("sqlite://{}", folder.join("store.db").display()))
@@ -21,11 +21,11 @@ async fn receiver(folder: &std::path::Path) -> Receiver {
         .unwrap()
 }
 
-async fn status(app: &Router, request: Request<Body>) -> StatusCode {
+async fn response_status(app: &Router, request: Request<Body>) -> StatusCode {
     app.clone().oneshot(request).await.unwrap().status()
 }
 
-fn signed(body: &'static str) -> Request<Body> {
+fn signed_request(body: &'static str) -> Request<Body> {
     let signature = Signature::sign(&ApiKey::new(&Secret::new(KEY)), body.as_bytes(), NOW_MS).to_string();
     Request::post("/webhook").header("x-retell-signature", signature).body(Body::from(body)).unwrap()
 }
@@ -33,26 +33,29 @@ fn signed(body: &'static str) -> Request<Body> {
 #[tokio::test]
 async fn its_routes_merge_into_a_router_that_has_a_fallback() {
     let folder = tempfile::tempdir().unwrap();
-    let receiver = receiver(folder.path()).await;
+    let receiver = build_receiver(folder.path()).await;
     let app = Router::new()
         .route("/mine", get(|| async { "mine" }))
         .fallback(|| async { (StatusCode::IM_A_TEAPOT, "mine too") })
         .merge(receiver.router());
     let plain = |path: &str| Request::get(path).body(Body::empty()).unwrap();
-    assert_eq!(status(&app, plain("/mine")).await, StatusCode::OK);
-    assert_eq!(status(&app, plain("/nowhere")).await, StatusCode::IM_A_TEAPOT);
-    assert_eq!(status(&app, plain("/webhook")).await, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(status(&app, signed(r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#)).await, StatusCode::OK);
+    assert_eq!(response_status(&app, plain("/mine")).await, StatusCode::OK);
+    assert_eq!(response_status(&app, plain("/nowhere")).await, StatusCode::IM_A_TEAPOT);
+    assert_eq!(response_status(&app, plain("/webhook")).await, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        response_status(&app, signed_request(r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#)).await,
+        StatusCode::OK
+    );
     receiver.shutdown().await.unwrap();
 }
 
 #[tokio::test]
 async fn two_in_one_process_share_nothing() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (one, two) = (receiver(folders[0].path()).await, receiver(folders[1].path()).await);
+    let (one, two) = (build_receiver(folders[0].path()).await, build_receiver(folders[1].path()).await);
     let body = r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#;
     for receiver in [&one, &two] {
-        assert_eq!(status(&receiver.router(), signed(body)).await, StatusCode::OK);
+        assert_eq!(response_status(&receiver.router(), signed_request(body)).await, StatusCode::OK);
         assert_eq!(receiver.counters().snapshot()["stored"], 1);
         assert_eq!(receiver.counters().snapshot()["duplicate"], 0);
     }

@@ -7,40 +7,41 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use retell_webhook::event::{
-    CallStatus, Deferred, DisconnectionReason, Event, EventKind, Head, TranscriptItem, Unparsed, sample,
+    CallStatus, DisconnectionReason, Event, EventIdentifiers, EventKind, EventParseError, LazyJson, TranscriptItem,
+    sample_body,
 };
 use serde_json::value::RawValue;
 
 /// Every sample payload: file name and bytes.
-fn payloads() -> Vec<(String, Vec<u8>)> {
+fn read_payload_fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/payloads"));
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let json = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
     json.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }
 
-fn payload(prefix: &str) -> Event {
+fn parse_payload_fixture(prefix: &str) -> Event {
     let name = |path: &str| Path::new(path).file_name().unwrap().to_string_lossy().starts_with(prefix);
-    let (_, body) = payloads().into_iter().find(|(path, _)| name(path)).unwrap();
+    let (_, body) = read_payload_fixtures().into_iter().find(|(path, _)| name(path)).unwrap();
     Event::parse(&body).unwrap()
 }
 
-fn parse(body: &str) -> Event {
+fn parse_event(body: &str) -> Event {
     Event::parse(body.as_bytes()).unwrap()
 }
 
 /// JSON with sorted keys, the last of duplicates, decoded strings, and numbers as their text.
-fn canonical(json: &str) -> String {
+fn canonical_json(json: &str) -> String {
     let json = json.trim();
     match json.as_bytes()[0] {
         b'{' => {
             let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).unwrap();
-            let pairs = members.iter().map(|(key, raw)| format!("{key:?}:{}", canonical(raw.get())));
+            let pairs = members.iter().map(|(key, raw)| format!("{key:?}:{}", canonical_json(raw.get())));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
         }
         b'[' => {
             let items: Vec<Box<RawValue>> = serde_json::from_str(json).unwrap();
-            let items = items.iter().map(|raw| canonical(raw.get()));
+            let items = items.iter().map(|raw| canonical_json(raw.get()));
             format!("[{}]", items.collect::<Vec<_>>().join(","))
         }
         b'"' => serde_json::from_str::<String>(json).map_or_else(|_| json.into(), |text| format!("{text:?}")),
@@ -48,32 +49,32 @@ fn canonical(json: &str) -> String {
     }
 }
 
-fn assert_survives(body: &str) -> Event {
-    let event = parse(body);
-    assert_eq!(canonical(&event.to_json()), canonical(body));
-    assert_eq!(Head::scan(body.as_bytes()).unwrap(), event.head());
+fn assert_round_trip(body: &str) -> Event {
+    let event = parse_event(body);
+    assert_eq!(canonical_json(&event.to_json()), canonical_json(body));
+    assert_eq!(EventIdentifiers::scan(body.as_bytes()).unwrap(), event.identifiers());
     event
 }
 
-fn items(list: Option<&Deferred<Vec<TranscriptItem>>>) -> Vec<TranscriptItem> {
+fn parse_items(list: Option<&LazyJson<Vec<TranscriptItem>>>) -> Vec<TranscriptItem> {
     let list = list.unwrap();
     let items = list.parse().unwrap();
-    assert_eq!(canonical(&serde_json::to_string(&items).unwrap()), canonical(list.as_json()));
+    assert_eq!(canonical_json(&serde_json::to_string(&items).unwrap()), canonical_json(list.as_str()));
     items
 }
 
 #[test]
 fn every_payload_survives() {
-    let payloads = payloads();
+    let payloads = read_payload_fixtures();
     assert!(payloads.len() > 20);
     for (_, body) in payloads {
-        assert_survives(std::str::from_utf8(&body).unwrap());
+        assert_round_trip(std::str::from_utf8(&body).unwrap());
     }
 }
 
 #[test]
 fn what_is_known_is_typed() {
-    let ended = payload("03_");
+    let ended = parse_payload_fixture("03_");
     let call = ended.call().unwrap();
     assert_eq!(call.disconnection_reason, Some(DisconnectionReason::AgentHangup));
     let cost = call.call_cost.as_ref().unwrap();
@@ -83,24 +84,24 @@ fn what_is_known_is_typed() {
     assert_eq!(latency.e2e.unwrap().values.unwrap().parse().unwrap()[0].as_str(), "722.933");
     assert!(call.extra.is_empty());
 
-    let analyzed = payload("05_");
+    let analyzed = parse_payload_fixture("05_");
     let analysis = analyzed.call().unwrap().call_analysis.as_ref().unwrap();
     assert_eq!(analysis.call_successful, Some(true));
 
-    let Event::AlertResolved(alert) = payload("16b_") else { panic!("no alert") };
+    let Event::AlertResolved(alert) = parse_payload_fixture("16b_") else { panic!("no alert") };
     assert_eq!(alert.alert.resolved_timestamp, Some(1_790_158_205_000));
 
-    let unknown = payload("07_");
+    let unknown = parse_payload_fixture("07_");
     assert_eq!((unknown.kind(), unknown.name()), (EventKind::Unknown, "call_compliance_hold"));
-    assert_eq!(unknown.head().call_id.as_deref(), Some("call_future000000000000000001"));
+    assert_eq!(unknown.identifiers().call_id.as_deref(), Some("call_future000000000000000001"));
 }
 
 #[test]
 fn every_role_of_a_transcript_is_typed() {
-    let long = payload("04_");
-    let voice = items(long.call().unwrap().transcript_with_tool_calls.as_ref());
-    let chat = payload("14b_");
-    let text = items(chat.chat().unwrap().message_with_tool_calls.as_ref());
+    let long = parse_payload_fixture("04_");
+    let voice = parse_items(long.call().unwrap().transcript_with_tool_calls.as_ref());
+    let chat = parse_payload_fixture("14b_");
+    let text = parse_items(chat.chat().unwrap().message_with_tool_calls.as_ref());
     let roles: std::collections::BTreeSet<_> = voice.iter().chain(&text).map(TranscriptItem::role).collect();
     for role in ["agent", "user", "dtmf", "sms", "injected", "node_transition", "state_transition"] {
         assert!(roles.contains(role), "{role}");
@@ -111,23 +112,23 @@ fn every_role_of_a_transcript_is_typed() {
 
 #[test]
 fn a_broken_item_does_not_spoil_its_list() {
-    let event = assert_survives(
+    let event = assert_round_trip(
         r#"{"event":"transcript_updated","call":{},"transcript_with_tool_calls":
         [7,{"role":"agent","content":5,"words":[{"word":"a","start":0.10}]},{"role":"alien","x":1e400},{"role":null}]}"#,
     );
     let Event::TranscriptUpdated(update) = event else { panic!("another kind") };
-    let roles: Vec<_> = items(update.transcript()).iter().map(TranscriptItem::role).collect();
+    let roles: Vec<_> = parse_items(update.transcript()).iter().map(TranscriptItem::role).collect();
     assert_eq!(roles, ["", "agent", "", ""]);
 }
 
 #[test]
 fn transcript_updated_of_a_chat() {
     let body = r#"{"event":"transcript_updated","chat":{"chat_id":"h","agent_id":"a","message_with_tool_calls":[]}}"#;
-    let event = assert_survives(body);
+    let event = assert_round_trip(body);
     assert!(event.call().is_none());
     assert_eq!(event.chat().and_then(|chat| chat.chat_id.as_deref()), Some("h"));
     let Event::TranscriptUpdated(update) = event else { panic!("another kind") };
-    assert!(items(update.transcript()).is_empty());
+    assert!(parse_items(update.transcript()).is_empty());
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn the_call_comes_from_data_when_call_is_no_object() {
     let both = r#"{"event":"call_ended","data":{"call_id":"d"},"call":{"call_id":"c"}}"#;
     let spoiled = r#"{"event":"call_ended","data":{"call_id":"d"},"call":null}"#;
     for (body, id) in [(old, "d"), (both, "c"), (spoiled, "d")] {
-        assert_eq!(assert_survives(body).call().unwrap().call_id.as_deref(), Some(id));
+        assert_eq!(assert_round_trip(body).call().unwrap().call_id.as_deref(), Some(id));
     }
 }
 
@@ -144,11 +145,11 @@ fn the_call_comes_from_data_when_call_is_no_object() {
 fn a_known_event_without_its_object_is_still_that_event() {
     for kind in EventKind::ALL {
         for rest in ["", r#","call":7,"chat":[],"alert":null,"call_inbound":"x","chat_inbound":1.0"#] {
-            let event = assert_survives(&format!(r#"{{"event":"{kind}"{rest}}}"#));
+            let event = assert_round_trip(&format!(r#"{{"event":"{kind}"{rest}}}"#));
             assert_eq!(event.kind(), kind);
         }
         let empty = r#""call":{},"chat":{},"alert":{},"call_inbound":{},"chat_inbound":{}"#;
-        assert_survives(&format!(r#"{{"event":"{kind}",{empty}}}"#));
+        assert_round_trip(&format!(r#"{{"event":"{kind}",{empty}}}"#));
     }
 }
 
@@ -157,14 +158,14 @@ fn an_object_without_a_name_is_unknown() {
     for body in
         ["{}", r#"{"event":null}"#, r#"{"event":""}"#, r#"{"event":["call_ended"],"x":1}"#, r#"{"event":"\ud800"}"#]
     {
-        let event = assert_survives(body);
+        let event = assert_round_trip(body);
         assert_eq!((event.kind(), event.name()), (EventKind::Unknown, ""));
     }
 }
 
 #[test]
 fn one_bad_value_spoils_one_field() {
-    let event = assert_survives(
+    let event = assert_round_trip(
         r#"{"event":"call_ended","event_timestamp":1e400,"call":{"call_id":"c","agent_name":"\ud800",
         "duration_ms":"long","agent_version":-0,"call_status":"ended","opt_in_signed_url":1,"call_cost":[],
         "transcript_object":"none","end_timestamp":99999999999999999999,"metadata":{"n":1e400,"s":"\udc00"}}}"#,
@@ -180,9 +181,9 @@ fn one_bad_value_spoils_one_field() {
 fn the_last_duplicate_wins() {
     let body =
         r#"{"event":"x","event":"call_ended","call":{"call_id":"1"},"call":{"call_id":"2","call_id":"3"},"z":1,"z":2}"#;
-    assert_eq!(assert_survives(body).call().unwrap().call_id.as_deref(), Some("3"));
+    assert_eq!(assert_round_trip(body).call().unwrap().call_id.as_deref(), Some("3"));
     let body = r#"{"event":"call_ended","call":{"call_id":"1"},"call":7}"#;
-    assert_eq!(assert_survives(body).call().unwrap().call_id, None);
+    assert_eq!(assert_round_trip(body).call().unwrap().call_id, None);
 }
 
 #[test]
@@ -190,10 +191,10 @@ fn depth_does_not_matter() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for place in ["call", "event", "other"] {
         let body = format!(r#"{{"event":"call_ended","{place}":{deep}}}"#);
-        assert_eq!(Head::scan(body.as_bytes()).unwrap(), parse(&body).head());
+        assert_eq!(EventIdentifiers::scan(body.as_bytes()).unwrap(), parse_event(&body).identifiers());
     }
     let body = format!(r#"{{"event":"call_ended","call":{{"call_id":{deep},"metadata":{deep},"latency":{deep}}}}}"#);
-    let event = parse(&body);
+    let event = parse_event(&body);
     assert!(event.to_json().contains(&deep) && event.call().unwrap().metadata.is_some());
 }
 
@@ -201,21 +202,21 @@ fn depth_does_not_matter() {
 fn what_is_no_object_is_refused() {
     let broken = |body: &[u8]| {
         let verdict = Event::parse(body).unwrap_err();
-        assert_eq!(Head::scan(body), Err(verdict));
+        assert_eq!(EventIdentifiers::scan(body), Err(verdict));
         verdict
     };
-    assert_eq!(broken(b"[1]"), Unparsed::NotObject);
-    assert_eq!(broken(b"\"call_ended\""), Unparsed::NotObject);
-    assert_eq!(broken(b"{\"event\":\"\xff\"}"), Unparsed::NotUtf8);
+    assert_eq!(broken(b"[1]"), EventParseError::NotObject);
+    assert_eq!(broken(b"\"call_ended\""), EventParseError::NotObject);
+    assert_eq!(broken(b"{\"event\":\"\xff\"}"), EventParseError::InvalidUtf8);
     for body in ["", " ", "{", "[1", "call", "{\"a\":01}", "{}{}", "{\"event\":\"a\nb\"}", "\u{feff}{}"] {
-        assert!(matches!(broken(body.as_bytes()), Unparsed::NotJson { .. }), "{body:?}");
+        assert!(matches!(broken(body.as_bytes()), EventParseError::InvalidJson { .. }), "{body:?}");
     }
     assert!(!broken(b"{\"+12025550100\"}").to_string().contains("555"));
 }
 
 #[test]
 fn debug_tells_nothing_private() {
-    for (name, body) in payloads() {
+    for (name, body) in read_payload_fixtures() {
         let shown = format!("{:?}", Event::parse(&body).unwrap());
         for private in ["555", "Northwind", "Nora", "eyJ", "Friday", "@example", "Zürich"] {
             assert!(!shown.contains(private), "{name}: {private}");
@@ -226,22 +227,22 @@ fn debug_tells_nothing_private() {
 #[test]
 fn every_sample_is_of_its_kind() {
     for kind in EventKind::ALL {
-        let body = sample(kind, "id \"7\" @now", 1_790_000_000_000).unwrap();
-        let event = assert_survives(&body);
+        let body = sample_body(kind, "id \"7\" @now", 1_790_000_000_000).unwrap();
+        let event = assert_round_trip(&body);
         assert_eq!(event.kind(), kind);
         let compact = serde_json::from_str::<serde_json::Value>(&body).unwrap().to_string();
         assert_eq!(compact.len(), body.len());
-        let head = event.head();
+        let head = event.identifiers();
         let id = head.call_id.or(head.chat_id);
         let alert = matches!(kind, EventKind::AlertTriggered | EventKind::AlertResolved);
         assert_eq!(id.as_deref(), (!alert).then_some("id \"7\" @now"));
         assert!(event.call().is_none_or(|call| call.extra.is_empty()));
     }
-    assert_eq!(sample(EventKind::Unknown, "x", 0), None);
+    assert_eq!(sample_body(EventKind::Unknown, "x", 0), None);
 }
 
 /// Keys a body may use, so that random objects run into the known ones.
-fn key() -> impl Strategy<Value = String> {
+fn arbitrary_key() -> impl Strategy<Value = String> {
     let known = vec![
         "event",
         "call",
@@ -262,41 +263,41 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![8 => prop::sample::select(known).prop_map(str::to_owned), 1 => "[a-z\"\\\\é]{0,3}"]
 }
 
-fn value() -> impl Strategy<Value = String> {
+fn arbitrary_value() -> impl Strategy<Value = String> {
     let texts = prop::sample::select(&EventKind::ALL[..]).prop_map(|kind| format!("\"{kind}\""));
     let odd = vec!["null", "true", "7", "-0", "1.50", "1e400", r#""\ud800""#, r#""a\u0062""#, r#""""#, "[]", "{}"];
     let leaf = prop_oneof![texts, prop::sample::select(odd).prop_map(str::to_owned)];
     leaf.prop_recursive(4, 40, 6, |inner| {
         let list = prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,")));
-        prop_oneof![1 => list, 3 => object(inner)]
+        prop_oneof![1 => list, 3 => arbitrary_object(inner)]
     })
 }
 
-fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    let member = (key(), value).prop_map(|(key, value)| format!("{} : {value}", serde_json::json!(key)));
+fn arbitrary_object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    let member = (arbitrary_key(), value).prop_map(|(key, value)| format!("{} : {value}", serde_json::json!(key)));
     prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",\n")))
 }
 
 proptest! {
     #[test]
     fn any_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let verdict = Event::parse(&body).map(|event| event.head());
-        prop_assert_eq!(Head::scan(&body), verdict);
+        let verdict = Event::parse(&body).map(|event| event.identifiers());
+        prop_assert_eq!(EventIdentifiers::scan(&body), verdict);
     }
 
     #[test]
-    fn any_object_survives(body in object(value())) {
-        assert_survives(&body);
+    fn any_object_survives(body in arbitrary_object(arbitrary_value())) {
+        assert_round_trip(&body);
     }
 
     /// One byte of a sound body changed or the end cut off: the verdict may be any, but it is one.
     #[test]
-    fn damaged_bodies(body in object(value()), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut: bool) {
+    fn damaged_bodies(body in arbitrary_object(arbitrary_value()), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut: bool) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         bytes.truncate(if cut { at } else { bytes.len() });
-        let verdict = Event::parse(&bytes).map(|event| event.head());
-        prop_assert_eq!(Head::scan(&bytes), verdict);
+        let verdict = Event::parse(&bytes).map(|event| event.identifiers());
+        prop_assert_eq!(EventIdentifiers::scan(&bytes), verdict);
     }
 }

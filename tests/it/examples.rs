@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::bodies::sample;
+use crate::support::bodies::sample_payload;
 use crate::support::client::post_to;
-use crate::support::server::Server;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, sign};
 
 /// Built by `cargo test`, but not when a single test target is asked for.
-fn example(name: &str) -> Option<PathBuf> {
+fn example_path(name: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_BIN_EXE_retell-webhook"));
     let path = folder.parent()?.join("examples").join(name);
     if !path.exists() {
@@ -21,31 +21,31 @@ fn example(name: &str) -> Option<PathBuf> {
 }
 
 /// Delivers one event to `path` of the example; says what it printed.
-fn printed(name: &str, path: &str, wanted: &str) {
-    let Some(program) = example(name) else { return };
+fn assert_example_prints(name: &str, path: &str, wanted: &str) {
+    let Some(program) = example_path(name) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command.current_dir(folder.path()).env_clear().env("RETELL_API_KEY", KEY).env("PORT", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let server = Server::start_listening(command);
-    let body = sample("03_");
+    let server = ReceiverProcess::spawn_and_wait_for_address(command);
+    let body = sample_payload("03_");
     let status = post_to(server.address(), path, &body, &sign(&body)).status;
     assert!((200..300).contains(&status), "{status}: {}", server.output());
-    assert!(server.prints(wanted), "{}", server.output());
+    assert!(server.wait_for_output(wanted), "{}", server.output());
     assert_eq!(post_to(server.address(), path, &body, "v=1,d=00").status, 401);
 }
 
 #[test]
 fn embedded() {
-    printed("embedded", "/api/v1/webhook/retell", "ended: Some(");
+    assert_example_prints("embedded", "/api/v1/webhook/retell", "ended: Some(");
 }
 
 #[test]
 fn custom_handler() {
-    printed("custom_handler", "/api/v1/webhook/retell", " minutes");
+    assert_example_prints("custom_handler", "/api/v1/webhook/retell", " minutes");
 }
 
 #[test]
 fn signature_only() {
-    printed("signature_only", "/webhook", "ended: Some(");
+    assert_example_prints("signature_only", "/webhook", "ended: Some(");
 }

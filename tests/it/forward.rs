@@ -1,6 +1,6 @@
 //! `forward`: the original bytes arrive at another server, signed, again after a failure, and nowhere they must not go.
 
-mod refused;
+mod blocked;
 
 use axum::http::HeaderMap;
 use base64::Engine;
@@ -9,30 +9,32 @@ use hmac::{Hmac, KeyInit, Mac};
 use retell_webhook::Verifier;
 use sha2::Sha256;
 
-use crate::support::bodies::{event, sample};
-use crate::support::client::{WEBHOOK, post_to, request};
-use crate::support::home::Home;
-use crate::support::server::Server;
-use crate::support::signing::{KEY, OTHER_KEY, key, now_ms, sign, sign_with};
-use crate::support::sink::{Got, Sink, status, with_header};
+use crate::support::bodies::{event_body, sample_payload};
+use crate::support::client::{WEBHOOK_PATH, post_to, request};
+use crate::support::destination::{DestinationServer, ReceivedRequest, header_response, status_response};
+use crate::support::server::ReceiverProcess;
+use crate::support::signing::{KEY, OTHER_KEY, api_key, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw3f1kq0hZ7vE=";
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw3f1kq0hZ7vE=";
 
 /// A receiver whose only handler is `forward` with these lines.
-fn forwarding(lines: &str) -> (Home, Server) {
-    let home = Home::new();
-    home.configure(&table(lines));
-    let server = home.start();
+fn start_with_forward_handler(lines: &str) -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    home.write_config(&forward_handler_config(lines));
+    let server = home.start_server();
     (home, server)
 }
 
-fn table(lines: &str) -> String {
-    format!("[[handlers]]\nname = \"crm\"\nkind = \"forward\"\nschedule = [\"100ms\", \"100ms\", \"100ms\"]\n{lines}\n")
+fn forward_handler_config(lines: &str) -> String {
+    format!(
+        "[[handlers]]\nname = \"crm\"\nkind = \"forward\"\nretry_schedule = [\"100ms\", \"100ms\", \"100ms\"]\n{lines}\n"
+    )
 }
 
 /// The signature as standardwebhooks.com describes it, computed from what arrived.
-fn standard_signature(got: &Got) -> String {
-    let key = BASE64_STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
+fn standard_webhooks_signature(got: &ReceivedRequest) -> String {
+    let key = BASE64_STANDARD.decode(&WEBHOOK_SECRET["whsec_".len()..]).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     mac.update(got.header("webhook-id").unwrap().as_bytes());
     mac.update(b".");
@@ -42,27 +44,29 @@ fn standard_signature(got: &Got) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-fn believed(by: &str, headers: &HeaderMap, body: &[u8]) -> bool {
+fn is_accepted_by_verifier(by: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let header = headers.get("x-retell-signature").map(|value| value.to_str().unwrap());
-    Verifier::new(vec![key(by)]).verify(header, body, now_ms()).is_ok()
+    Verifier::new(vec![api_key(by)]).verify(header, body, now_ms()).is_ok()
 }
 
 #[test]
 fn the_very_bytes_arrive_with_their_type_and_a_standard_signature() {
-    let sink = Sink::start();
+    let sink = DestinationServer::start();
     let url = format!("{}/hook?token=abc", sink.url());
-    let (home, server) =
-        forwarding(&format!("url = \"{url}\"\nsecret = \"{SECRET}\"\nheaders = {{ X-Team = \"blue\" }}"));
-    let bodies = [sample("04_"), b"\xff no JSON, \x00 and no text".to_vec(), " {\"event\" : \"é🎉\"}\r\n".into()];
+    let (home, server) = start_with_forward_handler(&format!(
+        "url = \"{url}\"\nsecret = \"{WEBHOOK_SECRET}\"\nheaders = {{ X-Team = \"blue\" }}"
+    ));
+    let bodies =
+        [sample_payload("04_"), b"\xff no JSON, \x00 and no text".to_vec(), " {\"event\" : \"é🎉\"}\r\n".into()];
     for (number, body) in bodies.iter().enumerate() {
         let content_type = ["application/json", "application/octet-stream", "application/json; charset=utf-8"][number];
         let headers = [("Content-Type", content_type), ("X-Retell-Signature", &*sign(body))];
-        assert_eq!(request(server.address(), "POST", WEBHOOK, &headers, body).status, 200);
+        assert_eq!(request(server.address(), "POST", WEBHOOK_PATH, &headers, body).status, 200);
         let got = sink.wait_for(number + 1).pop().unwrap();
         assert_eq!((got.body.as_ref(), got.path.as_str()), (&body[..], "/hook?token=abc"));
         assert_eq!(got.header("content-type"), Some(content_type));
-        assert_eq!(got.header("webhook-signature"), Some(&*standard_signature(&got)));
-        assert_eq!(got.header("webhook-id"), home.events(&[])[0]["id"].as_str());
+        assert_eq!(got.header("webhook-signature"), Some(&*standard_webhooks_signature(&got)));
+        assert_eq!(got.header("webhook-id"), home.list_events(&[])[0]["id"].as_str());
         let seconds: i64 = got.header("webhook-timestamp").unwrap().parse().unwrap();
         assert!((now_ms() / 1000 - seconds).abs() < 60, "{seconds}");
         assert_eq!(got.header("x-team"), Some("blue"));
@@ -77,11 +81,11 @@ fn the_very_bytes_arrive_with_their_type_and_a_standard_signature() {
 
 #[test]
 fn a_revision_names_the_event_it_revises() {
-    let sink = Sink::start();
-    let (_home, server) = forwarding(&format!("url = \"{}\"", sink.url()));
-    server.deliver(&event("call_ended", "call_1"));
-    let changed = String::from_utf8(event("call_ended", "call_1")).unwrap().replace("agent_1", "agent_2");
-    server.deliver(changed.as_bytes());
+    let sink = DestinationServer::start();
+    let (_home, server) = start_with_forward_handler(&format!("url = \"{}\"", sink.url()));
+    server.post_signed(&event_body("call_ended", "call_1"));
+    let changed = String::from_utf8(event_body("call_ended", "call_1")).unwrap().replace("agent_1", "agent_2");
+    server.post_signed(changed.as_bytes());
     let got = sink.wait_for(2);
     assert_eq!(got[0].header("webhook-signature"), None, "no secret, no signature");
     assert_eq!(got[1].header("x-retell-webhook-revision"), got[0].header("webhook-id"));
@@ -90,78 +94,91 @@ fn a_revision_names_the_event_it_revises() {
 
 #[test]
 fn a_fresh_signature_is_the_companys_own_and_an_original_one_is_passed_on() {
-    let (fresh, original) = (Sink::start(), Sink::start());
-    let home = Home::new();
+    let (fresh, original) = (DestinationServer::start(), DestinationServer::start());
+    let home = TestEnv::new();
     let others = format!(
         "[[handlers]]\nname = \"second\"\nkind = \"forward\"\nurl = \"{}\"\nretell_signature = \"original\"\n\
          [[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\", \"key_second_of_acme_5f60718293\"]\n",
         original.url()
     );
-    home.configure(&(table(&format!("url = \"{}\"\nretell_signature = \"fresh\"", fresh.url())) + &others));
-    let server = home.start();
-    let body = sample("05_");
+    home.write_config(
+        &(forward_handler_config(&format!("url = \"{}\"\nretell_signature = \"fresh\"", fresh.url())) + &others),
+    );
+    let server = home.start_server();
+    let body = sample_payload("05_");
     let signature = sign(&body);
     let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", signature.as_str())];
-    request(server.address(), "POST", WEBHOOK, &headers, &body);
+    request(server.address(), "POST", WEBHOOK_PATH, &headers, &body);
     let got = fresh.wait_for(1).remove(0);
-    assert!(believed(KEY, &got.headers, &got.body) && !believed(OTHER_KEY, &got.headers, &got.body));
+    assert!(
+        is_accepted_by_verifier(KEY, &got.headers, &got.body)
+            && !is_accepted_by_verifier(OTHER_KEY, &got.headers, &got.body)
+    );
     assert_eq!(original.wait_for(1)[0].header("x-retell-signature"), Some(&*signature));
-    let theirs = event("call_ended", "call_acme");
+    let theirs = event_body("call_ended", "call_acme");
     // By its second key: what is passed on is signed with the first.
     let by_second = sign_with("key_second_of_acme_5f60718293", &theirs, now_ms());
-    assert_eq!(post_to(server.address(), &format!("{WEBHOOK}/acme"), &theirs, &by_second).status, 200);
+    assert_eq!(post_to(server.address(), &format!("{WEBHOOK_PATH}/acme"), &theirs, &by_second).status, 200);
     let got = fresh.wait_for(2).remove(1);
-    assert!(believed(OTHER_KEY, &got.headers, &got.body));
+    assert!(is_accepted_by_verifier(OTHER_KEY, &got.headers, &got.body));
     assert_eq!(got.header("x-retell-webhook-company"), Some("acme"));
 }
 
 #[test]
 fn a_failed_attempt_is_made_again_with_the_same_id() {
-    let sink = Sink::answering(|before, _| status([503, 404, 200][before.min(2)]));
-    let (_home, server) =
-        forwarding(&format!("url = \"{}\"\nretell_signature = \"fresh\"\nsecret = \"{SECRET}\"", sink.url()));
-    server.deliver(&event("call_ended", "call_1"));
+    let sink = DestinationServer::start_with(|before, _| status_response([503, 404, 200][before.min(2)]));
+    let (_home, server) = start_with_forward_handler(&format!(
+        "url = \"{}\"\nretell_signature = \"fresh\"\nsecret = \"{WEBHOOK_SECRET}\"",
+        sink.url()
+    ));
+    server.post_signed(&event_body("call_ended", "call_1"));
     let got = sink.wait_for(3);
     let attempts: Vec<_> = got.iter().map(|got| got.header("x-retell-webhook-attempt").unwrap()).collect();
     assert_eq!(attempts, ["1", "2", "3"]);
     assert!(got.iter().all(|each| each.header("webhook-id") == got[0].header("webhook-id")));
     for each in &got {
-        assert!(believed(KEY, &each.headers, &each.body), "signed anew");
-        assert_eq!(each.header("webhook-signature"), Some(&*standard_signature(each)));
+        assert!(is_accepted_by_verifier(KEY, &each.headers, &each.body), "signed anew");
+        assert_eq!(each.header("webhook-signature"), Some(&*standard_webhooks_signature(each)));
     }
 }
 
 #[test]
 fn a_receiver_says_how_long_to_wait() {
-    let sink =
-        Sink::answering(|before, _| if before == 0 { with_header(429, "retry-after", "2") } else { status(200) });
-    let (_home, server) = forwarding(&format!("url = \"{}\"", sink.url()));
-    server.deliver(&event("call_ended", "call_1"));
+    let sink = DestinationServer::start_with(|before, _| {
+        if before == 0 { header_response(429, "retry-after", "2") } else { status_response(200) }
+    });
+    let (_home, server) = start_with_forward_handler(&format!("url = \"{}\"", sink.url()));
+    server.post_signed(&event_body("call_ended", "call_1"));
     let got = sink.wait_for(2);
-    let at = |got: &Got| got.header("webhook-timestamp").unwrap().parse::<i64>().unwrap();
+    let at = |got: &ReceivedRequest| got.header("webhook-timestamp").unwrap().parse::<i64>().unwrap();
     assert!(at(&got[1]) - at(&got[0]) >= 2, "not after the 100 ms of the schedule");
 }
 
 #[test]
 fn destinations_do_not_wait_for_each_other() {
-    let (well, failing) = (Sink::start(), Sink::answering(|_, _| status(500)));
-    let (home, server) = forwarding(&format!("urls = [\"{}\", \"{}\"]\nsuccess = [200]", failing.url(), well.url()));
+    let (well, failing) = (DestinationServer::start(), DestinationServer::start_with(|_, _| status_response(500)));
+    let (home, server) = start_with_forward_handler(&format!(
+        "urls = [\"{}\", \"{}\"]\nsuccess_statuses = [200]",
+        failing.url(),
+        well.url()
+    ));
     for number in 0..3 {
-        server.deliver(&event("call_ended", &format!("call_{number}")));
+        server.post_signed(&event_body("call_ended", &format!("call_{number}")));
     }
     let got = well.wait_for(3);
     assert!(got.iter().all(|got| got.header("x-retell-webhook-attempt") == Some("1")));
     failing.wait_for(6);
-    assert_eq!(well.got().len(), 3, "what one destination has is not sent again for another");
+    assert_eq!(well.received().len(), 3, "what one destination has is not sent again for another");
     // Another order, another receiver in place of the failing one: what is known by its name goes on.
-    let new = Sink::start();
-    home.configure(&table(&format!("urls = [\"{}\", \"{}\"]", well.url(), new.url())));
-    server.signal("-HUP");
-    assert!(server.prints("were read again"), "{}", server.output());
-    server.deliver(&event("call_ended", "call_later"));
+    let new = DestinationServer::start();
+    home.write_config(&forward_handler_config(&format!("urls = [\"{}\", \"{}\"]", well.url(), new.url())));
+    server.send_signal("-HUP");
+    assert!(server.wait_for_output("were read again"), "{}", server.output());
+    server.post_signed(&event_body("call_ended", "call_later"));
     well.wait_for(4);
-    let calls =
-        |sink: &Sink| sink.got().iter().filter(|got| got.body.as_ref() == event("call_ended", "call_later")).count();
+    let calls = |sink: &DestinationServer| {
+        sink.received().iter().filter(|got| got.body.as_ref() == event_body("call_ended", "call_later")).count()
+    };
     assert!(crate::support::wait_until(std::time::Duration::from_secs(30), || calls(&new) == 1));
     assert_eq!((calls(&well), calls(&failing)), (1, 0), "the one that is gone gets nothing any more");
 }
@@ -169,15 +186,15 @@ fn destinations_do_not_wait_for_each_other() {
 /// The example of docs/handlers/forward.md, with this test's server for the one it names.
 #[test]
 fn the_page_shows_what_works() {
-    let sink = Sink::start();
+    let sink = DestinationServer::start();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/forward.md")).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert!(example.contains("https://crm.example.com/retell"), "{example}");
-    let home = Home::new();
-    home.configure(&example.replace("https://crm.example.com", &sink.url()));
-    let server = home.start();
-    server.deliver(&sample("05_"));
+    let home = TestEnv::new();
+    home.write_config(&example.replace("https://crm.example.com", &sink.url()));
+    let server = home.start_server();
+    server.post_signed(&sample_payload("05_"));
     let got = sink.wait_for(1).remove(0);
-    assert_eq!((got.path.as_str(), got.body.as_ref()), ("/retell", &*sample("05_")));
-    assert!(believed(KEY, &got.headers, &got.body));
+    assert_eq!((got.path.as_str(), got.body.as_ref()), ("/retell", &*sample_payload("05_")));
+    assert!(is_accepted_by_verifier(KEY, &got.headers, &got.body));
 }

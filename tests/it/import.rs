@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::{event, sample};
-use crate::support::home::Home;
+use crate::support::bodies::{event_body, sample_payload};
 use crate::support::signing::now_ms;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 /// A home whose export lies in a file, and the lines of it.
-fn exported(bodies: &[Vec<u8>]) -> (Home, String, String) {
-    let home = Home::new();
-    let mut server = home.start();
+fn env_with_export(bodies: &[Vec<u8>]) -> (TestEnv, String, String) {
+    let home = TestEnv::new();
+    let mut server = home.start_server();
     for body in bodies {
-        assert_eq!(server.deliver(body).status, 200);
+        assert_eq!(server.post_signed(body).status, 200);
     }
     server.stop();
-    let lines = home.run_well(&["events", "export"]).stdout;
+    let lines = home.run_ok(&["events", "export"]).stdout;
     let file = home.path().join("events.jsonl");
     fs::write(&file, &lines).unwrap();
     (home, file.display().to_string(), lines)
 }
 
-fn line(received_at_ms: i64, body: &[u8]) -> Value {
+fn export_line(received_at_ms: i64, body: &[u8]) -> Value {
     use base64::Engine;
     let body = base64::prelude::BASE64_STANDARD.encode(body);
     json!({ "id": null, "company": "default", "received_at_ms": received_at_ms, "headers": {}, "body_base64": body })
@@ -32,15 +32,15 @@ fn line(received_at_ms: i64, body: &[u8]) -> Value {
 
 #[test]
 fn an_export_put_into_an_empty_store_comes_back_as_it_was() {
-    let large = [event("call_analyzed", "call_large"), vec![b' '; 50_000]].concat();
-    let revision = [event("call_ended", "call_1"), b" ".to_vec()].concat();
-    let bodies = [event("call_ended", "call_1"), revision, large, b"\xff[".to_vec(), sample("02_")];
-    let (first, file, lines) = exported(&bodies);
-    let second = Home::new();
-    let ran = second.run_well(&["events", "import", &file, "--json"]);
+    let large = [event_body("call_analyzed", "call_large"), vec![b' '; 50_000]].concat();
+    let revision = [event_body("call_ended", "call_1"), b" ".to_vec()].concat();
+    let bodies = [event_body("call_ended", "call_1"), revision, large, b"\xff[".to_vec(), sample_payload("02_")];
+    let (first, file, lines) = env_with_export(&bodies);
+    let second = TestEnv::new();
+    let ran = second.run_ok(&["events", "import", &file, "--json"]);
     assert_eq!(ran.json(), json!({ "stored": 5, "new_ids": 0, "duplicates": 0, "bad_lines": 0, "bad": [] }));
-    assert_eq!(second.run_well(&["events", "export"]).stdout, lines);
-    let (mut before, mut after) = (first.events(&[]), second.events(&[]));
+    assert_eq!(second.run_ok(&["events", "export"]).stdout, lines);
+    let (mut before, mut after) = (first.list_events(&[]), second.list_events(&[]));
     for event in before.iter_mut().chain(&mut after) {
         event.as_object_mut().unwrap().remove("source");
     }
@@ -49,21 +49,22 @@ fn an_export_put_into_an_empty_store_comes_back_as_it_was() {
 
 #[test]
 fn the_order_of_commit_comes_back_even_where_it_is_not_that_of_the_ids() {
-    let (_first, _, lines) = exported(&[event("call_ended", "call_1"), event("call_ended", "call_2")]);
+    let (_first, _, lines) = env_with_export(&[event_body("call_ended", "call_1"), event_body("call_ended", "call_2")]);
     let swapped = lines.lines().rev().flat_map(|line| [line, "\n"]).collect::<String>();
-    let second = Home::new();
+    let second = TestEnv::new();
     let ran = second.run_with_input(&["events", "import", "-"], swapped.as_bytes());
     assert!(ran.stdout.starts_with("2 stored (0 under a new id)"), "{ran:?}");
-    assert_eq!(second.run_well(&["events", "export"]).stdout, swapped);
+    assert_eq!(second.run_ok(&["events", "export"]).stdout, swapped);
 }
 
 #[test]
 fn what_is_there_already_is_a_duplicate() {
-    let (home, file, lines) = exported(&[event("call_ended", "call_1"), event("call_ended", "call_2")]);
-    let ran = home.run_well(&["events", "import", &file]);
+    let (home, file, lines) =
+        env_with_export(&[event_body("call_ended", "call_1"), event_body("call_ended", "call_2")]);
+    let ran = home.run_ok(&["events", "import", &file]);
     assert_eq!(ran.stdout, "0 stored (0 under a new id), 2 duplicates, 0 bad lines\n");
-    assert_eq!(home.run_well(&["events", "export"]).stdout, lines);
-    let other = Home::new();
+    assert_eq!(home.run_ok(&["events", "export"]).stdout, lines);
+    let other = TestEnv::new();
     let twice = format!("{lines}\n{lines}");
     let ran = other.run_with_input(&["events", "import", "-", "--json"], twice.as_bytes());
     assert_eq!((ran.json()["stored"].as_u64(), ran.json()["duplicates"].as_u64()), (Some(2), Some(2)), "{ran:?}");
@@ -71,50 +72,51 @@ fn what_is_there_already_is_a_duplicate() {
 
 #[test]
 fn older_events_get_new_ids_that_ascend_and_keep_their_time() {
-    let (_first, file, lines) = exported(&[event("call_started", "call_1"), event("call_ended", "call_1")]);
-    let (second, _, newer) = exported(&[event("call_ended", "call_2")]);
-    let ran = second.run_well(&["events", "import", &file, "--ids"]);
+    let (_first, file, lines) =
+        env_with_export(&[event_body("call_started", "call_1"), event_body("call_ended", "call_1")]);
+    let (second, _, newer) = env_with_export(&[event_body("call_ended", "call_2")]);
+    let ran = second.run_ok(&["events", "import", &file, "--ids"]);
     assert!(ran.stderr.contains("2 stored (2 under a new id)"), "{ran:?}");
-    let kept = second.export();
-    assert_eq!(kept[0].line, serde_json::from_str::<Value>(&newer).unwrap());
-    let ids: Vec<_> = kept.iter().map(|kept| kept.line["id"].as_str().unwrap()).collect();
+    let kept = second.export_events();
+    assert_eq!(kept[0].json, serde_json::from_str::<Value>(&newer).unwrap());
+    let ids: Vec<_> = kept.iter().map(|kept| kept.json["id"].as_str().unwrap()).collect();
     assert!(ids.is_sorted(), "{ids:?}");
     for ((old, kept), said) in lines.lines().zip(&kept[1..]).zip(ran.stdout.lines()) {
         let old: Value = serde_json::from_str(old).unwrap();
-        assert_eq!(said, format!("{} {}", old["id"].as_str().unwrap(), kept.line["id"].as_str().unwrap()));
-        assert_eq!((&old["received_at_ms"], &old["headers"]), (&kept.line["received_at_ms"], &kept.line["headers"]));
+        assert_eq!(said, format!("{} {}", old["id"].as_str().unwrap(), kept.json["id"].as_str().unwrap()));
+        assert_eq!((&old["received_at_ms"], &old["headers"]), (&kept.json["received_at_ms"], &kept.json["headers"]));
     }
 }
 
 #[test]
 fn time_filters_go_by_the_original_time() {
-    let home = Home::new();
-    let past = line(now_ms() - 5 * 86_400_000, &event("call_ended", "call_old"));
+    let home = TestEnv::new();
+    let past = export_line(now_ms() - 5 * 86_400_000, &event_body("call_ended", "call_old"));
     let ran = home.run_with_input(&["events", "import", "-"], past.to_string().as_bytes());
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(home.events(&["--since", "4d"]).is_empty());
-    assert_eq!(home.events(&["--since", "6d"]).len(), 1);
+    assert_eq!(ran.exit_code, Some(0), "{ran:?}");
+    assert!(home.list_events(&["--since", "4d"]).is_empty());
+    assert_eq!(home.list_events(&["--since", "6d"]).len(), 1);
 }
 
 #[test]
 fn bad_lines_are_told_and_left_out() {
-    let home = Home::new().with("RETELL_WEBHOOK__SERVER__BODY_LIMIT_BYTES", "1024");
-    let mut strange = line(1, b"{}");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__BODY_LIMIT_BYTES", "1024");
+    let mut strange = export_line(1, b"{}");
     strange["company"] = json!("secret-customer");
-    let mut broken = line(1, b"{}");
+    let mut broken = export_line(1, b"{}");
     broken["body_base64"] = json!("Zm9v!");
     let input = [
-        line(1_790_000_000_000, &event("call_ended", "call_1")).to_string(),
+        export_line(1_790_000_000_000, &event_body("call_ended", "call_1")).to_string(),
         "not JSON with +12025550143".into(),
         String::new(),
         strange.to_string(),
         broken.to_string(),
-        line(now_ms() + 86_400_000, b"{}").to_string(),
-        line(1, &vec![b' '; 200_000]).to_string(),
-        line(1_790_000_000_001, &event("call_ended", "call_2")).to_string(),
+        export_line(now_ms() + 86_400_000, b"{}").to_string(),
+        export_line(1, &vec![b' '; 200_000]).to_string(),
+        export_line(1_790_000_000_001, &event_body("call_ended", "call_2")).to_string(),
     ];
     let ran = home.run_with_input(&["events", "import", "-"], input.join("\n").as_bytes());
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.exit_code, Some(1));
     assert_eq!(ran.stdout, "2 stored (0 under a new id), 0 duplicates, 5 bad lines\n");
     let expected = ["2: no line", "4: it belongs", "5: body_base64", "6: received_at_ms", "7: its body is larger"];
     let said: Vec<_> = ran.stderr.lines().collect();
@@ -123,68 +125,70 @@ fn bad_lines_are_told_and_left_out() {
         assert!(said.contains(&format!("line {expected}")), "{expected} in {said}");
     }
     assert!(!ran.stderr.contains("+1202") && !ran.stderr.contains("secret-customer"), "nothing of the line is said");
-    assert_eq!(home.export().len(), 2);
+    assert_eq!(home.export_events().len(), 2);
     let missing = home.run(&["events", "import", "nowhere.jsonl"]);
-    assert!(missing.code == Some(1) && missing.stderr.contains("nowhere.jsonl"), "{missing:?}");
+    assert!(missing.exit_code == Some(1) && missing.stderr.contains("nowhere.jsonl"), "{missing:?}");
 }
 
 #[test]
 fn companies_are_found_by_their_slug() {
     let acme = "[[companies]]\nslug = \"acme\"\nkeys = [\"key_acme_0123456789abcdef\"]\n";
-    let mut ours = line(1_790_000_000_000, b"{}");
+    let mut ours = export_line(1_790_000_000_000, b"{}");
     let mut theirs = ours.clone();
     theirs["company"] = json!("acme");
     theirs["id"] = json!("evt_01a0c4e2-0400-7000-8000-000000000001");
     ours["id"] = json!("evt_01a0c4e2-0400-7000-8000-000000000002");
     let input = format!("{theirs}\n{ours}\n");
-    let home = Home::new();
+    let home = TestEnv::new();
     fs::create_dir_all(home.path().join("config")).unwrap();
     fs::write(home.path().join("config/local.toml"), acme).unwrap();
     let ran = home.run_with_input(&["events", "import", "-"], input.as_bytes());
-    assert!(ran.stdout.starts_with("2 stored") && ran.code == Some(0), "{ran:?}");
-    let companies: Vec<_> = home.export().iter().map(|kept| kept.line["company"].clone()).collect();
+    assert!(ran.stdout.starts_with("2 stored") && ran.exit_code == Some(0), "{ran:?}");
+    let companies: Vec<_> = home.export_events().iter().map(|kept| kept.json["company"].clone()).collect();
     assert_eq!(companies, ["acme", "default"], "the same bytes for another company are an event of their own");
-    let ran = Home::new().run_with_input(&["events", "import", "-"], input.as_bytes());
+    let ran = TestEnv::new().run_with_input(&["events", "import", "-"], input.as_bytes());
     assert!(
-        ran.code == Some(1) && ran.stdout.starts_with("1 stored") && ran.stderr.contains("[[companies]]"),
+        ran.exit_code == Some(1) && ran.stdout.starts_with("1 stored") && ran.stderr.contains("[[companies]]"),
         "{ran:?}"
     );
 }
 
 #[test]
 fn is_refused_while_a_receiver_runs() {
-    let (home, file, _) = exported(&[event("call_ended", "call_1")]);
-    let mut server = home.start();
+    let (home, file, _) = env_with_export(&[event_body("call_ended", "call_1")]);
+    let mut server = home.start_server();
     let ran = home.run(&["events", "import", &file]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("stop it first"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stderr.contains("stop it first"), "{ran:?}");
     assert_eq!(server.stop(), Some(0));
-    home.run_well(&["events", "import", &file]);
+    home.run_ok(&["events", "import", &file]);
 }
 
 #[test]
 fn a_receiver_handles_and_goes_on_after_an_import() {
-    let (_first, file, _) = exported(&[event("call_ended", "call_old")]);
-    let home = Home::new();
-    home.start().stop();
-    home.run_well(&["events", "import", &file]);
-    let server = home.start();
-    let calls = || home.run_well(&["calls", "list", "--json"]).json().as_array().unwrap().len();
+    let (_first, file, _) = env_with_export(&[event_body("call_ended", "call_old")]);
+    let home = TestEnv::new();
+    home.start_server().stop();
+    home.run_ok(&["events", "import", &file]);
+    let server = home.start_server();
+    let calls = || home.run_ok(&["calls", "list", "--json"]).json().as_array().unwrap().len();
     assert!(wait_until(Duration::from_secs(20), || calls() == 1), "the store knew the handlers before the import");
-    assert!(server.deliver(&event("call_ended", "call_old")).is_duplicate(), "known from the import");
-    assert!(!server.deliver(&event("call_ended", "call_new")).is_duplicate());
-    assert_eq!(home.events(&["--since", "1h"]).len(), 2);
+    assert!(server.post_signed(&event_body("call_ended", "call_old")).is_duplicate(), "known from the import");
+    assert!(!server.post_signed(&event_body("call_ended", "call_new")).is_duplicate());
+    assert_eq!(home.list_events(&["--since", "1h"]).len(), 2);
 }
 
 #[test]
 fn thousands_of_lines_share_commits_and_stay_in_order() {
     let lines: Vec<_> = (0..3_000)
-        .map(|number| line(1_790_000_000_000 + number, &event("call_ended", &format!("call_{number}"))).to_string())
+        .map(|number| {
+            export_line(1_790_000_000_000 + number, &event_body("call_ended", &format!("call_{number}"))).to_string()
+        })
         .collect();
-    let home = Home::new();
+    let home = TestEnv::new();
     let ran = home.run_with_input(&["events", "import", "-"], lines.join("\n").as_bytes());
     assert!(ran.stdout.starts_with("3000 stored"), "{ran:?}");
-    let kept = home.export();
-    let times: Vec<_> = kept.iter().map(|kept| kept.line["received_at_ms"].as_i64().unwrap()).collect();
+    let kept = home.export_events();
+    let times: Vec<_> = kept.iter().map(|kept| kept.json["received_at_ms"].as_i64().unwrap()).collect();
     assert!(times.into_iter().eq(1_790_000_000_000..1_790_000_003_000), "in the order of the file");
-    assert!(kept.iter().map(|kept| kept.line["id"].as_str()).is_sorted());
+    assert!(kept.iter().map(|kept| kept.json["id"].as_str()).is_sorted());
 }

@@ -1,40 +1,40 @@
 //! Inbound calls and text messages: the rules of a configuration file, answered by the running program.
 
 mod ask;
-mod dry;
-mod lane;
-mod late;
+mod closures;
+mod deadlines;
+mod dry_run;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Answer, post_to};
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::client::{HttpResponse, post_to};
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 const CALLER: &str = "+12025550143";
 const CALLED: &str = "+12025550178";
 
 /// The body of a ringing call; each is an event of its own.
-fn ringing(from: &str, id: &str) -> Vec<u8> {
+fn call_inbound_body(from: &str, id: &str) -> Vec<u8> {
     json!({"event": "call_inbound", "call_inbound": {"call_id": id, "agent_id": "agent_1", "from_number": from,
         "to_number": CALLED, "custom_sip_headers": {"x-trunk": "a"}}})
     .to_string()
     .into()
 }
 
-fn started(rules: &str) -> (Home, Server) {
-    let home = Home::new();
-    home.configure(rules);
-    let server = home.start();
+fn start_with_rules(rules: &str) -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    home.write_config(rules);
+    let server = home.start_server();
     (home, server)
 }
 
 /// What is inside the answer's key.
-fn fields(answer: &Answer) -> Value {
+fn answer_fields(answer: &HttpResponse) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let json = answer.json();
     let keys: Vec<_> = json.as_object().unwrap().keys().collect();
@@ -42,49 +42,49 @@ fn fields(answer: &Answer) -> Value {
     json["call_inbound"].clone()
 }
 
-fn rule(name: &str, lines: &str) -> String {
+fn rule_config(name: &str, lines: &str) -> String {
     format!("[[inbound.rules]]\nname = \"{name}\"\n{lines}\n")
 }
 
 /// A rule that says by its metadata that it was the one.
-fn marked(name: &str, conditions: &str) -> String {
-    rule(name, &format!("{conditions}\nmetadata = {{ rule = \"{name}\" }}"))
+fn marked_rule_config(name: &str, conditions: &str) -> String {
+    rule_config(name, &format!("{conditions}\nmetadata = {{ rule = \"{name}\" }}"))
 }
 
 /// Waits for the ledger's entry of the latest event.
-fn ledger(home: &Home, event_id: &str) -> Value {
-    let show = || home.run_well(&["events", "show", event_id, "--json"]).json()["inbound_answer"].clone();
+fn wait_for_inbound_answer(home: &TestEnv, event_id: &str) -> Value {
+    let show = || home.run_ok(&["events", "show", event_id, "--json"]).json()["inbound_answer"].clone();
     assert!(wait_until(Duration::from_secs(10), || show().is_object()), "nothing in the ledger");
     show()
 }
 
-fn latest_id(home: &Home) -> String {
-    home.events(&["--limit", "1"])[0]["id"].as_str().unwrap().to_owned()
+fn latest_event_id(home: &TestEnv) -> String {
+    home.list_events(&["--limit", "1"])[0]["id"].as_str().unwrap().to_owned()
 }
 
 #[test]
 fn each_condition_decides_and_the_first_rule_that_holds_answers() {
     let rules = [
-        marked("exact", "from = [\"+49 30 1234\"]"),
-        marked("prefix", "from = [\"+4940*\"]\nkind = \"call\""),
-        marked("file", "from = [\"@lists/vip.txt\"]"),
-        marked("withheld", "from = [\"anonymous\"]"),
-        marked("to", "to = [\"+33*\"]"),
-        marked("agents", "agents = [\"agent_2\", \"agent_3\"]"),
-        marked("both", "from = [\"+61*\"]\nagents = [\"agent_9\"]"),
-        marked("companies", "companies = [\"acme\"]"),
-        marked("chat", "kind = \"chat\""),
-        marked(
+        marked_rule_config("exact", "from = [\"+49 30 1234\"]"),
+        marked_rule_config("prefix", "from = [\"+4940*\"]\nkind = \"call\""),
+        marked_rule_config("file", "from = [\"@lists/vip.txt\"]"),
+        marked_rule_config("withheld", "from = [\"anonymous\"]"),
+        marked_rule_config("to", "to = [\"+33*\"]"),
+        marked_rule_config("agents", "agents = [\"agent_2\", \"agent_3\"]"),
+        marked_rule_config("both", "from = [\"+61*\"]\nagents = [\"agent_9\"]"),
+        marked_rule_config("companies", "companies = [\"acme\"]"),
+        marked_rule_config("chat", "kind = \"chat\""),
+        marked_rule_config(
             "never",
             "days = [\"mon-sun\"]\nhours = \"00:00-24:00\"\ntime_zone = \"Europe/Berlin\"\nfrom = [\"+81*\"]",
         ),
-        marked("rest", "from = [\"+1*\"]"),
+        marked_rule_config("rest", "from = [\"+1*\"]"),
     ];
-    let home = Home::new();
+    let home = TestEnv::new();
     std::fs::create_dir(home.path().join("lists")).unwrap();
     std::fs::write(home.path().join("lists/vip.txt"), "# friends\n+7 999 000\n").unwrap();
-    home.configure(&format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n{}", rules.concat()));
-    let server = home.start();
+    home.write_config(&format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n{}", rules.concat()));
+    let server = home.start_server();
     let ids = std::cell::Cell::new(0);
     let next = || ids.replace(ids.get() + 1);
     let body = |from: &str, to: &str, agent: &str| {
@@ -106,14 +106,17 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
         (CALLER, CALLED, "agent_1", Some("rest")),
         ("+4420", CALLED, "agent_1", None),
     ] {
-        let said = fields(&server.deliver(&body(from, to, agent)));
+        let said = answer_fields(&server.post_signed(&body(from, to, agent)));
         let expected = wanted.map_or(json!({}), |name| json!({"metadata": {"rule": name}}));
         assert_eq!(said, expected, "{from} {to} {agent}");
     }
     let theirs = body("+4420", CALLED, "agent_1");
     let signature = sign_with(OTHER_KEY, &theirs, now_ms());
     for path in ["/api/v1/webhook/retell/acme", "/api/v1/webhook/retell/acme/inbound"] {
-        assert_eq!(fields(&post_to(server.address(), path, &theirs, &signature))["metadata"]["rule"], "companies");
+        assert_eq!(
+            answer_fields(&post_to(server.address(), path, &theirs, &signature))["metadata"]["rule"],
+            "companies"
+        );
     }
     for path in ["/webhook", "/api/v1/webhook/retell/inbound", "/api/mcp/retell/custom-function"] {
         let text =
@@ -122,43 +125,47 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
         assert_eq!(answer.json(), json!({"chat_inbound": {"metadata": {"rule": "chat"}}}), "{path}");
     }
     std::fs::write(home.path().join("lists/vip.txt"), "+44*\n+7 111\n").unwrap();
-    assert_eq!(fields(&server.deliver(&body("+4420", CALLED, "agent_new")))["metadata"]["rule"], "file", "read again");
+    assert_eq!(
+        answer_fields(&server.post_signed(&body("+4420", CALLED, "agent_new")))["metadata"]["rule"],
+        "file",
+        "read again"
+    );
     assert!(!server.output().contains("4940555"), "no number in the log");
 }
 
 #[test]
 fn a_rule_rejects_or_steers() {
-    let (home, server) = started(&[
-        rule("spam", "from = [\"+666*\"]\nreject = true"),
-        rule(
+    let (home, server) = start_with_rules(&[
+        rule_config("spam", "from = [\"+666*\"]\nreject = true"),
+        rule_config(
             "steer",
             "agent = \"agent_night\"\nagent_version = 3\nmetadata = { Tier = \"gold\", tags = [\"a\", 1, true] }\n\
              dynamic_variables = { fromNumber = \"{{ from_number }}\", plain = \"yes\", Trunk = \"{{ sip['x-trunk'] | upper }}\", \
              calls = \"{{ caller.calls + 0 }}\", name = \"{{ caller.name }}\", agent = \"{{ agent_id }}\" }",
         ),
     ].concat());
-    assert_eq!(fields(&server.deliver(&ringing("+66612", "call_spam"))), json!({"reject": true}));
-    let spam = ledger(&home, &latest_id(&home));
-    assert_eq!((&spam["rule"], &spam["outcome"]), (&json!("spam"), &json!("rejected")));
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body("+66612", "call_spam"))), json!({"reject": true}));
+    let spam = wait_for_inbound_answer(&home, &latest_event_id(&home));
+    assert_eq!((&spam["rule"], &spam["outcome"]), (&json!("spam"), &json!("caller_rejected")));
     let expected = json!({"override_agent_id": "agent_night", "override_agent_version": 3,
         "metadata": {"Tier": "gold", "tags": ["a", 1, true]},
         "dynamic_variables": {"fromNumber": CALLER, "plain": "yes", "Trunk": "A", "calls": "0", "name": "", "agent": "agent_1"}});
-    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1"))), expected);
-    let id = latest_id(&home);
-    let kept = ledger(&home, &id);
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected);
+    let id = latest_event_id(&home);
+    let kept = wait_for_inbound_answer(&home, &id);
     assert_eq!(
         (&kept["rule"], &kept["outcome"], &kept["answer"]["call_inbound"]),
-        (&json!("steer"), &json!("rule"), &expected)
+        (&json!("steer"), &json!("answered"), &expected)
     );
     assert!(kept["duration_ms"].is_i64() && kept["at_ms"].is_i64());
-    let shown = home.run_well(&["events", "show", &id]).stdout;
-    assert!(shown.contains("rule, rule `steer`, after") && shown.contains("agent_night"), "{shown}");
-    assert!(server.prints("inbound answered") && server.output().contains("steer"));
+    let shown = home.run_ok(&["events", "show", &id]).stdout;
+    assert!(shown.contains("answered, rule `steer`, after") && shown.contains("agent_night"), "{shown}");
+    assert!(server.wait_for_output("inbound answered") && server.output().contains("steer"));
     assert!(!server.output().contains(CALLER) && !server.output().contains("gold"), "{}", server.output());
     let metrics = server.get("/metrics").text();
     for line in [
-        "inbound_answers_total{outcome=\"rule\"} 1",
-        "inbound_answers_total{outcome=\"rejected\"} 1",
+        "inbound_answers_total{outcome=\"answered\"} 1",
+        "inbound_answers_total{outcome=\"caller_rejected\"} 1",
         "inbound_answer_duration_seconds_count 2",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
@@ -170,9 +177,14 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
     let variables = "dynamic_variables = { calls = \"{{ caller.calls }}\", name = \"{{ caller.name }}\", \
         summary = \"{{ caller.last_summary }}\", at = \"{{ caller.last_call_at }}\", \
         hello = \"{% if caller.known %}Welcome back{% endif %}\" }\ntime_zone = \"Europe/Berlin\"";
-    let (home, server) =
-        started(&[rule("known", &format!("known = true\n{variables}")), marked("new", "known = false")].concat());
-    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_now")))["metadata"]["rule"], "new");
+    let (home, server) = start_with_rules(
+        &[
+            rule_config("known", &format!("known_caller = true\n{variables}")),
+            marked_rule_config("new", "known_caller = false"),
+        ]
+        .concat(),
+    );
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_now")))["metadata"]["rule"], "new");
     for (id, at, analysis) in [
         (
             "call_1",
@@ -184,25 +196,25 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
         let call = json!({"call_id": id, "call_type": "phone_call", "direction": "inbound", "from_number": CALLER,
             "to_number": CALLED, "start_timestamp": at, "call_analysis": analysis});
         let event = json!({"event": "call_analyzed", "call": call}).to_string();
-        assert_eq!(server.deliver(event.as_bytes()).status, 200);
-        let listed = || home.run_well(&["calls", "list", "--json"]).json().to_string().contains(id);
+        assert_eq!(server.post_signed(event.as_bytes()).status, 200);
+        let listed = || home.run_ok(&["calls", "list", "--json"]).json().to_string().contains(id);
         assert!(wait_until(Duration::from_secs(10), listed));
     }
-    let said = fields(&server.deliver(&ringing(CALLER, "call_now_2")));
+    let said = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_now_2")));
     // 1790100000 is 22 September 2026, 18:00 UTC: summer time in Berlin.
     let expected = json!({"calls": "2", "name": "Ana", "summary": "Asked about Sunday.", "at": "2026-09-22T20:00:00+02:00",
         "hello": "Welcome back"});
     assert_eq!(said["dynamic_variables"], expected);
     for other in ["+12025550144", "anonymous", ""] {
         assert_eq!(
-            fields(&server.deliver(&ringing(other, &format!("call_{other}"))))["metadata"]["rule"],
+            answer_fields(&server.post_signed(&call_inbound_body(other, &format!("call_{other}"))))["metadata"]["rule"],
             "new",
             "{other}"
         );
     }
     let plan = "EXPLAIN QUERY PLAN SELECT 1 FROM calls
         WHERE company_id = 1 AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = 'x'";
-    let plan: String = home.database().query_row(plan, [], |row| row.get(3)).unwrap();
+    let plan: String = home.open_database().query_row(plan, [], |row| row.get(3)).unwrap();
     assert!(plan.contains("calls_customers (company_id=? AND <expr>=?)"), "{plan}");
     assert!(!server.output().contains("Ana") && !server.output().contains("Sunday"));
 }
@@ -210,50 +222,64 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
 #[test]
 fn somebody_who_was_called_is_known_and_the_own_number_is_nobody() {
     let variables = "dynamic_variables = { summary = \"{{ caller.last_summary }}\", calls = \"{{ caller.calls }}\" }";
-    let (home, server) =
-        started(&[rule("known", &format!("known = true\n{variables}")), marked("new", "known = false")].concat());
+    let (home, server) = start_with_rules(
+        &[
+            rule_config("known", &format!("known_caller = true\n{variables}")),
+            marked_rule_config("new", "known_caller = false"),
+        ]
+        .concat(),
+    );
     let call = json!({"call_id": "call_out", "call_type": "phone_call", "direction": "outbound", "from_number": CALLED,
         "to_number": CALLER, "call_analysis": {"call_summary": "Promised a refund."}});
-    assert_eq!(server.deliver(json!({"event": "call_analyzed", "call": call}).to_string().as_bytes()).status, 200);
-    let listed = || home.run_well(&["calls", "list", "--json"]).json().to_string().contains("call_out");
+    assert_eq!(server.post_signed(json!({"event": "call_analyzed", "call": call}).to_string().as_bytes()).status, 200);
+    let listed = || home.run_ok(&["calls", "list", "--json"]).json().to_string().contains("call_out");
     assert!(wait_until(Duration::from_secs(10), listed));
-    let own = fields(&server.deliver(&ringing(CALLED, "call_1")));
+    let own = answer_fields(&server.post_signed(&call_inbound_body(CALLED, "call_1")));
     assert_eq!(own, json!({"metadata": {"rule": "new"}}), "who shows the company's own number learns nothing");
-    let back = fields(&server.deliver(&ringing(CALLER, "call_2")));
+    let back = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")));
     assert_eq!(back["dynamic_variables"], json!({"summary": "Promised a refund.", "calls": "1"}));
 }
 
 #[test]
 fn an_answer_goes_with_the_request_it_answered() {
-    let (home, server) = started(&rule("any", "dynamic_variables = { number = \"{{ from_number }}\" }"));
-    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_1")))["dynamic_variables"]["number"], CALLER);
-    ledger(&home, &latest_id(&home));
-    home.run_well(&["erase", "--phone", CALLER, "--yes"]);
-    let kept: i64 = home.database().query_row("SELECT count(*) FROM inbound_answers", [], |row| row.get(0)).unwrap();
+    let (home, server) =
+        start_with_rules(&rule_config("any", "dynamic_variables = { number = \"{{ from_number }}\" }"));
+    assert_eq!(
+        answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1")))["dynamic_variables"]["number"],
+        CALLER
+    );
+    wait_for_inbound_answer(&home, &latest_event_id(&home));
+    home.run_ok(&["erase", "--phone", CALLER, "--yes"]);
+    let kept: i64 =
+        home.open_database().query_row("SELECT count(*) FROM inbound_answers", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 0);
 }
 
 #[test]
 fn the_same_request_gets_the_same_answer_and_new_rules_count_from_a_reload_on() {
-    let (home, server) = started(&marked("first", ""));
-    let body = ringing(CALLER, "call_1");
-    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "first");
-    ledger(&home, &latest_id(&home));
-    home.configure("[[inbound.rules]]\nname = \"broken\"\ndays = [\"someday\"]\n");
-    server.signal("-HUP");
-    assert!(server.prints("inbound rule `broken`: days: "), "{}", server.output());
-    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_2")))["metadata"]["rule"], "first", "nothing was changed");
-    home.configure(&marked("second", ""));
-    server.signal("-HUP");
-    assert!(server.prints("were read again"), "{}", server.output());
-    assert_eq!(fields(&server.deliver(&ringing(CALLER, "call_3")))["metadata"]["rule"], "second");
+    let (home, server) = start_with_rules(&marked_rule_config("first", ""));
+    let body = call_inbound_body(CALLER, "call_1");
+    assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "first");
+    wait_for_inbound_answer(&home, &latest_event_id(&home));
+    home.write_config("[[inbound.rules]]\nname = \"broken\"\ndays = [\"someday\"]\n");
+    server.send_signal("-HUP");
+    assert!(server.wait_for_output("inbound rule `broken`: days: "), "{}", server.output());
+    assert_eq!(
+        answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"],
+        "first",
+        "nothing was changed"
+    );
+    home.write_config(&marked_rule_config("second", ""));
+    server.send_signal("-HUP");
+    assert!(server.wait_for_output("were read again"), "{}", server.output());
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_3")))["metadata"]["rule"], "second");
     // Signed again, as a retry may be.
-    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "first");
+    assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "first");
     let metrics = server.get("/metrics").text();
-    assert!(metrics.contains("inbound_answers_total{outcome=\"repeated\"} 1"), "{metrics}");
+    assert!(metrics.contains("inbound_answers_total{outcome=\"duplicate\"} 1"), "{metrics}");
     // Without an earlier answer it is answered anew.
-    home.database().execute("DELETE FROM inbound_answers", []).unwrap();
-    assert_eq!(fields(&server.deliver(&body))["metadata"]["rule"], "second");
+    home.open_database().execute("DELETE FROM inbound_answers", []).unwrap();
+    assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "second");
 }
 
 #[test]
@@ -272,19 +298,19 @@ fn mistakes_are_refused_by_the_name_of_the_rule_and_the_key() {
         ("kind = \"fax\"", "kind"),
         ("fromm = [\"x\"]", "did you mean `inbound.rules.from`?"),
     ] {
-        let home = Home::new();
-        home.configure(&rule("x", lines));
+        let home = TestEnv::new();
+        home.write_config(&rule_config("x", lines));
         for verb in [["config", "check"].as_slice(), &["serve"]] {
             let ran = home.run(verb);
-            assert!(ran.code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+            assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
         }
     }
-    let home = Home::new();
-    home.configure("[inbound]\ntimeout_ms = 9000\n");
+    let home = TestEnv::new();
+    home.write_config("[inbound]\ntimeout_ms = 9000\n");
     assert!(home.run(&["config", "check"]).output().contains("inbound.timeout_ms"));
-    home.configure(&[rule("x", ""), rule("x", "")].concat());
+    home.write_config(&[rule_config("x", ""), rule_config("x", "")].concat());
     assert!(home.run(&["config", "check"]).output().contains("inbound.rules[1].name"));
-    let home = Home::new().with("RETELL_WEBHOOK__INBOUND__RULES[0]__NAME", "x");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__INBOUND__RULES[0]__NAME", "x");
     assert!(home.run(&["config", "check"]).output().contains("configuration file only"));
 }
 
@@ -295,28 +321,28 @@ fn the_examples_of_the_page_work() {
     let blocks: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 4);
     for block in &blocks {
-        let home = Home::new();
+        let home = TestEnv::new();
         std::fs::write(home.path().join("vip.txt"), "+12025550143\n").unwrap();
-        home.configure(block);
-        assert_eq!(home.run_well(&["config", "check"]).stdout, "ok\n", "{block}");
-        let shown = home.run_well(&["config", "show"]).stdout;
+        home.write_config(block);
+        assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n", "{block}");
+        let shown = home.run_ok(&["config", "show"]).stdout;
         if !block.contains("ask") {
-            home.configure(&shown);
+            home.write_config(&shown);
             assert_eq!(
-                home.run_well(&["config", "show"]).stdout.matches("[[inbound").count(),
+                home.run_ok(&["config", "show"]).stdout.matches("[[inbound").count(),
                 block.matches("[[inbound").count()
             );
         }
     }
     let (home, server) = {
-        let home = Home::new();
+        let home = TestEnv::new();
         std::fs::write(home.path().join("vip.txt"), "+12025550143\n").unwrap();
-        home.configure(blocks[0]);
-        let server = home.start();
+        home.write_config(blocks[0]);
+        let server = home.start_server();
         (home, server)
     };
-    assert_eq!(fields(&server.deliver(&ringing("+99900", "call_1"))), json!({"reject": true}));
-    let vip = fields(&server.deliver(&ringing(CALLER, "call_2")));
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body("+99900", "call_1"))), json!({"reject": true}));
+    let vip = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")));
     assert_eq!(vip["override_agent_id"], "agent_concierge", "{vip}");
     drop(home);
 }

@@ -1,6 +1,7 @@
 //! The receiver from outside: the real program over real sockets, and the library as an application uses it.
 //!
 //! Every test starts what it needs in a folder of its own, on a free port of 127.0.0.1, and leaves nothing running.
+#![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,21 +14,21 @@
 mod support;
 
 mod alarms;
+mod api_docs;
+mod appointment_functions;
 mod appointments;
-mod appointments_called;
 mod architecture;
 mod bad_input;
 mod calls_stats;
 mod cli;
 mod companies;
-mod config_verb;
+mod config_command;
 mod crash;
-mod crash_dispatch;
+mod crash_during_dispatch;
 mod describe;
 mod dispatch;
-mod docs;
 mod doctor;
-mod documents;
+mod documentation;
 mod embedding;
 mod erase;
 mod events;
@@ -38,12 +39,12 @@ mod handlers;
 mod import;
 mod inbound;
 mod intake;
-mod layers;
 mod load;
 mod logs;
 mod metrics;
 mod rejected;
 mod replay;
+mod request_layers;
 mod retention;
 mod routes;
 mod secrets;

@@ -1,6 +1,6 @@
 //! What `/metrics` says.
 
-mod operators;
+mod operator_access;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use retell_webhook::Outcome;
 
-use crate::support::bodies::event;
-use crate::support::client::{Answer, Client, get, head, post};
-use crate::support::home::Home;
-use crate::support::local::Local;
-use crate::support::server::Server;
+use crate::support::bodies::event_body;
+use crate::support::client::{HttpResponse, RawClient, get, post, request_head};
+use crate::support::local::LocalReceiver;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 /// A page taken apart, every line of it checked against the format on the way.
-struct Page {
+struct MetricsPage {
     types: BTreeMap<String, String>,
     samples: BTreeMap<String, f64>,
 }
 
-impl Page {
-    fn read(answer: &Answer) -> Self {
+impl MetricsPage {
+    fn from_response(answer: &HttpResponse) -> Self {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let content_type = answer.header("content-type").unwrap();
         assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -48,14 +48,14 @@ impl Page {
                 let (name, unit) = rest.split_once(' ').unwrap();
                 assert!(name == current && name.ends_with(unit), "{line}");
             } else {
-                page.sample(line, &current);
+                page.parse_sample(line, &current);
             }
         }
         page.check_histograms();
         page
     }
 
-    fn sample(&mut self, line: &str, current: &str) {
+    fn parse_sample(&mut self, line: &str, current: &str) {
         let (series, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest));
         let suffixes: &[&str] = match self.types[current].as_str() {
@@ -88,7 +88,7 @@ impl Page {
     }
 
     /// As a whole number, which all counts are.
-    fn count(&self, series: &str) -> i64 {
+    fn sample_value(&self, series: &str) -> i64 {
         let name = format!("retell_webhook_{series}");
         let value = self.samples.get(&name).unwrap_or_else(|| panic!("no {name} in {:?}", self.samples.keys()));
         assert!(value.fract().abs() < f64::EPSILON, "{name}");
@@ -96,109 +96,116 @@ impl Page {
     }
 }
 
-fn page(server: &Server) -> Page {
-    Page::read(&server.get("/metrics"))
+fn read_metrics(server: &ReceiverProcess) -> MetricsPage {
+    MetricsPage::from_response(&server.get("/metrics"))
 }
 
 #[test]
 fn everything_that_happens_is_counted() {
-    let home = Home::new();
-    let server = home.start();
-    let body = event("call_ended", "call_1");
-    assert_eq!(server.deliver(&body).status, 200);
-    assert_eq!(server.deliver(&body).status, 200);
-    assert_eq!(server.deliver(&event("call_ended", "call_1 again")).status, 200);
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let body = event_body("call_ended", "call_1");
+    assert_eq!(server.post_signed(&body).status, 200);
+    assert_eq!(server.post_signed(&body).status, 200);
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1 again")).status, 200);
     let revised = br#"{"event":"call_ended","call":{"call_id":"call_1","duration_ms":5}}"#;
-    assert_eq!(server.deliver(revised).status, 200);
-    assert_eq!(server.deliver(b"no JSON").status, 200);
-    assert_eq!(server.deliver(br#"{"event":"+12025550143"}"#).status, 200);
+    assert_eq!(server.post_signed(revised).status, 200);
+    assert_eq!(server.post_signed(b"no JSON").status, 200);
+    assert_eq!(server.post_signed(br#"{"event":"+12025550143"}"#).status, 200);
     assert_eq!(post(server.address(), &body, &sign_with(OTHER_KEY, &body, now_ms())).status, 401);
     assert_eq!(post(server.address(), &body, &sign_with(KEY, &body, now_ms() - 900_000)).status, 401);
     assert_eq!(post(server.address(), &body, "nonsense").status, 401);
-    let declared = head("POST", "/webhook", &[("X-Retell-Signature", &sign(b"x"))], Some(20_000_000));
-    let mut client = Client::connect(server.address());
+    let declared = request_head("POST", "/webhook", &[("X-Retell-Signature", &sign(b"x"))], Some(20_000_000));
+    let mut client = RawClient::connect(server.address());
     client.send(declared.as_bytes()).unwrap();
-    assert_eq!(client.answer().unwrap().status, 413);
+    assert_eq!(client.read_response().unwrap().status, 413);
 
-    let done = |page: &Page| {
-        page.count(r#"deliveries_total{handler="log",outcome="succeeded"}"#) == 5
-            && page.count(r#"handler_backlog_events{handler="log"}"#) == 0
+    let done = |page: &MetricsPage| {
+        page.sample_value(r#"delivery_attempts_total{handler="log",outcome="succeeded"}"#) == 5
+            && page.sample_value(r#"handler_backlog_events{handler="log"}"#) == 0
     };
-    assert!(wait_until(Duration::from_secs(10), || done(&page(&server))));
+    assert!(wait_until(Duration::from_secs(10), || done(&read_metrics(&server))));
     // An event named like a number is shown as an unknown one, in the log too.
     assert!(!server.output().contains("2025550143"));
-    let page = page(&server);
-    let events =
-        |outcome: &str, kind: &str| page.count(&format!("events_total{{outcome=\"{outcome}\",event=\"{kind}\"}}"));
+    let page = read_metrics(&server);
+    let events = |outcome: &str, kind: &str| {
+        page.sample_value(&format!("events_total{{outcome=\"{outcome}\",event=\"{kind}\"}}"))
+    };
     assert_eq!(events("stored", "call_ended"), 2);
     assert_eq!(events("stored", "call_started"), 0);
     assert_eq!((events("duplicate", "call_ended"), events("revision", "call_ended")), (1, 1));
     assert_eq!((events("unparsed", "unknown"), events("stored", "unknown")), (1, 1));
     for (reason, count) in [("no_key_matched", 1), ("stale_past", 1), ("malformed", 1), ("missing", 0)] {
-        assert_eq!(page.count(&format!("requests_refused_total{{reason=\"{reason}\"}}")), count, "{reason}");
+        assert_eq!(page.sample_value(&format!("requests_rejected_total{{reason=\"{reason}\"}}")), count, "{reason}");
     }
-    assert_eq!(page.count(r#"requests_not_read_total{reason="too_large"}"#), 1);
-    assert_eq!(page.count("intake_duration_seconds_count"), 6);
-    assert_eq!(page.count(r#"intake_duration_seconds_bucket{le="10.0"}"#), 6);
-    assert_eq!(page.count("body_size_bytes_count"), 6);
-    assert!(page.count("inflight_body_bytes") < 10_000);
-    assert_eq!(page.count("inflight_body_limit_bytes"), 64 * 1024 * 1024);
-    assert_eq!(page.count("store_commit_events_sum"), 5);
-    assert!(page.count("store_commits_total") >= page.count("store_commit_events_count"));
-    assert_eq!(page.count("journal_last_seq"), 5);
-    assert_eq!(page.count(r#"deliveries_total{handler="call_store",outcome="dead"}"#), 0);
-    assert_eq!(page.count(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
-    assert!(page.samples["retell_webhook_start_time_seconds"] > 1.7e9);
-    assert_eq!(page.count(r#"log_lines_dropped_total{to="file"}"#), 0);
+    assert_eq!(page.sample_value(r#"requests_unreadable_total{reason="too_large"}"#), 1);
+    assert_eq!(page.sample_value("intake_duration_seconds_count"), 6);
+    assert_eq!(page.sample_value(r#"intake_duration_seconds_bucket{le="10.0"}"#), 6);
+    assert_eq!(page.sample_value("body_size_bytes_count"), 6);
+    assert!(page.sample_value("inflight_body_bytes") < 10_000);
+    assert_eq!(page.sample_value("inflight_body_limit_bytes"), 64 * 1024 * 1024);
+    assert_eq!(page.sample_value("store_events_per_commit_sum"), 5);
+    assert!(page.sample_value("store_commits_total") >= page.sample_value("store_events_per_commit_count"));
+    assert_eq!(page.sample_value("journal_last_seq"), 5);
+    assert_eq!(page.sample_value(r#"delivery_attempts_total{handler="call_store",outcome="dead"}"#), 0);
+    assert_eq!(page.sample_value(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
+    assert!(page.samples["retell_webhook_process_start_time_seconds"] > 1.7e9);
+    assert_eq!(page.sample_value(r#"log_lines_dropped_total{output="file"}"#), 0);
     for state in ["pending", "running", "scheduled", "dead"] {
-        assert_eq!(page.count(&format!("handler_deliveries{{handler=\"log\",state=\"{state}\"}}")), 0, "{state}");
+        assert_eq!(
+            page.sample_value(&format!("handler_deliveries{{handler=\"log\",state=\"{state}\"}}")),
+            0,
+            "{state}"
+        );
     }
-    assert_eq!(page.count(r#"handler_breaker{handler="log",state="closed"}"#), 1);
-    assert_eq!(page.count(r#"handler_oldest_undelivered_time_seconds{handler="log"}"#), 0);
-    assert_eq!(page.count(r#"attempt_duration_seconds_count{handler="log"}"#), 5);
-    assert!(page.samples[r#"retell_webhook_last_event_time_seconds{company="default"}"#] > 1.7e9);
-    assert_eq!(page.count(r#"clock_skew_seconds{direction="behind"}"#), 0);
-    assert_eq!(page.count(r#"alarm{alarm="silence"}"#), 0);
+    assert_eq!(page.sample_value(r#"handler_breaker{handler="log",state="closed"}"#), 1);
+    assert_eq!(page.sample_value(r#"handler_oldest_undelivered_timestamp_seconds{handler="log"}"#), 0);
+    assert_eq!(page.sample_value(r#"delivery_attempt_duration_seconds_count{handler="log"}"#), 5);
+    assert!(page.samples[r#"retell_webhook_last_event_timestamp_seconds{company="default"}"#] > 1.7e9);
+    assert_eq!(page.sample_value(r#"clock_skew_seconds{direction="behind"}"#), 0);
+    assert_eq!(page.sample_value(r#"alarm_raised{alarm="silence"}"#), 0);
     if cfg!(target_os = "linux") {
-        assert!(page.count("disk_free_bytes") <= page.count("disk_size_bytes"));
-        assert!(page.count("process_resident_memory_bytes") > 1_000_000);
-        assert!(page.count("process_open_fds") > 5);
+        assert!(page.sample_value("disk_free_bytes") <= page.sample_value("disk_size_bytes"));
+        assert!(page.sample_value("process_resident_memory_bytes") > 1_000_000);
+        assert!(page.sample_value("process_open_fds") > 5);
     }
 }
 
 #[test]
 fn labels_never_come_from_a_request() {
-    let home = Home::new();
-    let server = home.start();
-    let before = page(&server).samples.len();
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let before = read_metrics(&server).samples.len();
     for number in 0..50 {
-        let body = event(&format!("invented_{number}"), &format!("call_{number}"));
-        assert_eq!(server.deliver(&body).status, 200);
+        let body = event_body(&format!("invented_{number}"), &format!("call_{number}"));
+        assert_eq!(server.post_signed(&body).status, 200);
     }
-    let after = page(&server);
+    let after = read_metrics(&server);
     assert_eq!(after.samples.len(), before, "{:?}", after.samples.keys());
-    assert_eq!(after.count(r#"events_total{outcome="stored",event="unknown"}"#), 50);
+    assert_eq!(after.sample_value(r#"events_total{outcome="stored",event="unknown"}"#), 50);
 }
 
 #[test]
 fn an_event_that_could_not_be_stored_is_counted() {
-    let home = Home::new();
-    let server = home.start();
-    home.database()
+    let home = TestEnv::new();
+    let server = home.start_server();
+    home.open_database()
         .execute_batch("CREATE TRIGGER poison BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'poisoned'); END")
         .unwrap();
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 503);
-    assert_eq!(page(&server).count(r#"events_total{outcome="not_stored",event="call_ended"}"#), 1);
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 503);
+    assert_eq!(read_metrics(&server).sample_value(r#"events_total{outcome="not_stored",event="call_ended"}"#), 1);
 }
 
 #[test]
 fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [one, two] = folders.each_ref().map(|folder| Local::start(folder.path(), |builder| builder));
-    assert_eq!(one.deliver(&event("chat_ended", "call_1")).status, 200);
+    let [one, two] = folders.each_ref().map(|folder| LocalReceiver::start(folder.path(), |builder| builder));
+    assert_eq!(one.post_signed(&event_body("chat_ended", "call_1")).status, 200);
     assert_eq!(get(one.address, "/metrics").status, 404, "the routes to be merged have no metrics");
     let stored = r#"events_total{outcome="stored",event="chat_ended"}"#;
-    let count = |local: &Local| Page::parse(&local.runtime.block_on(local.receiver.metrics_text())).count(stored);
+    let count = |local: &LocalReceiver| {
+        MetricsPage::parse(&local.runtime.block_on(local.receiver.metrics_text())).sample_value(stored)
+    };
     assert_eq!((count(&one), count(&two)), (1, 0));
     one.stop();
     two.stop();
@@ -209,7 +216,7 @@ fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
     let folder = tempfile::tempdir().unwrap();
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);
-    let local = Local::start(folder.path(), |builder| {
+    let local = LocalReceiver::start(folder.path(), |builder| {
         builder
             .on_call_started(|_, _| async { Outcome::retry("not yet") })
             .on_call_ended(|_, _| async { Outcome::fail("never") })
@@ -221,15 +228,17 @@ fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
                 }
             })
     });
-    let read = || Page::parse(&local.runtime.block_on(local.receiver.metrics_text()));
-    let outcomes = |page: &Page| {
+    let read = || MetricsPage::parse(&local.runtime.block_on(local.receiver.metrics_text()));
+    let outcomes = |page: &MetricsPage| {
         let outcomes = ["succeeded", "scheduled", "dead"].iter();
-        let count = |outcome| page.count(&format!("deliveries_total{{handler=\"closures\",outcome=\"{outcome}\"}}"));
+        let count = |outcome| {
+            page.sample_value(&format!("delivery_attempts_total{{handler=\"closures\",outcome=\"{outcome}\"}}"))
+        };
         outcomes.map(count).collect::<Vec<_>>()
     };
-    let behind = |page: &Page| page.count(r#"handler_backlog_events{handler="closures"}"#);
+    let behind = |page: &MetricsPage| page.sample_value(r#"handler_backlog_events{handler="closures"}"#);
     for name in ["call_started", "call_ended", "call_analyzed"] {
-        assert_eq!(local.deliver(&event(name, &format!("call_{name}"))).status, 200);
+        assert_eq!(local.post_signed(&event_body(name, &format!("call_{name}"))).status, 200);
     }
     assert!(wait_until(Duration::from_secs(10), || outcomes(&read()) == [0, 1, 1]), "{:?}", outcomes(&read()));
     assert!(behind(&read()) > 0, "the last one is still being handled");

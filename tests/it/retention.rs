@@ -4,31 +4,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use retell_webhook::base::clock::Clock;
-use retell_webhook::base::id::EventIds;
-use retell_webhook::config::Settings;
+use retell_webhook::Clock;
+use retell_webhook::Settings;
+use retell_webhook::internals::EventIdGenerator;
 use serde_json::json;
 
-use crate::support::bodies::event;
-use crate::support::home::Home;
-use crate::support::local::{Local, storage_url};
+use crate::support::bodies::event_body;
+use crate::support::local::{LocalReceiver, storage_url};
 use crate::support::signing::now_ms;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 const DAY_MS: i64 = 86_400_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Lines of an export: events of so many days ago, half of them large.
-fn past(count: usize, days_ago: i64, company: &str) -> String {
+fn old_export_lines(count: usize, days_ago: i64, company: &str) -> String {
     use base64::Engine;
-    let ids = EventIds::default();
+    let ids = EventIdGenerator::default();
     let lines = (0..count).map(|number| {
         let at_ms = now_ms() - days_ago * DAY_MS;
         let words = if number % 2 == 0 { 12_000 } else { 300 };
         let call = json!({ "call_id": format!("call_{days_ago}_{company}_{number}"), "transcript": "w".repeat(words) });
         let body = json!({ "event": "call_ended", "call": call }).to_string();
         let body = base64::prelude::BASE64_STANDARD.encode(body);
-        let id = ids.next(at_ms).to_string();
+        let id = ids.next_id(at_ms).to_string();
         format!(
             "{}\n",
             json!({ "id": id, "company": company, "received_at_ms": at_ms, "headers": {}, "body_base64": body })
@@ -38,23 +38,28 @@ fn past(count: usize, days_ago: i64, company: &str) -> String {
 }
 
 /// A home with events of 100, 40 and 0 days ago; `config` is its `local.toml`.
-fn home(config: &str) -> Home {
-    let home = Home::new();
+fn env_with_old_events(config: &str) -> TestEnv {
+    let home = TestEnv::new();
     std::fs::create_dir_all(home.path().join("config")).unwrap();
     let companies = "[[companies]]\nslug = \"acme\"\nkeys = [\"key_0123456789abcdef0123\"]\n";
     write_config(&home, &format!("{companies}{config}"));
-    let lines = [past(300, 100, "default"), past(100, 40, "acme"), past(100, 40, "default"), past(10, 0, "default")];
+    let lines = [
+        old_export_lines(300, 100, "default"),
+        old_export_lines(100, 40, "acme"),
+        old_export_lines(100, 40, "default"),
+        old_export_lines(10, 0, "default"),
+    ];
     let ran = home.run_with_input(&["events", "import", "-"], lines.concat().as_bytes());
     assert!(ran.stdout.starts_with("510 stored (0 under a new id)"), "{ran:?}");
     home
 }
 
-fn write_config(home: &Home, text: &str) {
+fn write_config(home: &TestEnv, text: &str) {
     std::fs::write(home.path().join("config/local.toml"), text).unwrap();
 }
 
 /// What the database and the bodies beside it take. Not its log, which stays as long as it was and is written over.
-fn disk_bytes(home: &Home) -> u64 {
+fn disk_bytes(home: &TestEnv) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let bodies = std::fs::read_dir(home.path().join("data/retell-webhook.db-bodies")).unwrap();
     let bodies: u64 = bodies.map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum();
@@ -63,88 +68,89 @@ fn disk_bytes(home: &Home) -> u64 {
 
 #[test]
 fn nothing_is_removed_unless_settings_say_so() {
-    let home = home("");
-    let ran = home.run_well(&["purge", "--yes"]);
+    let home = env_with_old_events("");
+    let ran = home.run_ok(&["purge", "--yes"]);
     assert_eq!(ran.stdout, "nothing is ever removed: no key of [retention] is set\n");
-    let server = home.start();
-    server.deliver(&event("call_ended", "call_now"));
-    assert_eq!(home.events(&["--limit", "1000"]).len(), 511);
+    let server = home.start_server();
+    server.post_signed(&event_body("call_ended", "call_now"));
+    assert_eq!(home.list_events(&["--limit", "1000"]).len(), 511);
 }
 
 #[test]
 fn the_receiver_removes_what_is_past_its_time_and_takes_events_meanwhile() {
-    let mut home = home("retention = { events_days = 30 }\n[retention]\nevents_days = 90\n");
+    let mut home = env_with_old_events("retention = { events_days = 30 }\n[retention]\nevents_days = 90\n");
     let before = disk_bytes(&home);
-    let mut server = home.start();
-    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    let mut server = home.start_server();
+    home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     let mut sent = 0;
-    let done = wait_until(PATIENCE, || {
+    let done = wait_until(WAIT_LIMIT, || {
         sent += 1;
-        assert_eq!(server.deliver(&event("call_ended", &format!("call_new_{sent}"))).status, 200);
-        home.events(&["--limit", "1000"]).len() == 110 + sent
+        assert_eq!(server.post_signed(&event_body("call_ended", &format!("call_new_{sent}"))).status, 200);
+        home.list_events(&["--limit", "1000"]).len() == 110 + sent
     });
-    let companies: Vec<_> = home.events(&["--limit", "1000"]).iter().map(|event| event["company"].clone()).collect();
+    let companies: Vec<_> =
+        home.list_events(&["--limit", "1000"]).iter().map(|event| event["company"].clone()).collect();
     assert!(done && !companies.contains(&json!("acme")), "{} events, {sent} sent", companies.len());
-    assert!(server.prints("retention removed"));
+    assert!(server.wait_for_output("retention removed"));
     assert!(server.get("/metrics").text().contains("retell_webhook_retention_removed_total{kind=\"events\"} 400"));
-    let status = home.run_well(&["status", "--json"]).json();
+    let status = home.run_ok(&["status", "--json"]).json();
     let kept =
         (&status["retention"]["default"]["events_days"], &status["retention"]["companies"]["acme"]["events_days"]);
     assert_eq!((kept.0.as_u64(), kept.1.as_u64()), (Some(90), Some(30)));
     assert_eq!(status["events"]["accepted"].as_u64(), Some(510 + sent as u64));
-    assert!(home.run_well(&["status"]).stdout.contains("events 90 days; 1 company differs"));
+    assert!(home.run_ok(&["status"]).stdout.contains("events 90 days; 1 company differs"));
     let smaller = || disk_bytes(&home) < before / 2;
-    assert!(wait_until(PATIENCE, smaller), "{} of {before}", disk_bytes(&home));
+    assert!(wait_until(WAIT_LIMIT, smaller), "{} of {before}", disk_bytes(&home));
     // The same event again is a new one, once.
-    let old = serde_json::from_str::<serde_json::Value>(past(1, 100, "default").trim()).unwrap();
+    let old = serde_json::from_str::<serde_json::Value>(old_export_lines(1, 100, "default").trim()).unwrap();
     let body = {
         use base64::Engine;
         base64::prelude::BASE64_STANDARD.decode(old["body_base64"].as_str().unwrap()).unwrap()
     };
-    assert!(!server.deliver(&body).is_duplicate());
-    assert!(server.deliver(&body).is_duplicate());
+    assert!(!server.post_signed(&body).is_duplicate());
+    assert!(server.post_signed(&body).is_duplicate());
     assert_eq!(server.stop(), Some(0));
-    let server = home.start();
-    assert!(server.deliver(&body).is_duplicate());
-    assert!(home.export().iter().all(|kept| kept.line["error"].is_null()));
+    let server = home.start_server();
+    assert!(server.post_signed(&body).is_duplicate());
+    assert!(home.export_events().iter().all(|kept| kept.json["error"].is_null()));
 }
 
 #[test]
 fn a_reload_changes_how_long_things_are_kept() {
-    let home = home("");
-    let server = home.start();
-    assert_eq!(home.events(&["--limit", "1000"]).len(), 510);
+    let home = env_with_old_events("");
+    let server = home.start_server();
+    assert_eq!(home.list_events(&["--limit", "1000"]).len(), 510);
     write_config(&home, "[retention]\nevents_days = 30\n");
-    server.signal("-HUP");
-    assert!(wait_until(PATIENCE, || home.events(&["--limit", "1000"]).len() == 10));
+    server.send_signal("-HUP");
+    assert!(wait_until(WAIT_LIMIT, || home.list_events(&["--limit", "1000"]).len() == 10));
     assert!(!server.output().contains("restart"), "{}", server.output());
 }
 
 #[test]
 fn purge_counts_first_and_removes_when_told_to() {
-    let home = home("[retention]\nevents_days = 60\n");
+    let home = env_with_old_events("[retention]\nevents_days = 60\n");
     for args in [&["purge", "--json"][..], &["purge", "--dry-run", "--json"]] {
-        let said = home.run_well(args).json();
+        let said = home.run_ok(args).json();
         let rows = json!([{ "what": "events", "companies": "all", "days": 60, "rows": 300 }]);
         assert_eq!((&said["dry_run"], &said["by_age"]), (&json!(true), &rows));
     }
-    assert!(home.run_well(&["purge"]).stdout.contains("`purge --yes` does it"));
-    assert_eq!(home.events(&["--limit", "1000"]).len(), 510);
-    let said = home.run_well(&["purge", "--yes", "--json"]).json();
+    assert!(home.run_ok(&["purge"]).stdout.contains("`purge --yes` does it"));
+    assert_eq!(home.list_events(&["--limit", "1000"]).len(), 510);
+    let said = home.run_ok(&["purge", "--yes", "--json"]).json();
     assert_eq!((&said["dry_run"], &said["by_age"][0]["rows"]), (&json!(false), &json!(300)));
-    assert_eq!(home.events(&["--limit", "1000"]).len(), 210);
-    assert_eq!(home.run_well(&["purge", "--json"]).json()["by_age"][0]["rows"], 0);
+    assert_eq!(home.list_events(&["--limit", "1000"]).len(), 210);
+    assert_eq!(home.run_ok(&["purge", "--json"]).json()["by_age"][0]["rows"], 0);
 }
 
 #[test]
 fn the_size_of_the_store_is_bounded() {
-    let home = home("[retention]\nmax_bytes = 2000000\n");
-    let used = home.run_well(&["purge", "--json"]).json()["used_bytes"].as_u64().unwrap();
+    let home = env_with_old_events("[retention]\nmax_bytes = 2000000\n");
+    let used = home.run_ok(&["purge", "--json"]).json()["used_bytes"].as_u64().unwrap();
     assert!(used > 3_000_000, "{used}");
-    let said = home.run_well(&["purge", "--yes", "--json"]).json();
+    let said = home.run_ok(&["purge", "--yes", "--json"]).json();
     let used = said["used_bytes"].as_u64().unwrap();
     assert!(used <= 2_000_000 && used > 1_000_000, "{said}");
-    let left = home.events(&["--limit", "1000"]);
+    let left = home.list_events(&["--limit", "1000"]);
     assert_eq!(left.len() as u64 + said["for_size"].as_u64().unwrap(), 510);
     assert!(left.iter().filter(|event| event["call_id"].as_str().unwrap().starts_with("call_0_")).count() == 10);
 }
@@ -152,12 +158,12 @@ fn the_size_of_the_store_is_bounded() {
 #[test]
 fn values_nobody_means_are_refused() {
     for (key, value) in [("MAX_BYTES", "1000"), ("EVENTS_DAYS", "100000")] {
-        let home = Home::new().with(&format!("RETELL_WEBHOOK__RETENTION__{key}"), value);
+        let home = TestEnv::new().with_env(&format!("RETELL_WEBHOOK__RETENTION__{key}"), value);
         let ran = home.run(&["config", "check"]);
         let said = format!("retention.{}", key.to_lowercase());
-        assert!(ran.code == Some(1) && ran.stderr.contains(&said), "{ran:?}");
+        assert!(ran.exit_code == Some(1) && ran.stderr.contains(&said), "{ran:?}");
     }
-    let home = Home::new().with("RETELL_WEBHOOK__RETENTION__EVENT_DAYS", "1");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__RETENTION__EVENT_DAYS", "1");
     assert!(home.run(&["config", "check"]).stderr.contains("did you mean `retention.events_days`?"));
 }
 
@@ -170,24 +176,24 @@ fn age_is_told_by_the_clock_that_was_given() {
     let time = Arc::new(AtomicI64::new(now_ms()));
     let start = || {
         let (time, settings) = (Arc::clone(&time), settings.clone());
-        Local::start(folder.path(), |builder| {
+        LocalReceiver::start(folder.path(), |builder| {
             builder.settings(settings).clock(Clock::from_fn(move || time.load(Ordering::Relaxed)))
         })
     };
-    let events = |local: &Local| {
+    let events = |local: &LocalReceiver| {
         let store = Arc::clone(local.receiver.store());
         local
             .runtime
-            .block_on(async move { store.events(retell_webhook::storage::EventFilter::default()).await })
+            .block_on(async move { store.list_events(retell_webhook::internals::EventFilter::default()).await })
             .unwrap()
     };
     let local = start();
-    assert_eq!(local.deliver(&event("call_ended", "call_1")).status, 200);
+    assert_eq!(local.post_signed(&event_body("call_ended", "call_1")).status, 200);
     let given = || {
         let stats = local.runtime.block_on(local.receiver.store().stats()).unwrap();
         stats.backlogs.iter().all(|backlog| backlog.behind == 0)
     };
-    assert!(wait_until(PATIENCE, given));
+    assert!(wait_until(WAIT_LIMIT, given));
     local.stop();
     time.fetch_add(6 * DAY_MS, Ordering::Relaxed);
     let local = start();
@@ -196,6 +202,6 @@ fn age_is_told_by_the_clock_that_was_given() {
     local.stop();
     time.fetch_add(2 * DAY_MS, Ordering::Relaxed);
     let local = start();
-    assert!(wait_until(PATIENCE, || events(&local).is_empty()));
+    assert!(wait_until(WAIT_LIMIT, || events(&local).is_empty()));
     local.stop();
 }

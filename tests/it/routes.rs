@@ -4,34 +4,34 @@ mod settings;
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::{event, sample};
-use crate::support::client::{Answer, WEBHOOK, get, post_to, request};
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::bodies::{event_body, sample_payload};
+use crate::support::client::{HttpResponse, WEBHOOK_PATH, get, post_to, request};
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 
-const GUIDE: &str = "/api/mcp/retell/custom-function";
-const INBOUND: &str = "/api/v1/webhook/retell/inbound";
+const GUIDE_PATH: &str = "/api/mcp/retell/custom-function";
+const INBOUND_PATH: &str = "/api/v1/webhook/retell/inbound";
 
-fn post_signed(server: &Server, path: &str, body: &[u8]) -> Answer {
+fn post_signed(server: &ReceiverProcess, path: &str, body: &[u8]) -> HttpResponse {
     post_to(server.address(), path, body, &sign(body))
 }
 
-fn accepted(answer: &Answer) -> Value {
+fn accepted_json(answer: &HttpResponse) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/json"));
     answer.json()
 }
 
-fn bodies(home: &Home) -> Vec<Vec<u8>> {
-    home.export().into_iter().map(|kept| kept.body).collect()
+fn stored_bodies(home: &TestEnv) -> Vec<Vec<u8>> {
+    home.export_events().into_iter().map(|kept| kept.body).collect()
 }
 
 #[test]
 fn the_test_endpoint_names_the_webhook_and_this_very_instance() {
-    let mut home = Home::new();
-    let server = home.start();
-    let instance = |server: &Server| {
+    let mut home = TestEnv::new();
+    let server = home.start_server();
+    let instance = |server: &ReceiverProcess| {
         let answer = server.get("/api/v1/webhook/retell/test");
         answer.header("x-retell-webhook-instance").expect("the instance").to_owned()
     };
@@ -42,8 +42,8 @@ fn the_test_endpoint_names_the_webhook_and_this_very_instance() {
     let first = instance(&server);
     assert_eq!(instance(&server), first);
     drop(server);
-    home.set("SERVER_URL", "https://example.ngrok.app/");
-    let server = home.start();
+    home.set_env("SERVER_URL", "https://example.ngrok.app/");
+    let server = home.start_server();
     assert_ne!(instance(&server), first);
     let answer = server.get("/api/v1/webhook/retell/test");
     assert_eq!(answer.json()["webhook_url"], "POST https://example.ngrok.app/api/v1/webhook/retell");
@@ -51,77 +51,85 @@ fn the_test_endpoint_names_the_webhook_and_this_very_instance() {
 
 #[test]
 fn every_webhook_address_takes_events() {
-    let home = Home::new();
-    let server = home.start();
-    let paths = [WEBHOOK, "/webhook", "/webhook/", GUIDE, "/api/mcp/retell/custom-function/", INBOUND, "/webhook?a=b"];
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let paths = [
+        WEBHOOK_PATH,
+        "/webhook",
+        "/webhook/",
+        GUIDE_PATH,
+        "/api/mcp/retell/custom-function/",
+        INBOUND_PATH,
+        "/webhook?a=b",
+    ];
     for (number, path) in paths.iter().enumerate() {
-        let body = event("call_ended", &format!("call_{number}"));
-        assert_eq!(accepted(&post_signed(&server, path, &body)), json!({ "received": true }), "{path}");
+        let body = event_body("call_ended", &format!("call_{number}"));
+        assert_eq!(accepted_json(&post_signed(&server, path, &body)), json!({ "received": true }), "{path}");
         assert_eq!(post_to(server.address(), path, &body, "v=1,d=2").status, 401, "{path}");
         assert_eq!(server.get(path).status, 405, "{path}");
     }
-    assert_eq!(home.export().len(), paths.len());
+    assert_eq!(home.export_events().len(), paths.len());
 }
 
 #[test]
 fn the_guides_address_tells_events_from_functions() {
-    let home = Home::new();
-    let server = home.start();
-    let function = sample("17_");
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let function = sample_payload("17_");
     let neither = br#"{"message":"hello"}"#;
-    let answer = post_signed(&server, GUIDE, &function);
+    let answer = post_signed(&server, GUIDE_PATH, &function);
     assert_eq!(answer.status, 404, "a function nobody answers is no success: {}", answer.text());
-    assert_eq!(accepted(&post_signed(&server, GUIDE, neither)), json!({ "received": true }));
-    assert_eq!(accepted(&post_signed(&server, GUIDE, b"[]")), json!({ "received": true }));
+    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, neither)), json!({ "received": true }));
+    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, b"[]")), json!({ "received": true }));
     let both = br#"{"event":"call_ended","name":"x","call":{"call_id":"call_both"}}"#;
-    assert_eq!(accepted(&post_signed(&server, GUIDE, both)), json!({ "received": true }));
-    assert_eq!(bodies(&home), [&neither[..], b"[]", both], "a function call is no event");
-    let listed = home.run_well(&["events", "list", "--json"]).json();
+    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, both)), json!({ "received": true }));
+    assert_eq!(stored_bodies(&home), [&neither[..], b"[]", both], "a function call is no event");
+    let listed = home.run_ok(&["events", "list", "--json"]).json();
     let states: Vec<_> = listed.as_array().unwrap().iter().rev().map(|event| event["state"].clone()).collect();
     assert_eq!(states, ["unparsed", "unparsed", "stored"]);
 }
 
 #[test]
 fn inbound_requests_get_the_empty_answer_wherever_they_arrive() {
-    let home = Home::new();
-    let server = home.start();
-    for path in [INBOUND, WEBHOOK] {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    for path in [INBOUND_PATH, WEBHOOK_PATH] {
         for (prefix, key) in [("15_", "call_inbound"), ("15b_", "call_inbound"), ("15c_", "chat_inbound")] {
-            let body = sample(prefix);
+            let body = sample_payload(prefix);
             let mut expected = json!({});
             expected[key] = json!({});
-            assert_eq!(accepted(&post_signed(&server, path, &body)), expected, "{path} {prefix}");
+            assert_eq!(accepted_json(&post_signed(&server, path, &body)), expected, "{path} {prefix}");
         }
     }
-    let kept = home.export();
+    let kept = home.export_events();
     assert!(kept.iter().all(|kept| matches!(kept.event(), Some("call_inbound" | "chat_inbound"))));
 }
 
 #[test]
 fn anonymous_callers_are_told_apart_and_named_calls_are_not() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let anonymous =
         br#"{"event":"call_inbound","call_inbound":{"from_number":"anonymous","to_number":"+12025550178"}}"#;
     let named = br#"{"event":"call_inbound","call_inbound":{"call_id":"call_in_1","from_number":"anonymous"}}"#;
     for body in [&anonymous[..], named] {
         for at_ms in [now_ms(), now_ms() - 5] {
-            let answer = post_to(server.address(), INBOUND, body, &sign_with(KEY, body, at_ms));
-            assert_eq!(accepted(&answer), json!({ "call_inbound": {} }));
+            let answer = post_to(server.address(), INBOUND_PATH, body, &sign_with(KEY, body, at_ms));
+            assert_eq!(accepted_json(&answer), json!({ "call_inbound": {} }));
         }
     }
-    assert_eq!(bodies(&home), [&anonymous[..], anonymous, named]);
+    assert_eq!(stored_bodies(&home), [&anonymous[..], anonymous, named]);
     let signature = sign(anonymous);
     for _ in 0..2 {
-        accepted(&post_to(server.address(), WEBHOOK, anonymous, &signature));
+        accepted_json(&post_to(server.address(), WEBHOOK_PATH, anonymous, &signature));
     }
-    assert_eq!(home.export().len(), 4, "a retry with the same signature is the same caller");
+    assert_eq!(home.export_events().len(), 4, "a retry with the same signature is the same caller");
 }
 
 #[test]
 fn health_tells_details_to_the_machine_itself_only() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     for path in ["/ping", "/health/live"] {
         assert_eq!((server.get(path).status, server.get(path).json()), (200, json!({ "status": "ok" })));
     }
@@ -135,8 +143,8 @@ fn health_tells_details_to_the_machine_itself_only() {
 
 #[test]
 fn what_is_not_there_is_404_and_a_wrong_method_405() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let answer = get(server.address(), "/nothing");
     assert_eq!((answer.status, answer.json()), (404, json!({ "message": "Not Found" })));
     let answer = request(server.address(), "POST", "/ping", &[], b"");

@@ -2,39 +2,40 @@
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::sample;
+use crate::support::bodies::sample_payload;
 use crate::support::client::{get, post, request};
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
+use crate::support::test_env::TestEnv;
 
-const NUMBERS: [&str; 3] = ["+12025550143", "12025550178", "2025550166"];
-const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.dG9rZW4.c2VjcmV0";
+const PHONE_NUMBERS: [&str; 3] = ["+12025550143", "12025550178", "2025550166"];
+const CALL_ACCESS_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.dG9rZW4.c2VjcmV0";
 const OPS_TOKEN: &str = "4f9c2d1e8b7a60534f9c2d1e8b7a6053";
-const WORDS: &str = "my card ends in four two";
+const TRANSCRIPT_TEXT: &str = "my card ends in four two";
 
-fn personal(event: &str, call_id: &str) -> Vec<u8> {
+fn personal_event_body(event: &str, call_id: &str) -> Vec<u8> {
     let call = json!({
-        "call_id": call_id, "agent_name": "Nora", "access_token": TOKEN, "transcript": WORDS,
-        "from_number": NUMBERS[0], "to_number": format!("+{}", NUMBERS[1]), "direction": "inbound",
-        "transcript_object": [{ "role": "user", "content": WORDS }], "metadata": { "note": WORDS },
-        "call_analysis": { "call_summary": WORDS, "user_sentiment": "Positive" },
+        "call_id": call_id, "agent_name": "Nora", "access_token": CALL_ACCESS_TOKEN, "transcript": TRANSCRIPT_TEXT,
+        "from_number": PHONE_NUMBERS[0], "to_number": format!("+{}", PHONE_NUMBERS[1]), "direction": "inbound",
+        "transcript_object": [{ "role": "user", "content": TRANSCRIPT_TEXT }], "metadata": { "note": TRANSCRIPT_TEXT },
+        "call_analysis": { "call_summary": TRANSCRIPT_TEXT, "user_sentiment": "Positive" },
     });
-    let destination = json!({ "number": NUMBERS[2] });
+    let destination = json!({ "number": PHONE_NUMBERS[2] });
     json!({ "event": event, "call": call, "transfer_destination": destination }).to_string().into()
 }
 
 /// Everything that must not be printed: keys, digests of signatures, what is about people.
-struct Secrets(Vec<String>);
+struct KnownSecrets(Vec<String>);
 
-impl Secrets {
+impl KnownSecrets {
     fn new() -> Self {
-        let mut secrets: Vec<String> = [KEY, OTHER_KEY, TOKEN, OPS_TOKEN, WORDS].map(str::to_owned).into();
-        secrets.extend(NUMBERS.map(str::to_owned));
+        let mut secrets: Vec<String> =
+            [KEY, OTHER_KEY, CALL_ACCESS_TOKEN, OPS_TOKEN, TRANSCRIPT_TEXT].map(str::to_owned).into();
+        secrets.extend(PHONE_NUMBERS.map(str::to_owned));
         Self(secrets)
     }
 
-    fn digest_of(&mut self, signature: &str) {
+    fn add_digest(&mut self, signature: &str) {
         self.0.push(signature[signature.len() - 64..].to_owned());
     }
 
@@ -45,43 +46,43 @@ impl Secrets {
 }
 
 /// Accepted, repeated, refused, unparsed, odd: whatever could be logged.
-fn send_everything(server: &Server, secrets: &mut Secrets) -> Vec<String> {
+fn send_everything(server: &ReceiverProcess, secrets: &mut KnownSecrets) -> Vec<String> {
     let address = server.address();
     let mut answers = Vec::new();
     let mut send = |body: &[u8], signature: &str| {
-        secrets.digest_of(signature);
+        secrets.add_digest(signature);
         // The MAC that would have been right for this body and time.
         let at_ms = signature[2..signature.len() - 67].parse().unwrap();
-        secrets.digest_of(&sign_with(KEY, body, at_ms));
+        secrets.add_digest(&sign_with(KEY, body, at_ms));
         let answer = post(address, body, signature);
         answers.push(format!("{:?} {}", answer.headers, answer.text()));
     };
     for event in ["call_started", "call_ended", "call_analyzed", "transfer_started", "transcript_updated", "call_new"] {
-        let body = personal(event, "call_1");
+        let body = personal_event_body(event, "call_1");
         send(&body, &sign(&body));
         send(&body, &sign(&body));
         send(&body, &sign_with(OTHER_KEY, &body, now_ms()));
         send(&body, &sign_with(KEY, &body, now_ms() - 900_000));
         send(&body[..body.len() - 1], &sign(&body[..body.len() - 1]));
     }
-    let inbound = sample("15_");
+    let inbound = sample_payload("15_");
     send(&inbound, &sign(&inbound));
-    let url = format!("/api/v1/webhook/retell/test?number={}", NUMBERS[0]);
+    let url = format!("/api/v1/webhook/retell/test?number={}", PHONE_NUMBERS[0]);
     answers.push(get(address, &url).text());
-    let forged = [("X-Retell-Signature", WORDS), ("Authorization", KEY)];
-    answers.push(request(address, "POST", "/webhook", &forged, &personal("call_ended", "call_2")).text());
+    let forged = [("X-Retell-Signature", TRANSCRIPT_TEXT), ("Authorization", KEY)];
+    answers.push(request(address, "POST", "/webhook", &forged, &personal_event_body("call_ended", "call_2")).text());
     answers
 }
 
 #[test]
 fn nothing_secret_is_printed_or_listed() {
-    let home = Home::new().with("DEBUG", "true");
-    let mut server = home.start();
-    let mut secrets = Secrets::new();
+    let home = TestEnv::new().with_env("DEBUG", "true");
+    let mut server = home.start_server();
+    let mut secrets = KnownSecrets::new();
     for answer in send_everything(&server, &mut secrets) {
         secrets.assert_absent("an answer", &answer);
     }
-    let id = home.events(&["--event", "call_analyzed"])[0]["id"].as_str().unwrap().to_owned();
+    let id = home.list_events(&["--event", "call_analyzed"])[0]["id"].as_str().unwrap().to_owned();
     let verbs: [&[&str]; 12] = [
         &["events", "list"],
         &["events", "list", "--json"],
@@ -97,23 +98,23 @@ fn nothing_secret_is_printed_or_listed() {
         &["health", "--url", &server.url()],
     ];
     for args in verbs {
-        secrets.assert_absent(&format!("{args:?}"), &home.run_well(args).output());
+        secrets.assert_absent(&format!("{args:?}"), &home.run_ok(args).output());
     }
     assert_eq!(server.stop(), Some(0));
     secrets.assert_absent("the server", &server.output());
     assert!(server.output().contains("webhook call_analyzed"), "the log was on");
     assert!(server.output().contains("webhook refused (401)"));
-    let kept = home.export();
+    let kept = home.export_events();
     let stored: Value = serde_json::from_slice(&kept[0].body).unwrap();
-    assert_eq!(stored["call"]["access_token"], TOKEN, "the store has it all");
+    assert_eq!(stored["call"]["access_token"], CALL_ACCESS_TOKEN, "the store has it all");
 }
 
 /// What the server shows of itself: metrics, whoever asks, and its log file.
-fn assert_shows_nothing(home: &Home, server: &Server, secrets: &Secrets) {
+fn assert_endpoints_hide_secrets(home: &TestEnv, server: &ReceiverProcess, secrets: &KnownSecrets) {
     let metrics = get(server.address(), "/metrics");
     assert_eq!(metrics.status, 200);
     let authorization = format!("Bearer {OPS_TOKEN}");
-    for headers in [[("Authorization", authorization.as_str())], [("Host", WORDS)]] {
+    for headers in [[("Authorization", authorization.as_str())], [("Host", TRANSCRIPT_TEXT)]] {
         for path in ["/metrics", "/health/ready", "/nowhere"] {
             let answer = request(server.address(), "GET", path, &headers, b"");
             secrets.assert_absent(path, &format!("{:?} {}", answer.headers, answer.text()));
@@ -124,7 +125,7 @@ fn assert_shows_nothing(home: &Home, server: &Server, secrets: &Secrets) {
 }
 
 /// Everything said after the server has stopped: standard output, and every log file.
-fn assert_said_nothing(home: &Home, server: &Server, secrets: &Secrets) {
+fn assert_logs_hide_secrets(home: &TestEnv, server: &ReceiverProcess, secrets: &KnownSecrets) {
     secrets.assert_absent("the server", &server.output());
     for entry in std::fs::read_dir(home.path().join("logs")).unwrap() {
         let path = entry.unwrap().path();
@@ -137,33 +138,33 @@ fn assert_said_nothing(home: &Home, server: &Server, secrets: &Secrets) {
 #[test]
 fn nothing_secret_is_logged_whatever_the_format_and_level() {
     for (format, debug) in [("human", "true"), ("human", "false"), ("json", "true"), ("json", "false")] {
-        let home = Home::new()
-            .with("DEBUG", debug)
-            .with("RETELL_WEBHOOK__LOG__FORMAT", format)
-            .with("RETELL_WEBHOOK__OPS__TOKEN", OPS_TOKEN);
-        let mut server = home.start();
-        let mut secrets = Secrets::new();
+        let home = TestEnv::new()
+            .with_env("DEBUG", debug)
+            .with_env("RETELL_WEBHOOK__LOG__FORMAT", format)
+            .with_env("RETELL_WEBHOOK__OPS__TOKEN", OPS_TOKEN);
+        let mut server = home.start_server();
+        let mut secrets = KnownSecrets::new();
         for answer in send_everything(&server, &mut secrets) {
             secrets.assert_absent("an answer", &answer);
         }
-        assert_shows_nothing(&home, &server, &secrets);
+        assert_endpoints_hide_secrets(&home, &server, &secrets);
         assert_eq!(server.stop(), Some(0));
-        assert_said_nothing(&home, &server, &secrets);
+        assert_logs_hide_secrets(&home, &server, &secrets);
         assert_eq!(server.output().contains("webhook body: "), debug == "true", "{format} {debug}");
     }
 }
 
 #[test]
 fn failures_of_the_store_print_nothing_of_the_event() {
-    let home = Home::new().with("DEBUG", "true");
-    let mut server = home.start();
-    home.database()
+    let home = TestEnv::new().with_env("DEBUG", "true");
+    let mut server = home.start_server();
+    home.open_database()
         .execute_batch("CREATE TRIGGER poison BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'poisoned'); END")
         .unwrap();
-    let body = personal("call_ended", "call_1");
+    let body = personal_event_body("call_ended", "call_1");
     let signature = sign(&body);
-    let mut secrets = Secrets::new();
-    secrets.digest_of(&signature);
+    let mut secrets = KnownSecrets::new();
+    secrets.add_digest(&signature);
     let answer = post(server.address(), &body, &signature);
     assert_ne!(answer.status, 200);
     secrets.assert_absent("the answer", &answer.text());

@@ -9,18 +9,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::support::home::{Exported, Home};
-use crate::support::local::Routes;
-use crate::support::server::Server;
+use crate::support::local::RouterServer;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::OTHER_KEY;
+use crate::support::test_env::{ExportedEvent, TestEnv};
 
-const ALL: [&str; 11] = [
+const SCENARIOS: [&str; 11] = [
     "happy",
     "failed-dial",
     "transfers",
     "transcript-storm",
     "duplicates",
-    "resigned-retries",
+    "retries",
     "analyzed-first",
     "long-call",
     "chat",
@@ -28,15 +28,15 @@ const ALL: [&str; 11] = [
     "appointment",
 ];
 
-fn running() -> (Home, Server) {
-    let home = Home::new();
-    let server = home.start();
+fn start_server() -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    let server = home.start_server();
     (home, server)
 }
 
 /// The names of all stored events in order, with the marks of those that have any.
-fn stored(home: &Home) -> Vec<String> {
-    let mut rows = home.events(&["--limit", "1000"]);
+fn stored_event_names(home: &TestEnv) -> Vec<String> {
+    let mut rows = home.list_events(&["--limit", "1000"]);
     rows.reverse();
     let name = |row: &Value| {
         let mark = if row["revision_of"].is_null() { "" } else { " revision" };
@@ -50,8 +50,8 @@ fn stored(home: &Home) -> Vec<String> {
     rows.iter().map(name).collect()
 }
 
-fn play(home: &Home, server: &Server, args: &[&str]) -> Value {
-    home.run_well(&[&["simulate", "--to", &server.url(), "--json"], args].concat()).json()
+fn simulate(home: &TestEnv, server: &ReceiverProcess, args: &[&str]) -> Value {
+    home.run_ok(&[&["simulate", "--to", &server.url(), "--json"], args].concat()).json()
 }
 
 #[test]
@@ -80,18 +80,18 @@ fn each_scenario_arrives_as_the_events_it_is_made_of() {
         ),
         ("transcript-storm", storm),
         ("duplicates", vec![started.clone(), format!("{ended} +1"), format!("{analyzed} +1")]),
-        ("resigned-retries", vec![started.clone(), format!("{ended} +2"), format!("{analyzed} +2")]),
+        ("retries", vec![started.clone(), format!("{ended} +2"), format!("{analyzed} +2")]),
         ("analyzed-first", vec![started.clone(), analyzed.clone(), ended.clone()]),
         ("chat", ["chat_started", "chat_ended", "chat_analyzed"].map(str::to_owned).to_vec()),
         ("revision", vec![started, ended, analyzed.clone(), format!("{analyzed} revision")]),
     ];
     for (scenario, events) in table {
-        let (home, server) = running();
-        let report = play(&home, &server, &[scenario, "--calls", "1"]);
-        assert_eq!(stored(&home), events, "{scenario}");
+        let (home, server) = start_server();
+        let report = simulate(&home, &server, &[scenario, "--calls", "1"]);
+        assert_eq!(stored_event_names(&home), events, "{scenario}");
         assert_eq!((&report["ok"], &report["store"]["checked"]), (&json!(true), &json!(true)), "{report}");
         assert_eq!(report["store"]["found"], events.len(), "{report}");
-        let ids: Vec<_> = home.events(&[]).iter().map(|row| row["call_id"].as_str().unwrap().to_owned()).collect();
+        let ids: Vec<_> = home.list_events(&[]).iter().map(|row| row["call_id"].as_str().unwrap().to_owned()).collect();
         let prefix = if scenario == "chat" { "chat_test_" } else { "call_test_" };
         assert!(ids[0].starts_with(prefix) && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     }
@@ -99,22 +99,22 @@ fn each_scenario_arrives_as_the_events_it_is_made_of() {
 
 #[test]
 fn an_hour_of_talk_is_more_than_a_megabyte() {
-    let (home, server) = running();
-    play(&home, &server, &["long-call", "--calls", "1"]);
-    let rows = home.events(&["--event", "call_analyzed"]);
+    let (home, server) = start_server();
+    simulate(&home, &server, &["long-call", "--calls", "1"]);
+    let rows = home.list_events(&["--event", "call_analyzed"]);
     assert!((1_150_000..1_350_000).contains(&rows[0]["size_bytes"].as_u64().unwrap()), "{rows:?}");
 }
 
 /// The bodies a run stored, with what belongs to the run masked: the 27 digits of ids, and times, which have 13.
-fn said(home: &Home) -> Vec<String> {
-    let masked = |kept: &Exported| {
+fn masked_bodies(home: &TestEnv) -> Vec<String> {
+    let masked = |kept: &ExportedEvent| {
         let body: Value = serde_json::from_slice(&kept.body).unwrap();
         let id = body["chat"]["chat_id"].as_str().or(body["call"]["call_id"].as_str()).unwrap();
         let text = body.to_string().replace(&id["call_test_".len()..], "ID");
         let parts = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 13);
         parts.fold(text.clone(), |text, time| text.replace(time, "TIME"))
     };
-    let mut said: Vec<_> = home.export().iter().map(masked).collect();
+    let mut said: Vec<_> = home.export_events().iter().map(masked).collect();
     said.sort();
     said
 }
@@ -122,12 +122,12 @@ fn said(home: &Home) -> Vec<String> {
 #[test]
 fn a_seed_says_the_same_about_other_calls() {
     let runs = ["7", "7", "8"].map(|seed| {
-        let (home, server) = running();
+        let (home, server) = start_server();
         let report =
-            play(&home, &server, &["--calls", "12", "--seed", seed, "happy", "failed-dial", "chat", "transfers"]);
+            simulate(&home, &server, &["--calls", "12", "--seed", seed, "happy", "failed-dial", "chat", "transfers"]);
         assert_eq!(report["seed"].to_string(), seed);
-        let ids = home.events(&[]).iter().map(|row| row["call_id"].to_string()).collect::<Vec<_>>();
-        (said(&home), ids)
+        let ids = home.list_events(&[]).iter().map(|row| row["call_id"].to_string()).collect::<Vec<_>>();
+        (masked_bodies(&home), ids)
     });
     assert_eq!(runs[0].0, runs[1].0);
     assert_ne!(runs[0].0, runs[2].0);
@@ -136,110 +136,111 @@ fn a_seed_says_the_same_about_other_calls() {
 
 #[test]
 fn a_mix_is_told_by_scenario_and_event_and_found_in_the_store() {
-    let (home, server) = running();
+    let (home, server) = start_server();
     let url = server.url();
-    let ran = home.run_well(&["simulate", "--to", &url, "--rate", "100"]);
-    for scenario in ALL.into_iter().filter(|name| *name != "appointment") {
+    let ran = home.run_ok(&["simulate", "--to", &url, "--rate", "100"]);
+    for scenario in SCENARIOS.into_iter().filter(|name| *name != "appointment") {
         assert!(ran.stdout.contains(scenario), "{scenario}: {ran:?}");
     }
     assert!(ran.stdout.contains("it has all") && ran.stdout.contains("p99"), "{ran:?}");
     assert!(ran.stdout.contains("6 duplicates counted, 1 revisions marked"), "{ran:?}");
     let seed = ran.stderr.trim().rsplit(' ').next().unwrap();
     assert!(seed.parse::<u64>().is_ok() && ran.stdout.contains(seed), "{ran:?}");
-    let report = play(&home, &server, &[]);
+    let report = simulate(&home, &server, &[]);
     let sum =
         |key: &str| report["events"].as_array().unwrap().iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum("sent"), sum("stored") + sum("duplicate"));
     assert_eq!((sum("duplicate"), sum("in_store")), (6, sum("stored")));
-    assert_eq!(home.export().len() as u64, 2 * sum("stored"), "the first run stored as many");
+    assert_eq!(home.export_events().len() as u64, 2 * sum("stored"), "the first run stored as many");
 }
 
 #[test]
 fn effects_are_asked_for_in_the_query() {
-    let (home, server) = running();
+    let (home, server) = start_server();
     for (args, query) in [(&["--effects"][..], json!("effects=true")), (&[], Value::Null)] {
-        play(&home, &server, &[&["failed-dial", "--calls", "1"], args].concat());
-        assert_eq!(home.events(&["--limit", "1"])[0]["query"], query);
+        simulate(&home, &server, &[&["failed-dial", "--calls", "1"], args].concat());
+        assert_eq!(home.list_events(&["--limit", "1"])[0]["query"], query);
     }
 }
 
 #[test]
 fn a_company_has_its_own_route_and_key() {
-    let home = Home::new();
+    let home = TestEnv::new();
     std::fs::create_dir(home.path().join("config")).unwrap();
     let company = format!("[[companies]]\nslug = \"acme\"\nkeys = [\"{OTHER_KEY}\"]\n");
     std::fs::write(home.path().join("config/local.toml"), company).unwrap();
-    let server = home.start();
-    let report = play(&home, &server, &["chat", "--calls", "2", "--company", "acme"]);
+    let server = home.start_server();
+    let report = simulate(&home, &server, &["chat", "--calls", "2", "--company", "acme"]);
     assert_eq!(report["store"]["found"], 6, "{report}");
-    assert!(home.events(&[]).iter().all(|row| row["company"] == "acme"));
+    assert!(home.list_events(&[]).iter().all(|row| row["company"] == "acme"));
 }
 
 #[test]
 fn the_scenarios_are_listed() {
-    let home = Home::new();
-    let rows = home.run_well(&["simulate", "--list", "--json"]).json();
+    let home = TestEnv::new();
+    let rows = home.run_ok(&["simulate", "--list", "--json"]).json();
     let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ALL);
-    assert!(home.run_well(&["simulate", "--list"]).stdout.contains("An hour of talk"));
+    assert_eq!(names, SCENARIOS);
+    assert!(home.run_ok(&["simulate", "--list"]).stdout.contains("An hour of talk"));
     for wrong in [&["simulate", "nonsense"][..], &["simulate", "--calls", "0"], &["simulate", "--rate", "0"]] {
-        assert_eq!(home.run(wrong).code, Some(2), "{wrong:?}");
+        assert_eq!(home.run(wrong).exit_code, Some(2), "{wrong:?}");
     }
 }
 
 #[test]
 fn a_receiver_that_is_down_or_has_another_key_is_said() {
-    let home = Home::new();
+    let home = TestEnv::new();
     let ran = home.run(&["simulate", "--to", "http://127.0.0.1:1"]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("is the receiver running"), "{ran:?}");
-    let (home, server) = running();
-    let stranger = Home::without_key().with("RETELL_API_KEY", OTHER_KEY);
+    assert!(ran.exit_code == Some(1) && ran.stderr.contains("is the receiver running"), "{ran:?}");
+    let (home, server) = start_server();
+    let stranger = TestEnv::without_key().with_env("RETELL_API_KEY", OTHER_KEY);
     let ran = stranger.run(&["simulate", "--to", &server.url(), "--calls", "40"]);
-    assert!(ran.code == Some(1) && ran.stdout.contains("status 401"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stdout.contains("status 401"), "{ran:?}");
     assert!(ran.stdout.contains("another key") && ran.stdout.contains("not checked"), "{ran:?}");
-    assert!(home.events(&[]).is_empty());
+    assert!(home.list_events(&[]).is_empty());
 }
 
 #[test]
 fn another_machine_gets_a_few_calls_or_must_be_asked_for_twice() {
-    let home = Home::new();
+    let home = TestEnv::new();
     for more in [&[][..], &["--yes-really"], &["--i-own-this-server"]] {
         let ran = home.run(&[&["simulate", "--to", "http://192.0.2.1", "--calls", "21"], more].concat());
-        assert!(ran.code == Some(1) && ran.stderr.contains("--yes-really --i-own-this-server"), "{ran:?}");
+        assert!(ran.exit_code == Some(1) && ran.stderr.contains("--yes-really --i-own-this-server"), "{ran:?}");
     }
 }
 
 /// Answers every request with this, and keeps nothing.
-fn fake(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (Routes, SocketAddr) {
-    let routes = Routes::serve(Router::new().fallback(move || std::future::ready(answer())));
+fn fake_receiver(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (RouterServer, SocketAddr) {
+    let routes = RouterServer::start(Router::new().fallback(move || std::future::ready(answer())));
     let address = routes.address;
     (routes, address)
 }
 
 #[test]
 fn what_is_acknowledged_and_not_stored_is_missing() {
-    let (home, server) = running();
-    let (_routes, address) = fake(|| axum::Json(json!({ "received": true })).into_response());
+    let (home, server) = start_server();
+    let (_routes, address) = fake_receiver(|| axum::Json(json!({ "received": true })).into_response());
     let to = format!("http://{address}");
     let ran = home.run(&["simulate", "happy", "chat", "--calls", "2", "--to", &to]);
-    assert!(ran.code == Some(1) && ran.stdout.contains("9 of 9 acknowledged events are MISSING"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stdout.contains("9 of 9 acknowledged events are MISSING"), "{ran:?}");
     assert!(ran.stdout.contains("WRONG  call_analyzed of call_test_"), "{ran:?}");
     let report = home.run(&["simulate", "chat", "--calls", "1", "--to", &to, "--json"]).json();
     assert_eq!((&report["ok"], &report["store"]["missing"]), (&json!(false), &json!(3)), "{report}");
     assert_eq!(report["store"]["problems"][2]["event"], "chat_analyzed", "{report}");
     drop(server);
-    let elsewhere = Home::new().run_well(&["simulate", "chat", "--calls", "1", "--to", &to]);
+    let elsewhere = TestEnv::new().run_ok(&["simulate", "chat", "--calls", "1", "--to", &to]);
     assert!(elsewhere.stdout.contains("not checked"), "without a store nothing is compared: {elsewhere:?}");
 }
 
 #[test]
 fn a_receiver_that_is_busy_is_asked_again_and_then_given_up_on() {
-    let home = Home::new();
-    let (_routes, address) = fake(|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response());
+    let home = TestEnv::new();
+    let (_routes, address) =
+        fake_receiver(|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response());
     let to = format!("http://{address}");
     let ran = home.run(&["simulate", "chat", "--calls", "20", "--to", &to, "--json"]);
     let report = ran.json();
-    assert_eq!((ran.code, &report["ok"]), (Some(1), &json!(false)), "{report}");
+    assert_eq!((ran.exit_code, &report["ok"]), (Some(1), &json!(false)), "{report}");
     assert!(report["retries"].as_u64().unwrap() >= 3 && report["not_acknowledged"]["not sent"].is_u64(), "{report}");
     assert!(report["stopped"].as_str().unwrap().contains("in a row"), "{report}");
 }

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::bodies::{event, sample};
-use crate::support::home::Home;
-use crate::support::server::Server;
-use crate::support::sink::{Got, Sink, status, with_header};
+use crate::support::bodies::{event_body, sample_payload};
+use crate::support::destination::{DestinationServer, ReceivedRequest, header_response, status_response};
+use crate::support::server::ReceiverProcess;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-fn posting(sink: &Sink, lines: &str) -> (Home, Server) {
-    let home = Home::new();
-    let table = "[[handlers]]\nname = \"team\"\nkind = \"slack\"\nschedule = [\"100ms\", \"100ms\"]\n";
-    home.configure(&format!("{table}url = \"{}/services/T0/B0/s3cr3t\"\n{lines}\n", sink.url()));
-    let server = home.start();
+fn start_with_slack_handler(sink: &DestinationServer, lines: &str) -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    let table = "[[handlers]]\nname = \"team\"\nkind = \"slack\"\nretry_schedule = [\"100ms\", \"100ms\"]\n";
+    home.write_config(&format!("{table}url = \"{}/services/T0/B0/s3cr3t\"\n{lines}\n", sink.url()));
+    let server = home.start_server();
     (home, server)
 }
 
-fn text(got: &Got) -> String {
+fn message_text(got: &ReceivedRequest) -> String {
     let json = got.json();
     assert_eq!(json["blocks"][0]["text"]["text"], json["text"]);
     assert_eq!(json["blocks"][0]["text"]["verbatim"], true, "Slack makes no links of what it finds");
@@ -27,14 +27,14 @@ fn text(got: &Got) -> String {
 
 #[test]
 fn a_calls_messages() {
-    let sink = Sink::start();
-    let (_home, server) = posting(&sink, "");
+    let sink = DestinationServer::start();
+    let (_home, server) = start_with_slack_handler(&sink, "");
     for prefix in ["01_", "13_", "05_", "11b_", "16_"] {
-        server.deliver(&sample(prefix));
+        server.post_signed(&sample_payload(prefix));
     }
-    let messages: Vec<_> = sink.wait_for(4).iter().map(text).collect();
+    let messages: Vec<_> = sink.wait_for(4).iter().map(message_text).collect();
     let begins = |start: &str| messages.iter().find(|message| message.starts_with(start)).unwrap().as_str();
-    assert_eq!(sink.got()[0].path, "/services/T0/B0/s3cr3t");
+    assert_eq!(sink.received()[0].path, "/services/T0/B0/s3cr3t");
     let alert = ":rotating_light: *Alert*: Cost spike\ntotal call cost: $148.00, before that $91.00 (threshold 50 %, window 1h)";
     assert_eq!(begins(":rot"), alert);
     let analyzed = begins("*Call analyzed*: Northwind Clinic Reception called +12•••99\n25 s · successful · ");
@@ -47,13 +47,13 @@ fn a_calls_messages() {
 
 #[test]
 fn what_a_caller_says_stays_text() {
-    let sink = Sink::start();
-    let (_home, server) = posting(&sink, "");
+    let sink = DestinationServer::start();
+    let (_home, server) = start_with_slack_handler(&sink, "");
     let evil = "<!channel> <https://evil.example|your invoice> &\n*Outcome*: paid";
     let body = json!({"event": "call_analyzed", "call": {"call_id": "call_1", "agent_name": evil,
         "call_analysis": {"call_summary": evil, "user_sentiment": evil}}});
-    server.deliver(body.to_string().as_bytes());
-    let message = text(&sink.wait_for(1)[0]);
+    server.post_signed(body.to_string().as_bytes());
+    let message = message_text(&sink.wait_for(1)[0]);
     assert!(!message.contains('<') && !message.contains("\n*"), "{message}");
     assert!(
         message.contains("&lt;!channel&gt; &lt;https://evil.example|your invoice&gt; &amp; *Outcome*"),
@@ -63,16 +63,18 @@ fn what_a_caller_says_stays_text() {
 
 #[test]
 fn slack_says_when_it_is_too_much_and_a_revision_is_no_news() {
-    let sink =
-        Sink::answering(|before, _| if before == 0 { with_header(429, "retry-after", "1") } else { status(200) });
-    let (_home, server) = posting(&sink, "");
-    server.deliver(&event("call_ended", "call_1"));
-    server
-        .deliver(&String::from_utf8(event("call_ended", "call_1")).unwrap().replace("agent_1", "agent_2").into_bytes());
-    server.deliver(&event("call_analyzed", "call_1"));
-    let messages: Vec<_> = sink.wait_for(3).iter().map(text).collect();
+    let sink = DestinationServer::start_with(|before, _| {
+        if before == 0 { header_response(429, "retry-after", "1") } else { status_response(200) }
+    });
+    let (_home, server) = start_with_slack_handler(&sink, "");
+    server.post_signed(&event_body("call_ended", "call_1"));
+    server.post_signed(
+        &String::from_utf8(event_body("call_ended", "call_1")).unwrap().replace("agent_1", "agent_2").into_bytes(),
+    );
+    server.post_signed(&event_body("call_analyzed", "call_1"));
+    let messages: Vec<_> = sink.wait_for(3).iter().map(message_text).collect();
     assert!(messages[0] == messages[1] && messages[2].starts_with("*Call analyzed*"), "{messages:?}");
-    assert_eq!(sink.got().len(), 3);
+    assert_eq!(sink.received().len(), 3);
 }
 
 #[test]
@@ -82,12 +84,12 @@ fn bad_settings_are_refused_by_their_key() {
         ("templates = { call_ended = \"{{ call | nosuch }}\" }", "unknown filter"),
         ("urls = [\"https://a.example\"]", "urls: "),
     ] {
-        let home = Home::new();
+        let home = TestEnv::new();
         let table =
             "[[handlers]]\nname = \"team\"\nkind = \"slack\"\nurl = \"https://hooks.slack.com/services/s3cr3t\"\n";
-        home.configure(&format!("{table}{lines}\n"));
-        for ran in [home.run(&["config", "check"]), home.start_refused()] {
-            assert!(ran.code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+        home.write_config(&format!("{table}{lines}\n"));
+        for ran in [home.run(&["config", "check"]), home.start_expecting_exit()] {
+            assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
             assert!(!ran.output().contains("s3cr3t"), "{ran:?}");
         }
     }
@@ -96,21 +98,21 @@ fn bad_settings_are_refused_by_their_key() {
 /// The example of docs/handlers/slack.md, with this test's server for Slack's.
 #[test]
 fn the_page_shows_what_works() {
-    let sink = Sink::start();
+    let sink = DestinationServer::start();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/slack.md")).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert!(example.contains("https://hooks.slack.com/services/"), "{example}");
-    let home = Home::new();
-    home.configure(&example.replace("https://hooks.slack.com", &sink.url()));
-    let server = home.start();
-    server.deliver(&sample("01_"));
-    server.deliver(&sample("05_"));
+    let home = TestEnv::new();
+    home.write_config(&example.replace("https://hooks.slack.com", &sink.url()));
+    let server = home.start_server();
+    server.post_signed(&sample_payload("01_"));
+    server.post_signed(&sample_payload("05_"));
     let come = || {
-        sink.got()
+        sink.received()
             .iter()
-            .map(text)
+            .map(message_text)
             .find(|message| message.contains("Northwind Clinic Reception called +12•••99*, 25 s"))
     };
-    assert!(wait_until(Duration::from_secs(30), || come().is_some()), "{:?}", sink.got());
-    assert_eq!(sink.got().len(), 1, "call_started was silenced");
+    assert!(wait_until(Duration::from_secs(30), || come().is_some()), "{:?}", sink.received());
+    assert_eq!(sink.received().len(), 1, "call_started was silenced");
 }

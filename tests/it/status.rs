@@ -2,33 +2,33 @@
 
 use std::time::Duration;
 
-use crate::support::bodies::event;
-use crate::support::home::Home;
-use crate::support::server::Server;
+use crate::support::bodies::event_body;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::now_ms;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 /// A receiver, and a home whose verbs look for it on its port.
-fn running() -> (Home, Server) {
-    let mut home = Home::new();
-    let server = home.start();
-    home.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+fn start_server() -> (TestEnv, ReceiverProcess) {
+    let mut home = TestEnv::new();
+    let server = home.start_server();
+    home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     (home, server)
 }
 
 #[test]
 fn says_what_came_in_and_that_nothing_waits() {
-    let (home, server) = running();
+    let (home, server) = start_server();
     for (name, call) in [("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")] {
-        server.deliver(&event(name, call));
+        server.post_signed(&event_body(name, call));
     }
-    server.deliver(&event("call_ended", "call_2"));
+    server.post_signed(&event_body("call_ended", "call_2"));
     let idle = || {
-        let status = home.run_well(&["status", "--json"]).json();
+        let status = home.run_ok(&["status", "--json"]).json();
         status["handlers"].as_array().unwrap().iter().all(|handler| handler["behind"] == 0)
     };
     assert!(wait_until(Duration::from_secs(20), idle));
-    let status = home.run_well(&["status", "--json"]).json();
+    let status = home.run_ok(&["status", "--json"]).json();
     assert_eq!((status["receiver"]["up"].as_bool(), status["receiver"]["ready"].as_bool()), (Some(true), Some(true)));
     assert_eq!(status["receiver"]["answer"]["parts"]["storage"], "ok");
     for key in ["accepted", "accepted_last_hour", "accepted_last_day"] {
@@ -39,7 +39,7 @@ fn says_what_came_in_and_that_nothing_waits() {
     assert_eq!(names, ["call_store", "log"]);
     assert!(status["store"]["size_bytes"].as_u64().unwrap() > 4096);
     assert_eq!(status["warnings"], serde_json::json!([]));
-    let text = home.run_well(&["status"]).stdout;
+    let text = home.run_ok(&["status"]).stdout;
     for part in ["up and ready", "events            3", "call_ended, evt_", "HANDLER", "call_store  0"] {
         assert!(text.contains(part), "{part} in {text}");
     }
@@ -47,27 +47,27 @@ fn says_what_came_in_and_that_nothing_waits() {
 
 #[test]
 fn a_receiver_that_is_down_or_not_ready_is_1() {
-    let (home, mut server) = running();
-    server.deliver(&event("call_ended", "call_1"));
+    let (home, mut server) = start_server();
+    server.post_signed(&event_body("call_ended", "call_1"));
     server.stop();
     let ran = home.run(&["status"]);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stdout.contains("down: no answer") && ran.stdout.contains("call_ended, evt_"), "{ran:?}");
     let ran = home.run(&["status", "--json"]);
-    assert_eq!((ran.code, ran.json()["receiver"]["up"].as_bool()), (Some(1), Some(false)));
-    let mut unready = Home::without_key().with("SERVER_URL", "https://example.ngrok.app");
-    let server = unready.start();
-    unready.set("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    assert_eq!((ran.exit_code, ran.json()["receiver"]["up"].as_bool()), (Some(1), Some(false)));
+    let mut unready = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
+    let server = unready.start_server();
+    unready.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     let ran = unready.run(&["status"]);
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stdout.contains("up, not ready") && ran.stdout.contains("WARNING: no API key"), "{ran:?}");
 }
 
 #[test]
 fn without_a_store_it_says_so_and_makes_none() {
-    let home = Home::new().with("RETELL_WEBHOOK__SERVER__PORT", "1");
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1");
     let ran = home.run(&["status"]);
-    assert!(ran.code == Some(1) && ran.stdout.contains("retell-webhook serve"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stdout.contains("retell-webhook serve"), "{ran:?}");
     let status = home.run(&["status", "--json"]).json();
     assert!(status["events"].is_null() && status["store"]["error"].is_string(), "{status}");
     assert!(!home.path().join("data").exists());
@@ -75,12 +75,12 @@ fn without_a_store_it_says_so_and_makes_none() {
 
 #[test]
 fn warns_of_what_waits_and_of_silence() {
-    let (home, mut server) = running();
-    server.deliver(&event("call_ended", "call_1"));
+    let (home, mut server) = start_server();
+    server.post_signed(&event_body("call_ended", "call_1"));
     server.stop();
     let then = now_ms() - 3 * 24 * 3_600_000;
-    home.database().execute("UPDATE events SET received_at_ms = ?1", [then]).unwrap();
-    home.database()
+    home.open_database().execute("UPDATE events SET received_at_ms = ?1", [then]).unwrap();
+    home.open_database()
         .execute_batch(
             "UPDATE handlers SET through = 0 WHERE name = 'log';
              INSERT INTO handlers (name, since, through) VALUES ('old', 0, 0);

@@ -7,147 +7,148 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::bodies::{event, sample};
-use crate::support::home::Home;
+use crate::support::bodies::{event_body, sample_payload};
 use crate::support::server::wait_for_exit;
+use crate::support::test_env::TestEnv;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running `tail`; killed when dropped.
-struct Tail {
+struct TailProcess {
     child: Child,
-    out: Receiver<String>,
-    err: Receiver<String>,
+    stdout_lines: Receiver<String>,
+    stderr_lines: Receiver<String>,
 }
 
-fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+fn read_lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (send, receive) = channel();
     std::thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
     receive
 }
 
-impl Tail {
-    fn start(home: &Home, args: &[&str]) -> Self {
+impl TailProcess {
+    fn start(home: &TestEnv, args: &[&str]) -> Self {
         Self::spawn(home.command(&[&["tail"], args].concat()))
     }
 
     fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
-        Self { child, out, err }
+        let (out, err) = (read_lines(child.stdout.take().unwrap()), read_lines(child.stderr.take().unwrap()));
+        Self { child, stdout_lines: out, stderr_lines: err }
     }
 
-    fn line(&self) -> String {
-        self.out.recv_timeout(PATIENCE).expect("a line")
+    fn next_line(&self) -> String {
+        self.stdout_lines.recv_timeout(WAIT_LIMIT).expect("a line")
     }
 
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.line()).unwrap()
+    fn next_json(&self) -> Value {
+        serde_json::from_str(&self.next_line()).unwrap()
     }
 
-    fn call_ids(&self, count: usize) -> Vec<String> {
-        (0..count).map(|_| self.json()["call_id"].as_str().unwrap().to_owned()).collect()
+    fn next_call_ids(&self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.next_json()["call_id"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Ctrl-C; the arguments with which to go on, and what was still printed.
     fn interrupt(mut self) -> (Vec<String>, Vec<String>) {
         let signalled = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
-        assert_eq!(wait_for_exit(&mut self.child, PATIENCE), Some(0));
-        let said: Vec<_> = self.err.iter().collect();
+        assert_eq!(wait_for_exit(&mut self.child, WAIT_LIMIT), Some(0));
+        let said: Vec<_> = self.stderr_lines.iter().collect();
         let command =
             said.iter().find_map(|line| line.strip_prefix("to go on: retell-webhook tail ")).expect("a command");
-        (command.split(' ').map(str::to_owned).collect(), self.out.iter().collect())
+        (command.split(' ').map(str::to_owned).collect(), self.stdout_lines.iter().collect())
     }
 }
 
-impl Drop for Tail {
+impl Drop for TailProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn strs(args: &[String]) -> Vec<&str> {
+fn as_strs(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
 }
 
 #[test]
 fn shows_the_latest_and_then_what_arrives() {
-    let home = Home::new();
-    let server = home.start();
-    (0..12).for_each(|number| drop(server.deliver(&event("call_started", &format!("call_{number}")))));
-    let tail = Tail::start(&home, &["--json"]);
+    let home = TestEnv::new();
+    let server = home.start_server();
+    (0..12).for_each(|number| drop(server.post_signed(&event_body("call_started", &format!("call_{number}")))));
+    let tail = TailProcess::start(&home, &["--json"]);
     let expected: Vec<_> = (2..12).map(|number| format!("call_{number}")).collect();
-    assert_eq!(tail.call_ids(10), expected, "ten unless told otherwise, oldest first");
-    server.deliver(&event("call_ended", "call_new"));
-    let line = tail.json();
+    assert_eq!(tail.next_call_ids(10), expected, "ten unless told otherwise, oldest first");
+    server.post_signed(&event_body("call_ended", "call_new"));
+    let line = tail.next_json();
     assert_eq!((line["event"].as_str(), line["call_id"].as_str()), (Some("call_ended"), Some("call_new")));
-    assert_eq!(line, home.events(&["--limit", "1"])[0], "the same object as `events list` prints");
-    assert_eq!(Tail::start(&home, &["--json", "-n", "2"]).call_ids(2), ["call_11", "call_new"]);
-    assert_eq!(Tail::start(&home, &["--json", "--since", "1h"]).call_ids(13)[0], "call_0");
+    assert_eq!(line, home.list_events(&["--limit", "1"])[0], "the same object as `events list` prints");
+    assert_eq!(TailProcess::start(&home, &["--json", "-n", "2"]).next_call_ids(2), ["call_11", "call_new"]);
+    assert_eq!(TailProcess::start(&home, &["--json", "--since", "1h"]).next_call_ids(13)[0], "call_0");
 }
 
 #[test]
 fn a_line_says_what_happened() {
-    let home = Home::new();
-    let server = home.start();
-    server.deliver(&sample("02_"));
-    server.deliver(&sample("02_"));
-    server.deliver(b"[]");
-    let tail = Tail::start(&home, &[]);
-    let line = tail.line();
-    let kept = &home.export()[0];
+    let home = TestEnv::new();
+    let server = home.start_server();
+    server.post_signed(&sample_payload("02_"));
+    server.post_signed(&sample_payload("02_"));
+    server.post_signed(b"[]");
+    let tail = TailProcess::start(&home, &[]);
+    let line = tail.next_line();
+    let kept = &home.export_events()[0];
     for part in [kept.event().unwrap(), &kept.call_id().unwrap(), "agent_", "B  stored, +1 duplicate"] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    let unparsed = tail.line();
+    let unparsed = tail.next_line();
     assert!(unparsed.contains("2 B  unparsed") && !unparsed.contains('\u{1b}'), "{unparsed}");
-    server.deliver(br#"{"event":"call_ended","call":{"call_id":"c","duration_ms":83000,"disconnection_reason":"user_hangup","from_number":"+12025550143"}}"#);
-    let ended = tail.line();
+    server.post_signed(br#"{"event":"call_ended","call":{"call_id":"c","duration_ms":83000,"disconnection_reason":"user_hangup","from_number":"+12025550143"}}"#);
+    let ended = tail.next_line();
     assert!(ended.ends_with("1:23 user_hangup") && !ended.contains("+1202"), "{ended}");
 }
 
 #[test]
 fn filters_narrow_what_is_shown() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     for (name, call) in [("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")] {
-        server.deliver(&event(name, call));
+        server.post_signed(&event_body(name, call));
     }
-    let several = Tail::start(&home, &["--json", "--event", "call_started", "--event", "call_analyzed", "-n", "5"]);
-    let call = Tail::start(&home, &["--json", "--call", "call_2"]);
-    let unparsed = Tail::start(&home, &["--unparsed", "--json"]);
-    let company = Tail::start(&home, &["--company", "default", "--json", "-n", "1"]);
-    let stranger = Tail::start(&home, &["--company", "nobody", "--json"]);
-    assert_eq!(several.call_ids(1), ["call_1"]);
-    assert_eq!(call.call_ids(1), ["call_2"]);
-    assert_eq!(company.call_ids(1), ["call_2"]);
-    server.deliver(&event("call_ended", "call_3"));
-    server.deliver(&event("call_analyzed", "call_2"));
-    server.deliver(b"[]");
-    assert_eq!(several.json()["event"], "call_analyzed");
-    assert_eq!(call.json()["event"], "call_analyzed");
-    assert_eq!(unparsed.json()["state"], "unparsed");
-    assert_eq!(company.call_ids(2), ["call_3", "call_2"]);
+    let several =
+        TailProcess::start(&home, &["--json", "--event", "call_started", "--event", "call_analyzed", "-n", "5"]);
+    let call = TailProcess::start(&home, &["--json", "--call", "call_2"]);
+    let unparsed = TailProcess::start(&home, &["--unparsed", "--json"]);
+    let company = TailProcess::start(&home, &["--company", "default", "--json", "-n", "1"]);
+    let stranger = TailProcess::start(&home, &["--company", "nobody", "--json"]);
+    assert_eq!(several.next_call_ids(1), ["call_1"]);
+    assert_eq!(call.next_call_ids(1), ["call_2"]);
+    assert_eq!(company.next_call_ids(1), ["call_2"]);
+    server.post_signed(&event_body("call_ended", "call_3"));
+    server.post_signed(&event_body("call_analyzed", "call_2"));
+    server.post_signed(b"[]");
+    assert_eq!(several.next_json()["event"], "call_analyzed");
+    assert_eq!(call.next_json()["event"], "call_analyzed");
+    assert_eq!(unparsed.next_json()["state"], "unparsed");
+    assert_eq!(company.next_call_ids(2), ["call_3", "call_2"]);
     let (command, shown) = stranger.interrupt();
-    assert!(shown.is_empty() && strs(&command[2..]) == ["--company", "nobody", "--json"], "{command:?} {shown:?}");
+    assert!(shown.is_empty() && as_strs(&command[2..]) == ["--company", "nobody", "--json"], "{command:?} {shown:?}");
 }
 
 #[test]
 fn goes_on_exactly_where_it_was_stopped() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let total = 60;
     let sender = std::thread::spawn(move || {
-        (0..total).for_each(|number| drop(server.deliver(&event("call_ended", &format!("call_{number}")))));
+        (0..total).for_each(|number| drop(server.post_signed(&event_body("call_ended", &format!("call_{number}")))));
         server
     });
     let mut args = vec!["--json".to_owned(), "--since".to_owned(), "1h".to_owned()];
     let mut shown = Vec::new();
     while shown.len() < total {
-        let tail = Tail::start(&home, &strs(&args));
-        let first = tail.line();
+        let tail = TailProcess::start(&home, &as_strs(&args));
+        let first = tail.next_line();
         let (next, rest) = tail.interrupt();
         shown.extend([vec![first], rest].concat());
         args = next;
@@ -157,51 +158,51 @@ fn goes_on_exactly_where_it_was_stopped() {
     let expected: Vec<_> = (0..total).map(|number| format!("call_{number}")).collect();
     assert_eq!(calls.collect::<Vec<_>>(), expected, "none twice, none missing");
     let unknown = home.run(&["tail", "--after", "evt_01890000-0000-7000-8000-000000000000"]);
-    assert!(unknown.code == Some(1) && unknown.stderr.contains("--since"), "{unknown:?}");
+    assert!(unknown.exit_code == Some(1) && unknown.stderr.contains("--since"), "{unknown:?}");
 }
 
 #[test]
 fn waits_for_the_store_and_outlives_the_receiver() {
-    let home = Home::new();
-    let tail = Tail::start(&home, &["--json"]);
-    let said = tail.err.recv_timeout(PATIENCE).unwrap();
+    let home = TestEnv::new();
+    let tail = TailProcess::start(&home, &["--json"]);
+    let said = tail.stderr_lines.recv_timeout(WAIT_LIMIT).unwrap();
     assert!(said.contains("retell-webhook serve"), "{said}");
     assert!(!home.path().join("data").exists(), "looking makes nothing");
-    let mut server = home.start();
-    server.deliver(&event("call_started", "call_1"));
-    assert_eq!(tail.call_ids(1), ["call_1"]);
+    let mut server = home.start_server();
+    server.post_signed(&event_body("call_started", "call_1"));
+    assert_eq!(tail.next_call_ids(1), ["call_1"]);
     assert_eq!(server.stop(), Some(0));
-    let mut server = home.start();
-    server.deliver(&event("call_ended", "call_2"));
-    assert_eq!(tail.call_ids(1), ["call_2"]);
+    let mut server = home.start_server();
+    server.post_signed(&event_body("call_ended", "call_2"));
+    assert_eq!(tail.next_call_ids(1), ["call_2"]);
     server.kill();
-    let server = home.start();
-    server.deliver(&event("call_ended", "call_3"));
-    assert_eq!(tail.call_ids(1), ["call_3"]);
+    let server = home.start_server();
+    server.post_signed(&event_body("call_ended", "call_3"));
+    assert_eq!(tail.next_call_ids(1), ["call_3"]);
     drop(server);
     std::fs::remove_dir_all(home.path().join("data")).unwrap();
-    let server = home.start();
-    server.deliver(&event("call_ended", "call_4"));
-    assert_eq!(tail.call_ids(1), ["call_4"], "another store in its place");
+    let server = home.start_server();
+    server.post_signed(&event_body("call_ended", "call_4"));
+    assert_eq!(tail.next_call_ids(1), ["call_4"], "another store in its place");
     let (_, rest) = tail.interrupt();
     assert!(rest.is_empty(), "{rest:?}");
 }
 
 #[test]
 fn ends_quietly_when_nobody_reads_any_more() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let mut child = home.command(&["tail"]).spawn().unwrap();
     drop(child.stdout.take());
-    server.deliver(&event("call_ended", "call_1"));
-    assert_eq!(wait_for_exit(&mut child, PATIENCE), Some(0));
+    server.post_signed(&event_body("call_ended", "call_1"));
+    assert_eq!(wait_for_exit(&mut child, WAIT_LIMIT), Some(0));
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
 }
 
 /// Runs `tail` in a pseudo-terminal; `None` where the machine has no `script` of util-linux.
-fn in_terminal(home: &Home, env: &[(&str, &str)]) -> Option<Tail> {
+fn spawn_tail_in_terminal(home: &TestEnv, env: &[(&str, &str)]) -> Option<TailProcess> {
     let version = Command::new("script").arg("--version").output().ok()?;
     if !String::from_utf8_lossy(&version.stdout).contains("util-linux") {
         return None;
@@ -214,26 +215,26 @@ fn in_terminal(home: &Home, env: &[(&str, &str)]) -> Option<Tail> {
     command.env("TERM", "xterm").env("SHELL", "/bin/sh").env("PATH", "/usr/bin:/bin").envs(env.iter().copied());
     // Its input stays open: at the end of it `script` would hang up.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Some(Tail::spawn(command))
+    Some(TailProcess::spawn(command))
 }
 
 #[test]
 fn on_a_terminal_there_is_colour_and_control_c_ends() {
-    let home = Home::new();
-    let server = home.start();
-    let Some(mut tail) = in_terminal(&home, &[]) else {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let Some(mut tail) = spawn_tail_in_terminal(&home, &[]) else {
         println!("skipped: no `script` of util-linux on this machine");
         return;
     };
-    server.deliver(&event("call_ended", "call_1"));
-    let line = tail.line();
+    server.post_signed(&event_body("call_ended", "call_1"));
+    let line = tail.next_line();
     assert!(line.contains("\u{1b}[36mcall_ended") && line.contains("call_1"), "{line:?}");
     let mut keyboard = tail.child.stdin.take().unwrap();
     std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
-    assert_eq!(wait_for_exit(&mut tail.child, PATIENCE), Some(0));
-    let rest: Vec<_> = tail.out.iter().collect();
+    assert_eq!(wait_for_exit(&mut tail.child, WAIT_LIMIT), Some(0));
+    let rest: Vec<_> = tail.stdout_lines.iter().collect();
     assert!(rest.iter().any(|line| line.starts_with("to go on: retell-webhook tail --after evt_")), "{rest:?}");
-    let plain = in_terminal(&home, &[("NO_COLOR", "1")]).unwrap();
-    let line = plain.line();
+    let plain = spawn_tail_in_terminal(&home, &[("NO_COLOR", "1")]).unwrap();
+    let line = plain.next_line();
     assert!(line.contains("call_ended") && !line.contains('\u{1b}'), "{line:?}");
 }

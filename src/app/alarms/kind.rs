@@ -2,7 +2,7 @@
 
 /// The kinds of alarms; their names are those of `[alarms]` as far as there is one key only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::app) enum Alarm {
+pub(in crate::app) enum AlarmKind {
     /// A handler gives up on deliveries.
     DeadDeliveries,
     /// A delivery waits for long.
@@ -10,7 +10,7 @@ pub(in crate::app) enum Alarm {
     /// Attempts at a handler rest.
     BreakerOpen,
     /// Many requests are refused.
-    Refused,
+    RejectedRequests,
     /// Events cannot be stored.
     NotStored,
     /// A company or an agent sends nothing.
@@ -21,12 +21,12 @@ pub(in crate::app) enum Alarm {
     ClockSkew,
 }
 
-impl Alarm {
+impl AlarmKind {
     pub(in crate::app) const ALL: [Self; 8] = [
         Self::DeadDeliveries,
         Self::OldestUndelivered,
         Self::BreakerOpen,
-        Self::Refused,
+        Self::RejectedRequests,
         Self::NotStored,
         Self::Silence,
         Self::Disk,
@@ -38,7 +38,7 @@ impl Alarm {
             Self::DeadDeliveries => "dead_deliveries",
             Self::OldestUndelivered => "oldest_undelivered",
             Self::BreakerOpen => "breaker_open",
-            Self::Refused => "refused",
+            Self::RejectedRequests => "rejected_requests",
             Self::NotStored => "not_stored",
             Self::Silence => "silence",
             Self::Disk => "disk",
@@ -51,7 +51,7 @@ impl Alarm {
     }
 
     /// Whether something is lost, or will be.
-    pub(super) fn is_loss(self) -> bool {
+    pub(super) fn is_data_loss(self) -> bool {
         matches!(self, Self::DeadDeliveries | Self::NotStored | Self::Disk)
     }
 }

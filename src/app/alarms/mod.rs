@@ -1,16 +1,16 @@
 //! Watching the receiver: `watch` gathers figures, `judge` says what is wrong (pure), `state` what is worth a word (pure),
 //! `tell` says it.
 
-mod judge;
+mod evaluate;
+mod format;
 mod kind;
+mod monitor;
+mod notify;
+mod raised;
 mod rate;
-mod shown;
 mod silence;
-mod state;
-mod tell;
-mod watch;
-mod words;
+mod status;
 
-pub(super) use kind::Alarm;
-pub(super) use shown::Shown;
-pub(super) use watch::{Parts, start};
+pub(super) use kind::AlarmKind;
+pub(super) use monitor::{AlarmMonitorDeps, start};
+pub(super) use status::AlarmStatus;

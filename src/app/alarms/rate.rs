@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 
 const MINUTE_MS: i64 = 60_000;
 /// Looks that are remembered; with more in a minute it is a shorter one.
-const MOST: usize = 600;
+const MAX_SAMPLES: usize = 600;
 
 #[derive(Debug, Default)]
-pub(super) struct Rate(VecDeque<(i64, u64)>);
+pub(super) struct MinuteRate(VecDeque<(i64, u64)>);
 
-impl Rate {
+impl MinuteRate {
     /// The count is `total` now.
-    pub(super) fn look(&mut self, total: u64, now_ms: i64) -> u64 {
+    pub(super) fn record_total(&mut self, total: u64, now_ms: i64) -> u64 {
         self.0.push_back((now_ms, total));
         // The last look before the minute stays: the minute is a little longer rather than shorter.
-        while self.0.len() > MOST || self.0.get(1).is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= MINUTE_MS)
+        while self.0.len() > MAX_SAMPLES
+            || self.0.get(1).is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= MINUTE_MS)
         {
             self.0.pop_front();
         }
@@ -28,15 +29,15 @@ mod tests {
 
     #[test]
     fn a_minute_is_looked_at() {
-        let mut rate = Rate::default();
-        assert_eq!(rate.look(1_000, 0), 0, "what was before the first look was long ago");
-        assert_eq!(rate.look(1_010, 15_000), 10);
-        assert_eq!(rate.look(1_030, 60_000), 30);
-        assert_eq!(rate.look(1_030, 75_000), 20);
-        assert_eq!(rate.look(1_030, 120_000), 0);
+        let mut rate = MinuteRate::default();
+        assert_eq!(rate.record_total(1_000, 0), 0, "what was before the first look was long ago");
+        assert_eq!(rate.record_total(1_010, 15_000), 10);
+        assert_eq!(rate.record_total(1_030, 60_000), 30);
+        assert_eq!(rate.record_total(1_030, 75_000), 20);
+        assert_eq!(rate.record_total(1_030, 120_000), 0);
         for at in 0..5_000 {
-            rate.look(2_000, 130_000 + at);
+            rate.record_total(2_000, 130_000 + at);
         }
-        assert!(rate.0.len() <= MOST);
+        assert!(rate.0.len() <= MAX_SAMPLES);
     }
 }

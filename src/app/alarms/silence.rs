@@ -2,27 +2,27 @@
 //!
 //! Nights and weekends are quiet every week, so silence is compared with nothing but the same time of other days.
 
-use crate::telemetry::activity::Seen;
+use crate::telemetry::activity::ActivityHistory;
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Days looked back at; the seventh is the same day of the week.
-const DAYS: i64 = 7;
+const LOOKBACK_DAYS: i64 = 7;
 /// Before so many days are known, nothing is usual yet.
-const LEAST_DAYS: usize = 3;
+const MIN_KNOWN_DAYS: usize = 3;
 
 /// The events to be expected between the latest one and now. `None` while too little is known.
 ///
 /// With a whole week known it is what the same day of last week had, or what is usual of all days if that is less: quiet
 /// Sundays are expected to be quiet, and so is a Monday after two holidays. Before that, it is the least of the days known.
-pub(super) fn expected(seen: &Seen, now_ms: i64) -> Option<u64> {
-    let (from_ms, first_hour) = (seen.last_ms.saturating_add(1), *seen.hours.keys().next()?);
+pub(super) fn expected_events(seen: &ActivityHistory, now_ms: i64) -> Option<u64> {
+    let (from_ms, first_hour) = (seen.last_event_at_ms.saturating_add(1), *seen.events_by_hour.keys().next()?);
     // The first hour is known from somewhere in it on.
     let known_from_ms = (first_hour + 1).saturating_mul(HOUR_MS);
     let begin = |day: i64| from_ms.saturating_sub(day.saturating_mul(DAY_MS));
-    let known = (1..=DAYS).filter(|day| begin(*day) >= known_from_ms);
-    let mut counts: Vec<u64> = known.map(|day| events(seen, begin(day), now_ms - day * DAY_MS)).collect();
-    if counts.len() < LEAST_DAYS {
+    let known = (1..=LOOKBACK_DAYS).filter(|day| begin(*day) >= known_from_ms);
+    let mut counts: Vec<u64> = known.map(|day| events_between(seen, begin(day), now_ms - day * DAY_MS)).collect();
+    if counts.len() < MIN_KNOWN_DAYS {
         return None;
     }
     let same_day = counts.get(6).copied();
@@ -32,8 +32,8 @@ pub(super) fn expected(seen: &Seen, now_ms: i64) -> Option<u64> {
 }
 
 /// Events between two times, each hour spread evenly; none later than the latest.
-fn events(seen: &Seen, from_ms: i64, to_ms: i64) -> u64 {
-    let hours = seen.hours.range(from_ms.div_euclid(HOUR_MS)..=to_ms.div_euclid(HOUR_MS));
+fn events_between(seen: &ActivityHistory, from_ms: i64, to_ms: i64) -> u64 {
+    let hours = seen.events_by_hour.range(from_ms.div_euclid(HOUR_MS)..=to_ms.div_euclid(HOUR_MS));
     let shares = hours.map(|(hour, count)| {
         let begin = hour.saturating_mul(HOUR_MS);
         let part = (begin + HOUR_MS).min(to_ms) - begin.max(from_ms);
@@ -50,11 +50,14 @@ mod tests {
     const MONDAY: i64 = 20_773 * DAY_MS;
 
     /// Open on these days of a week from 8 to 18 with so many events an hour, until `until_ms`.
-    fn office(days: &[i64], per_hour: u64, from_ms: i64, until_ms: i64) -> Seen {
+    fn office(days: &[i64], per_hour: u64, from_ms: i64, until_ms: i64) -> ActivityHistory {
         let open = |hour: &i64| (8..18).contains(&(hour % 24)) && days.contains(&((hour / 24 - 20_773).rem_euclid(7)));
         let hours: Vec<i64> = (from_ms / HOUR_MS..until_ms / HOUR_MS).filter(open).collect();
         let last_ms = hours.last().map_or(0, |hour| (hour + 1) * HOUR_MS - 1);
-        Seen { last_ms, hours: hours.into_iter().map(|hour| (hour, per_hour)).collect() }
+        ActivityHistory {
+            last_event_at_ms: last_ms,
+            events_by_hour: hours.into_iter().map(|hour| (hour, per_hour)).collect(),
+        }
     }
 
     fn at(day: i64, hour: i64) -> i64 {
@@ -66,40 +69,43 @@ mod tests {
     #[test]
     fn silence_in_the_middle_of_a_day_is_unusual() {
         let seen = office(&WEEKDAYS, 40, at(-10, 0), at(1, 12));
-        assert_eq!(expected(&seen, at(1, 12)), Some(0));
-        assert_eq!(expected(&seen, at(1, 13)), Some(40));
-        assert_eq!(expected(&seen, at(1, 13) + HOUR_MS / 2), Some(60));
-        assert_eq!(expected(&seen, at(2, 7)), Some(240), "and stays so over night");
+        assert_eq!(expected_events(&seen, at(1, 12)), Some(0));
+        assert_eq!(expected_events(&seen, at(1, 13)), Some(40));
+        assert_eq!(expected_events(&seen, at(1, 13) + HOUR_MS / 2), Some(60));
+        assert_eq!(expected_events(&seen, at(2, 7)), Some(240), "and stays so over night");
     }
 
     #[test]
     fn nights_and_weekends_are_expected_to_be_quiet() {
         let evening = office(&WEEKDAYS, 40, at(-10, 0), at(1, 18));
-        assert_eq!(expected(&evening, at(2, 8)), Some(0));
+        assert_eq!(expected_events(&evening, at(2, 8)), Some(0));
         let friday = office(&WEEKDAYS, 40, at(-10, 0), at(4, 18));
-        assert_eq!(expected(&friday, at(5, 12)), Some(0), "Saturday noon");
-        assert_eq!(expected(&friday, at(6, 23)), Some(0), "Sunday night");
-        assert!(expected(&friday, at(7, 10)) >= Some(40), "Monday morning");
+        assert_eq!(expected_events(&friday, at(5, 12)), Some(0), "Saturday noon");
+        assert_eq!(expected_events(&friday, at(6, 23)), Some(0), "Sunday night");
+        assert!(expected_events(&friday, at(7, 10)) >= Some(40), "Monday morning");
     }
 
     #[test]
     fn one_odd_day_changes_nothing() {
         let mut seen = office(&[0, 1, 2, 3, 4, 5, 6], 40, at(-8, 0), at(1, 12));
         // Down on the day before.
-        seen.hours.retain(|hour, _| hour / 24 != at(0, 0) / DAY_MS);
-        assert_eq!(expected(&seen, at(1, 14)), Some(80));
+        seen.events_by_hour.retain(|hour, _| hour / 24 != at(0, 0) / DAY_MS);
+        assert_eq!(expected_events(&seen, at(1, 14)), Some(80));
         // Last week a rush.
         let same_day = at(-6, 0) / DAY_MS;
-        seen.hours.iter_mut().filter(|(hour, _)| **hour / 24 == same_day).for_each(|(_, count)| *count = 4_000);
-        assert_eq!(expected(&seen, at(1, 14)), Some(80));
+        seen.events_by_hour
+            .iter_mut()
+            .filter(|(hour, _)| **hour / 24 == same_day)
+            .for_each(|(_, count)| *count = 4_000);
+        assert_eq!(expected_events(&seen, at(1, 14)), Some(80));
     }
 
     #[test]
     fn nothing_is_usual_before_some_days_are_known() {
-        assert_eq!(expected(&Seen::default(), at(1, 12)), None);
+        assert_eq!(expected_events(&ActivityHistory::default(), at(1, 12)), None);
         let two_days = office(&WEEKDAYS, 40, at(0, 0), at(2, 12));
-        assert_eq!(expected(&two_days, at(2, 15)), None);
+        assert_eq!(expected_events(&two_days, at(2, 15)), None);
         let four_days = office(&WEEKDAYS, 40, at(0, 0), at(4, 12));
-        assert_eq!(expected(&four_days, at(4, 14)), Some(80));
+        assert_eq!(expected_events(&four_days, at(4, 14)), Some(80));
     }
 }

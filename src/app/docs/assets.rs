@@ -8,31 +8,31 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
-pub(super) const HTML: &str = "text/html; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const HTML_CONTENT_TYPE: &str = "text/html; charset=utf-8";
+const SCRIPT_CONTENT_TYPE: &str = "text/javascript; charset=utf-8";
 
-pub(super) const DOCS: &str = include_str!("pages/docs.html");
-pub(super) const REDOC: &str = include_str!("pages/redoc.html");
-const DOCS_START: &str = include_str!("pages/docs.js");
-const REDOC_START: &str = include_str!("pages/redoc.js");
+pub(super) const SWAGGER_PAGE: &str = include_str!("pages/docs.html");
+pub(super) const REDOC_PAGE: &str = include_str!("pages/redoc.html");
+const SWAGGER_START_SCRIPT: &str = include_str!("pages/docs.js");
+const REDOC_START_SCRIPT: &str = include_str!("pages/redoc.js");
 
 /// Those of Swagger UI's files that the pages use.
 const SWAGGER_FILES: [&str; 3] = ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"];
 
 /// A file to be answered with.
-pub(super) struct File {
+pub(super) struct DocsAsset {
     content_type: Cow<'static, str>,
     bytes: Bytes,
     gzipped: bool,
 }
 
-impl File {
+impl DocsAsset {
     fn script(bytes: Bytes) -> Self {
-        Self { content_type: SCRIPT.into(), bytes, gzipped: false }
+        Self { content_type: SCRIPT_CONTENT_TYPE.into(), bytes, gzipped: false }
     }
 }
 
-impl IntoResponse for File {
+impl IntoResponse for DocsAsset {
     fn into_response(self) -> Response {
         let content_type = [(CONTENT_TYPE, self.content_type.into_owned())];
         // Packed when the program was built, for every browser unpacks it; there is no other form to fall back to.
@@ -45,31 +45,31 @@ impl IntoResponse for File {
 }
 
 /// A file of `/docs`.
-pub(super) fn docs(name: &str) -> Option<File> {
+pub(super) fn swagger_asset(name: &str) -> Option<DocsAsset> {
     match name {
-        "start.js" => Some(File::script(Bytes::from_static(DOCS_START.as_bytes()))),
-        name if SWAGGER_FILES.contains(&name) => swagger(name),
+        "start.js" => Some(DocsAsset::script(Bytes::from_static(SWAGGER_START_SCRIPT.as_bytes()))),
+        name if SWAGGER_FILES.contains(&name) => swagger_ui_file(name),
         _ => None,
     }
 }
 
 /// A file of `/redoc`.
-pub(super) fn redoc(name: &str) -> Option<File> {
+pub(super) fn redoc_asset(name: &str) -> Option<DocsAsset> {
     match name {
-        "start.js" => Some(File::script(Bytes::from_static(REDOC_START.as_bytes()))),
-        "redoc.standalone.js" => Some(File::script(REDOC_BUNDLE.clone())),
+        "start.js" => Some(DocsAsset::script(Bytes::from_static(REDOC_START_SCRIPT.as_bytes()))),
+        "redoc.standalone.js" => Some(DocsAsset::script(REDOC_BUNDLE.clone())),
         _ => None,
     }
 }
 
-fn swagger(name: &str) -> Option<File> {
+fn swagger_ui_file(name: &str) -> Option<DocsAsset> {
     // The configuration only matters to a start script of Swagger UI's own, which is not served.
     let file = utoipa_swagger_ui::serve(name, Arc::new(Config::default())).ok().flatten()?;
     let bytes = match file.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    Some(File { content_type: file.content_type.into(), bytes, gzipped: file.gzpipped })
+    Some(DocsAsset { content_type: file.content_type.into(), bytes, gzipped: file.gzpipped })
 }
 
 /// The one thing ReDoc would load from elsewhere, a maker's mark beside the menu, and an empty picture in its place: the
@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn every_file_the_pages_name_is_there() {
-        for page in [DOCS, REDOC] {
+        for page in [SWAGGER_PAGE, REDOC_PAGE] {
             let named = page.split('"').filter(|text| text.starts_with('/'));
             assert!(named.clone().count() >= 3);
             for path in named {
-                let found = path.strip_prefix("/docs/").and_then(docs);
-                let found = found.or_else(|| path.strip_prefix("/redoc/").and_then(redoc));
+                let found = path.strip_prefix("/docs/").and_then(swagger_asset);
+                let found = found.or_else(|| path.strip_prefix("/redoc/").and_then(redoc_asset));
                 assert!(found.is_some_and(|file| file.bytes.len() > 100), "{path}");
             }
         }

@@ -17,28 +17,28 @@ const DOCS_TAG: &str = "docs";
 const JSON: &str = "application/json";
 
 /// The document as JSON; empty only if it could not be written, which a test excludes.
-pub(super) fn json(public_url: &str) -> String {
-    document(public_url).to_json().unwrap_or_default()
+pub(super) fn openapi_json(public_url: &str) -> String {
+    build_document(public_url).to_json().unwrap_or_default()
 }
 
-fn document(public_url: &str) -> OpenApi {
+fn build_document(public_url: &str) -> OpenApi {
     let info = InfoBuilder::new()
         .title(env!("CARGO_PKG_NAME"))
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(env!("CARGO_PKG_DESCRIPTION")));
     let paths = webhooks::paths(PathsBuilder::new())
-        .path(TEST_PATH, get(test(public_url)))
-        .path("/api/v1/webhook/retell/{company}/test", get(test_company(public_url)))
-        .path("/ping", get(alive("ping", "Whether the process answers")))
-        .path("/health/live", get(alive("health_live", "Whether the process answers")))
-        .path("/health/ready", get(ready()))
-        .path(OPENAPI_PATH, get(description()));
+        .path(TEST_PATH, get_path(webhook_test_operation(public_url)))
+        .path("/api/v1/webhook/retell/{company}/test", get_path(company_webhook_test_operation(public_url)))
+        .path("/ping", get_path(liveness_operation("ping", "Whether the process answers")))
+        .path("/health/live", get_path(liveness_operation("health_live", "Whether the process answers")))
+        .path("/health/ready", get_path(readiness_operation()))
+        .path(OPENAPI_PATH, get_path(openapi_operation()));
     OpenApiBuilder::new()
         .info(info)
         .servers(Some(servers(public_url)))
         .tags(Some(tags()))
         .paths(paths)
-        .webhooks(Some(webhooks::events()))
+        .webhooks(Some(webhooks::event_webhooks()))
         .components(Some(schemas::components()))
         .build()
 }
@@ -61,7 +61,7 @@ fn tags() -> [Tag; 3] {
     ]
 }
 
-fn get(operation: OperationBuilder) -> PathItem {
+fn get_path(operation: OperationBuilder) -> PathItem {
     let operation: Operation = operation.build();
     PathItem::new(HttpMethod::Get, operation)
 }
@@ -70,7 +70,7 @@ fn operation(tag: &str, id: &str, summary: &str) -> OperationBuilder {
     OperationBuilder::new().tag(tag).operation_id(Some(id)).summary(Some(summary))
 }
 
-fn answer(description: &str, content: Content) -> ResponseBuilder {
+fn json_response(description: &str, content: Content) -> ResponseBuilder {
     ResponseBuilder::new().description(description).content(JSON, content)
 }
 
@@ -78,7 +78,7 @@ fn content(schema: &str, example: serde_json::Value) -> Content {
     ContentBuilder::new().schema(Some(reference(schema))).example(Some(example)).build()
 }
 
-fn test(public_url: &str) -> OperationBuilder {
+fn webhook_test_operation(public_url: &str) -> OperationBuilder {
     let body = json!({
         "status": "ok",
         "message": "Retell webhook endpoint is accessible",
@@ -86,32 +86,32 @@ fn test(public_url: &str) -> OperationBuilder {
     });
     let text = ObjectBuilder::new().schema_type(Type::String);
     let instance = HeaderBuilder::new().schema(Some(text)).description(Some("Random, made when the program started."));
-    let answer = answer("The address is reachable.", content(schemas::TEST, body));
+    let answer = json_response("The address is reachable.", content(schemas::WEBHOOK_TEST, body));
     operation(webhooks::TAG, "test_webhook", "See whether the address is reachable")
         .response("200", answer.header("x-retell-webhook-instance", instance.build()))
 }
 
-fn test_company(public_url: &str) -> OperationBuilder {
-    test(public_url)
+fn company_webhook_test_operation(public_url: &str) -> OperationBuilder {
+    webhook_test_operation(public_url)
         .operation_id(Some("test_company_webhook"))
         .summary(Some("See whether a company's address is reachable"))
-        .parameter(webhooks::company())
+        .parameter(webhooks::company_parameter())
         .response("404", ResponseBuilder::new().description("No such company in `[[companies]]`.").build())
 }
 
-fn alive(id: &str, summary: &str) -> OperationBuilder {
+fn liveness_operation(id: &str, summary: &str) -> OperationBuilder {
     operation(HEALTH_TAG, id, summary)
-        .response("200", answer("It does.", content(schemas::HEALTH, json!({ "status": "ok" }))))
+        .response("200", json_response("It does.", content(schemas::HEALTH, json!({ "status": "ok" }))))
 }
 
-fn ready() -> OperationBuilder {
+fn readiness_operation() -> OperationBuilder {
     let unavailable = content(schemas::HEALTH, json!({ "status": "unavailable" }));
     operation(HEALTH_TAG, "health_ready", "Whether events can be taken in")
-        .response("200", answer("They can.", content(schemas::HEALTH, json!({ "status": "ok" }))))
-        .response("503", answer("Storage is away, or no API key is set on a public address.", unavailable))
+        .response("200", json_response("They can.", content(schemas::HEALTH, json!({ "status": "ok" }))))
+        .response("503", json_response("Storage is away, or no API key is set on a public address.", unavailable))
 }
 
-fn description() -> OperationBuilder {
+fn openapi_operation() -> OperationBuilder {
     let object = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
-    operation(DOCS_TAG, "openapi", "This description").response("200", answer("OpenAPI 3.1.", object))
+    operation(DOCS_TAG, "openapi", "This description").response("200", json_response("OpenAPI 3.1.", object))
 }

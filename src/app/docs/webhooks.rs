@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, ContentBuilder, RefOr, Required, Response, ResponseBuilder};
 
 use super::schemas::{self, reference};
-use crate::event::{EventKind, sample};
+use crate::event::{EventKind, sample_body};
 use crate::http::ApiError;
 use crate::intake::WEBHOOK_PATH;
 
@@ -23,12 +23,12 @@ const JSON: &str = "application/json";
 /// A time for the examples: 14 November 2026, 10:13:20 UTC.
 const EXAMPLE_MS: i64 = 1_794_651_200_000;
 
-const SIGNATURE: &str = "`v=<ms since 1970>,d=<64 lowercase hex digits>`: the time of signing, and the \
+const SIGNATURE_DESCRIPTION: &str = "`v=<ms since 1970>,d=<64 lowercase hex digits>`: the time of signing, and the \
     HMAC-SHA256 of the raw body followed by that time, with the API key. The time may be five minutes off \
-    (`security.window_ms`).";
+    (`security.signature_tolerance_ms`).";
 
 /// Two lines. Swagger UI sends the text of its box as it stands, white space and all; `tests/browser/run` holds it to that.
-const TRY_IT: &str = "To try it, save the body as `body.json`, byte for byte as in the box and without a line break at \
+const TRY_IT_DESCRIPTION: &str = "To try it, save the body as `body.json`, byte for byte as in the box and without a line break at \
     its end, and run `retell-webhook sign --file body.json` in the server's folder.  \n\
     Paste what that prints into `X-Retell-Signature` and execute within five minutes.";
 
@@ -43,70 +43,80 @@ pub(super) fn paths(paths: PathsBuilder) -> PathsBuilder {
         nothing to change: Retell goes on as configured there.";
     let guide = "An address an older guide gave out. A body with `event` is an event; one with `name` is a custom \
         function's call, answered by the function of that name.";
-    let company = receive("receive_company_event", "Receive a company's event", "With the keys of the company.");
-    let company_inbound = receive_inbound("receive_company_inbound", "With the keys of the company.");
+    let company =
+        receive_operation("receive_company_event", "Receive a company's event", "With the keys of the company.");
+    let company_inbound = inbound_operation("receive_company_inbound", "With the keys of the company.");
     paths
-        .path(WEBHOOK_PATH, post(receive("receive_event", "Receive an event", event).build()))
-        .path("/webhook", post(receive("receive_event_alias", "Receive an event (alias)", &alias).build()))
-        .path("/api/v1/webhook/retell/inbound", post(receive_inbound("receive_inbound", inbound).build()))
-        .path("/api/mcp/retell/custom-function", post(receive_guide(guide)))
-        .path("/api/v1/webhook/retell/{company}", post(of_company(company)))
-        .path("/api/v1/webhook/retell/{company}/inbound", post(of_company(company_inbound)))
+        .path(WEBHOOK_PATH, post_path(receive_operation("receive_event", "Receive an event", event).build()))
+        .path(
+            "/webhook",
+            post_path(receive_operation("receive_event_alias", "Receive an event (alias)", &alias).build()),
+        )
+        .path("/api/v1/webhook/retell/inbound", post_path(inbound_operation("receive_inbound", inbound).build()))
+        .path("/api/mcp/retell/custom-function", post_path(guide_operation(guide)))
+        .path("/api/v1/webhook/retell/{company}", post_path(with_company_parameter(company)))
+        .path("/api/v1/webhook/retell/{company}/inbound", post_path(with_company_parameter(company_inbound)))
         .path(
             "/api/v1/function/{name}",
-            post(function("call_function", "A function of the plain route's company.").build()),
+            post_path(function_operation("call_function", "A function of the plain route's company.").build()),
         )
         .path(
             "/api/v1/function/{company}/{name}",
-            post(of_company(function("call_company_function", "A function of a company, with its keys."))),
+            post_path(with_company_parameter(function_operation(
+                "call_company_function",
+                "A function of a company, with its keys.",
+            ))),
         )
 }
 
 /// What Retell sends, each event with an example.
-pub(super) fn events() -> Paths {
+pub(super) fn event_webhooks() -> Paths {
     EventKind::ALL
         .into_iter()
-        .fold(PathsBuilder::new(), |paths, kind| paths.path(kind.as_str(), post(event(kind))))
+        .fold(PathsBuilder::new(), |paths, kind| paths.path(kind.as_str(), post_path(event_operation(kind))))
         .build()
 }
 
-fn event(kind: EventKind) -> Operation {
+fn event_operation(kind: EventKind) -> Operation {
     let schema = if LIFECYCLE.contains(&kind) { schemas::CALL_EVENT } else { schemas::EVENT };
     OperationBuilder::new()
         .tag(EVENTS_TAG)
         .operation_id(Some(kind.as_str()))
         .summary(Some(format!("Retell sends {kind}")))
-        .parameter(signature())
-        .request_body(Some(body(schema, &[kind])))
-        .response("200", stored(kind.is_inbound()))
+        .parameter(signature_parameter())
+        .request_body(Some(event_body(schema, &[kind])))
+        .response("200", accepted_response(kind.is_inbound()))
         .build()
 }
 
-fn post(operation: Operation) -> PathItem {
+fn post_path(operation: Operation) -> PathItem {
     PathItem::new(HttpMethod::Post, operation)
 }
 
-fn receive(id: &str, summary: &str, description: &str) -> OperationBuilder {
-    operation(id, summary, description)
-        .request_body(Some(body(schemas::CALL_EVENT, &LIFECYCLE)))
-        .response("200", stored(false))
+fn receive_operation(id: &str, summary: &str, description: &str) -> OperationBuilder {
+    webhook_operation(id, summary, description)
+        .request_body(Some(event_body(schemas::CALL_EVENT, &LIFECYCLE)))
+        .response("200", accepted_response(false))
 }
 
-fn receive_inbound(id: &str, description: &str) -> OperationBuilder {
-    operation(id, "Receive an inbound call or message", description)
-        .request_body(Some(body(schemas::EVENT, &[EventKind::CallInbound, EventKind::ChatInbound])))
-        .response("200", stored(true))
+fn inbound_operation(id: &str, description: &str) -> OperationBuilder {
+    webhook_operation(id, "Receive an inbound call or message", description)
+        .request_body(Some(event_body(schemas::EVENT, &[EventKind::CallInbound, EventKind::ChatInbound])))
+        .response("200", accepted_response(true))
 }
 
-fn of_company(operation: OperationBuilder) -> Operation {
+fn with_company_parameter(operation: OperationBuilder) -> Operation {
     operation
-        .parameter(company())
-        .response("404", error("No such company in `[[companies]]`.", &[ApiError::NotFound("No such company")]))
+        .parameter(company_parameter())
+        .response(
+            "404",
+            error_response("No such company in `[[companies]]`.", &[ApiError::NotFound("No such company")]),
+        )
         .build()
 }
 
 /// The part of a path that names a company.
-pub(super) fn company() -> Parameter {
+pub(super) fn company_parameter() -> Parameter {
     let slug = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-z0-9-]{2,40}$"));
     ParameterBuilder::new()
         .name("company")
@@ -118,17 +128,17 @@ pub(super) fn company() -> Parameter {
 }
 
 /// PUT and PATCH are answered alike, unless the function lists other methods.
-fn function(id: &str, description: &str) -> OperationBuilder {
+fn function_operation(id: &str, description: &str) -> OperationBuilder {
     let whole = json!({ "name": "place_order", "call": { "call_id": "call_example" }, "args": { "item": "rye" } });
     let examples = [("whole", whole), ("arguments_only", json!({ "item": "rye" }))];
-    let examples = examples.map(|(name, body)| (name, example(body)));
+    let examples = examples.map(|(name, body)| (name, json_example(body)));
     let content = ContentBuilder::new().schema(Some(reference(schemas::FUNCTION_CALL))).examples_from_iter(examples);
     let invalid = "The arguments of `place_order` cannot be used: `count` is missing. Correct them and call it again.";
     let answers = [
         ("done", json!({ "order": "A-1042" })),
         ("invalid", json!({ "error": "invalid_arguments", "result": "invalid", "message": invalid })),
     ];
-    let answers = ContentBuilder::new().examples_from_iter(answers.map(|(name, body)| (name, example(body))));
+    let answers = ContentBuilder::new().examples_from_iter(answers.map(|(name, body)| (name, json_example(body))));
     let answered = ResponseBuilder::new()
         .description("The function's answer, what is wrong with the arguments, or the fallback.")
         .content(JSON, answers.build())
@@ -141,84 +151,92 @@ fn function(id: &str, description: &str) -> OperationBuilder {
         .description(Some("The function's name."))
         .schema(Some(name))
         .build();
-    operation(id, "Call a custom function", description)
+    webhook_operation(id, "Call a custom function", description)
         .parameter(name)
-        .request_body(Some(required(content.build())))
+        .request_body(Some(required_json_body(content.build())))
         .response("200", answered)
-        .response("404", error("No such function.", &[ApiError::NotFound("No such function")]))
-        .response("405", error("A method the function does not list.", &[ApiError::MethodNotAllowed]))
+        .response("404", error_response("No such function.", &[ApiError::NotFound("No such function")]))
+        .response("405", error_response("A method the function does not list.", &[ApiError::MethodNotAllowed]))
 }
 
-fn receive_guide(description: &str) -> Operation {
+fn guide_operation(description: &str) -> Operation {
     let function = json!({ "name": "place_order", "args": { "item": "rye", "count": 2 } });
     let schema = utoipa::openapi::OneOfBuilder::new()
         .item(reference(schemas::CALL_EVENT))
         .item(reference(schemas::FUNCTION_CALL));
-    let examples = examples(&LIFECYCLE).into_iter().chain([("function".to_owned(), example(function))]);
+    let examples = event_examples(&LIFECYCLE).into_iter().chain([("function".to_owned(), json_example(function))]);
     let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
-    operation("receive_event_or_function", "Receive an event or a function call", description)
-        .request_body(Some(required(content)))
-        .response("200", stored(false))
-        .response("404", error("A function call that names no configured function.", &[]))
+    webhook_operation("receive_event_or_function", "Receive an event or a function call", description)
+        .request_body(Some(required_json_body(content)))
+        .response("200", accepted_response(false))
+        .response("404", error_response("A function call that names no configured function.", &[]))
         .build()
 }
 
 /// What all of them have in common.
-fn operation(id: &str, summary: &str, description: &str) -> OperationBuilder {
+fn webhook_operation(id: &str, summary: &str, description: &str) -> OperationBuilder {
     let cut_off = ["The body was cut off", "The body is empty", "The body is not JSON"].map(ApiError::BadRequest);
     let operation = OperationBuilder::new()
         .tag(TAG)
         .operation_id(Some(id))
         .summary(Some(summary))
-        .description(Some(format!("{description}\n\n{TRY_IT}")))
-        .parameter(signature());
+        .description(Some(format!("{description}\n\n{TRY_IT_DESCRIPTION}")))
+        .parameter(signature_parameter());
     operation
-        .response("400", error("Cut off; or, with verification off, no JSON. Nothing was kept.", &cut_off))
+        .response("400", error_response("Cut off; or, with verification off, no JSON. Nothing was kept.", &cut_off))
         .response(
             "401",
-            error("Signature missing, malformed, stale or wrong: one answer for all.", &[ApiError::Unauthorized]),
+            error_response(
+                "Signature missing, malformed, stale or wrong: one answer for all.",
+                &[ApiError::Unauthorized],
+            ),
         )
-        .response("403", error("Not from an address of `security.allowlist`.", &[ApiError::Forbidden]))
-        .response("408", error("The body did not arrive within 5 s.", &[ApiError::BodyTimeout]))
-        .response("413", error("The body is larger than `server.body_limit_bytes`.", &[ApiError::TooLarge]))
-        .response("500", error("An error in the server; see its log.", &[ApiError::Internal]))
-        .response("503", unavailable())
+        .response("403", error_response("Not from an address of `security.allowlist`.", &[ApiError::Forbidden]))
+        .response("408", error_response("The body did not arrive within 5 s.", &[ApiError::BodyTimeout]))
+        .response(
+            "413",
+            error_response("The body is larger than `server.body_limit_bytes`.", &[ApiError::BodyTooLarge]),
+        )
+        .response("500", error_response("An error in the server; see its log.", &[ApiError::Internal]))
+        .response("503", unavailable_response())
 }
 
-fn signature() -> Parameter {
+fn signature_parameter() -> Parameter {
     let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^v=[0-9]+,d=[0-9a-f]{64}$"));
     ParameterBuilder::new()
         .name("X-Retell-Signature")
         .parameter_in(ParameterIn::Header)
         .required(Required::True)
-        .description(Some(SIGNATURE))
+        .description(Some(SIGNATURE_DESCRIPTION))
         .schema(Some(schema))
         .build()
 }
 
-fn body(schema: &str, kinds: &[EventKind]) -> RequestBody {
-    required(ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(examples(kinds)).build())
+fn event_body(schema: &str, kinds: &[EventKind]) -> RequestBody {
+    required_json_body(
+        ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(event_examples(kinds)).build(),
+    )
 }
 
-fn required(content: Content) -> RequestBody {
+fn required_json_body(content: Content) -> RequestBody {
     RequestBodyBuilder::new().required(Some(Required::True)).content(JSON, content).build()
 }
 
 /// Those that `retell-webhook send` sends.
-fn examples(kinds: &[EventKind]) -> Vec<(String, RefOr<utoipa::openapi::example::Example>)> {
+fn event_examples(kinds: &[EventKind]) -> Vec<(String, RefOr<utoipa::openapi::example::Example>)> {
     let of = |kind: &EventKind| {
         let id = if kind.as_str().starts_with("chat_") { "chat_example" } else { "call_example" };
-        let value = serde_json::from_str(&sample(*kind, id, EXAMPLE_MS)?).ok()?;
-        Some((kind.as_str().to_owned(), example(value)))
+        let value = serde_json::from_str(&sample_body(*kind, id, EXAMPLE_MS)?).ok()?;
+        Some((kind.as_str().to_owned(), json_example(value)))
     };
     kinds.iter().filter_map(of).collect()
 }
 
-fn example(value: Value) -> RefOr<utoipa::openapi::example::Example> {
+fn json_example(value: Value) -> RefOr<utoipa::openapi::example::Example> {
     ExampleBuilder::new().value(Some(value)).build().into()
 }
 
-fn stored(inbound: bool) -> Response {
+fn accepted_response(inbound: bool) -> Response {
     let (schema, bodies) = if inbound {
         (
             schemas::INBOUND_ANSWER,
@@ -226,28 +244,30 @@ fn stored(inbound: bool) -> Response {
         )
     } else {
         (
-            schemas::RECEIVED,
+            schemas::EVENT_RESPONSE,
             [("new", json!({ "received": true })), ("sent_again", json!({ "received": true, "duplicate": true }))],
         )
     };
-    let examples = bodies.map(|(name, body)| (name, example(body)));
+    let examples = bodies.map(|(name, body)| (name, json_example(body)));
     let content = ContentBuilder::new().schema(Some(reference(schema))).examples_from_iter(examples);
     let means = if inbound { "Verified, and on disk unless that took too long." } else { "Verified, and on disk." };
     ResponseBuilder::new().description(means).content(JSON, content.build()).build()
 }
 
-fn unavailable() -> Response {
+fn unavailable_response() -> Response {
     let seconds = ObjectBuilder::new().schema_type(Type::Integer);
     let retry = HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds to wait.")).build();
-    let mut response = error("It could not be stored; sending it again is safe.", &[ApiError::Unavailable]);
+    let mut response = error_response("It could not be stored; sending it again is safe.", &[ApiError::Unavailable]);
     response.headers.insert("Retry-After".to_owned(), retry.into());
     response
 }
 
 /// The bodies as the program makes them.
-fn error(description: &str, errors: &[ApiError]) -> Response {
-    let bodies =
-        errors.iter().map(|error| error.parts().1).map(|message| (message, example(json!({ "message": message }))));
+fn error_response(description: &str, errors: &[ApiError]) -> Response {
+    let bodies = errors
+        .iter()
+        .map(|error| error.status_and_message().1)
+        .map(|message| (message, json_example(json!({ "message": message }))));
     let content = ContentBuilder::new().schema(Some(reference(schemas::ERROR))).examples_from_iter(bodies);
     ResponseBuilder::new().description(description).content(JSON, content.build()).build()
 }

@@ -7,48 +7,48 @@ use jiff::Timestamp;
 use crate::storage::Appointment;
 
 /// Octets in a line, without its end.
-const LINE: usize = 75;
+const MAX_LINE_OCTETS: usize = 75;
 
-pub(super) fn calendar(appointments: &[Appointment]) -> String {
+pub(super) fn format_calendar(appointments: &[Appointment]) -> String {
     let mut text = String::new();
     for fixed in ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//retell-webhook//appointments//EN", "CALSCALE:GREGORIAN"]
     {
-        line(&mut text, fixed);
+        append_folded_line(&mut text, fixed);
     }
     for appointment in appointments {
-        event(&mut text, appointment);
+        append_event(&mut text, appointment);
     }
-    line(&mut text, "END:VCALENDAR");
+    append_folded_line(&mut text, "END:VCALENDAR");
     text
 }
 
 /// One that is cancelled is among them, so that a calendar that had it drops it.
-fn event(text: &mut String, it: &Appointment) {
-    let mut put = |name: &str, value: &str| line(text, &format!("{name}:{value}"));
+fn append_event(text: &mut String, it: &Appointment) {
+    let mut put = |name: &str, value: &str| append_folded_line(text, &format!("{name}:{value}"));
     put("BEGIN", "VEVENT");
     // The number in the store tells apart those of one confirmation number in two companies.
     put("UID", &format!("{}-{}@retell-webhook", it.confirmation, it.id));
-    put("DTSTAMP", &utc(it.changed_at_ms));
-    put("DTSTART", &utc(it.start_ms));
-    put("DTEND", &utc(it.end_ms));
+    put("DTSTAMP", &format_utc(it.updated_at_ms));
+    put("DTSTART", &format_utc(it.start_ms));
+    put("DTEND", &format_utc(it.end_ms));
     put("SEQUENCE", &it.revision.to_string());
     put("STATUS", if it.cancelled { "CANCELLED" } else { "CONFIRMED" });
     let summary = it.service.as_ref().map_or_else(|| it.name.clone(), |service| format!("{service}: {}", it.name));
-    put("SUMMARY", &escaped(&summary));
+    put("SUMMARY", &escape_text(&summary));
     let mut description = format!("Confirmation number {}", it.confirmation);
     if let Some(number) = &it.from_number {
         let _ = write!(description, "\nBooked from {number}");
     }
-    put("DESCRIPTION", &escaped(&description));
+    put("DESCRIPTION", &escape_text(&description));
     put("END", "VEVENT");
 }
 
 /// `20261123T133000Z`.
-fn utc(ms: i64) -> String {
+fn format_utc(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-fn escaped(text: &str) -> String {
+fn escape_text(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
@@ -62,14 +62,14 @@ fn escaped(text: &str) -> String {
 }
 
 /// Folds what is longer than a line may be, at a character.
-fn line(text: &mut String, content: &str) {
-    let (mut rest, mut room) = (content, LINE);
+fn append_folded_line(text: &mut String, content: &str) {
+    let (mut rest, mut room) = (content, MAX_LINE_OCTETS);
     while rest.len() > room {
         let (now, later) = rest.split_at(rest.floor_char_boundary(room));
         text.push_str(now);
         text.push_str("\r\n ");
         // The blank counts.
-        (rest, room) = (later, LINE - 1);
+        (rest, room) = (later, MAX_LINE_OCTETS - 1);
     }
     text.push_str(rest);
     text.push_str("\r\n");
@@ -97,13 +97,13 @@ mod tests {
             time_zone: "Europe/Berlin".into(),
             revision: 2,
             booked_at_ms: 1_795_251_600_000,
-            changed_at_ms: 1_795_251_600_000,
+            updated_at_ms: 1_795_251_600_000,
         }
     }
 
     #[test]
     fn an_appointment_is_an_event_of_the_calendar() {
-        let text = calendar(&[appointment("Ada; \"Countess\" \\ Love\nlace")]);
+        let text = format_calendar(&[appointment("Ada; \"Countess\" \\ Love\nlace")]);
         let expected = "BEGIN:VEVENT\r\nUID:K7M2XQ-7@retell-webhook\r\nDTSTAMP:20261121T090000Z\r\n\
             DTSTART:20261123T133000Z\r\nDTEND:20261123T140000Z\r\nSEQUENCE:2\r\nSTATUS:CONFIRMED\r\n\
             SUMMARY:Filling\\, large: Ada\\; \"Countess\" \\\\ Love\\nlace\r\n\
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn long_lines_are_folded_at_characters_and_unfold_again() {
         let name = "Zoë ".repeat(60);
-        let text = calendar(&[appointment(&name)]);
-        assert!(text.split("\r\n").all(|line| line.len() <= LINE), "{text}");
+        let text = format_calendar(&[appointment(&name)]);
+        assert!(text.split("\r\n").all(|line| line.len() <= MAX_LINE_OCTETS), "{text}");
         assert!(text.replace("\r\n ", "").contains(&format!("Filling\\, large: {name}")), "{text}");
         assert!(!text.replace("\r\n", "").contains('\n'));
     }

@@ -1,32 +1,32 @@
 //! `appointments list|show|cancel|export`.
 
+mod display;
 mod ics;
-mod record;
 
 use clap::{Args, Subcommand};
 
-use self::record::Form;
-use super::output::{self, Done, Failure};
-use super::stores;
-use crate::answers::appointments::announce_by_hand;
+use self::display::AppointmentDisplayArgs;
+use super::context;
+use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::storage::sqlite::Beside;
-use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, Arranged};
+use crate::live::appointments::operator_event_builder;
+use crate::storage::sqlite::OperatorStore;
+use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, BookingOutcome};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Appointments {
+pub(super) enum AppointmentsCommand {
     /// List appointments, the earliest first
-    List(List),
+    List(AppointmentsListArgs),
     /// Show one appointment
-    Show(Show),
+    Show(AppointmentsShowArgs),
     /// Cancel an appointment; handlers are told as when a caller does
-    Cancel(Cancel),
+    Cancel(AppointmentsCancelArgs),
     /// Print appointments for a calendar, with the names and phone numbers of those who come
-    Export(Export),
+    Export(AppointmentsExportArgs),
 }
 
 #[derive(Debug, Args)]
-struct Which {
+struct AppointmentFilterArgs {
     /// Only those of this company
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
@@ -39,9 +39,9 @@ struct Which {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct AppointmentsListArgs {
     #[command(flatten)]
-    which: Which,
+    filter: AppointmentFilterArgs,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -49,11 +49,11 @@ pub(super) struct List {
     #[arg(long)]
     booked: bool,
     #[command(flatten)]
-    form: Form,
+    display: AppointmentDisplayArgs,
 }
 
 #[derive(Debug, Args)]
-struct One {
+struct AppointmentRefArgs {
     /// Its confirmation number
     #[arg(value_name = "NUMBER")]
     confirmation: String,
@@ -63,66 +63,66 @@ struct One {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(super) struct AppointmentsShowArgs {
     #[command(flatten)]
-    one: One,
+    appointment: AppointmentRefArgs,
     #[command(flatten)]
-    form: Form,
+    display: AppointmentDisplayArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Cancel {
+pub(super) struct AppointmentsCancelArgs {
     #[command(flatten)]
-    one: One,
+    appointment: AppointmentRefArgs,
     #[command(flatten)]
-    form: Form,
+    display: AppointmentDisplayArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Export {
+pub(super) struct AppointmentsExportArgs {
     /// As an iCalendar file (RFC 5545)
     #[arg(long, required = true)]
     ics: bool,
     #[command(flatten)]
-    which: Which,
+    filter: AppointmentFilterArgs,
 }
 
-impl Appointments {
-    pub(super) async fn run(self) -> Done {
+impl AppointmentsCommand {
+    pub(super) async fn run(self) -> CliResult {
         match self {
             Self::List(list) => list.run().await,
-            Self::Show(show) => show.form.show(&show.one.find().await?),
+            Self::Show(show) => show.display.print_appointment(&show.appointment.find_appointment().await?),
             Self::Cancel(cancel) => cancel.run().await,
             Self::Export(export) => export.run().await,
         }
     }
 }
 
-impl Which {
-    async fn find(self, limit: Option<usize>, booked_only: bool) -> Result<Vec<Appointment>, Failure> {
+impl AppointmentFilterArgs {
+    async fn list_appointments(self, limit: Option<usize>, booked_only: bool) -> Result<Vec<Appointment>, CliError> {
         let now_ms = Clock::system().now_ms();
-        let time = |text: Option<String>| text.map(|text| output::parse_since(&text, now_ms)).transpose();
+        let time = |text: Option<String>| text.map(|text| output::parse_time(&text, now_ms)).transpose();
         let filter = AppointmentFilter {
             company: self.company,
-            since_ms: Some(time(self.since).map_err(Failure::Because)?.unwrap_or(now_ms)),
-            until_ms: time(self.until).map_err(Failure::Because)?,
+            since_ms: Some(time(self.since).map_err(CliError::Message)?.unwrap_or(now_ms)),
+            until_ms: time(self.until).map_err(CliError::Message)?,
             booked_only,
             limit,
             ..AppointmentFilter::default()
         };
-        Ok(stores::open()?.appointments(filter).await?)
+        Ok(context::open_store()?.list_appointments(filter).await?)
     }
 }
 
-impl List {
-    async fn run(self) -> Done {
-        let found = self.which.find(Some(self.limit), self.booked).await?;
-        self.form.list(&found)
+impl AppointmentsListArgs {
+    async fn run(self) -> CliResult {
+        let found = self.filter.list_appointments(Some(self.limit), self.booked).await?;
+        self.display.print_list(&found)
     }
 }
 
-impl One {
-    async fn find(&self) -> Result<Appointment, Failure> {
+impl AppointmentRefArgs {
+    async fn find_appointment(&self) -> Result<Appointment, CliError> {
         let said = self.confirmation.to_uppercase();
         let filter = AppointmentFilter {
             confirmation: Some(said.chars().filter(char::is_ascii_alphanumeric).collect()),
@@ -130,13 +130,13 @@ impl One {
             limit: Some(2),
             ..AppointmentFilter::default()
         };
-        let mut found = stores::open()?.appointments(filter).await?;
+        let mut found = context::open_store()?.list_appointments(filter).await?;
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(_), false) => {
-                Err(Failure::Because("several companies have an appointment of that number: add --company".into()))
+                Err(CliError::Message("several companies have an appointment of that number: add --company".into()))
             }
-            (None, _) => Err(Failure::Because(
+            (None, _) => Err(CliError::Message(
                 "there is no appointment of that number; `retell-webhook appointments list` prints those to come"
                     .into(),
             )),
@@ -144,24 +144,29 @@ impl One {
     }
 }
 
-impl Cancel {
-    async fn run(self) -> Done {
-        let found = self.one.find().await?;
-        let mut beside = Beside::open(&stores::sqlite_url()?)?;
-        match beside.cancel_appointment(found.company_id, found.id, Clock::system().now_ms(), &announce_by_hand())? {
-            Arranged::Done(_, cancelled) => self.form.show(&cancelled),
-            _ => Err(Failure::Because("the appointment is not there any more".into())),
+impl AppointmentsCancelArgs {
+    async fn run(self) -> CliResult {
+        let found = self.appointment.find_appointment().await?;
+        let mut beside = OperatorStore::open(&context::sqlite_url()?)?;
+        match beside.cancel_appointment(
+            found.company_id,
+            found.id,
+            Clock::system().now_ms(),
+            &operator_event_builder(),
+        )? {
+            BookingOutcome::Done(_, cancelled) => self.display.print_appointment(&cancelled),
+            _ => Err(CliError::Message("the appointment is not there any more".into())),
         }
     }
 }
 
-impl Export {
-    async fn run(self) -> Done {
-        let found = self.which.find(None, false).await?;
+impl AppointmentsExportArgs {
+    async fn run(self) -> CliResult {
+        let found = self.filter.list_appointments(None, false).await?;
         eprintln!("retell-webhook: {} appointments, with names and phone numbers", found.len());
-        output::ignore_closed(std::io::Write::write_all(
+        output::ignore_broken_pipe(std::io::Write::write_all(
             &mut std::io::stdout().lock(),
-            ics::calendar(&found).as_bytes(),
+            ics::format_calendar(&found).as_bytes(),
         ))
     }
 }

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::super::output::{self, Done};
-use super::record::{Form, duration, noun, yes_or_no};
+use super::super::output::{self, CliResult};
+use super::display::{CallDisplayArgs, format_duration, kind_plural, yes_or_no};
 use crate::storage::{CallFilter, CallKind, CallRecord, Store};
 
-const CALLS: [&str; 12] = [
+const CALL_COLUMNS: [&str; 12] = [
     "LAST EVENT (UTC)",
     "CALL",
     "DIRECTION",
@@ -20,10 +20,10 @@ const CALLS: [&str; 12] = [
     "TRANSFER",
     "",
 ];
-const CHATS: [&str; 8] = ["LAST EVENT (UTC)", "CHAT", "TYPE", "STATUS", "DURATION", "MOOD", "SUCCESS", ""];
+const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT (UTC)", "CHAT", "TYPE", "STATUS", "DURATION", "MOOD", "SUCCESS", ""];
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct List {
+pub(in crate::cli) struct CallsListArgs {
     /// Only those of this company
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
@@ -37,62 +37,63 @@ pub(in crate::cli) struct List {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
-    form: Form,
+    display: CallDisplayArgs,
 }
 
-impl List {
-    pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> Done {
-        let List { company, agent, no_tests, limit, form } = self;
-        let found = store.calls(CallFilter { kind, company, agent, tests: !no_tests, limit }).await?;
+impl CallsListArgs {
+    pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
+        let CallsListArgs { company, agent, no_tests, limit, display: form } = self;
+        let found =
+            store.list_calls(CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit }).await?;
         if form.json {
-            return output::json(&found.iter().map(|call| form.describe(call)).collect::<Vec<_>>());
+            return output::print_json(&found.iter().map(|call| form.call_json(call)).collect::<Vec<_>>());
         }
-        let noun = noun(kind);
+        let noun = kind_plural(kind);
         let empty = format!("no {noun}; send one with: retell-webhook send {}_ended", kind.as_str());
         match kind {
             CallKind::Call => {
                 let rows = found.iter().map(|call| call_row(call, &form));
-                output::table(&CALLS, rows.collect(), &empty)
+                output::print_table(&CALL_COLUMNS, rows.collect(), &empty)
             }
-            CallKind::Chat => output::table(&CHATS, found.iter().map(chat_row).collect(), &empty),
+            CallKind::Chat => output::print_table(&CHAT_COLUMNS, found.iter().map(chat_row).collect(), &empty),
         }
     }
 }
 
-fn shown(text: Option<impl AsRef<str>>) -> String {
-    text.map_or_else(|| "-".to_owned(), |text| output::plain(text.as_ref()))
+fn text_or_dash(text: Option<impl AsRef<str>>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| output::sanitize(text.as_ref()))
 }
 
-fn mark(call: &CallRecord) -> String {
+fn test_mark(call: &CallRecord) -> String {
     if call.is_test() { "test" } else { "" }.to_owned()
 }
 
-fn call_row(call: &CallRecord, form: &Form) -> Vec<String> {
+fn call_row(call: &CallRecord, form: &CallDisplayArgs) -> Vec<String> {
     vec![
-        output::time(call.last_event_at_ms),
-        output::plain(&call.call_id),
-        shown(call.direction.as_ref().or(call.call_type.as_ref())),
-        shown(form.number(call.from_number.as_ref())),
-        shown(form.number(call.to_number.as_ref())),
-        shown(call.call_status.as_ref()),
-        shown(call.duration_ms.map(duration)),
-        shown(call.disconnection_reason.as_ref()),
-        shown(call.user_sentiment.as_ref()),
-        shown(call.call_successful.map(yes_or_no)),
-        shown(call.transfer_state()),
-        mark(call),
+        output::format_time(call.last_event_at_ms),
+        output::sanitize(&call.call_id),
+        text_or_dash(call.direction.as_ref().or(call.call_type.as_ref())),
+        text_or_dash(form.format_number(call.from_number.as_ref())),
+        text_or_dash(form.format_number(call.to_number.as_ref())),
+        text_or_dash(call.call_status.as_ref()),
+        text_or_dash(call.duration_ms.map(format_duration)),
+        text_or_dash(call.disconnection_reason.as_ref()),
+        text_or_dash(call.user_sentiment.as_ref()),
+        text_or_dash(call.call_successful.map(yes_or_no)),
+        text_or_dash(call.transfer_state()),
+        test_mark(call),
     ]
 }
 
 fn chat_row(chat: &CallRecord) -> Vec<String> {
     vec![
-        output::time(chat.last_event_at_ms),
-        output::plain(&chat.call_id),
-        shown(chat.call_type.as_ref()),
-        shown(chat.call_status.as_ref()),
-        shown(chat.duration_ms.map(duration)),
-        shown(chat.user_sentiment.as_ref()),
-        shown(chat.call_successful.map(yes_or_no)),
-        mark(chat),
+        output::format_time(chat.last_event_at_ms),
+        output::sanitize(&chat.call_id),
+        text_or_dash(chat.call_type.as_ref()),
+        text_or_dash(chat.call_status.as_ref()),
+        text_or_dash(chat.duration_ms.map(format_duration)),
+        text_or_dash(chat.user_sentiment.as_ref()),
+        text_or_dash(chat.call_successful.map(yes_or_no)),
+        test_mark(chat),
     ]
 }

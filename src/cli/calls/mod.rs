@@ -1,39 +1,39 @@
 //! `calls list|show|stats` and the same for `chats`.
 
+mod display;
 mod list;
-mod record;
 mod show;
 mod stats;
 
 use clap::Subcommand;
 
-use super::output::Done;
-use super::stores;
+use super::context;
+use super::output::CliResult;
 use crate::storage::CallKind;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Calls {
+pub(super) enum CallsCommand {
     /// List calls, the one with the latest event first
-    List(list::List),
+    List(list::CallsListArgs),
     /// Show one call
-    Show(show::Show),
+    Show(show::CallsShowArgs),
     /// Count calls: by day, agent, company, why they ended, sentiment and success
-    Stats(stats::Stats),
+    Stats(stats::CallsStatsArgs),
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Chats {
+pub(super) enum ChatsCommand {
     /// List chats, the one with the latest event first
-    List(list::List),
+    List(list::CallsListArgs),
     /// Show one chat
-    Show(show::Show),
+    Show(show::CallsShowArgs),
     /// Count chats: by day, agent, company, sentiment and success
-    Stats(stats::Stats),
+    Stats(stats::CallsStatsArgs),
 }
 
-impl Calls {
-    pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
+impl CallsCommand {
+    pub(super) async fn run(self) -> CliResult {
+        let store = context::open_store()?;
         match self {
             Self::List(list) => list.run(&store, CallKind::Call).await,
             Self::Show(show) => show.run(&store, CallKind::Call).await,
@@ -42,9 +42,9 @@ impl Calls {
     }
 }
 
-impl Chats {
-    pub(super) async fn run(self) -> Done {
-        let store = stores::open()?;
+impl ChatsCommand {
+    pub(super) async fn run(self) -> CliResult {
+        let store = context::open_store()?;
         match self {
             Self::List(list) => list.run(&store, CallKind::Chat).await,
             Self::Show(show) => show.run(&store, CallKind::Chat).await,

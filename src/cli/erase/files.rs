@@ -4,60 +4,65 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::overwrite;
+use crate::base::erase_lines;
 use crate::config::{HandlerKind, Settings};
-use crate::storage::sqlite::Person;
+use crate::storage::sqlite::DataSubject;
 
 /// Where lines about the person may be.
-pub(super) struct Files {
-    logs: Option<PathBuf>,
+pub(super) struct ErasableFiles {
+    log_file: Option<PathBuf>,
     /// The paths of `file` handlers.
-    written: Vec<PathBuf>,
+    handler_files: Vec<PathBuf>,
 }
 
 /// Lines that were overwritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Lines {
+pub(super) struct ErasedLines {
     /// In log files.
     pub(super) log_lines: u64,
     /// In files of `file` handlers.
     pub(super) file_lines: u64,
 }
 
-impl std::ops::AddAssign for Lines {
+impl std::ops::AddAssign for ErasedLines {
     fn add_assign(&mut self, more: Self) {
         self.log_lines += more.log_lines;
         self.file_lines += more.file_lines;
     }
 }
 
-impl Files {
-    pub(super) fn of(settings: &Settings) -> Self {
+impl ErasableFiles {
+    pub(super) fn from_settings(settings: &Settings) -> Self {
         let file = settings.handlers.iter().filter(|handler| handler.kind == HandlerKind::File);
         Self {
-            logs: settings.log.folder().map(|folder| folder.join("app.log")),
-            written: file.filter_map(|handler| handler.path.clone()).collect(),
+            log_file: settings.log.directory().map(|folder| folder.join("app.log")),
+            handler_files: file.filter_map(|handler| handler.path.clone()).collect(),
         }
     }
 
     /// Overwrites the lines, or with `dry` counts them. Files that cannot be changed are added to `failed`.
-    pub(super) fn lines(&self, person: &Person, dry: bool, failed: &mut Vec<String>) -> Lines {
+    pub(super) fn overwrite_lines(&self, person: &DataSubject, dry: bool, failed: &mut Vec<String>) -> ErasedLines {
         let mut of = |path: &PathBuf| -> u64 {
             let files = with_rotated(path);
             files
                 .iter()
                 .map(|file| {
-                    overwrite::lines(file, dry, |line| person.is_in(line)).unwrap_or_else(|error| {
-                        let failure = format!("{}: {error}", file.display());
-                        if !failed.contains(&failure) {
-                            failed.push(failure);
-                        }
-                        0
-                    })
+                    erase_lines::erase_matching_lines(file, dry, |line| person.matches_text(line)).unwrap_or_else(
+                        |error| {
+                            let failure = format!("{}: {error}", file.display());
+                            if !failed.contains(&failure) {
+                                failed.push(failure);
+                            }
+                            0
+                        },
+                    )
                 })
                 .sum()
         };
-        Lines { log_lines: self.logs.iter().map(&mut of).sum(), file_lines: self.written.iter().map(&mut of).sum() }
+        ErasedLines {
+            log_lines: self.log_file.iter().map(&mut of).sum(),
+            file_lines: self.handler_files.iter().map(&mut of).sum(),
+        }
     }
 }
 

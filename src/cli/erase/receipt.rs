@@ -7,156 +7,173 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Erase;
-use super::files::Lines;
-use crate::cli::output::{self, Done, Failure};
+use super::EraseArgs;
+use super::files::ErasedLines;
+use crate::cli::output::{self, CliError, CliResult};
 use crate::config::Settings;
-use crate::storage::sqlite::{Erased, Outside};
+use crate::storage::sqlite::{ErasureCounts, EventsByHandler};
 
 /// Handlers that keep nothing but what is erased here.
-const INSIDE: [&str; 3] = ["log", "call_store", "file"];
+const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
 /// What no program here can reach.
-const ELSEWHERE: [&str; 4] = [
+const UNREACHABLE_COPIES: [&str; 4] = [
     "backups and snapshots of the store, and exports (`events export`, `tail --json`)",
     "what collects standard output: journald, a container's log, a log service",
     "Retell's own records of the call",
     "streams and receivers the events went through on their way here",
 ];
 
-pub(super) struct Receipt {
-    pub(super) erased: Erased,
-    pub(super) lines: Lines,
+pub(super) struct EraseReceipt {
+    pub(super) erased: ErasureCounts,
+    pub(super) erased_lines: ErasedLines,
     /// Bodies that could not be looked into.
-    pub(super) unreadable: u64,
+    pub(super) unreadable_bodies: u64,
     /// Files that could not be changed.
-    pub(super) failed: Vec<String>,
+    pub(super) failed_files: Vec<String>,
     /// Attempts that had not ended when their event was erased.
-    pub(super) under_way: u64,
+    pub(super) running_attempts: u64,
     /// The log of the store was emptied, and the bodies overwritten.
-    pub(super) emptied: bool,
-    given: Outside,
+    pub(super) store_files_cleared: bool,
+    delivered_events: EventsByHandler,
     /// Kinds of the handlers in the settings, by name.
-    kinds: Vec<(String, &'static str)>,
-    kind: &'static str,
+    handler_kinds: Vec<(String, &'static str)>,
+    subject_kind: &'static str,
     company: Option<String>,
     at_ms: i64,
-    done: bool,
+    is_confirmed: bool,
 }
 
-impl Receipt {
-    pub(super) fn new(asked: &Erase, settings: &Settings, at_ms: i64) -> Self {
+impl EraseReceipt {
+    pub(super) fn new(asked: &EraseArgs, settings: &Settings, at_ms: i64) -> Self {
         let kinds = settings.handlers.iter().map(|handler| (handler.name.clone(), handler.kind.as_str()));
         Self {
-            erased: Erased::default(),
-            lines: Lines::default(),
-            unreadable: 0,
-            failed: Vec::new(),
-            under_way: 0,
-            emptied: false,
-            given: Outside::default(),
-            kinds: kinds.collect(),
-            kind: if asked.call.is_some() { "call" } else { "phone" },
+            erased: ErasureCounts::default(),
+            erased_lines: ErasedLines::default(),
+            unreadable_bodies: 0,
+            failed_files: Vec::new(),
+            running_attempts: 0,
+            store_files_cleared: false,
+            delivered_events: EventsByHandler::default(),
+            handler_kinds: kinds.collect(),
+            subject_kind: if asked.call.is_some() { "call" } else { "phone" },
             company: asked.company.clone(),
             at_ms,
-            done: asked.yes,
+            is_confirmed: asked.yes,
         }
     }
 
-    pub(super) fn note_given(&mut self, given: Outside) {
+    pub(super) fn add_delivered_events(&mut self, given: EventsByHandler) {
         for (handler, seqs) in given {
-            self.given.entry(handler).or_default().extend(seqs);
+            self.delivered_events.entry(handler).or_default().extend(seqs);
         }
     }
 
     /// Whether nothing is left that could have been erased here. Looking alone is never incomplete.
     pub(super) fn is_complete(&self) -> bool {
-        !self.done || (self.emptied && self.under_way == 0 && self.failed.is_empty() && self.unreadable == 0)
+        !self.is_confirmed
+            || (self.store_files_cleared
+                && self.running_attempts == 0
+                && self.failed_files.is_empty()
+                && self.unreadable_bodies == 0)
     }
 
     /// Handlers that gave the events to something beyond reach: name, kind, how many.
-    fn outside(&self) -> Vec<(&str, &str, usize)> {
-        let kind = |name: &str| self.kinds.iter().find(|(known, _)| known == name).map_or("unknown", |(_, kind)| *kind);
-        let given = self.given.iter().map(|(name, seqs)| (name.as_str(), kind(name), seqs.len()));
-        given.filter(|(_, kind, _)| !INSIDE.contains(kind)).collect()
+    fn external_handlers(&self) -> Vec<(&str, &str, usize)> {
+        let kind = |name: &str| {
+            self.handler_kinds.iter().find(|(known, _)| known == name).map_or("unknown", |(_, kind)| *kind)
+        };
+        let given = self.delivered_events.iter().map(|(name, seqs)| (name.as_str(), kind(name), seqs.len()));
+        given.filter(|(_, kind, _)| !LOCAL_HANDLER_KINDS.contains(kind)).collect()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let at = Timestamp::from_millisecond(self.at_ms).map(|at| at.to_string()).unwrap_or_default();
-        let handlers = self.outside().into_iter();
+        let handlers = self.external_handlers().into_iter();
         let handlers = handlers.map(|(name, kind, events)| json!({ "handler": name, "kind": kind, "events": events }));
         json!({
             "erased_at": at,
-            "dry_run": !self.done,
-            "kind": self.kind,
+            "dry_run": !self.is_confirmed,
+            "kind": self.subject_kind,
             "company": self.company,
-            "complete": self.done && self.is_complete(),
+            "complete": self.is_confirmed && self.is_complete(),
             "erased": self.erased,
-            "lines": self.lines,
+            "lines": self.erased_lines,
             "not_erased": {
-                "attempts_under_way": self.under_way,
-                "store_files_clear": self.emptied,
-                "unreadable_bodies": self.unreadable,
-                "files": self.failed,
+                "attempts_under_way": self.running_attempts,
+                "store_files_clear": self.store_files_cleared,
+                "unreadable_bodies": self.unreadable_bodies,
+                "files": self.failed_files,
             },
-            "not_reached": { "handlers": handlers.collect::<Vec<_>>(), "elsewhere": ELSEWHERE },
+            "not_reached": { "handlers": handlers.collect::<Vec<_>>(), "elsewhere": UNREACHABLE_COPIES },
         })
     }
 
-    pub(super) fn text(&self) -> Done {
-        let Erased { events, body_bytes, cancelled_deliveries, attempts, calls, rejected, invocations, appointments } =
-            self.erased;
-        output::line(if self.done { "erased:" } else { "there is to be erased:" })?;
+    pub(super) fn print_text(&self) -> CliResult {
+        let ErasureCounts {
+            events,
+            body_bytes,
+            cancelled_deliveries,
+            attempts,
+            calls,
+            rejected,
+            invocations,
+            appointments,
+        } = self.erased;
+        output::print_line(if self.is_confirmed { "erased:" } else { "there is to be erased:" })?;
         let count = |count: u64| Some(count.to_string());
-        output::fields(&[
-            ("events", Some(format!("{events} ({} of bodies)", output::size(body_bytes)))),
+        output::print_fields(&[
+            ("events", Some(format!("{events} ({} of bodies)", output::format_bytes(body_bytes)))),
             ("calls and chats", count(calls)),
             ("deliveries cancelled", count(cancelled_deliveries)),
             ("attempts", count(attempts)),
             ("refused requests", count(rejected)),
             ("function calls", count(invocations)),
             ("appointments", count(appointments)),
-            ("log lines", count(self.lines.log_lines)),
-            ("lines of file handlers", count(self.lines.file_lines)),
+            ("log lines", count(self.erased_lines.log_lines)),
+            ("lines of file handlers", count(self.erased_lines.file_lines)),
         ])?;
-        self.problems().iter().try_for_each(|problem| output::line(format!("NOT ERASED: {problem}")))?;
-        output::line("not reached:")?;
-        for (name, kind, events) in self.outside() {
-            output::line(format!("  what handler `{}` ({kind}) was given: {events} events", output::plain(name)))?;
+        self.problems().iter().try_for_each(|problem| output::print_line(format!("NOT ERASED: {problem}")))?;
+        output::print_line("not reached:")?;
+        for (name, kind, events) in self.external_handlers() {
+            output::print_line(format!(
+                "  what handler `{}` ({kind}) was given: {events} events",
+                output::sanitize(name)
+            ))?;
         }
-        ELSEWHERE.iter().try_for_each(|what| output::line(format!("  {what}")))?;
-        if self.done { Ok(()) } else { output::line("nothing was erased; the same with --yes does it") }
+        UNREACHABLE_COPIES.iter().try_for_each(|what| output::print_line(format!("  {what}")))?;
+        if self.is_confirmed { Ok(()) } else { output::print_line("nothing was erased; the same with --yes does it") }
     }
 
     fn problems(&self) -> Vec<String> {
-        if !self.done {
+        if !self.is_confirmed {
             return Vec::new();
         }
-        let mut problems = self.failed.clone();
-        if !self.emptied {
+        let mut problems = self.failed_files.clone();
+        if !self.store_files_cleared {
             problems.push(
                 "a copy is left in the store's log, since somebody reads the store all the time: run it again".into(),
             );
         }
-        if self.under_way > 0 {
-            problems.push(format!("{} attempts had not ended: run it again when they have", self.under_way));
+        if self.running_attempts > 0 {
+            problems.push(format!("{} attempts had not ended: run it again when they have", self.running_attempts));
         }
-        if self.unreadable > 0 {
-            problems.push(format!("{} bodies could not be read and so not be looked into", self.unreadable));
+        if self.unreadable_bodies > 0 {
+            problems.push(format!("{} bodies could not be read and so not be looked into", self.unreadable_bodies));
         }
         problems
     }
 
     /// Written once, private to this user.
-    pub(super) fn write(&self, path: Option<&Path>) -> Done {
+    pub(super) fn write_to_file(&self, path: Option<&Path>) -> CliResult {
         let Some(path) = path else { return Ok(()) };
         let mut options = OpenOptions::new();
         options.create_new(true).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let text = format!("{}\n", serde_json::to_string_pretty(&self.json())?);
+        let text = format!("{}\n", serde_json::to_string_pretty(&self.to_json())?);
         options
             .open(path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| Failure::Because(format!("cannot write the receipt to {}: {error}", path.display())))
+            .map_err(|error| CliError::Message(format!("cannot write the receipt to {}: {error}", path.display())))
     }
 }

@@ -7,21 +7,21 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::tables;
-use crate::answers::functions::{OUTCOME_HEADER, function_path};
+use super::all_functions;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
-use crate::cli::output::{self, Done, Failure};
+use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::{keys, send};
-use crate::config::{DEFAULT_SLUG, Settings};
+use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
+use crate::live::functions::{OUTCOME_HEADER, function_path};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
 /// As long as Retell waits unless it is told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const RETELL_DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Test {
+pub(in crate::cli) struct FunctionsTestArgs {
     /// The function's name
     name: String,
     /// Its arguments, a JSON object
@@ -41,83 +41,86 @@ pub(in crate::cli) struct Test {
     json: bool,
 }
 
-impl Test {
-    pub(super) async fn run(self, settings: &Settings) -> Done {
+impl FunctionsTestArgs {
+    pub(super) async fn run(self, settings: &Settings) -> CliResult {
         let base = self.to.clone().unwrap_or_else(|| settings.server.public_url(settings.server.port));
         let mut url = format!("{}{}", base.trim_end_matches('/'), function_path(self.company.as_deref(), &self.name));
-        let method = self.method(settings)?;
-        let (arguments, call) = (self.arguments()?, self.call()?);
+        let method = self.http_method(settings)?;
+        let (arguments, call) = (self.parse_arguments()?, self.load_call()?);
         let body = if matches!(method, Method::GET | Method::DELETE) {
-            url = with_query(&url, &arguments, &call)?;
+            url = add_query(&url, &arguments, &call)?;
             Vec::new()
         } else {
             json!({ "name": self.name, "call": call, "args": arguments }).to_string().into_bytes()
         };
-        let mut request = egress::client(TIMEOUT)?.request(method, &url).header("content-type", "application/json");
+        let mut request = egress::build_client(RETELL_DEFAULT_TIMEOUT)?
+            .request(method, &url)
+            .header("content-type", "application/json");
         if settings.security.verify || !settings.security.keys.is_empty() {
-            let key = keys::first(settings, self.company.as_deref())?;
+            let key = keys::signing_key(settings, self.company.as_deref())?;
             let signature = Signature::sign(&key, &body, Clock::system().now_ms());
             request = request.header(SIGNATURE_HEADER, signature.to_string());
         }
         let began = Instant::now();
-        let response = request
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| Failure::Because(format!("{}: {}", output::plain(&base), egress::reason(&error))))?;
+        let response = request.body(body).send().await.map_err(|error| {
+            CliError::Message(format!("{}: {}", output::sanitize(&base), egress::failure_reason(&error)))
+        })?;
         let status = response.status().as_u16();
         let took_ms = began.elapsed().as_millis();
         let outcome = response.headers().get(OUTCOME_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = response.text().await.unwrap_or_default();
-        self.report((status, outcome.as_deref()), &answer, took_ms)
+        self.print_report((status, outcome.as_deref()), &answer, took_ms)
     }
 
     /// The one that Retell is told to use. A function that is not in the settings was given in Rust, to another program.
-    fn method(&self, settings: &Settings) -> Result<Method, Failure> {
-        let company = self.company.as_deref().unwrap_or(DEFAULT_SLUG);
-        let table = tables(settings)?.into_iter().find(|table| table.name == self.name && table.is_for(company));
+    fn http_method(&self, settings: &Settings) -> Result<Method, CliError> {
+        let company = self.company.as_deref().unwrap_or(DEFAULT_COMPANY_SLUG);
+        let table = all_functions(settings)?
+            .into_iter()
+            .find(|table| table.name == self.name && table.is_available_to(company));
         let method = table.and_then(|table| table.methods.first()?.parse().ok());
         Ok(method.unwrap_or(Method::POST))
     }
 
-    fn arguments(&self) -> Result<Map<String, Value>, Failure> {
-        serde_json::from_str(&self.args).map_err(|error| Failure::Because(format!("--args is no JSON object: {error}")))
+    fn parse_arguments(&self) -> Result<Map<String, Value>, CliError> {
+        serde_json::from_str(&self.args)
+            .map_err(|error| CliError::Message(format!("--args is no JSON object: {error}")))
     }
 
-    fn call(&self) -> Result<Value, Failure> {
+    fn load_call(&self) -> Result<Value, CliError> {
         let call: Value = match &self.call {
-            Some(file) => serde_json::from_slice(&send::read(file)?)
-                .map_err(|error| Failure::Because(format!("{}: {error}", file.display())))?,
+            Some(file) => serde_json::from_slice(&send::read_file_or_stdin(file)?)
+                .map_err(|error| CliError::Message(format!("{}: {error}", file.display())))?,
             None => json!({ "call_id": format!("call_test_{}", &random_hex()[..27]), "call_status": "ongoing" }),
         };
         // What was captured of a webhook holds the call inside.
         Ok(call.get("call").cloned().unwrap_or(call))
     }
 
-    fn report(&self, (status, outcome): (u16, Option<&str>), answer: &str, took_ms: u128) -> Done {
+    fn print_report(&self, (status, outcome): (u16, Option<&str>), answer: &str, took_ms: u128) -> CliResult {
         let read: Option<Value> = serde_json::from_str(answer).ok();
-        let done = is_done(outcome, read.as_ref());
+        let done = is_success(outcome, read.as_ref());
         if self.json {
             let answer = read.unwrap_or_else(|| answer.into());
             let report = json!({ "status": status, "outcome": outcome, "answer": answer, "duration_ms": took_ms });
-            output::json(&report)?;
+            output::print_json(&report)?;
         } else {
-            let outcome = outcome.map(|outcome| format!(" {}", output::plain(outcome))).unwrap_or_default();
-            output::line(format!("{status}{outcome} in {took_ms} ms: {}", output::plain(answer)))?;
+            let outcome = outcome.map(|outcome| format!(" {}", output::sanitize(outcome))).unwrap_or_default();
+            output::print_line(format!("{status}{outcome} in {took_ms} ms: {}", output::sanitize(answer)))?;
         }
         match status {
             200..300 if done => Ok(()),
-            401 => Err(Failure::Because(send::OTHER_KEY.into())),
-            _ => Err(Failure::Said),
+            401 => Err(CliError::Message(send::REJECTED_MESSAGE.into())),
+            _ => Err(CliError::AlreadyPrinted),
         }
     }
 }
 
 /// The receiver says so. An answer it had kept, or that it sent to two, says by itself whether it is an error.
-fn is_done(outcome: Option<&str>, answer: Option<&Value>) -> bool {
+fn is_success(outcome: Option<&str>, answer: Option<&Value>) -> bool {
     match outcome {
         Some("answered") => true,
-        None | Some("replayed" | "shared") => {
+        None | Some("duplicate" | "shared") => {
             answer.and_then(|answer| answer.get("error")).is_none_or(|error| error.is_null() || *error == false)
         }
         Some(_) => false,
@@ -125,9 +128,9 @@ fn is_done(outcome: Option<&str>, answer: Option<&Value>) -> bool {
 }
 
 /// The arguments and the call's id where there is no body.
-fn with_query(url: &str, arguments: &Map<String, Value>, call: &Value) -> Result<String, Failure> {
-    let mut url =
-        url::Url::parse(url).map_err(|error| Failure::Because(format!("{} is no URL: {error}", output::plain(url))))?;
+fn add_query(url: &str, arguments: &Map<String, Value>, call: &Value) -> Result<String, CliError> {
+    let mut url = url::Url::parse(url)
+        .map_err(|error| CliError::Message(format!("{} is no URL: {error}", output::sanitize(url))))?;
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     url.query_pairs_mut()
         .extend_pairs(arguments.iter().map(|(name, value)| (name, text(value))))
@@ -142,11 +145,11 @@ mod tests {
     #[test]
     fn what_the_receiver_says_counts_before_the_answer() {
         let (good, bad) = (json!({"error": null, "ok": true}), json!({"error": "unavailable"}));
-        assert!(is_done(Some("answered"), Some(&bad)) && is_done(Some("answered"), None));
-        assert!(!is_done(Some("failed"), Some(&good)) && !is_done(Some("late"), None));
-        for told_by_the_answer in [None, Some("replayed"), Some("shared")] {
-            assert!(is_done(told_by_the_answer, Some(&good)) && is_done(told_by_the_answer, None));
-            assert!(!is_done(told_by_the_answer, Some(&bad)), "{told_by_the_answer:?}");
+        assert!(is_success(Some("answered"), Some(&bad)) && is_success(Some("answered"), None));
+        assert!(!is_success(Some("failed"), Some(&good)) && !is_success(Some("timed_out"), None));
+        for told_by_the_answer in [None, Some("duplicate"), Some("shared")] {
+            assert!(is_success(told_by_the_answer, Some(&good)) && is_success(told_by_the_answer, None));
+            assert!(!is_success(told_by_the_answer, Some(&bad)), "{told_by_the_answer:?}");
         }
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::ValueEnum;
 
-use super::call::{Call, End};
+use super::call::{CallEnding, SimulatedCall};
 use crate::event::EventKind;
 
 /// Between two events of a call.
-const GAP: Duration = Duration::from_millis(5);
-const SECOND: Duration = Duration::from_secs(1);
+const EVENT_GAP: Duration = Duration::from_millis(5);
+const DUPLICATE_DELAY: Duration = Duration::from_secs(1);
 /// Until a request without an answer is sent again, in small: how long Retell waits is not documented.
-const RETRY: Duration = Duration::from_millis(300);
-const STORM: usize = 60;
+const RETRY_DELAY: Duration = Duration::from_millis(300);
+const STORM_UPDATES: usize = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(super) enum Scenario {
@@ -28,7 +28,7 @@ pub(super) enum Scenario {
     /// The same requests again a second later, byte for byte with their signature
     Duplicates,
     /// The same body twice more, each time signed anew, as retries are
-    ResignedRetries,
+    Retries,
     /// The analysis overtakes the end of the call
     AnalyzedFirst,
     /// An hour of talk: the last two bodies have 1.2 MB each
@@ -43,21 +43,21 @@ pub(super) enum Scenario {
 }
 
 /// One request.
-pub(super) struct Step {
+pub(super) struct ScenarioStep {
     pub(super) event: EventKind,
     pub(super) body: Bytes,
     /// Since the answer to the one before it.
-    pub(super) wait: Duration,
-    pub(super) signed: Signed,
+    pub(super) delay: Duration,
+    pub(super) signing: StepSigning,
     /// Another body for an event that was sent already.
-    pub(super) revises: bool,
+    pub(super) is_revision: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signed {
-    Now,
+pub(super) enum StepSigning {
+    Fresh,
     /// With the header of the first request that had this body.
-    AsBefore,
+    Reused,
 }
 
 impl Scenario {
@@ -65,96 +65,114 @@ impl Scenario {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    pub(super) fn meaning(self) -> String {
+    pub(super) fn description(self) -> String {
         let value = self.to_possible_value();
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
     /// What takes turns when nothing is named.
-    pub(super) fn usual(appointments: bool) -> Vec<Self> {
+    pub(super) fn default_scenarios(appointments: bool) -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
         all.filter(|scenario| appointments || *scenario != Self::Appointment).collect()
     }
 
     /// The requests of one such call, and the id of the call or chat they are about. Of an
     /// appointment it is the beginning: what follows depends on the answers.
-    pub(super) fn steps(self, mut call: Call, now_ms: i64) -> (String, Vec<Step>) {
+    pub(super) fn steps(self, mut call: SimulatedCall, now_ms: i64) -> (String, Vec<ScenarioStep>) {
         use EventKind as K;
         let id = if self == Self::Chat { call.chat_id.clone() } else { call.id.clone() };
         let steps = match self {
-            Self::Happy => usual(&call, 3),
-            Self::TranscriptStorm => usual(&call, STORM),
+            Self::Happy => lifecycle_steps(&call, 3),
+            Self::TranscriptStorm => lifecycle_steps(&call, STORM_UPDATES),
             Self::FailedDial => {
-                let [ended, analyzed] = call.outbound().not_connected();
-                vec![step(K::CallEnded, ended), step(K::CallAnalyzed, analyzed)]
+                let [ended, analyzed] = call.into_outbound().failed_dial();
+                vec![new_step(K::CallEnded, ended), new_step(K::CallAnalyzed, analyzed)]
             }
-            Self::Transfers => transfers(&call),
-            Self::Duplicates => again(usual(&call, 0), SECOND, 1, Signed::AsBefore),
-            Self::ResignedRetries => again(usual(&call, 0), RETRY, 2, Signed::Now),
+            Self::Transfers => transfer_steps(&call),
+            Self::Duplicates => repeat_last_two(lifecycle_steps(&call, 0), DUPLICATE_DELAY, 1, StepSigning::Reused),
+            Self::Retries => repeat_last_two(lifecycle_steps(&call, 0), RETRY_DELAY, 2, StepSigning::Fresh),
             Self::AnalyzedFirst => {
-                let mut steps = usual(&call, 0);
+                let mut steps = lifecycle_steps(&call, 0);
                 let last = steps.len() - 1;
                 steps.swap(last - 1, last);
                 steps
             }
-            Self::LongCall => usual(&call.an_hour(now_ms), 2),
+            Self::LongCall => lifecycle_steps(&call.extended_to_an_hour(now_ms), 2),
             Self::Chat => {
-                let [started, ended, analyzed] = call.chat();
-                vec![step(K::ChatStarted, started), step(K::ChatEnded, ended), step(K::ChatAnalyzed, analyzed)]
+                let [started, ended, analyzed] = call.chat_events();
+                vec![
+                    new_step(K::ChatStarted, started),
+                    new_step(K::ChatEnded, ended),
+                    new_step(K::ChatAnalyzed, analyzed),
+                ]
             }
             Self::Revision => {
-                let mut steps = usual(&call, 0);
-                steps.push(Step { revises: true, ..step(K::CallAnalyzed, call.analyzed_again()) });
+                let mut steps = lifecycle_steps(&call, 0);
+                steps.push(ScenarioStep {
+                    is_revision: true,
+                    ..new_step(K::CallAnalyzed, call.call_analyzed_revision())
+                });
                 steps
             }
             Self::Appointment => {
-                let call = call.about_an_appointment(now_ms);
-                vec![step(K::CallInbound, call.inbound()), step(K::CallStarted, call.started())]
+                let call = call.into_appointment_call(now_ms);
+                vec![new_step(K::CallInbound, call.call_inbound()), new_step(K::CallStarted, call.call_started())]
             }
         };
         (id, steps)
     }
 }
 
-pub(super) fn step(event: EventKind, body: Bytes) -> Step {
-    Step { event, body, wait: GAP, signed: Signed::Now, revises: false }
+pub(super) fn new_step(event: EventKind, body: Bytes) -> ScenarioStep {
+    ScenarioStep { event, body, delay: EVENT_GAP, signing: StepSigning::Fresh, is_revision: false }
 }
 
 /// Started, `updates` of the transcript, ended, analyzed.
-fn usual(call: &Call, updates: usize) -> Vec<Step> {
+fn lifecycle_steps(call: &SimulatedCall, updates: usize) -> Vec<ScenarioStep> {
     let words = call.word_count();
-    let mut steps = vec![step(EventKind::CallStarted, call.started())];
+    let mut steps = vec![new_step(EventKind::CallStarted, call.call_started())];
     for update in 1..=updates {
-        steps.push(step(EventKind::TranscriptUpdated, call.so_far(words * update / updates)));
+        steps.push(new_step(EventKind::TranscriptUpdated, call.transcript_updated(words * update / updates)));
     }
-    steps.push(step(EventKind::CallEnded, call.ended(End::HungUp)));
-    steps.push(step(EventKind::CallAnalyzed, call.analyzed(End::HungUp)));
+    steps.push(new_step(EventKind::CallEnded, call.call_ended(CallEnding::HungUp)));
+    steps.push(new_step(EventKind::CallAnalyzed, call.call_analyzed(CallEnding::HungUp)));
     steps
 }
 
-fn transfers(call: &Call) -> Vec<Step> {
+fn transfer_steps(call: &SimulatedCall) -> Vec<ScenarioStep> {
     use EventKind as K;
-    let mut steps = vec![step(K::CallStarted, call.started())];
+    let mut steps = vec![new_step(K::CallStarted, call.call_started())];
     let legs = [
         (K::TransferStarted, "12"),
         (K::TransferCancelled, "12"),
         (K::TransferStarted, "14"),
         (K::TransferBridged, "14"),
     ];
-    steps.extend(legs.map(|(kind, extension)| step(kind, call.transfer(kind, extension))));
-    steps.push(step(K::CallEnded, call.ended(End::Transferred)));
-    steps.push(step(K::CallAnalyzed, call.analyzed(End::Transferred)));
-    steps.push(step(K::TransferEnded, call.transfer(K::TransferEnded, "")));
+    steps.extend(legs.map(|(kind, extension)| new_step(kind, call.transfer_event(kind, extension))));
+    steps.push(new_step(K::CallEnded, call.call_ended(CallEnding::Transferred)));
+    steps.push(new_step(K::CallAnalyzed, call.call_analyzed(CallEnding::Transferred)));
+    steps.push(new_step(K::TransferEnded, call.transfer_event(K::TransferEnded, "")));
     steps
 }
 
 /// The last two steps so many `times` more, `wait` later.
-fn again(mut steps: Vec<Step>, wait: Duration, times: usize, signed: Signed) -> Vec<Step> {
+fn repeat_last_two(
+    mut steps: Vec<ScenarioStep>,
+    wait: Duration,
+    times: usize,
+    signed: StepSigning,
+) -> Vec<ScenarioStep> {
     let last: Vec<_> = steps.iter().rev().take(2).rev().map(|step| (step.event, step.body.clone())).collect();
     for _ in 0..times {
         for (place, (event, body)) in last.iter().enumerate() {
-            let wait = if place == 0 { wait } else { GAP };
-            steps.push(Step { event: *event, body: body.clone(), wait, signed, revises: false });
+            let wait = if place == 0 { wait } else { EVENT_GAP };
+            steps.push(ScenarioStep {
+                event: *event,
+                body: body.clone(),
+                delay: wait,
+                signing: signed,
+                is_revision: false,
+            });
         }
     }
     steps
@@ -169,8 +187,8 @@ mod tests {
 
     const NOW_MS: i64 = 1_795_255_200_000;
 
-    fn steps(scenario: Scenario, seed: u64, number: u64) -> Vec<Step> {
-        scenario.steps(Call::new(seed, number, NOW_MS), NOW_MS).1
+    fn steps(scenario: Scenario, seed: u64, number: u64) -> Vec<ScenarioStep> {
+        scenario.steps(SimulatedCall::new(seed, number, NOW_MS), NOW_MS).1
     }
 
     #[test]
@@ -186,14 +204,14 @@ mod tests {
     fn every_body_is_the_typed_event_it_says_and_about_its_test_call() {
         for scenario in Scenario::value_variants() {
             for number in 0..4 {
-                let (id, steps) = scenario.steps(Call::new(3, number, NOW_MS), NOW_MS);
+                let (id, steps) = scenario.steps(SimulatedCall::new(3, number, NOW_MS), NOW_MS);
                 assert!(id.starts_with("call_test_") || id.starts_with("chat_test_"), "{id}");
                 for step in steps {
                     let text = String::from_utf8(step.body.to_vec()).unwrap();
                     assert!(text.starts_with(&format!(r#"{{"event":"{}""#, step.event)) && !text.contains("{name}"));
                     let event = Event::parse(&step.body).unwrap();
                     assert_eq!(event.kind(), step.event);
-                    let head = event.head();
+                    let head = event.identifiers();
                     assert_eq!(head.call_id.or(head.chat_id), Some(id.clone()));
                     let json: serde_json::Value = serde_json::from_slice(&step.body).unwrap();
                     for key in ["from_number", "to_number"] {
@@ -219,7 +237,7 @@ mod tests {
                 let different: BTreeSet<_> = steps.iter().map(|step| &step.body).collect();
                 let repeated = match scenario {
                     Scenario::Duplicates => 2,
-                    Scenario::ResignedRetries => 4,
+                    Scenario::Retries => 4,
                     _ => 0,
                 };
                 assert_eq!(steps.len() - different.len(), repeated, "{scenario:?}");

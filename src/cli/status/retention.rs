@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cli::output;
-use crate::config::{KeptDays, Settings};
+use crate::config::{RetentionDays, Settings};
 
 /// `events 90 days, calls 365 days; 2 companies differ`, or `for ever`.
-pub(super) fn text(settings: &Settings) -> String {
-    let days = settings.retention.days().each().into_iter().filter(|(_, days)| days.is_some_and(|days| days > 0));
+pub(super) fn format_text(settings: &Settings) -> String {
+    let days = settings.retention.days().by_key().into_iter().filter(|(_, days)| days.is_some_and(|days| days > 0));
     let mut parts: Vec<String> = days
         .map(|(key, days)| format!("{} {} days", key.trim_end_matches("_days"), days.unwrap_or_default()))
         .collect();
-    parts.extend(settings.retention.max_bytes.map(|bytes| format!("at most {}", output::size(bytes))));
+    parts.extend(settings.retention.max_bytes.map(|bytes| format!("at most {}", output::format_bytes(bytes))));
     let kept = if parts.is_empty() { "for ever".to_owned() } else { parts.join(", ") };
     match settings.companies.iter().filter(|company| company.retention.is_some()).count() {
         0 => kept,
@@ -23,8 +23,8 @@ pub(super) fn text(settings: &Settings) -> String {
 }
 
 /// The keys as they are set; those of companies by slug.
-pub(super) fn describe(settings: &Settings) -> Value {
+pub(super) fn to_json(settings: &Settings) -> Value {
     let own = settings.companies.iter().filter_map(|company| Some((&company.slug, company.retention.as_ref()?)));
-    let own: BTreeMap<&String, &KeptDays> = own.collect();
+    let own: BTreeMap<&String, &RetentionDays> = own.collect();
     json!({ "default": settings.retention, "companies": own })
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{HandlerKind, HandlerSettings};
 
 /// Waits between attempts unless a handler sets its own.
-const SCHEDULE: [Duration; 7] = [
+const DEFAULT_RETRY_SCHEDULE: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
     Duration::from_secs(120),
@@ -18,14 +18,14 @@ const SCHEDULE: [Duration; 7] = [
 ];
 const HOUR_MS: u64 = 3_600_000;
 /// A wait longer than this is a mistake in the unit.
-const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3_600);
-const MOST_AT_ONCE: u16 = 1_000;
-const CALL_STORE_AT_ONCE: u16 = 256;
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(7 * 24 * 3_600);
+const MAX_CONCURRENCY: u16 = 1_000;
+const CALL_STORE_CONCURRENCY: u16 = 256;
 
 /// Whether the events of a call wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ordering {
+pub enum DeliveryOrdering {
     /// One at a time, in the order received.
     Call,
     /// Each by itself.
@@ -35,7 +35,7 @@ pub enum Ordering {
 /// Whether a handler gets further bodies of an event it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Revisions {
+pub enum RevisionPolicy {
     /// As deliveries of their own, marked.
     Deliver,
     /// Not at all.
@@ -45,7 +45,7 @@ pub enum Revisions {
 /// Which `transcript_updated` a handler gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Transcripts {
+pub enum TranscriptPolicy {
     /// Every one.
     All,
     /// Of those that wait for the handler, the latest of each call: it holds what the earlier ones said.
@@ -56,21 +56,21 @@ pub enum Transcripts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliverySettings {
     /// Whether the events of a call wait for each other.
-    pub ordering: Ordering,
+    pub ordering: DeliveryOrdering,
     /// Attempts at the same time, at least 1.
     pub concurrency: u16,
     /// How long one attempt may take.
-    pub timeout: Duration,
+    pub attempt_timeout: Duration,
     /// Waits between attempts, each shortened or lengthened by up to a fifth.
-    pub schedule: Vec<Duration>,
+    pub retry_schedule: Vec<Duration>,
     /// How old a delivery may become before it is dead.
     pub max_age: Duration,
     /// How long an event that waits for another attempt holds back later ones of its call.
-    pub hold: Duration,
+    pub ordering_timeout: Duration,
     /// Whether it gets revisions.
-    pub revisions: Revisions,
+    pub revisions: RevisionPolicy,
     /// Which transcripts it gets.
-    pub transcripts: Transcripts,
+    pub transcripts: TranscriptPolicy,
     /// Attempts a second at most.
     pub rate_per_second: Option<u32>,
 }
@@ -78,14 +78,14 @@ pub struct DeliverySettings {
 impl Default for DeliverySettings {
     fn default() -> Self {
         Self {
-            ordering: Ordering::Call,
+            ordering: DeliveryOrdering::Call,
             concurrency: 16,
-            timeout: Duration::from_secs(30),
-            schedule: SCHEDULE.into(),
+            attempt_timeout: Duration::from_secs(30),
+            retry_schedule: DEFAULT_RETRY_SCHEDULE.into(),
             max_age: Duration::from_millis(72 * HOUR_MS),
-            hold: Duration::from_secs(600),
-            revisions: Revisions::Deliver,
-            transcripts: Transcripts::All,
+            ordering_timeout: Duration::from_secs(600),
+            revisions: RevisionPolicy::Deliver,
+            transcripts: TranscriptPolicy::All,
             rate_per_second: None,
         }
     }
@@ -96,39 +96,39 @@ impl HandlerSettings {
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn delivery(&self) -> Result<DeliverySettings, (&'static str, String)> {
+    pub fn delivery_settings(&self) -> Result<DeliverySettings, (&'static str, String)> {
         let default = DeliverySettings::default();
-        let revisions = if self.kind == HandlerKind::Slack { Revisions::Skip } else { default.revisions };
+        let revisions = if self.kind == HandlerKind::Slack { RevisionPolicy::Skip } else { default.revisions };
         let settings = DeliverySettings {
             ordering: self.ordering.unwrap_or(default.ordering),
             concurrency: self.concurrency.unwrap_or(match self.kind {
                 // Its attempts share the store's commits: many at once cost what one does.
-                HandlerKind::CallStore => CALL_STORE_AT_ONCE,
+                HandlerKind::CallStore => CALL_STORE_CONCURRENCY,
                 _ => default.concurrency,
             }),
-            timeout: self.timeout_ms.map_or(default.timeout, Duration::from_millis),
-            schedule: match &self.schedule {
-                Some(waits) => schedule(waits).map_err(|why| ("schedule", why))?,
-                None => default.schedule,
+            attempt_timeout: self.timeout_ms.map_or(default.attempt_timeout, Duration::from_millis),
+            retry_schedule: match &self.retry_schedule {
+                Some(waits) => parse_schedule(waits).map_err(|why| ("retry_schedule", why))?,
+                None => default.retry_schedule,
             },
             max_age: self.max_age_ms.map_or(default.max_age, Duration::from_millis),
-            hold: self.hold_ms.map_or(default.hold, Duration::from_millis),
+            ordering_timeout: self.ordering_timeout_ms.map_or(default.ordering_timeout, Duration::from_millis),
             revisions: self.revisions.unwrap_or(revisions),
             transcripts: self.transcripts.unwrap_or(default.transcripts),
             rate_per_second: self.rate_per_second,
         };
-        settings.refused().map_or(Ok(settings), Err)
+        settings.invalid_setting().map_or(Ok(settings), Err)
     }
 }
 
 impl DeliverySettings {
-    fn refused(&self) -> Option<(&'static str, String)> {
+    fn invalid_setting(&self) -> Option<(&'static str, String)> {
         let (second, hour) = (Duration::from_secs(1), Duration::from_millis(HOUR_MS));
         let refused = |key, why: &str| Some((key, why.to_owned()));
-        if !(1..=MOST_AT_ONCE).contains(&self.concurrency) {
+        if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
             return refused("concurrency", "expected 1 to 1000 attempts at the same time");
         }
-        if !(second / 10..=hour).contains(&self.timeout) {
+        if !(second / 10..=hour).contains(&self.attempt_timeout) {
             return refused("timeout_ms", "expected 100 to 3600000 ms");
         }
         if self.max_age < second {
@@ -141,15 +141,15 @@ impl DeliverySettings {
     }
 }
 
-fn schedule(waits: &[String]) -> Result<Vec<Duration>, String> {
-    waits.iter().map(|wait| duration(wait)).collect()
+fn parse_schedule(waits: &[String]) -> Result<Vec<Duration>, String> {
+    waits.iter().map(|wait| parse_duration(wait)).collect()
 }
 
 /// Reads `5s`, `2m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = || "expected durations such as \"5s\", \"2m\" or \"24h\", each at most 7 days".to_owned();
     let read: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
-    Duration::try_from(read).ok().filter(|wait| *wait <= LONGEST_WAIT).ok_or_else(refused)
+    Duration::try_from(read).ok().filter(|wait| *wait <= MAX_RETRY_DELAY).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -162,23 +162,25 @@ mod tests {
 
     #[test]
     fn what_is_not_set_is_filled_in() {
-        assert_eq!(table().delivery().unwrap(), DeliverySettings::default());
+        assert_eq!(table().delivery_settings().unwrap(), DeliverySettings::default());
         let slack = HandlerSettings::new("team", HandlerKind::Slack);
-        assert_eq!(slack.delivery().unwrap().revisions, Revisions::Skip);
+        assert_eq!(slack.delivery_settings().unwrap().revisions, RevisionPolicy::Skip);
     }
 
     #[test]
     fn schedules_are_durations() {
         let waits = |waits: &[&str]| {
             let schedule = Some(waits.iter().map(|wait| (*wait).to_owned()).collect());
-            HandlerSettings { schedule, ..table() }.delivery().map(|settings| settings.schedule)
+            HandlerSettings { retry_schedule: schedule, ..table() }
+                .delivery_settings()
+                .map(|settings| settings.retry_schedule)
         };
         let read = waits(&["500ms", "5s", "2m", "1h 30m", "24h"]).unwrap();
         let seconds: Vec<_> = read.iter().map(Duration::as_secs_f64).collect();
         assert_eq!(seconds, [0.5, 5.0, 120.0, 5_400.0, 86_400.0]);
         assert!(waits(&[]).unwrap().is_empty());
         for wrong in ["5", "soon", "-5s", "8d", "200h"] {
-            assert_eq!(waits(&[wrong]).unwrap_err().0, "schedule", "{wrong}");
+            assert_eq!(waits(&[wrong]).unwrap_err().0, "retry_schedule", "{wrong}");
         }
     }
 
@@ -190,7 +192,7 @@ mod tests {
             (HandlerSettings { max_age_ms: Some(0), ..table() }, "max_age_ms"),
             (HandlerSettings { rate_per_second: Some(0), ..table() }, "rate_per_second"),
         ] {
-            assert_eq!(table.delivery().unwrap_err().0, key);
+            assert_eq!(table.delivery_settings().unwrap_err().0, key);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{HandlerKind, HandlerSettings};
 
-const ROTATE_BYTES: u64 = 100 * 1024 * 1024;
+const DEFAULT_ROTATE_BYTES: u64 = 100 * 1024 * 1024;
 /// Below it every other event would begin a file.
-const SMALLEST_FILE: u64 = 1024;
-const KEEP_FILES: u16 = 10;
-const MOST_FILES: u16 = 10_000;
+const MIN_ROTATE_BYTES: u64 = 1024;
+const DEFAULT_KEEP_FILES: u16 = 10;
+const MAX_KEEP_FILES: u16 = 10_000;
 
 /// The file of a `file` handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl HandlerSettings {
     ///
     /// # Errors
     /// The key that is refused, and why.
-    pub fn file(&self) -> Result<FileSettings, (&'static str, String)> {
+    pub fn file_settings(&self) -> Result<FileSettings, (&'static str, String)> {
         let refused = |key, why: &str| Err((key, why.to_owned()));
         let Some(path) = self.path.clone().filter(|path| path.file_name().is_some()) else {
             return refused("path", "expected the path of a file, such as \"data/events.jsonl\"");
@@ -34,12 +34,12 @@ impl HandlerSettings {
         if path.to_str().is_none_or(|path| path.contains('\0') || path.ends_with('/')) {
             return refused("path", "expected the path of a file, in UTF-8 and without NUL");
         }
-        let rotate_bytes = self.rotate_bytes.unwrap_or(ROTATE_BYTES);
-        if rotate_bytes < SMALLEST_FILE {
+        let rotate_bytes = self.rotate_bytes.unwrap_or(DEFAULT_ROTATE_BYTES);
+        if rotate_bytes < MIN_ROTATE_BYTES {
             return refused("rotate_bytes", "expected at least 1024 bytes");
         }
-        let keep_files = self.keep_files.unwrap_or(KEEP_FILES);
-        if !(1..=MOST_FILES).contains(&keep_files) {
+        let keep_files = self.keep_files.unwrap_or(DEFAULT_KEEP_FILES);
+        if !(1..=MAX_KEEP_FILES).contains(&keep_files) {
             return refused("keep_files", "expected 1 to 10000");
         }
         Ok(FileSettings { path, rotate_bytes, keep_files: keep_files.into() })
@@ -47,18 +47,19 @@ impl HandlerSettings {
 }
 
 /// The first two handlers that append to one file, as far as their paths tell.
-pub(in crate::config) fn shared(handlers: &[HandlerSettings]) -> Option<(usize, &str)> {
+pub(in crate::config) fn find_shared_file(handlers: &[HandlerSettings]) -> Option<(usize, &str)> {
     let files = || handlers.iter().enumerate().filter(|(_, handler)| handler.kind == HandlerKind::File);
     files().find_map(|(position, handler)| {
-        let path = plain(handler.path.as_deref()?);
-        let same =
-            |(_, earlier): &(usize, &HandlerSettings)| earlier.path.as_deref().map(plain).as_ref() == Some(&path);
+        let path = normalize_path(handler.path.as_deref()?);
+        let same = |(_, earlier): &(usize, &HandlerSettings)| {
+            earlier.path.as_deref().map(normalize_path).as_ref() == Some(&path)
+        };
         files().take_while(|(earlier, _)| *earlier < position).find(same).map(|(_, earlier)| (position, &*earlier.name))
     })
 }
 
 /// Without `.` and `..`, from the root on.
-fn plain(path: &Path) -> PathBuf {
+fn normalize_path(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
         match component {
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_not_set_is_filled_in() {
-        let settings = table("data/a.jsonl").file().unwrap();
+        let settings = table("data/a.jsonl").file_settings().unwrap();
         assert_eq!((settings.rotate_bytes, settings.keep_files), (104_857_600, 10));
     }
 
@@ -96,7 +97,7 @@ mod tests {
             (HandlerSettings { rotate_bytes: Some(10), ..table("a") }, "rotate_bytes"),
             (HandlerSettings { keep_files: Some(0), ..table("a") }, "keep_files"),
         ] {
-            assert_eq!(table.file().unwrap_err().0, key, "{:?}", table.path);
+            assert_eq!(table.file_settings().unwrap_err().0, key, "{:?}", table.path);
         }
     }
 
@@ -105,8 +106,8 @@ mod tests {
         let here = std::path::absolute("data/a.jsonl").unwrap();
         for same in ["data/a.jsonl", "./data/x/../a.jsonl", here.to_str().unwrap()] {
             let tables = [table("data/a.jsonl"), table("data/b.jsonl"), table(same)];
-            assert_eq!(shared(&tables), Some((2, "lines")), "{same}");
+            assert_eq!(find_shared_file(&tables), Some((2, "lines")), "{same}");
         }
-        assert_eq!(shared(&[table("data/a.jsonl"), table("a.jsonl")]), None);
+        assert_eq!(find_shared_file(&[table("data/a.jsonl"), table("a.jsonl")]), None);
     }
 }

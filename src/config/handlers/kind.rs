@@ -48,7 +48,7 @@ impl TryFrom<String> for HandlerKind {
 /// What `forward` does about the header `X-Retell-Signature`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RetellSignature {
+pub enum RetellSignatureMode {
     /// Not sent.
     None,
     /// Made anew for each attempt with the company's first key.

@@ -10,10 +10,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use delivery::{DeliverySettings, Ordering, Revisions, Transcripts};
-pub use exec::{ExecSettings, ProgramPath};
-pub use file::FileSettings;
-pub use kind::{HandlerKind, RetellSignature};
+pub(crate) use delivery::DeliveryOrdering;
+pub use delivery::DeliverySettings;
+pub use delivery::RevisionPolicy;
+pub use delivery::TranscriptPolicy;
+pub(crate) use exec::ExecSettings;
+pub(crate) use exec::ProgramSearchPath;
+pub(crate) use file::FileSettings;
+pub use kind::HandlerKind;
+pub(crate) use kind::RetellSignatureMode;
 
 use crate::base::secret::Secret;
 
@@ -25,7 +30,7 @@ pub struct HandlerSettings {
     /// What it does.
     pub kind: HandlerKind,
     /// `false` keeps the table and skips its events, which `replay` can deliver later.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub enabled: bool,
 
     /// Event names it wants, such as `["call_ended", "transfer_*"]`; empty means all.
@@ -49,7 +54,7 @@ pub struct HandlerSettings {
 
     /// Whether the events of a call wait for each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ordering: Option<Ordering>,
+    pub ordering: Option<DeliveryOrdering>,
     /// Attempts at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
@@ -58,19 +63,19 @@ pub struct HandlerSettings {
     pub timeout_ms: Option<u64>,
     /// Waits between attempts, such as `["5s", "2m", "1h"]`; after the last one the delivery is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<Vec<String>>,
+    pub retry_schedule: Option<Vec<String>>,
     /// How old a delivery may become before it is dead, tried or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_ms: Option<u64>,
     /// How long an event that waits for another attempt holds back later ones of its call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold_ms: Option<u64>,
+    pub ordering_timeout_ms: Option<u64>,
     /// Whether it gets further bodies of an event it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revisions: Option<Revisions>,
+    pub revisions: Option<RevisionPolicy>,
     /// Whether it gets every `transcript_updated` or, when late, only the latest of a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transcripts: Option<Transcripts>,
+    pub transcripts: Option<TranscriptPolicy>,
     /// Attempts a second at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_second: Option<u32>,
@@ -86,16 +91,16 @@ pub struct HandlerSettings {
     pub secret: Option<Secret>,
     /// `forward`: what becomes of Retell's own signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retell_signature: Option<RetellSignature>,
+    pub retell_signature: Option<RetellSignatureMode>,
     /// `forward`: headers to add.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Secret>,
     /// `forward`: status codes that mean done; empty means 200 to 299.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub success: Vec<u16>,
+    pub success_statuses: Vec<u16>,
     /// `forward`: how many redirects are followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirects: Option<u8>,
+    pub max_redirects: Option<u8>,
 
     /// `slack`: message templates by event name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -104,12 +109,12 @@ pub struct HandlerSettings {
     /// `exec`: the program and its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// `exec`: exit codes that mean: try again. Others than 0 and `fail_codes` do too when this is empty.
+    /// `exec`: exit codes that mean: try again. Others than 0 and `fail_exit_codes` do too when this is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retry_codes: Vec<i32>,
-    /// `exec`: exit codes that mean: give up. 100 does when this and `retry_codes` are empty.
+    pub retry_exit_codes: Vec<i32>,
+    /// `exec`: exit codes that mean: give up. 100 does when this and `retry_exit_codes` are empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fail_codes: Vec<i32>,
+    pub fail_exit_codes: Vec<i32>,
     /// `exec`: how much of what it prints is looked at, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_limit_bytes: Option<u64>,
@@ -128,7 +133,7 @@ pub struct HandlerSettings {
 impl HandlerSettings {
     /// What runs when no `[[handlers]]` is configured: `log` and `call_store`, for every event.
     #[must_use]
-    pub fn built_in() -> Vec<Self> {
+    pub fn defaults() -> Vec<Self> {
         [HandlerKind::Log, HandlerKind::CallStore].map(|kind| Self::new(kind.as_str(), kind)).into()
     }
 
@@ -148,9 +153,9 @@ impl HandlerSettings {
             ordering: None,
             concurrency: None,
             timeout_ms: None,
-            schedule: None,
+            retry_schedule: None,
             max_age_ms: None,
-            hold_ms: None,
+            ordering_timeout_ms: None,
             revisions: None,
             transcripts: None,
             rate_per_second: None,
@@ -159,12 +164,12 @@ impl HandlerSettings {
             secret: None,
             retell_signature: None,
             headers: BTreeMap::new(),
-            success: Vec::new(),
-            redirects: None,
+            success_statuses: Vec::new(),
+            max_redirects: None,
             templates: BTreeMap::new(),
             command: Vec::new(),
-            retry_codes: Vec::new(),
-            fail_codes: Vec::new(),
+            retry_exit_codes: Vec::new(),
+            fail_exit_codes: Vec::new(),
             output_limit_bytes: None,
             path: None,
             rotate_bytes: None,
@@ -173,6 +178,6 @@ impl HandlerSettings {
     }
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }

@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use rules::{Rule, Rules};
+pub(crate) use rules::{RetentionRule, RetentionRules};
 
-use super::pace::Pace;
+use super::backpressure::Backpressure;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
-use crate::storage::{Along, Kept, Purge, Store, StoreError};
+use crate::storage::{CascadedCounts, PurgeBatch, RetentionKind, Store, StoreError};
 use crate::telemetry::retention::RemovedCounts;
 
 /// How often it looks.
-const EVERY: Duration = Duration::from_secs(3_600);
+const RUN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Longer than anybody reads the body of an event that is gone.
-const SETTLE: Duration = Duration::from_secs(3);
+const READER_GRACE: Duration = Duration::from_secs(3);
 
 /// The part that does it.
-pub struct Retention {
+pub(crate) struct RetentionTask {
     /// Where from.
     pub store: Arc<dyn Store>,
     /// What is old.
@@ -30,65 +30,65 @@ pub struct Retention {
     /// Tells it to stop.
     pub supervisor: Supervisor,
     /// Counts what was removed.
-    pub removed: RemovedCounts,
+    pub removed_counts: RemovedCounts,
     /// What is removed; a change is followed at once.
-    pub rules: watch::Receiver<Rules>,
+    pub rules: watch::Receiver<RetentionRules>,
 }
 
 /// What one pass came to.
 #[derive(Default)]
-struct Pass {
-    rows: [u64; Kept::ALL.len()],
-    along: Along,
-    pace: Pace,
+struct RetentionPass {
+    removed_rows: [u64; RetentionKind::ALL.len()],
+    cascaded: CascadedCounts,
+    backpressure: Backpressure,
 }
 
-impl Retention {
+impl RetentionTask {
     /// Works until the service stops.
-    pub fn start(mut self) {
+    pub(crate) fn start(mut self) {
         let supervisor = self.supervisor.clone();
         supervisor.spawn("retention", async move {
             let stop = self.supervisor.clone();
             while !stop.is_stopping() {
                 let rules = self.rules.borrow_and_update().clone();
-                if let Err(error) = self.look(&rules).await {
+                if let Err(error) = self.run_pass(&rules).await {
                     tracing::warn!(%error, "retention could not remove everything; trying again in an hour");
                 }
                 tokio::select! {
-                    () = stop.stopping() => {}
-                    () = tokio::time::sleep(EVERY) => {}
+                    () = stop.wait_for_stop() => {}
+                    () = tokio::time::sleep(RUN_INTERVAL) => {}
                     Ok(()) = self.rules.changed() => {}
                 }
             }
         });
     }
 
-    async fn look(&self, rules: &Rules) -> Result<(), StoreError> {
-        let mut pass = Pass::default();
-        let removed = self.remove(rules, &mut pass).await;
-        pass.report();
+    async fn run_pass(&self, rules: &RetentionRules) -> Result<(), StoreError> {
+        let mut pass = RetentionPass::default();
+        let removed = self.apply_rules(rules, &mut pass).await;
+        pass.log_removed();
         removed?;
         // Also what an erasure left behind, if it was interrupted.
         let freed_before_ms = self.clock.now_ms().saturating_add(1);
-        self.pause(SETTLE).await;
+        self.sleep_unless_stopping(READER_GRACE).await;
         let mut more = true;
         while more && !self.supervisor.is_stopping() {
-            let began = pass.begin(&*self.store);
-            more = self.store.give_back_space(freed_before_ms).await?;
-            self.pause(pass.rest(&*self.store, began)).await;
+            let began = pass.start_step(&*self.store);
+            more = self.store.reclaim_space(freed_before_ms).await?;
+            self.sleep_unless_stopping(pass.delay(&*self.store, began)).await;
         }
         Ok(())
     }
 
-    async fn remove(&self, rules: &Rules, pass: &mut Pass) -> Result<(), StoreError> {
-        for rule in &rules.ages {
-            let mut next = Some(rules.purge(rule, self.clock.now_ms()));
+    async fn apply_rules(&self, rules: &RetentionRules, pass: &mut RetentionPass) -> Result<(), StoreError> {
+        for rule in &rules.age_rules {
+            let mut next = Some(rules.first_batch(rule, self.clock.now_ms()));
             while let Some(purge) = next {
-                next = self.batch(purge, pass).await?;
+                next = self.purge_batch(purge, pass).await?;
             }
         }
         let Some(max_bytes) = rules.max_bytes else { return Ok(()) };
-        let mut next = Some(rules.oldest(self.clock.now_ms()));
+        let mut next = Some(rules.oldest_events_batch(self.clock.now_ms()));
         while self.store.used_bytes().await? > max_bytes && !self.supervisor.is_stopping() {
             let Some(purge) = next else {
                 tracing::warn!(
@@ -97,54 +97,54 @@ impl Retention {
                 );
                 return Ok(());
             };
-            next = self.batch(purge, pass).await?;
+            next = self.purge_batch(purge, pass).await?;
         }
         Ok(())
     }
 
     /// One batch, and a rest at least as long. The next one; none when it is the last, or the service stops.
-    async fn batch(&self, purge: Purge, pass: &mut Pass) -> Result<Option<Purge>, StoreError> {
+    async fn purge_batch(&self, purge: PurgeBatch, pass: &mut RetentionPass) -> Result<Option<PurgeBatch>, StoreError> {
         if self.supervisor.is_stopping() {
             return Ok(None);
         }
-        let began = pass.begin(&*self.store);
-        let purged = self.store.purge(purge.clone()).await?;
-        pass.add(purge.kept, purged.removed);
-        pass.along += purged.along;
-        self.removed.add(purge.kept.as_str(), purged.removed);
-        self.pause(pass.rest(&*self.store, began)).await;
-        Ok(purged.next.map(|after| Purge { after, ..purge }))
+        let began = pass.start_step(&*self.store);
+        let purged = self.store.purge_batch(purge.clone()).await?;
+        pass.add_removed(purge.kind, purged.removed);
+        pass.cascaded += purged.cascaded;
+        self.removed_counts.add(purge.kind.as_str(), purged.removed);
+        self.sleep_unless_stopping(pass.delay(&*self.store, began)).await;
+        Ok(purged.next_cursor.map(|after| PurgeBatch { cursor: after, ..purge }))
     }
 
-    async fn pause(&self, rest: Duration) {
+    async fn sleep_unless_stopping(&self, rest: Duration) {
         tokio::select! {
-            () = self.supervisor.stopping() => {}
+            () = self.supervisor.wait_for_stop() => {}
             () = tokio::time::sleep(rest) => {}
         }
     }
 }
 
-impl Pass {
-    fn begin(&mut self, store: &dyn Store) -> Instant {
-        self.pace.begin(store.appended_so_far());
+impl RetentionPass {
+    fn start_step(&mut self, store: &dyn Store) -> Instant {
+        self.backpressure.start_step(store.appended_count());
         Instant::now()
     }
 
-    fn rest(&self, store: &dyn Store, began: Instant) -> Duration {
-        self.pace.rest(store.appended_so_far()).max(began.elapsed())
+    fn delay(&self, store: &dyn Store, began: Instant) -> Duration {
+        self.backpressure.delay(store.appended_count()).max(began.elapsed())
     }
 
-    fn report(&self) {
-        if self.rows.iter().any(|rows| *rows > 0) {
-            let [events, deliveries, attempts, calls, rejected] = self.rows;
-            let body_bytes = self.along.body_bytes;
+    fn log_removed(&self) {
+        if self.removed_rows.iter().any(|rows| *rows > 0) {
+            let [events, deliveries, attempts, calls, rejected] = self.removed_rows;
+            let body_bytes = self.cascaded.body_bytes;
             tracing::info!(events, deliveries, attempts, calls, rejected, body_bytes, "retention removed");
         }
     }
 
-    fn add(&mut self, kept: Kept, rows: u64) {
-        if let Some(position) = Kept::ALL.iter().position(|known| *known == kept) {
-            self.rows[position] += rows;
+    fn add_removed(&mut self, kept: RetentionKind, rows: u64) {
+        if let Some(position) = RetentionKind::ALL.iter().position(|known| *known == kept) {
+            self.removed_rows[position] += rows;
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Runs a program for each event, with the event's bytes on its standard input. No shell is between; the program gets
 //! an environment of its own, and whatever it started ends with the attempt.
 
-mod answering;
-mod outcome;
+mod exit_status;
+mod function_program;
 mod program;
 mod run;
 #[cfg(test)]
@@ -10,49 +10,52 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use answering::AnsweringProgram;
+pub(crate) use function_program::FunctionProgram;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Attempt, Context, EventHandler, Outcome};
-use crate::config::{ExecSettings, HandlerSettings, ProgramPath};
+use super::{AttemptResult, Context, EventHandler, Outcome};
+use crate::config::{ExecSettings, HandlerSettings, ProgramSearchPath};
 use crate::storage::EventSummary;
 
 /// Runs a program for each event.
 #[derive(Debug)]
-pub struct Exec {
+pub(crate) struct ExecHandler {
     settings: ExecSettings,
     program: PathBuf,
-    path: ProgramPath,
+    search_path: ProgramSearchPath,
 }
 
-impl Exec {
+impl ExecHandler {
     /// Looks for the program in `path`, unless it is a path itself.
     ///
     /// # Errors
     /// The program is not there, or cannot be executed.
-    pub fn new(settings: ExecSettings, path: ProgramPath) -> Result<Self, String> {
+    pub(crate) fn new(settings: ExecSettings, path: ProgramSearchPath) -> Result<Self, String> {
         if cfg!(not(unix)) {
             return Err("programs are run on Unix only: elsewhere what they started could outlast them".to_owned());
         }
-        let program = program::find(&settings.program, &path)?;
-        Ok(Self { settings, program, path })
+        let program = program::find_program(&settings.program, &path)?;
+        Ok(Self { settings, program, search_path: path })
     }
 
     /// A disabled one is never run, so its program may be missing.
-    pub(super) fn configured(table: &HandlerSettings, path: ProgramPath) -> Result<Self, (&'static str, String)> {
-        let settings = table.exec()?;
+    pub(super) fn from_settings(
+        table: &HandlerSettings,
+        path: ProgramSearchPath,
+    ) -> Result<Self, (&'static str, String)> {
+        let settings = table.exec_settings()?;
         if !table.enabled {
-            return Ok(Self { program: PathBuf::from(&settings.program), settings, path });
+            return Ok(Self { program: PathBuf::from(&settings.program), settings, search_path: path });
         }
         Self::new(settings, path).map_err(|why| ("command", why))
     }
 
     /// What the program finds in its environment, beside PATH.
-    fn variables(event: &EventSummary, context: &Context) -> Vec<(&'static str, String)> {
+    fn environment_variables(event: &EventSummary, context: &Context) -> Vec<(&'static str, String)> {
         let mut variables = vec![
-            ("RETELL_EVENT", event.event.clone().unwrap_or_default()),
+            ("RETELL_EVENT", event.kind.clone().unwrap_or_default()),
             ("RETELL_CALL_ID", event.call_id.clone().unwrap_or_default()),
             ("RETELL_EVENT_ID", context.event_id.to_string()),
             ("RETELL_COMPANY", context.company.clone()),
@@ -66,25 +69,25 @@ impl Exec {
 }
 
 #[async_trait]
-impl EventHandler for Exec {
-    async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
-        let call = run::Call {
+impl EventHandler for ExecHandler {
+    async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
+        let call = run::ProgramRun {
             program: &self.program,
             arguments: &self.settings.arguments,
-            path: self.path.text(),
-            variables: Self::variables(event, context),
-            input: body,
-            output_limit: self.settings.output_limit,
-            errors_too: true,
+            path_variable: self.search_path.value(),
+            environment_variables: Self::environment_variables(event, context),
+            stdin: body,
+            output_limit_bytes: self.settings.output_limit_bytes,
+            capture_stderr: true,
         };
-        match run::run(call, &context.cancellation).await {
-            Ok(Some(ended)) => outcome::attempt(&self.settings, ended.status, &ended.output),
+        match run::run_program(call, &context.cancellation).await {
+            Ok(Some(ended)) => exit_status::attempt_result(&self.settings, ended.status, &ended.output),
             Ok(None) => Outcome::retry("the receiver stopped before the program had ended").into(),
             Err(error) => Outcome::retry(format!("{} cannot be run: {error}", self.program.display())).into(),
         }
     }
 
-    fn has_outside_effects(&self) -> bool {
+    fn has_external_effects(&self) -> bool {
         true
     }
 }

@@ -3,10 +3,10 @@
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-use crate::config::ProgramPath;
+use crate::config::ProgramSearchPath;
 
 /// A name with a slash is a path, from the working folder on; any other is looked for in PATH.
-pub(super) fn find(name: &str, path: &ProgramPath) -> Result<PathBuf, String> {
+pub(super) fn find_program(name: &str, path: &ProgramSearchPath) -> Result<PathBuf, String> {
     if name.contains('/') {
         let program = absolute(Path::new(name));
         return match program.metadata() {
@@ -15,7 +15,7 @@ pub(super) fn find(name: &str, path: &ProgramPath) -> Result<PathBuf, String> {
             Err(error) => Err(format!("{}: {error}; give the program's full path", program.display())),
         };
     }
-    let candidates = path.folders().map(|folder| absolute(&folder).join(name));
+    let candidates = path.directories().map(|folder| absolute(&folder).join(name));
     let found = candidates.into_iter().find(|program| program.metadata().is_ok_and(|found| is_executable(&found)));
     found.ok_or_else(|| format!("`{name}` is in no folder of PATH; give the program's full path"))
 }

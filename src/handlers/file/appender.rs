@@ -4,12 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{line, rotated};
+use super::{record, rotation};
 use crate::base::clock::Clock;
 use crate::config::FileSettings;
 
 /// Read at once when the end of the last whole line is looked for.
-const BLOCK: u64 = 64 * 1024;
+const READ_BLOCK_BYTES: u64 = 64 * 1024;
 
 /// Opens the file anew for each line, so whoever moves it away or deletes it is noticed at once.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Appender {
     }
 
     /// Whether lines can be appended.
-    pub(super) fn check(&self) -> io::Result<()> {
+    pub(super) fn check_appendable(&self) -> io::Result<()> {
         if fs::symlink_metadata(self.path()).is_ok_and(|metadata| metadata.is_symlink()) {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
@@ -40,24 +40,24 @@ impl Appender {
 
     /// The whole line or nothing of it.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let (mut file, mut length) = self.whole_lines()?;
+        let (mut file, mut length) = self.open_at_line_end()?;
         let grown = length.saturating_add(line.len() as u64);
         if length > 0 && grown > self.settings.rotate_bytes {
             drop(file);
-            rotated::put_away(&self.settings, self.clock.now_ms())?;
+            rotation::rotate(&self.settings, self.clock.now_ms())?;
             (file, length) = self.open()?;
         }
         write_all_or_nothing(&mut file, length, line)
     }
 
     /// The file, ending with a line that is whole.
-    fn whole_lines(&self) -> io::Result<(File, u64)> {
+    fn open_at_line_end(&self) -> io::Result<(File, u64)> {
         let (mut file, length) = self.open()?;
-        let end = end_of_last_line(&mut file, length)?;
+        let end = last_line_end(&mut file, length)?;
         if end == length {
             return Ok((file, length));
         }
-        if begins_as_ours(&mut file, end)? {
+        if is_own_partial_line(&mut file, end)? {
             // The machine or the process died over it. The delivery was not settled, so the event comes again.
             file.set_len(end)?;
             return Ok((file, end));
@@ -67,10 +67,10 @@ impl Appender {
     }
 
     fn open(&self) -> io::Result<(File, u64)> {
-        let opened = match private_file(self.path()) {
+        let opened = match open_private_file(self.path()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                private_folder(self.path())?;
-                private_file(self.path())
+                create_private_dir(self.path())?;
+                open_private_file(self.path())
             }
             opened => opened,
         };
@@ -102,7 +102,7 @@ impl Resize for File {
 }
 
 /// Behind the last end of a line; 0 when there is none.
-fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+fn last_line_end(file: &mut File, length: u64) -> io::Result<u64> {
     let (mut end, mut block) = (length, Vec::new());
     // Nearly always the last byte is it.
     let mut size = 1;
@@ -114,19 +114,19 @@ fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
         if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
-        (end, size) = (start, BLOCK);
+        (end, size) = (start, READ_BLOCK_BYTES);
     }
     Ok(0)
 }
 
-fn begins_as_ours(file: &mut File, at: u64) -> io::Result<bool> {
+fn is_own_partial_line(file: &mut File, at: u64) -> io::Result<bool> {
     file.seek(SeekFrom::Start(at))?;
     let mut beginning = Vec::new();
-    file.take(line::BEGINNING.len() as u64).read_to_end(&mut beginning)?;
-    Ok(line::BEGINNING.starts_with(&beginning))
+    file.take(record::LINE_PREFIX.len() as u64).read_to_end(&mut beginning)?;
+    Ok(record::LINE_PREFIX.starts_with(&beginning))
 }
 
-fn private_folder(path: &Path) -> io::Result<()> {
+fn create_private_dir(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -134,7 +134,7 @@ fn private_folder(path: &Path) -> io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).read(true).append(true);
     #[cfg(unix)]
@@ -147,15 +147,15 @@ mod tests {
     use super::*;
 
     /// Takes so many bytes, as a disk with little room does.
-    struct Small {
-        held: Vec<u8>,
-        room: usize,
+    struct LimitedDisk {
+        written: Vec<u8>,
+        capacity: usize,
     }
 
-    impl Write for Small {
+    impl Write for LimitedDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room - self.held.len());
-            self.held.extend(&bytes[..taken]);
+            let taken = bytes.len().min(self.capacity - self.written.len());
+            self.written.extend(&bytes[..taken]);
             if taken == 0 { Err(ErrorKind::StorageFull.into()) } else { Ok(taken) }
         }
 
@@ -164,19 +164,19 @@ mod tests {
         }
     }
 
-    impl Resize for Small {
+    impl Resize for LimitedDisk {
         fn resize(&mut self, length: u64) -> io::Result<()> {
-            self.held.truncate(usize::try_from(length).unwrap());
+            self.written.truncate(usize::try_from(length).unwrap());
             Ok(())
         }
     }
 
     #[test]
     fn a_full_disk_keeps_no_half_line() {
-        let mut small = Small { held: b"first\n".to_vec(), room: 10 };
+        let mut small = LimitedDisk { written: b"first\n".to_vec(), capacity: 10 };
         let error = write_all_or_nothing(&mut small, 6, b"second\n").unwrap_err();
-        assert_eq!((error.kind(), small.held.as_slice()), (ErrorKind::StorageFull, b"first\n".as_slice()));
+        assert_eq!((error.kind(), small.written.as_slice()), (ErrorKind::StorageFull, b"first\n".as_slice()));
         write_all_or_nothing(&mut small, 6, b"3rd\n").unwrap();
-        assert_eq!(small.held, b"first\n3rd\n");
+        assert_eq!(small.written, b"first\n3rd\n");
     }
 }

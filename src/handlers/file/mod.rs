@@ -3,8 +3,8 @@
 //! Done means that the operating system has taken the whole line. The file is a copy: the store has the event, on disk.
 
 mod appender;
-mod line;
-mod rotated;
+mod record;
+mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -14,34 +14,34 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::{Attempt, Context, EventHandler, Outcome};
+use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
-use crate::base::supervise::blocking;
+use crate::base::supervise::run_blocking;
 use crate::config::{FileSettings, HandlerSettings};
 use crate::storage::EventSummary;
 use appender::Appender;
 
 /// Appends each event as a line of JSON to a file.
 #[derive(Debug)]
-pub struct JsonLines {
+pub(crate) struct FileHandler {
     /// One line after the other; those that wait hold no thread.
     appender: Arc<Mutex<Appender>>,
 }
 
-impl JsonLines {
+impl FileHandler {
     /// Creates the file and its folder if they are missing.
     ///
     /// # Errors
     /// The file cannot be opened, or is not one that lines can be appended to.
-    pub fn new(settings: FileSettings, clock: Clock) -> Result<Self, String> {
+    pub(crate) fn new(settings: FileSettings, clock: Clock) -> Result<Self, String> {
         let appender = Appender::new(settings, clock);
-        appender.check().map_err(|error| format!("{}: {error}", appender.path().display()))?;
+        appender.check_appendable().map_err(|error| format!("{}: {error}", appender.path().display()))?;
         Ok(Self { appender: Arc::new(Mutex::new(appender)) })
     }
 
     /// A disabled one leaves no file behind.
-    pub(super) fn configured(table: &HandlerSettings, clock: Clock) -> Result<Self, (&'static str, String)> {
-        let settings = table.file()?;
+    pub(super) fn from_settings(table: &HandlerSettings, clock: Clock) -> Result<Self, (&'static str, String)> {
+        let settings = table.file_settings()?;
         if !table.enabled {
             return Ok(Self { appender: Arc::new(Mutex::new(Appender::new(settings, clock))) });
         }
@@ -50,14 +50,14 @@ impl JsonLines {
 }
 
 #[async_trait]
-impl EventHandler for JsonLines {
-    async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> Attempt {
-        let line = match line::of(event, body, context) {
+impl EventHandler for FileHandler {
+    async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
+        let line = match record::format_line(event, body, context) {
             Ok(line) => line,
             Err(error) => return Outcome::fail(format!("the event makes no line: {error}")).into(),
         };
         let mut appender = Arc::clone(&self.appender).lock_owned().await;
-        let written = blocking(move || {
+        let written = run_blocking(move || {
             let written = appender.append(&line);
             written.map_err(|error| format!("{}: {error}", appender.path().display()))
         });

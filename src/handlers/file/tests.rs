@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::HandlerKind;
-use crate::handlers::fixture;
+use crate::handlers::test_fixtures;
 
 const NOW_MS: i64 = 1_795_305_599_000;
 
@@ -15,21 +15,21 @@ fn table(path: &Path) -> HandlerSettings {
     HandlerSettings { path: Some(path.to_owned()), ..HandlerSettings::new("lines", HandlerKind::File) }
 }
 
-fn lines(table: &HandlerSettings) -> JsonLines {
-    JsonLines::configured(table, Clock::from_fn(|| NOW_MS)).unwrap()
+fn file_handler(table: &HandlerSettings) -> FileHandler {
+    FileHandler::from_settings(table, Clock::from_fn(|| NOW_MS)).unwrap()
 }
 
-async fn add(lines: &JsonLines, body: &[u8]) -> Outcome {
-    let (event, context) = fixture::event("call_ended");
+async fn append_event(lines: &FileHandler, body: &[u8]) -> Outcome {
+    let (event, context) = test_fixtures::sample_event("call_ended");
     lines.deliver(&event, &Bytes::copy_from_slice(body), &context).await.outcome
 }
 
-fn read(path: &Path) -> Vec<Value> {
+fn read_lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// What is in the folder beside `path` itself, sorted.
-fn away(path: &Path) -> Vec<PathBuf> {
+fn rotated_files(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
     let mut away: Vec<_> = entries.filter(|found| found != path).collect();
     away.sort_unstable();
@@ -40,9 +40,9 @@ fn away(path: &Path) -> Vec<PathBuf> {
 async fn a_line_holds_the_body_as_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = lines(&table(&path));
+    let lines = file_handler(&table(&path));
     let body = b"{\"event\" : \"call_ended\",\r\n  \"n\": 1.10000000000000000001, \"n\": 1e400, \"t\": \"a\\nb \\ud800 \xC3\xA9\"}\n";
-    assert_eq!(add(&lines, body).await, Outcome::Done);
+    assert_eq!(append_event(&lines, body).await, Outcome::Done);
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.matches('\n').count(), 1);
     let (head, rest) = text.split_once(",\"body\":").unwrap();
@@ -61,12 +61,12 @@ async fn a_line_holds_the_body_as_it_came() {
 async fn a_body_that_is_no_json_is_kept_as_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = lines(&table(&path));
+    let lines = file_handler(&table(&path));
     let bodies: [&[u8]; 5] = [b"", b"not json\n", b"{} {}", b"\"\xff\"", b"\"a\nb\""];
     for body in bodies {
-        assert_eq!(add(&lines, body).await, Outcome::Done);
+        assert_eq!(append_event(&lines, body).await, Outcome::Done);
     }
-    let read = read(&path);
+    let read = read_lines(&path);
     assert_eq!(read.len(), bodies.len());
     for (line, body) in read.iter().zip(bodies) {
         use base64::{Engine, prelude::BASE64_STANDARD};
@@ -79,10 +79,10 @@ async fn a_body_that_is_no_json_is_kept_as_bytes() {
 async fn revisions_and_replays_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let (event, mut context) = fixture::event("call_ended");
+    let (event, mut context) = test_fixtures::sample_event("call_ended");
     (context.revision_of, context.replay, context.attempt) = (Some(context.event_id), true, 2);
-    lines(&table(&path)).deliver(&event, &Bytes::from("{}"), &context).await;
-    let line = &read(&path)[0];
+    file_handler(&table(&path)).deliver(&event, &Bytes::from("{}"), &context).await;
+    let line = &read_lines(&path)[0];
     assert_eq!((&line["revision_of"], &line["replay"], &line["attempt"]), (&line["id"], &true.into(), &2.into()));
 }
 
@@ -90,24 +90,24 @@ async fn revisions_and_replays_say_so() {
 async fn lines_written_at_the_same_time_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = Arc::new(lines(&HandlerSettings { rotate_bytes: Some(100_000), ..table(&path) }));
+    let lines = Arc::new(file_handler(&HandlerSettings { rotate_bytes: Some(100_000), ..table(&path) }));
     let mut tasks = JoinSet::new();
     for task in 0..8 {
         let lines = Arc::clone(&lines);
         tasks.spawn(async move {
             for number in 0..50 {
                 let body = format!("{{\"n\":{number},\"task\":{task},\"pad\":\"{}\"}}", "x".repeat(number * 40));
-                assert_eq!(add(&lines, body.as_bytes()).await, Outcome::Done);
+                assert_eq!(append_event(&lines, body.as_bytes()).await, Outcome::Done);
             }
         });
     }
     while let Some(task) = tasks.join_next().await {
         task.unwrap();
     }
-    let mut seen: Vec<_> = away(&path)
+    let mut seen: Vec<_> = rotated_files(&path)
         .iter()
         .chain([&path])
-        .flat_map(|path| read(path))
+        .flat_map(|path| read_lines(path))
         .map(|line| (line["body"]["task"].as_i64().unwrap(), line["body"]["n"].as_i64().unwrap()))
         .collect();
     for task in 0..8 {
@@ -129,21 +129,21 @@ async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
     let now_ms = Arc::new(AtomicI64::new(NOW_MS));
     let clock = Arc::clone(&now_ms);
     let table = HandlerSettings { rotate_bytes: Some(1_024), keep_files: Some(3), ..table(&path) };
-    let lines = JsonLines::configured(&table, Clock::from_fn(move || clock.load(Ordering::Relaxed))).unwrap();
+    let lines = FileHandler::from_settings(&table, Clock::from_fn(move || clock.load(Ordering::Relaxed))).unwrap();
     let mut largest = 0;
     for number in 0..40 {
         // A clock that stands still, runs, or is set back.
         now_ms.fetch_add([0, 700, -400][number % 3], Ordering::Relaxed);
-        add(&lines, format!("{{\"n\":{number}}}").as_bytes()).await;
+        append_event(&lines, format!("{{\"n\":{number}}}").as_bytes()).await;
         largest = largest.max(fs::metadata(&path).unwrap().len());
     }
     assert!(largest <= 1_024, "{largest}");
-    let (mine, away): (Vec<_>, Vec<_>) = away(&path).into_iter().partition(|path| strangers.contains(path));
+    let (mine, away): (Vec<_>, Vec<_>) = rotated_files(&path).into_iter().partition(|path| strangers.contains(path));
     assert_eq!((mine.len(), away.len()), (3, 3));
     let numbers: Vec<_> = away
         .iter()
         .chain([&path])
-        .flat_map(|path| read(path))
+        .flat_map(|path| read_lines(path))
         .map(|line| line["body"]["n"].as_i64().unwrap())
         .collect();
     let first = numbers[0];
@@ -154,12 +154,12 @@ async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
 async fn a_line_longer_than_a_file_has_one_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = lines(&HandlerSettings { rotate_bytes: Some(1_024), ..table(&path) });
+    let lines = file_handler(&HandlerSettings { rotate_bytes: Some(1_024), ..table(&path) });
     let long = format!("\"{}\"", "x".repeat(5_000));
     for body in ["1", &long, "2"] {
-        assert_eq!(add(&lines, body.as_bytes()).await, Outcome::Done);
+        assert_eq!(append_event(&lines, body.as_bytes()).await, Outcome::Done);
     }
-    let lengths: Vec<_> = away(&path).iter().chain([&path]).map(|path| read(path).len()).collect();
+    let lengths: Vec<_> = rotated_files(&path).iter().chain([&path]).map(|path| read_lines(path).len()).collect();
     assert_eq!(lengths, [1, 1, 1]);
 }
 
@@ -167,33 +167,33 @@ async fn a_line_longer_than_a_file_has_one_of_its_own() {
 async fn a_file_that_was_moved_away_or_deleted_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er/a.jsonl");
-    let lines = lines(&table(&path));
-    add(&lines, b"1").await;
+    let lines = file_handler(&table(&path));
+    append_event(&lines, b"1").await;
     let moved = folder.path().join("moved");
     fs::rename(&path, &moved).unwrap();
-    add(&lines, b"2").await;
-    assert_eq!((read(&moved).len(), read(&path).len()), (1, 1));
+    append_event(&lines, b"2").await;
+    assert_eq!((read_lines(&moved).len(), read_lines(&path).len()), (1, 1));
     fs::remove_dir_all(folder.path().join("deep")).unwrap();
-    assert_eq!(add(&lines, b"3").await, Outcome::Done);
-    assert_eq!(read(&path)[0]["body"], 3);
+    assert_eq!(append_event(&lines, b"3").await, Outcome::Done);
+    assert_eq!(read_lines(&path)[0]["body"], 3);
 }
 
 #[tokio::test]
 async fn half_a_line_is_cut_off_and_what_others_wrote_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = lines(&table(&path));
-    add(&lines, b"1").await;
+    let lines = file_handler(&table(&path));
+    append_event(&lines, b"1").await;
     let whole = fs::read(&path).unwrap();
     let half = format!("{{\"id\":\"evt_1\",\"body\":\"{}", "x".repeat(200_000));
     for torn in [half.as_str(), "{\"id", "{"] {
         fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
-        add(&lines, b"2").await;
-        let read = read(&path);
+        append_event(&lines, b"2").await;
+        let read = read_lines(&path);
         assert_eq!((read.len(), &read[1]["body"]), (2, &2.into()), "{}", &torn[..1]);
     }
     fs::write(&path, "somebody's notes").unwrap();
-    add(&lines, b"3").await;
+    append_event(&lines, b"3").await;
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("somebody's notes\n{\"id\":\"evt_"), "{text}");
 }
@@ -202,16 +202,16 @@ async fn half_a_line_is_cut_off_and_what_others_wrote_stays() {
 async fn what_cannot_be_written_is_a_retry_and_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let lines = lines(&table(&path));
+    let lines = file_handler(&table(&path));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    let outcome = add(&lines, b"{}").await;
+    let outcome = append_event(&lines, b"{}").await;
     assert!(matches!(&outcome, Outcome::Retry { reason, .. } if reason.contains("a.jsonl")), "{outcome:?}");
     fs::remove_dir(&path).unwrap();
-    assert_eq!(add(&lines, b"{}").await, Outcome::Done);
+    assert_eq!(append_event(&lines, b"{}").await, Outcome::Done);
 
     let refused = |path: &Path, enabled: bool| {
-        JsonLines::configured(&HandlerSettings { enabled, ..table(path) }, Clock::system()).err()
+        FileHandler::from_settings(&HandlerSettings { enabled, ..table(path) }, Clock::system()).err()
     };
     let below_a_file = path.join("b.jsonl");
     let (key, why) = refused(&below_a_file, true).unwrap();
@@ -227,11 +227,11 @@ async fn files_are_private_and_links_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("private/a.jsonl");
-    lines(&table(&path));
+    file_handler(&table(&path));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    let (key, why) = JsonLines::configured(&table(&link), Clock::system()).unwrap_err();
+    let (key, why) = FileHandler::from_settings(&table(&link), Clock::system()).unwrap_err();
     assert!(key == "path" && why.contains("symbolic link"), "{why}");
 }

@@ -5,10 +5,10 @@ use serde_json::Value as Json;
 use minijinja::Value;
 
 /// What Slack takes of a section.
-const LONGEST: usize = 2_900;
+const MAX_MESSAGE_CHARS: usize = 2_900;
 
 /// A JSON value with its texts escaped.
-pub(super) fn value(json: &Json) -> Value {
+pub(super) fn escape_value(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
         Json::Bool(is) => Value::from(*is),
@@ -16,15 +16,17 @@ pub(super) fn value(json: &Json) -> Value {
             (Some(whole), _) => Value::from(whole),
             (None, float) => Value::from(float.unwrap_or_default()),
         },
-        Json::String(string) => Value::from(text(string)),
-        Json::Array(items) => items.iter().map(value).collect(),
-        Json::Object(fields) => Value::from_pairs(fields.iter().map(|(name, field)| (text(name), value(field)))),
+        Json::String(string) => Value::from(escape_text(string)),
+        Json::Array(items) => items.iter().map(escape_value).collect(),
+        Json::Object(fields) => {
+            Value::from_pairs(fields.iter().map(|(name, field)| (escape_text(name), escape_value(field))))
+        }
     }
 }
 
 /// `<`, `>` and `&` as Slack has them written, so that no mention and no link can be made of it; line breaks and other
 /// control characters as spaces, so that it cannot pass for a line of the template.
-pub(super) fn text(text: &str) -> String {
+pub(super) fn escape_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -41,7 +43,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// At most so many characters, and no half of an escape.
-pub(super) fn shorten(text: &str, most: usize) -> String {
+pub(super) fn truncate(text: &str, most: usize) -> String {
     let Some((end, _)) = text.char_indices().nth(most) else { return text.to_owned() };
     let mut kept = &text[..end];
     if let Some(start) = kept.rfind('&')
@@ -53,8 +55,8 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 }
 
 /// A whole message within what Slack takes.
-pub(super) fn fitting(message: &str) -> String {
-    shorten(message.trim(), LONGEST)
+pub(super) fn truncate_message(message: &str) -> String {
+    truncate(message.trim(), MAX_MESSAGE_CHARS)
 }
 
 #[cfg(test)]
@@ -64,20 +66,20 @@ mod tests {
     #[test]
     fn nothing_can_be_written_that_slack_acts_on() {
         assert_eq!(
-            text("<!channel> & <https://evil.example|here>"),
+            escape_text("<!channel> & <https://evil.example|here>"),
             "&lt;!channel&gt; &amp; &lt;https://evil.example|here&gt;"
         );
-        assert_eq!(text("fine\n*Outcome*: paid\r\u{2028}\u{0}"), "fine *Outcome*: paid   ");
-        assert_eq!(text("\u{202e}<\u{2066}!here>"), "&lt;!here&gt;");
-        assert_eq!(text("&lt;"), "&amp;lt;");
+        assert_eq!(escape_text("fine\n*Outcome*: paid\r\u{2028}\u{0}"), "fine *Outcome*: paid   ");
+        assert_eq!(escape_text("\u{202e}<\u{2066}!here>"), "&lt;!here&gt;");
+        assert_eq!(escape_text("&lt;"), "&amp;lt;");
     }
 
     #[test]
     fn cutting_leaves_no_half_of_an_escape() {
-        assert_eq!(shorten("abc", 3), "abc");
-        assert_eq!(shorten("abcd", 3), "abc…");
-        assert_eq!(shorten("ab &lt; cd", 5), "ab…");
-        assert_eq!(shorten("ab &lt; cd", 7), "ab &lt;…");
-        assert_eq!(shorten("ééé", 2), "éé…");
+        assert_eq!(truncate("abc", 3), "abc");
+        assert_eq!(truncate("abcd", 3), "abc…");
+        assert_eq!(truncate("ab &lt; cd", 5), "ab…");
+        assert_eq!(truncate("ab &lt; cd", 7), "ab &lt;…");
+        assert_eq!(truncate("ééé", 2), "éé…");
     }
 }

@@ -5,40 +5,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::{Environment, Error, Value};
 use serde_json::{Value as Json, json};
 
-use super::{escape, message};
+use super::{default_templates, escape};
 use crate::base::id::EventId;
-use crate::event::{EventKind, sample};
+use crate::event::{EventKind, sample_body};
 use crate::handlers::Context;
-use crate::handlers::template::{self, described, is_in_the_template, place};
+use crate::handlers::template::{self, describe_error, error_location, is_template_error};
 use crate::security::redact;
 
 /// Steps a template may take: a loop over a long transcript ends.
-const FUEL: u64 = 100_000;
+const TEMPLATE_FUEL: u64 = 100_000;
 
 /// Templates by the names of events.
-pub(super) struct Templates(Environment<'static>);
+pub(super) struct MessageTemplates(Environment<'static>);
 
-impl Templates {
+impl MessageTemplates {
     /// The ones in the box, and those of the settings instead of them or besides.
     pub(super) fn new(own: &BTreeMap<String, String>) -> Result<Self, String> {
-        let mut templates = Self(environment());
-        let names: BTreeSet<&str> = message::NAMES.into_iter().chain(own.keys().map(String::as_str)).collect();
+        let mut templates = Self(slack_environment());
+        let names: BTreeSet<&str> =
+            default_templates::EVENTS_WITH_TEMPLATE.into_iter().chain(own.keys().map(String::as_str)).collect();
         for name in names {
-            let Some(text) = own.get(name).cloned().or_else(|| message::template(name)) else { continue };
-            let refused = |error| format!("`{name}`: {}", described(&error));
+            let Some(text) = own.get(name).cloned().or_else(|| default_templates::default_template(name)) else {
+                continue;
+            };
+            let refused = |error| format!("`{name}`: {}", describe_error(&error));
             templates.0.add_template_owned(name.to_owned(), text).map_err(refused)?;
-            templates.tried(name).map_err(refused)?;
+            templates.check_template(name).map_err(refused)?;
         }
         Ok(templates)
     }
 
     /// Unknown filters and the like are found out only when a template is rendered.
-    fn tried(&self, name: &str) -> Result<(), Error> {
-        let body = sample(EventKind::from_name(name), "id", 0).and_then(|body| serde_json::from_str(&body).ok());
-        let context = Context::new(EventId::floor(0), (1, "default"), 0);
+    fn check_template(&self, name: &str) -> Result<(), Error> {
+        let body = sample_body(EventKind::from_name(name), "id", 0).and_then(|body| serde_json::from_str(&body).ok());
+        let context = Context::new(EventId::lower_bound_at(0), (1, "default"), 0);
         for payload in [body.unwrap_or(Json::Null), json!({})] {
-            match self.0.get_template(name)?.render(message::variables(&payload, &context)) {
-                Err(error) if is_in_the_template(&error) => return Err(error),
+            match self.0.get_template(name)?.render(default_templates::template_variables(&payload, &context)) {
+                Err(error) if is_template_error(&error) => return Err(error),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -49,20 +52,21 @@ impl Templates {
     pub(super) fn render(&self, payload: &Json, context: &Context) -> Result<Option<String>, String> {
         let name = payload.get("event").and_then(Json::as_str).unwrap_or_default();
         let Ok(template) = self.0.get_template(name) else { return Ok(None) };
-        let rendered = template.render(message::variables(payload, context));
-        let text = rendered.map_err(|error| format!("templates.{name}: {}", place(&error)))?;
-        Ok(Some(escape::fitting(&text)).filter(|text| !text.is_empty()))
+        let rendered = template.render(default_templates::template_variables(payload, context));
+        let text = rendered.map_err(|error| format!("templates.{name}: {}", error_location(&error)))?;
+        Ok(Some(escape::truncate_message(&text)).filter(|text| !text.is_empty()))
     }
 }
 
-fn environment() -> Environment<'static> {
-    let mut environment = template::environment(FUEL);
-    environment.add_filter("duration", |ms: &Value| ms.as_i64().map(message::readable).unwrap_or_default());
+fn slack_environment() -> Environment<'static> {
+    let mut environment = template::limited_environment(TEMPLATE_FUEL);
+    environment
+        .add_filter("duration", |ms: &Value| ms.as_i64().map(default_templates::format_duration).unwrap_or_default());
     environment.add_filter("phone", |number: &Value| number.as_str().map(redact::phone).unwrap_or_default());
-    environment.add_filter("measured", message::measured);
+    environment.add_filter("measured", default_templates::format_metric);
     environment.add_filter("words", |text: &Value| text.as_str().unwrap_or_default().replace('_', " "));
     environment
-        .add_filter("shorten", |text: &Value, most: usize| escape::shorten(text.as_str().unwrap_or_default(), most));
+        .add_filter("shorten", |text: &Value, most: usize| escape::truncate(text.as_str().unwrap_or_default(), most));
     environment
 }
 
@@ -71,26 +75,26 @@ mod tests {
     use super::*;
 
     fn context() -> Context {
-        Context::new(EventId::floor(0), (1, "default"), 0)
+        Context::new(EventId::lower_bound_at(0), (1, "default"), 0)
     }
 
-    fn own(name: &str, text: &str) -> Result<Templates, String> {
-        Templates::new(&[(name.to_owned(), text.to_owned())].into())
+    fn custom_template(name: &str, text: &str) -> Result<MessageTemplates, String> {
+        MessageTemplates::new(&[(name.to_owned(), text.to_owned())].into())
     }
 
-    fn rendered(text: &str, payload: &Json) -> String {
-        own("x", text).unwrap().render(payload, &context()).unwrap().unwrap_or_default()
+    fn render_custom(text: &str, payload: &Json) -> String {
+        custom_template("x", text).unwrap().render(payload, &context()).unwrap().unwrap_or_default()
     }
 
-    fn in_the_box(payload: &Json) -> String {
-        Templates::new(&BTreeMap::new()).unwrap().render(payload, &context()).unwrap().unwrap()
+    fn render_default(payload: &Json) -> String {
+        MessageTemplates::new(&BTreeMap::new()).unwrap().render(payload, &context()).unwrap().unwrap()
     }
 
     #[test]
     fn alarms_of_the_receiver_have_messages() {
         let alarm = |event: &str, reminder: bool| {
             let text = "handler `crm` gave up on 3 deliveries <within> 60 min";
-            in_the_box(
+            render_default(
                 &json!({"event": event, "alarm": {"name": "dead_deliveries", "text": text, "reminder": reminder}}),
             )
         };
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn messages_in_the_box_read_well() {
-        let sampled = |kind| in_the_box(&serde_json::from_str(&sample(kind, "id", 100_000).unwrap()).unwrap());
+        let sampled = |kind| render_default(&serde_json::from_str(&sample_body(kind, "id", 100_000).unwrap()).unwrap());
         for (kind, message) in [
             (EventKind::CallStarted, "*Call started*: +12•••17 called Harbour Bakery orders"),
             (EventKind::CallEnded, "*Call ended*: +12•••17 called Harbour Bakery orders\n30 s · agent hangup"),
@@ -131,9 +135,9 @@ mod tests {
         let failed = json!({"event": "call_ended", "call": {"call_type": "phone_call", "direction": "outbound",
             "agent_name": "Nora", "to_number": "+12025550100", "call_status": "not_connected",
             "disconnection_reason": "dial_failed"}});
-        assert_eq!(in_the_box(&failed), "*Call ended*: Nora called +12•••00\nnot connected · dial failed");
+        assert_eq!(render_default(&failed), "*Call ended*: Nora called +12•••00\nnot connected · dial failed");
         assert!(
-            Templates::new(&BTreeMap::new())
+            MessageTemplates::new(&BTreeMap::new())
                 .unwrap()
                 .render(&json!({"event": "transcript_updated"}), &context())
                 .unwrap()
@@ -157,17 +161,17 @@ mod tests {
             "{{ call.from_number | phone }}{{ call.agent_name | words | shorten(30) }}",
             "{{ who }}{{ reason }}{{ summary }}{{ sentiment }}{{ destination }}{{ note }}",
         ] {
-            let text = rendered(template, &payload);
+            let text = render_custom(template, &payload);
             assert!(
                 !text.contains(['<', '>', '\n']) && text.contains("lt;") | text.contains("LT;") | text.contains("Lt;"),
                 "{template}: {text}"
             );
         }
-        for name in message::NAMES {
+        for name in default_templates::EVENTS_WITH_TEMPLATE {
             let mut payload = payload.clone();
             payload["event"] = name.into();
             payload["alert"] = json!({"name": evil, "metric_type": evil, "window": evil, "threshold_value": evil});
-            let text = in_the_box(&payload);
+            let text = render_default(&payload);
             assert!(!text.contains('<') && !text.contains("\n*"), "{name}: {text}");
         }
     }
@@ -177,18 +181,18 @@ mod tests {
         let payload =
             json!({"event": "x", "call": {"from_number": "+12025550143", "duration_ms": 3_845_000, "cents": 3.5}});
         assert_eq!(
-            rendered("{{ call.from_number | phone }} {{ call.duration_ms | duration }}", &payload),
+            render_custom("{{ call.from_number | phone }} {{ call.duration_ms | duration }}", &payload),
             "+12•••43 1 h 4 min"
         );
         assert_eq!(
-            rendered("{{ call.from_number }} {{ call.no.such.field }}{{ call.cents }}", &payload),
+            render_custom("{{ call.from_number }} {{ call.no.such.field }}{{ call.cents }}", &payload),
             "+12025550143 3.5"
         );
-        assert_eq!(rendered("  {% if call.none %}x{% endif %}\n", &payload), "", "blank: no message");
-        let silenced = own("call_ended", "").unwrap();
+        assert_eq!(render_custom("  {% if call.none %}x{% endif %}\n", &payload), "", "blank: no message");
+        let silenced = custom_template("call_ended", "").unwrap();
         assert_eq!(silenced.render(&json!({"event": "call_ended"}), &context()), Ok(None));
         let long = json!({"event": "x", "call": {"say": "&".repeat(10_000)}});
-        let text = rendered("{{ call.say }}", &long);
+        let text = render_custom("{{ call.say }}", &long);
         assert!(text.chars().count() <= 2_901 && text.ends_with("&amp;…"), "{}", text.len());
     }
 
@@ -201,14 +205,14 @@ mod tests {
             ("{% include 'y' %}", "syntax error"),
             ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "fuel"),
         ] {
-            let why = own("call_ended", text).err().unwrap_or_default();
+            let why = custom_template("call_ended", text).err().unwrap_or_default();
             assert!(why.starts_with("`call_ended`: ") && why.contains(said), "{text}: {why}");
         }
     }
 
     #[test]
     fn failures_do_not_quote_the_event() {
-        let templates = own("x", "{{ call.a + 1 }}").unwrap();
+        let templates = custom_template("x", "{{ call.a + 1 }}").unwrap();
         let why = templates.render(&json!({"event": "x", "call": {"a": "Jane"}}), &context()).unwrap_err();
         assert!(why.starts_with("templates.x: ") && !why.contains("Jane"), "{why}");
     }

@@ -9,41 +9,45 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::http::ApiError;
-use crate::http::budget::{InflightBudget, Share};
+use crate::http::budget::{BudgetShare, InflightBudget};
 
 /// How long a request waits for room in the budget before it is told to come back.
-const ROOM: Duration = Duration::from_secs(2);
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
 /// Who wants more than `LITTLE` bytes gives up sooner: room is given in turn, and those that wait behind it want less.
-const ROOM_FOR_MUCH: Duration = Duration::from_secs(1);
-const LITTLE: usize = 64 * 1024;
+const LARGE_BODY_BUDGET_WAIT: Duration = Duration::from_secs(1);
+const SMALL_BODY_BYTES: usize = 64 * 1024;
 
 /// What bounds the reading of a body.
 #[derive(Clone, Debug)]
-pub(super) struct BodyRules {
+pub(super) struct BodyLimits {
     pub(super) limit_bytes: usize,
     pub(super) timeout: Duration,
     pub(super) budget: Option<InflightBudget>,
 }
 
-impl BodyRules {
+impl BodyLimits {
     /// The whole body. Waits for room first; what is read counts against the budget until the bytes are dropped.
     pub(super) async fn read(&self, body: Body, peer: Option<IpAddr>) -> Result<Bytes, ApiError> {
         let Some(budget) = &self.budget else {
-            return self.collect(body, None).await.map(|(bytes, _)| bytes);
+            return self.read_frames(body, None).await.map(|(bytes, _)| bytes);
         };
-        let share = timeout(ROOM, budget.admit(peer)).await.map_err(|_| ApiError::Unavailable)?;
-        let (bytes, share) = self.collect(body, Some(share)).await?;
+        let share = timeout(BUDGET_WAIT, budget.acquire(peer)).await.map_err(|_| ApiError::Unavailable)?;
+        let (bytes, share) = self.read_frames(body, Some(share)).await?;
         Ok(match share {
             Some(share) => share.attach(bytes),
             None => bytes,
         })
     }
 
-    async fn collect(&self, mut body: Body, mut share: Option<Share>) -> Result<(Bytes, Option<Share>), ApiError> {
+    async fn read_frames(
+        &self,
+        mut body: Body,
+        mut share: Option<BudgetShare>,
+    ) -> Result<(Bytes, Option<BudgetShare>), ApiError> {
         let deadline = Instant::now() + self.timeout;
         // Nothing is reserved for what is only declared: memory that was never written to is not held.
         let declared = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0);
-        let mut collected = Collected::Nothing;
+        let mut collected = BodyBuffer::Empty;
         // hyper tells the end of a body that is read after the answer only by its length.
         while !body.is_end_stream() {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
@@ -51,12 +55,13 @@ impl BodyRules {
             let frame = frame.map_err(|_| ApiError::BadRequest("The body was cut off"))?;
             let Ok(chunk) = frame.into_data() else { continue };
             if collected.len() + chunk.len() > self.limit_bytes {
-                return Err(ApiError::TooLarge);
+                return Err(ApiError::BodyTooLarge);
             }
             if let Some(share) = &mut share {
                 // Requests that block each other half-way would all wait for ever; giving up makes room.
-                let room = if collected.len() + chunk.len() > LITTLE { ROOM_FOR_MUCH } else { ROOM };
-                timeout(room, share.grow(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
+                let room =
+                    if collected.len() + chunk.len() > SMALL_BODY_BYTES { LARGE_BODY_BUDGET_WAIT } else { BUDGET_WAIT };
+                timeout(room, share.acquire_more(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
             }
             collected.push(chunk, declared.min(self.limit_bytes));
         }
@@ -66,44 +71,44 @@ impl BodyRules {
 
 /// Most bodies arrive in one piece, which is then not copied.
 #[derive(Default)]
-enum Collected {
+enum BodyBuffer {
     #[default]
-    Nothing,
-    One(Bytes),
-    Many(BytesMut),
+    Empty,
+    Single(Bytes),
+    Joined(BytesMut),
 }
 
-impl Collected {
+impl BodyBuffer {
     fn len(&self) -> usize {
         match self {
-            Self::Nothing => 0,
-            Self::One(bytes) => bytes.len(),
-            Self::Many(bytes) => bytes.len(),
+            Self::Empty => 0,
+            Self::Single(bytes) => bytes.len(),
+            Self::Joined(bytes) => bytes.len(),
         }
     }
 
     /// `declared` is how much there may be in all, as far as known: the buffer need not grow then.
     fn push(&mut self, chunk: Bytes, declared: usize) {
         *self = match std::mem::take(self) {
-            Self::Nothing => Self::One(chunk),
-            Self::One(first) => {
+            Self::Empty => Self::Single(chunk),
+            Self::Single(first) => {
                 let mut all = BytesMut::with_capacity(declared.max((first.len() + chunk.len()) * 2));
                 all.extend_from_slice(&first);
                 all.extend_from_slice(&chunk);
-                Self::Many(all)
+                Self::Joined(all)
             }
-            Self::Many(mut all) => {
+            Self::Joined(mut all) => {
                 all.extend_from_slice(&chunk);
-                Self::Many(all)
+                Self::Joined(all)
             }
         };
     }
 
     fn into_bytes(self) -> Bytes {
         match self {
-            Self::Nothing => Bytes::new(),
-            Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes.freeze(),
+            Self::Empty => Bytes::new(),
+            Self::Single(bytes) => bytes,
+            Self::Joined(bytes) => bytes.freeze(),
         }
     }
 }
@@ -115,9 +120,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_body_that_finds_no_room_gives_up_before_the_small_ones_behind_it() {
         let budget = InflightBudget::new(400_000);
-        let mut held = budget.admit(None).await;
-        held.grow(150_000).await;
-        let rules = BodyRules { limit_bytes: 1_000_000, timeout: Duration::from_secs(10), budget: Some(budget) };
+        let mut held = budget.acquire(None).await;
+        held.acquire_more(150_000).await;
+        let rules = BodyLimits { limit_bytes: 1_000_000, timeout: Duration::from_secs(10), budget: Some(budget) };
         let large = rules.read(Body::from(vec![b' '; 100_000]), None);
         // It comes second and is polled first: waiting as long as the large one, it would give up with it.
         let small = async {

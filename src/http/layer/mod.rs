@@ -1,16 +1,16 @@
 //! Layers, one file each. Their order: [`enter`], then [`SignatureLayer`].
 
-mod access;
+mod access_log;
 mod body;
-mod client;
-mod debug;
-mod entry;
-mod refused;
+mod client_addr;
+mod debug_log;
+mod ingress;
+mod rejected;
 mod request_id;
 mod signature;
 
-pub use access::Taken;
-pub use client::ClientAddr;
-pub use entry::{Entry, enter};
-pub use refused::{NotRead, Refused, Unread};
-pub use signature::{SignatureLayer, SignatureService};
+pub(crate) use access_log::AccessLogFields;
+pub(crate) use ingress::{Ingress, ingress_middleware};
+pub(crate) use rejected::UnreadBody;
+pub use rejected::{SignatureRejection, UnreadableRequest};
+pub use signature::SignatureLayer;

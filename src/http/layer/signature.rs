@@ -15,18 +15,18 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service};
 
-use super::body::BodyRules;
-use super::refused::{Head, NotRead, Refused};
-use super::{client, debug};
+use super::body::BodyLimits;
+use super::rejected::{RequestHead, SignatureRejection, UnreadableRequest};
+use super::{client_addr, debug_log};
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
-use crate::http::company::CurrentCompanies;
+use crate::http::company::CurrentCompanyDirectory;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::keys::KeyFingerprint;
-use crate::security::signature::{Refusal, SIGNATURE_HEADER, Signature, Verifier};
+use crate::security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Verifier};
 
-type OnRefusal = Arc<dyn Fn(&Refused) + Send + Sync>;
-type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
+type OnRejected = Arc<dyn Fn(&SignatureRejection) + Send + Sync>;
+type OnUnreadable = Arc<dyn Fn(&UnreadableRequest) + Send + Sync>;
 
 /// Lets a request through only when a configured key signed its raw body.
 ///
@@ -34,14 +34,14 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 /// |---|---|
 /// | header missing, malformed or stale | 401 before any of the body is read |
 /// | body larger than the limit | 413, before reading when its length was declared |
-/// | no room in the budget for 2 s | 503 with `Retry-After`, before reading |
+/// | no room in the budget for 2 s | 503 with `DeliveriesRetryArgs-After`, before reading |
 /// | body not complete within the time-out | 408 |
 /// | connection cut in the middle of the body | 400 |
 /// | no key matches | 401 |
 ///
 /// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
 /// neither which check failed nor which keys exist. (The small body of a stale request can be looked at after the
-/// answer, see [`Refused::take_unread`].) Cost of a request that passes: one HMAC-SHA256 over the body for
+/// answer, see [`SignatureRejection::take_unread`].) Cost of a request that passes: one HMAC-SHA256 over the body for
 /// each key up to the one that matches. Behind the layer the request carries a
 /// [`Verified<RawEvent>`](Verified) and its body can still be read (axum's own extractors stop at 2 MB unless
 /// `DefaultBodyLimit` says otherwise).
@@ -60,88 +60,94 @@ type OnNotRead = Arc<dyn Fn(&NotRead) + Send + Sync>;
 ///     .layer(SignatureLayer::new(Verifier::new(vec![key])));
 /// ```
 #[derive(Clone)]
-pub struct SignatureLayer(Arc<Rules>);
+pub struct SignatureLayer(Arc<SignatureRules>);
 
 /// Where the keys come from.
 #[derive(Clone, Debug)]
-enum Keys {
+enum KeySource {
     /// The same for every request; `None`: verification is off.
     Fixed(Option<Verifier>),
     /// From the company that the route's `{company}` names.
-    OfCompany(CurrentCompanies),
+    PerCompany(CurrentCompanyDirectory),
 }
 
 #[derive(Clone)]
-struct Rules {
-    keys: Keys,
+struct SignatureRules {
+    key_source: KeySource,
     clock: Clock,
-    body: BodyRules,
-    on_refusal: Option<OnRefusal>,
-    on_not_read: Option<OnNotRead>,
+    body_limits: BodyLimits,
+    on_rejected: Option<OnRejected>,
+    on_unreadable: Option<OnUnreadable>,
 }
 
 impl SignatureLayer {
     /// Lets through what `verifier` accepts: bodies up to 16 MiB that arrive within 5 s.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self::of(Keys::Fixed(Some(verifier)))
+        Self::from_key_source(KeySource::Fixed(Some(verifier)))
     }
 
     /// Lets through what the company that the route's `{company}` names accepts, on a route without one the plain route's.
     /// An unknown one is answered 404. Behind the layer the request carries its [`Arc<Company>`](crate::http::company::Company) as an extension.
     #[must_use]
-    pub fn for_companies(companies: CurrentCompanies) -> Self {
-        Self::of(Keys::OfCompany(companies))
+    pub fn for_companies(companies: CurrentCompanyDirectory) -> Self {
+        Self::from_key_source(KeySource::PerCompany(companies))
     }
 
     /// Lets everything through. For trying things out on one's own machine only.
     #[must_use]
     pub fn without_verification() -> Self {
-        Self::of(Keys::Fixed(None))
+        Self::from_key_source(KeySource::Fixed(None))
     }
 
-    fn of(keys: Keys) -> Self {
-        let body = BodyRules { limit_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(5), budget: None };
-        Self(Arc::new(Rules { keys, clock: Clock::system(), body, on_refusal: None, on_not_read: None }))
+    fn from_key_source(keys: KeySource) -> Self {
+        let body = BodyLimits { limit_bytes: 16 * 1024 * 1024, timeout: Duration::from_secs(5), budget: None };
+        Self(Arc::new(SignatureRules {
+            key_source: keys,
+            clock: Clock::system(),
+            body_limits: body,
+            on_rejected: None,
+            on_unreadable: None,
+        }))
     }
 
     /// Takes the time from `clock`.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
-        self.change(|rules| rules.clock = clock)
+        self.with_rules(|rules| rules.clock = clock)
     }
 
     /// Refuses larger bodies with 413.
     #[must_use]
     pub fn with_body_limit_bytes(self, limit_bytes: usize) -> Self {
-        self.change(|rules| rules.body.limit_bytes = limit_bytes)
+        self.with_rules(|rules| rules.body_limits.limit_bytes = limit_bytes)
     }
 
     /// Gives a body this long to arrive.
     #[must_use]
     pub fn with_body_timeout(self, timeout: Duration) -> Self {
-        self.change(|rules| rules.body.timeout = timeout)
+        self.with_rules(|rules| rules.body_limits.timeout = timeout)
     }
 
     /// Bounds the bytes held by all requests together.
     #[must_use]
     pub fn with_inflight_budget(self, budget: InflightBudget) -> Self {
-        self.change(|rules| rules.body.budget = Some(budget))
+        self.with_rules(|rules| rules.body_limits.budget = Some(budget))
     }
 
     /// Calls `on_refusal` for every request answered 401.
     #[must_use]
-    pub fn on_refusal(self, on_refusal: impl Fn(&Refused) + Send + Sync + 'static) -> Self {
-        self.change(|rules| rules.on_refusal = Some(Arc::new(on_refusal)))
+    pub fn on_rejected(self, on_refusal: impl Fn(&SignatureRejection) + Send + Sync + 'static) -> Self {
+        self.with_rules(|rules| rules.on_rejected = Some(Arc::new(on_refusal)))
     }
 
     /// Calls `on_not_read` for every request whose body could not be taken in.
     #[must_use]
-    pub fn on_not_read(self, on_not_read: impl Fn(&NotRead) + Send + Sync + 'static) -> Self {
-        self.change(|rules| rules.on_not_read = Some(Arc::new(on_not_read)))
+    pub fn on_unreadable(self, on_not_read: impl Fn(&UnreadableRequest) + Send + Sync + 'static) -> Self {
+        self.with_rules(|rules| rules.on_unreadable = Some(Arc::new(on_not_read)))
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+    fn with_rules(mut self, change: impl FnOnce(&mut SignatureRules)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
@@ -149,7 +155,7 @@ impl SignatureLayer {
 
 impl fmt::Debug for SignatureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignatureLayer").field("keys", &self.0.keys).finish_non_exhaustive()
+        f.debug_struct("SignatureLayer").field("keys", &self.0.key_source).finish_non_exhaustive()
     }
 }
 
@@ -165,7 +171,7 @@ impl<S> Layer<S> for SignatureLayer {
 #[derive(Clone)]
 pub struct SignatureService<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: Arc<SignatureRules>,
 }
 
 impl<S> Service<Request> for SignatureService<S>
@@ -186,7 +192,7 @@ where
         // The service that was polled ready must be the one that is called; the clone takes its place.
         let mut inner = std::mem::replace(&mut self.inner, inner);
         Box::pin(async move {
-            match rules.check(request).await {
+            match rules.verify_request(request).await {
                 Ok(request) => inner.call(request).await,
                 Err(error) => Ok(error.into_response()),
             }
@@ -194,34 +200,36 @@ where
     }
 }
 
-impl Rules {
-    async fn check(&self, request: Request) -> Result<Request, ApiError> {
+impl SignatureRules {
+    async fn verify_request(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
-        debug::log_head(&parts);
+        debug_log::log_request_head(&parts);
         let (received_at_ms, began) = (self.clock.now_ms(), Instant::now());
-        let peer = client::of_request(&parts.extensions);
-        let verifier = self.verifier(&mut parts).await?;
-        let head = Head { parts, peer, received_at_ms, began };
-        let signature = match check_header(verifier.as_ref(), single_header(&head.parts.headers), received_at_ms) {
+        let peer = client_addr::client_ip(&parts.extensions);
+        let verifier = self.resolve_verifier(&mut parts).await?;
+        let head = RequestHead { parts, client_ip: peer, received_at_ms, received_instant: began };
+        let signature = match check_header(verifier.as_ref(), signature_header(&head.parts.headers), received_at_ms) {
             Ok(signature) => signature,
-            Err(reason) => return Err(self.refuse(&Refused::by_head(reason, head, body, &self.body))),
+            Err(reason) => {
+                return Err(self.reject(&SignatureRejection::without_body(reason, head, body, &self.body_limits)));
+            }
         };
         // A declared length that is too large is known to fail; an undeclared one is found out while reading.
-        if body.size_hint().lower() > self.body.limit_bytes as u64 {
-            return Err(self.not_read(ApiError::TooLarge, peer));
+        if body.size_hint().lower() > self.body_limits.limit_bytes as u64 {
+            return Err(self.report_unreadable(ApiError::BodyTooLarge, peer));
         }
-        let bytes = self.body.read(body, peer).await.map_err(|error| self.not_read(error, peer))?;
+        let bytes = self.body_limits.read(body, peer).await.map_err(|error| self.report_unreadable(error, peer))?;
         match check_body(verifier.as_ref(), signature.as_ref(), &bytes) {
-            Ok(key_fingerprint) => Ok(vouch(head, bytes, key_fingerprint)),
-            Err(reason) => Err(self.refuse(&Refused::by_body(reason, head, bytes))),
+            Ok(key_fingerprint) => Ok(into_verified_request(head, bytes, key_fingerprint)),
+            Err(reason) => Err(self.reject(&SignatureRejection::with_body(reason, head, bytes))),
         }
     }
 
     /// The verifier of the route's company, which is put into the request; `None`: verification is off.
-    async fn verifier(&self, parts: &mut Parts) -> Result<Option<Verifier>, ApiError> {
-        let companies = match &self.keys {
-            Keys::Fixed(verifier) => return Ok(verifier.clone()),
-            Keys::OfCompany(companies) => companies.get(),
+    async fn resolve_verifier(&self, parts: &mut Parts) -> Result<Option<Verifier>, ApiError> {
+        let companies = match &self.key_source {
+            KeySource::Fixed(verifier) => return Ok(verifier.clone()),
+            KeySource::PerCompany(companies) => companies.get(),
         };
         let params = RawPathParams::from_request_parts(parts, &()).await.ok();
         let slug = params.as_ref().and_then(|params| params.iter().find(|(name, _)| *name == "company"));
@@ -230,15 +238,15 @@ impl Rules {
         Ok(company.verifier.clone())
     }
 
-    fn not_read(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
-        if let Some(on_not_read) = &self.on_not_read {
-            on_not_read(&NotRead { error: error.clone(), peer });
+    fn report_unreadable(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
+        if let Some(on_not_read) = &self.on_unreadable {
+            on_not_read(&UnreadableRequest { error: error.clone(), client_ip: peer });
         }
         error
     }
 
-    fn refuse(&self, refused: &Refused) -> ApiError {
-        if let Some(on_refusal) = &self.on_refusal {
+    fn reject(&self, refused: &SignatureRejection) -> ApiError {
+        if let Some(on_refusal) = &self.on_rejected {
             on_refusal(refused);
         }
         ApiError::Unauthorized
@@ -247,9 +255,9 @@ impl Rules {
 
 fn check_header(
     verifier: Option<&Verifier>,
-    header: Result<Option<&str>, Refusal>,
+    header: Result<Option<&str>, SignatureError>,
     now_ms: i64,
-) -> Result<Option<Signature>, Refusal> {
+) -> Result<Option<Signature>, SignatureError> {
     match verifier {
         Some(verifier) => verifier.check_header(header?, now_ms).map(Some),
         None => Ok(None),
@@ -260,38 +268,38 @@ fn check_body(
     verifier: Option<&Verifier>,
     signature: Option<&Signature>,
     body: &[u8],
-) -> Result<Option<KeyFingerprint>, Refusal> {
+) -> Result<Option<KeyFingerprint>, SignatureError> {
     match (verifier, signature) {
         (Some(verifier), Some(signature)) => verifier.check_body(signature, body).map(Some),
-        (Some(_), None) => Err(Refusal::Missing),
+        (Some(_), None) => Err(SignatureError::MissingHeader),
         (None, _) => Ok(None),
     }
 }
 
 /// The request with its proof, and with a body that can be read again.
-fn vouch(head: Head, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
-    let Head { mut parts, peer, received_at_ms, began } = head;
+fn into_verified_request(head: RequestHead, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
+    let RequestHead { mut parts, client_ip: peer, received_at_ms, received_instant: began } = head;
     let raw = RawEvent {
         body: bytes.clone(),
         key_fingerprint,
         received_at_ms,
-        began,
-        peer,
-        signature: single_header(&parts.headers).ok().flatten().map(str::to_owned),
+        received_instant: began,
+        client_ip: peer,
+        signature: signature_header(&parts.headers).ok().flatten().map(str::to_owned),
         content_type: text_header(&parts.headers, header::CONTENT_TYPE),
         query: parts.uri.query().map(str::to_owned),
     };
-    parts.extensions.insert(Verified::vouch(raw));
+    parts.extensions.insert(Verified::new(raw));
     Request::from_parts(parts, Body::from(bytes))
 }
 
 /// The signature header. Twice is malformed: two readers could disagree about which one counts.
-fn single_header(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+fn signature_header(headers: &HeaderMap) -> Result<Option<&str>, SignatureError> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| Refusal::Malformed),
-        (Some(_), Some(_)) => Err(Refusal::Malformed),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| SignatureError::MalformedHeader),
+        (Some(_), Some(_)) => Err(SignatureError::MalformedHeader),
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 /// Digits kept behind the point. Retell sends more now and then; those are rounded.
-const DIGITS: usize = 6;
+const FRACTION_DIGITS: usize = 6;
 /// Most digits before the point that are believed.
-const LARGEST: i32 = 12;
+const MAX_WHOLE_DIGITS: i32 = 12;
 
 /// Cents, exact to a millionth of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ impl Cost {
             return None;
         }
         let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
-        let value = scaled(digits.trim_start_matches('0'), point - leading_zeros(&digits)?)?;
+        let value = to_millionths(digits.trim_start_matches('0'), point - leading_zeros(&digits)?)?;
         Some(Self(sign * value))
     }
 
@@ -43,15 +43,15 @@ fn leading_zeros(digits: &str) -> Option<i32> {
 }
 
 /// Millionths of `0.<digits>` times ten to the `point`.
-fn scaled(digits: &str, point: i32) -> Option<i128> {
+fn to_millionths(digits: &str, point: i32) -> Option<i128> {
     if digits.is_empty() {
         return Some(0);
     }
-    if point > LARGEST {
+    if point > MAX_WHOLE_DIGITS {
         return None;
     }
     // How many digits stand before the place where it is cut.
-    let Ok(kept) = usize::try_from(point.checked_add(i32::try_from(DIGITS).ok()?)?) else { return Some(0) };
+    let Ok(kept) = usize::try_from(point.checked_add(i32::try_from(FRACTION_DIGITS).ok()?)?) else { return Some(0) };
     let all: String = digits.chars().chain(std::iter::repeat('0')).take(kept).collect();
     let rounds_up = digits.as_bytes().get(kept).is_some_and(|digit| *digit >= b'5');
     let value: i128 = if all.is_empty() { 0 } else { all.parse().ok()? };

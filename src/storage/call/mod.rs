@@ -9,15 +9,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use self::sources::Merging;
-pub use cost::Cost;
-pub use sources::Sources;
-pub use stats::{CallStats, Group, Grouping, StatsFilter, StatsRow, Totals};
+use self::sources::CallMerge;
+pub(crate) use cost::Cost;
+pub(crate) use sources::ValueSources;
+pub(crate) use stats::{CallGroup, CallGrouping, CallStats, CallStatsFilter, CallStatsRow, CallTotals};
 
 /// How much an event knows about its call. A later stage overwrites; an earlier one only fills gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stage {
+pub enum CallStage {
     /// `call_started`, `chat_started`.
     Started = 1,
     /// Anything while the call is on: transcripts, transfers, names not known yet.
@@ -28,7 +28,7 @@ pub enum Stage {
     Analyzed = 4,
 }
 
-impl Stage {
+impl CallStage {
     /// The stage kept as this number; anything unknown counts as the least.
     #[must_use]
     pub fn from_rank(rank: i64) -> Self {
@@ -44,7 +44,7 @@ impl Stage {
 /// A transfer event, kept by its event's id so that handling it twice changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TransferEvent {
+pub enum TransferKind {
     /// `transfer_started`.
     Started,
     /// `transfer_bridged`.
@@ -100,9 +100,9 @@ pub struct CallFilter {
     /// Slug of the company.
     pub company: Option<String>,
     /// Id of the agent.
-    pub agent: Option<String>,
+    pub agent_id: Option<String>,
     /// Those of tests too, see [`CallKind::is_test`].
-    pub tests: bool,
+    pub include_tests: bool,
     /// At most so many.
     pub limit: usize,
 }
@@ -130,7 +130,7 @@ pub struct CallRecord {
     /// Retell's id of it.
     pub call_id: String,
     /// The latest stage an event has told about.
-    pub stage: Stage,
+    pub stage: CallStage,
     /// `phone_call` or `web_call`; `api_chat` or `sms_chat`.
     pub call_type: Option<String>,
     /// `inbound` or `outbound`.
@@ -177,14 +177,14 @@ pub struct CallRecord {
     pub custom_analysis_data: Option<String>,
     /// Transfer events by the id of the event that told of them.
     #[serde(skip)]
-    pub transfers: BTreeMap<String, TransferEvent>,
+    pub transfers: BTreeMap<String, TransferKind>,
     /// When the first event about it arrived.
     pub first_event_at_ms: i64,
     /// When the latest event about it arrived.
     pub last_event_at_ms: i64,
     /// Which event told what.
     #[serde(skip)]
-    pub sources: Sources,
+    pub sources: ValueSources,
 }
 
 impl fmt::Debug for CallRecord {
@@ -203,7 +203,7 @@ impl CallRecord {
     /// An empty record for a call or chat of a company (number and slug) that an event of `stage` arrived about at
     /// `at_ms`.
     #[must_use]
-    pub fn new(kind: CallKind, company: (i64, &str), call_id: &str, (stage, at_ms): (Stage, i64)) -> Self {
+    pub fn new(kind: CallKind, company: (i64, &str), call_id: &str, (stage, at_ms): (CallStage, i64)) -> Self {
         Self {
             kind,
             company_id: company.0,
@@ -233,7 +233,7 @@ impl CallRecord {
             transfers: BTreeMap::new(),
             first_event_at_ms: at_ms,
             last_event_at_ms: at_ms,
-            sources: Sources::default(),
+            sources: ValueSources::default(),
         }
     }
 
@@ -248,10 +248,10 @@ impl CallRecord {
     #[must_use]
     pub fn transfer_state(&self) -> Option<&'static str> {
         let count = |wanted| self.transfers.values().filter(|seen| **seen == wanted).count();
-        let (started, cancelled) = (count(TransferEvent::Started), count(TransferEvent::Cancelled));
+        let (started, cancelled) = (count(TransferKind::Started), count(TransferKind::Cancelled));
         match () {
-            () if count(TransferEvent::Ended) > 0 => Some("ended"),
-            () if count(TransferEvent::Bridged) > 0 => Some("bridged"),
+            () if count(TransferKind::Ended) > 0 => Some("ended"),
+            () if count(TransferKind::Bridged) > 0 => Some("bridged"),
             () if started > cancelled => Some("started"),
             () if cancelled > 0 => Some("cancelled"),
             () => None,
@@ -262,32 +262,32 @@ impl CallRecord {
     /// of one stage from the one that arrived last, so every order of merging gives the same record. Absent values erase
     /// nothing. Merging the same news twice changes nothing.
     pub fn merge(&mut self, news: Self) {
-        let mut merging = Merging {
-            known: (std::mem::take(&mut self.sources), (self.stage, self.last_event_at_ms)),
-            news: (news.sources, (news.stage, news.last_event_at_ms)),
-            merged: Sources::default(),
+        let mut merging = CallMerge {
+            current: (std::mem::take(&mut self.sources), (self.stage, self.last_event_at_ms)),
+            incoming: (news.sources, (news.stage, news.last_event_at_ms)),
+            merged_sources: ValueSources::default(),
         };
-        merging.take(0, &mut self.call_type, news.call_type);
-        merging.take(1, &mut self.direction, news.direction);
-        merging.take(2, &mut self.agent_id, news.agent_id);
-        merging.take(3, &mut self.agent_name, news.agent_name);
-        merging.take(4, &mut self.agent_version, news.agent_version);
-        merging.take(5, &mut self.from_number, news.from_number);
-        merging.take(6, &mut self.to_number, news.to_number);
-        merging.take_ranked(7, &mut self.call_status, news.call_status, |status| is_settled(status));
-        merging.take(8, &mut self.started_at_ms, news.started_at_ms);
-        merging.take(9, &mut self.ended_at_ms, news.ended_at_ms);
-        merging.take(10, &mut self.duration_ms, news.duration_ms);
-        merging.take(11, &mut self.disconnection_reason, news.disconnection_reason);
-        merging.take(12, &mut self.user_sentiment, news.user_sentiment);
-        merging.take(13, &mut self.call_successful, news.call_successful);
-        merging.take(14, &mut self.cost_cents, news.cost_cents);
-        merging.take(15, &mut self.in_voicemail, news.in_voicemail);
-        merging.take(16, &mut self.latency_e2e, news.latency_e2e);
-        merging.take(17, &mut self.has_recording, news.has_recording);
-        merging.take(18, &mut self.summary, news.summary);
-        merging.take(19, &mut self.custom_analysis_data, news.custom_analysis_data);
-        self.sources = merging.merged;
+        merging.merge_value(0, &mut self.call_type, news.call_type);
+        merging.merge_value(1, &mut self.direction, news.direction);
+        merging.merge_value(2, &mut self.agent_id, news.agent_id);
+        merging.merge_value(3, &mut self.agent_name, news.agent_name);
+        merging.merge_value(4, &mut self.agent_version, news.agent_version);
+        merging.merge_value(5, &mut self.from_number, news.from_number);
+        merging.merge_value(6, &mut self.to_number, news.to_number);
+        merging.merge_ranked_value(7, &mut self.call_status, news.call_status, |status| is_final_status(status));
+        merging.merge_value(8, &mut self.started_at_ms, news.started_at_ms);
+        merging.merge_value(9, &mut self.ended_at_ms, news.ended_at_ms);
+        merging.merge_value(10, &mut self.duration_ms, news.duration_ms);
+        merging.merge_value(11, &mut self.disconnection_reason, news.disconnection_reason);
+        merging.merge_value(12, &mut self.user_sentiment, news.user_sentiment);
+        merging.merge_value(13, &mut self.call_successful, news.call_successful);
+        merging.merge_value(14, &mut self.cost_cents, news.cost_cents);
+        merging.merge_value(15, &mut self.in_voicemail, news.in_voicemail);
+        merging.merge_value(16, &mut self.latency_e2e, news.latency_e2e);
+        merging.merge_value(17, &mut self.has_recording, news.has_recording);
+        merging.merge_value(18, &mut self.summary, news.summary);
+        merging.merge_value(19, &mut self.custom_analysis_data, news.custom_analysis_data);
+        self.sources = merging.merged_sources;
         self.transfers.extend(news.transfers);
         self.stage = self.stage.max(news.stage);
         self.first_event_at_ms = self.first_event_at_ms.min(news.first_event_at_ms);
@@ -296,7 +296,7 @@ impl CallRecord {
 }
 
 /// Retell's own sample of `call_ended` says `registered`: a finished call does not go back to one that is under way.
-fn is_settled(status: &str) -> bool {
+fn is_final_status(status: &str) -> bool {
     !matches!(status, "registered" | "ongoing")
 }
 

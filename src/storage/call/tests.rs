@@ -2,14 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn record(stage: Stage, at_ms: i64, fill: impl FnOnce(&mut CallRecord)) -> CallRecord {
+fn record(stage: CallStage, at_ms: i64, fill: impl FnOnce(&mut CallRecord)) -> CallRecord {
     let mut record = CallRecord::new(CallKind::Call, (1, "default"), "call_1", (stage, at_ms));
     fill(&mut record);
     record
 }
 
 fn started() -> CallRecord {
-    record(Stage::Started, 10, |call| {
+    record(CallStage::Started, 10, |call| {
         call.call_status = Some("ongoing".into());
         call.started_at_ms = Some(5);
         call.agent_name = Some("Nora".into());
@@ -17,14 +17,14 @@ fn started() -> CallRecord {
 }
 
 fn ended() -> CallRecord {
-    record(Stage::Ended, 20, |call| {
+    record(CallStage::Ended, 20, |call| {
         call.call_status = Some("ended".into());
         call.duration_ms = Some(25_245);
     })
 }
 
 fn analyzed() -> CallRecord {
-    record(Stage::Analyzed, 21, |call| {
+    record(CallStage::Analyzed, 21, |call| {
         call.call_status = Some("ended".into());
         call.duration_ms = Some(25_245);
         call.user_sentiment = Some("Positive".into());
@@ -55,15 +55,16 @@ fn every_order_gives_the_same_row() {
 
 #[test]
 fn a_finished_call_does_not_go_back() {
-    let odd = record(Stage::Ended, 30, |call| call.call_status = Some("registered".into()));
+    let odd = record(CallStage::Ended, 30, |call| call.call_status = Some("registered".into()));
     assert_eq!(merged(&[ended(), odd]).call_status.as_deref(), Some("ended"));
 }
 
 #[test]
 fn transfers_have_a_state_of_their_own() {
-    let transfer = |id: &str, event| record(Stage::Underway, 15, |call| call.transfers.extend([(id.into(), event)]));
-    let (first, gone) = (transfer("a", TransferEvent::Started), transfer("b", TransferEvent::Cancelled));
-    let (second, on) = (transfer("c", TransferEvent::Started), transfer("d", TransferEvent::Bridged));
+    let transfer =
+        |id: &str, event| record(CallStage::Underway, 15, |call| call.transfers.extend([(id.into(), event)]));
+    let (first, gone) = (transfer("a", TransferKind::Started), transfer("b", TransferKind::Cancelled));
+    let (second, on) = (transfer("c", TransferKind::Started), transfer("d", TransferKind::Bridged));
     assert_eq!(started().transfer_state(), None);
     assert_eq!(merged(&[started(), first.clone()]).transfer_state(), Some("started"));
     assert_eq!(merged(&[gone.clone(), first.clone(), first.clone()]).transfer_state(), Some("cancelled"));
@@ -76,7 +77,7 @@ fn transfers_have_a_state_of_their_own() {
 
 #[test]
 fn an_older_revision_does_not_replace_a_newer_one() {
-    let revised = record(Stage::Ended, 25, |call| call.duration_ms = Some(1));
+    let revised = record(CallStage::Ended, 25, |call| call.duration_ms = Some(1));
     for order in [[ended(), revised.clone()], [revised, ended()]] {
         assert_eq!(merged(&order).duration_ms, Some(1));
     }
@@ -85,8 +86,8 @@ fn an_older_revision_does_not_replace_a_newer_one() {
 #[test]
 fn a_row_of_an_older_store_knows_its_latest_event_only() {
     let mut old = merged(&[started(), ended()]);
-    old.sources = Sources::from_json("[]");
-    old.merge(record(Stage::Underway, 30, |call| {
+    old.sources = ValueSources::from_json("[]");
+    old.merge(record(CallStage::Underway, 30, |call| {
         call.agent_name = Some("Other".into());
         call.direction = Some("inbound".into());
     }));
@@ -109,7 +110,7 @@ fn any_news() -> impl Strategy<Value = CallRecord> {
     let words = (word(), word(), word(), word(), word(), word());
     let figures = (some(0..3_i64), some(0..3_i64), some(any::<bool>()), some(any::<bool>()), some(0..3_i64));
     (1..5_i64, any::<bool>(), status, words, figures).prop_map(|(rank, chat, status, words, figures)| {
-        record(Stage::from_rank(rank), 0, |call| {
+        record(CallStage::from_rank(rank), 0, |call| {
             // One kind in all of them is what merging is called with; which one makes no difference.
             call.call_type = Some(if chat { "sms_chat" } else { "phone_call" }.to_owned());
             call.call_status = status.map(str::to_owned);
@@ -128,7 +129,7 @@ proptest! {
         (told, shuffled) in proptest::collection::vec(any_news(), 1..7).prop_map(|mut told| {
             for (at_ms, news) in (100..).zip(&mut told) {
                 (news.first_event_at_ms, news.last_event_at_ms) = (at_ms, at_ms);
-                news.transfers.insert(format!("evt_{at_ms}"), TransferEvent::Started);
+                news.transfers.insert(format!("evt_{at_ms}"), TransferKind::Started);
             }
             told
         }).prop_flat_map(|told| (Just(told.clone()), Just(told).prop_shuffle())),
@@ -142,7 +143,7 @@ proptest! {
         // Through the store between any two, and with each event handled twice.
         let mut kept = shuffled[0].clone();
         for news in shuffled.iter().chain(&shuffled) {
-            kept.sources = Sources::from_json(&kept.sources.to_json());
+            kept.sources = ValueSources::from_json(&kept.sources.to_json());
             kept.merge(news.clone());
         }
         prop_assert!(kept == expected);

@@ -2,50 +2,58 @@
 
 use rusqlite::{Connection, params};
 
-use super::bodies::{LARGE, Place};
-use super::writer::WriteState;
+use super::bodies::{BodyLocation, LARGE_BODY_BYTES};
+use super::writer::WriterContext;
 use crate::base::id::EventId;
-use crate::storage::{Appended, Identity, IdentityKey, NewEvent, StoreError};
+use crate::storage::{AppendOutcome, Identity, IdentityKey, NewEvent, StoreError};
 
 /// What an event is found by, worked out before the writing thread has it.
 #[derive(Clone, Copy)]
-pub(super) struct Keys {
+pub(super) struct EventKeys {
     identity: Identity,
     /// See [`IdentityKey::call_key`].
-    call: Option<i64>,
+    call_key: Option<i64>,
 }
 
-impl Keys {
-    pub(super) fn of(event: &NewEvent, key: &IdentityKey) -> Self {
-        let call = event.call_id.as_deref().zip(event.event.as_deref());
+impl EventKeys {
+    pub(super) fn from_event(event: &NewEvent, key: &IdentityKey) -> Self {
+        let call = event.call_id.as_deref().zip(event.kind.as_deref());
         let call = call.map(|(call_id, name)| key.call_key(event.company_id, call_id, name));
-        Self { identity: key.identity(event), call }
+        Self { identity: key.identity(event), call_key: call }
     }
 }
 
-pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Result<Appended, StoreError> {
-    if let Some(seq) = find(state, keys.identity.index_key(), |seq| is_same(&state.conn, seq, keys.identity))? {
-        return note_duplicate(&state.conn, seq, event.received_at_ms);
+pub(super) fn append(
+    state: &mut WriterContext,
+    event: &NewEvent,
+    keys: EventKeys,
+) -> Result<AppendOutcome, StoreError> {
+    if let Some(seq) =
+        find_first(state, keys.identity.index_key(), |seq| has_identity(&state.conn, seq, keys.identity))?
+    {
+        return count_duplicate(&state.conn, seq, event.received_at_ms);
     }
-    let revision_of = match keys.call {
-        Some(call) if event.revisable => find(state, call, |seq| is_named_like(&state.conn, seq, event))?,
+    let revision_of = match keys.call_key {
+        Some(call) if event.revisable => {
+            find_first(state, call, |seq| has_same_call_and_kind(&state.conn, seq, event))?
+        }
         _ => None,
     };
-    let place = (event.body.len() >= LARGE).then(|| state.bodies.stage(event.body.clone()));
-    let kept = match insert(&state.conn, event, keys.identity, revision_of, place) {
+    let place = (event.body.len() >= LARGE_BODY_BYTES).then(|| state.bodies.stage(event.body.clone()));
+    let kept = match insert_event(&state.conn, event, keys.identity, revision_of, place) {
         Ok(seq) => {
-            remember(state, keys.identity.index_key(), seq)?;
-            if let Some(call) = keys.call {
-                remember(state, call, seq)?;
+            insert_recent_key(state, keys.identity.index_key(), seq)?;
+            if let Some(call) = keys.call_key {
+                insert_recent_key(state, call, seq)?;
             }
-            Ok(Appended::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
+            Ok(AppendOutcome::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
         // A statement that took the whole transaction with it leaves nothing to insert into.
-        Err(StoreError::Refused(why)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(why)),
-        Err(StoreError::Refused(why)) => keep_bare(state, event, keys.identity, place, &why),
+        Err(StoreError::InvalidData(why)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(why)),
+        Err(StoreError::InvalidData(why)) => insert_without_columns(state, event, keys.identity, place, &why),
         Err(away) => Err(away),
     };
-    state.appended += usize::from(kept.is_ok());
+    state.appended_events += usize::from(kept.is_ok());
     if kept.is_err() && place.is_some() {
         state.bodies.unstage();
     }
@@ -55,26 +63,26 @@ pub(super) fn append(state: &mut WriteState, event: &NewEvent, keys: Keys) -> Re
 /// Appends beside a running receiver. Its writer does not learn of the keys, so they go into the index at once; until its next
 /// start it takes the same body for a new event. That is right only for events that nobody sends, and whose body says which
 /// change it tells of.
-pub(super) fn append_beside(conn: &Connection, event: &NewEvent, keys: Keys) -> Result<(), StoreError> {
-    let seq = insert(conn, event, keys.identity, None, None)?;
+pub(super) fn append_by_operator(conn: &Connection, event: &NewEvent, keys: EventKeys) -> Result<(), StoreError> {
+    let seq = insert_event(conn, event, keys.identity, None, None)?;
     let mut note = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
-    for key in [Some(keys.identity.index_key()), keys.call].into_iter().flatten() {
+    for key in [Some(keys.identity.index_key()), keys.call_key].into_iter().flatten() {
         note.execute([key, seq])?;
     }
     Ok(())
 }
 
 /// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
-fn keep_bare(
-    state: &mut WriteState,
+fn insert_without_columns(
+    state: &mut WriterContext,
     event: &NewEvent,
     identity: Identity,
-    place: Option<Place>,
+    place: Option<BodyLocation>,
     why: &str,
-) -> Result<Appended, StoreError> {
+) -> Result<AppendOutcome, StoreError> {
     tracing::warn!(event_id = %event.id, why, "the store refused the event's columns; kept as unparsed");
     let bare = NewEvent {
-        event: None,
+        kind: None,
         call_id: None,
         agent_id: None,
         unparsed: true,
@@ -85,19 +93,19 @@ fn keep_bare(
         key_fingerprint: None,
         ..event.clone()
     };
-    let seq = insert(&state.conn, &bare, identity, None, place)?;
-    remember(state, identity.index_key(), seq)?;
-    Ok(Appended::Stored { revision: false, unparsed: true })
+    let seq = insert_event(&state.conn, &bare, identity, None, place)?;
+    insert_recent_key(state, identity.index_key(), seq)?;
+    Ok(AppendOutcome::Stored { revision: false, unparsed: true })
 }
 
 /// Memory may know the key from an event that was purged or erased since, perhaps by another process.
-fn remember(state: &mut WriteState, key: i64, seq: i64) -> Result<(), StoreError> {
-    if let Some(first) = state.recent.first(key)
+fn insert_recent_key(state: &mut WriterContext, key: i64, seq: i64) -> Result<(), StoreError> {
+    if let Some(first) = state.recent_keys.first_seq(key)
         && !state.conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([first])?
     {
-        state.recent.let_go(key);
+        state.recent_keys.remove(key);
     }
-    state.recent.insert(key, seq);
+    state.recent_keys.insert(key, seq);
     Ok(())
 }
 
@@ -109,12 +117,12 @@ pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
 }
 
 /// The first event with this key that `is_it`. Older events are on disk, so the index is asked first.
-fn find(
-    state: &WriteState,
+fn find_first(
+    state: &WriterContext,
     key: i64,
     is_it: impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> Result<Option<i64>, StoreError> {
-    if state.filter.may_have(key) {
+    if state.identity_filter.may_contain(key) {
         let mut look_up = state.conn.prepare_cached("SELECT seq FROM event_keys WHERE key = ?1 ORDER BY seq")?;
         let mut rows = look_up.query([key])?;
         while let Some(row) = rows.next()? {
@@ -124,14 +132,14 @@ fn find(
             }
         }
     }
-    match state.recent.first(key) {
+    match state.recent_keys.first_seq(key) {
         Some(seq) if is_it(seq)? => Ok(Some(seq)),
         _ => Ok(None),
     }
 }
 
 /// Also when the event was erased: its body is not to come back.
-fn is_same(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
+fn has_identity(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2
          UNION ALL SELECT 1 FROM erased WHERE seq = ?1 AND identity = ?2",
@@ -139,12 +147,12 @@ fn is_same(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<
     .exists(params![seq, identity.0])
 }
 
-fn is_named_like(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Result<bool> {
+fn has_same_call_and_kind(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND company_id = ?2 AND call_id = ?3 AND event = ?4")?
-        .exists(params![seq, event.company_id, event.call_id, event.event])
+        .exists(params![seq, event.company_id, event.call_id, event.kind])
 }
 
-fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, StoreError> {
+fn count_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<AppendOutcome, StoreError> {
     let id = conn
         .prepare_cached("SELECT id FROM events WHERE seq = ?1 UNION ALL SELECT id FROM erased WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
@@ -153,15 +161,15 @@ fn note_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<Appended, S
          ON CONFLICT (event_seq) DO UPDATE SET count = count + 1, last_at_ms = excluded.last_at_ms",
     )?
     .execute(params![seq, at_ms])?;
-    Ok(Appended::Duplicate { of: EventId::from_bytes(id) })
+    Ok(AppendOutcome::Duplicate { original_id: EventId::from_bytes(id) })
 }
 
-fn insert(
+fn insert_event(
     conn: &Connection,
     event: &NewEvent,
     identity: Identity,
     revision_of: Option<i64>,
-    place: Option<Place>,
+    place: Option<BodyLocation>,
 ) -> Result<i64, StoreError> {
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
@@ -173,7 +181,7 @@ fn insert(
         event.id.as_bytes(),
         identity.0,
         event.company_id,
-        event.event,
+        event.kind,
         event.call_id,
         event.agent_id,
         event.received_at_ms,
@@ -185,8 +193,8 @@ fn insert(
         if event.unparsed { "unparsed" } else { "stored" },
         revision_of,
         event.body.len(),
-        place.map(|place| place.file),
-        place.map(|place| place.at),
+        place.map(|place| place.file_number),
+        place.map(|place| place.offset),
         if place.is_some() { None } else { Some(&event.body[..]) },
     ])?;
     Ok(conn.last_insert_rowid())

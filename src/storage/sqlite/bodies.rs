@@ -13,75 +13,75 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::SqliteUrl;
-use super::open::{create_private_folder, private_file};
+use super::open::{create_private_folder, open_private_file};
 use crate::storage::StoreError;
 
 /// Bodies of at least this size go here: a smaller one fits into its row's page.
-pub(super) const LARGE: usize = 4_000;
+pub(super) const LARGE_BODY_BYTES: usize = 4_000;
 /// A new file is begun past this size: one whose bodies are all gone is deleted, see `removal/space.rs`.
-const FILE_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Where a body lies.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) file: i64,
-    pub(super) at: u64,
+pub(super) struct BodyLocation {
+    pub(super) file_number: i64,
+    pub(super) offset: u64,
 }
 
 /// The writing end.
-pub(super) struct BodyLog {
+pub(super) struct BodyFileWriter {
     folder: PathBuf,
-    number: i64,
+    file_number: i64,
     file: File,
     /// Where the last body that is committed ends.
-    end: u64,
+    committed_end: u64,
     staged: Vec<Bytes>,
     staged_bytes: u64,
 }
 
-impl BodyLog {
+impl BodyFileWriter {
     /// Opens the newest file, cut off behind the last body that `conn` knows of.
     pub(super) fn open(url: &SqliteUrl, conn: &Connection) -> Result<Self, StoreError> {
         let folder = url.bodies_folder();
-        let (mut number, mut end) = last_place(conn)?.unwrap_or((1, 0));
+        let (mut number, mut end) = last_body_end(conn)?.unwrap_or((1, 0));
         // A number is never used again: readers may have the file open.
-        if let Some(highest) = numbers(&folder).max().filter(|highest| *highest > number) {
+        if let Some(highest) = list_file_numbers(&folder).max().filter(|highest| *highest > number) {
             (number, end) = (highest, 0);
         }
         let failed = |error: io::Error| StoreError::Unusable(format!("cannot open {}: {error}", folder.display()));
         create_private_folder(&folder).map_err(failed)?;
-        let mut file = private_file(&path(&folder, number)).map_err(failed)?;
+        let mut file = open_private_file(&body_file_path(&folder, number)).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() < end {
             // Writing on would fill the hole with zeros, and those would pass for bodies.
-            let short = path(&folder, number);
+            let short = body_file_path(&folder, number);
             tracing::error!(file = %short.display(), "stored bodies are missing: was the database restored without this folder?");
             (number, end) = (number + 1, 0);
-            file = private_file(&path(&folder, number)).map_err(failed)?;
+            file = open_private_file(&body_file_path(&folder, number)).map_err(failed)?;
         }
         // A file whose name is not on disk is gone after a power cut, whatever was synced in it.
         sync_folder(&folder).and_then(|()| sync_folder(url.folder())).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
-        Ok(Self { folder, number, file, end, staged: Vec::new(), staged_bytes: 0 })
+        Ok(Self { folder, file_number: number, file, committed_end: end, staged: Vec::new(), staged_bytes: 0 })
     }
 
     /// A transaction begins; in a new file if the old one is full.
-    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
-        if self.end < FILE_BYTES {
+    pub(super) fn rotate_if_full(&mut self) -> Result<(), StoreError> {
+        if self.committed_end < MAX_FILE_BYTES {
             return Ok(());
         }
-        let number = self.number + 1;
-        let file = private_file(&path(&self.folder, number)).map_err(away)?;
-        sync_folder(&self.folder).map_err(away)?;
-        (self.file, self.number, self.end) = (file, number, 0);
+        let number = self.file_number + 1;
+        let file = open_private_file(&body_file_path(&self.folder, number)).map_err(unavailable)?;
+        sync_folder(&self.folder).map_err(unavailable)?;
+        (self.file, self.file_number, self.committed_end) = (file, number, 0);
         Ok(())
     }
 
     /// Takes a body into the transaction; says where it will lie.
-    pub(super) fn stage(&mut self, body: Bytes) -> Place {
-        let at = self.end + self.staged_bytes;
+    pub(super) fn stage(&mut self, body: Bytes) -> BodyLocation {
+        let at = self.committed_end + self.staged_bytes;
         self.staged_bytes += body.len() as u64;
         self.staged.push(body);
-        Place { file: self.number, at }
+        BodyLocation { file_number: self.file_number, offset: at }
     }
 
     /// Takes the last staged body back: its row was refused.
@@ -90,78 +90,81 @@ impl BodyLog {
     }
 
     /// Writes and syncs what is staged. Comes before the commit.
-    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+    pub(super) fn write_staged(&mut self) -> Result<(), StoreError> {
         if self.staged.is_empty() {
             return Ok(());
         }
-        self.file.seek(SeekFrom::Start(self.end)).map_err(away)?;
-        self.staged.iter().try_for_each(|body| self.file.write_all(body)).map_err(away)?;
-        self.file.sync_data().map_err(away)
+        self.file.seek(SeekFrom::Start(self.committed_end)).map_err(unavailable)?;
+        self.staged.iter().try_for_each(|body| self.file.write_all(body)).map_err(unavailable)?;
+        self.file.sync_data().map_err(unavailable)
     }
 
     /// The commit failed in a way that leaves open whether its row is on disk and comes back after a crash. Then its body
     /// must be there as well; if not, the next start cuts it off.
-    pub(super) fn leave_in_place(&mut self) {
+    pub(super) fn assume_committed(&mut self) {
         self.commit();
     }
 
     /// The transaction is committed.
     pub(super) fn commit(&mut self) {
-        self.end += self.staged_bytes;
-        self.forget_staged();
+        self.committed_end += self.staged_bytes;
+        self.clear_staged();
     }
 
     /// The transaction failed: nothing half-written stays.
     pub(super) fn roll_back(&mut self) {
         if !self.staged.is_empty()
-            && let Err(error) = self.file.set_len(self.end)
+            && let Err(error) = self.file.set_len(self.committed_end)
         {
             tracing::error!(%error, "cannot cut off what a failed transaction wrote");
         }
-        self.forget_staged();
+        self.clear_staged();
     }
 
-    fn forget_staged(&mut self) {
+    fn clear_staged(&mut self) {
         self.staged.clear();
         self.staged_bytes = 0;
     }
 }
 
 /// The reading end: remembers the file it read from last.
-pub(super) struct BodyFiles {
+pub(super) struct BodyFileReader {
     pub(super) folder: PathBuf,
-    latest: RefCell<Option<(i64, File)>>,
+    last_file: RefCell<Option<(i64, File)>>,
 }
 
-impl BodyFiles {
+impl BodyFileReader {
     pub(super) fn new(url: &SqliteUrl) -> Self {
-        Self { folder: url.bodies_folder(), latest: RefCell::new(None) }
+        Self { folder: url.bodies_folder(), last_file: RefCell::new(None) }
     }
 
     /// The body at `place`, or why it cannot be read.
-    pub(super) fn read(&self, place: Place, size: usize) -> Result<Bytes, String> {
-        let mut latest = self.latest.borrow_mut();
-        let open = latest.take().filter(|(number, _)| *number == place.file);
+    pub(super) fn read(&self, place: BodyLocation, size: usize) -> Result<Bytes, String> {
+        let mut latest = self.last_file.borrow_mut();
+        let open = latest.take().filter(|(number, _)| *number == place.file_number);
         let missing = |error: io::Error| {
-            format!("the body cannot be read from {}: {error}", path(&self.folder, place.file).display())
+            format!(
+                "the body cannot be read from {}: {error}",
+                body_file_path(&self.folder, place.file_number).display()
+            )
         };
         let mut file = match open {
             Some((_, file)) => file,
-            None => File::open(path(&self.folder, place.file)).map_err(missing)?,
+            None => File::open(body_file_path(&self.folder, place.file_number)).map_err(missing)?,
         };
         let mut body = vec![0; size];
-        file.seek(SeekFrom::Start(place.at)).and_then(|_| file.read_exact(&mut body)).map_err(missing)?;
+        file.seek(SeekFrom::Start(place.offset)).and_then(|_| file.read_exact(&mut body)).map_err(missing)?;
         if body.iter().all(|byte| *byte == 0) && size > 0 {
             // Its event was removed after the row was read.
             return Err("the body was removed".into());
         }
-        *latest = Some((place.file, file));
+        *latest = Some((place.file_number, file));
         Ok(body.into())
     }
 }
 
 /// Where the last body ends, in which file; those that are freed and not cleared away yet count.
-fn last_place(conn: &Connection) -> Result<Option<(i64, u64)>, StoreError> {
+fn last_body_end(conn: &Connection) -> Result<Option<(i64, u64)>, StoreError> {
     let place = |sql| conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional();
     let kept = place(
         "SELECT body_file, body_at + size_bytes FROM events WHERE body_file IS NOT NULL
@@ -172,12 +175,12 @@ fn last_place(conn: &Connection) -> Result<Option<(i64, u64)>, StoreError> {
 }
 
 /// The numbers of the files there are.
-pub(super) fn numbers(folder: &Path) -> impl Iterator<Item = i64> + use<> {
+pub(super) fn list_file_numbers(folder: &Path) -> impl Iterator<Item = i64> + use<> {
     let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".bodies")?.parse().ok())
 }
 
-pub(super) fn path(folder: &Path, number: i64) -> PathBuf {
+pub(super) fn body_file_path(folder: &Path, number: i64) -> PathBuf {
     folder.join(format!("{number:08}.bodies"))
 }
 
@@ -186,6 +189,6 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
-fn away(error: io::Error) -> StoreError {
+fn unavailable(error: io::Error) -> StoreError {
     StoreError::Unavailable(format!("large bodies cannot be written: {error}"))
 }

@@ -10,7 +10,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
+    pub async fn find_company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
         let slug = slug.to_owned();
         let look_up = move |conn: &Connection| {
             let id = conn.query_row("SELECT id FROM companies WHERE slug = ?1", [&slug], |row| row.get(0));
@@ -20,7 +20,7 @@ impl SqliteStore {
     }
 }
 
-pub(super) fn ids(conn: &Connection, slugs: &[String]) -> Result<Vec<i64>, StoreError> {
+pub(super) fn get_or_create_ids(conn: &Connection, slugs: &[String]) -> Result<Vec<i64>, StoreError> {
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO companies (slug, origin) VALUES (?1, 'config')")?;
     let mut look_up = conn.prepare_cached("SELECT id FROM companies WHERE slug = ?1")?;
     let mut ids = Vec::new();

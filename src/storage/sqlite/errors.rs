@@ -8,15 +8,15 @@ use crate::storage::StoreError;
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match &error {
-            rusqlite::Error::SqliteFailure(failure, _) if is_away(failure.code) => {
+            rusqlite::Error::SqliteFailure(failure, _) if is_unavailable(failure.code) => {
                 Self::Unavailable(format!("{error}{}", advice(failure.code)))
             }
-            _ => Self::Refused(error.to_string()),
+            _ => Self::InvalidData(error.to_string()),
         }
     }
 }
 
-fn is_away(code: ErrorCode) -> bool {
+fn is_unavailable(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::DatabaseBusy

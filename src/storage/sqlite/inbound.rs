@@ -3,19 +3,19 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::EventId;
-use crate::storage::{CallerHistory, InboundAnswered, MOST_COUNTED, StoreError};
+use crate::storage::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS, StoreError};
 
 /// Calls whose texts are looked at.
-const LATEST: u32 = 5;
+const MAX_CALLS_READ: u32 = 5;
 
 /// By the customer's side of each call, so that somebody who was called is known and the company's own number is nobody.
 /// From an index of that: it costs the same however many calls there are.
-pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+pub(super) fn caller_history(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
     let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
            AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
     let calls: u64 =
-        conn.prepare_cached(count)?.query_row(params![company_id, number, MOST_COUNTED], |row| row.get(0))?;
-    let mut history = CallerHistory { calls, ..CallerHistory::default() };
+        conn.prepare_cached(count)?.query_row(params![company_id, number, MAX_COUNTED_CALLS], |row| row.get(0))?;
+    let mut history = CallerHistory { call_count: calls, ..CallerHistory::default() };
     if calls == 0 {
         return Ok(history);
     }
@@ -27,20 +27,20 @@ pub(super) fn caller(conn: &Connection, company_id: i64, number: &str) -> Result
            AND CASE c.direction WHEN 'outbound' THEN c.to_number ELSE c.from_number END = ?2
          ORDER BY c.last_event_at_ms DESC LIMIT ?3",
     )?;
-    let mut rows = latest.query(params![company_id, number, LATEST])?;
+    let mut rows = latest.query(params![company_id, number, MAX_CALLS_READ])?;
     while let Some(row) = rows.next()? {
         let began: Option<i64> = row.get(0)?;
         history.last_call_at_ms = history.last_call_at_ms.max(began);
         if history.last_summary.is_none() {
             history.last_summary = row.get(1)?;
         }
-        history.custom_data.extend(row.get::<_, Option<String>>(2)?);
+        history.custom_analysis_data.extend(row.get::<_, Option<String>>(2)?);
     }
     Ok(history)
 }
 
 /// Kept once: of two answers to the same request the first stays.
-pub(super) fn keep(conn: &Connection, answered: &InboundAnswered) -> Result<(), StoreError> {
+pub(super) fn insert_answer(conn: &Connection, answered: &InboundAnswerRecord) -> Result<(), StoreError> {
     conn.prepare_cached(
         "INSERT OR IGNORE INTO inbound_answers (event_seq, rule, answer, outcome, duration_ms, at_ms)
          SELECT seq, ?2, ?3, ?4, ?5, ?6 FROM events WHERE id = ?1",
@@ -51,24 +51,24 @@ pub(super) fn keep(conn: &Connection, answered: &InboundAnswered) -> Result<(), 
         answered.answer,
         answered.outcome,
         answered.duration_ms,
-        answered.at_ms,
+        answered.answered_at_ms,
     ])?;
     Ok(())
 }
 
-pub(super) fn answered(conn: &Connection, event_id: EventId) -> Result<Option<InboundAnswered>, StoreError> {
+pub(super) fn get_answer(conn: &Connection, event_id: EventId) -> Result<Option<InboundAnswerRecord>, StoreError> {
     let mut found = conn.prepare_cached(
         "SELECT rule, answer, outcome, duration_ms, at_ms FROM inbound_answers
          WHERE event_seq = (SELECT seq FROM events WHERE id = ?1)",
     )?;
     let row = found.query_row([event_id.as_bytes()], |row| {
-        Ok(InboundAnswered {
+        Ok(InboundAnswerRecord {
             event_id,
             rule: row.get(0)?,
             answer: row.get(1)?,
             outcome: row.get(2)?,
             duration_ms: row.get(3)?,
-            at_ms: row.get(4)?,
+            answered_at_ms: row.get(4)?,
         })
     });
     Ok(row.optional()?)

@@ -5,13 +5,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
 use crate::storage::{
-    Begun, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, Invocations, NewInvocation, SignatureUse,
-    StoreError, StoredAnswer,
+    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
+    NewInvocation, SignatureUse, StoreError, StoredAnswer,
 };
 
 #[async_trait]
-impl Invocations for SqliteStore {
-    async fn begin_invocation(&self, new: NewInvocation) -> Result<Begun, StoreError> {
+impl InvocationStore for SqliteStore {
+    async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError> {
         self.ledger()?.write(move |conn| begin(conn, &new)).await
     }
 
@@ -21,17 +21,17 @@ impl Invocations for SqliteStore {
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
         let used = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
-        Ok(!matches!(used, Used::Otherwise))
+        Ok(!matches!(used, SignatureReuse::OtherUse))
     }
 
-    async fn forget_invocations(
+    async fn purge_invocations(
         &self,
         before_ms: i64,
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
         let forget = move |conn: &Connection| {
-            let forgotten = forget(conn, before_ms, signatures_before_ms, limit)?;
+            let forgotten = purge(conn, before_ms, signatures_before_ms, limit)?;
             // Pages that became free go back to the file system, a few at a time.
             conn.prepare_cached("PRAGMA incremental_vacuum(32)")?.query([])?.next()?;
             Ok(forgotten)
@@ -39,27 +39,27 @@ impl Invocations for SqliteStore {
         self.ledger()?.write(forget).await
     }
 
-    async fn invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
+    async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
         self.readers.read(move |reader| list(&reader.conn, &filter, limit)).await
     }
 }
 
-fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
+fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcome, StoreError> {
     let again = match &new.signature {
         Some(signature) => match use_signature(conn, signature)? {
-            Used::Otherwise => return Ok(Begun::Foreign),
-            used => matches!(used, Used::Again),
+            SignatureReuse::OtherUse => return Ok(BeginInvocationOutcome::SignatureReused),
+            used => matches!(used, SignatureReuse::SameUse),
         },
         None => false,
     };
     let known = conn
         .prepare_cached(
-            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, cut FROM invocations WHERE key = ?1",
+            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, truncated FROM invocations WHERE key = ?1",
         )?
-        .query_row([&new.key], known)
+        .query_row([&new.key], read_existing)
         .optional()?;
     match known {
-        Some(known) if known.received_at_ms < new.since_ms => {
+        Some(known) if known.received_at_ms < new.reuse_since_ms => {
             // Its row stays, for whoever looks; its key is another's now, so nothing would end it any more.
             conn.prepare_cached(
                 "UPDATE invocations SET key = randomblob(32), state = iif(state = 'running', 'failed', state) WHERE id = ?1",
@@ -67,48 +67,55 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<Begun, StoreError> {
             .execute([known.id])?;
             insert(conn, new, again)
         }
-        Some(Known { answer: Some(answer), state: InvocationState::Done, invocation, .. }) => {
-            Ok(Begun::Stored { invocation, answer, again })
+        Some(ExistingInvocation {
+            answer: Some(answer),
+            state: InvocationState::Done,
+            idempotency_key: invocation,
+            ..
+        }) => {
+            Ok(BeginInvocationOutcome::AlreadyAnswered { idempotency_key: invocation, answer, signature_seen: again })
         }
-        Some(Known { id, invocation, runs, .. }) => {
+        Some(ExistingInvocation { id, idempotency_key: invocation, runs, .. }) => {
             conn.prepare_cached(
                 "UPDATE invocations SET state = 'running', runs = runs + 1, ended_at_ms = NULL, answer = NULL,
                  reason = NULL WHERE id = ?1",
             )?
             .execute([id])?;
-            Ok(Begun::Run { invocation, runs: runs + 1, again })
+            Ok(BeginInvocationOutcome::Run { idempotency_key: invocation, run_number: runs + 1, signature_seen: again })
         }
         None => insert(conn, new, again),
     }
 }
 
-struct Known {
+struct ExistingInvocation {
     id: i64,
-    invocation: String,
+    idempotency_key: String,
     state: InvocationState,
     received_at_ms: i64,
     runs: u32,
     answer: Option<StoredAnswer>,
 }
 
-fn known(row: &Row) -> rusqlite::Result<Known> {
+fn read_existing(row: &Row) -> rusqlite::Result<ExistingInvocation> {
     let answer = match (row.get::<_, Option<String>>(5)?, row.get::<_, Option<Vec<u8>>>(6)?) {
-        (Some(content_type), Some(body)) => Some(StoredAnswer { content_type, body: body.into(), cut: row.get(7)? }),
+        (Some(content_type), Some(body)) => {
+            Some(StoredAnswer { content_type, body: body.into(), truncated: row.get(7)? })
+        }
         _ => None,
     };
     let state = InvocationState::from_name(row.get_ref(2)?.as_str()?);
     let (id, invocation, received_at_ms, runs) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
-    Ok(Known { id, invocation, state, received_at_ms, runs, answer })
+    Ok(ExistingInvocation { id, idempotency_key: invocation, state, received_at_ms, runs, answer })
 }
 
-fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<Begun, StoreError> {
+fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<BeginInvocationOutcome, StoreError> {
     conn.prepare_cached(
         "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms, arguments,
          state, runs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
     )?
     .execute(params![
         new.key,
-        new.invocation,
+        new.idempotency_key,
         new.company_id,
         new.function,
         new.call_id,
@@ -116,12 +123,16 @@ fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<Begun, 
         new.received_at_ms,
         new.arguments,
     ])?;
-    Ok(Begun::Run { invocation: new.invocation.clone(), runs: 1, again })
+    Ok(BeginInvocationOutcome::Run {
+        idempotency_key: new.idempotency_key.clone(),
+        run_number: 1,
+        signature_seen: again,
+    })
 }
 
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     conn.prepare_cached(
-        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, cut = ?6, reason = ?7
+        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6, reason = ?7
          WHERE key = ?1",
     )?
     .execute(params![
@@ -130,34 +141,34 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
         ended.ended_at_ms,
         ended.answer.content_type,
         ended.answer.body.as_ref(),
-        ended.answer.cut,
+        ended.answer.truncated,
         ended.reason,
     ])?;
     Ok(())
 }
 
 /// Whether a signature was seen before.
-enum Used {
-    First,
-    Again,
-    Otherwise,
+enum SignatureReuse {
+    FirstUse,
+    SameUse,
+    OtherUse,
 }
 
-fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<Used, StoreError> {
+fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<SignatureReuse, StoreError> {
     let used_for: Option<[u8; 32]> = conn
         .prepare_cached("SELECT used_for FROM invocation_signatures WHERE signature = ?1")?
-        .query_row([&signature.signature], |row| row.get(0))
+        .query_row([&signature.signature_hash], |row| row.get(0))
         .optional()?;
     if let Some(used_for) = used_for {
-        return Ok(if used_for == signature.used_for { Used::Again } else { Used::Otherwise });
+        return Ok(if used_for == signature.purpose_hash { SignatureReuse::SameUse } else { SignatureReuse::OtherUse });
     }
     conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
-        .execute(params![signature.signature, signature.used_for, signature.seen_at_ms])?;
-    Ok(Used::First)
+        .execute(params![signature.signature_hash, signature.purpose_hash, signature.seen_at_ms])?;
+    Ok(SignatureReuse::FirstUse)
 }
 
 /// Looks at the oldest rows only, so that it takes the same time however many there are.
-fn forget(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: usize) -> Result<usize, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let invocations = conn
         .prepare_cached(
@@ -177,20 +188,20 @@ fn forget(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: u
 fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state, runs,
-         arguments, answer, cut, reason FROM invocations LEFT JOIN companies ON companies.id = company_id
+         arguments, answer, truncated, reason FROM invocations LEFT JOIN companies ON companies.id = company_id
          WHERE (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR call_id = ?2) AND (?3 IS NULL OR state = ?3)
          AND (?4 IS NULL OR invocation = ?4) ORDER BY invocations.id DESC LIMIT ?5",
     )?;
-    let InvocationFilter { invocation, function, call_id, state } = filter;
+    let InvocationFilter { idempotency_key: invocation, function, call_id, state } = filter;
     let (state, limit) = (state.map(InvocationState::as_str), i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = statement.query_map(params![function, call_id, state, invocation, limit], read)?;
+    let rows = statement.query_map(params![function, call_id, state, invocation, limit], read_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row) -> rusqlite::Result<InvocationRow> {
+fn read_row(row: &Row) -> rusqlite::Result<InvocationRow> {
     let answer: Option<Vec<u8>> = row.get(10)?;
     Ok(InvocationRow {
-        invocation: row.get(0)?,
+        idempotency_key: row.get(0)?,
         company: row.get(1)?,
         function: row.get(2)?,
         call_id: row.get(3)?,
@@ -201,7 +212,7 @@ fn read(row: &Row) -> rusqlite::Result<InvocationRow> {
         runs: row.get(8)?,
         arguments: row.get(9)?,
         answer: answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
-        cut: row.get(11)?,
+        truncated: row.get(11)?,
         reason: row.get(12)?,
     })
 }
@@ -210,15 +221,15 @@ fn read(row: &Row) -> rusqlite::Result<InvocationRow> {
 mod tests {
     use super::*;
     use crate::base::supervise::Supervisor;
-    use crate::storage::DEFAULT_COMPANY;
+    use crate::storage::DEFAULT_COMPANY_ID;
     use crate::storage::sqlite::SqliteUrl;
 
     fn new(key: u8, received_at_ms: i64) -> NewInvocation {
         NewInvocation {
             key: [key; 32],
-            since_ms: received_at_ms - 1_000,
-            invocation: format!("inv_{key}_{received_at_ms}"),
-            company_id: DEFAULT_COMPANY,
+            reuse_since_ms: received_at_ms - 1_000,
+            idempotency_key: format!("inv_{key}_{received_at_ms}"),
+            company_id: DEFAULT_COMPANY_ID,
             function: "weather".into(),
             call_id: Some("call_1".into()),
             tool_call_id: None,
@@ -229,7 +240,7 @@ mod tests {
     }
 
     fn ended(key: u8, state: InvocationState) -> EndedInvocation {
-        let answer = StoredAnswer { content_type: "text/plain".into(), body: "sunny".into(), cut: false };
+        let answer = StoredAnswer { content_type: "text/plain".into(), body: "sunny".into(), truncated: false };
         EndedInvocation { key: [key; 32], state, ended_at_ms: 9, answer, reason: None }
     }
 
@@ -237,7 +248,11 @@ mod tests {
     async fn answered_ones_are_replayed_and_others_run_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let run = |invocation: &str, runs| Begun::Run { invocation: invocation.into(), runs, again: false };
+        let run = |invocation: &str, runs| BeginInvocationOutcome::Run {
+            idempotency_key: invocation.into(),
+            run_number: runs,
+            signature_seen: false,
+        };
         assert_eq!(store.begin_invocation(new(1, 5_000)).await.unwrap(), run("inv_1_5000", 1));
         assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), run("inv_1_5000", 2));
         store.end_invocation(ended(1, InvocationState::Failed)).await.unwrap();
@@ -245,19 +260,20 @@ mod tests {
         store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
         let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
         assert!(
-            matches!(&stored, Begun::Stored { answer, again: false, .. } if &answer.body[..] == b"sunny"),
+            matches!(&stored, BeginInvocationOutcome::AlreadyAnswered { answer, signature_seen: false, .. } if &answer.body[..] == b"sunny"),
             "{stored:?}"
         );
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
         let of = |name: &str| InvocationFilter { function: Some(name.into()), ..InvocationFilter::default() };
-        let rows = store.invocations(of("weather"), 10).await.unwrap();
+        let rows = store.list_invocations(of("weather"), 10).await.unwrap();
         assert_eq!(
             rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(),
             [(1, InvocationState::Running), (3, InvocationState::Done)]
         );
-        assert!(store.invocations(of("other"), 10).await.unwrap().is_empty());
+        assert!(store.list_invocations(of("other"), 10).await.unwrap().is_empty());
         assert_eq!(store.begin_invocation(new(1, 20_000)).await.unwrap(), run("inv_1_20000", 1));
-        let states: Vec<_> = store.invocations(of("weather"), 2).await.unwrap().iter().map(|row| row.state).collect();
+        let states: Vec<_> =
+            store.list_invocations(of("weather"), 2).await.unwrap().iter().map(|row| row.state).collect();
         assert_eq!(states, [InvocationState::Running, InvocationState::Failed], "what nothing will end has failed");
     }
 
@@ -265,14 +281,21 @@ mod tests {
     async fn a_signature_stays_with_its_first_use_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let used = |used_for: u8| SignatureUse { signature: [7; 32], used_for: [used_for; 32], seen_at_ms: 5_000 };
+        let used =
+            |used_for: u8| SignatureUse { signature_hash: [7; 32], purpose_hash: [used_for; 32], seen_at_ms: 5_000 };
         let with = |used_for| NewInvocation { signature: Some(used(used_for)), ..new(1, 5_000) };
-        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { again: false, .. }));
-        assert!(matches!(store.begin_invocation(with(1)).await.unwrap(), Begun::Run { again: true, runs: 2, .. }));
-        assert_eq!(store.begin_invocation(with(2)).await.unwrap(), Begun::Foreign);
+        assert!(matches!(
+            store.begin_invocation(with(1)).await.unwrap(),
+            BeginInvocationOutcome::Run { signature_seen: false, .. }
+        ));
+        assert!(matches!(
+            store.begin_invocation(with(1)).await.unwrap(),
+            BeginInvocationOutcome::Run { signature_seen: true, run_number: 2, .. }
+        ));
+        assert_eq!(store.begin_invocation(with(2)).await.unwrap(), BeginInvocationOutcome::SignatureReused);
         assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
-        assert_eq!(store.forget_invocations(5_000, 5_000, 10).await.unwrap(), 0);
-        assert_eq!(store.forget_invocations(5_001, 5_001, 10).await.unwrap(), 2);
+        assert_eq!(store.purge_invocations(5_000, 5_000, 10).await.unwrap(), 0);
+        assert_eq!(store.purge_invocations(5_001, 5_001, 10).await.unwrap(), 2);
         assert!(store.use_signature(used(2)).await.unwrap());
     }
 }

@@ -12,38 +12,42 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::threads::Threads;
+use super::worker_threads::WorkerThreads;
 use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
 /// How soon what was written is on disk.
-const EVERY: Duration = Duration::from_millis(100);
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// Its log is brought into the file once in so many looks: the first write after that waits for the disk.
-const CHECKPOINTED: u32 = 100;
+const SYNCS_PER_CHECKPOINT: u32 = 100;
 
 /// A handle to the ledger's thread.
-pub(super) struct Ledger {
+pub(super) struct LedgerWriter {
     url: SqliteUrl,
-    threads: Threads<Connection>,
-    written: Arc<AtomicU64>,
+    thread: WorkerThreads<Connection>,
+    write_count: Arc<AtomicU64>,
 }
 
-impl Ledger {
+impl LedgerWriter {
     /// Opens or creates the file.
     pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        let threads = Threads::start("store-ledger", [open::ledger(url)?], supervisor)?;
+        let threads = WorkerThreads::start("store-ledger", [open::open_ledger(url)?], supervisor)?;
         let written = Arc::new(AtomicU64::new(0));
-        let syncing =
-            Syncing { url: url.ledger(), conn: open::checkpointer(url.ledger().path())?, synced: 0, looks: 0 };
-        start_syncing(syncing, Arc::clone(&written), supervisor)?;
-        Ok(Self { url: url.ledger(), threads, written })
+        let syncing = LedgerSync {
+            url: url.ledger_url(),
+            conn: open::open_checkpointer(url.ledger_url().path())?,
+            synced_count: 0,
+            sync_count: 0,
+        };
+        start_sync_thread(syncing, Arc::clone(&written), supervisor)?;
+        Ok(Self { url: url.ledger_url(), thread: threads, write_count: written })
     }
 
     /// Brings what was written to disk now.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
         let url = self.url.clone();
-        self.threads.run(move |_| sync(&url)).await
+        self.thread.run(move |_| sync_wal(&url)).await
     }
 
     /// Runs `work` in a transaction of its own: all of it or nothing.
@@ -52,7 +56,7 @@ impl Ledger {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let written = Arc::clone(&self.written);
+        let written = Arc::clone(&self.write_count);
         let write = move |conn: &mut Connection| {
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
@@ -60,25 +64,29 @@ impl Ledger {
             written.fetch_add(1, Ordering::Release);
             Ok(done)
         };
-        self.threads.run(write).await
+        self.thread.run(write).await
     }
 }
 
 /// Brings to disk what the ledger's thread has written.
-struct Syncing {
+struct LedgerSync {
     url: SqliteUrl,
     conn: Connection,
-    synced: u64,
-    looks: u32,
+    synced_count: u64,
+    sync_count: u32,
 }
 
-fn start_syncing(mut syncing: Syncing, written: Arc<AtomicU64>, supervisor: &Supervisor) -> Result<(), StoreError> {
+fn start_sync_thread(
+    mut syncing: LedgerSync,
+    written: Arc<AtomicU64>,
+    supervisor: &Supervisor,
+) -> Result<(), StoreError> {
     let stop = supervisor.clone();
     let run = move || {
         let mut failing = false;
         while !stop.is_stopping() {
-            std::thread::sleep(EVERY);
-            let outcome = syncing.look(written.load(Ordering::Acquire));
+            std::thread::sleep(SYNC_INTERVAL);
+            let outcome = syncing.sync_if_written(written.load(Ordering::Acquire));
             if let Err(error) = &outcome
                 && !failing
             {
@@ -92,23 +100,23 @@ fn start_syncing(mut syncing: Syncing, written: Arc<AtomicU64>, supervisor: &Sup
         .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))
 }
 
-impl Syncing {
-    fn look(&mut self, written: u64) -> Result<(), StoreError> {
-        if written == self.synced {
+impl LedgerSync {
+    fn sync_if_written(&mut self, written: u64) -> Result<(), StoreError> {
+        if written == self.synced_count {
             return Ok(());
         }
-        sync(&self.url)?;
-        self.synced = written;
-        self.looks += 1;
-        if self.looks.is_multiple_of(CHECKPOINTED) {
+        sync_wal(&self.url)?;
+        self.synced_count = written;
+        self.sync_count += 1;
+        if self.sync_count.is_multiple_of(SYNCS_PER_CHECKPOINT) {
             self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
         Ok(())
     }
 }
 
-fn sync(ledger: &SqliteUrl) -> Result<(), StoreError> {
-    match OpenOptions::new().write(true).open(ledger.log()).and_then(|log| log.sync_data()) {
+fn sync_wal(ledger: &SqliteUrl) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).open(ledger.wal_path()).and_then(|log| log.sync_data()) {
         // Nothing was written since it was brought into the file.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         synced => {

@@ -1,35 +1,35 @@
 //! The embedded engine: a file in WAL mode, one writer thread that commits many requests at once, a few readers; large bodies
 //! and the ledger of invocations beside it.
 
+mod alarms;
 mod append;
 mod appointments;
-mod beside;
 mod bodies;
 mod calls;
 mod checkpoint;
 mod companies;
 mod deliveries;
 mod errors;
-mod filter;
+mod events;
+mod identity_filter;
+mod identity_index;
 mod inbound;
-mod index;
 mod invocations;
 mod ledger;
 mod open;
-mod operate;
+mod operator_deliveries;
+mod operator_store;
 mod overview;
-mod query;
 mod readers;
-mod recent;
+mod recent_keys;
 mod rejected;
 mod removal;
 mod store;
 #[cfg(test)]
 mod tests;
-mod threads;
-mod turns;
 mod url;
-mod watch;
+mod worker_threads;
+mod write_queue;
 mod writer;
 
 use std::sync::Arc;
@@ -38,34 +38,33 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-pub use beside::Beside;
-pub use operate::Walk;
-pub use removal::{Erased, Found, Outside, Person, Removal};
+pub(crate) use operator_store::OperatorStore;
+pub(crate) use removal::{DataSubject, ErasureCounts, EventsByHandler, OperatorRemoval};
 pub use url::SqliteUrl;
 
-use self::bodies::BodyLog;
-use self::ledger::Ledger;
-use self::readers::Readers;
-use self::writer::{WriteState, Writer};
+use self::bodies::BodyFileWriter;
+use self::ledger::LedgerWriter;
+use self::readers::ReaderPool;
+use self::writer::{StoreWriter, WriterContext};
 use super::StoreError;
 use crate::base::supervise::Supervisor;
 
 /// Threads that read.
-const READERS: usize = 2;
+const READER_THREADS: usize = 2;
 
 /// A store in one SQLite file. Two processes may read it, one receiver writes it.
 pub struct SqliteStore {
     /// `None` when opened read-only.
-    writer: Option<Writer>,
-    readers: Readers,
+    writer: Option<StoreWriter>,
+    readers: ReaderPool,
     /// `None` when opened read-only.
-    ledger: Option<Ledger>,
+    ledger: Option<LedgerWriter>,
     /// For those who wait on the line; a long read of dispatch or of an operator is never in front of theirs.
-    lane: Option<Readers>,
-    news: Arc<Notify>,
-    appended: AtomicU64,
+    live_readers: Option<ReaderPool>,
+    append_notify: Arc<Notify>,
+    appended_count: AtomicU64,
     /// The latest probe: whoever asks for readiness must not be able to keep the disk busy.
-    probed: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    last_probe: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
 }
 
 impl SqliteStore {
@@ -75,33 +74,41 @@ impl SqliteStore {
     /// [`StoreError::Unusable`] when the file was made by a newer version, is used by another receiver, or cannot be
     /// created or opened.
     pub fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        open::prepare_folder(url)?;
-        let lock = open::lock(url)?;
-        let conn = open::writer(url)?;
-        let identity_key = open::identity_key(&conn)?;
-        give_back(&conn).map_err(|error| errors::unusable(url, &error))?;
-        let recent = index::rebuild(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
-        let filter = index::filter(&conn).map_err(|error| errors::unusable(url, &error))?;
-        let bodies = BodyLog::open(url, &conn)?;
-        let writer = Writer::start(
-            WriteState { conn, recent, filter, bodies, began: false, appended: 0 },
+        open::create_folder_and_file(url)?;
+        let lock = open::acquire_lock(url)?;
+        let conn = open::open_writer(url)?;
+        let identity_key = open::load_identity_key(&conn)?;
+        release_interrupted_deliveries(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let recent =
+            identity_index::load_recent_keys(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
+        let filter = identity_index::build_filter(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let bodies = BodyFileWriter::open(url, &conn)?;
+        let writer = StoreWriter::start(
+            WriterContext {
+                conn,
+                recent_keys: recent,
+                identity_filter: filter,
+                bodies,
+                transaction_begun: false,
+                appended_events: 0,
+            },
             identity_key,
             lock,
             supervisor,
         )?;
-        let ledger = Some(Ledger::start(url, supervisor)?);
-        let readers = Readers::start(url, READERS, supervisor)?;
-        let lane = Some(Readers::start(url, 1, supervisor)?);
+        let ledger = Some(LedgerWriter::start(url, supervisor)?);
+        let readers = ReaderPool::start(url, READER_THREADS, supervisor)?;
+        let live_readers = Some(ReaderPool::start(url, 1, supervisor)?);
         checkpoint::start(url, &writer, supervisor)?;
-        index::start(&writer, supervisor);
+        identity_index::start(&writer, supervisor);
         Ok(Self {
             writer: Some(writer),
             ledger,
             readers,
-            lane,
-            news: Arc::new(Notify::new()),
-            appended: AtomicU64::new(0),
-            probed: tokio::sync::Mutex::default(),
+            live_readers,
+            append_notify: Arc::new(Notify::new()),
+            appended_count: AtomicU64::new(0),
+            last_probe: tokio::sync::Mutex::default(),
         })
     }
 
@@ -114,34 +121,34 @@ impl SqliteStore {
         Ok(Self {
             writer: None,
             ledger: None,
-            readers: Readers::start(url, READERS, supervisor)?,
-            lane: None,
-            news: Arc::new(Notify::new()),
-            appended: AtomicU64::new(0),
-            probed: tokio::sync::Mutex::default(),
+            readers: ReaderPool::start(url, READER_THREADS, supervisor)?,
+            live_readers: None,
+            append_notify: Arc::new(Notify::new()),
+            appended_count: AtomicU64::new(0),
+            last_probe: tokio::sync::Mutex::default(),
         })
     }
 
-    fn lane(&self) -> &Readers {
-        self.lane.as_ref().unwrap_or(&self.readers)
+    fn live_readers(&self) -> &ReaderPool {
+        self.live_readers.as_ref().unwrap_or(&self.readers)
     }
 
-    fn writer(&self) -> Result<&Writer, StoreError> {
-        self.writer.as_ref().ok_or_else(read_only)
+    fn writer(&self) -> Result<&StoreWriter, StoreError> {
+        self.writer.as_ref().ok_or_else(read_only_error)
     }
 
-    fn ledger(&self) -> Result<&Ledger, StoreError> {
-        self.ledger.as_ref().ok_or_else(read_only)
+    fn ledger(&self) -> Result<&LedgerWriter, StoreError> {
+        self.ledger.as_ref().ok_or_else(read_only_error)
     }
 }
 
-fn read_only() -> StoreError {
+fn read_only_error() -> StoreError {
     StoreError::Unusable("the store was opened for reading only".into())
 }
 
 /// The process before this one is gone, whatever it was at.
-fn give_back(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
-    let released = deliveries::release_all(conn)?;
+fn release_interrupted_deliveries(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let released = deliveries::release_all_leases(conn)?;
     if released > 0 {
         tracing::info!(
             deliveries = released,

@@ -11,7 +11,7 @@ use super::SqliteUrl;
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0001_events.sql"),
     include_str!("../../../migrations/sqlite/0002_rejected.sql"),
     include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
@@ -23,15 +23,19 @@ pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/0009_appointments.sql"),
     include_str!("../../../migrations/sqlite/0010_customers.sql"),
     include_str!("../../../migrations/sqlite/0011_ledger.sql"),
+    include_str!("../../../migrations/sqlite/0012_names.sql"),
 ];
-const LEDGER_MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite-ledger/0001_invocations.sql")];
+const LEDGER_MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite-ledger/0001_invocations.sql"),
+    include_str!("../../../migrations/sqlite-ledger/0002_names.sql"),
+];
 
 /// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
-const WRITER_WAITS: Duration = Duration::from_secs(3);
-const READER_WAITS: Duration = Duration::from_secs(1);
+const WRITER_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+const READER_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Creates the folder (0700) and an empty file (0600) if they are missing; SQLite gives its other files the same mode.
-pub(super) fn prepare_folder(url: &SqliteUrl) -> Result<(), StoreError> {
+pub(super) fn create_folder_and_file(url: &SqliteUrl) -> Result<(), StoreError> {
     let folder = url.folder();
     let failed = |what: &Path, error: std::io::Error| {
         StoreError::Unusable(format!(
@@ -42,7 +46,7 @@ pub(super) fn prepare_folder(url: &SqliteUrl) -> Result<(), StoreError> {
     if !folder.exists() {
         create_private_folder(folder).map_err(|error| failed(folder, error))?;
     }
-    private_file(url.path()).map(drop).map_err(|error| failed(url.path(), error))
+    open_private_file(url.path()).map(drop).map_err(|error| failed(url.path(), error))
 }
 
 pub(super) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
@@ -52,7 +56,7 @@ pub(super) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
-pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
+pub(super) fn open_private_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
@@ -71,9 +75,9 @@ impl Drop for StoreLock {
 }
 
 /// Keeps a second receiver from writing the same store: each would decide duplicates from its own memory.
-pub(super) fn lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
-    let path = url.beside(".lock");
-    let file = private_file(&path)
+pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
+    let path = url.path_with_suffix(".lock");
+    let file = open_private_file(&path)
         .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(StoreLock(file)),
@@ -88,27 +92,27 @@ pub(super) fn lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
 }
 
 /// The writer's connection, on the newest schema.
-pub(super) fn writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
+pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     // One thread uses it, so SQLite need not lock around every call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    check_version(&conn, url, &MIGRATIONS)?;
-    check_ours(&conn, url)?;
-    set_up_writer(&conn, url).map_err(|error| unusable(url, &error))?;
+    check_schema_version(&conn, url, &MIGRATIONS)?;
+    check_not_foreign_database(&conn, url)?;
+    configure_writer(&conn, url).map_err(|error| unusable(url, &error))?;
     migrate(&mut conn, &MIGRATIONS).map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
 /// The connection of the ledger's thread, on the newest schema.
-pub(super) fn ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let url = &url.ledger();
-    private_file(url.path())
+pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let url = &url.ledger_url();
+    open_private_file(url.path())
         .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", url.path().display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    check_version(&conn, url, &LEDGER_MIGRATIONS)?;
+    check_schema_version(&conn, url, &LEDGER_MIGRATIONS)?;
     let set_up = |conn: &mut Connection| -> rusqlite::Result<()> {
-        conn.busy_timeout(WRITER_WAITS)?;
+        conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // The log is synced behind the answer, see `ledger.rs`.
@@ -116,15 +120,15 @@ pub(super) fn ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "secure_delete", "ON")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-        stable_plans(conn)?;
+        enable_stable_query_plans(conn)?;
         migrate(conn, &LEDGER_MIGRATIONS)
     };
     set_up(&mut conn).map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
-fn set_up_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
-    conn.busy_timeout(WRITER_WAITS)?;
+fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
+    conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
     // auto_vacuum only takes effect before the first table, and before WAL.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -138,26 +142,26 @@ fn set_up_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
     if let Some(pages) = url.max_page_count {
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
-    stable_plans(conn)
+    enable_stable_query_plans(conn)
 }
 
 /// Keeps prepared statements prepared: without it SQLite plans one anew whenever a bound value might suit another plan.
-fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
+fn enable_stable_query_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 
 /// The store's own key for identities, made with its schema.
-pub(super) fn identity_key(conn: &Connection) -> Result<IdentityKey, StoreError> {
+pub(super) fn load_identity_key(conn: &Connection) -> Result<IdentityKey, StoreError> {
     let bytes: [u8; 32] = conn.query_row("SELECT key FROM identity_key", [], |row| row.get(0))?;
     Ok(IdentityKey::from_bytes(&bytes))
 }
 
 /// A connection for the checkpointing thread.
-pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open(path)?;
-    conn.busy_timeout(READER_WAITS)?;
+    conn.busy_timeout(READER_BUSY_TIMEOUT)?;
     // A connection that has read nothing yet does not know of the log, and would checkpoint nothing.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
@@ -165,7 +169,7 @@ pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
 
 /// A connection for a second process that writes beside the receiver. It never checkpoints: the receiver does, and a log
 /// without a receiver is brought into the file when the last connection closes.
-pub(super) fn beside(url: &SqliteUrl, waits: Duration) -> Result<Connection, StoreError> {
+pub(super) fn open_operator(url: &SqliteUrl, waits: Duration) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
     let set_up = || -> rusqlite::Result<()> {
@@ -173,23 +177,25 @@ pub(super) fn beside(url: &SqliteUrl, waits: Duration) -> Result<Connection, Sto
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-        stable_plans(&conn)
+        enable_stable_query_plans(&conn)
     };
     set_up().map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
 /// A connection that can only read.
-pub(super) fn reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
+pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
-    conn.busy_timeout(READER_WAITS).and_then(|()| stable_plans(&conn)).map_err(|error| unusable(url, &error))?;
+    conn.busy_timeout(READER_BUSY_TIMEOUT)
+        .and_then(|()| enable_stable_query_plans(&conn))
+        .map_err(|error| unusable(url, &error))?;
     Ok(conn)
 }
 
 /// The same with the ledger's tables beside the store's.
-pub(super) fn reader_of_both(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let (conn, ledger) = (reader(url)?, url.ledger());
+pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let (conn, ledger) = (open_reader(url)?, url.ledger_url());
     let path = ledger.path().to_str();
     let path = path.ok_or_else(|| StoreError::Unusable("storage.url: the path is no UTF-8".into()))?;
     conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, &error))?;
@@ -204,9 +210,11 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
             url.path().display()
         )));
     }
-    let conn = reader(url)?;
-    check_version(&conn, url, &MIGRATIONS)?;
-    if version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len() || !url.ledger().path().exists() {
+    let conn = open_reader(url)?;
+    check_schema_version(&conn, url, &MIGRATIONS)?;
+    if schema_version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len()
+        || !url.ledger_url().path().exists()
+    {
         return Err(StoreError::Unusable(
             "the store was made by an older version; start `retell-webhook serve` once to update it".into(),
         ));
@@ -214,12 +222,12 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn version(conn: &Connection) -> rusqlite::Result<usize> {
+fn schema_version(conn: &Connection) -> rusqlite::Result<usize> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn check_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Result<(), StoreError> {
-    let found = version(conn).map_err(|error| unusable(url, &error))?;
+fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Result<(), StoreError> {
+    let found = schema_version(conn).map_err(|error| unusable(url, &error))?;
     if found > migrations.len() {
         return Err(StoreError::Unusable(format!(
             "the store {} has schema {found}, made by a newer version; this one knows up to {}. Run the newer version, \
@@ -232,7 +240,7 @@ fn check_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Res
 }
 
 /// `DATABASE_URL` may be an application's own: its database is not to be changed.
-fn check_ours(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
+fn check_not_foreign_database(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
     let foreign: bool = conn
         .query_row(
             "SELECT EXISTS (SELECT 1 FROM sqlite_schema) AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity_key')",
@@ -250,7 +258,7 @@ fn check_ours(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
 }
 
 fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
-    for (done, step) in migrations.iter().enumerate().skip(version(conn)?) {
+    for (done, step) in migrations.iter().enumerate().skip(schema_version(conn)?) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", done + 1)?;

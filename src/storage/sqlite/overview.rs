@@ -2,60 +2,73 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::query::{last_seq, seq_before};
-use crate::storage::{Backlog, BreakerState, DeliveryState, HandlerId, Overview};
+use super::events::{last_seq, seq_before};
+use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Dead letters of a handler that are looked at for when they died.
-const LATEST_DEAD: i64 = 1_000;
+const MAX_DEAD_SCANNED: i64 = 1_000;
 /// Deliveries that are looked at from the other end when not all were counted.
-const OTHER_END: i64 = 10_000;
+const MAX_SCANNED_FROM_END: i64 = 10_000;
 
-pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<Overview> {
+pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<StoreOverview> {
     // One look at one moment.
     let at_once = conn.unchecked_transaction()?;
     let newest = last_seq(&at_once)?;
-    Ok(Overview {
+    Ok(StoreOverview {
         accepted: newest,
         accepted_last_hour: newest - seq_before(&at_once, now_ms - HOUR_MS)?,
         accepted_last_day: newest - seq_before(&at_once, now_ms - 24 * HOUR_MS)?,
-        handlers: all(&at_once, newest, &Asked { counted: Backlog::COUNTED, dead_since_ms: now_ms - 24 * HOUR_MS })?,
+        backlogs: load_backlogs(
+            &at_once,
+            newest,
+            &BacklogQuery { max_counted: HandlerBacklog::MAX_COUNTED, dead_since_ms: now_ms - 24 * HOUR_MS },
+        )?,
     })
 }
 
 /// The journal's last number, and every handler's backlog.
-pub(super) fn backlogs(conn: &Connection, counted: i64, dead_since_ms: i64) -> rusqlite::Result<(i64, Vec<Backlog>)> {
+pub(super) fn backlogs(
+    conn: &Connection,
+    counted: i64,
+    dead_since_ms: i64,
+) -> rusqlite::Result<(i64, Vec<HandlerBacklog>)> {
     let at_once = conn.unchecked_transaction()?;
     let newest = last_seq(&at_once)?;
-    Ok((newest, all(&at_once, newest, &Asked { counted, dead_since_ms })?))
+    Ok((newest, load_backlogs(&at_once, newest, &BacklogQuery { max_counted: counted, dead_since_ms })?))
 }
 
-struct Asked {
-    counted: i64,
+struct BacklogQuery {
+    max_counted: i64,
     dead_since_ms: i64,
 }
 
-fn all(conn: &Connection, newest: i64, asked: &Asked) -> rusqlite::Result<Vec<Backlog>> {
+fn load_backlogs(conn: &Connection, newest: i64, asked: &BacklogQuery) -> rusqlite::Result<Vec<HandlerBacklog>> {
     let mut handlers =
         conn.prepare_cached("SELECT id, name, through, breaker, breaker_since_ms FROM handlers ORDER BY name")?;
     let handlers = handlers.query_map([], |row| {
         let breaker = row.get::<_, Option<String>>(3)?.as_deref().map_or(BreakerState::Closed, BreakerState::from_name);
-        let known = Backlog { handler: row.get(1)?, breaker, breaker_since_ms: row.get(4)?, ..Backlog::default() };
+        let known = HandlerBacklog {
+            handler: row.get(1)?,
+            breaker_state: breaker,
+            breaker_since_ms: row.get(4)?,
+            ..HandlerBacklog::default()
+        };
         Ok((row.get(0)?, row.get(2)?, known))
     })?;
-    let handlers: Vec<(HandlerId, i64, Backlog)> = handlers.collect::<Result<_, _>>()?;
-    let full = |(id, through, known)| backlog(conn, id, (through, newest), known, asked);
+    let handlers: Vec<(HandlerId, i64, HandlerBacklog)> = handlers.collect::<Result<_, _>>()?;
+    let full = |(id, through, known)| load_backlog(conn, id, (through, newest), known, asked);
     handlers.into_iter().map(full).collect()
 }
 
-fn backlog(
+fn load_backlog(
     conn: &Connection,
     handler: HandlerId,
     (through, newest): (i64, i64),
-    mut backlog: Backlog,
-    asked: &Asked,
-) -> rusqlite::Result<Backlog> {
-    let first = waiting(conn, handler, &mut backlog, asked.counted)?;
+    mut backlog: HandlerBacklog,
+    asked: &BacklogQuery,
+) -> rusqlite::Result<HandlerBacklog> {
+    let first = count_unfinished(conn, handler, &mut backlog, asked.max_counted)?;
     let waits = backlog.pending + backlog.running;
     backlog.behind = (newest - through).max(0) + waits;
     let received = |seq: i64| {
@@ -67,30 +80,31 @@ fn backlog(
         backlog.behind_since_ms = received(first.unwrap_or(through + 1))?;
     }
     let unplanned = if newest > through { received(through + 1)? } else { None };
-    backlog.oldest_ms = backlog.oldest_ms.into_iter().chain(unplanned).min();
+    backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(unplanned).min();
     let mut dead = conn.prepare_cached(
         "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_dead WHERE handler_id = ?1 AND state = 4
          LIMIT ?2)",
     )?;
-    backlog.dead = dead.query_row(params![handler, asked.counted], |row| row.get(0))?;
+    backlog.dead = dead.query_row(params![handler, asked.max_counted], |row| row.get(0))?;
     let mut lately = conn.prepare_cached(
         "SELECT count(*) FROM (SELECT updated_ms FROM deliveries INDEXED BY deliveries_dead
             WHERE handler_id = ?1 AND state = 4 ORDER BY event_seq DESC LIMIT ?2) WHERE updated_ms >= ?3",
     )?;
-    backlog.dead_lately = lately.query_row(params![handler, LATEST_DEAD, asked.dead_since_ms], |row| row.get(0))?;
+    backlog.recent_dead =
+        lately.query_row(params![handler, MAX_DEAD_SCANNED, asked.dead_since_ms], |row| row.get(0))?;
     Ok(backlog)
 }
 
 /// Counts what is not finished by state; the first event that no attempt was made at.
-fn waiting(
+fn count_unfinished(
     conn: &Connection,
     handler: HandlerId,
-    backlog: &mut Backlog,
+    backlog: &mut HandlerBacklog,
     counted: i64,
 ) -> rusqlite::Result<Option<i64>> {
     let mut counts = conn.prepare_cached(
         "SELECT state, count(*), min(event_seq), min(since_ms) FROM (SELECT state, event_seq, since_ms
-            FROM deliveries INDEXED BY deliveries_lane WHERE handler_id = ?1 AND state < 3 LIMIT ?2)
+            FROM deliveries INDEXED BY deliveries_call_sequence WHERE handler_id = ?1 AND state < 3 LIMIT ?2)
          GROUP BY state",
     )?;
     let mut rows = counts.query(params![handler, counted])?;
@@ -106,16 +120,16 @@ fn waiting(
         if DeliveryState::from_number(row.get(0)?) != DeliveryState::Scheduled {
             first = first.into_iter().chain(Some(row.get(2)?)).min();
         }
-        backlog.oldest_ms = backlog.oldest_ms.into_iter().chain(Some(row.get(3)?)).min();
+        backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(Some(row.get(3)?)).min();
     }
     if all >= counted {
         // Not all were seen. Events in lanes of their own lie there with the newest first, so look from the other end too.
         let mut last = conn.prepare_cached(
-            "SELECT min(since_ms) FROM (SELECT since_ms FROM deliveries INDEXED BY deliveries_lane
-                WHERE handler_id = ?1 AND state < 3 ORDER BY lane DESC, event_seq DESC LIMIT ?2)",
+            "SELECT min(since_ms) FROM (SELECT since_ms FROM deliveries INDEXED BY deliveries_call_sequence
+                WHERE handler_id = ?1 AND state < 3 ORDER BY ordering_key DESC, event_seq DESC LIMIT ?2)",
         )?;
-        let oldest: Option<i64> = last.query_row([handler, OTHER_END], |row| row.get(0))?;
-        backlog.oldest_ms = backlog.oldest_ms.into_iter().chain(oldest).min();
+        let oldest: Option<i64> = last.query_row([handler, MAX_SCANNED_FROM_END], |row| row.get(0))?;
+        backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(oldest).min();
     }
     Ok(first)
 }
@@ -126,17 +140,17 @@ mod tests {
     use crate::storage::sqlite::open::MIGRATIONS;
 
     /// A handler that has looked at everything, with a delivery for each of these: event, lane, state, waiting since.
-    fn backlog(counted: i64, deliveries: &[(i64, i64, DeliveryState, i64)]) -> Backlog {
+    fn backlog(counted: i64, deliveries: &[(i64, i64, DeliveryState, i64)]) -> HandlerBacklog {
         let conn = Connection::open_in_memory().unwrap();
         for step in MIGRATIONS {
             conn.execute_batch(step).unwrap();
         }
         conn.execute_batch("INSERT INTO handlers (id, name, since, through) VALUES (1, 'crm', 0, 1000)").unwrap();
-        for (seq, lane, state, since_ms) in deliveries {
+        for (seq, ordering_key, state, since_ms) in deliveries {
             conn.execute(
-                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, lane, attempts, since_ms, updated_ms, replay)
+                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms, updated_ms, replay)
                  VALUES (1, ?1, ?2, 1, ?3, 0, ?4, ?4, 0)",
-                params![seq, *state as i64, lane, since_ms],
+                params![seq, *state as i64, ordering_key, since_ms],
             )
             .unwrap();
         }
@@ -150,17 +164,21 @@ mod tests {
         let deliveries: Vec<_> = (1..).zip(states).map(|(seq, state)| (seq, -seq, state, seq * 10)).collect();
         let found = backlog(100, &deliveries);
         assert_eq!((found.pending, found.running, found.scheduled, found.dead), (2, 1, 1, 3));
-        assert_eq!((found.dead_lately, found.behind, found.oldest_ms), (3, 3, Some(10)));
-        assert_eq!(backlog(100, &[]).oldest_ms, None);
-        assert_eq!(backlog(100, &[(1, -1, Dead, 49), (2, -2, Dead, 50)]).dead_lately, 1);
+        assert_eq!((found.recent_dead, found.behind, found.oldest_waiting_since_ms), (3, 3, Some(10)));
+        assert_eq!(backlog(100, &[]).oldest_waiting_since_ms, None);
+        assert_eq!(backlog(100, &[(1, -1, Dead, 49), (2, -2, Dead, 50)]).recent_dead, 1);
     }
 
     #[test]
     fn the_oldest_is_found_at_either_end() {
         let alone: Vec<_> = (1..=50).map(|seq| (seq, -seq, DeliveryState::Pending, seq)).collect();
         let found = backlog(10, &alone);
-        assert_eq!((found.pending, found.oldest_ms), (10, Some(1)), "each in a lane of its own, the newest first");
+        assert_eq!(
+            (found.pending, found.oldest_waiting_since_ms),
+            (10, Some(1)),
+            "each in a separate call sequence, the newest first"
+        );
         let replayed = [(3, -3, DeliveryState::Pending, 900), (7, -7, DeliveryState::Scheduled, 700)];
-        assert_eq!(backlog(10, &replayed).oldest_ms, Some(700), "a replayed event waits from then on");
+        assert_eq!(backlog(10, &replayed).oldest_waiting_since_ms, Some(700), "a replayed event waits from then on");
     }
 }

@@ -2,38 +2,38 @@
 
 use rusqlite::Connection;
 
-use super::bodies::BodyFiles;
-use super::threads::Threads;
+use super::bodies::BodyFileReader;
+use super::worker_threads::WorkerThreads;
 use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError};
 
 /// What a reading thread owns.
-pub(super) struct Reader {
+pub(super) struct ReaderContext {
     pub(super) conn: Connection,
-    pub(super) bodies: BodyFiles,
+    pub(super) bodies: BodyFileReader,
     pub(super) identity_key: IdentityKey,
 }
 
 /// A handle to the reading threads, which end when it is dropped.
-pub(super) struct Readers(Threads<Reader>);
+pub(super) struct ReaderPool(WorkerThreads<ReaderContext>);
 
-impl Readers {
+impl ReaderPool {
     pub(super) fn start(url: &SqliteUrl, threads: usize, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let reader = || {
-            let conn = open::reader_of_both(url)?;
-            let identity_key = open::identity_key(&conn)?;
-            Ok(Reader { conn, bodies: BodyFiles::new(url), identity_key })
+            let conn = open::open_reader_with_ledger(url)?;
+            let identity_key = open::load_identity_key(&conn)?;
+            Ok(ReaderContext { conn, bodies: BodyFileReader::new(url), identity_key })
         };
         let readers = (0..threads).map(|_| reader()).collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(Self(Threads::start("store-reader", readers, supervisor)?))
+        Ok(Self(WorkerThreads::start("store-reader", readers, supervisor)?))
     }
 
     /// Runs `work` on a free thread.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&ReaderContext) -> Result<T, StoreError> + Send + 'static,
     {
         self.0.run(|reader| work(reader)).await
     }

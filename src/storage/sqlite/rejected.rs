@@ -2,14 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::storage::{MOST_REJECTED, Rejected, RejectedId, Rejection, StoreError};
+use crate::storage::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoreError, StoredRejectedRequest};
 
-const COLUMNS: &str =
+const SELECT_COLUMNS: &str =
     "SELECT id, company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis,
     body IS NOT NULL";
 
 /// Keeps `request`; the oldest goes when there are too many. Ids ascend without gaps but those of failed commits.
-pub(super) fn insert(conn: &Connection, request: &Rejection) -> Result<RejectedId, StoreError> {
+pub(super) fn insert(conn: &Connection, request: &RejectedRequest) -> Result<RejectedId, StoreError> {
     let headers = serde_json::to_string(&request.headers).unwrap_or_else(|_| "{}".into());
     conn.prepare_cached(
         "INSERT INTO rejected (company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis, body)
@@ -28,32 +28,32 @@ pub(super) fn insert(conn: &Connection, request: &Rejection) -> Result<RejectedI
         request.body.as_deref(),
     ])?;
     let id = conn.last_insert_rowid();
-    let most = i64::try_from(MOST_REJECTED).unwrap_or(i64::MAX);
+    let most = i64::try_from(MAX_REJECTED_REQUESTS).unwrap_or(i64::MAX);
     conn.prepare_cached("DELETE FROM rejected WHERE id <= ?1")?.execute([id - most])?;
     Ok(RejectedId(id))
 }
 
 /// The latest first.
-pub(super) fn list(conn: &Connection, limit: usize) -> Result<Vec<Rejected>, StoreError> {
-    let sql = format!("{COLUMNS} FROM rejected ORDER BY id DESC LIMIT ?1");
+pub(super) fn list(conn: &Connection, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError> {
+    let sql = format!("{SELECT_COLUMNS} FROM rejected ORDER BY id DESC LIMIT ?1");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read)?;
+    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn by_id(conn: &Connection, id: RejectedId) -> Result<Option<Rejected>, StoreError> {
-    let sql = format!("{COLUMNS}, body FROM rejected WHERE id = ?1");
+pub(super) fn get(conn: &Connection, id: RejectedId) -> Result<Option<StoredRejectedRequest>, StoreError> {
+    let sql = format!("{SELECT_COLUMNS}, body FROM rejected WHERE id = ?1");
     let whole = |row: &Row| {
-        let mut rejected = read(row)?;
+        let mut rejected = read_row(row)?;
         rejected.request.body = row.get::<_, Option<Vec<u8>>>(11)?.map(Into::into);
         Ok(rejected)
     };
     Ok(conn.prepare_cached(&sql)?.query_row([id.0], whole).optional()?)
 }
 
-fn read(row: &Row) -> rusqlite::Result<Rejected> {
+fn read_row(row: &Row) -> rusqlite::Result<StoredRejectedRequest> {
     let headers: String = row.get(6)?;
-    let request = Rejection {
+    let request = RejectedRequest {
         company: row.get(1)?,
         received_at_ms: row.get(2)?,
         source: row.get(3)?,
@@ -65,5 +65,5 @@ fn read(row: &Row) -> rusqlite::Result<Rejected> {
         diagnosis: row.get(9)?,
         body: None,
     };
-    Ok(Rejected { id: RejectedId(row.get(0)?), request, has_body: row.get(10)? })
+    Ok(StoredRejectedRequest { id: RejectedId(row.get(0)?), request, has_body: row.get(10)? })
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::*;
-use crate::base::id::EventIds;
+use crate::base::id::EventIdGenerator;
 use crate::storage::*;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
@@ -13,20 +13,20 @@ fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
 
 fn event(identity: u8, body: &[u8]) -> NewEvent {
     NewEvent {
-        event: Some("call_ended".into()),
+        kind: Some("call_ended".into()),
         call_id: Some("call_1".into()),
         revisable: true,
         ..NewEvent::new(
-            EventIds::default().next(1_790_000_000_000 + i64::from(identity)),
-            DEFAULT_COMPANY,
+            EventIdGenerator::default().next_id(1_790_000_000_000 + i64::from(identity)),
+            DEFAULT_COMPANY_ID,
             1_790_000_000_000,
             Bytes::copy_from_slice(body),
         )
     }
 }
 
-fn rejection(number: usize) -> Rejection {
-    Rejection {
+fn rejection(number: usize) -> RejectedRequest {
+    RejectedRequest {
         company: None,
         received_at_ms: i64::try_from(number).unwrap(),
         source: Some("192.0.2.1".into()),
@@ -45,21 +45,24 @@ async fn refused_requests_are_a_ring() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
-    let all: Vec<_> = (1..=MOST_REJECTED + 5).map(|number| store.reject(rejection(number))).collect();
+    let all: Vec<_> = (1..=MAX_REJECTED_REQUESTS + 5).map(|number| store.insert_rejected(rejection(number))).collect();
     let mut ids: Vec<_> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
     ids.sort_unstable();
-    let kept = store.rejected(usize::MAX).await.unwrap();
-    assert_eq!((kept.len(), kept[0].id, kept[MOST_REJECTED - 1].id), (MOST_REJECTED, ids[ids.len() - 1], ids[5]));
-    assert_eq!(store.rejected(3).await.unwrap().len(), 3);
-    let newest = store.rejected_by_id(kept[0].id).await.unwrap().unwrap();
+    let kept = store.list_rejected(usize::MAX).await.unwrap();
+    assert_eq!(
+        (kept.len(), kept[0].id, kept[MAX_REJECTED_REQUESTS - 1].id),
+        (MAX_REJECTED_REQUESTS, ids[ids.len() - 1], ids[5])
+    );
+    assert_eq!(store.list_rejected(3).await.unwrap().len(), 3);
+    let newest = store.get_rejected(kept[0].id).await.unwrap().unwrap();
     assert_eq!((newest.has_body, newest.request.body.is_some()), (kept[0].has_body, kept[0].has_body));
     assert_eq!(newest.request.headers, kept[0].request.headers);
     assert!(kept.iter().all(|kept| kept.request.body.is_none()), "a list reads no bodies");
-    assert!(store.rejected_by_id(ids[4]).await.unwrap().is_none(), "the oldest are gone");
+    assert!(store.get_rejected(ids[4]).await.unwrap().is_none(), "the oldest are gone");
 }
 
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
-    let events = store.export(0, EventFilter::default()).await.unwrap();
+    let events = store.export_events(0, EventFilter::default()).await.unwrap();
     events.into_iter().map(|event| event.body.unwrap().to_vec()).collect()
 }
 
@@ -114,7 +117,7 @@ async fn a_failed_transaction_leaves_no_body() {
     assert_eq!(std::fs::metadata(folder.path().join("store.db-bodies/00000001.bodies")).unwrap().len(), 0);
     other.execute_batch("DROP TRIGGER refuse").unwrap();
     let stored = store.append(event(1, &[b'a'; 10_000])).await.unwrap();
-    assert_eq!(stored, Appended::Stored { revision: false, unparsed: false });
+    assert_eq!(stored, AppendOutcome::Stored { revision: false, unparsed: false });
     assert_eq!(bodies(&store).await, [vec![b'a'; 10_000]]);
 }
 
@@ -125,19 +128,20 @@ async fn duplicates_and_revisions_are_known_from_the_index_as_well_as_from_memor
     let store = open(folder.path(), &supervisor);
     let first = event(1, b"one");
     store.append(first.clone()).await.unwrap();
-    let duplicate = Appended::Duplicate { of: first.id };
-    let revision = Appended::Stored { revision: true, unparsed: false };
+    let duplicate = AppendOutcome::Duplicate { original_id: first.id };
+    let revision = AppendOutcome::Stored { revision: true, unparsed: false };
     assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);
     assert_eq!(store.append(event(2, b"two")).await.unwrap(), revision);
-    index::write_out(store.writer().unwrap()).await.unwrap();
-    let unindexed = store.writer().unwrap().write(|state| Ok(state.recent.len())).await.unwrap();
+    identity_index::flush(store.writer().unwrap()).await.unwrap();
+    let unindexed = store.writer().unwrap().write(|state| Ok(state.recent_keys.len())).await.unwrap();
     assert_eq!(unindexed, 0);
     assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);
     assert_eq!(store.append(event(3, b"three")).await.unwrap(), revision);
-    let listed = store.events(EventFilter { call_id: Some("call_1".into()), ..EventFilter::default() }).await.unwrap();
+    let listed =
+        store.list_events(EventFilter { call_id: Some("call_1".into()), ..EventFilter::default() }).await.unwrap();
     assert_eq!(listed.len(), 3);
     assert_eq!(listed.iter().filter(|event| event.revision_of == Some(first.id)).count(), 2);
-    assert_eq!(listed[2].duplicates, 2);
+    assert_eq!(listed[2].duplicate_count, 2);
 }
 
 #[tokio::test]
@@ -145,7 +149,7 @@ async fn many_at_once_share_commits() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = Arc::new(open(folder.path(), &supervisor));
-    let before = store.writer().unwrap().shared.commits.load(Ordering::Relaxed);
+    let before = store.writer().unwrap().status.transactions.load(Ordering::Relaxed);
     let all: Vec<_> = (0..200)
         .map(|identity| {
             let store = Arc::clone(&store);
@@ -153,7 +157,7 @@ async fn many_at_once_share_commits() {
         })
         .collect();
     assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
-    let commits = store.writer().unwrap().shared.commits.load(Ordering::Relaxed) - before;
+    let commits = store.writer().unwrap().status.transactions.load(Ordering::Relaxed) - before;
     assert!(commits < 100, "{commits} commits for 200 events");
     assert_eq!(bodies(&store).await.len(), 200);
 }
@@ -166,7 +170,7 @@ async fn closing_finishes_and_refuses_what_comes_after() {
     store.append(event(1, b"one")).await.unwrap();
     store.close().await.unwrap();
     assert!(matches!(store.append(event(2, b"two")).await, Err(StoreError::Unavailable(_))));
-    assert_eq!(open(folder.path(), &supervisor).events(EventFilter::default()).await.unwrap().len(), 1);
+    assert_eq!(open(folder.path(), &supervisor).list_events(EventFilter::default()).await.unwrap().len(), 1);
 }
 
 #[test]
@@ -190,7 +194,11 @@ async fn company_body_and_what_tells_apart_make_the_identity() {
     assert_ne!(store.writer().unwrap().identity_key.identity(&event(1, b"body ")), identity);
     assert_ne!(store.writer().unwrap().identity_key.identity(&NewEvent { company_id: 2, ..one.clone() }), identity);
     assert_ne!(
-        store.writer().unwrap().identity_key.identity(&NewEvent { told_apart_by: Some("v=1".into()), ..one.clone() }),
+        store
+            .writer()
+            .unwrap()
+            .identity_key
+            .identity(&NewEvent { dedupe_discriminator: Some("v=1".into()), ..one.clone() }),
         identity
     );
     let elsewhere = tempfile::tempdir().unwrap();
@@ -232,7 +240,7 @@ async fn a_body_that_is_lost_is_said_to_be_and_costs_no_other() {
 
     let again = open(folder.path(), &Supervisor::default());
     again.append(event(3, &vec![b'c'; 20_000])).await.unwrap();
-    let events = again.export(0, EventFilter::default()).await.unwrap();
+    let events = again.export_events(0, EventFilter::default()).await.unwrap();
     assert!(events[0].body.as_ref().unwrap_err().contains("cannot be read"));
     assert_eq!(events[1].body.as_ref().unwrap(), &b"small"[..]);
     assert_eq!(events[2].body.as_ref().unwrap().len(), 20_000);
@@ -260,7 +268,7 @@ async fn a_long_read_is_never_in_front_of_a_caller() {
     let (gate, closed) = std::sync::mpsc::channel::<()>();
     let closed = std::sync::Arc::new(std::sync::Mutex::new(closed));
     let mut busy = tokio::task::JoinSet::new();
-    for _ in 0..READERS + 5 {
+    for _ in 0..READER_THREADS + 5 {
         let (store, closed) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&closed));
         busy.spawn(async move {
             store
@@ -275,9 +283,9 @@ async fn a_long_read_is_never_in_front_of_a_caller() {
     }
     tokio::task::yield_now().await;
     let blocked =
-        tokio::time::timeout(std::time::Duration::from_millis(100), store.events(EventFilter::default())).await;
+        tokio::time::timeout(std::time::Duration::from_millis(100), store.list_events(EventFilter::default())).await;
     assert!(blocked.is_err(), "the readers are busy");
-    let history = store.caller(1, "+12025550143").await.unwrap();
+    let history = store.caller_history(1, "+12025550143").await.unwrap();
     assert_eq!(history, CallerHistory::default());
     drop(gate);
     while let Some(read) = busy.join_next().await {

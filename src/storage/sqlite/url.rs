@@ -51,21 +51,21 @@ impl SqliteUrl {
     /// The folder beside the file that holds large bodies.
     #[must_use]
     pub(super) fn bodies_folder(&self) -> PathBuf {
-        self.beside("-bodies")
+        self.path_with_suffix("-bodies")
     }
 
     /// The database beside this one that holds the ledger of invocations.
     #[must_use]
-    pub(super) fn ledger(&self) -> Self {
-        Self::file(self.beside("-ledger"))
+    pub(super) fn ledger_url(&self) -> Self {
+        Self::file(self.path_with_suffix("-ledger"))
     }
 
     /// The file's write-ahead log.
-    pub(super) fn log(&self) -> PathBuf {
-        self.beside("-wal")
+    pub(super) fn wal_path(&self) -> PathBuf {
+        self.path_with_suffix("-wal")
     }
 
-    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
+    pub(super) fn path_with_suffix(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.as_os_str().to_owned();
         path.push(suffix);
         path.into()
@@ -75,11 +75,11 @@ impl SqliteUrl {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-        let database = |url: &Self| size(url.path.clone()) + size(url.log()) + size(url.beside("-shm"));
+        let database = |url: &Self| size(url.path.clone()) + size(url.wal_path()) + size(url.path_with_suffix("-shm"));
         let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
         // What was removed from the middle of a file takes no space any more.
-        let bodies = bodies.map(|entry| removal::allocated(&entry.path()).min(size(entry.path())));
-        database(self) + database(&self.ledger()) + bodies.sum::<u64>()
+        let bodies = bodies.map(|entry| removal::allocated_bytes(&entry.path()).min(size(entry.path())));
+        database(self) + database(&self.ledger_url()) + bodies.sum::<u64>()
     }
 
     /// The folder that holds the file, and beside it the development key.

@@ -8,76 +8,76 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::bodies::BodyLog;
-use super::filter::Filter;
-use super::recent::Recent;
-use super::turns::{Asked, Turns, Waits};
+use super::bodies::BodyFileWriter;
+use super::identity_filter::IdentityFilter;
+use super::recent_keys::RecentKeys;
+use super::write_queue::{QueuedWrite, WritePriority, WriteQueue};
 use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError, StoreStats};
 
 /// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
-const QUEUE: usize = 1024;
+const QUEUE_CAPACITY: usize = 1024;
 /// How long closing waits for what was accepted.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For telling how many events share a commit.
-const SHARING: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// What the writing thread owns.
-pub(super) struct WriteState {
+pub(super) struct WriterContext {
     pub(super) conn: Connection,
-    pub(super) recent: Recent,
-    pub(super) filter: Filter,
-    pub(super) bodies: BodyLog,
+    pub(super) recent_keys: RecentKeys,
+    pub(super) identity_filter: IdentityFilter,
+    pub(super) bodies: BodyFileWriter,
     /// Whether the latest transaction was begun: if not, the store itself is away.
-    pub(super) began: bool,
+    pub(super) transaction_begun: bool,
     /// Events the latest transaction has added.
-    pub(super) appended: usize,
+    pub(super) appended_events: usize,
 }
 
 /// What others may know about the writer without asking it.
-pub(super) struct Shared {
+pub(super) struct WriterStatus {
     /// Keys not indexed on disk yet, two an event.
-    pub(super) unindexed: AtomicUsize,
+    pub(super) unindexed_keys: AtomicUsize,
     /// Commits made so far: unchanged between two looks means idle.
-    pub(super) commits: AtomicI64,
+    pub(super) transactions: AtomicI64,
     /// The log has grown: finish the checkpoint between two transactions.
-    pub(super) finish_checkpoint: AtomicBool,
+    pub(super) checkpoint_requested: AtomicBool,
     /// The latest transaction failed.
-    away: AtomicBool,
+    unavailable: AtomicBool,
     /// Those of `commits` that succeeded.
-    succeeded: AtomicU64,
+    successful_commits: AtomicU64,
     events_per_commit: Histogram,
 }
 
-impl Default for Shared {
+impl Default for WriterStatus {
     fn default() -> Self {
         Self {
-            unindexed: AtomicUsize::default(),
-            commits: AtomicI64::default(),
-            finish_checkpoint: AtomicBool::default(),
-            away: AtomicBool::default(),
-            succeeded: AtomicU64::default(),
-            events_per_commit: Histogram::new(&SHARING),
+            unindexed_keys: AtomicUsize::default(),
+            transactions: AtomicI64::default(),
+            checkpoint_requested: AtomicBool::default(),
+            unavailable: AtomicBool::default(),
+            successful_commits: AtomicU64::default(),
+            events_per_commit: Histogram::new(&EVENTS_PER_COMMIT_BUCKETS),
         }
     }
 }
 
-impl Shared {
+impl WriterStatus {
     /// What is known without asking the database.
     pub(super) fn stats(&self) -> StoreStats {
         StoreStats {
-            commits: self.succeeded.load(Ordering::Relaxed),
-            events_per_commit: self.events_per_commit.measured(),
-            unindexed_keys: self.unindexed.load(Ordering::Relaxed) as u64,
+            commits: self.successful_commits.load(Ordering::Relaxed),
+            events_per_commit: self.events_per_commit.counts(),
+            unindexed_keys: self.unindexed_keys.load(Ordering::Relaxed) as u64,
             ..StoreStats::default()
         }
     }
 
-    fn count(&self, committed: &Result<(), StoreError>, appended: usize) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    fn record_transaction(&self, committed: &Result<(), StoreError>, appended: usize) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         if committed.is_ok() {
-            self.succeeded.fetch_add(1, Ordering::Relaxed);
+            self.successful_commits.fetch_add(1, Ordering::Relaxed);
             if appended > 0 {
                 self.events_per_commit.record(appended as u64);
             }
@@ -85,8 +85,8 @@ impl Shared {
     }
 
     /// Says it once when the store goes away, and once when it is back.
-    fn note(&self, failure: Option<&StoreError>) {
-        let was_away = self.away.swap(failure.is_some(), Ordering::Relaxed);
+    fn log_availability_change(&self, failure: Option<&StoreError>) {
+        let was_away = self.unavailable.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(error) if !was_away => {
                 tracing::error!(%error, "the store cannot be written; events are answered 503 until it can");
@@ -98,40 +98,40 @@ impl Shared {
 }
 
 /// `None` once closed.
-type Jobs = Arc<Mutex<Option<mpsc::Sender<Asked<Box<dyn Job>>>>>>;
+type WriteJobSender = Arc<Mutex<Option<mpsc::Sender<QueuedWrite<Box<dyn WriteJob>>>>>>;
 
 /// A handle to the writing thread.
 #[derive(Clone)]
-pub(super) struct Writer {
-    jobs: Jobs,
-    done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
-    pub(super) shared: Arc<Shared>,
+pub(super) struct StoreWriter {
+    jobs: WriteJobSender,
+    thread_done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+    pub(super) status: Arc<WriterStatus>,
     pub(super) identity_key: IdentityKey,
 }
 
-impl Writer {
+impl StoreWriter {
     /// Starts the thread. `lock` is released when it ends.
     pub(super) fn start(
-        state: WriteState,
+        state: WriterContext,
         identity_key: IdentityKey,
         lock: super::open::StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (jobs, queue) = mpsc::channel(QUEUE_CAPACITY);
         let (done_tx, done) = oneshot::channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WriterStatus::default());
         let for_thread = Arc::clone(&shared);
         supervisor
             .spawn_thread("store-writer", move || {
-                run(state, queue, &for_thread);
+                run_writer(state, queue, &for_thread);
                 drop(lock);
                 let _ = done_tx.send(());
             })
             .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             jobs: Arc::new(Mutex::new(Some(jobs))),
-            done: Arc::new(Mutex::new(Some(done))),
-            shared,
+            thread_done: Arc::new(Mutex::new(Some(done))),
+            status: shared,
             identity_key,
         })
     }
@@ -141,39 +141,41 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
-        self.ask(Waits::Sender, work).await
+        self.write_with_priority(WritePriority::Ingest, work).await
     }
 
     /// The same for what somebody on the line waits for: it gets into the transaction under way.
-    pub(super) async fn write_now<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(super) async fn write_live<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
-        self.ask(Waits::Caller, work).await
+        self.write_with_priority(WritePriority::Live, work).await
     }
 
     /// The same for work that has time: it lets requests go first that somebody waits for. `rows`: about how many it
     /// changes.
-    pub(super) async fn write_behind<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
+    pub(super) async fn write_background<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
-        self.ask(Waits::Nobody(rows), work).await
+        self.write_with_priority(WritePriority::Background(rows), work).await
     }
 
-    pub(super) async fn ask<T, F>(&self, waits: Waits, work: F) -> Result<T, StoreError>
+    pub(super) async fn write_with_priority<T, F>(&self, waits: WritePriority, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
         let closed = || StoreError::Unavailable("it is closed".into());
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        jobs.send(Asked { waits, job: Box::new(Write { work, outcome: None, reply }) }).await.map_err(|_| closed())?;
+        jobs.send(QueuedWrite { priority: waits, job: Box::new(WriteClosure { work, outcome: None, reply }) })
+            .await
+            .map_err(|_| closed())?;
         drop(jobs);
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
@@ -181,11 +183,11 @@ impl Writer {
     /// Commits what waits, ends the thread and closes the file.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let done = self.thread_done.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(done) = done else {
             return Ok(());
         };
-        match tokio::time::timeout(CLOSING, done).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, done).await {
             Ok(_) => Ok(()),
             Err(_) => Err(StoreError::Unavailable("it did not finish writing within 5 s".into())),
         }
@@ -193,32 +195,32 @@ impl Writer {
 }
 
 /// One request's part of a transaction.
-trait Job: Send {
-    fn run(&mut self, state: &mut WriteState);
+trait WriteJob: Send {
+    fn run(&mut self, state: &mut WriterContext);
     /// What kept the store from doing it, if it was the store.
-    fn failure(&self) -> Option<&StoreError>;
-    fn finish(self: Box<Self>, committed: &Result<(), StoreError>);
+    fn unavailable_error(&self) -> Option<&StoreError>;
+    fn complete(self: Box<Self>, committed: &Result<(), StoreError>);
 }
 
-struct Write<T, F> {
+struct WriteClosure<T, F> {
     work: F,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send> Job for Write<T, F> {
-    fn run(&mut self, state: &mut WriteState) {
+impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> WriteJob for WriteClosure<T, F> {
+    fn run(&mut self, state: &mut WriterContext) {
         self.outcome = Some((self.work)(state));
     }
 
-    fn failure(&self) -> Option<&StoreError> {
+    fn unavailable_error(&self) -> Option<&StoreError> {
         match &self.outcome {
             Some(Err(error @ StoreError::Unavailable(_))) => Some(error),
             _ => None,
         }
     }
 
-    fn finish(self: Box<Self>, committed: &Result<(), StoreError>) {
+    fn complete(self: Box<Self>, committed: &Result<(), StoreError>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Err(error), _) => Err(error.clone()),
@@ -229,74 +231,88 @@ impl<T: Send, F: FnMut(&mut WriteState) -> Result<T, StoreError> + Send> Job for
     }
 }
 
-fn run(mut state: WriteState, mut queue: mpsc::Receiver<Asked<Box<dyn Job>>>, shared: &Shared) {
-    let mut turns = Turns::default();
+fn run_writer(
+    mut state: WriterContext,
+    mut queue: mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
+    shared: &WriterStatus,
+) {
+    let mut turns = WriteQueue::default();
     loop {
         if turns.len() == 0 {
             match queue.blocking_recv() {
-                Some(asked) => turns.add(asked),
+                Some(asked) => turns.push(asked),
                 None => break,
             }
         }
-        take_in(&mut turns, &mut queue);
-        turns.begin();
+        receive_queued(&mut turns, &mut queue);
+        turns.begin_transaction();
         let mut batch = Vec::new();
-        let committed = transact(&mut state, &mut batch, || {
-            take_in(&mut turns, &mut queue);
-            turns.next()
+        let committed = run_transaction(&mut state, &mut batch, || {
+            receive_queued(&mut turns, &mut queue);
+            turns.pop()
         });
-        if committed.is_err() && state.began && batch.len() > 1 {
+        if committed.is_err() && state.transaction_begun && batch.len() > 1 {
             // One request that asks too much of a full disk takes the transaction with it: the others need not fail.
             for job in batch {
-                finish_alone(&mut state, job, shared);
+                commit_alone(&mut state, job, shared);
             }
         } else {
-            finish(&mut state, batch, &committed, shared);
+            complete_batch(&mut state, batch, &committed, shared);
         }
-        if shared.finish_checkpoint.swap(false, Ordering::Relaxed) {
-            super::checkpoint::finish(&state.conn);
+        if shared.checkpoint_requested.swap(false, Ordering::Relaxed) {
+            super::checkpoint::finish_checkpoint(&state.conn);
         }
     }
     // Closed: leave nothing in the log that is not in the database file.
-    super::checkpoint::finish(&state.conn);
+    super::checkpoint::finish_checkpoint(&state.conn);
 }
 
-fn take_in(turns: &mut Turns<Box<dyn Job>>, queue: &mut mpsc::Receiver<Asked<Box<dyn Job>>>) {
-    while turns.len() < QUEUE
+fn receive_queued(
+    turns: &mut WriteQueue<Box<dyn WriteJob>>,
+    queue: &mut mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
+) {
+    while turns.len() < QUEUE_CAPACITY
         && let Ok(asked) = queue.try_recv()
     {
-        turns.add(asked);
+        turns.push(asked);
     }
 }
 
-fn finish_alone(state: &mut WriteState, job: Box<dyn Job>, shared: &Shared) {
+fn commit_alone(state: &mut WriterContext, job: Box<dyn WriteJob>, shared: &WriterStatus) {
     let (mut job, mut alone) = (Some(job), Vec::new());
-    let committed = transact(state, &mut alone, || job.take());
-    finish(state, alone, &committed, shared);
+    let committed = run_transaction(state, &mut alone, || job.take());
+    complete_batch(state, alone, &committed, shared);
 }
 
-fn finish(state: &mut WriteState, batch: Vec<Box<dyn Job>>, committed: &Result<(), StoreError>, shared: &Shared) {
-    shared.note(committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.failure())));
-    shared.unindexed.store(state.recent.len(), Ordering::Relaxed);
-    shared.count(committed, state.appended);
+fn complete_batch(
+    state: &mut WriterContext,
+    batch: Vec<Box<dyn WriteJob>>,
+    committed: &Result<(), StoreError>,
+    shared: &WriterStatus,
+) {
+    shared.log_availability_change(
+        committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.unavailable_error())),
+    );
+    shared.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
+    shared.record_transaction(committed, state.appended_events);
     for job in batch {
-        job.finish(committed);
+        job.complete(committed);
     }
 }
 
 /// Runs what `next` gives, into `batch`, in one transaction.
-fn transact(
-    state: &mut WriteState,
-    batch: &mut Vec<Box<dyn Job>>,
-    mut next: impl FnMut() -> Option<Box<dyn Job>>,
+fn run_transaction(
+    state: &mut WriterContext,
+    batch: &mut Vec<Box<dyn WriteJob>>,
+    mut next: impl FnMut() -> Option<Box<dyn WriteJob>>,
 ) -> Result<(), StoreError> {
-    state.recent.begin();
-    let committed = try_transact(state, batch, &mut next);
+    state.recent_keys.mark_committed();
+    let committed = try_transaction(state, batch, &mut next);
     if committed.is_ok() {
         state.bodies.commit();
         return committed;
     }
-    if !state.began {
+    if !state.transaction_begun {
         // The store is away: those whose turn it was are told so.
         batch.extend(std::iter::from_fn(next));
     }
@@ -304,20 +320,20 @@ fn transact(
         // Failing here means SQLite has rolled back by itself.
         let _ = state.conn.execute_batch("ROLLBACK");
     }
-    state.recent.roll_back();
+    state.recent_keys.roll_back();
     state.bodies.roll_back();
     committed
 }
 
-fn try_transact(
-    state: &mut WriteState,
-    batch: &mut Vec<Box<dyn Job>>,
-    next: &mut impl FnMut() -> Option<Box<dyn Job>>,
+fn try_transaction(
+    state: &mut WriterContext,
+    batch: &mut Vec<Box<dyn WriteJob>>,
+    next: &mut impl FnMut() -> Option<Box<dyn WriteJob>>,
 ) -> Result<(), StoreError> {
-    (state.began, state.appended) = (false, 0);
-    state.bodies.begin()?;
+    (state.transaction_begun, state.appended_events) = (false, 0);
+    state.bodies.rotate_if_full()?;
     execute(&state.conn, "BEGIN IMMEDIATE")?;
-    state.began = true;
+    state.transaction_begun = true;
     while let Some(mut job) = next() {
         job.run(state);
         batch.push(job);
@@ -325,12 +341,12 @@ fn try_transact(
             return Err(StoreError::Unavailable("SQLite gave up the transaction (disk full or an I/O error)".into()));
         }
     }
-    state.bodies.write()?;
+    state.bodies.write_staged()?;
     let committed = state.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     if let Err(error) = &committed
         && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
     {
-        state.bodies.leave_in_place();
+        state.bodies.assume_committed();
     }
     committed?;
     Ok(())

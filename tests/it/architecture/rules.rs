@@ -1,41 +1,41 @@
 //! The rules, each as a function from a file to what is wrong with it.
 
-use super::source::Source;
+use super::source::SourceFile;
 
 /// Modules by rank; a file imports from lower ranks and its own module only.
-const RANKS: [&[&str]; 8] = [
+const MODULE_RANKS: [&[&str]; 8] = [
     &["base"],
     &["config", "event", "security"],
     &["telemetry", "storage", "egress"],
     &["http", "handlers"],
-    &["intake", "answers", "dispatch"],
+    &["intake", "live", "dispatch"],
     &["admin", "gateway", "console"],
     &["app"],
     &["cli"],
 ];
 
-const FILE_LINES: usize = 400;
-const FUNCTION_LINES: usize = 60;
+const MAX_FILE_LINES: usize = 400;
+const MAX_FUNCTION_LINES: usize = 60;
 
 /// Files that decide without waiting, reading a clock or spawning.
-const PURE: [&str; 9] = [
+const PURE_FILES: [&str; 9] = [
     "src/event/",
     "src/security/",
     "src/dispatch/plan.rs",
     "src/intake/dedupe.rs",
     "src/config/validate.rs",
-    "src/app/alarms/judge.rs",
+    "src/app/alarms/evaluate.rs",
     "src/app/alarms/rate.rs",
     "src/app/alarms/silence.rs",
-    "src/app/alarms/state.rs",
+    "src/app/alarms/raised.rs",
 ];
 
 /// What may be named only in certain places: name, places.
-const PLACES: [(&str, &[&str]); 21] = [
+const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/", "src/cli/send.rs"]),
     ("rustls", &["src/egress/", "src/cli/send.rs"]),
-    ("jsonschema", &["src/answers/functions/schema.rs", "src/answers/functions/words.rs"]),
+    ("jsonschema", &["src/live/functions/schema.rs", "src/live/functions/argument_problems.rs"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("utoipa", &["src/app/docs/"]),
     ("utoipa_swagger_ui", &["src/app/docs/"]),
@@ -56,13 +56,13 @@ const PLACES: [(&str, &[&str]); 21] = [
 ];
 
 /// What no file may contain.
-const NEVER: [&str; 5] = [".unwrap()", ".expect(", "todo!", "unimplemented!", "dbg!"];
+const FORBIDDEN_TEXTS: [&str; 5] = [".unwrap()", ".expect(", "todo!", "unimplemented!", "dbg!"];
 
 pub fn rank(module: &str) -> Option<usize> {
-    RANKS.iter().position(|names| names.contains(&module))
+    MODULE_RANKS.iter().position(|names| names.contains(&module))
 }
 
-pub fn imports(source: &Source) -> Vec<String> {
+pub fn check_imports(source: &SourceFile) -> Vec<String> {
     let Some(module) = source.module() else { return Vec::new() };
     let Some(own) = rank(module) else {
         return vec![format!("{}: module {module} has no rank", source.path)];
@@ -73,27 +73,27 @@ pub fn imports(source: &Source) -> Vec<String> {
     };
     let paths = source.paths();
     let above = paths.iter().filter_map(outside);
-    let around = paths.iter().filter(|path| supers(path) >= source.depth()).cloned();
+    let around = paths.iter().filter(|path| count_supers(path) >= source.depth()).cloned();
     above.chain(around).map(|path| format!("{}: {path}", source.path)).collect()
 }
 
-fn supers(path: &str) -> usize {
+fn count_supers(path: &str) -> usize {
     let count = path.split("::").take_while(|name| *name == "super").count();
     // A lone `super` is `pub(super)`, which imports nothing.
     if path.ends_with("super") { 0 } else { count }
 }
 
-pub fn file_length(source: &Source) -> Vec<String> {
-    let long = source.lines > FILE_LINES;
+pub fn check_file_length(source: &SourceFile) -> Vec<String> {
+    let long = source.lines > MAX_FILE_LINES;
     long.then(|| format!("{}: {} lines", source.path, source.lines)).into_iter().collect()
 }
 
-pub fn function_lengths(source: &Source) -> Vec<String> {
+pub fn check_function_lengths(source: &SourceFile) -> Vec<String> {
     let lines: Vec<&str> = source.code.lines().collect();
     let starts = (0..lines.len()).filter_map(|at| Some((at, function_name(lines[at])?)));
     let long = starts.filter_map(|(at, name)| {
         let length = function_length(&lines[at..]);
-        (length > FUNCTION_LINES).then(|| format!("{}:{}: {name} has {length} lines", source.path, at + 1))
+        (length > MAX_FUNCTION_LINES).then(|| format!("{}:{}: {name} has {length} lines", source.path, at + 1))
     });
     long.collect()
 }
@@ -125,8 +125,8 @@ fn function_length(lines: &[&str]) -> usize {
     lines.len()
 }
 
-pub fn purity(source: &Source) -> Vec<String> {
-    if !PURE.iter().any(|place| source.path.starts_with(place)) {
+pub fn check_purity(source: &SourceFile) -> Vec<String> {
+    if !PURE_FILES.iter().any(|place| source.path.starts_with(place)) {
         return Vec::new();
     }
     let paths = source.paths();
@@ -139,12 +139,12 @@ pub fn purity(source: &Source) -> Vec<String> {
     impure.map(|path| format!("{}: {path}", source.path)).collect()
 }
 
-pub fn places(source: &Source) -> Vec<String> {
+pub fn check_restricted_names(source: &SourceFile) -> Vec<String> {
     let paths = source.paths();
     let mut wrong = Vec::new();
-    for (name, allowed) in PLACES {
+    for (name, allowed) in RESTRICTED_NAMES {
         let at_home = allowed.iter().any(|place| source.path.starts_with(place));
-        if !at_home && paths.iter().any(|path| names(path, name)) {
+        if !at_home && paths.iter().any(|path| is_named_in(path, name)) {
             wrong.push(format!("{}: {name}", source.path));
         }
     }
@@ -152,11 +152,11 @@ pub fn places(source: &Source) -> Vec<String> {
 }
 
 /// Whether `path` goes through `wanted`: `tokio::task::spawn_blocking` through `spawn_blocking`.
-fn names(path: &str, wanted: &str) -> bool {
+fn is_named_in(path: &str, wanted: &str) -> bool {
     format!("::{path}::").contains(&format!("::{wanted}::"))
 }
 
-pub fn shortcuts(source: &Source) -> Vec<String> {
-    let found = NEVER.iter().filter(|shortcut| source.code.contains(*shortcut));
+pub fn check_forbidden_texts(source: &SourceFile) -> Vec<String> {
+    let found = FORBIDDEN_TEXTS.iter().filter(|shortcut| source.code.contains(*shortcut));
     found.map(|shortcut| format!("{}: {shortcut}", source.path)).collect()
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// A file of `src`.
-pub struct Source {
+pub struct SourceFile {
     /// Relative to the package, such as `src/http/error.rs`.
     pub path: String,
     /// As it is in the file.
@@ -13,9 +13,13 @@ pub struct Source {
     pub code: String,
 }
 
-impl Source {
+impl SourceFile {
     pub fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), lines: text.lines().count(), code: without_tests(&without_texts(text)) }
+        Self {
+            path: path.to_owned(),
+            lines: text.lines().count(),
+            code: without_tests(&strip_strings_and_comments(text)),
+        }
     }
 
     /// `http` for `src/http/error.rs`; nothing for `src/lib.rs` and `src/main.rs`.
@@ -77,10 +81,10 @@ fn take_group<'t>(mut text: &'t str, prefix: &str, paths: &mut Vec<String>) -> &
 }
 
 /// Every file below `src`, those that are tests only left out.
-pub fn sources() -> Vec<Source> {
+pub fn sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
+    collect_rust_files(&root.join("src"), &mut files);
     let texts = files.iter().map(|path| {
         let name = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
         (name, fs::read_to_string(path).unwrap())
@@ -88,14 +92,14 @@ pub fn sources() -> Vec<Source> {
     let texts: Vec<_> = texts.collect();
     let test_files: Vec<_> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
     let kept = texts.iter().filter(|(path, _)| !test_files.contains(path));
-    kept.map(|(path, text)| Source::new(path, text)).collect()
+    kept.map(|(path, text)| SourceFile::new(path, text)).collect()
 }
 
-fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
+fn collect_rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, files);
+            collect_rust_files(&path, files);
         } else if path.extension().is_some_and(|end| end == "rs") {
             files.push(path);
         }
@@ -111,7 +115,7 @@ pub fn test_files(path: &str, text: &str) -> Vec<String> {
 }
 
 /// Blanks comments, texts and characters; line breaks stay.
-pub fn without_texts(text: &str) -> String {
+pub fn strip_strings_and_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -138,15 +142,15 @@ fn blank_length(text: &str, before: Option<char>) -> usize {
         return text.find("*/").map_or(text.len(), |end| end + 2);
     }
     if text.starts_with('"') {
-        return quoted(text, 1);
+        return string_literal_length(text, 1);
     }
     if !in_name && (text.starts_with("r\"") || text.starts_with("r#") || text.starts_with("br")) {
-        return raw_text(text);
+        return raw_string_length(text);
     }
-    if text.starts_with('\'') { character(text) } else { 0 }
+    if text.starts_with('\'') { char_literal_length(text) } else { 0 }
 }
 
-fn quoted(text: &str, start: usize) -> usize {
+fn string_literal_length(text: &str, start: usize) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(start) {
         match c {
@@ -159,7 +163,7 @@ fn quoted(text: &str, start: usize) -> usize {
     text.len()
 }
 
-fn raw_text(text: &str) -> usize {
+fn raw_string_length(text: &str) -> usize {
     let after = text.trim_start_matches('b').trim_start_matches('r');
     let hashes = after.len() - after.trim_start_matches('#').len();
     if !after[hashes..].starts_with('"') {
@@ -171,7 +175,7 @@ fn raw_text(text: &str) -> usize {
 }
 
 /// `'x'`, `'\n'`, `'\u{1b}'`, but not the lifetime `'x`.
-fn character(text: &str) -> usize {
+fn char_literal_length(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match chars.next() {
         Some((_, '\\')) => text[3..].find('\'').map_or(0, |at| at + 4),

@@ -2,72 +2,74 @@
 
 use serde_json::{Value, json};
 
-use crate::support::home::Home;
+use crate::support::test_env::TestEnv;
 
-const COLLECT: &str = "collect_appointment_information";
+const COLLECT_FUNCTION: &str = "collect_appointment_information";
 
-fn names(rows: &Value) -> Vec<&str> {
+fn function_names(rows: &Value) -> Vec<&str> {
     rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect()
 }
 
-fn home(more: &str) -> Home {
-    let home = Home::new().with("SERVER_URL", "https://example.ngrok.app");
-    home.configure(&format!("[appointments]\nenabled = true\n{more}"));
+fn appointments_env(more: &str) -> TestEnv {
+    let home = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app");
+    home.write_config(&format!("[appointments]\nenabled = true\n{more}"));
     home
 }
 
 #[test]
 fn those_of_appointments_are_shown_as_any_other() {
-    let home = home("");
-    let all = [COLLECT, "change_appointment_details", "cancel_appointment"];
+    let home = appointments_env("");
+    let all = [COLLECT_FUNCTION, "change_appointment_details", "cancel_appointment"];
     for verb in [&["functions", "list", "--json"][..], &["functions", "export"]] {
-        assert_eq!(names(&home.run_well(verb).json()), all);
+        assert_eq!(function_names(&home.run_ok(verb).json()), all);
     }
-    let list = home.run_well(&["functions", "list"]).stdout;
-    assert!(list.contains(&format!("built in: {COLLECT}")), "{list}");
-    let shown = home.run_well(&["functions", "show", COLLECT]).stdout;
+    let list = home.run_ok(&["functions", "list"]).stdout;
+    assert!(list.contains(&format!("built in: {COLLECT_FUNCTION}")), "{list}");
+    let shown = home.run_ok(&["functions", "show", COLLECT_FUNCTION]).stdout;
     assert!(shown.contains("Books an appointment") && shown.contains("\"required\""), "{shown}");
-    let tools = home.run_well(&["functions", "schema"]).json();
-    assert_eq!(names(&tools), all);
+    let tools = home.run_ok(&["functions", "schema"]).json();
+    assert_eq!(function_names(&tools), all);
     let collect = &tools[0];
     let keys: Vec<_> = collect.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["description", "method", "name", "parameters", "timeout_ms", "type", "url"]);
-    assert_eq!(collect["url"], format!("https://example.ngrok.app/api/v1/function/{COLLECT}"));
+    assert_eq!(collect["url"], format!("https://example.ngrok.app/api/v1/function/{COLLECT_FUNCTION}"));
     assert_eq!((&collect["method"], &collect["timeout_ms"]), (&json!("POST"), &json!(15_000)));
     assert_eq!(collect["parameters"]["required"], json!(["name", "date", "time"]));
     assert_eq!(collect["description"], "Books an appointment, or says which times are free when that one is taken.");
-    std::fs::write(home.path().join("all.json"), home.run_well(&["functions", "export"]).stdout).unwrap();
-    let imported = home.run_well(&["functions", "import", "all.json"]).stdout;
+    std::fs::write(home.path().join("all.json"), home.run_ok(&["functions", "export"]).stdout).unwrap();
+    let imported = home.run_ok(&["functions", "import", "all.json"]).stdout;
     assert!(imported.lines().all(|line| line.is_empty() || line.contains("comes with the receiver")), "{imported}");
-    assert!(Home::new().run_well(&["functions", "schema"]).json() == json!([]), "not enabled");
+    assert!(TestEnv::new().run_ok(&["functions", "schema"]).json() == json!([]), "not enabled");
 }
 
 #[test]
 fn a_table_gives_one_other_rules_and_leaves_the_rest() {
-    let home = home(&format!("[[functions]]\nname = \"book2\"\nbuiltin = \"{COLLECT}\"\ntimeout_ms = 3000\n"));
-    let tools = home.run_well(&["functions", "schema"]).json();
-    assert_eq!(names(&tools), ["book2", "change_appointment_details", "cancel_appointment"], "in its place");
+    let home = appointments_env(&format!(
+        "[[functions]]\nname = \"book2\"\nbuiltin = \"{COLLECT_FUNCTION}\"\ntimeout_ms = 3000\n"
+    ));
+    let tools = home.run_ok(&["functions", "schema"]).json();
+    assert_eq!(function_names(&tools), ["book2", "change_appointment_details", "cancel_appointment"], "in its place");
     assert_eq!(
         (&tools[0]["timeout_ms"], &tools[0]["parameters"]["required"]),
         (&json!(8_000), &json!(["name", "date", "time"]))
     );
     assert!(tools[0]["description"].as_str().unwrap().starts_with("Books an appointment"), "{tools}");
-    let server = home.start();
+    let server = home.start_server();
     let test = |name: &str| home.run(&["functions", "test", name, "--to", &server.url(), "--json"]);
     let missing = test("book2");
     let told =
         (&missing.json()["outcome"], &missing.json()["answer"]["result"]) == (&json!("answered"), &json!("invalid"));
     assert!(told, "it says by itself what is missing: {missing:?}");
-    assert_eq!(test(COLLECT).json()["status"], 404, "under its old name it is gone");
+    assert_eq!(test(COLLECT_FUNCTION).json()["status"], 404, "under its old name it is gone");
     let own = "parameters_file = \"own.json\"\ndescription = \"Mine.\"";
     std::fs::write(home.path().join("own.json"), r#"{"type":"object","required":["service"]}"#).unwrap();
-    home.configure(&format!(
-        "[appointments]\nenabled = true\n[[functions]]\nname = \"book2\"\nbuiltin = \"{COLLECT}\"\n{own}\n"
+    home.write_config(&format!(
+        "[appointments]\nenabled = true\n[[functions]]\nname = \"book2\"\nbuiltin = \"{COLLECT_FUNCTION}\"\n{own}\n"
     ));
-    let shown = home.run_well(&["functions", "show", "book2", "--json"]).json();
+    let shown = home.run_ok(&["functions", "show", "book2", "--json"]).json();
     assert_eq!((&shown["parameters"]["required"], &shown["description"]), (&json!(["service"]), &json!("Mine.")));
     drop(server);
-    let server = home.start();
+    let server = home.start_server();
     let ran = home.run(&["functions", "test", "book2", "--to", &server.url()]);
     assert!(ran.stdout.contains("`service` is missing"), "the file holds for the receiver as well: {ran:?}");
 }
@@ -79,7 +81,10 @@ fn what_serve_refuses_config_check_refuses() {
     for (text, said) in [
         (table("command = [\"/no/such/program\"]"), "/no/such/program"),
         (table("builtin = \"nothing\""), "there is no function `nothing`"),
-        (format!("[appointments]\nenabled = true\n[[functions]]\nname = \"{COLLECT}\"\n{url}\n"), "another function"),
+        (
+            format!("[appointments]\nenabled = true\n[[functions]]\nname = \"{COLLECT_FUNCTION}\"\n{url}\n"),
+            "another function",
+        ),
         (table(&format!("{url}\nsecret = \"plain\"")), "secret"),
         (table(&format!("{url}\nparameters = {{ type = \"array\" }}")), "must be \"object\""),
         (table(&format!("{url}\ncall_id_header = \"not a header!\"")), "call_id_header"),
@@ -89,11 +94,11 @@ fn what_serve_refuses_config_check_refuses() {
             "/no/such/program",
         ),
     ] {
-        let home = Home::new();
-        home.configure(&text);
-        let (checked, refused) = (home.run(&["config", "check"]), home.start_refused());
+        let home = TestEnv::new();
+        home.write_config(&text);
+        let (checked, refused) = (home.run(&["config", "check"]), home.start_expecting_exit());
         for ran in [&checked, &refused] {
-            assert!(ran.code == Some(1) && ran.stderr.contains(said), "{text}: {ran:?}");
+            assert!(ran.exit_code == Some(1) && ran.stderr.contains(said), "{text}: {ran:?}");
         }
     }
 }

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::bodies::sample;
-use crate::support::home::Home;
+use crate::support::bodies::sample_payload;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-fn call(event: &str, call: &Value) -> Vec<u8> {
+fn call_event_body(event: &str, call: &Value) -> Vec<u8> {
     json!({ "event": event, "call": call }).to_string().into()
 }
 
 /// The row of `calls list` once `ready` is true of it.
-fn row_when(home: &Home, call_id: &str, ready: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_call_row(home: &TestEnv, call_id: &str, ready: impl Fn(&Value) -> bool) -> Value {
     let mut found = Value::Null;
     let in_time = wait_until(Duration::from_secs(10), || {
-        let rows = home.run_well(&["calls", "list", "--json"]).json();
+        let rows = home.run_ok(&["calls", "list", "--json"]).json();
         found = rows.as_array().unwrap().iter().find(|row| row["call_id"] == call_id).cloned().unwrap_or_default();
         ready(&found)
     });
@@ -26,20 +26,20 @@ fn row_when(home: &Home, call_id: &str, ready: impl Fn(&Value) -> bool) -> Value
 
 #[test]
 fn late_and_early_events_erase_nothing() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let analyzed = json!({ "call_id": "call_1", "call_status": "ended", "duration_ms": 25_245,
         "call_analysis": { "user_sentiment": "Positive", "call_successful": true } });
     let ended = json!({ "call_id": "call_1", "call_status": "ended", "duration_ms": 25_000, "end_timestamp": 20,
         "disconnection_reason": "agent_hangup", "user_sentiment": null });
     let started = json!({ "call_id": "call_1", "call_status": "ongoing", "agent_name": "Nora", "start_timestamp": 10,
         "from_number": "+12025550143", "direction": "inbound", "duration_ms": 1 });
-    server.deliver(&call("call_analyzed", &analyzed));
-    row_when(&home, "call_1", |row| row["user_sentiment"] == "Positive");
-    server.deliver(&call("call_ended", &ended));
-    row_when(&home, "call_1", |row| row["ended_at_ms"] == 20);
-    server.deliver(&call("call_started", &started));
-    let row = row_when(&home, "call_1", |row| row["agent_name"] == "Nora");
+    server.post_signed(&call_event_body("call_analyzed", &analyzed));
+    wait_for_call_row(&home, "call_1", |row| row["user_sentiment"] == "Positive");
+    server.post_signed(&call_event_body("call_ended", &ended));
+    wait_for_call_row(&home, "call_1", |row| row["ended_at_ms"] == 20);
+    server.post_signed(&call_event_body("call_started", &started));
+    let row = wait_for_call_row(&home, "call_1", |row| row["agent_name"] == "Nora");
     let expected = json!({ "call_status": "ended", "user_sentiment": "Positive", "call_successful": true,
         "duration_ms": 25_245, "disconnection_reason": "agent_hangup", "started_at_ms": 10, "ended_at_ms": 20,
         "direction": "inbound", "stage": "analyzed", "transfer_state": null });
@@ -47,41 +47,41 @@ fn late_and_early_events_erase_nothing() {
         assert_eq!(&row[field], value, "{field}");
     }
     assert_ne!(row["from_number"], "+12025550143", "numbers are hidden unless asked for");
-    let revealed = home.run_well(&["calls", "show", "call_1", "--json", "--reveal"]).json();
+    let revealed = home.run_ok(&["calls", "show", "call_1", "--json", "--reveal"]).json();
     assert_eq!(revealed["from_number"], "+12025550143");
 }
 
 #[test]
 fn transfers_have_a_state_whatever_their_order() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let transfer = |event: &str, call_id: &str, number: u32| {
         let body = json!({ "event": event, "call": { "call_id": call_id }, "transfer_destination": { "n": number } });
-        assert_eq!(server.deliver(body.to_string().as_bytes()).status, 200);
+        assert_eq!(server.post_signed(body.to_string().as_bytes()).status, 200);
     };
     transfer("transfer_cancelled", "call_1", 1);
     transfer("transfer_started", "call_1", 1);
-    row_when(&home, "call_1", |row| row["transfer_state"] == "cancelled");
+    wait_for_call_row(&home, "call_1", |row| row["transfer_state"] == "cancelled");
     transfer("transfer_started", "call_1", 2);
-    row_when(&home, "call_1", |row| row["transfer_state"] == "started");
+    wait_for_call_row(&home, "call_1", |row| row["transfer_state"] == "started");
     transfer("transfer_bridged", "call_1", 2);
-    row_when(&home, "call_1", |row| row["transfer_state"] == "bridged");
-    server.deliver(&call("call_ended", &json!({ "call_id": "call_1" })));
-    row_when(&home, "call_1", |row| row["stage"] == "ended" && row["transfer_state"] == "bridged");
+    wait_for_call_row(&home, "call_1", |row| row["transfer_state"] == "bridged");
+    server.post_signed(&call_event_body("call_ended", &json!({ "call_id": "call_1" })));
+    wait_for_call_row(&home, "call_1", |row| row["stage"] == "ended" && row["transfer_state"] == "bridged");
     for name in ["transfer_ended", "transfer_bridged", "transfer_started"] {
         transfer(name, "call_2", 1);
     }
-    row_when(&home, "call_2", |row| row["transfer_state"] == "ended");
+    wait_for_call_row(&home, "call_2", |row| row["transfer_state"] == "ended");
 }
 
 #[test]
 fn the_log_line_says_what_happened_and_nothing_personal() {
-    let home = Home::new();
-    let server = home.start();
+    let home = TestEnv::new();
+    let server = home.start_server();
     for prefix in ["02_", "05_", "12_"] {
-        assert_eq!(server.deliver(&sample(prefix)).status, 200);
+        assert_eq!(server.post_signed(&sample_payload(prefix)).status, 200);
     }
-    assert!(server.prints("webhook transfer_started"));
+    assert!(server.wait_for_output("webhook transfer_started"));
     for wanted in [
         "webhook call_started",
         "call_11aa22bb33cc44dd55ee66ff770",
@@ -98,16 +98,16 @@ fn the_log_line_says_what_happened_and_nothing_personal() {
 
 #[test]
 fn configured_handlers_replace_the_built_in_ones() {
-    let home = Home::new();
+    let home = TestEnv::new();
     std::fs::create_dir(home.path().join("config")).unwrap();
     let table = "[[handlers]]\nname = \"ends\"\nkind = \"log\"\nevents = [\"call_ended\"]\n
                  [[handlers]]\nname = \"off\"\nkind = \"call_store\"\nenabled = false\n";
     std::fs::write(home.path().join("config/default.toml"), table).unwrap();
-    let server = home.start();
+    let server = home.start_server();
     assert!(server.output().contains("handlers   ends, off (disabled)\n"), "{}", server.output());
-    server.deliver(&call("call_started", &json!({ "call_id": "call_quiet" })));
-    server.deliver(&call("call_ended", &json!({ "call_id": "call_loud" })));
-    assert!(server.prints("webhook call_ended"));
+    server.post_signed(&call_event_body("call_started", &json!({ "call_id": "call_quiet" })));
+    server.post_signed(&call_event_body("call_ended", &json!({ "call_id": "call_loud" })));
+    assert!(server.wait_for_output("webhook call_ended"));
     assert!(!server.output().contains("webhook call_started"));
-    assert_eq!(home.run_well(&["calls", "list", "--json"]).json(), json!([]));
+    assert_eq!(home.run_ok(&["calls", "list", "--json"]).json(), json!([]));
 }

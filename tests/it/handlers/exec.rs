@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::event;
-use crate::support::home::Home;
-use crate::support::server::Server;
+use super::event_body;
+use crate::support::server::ReceiverProcess;
+use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The first block in `language` of a page under docs/handlers.
-pub(super) fn example(page: &str, language: &str) -> String {
+pub(super) fn example_from_page(page: &str, language: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers").join(page);
     let text = fs::read_to_string(path).unwrap();
     let (_, rest) = text.split_once(&format!("\n```{language}\n")).unwrap();
@@ -20,26 +20,26 @@ pub(super) fn example(page: &str, language: &str) -> String {
 }
 
 /// A folder with these handlers configured, and the usual PATH.
-pub(super) fn home(handlers: &str) -> Home {
-    let home = Home::new().with("PATH", "/usr/bin:/bin");
+pub(super) fn env_with_handlers(handlers: &str) -> TestEnv {
+    let home = TestEnv::new().with_env("PATH", "/usr/bin:/bin");
     fs::create_dir(home.path().join("config")).unwrap();
     fs::write(home.path().join("config/local.toml"), handlers).unwrap();
     home
 }
 
 /// With one `exec` handler that runs `script` in a shell, and is tried again after a second.
-fn start(script: &str, more: &str) -> (Home, Server) {
-    let home = home(&format!(
-        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"script\"]\nschedule = [\"1s\"]\n{more}\n"
+fn start_with_script(script: &str, more: &str) -> (TestEnv, ReceiverProcess) {
+    let home = env_with_handlers(&format!(
+        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"script\"]\nretry_schedule = [\"1s\"]\n{more}\n"
     ));
     fs::write(home.path().join("script"), script).unwrap();
-    let server = home.start();
+    let server = home.start_server();
     (home, server)
 }
 
-fn appears(path: &Path) -> String {
+fn wait_for_file(path: &Path) -> String {
     let mut text = String::new();
-    let whole = wait_until(PATIENCE, || {
+    let whole = wait_until(WAIT_LIMIT, || {
         text = fs::read_to_string(path).unwrap_or_default();
         text.ends_with('\n')
     });
@@ -47,26 +47,26 @@ fn appears(path: &Path) -> String {
     text
 }
 
-fn runs(process: &str) -> bool {
+fn is_process_running(process: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
 fn the_example_of_its_page_keeps_each_event() {
-    let home = home(&example("exec.md", "toml"));
+    let home = env_with_handlers(&example_from_page("exec.md", "toml"));
     fs::create_dir(home.path().join("bin")).unwrap();
     let program = home.path().join("bin/on-event");
-    fs::write(&program, example("exec.md", "bash")).unwrap();
+    fs::write(&program, example_from_page("exec.md", "bash")).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let server = home.start();
-    let body = event("call_ended", "call_1");
-    for body in [&event("call_started", "call_1"), &body] {
-        assert_eq!(server.deliver(body).status, 200);
+    let server = home.start_server();
+    let body = event_body("call_ended", "call_1");
+    for body in [&event_body("call_started", "call_1"), &body] {
+        assert_eq!(server.post_signed(body).status, 200);
     }
-    let id = home.events(&["--event", "call_ended"])[0]["id"].as_str().unwrap().to_owned();
+    let id = home.list_events(&["--event", "call_ended"])[0]["id"].as_str().unwrap().to_owned();
     let kept = home.path().join(format!("inbox/{id}.json"));
-    assert!(wait_until(PATIENCE, || kept.exists()));
+    assert!(wait_until(WAIT_LIMIT, || kept.exists()));
     assert_eq!(fs::read(&kept).unwrap(), body);
     assert_eq!(fs::read_dir(home.path().join("inbox")).unwrap().count(), 1, "call_started is not wanted");
 }
@@ -74,13 +74,13 @@ fn the_example_of_its_page_keeps_each_event() {
 #[test]
 fn bytes_and_environment_are_what_the_page_says() {
     let script = "cat > body.part; tr '\\0' '\\n' < /proc/$$/environ > env; mv body.part body";
-    let (home, server) = start(script, "");
+    let (home, server) = start_with_script(script, "");
     let mut body = vec![0, 255, b'\n'];
     body.extend((0..1_200_000_u32).map(|at| (at % 253) as u8));
-    assert_eq!(server.deliver(&body).status, 200);
-    assert!(wait_until(PATIENCE, || home.path().join("body").exists()));
+    assert_eq!(server.post_signed(&body).status, 200);
+    assert!(wait_until(WAIT_LIMIT, || home.path().join("body").exists()));
     assert!(fs::read(home.path().join("body")).unwrap() == body, "not the bytes that were sent");
-    let environment = appears(&home.path().join("env"));
+    let environment = wait_for_file(&home.path().join("env"));
     let mut names: Vec<_> = environment.lines().map(|line| line.split('=').next().unwrap()).collect();
     names.sort_unstable();
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers/exec.md")).unwrap();
@@ -89,7 +89,7 @@ fn bytes_and_environment_are_what_the_page_says() {
     said.retain(|name| *name != "RETELL_REVISION_OF");
     said.sort_unstable();
     assert_eq!(names, said, "{environment}");
-    let id = home.events(&[])[0]["id"].as_str().unwrap().to_owned();
+    let id = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
     let company = "RETELL_COMPANY=default".to_owned();
     for line in ["PATH=/usr/bin:/bin".to_owned(), format!("RETELL_EVENT_ID={id}"), "RETELL_EVENT=".to_owned(), company]
     {
@@ -101,14 +101,14 @@ fn bytes_and_environment_are_what_the_page_says() {
 fn exit_codes_decide_whether_it_comes_again() {
     let script = "echo \"$RETELL_CALL_ID $RETELL_ATTEMPT\" >> seen
         case $RETELL_CALL_ID-$RETELL_ATTEMPT in call_again-1) exit 75;; call_never-*) exit 100;; esac";
-    let (home, server) = start(script, "");
+    let (home, server) = start_with_script(script, "");
     for call_id in ["call_never", "call_again", "call_fine"] {
-        assert_eq!(server.deliver(&event("call_ended", call_id)).status, 200);
+        assert_eq!(server.post_signed(&event_body("call_ended", call_id)).status, 200);
     }
     let seen = || fs::read_to_string(home.path().join("seen")).unwrap_or_default();
-    assert!(wait_until(PATIENCE, || seen().contains("call_again 2\n")), "{}", seen());
-    assert!(server.prints("the program ended with exit code 75"));
-    assert!(server.prints("the program ended with exit code 100"));
+    assert!(wait_until(WAIT_LIMIT, || seen().contains("call_again 2\n")), "{}", seen());
+    assert!(server.wait_for_output("the program ended with exit code 75"));
+    assert!(server.wait_for_output("the program ended with exit code 100"));
     let mut lines: Vec<_> = seen().lines().map(str::to_owned).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["call_again 1", "call_again 2", "call_fine 1", "call_never 1"]);
@@ -116,14 +116,14 @@ fn exit_codes_decide_whether_it_comes_again() {
 
 #[test]
 fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
-    let (home, server) = start("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    assert!(server.prints("the program ended with exit code 100"));
+    let (home, server) = start_with_script("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    assert!(server.wait_for_output("the program ended with exit code 100"));
     let row = || {
         let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        home.database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
+        home.open_database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
     };
-    assert!(wait_until(PATIENCE, || row().is_some()));
+    assert!(wait_until(WAIT_LIMIT, || row().is_some()));
     let (outcome, status, answer): (String, i32, String) = row().unwrap();
     assert_eq!((outcome.as_str(), status), ("fail", 100));
     assert!(answer.starts_with("cannot reach ") && answer.len() <= 500, "{answer}");
@@ -132,59 +132,61 @@ fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
 
 #[test]
 fn a_program_that_is_not_there_any_more_comes_again() {
-    let home =
-        home("[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"./program\"]\nschedule = [\"1s\"]\n");
+    let home = env_with_handlers(
+        "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"./program\"]\nretry_schedule = [\"1s\"]\n",
+    );
     let program = home.path().join("program");
     std::os::unix::fs::symlink("/bin/true", &program).unwrap();
-    let server = home.start();
+    let server = home.start_server();
     fs::remove_file(&program).unwrap();
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    assert!(server.prints("program cannot be run: No such file or directory"));
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    assert!(server.wait_for_output("program cannot be run: No such file or directory"));
     std::os::unix::fs::symlink("/bin/true", &program).unwrap();
-    assert!(server.prints("webhook delivery succeeded"), "{}", server.output());
+    assert!(server.wait_for_output("webhook delivery succeeded"), "{}", server.output());
 }
 
 #[test]
 fn a_reload_that_names_a_missing_program_changes_nothing() {
-    let (home, server) = start("echo old >> seen", "");
+    let (home, server) = start_with_script("echo old >> seen", "");
     fs::write(
         home.path().join("config/local.toml"),
         "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/nowhere/x\"]\n",
     )
     .unwrap();
-    server.signal("-HUP");
-    assert!(server.prints("/nowhere/x: No such file"), "{}", server.output());
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    assert_eq!(appears(&home.path().join("seen")), "old\n");
+    server.send_signal("-HUP");
+    assert!(server.wait_for_output("/nowhere/x: No such file"), "{}", server.output());
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    assert_eq!(wait_for_file(&home.path().join("seen")), "old\n");
 }
 
 #[test]
 fn nothing_it_started_outlasts_its_time() {
     let script = "[ $RETELL_ATTEMPT = 1 ] || { echo again > again; exit 0; }
         (sleep 1000 & echo $! > grandchild; wait)";
-    let (home, server) = start(script, "timeout_ms = 1000");
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    let grandchild = appears(&home.path().join("grandchild"));
-    assert!(wait_until(PATIENCE, || !runs(&grandchild)));
-    appears(&home.path().join("again"));
+    let (home, server) = start_with_script(script, "timeout_ms = 1000");
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    let grandchild = wait_for_file(&home.path().join("grandchild"));
+    assert!(wait_until(WAIT_LIMIT, || !is_process_running(&grandchild)));
+    wait_for_file(&home.path().join("again"));
 }
 
 #[test]
 fn nothing_it_started_outlasts_the_receiver() {
-    let (home, mut server) = start("sleep 1000 & echo $! > child; wait", "");
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    let child = appears(&home.path().join("child"));
-    assert!(runs(&child));
+    let (home, mut server) = start_with_script("sleep 1000 & echo $! > child; wait", "");
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    let child = wait_for_file(&home.path().join("child"));
+    assert!(is_process_running(&child));
     assert_eq!(server.stop(), Some(0));
-    assert!(wait_until(PATIENCE, || !runs(&child)));
+    assert!(wait_until(WAIT_LIMIT, || !is_process_running(&child)));
 }
 
 #[test]
 fn a_flood_of_output_harms_nobody_and_is_not_logged() {
-    let (home, server) = start("yes '+12025550143' | head -c 30000000; echo done > done", "output_limit_bytes = 4096");
-    assert_eq!(server.deliver(&event("call_ended", "call_1")).status, 200);
-    appears(&home.path().join("done"));
-    assert_eq!(server.deliver(&event("call_ended", "call_2")).status, 200);
+    let (home, server) =
+        start_with_script("yes '+12025550143' | head -c 30000000; echo done > done", "output_limit_bytes = 4096");
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    wait_for_file(&home.path().join("done"));
+    assert_eq!(server.post_signed(&event_body("call_ended", "call_2")).status, 200);
     assert!(!server.output().contains("2025550143"));
 }
 
@@ -193,12 +195,12 @@ fn a_mistake_is_refused_at_start() {
     let table = |more: &str| format!("[[handlers]]\nname = \"script\"\nkind = \"exec\"\n{more}\n");
     for (more, said) in [
         ("", "handlers[0].command: expected the program and its arguments"),
-        ("command = [\"/bin/sh\"]\nretry_codes = [0]", "handlers[0].retry_codes: expected exit codes"),
+        ("command = [\"/bin/sh\"]\nretry_exit_codes = [0]", "handlers[0].retry_exit_codes: expected exit codes"),
         ("command = [\"/nowhere/x\"]", "handler `script`: command: /nowhere/x: No such file"),
         ("command = [\"no-such-program\"]", "handler `script`: command: `no-such-program` is in no folder of PATH"),
     ] {
-        let ran = home(&table(more)).start_refused();
-        assert!(ran.code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
+        let ran = env_with_handlers(&table(more)).start_expecting_exit();
+        assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
     }
 }
 
@@ -208,9 +210,11 @@ fn no_variable_names_a_program() {
     let marker = folder.path().join("ran");
     let touch = format!("touch {}", marker.display());
     for name in ["HANDLERS", "HANDLERS__0__COMMAND", "HANDLERS[0]__COMMAND[2]", "HANDLERS[0]__COMMAND"] {
-        let home = home("[[handlers]]\nname = \"a\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"true\"]\n")
-            .with(&format!("RETELL_WEBHOOK__{name}"), &touch);
+        let home = env_with_handlers(
+            "[[handlers]]\nname = \"a\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"true\"]\n",
+        )
+        .with_env(&format!("RETELL_WEBHOOK__{name}"), &touch);
         let ran = home.run(&["config", "check"]);
-        assert!(ran.code == Some(1) && ran.stderr.contains("handlers"), "{name}: {ran:?}");
+        assert!(ran.exit_code == Some(1) && ran.stderr.contains("handlers"), "{name}: {ran:?}");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::home::Home;
+use crate::support::test_env::TestEnv;
 
 /// A store with so many deliveries of one handler, every hundredth dead, none of it looked at by a receiver.
-fn with_deliveries(count: u32) -> Home {
-    let home = Home::new();
-    drop(home.start());
-    let mut conn = home.database();
+fn env_with_deliveries(count: u32) -> TestEnv {
+    let home = TestEnv::new();
+    drop(home.start_server());
+    let mut conn = home.open_database();
     let filled = conn.transaction().unwrap();
     let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})");
     let id = "unhex(printf('%012x', 1790000000000 + i) || '7000' || printf('%016x', i))";
@@ -17,7 +17,7 @@ fn with_deliveries(count: u32) -> Home {
             "INSERT INTO handlers (name, since, through) VALUES ('old', 0, {count});
              {numbers} INSERT INTO events (id, identity, company_id, event, call_id, received_at_ms, state, size_bytes, body)
                SELECT {id}, zeroblob(16), 1, 'call_ended', 'call_' || i, 1790000000000 + i, 'stored', 400, zeroblob(400) FROM n;
-             {numbers} INSERT INTO deliveries (handler_id, event_seq, state, company_id, lane, attempts, since_ms, updated_ms,
+             {numbers} INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms, updated_ms,
                replay)
                SELECT (SELECT id FROM handlers WHERE name = 'old'), i, CASE i % 100 WHEN 0 THEN 4 ELSE 3 END, 1, -i, 1, 0, 0, 0
                FROM n;"
@@ -29,17 +29,17 @@ fn with_deliveries(count: u32) -> Home {
 
 #[test]
 fn lists_and_counts_of_many_deliveries_are_right() {
-    let home = with_deliveries(200_000);
-    let length = |args: &[&str]| home.run_well(args).json().as_array().unwrap().len();
+    let home = env_with_deliveries(200_000);
+    let length = |args: &[&str]| home.run_ok(args).json().as_array().unwrap().len();
     assert_eq!(length(&["deliveries", "list", "--json"]), 50);
     assert_eq!(length(&["deliveries", "list", "--json", "--state", "pending"]), 0);
     assert_eq!(length(&["deliveries", "list", "--json", "--call", "call_77"]), 1);
     assert_eq!(length(&["deliveries", "list", "--json", "--event", "call_started"]), 0);
     assert_eq!(length(&["dead", "list", "--json", "--limit", "5000"]), 2_000);
-    let said = home.run_well(&["replay", "--handler", "old", "--all", "--json"]).json();
+    let said = home.run_ok(&["replay", "--handler", "old", "--all", "--json"]).json();
     assert_eq!(said["selected"], 200_000);
     let began = Instant::now();
-    let said = home.run_well(&["dead", "retry", "--all", "--yes", "--json", "--rate", "1000"]).json();
+    let said = home.run_ok(&["dead", "retry", "--all", "--yes", "--json", "--rate", "1000"]).json();
     assert_eq!((said["selected"].as_u64(), said["changed"].as_u64()), (Some(2_000), Some(2_000)));
     assert!(began.elapsed() > Duration::from_millis(1_500), "at the rate that was asked for");
     assert_eq!(length(&["deliveries", "list", "--json", "--state", "pending", "--limit", "5000"]), 2_000);

@@ -6,70 +6,70 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::bodies::event;
-use crate::support::client::{WEBHOOK, request};
-use crate::support::home::Home;
+use crate::support::bodies::event_body;
+use crate::support::client::{WEBHOOK_PATH, request};
 use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign_with};
+use crate::support::test_env::TestEnv;
 
-fn mode(path: &Path) -> u32 {
+fn file_mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// Nobody else may look into the folder, the folders in it, or their files.
 fn assert_all_private(folder: &Path) {
-    assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    assert_eq!(file_mode(folder), 0o700, "{}", folder.display());
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             assert_all_private(&path);
         } else {
-            assert_eq!(mode(&path), 0o600, "{}", path.display());
+            assert_eq!(file_mode(&path), 0o600, "{}", path.display());
         }
     }
 }
 
 #[test]
 fn without_verification_anybody_is_believed_but_only_json_is_taken() {
-    let home = Home::without_key();
-    home.configure("[security]\nverify = false\n");
-    let server = home.start();
+    let home = TestEnv::without_key();
+    home.write_config("[security]\nverify = false\n");
+    let server = home.start_server();
     assert!(server.output().contains("WARNING: VERIFICATION IS OFF"), "{}", server.output());
-    let body = event("call_ended", "call_unsigned");
-    let answer = request(server.address(), "POST", WEBHOOK, &[], &body);
+    let body = event_body("call_ended", "call_unsigned");
+    let answer = request(server.address(), "POST", WEBHOOK_PATH, &[], &body);
     assert_eq!((answer.status, answer.json()), (200, json!({ "received": true })));
     for nonsense in [&b""[..], b"hello", b"{\"event\":", b"\xff"] {
-        assert_eq!(request(server.address(), "POST", WEBHOOK, &[], nonsense).status, 400, "{nonsense:?}");
+        assert_eq!(request(server.address(), "POST", WEBHOOK_PATH, &[], nonsense).status, 400, "{nonsense:?}");
     }
     let odd = [("X-Retell-Signature", "nonsense")];
     assert_eq!(request(server.address(), "POST", "/webhook", &odd, b"[]").status, 200);
-    assert_eq!(home.export().len(), 2);
+    assert_eq!(home.export_events().len(), 2);
 }
 
 #[test]
 fn verification_cannot_be_off_in_public() {
-    let home = Home::new().with("SERVER_URL", "https://example.ngrok.app");
-    home.configure("[security]\nverify = false\n");
-    let ran = home.start_refused();
-    assert_eq!(ran.code, Some(1));
+    let home = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app");
+    home.write_config("[security]\nverify = false\n");
+    let ran = home.start_expecting_exit();
+    assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stderr.contains("security.verify"), "{ran:?}");
 }
 
 #[test]
 fn a_development_key_is_made_once_and_send_signs_with_it() {
-    let home = Home::without_key();
+    let home = TestEnv::without_key();
     let path = home.path().join("data/dev.key");
-    let server = home.start();
+    let server = home.start_server();
     assert!(server.output().contains("WARNING: no API key is set"), "{}", server.output());
     let made = fs::read_to_string(&path).unwrap();
-    assert_eq!(mode(&path), 0o600);
+    assert_eq!(file_mode(&path), 0o600);
     assert_all_private(&home.path().join("data"));
     assert!(!server.output().contains(made.trim()));
-    let sent = home.run_well(&["send", "call_ended", "--to", &server.url()]);
+    let sent = home.run_ok(&["send", "call_ended", "--to", &server.url()]);
     assert!(sent.stdout.starts_with("200 "), "{sent:?}");
     drop(server);
-    let _server = home.start();
+    let _server = home.start_server();
     assert_eq!(fs::read_to_string(&path).unwrap(), made);
-    assert!(home.export()[0].call_id().unwrap().starts_with("call_test_"));
+    assert!(home.export_events()[0].call_id().unwrap().starts_with("call_test_"));
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn keys_that_are_none_are_refused_by_name_and_never_shown() {
         ("RETELL_WEBHOOK__SECURITY__KEYS", "key_little", "shorter"),
     ];
     for (name, value, why) in table {
-        let ran = Home::without_key().with(name, value).start_refused();
-        assert_eq!(ran.code, Some(1), "{name}={value}");
+        let ran = TestEnv::without_key().with_env(name, value).start_expecting_exit();
+        assert_eq!(ran.exit_code, Some(1), "{name}={value}");
         let named = if name.contains("__") { "security.keys" } else { name };
         assert!(ran.stderr.contains(named) && ran.stderr.contains(why), "{ran:?}");
         let shown = value.split(',').any(|key| !key.trim().is_empty() && ran.output().contains(key));
@@ -96,77 +96,82 @@ fn keys_that_are_none_are_refused_by_name_and_never_shown() {
 #[test]
 fn keys_may_be_several_or_in_a_file_and_an_empty_variable_is_unset() {
     let both = format!("{KEY}, {OTHER_KEY}");
-    let home = Home::without_key().with("RETELL_WEBHOOK_SECRET_KEY", &both).with("RETELL_API_KEY", "");
+    let home = TestEnv::without_key().with_env("RETELL_WEBHOOK_SECRET_KEY", &both).with_env("RETELL_API_KEY", "");
     fs::write(home.path().join("key"), format!("{KEY}\n")).unwrap();
-    let server = home.start();
+    let server = home.start_server();
     let send = |address, by: &str, call_id: &str| {
-        let body = event("call_ended", call_id);
+        let body = event_body("call_ended", call_id);
         let signature = sign_with(by, &body, now_ms());
-        request(address, "POST", WEBHOOK, &[("X-Retell-Signature", &signature)], &body).status
+        request(address, "POST", WEBHOOK_PATH, &[("X-Retell-Signature", &signature)], &body).status
     };
     assert_eq!(send(server.address(), KEY, "call_1"), 200);
     assert_eq!(send(server.address(), OTHER_KEY, "call_2"), 200);
-    let rows = home.events(&[]);
+    let rows = home.list_events(&[]);
     assert_ne!(rows[0]["key_fingerprint"], rows[1]["key_fingerprint"]);
     drop(server);
-    let from_file = Home::without_key().with("RETELL_API_KEY_FILE", &home.path().join("key").display().to_string());
-    let server = from_file.start();
+    let from_file =
+        TestEnv::without_key().with_env("RETELL_API_KEY_FILE", &home.path().join("key").display().to_string());
+    let server = from_file.start_server();
     assert_eq!(send(server.address(), KEY, "call_3"), 200);
     assert_eq!(send(server.address(), OTHER_KEY, "call_4"), 401);
-    let twice = from_file.with("RETELL_API_KEY", KEY).start_refused();
-    assert_eq!(twice.code, Some(1));
+    let twice = from_file.with_env("RETELL_API_KEY", KEY).start_expecting_exit();
+    assert_eq!(twice.exit_code, Some(1));
     assert!(twice.stderr.contains("RETELL_API_KEY_FILE"), "{twice:?}");
 }
 
 #[test]
 fn a_local_url_with_another_port_is_reported_with_the_line_to_change() {
-    let server = Home::new().with("SERVER_URL", "http://localhost:3999").start();
+    let server = TestEnv::new().with_env("SERVER_URL", "http://localhost:3999").start_server();
     let right = format!("SERVER_URL=http://localhost:{}", server.address().port());
     assert!(server.output().contains("WARNING: server.url names port 3999"), "{}", server.output());
     assert!(server.output().contains(&right), "{}", server.output());
-    let quiet = Home::new().with("SERVER_URL", "https://example.ngrok.app").start();
+    let quiet = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app").start_server();
     assert!(!quiet.output().contains("WARNING"), "{}", quiet.output());
 }
 
 #[test]
 fn unknown_settings_name_the_nearest_valid_one() {
-    let misspelt = Home::new().with("RETELL_WEBHOOK__SERVER__PROT", "8000").start_refused();
-    assert_eq!(misspelt.code, Some(1));
+    let misspelt = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PROT", "8000").start_expecting_exit();
+    assert_eq!(misspelt.exit_code, Some(1));
     assert!(misspelt.stderr.contains("`server.prot`") && misspelt.stderr.contains("`server.port`"), "{misspelt:?}");
-    let home = Home::new();
+    let home = TestEnv::new();
     fs::create_dir(home.path().join("config")).unwrap();
-    fs::write(home.path().join("config/local.toml"), "[security]\nwindow = 5\n").unwrap();
-    let ran = home.start_refused();
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("`security.window`") && ran.stderr.contains("`security.window_ms`"), "{ran:?}");
-    fs::write(home.path().join("config/local.toml"), "[security]\nwindow_ms = \"secret text\"\n").unwrap();
-    let ran = home.start_refused();
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("security.window_ms") && !ran.stderr.contains("secret text"), "{ran:?}");
+    fs::write(home.path().join("config/local.toml"), "[security]\nsignature_tolerance = 5\n").unwrap();
+    let ran = home.start_expecting_exit();
+    assert_eq!(ran.exit_code, Some(1));
+    assert!(
+        ran.stderr.contains("`security.signature_tolerance`")
+            && ran.stderr.contains("`security.signature_tolerance_ms`"),
+        "{ran:?}"
+    );
+    fs::write(home.path().join("config/local.toml"), "[security]\nsignature_tolerance_ms = \"secret text\"\n").unwrap();
+    let ran = home.start_expecting_exit();
+    assert_eq!(ran.exit_code, Some(1));
+    assert!(ran.stderr.contains("security.signature_tolerance_ms") && !ran.stderr.contains("secret text"), "{ran:?}");
 }
 
 #[test]
 fn files_and_dotenv_rank_below_the_environment() {
-    let home = Home::without_key();
+    let home = TestEnv::without_key();
     fs::create_dir(home.path().join("config")).unwrap();
     fs::write(home.path().join("config/default.toml"), "[server]\nurl = \"http://default.example\"\n").unwrap();
     fs::write(home.path().join("config/local.toml"), "[server]\nurl = \"http://local.example\"\n").unwrap();
     fs::write(home.path().join(".env"), format!("RETELL_API_KEY={KEY}\n")).unwrap();
-    let server = home.start();
+    let server = home.start_server();
     assert!(server.output().contains("http://local.example/api/v1/webhook/retell"), "{}", server.output());
-    assert_eq!(server.deliver(b"{}").status, 200);
+    assert_eq!(server.post_signed(b"{}").status, 200);
     drop(server);
-    let server = home.with("SERVER_URL", "http://environment.example").start();
+    let server = home.with_env("SERVER_URL", "http://environment.example").start_server();
     assert!(server.output().contains("http://environment.example/api/v1/webhook/retell"), "{}", server.output());
 }
 
 #[test]
 fn a_public_address_without_a_key_is_not_ready() {
-    let home = Home::without_key().with("SERVER_URL", "https://example.ngrok.app");
-    let server = home.start();
+    let home = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
+    let server = home.start_server();
     let answer = server.get("/health/ready");
     assert_eq!((answer.status, &answer.json()["parts"]["storage"]), (503, &json!("ok")));
     assert_ne!(answer.json()["parts"]["keys"], "ok");
     drop(server);
-    assert!(home.with("RETELL_API_KEY", KEY).start().is_ready());
+    assert!(home.with_env("RETELL_API_KEY", KEY).start_server().is_ready());
 }

@@ -4,17 +4,17 @@ use axum::Router;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::{fake, play, running, stored};
-use crate::support::home::Home;
-use crate::support::local::Routes;
-use crate::support::server::Server;
+use super::{fake_receiver, simulate, start_server, stored_event_names};
+use crate::support::local::RouterServer;
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::OTHER_KEY;
+use crate::support::test_env::TestEnv;
 
-const OPEN: &str = r#"
+const APPOINTMENTS_CONFIG: &str = r#"
 [appointments]
 enabled = true
 time_zone = "Europe/Berlin"
-services = [{ name = "Check-up", minutes = 60 }]
+services = [{ name = "Check-up", duration_minutes = 60 }]
 
 [[functions]]
 name = "collect_appointment_information"
@@ -28,24 +28,24 @@ time_zone = "America/New_York"
 "#;
 
 /// A receiver that gives appointments.
-fn with_appointments(more: &str) -> (Home, Server) {
-    let home = Home::new();
-    home.configure(&(OPEN.replace("OTHER_KEY", OTHER_KEY) + more));
-    let server = home.start();
+fn start_with_appointments(more: &str) -> (TestEnv, ReceiverProcess) {
+    let home = TestEnv::new();
+    home.write_config(&(APPOINTMENTS_CONFIG.replace("OTHER_KEY", OTHER_KEY) + more));
+    let server = home.start_server();
     (home, server)
 }
 
 /// What a call about an appointment asked for, and what it was told.
-fn told(report: &Value) -> Vec<String> {
+fn step_results(report: &Value) -> Vec<String> {
     let rows = report["requests"].as_array().unwrap();
     rows.iter().map(|row| format!("{}: {}", row["step"].as_str().unwrap(), row["result"].as_str().unwrap())).collect()
 }
 
 #[test]
 fn a_call_collects_an_appointment_and_gives_it_back() {
-    let (home, server) = with_appointments("");
+    let (home, server) = start_with_appointments("");
     for company in ["default", "acme"] {
-        let report = play(&home, &server, &["appointment", "--calls", "1", "--company", company]);
+        let report = simulate(&home, &server, &["appointment", "--calls", "1", "--company", company]);
         let steps = [
             "call_inbound: empty",
             "call_started: stored",
@@ -57,7 +57,7 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
             "call_ended: stored",
             "call_analyzed: stored",
         ];
-        assert_eq!(told(&report), steps, "{report}");
+        assert_eq!(step_results(&report), steps, "{report}");
         assert_eq!((&report["ok"], &report["not_run"]), (&json!(true), &json!(0)), "{report}");
         assert_eq!(report["store"]["found"], 4, "{report}");
         let deadlines: Vec<_> =
@@ -74,11 +74,11 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
         let (booked, late) = (&requests[3]["answer"], &requests[5]);
         assert!(booked["confirmation_number"].is_string() && late["answer"] == *booked, "{report}");
         let outcomes: Vec<_> = (2..=6).map(|at| requests[at]["outcome"].as_str().unwrap()).collect();
-        assert_eq!(outcomes, ["answered", "answered", "replayed", "replayed", "answered"]);
+        assert_eq!(outcomes, ["answered", "answered", "duplicate", "duplicate", "answered"]);
         let checked = late["checked"].as_str().unwrap();
         assert!(checked.contains("s after the first, past its deadline"), "{checked}");
     }
-    let told: Vec<_> = home.export().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
+    let told: Vec<_> = home.export_events().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
     let count = |name: &str| told.iter().filter(|event| *event == name).count();
     assert_eq!(count("appointment_booked"), 2, "once for each call, however often it was asked for: {told:?}");
     assert_eq!(count("appointment_cancelled"), 2, "nobody is going to come: {told:?}");
@@ -86,8 +86,8 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
 
 #[test]
 fn many_calls_about_appointments_are_told_request_by_request_without_numbers() {
-    let (home, server) = with_appointments("[inbound]\ntimeout_ms = 3000\n");
-    let ran = home.run_well(&["simulate", "appointment", "--calls", "20", "--to", &server.url()]);
+    let (home, server) = start_with_appointments("[inbound]\ntimeout_ms = 3000\n");
+    let ran = home.run_ok(&["simulate", "appointment", "--calls", "20", "--to", &server.url()]);
     for said in ["collect, wrong arguments", "200 invalid", "200 booked", "200 cancelled", "3000 ms", "10000 ms"] {
         assert!(ran.stdout.contains(said), "{said}: {ran:?}");
     }
@@ -102,54 +102,55 @@ fn many_calls_about_appointments_are_told_request_by_request_without_numbers() {
     let sent = ran.stdout.lines().find(|line| line.starts_with("sent ")).unwrap();
     let numbers: Vec<u64> = sent.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     assert!(numbers[0] == 20 && numbers[1] == 80 + numbers[2] && numbers[2] >= 96, "{sent}");
-    let mix = play(&home, &server, &["--calls", "11"]);
-    assert_eq!(told(&mix).len(), 9, "one in eleven of the usual mix: {mix}");
+    let mix = simulate(&home, &server, &["--calls", "11"]);
+    assert_eq!(step_results(&mix).len(), 9, "one in eleven of the usual mix: {mix}");
 }
 
 #[test]
 fn callers_who_find_a_time_taken_take_what_is_offered() {
-    let (home, server) = with_appointments("");
+    let (home, server) = start_with_appointments("");
     // Everybody believes that there is one time a day.
-    let stranger = Home::new();
+    let stranger = TestEnv::new();
     let narrow = "closes = \"10:00\"\n[[functions]]";
-    stranger.configure(&OPEN.replace("OTHER_KEY", OTHER_KEY).replacen("[[functions]]", narrow, 1));
+    stranger.write_config(&APPOINTMENTS_CONFIG.replace("OTHER_KEY", OTHER_KEY).replacen("[[functions]]", narrow, 1));
     let ran = stranger.run(&["simulate", "appointment", "--calls", "60", "--to", &server.url(), "--json"]);
     let report = ran.json();
-    assert_eq!(ran.code, Some(0), "{report}");
-    let offered = told(&report).iter().filter(|step| *step == "collect: unavailable").count();
-    let booked = told(&report).iter().filter(|step| *step == "collect: booked").count();
+    assert_eq!(ran.exit_code, Some(0), "{report}");
+    let offered = step_results(&report).iter().filter(|step| *step == "collect: unavailable").count();
+    let booked = step_results(&report).iter().filter(|step| *step == "collect: booked").count();
     assert!(offered > 0 && booked == 60, "{offered} {booked}");
     drop(home);
 }
 
 #[test]
 fn a_receiver_without_appointments_is_said() {
-    let (home, server) = running();
+    let (home, server) = start_server();
     let ran = home.run(&["simulate", "appointment", "--calls", "2", "--to", &server.url()]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.exit_code, Some(1), "{ran:?}");
     let said = "NOT RUN  the functions of 2 calls of `appointment`";
     assert!(ran.stdout.contains(said) && ran.stdout.contains("appointments.enabled = true"), "{ran:?}");
-    let stored = stored(&home);
+    let stored = stored_event_names(&home);
     assert!(stored.len() == 8 && stored.contains(&"call_analyzed".to_owned()), "the rest was played: {stored:?}");
-    home.configure("[appointments]\nenabled = true\n");
-    let mix = play(&home, &server, &["--calls", "11"]);
+    home.write_config("[appointments]\nenabled = true\n");
+    let mix = simulate(&home, &server, &["--calls", "11"]);
     assert_eq!((&mix["not_run"], &mix["ok"]), (&json!(1), &json!(true)), "not asked for by name: {mix}");
 }
 
 #[test]
 fn a_wrong_or_late_answer_is_a_failure() {
-    let home = Home::new();
-    let (_routes, address) = fake(|| axum::Json(json!({ "received": true, "result": "booked" })).into_response());
+    let home = TestEnv::new();
+    let (_routes, address) =
+        fake_receiver(|| axum::Json(json!({ "received": true, "result": "booked" })).into_response());
     let to = format!("http://{address}");
     let ran = home.run(&["simulate", "appointment", "--calls", "1", "--to", &to]);
-    assert!(ran.code == Some(1) && ran.stdout.contains("WRONG: expected `invalid`"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stdout.contains("WRONG: expected `invalid`"), "{ran:?}");
     assert!(ran.stdout.contains("WRONG: call_inbound: ") && ran.stdout.contains("no confirmation number"), "{ran:?}");
     let slow = Router::new().fallback(|| async {
         tokio::time::sleep(std::time::Duration::from_millis(900)).await;
         axum::Json(json!({}))
     });
-    let slow = Routes::serve(slow);
-    home.configure("[inbound]\ntimeout_ms = 500\n");
+    let slow = RouterServer::start(slow);
+    home.write_config("[inbound]\ntimeout_ms = 500\n");
     let to = format!("http://{}", slow.address);
     let report = home.run(&["simulate", "appointment", "--calls", "1", "--to", &to, "--json"]).json();
     assert_eq!(report["requests"][0]["problem"], "later than 500 ms", "{report}");
@@ -161,13 +162,13 @@ fn who_is_interrupted_gives_back_what_was_booked() {
     use crate::support::server::wait_for_exit;
     use crate::support::wait_until;
     use std::time::Duration;
-    let home = Home::new();
-    home.configure("[appointments]\nenabled = true\n");
-    let server = home.start();
+    let home = TestEnv::new();
+    home.write_config("[appointments]\nenabled = true\n");
+    let server = home.start_server();
     let mut run = home.command(&["simulate", "appointment", "--calls", "2", "--to", &server.url(), "--json"]);
     let mut run = run.spawn().unwrap();
     let states = || {
-        let rows = home.run_well(&["appointments", "list", "--json"]).json();
+        let rows = home.run_ok(&["appointments", "list", "--json"]).json();
         rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     // It waits for the deadline of ten seconds then, to come late.

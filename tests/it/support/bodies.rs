@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A short lifecycle event.
-pub fn event(name: &str, call_id: &str) -> Vec<u8> {
+pub fn event_body(name: &str, call_id: &str) -> Vec<u8> {
     serde_json::json!({ "event": name, "call": { "call_id": call_id, "agent_id": "agent_1" } }).to_string().into()
 }
 
@@ -16,7 +16,7 @@ pub fn sample_path(prefix: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("no sample payload begins with {prefix}"))
 }
 
-pub fn sample(prefix: &str) -> Vec<u8> {
+pub fn sample_payload(prefix: &str) -> Vec<u8> {
     std::fs::read(sample_path(prefix)).unwrap()
 }
 

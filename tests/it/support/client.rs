@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use super::signing::sign;
 
-pub const WEBHOOK: &str = "/api/v1/webhook/retell";
+pub const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
 
 /// Longer than anything the server lets a request take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -40,22 +40,22 @@ impl Answer {
 }
 
 /// One connection.
-pub struct Client {
+pub struct RawClient {
     stream: TcpStream,
-    held: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
-impl Client {
+impl RawClient {
     pub fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap()
     }
 
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+        stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, held: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new() })
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -63,38 +63,44 @@ impl Client {
     }
 
     /// Tells the server that nothing more comes; its answer can still be read.
-    pub fn finish_sending(&mut self) {
+    pub fn shutdown_write(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// A whole request; `None` when the connection ended without an answer.
-    pub fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
-        let mut bytes = head(method, target, headers, Some(body.len())).into_bytes();
+    pub fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<HttpResponse> {
+        let mut bytes = request_head(method, target, headers, Some(body.len())).into_bytes();
         bytes.extend_from_slice(body);
         // A server that refuses early may close before it has read everything: its answer still counts.
         let _ = self.send(&bytes);
-        self.answer()
+        self.read_response()
     }
 
     /// The next answer; `None` when the connection ended before a whole one.
-    pub fn answer(&mut self) -> Option<Answer> {
+    pub fn read_response(&mut self) -> Option<HttpResponse> {
         let end = loop {
-            if let Some(at) = find(&self.held, b"\r\n\r\n") {
+            if let Some(at) = find_bytes(&self.buffer, b"\r\n\r\n") {
                 break at + 4;
             }
-            self.fill()?;
+            self.fill_buffer()?;
         };
-        let head = String::from_utf8_lossy(&self.held[..end]).into_owned();
-        self.held.drain(..end);
+        let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+        self.buffer.drain(..end);
         let mut lines = head.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
-        let mut answer = Answer { status, headers: headers.collect(), body: Vec::new() };
+        let mut answer = HttpResponse { status, headers: headers.collect(), body: Vec::new() };
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        while self.held.len() < length {
-            self.fill()?;
+        while self.buffer.len() < length {
+            self.fill_buffer()?;
         }
-        answer.body = self.held.drain(..length).collect();
+        answer.body = self.buffer.drain(..length).collect();
         Some(answer)
     }
 
@@ -108,24 +114,24 @@ impl Client {
         }
     }
 
-    fn fill(&mut self) -> Option<()> {
+    fn fill_buffer(&mut self) -> Option<()> {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) | Err(_) => None,
             Ok(read) => {
-                self.held.extend_from_slice(&buffer[..read]);
+                self.buffer.extend_from_slice(&buffer[..read]);
                 Some(())
             }
         }
     }
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+fn find_bytes(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// The head of a request. Without a length it says nothing about a body.
-pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usize>) -> String {
+pub fn request_head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usize>) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str("Host: localhost\r\n");
@@ -140,26 +146,26 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: Option
 }
 
 /// A request on a connection of its own; panics when it is not answered.
-pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let answer = Client::connect(address).request(method, target, headers, body);
+pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
+    let answer = RawClient::connect(address).request(method, target, headers, body);
     answer.unwrap_or_else(|| panic!("{method} {target} was not answered"))
 }
 
-pub fn get(address: SocketAddr, target: &str) -> Answer {
+pub fn get(address: SocketAddr, target: &str) -> HttpResponse {
     request(address, "GET", target, &[], b"")
 }
 
 /// Posts `body` to the webhook with this signature header.
-pub fn post(address: SocketAddr, body: &[u8], signature: &str) -> Answer {
-    post_to(address, WEBHOOK, body, signature)
+pub fn post(address: SocketAddr, body: &[u8], signature: &str) -> HttpResponse {
+    post_to(address, WEBHOOK_PATH, body, signature)
 }
 
-pub fn post_to(address: SocketAddr, target: &str, body: &[u8], signature: &str) -> Answer {
+pub fn post_to(address: SocketAddr, target: &str, body: &[u8], signature: &str) -> HttpResponse {
     let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", signature)];
     request(address, "POST", target, &headers, body)
 }
 
 /// Posts `body` rightly signed.
-pub fn deliver(address: SocketAddr, body: &[u8]) -> Answer {
+pub fn post_signed(address: SocketAddr, body: &[u8]) -> HttpResponse {
     post(address, body, &sign(body))
 }

@@ -4,28 +4,28 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::Router;
-use retell_webhook::base::supervise::Supervisor;
-use retell_webhook::{Receiver, ReceiverBuilder, app};
+use retell_webhook::internals::Supervisor;
+use retell_webhook::{Receiver, ReceiverBuilder};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::client::{self, Answer};
+use super::client::{self, HttpResponse};
 use super::signing::KEY;
 
-pub fn runtime() -> Runtime {
+pub fn new_runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// Serves `router` until it is dropped.
-pub struct Routes {
+pub struct RouterServer {
     pub address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
-impl Routes {
-    pub fn serve(router: Router) -> Self {
-        let runtime = runtime();
+impl RouterServer {
+    pub fn start(router: Router) -> Self {
+        let runtime = new_runtime();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -34,7 +34,7 @@ impl Routes {
     }
 }
 
-impl Drop for Routes {
+impl Drop for RouterServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -43,33 +43,34 @@ impl Drop for Routes {
 }
 
 /// A receiver with handlers of the test's own.
-pub struct Local {
+pub struct LocalReceiver {
     pub address: SocketAddr,
     pub receiver: Receiver,
     pub runtime: Runtime,
-    serving: JoinHandle<usize>,
+    server_task: JoinHandle<usize>,
 }
 
-impl Local {
+impl LocalReceiver {
     /// Keeps its events in `folder`; `add` puts handlers in.
     pub fn start(folder: &Path, add: impl FnOnce(ReceiverBuilder) -> ReceiverBuilder) -> Self {
-        let runtime = runtime();
+        let runtime = new_runtime();
         let builder = Receiver::builder().api_key(KEY).storage_url(storage_url(folder));
         let receiver = runtime.block_on(add(builder).build()).unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (router, supervisor): (_, Supervisor) = (receiver.router(), receiver.supervisor().clone());
-        let serving = runtime.spawn(async move { app::serve(listener, router, &supervisor).await });
-        Self { address, receiver, runtime, serving }
+        let serving =
+            runtime.spawn(async move { retell_webhook::internals::serve(listener, router, &supervisor).await });
+        Self { address, receiver, runtime, server_task: serving }
     }
 
-    pub fn deliver(&self, body: &[u8]) -> Answer {
-        client::deliver(self.address, body)
+    pub fn post_signed(&self, body: &[u8]) -> HttpResponse {
+        client::post_signed(self.address, body)
     }
 
     /// Stops in order; the store is closed then.
     pub fn stop(self) {
-        let Self { receiver, runtime, serving, .. } = self;
+        let Self { receiver, runtime, server_task: serving, .. } = self;
         runtime.block_on(async {
             receiver.supervisor().stop();
             serving.await.unwrap();

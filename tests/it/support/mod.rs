@@ -2,11 +2,11 @@
 
 pub mod bodies;
 pub mod client;
-pub mod home;
+pub mod destination;
 pub mod local;
 pub mod server;
 pub mod signing;
-pub mod sink;
+pub mod test_env;
 
 use std::time::{Duration, Instant};
 

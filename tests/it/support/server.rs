@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::client::{self, Answer};
+use super::client::{self, HttpResponse};
 use super::wait_until;
 
 /// Killed when dropped.
-pub struct Server {
+pub struct ReceiverProcess {
     child: Child,
     address: SocketAddr,
-    printed: Printed,
-    readers: Vec<JoinHandle<()>>,
+    output: CapturedOutput,
+    reader_threads: Vec<JoinHandle<()>>,
 }
 
 /// Everything it wrote to standard output and standard error so far.
 #[derive(Clone, Default)]
-struct Printed(Arc<Mutex<String>>);
+struct CapturedOutput(Arc<Mutex<String>>);
 
-impl Printed {
+impl CapturedOutput {
     fn text(&self) -> String {
         self.0.lock().unwrap().clone()
     }
 
-    fn collect(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
+    fn capture(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
         let printed = self.clone();
         std::thread::spawn(move || {
             let mut lines = BufReader::new(from);
@@ -40,7 +40,7 @@ impl Printed {
     }
 
     /// The address after the word `listening`, once its line is whole.
-    fn address(&self) -> Option<SocketAddr> {
+    fn listening_address(&self) -> Option<SocketAddr> {
         let text = self.text();
         let rest = text.split_once("listening")?.1;
         let (line, _) = rest.split_once('\n')?;
@@ -48,30 +48,30 @@ impl Printed {
     }
 }
 
-impl Server {
+impl ReceiverProcess {
     pub fn start(command: Command) -> Self {
-        let server = Self::start_listening(command);
-        let answers = || client::Client::try_connect(server.address).ok()?.request("GET", "/ping", &[], b"");
+        let server = Self::spawn_and_wait_for_address(command);
+        let answers = || client::RawClient::try_connect(server.address).ok()?.request("GET", "/ping", &[], b"");
         assert!(wait_until(Duration::from_secs(10), || answers().is_some()), "no answer: {}", server.output());
         server
     }
 
     /// Any program that prints the address it is listening on.
-    pub fn start_listening(mut command: Command) -> Self {
+    pub fn spawn_and_wait_for_address(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let printed = Printed::default();
+        let printed = CapturedOutput::default();
         let readers =
-            vec![printed.collect(child.stdout.take().unwrap()), printed.collect(child.stderr.take().unwrap())];
+            vec![printed.capture(child.stdout.take().unwrap()), printed.capture(child.stderr.take().unwrap())];
         let mut address = None;
         let up = wait_until(Duration::from_secs(30), || {
-            address = printed.address();
+            address = printed.listening_address();
             address.is_some() || child.try_wait().unwrap().is_some()
         });
         let Some(address) = address.filter(|_| up) else {
             let _ = child.kill();
             panic!("the server did not start: {}", printed.text());
         };
-        Self { child, address, printed, readers }
+        Self { child, address, output: printed, reader_threads: readers }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -83,20 +83,20 @@ impl Server {
     }
 
     pub fn output(&self) -> String {
-        self.printed.text()
+        self.output.text()
     }
 
     /// Waits until `wanted` was printed.
-    pub fn prints(&self, wanted: &str) -> bool {
+    pub fn wait_for_output(&self, wanted: &str) -> bool {
         wait_until(Duration::from_secs(10), || self.output().contains(wanted))
     }
 
     /// Posts `body` rightly signed.
-    pub fn deliver(&self, body: &[u8]) -> Answer {
-        client::deliver(self.address, body)
+    pub fn post_signed(&self, body: &[u8]) -> HttpResponse {
+        client::post_signed(self.address, body)
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub fn get(&self, target: &str) -> HttpResponse {
         client::get(self.address, target)
     }
 
@@ -110,30 +110,30 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    pub fn ask_to_stop(&self) {
-        self.signal("-TERM");
+    pub fn send_sigterm(&self) {
+        self.send_signal("-TERM");
     }
 
     /// Sends a signal, such as `-HUP`.
-    pub fn signal(&self, signal: &str) {
+    pub fn send_signal(&self, signal: &str) {
         let signalled = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 
     /// SIGTERM, and the exit code; everything printed is collected by then.
     pub fn stop(&mut self) -> Option<i32> {
-        self.ask_to_stop();
-        self.exit_code()
+        self.send_sigterm();
+        self.wait_for_exit_code()
     }
 
-    pub fn exit_code(&mut self) -> Option<i32> {
+    pub fn wait_for_exit_code(&mut self) -> Option<i32> {
         let code = wait_for_exit(&mut self.child, Duration::from_secs(25));
-        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        self.reader_threads.drain(..).for_each(|reader| reader.join().unwrap());
         code
     }
 }
 
-impl Drop for Server {
+impl Drop for ReceiverProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,6 +1,6 @@
 //! Signatures as Retell makes them, by the library's own hand.
 
-use retell_webhook::base::clock::Clock;
+use retell_webhook::Clock;
 use retell_webhook::{ApiKey, Secret, Signature};
 
 /// The key the tests configure, and one they do not.
@@ -11,7 +11,7 @@ pub fn now_ms() -> i64 {
     Clock::system().now_ms()
 }
 
-pub fn key(text: &str) -> ApiKey {
+pub fn api_key(text: &str) -> ApiKey {
     ApiKey::new(&Secret::new(text))
 }
 
@@ -21,5 +21,5 @@ pub fn sign(body: &[u8]) -> String {
 }
 
 pub fn sign_with(key_text: &str, body: &[u8], at_ms: i64) -> String {
-    Signature::sign(&key(key_text), body, at_ms).to_string()
+    Signature::sign(&api_key(key_text), body, at_ms).to_string()
 }

@@ -7,48 +7,48 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-pub(super) use self::stats::stats;
-use crate::storage::{CallFilter, CallKind, CallRecord, E2eLatency, Sources, Stage, StoreError, TransferEvent};
+pub(super) use self::stats::compute_stats;
+use crate::storage::{CallFilter, CallKind, CallRecord, CallStage, E2eLatency, StoreError, TransferKind, ValueSources};
 
-const COLUMNS: &str = "company_id, call_id, stage, call_type, direction, agent_id, agent_name, agent_version,
+const CALL_COLUMNS: &str = "company_id, call_id, stage, call_type, direction, agent_id, agent_name, agent_version,
     from_number, to_number, call_status, started_at_ms, ended_at_ms, duration_ms, disconnection_reason, user_sentiment,
     call_successful, cost_cents, transfers, first_event_at_ms, last_event_at_ms, in_voicemail, latency_p50_ms,
     latency_p90_ms, latency_p99_ms, has_recording, sources";
 
 /// The rows of either kind have a table of their own, of the same columns.
-fn table(kind: CallKind) -> &'static str {
+fn table_name(kind: CallKind) -> &'static str {
     match kind {
         CallKind::Call => "calls",
         CallKind::Chat => "chats",
     }
 }
 
-fn select(kind: CallKind) -> String {
-    let table = table(kind);
-    format!("SELECT {COLUMNS}, coalesce((SELECT slug FROM companies WHERE id = company_id), '') FROM {table}")
+fn select_sql(kind: CallKind) -> String {
+    let table = table_name(kind);
+    format!("SELECT {CALL_COLUMNS}, coalesce((SELECT slug FROM companies WHERE id = company_id), '') FROM {table}")
 }
 
-pub(super) fn merge(conn: &Connection, news: &CallRecord) -> Result<(), StoreError> {
-    let sql = format!("{} WHERE company_id = ?1 AND call_id = ?2", select(news.kind));
-    let read = |row: &Row| read(row, news.kind);
+pub(super) fn merge_call(conn: &Connection, news: &CallRecord) -> Result<(), StoreError> {
+    let sql = format!("{} WHERE company_id = ?1 AND call_id = ?2", select_sql(news.kind));
+    let read = |row: &Row| call_from_row(row, news.kind);
     let known = conn.prepare_cached(&sql)?.query_row(params![news.company_id, news.call_id], read).optional()?;
     let Some(mut known) = known else {
-        write(conn, news)?;
-        return write_texts(conn, news);
+        upsert_call(conn, news)?;
+        return upsert_texts(conn, news);
     };
     read_texts(conn, &mut known)?;
     known.merge(news.clone());
-    write(conn, &known)?;
-    if news.summary.is_some() || news.custom_analysis_data.is_some() { write_texts(conn, &known) } else { Ok(()) }
+    upsert_call(conn, &known)?;
+    if news.summary.is_some() || news.custom_analysis_data.is_some() { upsert_texts(conn, &known) } else { Ok(()) }
 }
 
-fn write(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
+fn upsert_call(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     let transfers = serde_json::to_string(&call.transfers).unwrap_or_else(|_| "{}".into());
     let latency = call.latency_e2e.unwrap_or_default();
     let sql = format!(
-        "INSERT OR REPLACE INTO {} ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+        "INSERT OR REPLACE INTO {} ({CALL_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
            ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
-        table(call.kind)
+        table_name(call.kind)
     );
     conn.prepare_cached(&sql)?.execute(params![
         call.company_id,
@@ -82,7 +82,7 @@ fn write(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn write_texts(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
+fn upsert_texts(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     if call.summary.is_none() && call.custom_analysis_data.is_none() {
         return Ok(());
     }
@@ -112,52 +112,52 @@ fn read_texts(conn: &Connection, call: &mut CallRecord) -> Result<(), StoreError
 }
 
 /// Without the texts.
-pub(super) fn list(conn: &Connection, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
-    let (mut sql, mut values) = (select(filter.kind) + " WHERE 1", Vec::new());
+pub(super) fn list_calls(conn: &Connection, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
+    let (mut sql, mut values) = (select_sql(filter.kind) + " WHERE 1", Vec::new());
     if let Some(company) = &filter.company {
         sql.push_str(" AND company_id = (SELECT id FROM companies WHERE slug = ?)");
         values.push(Value::Text(company.clone()));
     }
-    if let Some(agent) = &filter.agent {
+    if let Some(agent) = &filter.agent_id {
         sql.push_str(" AND agent_id = ?");
         values.push(Value::Text(agent.clone()));
     }
-    if !filter.tests {
+    if !filter.include_tests {
         sql.push_str(" AND call_id NOT GLOB ?");
         values.push(Value::Text(format!("{}*", filter.kind.test_prefix())));
     }
     // Company and id are in the index of latest events. An agent is not: going through all rows in their own order (`+`)
     // is faster then than looking up one after the other.
-    sql.push_str(match filter.agent {
+    sql.push_str(match filter.agent_id {
         Some(_) => " ORDER BY +last_event_at_ms DESC LIMIT ?",
         None => " ORDER BY last_event_at_ms DESC LIMIT ?",
     });
     values.push(Value::Integer(i64::try_from(filter.limit).unwrap_or(i64::MAX)));
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), |row| read(row, filter.kind))?;
+    let rows = statement.query_map(params_from_iter(values), |row| call_from_row(row, filter.kind))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// With the texts.
-pub(super) fn by_id(conn: &Connection, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
+pub(super) fn find_by_id(conn: &Connection, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
     // Through the companies, of which there are few, so that the primary key serves.
-    let sql = format!("{} WHERE company_id IN (SELECT id FROM companies) AND call_id = ?1 LIMIT 1", select(kind));
-    let found = conn.prepare_cached(&sql)?.query_row([call_id], |row| read(row, kind)).optional()?;
+    let sql = format!("{} WHERE company_id IN (SELECT id FROM companies) AND call_id = ?1 LIMIT 1", select_sql(kind));
+    let found = conn.prepare_cached(&sql)?.query_row([call_id], |row| call_from_row(row, kind)).optional()?;
     let Some(mut call) = found else { return Ok(None) };
     read_texts(conn, &mut call)?;
     Ok(Some(call))
 }
 
-fn read(row: &Row, kind: CallKind) -> rusqlite::Result<CallRecord> {
+fn call_from_row(row: &Row, kind: CallKind) -> rusqlite::Result<CallRecord> {
     let transfers: String = row.get(18)?;
-    let transfers: BTreeMap<String, TransferEvent> = serde_json::from_str(&transfers).unwrap_or_default();
+    let transfers: BTreeMap<String, TransferKind> = serde_json::from_str(&transfers).unwrap_or_default();
     let latency = E2eLatency { p50_ms: row.get(22)?, p90_ms: row.get(23)?, p99_ms: row.get(24)? };
     Ok(CallRecord {
         kind,
         company_id: row.get(0)?,
         company: row.get(27)?,
         call_id: row.get(1)?,
-        stage: Stage::from_rank(row.get(2)?),
+        stage: CallStage::from_rank(row.get(2)?),
         call_type: row.get(3)?,
         direction: row.get(4)?,
         agent_id: row.get(5)?,
@@ -181,6 +181,6 @@ fn read(row: &Row, kind: CallKind) -> rusqlite::Result<CallRecord> {
         transfers,
         first_event_at_ms: row.get(19)?,
         last_event_at_ms: row.get(20)?,
-        sources: Sources::from_json(row.get_ref(26)?.as_str()?),
+        sources: ValueSources::from_json(row.get_ref(26)?.as_str()?),
     })
 }

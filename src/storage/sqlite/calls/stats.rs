@@ -5,55 +5,58 @@ use std::collections::HashMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::table;
-use crate::storage::{CallStats, Cost, StatsFilter, StatsRow, StoreError};
+use super::table_name;
+use crate::storage::{CallStats, CallStatsFilter, CallStatsRow, Cost, StoreError};
 
 /// As the index has it.
-const BEGUN: &str = "coalesce(started_at_ms, first_event_at_ms)";
+const STARTED_AT_SQL: &str = "coalesce(started_at_ms, first_event_at_ms)";
 
-pub(in crate::storage::sqlite) fn stats(conn: &Connection, filter: &StatsFilter) -> Result<CallStats, StoreError> {
+pub(in crate::storage::sqlite) fn compute_stats(
+    conn: &Connection,
+    filter: &CallStatsFilter,
+) -> Result<CallStats, StoreError> {
     let mut companies = conn.prepare_cached("SELECT id, slug FROM companies")?;
     let companies = companies.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let companies: HashMap<i64, String> = companies.collect::<Result<_, _>>()?;
-    let (sql, values) = query(filter);
+    let (sql, values) = build_query(filter);
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut stats = CallStats::default();
     while let Some(row) = rows.next()? {
-        add(&mut stats, filter, row, &companies)?;
+        add_row(&mut stats, filter, row, &companies)?;
     }
     Ok(stats)
 }
 
-fn query(filter: &StatsFilter) -> (String, Vec<Value>) {
+fn build_query(filter: &CallStatsFilter) -> (String, Vec<Value>) {
     let mut sql = format!(
-        "SELECT call_id, {BEGUN}, company_id, agent_id, agent_name, disconnection_reason, user_sentiment,
-           call_successful, duration_ms, cost_cents FROM {table} INDEXED BY {table}_begun WHERE {BEGUN} >= ? AND {BEGUN} < ?",
-        table = table(filter.kind)
+        "SELECT call_id, {STARTED_AT_SQL}, company_id, agent_id, agent_name, disconnection_reason, user_sentiment,
+           call_successful, duration_ms, cost_cents FROM {table} INDEXED BY {table}_begun WHERE {STARTED_AT_SQL} >= ? AND {STARTED_AT_SQL} < ?",
+        table = table_name(filter.kind)
     );
     let mut values = vec![filter.since_ms.unwrap_or(i64::MIN).into(), filter.until_ms.unwrap_or(i64::MAX).into()];
     if let Some(company) = &filter.company {
         sql.push_str(" AND company_id = (SELECT id FROM companies WHERE slug = ?)");
         values.push(Value::Text(company.clone()));
     }
-    if let Some(agent) = &filter.agent {
+    if let Some(agent) = &filter.agent_id {
         sql.push_str(" AND agent_id = ?");
         values.push(Value::Text(agent.clone()));
     }
     (sql, values)
 }
 
-fn add(
+fn add_row(
     stats: &mut CallStats,
-    filter: &StatsFilter,
+    filter: &CallStatsFilter,
     row: &Row,
     companies: &HashMap<i64, String>,
 ) -> Result<(), StoreError> {
     let text = |at: usize| row.get_ref(at).map(|value| value.as_str_or_null().ok().flatten());
     let company = companies.get(&row.get(2)?).map(String::as_str);
-    let row = StatsRow {
+    let row = CallStatsRow {
         call_id: text(0)?.unwrap_or_default(),
-        begun_at_ms: row.get(1)?,
+        started_at_ms: row.get(1)?,
         company: company.unwrap_or_default(),
         agent_id: text(3)?,
         agent_name: text(4)?,
@@ -80,7 +83,8 @@ mod tests {
         }
         for (kind, index) in [(CallKind::Call, "calls_begun"), (CallKind::Chat, "chats_begun")] {
             let (company, agent) = (Some("acme".to_owned()), Some("agent_1".to_owned()));
-            let (sql, values) = query(&StatsFilter { kind, company, agent, since_ms: Some(1), until_ms: None });
+            let (sql, values) =
+                build_query(&CallStatsFilter { kind, company, agent_id: agent, since_ms: Some(1), until_ms: None });
             let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let rows = explained.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
             let plan: Vec<String> = rows.map(Result::unwrap).collect();

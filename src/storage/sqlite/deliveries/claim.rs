@@ -2,21 +2,21 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::storage::sqlite::query::{BODY, FROM, SUMMARY, with_body};
-use crate::storage::sqlite::readers::Reader;
-use crate::storage::{Claim, Claimed, DeliveryState, HandlerId, StoreError};
+use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_event};
+use crate::storage::sqlite::readers::ReaderContext;
+use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, StoreError};
 
 /// What is due of a company, without those whose lane has another one under way already.
-pub(super) const DUE: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
+pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
        coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
     FROM deliveries d INDEXED BY deliveries_due
     WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3
-    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_lane WHERE o.handler_id = ?1 AND o.lane = d.lane
+    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
        AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
     ORDER BY d.due_ms, d.event_seq LIMIT ?4";
 
 /// What was taken, before the event is read.
-pub(in crate::storage::sqlite) struct Taken {
+pub(in crate::storage::sqlite) struct ClaimedRow {
     seq: i64,
     attempts: u32,
     since_ms: i64,
@@ -28,13 +28,13 @@ pub(in crate::storage::sqlite) struct Taken {
 pub(in crate::storage::sqlite) fn claim(
     conn: &mut Connection,
     handler: HandlerId,
-    claim: &Claim,
-) -> Result<Vec<Taken>, StoreError> {
+    claim: &ClaimRequest,
+) -> Result<Vec<ClaimedRow>, StoreError> {
     let part = conn.savepoint()?;
-    let mut companies = companies(&part, handler, claim.due_before_ms)?;
-    let first = companies.iter().position(|company| *company > claim.company_after).unwrap_or(0);
+    let mut companies = list_due_companies(&part, handler, claim.due_before_ms)?;
+    let first = companies.iter().position(|company| *company > claim.after_company_id).unwrap_or(0);
     companies.rotate_left(first);
-    let mut waiting = claim.waiting.clone();
+    let mut waiting = claim.prefetched_by_company.clone();
     let (mut taken, mut bytes) = (Vec::new(), 0);
     // Round after round, until there is no room or nothing left.
     while !companies.is_empty() && taken.len() < claim.limit && bytes < claim.limit_bytes {
@@ -42,13 +42,13 @@ pub(in crate::storage::sqlite) fn claim(
         let mut left = Vec::new();
         for company in companies {
             let waits = waiting.entry(company).or_default();
-            let room = share.min(claim.limit - taken.len()).min(claim.limit_each.saturating_sub(*waits));
-            let found = due(&part, handler, company, claim, room)?;
+            let room = share.min(claim.limit - taken.len()).min(claim.limit_per_company.saturating_sub(*waits));
+            let found = list_due(&part, handler, company, claim, room)?;
             if room > 0 && found.len() == room {
                 left.push(company);
             }
             for delivery in found {
-                if bytes < claim.limit_bytes && lease(&part, handler, delivery.seq, claim)? {
+                if bytes < claim.limit_bytes && acquire_lease(&part, handler, delivery.seq, claim)? {
                     bytes += delivery.size_bytes;
                     *waits += 1;
                     taken.push(delivery);
@@ -62,7 +62,7 @@ pub(in crate::storage::sqlite) fn claim(
 }
 
 /// The companies of which something is due, in order; each found by one step in the index.
-fn companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<i64>, StoreError> {
+fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<i64>, StoreError> {
     let mut next = conn.prepare_cached(
         "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
          WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL ORDER BY company_id, due_ms LIMIT 1",
@@ -79,16 +79,16 @@ fn companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Resul
     Ok(companies)
 }
 
-fn due(
+fn list_due(
     conn: &Connection,
     handler: HandlerId,
     company: i64,
-    claim: &Claim,
+    claim: &ClaimRequest,
     limit: usize,
-) -> Result<Vec<Taken>, StoreError> {
-    let mut statement = conn.prepare_cached(DUE)?;
+) -> Result<Vec<ClaimedRow>, StoreError> {
+    let mut statement = conn.prepare_cached(DUE_SQL)?;
     let rows = statement.query_map(params![handler, company, claim.due_before_ms, limit], |row| {
-        Ok(Taken {
+        Ok(ClaimedRow {
             seq: row.get(0)?,
             attempts: row.get(1)?,
             since_ms: row.get(2)?,
@@ -100,10 +100,10 @@ fn due(
 }
 
 /// Two of one lane may have been found together: only the first is taken.
-fn lease(conn: &Connection, handler: HandlerId, seq: i64, claim: &Claim) -> Result<bool, StoreError> {
+fn acquire_lease(conn: &Connection, handler: HandlerId, seq: i64, claim: &ClaimRequest) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
         "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5 WHERE handler_id = ?1 AND event_seq = ?2
-         AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_lane WHERE o.handler_id = ?1 AND o.lane = d.lane
+         AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
             AND o.state < 3 AND o.state = 1 AND o.event_seq <> ?2)",
     )?;
     let running = DeliveryState::Running as i64;
@@ -111,23 +111,34 @@ fn lease(conn: &Connection, handler: HandlerId, seq: i64, claim: &Claim) -> Resu
 }
 
 /// The events of what was taken, in that order; one that was erased since is left out.
-pub(in crate::storage::sqlite) fn events(reader: &Reader, taken: Vec<Taken>) -> Result<Vec<Claimed>, StoreError> {
-    let sql = format!("{SUMMARY}{BODY}{FROM} WHERE e.seq = ?1");
+pub(in crate::storage::sqlite) fn load_claimed_events(
+    reader: &ReaderContext,
+    taken: Vec<ClaimedRow>,
+) -> Result<Vec<ClaimedDelivery>, StoreError> {
+    let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.seq = ?1");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut claimed = Vec::new();
     for delivery in taken {
         let mut rows = statement.query([delivery.seq])?;
         if let Some(row) = rows.next()? {
-            let event = with_body(row, &reader.bodies)?;
-            let Taken { attempts, since_ms, replay, .. } = delivery;
-            claimed.push(Claimed { event, attempts, since_ms, replay });
+            let event = read_event(row, &reader.bodies)?;
+            let ClaimedRow { attempts, since_ms, replay, .. } = delivery;
+            claimed.push(ClaimedDelivery {
+                event,
+                previous_attempts: attempts,
+                queued_at_ms: since_ms,
+                is_replay: replay,
+            });
         }
     }
     Ok(claimed)
 }
 
 /// When the next one of this handler may be taken.
-pub(in crate::storage::sqlite) fn next_due(conn: &Connection, handler: HandlerId) -> Result<Option<i64>, StoreError> {
+pub(in crate::storage::sqlite) fn next_due_ms(
+    conn: &Connection,
+    handler: HandlerId,
+) -> Result<Option<i64>, StoreError> {
     let mut next = conn.prepare_cached(
         "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
          WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL ORDER BY company_id, due_ms LIMIT 1",
@@ -143,9 +154,9 @@ pub(in crate::storage::sqlite) fn next_due(conn: &Connection, handler: HandlerId
 }
 
 /// Gives back what was under way when the process before this one ended; says how many there were.
-pub(in crate::storage::sqlite) fn release_all(conn: &Connection) -> rusqlite::Result<usize> {
+pub(in crate::storage::sqlite) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
     conn.execute(
-        "UPDATE deliveries INDEXED BY deliveries_lane SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = 0
+        "UPDATE deliveries INDEXED BY deliveries_call_sequence SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = 0
          WHERE state < 3 AND state = 1",
         [],
     )

@@ -1,23 +1,23 @@
 //! Deliveries: planned from the journal, claimed by handlers, settled.
 
-mod change;
+mod bulk_operation;
 #[cfg(test)]
-mod change_tests;
+mod bulk_operation_tests;
+mod call_sequence;
 mod claim;
-mod lanes;
-mod look;
+mod delivery_query;
 mod plan;
-mod select;
+mod read;
 mod settle;
 #[cfg(test)]
 mod tests;
 
-pub(super) use change::change;
-pub(super) use claim::{claim, events, next_due, release_all};
-pub(super) use lanes::advance;
-pub(super) use look::{chosen, count, fates, list};
-pub(super) use plan::{plan, unplanned};
-pub(super) use select::Selection;
+pub(super) use bulk_operation::apply_bulk_operation;
+pub(super) use call_sequence::advance_call_sequence;
+pub(super) use claim::{claim, load_claimed_events, next_due_ms, release_all_leases};
+pub(super) use delivery_query::DeliveryQuery;
+pub(super) use plan::{insert_planned, list_unplanned};
+pub(super) use read::{count_deliveries, list_deliveries, list_outlooks, next_batch};
 pub(super) use settle::settle;
 
 use rusqlite::{Connection, params};
@@ -25,20 +25,20 @@ use rusqlite::{Connection, params};
 use crate::storage::{BreakerState, HandlerId, HandlerRow, StoreError};
 
 /// A handler that is new starts behind the latest event. Whatever its breaker was, it begins anew.
-pub(super) fn register(conn: &Connection, handler: &HandlerRow) -> Result<HandlerId, StoreError> {
+pub(super) fn register_handler(conn: &Connection, handler: &HandlerRow) -> Result<HandlerId, StoreError> {
     let mut statement = conn.prepare_cached(
-        "INSERT INTO handlers (name, since, through, ordered, hold_ms)
+        "INSERT INTO handlers (name, since, through, ordered, ordering_timeout_ms)
          SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM sqlite_sequence
             WHERE name = 'events') WHERE true
-         ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, hold_ms = excluded.hold_ms, breaker = NULL,
+         ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, ordering_timeout_ms = excluded.ordering_timeout_ms, breaker = NULL,
             breaker_since_ms = NULL
          RETURNING id",
     )?;
-    Ok(statement.query_row(params![handler.name, handler.ordered, handler.hold_ms], |row| row.get(0))?)
+    Ok(statement.query_row(params![handler.name, handler.ordered, handler.max_hold_ms], |row| row.get(0))?)
 }
 
 /// Shows the state, and since when attempts are not simply made.
-pub(super) fn note_breaker(
+pub(super) fn update_breaker_state(
     conn: &Connection,
     handler: HandlerId,
     state: BreakerState,

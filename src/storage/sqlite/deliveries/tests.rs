@@ -3,111 +3,115 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::base::id::EventIds;
+use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{Claim, HandlerId, HandlerRow, NewEvent, Planned, Settled, Settlement, Store};
+use crate::storage::{
+    ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement, Store,
+};
 
-fn open(folder: &Path) -> SqliteStore {
+fn open_store(folder: &Path) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), &Supervisor::default()).unwrap()
 }
 
-async fn handler(store: &SqliteStore) -> HandlerId {
-    let row = HandlerRow { name: "crm".into(), ordered: true, hold_ms: 1_000 };
+async fn register_handler(store: &SqliteStore) -> HandlerId {
+    let row = HandlerRow { name: "crm".into(), ordered: true, max_hold_ms: 1_000 };
     store.register_handler(row).await.unwrap()
 }
 
 /// Appends an event of this company and plans it.
-async fn add(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
+async fn append_and_plan(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
     let event = NewEvent {
-        event: Some("call_ended".into()),
+        kind: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
         ..NewEvent::new(
-            EventIds::default().next(1_790_000_000_000),
+            EventIdGenerator::default().next_id(1_790_000_000_000),
             company_id,
             0,
             Bytes::copy_from_slice(body.as_bytes()),
         )
     };
     store.append(event).await.unwrap();
-    let news = store.unplanned(handler, 10, false).await.unwrap();
+    let news = store.unplanned_events(handler, 10, false).await.unwrap();
     let seq = news.last().unwrap().0.seq;
-    let planned = news.iter().map(|(event, _)| Planned { seq: event.seq, skipped: None, supersedes: false });
-    store.plan(handler, planned.collect(), seq, 0).await.unwrap();
+    let planned =
+        news.iter().map(|(event, _)| PlannedDelivery { seq: event.seq, skip_reason: None, supersedes: false });
+    store.plan_deliveries(handler, planned.collect(), seq, 0).await.unwrap();
     seq
 }
 
-fn some(limit: usize) -> Claim {
-    Claim {
+fn claim_up_to(limit: usize) -> ClaimRequest {
+    ClaimRequest {
         now_ms: 0,
         lease_until_ms: 1_000_000,
         due_before_ms: 0,
         limit,
-        limit_each: limit,
-        waiting: BTreeMap::new(),
+        limit_per_company: limit,
+        prefetched_by_company: BTreeMap::new(),
         limit_bytes: u64::MAX,
-        company_after: 0,
+        after_company_id: 0,
     }
 }
 
-async fn claimed(store: &SqliteStore, handler: HandlerId, claim: Claim) -> Vec<(i64, i64)> {
-    let claimed = store.claim(handler, claim).await.unwrap();
+async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
+    let claimed = store.claim_deliveries(handler, claim).await.unwrap();
     claimed.iter().map(|claimed| (claimed.event.summary.company_id, claimed.event.summary.seq)).collect()
 }
 
 #[tokio::test]
 async fn companies_take_turns() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let handler = handler(&store).await;
+    let store = open_store(folder.path());
+    let handler = register_handler(&store).await;
     for number in 0..6 {
-        add(&store, handler, 1, &format!("a{number}"), &format!("a{number}")).await;
+        append_and_plan(&store, handler, 1, &format!("a{number}"), &format!("a{number}")).await;
     }
-    let (b, c) = (add(&store, handler, 2, "b", "b").await, add(&store, handler, 3, "c", "c").await);
-    assert_eq!(claimed(&store, handler, some(4)).await, [(1, 1), (1, 2), (2, b), (3, c)]);
-    let full = Claim { waiting: BTreeMap::from([(1, 4)]), ..some(4) };
-    assert!(claimed(&store, handler, full).await.is_empty(), "company 1 has as many waiting as it may");
-    let next = add(&store, handler, 2, "b2", "b2").await;
-    let after_one = Claim { company_after: 1, ..some(1) };
-    assert_eq!(claimed(&store, handler, after_one).await, [(2, next)]);
+    let (b, c) =
+        (append_and_plan(&store, handler, 2, "b", "b").await, append_and_plan(&store, handler, 3, "c", "c").await);
+    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(4)).await, [(1, 1), (1, 2), (2, b), (3, c)]);
+    let full = ClaimRequest { prefetched_by_company: BTreeMap::from([(1, 4)]), ..claim_up_to(4) };
+    assert!(claim_company_and_seq(&store, handler, full).await.is_empty(), "company 1 has as many waiting as it may");
+    let next = append_and_plan(&store, handler, 2, "b2", "b2").await;
+    let after_one = ClaimRequest { after_company_id: 1, ..claim_up_to(1) };
+    assert_eq!(claim_company_and_seq(&store, handler, after_one).await, [(2, next)]);
 }
 
 #[tokio::test]
 async fn of_a_call_only_the_first_is_taken_and_bodies_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let handler = handler(&store).await;
-    let first = add(&store, handler, 1, "call_1", &"x".repeat(10_000)).await;
-    let second = add(&store, handler, 1, "call_1", "{}").await;
-    let other = add(&store, handler, 1, "call_2", "{} ").await;
-    let bounded = Claim { limit_bytes: 5_000, ..some(9) };
-    assert_eq!(claimed(&store, handler, bounded).await, [(1, first)], "one may be larger than the bound");
-    assert_eq!(claimed(&store, handler, some(9)).await, [(1, other)]);
-    assert_eq!(store.next_due(handler).await.unwrap(), Some(1_000_000), "the leases");
-    let settled = vec![Settled { seq: first, settlement: Settlement::Succeeded, attempt: None }];
-    store.settle(handler, settled.clone(), 0).await.unwrap();
-    assert_eq!(claimed(&store, handler, some(9)).await, [(1, second)]);
-    store.settle(handler, settled, 5).await.unwrap();
-    assert!(claimed(&store, handler, some(9)).await.is_empty(), "what is over stays over");
+    let store = open_store(folder.path());
+    let handler = register_handler(&store).await;
+    let first = append_and_plan(&store, handler, 1, "call_1", &"x".repeat(10_000)).await;
+    let second = append_and_plan(&store, handler, 1, "call_1", "{}").await;
+    let other = append_and_plan(&store, handler, 1, "call_2", "{} ").await;
+    let bounded = ClaimRequest { limit_bytes: 5_000, ..claim_up_to(9) };
+    assert_eq!(claim_company_and_seq(&store, handler, bounded).await, [(1, first)], "one may be larger than the bound");
+    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, other)]);
+    assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(1_000_000), "the leases");
+    let settled = vec![SettledDelivery { seq: first, settlement: Settlement::Succeeded, attempt: None }];
+    store.settle_deliveries(handler, settled.clone(), 0).await.unwrap();
+    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
+    store.settle_deliveries(handler, settled, 5).await.unwrap();
+    assert!(claim_company_and_seq(&store, handler, claim_up_to(9)).await.is_empty(), "what is over stays over");
 }
 
 #[tokio::test]
 async fn what_was_under_way_is_given_back_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let id = handler(&store).await;
-    let seq = add(&store, id, 1, "call_1", "{}").await;
-    assert_eq!(claimed(&store, id, some(9)).await, [(1, seq)]);
+    let store = open_store(folder.path());
+    let id = register_handler(&store).await;
+    let seq = append_and_plan(&store, id, 1, "call_1", "{}").await;
+    assert_eq!(claim_company_and_seq(&store, id, claim_up_to(9)).await, [(1, seq)]);
     store.close().await.unwrap();
-    let store = open(folder.path());
-    assert_eq!(handler(&store).await, id);
-    assert_eq!(claimed(&store, id, some(9)).await, [(1, seq)]);
+    let store = open_store(folder.path());
+    assert_eq!(register_handler(&store).await, id);
+    assert_eq!(claim_company_and_seq(&store, id, claim_up_to(9)).await, [(1, seq)]);
 }
 
 #[tokio::test]
 async fn a_claim_uses_its_indexes() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let store = open_store(folder.path());
     store.close().await.unwrap();
     let conn = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     let plan = |sql: &str| {
@@ -115,7 +119,10 @@ async fn a_claim_uses_its_indexes() {
         let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
         rows.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
     };
-    let due = plan(&super::claim::DUE.replace("?1", "1").replace("?2", "1").replace("?3", "1").replace("?4", "1"));
+    let due = plan(&super::claim::DUE_SQL.replace("?1", "1").replace("?2", "1").replace("?3", "1").replace("?4", "1"));
     assert!(due.contains("deliveries_due (handler_id=? AND company_id=? AND due_ms<?)"), "{due}");
-    assert!(due.contains("deliveries_lane (handler_id=? AND lane=?)") && !due.contains("TEMP B-TREE"), "{due}");
+    assert!(
+        due.contains("deliveries_call_sequence (handler_id=? AND ordering_key=?)") && !due.contains("TEMP B-TREE"),
+        "{due}"
+    );
 }

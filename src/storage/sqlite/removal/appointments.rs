@@ -2,18 +2,18 @@
 
 use rusqlite::Connection;
 
-use super::find::{Person, is_in_row};
+use super::data_subject::{DataSubject, row_matches};
 use crate::storage::StoreError;
 
 /// Appointments in which the number or a call of the person is, by number in the store. There is a row for each that was
 /// ever made, some hundred bytes long.
-pub(super) fn of(conn: &Connection, person: &Person) -> Result<Vec<i64>, StoreError> {
+pub(super) fn find_appointments_of(conn: &Connection, person: &DataSubject) -> Result<Vec<i64>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT id, company_id, from_number, to_number, call_id FROM appointments")?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if person.is_of(row.get(1)?) && is_in_row(row, 5, person)? {
+        if person.includes_company(row.get(1)?) && row_matches(row, 5, person)? {
             found.push(row.get(0)?);
         }
     }
@@ -21,7 +21,7 @@ pub(super) fn of(conn: &Connection, person: &Person) -> Result<Vec<i64>, StoreEr
 }
 
 /// Removes them; their times are free again. Says how many there were.
-pub(super) fn remove(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+pub(super) fn delete_appointments(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
     let mut removed = 0;
     for id in ids {
         conn.prepare_cached("DELETE FROM appointment_slots WHERE appointment_id = ?1")?.execute([id])?;

@@ -2,49 +2,49 @@
 //! connection beside it.
 
 mod appointments;
-mod beside;
+mod data_subject;
 mod erase;
 #[cfg(test)]
-mod erasing_tests;
-mod find;
+mod erase_tests;
+mod operator;
 mod purge;
 mod space;
 #[cfg(test)]
 mod tests;
 
-pub use beside::Removal;
-pub use erase::{Erased, Outside};
-pub use find::{Found, Person};
+pub(crate) use data_subject::DataSubject;
+pub(crate) use erase::{ErasureCounts, EventsByHandler};
+pub(crate) use operator::OperatorRemoval;
 
-pub(super) use purge::purge;
-pub(super) use space::{allocated, clear_bodies, forget_cleared, give_back_pages, is_full, used_bytes};
+pub(super) use purge::purge_batch;
+pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclaim_bodies, reclaim_pages, used_bytes};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::storage::{Along, HandlerId, Identity, IdentityKey, StoreError};
+use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, StoreError};
 
 /// Whether bodies must not stay readable: what is kept too long is given back, what is erased is overwritten first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bodies {
-    GiveBack,
+pub(super) enum BodyDisposal {
+    Free,
     Overwrite,
 }
 
-struct Row {
+struct RemovedEvent {
     identity: Identity,
-    company: i64,
+    company_id: i64,
     event: Option<String>,
     call_id: Option<String>,
     size_bytes: u64,
-    place: Option<(i64, i64)>,
+    body_location: Option<(i64, i64)>,
 }
 
 /// Removes an event from the journal and from the index. Says how large its body was; `None` when it is gone already.
-fn remove_event(
+fn delete_event(
     conn: &Connection,
     key: &IdentityKey,
     seq: i64,
-    bodies: Bodies,
+    bodies: BodyDisposal,
     now_ms: i64,
 ) -> Result<Option<u64>, StoreError> {
     let row = conn
@@ -53,13 +53,13 @@ fn remove_event(
              RETURNING identity, company_id, event, call_id, size_bytes, body_file, body_at",
         )?
         .query_row([seq], |row| {
-            Ok(Row {
+            Ok(RemovedEvent {
                 identity: Identity(row.get(0)?),
-                company: row.get(1)?,
+                company_id: row.get(1)?,
                 event: row.get(2)?,
                 call_id: row.get(3)?,
                 size_bytes: row.get(4)?,
-                place: row.get::<_, Option<i64>>(5)?.map(|file| row.get(6).map(|at| (file, at))).transpose()?,
+                body_location: row.get::<_, Option<i64>>(5)?.map(|file| row.get(6).map(|at| (file, at))).transpose()?,
             })
         })
         .optional()?;
@@ -67,33 +67,33 @@ fn remove_event(
     let mut unindex = conn.prepare_cached("DELETE FROM event_keys WHERE key = ?1 AND seq = ?2")?;
     unindex.execute([row.identity.index_key(), seq])?;
     if let (Some(call_id), Some(event)) = (&row.call_id, &row.event) {
-        unindex.execute([key.call_key(row.company, call_id, event), seq])?;
+        unindex.execute([key.call_key(row.company_id, call_id, event), seq])?;
     }
     conn.prepare_cached("DELETE FROM duplicates WHERE event_seq = ?1")?.execute([seq])?;
     conn.prepare_cached("DELETE FROM inbound_answers WHERE event_seq = ?1")?.execute([seq])?;
-    if let Some((file, at)) = row.place {
+    if let Some((file, at)) = row.body_location {
         conn.prepare_cached(
             "INSERT OR REPLACE INTO freed_bodies (file, at, size_bytes, overwrite, freed_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![file, at, row.size_bytes, bodies == Bodies::Overwrite, now_ms])?;
+        .execute(params![file, at, row.size_bytes, bodies == BodyDisposal::Overwrite, now_ms])?;
     }
     Ok(Some(row.size_bytes))
 }
 
 /// Removes a delivery with its attempts; says how many of each there were.
-fn remove_delivery(conn: &Connection, handler: HandlerId, seq: i64) -> Result<Along, StoreError> {
-    let attempts = remove_attempts(conn, handler, seq)?;
+fn delete_delivery(conn: &Connection, handler: HandlerId, seq: i64) -> Result<CascadedCounts, StoreError> {
+    let attempts = delete_attempts(conn, handler, seq)?;
     let mut delivery = conn.prepare_cached("DELETE FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
-    Ok(Along { deliveries: delivery.execute([handler, seq])? as u64, attempts, body_bytes: 0 })
+    Ok(CascadedCounts { deliveries: delivery.execute([handler, seq])? as u64, attempts, body_bytes: 0 })
 }
 
-fn remove_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u64, StoreError> {
+fn delete_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u64, StoreError> {
     let mut attempts = conn.prepare_cached("DELETE FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
     Ok(attempts.execute([handler, seq])? as u64)
 }
 
 /// Removes the row of a call or chat with its texts; says how many rows there were.
-fn remove_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, StoreError> {
+fn delete_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, StoreError> {
     conn.prepare_cached("DELETE FROM call_texts WHERE kind IN ('call', 'chat') AND company_id = ?1 AND call_id = ?2")?
         .execute(params![company, call_id])?;
     let mut removed = 0;
@@ -104,7 +104,7 @@ fn remove_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, St
     Ok(removed)
 }
 
-fn handlers(conn: &Connection) -> Result<Vec<HandlerId>, StoreError> {
+fn list_handler_ids(conn: &Connection) -> Result<Vec<HandlerId>, StoreError> {
     let mut ids = conn.prepare_cached("SELECT id FROM handlers ORDER BY id")?;
     Ok(ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }

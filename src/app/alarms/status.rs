@@ -1,0 +1,33 @@
+//! What the latest look found, for the metrics.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::kind::AlarmKind;
+use crate::telemetry::activity::SignatureAge;
+
+#[derive(Clone, Default)]
+pub(in crate::app) struct AlarmStatus(Arc<Mutex<AlarmStatusInner>>);
+
+#[derive(Default)]
+struct AlarmStatusInner {
+    raised: BTreeSet<AlarmKind>,
+    min_signature_age_ms: i64,
+}
+
+impl AlarmStatus {
+    pub(super) fn update(&self, on: BTreeSet<AlarmKind>, ages: &[SignatureAge]) {
+        let freshest_ms = ages.iter().map(|age| age.age_ms).min().unwrap_or(0);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            AlarmStatusInner { raised: on, min_signature_age_ms: freshest_ms };
+    }
+
+    pub(in crate::app) fn is_raised(&self, alarm: AlarmKind) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).raised.contains(&alarm)
+    }
+
+    /// The age of the freshest of the latest signatures, in milliseconds; negative: from the future.
+    pub(in crate::app) fn min_signature_age_ms(&self) -> i64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).min_signature_age_ms
+    }
+}

@@ -1,0 +1,59 @@
+//! The development key: lets one try the receiver before there is a real key.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::base::id::random_hex;
+use crate::base::secret::Secret;
+
+/// The file's name, in the folder that holds the store.
+pub(crate) const DEV_KEY_FILE: &str = "dev.key";
+
+/// The development key in `folder`, if one was made.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub(crate) fn read_dev_key(folder: &Path) -> io::Result<Option<Secret>> {
+    match std::fs::read_to_string(folder.join(DEV_KEY_FILE)) {
+        Ok(text) => Ok(Some(Secret::new(text.trim())).filter(|key| !key.expose().is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The development key in `folder`, made (0600) if there is none: once, or every restart would forget the last one.
+pub(super) fn read_or_create_dev_key(folder: &Path) -> io::Result<Secret> {
+    if let Some(key) = read_dev_key(folder)? {
+        return Ok(key);
+    }
+    let key = format!("key_dev_{}", random_hex());
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(folder.join(DEV_KEY_FILE))?;
+    file.write_all(key.as_bytes())?;
+    file.sync_all()?;
+    Ok(Secret::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_once_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read_dev_key(folder.path()).unwrap(), None);
+        let key = read_or_create_dev_key(folder.path()).unwrap();
+        assert_eq!(read_or_create_dev_key(folder.path()).unwrap(), key);
+        assert_eq!(key.expose().len(), 40);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(folder.path().join(DEV_KEY_FILE)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a handler has claimed: a queue for each company, so that one company's flood or slow calls leave room for others.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::storage::ClaimedDelivery;
+
+/// Of the places for attempts, so many in four go to one company when there are others.
+const MAX_COMPANY_QUARTERS: usize = 3;
+
+#[derive(Default)]
+pub(super) struct PrefetchQueue {
+    companies: BTreeMap<i64, CompanyQueue>,
+    running: usize,
+    held_bytes: u64,
+}
+
+#[derive(Default)]
+struct CompanyQueue {
+    queue: VecDeque<ClaimedDelivery>,
+    running: usize,
+}
+
+impl PrefetchQueue {
+    pub(super) fn push(&mut self, claimed: ClaimedDelivery) {
+        self.held_bytes += body_size(&claimed);
+        self.companies.entry(claimed.event.summary.company_id).or_default().queue.push_back(claimed);
+    }
+
+    /// Those `is_over` says something about, with what it says.
+    pub(super) fn remove_matching<T>(
+        &mut self,
+        is_over: impl Fn(&ClaimedDelivery) -> Option<T>,
+    ) -> Vec<(ClaimedDelivery, T)> {
+        let mut out = Vec::new();
+        for company in self.companies.values_mut() {
+            for claimed in std::mem::take(&mut company.queue) {
+                match is_over(&claimed) {
+                    Some(said) => out.push((claimed, said)),
+                    None => company.queue.push_back(claimed),
+                }
+            }
+        }
+        self.held_bytes -= out.iter().map(|(claimed, _)| body_size(claimed)).sum::<u64>();
+        out
+    }
+
+    /// The next one to begin: of the company with the fewest attempts under way. It counts as under way from now on.
+    pub(super) fn start_next(&mut self, concurrency: usize) -> Option<ClaimedDelivery> {
+        if self.running >= concurrency {
+            return None;
+        }
+        let most = if self.companies.len() > 1 { (concurrency * MAX_COMPANY_QUARTERS / 4).max(1) } else { concurrency };
+        let waiting = self.companies.values_mut().filter(|company| !company.queue.is_empty());
+        let company = waiting.min_by_key(|company| company.running).filter(|company| company.running < most)?;
+        let claimed = company.queue.pop_front()?;
+        company.running += 1;
+        self.running += 1;
+        Some(claimed)
+    }
+
+    /// An attempt has ended.
+    pub(super) fn finish_attempt(&mut self, claimed: &ClaimedDelivery) {
+        self.held_bytes -= body_size(claimed);
+        self.running -= 1;
+        if let Some(company) = self.companies.get_mut(&claimed.event.summary.company_id) {
+            company.running -= 1;
+        }
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// How many wait, by company.
+    pub(super) fn queued_by_company(&self) -> BTreeMap<i64, usize> {
+        self.companies.iter().map(|(id, company)| (*id, company.queue.len())).collect()
+    }
+
+    pub(super) fn has_no_queued(&self) -> bool {
+        self.companies.values().all(|company| company.queue.is_empty())
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0 && self.has_no_queued()
+    }
+}
+
+fn body_size(claimed: &ClaimedDelivery) -> u64 {
+    claimed.event.body.as_ref().map_or(0, Bytes::len) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::EventId;
+    use crate::storage::{EventSummary, StoredEvent};
+
+    fn claimed(company_id: i64, seq: i64) -> ClaimedDelivery {
+        let summary = EventSummary {
+            seq,
+            id: EventId::lower_bound_at(seq),
+            company_id,
+            company: String::new(),
+            kind: None,
+            call_id: None,
+            agent_id: None,
+            received_at_ms: 0,
+            source: None,
+            content_type: None,
+            query: None,
+            signature: None,
+            key_fingerprint: None,
+            state: "stored".into(),
+            revision_of: None,
+            duplicate_count: 0,
+            size_bytes: 4,
+        };
+        let event = StoredEvent { summary, body: Ok(Bytes::from_static(b"body")) };
+        ClaimedDelivery { event, previous_attempts: 0, queued_at_ms: seq, is_replay: false }
+    }
+
+    fn start_all(ready: &mut PrefetchQueue, concurrency: usize) -> Vec<i64> {
+        std::iter::from_fn(|| ready.start_next(concurrency)).map(|claimed| claimed.event.summary.seq).collect()
+    }
+
+    #[test]
+    fn one_company_alone_has_every_place() {
+        let mut ready = PrefetchQueue::default();
+        (1..=6).for_each(|seq| ready.push(claimed(1, seq)));
+        assert_eq!(start_all(&mut ready, 4), [1, 2, 3, 4]);
+        ready.finish_attempt(&claimed(1, 1));
+        assert_eq!(start_all(&mut ready, 4), [5]);
+        assert_eq!((ready.running(), ready.held_bytes()), (4, 20));
+    }
+
+    #[test]
+    fn a_flood_of_one_leaves_places_for_others() {
+        let mut ready = PrefetchQueue::default();
+        (1..=9).for_each(|seq| ready.push(claimed(1, seq)));
+        ready.push(claimed(2, 10));
+        assert_eq!(start_all(&mut ready, 4), [1, 10, 2, 3]);
+        ready.finish_attempt(&claimed(2, 10));
+        assert_eq!(start_all(&mut ready, 4), [] as [i64; 0], "the last place is for somebody else");
+        ready.push(claimed(2, 11));
+        assert_eq!(start_all(&mut ready, 4), [11]);
+    }
+
+    #[test]
+    fn what_is_over_is_taken_out() {
+        let mut ready = PrefetchQueue::default();
+        (1..=4).for_each(|seq| ready.push(claimed(seq % 2, seq)));
+        let out = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
+        assert_eq!(out.len(), 2);
+        assert_eq!((ready.held_bytes(), ready.queued_by_company()), (8, BTreeMap::from([(0, 1), (1, 1)])));
+        assert!(!ready.is_idle());
+    }
+}

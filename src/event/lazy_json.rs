@@ -1,0 +1,75 @@
+//! Heavy parts of an event, kept as text until somebody wants them.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::error::UnexpectedJsonType;
+use super::from_json::{self, FromJson};
+
+/// A value of type `T` that is still JSON text. A transcript makes up nine tenths of a body, and most readers of an
+/// event never look at it; so it is copied in one piece and parsed on demand. Any JSON value is accepted at first:
+/// a wrong shape shows at [`parse`](Self::parse). Written back it is the very same text.
+pub struct LazyJson<T> {
+    raw: Box<RawValue>,
+    // `fn() -> T`: nothing of type `T` is owned here, so `T` decides nothing about Send and Sync.
+    marker: PhantomData<fn() -> T>,
+}
+
+impl<T> LazyJson<T> {
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.raw.get()
+    }
+}
+
+impl<T: FromJson> LazyJson<T> {
+    /// Parses the text, anew at each call.
+    ///
+    /// # Errors
+    /// [`UnexpectedJsonType`] when the value is no `T`.
+    pub fn parse(&self) -> Result<T, UnexpectedJsonType> {
+        T::from_json(&self.raw).ok_or(UnexpectedJsonType)
+    }
+}
+
+impl<T> From<Box<RawValue>> for LazyJson<T> {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self { raw, marker: PhantomData }
+    }
+}
+
+impl<T> Clone for LazyJson<T> {
+    fn clone(&self) -> Self {
+        self.raw.clone().into()
+    }
+}
+
+impl<T> FromJson for LazyJson<T> {
+    fn from_json(raw: &RawValue) -> Option<Self> {
+        Some(raw.to_owned().into())
+    }
+}
+
+impl<'de, T> Deserialize<'de> for LazyJson<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_json::deserialize(deserializer)
+    }
+}
+
+impl<T> Serialize for LazyJson<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.raw.serialize(serializer)
+    }
+}
+
+/// The size only.
+impl<T> fmt::Debug for LazyJson<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deferred({} bytes)", self.as_str().len())
+    }
+}

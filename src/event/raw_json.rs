@@ -1,0 +1,67 @@
+//! One JSON value nobody gave a type.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::ser::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::error::UnexpectedJsonType;
+use super::from_json::{self, FromJson};
+
+/// A JSON value of any shape as its own text: metadata, custom analysis data, transfer options, filters.
+#[derive(Clone, Default)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// The JSON text, without space around it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The same as a `RawValue`, for putting it into other JSON unchanged.
+    #[must_use]
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Reads the value as `T`.
+    ///
+    /// # Errors
+    /// [`UnexpectedJsonType`] when it is no `T`. The cause is not passed on, because it can quote the value.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, UnexpectedJsonType> {
+        serde_json::from_str(self.as_str()).map_err(|_| UnexpectedJsonType)
+    }
+}
+
+impl From<Box<RawValue>> for RawJson {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+}
+
+impl FromJson for RawJson {
+    fn from_json(raw: &RawValue) -> Option<Self> {
+        Some(Self(raw.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_json::deserialize(deserializer)
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// The size only.
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.as_str().len())
+    }
+}

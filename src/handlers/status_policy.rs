@@ -1,0 +1,151 @@
+//! What an HTTP answer comes to.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use super::{AttemptResult, Outcome};
+use crate::egress::{RequestError, ResponseSummary};
+
+/// What somebody asks us to wait is honoured up to here.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Which status codes mean what.
+#[derive(Debug, Default)]
+pub(super) struct StatusPolicy {
+    /// Done; empty: 200 to 299.
+    pub(super) success_statuses: Vec<u16>,
+    /// Given up at once, besides 410 and redirects.
+    pub(super) fail_statuses: &'static [u16],
+}
+
+impl StatusPolicy {
+    /// What came of posting to `whom`.
+    ///
+    /// Whatever is no success is tried again, 4xx as well: at a receiver a 401 or 404 is most often a deployment that
+    /// somebody is about to mend, and the schedule bounds the attempts. 410 says that nobody wants this any more, and a
+    /// redirect that is not followed will not be the next time either.
+    pub(super) fn attempt_result(
+        &self,
+        whom: &impl Display,
+        posted: Result<ResponseSummary, RequestError>,
+        now_ms: i64,
+    ) -> AttemptResult {
+        let answer = match posted {
+            Ok(answer) => answer,
+            Err(RequestError::BlockedRedirect(why)) => return Outcome::fail(why).into(),
+            Err(error @ (RequestError::Blocked(_) | RequestError::NoResponse(_))) => {
+                return Outcome::retry(error.to_string()).into();
+            }
+        };
+        let outcome = self.outcome_of_response(whom, &answer, now_ms);
+        let kept = Some(answer.body_prefix).filter(|text| !text.is_empty());
+        AttemptResult { outcome, status: Some(answer.status.into()), response_excerpt: kept }
+    }
+
+    fn outcome_of_response(&self, whom: &impl Display, answer: &ResponseSummary, now_ms: i64) -> Outcome {
+        let status = answer.status;
+        let reason = format!("{whom} answered {status}");
+        match status {
+            _ if self.is_success(status) => Outcome::Done,
+            300..=399 => Outcome::fail(match &answer.redirect_origin {
+                Some(to) => format!("{reason}, a redirect to {to} beyond `redirects`: set the url to where it leads"),
+                None => format!("{reason}, which is no redirect that keeps the body: set the url to where it leads"),
+            }),
+            410 => Outcome::fail(format!("{reason}: nobody wants this there any more")),
+            _ if self.fail_statuses.contains(&status) => Outcome::fail(reason),
+            _ => {
+                let after = answer.retry_after.as_deref().and_then(|value| parse_retry_after(value, now_ms));
+                Outcome::Retry { after, reason }
+            }
+        }
+    }
+
+    fn is_success(&self, status: u16) -> bool {
+        if self.success_statuses.is_empty() {
+            (200..300).contains(&status)
+        } else {
+            self.success_statuses.contains(&status)
+        }
+    }
+}
+
+/// Seconds, or an HTTP date.
+fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+    let value = value.trim();
+    let wait = if let Ok(seconds) = value.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = DateTimeParser::new().parse_timestamp(value).ok()?;
+        Duration::from_millis(u64::try_from(until.as_millisecond() - now_ms).ok()?)
+    };
+    Some(wait.min(MAX_RETRY_AFTER)).filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 784_111_777_000; // Sun, 06 Nov 1994 08:49:37 GMT
+
+    fn attempt(codes: &StatusPolicy, status: u16, retry_after: Option<&str>) -> Outcome {
+        let answer = ResponseSummary {
+            status,
+            retry_after: retry_after.map(str::to_owned),
+            redirect_origin: (status == 302).then(|| "https://b.example".to_owned()),
+            body_prefix: "said".to_owned(),
+        };
+        let attempt = codes.attempt_result(&"https://a.example", Ok(answer), NOW_MS);
+        assert_eq!((attempt.status, attempt.response_excerpt.as_deref()), (Some(status.into()), Some("said")));
+        attempt.outcome
+    }
+
+    #[test]
+    fn what_a_status_comes_to() {
+        let usual = StatusPolicy::default();
+        for status in [200, 202, 204, 299] {
+            assert_eq!(attempt(&usual, status, None), Outcome::Done, "{status}");
+        }
+        for status in [400, 401, 404, 408, 413, 422, 425, 429, 500, 503, 599] {
+            assert_eq!(attempt(&usual, status, None), Outcome::retry(format!("https://a.example answered {status}")));
+        }
+        for status in [302, 303, 304, 410] {
+            assert!(matches!(attempt(&usual, status, None), Outcome::Fail { .. }), "{status}");
+        }
+        let own = StatusPolicy { success_statuses: vec![200, 409], fail_statuses: &[400] };
+        assert_eq!(attempt(&own, 409, None), Outcome::Done);
+        assert!(matches!(attempt(&own, 204, None), Outcome::Retry { .. }));
+        assert!(matches!(attempt(&own, 400, None), Outcome::Fail { .. }));
+    }
+
+    #[test]
+    fn waits_are_honoured_up_to_an_hour() {
+        let after = |value| match attempt(&StatusPolicy::default(), 429, Some(value)) {
+            Outcome::Retry { after, .. } => after.map(|wait| wait.as_secs()),
+            outcome => panic!("{outcome:?}"),
+        };
+        for (value, wanted) in [
+            ("30", Some(30)),
+            (" 30 ", Some(30)),
+            ("86400", Some(3_600)),
+            ("0", None),
+            ("-5", None),
+            ("soon", None),
+            ("1.5", None),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120)),
+            ("Sun, 06 Nov 1994 08:40:00 GMT", None),
+            ("Mon, 07 Nov 1994 08:40:00 GMT", Some(3_600)),
+        ] {
+            assert_eq!(after(value), wanted, "{value}");
+        }
+    }
+
+    #[test]
+    fn no_answer_is_tried_again_and_a_forbidden_redirect_is_not() {
+        let outcome = |error| StatusPolicy::default().attempt_result(&"x", Err(error), NOW_MS).outcome;
+        assert_eq!(outcome(RequestError::NoResponse("late".into())), Outcome::retry("late"));
+        assert_eq!(outcome(RequestError::Blocked("inside".into())), Outcome::retry("inside"));
+        assert_eq!(outcome(RequestError::BlockedRedirect("inside".into())), Outcome::fail("inside"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Whose address a request really comes from.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderMap};
+
+use crate::base::networks::Networks;
+
+/// The sender's address: that of the connection, or the one a trusted proxy tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientAddr(pub IpAddr);
+
+/// The address found earlier, else that of the connection.
+pub(super) fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
+    let connection = || extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    extensions.get::<ClientAddr>().map(|client| client.0).or_else(connection)
+}
+
+/// `X-Forwarded-For` is read from its end, which the nearest proxy wrote, for as long as the hops are trusted: the first
+/// that is not is the client. Anything in front of it may be the client's own invention.
+pub(super) fn resolve_client_ip(connection: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+    let mut client = connection;
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    for hop in hops {
+        if !trusted.contains(client) {
+            break;
+        }
+        let Some(address) = parse_address(hop.trim()) else { break };
+        client = address;
+    }
+    client
+}
+
+/// An address, with a port behind it or not.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(connection: &str, forwarded: &[&str]) -> String {
+        let trusted = Networks::parse(&["127.0.0.1", "10.0.0.0/8"]).unwrap();
+        let headers = forwarded.iter().map(|value| ("x-forwarded-for".parse().unwrap(), value.parse().unwrap()));
+        resolve_client_ip(connection.parse().unwrap(), &headers.collect(), &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(client("192.0.2.9", &["203.0.113.7"]), "192.0.2.9");
+        assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(client("127.0.0.1", &["203.0.113.7"]), "203.0.113.7");
+        assert_eq!(client("127.0.0.1", &["198.51.100.1, 203.0.113.7, 10.1.1.1"]), "203.0.113.7");
+        assert_eq!(client("127.0.0.1", &["198.51.100.1", "203.0.113.7"]), "203.0.113.7");
+        assert_eq!(client("127.0.0.1", &["203.0.113.7:4711"]), "203.0.113.7");
+        assert_eq!(client("127.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(client("127.0.0.1", &["nonsense, 10.1.1.1"]), "10.1.1.1");
+    }
+}

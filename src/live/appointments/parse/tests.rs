@@ -1,0 +1,270 @@
+use jiff::ToSpan;
+use jiff::civil::{Date, DateTime, Time, date, time};
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::date::ParsedDate;
+use super::*;
+use crate::config::DateOrder;
+
+/// A Saturday.
+const TODAY: Date = Date::constant(2026, 11, 21);
+
+fn parse_date_in_order(text: &str, order: DateOrder) -> Result<Date, ClarifyingQuestion> {
+    parse_date(text, TODAY, &TimeZone::get("Europe/Berlin").unwrap(), order).map(|reading| reading.date)
+}
+
+fn parse_date_auto(text: &str) -> Date {
+    parse_date_in_order(text, DateOrder::Auto).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
+#[test]
+fn dates_are_read_in_every_form() {
+    let day = date(2026, 11, 24);
+    for text in [
+        "2026-11-24",
+        "20261124",
+        "2026/11/24",
+        "24.11.2026",
+        "24.11.26",
+        "24.11.",
+        "24.11",
+        "24/11/2026",
+        "11/24/2026",
+        "11/24",
+        "24-11-2026",
+        "November 24",
+        "Nov 24th, 2026",
+        "24 November 2026",
+        "24. November 2026",
+        "24th of November",
+        "the 24th of November, 2026",
+        "Tuesday, November 24",
+        "Dienstag, den 24. November",
+        "am Dienstag, 24.11.2026",
+        "Tuesday",
+        "next Tuesday",
+        "Tuesday the 24th",
+        "Tuesday, the 24th.",
+        "Dienstag, den 24.",
+        "the 24th",
+        "am 24.",
+        "Di, 24.11.2026",
+        "Di., 24.11.",
+        "Di.",
+        "am Di",
+        "Tuesday.",
+        "in 3 days",
+        "in drei Tagen",
+    ] {
+        if text == "in drei Tagen" {
+            assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "numbers in words are asked about");
+        } else {
+            assert_eq!(parse_date_auto(text), day, "{text}");
+        }
+    }
+    assert_eq!(parse_date_auto("1. März"), date(2027, 3, 1), "the next one");
+    assert_eq!(parse_date_auto("2. Jänner 2027"), date(2027, 1, 2));
+    assert_eq!([parse_date_auto("today"), parse_date_auto("heute")], [TODAY; 2]);
+    assert_eq!(
+        [
+            parse_date_auto("Tomorrow"),
+            parse_date_auto("morgen"),
+            parse_date_auto("Tomorrow."),
+            parse_date_auto("tomorrow!")
+        ],
+        [date(2026, 11, 22); 4]
+    );
+    assert_eq!(
+        [parse_date_auto("Mi"), parse_date_auto("Do."), parse_date_auto("Fr"), parse_date_auto("So")].map(Date::day),
+        [25, 26, 27, 22]
+    );
+    assert_eq!(parse_date_auto("the 5th"), date(2026, 12, 5), "the next one");
+    assert_eq!(parse_date_auto("übermorgen"), date(2026, 11, 23));
+    assert_eq!(parse_date_auto("in two weeks".replace("two", "2").as_str()), date(2026, 12, 5));
+    assert_eq!(parse_date_auto("29.02."), date(2028, 2, 29), "the next there is");
+    assert_eq!(parse_date_auto("05/05/2027"), date(2027, 5, 5), "the same either way");
+}
+
+#[test]
+fn the_setting_decides_what_digits_do_not() {
+    assert_eq!(parse_date_in_order("03/04/2027", DateOrder::Dmy), Ok(date(2027, 4, 3)));
+    assert_eq!(parse_date_in_order("03/04/2027", DateOrder::Mdy), Ok(date(2027, 3, 4)));
+    assert_eq!(parse_date_in_order("03.04.2027", DateOrder::Auto), Ok(date(2027, 4, 3)), "dots are written so");
+    assert_eq!(parse_date_in_order("12/24/2026", DateOrder::Dmy), Ok(date(2026, 12, 24)), "there is no other way");
+    let asks = parse_date_in_order("03/04/2027", DateOrder::Auto).unwrap_err();
+    assert!(asks.contains("April 3") && asks.contains("March 4"), "{asks}");
+}
+
+#[test]
+fn what_is_unclear_is_asked() {
+    for text in [
+        "",
+        "soon",
+        "30.02.2027",
+        "2026-13-01",
+        "2026-02-30T10:00",
+        "31/02/2027",
+        "03/04",
+        "26-11-24",
+        "Monday, November 24",
+        "Monday the 24th",
+        "24",
+        "the 32nd",
+        "Saturday",
+        "November",
+        "1e3",
+        "99999999",
+        "24 24 November",
+        "next year",
+        "½ November",
+    ] {
+        assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "{text}");
+    }
+    let tuesday = parse_date("next Friday", date(2026, 11, 24), &TimeZone::UTC, DateOrder::Auto).unwrap_err();
+    assert!(tuesday.contains("November 27") && tuesday.contains("December 4"), "{tuesday}");
+}
+
+#[test]
+fn full_date_times_bring_their_time() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let read = |text: &str| parse_date(text, TODAY, &zone, DateOrder::Auto).unwrap();
+    let moment = |text: &str| Some(text.parse().unwrap());
+    let at =
+        |hour, moment| ParsedDate { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)), timestamp: moment };
+    let named = moment("2026-11-23T13:30:00Z");
+    assert_eq!(read("2026-11-23T14:30:00"), at(14, None));
+    assert_eq!(read("2026-11-23 14:30"), at(14, None));
+    assert_eq!(read("2026-11-23T14:30:00+01:00"), at(14, named));
+    assert_eq!(read("2026-11-23T13:30:00Z"), at(14, named), "a moment is put into the company's time");
+    let day = ParsedDate { date: date(2026, 11, 24), time: None, timestamp: None };
+    for text in ["2026-11-24T00:00:00Z", "2026-11-24T00:00:00.000Z", "2026-11-24 00:00", "2026-11-24T00:00:00+05:30"] {
+        assert_eq!(read(text), day, "{text}: a day, as programs write it");
+    }
+    let evening = ParsedDate { date: date(2026, 11, 24), time: Some(time(0, 0, 0, 0)), ..at(0, None) };
+    assert_eq!(read("2026-11-23T23:00:00Z"), ParsedDate { timestamp: moment("2026-11-23T23:00:00Z"), ..evening });
+}
+
+#[test]
+fn times_are_read_in_every_form() {
+    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+    for text in
+        ["14:30", "14.30", "14.30 Uhr", "14 Uhr 30", "14h30", "1430", "14:30:00", "2:30 pm", "2:30PM", "2.30 p.m."]
+    {
+        assert_eq!(read(text), Ok((time(14, 30, 0, 0), false)), "{text}");
+    }
+    for text in [
+        "14",
+        "14 Uhr",
+        "um 14 Uhr",
+        "2 pm",
+        "2PM",
+        "2 p. m.",
+        "2 pm.",
+        "zwei Uhr nachmittags",
+        "2 o\u{2019}clock pm",
+        "at 2 in the afternoon",
+        "14:00 pm",
+        "2026-11-23T14:00",
+    ] {
+        assert_eq!(read(text), Ok((time(14, 0, 0, 0), false)), "{text}");
+    }
+    assert_eq!(read("2:30"), Ok((time(2, 30, 0, 0), true)));
+    assert_eq!(read("02:30"), Ok((time(2, 30, 0, 0), false)));
+}
+
+#[test]
+fn times_are_read_in_words() {
+    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+    for text in ["2 Uhr", "um 2 Uhr", "2 h", "2 o'clock", "2 o\u{2019}clock", "zwei Uhr", "two", "two o'clock."] {
+        assert_eq!(read(text), Ok((time(2, 0, 0, 0), true)), "{text}: by day or by night");
+    }
+    assert_eq!(read("02 Uhr"), Ok((time(2, 0, 0, 0), false)));
+    for text in ["halb drei", "halb 3", "um halb drei Uhr", "half past two"] {
+        assert_eq!(read(text), Ok((time(2, 30, 0, 0), true)), "{text}");
+    }
+    assert_eq!(read("halb eins"), Ok((time(12, 30, 0, 0), false)));
+    assert_eq!(read("halb drei nachmittags"), Ok((time(14, 30, 0, 0), false)));
+    assert_eq!(
+        [read("Viertel nach zwei"), read("a quarter past two")],
+        [const { Ok((Time::constant(2, 15, 0, 0), true)) }; 2]
+    );
+    assert_eq!(
+        [read("Viertel vor drei"), read("dreiviertel drei")],
+        [const { Ok((Time::constant(2, 45, 0, 0), true)) }; 2]
+    );
+    assert_eq!(read("9 Uhr"), Ok((time(9, 0, 0, 0), true)));
+}
+
+#[test]
+fn hours_and_halves_of_the_day() {
+    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+    assert_eq!(read("9"), Ok((time(9, 0, 0, 0), true)));
+    assert_eq!([read("12 pm"), read("noon")], [Ok((time(12, 0, 0, 0), false)), Ok((time(12, 0, 0, 0), false))]);
+    assert_eq!(read("12 am"), Ok((time(0, 0, 0, 0), false)));
+    for text in [
+        "",
+        "half past",
+        "viertel drei",
+        "halb 14",
+        "25:00",
+        "24:00",
+        "14:60",
+        "14:3",
+        "14:30 am",
+        "0 pm",
+        "2 pm EST",
+        "14:30Z",
+        "-2",
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+fn any_date() -> impl Strategy<Value = Date> {
+    (0..730_i32).prop_map(|ahead| TODAY.checked_add(ahead.days()).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn every_way_of_writing_a_day_is_that_day(day in any_date()) {
+        for format in ["%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%B %-d, %Y", "%-d %b %Y", "%A, %-d. %B %Y", "%A the %-dth of %B %Y"] {
+            prop_assert_eq!(parse_date_auto(&day.strftime(format).to_string()), day, "{}", format);
+        }
+        let slashes = |format: &str, order| parse_date_in_order(&day.strftime(format).to_string(), order);
+        prop_assert_eq!(slashes("%d/%m/%Y", DateOrder::Dmy), Ok(day));
+        prop_assert_eq!(slashes("%m/%d/%Y", DateOrder::Mdy), Ok(day));
+        if let Ok(read) = slashes("%d/%m/%Y", DateOrder::Auto) {
+            prop_assert_eq!(read, day, "read without being told, so there was one way only");
+        }
+    }
+
+    #[test]
+    fn without_a_year_it_is_the_next_one(day in any_date()) {
+        let read = parse_date_auto(&day.strftime("%d.%m.").to_string());
+        prop_assert!(read >= TODAY && (read.month(), read.day()) == (day.month(), day.day()));
+        prop_assert!(read <= day);
+    }
+
+    #[test]
+    fn every_way_of_writing_a_time_is_that_time(hour in 0_i8..24, minute in 0_i8..60) {
+        let at = time(hour, minute, 0, 0);
+        for format in ["%H:%M", "%H%M", "%H.%M Uhr", "%-I:%M %p", "%I:%M%P", "%H:%M:%S"] {
+            let text = DateTime::from_parts(TODAY, at).strftime(format).to_string();
+            let read = parse_time(&text);
+            prop_assert_eq!(read.clone().map(|reading| reading.time), Ok(at), "{}", text);
+            let unsaid = !format.to_lowercase().ends_with('p') && !text.starts_with('0') && (10..12).contains(&hour);
+            prop_assert!(!read.unwrap().am_pm_ambiguous || unsaid, "{}", text);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_fail(text in "\\PC{0,40}") {
+        let _ = (parse_date_in_order(&text, DateOrder::Auto), parse_time(&text));
+    }
+
+    #[test]
+    fn no_text_of_such_characters_makes_it_fail(text in "[0-9./:tz +-]{0,24}") {
+        let _ = (parse_date_in_order(&text, DateOrder::Auto), parse_time(&text));
+    }
+}

@@ -1,0 +1,298 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::*;
+use crate::base::supervise::Supervisor;
+use crate::config::ServiceSettings;
+use crate::live::{FunctionContext, FunctionOutcome};
+use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::storage::{DEFAULT_COMPANY_ID, EventFilter, Store};
+
+/// 2026-11-21T09:00:00Z, a Saturday.
+pub(super) const NOW: i64 = 1_795_251_600_000;
+
+pub(super) struct BookingFixture {
+    _supervisor: Supervisor,
+    store: Arc<SqliteStore>,
+    functions: Vec<BuiltInFunction>,
+    invocation_counter: AtomicI64,
+}
+
+pub(super) fn settings(zone: &str) -> Settings {
+    let mut settings = Settings::default();
+    settings.appointments.enabled = true;
+    settings.appointments.time_zone = zone.to_owned();
+    settings
+}
+
+impl BookingFixture {
+    pub(super) fn open(folder: &Path, settings: &Settings, now_ms: i64) -> Self {
+        let supervisor = Supervisor::default();
+        let url = SqliteUrl::file(folder.join("store.db"));
+        let store = Arc::new(SqliteStore::open(&url, &supervisor).unwrap());
+        let functions = built_in_functions(settings, store.clone(), Clock::from_fn(move || now_ms)).unwrap();
+        Self { _supervisor: supervisor, store, functions, invocation_counter: AtomicI64::new(0) }
+    }
+
+    pub(super) fn context(&self, invocation: Option<&str>) -> FunctionContext {
+        let number = self.invocation_counter.fetch_add(1, Ordering::Relaxed);
+        let invocation = invocation.map_or(format!("invocation_{number}"), str::to_owned);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut context = FunctionContext::new("f", (DEFAULT_COMPANY_ID, "default"), &invocation, NOW, deadline);
+        context.from_number = Some("+12025550143".to_owned());
+        context.to_number = Some("+12025550199".to_owned());
+        context
+    }
+
+    pub(super) async fn call_with_context(&self, context: &FunctionContext, name: &str, arguments: Value) -> Value {
+        let function = self.functions.iter().find(|function| function.name.starts_with(name)).unwrap();
+        match function.function.call(arguments.as_object().unwrap(), context).await {
+            FunctionOutcome::Answer(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn call(&self, name: &str, arguments: Value) -> Value {
+        self.call_with_context(&self.context(None), name, arguments).await
+    }
+
+    pub(super) async fn event_names(&self) -> Vec<String> {
+        let events = self.store.list_events(EventFilter::default()).await.unwrap();
+        events.into_iter().rev().filter_map(|event| event.kind).collect()
+    }
+}
+
+pub(super) fn booking_arguments(name: &str, date: &str, time: &str) -> Value {
+    json!({"name": name, "date": date, "time": time})
+}
+
+pub(super) fn alternative_starts(answer: &Value) -> Vec<String> {
+    let alternatives = answer["alternatives"].as_array().unwrap();
+    alternatives.iter().map(|slot| format!("{} {}", slot["date"], slot["time"]).replace('"', "")).collect()
+}
+
+#[tokio::test]
+async fn books_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("Europe/Berlin"), NOW);
+    let booked = office.call("collect", booking_arguments("Ada  Lovelace", "Nov 23", "2:30 PM")).await;
+    assert_eq!(booked["result"], "booked", "{booked}");
+    assert_eq!(booked["start"], "2026-11-23T14:30:00+01:00");
+    assert_eq!(booked["end"], "2026-11-23T15:00:00+01:00");
+    assert_eq!((&booked["name"], &booked["time"]), (&json!("Ada Lovelace"), &json!("14:30")));
+    let message = booked["message"].as_str().unwrap();
+    assert!(message.starts_with("The appointment is booked for Monday, November 23 at 2:30 PM."), "{message}");
+    assert_eq!(booked["confirmation_number"].as_str().unwrap().len(), 6);
+    assert_eq!(office.event_names().await, ["appointment_booked"]);
+}
+
+#[tokio::test]
+async fn a_taken_time_is_answered_with_the_next_three_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    for time in ["15:30", "16:30"] {
+        assert_eq!(office.call("collect", booking_arguments("A", "2026-11-23", time)).await["result"], "booked");
+    }
+    let taken = office.call("collect", booking_arguments("B", "2026-11-23", "15:30")).await;
+    assert_eq!(taken["result"], "unavailable");
+    assert_eq!(alternative_starts(&taken), ["2026-11-23 16:00", "2026-11-24 09:00", "2026-11-24 09:30"]);
+    assert!(taken["message"].as_str().unwrap().contains("Monday, November 23 at 4:00 PM"), "{taken}");
+    let closed = office.call("collect", booking_arguments("B", "2026-11-22", "10:00")).await;
+    assert_eq!(
+        (closed["result"].as_str(), alternative_starts(&closed)[0].as_str()),
+        (Some("unavailable"), "2026-11-23 09:00")
+    );
+    let off = office.call("collect", booking_arguments("B", "2026-11-24", "10:10")).await;
+    assert_eq!(
+        (off["result"].as_str(), alternative_starts(&off)[0].as_str()),
+        (Some("unavailable"), "2026-11-24 10:30")
+    );
+}
+
+#[tokio::test]
+async fn what_is_unclear_past_or_too_far_is_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    for (name, date, time) in [
+        ("", "2026-11-23", "10:00"),
+        ("A", "", "10:00"),
+        ("A", "2026-11-23", ""),
+        ("A", "03/04/2027", "10:00"),
+        ("A", "2026-11-23", "2:30"),
+        ("A", "2026-11-20", "10:00"),
+        ("A", "2027-11-23", "10:00"),
+        ("A", "2026-11-23T10:00", "11:00"),
+    ] {
+        let answer = office.call("collect", booking_arguments(name, date, time)).await;
+        assert_eq!(answer["result"], "invalid", "{name} {date} {time}: {answer}");
+        assert!(answer["message"].as_str().unwrap().ends_with(['?', '.']), "{answer}");
+    }
+    assert!(office.event_names().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "a test may spawn")]
+async fn a_thousand_at_once_get_the_ten_times_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = Arc::new(BookingFixture::open(folder.path(), &settings("UTC"), NOW));
+    let attempts = (0..1_000).map(|number| {
+        let office = Arc::clone(&office);
+        tokio::spawn(async move {
+            let minutes = 540 + number % 10 * 30;
+            let time = format!("{:02}:{:02}", minutes / 60, minutes % 60);
+            office.call("collect", booking_arguments(&format!("Caller {number}"), "2026-11-23", &time)).await
+        })
+    });
+    let answers: Vec<Value> = join_all(attempts).await.into_iter().map(Result::unwrap).collect();
+    let count = |result: &str| answers.iter().filter(|answer| answer["result"] == result).count();
+    assert_eq!((count("booked"), count("unavailable")), (10, 990));
+    assert_eq!(office.event_names().await.len(), 10);
+}
+
+#[tokio::test]
+async fn an_invocation_is_told_the_same_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let wished = booking_arguments("Ada", "2026-11-23", "10:00");
+    let open = || BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    let first = open();
+    let context = first.context(Some("once"));
+    let booked = first.call_with_context(&context, "collect", wished.clone()).await;
+    first.store.close().await.unwrap();
+    drop(first);
+    let second = open();
+    assert_eq!(second.call_with_context(&context, "collect", wished.clone()).await, booked);
+    // The same call with another invocation: the model asks a second time.
+    let mut of_call = second.context(None);
+    of_call.call_id = Some("call_1".to_owned());
+    let other = second.call_with_context(&of_call, "collect", booking_arguments("Grace", "2026-11-23", "11:00")).await;
+    let mut again = second.context(None);
+    again.call_id = Some("call_1".to_owned());
+    assert_eq!(
+        second.call_with_context(&again, "collect", booking_arguments("grace", "23.11.2026", "11 am")).await,
+        other
+    );
+    assert_eq!(second.event_names().await, ["appointment_booked", "appointment_booked"]);
+    let moved = json!({"confirmation_number": booked["confirmation_number"], "time": "12:00"});
+    let moving = second.context(Some("move"));
+    let changed = second.call_with_context(&moving, "change", moved.clone()).await;
+    assert_eq!(changed["start"], "2026-11-23T12:00:00+00:00", "{changed}");
+    assert_eq!(second.call_with_context(&moving, "change", moved).await, changed);
+    assert_eq!(second.call_with_context(&context, "collect", wished).await, booked, "as it was answered then");
+}
+
+#[tokio::test]
+async fn concurrent_repeats_of_an_invocation_book_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    let context = office.context(Some("once"));
+    let answers = join_all(
+        (0..50).map(|_| office.call_with_context(&context, "collect", booking_arguments("A", "2026-11-23", "10:00"))),
+    )
+    .await;
+    assert!(answers.iter().all(|answer| *answer == answers[0] && answer["result"] == "booked"), "{answers:?}");
+    assert_eq!(office.event_names().await.len(), 1);
+}
+
+#[tokio::test]
+async fn moves_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    let ada = office.call("collect", booking_arguments("Ada", "2026-11-23", "10:00")).await;
+    office.call("collect", booking_arguments("Bob", "2026-11-23", "11:00")).await;
+    let number = &ada["confirmation_number"];
+    let to = |time: &str| json!({"confirmation_number": number, "time": time});
+    let taken = office.call("change", to("11:00")).await;
+    assert_eq!(taken["result"], "unavailable");
+    assert_eq!(
+        office.call("collect", booking_arguments("Cyd", "2026-11-23", "10:00")).await["result"],
+        "unavailable",
+        "still held"
+    );
+    let changed = office.call("change", to("12:00")).await;
+    assert_eq!((&changed["result"], &changed["date"]), (&json!("changed"), &json!("2026-11-23")));
+    assert_eq!(&changed["confirmation_number"], number);
+    assert_eq!(
+        office.call("collect", booking_arguments("Cyd", "2026-11-23", "10:00")).await["result"],
+        "booked",
+        "free again"
+    );
+    let aloud = number.as_str().unwrap().to_lowercase().replace('Z', "z").split("").collect::<Vec<_>>().join("-");
+    let cancelled = office.call("cancel", json!({"confirmation_number": aloud})).await;
+    assert_eq!(cancelled["result"], "cancelled", "{cancelled}");
+    assert_eq!(office.call("cancel", json!({"confirmation_number": number})).await["result"], "cancelled");
+    assert_eq!(office.call("change", to("13:00")).await["result"], "not_found");
+    assert_eq!(office.call("cancel", json!({"confirmation_number": "ZZZZZZ"})).await["result"], "not_found");
+    let told = office.event_names().await;
+    assert_eq!(told.iter().filter(|name| *name == "appointment_changed").count(), 1);
+    assert_eq!(told.iter().filter(|name| *name == "appointment_cancelled").count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_caller_without_a_number_is_known_by_name_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let office = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    office.call("collect", booking_arguments("Ada Lovelace", "2026-11-23", "10:00")).await;
+    let stranger = FunctionContext { from_number: Some("+12025550111".to_owned()), ..office.context(None) };
+    let name = json!({"name": "ada lovelace"});
+    assert_eq!(office.call_with_context(&stranger, "cancel", name.clone()).await["result"], "not_found");
+    office.call("collect", booking_arguments("Ada Lovelace", "2026-11-24", "10:00")).await;
+    assert_eq!(office.call("cancel", name.clone()).await["result"], "invalid", "two");
+    assert_eq!(office.call("cancel", json!({})).await["result"], "invalid");
+    let none = FunctionContext { from_number: None, to_number: None, ..office.context(None) };
+    assert_eq!(office.call_with_context(&none, "cancel", name).await["result"], "not_found");
+}
+
+#[tokio::test]
+async fn services_take_their_time_and_places_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings("UTC");
+    let service = |name: &str, minutes| ServiceSettings { name: name.to_owned(), duration_minutes: minutes };
+    settings.appointments.services = vec![service("Check-up", None), service("Filling", Some(90))];
+    settings.appointments.capacity = 2;
+    let office = BookingFixture::open(folder.path(), &settings, NOW);
+    let book = |service: &str, time: &str| {
+        office.call("collect", json!({"name": "A", "date": "2026-11-23", "time": time, "service": service}))
+    };
+    let booked = book("filling", "10:00").await;
+    assert_eq!((&booked["service"], &booked["end"]), (&json!("Filling"), &json!("2026-11-23T11:30:00+00:00")));
+    assert_eq!(book("Check-up", "11:00").await["result"], "booked", "the second place");
+    assert_eq!(book("Check-up", "11:00").await["result"], "unavailable");
+    // From 9:30 to 11:00 there is a place all along; after it none until 11:30.
+    assert_eq!(book("Filling", "09:30").await["result"], "booked");
+    let long = book("Filling", "10:30").await;
+    assert_eq!(
+        (long["result"].as_str(), alternative_starts(&long)[0].as_str()),
+        (Some("unavailable"), "2026-11-23 11:30")
+    );
+    assert_eq!(book("Filling", "16:00").await["result"], "unavailable", "it would last beyond the day");
+    assert_eq!(book("Surgery", "12:00").await["result"], "invalid");
+    let unsaid = office.call("collect", booking_arguments("A", "2026-11-23", "12:00")).await;
+    assert_eq!(unsaid["result"], "invalid", "they take different times: {unsaid}");
+}
+
+#[tokio::test]
+async fn a_smaller_capacity_counts_those_booked_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wide = settings("UTC");
+    wide.appointments.capacity = 3;
+    let office = BookingFixture::open(folder.path(), &wide, NOW);
+    let first = office.call("collect", booking_arguments("A", "2026-11-23", "10:00")).await;
+    for name in ["B", "C"] {
+        office.call("collect", booking_arguments(name, "2026-11-23", "10:00")).await;
+    }
+    office.call("cancel", json!({"confirmation_number": first["confirmation_number"]})).await;
+    office.store.close().await.unwrap();
+    drop(office);
+    wide.appointments.capacity = 2;
+    wide.appointments.slot_minutes = 20;
+    let narrow = BookingFixture::open(folder.path(), &wide, NOW);
+    narrow.invocation_counter.store(100, Ordering::Relaxed);
+    assert_eq!(narrow.call("collect", booking_arguments("D", "2026-11-23", "10:00")).await["result"], "unavailable");
+    let off_grid = narrow.call("collect", booking_arguments("D", "2026-11-23", "10:20")).await;
+    assert_eq!(off_grid["result"], "unavailable", "meets those booked on another grid");
+}

@@ -1,0 +1,66 @@
+//! The functions' routes.
+
+use axum::extract::{RawPathParams, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Extension, Router};
+use std::sync::Arc;
+
+use super::{FunctionRequest, FunctionService, answer};
+use crate::config::DEFAULT_COMPANY_SLUG;
+use crate::http::company::Company;
+use crate::http::layer::{AccessLogFields, SignatureLayer};
+use crate::http::{ApiError, RawEvent, Verified};
+use crate::storage::StoredAnswer;
+
+const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
+
+/// What became of an invocation, in the words of the metrics: an answer is 200 whatever happened.
+pub(crate) const OUTCOME_HEADER: &str = "x-retell-webhook-outcome";
+
+/// The path of a company's function; the plain one for `None`.
+#[must_use]
+pub(crate) fn function_path(company: Option<&str>, name: &str) -> String {
+    match company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG) {
+        Some(company) => format!("/api/v1/function/{company}/{name}"),
+        None => format!("/api/v1/function/{name}"),
+    }
+}
+
+/// The functions' routes, with `signature` in front. A trailing slash is accepted. Which methods a function answers is its
+/// own matter.
+pub(crate) fn router(functions: FunctionService, signature: &SignatureLayer) -> Router {
+    let mut router = Router::new();
+    for path in FUNCTION_ROUTES {
+        let methods = any(receive_function_request).layer(signature.clone());
+        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+    }
+    router.with_state(functions)
+}
+
+async fn receive_function_request(
+    State(functions): State<FunctionService>,
+    Extension(company): Extension<Arc<Company>>,
+    params: RawPathParams,
+    method: Method,
+    headers: HeaderMap,
+    verified: Verified<RawEvent>,
+) -> Result<Response, ApiError> {
+    let name = params.iter().find(|(name, _)| *name == "name").map(|(_, name)| name.to_owned());
+    functions.answer(FunctionRequest { method, name, headers, company, raw_event: verified }).await
+}
+
+/// 200 with this answer.
+pub(super) fn answer_response(answer: &StoredAnswer, taken: AccessLogFields) -> Response {
+    let content_type = HeaderValue::from_str(&answer.content_type);
+    let content_type = content_type.unwrap_or_else(|_| HeaderValue::from_static("text/plain; charset=utf-8"));
+    let outcome = (HeaderName::from_static(OUTCOME_HEADER), HeaderValue::from_static(taken.outcome));
+    let headers = [(header::CONTENT_TYPE, content_type), outcome];
+    (StatusCode::OK, Extension(taken), headers, answer.body.clone()).into_response()
+}
+
+pub(super) fn unknown_function_response() -> Response {
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE))];
+    (StatusCode::NOT_FOUND, json, answer::unknown_function_body()).into_response()
+}

@@ -1,0 +1,150 @@
+//! Reading stored events.
+
+use bytes::Bytes;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use super::bodies::{BodyFileReader, BodyLocation};
+use super::readers::ReaderContext;
+use crate::base::id::EventId;
+use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
+
+/// Bodies read at once: bounds the memory of a reader, whatever the sizes of the events.
+const MAX_CHUNK_BYTES: usize = 2 * 1024 * 1024;
+
+pub(super) const SELECT_SUMMARY: &str =
+    "SELECT e.seq, e.id, coalesce(c.slug, ''), e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
+    e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
+    (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
+    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes, e.company_id";
+pub(super) const FROM_EVENTS: &str = " FROM events e LEFT JOIN companies c ON c.id = e.company_id";
+
+pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
+    Ok(EventSummary {
+        seq: row.get(0)?,
+        id: EventId::from_bytes(row.get(1)?),
+        company: row.get(2)?,
+        kind: row.get(3)?,
+        call_id: row.get(4)?,
+        agent_id: row.get(5)?,
+        received_at_ms: row.get(6)?,
+        source: row.get(7)?,
+        content_type: row.get(8)?,
+        query: row.get(9)?,
+        signature: row.get(10)?,
+        key_fingerprint: row.get(11)?,
+        state: row.get(12)?,
+        revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
+        duplicate_count: row.get(14)?,
+        size_bytes: row.get(15)?,
+        company_id: row.get(16)?,
+    })
+}
+
+/// The columns that say where the body is; they follow those of `SUMMARY`.
+pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body";
+
+/// A row of `SUMMARY` and `BODY`.
+pub(super) fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEvent, StoreError> {
+    let summary = read_summary(row)?;
+    let body = match row.get(17)? {
+        Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(18)? }, row.get(15)?),
+        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(19)?)),
+    };
+    Ok(StoredEvent { summary, body })
+}
+
+pub(super) fn list(reader: &ReaderContext, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+    let (conditions, mut values) = filter_conditions(reader, filter);
+    values.push(limit_value(filter.limit.unwrap_or(usize::MAX)));
+    let sql = format!("{SELECT_SUMMARY}{FROM_EVENTS} WHERE 1{conditions} ORDER BY e.seq DESC LIMIT ?");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), read_summary)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn get(reader: &ReaderContext, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+    let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.id = ?1");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    rows.next()?.map(|row| read_event(row, &reader.bodies)).transpose()
+}
+
+pub(super) fn export(reader: &ReaderContext, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+    let (conditions, mut values) = filter_conditions(reader, filter);
+    values.extend([Value::Integer(after), limit_value(filter.limit.unwrap_or(usize::MAX))]);
+    let sql =
+        format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    read_chunk(&mut rows, |row| read_event(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
+}
+
+/// Two requests at the same moment may commit in the other order: right to the millisecond, not to the event. Where the
+/// events before are gone, the number before the first that is left.
+pub(super) fn seq_before(conn: &Connection, ms: i64) -> rusqlite::Result<i64> {
+    let before = conn
+        .prepare_cached(
+            "SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1), (SELECT min(seq) - 1 FROM events))",
+        )?
+        .query_row([EventId::lower_bound_at(ms).as_bytes()], |row| row.get::<_, Option<i64>>(0))?;
+    before.map_or_else(|| last_seq(conn), Ok)
+}
+
+/// The highest number an event ever had: the journal's own events may be gone.
+pub(super) fn last_seq(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)")?
+        .query_row([], |row| row.get(0))
+}
+
+/// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.
+pub(super) fn read_chunk<T>(
+    rows: &mut rusqlite::Rows,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+    size: impl Fn(&T) -> usize,
+) -> Result<Vec<T>, StoreError> {
+    let (mut chunk, mut held) = (Vec::new(), 0);
+    while held < MAX_CHUNK_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let item = read(row)?;
+        held += size(&item);
+        chunk.push(item);
+    }
+    Ok(chunk)
+}
+
+fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, Vec<Value>) {
+    let (mut sql, mut values) = (String::new(), Vec::new());
+    if let Some(event) = &filter.kind {
+        sql.push_str(" AND e.event = ?");
+        values.push(Value::Text(event.clone()));
+    }
+    if let Some(call_id) = &filter.call_id {
+        // Older events through the index, the tail it does not cover yet by looking at each. Not with OR, for which SQLite
+        // would look at every event.
+        sql.push_str(
+            " AND e.call_id = ? AND e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?
+             UNION SELECT t.seq FROM events t WHERE t.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
+        );
+        let (first, last) = reader.identity_key.call_key_range(call_id).into_inner();
+        values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);
+    }
+    if let Some(company) = &filter.company {
+        sql.push_str(" AND c.slug = ?");
+        values.push(Value::Text(company.clone()));
+    }
+    if filter.unparsed_only {
+        sql.push_str(" AND e.state = 'unparsed'");
+    }
+    if let Some(since_ms) = filter.since_ms {
+        // The id finds the place; it never goes back, even when the clock did.
+        sql.push_str(" AND e.id >= ? AND e.received_at_ms >= ?");
+        values.extend([Value::Blob(EventId::lower_bound_at(since_ms).as_bytes().to_vec()), Value::Integer(since_ms)]);
+    }
+    (sql, values)
+}
+
+fn limit_value(limit: usize) -> Value {
+    Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,223 @@
+//! A log file that begins anew every day under the same name, so that `tail -f` and people always know where it is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+
+use crate::base::clock::Clock;
+
+/// The current file.
+const CURRENT_FILE: &str = "app.log";
+/// Files of earlier days that are kept.
+const MAX_ROTATED_FILES: usize = 14;
+const DAY_MS: i64 = 86_400_000;
+
+/// Writes `app.log` in a folder. With the first line of another day (UTC) the file becomes `app.log.2026-11-21`, after
+/// the day it is about, and those of more than [`KEPT`] days are removed.
+///
+/// Writing never fails: a line that cannot be written is counted, because nobody waits for it.
+pub(super) struct RollingFile {
+    folder: PathBuf,
+    clock: Clock,
+    /// Which day the file is about, in days since the Unix epoch.
+    day: i64,
+    file: BufWriter<File>,
+    lost_lines: Arc<AtomicUsize>,
+}
+
+impl RollingFile {
+    /// Goes on with the file in `folder`; creates what is missing, private to this user.
+    pub(super) fn open(folder: &Path, clock: Clock) -> io::Result<Self> {
+        if !folder.exists() {
+            create_private_folder(folder)?;
+        }
+        let (path, today) = (folder.join(CURRENT_FILE), utc_day(clock.now_ms()));
+        let day = last_modified_ms(&path).map_or(today, utc_day);
+        let file = BufWriter::new(open_private_file(&path)?);
+        let mut rolling = Self { folder: folder.to_owned(), clock, day, file, lost_lines: Arc::default() };
+        rolling.rotate_to(today)?;
+        Ok(rolling)
+    }
+
+    /// How many lines could not be written so far.
+    pub(super) fn lost_lines(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.lost_lines)
+    }
+
+    /// Puts the file away when `today` is not its day.
+    fn rotate_to(&mut self, today: i64) -> io::Result<()> {
+        if today == self.day {
+            return Ok(());
+        }
+        self.file.flush()?;
+        let (path, away) =
+            (self.folder.join(CURRENT_FILE), self.folder.join(format!("{CURRENT_FILE}.{}", format_date(self.day))));
+        // Taken when the clock went back, or another process was first: then the file goes on, and nothing is lost.
+        if !away.exists() && path.exists() {
+            fs::rename(&path, away)?;
+        }
+        self.file = BufWriter::new(open_private_file(&path)?);
+        self.day = today;
+        self.delete_old_files()
+    }
+
+    fn delete_old_files(&self) -> io::Result<()> {
+        let names = fs::read_dir(&self.folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut dated: Vec<String> = names.filter(|name| is_rotated_file(name)).collect();
+        dated.sort_unstable();
+        let old = dated.len().saturating_sub(MAX_ROTATED_FILES);
+        dated.iter().take(old).try_for_each(|name| fs::remove_file(self.folder.join(name)))
+    }
+}
+
+impl Write for RollingFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = self.rotate_to(utc_day(self.clock.now_ms())).and_then(|()| self.file.write_all(line));
+        if written.is_err() {
+            self.lost_lines.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.file.flush().is_err() {
+            self.lost_lines.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+fn utc_day(now_ms: i64) -> i64 {
+    now_ms.div_euclid(DAY_MS)
+}
+
+fn format_date(day: i64) -> String {
+    let midnight = Timestamp::from_millisecond(day.saturating_mul(DAY_MS)).unwrap_or_default();
+    midnight.strftime("%Y-%m-%d").to_string()
+}
+
+/// `app.log.2026-11-21`, and nothing that somebody else put there.
+fn is_rotated_file(name: &str) -> bool {
+    let date = name.strip_prefix(CURRENT_FILE).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
+    let shape = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    date.len() == 10 && date.bytes().enumerate().all(shape)
+}
+
+/// When the file was written last, in milliseconds since the Unix epoch; `None` when it is missing or empty.
+fn last_modified_ms(path: &Path) -> Option<i64> {
+    let metadata = fs::metadata(path).ok().filter(|metadata| metadata.len() > 0)?;
+    Some(Timestamp::try_from(metadata.modified().ok()?).ok()?.as_millisecond())
+}
+
+fn create_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+fn open_private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use super::*;
+
+    /// 2026-11-21T23:59:59Z.
+    const BEFORE_MIDNIGHT_MS: i64 = 1_795_305_599_000;
+
+    fn clock(now_ms: &Arc<AtomicI64>) -> Clock {
+        let now_ms = Arc::clone(now_ms);
+        Clock::from_fn(move || now_ms.load(Ordering::Relaxed))
+    }
+
+    fn file_names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn write_line(rolling: &mut RollingFile, text: &str) {
+        rolling.write_all(text.as_bytes()).unwrap();
+        rolling.flush().unwrap();
+    }
+
+    #[test]
+    fn another_day_puts_the_file_away_and_the_name_stays() {
+        let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
+        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        write_line(&mut rolling, "late\n");
+        now_ms.store(BEFORE_MIDNIGHT_MS + 1_000, Ordering::Relaxed);
+        write_line(&mut rolling, "early\n");
+        assert_eq!(file_names(folder.path()), ["app.log", "app.log.2026-11-21"]);
+        assert_eq!(fs::read_to_string(folder.path().join("app.log.2026-11-21")).unwrap(), "late\n");
+        assert_eq!(fs::read_to_string(folder.path().join("app.log")).unwrap(), "early\n");
+        assert_eq!(rolling.lost_lines().load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn fourteen_days_are_kept_and_files_of_others_stay() {
+        let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
+        fs::write(folder.path().join("app.log.2020-old"), "mine").unwrap();
+        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        for _ in 0..20 {
+            write_line(&mut rolling, "a day\n");
+            now_ms.fetch_add(DAY_MS, Ordering::Relaxed);
+        }
+        let names = file_names(folder.path());
+        assert_eq!(names.iter().filter(|name| is_rotated_file(name)).count(), MAX_ROTATED_FILES);
+        assert_eq!((names[1].as_str(), names[15].as_str()), ("app.log.2020-old", "app.log.2026-12-09"));
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_file_or_puts_yesterdays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CURRENT_FILE);
+        fs::write(&path, "before\n").unwrap();
+        let written = last_modified_ms(&path).unwrap();
+        write_line(&mut RollingFile::open(folder.path(), Clock::from_fn(move || written)).unwrap(), "same day\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before\nsame day\n");
+        let tomorrow = last_modified_ms(&path).unwrap() + DAY_MS;
+        write_line(&mut RollingFile::open(folder.path(), Clock::from_fn(move || tomorrow)).unwrap(), "next day\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "next day\n");
+        assert_eq!(file_names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_loses_nothing() {
+        let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
+        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        for (number, step) in [0, DAY_MS, -DAY_MS, DAY_MS, -DAY_MS].into_iter().enumerate() {
+            now_ms.fetch_add(step, Ordering::Relaxed);
+            write_line(&mut rolling, &format!("line {number}\n"));
+        }
+        let all: String = file_names(folder.path())
+            .iter()
+            .map(|name| fs::read_to_string(folder.path().join(name)).unwrap())
+            .collect();
+        assert_eq!(all.lines().count(), 5, "{all}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folder_and_files_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("a/logs");
+        write_line(&mut RollingFile::open(&logs, Clock::system()).unwrap(), "a line\n");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&logs), mode(&logs.join(CURRENT_FILE))), (0o700, 0o600));
+    }
+}

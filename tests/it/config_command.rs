@@ -1,0 +1,94 @@
+//! `config`: what is in force, and whether it would do.
+
+use std::fs;
+
+use crate::support::signing::{KEY, api_key};
+use crate::support::test_env::TestEnv;
+
+fn write_config_file(home: &TestEnv, name: &str, text: &str) {
+    fs::create_dir_all(home.path().join("config")).unwrap();
+    fs::write(home.path().join("config").join(name), text).unwrap();
+}
+
+#[test]
+fn show_names_the_layer_each_value_comes_from() {
+    let home = TestEnv::new().with_env("RUN_ENV", "blue").with_env("DEBUG", "true");
+    write_config_file(
+        &home,
+        "default.toml",
+        "[server]\nport = 7001\nbody_limit_bytes = 2048\n[security]\nsignature_tolerance_ms = 1000\n",
+    );
+    write_config_file(&home, "blue.toml", "[security]\nsignature_tolerance_ms = 2000\n");
+    write_config_file(
+        &home,
+        "local.toml",
+        "[[handlers]]\nname = \"ended\"\nkind = \"log\"\nevents = [\"call_ended\"]\n",
+    );
+    fs::write(home.path().join(".env"), "SERVER_URL=https://user:pa55word@example.ngrok.app\n").unwrap();
+    let shown = home.run_ok(&["config", "show"]).stdout;
+    for line in [
+        "body_limit_bytes = 2048  # config/default.toml",
+        "inflight_limit_bytes = 67108864  # built in",
+        "host = \"127.0.0.1\"  # RETELL_WEBHOOK__SERVER__HOST",
+        "port = 0  # RETELL_WEBHOOK__SERVER__PORT",
+        "url = \"https://user:***@example.ngrok.app\"  # SERVER_URL",
+        "signature_tolerance_ms = 2000  # config/blue.toml",
+        "level = \"debug\"  # DEBUG",
+        "[[handlers]]  # config/local.toml",
+        "events = [\"call_ended\"]",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    let keys = format!("# keys = [\"***\"]  # RETELL_API_KEY; fingerprint {}", api_key(KEY).fingerprint());
+    assert!(shown.contains(&keys), "{shown}");
+    let json = home.run_ok(&["config", "show", "--json"]);
+    assert_eq!(json.json()["security"]["keys"][0], "***");
+    for secret in [KEY, "pa55word"] {
+        assert!(!shown.contains(secret) && !json.stdout.contains(secret));
+    }
+}
+
+#[test]
+fn what_show_prints_is_a_settings_file() {
+    let home = TestEnv::new();
+    let shown = home.run_ok(&["config", "show"]).stdout;
+    let other = TestEnv::new();
+    write_config_file(&other, "local.toml", &shown);
+    assert_eq!(other.run_ok(&["config", "show", "--json"]).json(), home.run_ok(&["config", "show", "--json"]).json());
+}
+
+#[test]
+fn check_tells_by_its_exit_code() {
+    let home = TestEnv::new();
+    assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
+    assert!(TestEnv::without_key().run_ok(&["config", "check"]).stdout.contains("RETELL_API_KEY"));
+    let table = [
+        ("RETELL_WEBHOOK__SERVER__PROT", "1", "server.port"),
+        ("PORT", "many", "server.port"),
+        ("RETELL_WEBHOOK__LOG__LEVEL", "a=b=c", "log.level"),
+        ("DATABASE_URL", "mysql://localhost", "sqlite://"),
+        ("DATABASE_URL", "sqlite://x.db?mode=rw", "max_page_count"),
+        ("RETELL_API_KEY", "your_api_key_here", "placeholder"),
+    ];
+    for (name, value, said) in table {
+        let mut home = TestEnv::without_key().with_env(name, value);
+        if name == "PORT" {
+            home.set_env("RETELL_WEBHOOK__SERVER__PORT", "");
+        }
+        let ran = home.run(&["config", "check"]);
+        assert!(
+            ran.exit_code == Some(1) && ran.stdout.is_empty() && ran.stderr.contains(said),
+            "{name}={value}: {ran:?}"
+        );
+    }
+    assert!(!home.path().join("data").exists(), "looking makes nothing");
+}
+
+#[test]
+fn default_is_a_settings_file_with_every_key() {
+    let home = TestEnv::new();
+    let text = home.run_ok(&["config", "default"]).stdout;
+    assert!(text.contains("# Address to listen on.") && text.contains("[[handlers]]"), "{text}");
+    write_config_file(&home, "default.toml", &text);
+    assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
+}

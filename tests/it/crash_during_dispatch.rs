@@ -1,0 +1,114 @@
+//! Killed at random moments under load, with a destination that fails at random: every acknowledged event reaches every
+//! handler that wants it, and few of them twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retell_webhook::internals::random_hex;
+use serde_json::json;
+
+use crate::support::client::{RawClient, WEBHOOK_PATH};
+use crate::support::destination::{DestinationServer, status_response};
+use crate::support::signing::sign;
+use crate::support::test_env::TestEnv;
+use crate::support::wait_until;
+
+const KILLS: usize = 8;
+const SENDERS: usize = 4;
+const CONCURRENCY: usize = 8;
+const EVENT_NAMES: [&str; 3] = ["call_started", "call_ended", "call_analyzed"];
+
+/// How often each event was taken, by path and event id.
+type ReceiptCounts = Arc<Mutex<BTreeMap<(String, String), usize>>>;
+
+/// Takes four in five; the others are told that it is down.
+fn flaky_sink(taken: &ReceiptCounts) -> DestinationServer {
+    let taken = Arc::clone(taken);
+    DestinationServer::start_with(move |_, got| {
+        if random_hex().starts_with(['0', '1', '2']) {
+            return status_response(503);
+        }
+        let id = got.header("webhook-id").unwrap().to_owned();
+        *taken.lock().unwrap().entry((got.path.clone(), id)).or_default() += 1;
+        status_response(200)
+    })
+}
+
+fn write_forward_config(home: &TestEnv, sink: &DestinationServer) {
+    let handler = |name: &str, events: &str| {
+        format!(
+            "[[handlers]]\nname = \"{name}\"\nkind = \"forward\"\nurl = \"{}/{name}\"\nevents = [{events}]\n\
+             concurrency = {CONCURRENCY}\nretry_schedule = [{}]\nordering_timeout_ms = 60000\n",
+            sink.url(),
+            ["\"100ms\""; 40].join(", ")
+        )
+    };
+    std::fs::create_dir(home.path().join("config")).unwrap();
+    let text = handler("all", "") + &handler("ends", "\"call_ended\", \"call_an*\"");
+    std::fs::write(home.path().join("config/local.toml"), text).unwrap();
+}
+
+/// Sends the three events of call after call until the server is gone; notes what was acknowledged.
+fn send_calls_until_killed(address: SocketAddr, acknowledged: &Mutex<BTreeSet<(String, String)>>) {
+    let Ok(mut client) = RawClient::try_connect(address) else { return };
+    loop {
+        let call_id = format!("call_{}", random_hex());
+        for name in EVENT_NAMES {
+            let body = json!({ "event": name, "call": { "call_id": call_id } }).to_string();
+            let signature = sign(body.as_bytes());
+            let headers = [("X-Retell-Signature", signature.as_str())];
+            match client.request("POST", WEBHOOK_PATH, &headers, body.as_bytes()) {
+                Some(answer) => assert_eq!(answer.status, 200),
+                None => return,
+            }
+            acknowledged.lock().unwrap().insert((call_id.clone(), name.to_owned()));
+            // Handlers get their share of the processor.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[test]
+fn every_acknowledged_event_reaches_every_handler_over_kills() {
+    let (home, taken) = (TestEnv::new().with_env("RETELL_WEBHOOK__LOG__LEVEL", "error"), ReceiptCounts::default());
+    let sink = flaky_sink(&taken);
+    write_forward_config(&home, &sink);
+    let acknowledged = Mutex::default();
+    for _ in 0..KILLS {
+        let mut server = home.start_server();
+        let address = server.address();
+        std::thread::scope(|scope| {
+            (0..SENDERS).for_each(|_| drop(scope.spawn(|| send_calls_until_killed(address, &acknowledged))));
+            let random = u64::from_str_radix(&random_hex()[..8], 16).unwrap();
+            std::thread::sleep(Duration::from_millis(200 + random % 600));
+            server.kill();
+        });
+    }
+    let mut server = home.start_server();
+    let waiting = || {
+        let sql = "SELECT (SELECT count(*) FROM deliveries WHERE state < 3)
+                   + (SELECT sum((SELECT max(seq) FROM events) - through) FROM handlers)";
+        home.open_database().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert!(wait_until(Duration::from_secs(90), || waiting() == 0), "{} wait", waiting());
+    let events = home.export_events();
+    let id_of: BTreeMap<_, _> = events
+        .iter()
+        .map(|kept| ((kept.call_id().unwrap(), kept.event().unwrap().to_owned()), kept.json["id"].as_str().unwrap()))
+        .collect();
+    let taken = taken.lock().unwrap();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    for key in &acknowledged {
+        let id = id_of.get(key).unwrap_or_else(|| panic!("{key:?} is not stored"));
+        let got = |path: &str| taken.contains_key(&(path.to_owned(), (*id).to_owned()));
+        assert!(got("/all"), "{key:?} did not reach `all`");
+        assert_eq!(got("/ends"), key.1 != "call_started", "{key:?} and `ends`");
+    }
+    let twice: usize = taken.values().map(|count| count - 1).sum();
+    println!("{KILLS} kills: {} events acknowledged, {} deliveries, {twice} extra", acknowledged.len(), taken.len());
+    assert!(acknowledged.len() > 200, "hardly any load: {}", acknowledged.len());
+    assert!(twice <= KILLS * CONCURRENCY * 2, "{twice} deliveries were made again");
+    assert_eq!(server.stop(), Some(0));
+}

@@ -1,0 +1,45 @@
+//! Handlers while the store is away.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// Locks the database for a while as soon as it sees its first event.
+struct DatabaseLockingHandler {
+    seen: RecordedAttempts,
+    database: PathBuf,
+}
+
+#[async_trait]
+impl EventHandler for DatabaseLockingHandler {
+    async fn handle(&self, event: &Event, _: &Context) -> Outcome {
+        if self.seen.list().is_empty() {
+            let other = rusqlite::Connection::open(&self.database).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(5_500));
+                other.execute_batch("COMMIT").unwrap();
+            });
+        }
+        self.seen.record(event.name());
+        Outcome::Done
+    }
+}
+
+/// Longer than the writer waits for the lock, so that noting what was handled fails at first.
+#[test]
+fn what_was_handled_is_not_handled_again_while_it_cannot_be_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = RecordedAttempts::default();
+    let locker = DatabaseLockingHandler { seen: seen.clone(), database: database_path(folder.path()) };
+    let local = LocalReceiver::start(folder.path(), |builder| builder.handler("locker", Filter::all(), locker));
+    assert_eq!(local.post_signed(&event_body("call_ended", "call_1")).status, 200);
+    assert!(seen.wait_for_count(1));
+    let through = || -> i64 {
+        let conn = rusqlite::Connection::open(database_path(folder.path())).unwrap();
+        conn.query_row("SELECT through FROM handlers WHERE name = 'locker'", [], |row| row.get(0)).unwrap()
+    };
+    assert!(wait_until(Duration::from_secs(15), || through() == 1));
+    assert_eq!(seen.list(), ["call_ended"]);
+    local.stop();
+}

@@ -1,0 +1,110 @@
+//! What is around every webhook: request id, client address, allowlist, access line.
+
+use crate::support::bodies::event_body;
+use crate::support::client::{HttpResponse, RawClient, WEBHOOK_PATH};
+use crate::support::server::ReceiverProcess;
+use crate::support::signing::sign;
+use crate::support::test_env::TestEnv;
+
+const RETELL_ADDRESS: &str = "100.20.5.228";
+
+fn post_signed_with_headers(server: &ReceiverProcess, body: &[u8], headers: &[(&str, &str)]) -> HttpResponse {
+    let signature = sign(body);
+    let headers = [&[("x-retell-signature", signature.as_str())], headers].concat();
+    RawClient::connect(server.address()).request("POST", WEBHOOK_PATH, &headers, body).expect("an answer")
+}
+
+fn latest_source_address(home: &TestEnv) -> String {
+    let newest = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
+    home.run_ok(&["events", "show", &newest, "--json"]).json()["source"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_answer_carries_a_request_id() {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let body = event_body("call_ended", "call_1");
+    let id = |answer: &HttpResponse| answer.header("x-request-id").expect("a request id").to_owned();
+    assert_eq!(id(&post_signed_with_headers(&server, &body, &[("x-request-id", "trace-7")])), "trace-7");
+    let minted = id(&post_signed_with_headers(&server, &body, &[]));
+    assert!(minted.starts_with("req_") && minted != id(&post_signed_with_headers(&server, &body, &[])), "{minted}");
+    assert!(id(&post_signed_with_headers(&server, &body, &[("x-request-id", "forged\tline")])).starts_with("req_"));
+    let refused =
+        RawClient::connect(server.address()).request("POST", WEBHOOK_PATH, &[("x-request-id", "trace-8")], &body);
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, id(&refused).as_str()), (401, "trace-8"));
+    let wrong_method =
+        RawClient::connect(server.address()).request("GET", WEBHOOK_PATH, &[("x-request-id", "trace-9")], b"");
+    let wrong_method = wrong_method.unwrap();
+    assert_eq!((wrong_method.status, id(&wrong_method).as_str()), (405, "trace-9"));
+}
+
+#[test]
+fn a_forwarding_header_is_believed_from_a_trusted_proxy_only() {
+    let mut home = TestEnv::new();
+    let server = home.start_server();
+    let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
+    post_signed_with_headers(&server, &event_body("call_ended", "call_1"), &forwarded);
+    assert_eq!(latest_source_address(&home), "127.0.0.1");
+    drop(server);
+    home.set_env("RETELL_WEBHOOK__SERVER__TRUSTED_PROXIES", "127.0.0.0/8");
+    let server = home.start_server();
+    post_signed_with_headers(&server, &event_body("call_ended", "call_2"), &forwarded);
+    assert_eq!(latest_source_address(&home), "203.0.113.7");
+    drop(server);
+}
+
+#[test]
+fn an_allowlist_keeps_strangers_out() {
+    let home = TestEnv::new()
+        .with_env("RETELL_WEBHOOK__SECURITY__ALLOWLIST", "retell")
+        .with_env("RETELL_WEBHOOK__SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    let mut server = home.start_server();
+    let body = event_body("call_ended", "call_1");
+    let stranger = post_signed_with_headers(&server, &body, &[("x-forwarded-for", "203.0.113.7")]);
+    assert_eq!((stranger.status, stranger.text().as_str()), (403, r#"{"message":"Forbidden"}"#));
+    // The client's own invention stands in front of what the proxy wrote.
+    assert_eq!(
+        post_signed_with_headers(&server, &body, &[("x-forwarded-for", &format!("{RETELL_ADDRESS}, 203.0.113.7"))])
+            .status,
+        403
+    );
+    assert_eq!(post_signed_with_headers(&server, &body, &[]).status, 403);
+    assert_eq!(post_signed_with_headers(&server, &body, &[("x-forwarded-for", RETELL_ADDRESS)]).status, 200);
+    assert_eq!(server.get("/ping").status, 200);
+    assert_eq!(server.stop(), Some(0));
+    assert!(server.output().contains("\"not_on_allowlist\": 3"), "{}", server.output());
+}
+
+#[test]
+fn each_webhook_has_a_line_that_says_what_became_of_it() {
+    let home = TestEnv::new().with_env("RETELL_WEBHOOK__LOG__FORMAT", "json");
+    let server = home.start_server();
+    let body = event_body("call_ended", "call_1");
+    for id in ["first", "again"] {
+        post_signed_with_headers(&server, &body, &[("x-request-id", id)]);
+    }
+    assert!(server.wait_for_output("\"again\""), "{}", server.output());
+    let output = server.output();
+    let line = |id: &str| -> serde_json::Value {
+        let line = output.lines().find(|line| line.contains(&format!("\"request_id\":\"{id}\""))).expect("a line");
+        serde_json::from_str(line).unwrap()
+    };
+    let first = line("first");
+    assert_eq!((&first["message"], &first["outcome"]), (&"webhook".into(), &"stored".into()));
+    assert_eq!((&first["event"], &first["call_id"]), (&"call_ended".into(), &"call_1".into()));
+    assert_eq!(first["size_bytes"], body.len());
+    assert!(first["duration_ms"].is_u64(), "{first}");
+    assert_eq!(line("again")["outcome"], "duplicate");
+}
+
+#[test]
+fn networks_that_are_none_are_refused_by_name() {
+    for (name, key) in
+        [("SERVER__TRUSTED_PROXIES", "server.trusted_proxies[0]"), ("SECURITY__ALLOWLIST", "security.allowlist[0]")]
+    {
+        let ran = TestEnv::new().with_env(&format!("RETELL_WEBHOOK__{name}"), "everybody").start_expecting_exit();
+        assert_eq!(ran.exit_code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains(key), "{ran:?}");
+    }
+}
