@@ -3,25 +3,25 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
-# The dependencies are a layer of their own, rebuilt only when the manifest changes. Benches and tests are not built
-# here, so their sections leave the manifest: their files are not in the image's context.
+# The dependencies are a separate layer, rebuilt only when the manifest changes. Benches and tests are not built
+# here, so their sections are removed from the manifest: their files are not in the image's context.
 COPY Cargo.toml Cargo.lock ./
 RUN sed -i -E '/^\[\[(bench|test|example)\]\]/,/^$/d' Cargo.toml \
     && mkdir src \
     && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs \
-    && cargo build --release --locked \
+    && cargo build --profile dist --locked \
     && rm -r src
 
-# What was copied may be older than the empty files just built, so it is marked as new.
+# The copied files may be older than the empty files that were just built, so they are marked as new.
 COPY migrations migrations
 COPY config/default.toml config/default.toml
 COPY src src
-RUN touch src/lib.rs src/main.rs && cargo build --release --locked
+RUN touch src/lib.rs src/main.rs && cargo build --profile dist --locked
 
 FROM debian:bookworm-slim
 
-# The certificates are for calls that go out, the health check among them.
+# The certificates are for outbound requests, including those of the health check.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
@@ -29,7 +29,7 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin retell \
     && install -d -o 10001 -g 10001 -m 0700 /app/data
 
-COPY --from=build /build/target/release/retell-webhook /usr/local/bin/
+COPY --from=build /build/target/dist/retell-webhook /usr/local/bin/
 COPY config/default.toml /app/config/default.toml
 
 WORKDIR /app

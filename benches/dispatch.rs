@@ -1,10 +1,11 @@
-//! How fast stored events reach handlers: a backlog is written, then a receiver with the handlers is started on it.
+//! Measures how fast stored events reach handlers: writes a backlog, then starts a receiver with handlers on it.
 //!
 //! ```text
 //! cargo bench --bench dispatch -- --events 100000 --handler noop|log|call_store|forward|forward-dead [--calls 20000]
 //! ```
 //!
-//! `forward` posts to a server in this process; `forward-dead` to three destinations of which one refuses connections.
+//! `forward` posts to a server in this process, `forward-dead` to three destinations, one of which refuses
+//! connections.
 #![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and stops where it fails")]
 #![allow(clippy::cast_precision_loss, reason = "rates")]
@@ -30,16 +31,16 @@ use retell_webhook::{HandlerKind, HandlerSettings, Settings};
 
 #[derive(Parser)]
 struct DispatchArgs {
-    /// Events that wait.
+    /// Number of events in the backlog
     #[arg(long, default_value_t = 100_000)]
     events: i64,
-    /// Calls they belong to.
+    /// Number of calls to which the events belong
     #[arg(long, default_value_t = 25_000)]
     calls: i64,
-    /// What handles them.
+    /// Handler: noop, log, call_store, forward or forward-dead
     #[arg(long, default_value = "noop")]
     handler: String,
-    /// Given by cargo.
+    /// Passed by cargo to every bench target
     #[arg(long)]
     bench: bool,
 }
@@ -60,34 +61,38 @@ async fn main() {
     let sink = start_destination_server().await;
     let (settings, names) = handler_settings(&args.handler, &sink);
     store_backlog(folder.path(), &args, &names).await;
-    let before = ProcessStats::read().resident_bytes.unwrap_or_default();
-    let began = Instant::now();
+    let memory_before = ProcessStats::read().resident_bytes.unwrap_or_default();
+    let started_at = Instant::now();
     let mut builder = Receiver::builder().settings(settings).storage_url(database_url(folder.path()));
     builder = builder.api_key("key_9f27a1c4de5588b2031fa7c0");
     if args.handler == "noop" {
         builder = builder.handler("noop", Filter::all(), NoopHandler);
     }
     let receiver = builder.build().await.unwrap();
-    let mut peak = before;
+    let mut peak_memory = memory_before;
     let mut done: Vec<(String, Duration, Option<BreakerState>, i64)> = Vec::new();
-    // One that is down never ends: a destination whose attempts rest is left out once the others are through.
+    // A handler whose destination is down never finishes. It counts as done as soon as its circuit breaker is open.
     while done.len() < receiver.handlers().iter().count() {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        peak = peak.max(ProcessStats::read().resident_bytes.unwrap_or_default());
+        peak_memory = peak_memory.max(ProcessStats::read().resident_bytes.unwrap_or_default());
         for backlog in receiver.store().overview(0).await.unwrap().backlogs {
             let breaker = Some(backlog.breaker_state).filter(|state| *state != BreakerState::Closed);
-            let ended = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
-            if ended && !done.iter().any(|(name, ..)| *name == backlog.handler) {
-                done.push((backlog.handler, began.elapsed(), breaker, backlog.behind));
+            let is_done = (backlog.behind == 0 && backlog.scheduled == 0) || breaker.is_some();
+            if is_done && !done.iter().any(|(name, ..)| *name == backlog.handler) {
+                done.push((backlog.handler, started_at.elapsed(), breaker, backlog.behind));
             }
         }
     }
-    for (name, took, breaker, behind) in done {
-        let state = breaker.map(|state| format!(", breaker {}, {behind} wait", state.as_str())).unwrap_or_default();
-        let rate = (args.events - behind) as f64 / took.as_secs_f64();
-        println!("{name:<24} {:>8.2} s  {rate:>8.0} deliveries/s{state}", took.as_secs_f64());
+    for (name, duration, breaker, behind) in done {
+        let state = match breaker {
+            Some(state) => format!(", circuit breaker {}, {behind} pending", state.as_str()),
+            None => String::new(),
+        };
+        let seconds = duration.as_secs_f64();
+        let rate = (args.events - behind) as f64 / seconds;
+        println!("{name:<24} {seconds:>8.2} s  {rate:>8.0} deliveries/s{state}");
     }
-    println!("resident memory: {} MB before, {} MB at most while draining", before / 1_000_000, peak / 1_000_000);
+    println!("resident memory: {} MB before, peak {} MB", memory_before / 1_000_000, peak_memory / 1_000_000);
     receiver.shutdown().await.unwrap();
 }
 
@@ -95,7 +100,7 @@ fn database_url(folder: &Path) -> String {
     format!("sqlite://{}", folder.join("bench.db").display())
 }
 
-/// Where `forward` posts to.
+/// Starts the server to which `forward` posts, and returns its URL.
 async fn start_destination_server() -> String {
     let app = Router::new().route("/", post(async |_: axum::body::Bytes| StatusCode::NO_CONTENT));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,7 +109,7 @@ async fn start_destination_server() -> String {
     format!("http://{address}/")
 }
 
-/// The settings, and the names under which the handlers will be known, as far as they are known before.
+/// The settings, and the names of the handlers that they register.
 fn handler_settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
     let mut settings = Settings { handlers: Vec::new(), ..Settings::default() };
     let mut add = |name: &str, kind, url: Option<&str>| {

@@ -1,25 +1,22 @@
-//! How fast the release binary receives signed webhooks, measured against a
-//! bare axum server in the same run on the same machine.
+//! Measures how fast the release binary receives signed webhooks, compared with a bare axum server in the same run.
 //!
-//! An absolute rate says little without the machine it was seen on. The ratio to
-//! a server that reads the body and does nothing else says what verifying,
-//! reading and storing an event costs, and it carries over between machines.
-//! Rounds alternate between the two servers, so a slow phase of the machine
-//! meets both, and the ratio is taken of the medians.
+//! An absolute rate depends on the machine. The ratio to a server that only reads the body shows what it costs to
+//! verify, parse and store an event, and is comparable between machines. Rounds alternate between the two servers, so
+//! that a slow phase of the machine affects both. The ratio is that of the medians.
 //!
 //! ```text
 //! cargo bench --bench load
 //! cargo bench --bench load -- --size mix --seconds 10 --json load.json
 //! cargo bench --bench load -- --compare-preload 1000000
-//! cargo bench --bench load -- --lane
+//! cargo bench --bench load -- --live
 //! cargo bench --bench load -- --compare-bin ../before/target/release/retell-webhook
 //! ```
 #![allow(unreachable_pub, reason = "no other crate uses this one")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are for whoever runs this")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the benchmark prints its results")]
 #![allow(clippy::cast_precision_loss, reason = "counts and durations become rates for display; none comes near 2^52")]
 #![allow(
     clippy::format_push_string,
-    reason = "texts are put together before and after the measurement, where clarity is worth more"
+    reason = "texts are built before and after the measurement, where clarity matters more than speed"
 )]
 
 #[path = "load/args.rs"]
@@ -56,16 +53,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::LoadBenchArgs;
 
-/// Any failure that ends the run; the text is all its reader needs.
+/// Any failure that ends the run. Only its text is used.
 type BenchError = Box<dyn std::error::Error + Send + Sync>;
 
-/// `cargo test --benches` runs this executable without `--bench`; a measurement
-/// there would take minutes and prove nothing, so it ends at once.
+/// `cargo test --benches` runs this executable without `--bench`. A measurement would take minutes there, so it ends
+/// immediately.
 fn main() -> ExitCode {
-    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let outcome = if given.first().is_some_and(|arg| arg == baseline::BASELINE_FLAG) {
-        baseline::run(given.get(1)).map(|()| true)
-    } else if given.iter().any(|arg| arg == "--bench") {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let outcome = if args.first().is_some_and(|arg| arg == baseline::BASELINE_FLAG) {
+        baseline::run(args.get(1)).map(|()| true)
+    } else if args.iter().any(|arg| arg == "--bench") {
         run(&LoadBenchArgs::parse())
     } else {
         Ok(true)
@@ -80,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures, prints and judges; `false` when a limit was missed.
+/// Measures and prints; `false` when a limit of the options is exceeded.
 fn run(args: &LoadBenchArgs) -> Result<bool, BenchError> {
     let runtime = generator_runtime(args.generator_threads)?;
     if args.live {
@@ -91,15 +88,14 @@ fn run(args: &LoadBenchArgs) -> Result<bool, BenchError> {
     if let Some(path) = &args.json {
         report.write_json(path)?;
     }
-    let complaints = report.failures();
-    for complaint in &complaints {
-        eprintln!("load: {complaint}");
+    let failures = report.failures();
+    for failure in &failures {
+        eprintln!("load: {failure}");
     }
-    Ok(complaints.is_empty())
+    Ok(failures.is_empty())
 }
 
-/// One generator thread needs no work stealing, and leaving it out leaves more
-/// of a small machine to the server.
+/// A single generator thread needs no work stealing. Without it, more processor time is left to the server.
 fn generator_runtime(threads: usize) -> Result<Runtime, BenchError> {
     let mut builder = match threads {
         1 => Builder::new_current_thread(),
@@ -111,13 +107,13 @@ fn generator_runtime(threads: usize) -> Result<Runtime, BenchError> {
     Ok(builder.enable_all().build()?)
 }
 
-/// A signal ends the run as a failure does: by dropping the measurement, which
-/// ends the servers it started. Without this they would outlive it.
-async fn run_until_signal<T>(measuring: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+/// On a signal, the measurement is dropped as after a failure, which stops the servers that it started. Otherwise
+/// they would continue to run.
+async fn run_until_signal<T>(measurement: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        measured = measuring => measured,
+        measured = measurement => measured,
         _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }

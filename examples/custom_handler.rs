@@ -1,4 +1,4 @@
-//! A handler of your own, one outcome each: done, again later, and given up.
+//! A custom handler with all three outcomes: done, retry and fail.
 //!
 //! ```text
 //! RETELL_API_KEY=key_… cargo run --example custom_handler
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use retell_webhook::{Call, Context, EventHandler, Filter, Outcome, Receiver, async_trait};
 
-/// Counts minutes by agent; stands for whatever your application keeps.
+/// Minutes of conversation per agent. Stands for the state of your application.
 #[derive(Default)]
 struct Minutes(Mutex<BTreeMap<String, i64>>);
 
@@ -21,11 +21,11 @@ struct Minutes(Mutex<BTreeMap<String, i64>>);
 impl EventHandler for Minutes {
     async fn call_ended(&self, call: &Call, context: &Context) -> Outcome {
         let Some(agent) = &call.agent_id else {
-            // Trying again would change nothing: the delivery is dead, and the log says why.
-            return Outcome::fail("a call without an agent");
+            // A retry would not help: the delivery becomes a dead letter, and the log states the reason.
+            return Outcome::fail("the call has no agent");
         };
         let Some(duration_ms) = call.duration_ms else {
-            // Something outside is not there yet. Without a time of its own, the retry follows the usual schedule.
+            // `retry_after` sets the time of the next attempt; `Outcome::retry` follows the handler's retry schedule.
             return if context.attempt < 3 {
                 Outcome::retry_after(Duration::from_secs(10), "no duration yet")
             } else {
@@ -45,20 +45,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let receiver = Receiver::builder()
         .api_key(std::env::var("RETELL_API_KEY").map_err(|_| "set RETELL_API_KEY to the key with the webhook badge")?)
         .storage_url("sqlite://data/custom_handler.db")
-        // The store remembers by the name how far the handler has come.
+        // The store keeps the handler's progress under this name.
         .handler("minutes", Filter::all().events(["call_ended"]), Minutes::default())
         .build()
         .await?;
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     println!("listening on {}", listener.local_addr()?);
-    let supervisor = receiver.supervisor().clone();
-    let stop = supervisor.clone();
-    supervisor.spawn_detached(async move {
-        let _ = tokio::signal::ctrl_c().await;
-        stop.stop();
-    });
-    // With time-outs on slow senders and a bound on connections, which `axum::serve` has not.
-    retell_webhook::internals::serve(listener, receiver.standalone(), &supervisor).await;
-    Ok(receiver.shutdown().await?)
+    // With timeouts for slow senders and a bound on connections, which `axum::serve` does not have.
+    Ok(receiver.serve(listener).await?)
 }

@@ -1,4 +1,4 @@
-//! The receiver inside an axum application of yours, which has routes, state and a server of its own.
+//! The receiver in an existing axum application with its own routes, state and server.
 //!
 //! ```text
 //! RETELL_API_KEY=key_… cargo run --example embedded
@@ -22,24 +22,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Outcome::Done
         })
         .on_call_ended(|call, context| async move {
-            // The event's id stays the same over retries: use it as the idempotency key of what you do.
+            // The event id stays the same over retries: use it as the idempotency key of what you do.
             println!("ended: {:?} after {:?} ms ({})", call.call_id, call.duration_ms, context.event_id);
             Outcome::Done
         })
         .build()
         .await?;
 
-    let app = Router::new().route("/", get(|| async { "my application" })).merge(receiver.router());
+    let app = Router::new().route("/", get(|| async { "my application" })).merge(receiver.webhook_router());
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     println!("listening on {}", listener.local_addr()?);
-    let supervisor = receiver.supervisor().clone();
+    let receiver_stopped = receiver.stopped();
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
-                // A part of the receiver died: nothing could be stored any more.
-                () = supervisor.wait_for_stop() => {}
+                // A component of the receiver failed: no event could be stored any more.
+                () = receiver_stopped => {}
             }
         })
         .await?;

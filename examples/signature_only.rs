@@ -1,4 +1,4 @@
-//! Only the signature check, in front of a route of yours: no store, no handlers.
+//! Only the signature check, in front of your own route: no store, no handlers.
 //!
 //! ```text
 //! RETELL_API_KEY=key_… cargo run --example signature_only --no-default-features
@@ -11,23 +11,22 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use retell_webhook::{ApiKey, Event, Secret, SignatureLayer, Verified, Verifier};
+use retell_webhook::{Event, SignatureLayer, Verified};
 
-/// Cannot be called with anything but a genuine event: only the layer makes a `Verified`.
+/// Only the layer can create a `Verified`, so this handler never sees an event that Retell did not sign.
 async fn receive(event: Verified<Event>) -> StatusCode {
     match event.get() {
         Event::CallEnded(event) => println!("ended: {:?}", event.call.call_id),
         other => println!("{}", other.name()),
     }
-    // Retell takes any 2xx as received: keep the event before you say so.
+    // Retell takes any 2xx as received and does not send the event again: store it before you return.
     StatusCode::NO_CONTENT
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let key = std::env::var("RETELL_API_KEY").map_err(|_| "set RETELL_API_KEY to the key with the webhook badge")?;
-    let layer = SignatureLayer::new(Verifier::new(vec![ApiKey::new(&Secret::new(key))]))
-        .on_rejected(|refused| println!("refused: {}", refused.reason));
+    let layer = SignatureLayer::new(key).on_rejected(|rejection| println!("rejected: {}", rejection.reason));
     let app = Router::new().route("/webhook", post(receive).route_layer(layer));
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8000);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;

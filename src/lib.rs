@@ -1,64 +1,51 @@
-//! Receives every webhook event Retell AI's voice agents send: proves that it came from Retell, puts it on disk before
-//! it is acknowledged, and hands it to handlers until they are done with it.
+//! Receives every webhook event that Retell AI's voice agents send: verifies that it came from Retell, stores it on disk
+//! before acknowledging it, and delivers it to handlers until they have handled it.
 //!
-//! The program `retell-webhook` does this by itself. The library mounts the same receiver in an axum router of yours:
+//! The program `retell-webhook` does this without any code. With the library, the same receiver becomes part of your own
+//! service:
 //!
 //! ```no_run
-//! use axum::{Router, routing::get};
 //! use retell_webhook::{Outcome, Receiver};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let receiver = Receiver::builder()
 //!     .api_key("key_9f27a1c4de5588b2031fa7c0") // the key with the webhook badge in Retell's dashboard
 //!     .storage_url("sqlite://data/retell-webhook.db")
-//!     .on_call_started(|call, _| async move {
-//!         println!("ringing: {:?}", call.call_id);
-//!         Outcome::Done
-//!     })
 //!     .on_call_ended(|call, context| async move {
 //!         println!("{:?} took {:?} ms (event {})", call.call_id, call.duration_ms, context.event_id);
 //!         Outcome::Done
 //!     })
 //!     .on_call_analyzed(|call, _| async move {
 //!         match call.call_analysis {
-//!             Some(analysis) => { println!("mood: {:?}", analysis.user_sentiment); Outcome::Done }
-//!             None => Outcome::fail("an analyzed call without an analysis"),
+//!             Some(analysis) => { println!("sentiment: {:?}", analysis.user_sentiment); Outcome::Done }
+//!             None => Outcome::fail("the analyzed call has no analysis"),
 //!         }
 //!     })
 //!     .build()
 //!     .await?;
 //!
-//! let app = Router::new().route("/", get(|| async { "hello" })).merge(receiver.router());
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:8000").await?;
-//! let supervisor = receiver.supervisor().clone();
-//! // With the peer's address, each sender has its own share of the memory for bodies.
-//! axum::serve(listener, app.into_make_service_with_connect_info::<std::net::SocketAddr>())
-//!     .with_graceful_shutdown(async move {
-//!         tokio::select! {
-//!             _ = tokio::signal::ctrl_c() => {}
-//!             () = supervisor.wait_for_stop() => {} // a part of the receiver died: nothing could be stored any more
-//!         }
-//!     })
-//!     .await?;
-//! receiver.shutdown().await?;
+//! // Serves until Ctrl-C or SIGTERM, then finishes accepted requests and closes the store.
+//! receiver.serve(listener).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | you need | look at |
+//! | to | use |
 //! |---|---|
-//! | the routes and the handlers in one | [`Receiver`] |
-//! | a handler of your own | [`EventHandler`], [`Outcome`], [`Context`] |
-//! | only the signature check, in front of your own handler | [`SignatureLayer`], [`Verified`] |
-//! | to check or make a signature by hand | [`Verifier`], [`Signature`] |
-//! | the events as types | [`event`] |
-//! | to serve with time-outs on slow senders | [`app::serve`] |
+//! | run a receiver with routes, store and handlers | [`Receiver`] |
+//! | mount its routes in your own router | [`Receiver::webhook_router`] |
+//! | write a handler | [`EventHandler`], [`Outcome`], [`Context`] |
+//! | check signatures in front of your own handler, without a store | [`SignatureLayer`], [`Verified`] |
+//! | check or make a signature by hand | [`Verifier`], [`Signature`] |
+//! | read events as types | [`event`] |
+//! | send signed requests in tests | [`testing`] |
 //!
-//! | feature | brings |
+//! | feature | adds |
 //! |---|---|
-//! | none (`default-features = false`) | [`event`], [`security`], and in [`http`] the [`SignatureLayer`]: no store, no command line |
-//! | `receiver` | [`Receiver`] and what it needs: store, handlers, routes |
-//! | `cli` (the default) | the program as well |
+//! | none (`default-features = false`) | typed events, signatures, and the [`SignatureLayer`] |
+//! | `receiver` | `Receiver`: store, handlers and routes |
+//! | `cli` (default) | the program |
 
 #![cfg_attr(
     not(feature = "cli"),
@@ -89,13 +76,14 @@ mod security;
 mod storage;
 #[cfg(feature = "receiver")]
 mod telemetry;
+pub mod testing;
 
 #[cfg(feature = "receiver")]
-pub use app::{BuildError, Receiver, ReceiverBuilder, ReloadHandle};
+pub use app::{BuildError, Receiver, ReceiverBuilder, ReloadHandle, ServeError};
 #[cfg(feature = "receiver")]
 pub use async_trait::async_trait;
 pub use base::clock::Clock;
-pub use base::id::{EventId, InvalidEventId};
+pub use base::id::EventId;
 pub use base::secret::Secret;
 #[cfg(feature = "receiver")]
 pub use config::{ConfigError, ConfigSources, HandlerKind, HandlerSettings, Settings};
@@ -108,7 +96,7 @@ pub use http::{ApiError, RawEvent, Verified};
 #[cfg(feature = "receiver")]
 pub use live::inbound::{InboundAnswer, InboundContext, InboundRequest};
 #[cfg(feature = "receiver")]
-pub use live::{FunctionContext, FunctionOutcome};
+pub use live::{Function, FunctionContext, FunctionOutcome};
 pub use security::keys::{ApiKey, KeyFingerprint};
 pub use security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Verifier};
 #[cfg(feature = "receiver")]
@@ -134,7 +122,7 @@ pub mod internals {
     pub use crate::telemetry::process::ProcessStats;
 }
 
-/// The programs in docs/ are compiled with the documentation tests.
+/// The programs in docs/ are compiled by the documentation tests.
 #[cfg(all(doctest, feature = "receiver"))]
 #[doc = include_str!("../docs/functions.md")]
 struct CustomFunctions;

@@ -1,4 +1,4 @@
-//! The options of the load measurement.
+//! The options of the load benchmark.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,32 +7,31 @@ use clap::{Parser, ValueEnum};
 
 /// Measures how fast signed webhooks are received, as a ratio to a bare server.
 ///
-/// Every accepted event stays on disk until the run ends: long runs with large
-/// bodies write several gigabytes into --dir.
+/// All accepted events stay on disk until the run ends: long runs with large bodies write several gigabytes to --dir.
 #[derive(Debug, Parser)]
 #[command(name = "load")]
 pub struct LoadBenchArgs {
-    /// Request bodies: 0.6 KB, 12 KB, 40 KB, or these three in turn
+    /// Size of the request bodies: 0.6 kB, 12 kB, 40 kB, or these three in turn
     #[arg(long, value_enum, default_value_t = RequestSize::Small)]
     pub size: RequestSize,
 
-    /// Measured rounds per server
+    /// Number of measured rounds per server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Measured seconds per round
+    /// Measured time per round, in seconds
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
 
-    /// Seconds of load before each measured window
+    /// Time of load before each measured window, in seconds
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub warm_up: u64,
 
-    /// Keep-alive connections, each with one request under way
+    /// Number of keep-alive connections, each with one request in flight
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
 
-    /// Threads that generate the load
+    /// Number of threads that generate the load
     #[arg(long, default_value = "1", value_parser = parse_thread_count)]
     pub generator_threads: usize,
 
@@ -40,60 +39,61 @@ pub struct LoadBenchArgs {
     #[arg(long, value_name = "PATH")]
     pub server_bin: Option<PathBuf>,
 
-    /// One more environment variable for the receiver (repeatable)
+    /// Additional environment variable of the receiver (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env_variable)]
     pub server_env: Vec<(String, String)>,
 
-    /// Where the servers' working folders are made [default: the system's temporary folder]
+    /// Folder for the working folders of the servers [default: the system's temporary folder]
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 
-    /// Leave the servers' working folders in place at the end
+    /// Keep the working folders of the servers at the end
     #[arg(long)]
     pub keep: bool,
 
-    /// Store this many small events in the receiver before measuring it
+    /// Number of small events to store in the receiver before the measurement
     #[arg(long, value_name = "N", conflicts_with = "compare_preload")]
     pub preload: Option<u32>,
 
-    /// Compare an empty receiver with one that has N events stored, instead of with the bare server
+    /// Compare a receiver that has N stored events with an empty one, instead of with the bare server
     #[arg(long, value_name = "N")]
     pub compare_preload: Option<u32>,
 
-    /// Compare with the receiver built before a change, instead of with the bare server
+    /// Compare with this build of the receiver from before a change, instead of with the bare server
     #[arg(long, value_name = "PATH", conflicts_with_all = ["preload", "compare_preload"])]
     pub compare_bin: Option<PathBuf>,
 
-    /// Measure instead how long a custom function's answer takes beside the load, against its target's own time
+    /// Measure instead the latency of live requests (function and inbound) under load, compared with their target's
+    /// own latency
     #[arg(long, conflicts_with_all = ["preload", "compare_preload", "compare_bin"])]
     pub live: bool,
 
-    /// With --lane: fail when the answer takes longer than this beyond the target's own time, at p99
+    /// With --live: fail when the receiver adds more than this to the target's own latency at p99, in milliseconds
     #[arg(long, value_name = "X", requires = "live")]
     pub max_live_ms: Option<f64>,
 
-    /// Longest time to spend on preloading, in seconds
+    /// Time limit of preloading, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub preload_limit: u64,
 
-    /// Write all figures to this file
+    /// Write all results to this JSON file
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
 
-    /// Fail when the ratio is below this
+    /// Fail when the ratio is below this value
     #[arg(long, value_name = "X")]
     pub min_ratio: Option<f64>,
 
-    /// Fail when a receiver's peak resident memory is above this
+    /// Fail when the peak resident memory of a receiver is above this value, in MB
     #[arg(long, value_name = "X")]
     pub max_rss_mb: Option<f64>,
 
-    /// What cargo passes to every bench target
+    /// Passed by cargo to every bench target
     #[arg(long, hide = true)]
     pub bench: bool,
 }
 
-/// The kinds of request bodies.
+/// The size of request bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RequestSize {
     Small,
@@ -103,7 +103,7 @@ pub enum RequestSize {
 }
 
 impl RequestSize {
-    /// The name used in the options, the table and the JSON file.
+    /// Name in the options, the table and the JSON file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Small => "small",
@@ -113,7 +113,7 @@ impl RequestSize {
         }
     }
 
-    /// The sizes sent, in the order in which they take turns.
+    /// The sizes of consecutive requests, repeated.
     pub fn rotation(self) -> &'static [Self] {
         match self {
             Self::Small => &[Self::Small],
@@ -137,13 +137,13 @@ impl LoadBenchArgs {
 fn parse_thread_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=64) => Ok(threads),
-        _ => Err("expected a whole number from 1 to 64".to_owned()),
+        _ => Err("not a number of threads (1 to 64)".to_owned()),
     }
 }
 
 fn parse_env_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
+        _ => Err("not of the form NAME=VALUE".to_owned()),
     }
 }

@@ -1,5 +1,4 @@
-//! The baseline: what axum does with the same requests when nothing is checked,
-//! read or stored.
+//! The baseline: an axum server that receives the same requests without verifying, parsing or storing them.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -15,13 +14,13 @@ use tokio::net::TcpListener;
 use crate::BenchError;
 use crate::client::WEBHOOK_PATH;
 
-/// First argument that turns this executable into the baseline server. It is a
-/// process of its own, as the receiver is, so that both meet the same scheduler.
+/// First argument that turns this executable into the baseline server. It is a separate process, like the receiver,
+/// so that both are scheduled in the same way.
 pub const BASELINE_FLAG: &str = "--bare-server";
 
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
 
-/// Serves until the process is ended.
+/// Runs the server until the process is terminated.
 pub fn run(port: Option<&OsString>) -> Result<(), BenchError> {
     let port: u16 = port
         .and_then(|port| port.to_str())
@@ -41,7 +40,7 @@ async fn serve(port: u16) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Takes the whole body, as any receiver must, and drops it.
+/// Reads the whole body, as every receiver must, and drops it.
 async fn receive(_body: Bytes) -> StatusCode {
     StatusCode::NO_CONTENT
 }

@@ -1,8 +1,7 @@
-//! Event texts in the shape Retell sends, filled with pseudo-random words.
+//! Event bodies in the form that Retell sends, filled with pseudo-random words.
 //!
-//! The text ends just before the unique part of the call id. Retell gives no
-//! promise about the order of the members of an object, and with the id last
-//! everything before it can be hashed once (see `sign`).
+//! The template ends directly before the unique part of the call id. Retell does not guarantee an order of the
+//! members of an object, and with the id last, everything before it can be hashed once (see `RequestTemplate`).
 
 use std::fmt::Write;
 
@@ -11,20 +10,20 @@ use serde_json::{Value, json};
 use crate::BenchError;
 use crate::args::RequestSize;
 
-/// What follows the unique part of the call id.
+/// The text after the unique part of the call id.
 pub const BODY_SUFFIX: &[u8; 3] = b"\"}}";
 
-/// Hex digits of the unique part of a call id.
+/// Number of hex digits in the unique part of a call id.
 pub const UNIQUE_DIGITS: usize = 27;
 
-/// Start of every made-up call id.
+/// Prefix of all call ids of the benchmark.
 const CALL_ID_PREFIX: &str = "call_test_";
 
-/// Words of one turn of the conversation are chosen from these.
+/// The words of the generated conversations.
 const VOCABULARY: &str = "I you the appointment Thursday would like to please confirm number \
     address calling about delivery which arrived yesterday and morning afternoon quarter past \
     nine thank very much that's fine could repeat it once more invoice café Müller street is \
-    on its way certainly let me check for señora";
+    in transit certainly let me check for señora";
 
 /// A small generator of pseudo-random numbers (splitmix64) and words.
 pub struct RandomWords {
@@ -63,15 +62,14 @@ impl RandomWords {
     }
 }
 
-/// The mixing step of splitmix64. It maps different numbers to different ones,
-/// on which the call ids rely.
+/// The mixing step of splitmix64. It is a bijection, so different sequence numbers give different call ids.
 pub fn splitmix64(number: u64) -> u64 {
     let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
 
-/// The text of an event of about the wanted size, up to its unique part.
+/// The text of an event of about the requested size, up to the unique part of the call id.
 pub fn event_template(
     size: RequestSize,
     variant: u64,
@@ -93,7 +91,7 @@ pub fn event_template(
         merge_fields(&mut call, json!({"call_analysis": call_analysis(random)}));
     }
     let mut text = format!(r#"{{"event":"{name}","call":{call}"#);
-    text.pop(); // the brace that closes the call: more members follow
+    text.pop(); // the brace that closes the call, because more members follow
     if bytes > 0 {
         let room = bytes - text.len();
         text += &transcript_fields(room, random);
@@ -103,7 +101,7 @@ pub fn event_template(
     Ok(text)
 }
 
-/// A malformed template would make every measured figure worthless.
+/// A malformed template would invalidate the whole measurement.
 fn check_is_json(text: &str) -> Result<(), BenchError> {
     let whole = format!("{text}{}\"}}}}", "0".repeat(UNIQUE_DIGITS));
     match serde_json::from_str::<Value>(&whole) {
@@ -169,7 +167,7 @@ fn call_analysis(random: &mut RandomWords) -> Value {
     })
 }
 
-/// The conversation as text and with the time of every word, in about `room` bytes.
+/// The conversation as text and as utterances with word times, in about `room` bytes.
 fn transcript_fields(room: usize, random: &mut RandomWords) -> String {
     let mut text = String::new();
     let mut turns = String::new();
@@ -188,9 +186,10 @@ fn transcript_fields(room: usize, random: &mut RandomWords) -> String {
     format!(r#","transcript":"{text}","transcript_object":[{turns}]"#)
 }
 
-/// What one side says without being interrupted.
+/// One turn of the conversation: its text and its words as JSON.
 fn transcript_turn(clock: &mut f64, random: &mut RandomWords) -> (String, String) {
-    let (mut content, mut words) = (String::new(), String::new());
+    let mut content = String::new();
+    let mut words = String::new();
     for index in 0..random.range(4, 16) {
         let word = random.word();
         let start = *clock;

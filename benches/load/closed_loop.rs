@@ -1,5 +1,4 @@
-//! The closed loop: every connection sends its next request once the last one
-//! is answered.
+//! The closed loop: every connection sends its next request after the last response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -16,36 +15,36 @@ use crate::process;
 use crate::request::RequestGenerator;
 use crate::stats::RequestStats;
 
-/// How long requests under way may take to be answered after the end.
+/// Time limit for the responses to requests that are in flight at the end.
 const END_GRACE: Duration = Duration::from_secs(10);
 
-/// Pause after an error, so that a dead server is not asked in a busy loop.
+/// Pause after an error, so that a stopped server is not contacted in a busy loop.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// A connection with this many errors is given up: the round has failed anyway.
+/// A connection ends after this many errors, because the round has failed anyway.
 const MAX_ERRORS: u64 = 100;
 
 const PHASE_WARM_UP: u8 = 0;
 const PHASE_MEASURE: u8 = 1;
 const PHASE_STOP: u8 = 2;
 
-/// What the connections are told while they run.
+/// Shared state that controls the connections.
 struct LoopControl {
     phase: AtomicU8,
     remaining: AtomicI64,
 }
 
-/// What was seen in one measured window.
+/// The measurements of one window.
 pub struct MeasuredWindow {
     pub stats: RequestStats,
     pub elapsed: Duration,
-    /// Processor time of the server.
+    /// Processor time that the server used.
     pub server_cpu: Duration,
-    /// Processor time of this process.
+    /// Processor time that this process used.
     pub generator_cpu: Duration,
 }
 
-/// A server to send to.
+/// Port and process id of a measured server.
 #[derive(Clone, Copy)]
 pub struct ServerProcess {
     pub port: u16,
@@ -65,14 +64,14 @@ impl LoopControl {
         self.phase.load(Ordering::Relaxed) == phase
     }
 
-    /// Whether there is another request to send.
+    /// Whether another request can be sent. Counts it.
     fn take_request(&self) -> bool {
         !self.is_phase(PHASE_STOP) && self.remaining.fetch_sub(1, Ordering::Relaxed) > 0
     }
 }
 
-/// Sends for the configured time. Requests count by the time of their answer:
-/// those under way at the start are matched by those under way at the end.
+/// Sends for the configured time. A request counts by the time of its response: requests in flight at the start
+/// count, and those in flight at the end do not.
 pub async fn run_timed(
     args: &LoadBenchArgs,
     target: ServerProcess,
@@ -84,18 +83,19 @@ pub async fn run_timed(
     let tasks = spawn_connections(args.connections, target, generator, &control, limit);
     sleep(warm_up).await;
 
-    let before = (process::cpu_time(target.pid)?, process::cpu_time(std::process::id())?);
-    let began = Instant::now();
+    let server_cpu_before = process::cpu_time(target.pid)?;
+    let generator_cpu_before = process::cpu_time(std::process::id())?;
+    let started_at = Instant::now();
     control.set_phase(PHASE_MEASURE);
     sleep(args.measured_time()).await;
     control.set_phase(PHASE_STOP);
-    let elapsed = began.elapsed();
-    let server = process::cpu_time(target.pid)?.saturating_sub(before.0);
-    let generator = process::cpu_time(std::process::id())?.saturating_sub(before.1);
-    Ok(MeasuredWindow { stats: join_connections(tasks).await?, elapsed, server_cpu: server, generator_cpu: generator })
+    let elapsed = started_at.elapsed();
+    let server_cpu = process::cpu_time(target.pid)?.saturating_sub(server_cpu_before);
+    let generator_cpu = process::cpu_time(std::process::id())?.saturating_sub(generator_cpu_before);
+    Ok(MeasuredWindow { stats: join_connections(tasks).await?, elapsed, server_cpu, generator_cpu })
 }
 
-/// Sends `requests` requests, with a progress bar when a person is watching.
+/// Sends `requests` requests. Shows a progress bar when standard error is a terminal.
 pub async fn run_counted(
     args: &LoadBenchArgs,
     target: ServerProcess,
@@ -112,9 +112,9 @@ pub async fn run_counted(
     tokio::pin!(collected);
     let mut tick = interval(Duration::from_millis(200));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let tally = loop {
+    let stats = loop {
         tokio::select! {
-            tally = &mut collected => break tally,
+            stats = &mut collected => break stats,
             _ = tick.tick() => {
                 let remaining = control.remaining.load(Ordering::Relaxed).max(0);
                 bar.set_position(u64::from(requests).saturating_sub(remaining.unsigned_abs()));
@@ -122,7 +122,7 @@ pub async fn run_counted(
         }
     };
     bar.finish_and_clear();
-    tally
+    stats
 }
 
 fn spawn_connections(
@@ -134,15 +134,16 @@ fn spawn_connections(
 ) -> JoinSet<RequestStats> {
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
-        let (generator, control) = (Arc::clone(generator), Arc::clone(control));
+        let generator = Arc::clone(generator);
+        let control = Arc::clone(control);
         tasks.spawn(async move {
-            let mut tally = RequestStats::default();
-            let work = run_connection(target.port, &generator, &control, &mut tally);
+            let mut stats = RequestStats::default();
+            let work = run_connection(target.port, &generator, &control, &mut stats);
             // One timer per connection: one per request would cost more than signing it.
             if timeout(limit, work).await.is_err() {
-                tally.record_error(&"no answer within the time limit");
+                stats.record_error(&"no response within the time limit");
             }
-            tally
+            stats
         });
     }
     tasks
@@ -150,18 +151,18 @@ fn spawn_connections(
 
 async fn join_connections(mut tasks: JoinSet<RequestStats>) -> Result<RequestStats, BenchError> {
     let mut total = RequestStats::default();
-    while let Some(tally) = tasks.join_next().await {
-        total.merge(tally?);
+    while let Some(stats) = tasks.join_next().await {
+        total.merge(stats?);
     }
     Ok(total)
 }
 
-/// The life of one connection, renewed when it breaks.
-async fn run_connection(port: u16, generator: &RequestGenerator, control: &LoopControl, tally: &mut RequestStats) {
+/// Sends requests over one connection, which is opened again after an error.
+async fn run_connection(port: u16, generator: &RequestGenerator, control: &LoopControl, stats: &mut RequestStats) {
     let mut connection = None;
-    while tally.errors < MAX_ERRORS && control.take_request() {
-        if let Err(error) = send_next_request(port, generator, control, tally, &mut connection).await {
-            tally.record_error(&error);
+    while stats.errors < MAX_ERRORS && control.take_request() {
+        if let Err(error) = send_next_request(port, generator, control, stats, &mut connection).await {
+            stats.record_error(&error);
             connection = None;
             sleep(ERROR_PAUSE).await;
         }
@@ -172,7 +173,7 @@ async fn send_next_request(
     port: u16,
     generator: &RequestGenerator,
     control: &LoopControl,
-    tally: &mut RequestStats,
+    stats: &mut RequestStats,
     connection: &mut Option<Connection>,
 ) -> Result<(), BenchError> {
     let open = match connection {
@@ -180,10 +181,10 @@ async fn send_next_request(
         None => connection.insert(Connection::open(port).await?),
     };
     let request = generator.next_request()?;
-    let began = Instant::now();
-    let answer = open.send_request(&mut request.io_slices()).await?;
-    tally.record_response(answer.status, began.elapsed(), control.is_phase(PHASE_MEASURE));
-    if !answer.keep_alive {
+    let sent_at = Instant::now();
+    let response = open.send_request(&mut request.io_slices()).await?;
+    stats.record_response(response.status, sent_at.elapsed(), control.is_phase(PHASE_MEASURE));
+    if !response.keep_alive {
         *connection = None;
     }
     Ok(())

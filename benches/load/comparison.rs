@@ -1,4 +1,4 @@
-//! Which servers are measured, in which order and in which state.
+//! Selects the servers to compare, and runs the rounds in alternating order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::process::{self, MeasuredServer};
 use crate::report::{self, BenchReport, MeasuredRound};
 use crate::request::RequestGenerator;
 
-/// How long a server is watched to see whether it is idle, and how long it is waited for.
+/// Time window over which the processor time of a server must be low for it to count as idle.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_IDLE_WAIT: Duration = Duration::from_secs(120);
 
@@ -21,23 +21,22 @@ const MAX_IDLE_WAIT: Duration = Duration::from_secs(120);
 struct ComparedServer {
     name: &'static str,
     is_baseline: bool,
-    /// Another build of the receiver.
+    /// Another build of the receiver; `None` for the current one.
     binary: Option<PathBuf>,
-    /// Events to store before the first round.
+    /// Number of events to store before the first round.
     preload: Option<u32>,
-    /// Starts every round anew, with an empty store or with the events stored
-    /// before the first: otherwise it would hold those of its earlier rounds too.
+    /// Starts the server again for every round, with an empty store or with the preloaded events. Otherwise its store
+    /// would grow from round to round.
     restart_each_round: bool,
-    /// The folder of a server that stored events before the first round and ended.
+    /// The folder of a stopped server that stored the preloaded events.
     preloaded_folder: Option<TempDir>,
     server: Option<MeasuredServer>,
-    /// Events sent to the server and accepted since it was started.
+    /// Number of events that the server has accepted since its start.
     accepted_events: u64,
 }
 
-/// Runs all rounds. Both servers stay alive, but only one gets load at a time,
-/// and what a receiver stored stays with it: memory that grows from round to
-/// round is to be seen.
+/// Runs all rounds. Both servers stay alive, but only one gets load at a time. A receiver keeps its stored events, so
+/// that memory that grows from round to round is visible.
 pub async fn run_comparison(args: &LoadBenchArgs) -> Result<BenchReport<'_>, BenchError> {
     let generator = Arc::new(RequestGenerator::new(args.size)?);
     let mut sides = compared_servers(args);
@@ -48,9 +47,9 @@ pub async fn run_comparison(args: &LoadBenchArgs) -> Result<BenchReport<'_>, Ben
     let mut report = BenchReport::new(args, [sides[0].name, sides[1].name]);
     report::print_header(args);
     for number in 1..=args.rounds {
-        // Each goes first every other round: what a round leaves behind on the machine meets both.
+        // The order alternates, so that the after-effects of a round on the machine affect both servers equally.
         for at in if number % 2 == 1 { [0, 1] } else { [1, 0] } {
-            // A receiver that still hands events to its handlers would be in the way of the one that is measured.
+            // A receiver that still delivers events to handlers would slow down the measured server.
             for side in &sides {
                 side.wait_until_idle().await?;
             }
@@ -63,7 +62,7 @@ pub async fn run_comparison(args: &LoadBenchArgs) -> Result<BenchReport<'_>, Ben
     Ok(report)
 }
 
-/// The server that sets the measure, then the one that is judged by it.
+/// The reference server, then the server that is compared with it.
 fn compared_servers(args: &LoadBenchArgs) -> [ComparedServer; 2] {
     if args.compare_preload.is_some() {
         let empty = ComparedServer::new("empty");
@@ -81,7 +80,8 @@ fn compared_servers(args: &LoadBenchArgs) -> [ComparedServer; 2] {
             ComparedServer { restart_each_round: true, ..after },
         ];
     }
-    let (bare, receiver) = (ComparedServer::new("bare"), ComparedServer::new("receiver"));
+    let bare = ComparedServer::new("bare");
+    let receiver = ComparedServer::new("receiver");
     [ComparedServer { is_baseline: true, ..bare }, ComparedServer { preload: args.preload, ..receiver }]
 }
 
@@ -112,18 +112,17 @@ impl ComparedServer {
         Ok(())
     }
 
-    /// Stores events over the same way as all others: a store written by other
-    /// means could differ from the one the receiver makes.
+    /// Stores the preloaded events by normal requests, because a store that is written in another way could differ.
     async fn preload(&mut self, args: &LoadBenchArgs) -> Result<(), BenchError> {
         let (Some(server), Some(events)) = (&self.server, self.preload) else {
             return Ok(());
         };
         let generator = Arc::new(RequestGenerator::new(RequestSize::Small)?);
-        let tally = closed_loop::run_counted(args, server.process(), &generator, events).await?;
-        if let Some(trouble) = tally.failure_summary() {
-            return Err(format!("preloading: {trouble}{}", server.log_tail()).into());
+        let stats = closed_loop::run_counted(args, server.process(), &generator, events).await?;
+        if let Some(summary) = stats.failure_summary() {
+            return Err(format!("preloading: {summary}{}", server.log_tail()).into());
         }
-        self.accepted_events += tally.accepted;
+        self.accepted_events += stats.accepted;
         self.wait_until_idle().await?;
         if self.restart_each_round {
             self.preloaded_folder = self.server.take().and_then(MeasuredServer::stop);
@@ -131,14 +130,14 @@ impl ComparedServer {
         Ok(())
     }
 
-    /// Waits until the server has worked off what it put off while it was busy.
+    /// Waits until the server has finished deferred work, such as checkpoints and deliveries.
     async fn wait_until_idle(&self) -> Result<(), BenchError> {
         let Some(server) = &self.server else {
             return Ok(());
         };
         let pid = server.process().pid;
-        let began = Instant::now();
-        while began.elapsed() < MAX_IDLE_WAIT {
+        let started_at = Instant::now();
+        while started_at.elapsed() < MAX_IDLE_WAIT {
             let before = process::cpu_time(pid)?;
             tokio::time::sleep(IDLE_CHECK_INTERVAL).await;
             if process::cpu_time(pid)?.saturating_sub(before) < IDLE_CHECK_INTERVAL / 20 {

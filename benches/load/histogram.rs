@@ -1,13 +1,12 @@
-//! Latencies in buckets that grow with the value.
+//! A latency histogram with buckets that grow with the value.
 
-/// Each power of two is split into this many buckets, which keeps every
-/// percentile within 1.6 % of the exact one.
+/// Every power of two is split into this number of buckets, so that percentiles are at most 1.6 % too high.
 const BUCKETS_PER_POWER: u32 = 64;
 const BUCKETS_PER_POWER_BITS: u32 = BUCKETS_PER_POWER.ilog2();
 const BUCKET_COUNT: usize = ((u32::BITS - BUCKETS_PER_POWER_BITS + 1) * BUCKETS_PER_POWER) as usize;
 
-/// A count per latency bucket. Keeping every single value would take memory in
-/// proportion to the rate, and the rate is what differs between the servers.
+/// One counter per latency bucket. Memory for single values would grow with the rate, and the rate differs between
+/// the compared servers.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -36,7 +35,7 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The latency in microseconds that `per_mille` of 1000 requests kept to.
+    /// The latency in microseconds that `per_mille` of 1000 requests did not exceed.
     pub fn quantile(&self, per_mille: u64) -> u32 {
         let wanted = (self.total * per_mille).div_ceil(1000);
         let mut seen = 0;
@@ -54,7 +53,7 @@ impl Histogram {
     }
 }
 
-/// Values below `SPLIT` have a bucket each; above, the leading bits choose it.
+/// Values below `BUCKETS_PER_POWER` have one bucket per value; for larger ones the leading bits select the bucket.
 fn bucket_index(value: u32) -> usize {
     if value < BUCKETS_PER_POWER {
         return value as usize;

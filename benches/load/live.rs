@@ -1,8 +1,8 @@
-//! What somebody on the line waits beyond the function's own time, while events come in beside.
+//! The latency that the receiver adds to live requests, also while it receives events and delivers them.
 //!
-//! The target of a function, and of an inbound rule that asks, is a server in this process that answers after [`OWN`].
-//! Requests for these take turns with requests straight to the target, by the same client over the same kind of
-//! connection: the machine is busy with the load as well, and only the difference between the two is the receiver's.
+//! The target of a function, and of an inbound rule with `ask`, is a server in this process that answers after
+//! [`TARGET_DELAY`]. Requests through the receiver alternate with requests directly to the target, by the same client
+//! over the same kind of connection. The load slows down both, so only the difference is caused by the receiver.
 
 use std::fs;
 use std::io::IoSlice;
@@ -27,63 +27,67 @@ use crate::histogram::Histogram;
 use crate::process::{self, MeasuredServer};
 use crate::request::API_KEY;
 
-/// How long the target takes.
+/// Time that the target takes to answer.
 const TARGET_DELAY: Duration = Duration::from_millis(20);
-/// Between a caller's two requests.
+/// Pause of a caller between two requests.
 const REQUEST_PAUSE: Duration = Duration::from_millis(10);
-/// Callers at the same time, each with one request under way.
+/// Number of concurrent callers, each with one request in flight.
 const CALLER_COUNT: u64 = 4;
-/// Until load that has begun is in full swing.
+/// Time after which a started load has reached its full rate.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// A backlog for the handlers, before anything is measured beside it.
+/// Duration of the load that builds a backlog of deliveries before the second phase, in seconds.
 const BACKLOG_SECONDS: u64 = 8;
 
-/// What is measured beside: a name, and the load's rate; `None` for as much as is answered.
+/// The phases: the name, and the rate of the load; `None` for a closed loop at full rate.
 const LOAD_PHASES: [(&str, Option<&str>); 4] =
     [("idle", Some("0")), ("full load", None), ("2,000/s", Some("2000")), ("handlers drain", Some("0"))];
 
 const FUNCTION_PATH: &str = "/api/v1/function/lookup";
 const INBOUND_PATH: &str = "/api/v1/webhook/retell/inbound";
 
-/// Latencies in microseconds: straight to the target, of the function, of the inbound request.
+/// Latencies in microseconds: directly to the target, of the function, of the inbound request.
 type LiveLatencies = [Histogram; 3];
 
-/// Measures and prints; `false` when a limit was missed.
+/// Measures and prints; `false` when `--max-live-ms` is exceeded.
 pub async fn run_live(args: &LoadBenchArgs) -> Result<bool, BenchError> {
     let hits = Arc::new(AtomicU64::new(0));
     let target = start_target(Arc::clone(&hits))?;
     let folder = write_settings(target)?;
     let server = MeasuredServer::start_receiver(args, None, Some(folder.path())).await?;
-    println!("milliseconds; the target takes {} by itself", TARGET_DELAY.as_millis());
+    println!("milliseconds; the target itself takes {}", TARGET_DELAY.as_millis());
     println!("{:<25}{:>24}{:>32}{:>32}", "", "target", "function", "inbound");
     let columns = format!("{:>8}{:>8}{:>8}", "p50", "p99", "max");
-    println!("{:<16}{:>9}{columns}{columns}{:>8}{columns}{:>8}", "beside", "waiting", "more", "more");
-    let mut most = 0.0_f64;
+    println!("{:<16}{:>9}{columns}{columns}{:>8}{columns}{:>8}", "phase", "pending", "added", "added");
+    let mut max_added_ms = 0.0_f64;
     for (number, (name, rate)) in (0..).zip(LOAD_PHASES) {
+        // The first phase measures an idle receiver, so the backlog is built only after it.
         if number == 1 {
             spawn_load(args, &server, None, BACKLOG_SECONDS)?.wait()?;
         }
-        let waiting = server.pending_deliveries(args)?;
-        let beside = match rate {
+        let pending = server.pending_deliveries(args)?;
+        let background_load = match rate {
             Some("0") => None,
             _ => Some(BackgroundLoad(spawn_load(args, &server, rate, args.seconds + WARM_UP.as_secs() + 1)?)),
         };
         sleep(WARM_UP).await;
         let measured = run_callers(server.process().port, target, args.measured_time(), number).await?;
-        drop(beside);
-        most = most.max(print_phase(name, waiting, &measured));
+        drop(background_load);
+        max_added_ms = max_added_ms.max(print_phase(name, pending, &measured));
     }
-    let (asked, reached) = (TARGET_REQUESTS.load(Ordering::Relaxed), hits.load(Ordering::Relaxed));
-    if asked != reached {
-        return Err(format!("{asked} requests, and the target saw {reached}: fallbacks{}", server.log_tail()).into());
+    // A fallback answers without the target and would make the receiver look faster than it is.
+    let sent = TARGET_REQUESTS.load(Ordering::Relaxed);
+    let reached = hits.load(Ordering::Relaxed);
+    if sent != reached {
+        let log = server.log_tail();
+        return Err(format!("{sent} requests were sent, but {reached} reached the target (fallbacks){log}").into());
     }
-    Ok(args.max_live_ms.is_none_or(|limit| most <= limit))
+    Ok(args.max_live_ms.is_none_or(|limit| max_added_ms <= limit))
 }
 
-/// Requests that were to reach the target, on either way.
+/// Number of requests that must reach the target, directly or through the receiver.
 static TARGET_REQUESTS: AtomicU64 = AtomicU64::new(0);
 
-/// The load; it ends with this.
+/// A running load generator. It is stopped on drop.
 struct BackgroundLoad(Child);
 
 impl Drop for BackgroundLoad {
@@ -93,7 +97,7 @@ impl Drop for BackgroundLoad {
     }
 }
 
-/// Serves on a thread of its own, as a service of its own would.
+/// Starts the target on a separate thread, so that it is independent of the load generator.
 fn start_target(hits: Arc<AtomicU64>) -> Result<u16, BenchError> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -157,25 +161,26 @@ async fn run_callers(receiver: u16, target: u16, window: Duration, phase: u64) -
     Ok(all)
 }
 
-/// One caller: the target, the function, an inbound call, and again.
+/// One caller: requests the target, the function and an inbound answer in turn.
 async fn run_caller(receiver: u16, target: u16, window: Duration, caller: u64) -> Result<LiveLatencies, BenchError> {
-    let (mut to_lane, mut to_target) = (Connection::open(receiver).await?, Connection::open(target).await?);
-    let (key, clock) = (ApiKey::new(&Secret::new(API_KEY)), Clock::default());
+    let mut to_receiver = Connection::open(receiver).await?;
+    let mut to_target = Connection::open(target).await?;
+    let key = ApiKey::new(&Secret::new(API_KEY));
+    let clock = Clock::default();
     let mut measured = LiveLatencies::default();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut number = 0_u64;
-    while began.elapsed() < window {
+    while started_at.elapsed() < window {
         number += 1;
         let function = format!(
-            r#"{{"name":"lookup","call":{{"call_id":"call_lane_{caller}_{number}","agent_id":"agent_1"}},"args":{{"at":{number}}}}}"#
+            r#"{{"name":"lookup","call":{{"call_id":"call_live_{caller}_{number}","agent_id":"agent_1"}},"args":{{"at":{number}}}}}"#
         );
         let inbound = format!(
             r#"{{"event":"call_inbound","call_inbound":{{"from_number":"+12025550143","to_number":"+12025550178","call_id":"call_in_{caller}_{number}"}}}}"#
         );
-        for (histogram, (path, body)) in
-            measured.iter_mut().zip([("/", &function), (FUNCTION_PATH, &function), (INBOUND_PATH, &inbound)])
-        {
-            let connection = if path == "/" { &mut to_target } else { &mut to_lane };
+        let requests = [("/", &function), (FUNCTION_PATH, &function), (INBOUND_PATH, &inbound)];
+        for (histogram, (path, body)) in measured.iter_mut().zip(requests) {
+            let connection = if path == "/" { &mut to_target } else { &mut to_receiver };
             let signature = Signature::sign(&key, body.as_bytes(), clock.now_ms()).to_string();
             histogram.record(send_signed(connection, path, body, &signature).await?);
             sleep(REQUEST_PAUSE).await;
@@ -184,7 +189,7 @@ async fn run_caller(receiver: u16, target: u16, window: Duration, caller: u64) -
     Ok(measured)
 }
 
-/// Sends one request and gives the microseconds until its answer was there.
+/// Sends one request and returns the microseconds until the response.
 async fn send_signed(connection: &mut Connection, path: &str, body: &str, signature: &str) -> Result<u32, BenchError> {
     let length = body.len();
     let head = format!(
@@ -192,18 +197,25 @@ async fn send_signed(connection: &mut Connection, path: &str, body: &str, signat
          x-retell-signature: {signature}\r\n\r\n"
     );
     TARGET_REQUESTS.fetch_add(1, Ordering::Relaxed);
-    let began = Instant::now();
-    let answer = connection.send_request(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body.as_bytes())]).await?;
-    let micros = u32::try_from(began.elapsed().as_micros())?;
-    if answer.status == 200 { Ok(micros) } else { Err(format!("{path} was answered {}", answer.status).into()) }
+    let sent_at = Instant::now();
+    let response = connection.send_request(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body.as_bytes())]).await?;
+    let micros = u32::try_from(sent_at.elapsed().as_micros())?;
+    match response.status {
+        200 => Ok(micros),
+        status => Err(format!("{path}: status {status} instead of 200").into()),
+    }
 }
 
-/// Prints a line, and gives the most that the lane adds at p99, in milliseconds.
-fn print_phase(name: &str, waiting: u64, [target, function, inbound]: &LiveLatencies) -> f64 {
+/// Prints one line. Returns the largest latency that the receiver adds at p99, in milliseconds.
+fn print_phase(name: &str, pending: u64, [target, function, inbound]: &LiveLatencies) -> f64 {
     let ms = |micros: u32| f64::from(micros) / 1_000.0;
-    let three = |h: &Histogram| format!("{:>8.1}{:>8.1}{:>8.1}", ms(h.quantile(500)), ms(h.quantile(990)), ms(h.max()));
-    let more = [function, inbound].map(|measured| ms(measured.quantile(990)) - ms(target.quantile(990)));
-    let shown = |of: &Histogram, more: f64| format!("{}{more:>8.1}", three(of));
-    println!("{name:<16}{waiting:>9}{}{}{}", three(target), shown(function, more[0]), shown(inbound, more[1]));
-    more[0].max(more[1])
+    let quantiles = |latency: &Histogram| {
+        let [p50, p99, max] = [latency.quantile(500), latency.quantile(990), latency.max()].map(ms);
+        format!("{p50:>8.1}{p99:>8.1}{max:>8.1}")
+    };
+    let added_ms = |latency: &Histogram| ms(latency.quantile(990)) - ms(target.quantile(990));
+    let [function_added, inbound_added] = [function, inbound].map(added_ms);
+    print!("{name:<16}{pending:>9}{}", quantiles(target));
+    println!("{}{function_added:>8.1}{}{inbound_added:>8.1}", quantiles(function), quantiles(inbound));
+    function_added.max(inbound_added)
 }

@@ -1,4 +1,4 @@
-//! The servers as child processes, and what the kernel knows about them.
+//! The measured servers as child processes, with their processor time and memory as reported by the kernel.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,7 +14,7 @@ use crate::closed_loop::ServerProcess;
 use crate::request::API_KEY;
 use crate::{BenchError, baseline, client};
 
-/// The receiver that cargo built for this run; absent when compiled without cargo.
+/// Path of the receiver that cargo built for this run; `None` when compiled without cargo.
 const BUILT_RECEIVER: Option<&str> = option_env!("CARGO_BIN_EXE_retell-webhook");
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -22,19 +22,19 @@ const PING_LIMIT: Duration = Duration::from_secs(1);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Unit of the times in `/proc/<pid>/stat`: Linux reports them to programs in
-/// hundredths of a second whatever its own clock rate.
+/// Unit of the times in `/proc/<pid>/stat`: Linux reports them in hundredths of a second, regardless of its clock
+/// rate.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 
-/// A running server and its folder; both go when this is dropped.
+/// A running server and its working folder. The server is stopped and the folder removed on drop.
 pub struct MeasuredServer {
     child: Child,
     port: u16,
-    /// Held for its `Drop`, which runs after the process has ended; `None` once handed on.
+    /// Held for its `Drop`, which runs after the process has ended; `None` after [`stop`](Self::stop).
     work_dir: Option<TempDir>,
 }
 
-/// Resident memory in kilobytes.
+/// Resident memory of a process, in kilobytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResidentMemory {
     pub current_kb: u64,
@@ -42,7 +42,7 @@ pub struct ResidentMemory {
 }
 
 impl MeasuredServer {
-    /// The baseline: this executable in its other role.
+    /// Starts the baseline server: this executable with another first argument.
     pub async fn start_baseline(args: &LoadBenchArgs) -> Result<Self, BenchError> {
         let port = free_port()?;
         let mut command = clean_command(&std::env::current_exe()?);
@@ -50,11 +50,11 @@ impl MeasuredServer {
         Self::spawn(args, command, port, None).await
     }
 
-    /// The program under test, with an empty store or a copy of the one in `filled`.
+    /// Starts the receiver with an empty store, or with a copy of the files in `files`.
     pub async fn start_receiver(
         args: &LoadBenchArgs,
         build: Option<&Path>,
-        filled: Option<&Path>,
+        files: Option<&Path>,
     ) -> Result<Self, BenchError> {
         let port = free_port()?;
         let mut command = clean_command(&receiver_path(args, build)?);
@@ -63,19 +63,19 @@ impl MeasuredServer {
         command.env("PORT", port.to_string());
         command.env("RETELL_WEBHOOK__SERVER__HOST", "127.0.0.1");
         command.envs(args.server_env.iter().map(|(name, value)| (name, value)));
-        Self::spawn(args, command, port, filled).await
+        Self::spawn(args, command, port, files).await
     }
 
     async fn spawn(
         args: &LoadBenchArgs,
         mut command: Command,
         port: u16,
-        filled: Option<&Path>,
+        files: Option<&Path>,
     ) -> Result<Self, BenchError> {
         let mut folder = tempfile::Builder::new().prefix("retell-webhook-load-").tempdir_in(args.work_dir())?;
         folder.disable_cleanup(args.keep);
-        if let Some(filled) = filled {
-            copy_synced(filled, folder.path())?;
+        if let Some(files) = files {
+            copy_synced(files, folder.path())?;
         }
         let child = command
             .current_dir(folder.path())
@@ -90,17 +90,17 @@ impl MeasuredServer {
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), BenchError> {
-        let began = Instant::now();
-        while began.elapsed() < START_LIMIT {
+        let started_at = Instant::now();
+        while started_at.elapsed() < START_LIMIT {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("the server ended at start: {status}{}", self.log_tail()).into());
+                return Err(format!("the server exited at startup: {status}{}", self.log_tail()).into());
             }
             if let Ok(Ok(200)) = timeout(PING_LIMIT, client::get_status(self.port, "/ping")).await {
                 return Ok(());
             }
             sleep(POLL_INTERVAL).await;
         }
-        Err(format!("the server did not answer /ping with 200{}", self.log_tail()).into())
+        Err(format!("no response with status 200 on /ping{}", self.log_tail()).into())
     }
 
     pub fn process(&self) -> ServerProcess {
@@ -113,22 +113,22 @@ impl MeasuredServer {
         let kilobytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-                .ok_or_else(|| format!("the server has ended: {path} has no {name}{}", self.log_tail()))
+                .ok_or_else(|| format!("the server has exited: {path} has no {name}{}", self.log_tail()))
         };
         Ok(ResidentMemory { current_kb: kilobytes("VmRSS")?, peak_kb: kilobytes("VmHWM")? })
     }
 
-    /// Deliveries that have not ended, of all handlers together.
+    /// Number of deliveries that have not ended, for all handlers together.
     pub fn pending_deliveries(&self, args: &LoadBenchArgs) -> Result<u64, BenchError> {
-        let folder = self.work_dir.as_ref().ok_or("the server has no folder any more")?;
+        let folder = self.work_dir.as_ref().ok_or("the working folder of the server was removed")?;
         let mut command = clean_command(&receiver_path(args, None)?);
-        let printed = command.args(["status", "--json"]).current_dir(folder.path()).output()?;
-        let status: serde_json::Value = serde_json::from_slice(&printed.stdout)?;
+        let output = command.args(["status", "--json"]).current_dir(folder.path()).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let handlers = status["handlers"].as_array().ok_or("`status --json` lists no handlers")?;
         Ok(handlers.iter().filter_map(|handler| handler["behind"].as_u64()).sum())
     }
 
-    /// The end of what the server logged, to be appended to a message.
+    /// The last 2,000 bytes of each log of the server, to append to an error message.
     pub fn log_tail(&self) -> String {
         let mut text = String::new();
         let Some(folder) = &self.work_dir else { return text };
@@ -142,14 +142,14 @@ impl MeasuredServer {
         text
     }
 
-    /// Ends the server and hands on its folder.
+    /// Stops the server and returns its working folder.
     pub fn stop(mut self) -> Option<TempDir> {
         self.work_dir.take()
     }
 
     fn exits_within(&mut self, limit: Duration) -> bool {
-        let began = Instant::now();
-        while began.elapsed() < limit {
+        let started_at = Instant::now();
+        while started_at.elapsed() < limit {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return true;
             }
@@ -160,35 +160,34 @@ impl MeasuredServer {
 }
 
 impl Drop for MeasuredServer {
-    /// The child is not reaped before it has ended, so the id cannot meanwhile
-    /// belong to another process.
+    /// The process id stays valid until the child is reaped, so it cannot belong to another process here.
     fn drop(&mut self) {
         let pid = self.child.id();
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        let asked = send_sigterm(pid);
-        if asked.is_ok() && self.exits_within(STOP_LIMIT) {
+        let signalled = send_sigterm(pid);
+        if signalled.is_ok() && self.exits_within(STOP_LIMIT) {
             return;
         }
-        eprintln!("load: server {pid} did not end when asked, killing it");
+        eprintln!("load: server {pid} did not exit after SIGTERM, killing it");
         if self.child.kill().is_ok() {
             let _ = self.child.wait();
         }
     }
 }
 
-/// Sends SIGTERM. The standard library can only kill; the shell's own `kill` is
-/// there on every system, and saves a dependency for one call.
+/// Sends SIGTERM. The standard library can only send SIGKILL. The `kill` of the shell exists on every system and
+/// saves a dependency for one call.
 fn send_sigterm(pid: u32) -> std::io::Result<()> {
     Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()]).status().map(|_| ())
 }
 
-/// User and system time of a process and all its threads.
+/// User and system time of a process with all its threads.
 pub fn cpu_time(pid: u32) -> Result<Duration, BenchError> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    // The second field is the program's name, which may itself contain blanks.
+    // The second field is the name of the program, which can contain spaces and parentheses.
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in a stat file")?;
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u32>);
     match (times.next(), times.next()) {
@@ -197,8 +196,8 @@ pub fn cpu_time(pid: u32) -> Result<Duration, BenchError> {
     }
 }
 
-/// Copies files, and those of folders below, to the disk itself: what is
-/// written back later would get in the way of the measurement.
+/// Copies the files of a folder and its subfolders, and syncs them to disk. Delayed writes would disturb the
+/// measurement.
 fn copy_synced(from: &Path, to: &Path) -> Result<(), BenchError> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -214,8 +213,8 @@ fn copy_synced(from: &Path, to: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Settings of the person who runs this, such as a number of threads or a log
-/// level, must not reach one of the servers.
+/// A command with an empty environment except `PATH`, so that local settings, such as a log level, do not affect a
+/// server.
 fn clean_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -227,9 +226,9 @@ pub fn receiver_path(args: &LoadBenchArgs, build: Option<&Path>) -> Result<PathB
     let path = match (build.or(args.server_bin.as_deref()), BUILT_RECEIVER) {
         (Some(path), _) => path,
         (None, Some(path)) => Path::new(path),
-        (None, None) => return Err("--server-bin is needed without cargo".into()),
+        (None, None) => return Err("--server-bin is required without cargo".into()),
     };
-    // The server is started in a folder of its own.
+    // The server runs in another folder, so the path must be absolute.
     fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 

@@ -1,4 +1,4 @@
-//! The figures: as a table while they come in, and as JSON.
+//! The results: a table that is printed during the run, and a JSON file.
 
 use std::fs;
 use std::path::Path;
@@ -17,21 +17,21 @@ pub struct MeasuredRound {
     pub server: &'static str,
     pub is_baseline: bool,
     pub number: u32,
-    /// Events the server had accepted before this round.
+    /// Number of events that the server had accepted before this round.
     pub accepted_before: u64,
     pub window: MeasuredWindow,
     pub memory: ResidentMemory,
 }
 
-/// Everything a run found out.
+/// The results of a run.
 pub struct BenchReport<'a> {
     args: &'a LoadBenchArgs,
-    /// The server that sets the measure and the one that is judged.
+    /// The reference server and the server that is compared with it.
     servers: [&'static str; 2],
     pub rounds: Vec<MeasuredRound>,
 }
 
-/// The columns: their titles, the names of the values in JSON, and decimals.
+/// The columns: title, key in the JSON file, number of decimals.
 const COLUMNS: [(&str, &str, usize); 10] = [
     ("req/s", "requests_per_second", 0),
     ("p50 ms", "p50_ms", 2),
@@ -72,24 +72,24 @@ impl MeasuredRound {
     pub fn print(&self) {
         print_values(self.server, &self.number.to_string(), &self.column_values());
         println!("{:>11}", self.accepted_before);
-        if let Some(trouble) = self.window.stats.failure_summary() {
-            println!("{:>16}{trouble}", "! ");
+        if let Some(summary) = self.window.stats.failure_summary() {
+            println!("{:>16}{summary}", "! ");
         }
     }
 
-    /// In the order of `COLUMNS`.
+    /// The values in the order of `COLUMNS`.
     fn column_values(&self) -> [f64; COLUMNS.len()] {
-        let tally = &self.window.stats;
+        let stats = &self.window.stats;
         let millis = |micros: u32| f64::from(micros) / 1000.0;
-        let quantile = |per_mille| millis(tally.latency.quantile(per_mille));
-        let per_request = |time: Duration| time.as_secs_f64() * 1e6 / tally.accepted_in_window.max(1) as f64;
+        let quantile = |per_mille| millis(stats.latency.quantile(per_mille));
+        let per_request = |time: Duration| time.as_secs_f64() * 1e6 / stats.accepted_in_window.max(1) as f64;
         [
-            tally.accepted_in_window as f64 / self.window.elapsed.as_secs_f64(),
+            stats.accepted_in_window as f64 / self.window.elapsed.as_secs_f64(),
             quantile(500),
             quantile(900),
             quantile(990),
             quantile(999),
-            millis(tally.latency.max()),
+            millis(stats.latency.max()),
             per_request(self.window.server_cpu),
             per_request(self.window.generator_cpu),
             megabytes(self.memory.current_kb),
@@ -98,40 +98,39 @@ impl MeasuredRound {
     }
 
     fn to_json(&self) -> Value {
-        let tally = &self.window.stats;
+        let stats = &self.window.stats;
         let mut round = values_by_name(&self.column_values());
         round.insert("server".into(), json!(self.server));
         round.insert("round".into(), json!(self.number));
         round.insert("accepted_before".into(), json!(self.accepted_before));
-        round.insert("requests".into(), json!(tally.accepted_in_window));
+        round.insert("requests".into(), json!(stats.accepted_in_window));
         let seconds = self.window.elapsed.as_secs_f64();
         round.insert("measured_seconds".into(), json!(seconds));
-        round.insert("errors".into(), json!(tally.errors));
-        round.insert("refused_by_status".into(), json!(tally.non_2xx_by_status));
+        round.insert("errors".into(), json!(stats.errors));
+        round.insert("non_2xx_by_status".into(), json!(stats.non_2xx_by_status));
         Value::Object(round)
     }
 }
 
 impl<'a> BenchReport<'a> {
-    pub fn new(args: &'a LoadBenchArgs, sides: [&'static str; 2]) -> Self {
-        let rounds = Vec::new();
-        Self { args, servers: sides, rounds }
+    pub fn new(args: &'a LoadBenchArgs, servers: [&'static str; 2]) -> Self {
+        Self { args, servers, rounds: Vec::new() }
     }
 
-    /// The median over a server's rounds, value by value.
-    fn medians(&self, side: &str) -> [f64; COLUMNS.len()] {
+    /// The median of every column over the rounds of a server.
+    fn medians(&self, server: &str) -> [f64; COLUMNS.len()] {
         let rounds: Vec<_> =
-            self.rounds.iter().filter(|round| round.server == side).map(MeasuredRound::column_values).collect();
+            self.rounds.iter().filter(|round| round.server == server).map(MeasuredRound::column_values).collect();
         std::array::from_fn(|column| median(rounds.iter().map(|values| values[column]).collect()))
     }
 
-    /// The rate of the judged server as a part of the other's.
+    /// The rate of the compared server divided by that of the reference server.
     fn ratio(&self) -> f64 {
-        let [measure, judged] = self.servers.map(|side| self.medians(side)[0]);
-        judged / measure
+        let [reference, compared] = self.servers.map(|server| self.medians(server)[0]);
+        compared / reference
     }
 
-    /// The highest peak of any receiver.
+    /// Largest peak of the resident memory of a receiver, in MB.
     fn peak_mb(&self) -> f64 {
         let receivers = self.rounds.iter().filter(|round| !round.is_baseline);
         megabytes(receivers.map(|round| round.memory.peak_kb).max().unwrap_or(0))
@@ -139,53 +138,53 @@ impl<'a> BenchReport<'a> {
 
     pub fn print_summary(&self) {
         println!();
-        for side in self.servers {
-            print_values(side, "median", &self.medians(side));
+        for server in self.servers {
+            print_values(server, "median", &self.medians(server));
             println!();
         }
-        let [measure, judged] = self.servers;
-        println!("\n{judged} / {measure}: {:.3}", self.ratio());
+        let [reference, compared] = self.servers;
+        println!("\n{compared} / {reference}: {:.3}", self.ratio());
     }
 
-    /// Why the run counts as failed; nothing when it does not. A comparison
-    /// that is not true of a ratio that is no number at all fails as well.
+    /// The reasons why the run failed; empty when it did not. A ratio that is not a number is a failure as well.
     pub fn failures(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let mut failures = Vec::new();
         for round in &self.rounds {
-            if let Some(trouble) = round.window.stats.failure_summary() {
-                complaints.push(format!("{} round {}: {trouble}", round.server, round.number));
+            if let Some(summary) = round.window.stats.failure_summary() {
+                failures.push(format!("{} round {}: {summary}", round.server, round.number));
             }
             if round.window.stats.accepted_in_window == 0 {
-                complaints.push(format!("{} round {}: no answers", round.server, round.number));
+                failures.push(format!("{} round {}: no responses", round.server, round.number));
             }
         }
-        let (ratio, peak) = (self.ratio(), self.peak_mb());
-        if let Some(least) = self.args.min_ratio
-            && (ratio.is_nan() || ratio < least)
+        let ratio = self.ratio();
+        let peak_mb = self.peak_mb();
+        if let Some(min_ratio) = self.args.min_ratio
+            && (ratio.is_nan() || ratio < min_ratio)
         {
-            complaints.push(format!("the ratio {ratio:.3} is below {least}"));
+            failures.push(format!("the ratio {ratio:.3} is below {min_ratio}"));
         }
-        if let Some(most) = self.args.max_rss_mb
-            && peak > most
+        if let Some(max_mb) = self.args.max_rss_mb
+            && peak_mb > max_mb
         {
-            complaints.push(format!("the peak memory {peak:.1} MB is above {most} MB"));
+            failures.push(format!("the peak memory {peak_mb:.1} MB is above {max_mb} MB"));
         }
-        complaints
+        failures
     }
 
     pub fn write_json(&self, path: &Path) -> Result<(), BenchError> {
         let medians: Map<String, Value> = self
             .servers
             .iter()
-            .map(|side| ((*side).to_owned(), Value::Object(values_by_name(&self.medians(side)))))
+            .map(|server| ((*server).to_owned(), Value::Object(values_by_name(&self.medians(server)))))
             .collect();
         let rounds: Vec<Value> = self.rounds.iter().map(MeasuredRound::to_json).collect();
-        let [measure, judged] = self.servers;
+        let [reference, compared] = self.servers;
         let report = json!({
-            "setting": self.settings_json(),
+            "settings": self.settings_json(),
             "rounds": rounds,
             "medians": medians,
-            "ratio": {"of": judged, "to": measure, "value": self.ratio()},
+            "ratio": {"of": compared, "to": reference, "value": self.ratio()},
             "receiver_peak_rss_mb": self.peak_mb(),
         });
         let text = serde_json::to_string_pretty(&report)? + "\n";

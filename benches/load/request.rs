@@ -1,11 +1,9 @@
-//! Unique, signed requests at the lowest cost that leaves them genuine.
+//! Unique requests with valid signatures, generated at low cost.
 //!
-//! Hashing 40 KB for each request would take the generator longer than sending
-//! it, on cores the server needs. Requests made from one template differ only in
-//! the last bytes of the body and in the time, so the state of the HMAC after
-//! the common part is computed once and cloned. The signature that results is
-//! the one a sender that hashes everything would have made, and the server
-//! cannot tell the difference.
+//! Hashing 40 kB per request would take the generator longer than sending the request, on cores that the server
+//! needs. Requests from one template differ only in the last bytes of the body and in the timestamp. Therefore the
+//! state of the HMAC after the common part is computed once and cloned. The result is the same signature that hashing
+//! the whole body gives.
 #![allow(clippy::disallowed_methods, reason = "a load generator signs for the real time")]
 
 use std::io::IoSlice;
@@ -20,35 +18,35 @@ use crate::args::RequestSize;
 use crate::body::{self, BODY_SUFFIX, RandomWords, UNIQUE_DIGITS};
 use crate::client::WEBHOOK_PATH;
 
-/// The receiver is started with this key. It is invented and opens nothing.
+/// The key of the measured receiver. It is invented and gives access to nothing.
 pub const API_KEY: &str = "key_load_measurement_only_not_a_secret";
 
-/// Different texts per size; their words and timings differ.
+/// Number of templates per size. They differ in words and times.
 const VARIANTS_PER_SIZE: u64 = 16;
 
-/// Bytes of `v=<13 digits>,d=<64 hex digits>` and of the end of the head.
+/// Length of `v=<13 digits>,d=<64 hex digits>` and of the end of the head, in bytes.
 const SIGNATURE_BYTES: usize = 2 + 13 + 3 + 64 + 4;
 
-/// The part that all requests made from one text have in common.
+/// The common part of all requests from one template.
 struct RequestTemplate {
     /// The head up to the value of the signature header.
     head: Vec<u8>,
     /// The body up to the unique part of the call id.
     body_prefix: Vec<u8>,
-    /// The HMAC after `body`.
+    /// State of the HMAC after `body_prefix`.
     prefix_hmac: Hmac<Sha256>,
 }
 
-/// Makes requests; shared by all connections.
+/// Generates the requests of all connections.
 pub struct RequestGenerator {
-    /// Sizes in rotation, each with its variants.
+    /// The templates by size, in the order of their use.
     templates: Vec<Vec<RequestTemplate>>,
     sequence: AtomicU64,
-    /// Keeps call ids apart from those of other generators and earlier runs.
+    /// Makes call ids differ from those of other generators and earlier runs.
     run_id: [u8; UNIQUE_DIGITS - 16],
 }
 
-/// One request in the pieces in which it is sent.
+/// One request as the pieces in which it is sent.
 pub struct SignedRequest<'a> {
     template: &'a RequestTemplate,
     signature: [u8; SIGNATURE_BYTES],
@@ -58,20 +56,19 @@ pub struct SignedRequest<'a> {
 impl RequestGenerator {
     pub fn new(size: RequestSize) -> Result<Self, BenchError> {
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
-        let mut random = RandomWords::new(0x5eed); // equal texts in every run
+        let mut random = RandomWords::new(0x5eed); // the same texts in every run
         let templates = size
             .rotation()
             .iter()
             .map(|size| size_templates(*size, now / 1_000_000, &mut random))
             .collect::<Result<_, _>>()?;
-        let mut run = [0; UNIQUE_DIGITS - 16];
+        let mut run_id = [0; UNIQUE_DIGITS - 16];
         let unique = format!("{:016x}", body::splitmix64(now));
-        run.copy_from_slice(&unique.as_bytes()[..UNIQUE_DIGITS - 16]);
-        let sequence = AtomicU64::new(0);
-        Ok(Self { templates, sequence, run_id: run })
+        run_id.copy_from_slice(&unique.as_bytes()[..UNIQUE_DIGITS - 16]);
+        Ok(Self { templates, sequence: AtomicU64::new(0), run_id })
     }
 
-    /// Signs the next request.
+    /// Generates and signs the next request.
     pub fn next_request(&self) -> Result<SignedRequest<'_>, BenchError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let sizes = self.templates.len() as u64;
@@ -82,8 +79,8 @@ impl RequestGenerator {
         Ok(SignedRequest { template, signature: template.sign(&tail, u64::try_from(millis)?)?, tail })
     }
 
-    /// The scrambled number comes first so that the ids arrive in no order, as
-    /// real ones do: an index fills differently from sorted keys.
+    /// The unique part of the call id and the end of the body. The scrambled number comes first, so that ids are
+    /// unordered as in production: an index behaves differently with sorted keys.
     fn unique_tail(&self, sequence: u64) -> Result<[u8; UNIQUE_DIGITS + BODY_SUFFIX.len()], BenchError> {
         let mut tail = [0; UNIQUE_DIGITS + BODY_SUFFIX.len()];
         let scrambled = body::splitmix64(sequence).to_be_bytes();
@@ -111,7 +108,7 @@ impl RequestTemplate {
         Ok(Self { head: head.into_bytes(), body_prefix: text.into_bytes(), prefix_hmac: hashed })
     }
 
-    /// The value of the signature header and the end of the head.
+    /// Value of the signature header and the end of the head.
     fn sign(&self, tail: &[u8], millis: u64) -> Result<[u8; SIGNATURE_BYTES], BenchError> {
         let mut value = [0; SIGNATURE_BYTES];
         value[..2].copy_from_slice(b"v=");
@@ -127,8 +124,7 @@ impl RequestTemplate {
 }
 
 impl SignedRequest<'_> {
-    /// What goes over the wire, in order. Nothing is copied together: the
-    /// kernel gathers the pieces.
+    /// The pieces in the order of sending. They are not copied into one buffer: the kernel gathers them.
     pub fn io_slices(&self) -> [IoSlice<'_>; 4] {
         [
             IoSlice::new(&self.template.head),
@@ -145,7 +141,7 @@ fn size_templates(size: RequestSize, now: u64, random: &mut RandomWords) -> Resu
         .collect()
 }
 
-/// Writes `number` into all of `digits`.
+/// Fills `digits` with the decimal digits of `number`, with leading zeros.
 fn write_decimal(mut number: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;

@@ -1,34 +1,34 @@
-//! What became of the requests of a round.
+//! The outcomes of the requests of a round.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::histogram::Histogram;
 
-/// Each connection keeps its own, so counting needs no shared memory.
+/// Every connection has its own statistics, so that counting needs no shared memory.
 #[derive(Clone, Debug, Default)]
 pub struct RequestStats {
-    /// Answered with 2xx inside the measured window.
+    /// Number of 2xx responses within the measured window.
     pub accepted_in_window: u64,
-    /// Answered with 2xx at any time, the warm-up included.
+    /// Number of 2xx responses at any time, including the warm-up.
     pub accepted: u64,
-    /// Requests that got no answer.
+    /// Number of requests without a response.
     pub errors: u64,
-    /// The text of one of these errors.
+    /// Text of one of these errors, as an example.
     pub example_error: Option<String>,
-    /// Answers other than 2xx, by status.
+    /// Number of responses other than 2xx, by status.
     pub non_2xx_by_status: BTreeMap<u16, u64>,
     pub latency: Histogram,
 }
 
 impl RequestStats {
-    pub fn record_response(&mut self, status: u16, latency: Duration, measured: bool) {
+    pub fn record_response(&mut self, status: u16, latency: Duration, is_in_window: bool) {
         if !(200..300).contains(&status) {
             *self.non_2xx_by_status.entry(status).or_default() += 1;
             return;
         }
         self.accepted += 1;
-        if measured {
+        if is_in_window {
             self.accepted_in_window += 1;
             let micros = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
             self.latency.record(micros);
@@ -51,15 +51,15 @@ impl RequestStats {
         self.latency.merge(&other.latency);
     }
 
-    /// What went wrong, in words; nothing when every request was accepted.
+    /// A summary of all failures; `None` when every request was accepted.
     pub fn failure_summary(&self) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
         if self.errors > 0 {
             let example = self.example_error.as_deref().unwrap_or("unknown");
-            parts.push(format!("{} without an answer ({example})", self.errors));
+            parts.push(format!("{} without a response ({example})", self.errors));
         }
         for (status, count) in &self.non_2xx_by_status {
-            parts.push(format!("{count} answered {status}"));
+            parts.push(format!("{count} with status {status}"));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }

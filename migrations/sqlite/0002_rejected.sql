@@ -1,13 +1,13 @@
--- The latest requests that were refused, for whoever has to find out why. A ring: the oldest row goes when there are too
--- many (src/storage/sqlite/rejected.rs). Nothing in it is believed.
+-- The latest rejected requests, for an operator who has to find the cause. A ring: above a fixed number the oldest
+-- row is deleted (src/storage/sqlite/rejected.rs). Nothing in it is trusted.
 CREATE TABLE rejected (
   id             INTEGER PRIMARY KEY AUTOINCREMENT,
-  company        TEXT,              -- slug; null when the route names none
+  company        TEXT,              -- slug; null when the route has none
   received_at_ms INTEGER NOT NULL,
   source         TEXT,
   method         TEXT NOT NULL,
   path           TEXT NOT NULL,     -- without the query
-  headers        TEXT NOT NULL,     -- JSON object; harmless ones only, the signature's digest cut short
+  headers        TEXT NOT NULL,     -- JSON object; without secrets, the digest of the signature shortened
   size_bytes     INTEGER,           -- null when the body was not read
   reason         TEXT NOT NULL,
   diagnosis      TEXT NOT NULL,

@@ -1,16 +1,16 @@
--- What else is known of a call. Rows made before have none of it until one of their events is handled again.
+-- Further values of a call. Rows from before this step have none until one of their events is handled again.
 ALTER TABLE calls ADD COLUMN in_voicemail INTEGER;
-ALTER TABLE calls ADD COLUMN latency_p50_ms INTEGER;  -- from the end of the user's words to the agent's first
+ALTER TABLE calls ADD COLUMN latency_p50_ms INTEGER;  -- from the end of the user's speech to the agent's
 ALTER TABLE calls ADD COLUMN latency_p90_ms INTEGER;
 ALTER TABLE calls ADD COLUMN latency_p99_ms INTEGER;
 ALTER TABLE calls ADD COLUMN has_recording INTEGER;
--- JSON, see src/storage/call/sources.rs: which event each value came from. Empty: all from the latest.
+-- JSON, see src/storage/call/sources.rs: the event from which each value came. An empty list means the latest event.
 ALTER TABLE calls ADD COLUMN sources TEXT NOT NULL DEFAULT '[]';
--- With all that statistics read, so that they leave the rows alone.
+-- Contains every column that statistics use, so that they read this index alone.
 CREATE INDEX calls_begun ON calls (coalesce(started_at_ms, first_event_at_ms), agent_id, agent_name,
   disconnection_reason, user_sentiment, call_successful, duration_ms, cost_cents);
 
--- One row a chat: the same columns with the chat's id, type and status in those of the call.
+-- One row per chat: the same columns, with id, type and status of the chat in those of the call.
 CREATE TABLE chats (
   company_id           INTEGER NOT NULL,
   call_id              TEXT NOT NULL,
@@ -45,7 +45,8 @@ CREATE INDEX chats_recent ON chats (last_event_at_ms);
 CREATE INDEX chats_begun ON chats (coalesce(started_at_ms, first_event_at_ms), agent_id, agent_name,
   disconnection_reason, user_sentiment, call_successful, duration_ms, cost_cents);
 
--- What was said, in short: apart, so that lists and statistics never read it. With rowids: long rows waste less there.
+-- Summary and extracted data of a conversation, in a separate table so that lists and statistics never read them. Not
+-- WITHOUT ROWID, because long rows use less space in a table with rowids.
 CREATE TABLE call_texts (
   kind                 TEXT NOT NULL CHECK (kind IN ('call', 'chat')),
   company_id           INTEGER NOT NULL,

@@ -1,11 +1,11 @@
--- What leaves the store, by age or by request.
+-- Retention and erasure.
 
--- Deliveries of events up to this one may have been removed for their age: for them, no row says nothing. After it, an event
--- that the handler looked at (`through`) and that has no row was not wanted.
+-- Deliveries of events up to this one may have been removed by retention, so a missing row means nothing for them.
+-- After it, an event up to `through` without a row was filtered by the handler.
 ALTER TABLE handlers ADD COLUMN purged_through INTEGER NOT NULL DEFAULT 0;
 
--- Bodies in files whose events are gone. Written in the transaction that removes the event, so that a crash forgets none;
--- a row goes when its bytes are gone. With `overwrite` they must not stay readable anywhere.
+-- Bodies in body files whose events were removed. Inserted in the transaction that removes the event, so that a crash
+-- loses none; deleted after the bytes are reclaimed. With `overwrite` the bytes are overwritten before.
 CREATE TABLE freed_bodies (
   file        INTEGER NOT NULL,
   at          INTEGER NOT NULL,
@@ -15,8 +15,8 @@ CREATE TABLE freed_bodies (
   PRIMARY KEY (file, at)
 ) STRICT, WITHOUT ROWID;
 
--- Events that were erased for a person: what is left of them, which is nothing of the person's. The identity (a hash under
--- the store's own key) keeps a body that is sent or imported again from being stored again.
+-- Events that were erased at a person's request: what is left of them, without personal data. The identity (a hash
+-- under the key of the store) prevents the same body from being stored again when it is sent or imported again.
 CREATE TABLE erased (
   seq          INTEGER PRIMARY KEY,
   id           BLOB NOT NULL,

@@ -2,28 +2,29 @@
 CREATE TABLE appointments (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
   company_id   INTEGER NOT NULL,
-  confirmation TEXT NOT NULL,     -- said aloud; not to be guessed
+  confirmation TEXT NOT NULL,     -- spoken by the agent; hard to guess
   state        TEXT NOT NULL CHECK (state IN ('booked', 'cancelled')),
   name         TEXT NOT NULL,
-  name_key     TEXT NOT NULL,     -- small letters and digits only, by which a name is compared
-  from_number  TEXT,              -- of the call in which it was booked
+  name_key     TEXT NOT NULL,     -- lower-case letters and digits only, for comparing names
+  from_number  TEXT,              -- from the call that booked it
   to_number    TEXT,
   call_id      TEXT,
   service      TEXT,
   start_ms     INTEGER NOT NULL,
   end_ms       INTEGER NOT NULL,
   time_zone    TEXT NOT NULL,
-  revision     INTEGER NOT NULL,  -- how often it was changed or cancelled
+  revision     INTEGER NOT NULL,  -- number of changes, cancellation included
   booked_at_ms INTEGER NOT NULL,
   changed_at_ms INTEGER NOT NULL,
   UNIQUE (company_id, confirmation)
 ) STRICT;
 CREATE INDEX appointments_start ON appointments (start_ms);
--- Finds those of a caller who has no confirmation number.
+-- Finds the appointments of a caller who does not know the confirmation number.
 CREATE INDEX appointments_name ON appointments (company_id, name_key, start_ms);
 
--- What keeps two callers from the same time: a row for every five minutes of an appointment, in one of as many places as
--- there may be appointments at once. Five minutes, so that it holds when the length of slots is changed.
+-- Prevents double booking: one row per five minutes of an appointment, with a place number below the number of
+-- appointments that may take place at once. Five minutes, so that it still works after the length of slots is changed
+-- in the settings.
 CREATE TABLE appointment_slots (
   company_id     INTEGER NOT NULL,
   start_ms       INTEGER NOT NULL CHECK (start_ms % 300000 = 0),
@@ -33,18 +34,18 @@ CREATE TABLE appointment_slots (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX appointment_slots_of ON appointment_slots (appointment_id);
 
--- What an invocation of a function came to: sent again, also after a crash, it is told the same.
+-- The outcome of an invocation: a repeated invocation, also after a crash, gets the same outcome.
 CREATE TABLE appointment_invocations (
   company_id     INTEGER NOT NULL,
   invocation     TEXT NOT NULL,
   deed           TEXT NOT NULL CHECK (deed IN ('booked', 'changed', 'cancelled')),
   appointment_id INTEGER NOT NULL,
-  service        TEXT,            -- as they were then
+  service        TEXT,            -- service and times as they were then
   start_ms       INTEGER NOT NULL,
   end_ms         INTEGER NOT NULL,
   at_ms          INTEGER NOT NULL,
   PRIMARY KEY (company_id, invocation)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX appointment_invocations_of ON appointment_invocations (appointment_id);
--- They are forgotten after thirty days.
+-- For deleting outcomes after 30 days.
 CREATE INDEX appointment_invocations_at ON appointment_invocations (at_ms);

@@ -1,4 +1,4 @@
--- The ledger of invocations is a database of its own now (migrations/sqlite-ledger), so that a function's answer waits for no
--- commit of events. What it held was good for a day.
+-- The invocation ledger moves to a separate database (migrations/sqlite-ledger), so that the answer of a function
+-- does not wait for a commit of events. Its rows are not moved, because they are kept for a day only.
 DROP TABLE invocations;
 DROP TABLE invocation_signatures;

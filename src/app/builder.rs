@@ -1,4 +1,4 @@
-//! A receiver, built from settings or by hand.
+//! Builds a receiver from settings, code, or both.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use crate::telemetry::logging::DroppedLines;
 /// Why a receiver could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The settings are refused.
+    /// The settings are invalid.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
-    /// The store cannot be opened.
+    /// The store cannot be opened; the error states why and what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Two handlers have this name: they would share one place in the journal.
-    #[error("two handlers are named `{0}`; the store remembers by its name how far each has come")]
+    /// Two handlers have the same name, under which the store keeps a handler's progress.
+    #[error("two handlers are named `{0}`; the store keeps a handler's progress under its name, so choose another one")]
     DuplicateHandlerName(String),
-    /// A `[[handlers]]` table that no handler can be made of.
+    /// A `[[handlers]]` table is invalid.
     #[error(transparent)]
     Handler(#[from] HandlerConfigError),
-    /// A custom function that cannot be had.
+    /// A custom function is invalid.
     #[error(transparent)]
     Function(#[from] FunctionConfigError),
-    /// An answer to inbound requests that cannot be given.
+    /// An inbound rule or the inbound fallback is invalid.
     #[error(transparent)]
     Inbound(#[from] InboundConfigError),
     /// The development key cannot be read or written.
@@ -63,55 +63,57 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Accepts what this API key signed. Call it again for a second key while you rotate.
+    /// Accepts requests signed with this API key, in addition to the keys of the settings. Call it twice during a key
+    /// rotation.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.overrides.keys.push(Secret::new(key));
         self
     }
 
-    /// Keeps events at this `sqlite://` URL.
+    /// Stores events in the database at this `sqlite://` URL.
     #[must_use]
     pub fn storage_url(mut self, url: impl Into<String>) -> Self {
         self.overrides.storage_url = Some(url.into());
         self
     }
 
-    /// The port really listened on, when it differs from `server.port`; shown in the webhook's URL.
+    /// The actual port of the listener, if it differs from `server.port`. It is shown in the webhook URL.
     #[must_use]
     pub fn listening_on(mut self, port: u16) -> Self {
         self.listening_port = Some(port);
         self
     }
 
-    /// Takes the time from `clock`.
+    /// Uses `clock` instead of the system clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Shows how many log lines were left out among the metrics.
+    /// Includes the number of dropped log lines in the metrics.
     #[must_use]
-    pub fn dropped_lines(mut self, dropped_lines: DroppedLines) -> Self {
+    pub(crate) fn dropped_lines(mut self, dropped_lines: DroppedLines) -> Self {
         self.dropped_lines = dropped_lines;
         self
     }
 
-    /// Adds a handler. The store remembers by `name` how far it has come, so keep it over restarts.
+    /// Adds a handler. The store keeps its progress under `name`, so do not change the name between restarts.
     #[must_use]
     pub fn handler(self, name: impl Into<String>, filter: Filter, handler: impl EventHandler + 'static) -> Self {
         self.registered_handler(RegisteredHandler::new(name, filter, Arc::new(handler)))
     }
 
-    /// Adds a handler with delivery settings of its own: see [`RegisteredHandler`].
+    /// Adds a handler with separate delivery settings.
+    #[doc(hidden)]
     #[must_use]
     pub fn registered_handler(mut self, registered: RegisteredHandler) -> Self {
         self.overrides.handlers.push(registered);
         self
     }
 
-    /// Runs `run` for `call_started`. All closures together are the handler named `closures`.
+    /// Runs `run` for each `call_started` event. All event closures together are one handler named `closures`.
     #[must_use]
     pub fn on_call_started<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -121,7 +123,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Runs `run` for `call_ended`.
+    /// Runs `run` for each `call_ended` event.
     #[must_use]
     pub fn on_call_ended<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -131,7 +133,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Runs `run` for `call_analyzed`.
+    /// Runs `run` for each `call_analyzed` event.
     #[must_use]
     pub fn on_call_analyzed<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -141,7 +143,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Runs `run` for every other event.
+    /// Runs `run` for every event that has no closure of its kind.
     #[must_use]
     pub fn on_other<F>(mut self, run: impl Fn(Event, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -151,9 +153,10 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Adds a custom function for every company, at `/api/v1/function/<name>`: what an agent's model can call. `parameters` is
-    /// the JSON Schema of its arguments. A closure of arguments and [`FunctionContext`](crate::live::FunctionContext) does
-    /// as well as a [`Function`]. A `[[functions]]` table with `builtin = "<name>"` gives it other rules.
+    /// Adds a custom function for every company, at `/api/v1/function/<name>`. `description` tells the model when to call
+    /// it, and `parameters` is the JSON Schema of its arguments. `function` is a [`Function`] or a closure that takes the
+    /// arguments and a [`FunctionContext`](crate::FunctionContext). A `[[functions]]` table with `builtin = "<name>"`
+    /// changes its timeout, fallback and other settings.
     #[must_use]
     pub fn function(
         mut self,
@@ -162,13 +165,17 @@ impl ReceiverBuilder {
         parameters: serde_json::Value,
         function: impl Function + 'static,
     ) -> Self {
-        let (name, description) = (name.into(), description.into());
-        self.overrides.functions.push(BuiltInFunction { name, description, parameters, function: Arc::new(function) });
+        self.overrides.functions.push(BuiltInFunction {
+            name: name.into(),
+            description: description.into(),
+            parameters,
+            function: Arc::new(function),
+        });
         self
     }
 
-    /// Asks `answer` about inbound calls and text messages, before the rules of the settings; `None` leaves them to those.
-    /// What takes longer than `inbound.timeout_ms`, or breaks Retell's contract, gets `inbound.fallback`.
+    /// Asks `answer` about inbound calls and text messages before the inbound rules; `None` leaves the answer to the rules.
+    /// An answer that comes after `inbound.timeout_ms` or breaks Retell's contract is replaced by `inbound.fallback`.
     #[must_use]
     pub fn on_inbound<F>(mut self, answer: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static) -> Self
     where

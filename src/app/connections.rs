@@ -1,10 +1,10 @@
-//! How many connections each address has.
+//! The number of open connections per address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts connections by address, so that one cannot take every place.
+/// Counts connections by address, so that a single client cannot use all connections of the listener.
 #[derive(Clone)]
 pub(super) struct ConnectionsPerAddress {
     max_per_address: usize,
@@ -12,12 +12,11 @@ pub(super) struct ConnectionsPerAddress {
 }
 
 impl ConnectionsPerAddress {
-    /// At most `most` connections an address.
-    pub(super) fn new(most: usize) -> Self {
-        Self { max_per_address: most, by_address: Arc::default() }
+    pub(super) fn new(max_per_address: usize) -> Self {
+        Self { max_per_address, by_address: Arc::default() }
     }
 
-    /// A place for one more connection of `address`, given back when it is dropped; `None` when it has too many.
+    /// Counts one more connection from `address` until the permit is dropped; `None` when the address is at its limit.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let count = by_address.entry(address).or_default();
@@ -29,7 +28,7 @@ impl ConnectionsPerAddress {
     }
 }
 
-/// One connection's place.
+/// Counts as one connection until it is dropped.
 pub(super) struct ConnectionPermit {
     address: IpAddr,
     connections: ConnectionsPerAddress,
@@ -40,6 +39,7 @@ impl Drop for ConnectionPermit {
         let mut by_address = self.connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
+            // Removed at zero, so that the map stays as small as the number of connected addresses.
             if *count == 0 {
                 by_address.remove(&self.address);
             }
@@ -52,15 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_so_many_places_and_gets_them_back() {
-        let guests = ConnectionsPerAddress::new(2);
+    fn connections_per_address_are_limited_and_released() {
+        let connections = ConnectionsPerAddress::new(2);
         let (one, two) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let held = [guests.try_acquire(one), guests.try_acquire(one)];
+        let held = [connections.try_acquire(one), connections.try_acquire(one)];
         assert!(held.iter().all(Option::is_some));
-        assert!(guests.try_acquire(one).is_none());
-        assert!(guests.try_acquire(two).is_some());
+        assert!(connections.try_acquire(one).is_none());
+        assert!(connections.try_acquire(two).is_some());
         drop(held);
-        assert!(guests.try_acquire(one).is_some());
-        assert!(guests.by_address.lock().unwrap().is_empty());
+        assert!(connections.try_acquire(one).is_some());
+        assert!(connections.by_address.lock().unwrap().is_empty());
     }
 }

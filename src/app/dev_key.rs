@@ -1,4 +1,4 @@
-//! The development key: lets one try the receiver before there is a real key.
+//! The development key, with which the receiver can be tried out before an API key is configured.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -7,13 +7,10 @@ use std::path::Path;
 use crate::base::id::random_hex;
 use crate::base::secret::Secret;
 
-/// The file's name, in the folder that holds the store.
+/// The name of the key file in the store's folder.
 pub(crate) const DEV_KEY_FILE: &str = "dev.key";
 
-/// The development key in `folder`, if one was made.
-///
-/// # Errors
-/// The file is there and cannot be read.
+/// Reads the development key in `folder`; `None` when there is none. Fails when the file exists but cannot be read.
 pub(crate) fn read_dev_key(folder: &Path) -> io::Result<Option<Secret>> {
     match std::fs::read_to_string(folder.join(DEV_KEY_FILE)) {
         Ok(text) => Ok(Some(Secret::new(text.trim())).filter(|key| !key.expose().is_empty())),
@@ -22,7 +19,8 @@ pub(crate) fn read_dev_key(folder: &Path) -> io::Result<Option<Secret>> {
     }
 }
 
-/// The development key in `folder`, made (0600) if there is none: once, or every restart would forget the last one.
+/// Reads the development key in `folder`, or creates it (mode 0600). It is kept, so that a restart does not invalidate
+/// signatures made with it.
 pub(super) fn read_or_create_dev_key(folder: &Path) -> io::Result<Secret> {
     if let Some(key) = read_dev_key(folder)? {
         return Ok(key);
@@ -43,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_made_once_and_private() {
+    fn the_key_is_created_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read_dev_key(folder.path()).unwrap(), None);
         let key = read_or_create_dev_key(folder.path()).unwrap();

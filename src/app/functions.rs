@@ -1,4 +1,4 @@
-//! Custom functions: starts them, and hands them the calls that came to the address of an older guide.
+//! Starts the custom functions, and passes on the function calls that arrive at the route of Retell's older guide.
 
 use std::sync::Arc;
 
@@ -20,19 +20,24 @@ use crate::live::functions::{FunctionDeps, FunctionRequest, FunctionService};
 use crate::storage::sqlite::SqliteStore;
 
 pub(super) fn start_functions(
-    (settings, given): (&Settings, &mut BuilderOverrides),
+    settings: &Settings,
+    overrides: &mut BuilderOverrides,
     sqlite: Arc<SqliteStore>,
-    tools: &HandlerDeps,
+    handler_deps: &HandlerDeps,
     ops: &OpsState,
     supervisor: &Supervisor,
 ) -> Result<FunctionService, BuildError> {
-    given.functions.extend(built_in_functions(settings, sqlite.clone(), tools.clock.clone())?);
-    let functions = reload::build_functions(settings, given, tools, &ops.function_metrics)?;
-    let (metrics, counters) = (ops.function_metrics.clone(), Arc::clone(&ops.counters));
-    Ok(FunctionService::start(
-        functions,
-        FunctionDeps { ledger: sqlite, clock: tools.clock.clone(), supervisor: supervisor.clone(), metrics, counters },
-    ))
+    // Kept in the overrides, so that a reload keeps the built-in functions too.
+    overrides.functions.extend(built_in_functions(settings, sqlite.clone(), handler_deps.clock.clone())?);
+    let functions = reload::build_functions(settings, overrides, handler_deps, &ops.function_metrics)?;
+    let function_deps = FunctionDeps {
+        ledger: sqlite,
+        clock: handler_deps.clock.clone(),
+        supervisor: supervisor.clone(),
+        metrics: ops.function_metrics.clone(),
+        counters: Arc::clone(&ops.counters),
+    };
+    Ok(FunctionService::start(functions, function_deps))
 }
 
 pub(super) struct FunctionsAdapter(pub(super) FunctionService);

@@ -1,4 +1,4 @@
-//! `/ping`, `/health/live`, `/health/ready`.
+//! The health routes: `/ping`, `/health/live` and `/health/ready`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::http::company::CurrentCompanyDirectory;
 use crate::http::operator::OperatorAuth;
 use crate::storage::Store;
 
-/// What readiness depends on.
+/// What the readiness check needs.
 #[derive(Clone)]
 pub(super) struct HealthState {
     pub(super) store: Arc<dyn Store>,
     pub(super) companies: CurrentCompanyDirectory,
     /// Whether `server.url` is a public https address.
     pub(super) has_public_url: bool,
-    /// Who is told which part is not ready.
+    /// Decides who sees the result of each check.
     pub(super) operator_auth: OperatorAuth,
 }
 
@@ -39,23 +39,25 @@ async fn alive() -> Json<Value> {
 
 async fn readiness(
     State(health): State<HealthState>,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
 ) -> Response {
     let storage = health.store.probe().await.map_err(|error| error.to_string());
-    // Without a key every real call is refused. Whoever has companies may do without the plain route.
-    let key_missing = health.companies.get().iter().all(|company| company.has_development_key_only);
-    let keys = if health.has_public_url && key_missing {
+    // Without an API key every request of Retell is rejected. One company with a key is enough: the default route may
+    // stay unused.
+    let no_api_key = health.companies.get().iter().all(|company| company.has_development_key_only);
+    let keys = if health.has_public_url && no_api_key {
         Err("server.url is public but no API key is set".to_owned())
     } else {
         Ok(())
     };
     let ready = storage.is_ok() && keys.is_ok();
-    let (code, status) = if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
+    let (status_code, status) =
+        if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     let mut body = json!({ "status": status });
-    if health.operator_auth.is_authorized(peer.map(|Extension(info)| info.0), &headers) {
-        let part = |state: Result<(), String>| state.map_or_else(Value::String, |()| "ok".into());
-        body["parts"] = json!({ "storage": part(storage), "keys": part(keys) });
+    if health.operator_auth.is_authorized(connection.map(|Extension(info)| info.0), &headers) {
+        let check = |result: Result<(), String>| result.map_or_else(Value::String, |()| "ok".into());
+        body["checks"] = json!({ "storage": check(storage), "keys": check(keys) });
     }
-    (code, Json(body)).into_response()
+    (status_code, Json(body)).into_response()
 }

@@ -1,4 +1,4 @@
-//! Puts the answers of `answers` behind the routes of `intake`.
+//! Connects the inbound routes of `intake` with the responder of `live`.
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::intake::{self, InboundAnswerProvider};
 use crate::live::inbound::{InboundResponder, LiveInboundRequest};
 
-/// The lane of inbound calls and text messages.
+/// Answers inbound calls and text messages through an [`InboundResponder`].
 pub(super) struct InboundAdapter(pub(super) InboundResponder);
 
 #[async_trait]
@@ -18,8 +18,9 @@ impl InboundAnswerProvider for InboundAdapter {
             EventKind::ChatInbound => InboundKind::Chat,
             _ => InboundKind::Call,
         };
-        let waiting = LiveInboundRequest {
+        let request = LiveInboundRequest {
             kind,
+            // Shared, because the responder and its background tasks both wait for them.
             first_store_result: inbound.pending_write.clone().first_store_result().boxed().shared(),
             final_store_result: inbound.pending_write.final_store_result().boxed().shared(),
             event_id: inbound.event_id,
@@ -31,6 +32,6 @@ impl InboundAnswerProvider for InboundAdapter {
             received_at: inbound.received_at,
             received_at_ms: inbound.received_at_ms,
         };
-        self.0.answer(waiting).await
+        self.0.answer(request).await
     }
 }

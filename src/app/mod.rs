@@ -17,11 +17,13 @@ mod rejections;
 mod reload;
 mod routes;
 mod serve;
+mod shutdown_signal;
 mod signer;
 mod start;
 
 pub use builder::{BuildError, ReceiverBuilder};
 pub(crate) use dev_key::{DEV_KEY_FILE, read_dev_key};
-pub use receiver::Receiver;
+pub use receiver::{Receiver, ServeError};
 pub use reload::ReloadHandle;
 pub use serve::serve;
+pub(crate) use shutdown_signal::shutdown_signal;

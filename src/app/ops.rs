@@ -1,4 +1,4 @@
-//! What operators get to see, and where: `/metrics` and the details of health.
+//! The operator routes: `/metrics`, and health with the result of each check.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,10 +35,10 @@ use crate::telemetry::process::ProcessStats;
 use crate::telemetry::requests::RequestCounters;
 use crate::telemetry::retention::RemovedCounts;
 
-/// How long the store may take to say how it is doing; its figures are left out when it takes longer.
+/// Time limit for the statistics of the store. `/metrics` leaves its metrics out when it takes longer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the figures come from, and who may see them.
+/// The sources of all metrics, and who may see them.
 #[derive(Clone)]
 pub(super) struct OpsState {
     pub(super) counters: Arc<RequestCounters>,
@@ -49,7 +49,7 @@ pub(super) struct OpsState {
     store: Arc<dyn Store>,
     pub(super) inflight_budget: InflightBudget,
     dropped_lines: DroppedLines,
-    /// What the alarms found.
+    /// The result of the latest alarm check.
     alarm_status: AlarmStatus,
     store_folder: PathBuf,
     started_at_ms: i64,
@@ -60,27 +60,27 @@ pub(super) struct OpsState {
 }
 
 impl Receiver {
-    /// The receiver's metrics as Prometheus reads them (format `OpenMetrics`, names `retell_webhook_*`), for an application
-    /// that shows metrics of its own. [`Receiver::standalone`] has them at `/metrics`; [`Receiver::router`] has not.
+    /// Renders the receiver's metrics in the `OpenMetrics` text format, with the prefix `retell_webhook_`, for an
+    /// application that serves its own metrics. [`Receiver::router`] serves them at `/metrics`;
+    /// [`Receiver::webhook_router`] does not.
     pub async fn metrics_text(&self) -> String {
         self.ops.metrics_text().await
     }
 
-    /// `/metrics` and health with its details, for the listener that `ops.listen` asks for. On a loopback address everybody is
-    /// answered, on any other whoever presents `ops.token`.
+    /// The router for the listener of `ops.listen`: `/metrics`, and health with the result of each check. On a loopback
+    /// address every request is answered; on any other address only requests with `ops.token`.
     pub fn ops_router(&self) -> Router {
-        let trusted = match self.ops.settings.listen {
+        let trust = match self.ops.settings.listen {
             Some(address) if address.ip().to_canonical().is_loopback() => OperatorTrust::AllRequests,
             Some(_) => OperatorTrust::TokenOnly,
             None => OperatorTrust::TokenOrLocal,
         };
-        let (health, metrics) = self.ops.routes(trusted);
+        let (health, metrics) = self.ops.routes(trust);
         health.merge(metrics).fallback(async || ApiError::NotFound("Not Found"))
     }
 }
 
 impl OpsState {
-    /// Counts from zero.
     pub(super) fn new(
         settings: &Settings,
         store: &Arc<dyn Store>,
@@ -107,7 +107,6 @@ impl OpsState {
         }
     }
 
-    /// What the alarms look at.
     pub(super) fn alarm_monitor_deps(&self, reload: &ReloadHandle, clock: Clock) -> alarms::AlarmMonitorDeps {
         alarms::AlarmMonitorDeps {
             reload: reload.clone(),
@@ -120,12 +119,12 @@ impl OpsState {
         }
     }
 
-    /// Health on the main address.
+    /// The health routes of the main listener.
     pub(super) fn health_routes(&self) -> Router {
         self.routes(self.main_listener_trust()).0
     }
 
-    /// `/metrics` on the main address.
+    /// The `/metrics` route of the main listener.
     pub(super) fn metrics_routes(&self) -> Router {
         self.routes(self.main_listener_trust()).1
     }
@@ -134,21 +133,21 @@ impl OpsState {
         if self.settings.listen.is_some() { OperatorTrust::Disabled } else { OperatorTrust::TokenOrLocal }
     }
 
-    fn routes(&self, trusted: OperatorTrust) -> (Router, Router) {
-        let operators = OperatorAuth::new(self.settings.token.as_ref().map(BearerToken::new), trusted);
+    fn routes(&self, trust: OperatorTrust) -> (Router, Router) {
+        let operator_auth = OperatorAuth::new(self.settings.token.as_ref().map(BearerToken::new), trust);
         let health = HealthState {
             store: Arc::clone(&self.store),
             companies: self.companies.clone(),
             has_public_url: self.has_public_url,
-            operator_auth: operators.clone(),
+            operator_auth: operator_auth.clone(),
         };
-        let metrics = Router::new().route("/metrics", any(serve_metrics)).with_state((self.clone(), operators));
+        let metrics = Router::new().route("/metrics", any(serve_metrics)).with_state((self.clone(), operator_auth));
         (health::router(health), metrics)
     }
 
     async fn metrics_text(&self) -> String {
-        let store = tokio::time::timeout(STORE_TIMEOUT, self.store.stats()).await;
-        let figures = MetricSources {
+        let store_stats = tokio::time::timeout(STORE_TIMEOUT, self.store.stats()).await;
+        let sources = MetricSources {
             counters: &self.counters,
             deliveries: &self.delivery_metrics,
             functions: &self.function_metrics,
@@ -160,21 +159,21 @@ impl OpsState {
             companies: &self.companies.get(),
             disk: DiskSpace::of_filesystem(&self.store_folder),
             started_at_ms: self.started_at_ms,
-            store_stats: store.ok().and_then(Result::ok),
+            store_stats: store_stats.ok().and_then(Result::ok),
             process_stats: ProcessStats::read(),
         };
-        exposition::render(figures.collect())
+        exposition::render(sources.collect())
     }
 }
 
-/// To anybody else it is as if there were no such address, whatever the method.
+/// Serves `/metrics` to operators. For all other requests the route does not seem to exist, whatever the method.
 async fn serve_metrics(
-    State((ops, operators)): State<(OpsState, OperatorAuth)>,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    State((ops, operator_auth)): State<(OpsState, OperatorAuth)>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if !operators.is_authorized(peer.map(|Extension(info)| info.0), &headers) {
+    if !operator_auth.is_authorized(connection.map(|Extension(info)| info.0), &headers) {
         return Err(ApiError::NotFound("Not Found"));
     }
     if !matches!(method, Method::GET | Method::HEAD) {

@@ -1,4 +1,4 @@
-//! A refused request, reduced to what may be looked at later.
+//! A rejected request, reduced to what may be diagnosed, logged and stored later.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,29 +16,31 @@ use crate::security::redact;
 use crate::security::signature::{SIGNATURE_HEADER, SignatureError};
 use crate::storage::{RejectedRequest, sanitize_text};
 
-/// Headers that are kept, besides `x-forwarded-…`: none of them holds a secret or a person.
+/// Headers that are stored in addition to `x-forwarded-…`. None of them carries a secret or personal data.
 const KEPT_HEADERS: [&str; 7] =
     ["content-type", "content-encoding", "content-length", "user-agent", "transfer-encoding", "host", "via"];
-/// Headers kept at most.
+/// Maximum number of stored headers per request.
 const MAX_KEPT_HEADERS: usize = 24;
-/// A longer signature header is not looked at whole.
+/// A header with a longer name is not stored.
+const MAX_HEADER_NAME_BYTES: usize = 64;
+/// A longer signature header is truncated; a valid one has less than 100 bytes.
 const MAX_SIGNATURE_BYTES: usize = 512;
-/// Headers in which other services sign.
+/// Signature headers of other services, which show that a request was sent to the wrong receiver.
 const OTHER_SIGNATURE_HEADERS: [&str; 5] =
     ["webhook-signature", "svix-signature", "x-hub-signature-256", "stripe-signature", "x-signature"];
 
-/// Whose address a request came to, and the keys that may have signed it.
+/// The company that a request was sent to, and the keys that may have signed it.
 #[derive(Clone, Default)]
 pub(super) struct CompanyCandidateKeys {
-    /// The company's slug; `None` for the plain address.
+    /// The company's slug; `None` when the signature layer does not know companies.
     pub(super) company_slug: Option<Arc<str>>,
-    /// The keys it is checked with.
+    /// The keys that the signature was checked with.
     pub(super) own_keys: Arc<[ApiKey]>,
-    /// Those of other companies, with their slugs.
+    /// The keys of the other companies with their slugs: a match means a wrong URL in one company's dashboard.
     pub(super) other_companies_keys: Arc<[(String, ApiKey)]>,
 }
 
-/// A refused request on its way to the diagnosis.
+/// A rejected request that waits for its diagnosis.
 pub(super) struct PendingRejection {
     pub(super) candidate_keys: CompanyCandidateKeys,
     pub(super) reason: SignatureError,
@@ -54,50 +56,51 @@ pub(super) struct PendingRejection {
 }
 
 impl CompanyCandidateKeys {
-    /// The company of the request, and all others as they are now.
+    /// Collects the keys of `company` and of all other companies in `companies`.
     fn for_company(company: Option<&Arc<Company>>, companies: &CompanyDirectory) -> Self {
         let Some(company) = company else { return Self::default() };
         let keys = |company: &Company| company.verifier.as_ref().map(|verifier| Arc::clone(verifier.keys()));
-        let named = |other: &Arc<Company>| {
-            let keys: Vec<_> = keys(other)?.iter().map(|key| (other.slug.to_string(), key.clone())).collect();
-            Some(keys)
-        };
-        let others = companies.iter().filter(|other| other.id != company.id).filter_map(named).flatten();
+        let mut other_companies_keys = Vec::new();
+        for other in companies.iter().filter(|other| other.id != company.id) {
+            for key in keys(other).iter().flat_map(|keys| keys.iter()) {
+                other_companies_keys.push((other.slug.to_string(), key.clone()));
+            }
+        }
         Self {
             company_slug: Some(Arc::clone(&company.slug)),
             own_keys: keys(company).unwrap_or_default(),
-            other_companies_keys: others.collect(),
+            other_companies_keys: other_companies_keys.into(),
         }
     }
 }
 
 impl PendingRejection {
-    pub(super) fn from_request(refused: &SignatureRejection, companies: &CompanyDirectory) -> Self {
-        let signatures: Vec<_> = refused.headers.get_all(SIGNATURE_HEADER).iter().take(2).collect();
+    pub(super) fn from_request(rejection: &SignatureRejection, companies: &CompanyDirectory) -> Self {
+        let signatures: Vec<_> = rejection.headers.get_all(SIGNATURE_HEADER).iter().take(2).collect();
         let signature = match signatures[..] {
-            [only] => only.to_str().ok(),
+            [single] => single.to_str().ok(),
             _ => None,
         };
         Self {
-            candidate_keys: CompanyCandidateKeys::for_company(refused.company.as_ref(), companies),
-            reason: refused.reason,
-            client_ip: refused.client_ip,
-            body: refused.body.clone(),
-            received_at_ms: refused.received_at_ms,
-            method: sanitize_text(Some(refused.method.to_string())).unwrap_or_default(),
-            path: redact::path(refused.uri.path()),
-            headers: select_headers(&refused.headers),
+            candidate_keys: CompanyCandidateKeys::for_company(rejection.company.as_ref(), companies),
+            reason: rejection.reason,
+            client_ip: rejection.client_ip,
+            body: rejection.body.clone(),
+            received_at_ms: rejection.received_at_ms,
+            method: sanitize_text(Some(rejection.method.to_string())).unwrap_or_default(),
+            path: redact::path(rejection.uri.path()),
+            headers: select_headers(&rejection.headers),
             signature: signature.map(|text| text[..text.floor_char_boundary(MAX_SIGNATURE_BYTES)].to_owned()),
             signature_ambiguous: !signatures.is_empty() && signature.is_none(),
             other_signature_header: OTHER_SIGNATURE_HEADERS
                 .into_iter()
-                .find(|name| refused.headers.contains_key(*name)),
+                .find(|name| rejection.headers.contains_key(*name)),
         }
     }
 
-    /// What happened, most specific first.
+    /// Diagnoses why the signature did not verify; the most specific findings come first.
     pub(super) fn diagnose(&self, tolerance_ms: i64) -> Vec<Diagnosis> {
-        let evidence = DiagnosisInput {
+        let input = DiagnosisInput {
             body: self.body.as_deref(),
             signature_header: self.signature.as_deref(),
             repeated_signature_header: self.signature_ambiguous,
@@ -109,21 +112,21 @@ impl PendingRejection {
             own_keys: &self.candidate_keys.own_keys,
             other_company_keys: &self.candidate_keys.other_companies_keys,
         };
-        diagnose(&evidence, keys, tolerance_ms, self.received_at_ms)
+        diagnose(&input, keys, tolerance_ms, self.received_at_ms)
     }
 
-    /// As the store keeps it; the body only when asked for.
+    /// Converts into the row of the store. The signature's MAC is redacted; the body is included if `keep_body` is set.
     pub(super) fn into_rejection(self, diagnosis: String, keep_body: bool) -> RejectedRequest {
         let mut headers = self.headers;
         if self.signature_ambiguous {
-            headers.insert(SIGNATURE_HEADER.into(), "(more than once, or no text)".into());
+            headers.insert(SIGNATURE_HEADER.into(), "(more than once, or not text)".into());
         } else if let Some(signature) = &self.signature {
             headers.insert(SIGNATURE_HEADER.into(), redact::signature(signature));
         }
         RejectedRequest {
             company: self.candidate_keys.company_slug.map(|slug| slug.to_string()),
             received_at_ms: self.received_at_ms,
-            source: self.client_ip.map(|peer| peer.to_string()),
+            source: self.client_ip.map(|client_ip| client_ip.to_string()),
             method: self.method,
             path: self.path,
             headers,
@@ -136,9 +139,13 @@ impl PendingRejection {
 }
 
 fn select_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let kept = |name: &HeaderName| KEPT_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-");
+    let is_kept = |name: &HeaderName| {
+        let name = name.as_str();
+        let is_listed = KEPT_HEADERS.contains(&name) || name.starts_with("x-forwarded-");
+        is_listed && name.len() <= MAX_HEADER_NAME_BYTES
+    };
     let text =
-        |value: &HeaderValue| sanitize_text(value.to_str().ok().map(str::to_owned)).unwrap_or("(no text)".into());
-    let kept = headers.iter().filter(|(name, _)| kept(name) && name.as_str().len() <= 64);
-    kept.take(MAX_KEPT_HEADERS).map(|(name, value)| (name.to_string(), text(value))).collect()
+        |value: &HeaderValue| sanitize_text(value.to_str().ok().map(str::to_owned)).unwrap_or("(not text)".into());
+    let kept = headers.iter().filter(|(name, _)| is_kept(name)).take(MAX_KEPT_HEADERS);
+    kept.map(|(name, value)| (name.to_string(), text(value))).collect()
 }

@@ -1,27 +1,51 @@
-//! A running receiver: its routes, and how it stops.
+//! A running receiver: its routes, how it is served, and how it stops.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use tokio::net::TcpListener;
 
 use super::builder::ReceiverBuilder;
-use super::docs;
 use super::ops::OpsState;
 use super::rejections::RejectionRecorder;
 use super::reload::ReloadHandle;
+use super::routes::Routers;
+use super::serve::serve;
+use super::shutdown_signal::shutdown_signal;
 use crate::base::supervise::Supervisor;
 use crate::handlers::HandlerRegistry;
 use crate::http::ApiError;
 use crate::storage::{Store, StoreError};
 use crate::telemetry::requests::RequestCounters;
 
-/// A running receiver: a store, handlers at work, and routes to mount.
+/// How long handlers, timers and the store may take to finish when the receiver shuts down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why [`Receiver::serve`] ended with an error. Every acknowledged event is on disk in each case.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No handler for SIGTERM can be installed.
+    #[error("cannot install a signal handler: {0}")]
+    Signal(std::io::Error),
+    /// A component of the receiver panicked or ended early. The log names it.
+    #[error("a component of the receiver failed, see the log; every acknowledged event is on disk")]
+    ComponentFailed,
+    /// Connections were still open when the time for shutting down was over.
+    #[error("{0} connections were cut off during shutdown; none of their requests was acknowledged")]
+    ConnectionsCutOff(usize),
+    /// The store did not close in time.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A running receiver: an open store, handlers at work, and routes to serve.
+///
+/// Dropping it stops its tasks. Call [`shutdown`](Self::shutdown) to wait until they have finished.
 pub struct Receiver {
-    pub(super) router: Router,
-    /// The address to show in the documentation; `None`: it is not served.
-    pub(super) docs_public_url: Option<String>,
+    pub(super) routers: Routers,
     pub(super) registry: HandlerRegistry,
     pub(super) store: Arc<dyn Store>,
     pub(super) rejections: Arc<RejectionRecorder>,
@@ -32,74 +56,141 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts building one.
+    /// Starts building a receiver. See the [crate's front page](crate) for an example.
     #[must_use]
     pub fn builder() -> ReceiverBuilder {
         ReceiverBuilder::default()
     }
 
-    /// The webhook and health routes, to be merged into a router of yours.
-    pub fn router(&self) -> Router {
-        self.router.clone()
+    /// The routes that Retell calls, to be merged into your own router: webhooks, inbound calls, custom functions and the
+    /// test endpoint. No health routes, no fallback.
+    ///
+    /// Serve the router with `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address all senders
+    /// share one part of the in-flight budget.
+    pub fn webhook_router(&self) -> Router {
+        self.routers.webhook.clone()
     }
 
-    /// The same with `/metrics`, the documentation's pages and JSON answers for unknown paths, to be served by itself. (A
-    /// router may have one fallback: one in [`Receiver::router`] would clash with yours.)
-    pub fn standalone(&self) -> Router {
-        let docs = self.docs_public_url.as_deref().map(docs::router).unwrap_or_default();
-        let refusals = Arc::clone(&self.rejections);
-        self.router().merge(self.ops.metrics_routes()).merge(docs).fallback(async move |request: Request| {
-            refusals.log_unknown_path(&request);
+    /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, `/metrics`, the API
+    /// documentation, and JSON responses for unknown paths.
+    pub fn router(&self) -> Router {
+        let Routers { webhook, health, docs } = self.routers.clone();
+        let rejections = Arc::clone(&self.rejections);
+        let known_routes = webhook.merge(health).merge(docs).merge(self.ops.metrics_routes());
+        known_routes.fallback(async move |request: Request| {
+            rejections.log_unknown_path(&request);
             ApiError::NotFound("Not Found")
         })
     }
 
-    /// Exchanges companies, keys and handlers while it runs.
+    /// Serves [`router`](Self::router) on `listener` until Ctrl-C or SIGTERM, then finishes accepted requests, stops the
+    /// handlers and closes the store.
+    ///
+    /// Unlike `axum::serve` it bounds the number of connections, and closes those that are idle or slow for 8 s.
+    ///
+    /// # Errors
+    /// [`ServeError`]; everything that was acknowledged is on disk all the same.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), ServeError> {
+        let signal = shutdown_signal().map_err(ServeError::Signal)?;
+        self.serve_until(listener, signal).await
+    }
+
+    /// The same as [`serve`](Self::serve), until `stop` completes instead of a signal.
+    ///
+    /// # Errors
+    /// [`ServeError`], as for `serve`.
+    pub async fn serve_until(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        self.stop_when(stop);
+        let connections_cut_off = serve(listener, self.router(), &self.supervisor).await;
+        self.finish(connections_cut_off).await
+    }
+
+    /// Stops the receiver when `stop` completes.
+    pub(crate) fn stop_when(&self, stop: impl Future<Output = ()> + Send + 'static) {
+        let supervisor = self.supervisor.clone();
+        self.supervisor.spawn_detached(async move {
+            tokio::select! {
+                () = stop => {}
+                // A failed component stops the receiver as well; this task must not outlive it.
+                () = supervisor.wait_for_stop() => {}
+            }
+            supervisor.stop();
+        });
+    }
+
+    /// Shuts down after serving and reports what went wrong meanwhile, the most severe first.
+    pub(crate) async fn finish(self, connections_cut_off: usize) -> Result<(), ServeError> {
+        let supervisor = self.supervisor.clone();
+        let closed = self.shutdown().await;
+        if supervisor.has_failed() {
+            return Err(ServeError::ComponentFailed);
+        }
+        if connections_cut_off > 0 {
+            return Err(ServeError::ConnectionsCutOff(connections_cut_off));
+        }
+        Ok(closed?)
+    }
+
+    /// Completes when the receiver stops by itself because a component failed. Nothing can be stored from then on, so a
+    /// server that mounts [`webhook_router`](Self::webhook_router) shuts down and calls [`shutdown`](Self::shutdown).
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let supervisor = self.supervisor.clone();
+        async move { supervisor.wait_for_stop().await }
+    }
+
+    /// A handle that replaces companies, keys, handlers, functions and inbound rules while the receiver runs.
     #[must_use]
     pub fn reload_handle(&self) -> ReloadHandle {
         self.reload_handle.clone()
     }
 
-    /// The handlers it was built with.
+    /// Stops the handlers after their current attempts, and closes the store.
+    ///
+    /// # Errors
+    /// The store did not close in time; what was acknowledged is on disk all the same.
+    pub async fn shutdown(self) -> Result<(), StoreError> {
+        self.supervisor.stop();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.supervisor.wait_for_tasks()).await.is_err() {
+            // Their deliveries are not settled, so the next start claims and attempts them again.
+            tracing::warn!(timeout_ms = SHUTDOWN_TIMEOUT.as_millis(), "tasks did not stop in time");
+        }
+        self.store.close().await
+    }
+
+    /// The handlers that were registered when the receiver was built.
+    #[doc(hidden)]
     #[must_use]
     pub fn handlers(&self) -> &HandlerRegistry {
         &self.registry
     }
 
-    /// The store.
+    /// The open store.
+    #[doc(hidden)]
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// Counts since start.
+    /// Request counters since the start.
+    #[doc(hidden)]
     #[must_use]
     pub fn counters(&self) -> &RequestCounters {
         &self.ops.counters
     }
 
-    /// The parts at work.
+    /// The supervisor of the receiver's tasks.
+    #[doc(hidden)]
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
     }
-
-    /// Stops the handlers after what they are at, and closes the store.
-    ///
-    /// # Errors
-    /// The store did not finish in time; what was acknowledged is on disk all the same.
-    pub async fn shutdown(self) -> Result<(), StoreError> {
-        self.supervisor.stop();
-        if tokio::time::timeout(Duration::from_secs(10), self.supervisor.wait_for_tasks()).await.is_err() {
-            tracing::warn!(
-                "something under way did not stop within 10 s; what handlers were at is handled again after the next start"
-            );
-        }
-        self.store.close().await
-    }
 }
 
-/// Stops the parts when a receiver is dropped, or could not be built: else they would keep the store locked.
+/// Stops all tasks when the receiver is dropped or could not be built. Otherwise they would keep the store locked.
 pub(super) struct StopOnDrop(pub(super) Supervisor);
 
 impl Drop for StopOnDrop {

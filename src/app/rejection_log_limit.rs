@@ -1,4 +1,4 @@
-//! Who among senders that fail is worth a diagnosis and a line in the log. Requests that verify never come here.
+//! Limits the diagnoses and log lines of rejected requests. Requests that verify never come here.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -7,16 +7,16 @@ use std::time::Instant;
 use crate::http::budget::client_network;
 use crate::security::rate_limit::{SenderRateLimiter, TokenBucket};
 
-/// Failed requests of one address (of one network with IPv6) that are shown: so many at once, then so many a second.
+/// Logged rejections per address (IPv6: per /64 network): burst, then number per second.
 const PER_ADDRESS_RATE: (u32, u32) = (20, 1);
-/// The same for everybody together.
+/// Logged rejections of all addresses together: burst, then number per second.
 const TOTAL_RATE: (u32, u32) = (100, 20);
-/// Addresses remembered.
+/// Maximum number of remembered addresses.
 const MAX_ADDRESSES: usize = 1024;
-/// Bodies of stale requests read after the answer, a second.
+/// Bodies of stale requests that are read after the response: burst, then number per second.
 const BODY_READ_RATE: (u32, u32) = (10, 10);
 
-/// Decides by rate. Monotonic time, so that a clock that is set changes nothing.
+/// Token buckets per address and in total. They use monotonic time, so setting the clock has no effect.
 pub(super) struct RejectionLogLimit {
     started_at: Instant,
     state: Mutex<RejectionLogLimitState>,
@@ -28,13 +28,13 @@ struct RejectionLogLimitState {
     suppressed: SuppressedRejections,
 }
 
-/// Requests that were counted and nothing else.
+/// Rejected requests that were counted but neither logged nor stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SuppressedRejections {
     pub(super) count: u64,
-    /// Where the first of them came from.
+    /// The address of the first of them.
     pub(super) first_client_ip: Option<IpAddr>,
-    /// Some came from elsewhere.
+    /// Whether some of them came from other addresses.
     pub(super) has_other_clients: bool,
 }
 
@@ -50,37 +50,37 @@ impl RejectionLogLimit {
         Self { started_at: Instant::now(), state: Mutex::new(state) }
     }
 
-    /// Milliseconds since it was made, for buckets.
+    /// Milliseconds since creation: the time base of the token buckets.
     pub(super) fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether a failed request of `peer` is shown.
-    pub(super) fn try_acquire_log(&self, peer: Option<IpAddr>) -> bool {
-        let sender = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), client_network);
+    /// Whether a rejected request from `client_ip` is logged.
+    pub(super) fn try_acquire_log(&self, client_ip: Option<IpAddr>) -> bool {
+        let sender = client_ip.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), client_network);
         let now_ms = self.elapsed_ms();
         self.with_state(|state| state.by_address.try_acquire(sender, now_ms))
     }
 
-    /// Whether the body of a stale request is worth reading.
+    /// Whether the body of a stale request is read after its response.
     pub(super) fn try_acquire_body_read(&self) -> bool {
         let now_ms = self.elapsed_ms();
         self.with_state(|state| state.body_reads.try_acquire(now_ms))
     }
 
-    /// A refused request of `peer` is not shown.
-    pub(super) fn count_suppressed(&self, peer: Option<IpAddr>) {
+    /// Counts a rejected request from `client_ip` that is not logged.
+    pub(super) fn count_suppressed(&self, client_ip: Option<IpAddr>) {
         self.with_state(|state| {
-            let hidden = &mut state.suppressed;
-            hidden.has_other_clients |= hidden.count > 0 && hidden.first_client_ip != peer;
-            if hidden.count == 0 {
-                hidden.first_client_ip = peer;
+            let suppressed = &mut state.suppressed;
+            suppressed.has_other_clients |= suppressed.count > 0 && suppressed.first_client_ip != client_ip;
+            if suppressed.count == 0 {
+                suppressed.first_client_ip = client_ip;
             }
-            hidden.count += 1;
+            suppressed.count += 1;
         });
     }
 
-    /// What was not shown since the last time this was asked.
+    /// Returns and resets the summary of suppressed requests.
     pub(super) fn take_suppressed(&self) -> SuppressedRejections {
         self.with_state(|state| std::mem::take(&mut state.suppressed))
     }
@@ -95,30 +95,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_shown_is_summed_up() {
-        let gate = RejectionLogLimit::new();
+    fn suppressed_requests_are_summed_up() {
+        let limit = RejectionLogLimit::new();
         let (one, two) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
-        assert_eq!(gate.take_suppressed(), SuppressedRejections::default());
-        gate.count_suppressed(one);
-        gate.count_suppressed(one);
+        assert_eq!(limit.take_suppressed(), SuppressedRejections::default());
+        limit.count_suppressed(one);
+        limit.count_suppressed(one);
         assert_eq!(
-            gate.take_suppressed(),
+            limit.take_suppressed(),
             SuppressedRejections { count: 2, first_client_ip: one, has_other_clients: false }
         );
-        gate.count_suppressed(two);
-        gate.count_suppressed(one);
+        limit.count_suppressed(two);
+        limit.count_suppressed(one);
         assert_eq!(
-            gate.take_suppressed(),
+            limit.take_suppressed(),
             SuppressedRejections { count: 2, first_client_ip: two, has_other_clients: true }
         );
-        assert_eq!(gate.take_suppressed().count, 0);
+        assert_eq!(limit.take_suppressed().count, 0);
     }
 
     #[test]
-    fn a_flood_of_one_leaves_room_for_others() {
-        let gate = RejectionLogLimit::new();
-        let shown = (0..1000).filter(|_| gate.try_acquire_log(Some(IpAddr::from([192, 0, 2, 1])))).count();
-        assert!((20..100).contains(&shown), "{shown}");
-        assert!(gate.try_acquire_log(Some(IpAddr::from([192, 0, 2, 2]))) && gate.try_acquire_log(None));
+    fn a_flood_from_one_address_does_not_suppress_others() {
+        let limit = RejectionLogLimit::new();
+        let logged = (0..1000).filter(|_| limit.try_acquire_log(Some(IpAddr::from([192, 0, 2, 1])))).count();
+        assert!((20..100).contains(&logged), "{logged}");
+        assert!(limit.try_acquire_log(Some(IpAddr::from([192, 0, 2, 2]))) && limit.try_acquire_log(None));
     }
 }

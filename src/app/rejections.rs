@@ -1,7 +1,7 @@
-//! What becomes of refused requests: all are counted; of those that do not come in floods, the reason is found out after
-//! the answer, logged, and kept in the store's ring.
+//! Rejected requests: all are counted. Within the rate limits each one is also diagnosed after its response, logged,
+//! and stored in the ring of rejected requests.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,30 +24,30 @@ use crate::storage::{RejectedId, RejectedRequest, Store};
 use crate::telemetry::activity::SignatureAge;
 use crate::telemetry::requests::RequestCounters;
 
-/// Refused requests waiting to be looked at; further ones are counted and nothing else.
+/// Maximum number of rejected requests that wait for their diagnosis; further ones are only counted.
 const QUEUE_CAPACITY: usize = 64;
-/// Diagnoses a second; further requests are kept and logged with the bare reason.
+/// Maximum number of diagnoses per second; above it requests are logged and stored with the bare reason.
 const DIAGNOSES_PER_SECOND: u32 = 10;
-/// How long the store may take to keep one. Longer, and it is only logged.
+/// Time limit for storing one rejected request; afterwards it is only logged.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it is said how many were not shown.
+/// Interval of the log line that counts the suppressed requests.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
-/// How long those that wait are looked at when the service stops.
+/// Time limit for the waiting requests when the receiver stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is done with refused requests besides counting them.
+/// How rejected requests are diagnosed and stored.
 pub(super) struct RejectionSettings {
-    /// How far from now a signature may be.
+    /// Maximum difference between a signature's time and the receiver's clock (`security.signature_tolerance_ms`).
     pub(super) signature_tolerance_ms: i64,
-    /// Whether bodies go into the ring.
+    /// Whether bodies are stored too (`security.keep_rejected_bodies`).
     pub(super) keep_bodies: bool,
-    /// The address to paste into Retell's dashboard.
+    /// The webhook URL to enter in Retell's dashboard.
     pub(super) webhook_url: String,
-    /// Whose keys may have signed what was refused.
+    /// The companies whose keys may have signed a rejected request.
     pub(super) companies: CurrentCompanyDirectory,
 }
 
-/// Takes refused requests in. Costs the request a few short copies at most.
+/// Records rejected requests. On the request path this costs a few short copies at most.
 pub(super) struct RejectionRecorder {
     counters: Arc<RequestCounters>,
     supervisor: Supervisor,
@@ -58,87 +58,90 @@ pub(super) struct RejectionRecorder {
 }
 
 impl RejectionRecorder {
-    /// Starts the part that looks at them.
+    /// Starts the diagnosis task under `supervisor`.
     pub(super) fn start(
-        rules: RejectionSettings,
+        settings: RejectionSettings,
         store: Arc<dyn Store>,
         counters: Arc<RequestCounters>,
         supervisor: &Supervisor,
     ) -> Arc<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-        let gate = Arc::new(RejectionLogLimit::new());
-        let desk = DiagnosisWorker {
+        let log_limit = Arc::new(RejectionLogLimit::new());
+        let worker = DiagnosisWorker {
             store,
             counters: Arc::clone(&counters),
-            log_limit: Arc::clone(&gate),
+            log_limit: Arc::clone(&log_limit),
             diagnosis_rate: TokenBucket::new(DIAGNOSES_PER_SECOND, DIAGNOSES_PER_SECOND, 0),
-            signature_tolerance_ms: rules.signature_tolerance_ms,
-            keep_bodies: rules.keep_bodies,
+            signature_tolerance_ms: settings.signature_tolerance_ms,
+            keep_bodies: settings.keep_bodies,
         };
-        supervisor.spawn("refusals", desk.run(waiting, supervisor.clone()));
+        supervisor.spawn("rejections", worker.run(waiting, supervisor.clone()));
         Arc::new(Self {
             counters,
             supervisor: supervisor.clone(),
-            log_limit: gate,
+            log_limit,
             queue,
-            webhook_url: rules.webhook_url,
-            companies: rules.companies,
+            webhook_url: settings.webhook_url,
+            companies: settings.companies,
         })
     }
 
-    /// A request was refused.
-    pub(super) fn record(&self, refused: &SignatureRejection) {
-        self.counters.count(refused.reason.label());
-        if !self.log_limit.try_acquire_log(refused.client_ip) {
-            return self.log_limit.count_suppressed(refused.client_ip);
+    /// Counts a rejected request and, within the limits, queues it for its diagnosis.
+    pub(super) fn record(&self, rejection: &SignatureRejection) {
+        self.counters.count(rejection.reason.label());
+        if !self.log_limit.try_acquire_log(rejection.client_ip) {
+            return self.log_limit.count_suppressed(rejection.client_ip);
         }
-        let Ok(place) = self.queue.clone().try_reserve_owned() else {
-            return self.log_limit.count_suppressed(refused.client_ip);
+        // The queue entry is reserved first: without one the copies below would be wasted.
+        let Ok(permit) = self.queue.clone().try_reserve_owned() else {
+            return self.log_limit.count_suppressed(rejection.client_ip);
         };
-        let case = PendingRejection::from_request(refused, &self.companies.get());
-        match refused.take_unread_body().filter(|_| self.log_limit.try_acquire_body_read()) {
-            Some(unread) => self.enqueue_after_body(unread, case, place),
-            None => drop(place.send(case)),
+        let pending = PendingRejection::from_request(rejection, &self.companies.get());
+        match rejection.take_unread_body() {
+            Some(unread) if self.log_limit.try_acquire_body_read() => self.enqueue_after_body(unread, pending, permit),
+            _ => drop(permit.send(pending)),
         }
     }
 
-    /// Reads what the sender was on the way of sending, while it gets its answer: a body shows whether a stale signature
-    /// is right otherwise.
+    /// Reads the rest of the body while the sender already has its response: only the body shows whether a stale
+    /// signature is valid apart from its age.
     fn enqueue_after_body(
         &self,
         unread: UnreadBody,
-        mut case: PendingRejection,
-        place: mpsc::OwnedPermit<PendingRejection>,
+        mut pending: PendingRejection,
+        permit: mpsc::OwnedPermit<PendingRejection>,
     ) {
         let supervisor = self.supervisor.clone();
         self.supervisor.spawn_detached(async move {
-            case.body = tokio::select! {
+            pending.body = tokio::select! {
                 biased;
                 body = unread.read() => body,
                 () = supervisor.wait_for_stop() => None,
             };
-            place.send(case);
+            permit.send(pending);
         });
     }
 
-    /// A request came to a path that is not served. If it is a signed one, somebody pasted a wrong address.
+    /// Logs a signed request to an unknown path, which means that Retell's dashboard has a wrong webhook URL. Unsigned
+    /// requests are ignored: scanners send them all the time.
     pub(super) fn log_unknown_path(&self, request: &Request) {
-        let signed = request.method() == Method::POST && request.headers().contains_key(SIGNATURE_HEADER);
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        if signed && self.log_limit.try_acquire_log(peer) {
+        let is_signed = request.method() == Method::POST && request.headers().contains_key(SIGNATURE_HEADER);
+        let client_ip = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        if is_signed && self.log_limit.try_acquire_log(client_ip) {
             let path = redact::path(request.uri().path());
-            let peer = peer.map(tracing::field::display);
+            let client_ip = client_ip.map(tracing::field::display);
             tracing::warn!(
-                peer,
+                status = 404,
+                client_ip,
                 path,
-                "a signed webhook came to a path that is not served (404): paste {} into Retell's dashboard as webhook URL",
-                self.webhook_url
+                webhook_url = %self.webhook_url,
+                "signed request to unknown path"
             );
         }
     }
 }
 
-/// Where refused requests are looked at, one after the other.
+/// Diagnoses rejected requests one after the other, away from the request path.
 struct DiagnosisWorker {
     store: Arc<dyn Store>,
     counters: Arc<RequestCounters>,
@@ -156,42 +159,53 @@ impl DiagnosisWorker {
             tokio::select! {
                 () = supervisor.wait_for_stop() => break,
                 _ = summary.tick() => self.log_suppressed(),
-                case = waiting.recv() => match case {
-                    Some(case) => self.process(case).await,
-                    // Nobody can refuse anything any more; the service is about to stop.
+                pending = waiting.recv() => match pending {
+                    Some(pending) => self.process(pending).await,
+                    // All senders are gone: the receiver is about to stop.
                     None => supervisor.wait_for_stop().await,
                 },
             }
         }
-        // Those that have a place already are let in, further ones are not.
+        // Requests that hold a permit can still enter after `close`; new permits are refused.
         waiting.close();
-        let rest = async {
-            while let Some(case) = waiting.recv().await {
-                self.process(case).await;
+        let drain = async {
+            while let Some(pending) = waiting.recv().await {
+                self.process(pending).await;
             }
         };
-        let _ = timeout(DRAIN_TIMEOUT, rest).await;
+        let _ = timeout(DRAIN_TIMEOUT, drain).await;
         self.log_suppressed();
     }
 
-    async fn process(&mut self, case: PendingRejection) {
+    async fn process(&mut self, pending: PendingRejection) {
         let diagnosis = if self.diagnosis_rate.try_acquire(self.log_limit.elapsed_ms()) {
-            let findings = case.diagnose(self.signature_tolerance_ms);
-            self.record_signature_ages(&findings, case.received_at_ms);
+            let findings = pending.diagnose(self.signature_tolerance_ms);
+            self.record_signature_ages(&findings, pending.received_at_ms);
             diagnose::format_diagnosis(&findings)
         } else {
-            case.reason.to_string()
+            pending.reason.to_string()
         };
-        let (peer, company) = (case.client_ip, case.candidate_keys.company_slug.clone());
-        // From here on the body is held only if it is to be kept: it counts against the bytes in flight.
-        let rejection = case.into_rejection(diagnosis.clone(), self.keep_bodies);
-        let (size_bytes, reason) = (rejection.size_bytes, rejection.reason.clone());
-        let rejected = self.store_rejection(rejection).await.map(tracing::field::display);
-        let (peer, company) = (peer.map(tracing::field::display), company.as_deref());
-        tracing::warn!(peer, company, size_bytes, reason, rejected, "webhook refused (401): {diagnosis}");
+        let client_ip = pending.client_ip.map(tracing::field::display);
+        let company = pending.candidate_keys.company_slug.clone();
+        // Drops the body unless it is to be stored: until then it counts against the in-flight budget.
+        let rejection = pending.into_rejection(diagnosis.clone(), self.keep_bodies);
+        let size_bytes = rejection.size_bytes;
+        let reason = rejection.reason.clone();
+        let rejected_id = self.store_rejection(rejection).await.map(tracing::field::display);
+        tracing::warn!(
+            status = 401,
+            client_ip,
+            company = company.as_deref(),
+            size_bytes,
+            reason,
+            rejected_id,
+            diagnosis,
+            "webhook request rejected"
+        );
     }
 
-    /// A signature that is right but for its age tells about the clocks.
+    /// Records the age of a stale signature whose digest matches. It is evidence about the clocks, which the
+    /// `clock_skew` alarm needs most when every request is rejected as stale.
     fn record_signature_ages(&self, findings: &[Diagnosis], at_ms: i64) {
         for finding in findings {
             if let Diagnosis::Stale { age_ms, digest: DigestCheck::Matches } = *finding {
@@ -203,18 +217,22 @@ impl DiagnosisWorker {
     async fn store_rejection(&self, rejection: RejectedRequest) -> Option<RejectedId> {
         match timeout(STORE_TIMEOUT, self.store.insert_rejected(rejection)).await {
             Ok(Ok(id)) => return Some(id),
-            Ok(Err(error)) => tracing::debug!(%error, "a refused request was not kept"),
-            Err(_) => tracing::debug!("a refused request was not kept within a second"),
+            Ok(Err(error)) => tracing::debug!(%error, "rejected request not stored"),
+            Err(_) => tracing::debug!(error = "store timeout after 1 s", "rejected request not stored"),
         }
         None
     }
 
     fn log_suppressed(&self) {
-        let hidden = self.log_limit.take_suppressed();
-        if hidden.count > 0 {
-            let from = hidden.first_client_ip.map_or("an unknown address".into(), |peer: IpAddr| peer.to_string());
-            let others = if hidden.has_other_clients { " and others" } else { "" };
-            tracing::warn!("{} more refused from {from}{others}, not shown", hidden.count);
+        let suppressed = self.log_limit.take_suppressed();
+        if suppressed.count > 0 {
+            let client_ip = suppressed.first_client_ip.map(tracing::field::display);
+            tracing::warn!(
+                suppressed = suppressed.count,
+                client_ip,
+                other_clients = suppressed.has_other_clients,
+                "suppressed rejected requests"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What a reload exchanges: companies, keys, handlers and functions. All of it is made first, which may fail, and then put in place.
+//! Reloading: replaces companies, keys, handlers, functions, inbound rules and retention rules while the receiver runs.
+//! Everything that can fail happens first; then the new values are put in place.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::retention::RemovedCounts;
 
-/// Exchanges companies, keys, handlers and functions while the receiver runs. A handle; clones act on the same receiver.
+/// Applies new settings while the receiver runs: companies, keys, handlers, functions, inbound rules, retention and
+/// alarms. Clones act on the same receiver.
 #[derive(Clone)]
 pub struct ReloadHandle(Arc<ReloadState>);
 
@@ -33,13 +35,13 @@ pub(super) struct ReloadState {
     pub(super) function_metrics: FunctionMetrics,
     pub(super) inbound_rules: CurrentInboundRules,
     pub(super) retention: RetentionHandle,
-    /// What was given to the builder; a reload keeps it.
+    /// Values set in code with the builder; they survive every reload.
     pub(super) overrides: BuilderOverrides,
-    /// As of the last reading. Held while a reload is under way: one at a time.
+    /// The settings in effect. The lock is held during a reload, so that only one runs at a time.
     pub(super) settings: Mutex<Settings>,
 }
 
-/// What was given to the builder in code, beside the settings.
+/// Values set in code with the builder, in addition to the settings.
 #[derive(Default)]
 pub(super) struct BuilderOverrides {
     pub(super) keys: Vec<Secret>,
@@ -55,79 +57,85 @@ impl BuilderOverrides {
             settings.storage.url.clone_from(url);
         }
         settings.validate()?;
-        let taken = |given: &&RegisteredHandler| {
-            settings.handlers.iter().any(|table| table.enabled && table.name == given.name)
+        let is_duplicate = |handler: &&RegisteredHandler| {
+            settings.handlers.iter().any(|table| table.enabled && table.name == handler.name)
         };
-        match self.handlers.iter().find(taken) {
-            Some(given) => Err(BuildError::DuplicateHandlerName(given.name.clone())),
+        match self.handlers.iter().find(is_duplicate) {
+            Some(handler) => Err(BuildError::DuplicateHandlerName(handler.name.clone())),
             None => Ok(settings),
         }
     }
 }
 
 impl ReloadHandle {
-    pub(super) fn new(parts: ReloadState) -> Self {
-        Self(Arc::new(parts))
+    pub(super) fn new(state: ReloadState) -> Self {
+        Self(Arc::new(state))
     }
 
-    /// As of the last reading.
+    /// The alarm settings in effect.
     pub(super) async fn alarm_settings(&self) -> AlarmSettings {
         self.0.settings.lock().await.alarms.clone()
     }
 
-    /// The handlers at work.
     pub(super) fn workers(&self) -> &Workers {
         &self.0.workers
     }
 
-    /// Puts the companies, keys, handlers and inbound rules of `settings` in place. Requests and deliveries under way finish as they
-    /// began. Returns the keys of other settings that differ from the running ones: they need a restart.
+    /// Puts the companies, keys, handlers, functions, inbound rules, retention and alarms of `settings` into effect.
+    /// Requests and deliveries in progress finish with the old values. Returns the names of all other settings that
+    /// differ from the running ones: they take effect after a restart.
     ///
     /// # Errors
-    /// [`BuildError`] says what is wrong; nothing was changed then.
+    /// [`BuildError`] when `settings` are invalid or the store fails. Nothing has changed then.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, BuildError> {
-        let parts = &self.0;
-        let mut running = parts.settings.lock().await;
-        let settings = parts.overrides.apply_to(settings)?;
-        let companies = load_companies(&settings, &parts.handler_deps.store).await?;
-        let changed = |table: &&HandlerSettings| !running.handlers.contains(table);
-        let changed: Vec<_> = settings.handlers.iter().filter(changed).cloned().collect();
-        let changed = HandlerRegistry::from_settings(&changed, &parts.handler_deps)?;
-        let functions = build_functions(&settings, &parts.overrides, &parts.handler_deps, &parts.function_metrics)?;
-        let rules = (settings.inbound != running.inbound)
-            .then(|| inbound::InboundRules::from_settings(&settings.inbound, &parts.handler_deps));
-        let rules = rules.transpose()?;
-        parts.workers.register_handlers(&changed).await?;
-        // Nothing fails from here on.
-        parts.companies.replace(companies);
-        if let Some(rules) = rules {
-            parts.inbound_rules.replace(rules);
+        let state = &self.0;
+        let mut running = state.settings.lock().await;
+        let settings = state.overrides.apply_to(settings)?;
+        let companies = load_companies(&settings, &state.handler_deps.store).await?;
+        let is_new = |table: &&HandlerSettings| !running.handlers.contains(table);
+        let new_tables: Vec<_> = settings.handlers.iter().filter(is_new).cloned().collect();
+        let new_handlers = HandlerRegistry::from_settings(&new_tables, &state.handler_deps)?;
+        let functions = build_functions(&settings, &state.overrides, &state.handler_deps, &state.function_metrics)?;
+        // Rebuilt only if they changed: the targets of unchanged rules keep their open connections.
+        let inbound_rules = if settings.inbound == running.inbound {
+            None
+        } else {
+            Some(inbound::InboundRules::from_settings(&settings.inbound, &state.handler_deps)?)
+        };
+        // Writes the new handlers to the store: the last step that can fail.
+        state.workers.register_handlers(&new_handlers).await?;
+        state.companies.replace(companies);
+        if let Some(inbound_rules) = inbound_rules {
+            state.inbound_rules.replace(inbound_rules);
         }
-        parts.functions.replace_registry(functions);
-        for gone in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
-            for name in HandlerRegistry::handler_names(gone) {
-                parts.workers.stop(&name);
+        state.functions.replace_registry(functions);
+        // A changed table is in both lists: its old handler stops before the new one starts under the same name.
+        for old_table in running.handlers.iter().filter(|table| !settings.handlers.contains(table)) {
+            for name in HandlerRegistry::handler_names(old_table) {
+                state.workers.stop(&name);
             }
         }
-        changed.iter().cloned().for_each(|registered| parts.workers.start(registered));
-        parts.retention.update(&settings, &parts.workers);
-        let restart = running.keys_requiring_restart(&settings);
+        for handler in new_handlers.iter().cloned() {
+            state.workers.start(handler);
+        }
+        state.retention.update(&settings, &state.workers);
+        let restart_required = running.keys_requiring_restart(&settings);
         *running = settings;
-        Ok(restart)
+        Ok(restart_required)
     }
 }
 
-/// The functions of the settings, and those given in code.
+/// Builds the registry from the functions of the settings and those added in code.
 pub(super) fn build_functions(
     settings: &Settings,
-    given: &BuilderOverrides,
-    tools: &HandlerDeps,
-    counted: &FunctionMetrics,
+    overrides: &BuilderOverrides,
+    handler_deps: &HandlerDeps,
+    metrics: &FunctionMetrics,
 ) -> Result<FunctionRegistry, FunctionConfigError> {
-    FunctionRegistry::new(&settings.functions, &given.functions, tools, counted)
+    FunctionRegistry::new(&settings.functions, &overrides.functions, handler_deps, metrics)
 }
 
-/// How long things are kept: the part that removes them follows.
+/// Sends changed retention rules to the running retention task.
 pub(super) struct RetentionHandle(watch::Sender<RetentionRules>);
 
 impl RetentionHandle {
@@ -135,22 +143,29 @@ impl RetentionHandle {
         settings: &Settings,
         workers: &Workers,
         removed: &RemovedCounts,
-        tools: &HandlerDeps,
+        handler_deps: &HandlerDeps,
         supervisor: &Supervisor,
     ) -> Self {
         let (sender, rules) = watch::channel(retention_rules(settings, workers));
-        let (store, clock) = (Arc::clone(&tools.store), tools.clock.clone());
-        RetentionTask { store, clock, supervisor: supervisor.clone(), removed_counts: removed.clone(), rules }.start();
+        let task = RetentionTask {
+            store: Arc::clone(&handler_deps.store),
+            clock: handler_deps.clock.clone(),
+            supervisor: supervisor.clone(),
+            removed_counts: removed.clone(),
+            rules,
+        };
+        task.start();
         Self(sender)
     }
 
     fn update(&self, settings: &Settings, workers: &Workers) {
-        let changed = retention_rules(settings, workers);
-        self.0.send_if_modified(|rules| std::mem::replace(rules, changed.clone()) != changed);
+        let new_rules = retention_rules(settings, workers);
+        self.0.send_if_modified(|rules| std::mem::replace(rules, new_rules.clone()) != new_rules);
     }
 }
 
-/// A handler that was taken out of the settings keeps nothing from being removed.
+/// The retention rules. Undelivered events are protected only for handlers that this process has registered: a handler
+/// that was removed from the settings before the start would protect them indefinitely.
 fn retention_rules(settings: &Settings, workers: &Workers) -> RetentionRules {
     RetentionRules {
         protecting_handlers: Some(workers.registered_handlers()),
@@ -158,21 +173,18 @@ fn retention_rules(settings: &Settings, workers: &Workers) -> RetentionRules {
     }
 }
 
-/// The companies of the settings, with their numbers in the store.
+/// Loads the companies of the settings with their ids in the store. The first is the company of the default route.
 pub(super) async fn load_companies(
     settings: &Settings,
     store: &Arc<dyn Store>,
 ) -> Result<CompanyDirectory, BuildError> {
-    let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.clone()).collect();
-    let mut slugs_with_default = vec![DEFAULT_COMPANY_SLUG.to_owned()];
-    slugs_with_default.extend(slugs);
-    let ids = store.get_or_create_company_ids(slugs_with_default).await?;
-    let (keys, development) = default_keys(settings)?;
+    let mut slugs = vec![DEFAULT_COMPANY_SLUG.to_owned()];
+    slugs.extend(settings.companies.iter().map(|company| company.slug.clone()));
+    let ids = store.get_or_create_company_ids(slugs).await?;
+    let (keys, has_development_key_only) = default_keys(settings)?;
     let verifier = |keys: Vec<ApiKey>| {
-        settings
-            .security
-            .verify
-            .then(|| Verifier::new(keys).with_tolerance_ms(settings.security.signature_tolerance_ms))
+        let security = &settings.security;
+        security.verify.then(|| Verifier::new(keys).with_tolerance_ms(security.signature_tolerance_ms))
     };
     let company = |id: &i64, table: &CompanySettings| {
         let keys: Vec<_> = table.keys.iter().map(ApiKey::new).collect();
@@ -189,7 +201,7 @@ pub(super) async fn load_companies(
         id: ids.first().copied().unwrap_or_default(),
         slug: DEFAULT_COMPANY_SLUG.into(),
         agent_ids: Vec::new(),
-        has_development_key_only: development,
+        has_development_key_only,
         signing_key: keys.first().cloned(),
         verifier: verifier(keys),
     };
@@ -197,7 +209,7 @@ pub(super) async fn load_companies(
     Ok(CompanyDirectory::new(default, others.collect()))
 }
 
-/// The plain route's keys, and whether they are the development key only.
+/// Returns the keys of the default route, and whether the development key is the only one.
 fn default_keys(settings: &Settings) -> Result<(Vec<ApiKey>, bool), BuildError> {
     let keys = &settings.security.keys;
     if !keys.is_empty() || !settings.security.verify {

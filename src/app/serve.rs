@@ -1,4 +1,4 @@
-//! Accepting connections. `axum::serve` has no time-out for the head of a request, so this goes through hyper.
+//! Accepts connections. `axum::serve` has no timeout for the head of a request, so this uses hyper directly.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,34 +23,35 @@ use tower::ServiceExt;
 use super::connections::ConnectionsPerAddress;
 use crate::base::supervise::{Supervisor, TaskGroup};
 
-/// Connections at a time; further ones wait in the operating system's queue.
+/// Connections at the same time. More wait in the operating system's accept queue.
 const MAX_CONNECTIONS: usize = 4_096;
-/// Connections of one address; further ones are closed. Behind a tunnel or proxy everybody comes from one.
+/// Connections per client address. More are closed. All requests through a tunnel or proxy share one address.
 const MAX_CONNECTIONS_PER_ADDRESS: usize = MAX_CONNECTIONS / 4;
 /// How long the head of a request may take, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(8);
-/// Room for the head and for one read of a body. Larger heads get 431.
+/// Buffer for the head and for one read of the body. A larger head gets 431.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How long somebody may take to read an answer.
+/// How long a client may take to read a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long requests that were accepted may take to finish when the service stops.
+/// How long accepted requests may take to finish during shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves `router` on `listener` until the supervisor stops, then finishes the requests under way. Says how many
-/// connections had to be cut off.
+/// Serves `router` on `listener` until the supervisor stops, then finishes running requests. Returns the number of
+/// connections that had to be cut off.
 pub async fn serve(listener: TcpListener, router: Router, supervisor: &Supervisor) -> usize {
     let graceful = GracefulShutdown::new();
-    let (room, guests) =
-        (Arc::new(Semaphore::new(MAX_CONNECTIONS)), ConnectionsPerAddress::new(MAX_CONNECTIONS_PER_ADDRESS));
+    let total_permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let per_address = ConnectionsPerAddress::new(MAX_CONNECTIONS_PER_ADDRESS);
     let mut connections = TaskGroup::default();
-    while let Some((stream, peer, permit)) = accept_next(&listener, &room, supervisor).await {
-        let Some(guest) = guests.try_acquire(peer.ip()) else {
-            tracing::debug!(%peer, "connection refused: its address has too many");
+    while let Some((stream, peer, permit)) = accept_next(&listener, &total_permits, supervisor).await {
+        let Some(address_permit) = per_address.try_acquire(peer.ip()) else {
+            tracing::debug!(%peer, limit = MAX_CONNECTIONS_PER_ADDRESS, "connection closed, limit per address");
             continue;
         };
         let connection = graceful.watch(serve_connection(stream, peer, router.clone()));
         connections.spawn(async move {
-            let _held = (permit, guest);
+            // Both permits are held until the connection ends.
+            let _permits = (permit, address_permit);
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
@@ -60,20 +61,24 @@ pub async fn serve(listener: TcpListener, router: Router, supervisor: &Superviso
     let drained = async { tokio::join!(graceful.shutdown(), connections.shutdown(DRAIN_TIMEOUT)).1 };
     let cut_off = tokio::time::timeout(DRAIN_TIMEOUT + Duration::from_secs(1), drained).await.unwrap_or(0);
     if cut_off > 0 {
-        tracing::warn!(connections = cut_off, "connections were still open after 8 s and were cut off");
+        tracing::warn!(
+            connections = cut_off,
+            timeout_ms = DRAIN_TIMEOUT.as_millis(),
+            "connections cut off during shutdown"
+        );
     }
     cut_off
 }
 
-/// The next connection with its place among all; `None` when the service stops.
+/// The next connection with its permit; `None` when the receiver stops.
 async fn accept_next(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    total_permits: &Arc<Semaphore>,
     supervisor: &Supervisor,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let arrival = async {
-        // The semaphore is never closed.
-        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    let connection = async {
+        // `None` is unreachable: the semaphore is never closed.
+        let permit = Arc::clone(total_permits).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => return Some((stream, peer, permit)),
@@ -83,7 +88,7 @@ async fn accept_next(
     };
     tokio::select! {
         () = supervisor.wait_for_stop() => None,
-        arrival = arrival => arrival,
+        connection = connection => connection,
     }
 }
 
@@ -92,7 +97,7 @@ fn serve_connection(
     peer: SocketAddr,
     router: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
-    // Answers are small and somebody waits for them.
+    // Responses are small and a sender or caller waits for them, so do not wait for more bytes to fill a packet.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -115,14 +120,14 @@ async fn handle_request(
     router.oneshot(request).await
 }
 
-/// Out of file descriptors, say: wait a little rather than spin.
+/// When accepting fails for a local reason, such as no free file descriptors, waits instead of spinning.
 async fn handle_accept_error(error: &io::Error) {
-    let of_one_client = matches!(
+    let is_client_error = matches!(
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused
     );
-    if !of_one_client {
-        tracing::warn!(%error, "cannot accept connections; trying again in a second");
+    if !is_client_error {
+        tracing::warn!(%error, "accept failed");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Signs what handlers pass on, with the keys of the moment.
+//! Signs the requests of handlers as Retell would, with the company's current key.
 
 use crate::handlers::RetellSigner;
 use crate::http::company::CurrentCompanyDirectory;

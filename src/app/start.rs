@@ -41,16 +41,15 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
     let registry = build_registry(&settings, &builder.overrides.handlers, &deps)?;
     let inbound_rules = CurrentInboundRules::new(InboundRules::from_settings(&settings.inbound, &deps)?);
     let ops = OpsState::new(&settings, &store, &companies, builder.dropped_lines, clock.now_ms());
-    let functions = functions::start_functions((&settings, &mut builder.overrides), sqlite, &deps, &ops, &supervisor)?;
+    let functions = functions::start_functions(&settings, &mut builder.overrides, sqlite, &deps, &ops, &supervisor)?;
 
     let workers = start_workers(&registry, &store, &clock, &supervisor, &ops).await?;
     let retention = reload::RetentionHandle::start(&settings, &workers, &ops.removed_rows, &deps, &supervisor);
     let metrics = Arc::clone(&ops.inbound_metrics);
     let inbound = InboundResponder::new(&store, &clock, inbound_rules.clone(), metrics, &supervisor);
     let rejection_settings = rejection_settings(&settings, port, &companies);
-    let counters = Arc::clone(&ops.counters);
-    let rejections = RejectionRecorder::start(rejection_settings, Arc::clone(&store), counters, &supervisor);
-    let router = RouterDeps {
+    let rejections = RejectionRecorder::start(rejection_settings, store.clone(), ops.counters.clone(), &supervisor);
+    let routes = RouterDeps {
         settings: &settings,
         store: &store,
         companies: &companies,
@@ -60,9 +59,8 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         functions: &functions,
         supervisor: &supervisor,
         inbound: Arc::new(InboundAdapter(inbound.with_closure(builder.on_inbound))),
-    }
-    .router(port);
-    let docs_public_url = settings.docs.enabled.then(|| settings.server.public_url(port));
+    };
+    let routers = routes.into_routers(port);
     let reload_handle = ReloadHandle::new(reload::ReloadState {
         handler_deps: deps,
         companies,
@@ -75,7 +73,7 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         settings: tokio::sync::Mutex::new(settings),
     });
     alarms::start(ops.alarm_monitor_deps(&reload_handle, clock), &supervisor);
-    Ok(Receiver { router, docs_public_url, registry, store, rejections, reload_handle, supervisor, ops, _stop: stop })
+    Ok(Receiver { routers, registry, store, rejections, reload_handle, supervisor, ops, _stop: stop })
 }
 
 fn closures_handler(closures: ClosureHandler) -> Option<RegisteredHandler> {

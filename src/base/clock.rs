@@ -1,28 +1,28 @@
-//! The only place that reads the wall clock; everything else is handed a [`Clock`].
+//! The only module that reads the wall clock. All other code receives a [`Clock`].
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A source of the current time, cheap to clone.
+/// A source of the current time. Clones are cheap and share the source.
 ///
-/// Signature windows, event ids and retry times all depend on the time, so tests pass a clock they control.
+/// Signature checks, event ids and retry times depend on the time, so tests pass a clock that they control.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock of this machine.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(system_now_ms))
     }
 
-    /// A clock that answers whatever `now_ms` returns (milliseconds since the Unix epoch).
+    /// A clock that returns the result of `now_ms`, in milliseconds since the Unix epoch.
     pub fn from_fn(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now_ms))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The current time, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         (self.0)()
@@ -43,7 +43,7 @@ impl fmt::Debug for Clock {
 
 #[allow(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
 fn system_now_ms() -> i64 {
-    // A clock before 1970 is a broken machine; 0 makes every signature stale, which fails closed.
+    // A clock before 1970 is a defect of the machine. With 0 every signature is stale, so all requests are rejected.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

@@ -1,54 +1,53 @@
-//! Counts measurements by size, without locks and without allocating.
+//! Histograms that are recorded without locks and without allocation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often a whole number was at most this, that or more. Recording takes two atomic additions.
+/// A histogram of whole numbers with fixed bounds. Recording a value takes two atomic additions.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     bounds: &'static [u64],
-    /// One for each bound, and one for everything above the last.
+    /// One counter per bound, and one for all values above the last bound.
     bucket_counts: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
-/// A histogram at one moment.
+/// The counts of a histogram at one point in time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistogramCounts {
-    /// Upper bounds (inclusive) and how many measurements fell between one and the next below it.
+    /// Upper bounds (inclusive), each with the number of values between it and the next lower bound.
     pub buckets: Vec<(u64, u64)>,
-    /// How many were above the last bound.
+    /// Number of values above the last bound.
     pub overflow: u64,
-    /// The sum of all measurements.
+    /// The sum of all recorded values.
     pub sum: u64,
 }
 
 impl Histogram {
-    /// Counts by these upper bounds, which ascend and are inclusive.
+    /// Creates an empty histogram. The upper bounds are inclusive and in ascending order.
     #[must_use]
     pub(crate) fn new(bounds: &'static [u64]) -> Self {
         let counts = std::iter::repeat_with(AtomicU64::default).take(bounds.len() + 1).collect();
         Self { bounds, bucket_counts: counts, sum: AtomicU64::new(0) }
     }
 
-    /// Counts one measurement.
     pub(crate) fn record(&self, value: u64) {
-        let at = self.bounds.partition_point(|bound| *bound < value);
-        self.bucket_counts[at].fetch_add(1, Ordering::Relaxed);
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        // Relaxed: a reader may see the count without the sum, which a metric tolerates.
+        self.bucket_counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
     #[must_use]
     pub(crate) fn counts(&self) -> HistogramCounts {
         let counts = self.bucket_counts.iter().map(|count| count.load(Ordering::Relaxed));
-        let above = self.bucket_counts.last().map_or(0, |count| count.load(Ordering::Relaxed));
+        let overflow = self.bucket_counts.last().map_or(0, |count| count.load(Ordering::Relaxed));
         let buckets = self.bounds.iter().copied().zip(counts).collect();
-        HistogramCounts { buckets, overflow: above, sum: self.sum.load(Ordering::Relaxed) }
+        HistogramCounts { buckets, overflow, sum: self.sum.load(Ordering::Relaxed) }
     }
 }
 
 impl HistogramCounts {
-    /// How many measurements there were.
+    /// Number of all recorded values, including those above the last bound.
     #[must_use]
     pub fn total_count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum::<u64>() + self.overflow
@@ -60,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket() {
+    fn bounds_are_inclusive() {
         let histogram = Histogram::new(&[10, 20]);
         for value in [0, 10, 11, 20, 21, u64::from(u32::MAX)] {
             histogram.record(value);
         }
-        let measured = histogram.counts();
-        assert_eq!(measured.buckets, [(10, 2), (20, 2)]);
-        assert_eq!((measured.overflow, measured.total_count()), (2, 6));
-        assert_eq!(measured.sum, 62 + u64::from(u32::MAX));
+        let counts = histogram.counts();
+        assert_eq!(counts.buckets, [(10, 2), (20, 2)]);
+        assert_eq!((counts.overflow, counts.total_count()), (2, 6));
+        assert_eq!(counts.sum, 62 + u64::from(u32::MAX));
     }
 }

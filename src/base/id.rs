@@ -1,4 +1,4 @@
-//! Ids the receiver gives out.
+//! Ids that the receiver generates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,40 +6,42 @@ use std::sync::Mutex;
 
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// The id of a stored event: `evt_` followed by a UUIDv7, so that ids sort by the time they were received.
+/// The id of a stored event: `evt_` followed by a UUIDv7, so that ids sort by the time of receipt.
 ///
-/// It stays the same over retries and replays: handlers use it as their idempotency key.
+/// It is the same for all retries and replays of the event. Use it as the idempotency key in handlers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(Uuid);
 
-/// Text that is not an event id.
+/// The text is not an event id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an event id: expected `evt_` followed by a UUID, as `events list` prints it")]
 pub struct InvalidEventId;
 
 impl EventId {
-    /// The 16 bytes of the UUID, as the store keeps them.
+    /// The 16 bytes of the UUID, as stored in the database.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// The id kept as these 16 bytes.
+    /// The id with these 16 bytes, as returned by [`as_bytes`](Self::as_bytes).
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// When it was made, in milliseconds since the Unix epoch; `None` for an id made elsewhere, which is no UUIDv7.
+    /// When the id was made, in milliseconds since the Unix epoch; `None` for a foreign id that is not a UUIDv7.
     #[must_use]
     pub fn created_at_ms(&self) -> Option<i64> {
         let ms = i64::try_from(self.0.as_u128() >> 80).ok()?;
         (self.0.get_version_num() == 7).then_some(ms)
     }
 
-    /// The smallest id an event received at `ms` (since the Unix epoch) can have; for time ranges.
+    /// The smallest id of an event received at `ms` (milliseconds since the Unix epoch). It bounds time ranges of
+    /// ids.
     #[must_use]
     pub fn lower_bound_at(ms: i64) -> Self {
+        // A UUIDv7 begins with 48 bits of milliseconds.
         let ms = u64::try_from(ms).unwrap_or(0).min((1 << 48) - 1);
         Self(Uuid::from_u128(u128::from(ms) << 80))
     }
@@ -66,9 +68,9 @@ impl FromStr for EventId {
     }
 }
 
-/// Makes event ids that never go backwards within one process, even when the clock does.
+/// Generates event ids that ascend within one process, even when the clock goes backwards.
 ///
-/// Ascending ids keep the store's id index append-only: no page is rewritten at random.
+/// With ascending ids the store appends to its id index and does not rewrite random pages.
 #[derive(Default)]
 pub struct EventIdGenerator(Mutex<EventIdGeneratorState>);
 
@@ -79,33 +81,34 @@ struct EventIdGeneratorState {
 }
 
 impl EventIdGenerator {
-    /// The next id for an event received at `now_ms`.
+    /// The next id for an event received at `now_ms` (milliseconds since the Unix epoch).
     pub fn next_id(&self, now_ms: i64) -> EventId {
-        // A poisoned lock only means that another thread panicked between two plain assignments.
-        let mut sequence = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        sequence.last_ms = sequence.last_ms.max(u64::try_from(now_ms).unwrap_or(0));
-        let nanos = u32::try_from(sequence.last_ms % 1000).unwrap_or(0) * 1_000_000;
-        let time = Timestamp::from_unix(&sequence.context, sequence.last_ms / 1000, nanos);
+        // The lock guards plain assignments only, so a poisoned one still holds a valid state.
+        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.last_ms = state.last_ms.max(u64::try_from(now_ms).unwrap_or(0));
+        let nanos = u32::try_from(state.last_ms % 1000).unwrap_or(0) * 1_000_000;
+        let time = Timestamp::from_unix(&state.context, state.last_ms / 1000, nanos);
         EventId(Uuid::new_v7(time))
     }
 }
 
-/// Thirty-two hexadecimal digits nobody can guess, from the operating system's random source.
+/// 32 hexadecimal digits with 122 random bits from the operating system, suitable for secrets.
 #[must_use]
 pub fn random_hex() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// Letters and digits that are not taken for one another when read or heard.
+/// Letters and digits that are not confused with one another: without 0, O, 1 and I.
 const UNAMBIGUOUS_CHARACTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
-/// How long a [`spoken_code`] is.
+/// Number of characters of a [`random_spoken_code`].
 pub(crate) const SPOKEN_CODE_LENGTH: usize = 6;
 
-/// Six of them, that is 30 bits, from the operating system's random source: short enough to be said.
+/// A code of six characters (30 random bits from the operating system) that is short enough to be read out on the
+/// phone.
 #[must_use]
 pub(crate) fn random_spoken_code() -> String {
-    // The lowest bits of such an id are all random.
+    // The version and variant bits of a UUIDv4 are above the lowest 62 bits, so all 30 bits used here are random.
     let bits = Uuid::new_v4().as_u128();
     (0..SPOKEN_CODE_LENGTH)
         .map(|place| char::from(UNAMBIGUOUS_CHARACTERS[usize::try_from((bits >> (place * 5)) & 31).unwrap_or(0)]))
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_ascend_even_when_the_clock_does_not() {
+    fn ids_ascend_when_the_clock_goes_backwards() {
         let ids = EventIdGenerator::default();
         let made: Vec<_> =
             [5_000, 5_000, 4_000, 9_000, 1].into_iter().cycle().take(500).map(|now_ms| ids.next_id(now_ms)).collect();
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn text_form_reads_back() {
+    fn ids_are_parsed_from_their_text() {
         let id = EventIdGenerator::default().next_id(1_790_000_000_000);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.created_at_ms(), Some(1_790_000_000_000));
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn floor_bounds_the_ids_of_its_millisecond() {
+    fn the_lower_bound_includes_the_ids_of_its_millisecond() {
         let ids = EventIdGenerator::default();
         let id = ids.next_id(1_790_000_000_000);
         assert!(EventId::lower_bound_at(1_790_000_000_000) <= id);
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn spoken_codes_are_short_plain_and_many() {
+    fn spoken_codes_are_short_unambiguous_and_random() {
         let codes: std::collections::BTreeSet<_> = (0..1_000).map(|_| random_spoken_code()).collect();
         assert!(codes.len() > 990, "{}", codes.len());
         assert!(codes.iter().all(|code| code.len() == 6 && !code.contains(['0', 'O', '1', 'I'])));

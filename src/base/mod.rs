@@ -1,4 +1,4 @@
-//! Building blocks without a word about webhooks: time, ids, secrets, stopping, spawning.
+//! Building blocks that know nothing about webhooks: time, ids, secrets, address ranges, tasks and shutdown.
 
 pub(crate) mod clock;
 pub(crate) mod erase_lines;

@@ -1,27 +1,29 @@
-//! Ranges of addresses.
+//! Lists of IP addresses and address ranges.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Some addresses and ranges of them.
+/// A list of IP addresses and ranges in CIDR notation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Reads addresses (`192.0.2.1`, `2001:db8::1`) and ranges (`10.0.0.0/8`).
+    /// Parses addresses (`192.0.2.1`, `2001:db8::1`) and ranges (`10.0.0.0/8`).
     ///
     /// # Errors
-    /// The position of the first text that is neither.
+    /// The index of the first text that is not an address or a range.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, usize> {
-        let parse = |(position, text): (usize, &T)| {
+        let mut networks = Vec::with_capacity(texts.len());
+        for (position, text) in texts.iter().enumerate() {
             let text = text.as_ref().trim();
-            text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| position)
-        };
-        texts.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Self)
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| position)?;
+            networks.push(network);
+        }
+        Ok(Self(networks))
     }
 
-    /// Whether `address` is among them. An IPv4 address in IPv6 clothes is the IPv4 address.
+    /// Whether `address` is in the list. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address.to_canonical()))
@@ -33,7 +35,7 @@ mod tests {
     use super::Networks;
 
     #[test]
-    fn addresses_and_ranges() {
+    fn addresses_and_ranges_are_matched() {
         let networks = Networks::parse(&["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]).unwrap();
         for (address, inside) in [
             ("10.1.2.3", true),

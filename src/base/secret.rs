@@ -1,21 +1,21 @@
-//! Text that cannot be printed by accident.
+//! Secrets that cannot be printed by accident.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A secret text. `Debug`, `Display` and `Serialize` show `***`; only [`Secret::expose`] gives the text.
+/// A secret text. `Debug`, `Display` and `Serialize` show `***`; only [`Secret::expose`] returns the text.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`.
+    /// Wraps `text`, which is not shown from then on.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself. Every use is a place to look at in a review.
+    /// The secret text. Check every call in a review.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_never_printed() {
+    fn secrets_are_not_printed() {
         let secret = Secret::new("key_0123456789abcdef");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");

@@ -1,5 +1,5 @@
-//! The only place that spawns. A part that panics or fails stops the whole process in order, so that none is
-//! left half alive: answering requests while nobody writes them down.
+//! The only module that spawns tasks and threads. When one of them panics or ends early, the whole process stops in
+//! order. A receiver that continues partly, for example answering requests without storing them, would lose events.
 
 use std::fmt;
 use std::future::Future;
@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Spawns the parts of a service, notices when one dies, and carries the wish to stop to all of them.
+/// Spawns the tasks and threads of a service, detects when one fails, and signals all of them to stop.
 #[derive(Clone)]
 pub struct Supervisor {
     stop_token: CancellationToken,
-    /// Of the whole service; the same as `stop` but for a child.
+    /// Token of the whole service. It differs from `stop_token` in a child only.
     root_stop_token: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<AtomicBool>,
@@ -24,64 +24,64 @@ pub struct Supervisor {
 
 impl Default for Supervisor {
     fn default() -> Self {
-        let stop = CancellationToken::new();
-        Self { root_stop_token: stop.clone(), stop_token: stop, tasks: TaskTracker::new(), failed: Arc::default() }
+        let stop_token = CancellationToken::new();
+        Self { root_stop_token: stop_token.clone(), stop_token, tasks: TaskTracker::new(), failed: Arc::default() }
     }
 }
 
 impl Supervisor {
-    /// For parts that can be stopped by themselves. They stop with all others too, and when one dies all stop.
+    /// A supervisor for tasks that can be stopped alone. They stop with the service as well, and a failure of one of
+    /// them stops the whole service.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { stop_token: self.stop_token.child_token(), ..self.clone() }
     }
 
-    /// Resolves when the service is to stop: asked to, or because a part of it died.
+    /// Resolves when the service has to stop, on request or because a task failed.
     pub async fn wait_for_stop(&self) {
         self.stop_token.cancelled().await;
     }
 
-    /// Whether the service is to stop.
+    /// Whether the service has to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop_token.is_cancelled()
     }
 
-    /// Asks every part to finish what it accepted and stop.
+    /// Signals all tasks to finish their current work and stop.
     pub fn stop(&self) {
         self.stop_token.cancel();
     }
 
-    /// Whether a part died instead of stopping; the exit code says so.
+    /// Whether a task failed instead of stopping; the process then exits with an error code.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Runs `part` until it is done. A panic, or an end before [`Supervisor::stop`], stops the service.
-    pub fn spawn(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let fuse = TaskExitGuard { supervisor: self.clone(), name };
+    /// Runs `task` until it ends. A panic, or an end before [`Supervisor::stop`], stops the service.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let guard = TaskExitGuard { supervisor: self.clone(), name };
         self.tasks.spawn(async move {
-            part.await;
-            fuse.task_ended();
+            task.await;
+            guard.task_ended();
         });
     }
 
-    /// Runs short-lived work whose panic concerns nobody else.
+    /// Runs short-lived work. A panic in it does not stop the service.
     pub fn spawn_detached(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
     }
 
-    /// Runs `part` on a thread of its own, for work that blocks. It ends when its channel closes; a panic stops the
-    /// service.
+    /// Runs blocking work on a separate thread, which ends when its channel closes. A panic in it stops the service.
     ///
     /// # Errors
-    /// When the operating system refuses a thread.
-    pub fn spawn_thread(&self, name: &'static str, part: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let fuse = TaskExitGuard { supervisor: self.clone(), name };
+    /// The operating system cannot create the thread.
+    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let guard = TaskExitGuard { supervisor: self.clone(), name };
         thread::Builder::new().name(name.into()).spawn(move || {
-            part();
-            fuse.disarm();
+            work();
+            guard.disarm();
         })?;
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Supervisor {
 
     fn fail_service(&self, name: &str) {
         self.failed.store(true, Ordering::Relaxed);
-        tracing::error!(part = name, "a part of the service died; stopping the process");
+        tracing::error!(task = name, "service task failed");
         self.root_stop_token.cancel();
     }
 }
@@ -105,54 +105,54 @@ impl fmt::Debug for Supervisor {
     }
 }
 
-/// Work that comes and goes, such as connections: a panic in one concerns none of the others.
+/// A group of short-lived tasks, such as connections. A panic in one does not affect the others.
 #[derive(Debug, Default)]
 pub(crate) struct TaskGroup(JoinSet<()>);
 
 impl TaskGroup {
-    /// Runs `work`.
     pub(crate) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        // Those that are done are let go here, so that the set does not grow with time.
+        // Completed tasks are removed here, so that the set does not grow with the number of tasks ever spawned.
         while self.0.try_join_next().is_some() {}
         self.0.spawn(work);
     }
 
-    /// Waits for everybody, at most this long; then ends the rest and says how many they were.
-    pub(crate) async fn shutdown(mut self, within: Duration) -> usize {
-        let all = async { while self.0.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(within, all).await;
+    /// Waits for all tasks, but not longer than `timeout`; then aborts the rest and returns their number.
+    pub(crate) async fn shutdown(mut self, timeout: Duration) -> usize {
+        let all_ended = async { while self.0.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(timeout, all_ended).await;
+        // Dropping the set on return aborts the tasks that are left.
         self.0.len()
     }
 }
 
-/// Runs `work`, which blocks, beside the tasks and waits for it. A panic in it goes on here; `None` when everything is
-/// about to end.
-#[allow(clippy::disallowed_methods, reason = "the one place that spawns; the panic is handed on")]
+/// Runs blocking work on a separate thread and waits for it. A panic in it continues in the caller; `None` when the
+/// runtime is shutting down.
+#[allow(clippy::disallowed_methods, reason = "the one place that spawns; the panic is passed on")]
 pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Some(done),
-        Err(ended) => match ended.try_into_panic() {
+        Ok(result) => Some(result),
+        Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => None,
         },
     }
 }
 
-/// Blows when it is dropped by an unwinding panic: works for tasks and threads alike.
+/// Stops the service when it is dropped by an unwinding panic. This works for both tasks and threads.
 struct TaskExitGuard {
     supervisor: Supervisor,
     name: &'static str,
 }
 
 impl TaskExitGuard {
-    /// The part returned: fine only when the service is stopping.
+    /// The task returned, which is a failure unless the service is stopping.
     fn task_ended(self) {
         if !self.supervisor.is_stopping() {
             self.supervisor.fail_service(self.name);
         }
     }
 
-    #[allow(clippy::unused_self, reason = "dropping it without a panic is what defuses it")]
+    #[allow(clippy::unused_self, reason = "dropping the guard without a panic disarms it")]
     fn disarm(self) {}
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_stops_everything() {
+    async fn a_panicking_task_stops_the_service() {
         let supervisor = Supervisor::default();
         supervisor.spawn("panics", async { panic!("on purpose") });
         supervisor.wait_for_stop().await;
@@ -177,45 +177,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_ends_early_is_a_failure_and_one_that_was_asked_is_not() {
+    async fn an_early_end_is_a_failure_and_an_end_after_stop_is_not() {
         let early = Supervisor::default();
         early.spawn("early", async {});
         early.wait_for_stop().await;
         assert!(early.has_failed());
 
-        let asked = Supervisor::default();
-        let stop = asked.clone();
-        asked.spawn("waits", async move { stop.wait_for_stop().await });
-        asked.stop();
-        asked.wait_for_tasks().await;
-        assert!(!asked.has_failed());
+        let stopped = Supervisor::default();
+        let stop = stopped.clone();
+        stopped.spawn("waits", async move { stop.wait_for_stop().await });
+        stopped.stop();
+        stopped.wait_for_tasks().await;
+        assert!(!stopped.has_failed());
     }
 
     #[tokio::test]
-    async fn a_child_stops_alone_and_dies_with_all() {
-        let all = Supervisor::default();
-        let (quiet, dying) = (all.child(), all.child());
-        let stop = quiet.clone();
-        quiet.spawn("quiet", async move { stop.wait_for_stop().await });
-        quiet.stop();
+    async fn a_child_stops_alone_and_its_failure_stops_the_service() {
+        let service = Supervisor::default();
+        let stopped = service.child();
+        let failing = service.child();
+        let stop = stopped.clone();
+        stopped.spawn("stopped", async move { stop.wait_for_stop().await });
+        stopped.stop();
         tokio::task::yield_now().await;
-        assert!(!all.is_stopping() && !dying.is_stopping());
-        dying.spawn("dying", async { panic!("on purpose") });
-        all.wait_for_stop().await;
-        assert!(all.has_failed());
+        assert!(!service.is_stopping() && !failing.is_stopping());
+        failing.spawn("failing", async { panic!("on purpose") });
+        service.wait_for_stop().await;
+        assert!(service.has_failed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_is_given_time_and_then_ended() {
-        let mut crowd = TaskGroup::default();
-        crowd.spawn(async {});
-        crowd.spawn(tokio::time::sleep(Duration::from_secs(1)));
-        crowd.spawn(std::future::pending());
-        assert_eq!(crowd.shutdown(Duration::from_secs(2)).await, 1);
+    async fn a_task_group_is_aborted_after_the_timeout() {
+        let mut tasks = TaskGroup::default();
+        tasks.spawn(async {});
+        tasks.spawn(tokio::time::sleep(Duration::from_secs(1)));
+        tasks.spawn(std::future::pending());
+        assert_eq!(tasks.shutdown(Duration::from_secs(2)).await, 1);
     }
 
     #[tokio::test]
-    async fn blocking_work_answers_or_panics_here() {
+    async fn blocking_work_returns_its_result_or_its_panic() {
         assert_eq!(run_blocking(|| 1).await, Some(1));
         let mut panics = JoinSet::new();
         panics.spawn(run_blocking(|| panic!("on purpose")));
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panicking_thread_stops_everything() {
+    async fn a_panicking_thread_stops_the_service() {
         let supervisor = Supervisor::default();
         supervisor.spawn_thread("thread", || panic!("on purpose")).unwrap();
         supervisor.wait_for_stop().await;

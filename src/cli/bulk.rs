@@ -1,4 +1,5 @@
-//! Deliveries changed beside a running receiver: counted first, then changed in small batches with pauses between them.
+//! Changes to many deliveries while a receiver may be running on the same store: first counted, then applied in small
+//! batches with pauses between them, so that the receiver's own commits do not wait.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -14,39 +15,39 @@ use crate::base::clock::Clock;
 use crate::storage::sqlite::OperatorStore;
 use crate::storage::{DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
 
-/// Deliveries changed at once: some 10 ms during which the receiver's commits wait.
+/// Deliveries per transaction: about 10 ms, during which the receiver cannot commit.
 const MAX_BATCH_SIZE: u32 = 200;
-/// Batches a second.
+/// At low rates the batches get smaller instead of rarer, so that progress stays visible.
 const BATCHES_PER_SECOND: u32 = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct BulkArgs {
-    /// At most so many, those of the oldest events first
+    /// Change at most N deliveries, oldest events first
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Do it; without, the deliveries are counted and nothing is changed
+    /// Make the change; without it the deliveries are only counted
     #[arg(long)]
     yes: bool,
-    /// Count the deliveries and change nothing
+    /// Only count the deliveries, which is also what happens without --yes
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Deliveries a second
+    /// Change at most N deliveries per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// What is to be done with what.
+/// A change and the deliveries it applies to.
 pub(super) struct BulkOperation {
     pub(super) change: DeliveryChange,
     pub(super) filter: DeliveryFilter,
-    /// States in which they are taken; `None` stands for events without a delivery.
+    /// Only deliveries in these states are changed; `None` stands for events without a delivery.
     pub(super) states: Vec<Option<DeliveryState>>,
-    /// Whether the others are counted too, to say why they are left out.
+    /// Whether deliveries in other states are counted too, with the reason why they are excluded.
     pub(super) counts_excluded: bool,
-    /// Deliveries that are named one by one are changed without being asked for twice.
+    /// Deliveries named by id are changed without `--yes`.
     pub(super) skips_confirmation: bool,
 }
 
@@ -64,95 +65,113 @@ impl BulkOperation {
         if self.counts_excluded { self.filter.clone() } else { self.selection_filter() }
     }
 
-    /// Why these are not changed.
     fn exclusion_reason(&self, counted: &DeliveryCount) -> Option<&'static str> {
         if self.includes(counted) {
             return None;
         }
-        let begins_anew = matches!(self.change, DeliveryChange::Replay | DeliveryChange::Retry);
+        let attempts_again = matches!(self.change, DeliveryChange::Replay | DeliveryChange::Retry);
         Some(match counted.state {
-            None => "not wanted, or before its time: --state none makes deliveries of them",
-            Some(DeliveryState::Running) => "an attempt is under way",
-            Some(DeliveryState::Pending) => "wait for their first attempt",
-            Some(DeliveryState::Scheduled) => "wait for another attempt: --state scheduled",
-            Some(DeliveryState::Skipped) if begins_anew => "--state skipped takes them too",
-            Some(DeliveryState::Skipped | DeliveryState::Succeeded) => "done already",
-            Some(DeliveryState::Dead) => "dead letters: see `dead`",
+            None => "not wanted by the handler, or received before it: select them with --state none",
+            Some(DeliveryState::Running) => "an attempt is running",
+            Some(DeliveryState::Pending) => "waiting for the first attempt",
+            Some(DeliveryState::Scheduled) => "waiting for another attempt: select them with --state scheduled",
+            Some(DeliveryState::Skipped) if attempts_again => "skipped: select them with --state skipped",
+            Some(DeliveryState::Skipped | DeliveryState::Succeeded) => "finished",
+            Some(DeliveryState::Dead) => "dead letters: use the command `dead`",
         })
     }
 }
 
+/// How many deliveries a bulk operation selected and changed.
+struct BulkResult {
+    is_dry_run: bool,
+    selected: u64,
+    changed: u64,
+}
+
 impl BulkArgs {
-    pub(super) async fn run(self, order: BulkOperation) -> CliResult {
-        let mut beside = OperatorStore::open(&context::sqlite_url()?)?;
-        let counts = beside.count_deliveries(&order.count_filter())?;
-        let selected: u64 = counts.iter().filter(|counted| order.includes(counted)).map(|counted| counted.count).sum();
-        let selected = selected.min(self.limit.unwrap_or(u64::MAX));
-        let is_dry = self.dry_run || !(self.yes || order.skips_confirmation);
-        let asks_first = is_dry || selected == 0;
-        if asks_first && !self.json {
-            print_counts(&order, &counts)?;
+    pub(super) async fn run(self, operation: BulkOperation) -> CliResult {
+        let mut store = OperatorStore::open(&context::sqlite_url()?)?;
+        let counts = store.count_deliveries(&operation.count_filter())?;
+        let matching: u64 =
+            counts.iter().filter(|counted| operation.includes(counted)).map(|counted| counted.count).sum();
+        let selected = matching.min(self.limit.unwrap_or(u64::MAX));
+        let is_dry_run = self.dry_run || !(self.yes || operation.skips_confirmation);
+        let only_counts = is_dry_run || selected == 0;
+        if only_counts && !self.json {
+            print_counts(&operation, &counts)?;
         }
-        let changed = if asks_first { 0 } else { self.apply(&mut beside, &order, selected).await? };
+        let changed = if only_counts { 0 } else { self.apply(&mut store, &operation, selected).await? };
+        let result = BulkResult { is_dry_run, selected, changed };
         if self.json {
-            print_json_report(&order, &counts, (is_dry, selected, changed))?;
+            print_json_report(&operation, &counts, &result)?;
         }
-        let word = past_participle(order.change);
-        match (selected, is_dry, self.json) {
-            (0, _, _) => {
-                Err(CliError::Message("there is no such delivery; `deliveries list` shows those there are".into()))
-            }
-            (_, _, true) => Ok(()),
-            (_, true, _) => output::print_line(format!("\nNothing was changed. With --yes: {selected} {word}")),
-            (_, false, _) => print_result(&order, (selected, changed)),
+        if selected == 0 {
+            return Err(CliError::Message(
+                "no delivery matches; `retell-webhook deliveries list` prints the deliveries there are".into(),
+            ));
         }
+        if self.json { Ok(()) } else { print_result(&operation, &result) }
     }
 
-    async fn apply(&self, beside: &mut OperatorStore, order: &BulkOperation, selected: u64) -> Result<u64, CliError> {
-        let mut walk = beside.select_deliveries(&order.selection_filter())?;
+    async fn apply(
+        &self,
+        store: &mut OperatorStore,
+        operation: &BulkOperation,
+        selected: u64,
+    ) -> Result<u64, CliError> {
+        let mut selection = store.select_deliveries(&operation.selection_filter())?;
         let progress = bulk_progress_bar(selected);
-        let batch = (self.rate / BATCHES_PER_SECOND).clamp(1, MAX_BATCH_SIZE);
-        let each = Duration::from_secs(1) / self.rate;
-        let (mut changed, mut left) = (0, self.limit.unwrap_or(u64::MAX));
-        while left > 0 {
-            let began = Instant::now();
-            let size = usize::try_from(left).unwrap_or(usize::MAX).min(batch as usize);
-            let Some(chosen) = beside.next_batch(&mut walk, size)? else { break };
-            let done = beside.change_deliveries(&chosen, order.change, Clock::system().now_ms()).map_err(|error| {
-                CliError::Message(format!("stopped after {changed} {}: {error}", past_participle(order.change)))
-            })?;
-            changed += done;
-            left -= done.min(left);
-            progress.inc(chosen.seqs.len() as u64);
-            sleep_until(began + each * u32::try_from(chosen.seqs.len()).unwrap_or(batch)).await;
+        let batch_size = (self.rate / BATCHES_PER_SECOND).clamp(1, MAX_BATCH_SIZE);
+        let time_per_delivery = Duration::from_secs(1) / self.rate;
+        let mut changed = 0;
+        let mut remaining = self.limit.unwrap_or(u64::MAX);
+        while remaining > 0 {
+            let started = Instant::now();
+            let size = usize::try_from(remaining).unwrap_or(usize::MAX).min(batch_size as usize);
+            let Some(batch) = store.next_batch(&mut selection, size)? else { break };
+            // The receiver may have claimed or finished some of the batch since it was selected: those are not changed,
+            // and only what was changed counts against the limit.
+            let changed_now =
+                store.change_deliveries(&batch, operation.change, Clock::system().now_ms()).map_err(|error| {
+                    let done = past_participle(operation.change);
+                    CliError::Message(format!("stopped after {changed} deliveries were {done}: {error}"))
+                })?;
+            changed += changed_now;
+            remaining -= changed_now.min(remaining);
+            progress.inc(batch.seqs.len() as u64);
+            let deliveries = u32::try_from(batch.seqs.len()).unwrap_or(batch_size);
+            sleep_until(started + time_per_delivery * deliveries).await;
         }
         progress.finish_and_clear();
         Ok(changed)
     }
 }
 
-fn print_result(order: &BulkOperation, (selected, changed): (u64, u64)) -> CliResult {
-    output::print_line(format!("{changed} {}", past_participle(order.change)))?;
+fn print_result(operation: &BulkOperation, result: &BulkResult) -> CliResult {
+    let BulkResult { is_dry_run, selected, changed } = *result;
+    let done = past_participle(operation.change);
+    if is_dry_run {
+        return output::print_line(format!("\nNothing was changed. With --yes: {selected} {done}"));
+    }
+    output::print_line(format!("{changed} {done}"))?;
     if changed < selected {
-        output::print_line(format!("{} changed meanwhile and were left alone", selected - changed))?;
+        let skipped = selected - changed;
+        output::print_line(format!("{skipped} were not changed: their state changed in the meantime"))?;
     }
     Ok(())
 }
 
-fn print_json_report(
-    order: &BulkOperation,
-    counts: &[DeliveryCount],
-    (is_dry, selected, changed): (bool, u64, u64),
-) -> CliResult {
+fn print_json_report(operation: &BulkOperation, counts: &[DeliveryCount], result: &BulkResult) -> CliResult {
     let counts = counts.iter().map(|counted| {
         let mut row = json!(counted);
-        row["left_out"] = json!(order.exclusion_reason(counted));
+        row["excluded_reason"] = json!(operation.exclusion_reason(counted));
         row
     });
     output::print_json(&json!({
-        "dry_run": is_dry,
-        "selected": selected,
-        "changed": changed,
+        "dry_run": result.is_dry_run,
+        "selected": result.selected,
+        "changed": result.changed,
         "counts": counts.collect::<Vec<_>>(),
     }))
 }
@@ -166,7 +185,7 @@ fn past_participle(change: DeliveryChange) -> &'static str {
     }
 }
 
-fn print_counts(order: &BulkOperation, counts: &[DeliveryCount]) -> CliResult {
+fn print_counts(operation: &BulkOperation, counts: &[DeliveryCount]) -> CliResult {
     if counts.is_empty() {
         return Ok(());
     }
@@ -176,13 +195,16 @@ fn print_counts(order: &BulkOperation, counts: &[DeliveryCount]) -> CliResult {
             counted.state.map_or("none", DeliveryState::as_str).to_owned(),
             output::sanitize(counted.reason.as_deref().unwrap_or("-")),
             counted.count.to_string(),
-            order.exclusion_reason(counted).map_or_else(|| "selected".to_owned(), |why| format!("left out: {why}")),
+            match operation.exclusion_reason(counted) {
+                Some(reason) => format!("excluded: {reason}"),
+                None => "selected".to_owned(),
+            },
         ]
     });
     output::print_table(&["HANDLER", "STATE", "REASON", "DELIVERIES", ""], rows.collect(), "")
 }
 
-/// On stderr, when somebody is looking.
+/// On stderr, and only when that is a terminal.
 fn bulk_progress_bar(selected: u64) -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();

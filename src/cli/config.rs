@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::functions;
 use super::output::{self, CliError, CliResult};
-use crate::config::{ConfigSources, ProgramSearchPath, Settings};
+use crate::config::{ConfigSources, ProgramSearchPath, Settings, reference};
 use crate::egress::Egress;
 use crate::handlers::HandlerRegistry;
 use crate::live::functions::FunctionRegistry;
@@ -15,24 +15,22 @@ use crate::security::redact;
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
-/// The file that says what is built in, with a comment on every key.
-const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
-/// How a secret is written out.
+/// Stands for a secret in serialized settings.
 const REDACTED_SECRET: &str = "***";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Print the settings after all layers were merged, as TOML, with where each comes from; no secrets
+    /// Print the merged settings as TOML, with the source of each value; secrets are not printed
     Show(ConfigShowArgs),
-    /// Say whether the receiver would start with these settings (exit code 0), and if not, why (1)
+    /// Check whether the receiver would start with these settings; exit code 0 if it would, otherwise 1 and the reason
     Check,
-    /// Print config/default.toml: every key, its built-in value, and what it means
+    /// Print config/default.toml: every key with its built-in value and its meaning
     Default,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigShowArgs {
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +40,7 @@ impl ConfigCommand {
         match self {
             Self::Show(show) => show.run(),
             Self::Check => print_check(),
-            Self::Default => output::print_line(DEFAULT_TOML.trim_end()),
+            Self::Default => output::print_line(reference::default_toml().trim_end()),
         }
     }
 }
@@ -54,7 +52,7 @@ fn print_check() -> CliResult {
     warnings.iter().try_for_each(|warning| output::print_line(format!("  {warning}")))
 }
 
-/// Whatever `serve` would refuse for what is in the settings.
+/// Loads the settings and makes every check of the settings that `serve` makes at startup.
 pub(super) fn load_checked_settings(sources: &ConfigSources) -> Result<Settings, CliError> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
@@ -80,11 +78,12 @@ impl ConfigShowArgs {
         let fingerprints: Vec<_> =
             settings.security.keys.iter().map(|key| ApiKey::new(key).fingerprint().to_string()).collect();
         let origin = |key: &str| {
-            let from = origins.get(key).map_or("built in", String::as_str);
+            let source = origins.get(key).map_or("built in", String::as_str);
+            // Keys are not printed; the fingerprints show which ones are in use.
             if key == "security.keys" && !fingerprints.is_empty() {
-                return format!("{from}; fingerprint {}", fingerprints.join(", "));
+                return format!("{source}; fingerprint {}", fingerprints.join(", "));
             }
-            from.to_owned()
+            source.to_owned()
         };
         let Value::Object(sections) = &tree else { return Ok(()) };
         let mut lines = Vec::new();
@@ -93,7 +92,7 @@ impl ConfigShowArgs {
     }
 }
 
-/// Passwords inside URLs; secrets of their own hide themselves.
+/// Replaces passwords inside URLs. Settings that are secrets as a whole are of a type that serializes as `***`.
 fn redact_urls(tree: &mut Value) {
     match tree {
         Value::String(text) => *text = redact::url(text),
@@ -103,14 +102,18 @@ fn redact_urls(tree: &mut Value) {
     }
 }
 
-/// A table's own keys, then the tables in it, then the lists of tables: the order TOML needs.
+/// Appends the keys of a table first and its subtables afterwards: in TOML, keys after a `[header]` belong to that
+/// header.
 fn append_table(path: &str, fields: &Map<String, Value>, origin: &impl Fn(&str) -> String, lines: &mut Vec<String>) {
-    let inside = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    for (name, value) in fields.iter().filter(|(_, value)| table_array_items(value).is_empty() && !value.is_object()) {
-        lines.push(format_setting(name, value, &origin(&inside(name))));
+    let full_key = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    for (name, value) in fields {
+        let is_table = value.is_object() || !table_array_items(value).is_empty();
+        if !is_table {
+            lines.push(format_setting(name, value, &origin(&full_key(name))));
+        }
     }
     for (name, value) in fields {
-        let path = inside(name);
+        let path = full_key(name);
         if let Value::Object(fields) = value {
             lines.push(format!("\n[{path}]"));
             append_table(&path, fields, origin, lines);
@@ -123,12 +126,12 @@ fn append_table(path: &str, fields: &Map<String, Value>, origin: &impl Fn(&str) 
     }
 }
 
-/// The tables of a list of tables.
+/// The tables of a TOML array of tables (`[[handlers]]`); empty for any other value.
 fn table_array_items(value: &Value) -> Vec<&Map<String, Value>> {
     value.as_array().map(|items| items.iter().filter_map(Value::as_object).collect()).unwrap_or_default()
 }
 
-/// `port = 8000  # PORT`. What is unset or secret is commented out, so that the whole can be used as a file.
+/// `port = 8000  # PORT`. Unset and secret values are commented out, so that the output is a valid configuration file.
 fn format_setting(name: &str, value: &Value, origin: &str) -> String {
     let origin = if origin.is_empty() { String::new() } else { format!("  # {origin}") };
     if value.is_null() {
@@ -154,7 +157,7 @@ mod tests {
     use super::format_setting;
 
     #[test]
-    fn leaves_are_toml_and_secrets_are_comments() {
+    fn values_are_toml_and_secrets_are_commented_out() {
         assert_eq!(format_setting("port", &json!(8000), "PORT"), "port = 8000  # PORT");
         assert_eq!(format_setting("url", &json!(null), "built in"), "# url is not set  # built in");
         assert_eq!(format_setting("keys", &json!(["***"]), "x"), "# keys = [\"***\"]  # x");

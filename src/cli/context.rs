@@ -1,4 +1,4 @@
-//! Opening the store beside a running receiver.
+//! The settings and the store of a command; a receiver may be running on the same store.
 
 use super::output::CliError;
 use crate::base::supervise::Supervisor;

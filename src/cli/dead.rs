@@ -1,4 +1,4 @@
-//! `dead list|retry|discard`: deliveries that were given up.
+//! `dead list|retry|discard`: deliveries in the state `dead`.
 
 use clap::{Args, Subcommand};
 
@@ -10,11 +10,11 @@ use crate::storage::{DeliveryChange, DeliveryState};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadCommand {
-    /// List dead letters, those of the newest events first
+    /// List dead letters, newest events first
     List(DeliveryFilterArgs),
-    /// Attempt them again, now
+    /// Attempt dead letters again, now
     Retry(DeadBulkArgs),
-    /// Give them up for good: they are skipped from then on
+    /// Skip dead letters: they are not attempted again
     Discard(DeadBulkArgs),
 }
 
@@ -30,22 +30,22 @@ pub(super) struct DeadBulkArgs {
 impl DeadCommand {
     pub(super) async fn run(self) -> CliResult {
         match self {
-            Self::List(narrow) => DeliveriesListArgs::new(Some(DeliveryState::Dead), narrow).run().await,
-            Self::Retry(selected) => selected.run(DeliveryChange::Retry).await,
-            Self::Discard(selected) => selected.run(DeliveryChange::Discard).await,
+            Self::List(filter) => DeliveriesListArgs::new(Some(DeliveryState::Dead), filter).run().await,
+            Self::Retry(args) => args.run(DeliveryChange::Retry).await,
+            Self::Discard(args) => args.run(DeliveryChange::Discard).await,
         }
     }
 }
 
 impl DeadBulkArgs {
     async fn run(self, change: DeliveryChange) -> CliResult {
-        let order = BulkOperation {
+        let operation = BulkOperation {
             change,
             filter: self.selector.to_filter(),
             states: vec![Some(DeliveryState::Dead)],
             counts_excluded: false,
             skips_confirmation: self.selector.selects_by_id(),
         };
-        self.bulk.run(order).await
+        self.bulk.run(operation).await
     }
 }

@@ -12,16 +12,16 @@ use super::{context, outlook};
 use crate::base::id::EventId;
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryRow, DeliveryState, Store};
 
-/// Longest reason in a table; `deliveries show` prints all of it.
+/// Characters of a reason that the table shows; `deliveries show` prints all of it.
 const MAX_REASON_CHARS: usize = 60;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeliveriesCommand {
-    /// List deliveries, those of the newest events first
+    /// List deliveries, newest events first
     List(DeliveriesListArgs),
-    /// Show what became of an event for each handler, with every attempt
+    /// Show the deliveries of one event, with every attempt
     Show(DeliveriesShowArgs),
-    /// Attempt deliveries again, now: dead ones, and those that wait for another attempt
+    /// Attempt dead deliveries, and those scheduled for another attempt, now
     Retry(DeliveriesRetryArgs),
     /// Cancel deliveries before their next attempt
     Cancel(DeliveriesCancelArgs),
@@ -38,22 +38,22 @@ pub(super) struct DeliveriesListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DeliveryFilterArgs {
-    /// Only those for this handler
+    /// Only deliveries for this handler
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
-    /// Only those of events of this name
+    /// Only deliveries of events with this name
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
-    /// Only those of events of this call or chat
+    /// Only deliveries of events of this call or chat
     #[arg(long, value_name = "ID")]
     call: Option<String>,
-    /// Only those of events of the company with this slug
+    /// Only deliveries of events of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only those of this event; says too which handlers did not want it
+    /// Only deliveries of this event; without --state, handlers without a delivery are listed too
     #[arg(long, value_name = "ID")]
     event_id: Option<EventId>,
-    /// Only those of events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
+    /// Only deliveries of events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     since: Option<i64>,
     #[command(flatten)]
@@ -62,13 +62,13 @@ pub(super) struct DeliveryFilterArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DeliveriesShowArgs {
-    /// The event's id; `ID:HANDLER` names one delivery
+    /// Id of the event; `ID:HANDLER` names one delivery
     #[arg(value_name = "EVENT_ID")]
     delivery_ref: DeliveryRef,
-    /// Only for this handler
+    /// Only the delivery for this handler
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -78,7 +78,7 @@ pub(super) struct DeliveriesShowArgs {
 pub(super) struct DeliveriesRetryArgs {
     #[command(flatten)]
     selector: DeliverySelector,
-    /// Deliveries in this state, may be repeated; dead and scheduled ones unless it is given
+    /// Deliveries in this state; may be given several times [default: dead and scheduled]
     #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_parser(DeliveryChange::Retry.allowed_states()), group = "which")]
     states: Vec<DeliveryState>,
     #[command(flatten)]
@@ -90,7 +90,7 @@ pub(super) struct DeliveriesRetryArgs {
 pub(super) struct DeliveriesCancelArgs {
     #[command(flatten)]
     selector: DeliverySelector,
-    /// Deliveries in this state; pending and scheduled ones unless it is given
+    /// Deliveries in this state; may be given several times [default: pending and scheduled]
     #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_parser(DeliveryChange::Cancel.allowed_states()), group = "which")]
     states: Vec<DeliveryState>,
     #[command(flatten)]
@@ -102,19 +102,13 @@ impl DeliveriesCommand {
         match self {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
-            Self::Retry(DeliveriesRetryArgs { selector: which, states, bulk: doing }) => {
-                let usual = [DeliveryState::Scheduled, DeliveryState::Dead];
-                doing.run(bulk_operation(DeliveryChange::Retry, &which, &states, &usual)).await
+            Self::Retry(DeliveriesRetryArgs { selector, states, bulk }) => {
+                let default_states = [DeliveryState::Scheduled, DeliveryState::Dead];
+                bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states, &default_states)).await
             }
-            Self::Cancel(DeliveriesCancelArgs { selector: which, states, bulk: doing }) => {
-                doing
-                    .run(bulk_operation(
-                        DeliveryChange::Cancel,
-                        &which,
-                        &states,
-                        DeliveryChange::Cancel.allowed_states(),
-                    ))
-                    .await
+            Self::Cancel(DeliveriesCancelArgs { selector, states, bulk }) => {
+                let default_states = DeliveryChange::Cancel.allowed_states();
+                bulk.run(bulk_operation(DeliveryChange::Cancel, &selector, &states, default_states)).await
             }
         }
     }
@@ -122,33 +116,35 @@ impl DeliveriesCommand {
 
 fn bulk_operation(
     change: DeliveryChange,
-    which: &DeliverySelector,
+    selector: &DeliverySelector,
     states: &[DeliveryState],
-    usual: &[DeliveryState],
+    default_states: &[DeliveryState],
 ) -> BulkOperation {
-    let taken = match states {
-        [] if which.selects_by_id() || which.has_reason() => change.allowed_states(),
-        [] => usual,
-        given => given,
+    let selected_states = match states {
+        // An id or a reason already says exactly what is meant, so the state does not have to be named as well.
+        [] if selector.selects_by_id() || selector.has_reason() => change.allowed_states(),
+        [] => default_states,
+        named => named,
     };
     BulkOperation {
         change,
-        filter: which.to_filter(),
-        states: taken.iter().copied().map(Some).collect(),
+        filter: selector.to_filter(),
+        states: selected_states.iter().copied().map(Some).collect(),
         counts_excluded: states.is_empty(),
-        skips_confirmation: which.selects_by_id(),
+        skips_confirmation: selector.selects_by_id(),
     }
 }
 
 impl DeliveriesListArgs {
-    pub(super) fn new(state: Option<DeliveryState>, narrow: DeliveryFilterArgs) -> Self {
-        Self { state, filter: narrow }
+    pub(super) fn new(state: Option<DeliveryState>, filter: DeliveryFilterArgs) -> Self {
+        Self { state, filter }
     }
 
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let DeliveryFilterArgs { handler, event, call, company, event_id, since, list: CommonListArgs { limit, json } } =
             self.filter;
+        // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
         if let (Some(id), None) = (event_id, self.state) {
             return outlook::print_outlooks(&store, id, handler.as_deref(), json).await;
         }
@@ -167,15 +163,15 @@ impl DeliveriesListArgs {
             return output::print_json(&rows.iter().map(delivery_json).collect::<Vec<_>>());
         }
         let rows = rows.iter().map(|row| {
-            let about = row.event_kind.as_deref().unwrap_or("-");
-            [vec![row.event_id.to_string(), output::sanitize(about)], delivery_cells(row)].concat()
+            let kind = row.event_kind.as_deref().unwrap_or("-");
+            [vec![row.event_id.to_string(), output::sanitize(kind)], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
-        output::print_table(&header, rows.collect(), "no such deliveries")
+        output::print_table(&header, rows.collect(), "no deliveries match")
     }
 }
 
-/// Handler, state, attempts, times and reason.
+/// The cells that all tables of deliveries share: handler, state, attempts, times and reason.
 pub(super) fn delivery_cells(row: &DeliveryRow) -> Vec<String> {
     let state = if row.is_replay { format!("{}, replay", row.state) } else { row.state.to_string() };
     vec![
@@ -188,11 +184,12 @@ pub(super) fn delivery_cells(row: &DeliveryRow) -> Vec<String> {
     ]
 }
 
-/// When the next attempt may be made.
+/// The earliest time of the next attempt; `None` when no attempt will follow, or while one runs.
 pub(super) fn next_attempt_text(row: &DeliveryRow) -> Option<String> {
     match (row.state, row.due_ms) {
         (DeliveryState::Pending | DeliveryState::Scheduled, Some(due_ms)) => Some(output::format_time(due_ms)),
-        (DeliveryState::Pending, None) => Some("after earlier ones".to_owned()),
+        // Not due: an earlier delivery of the same call sequence has to finish first.
+        (DeliveryState::Pending, None) => Some("after earlier events".to_owned()),
         _ => None,
     }
 }
@@ -212,7 +209,7 @@ pub(super) fn delivery_json(row: &DeliveryRow) -> Value {
         "state": row.state,
         "attempts": row.attempts,
         "next_attempt_at_ms": row.due_ms.filter(|_| row.state != DeliveryState::Running),
-        "since_ms": row.queued_at_ms,
+        "queued_at_ms": row.queued_at_ms,
         "updated_at_ms": row.updated_ms,
         "reason": row.reason,
         "replay": row.is_replay,
@@ -223,12 +220,14 @@ impl DeliveriesShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let handler = self.delivery_ref.handler.or(self.handler);
-        let fates = outlook::list_outlooks(&store, self.delivery_ref.id, handler.as_deref()).await?;
+        let outlooks = outlook::list_outlooks(&store, self.delivery_ref.id, handler.as_deref()).await?;
         if self.json {
-            return output::print_json(&fates.iter().map(outlook::outlook_json).collect::<Vec<_>>());
+            return output::print_json(&outlooks.iter().map(outlook::outlook_json).collect::<Vec<_>>());
         }
-        let none = fates.is_empty().then_some("\nno handler has run on this store yet");
-        output::print_line(format!("event  {}{}", self.delivery_ref.id, none.unwrap_or_default()))?;
-        fates.iter().try_for_each(outlook::print_outlook)
+        output::print_line(format!("event  {}", self.delivery_ref.id))?;
+        if outlooks.is_empty() {
+            output::print_line("no handler has run on this store yet")?;
+        }
+        outlooks.iter().try_for_each(outlook::print_outlook)
     }
 }

@@ -1,4 +1,4 @@
-//! Which deliveries a verb is about, as arguments.
+//! The arguments that select the deliveries of `replay`, `deliveries retry|cancel` and `dead retry|discard`.
 
 use std::str::FromStr;
 
@@ -11,10 +11,10 @@ use super::events::parse_time_arg;
 use crate::base::id::EventId;
 use crate::storage::{DeliveryFilter, DeliveryState};
 
-/// A word for events without a delivery, among the states.
+/// Stands among the states for events that have no delivery for the handler.
 const NO_DELIVERY: &str = "none";
 
-/// `evt_…`, or one of its deliveries: `evt_…:HANDLER`.
+/// An event (`evt_…`), or one of its deliveries (`evt_…:HANDLER`).
 #[derive(Clone, Debug)]
 pub(super) struct DeliveryRef {
     pub(super) id: EventId,
@@ -30,70 +30,72 @@ impl FromStr for DeliveryRef {
     }
 }
 
-/// At least one of these has to be given: see [`narrowed`].
+/// At least one of these must be given, which [`selection_group`] enforces.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct DeliverySelector {
-    /// Events by their id; `ID:HANDLER` names one delivery
+    /// Deliveries of the events with these ids; `ID:HANDLER` names one delivery
     #[arg(value_name = "EVENT_ID", group = "which")]
     delivery_refs: Vec<DeliveryRef>,
-    /// Deliveries for this handler
+    /// Deliveries for the handler with this name
     #[arg(long, value_name = "NAME", group = "which")]
     handler: Option<String>,
-    /// Events of this name
+    /// Deliveries of events with this name
     #[arg(long, value_name = "NAME", group = "which")]
     event: Option<String>,
-    /// Events of this call or chat
+    /// Deliveries of events of this call or chat
     #[arg(long, value_name = "ID", group = "which")]
     call: Option<String>,
-    /// Events of the company with this slug
+    /// Deliveries of events of the company with this slug
     #[arg(long, value_name = "SLUG", group = "which")]
     company: Option<String>,
-    /// Events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
+    /// Deliveries of events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg, group = "which")]
     since: Option<i64>,
-    /// Events received before then, likewise
+    /// Deliveries of events received before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg, group = "which")]
     until: Option<i64>,
-    /// Deliveries with this note: why they are skipped (disabled, test, revision, superseded, cancelled, discarded), or what
-    /// went wrong
+    /// Deliveries with this reason: the skip reason (disabled, test, revision, superseded, cancelled, discarded) or the
+    /// last error
     #[arg(long, value_name = "TEXT", group = "which")]
     reason: Option<String>,
-    /// All there are
+    /// All deliveries, without any other condition
     #[arg(long, group = "which")]
     all: bool,
 }
 
-/// The group of arguments one of which a verb needs: none at all would mean everything.
+/// Requires at least one selecting argument, so that a command typed without one does not change every delivery.
 pub(super) fn selection_group() -> clap::ArgGroup {
     clap::ArgGroup::new("which").required(true).multiple(true)
 }
 
-/// Ends the program as other wrong usage does.
-pub(super) fn exit_with_usage_error(why: &str) -> ! {
-    Cli::command().error(ErrorKind::MissingRequiredArgument, why).exit()
+/// Prints the message with the usage and exits with code 2, as clap does for other wrong usage.
+pub(super) fn exit_with_usage_error(message: &str) -> ! {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
 impl DeliverySelector {
-    /// Whether deliveries are named one by one.
     pub(super) fn selects_by_id(&self) -> bool {
         !self.delivery_refs.is_empty()
     }
 
-    /// Whether a reason is asked for, which most states have none of.
     pub(super) fn has_reason(&self) -> bool {
         self.reason.is_some()
     }
 
-    /// Whether handlers are named.
+    /// Whether the handler of every selected delivery is named, by `--handler` or in each id.
     pub(super) fn names_handlers(&self) -> bool {
         self.handler.is_some()
-            || (self.selects_by_id() && self.delivery_refs.iter().all(|named| named.handler.is_some()))
+            || (self.selects_by_id() && self.delivery_refs.iter().all(|delivery| delivery.handler.is_some()))
     }
 
     pub(super) fn to_filter(&self) -> DeliveryFilter {
         DeliveryFilter {
-            event_handler_pairs: self.delivery_refs.iter().map(|named| (named.id, named.handler.clone())).collect(),
+            event_handler_pairs: self
+                .delivery_refs
+                .iter()
+                .map(|delivery| (delivery.id, delivery.handler.clone()))
+                .collect(),
             handler: self.handler.clone(),
             event_kind: self.event.clone(),
             call_id: self.call.clone(),
@@ -107,13 +109,14 @@ impl DeliverySelector {
     }
 }
 
-/// Reads one of these states.
+/// Accepts one of these states.
 pub(super) fn state_parser(states: &'static [DeliveryState]) -> impl TypedValueParser<Value = DeliveryState> {
     PossibleValuesParser::new(states.iter().map(|state| state.as_str()))
+        // The list of possible values has only names of states, so the fallback is never used.
         .map(|name| parse_state(&name).unwrap_or(DeliveryState::Pending))
 }
 
-/// Reads one of these states, or `none`.
+/// Accepts one of these states, or `none` for events without a delivery.
 pub(super) fn state_or_none_parser(
     states: &'static [DeliveryState],
 ) -> impl TypedValueParser<Value = Option<DeliveryState>> {

@@ -1,4 +1,4 @@
-//! `doctor`: checks what commonly keeps events from arriving, and says what to do.
+//! `doctor`: checks the common reasons why events do not arrive, and prints what to do.
 
 mod destinations;
 mod disk;
@@ -15,13 +15,13 @@ use crate::storage::sqlite::SqliteUrl;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Compare this machine's clock with that of Retell's API as well; needs the internet
+    /// Also compare this machine's clock with the clock of Retell's API, which needs internet access
     #[arg(long)]
     online: bool,
-    /// Whose clock `--online` compares with
+    /// URL of the server whose clock `--online` compares with
     #[arg(long, value_name = "URL", default_value = "https://api.retellai.com", hide = true)]
     clock_url: String,
-    /// Print one JSON array
+    /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
 }
@@ -34,7 +34,7 @@ enum FindingLevel {
     Problem,
 }
 
-/// What a check found; for a warning or a problem, with what to do.
+/// The result of one check. The text of a warning or problem includes what to do.
 #[derive(Debug, Serialize)]
 struct DoctorFinding {
     check: &'static str,
@@ -58,29 +58,28 @@ impl DoctorFinding {
 
 impl DoctorArgs {
     pub(super) async fn run(self) -> CliResult {
-        let findings = match ConfigSources::from_process()
-            .map_err(CliError::from)
-            .and_then(|sources| config::load_checked_settings(&sources))
-        {
+        let sources = ConfigSources::from_process().map_err(CliError::from);
+        let settings = sources.and_then(|sources| config::load_checked_settings(&sources));
+        let findings = match settings {
             Ok(settings) => self.run_checks(&settings).await?,
-            // Whatever else there is depends on it.
-            Err(CliError::Message(why)) => vec![DoctorFinding::problem("configuration", why)],
-            Err(said) => return Err(said),
+            // Every other check needs the settings.
+            Err(CliError::Message(error)) => vec![DoctorFinding::problem("configuration", error)],
+            Err(error) => return Err(error),
         };
         if self.json {
             output::print_json(&findings)?;
         } else {
             findings.iter().try_for_each(print_finding)?;
         }
-        let sick = findings.iter().any(|finding| finding.level == FindingLevel::Problem);
-        if sick { Err(CliError::AlreadyPrinted) } else { Ok(()) }
+        let has_problem = findings.iter().any(|finding| finding.level == FindingLevel::Problem);
+        if has_problem { Err(CliError::AlreadyPrinted) } else { Ok(()) }
     }
 
     async fn run_checks(&self, settings: &Settings) -> Result<Vec<DoctorFinding>, CliError> {
         let store = SqliteUrl::parse(&settings.storage.url)?;
         let local = health::local_base_url(settings);
         let (port, instance) = network::check_port(settings, &local).await?;
-        let mut findings = vec![DoctorFinding::ok("configuration", "it can be read"), check_keys(settings), port];
+        let mut findings = vec![DoctorFinding::ok("configuration", "valid"), check_keys(settings), port];
         findings.push(disk::check_folder_writable(store.folder()));
         findings.push(disk::check_store(&store));
         findings.extend(disk::check_disk_space(store.folder()));
@@ -109,12 +108,12 @@ fn check_keys(settings: &Settings) -> DoctorFinding {
     if !settings.security.verify {
         return DoctorFinding::warning(
             CHECK,
-            "verification is off, anybody can send events: set security.verify = true",
+            "signatures are not verified, so anyone can send events: set security.verify = true",
         );
     }
     if keys.is_empty() {
-        let text = "none is set, so calls from Retell are refused: set RETELL_API_KEY to the key with the webhook badge \
-                    (Retell's dashboard, Settings → API Keys)";
+        let text = "no API key is set, so requests from Retell are rejected: set RETELL_API_KEY to the key with the \
+                    webhook badge (Retell's dashboard, Settings → API Keys)";
         return if settings.server.is_public_https() {
             DoctorFinding::problem(CHECK, text)
         } else {

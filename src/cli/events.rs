@@ -1,4 +1,4 @@
-//! `events list|show|export`; `import` has a file of its own.
+//! `events list|show|export`; see [`super::import`] for `events import`.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -20,29 +20,29 @@ use crate::storage::{EventFilter, EventSummary, InboundAnswerRecord, Store, Stor
 pub(super) enum EventsCommand {
     /// List stored events, newest first
     List(EventsListArgs),
-    /// Show one event
+    /// Show one event and its deliveries
     Show(EventsShowArgs),
-    /// Print stored events with their bodies, oldest first, one JSON object a line
+    /// Print stored events with their bodies, oldest first, one JSON object per line
     Export(EventFilterArgs),
-    /// Store events that `export` printed, here or elsewhere, while no receiver runs on this store
+    /// Store events that `events export` printed; no receiver may be running on this store
     Import(EventsImportArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct EventFilterArgs {
-    /// Only events of this name
+    /// Only events with this name
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
     /// Only events of this call or chat
     #[arg(long, value_name = "ID")]
     call: Option<String>,
-    /// Only events whose body is no JSON object
+    /// Only events whose body is not a JSON object
     #[arg(long)]
     unparsed: bool,
-    /// Only events received since then: 2026-11-21T10:00:00Z, or 90m, 2h, 1d ago
+    /// Only events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     since: Option<i64>,
-    /// At most so many
+    /// Print at most N events [default: 50 for `list`, no limit for `export`]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -51,19 +51,19 @@ pub(super) struct EventFilterArgs {
 pub(super) struct EventsListArgs {
     #[command(flatten)]
     filter: EventFilterArgs,
-    /// Print one JSON array
+    /// Print one JSON array instead of a table
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct EventsShowArgs {
-    /// The event's id, as `events list` prints it
+    /// Id of the event, as `events list` prints it
     id: EventId,
-    /// Print the raw body and nothing else (it holds what the caller said)
+    /// Print only the raw body, which contains what the caller said
     #[arg(long, conflicts_with = "json")]
     body: bool,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -77,7 +77,7 @@ impl EventsCommand {
         match self {
             Self::List(list) => list.run(&context::open_store()?).await,
             Self::Show(show) => show.run(&context::open_store()?).await,
-            Self::Export(narrow) => export_events(narrow.into_filter(), &context::open_store()?).await,
+            Self::Export(filter) => export_events(filter.into_filter(), &context::open_store()?).await,
             Self::Import(import) => import.run().await,
         }
     }
@@ -119,7 +119,7 @@ impl EventsListArgs {
     }
 }
 
-/// `stored`, `unparsed`; whether it revises another; how often it came again.
+/// `stored` or `unparsed`, whether the event is a revision, and the number of duplicates.
 pub(super) fn state_text(event: &EventSummary) -> String {
     let mut state = event.state.clone();
     if event.revision_of.is_some() {
@@ -151,41 +151,43 @@ pub(super) fn event_json(event: &EventSummary) -> Value {
     })
 }
 
-/// What an inbound call or text message was answered.
 fn inbound_answer_json(answered: &InboundAnswerRecord) -> Value {
     json!({
         "rule": answered.rule,
         "outcome": answered.outcome,
         "answer": serde_json::from_str(&answered.answer).unwrap_or(Value::Null),
         "duration_ms": answered.duration_ms,
-        "at_ms": answered.answered_at_ms,
+        "answered_at_ms": answered.answered_at_ms,
     })
 }
 
-/// `` rejected, rule `night`, after 3 ms ``.
+/// `` answered, rule `night`, after 3 ms ``.
 fn inbound_answer_text(answered: &InboundAnswerRecord) -> String {
-    let by = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
-    format!("{}{by}, after {} ms", answered.outcome, answered.duration_ms)
+    let rule = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
+    format!("{}{rule}, after {} ms", answered.outcome, answered.duration_ms)
 }
 
 impl EventsShowArgs {
     async fn run(self, store: &impl Store) -> CliResult {
-        let missing =
-            || CliError::Message(format!("there is no event {}; `retell-webhook events list` prints ids", self.id));
-        let StoredEvent { summary, body } = store.get_event(self.id).await?.ok_or_else(missing)?;
+        let Some(StoredEvent { summary, body }) = store.get_event(self.id).await? else {
+            return Err(CliError::Message(format!(
+                "no event has the id {}; `retell-webhook events list` prints the ids",
+                self.id
+            )));
+        };
         if self.body {
             let body = body.map_err(CliError::Message)?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let fates = outlook::list_outlooks(store, self.id, None).await?;
+        let outlooks = outlook::list_outlooks(store, self.id, None).await?;
         let answered = store.get_inbound_answer(self.id).await?;
         if self.json {
             let mut value = event_json(&summary);
             if let Some(answered) = &answered {
                 value["inbound_answer"] = inbound_answer_json(answered);
             }
-            value["deliveries"] = json!(fates.iter().map(outlook::outlook_json).collect::<Vec<_>>());
-            value["wanted"] = json!(outlook::is_wanted(&fates));
+            value["deliveries"] = json!(outlooks.iter().map(outlook::outlook_json).collect::<Vec<_>>());
+            value["wanted"] = json!(outlook::is_wanted(&outlooks));
             return output::print_json(&value);
         }
         output::print_fields(&[
@@ -206,11 +208,11 @@ impl EventsShowArgs {
             ("answer", answered.map(|answered| answered.answer)),
         ])?;
         output::print_line("")?;
-        outlook::print_outlook_table(&fates)?;
-        if outlook::is_wanted(&fates) == Some(false) {
+        outlook::print_outlook_table(&outlooks)?;
+        if outlook::is_wanted(&outlooks) == Some(false) {
             output::print_line("no handler wanted this event")?;
         }
-        output::print_line("\nThe body, with what the caller said: --body")
+        output::print_line("\nTo print the body, which contains what the caller said: --body")
     }
 }
 
@@ -218,18 +220,20 @@ async fn export_events(filter: EventFilter, store: &impl Store) -> CliResult {
     let progress = export_progress_bar();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut unreadable = 0;
-    let mut left = filter.limit.unwrap_or(usize::MAX);
+    let mut remaining = filter.limit.unwrap_or(usize::MAX);
     let mut after = 0;
-    while left > 0 {
-        let chunk = store.export_events(after, EventFilter { limit: Some(left), ..filter.clone() }).await?;
+    // In chunks, so that an export of any size needs little memory and holds no read transaction while output is
+    // written.
+    while remaining > 0 {
+        let chunk = store.export_events(after, EventFilter { limit: Some(remaining), ..filter.clone() }).await?;
         let Some(last) = chunk.last() else { break };
         after = last.summary.seq;
-        left -= chunk.len();
+        remaining -= chunk.len();
         for event in &chunk {
             let body = match &event.body {
                 Ok(body) => body,
-                Err(why) => {
-                    eprintln!("retell-webhook: {} is left out: {why}", event.summary.id);
+                Err(error) => {
+                    eprintln!("retell-webhook: event {} was not exported: {error}", event.summary.id);
                     unreadable += 1;
                     continue;
                 }
@@ -246,7 +250,7 @@ async fn export_events(filter: EventFilter, store: &impl Store) -> CliResult {
     if unreadable > 0 { Err(CliError::AlreadyPrinted) } else { Ok(()) }
 }
 
-/// One line of an export: what is needed to check the signature again, or to import the event elsewhere.
+/// One line of an export: enough to verify the signature again and to import the event into another store.
 #[derive(Serialize)]
 struct ExportedEvent<'a> {
     id: String,
@@ -281,7 +285,7 @@ impl<'a> ExportedEvent<'a> {
     }
 }
 
-/// A counter on stderr, when somebody is looking and the events go elsewhere.
+/// A counter on stderr, unless stderr is not a terminal or the events are printed to the terminal as well.
 fn export_progress_bar() -> ProgressBar {
     if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return ProgressBar::hidden();

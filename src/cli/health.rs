@@ -1,4 +1,4 @@
-//! `health`: for container health checks and scripts.
+//! `health`: the readiness check for containers and scripts.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
-    /// The receiver to ask [default: the one on this machine, by server.host and server.port]
+    /// Base URL of the receiver [default: this machine, at server.host and server.port]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -24,27 +24,28 @@ impl HealthArgs {
         let base = self.url.unwrap_or_else(|| local_base_url(&settings));
         let readiness = get_readiness(&base).await?.ok_or_else(|| {
             let base = base.trim_end_matches('/');
-            CliError::Message(format!("{base}/health/ready: no answer within 3 s; is the receiver running?"))
+            CliError::Message(format!("{base}/health/ready: no response within 3 s; is the receiver running?"))
         })?;
         output::print_line(output::sanitize(&readiness.body))?;
         if readiness.ready { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 
-/// Where the receiver on this machine is asked.
+/// The base URL of the receiver on this machine, by its settings.
 pub(super) fn local_base_url(settings: &Settings) -> String {
     let host = settings.server.host;
+    // 0.0.0.0 and :: are addresses to listen on, not to connect to.
     let host = if host.is_unspecified() { [127, 0, 0, 1].into() } else { host };
     format!("http://{}", std::net::SocketAddr::new(host, settings.server.port))
 }
 
 pub(super) struct Readiness {
     pub(super) ready: bool,
-    /// What it said.
+    /// Body of the response of `/health/ready`.
     pub(super) body: String,
 }
 
-/// Asks the receiver at `base`; `None` when there is no answer.
+/// Requests `/health/ready` of the receiver at `base`; `None` when the receiver does not respond.
 pub(super) async fn get_readiness(base: &str) -> Result<Option<Readiness>, CliError> {
     let url = format!("{}/health/ready", base.trim_end_matches('/'));
     let Ok(response) = egress::build_client(REQUEST_TIMEOUT)?.get(&url).send().await else {

@@ -1,8 +1,9 @@
-//! `events import`: what `events export` wrote goes into the store again.
+//! `events import`: stores the events that `events export` printed.
 //!
-//! Ids ascend with the order in the store, but for requests that came at the same time: its index on them grows at its
-//! end, and time filters rely on it. So an event keeps its id where that id is newer than every one that was in the store,
-//! as all are when an export is put into an empty one; any other gets a new id, and `--ids` prints both.
+//! Ids ascend in the order of the store, except among requests that arrived at the same time: the index on ids is
+//! appended to, and time filters rely on the order. So an event keeps its id only if that id is newer than every id
+//! that was in the store before, which holds for all events when the store was empty. Other events get a new id;
+//! `--ids` prints both.
 
 mod decoder;
 
@@ -27,37 +28,37 @@ use crate::security::signature::Verifier;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{AppendOutcome, EventFilter, Store};
 
-/// Events and bytes of bodies on their way at once: they share commits.
+/// Limits of events that are being stored at the same time; these share commits.
 const MAX_IN_FLIGHT_EVENTS: usize = 512;
 const MAX_IN_FLIGHT_BYTES: usize = 32 * 1024 * 1024;
-/// Beyond what a body may have: its encoding, and the rest of the line.
+/// Room in a line for the fields other than the encoded body.
 const LINE_OVERHEAD_BYTES: usize = 64 * 1024;
-/// The newest id is among so many that were committed last: more requests than these are never under way at once.
+/// The newest id is among this many events that were committed last, since ids are out of order only among concurrent
+/// requests, and these are fewer.
 const NEWEST_ID_WINDOW: usize = 4_096;
-/// Bad lines that are told one by one.
+/// Bad lines that are reported one by one; the others are only counted.
 const MAX_REPORTED_LINES: usize = 50;
 
 #[derive(Debug, Args)]
 pub(super) struct EventsImportArgs {
-    /// Lines of `events export` (`-` for standard input)
+    /// File with the output of `events export`; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Print `<id in the file> <id in this store>` for each event that got another id
+    /// Print `<id in the file> <id in this store>` per event that got a new id
     #[arg(long, conflicts_with = "json")]
     ids: bool,
-    /// Print the outcome as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What became of the lines.
 #[derive(Default)]
 struct ImportOutcome {
     stored: u64,
     duplicates: u64,
     new_ids: u64,
     bad_lines: u64,
-    /// The first of them: number, and why.
+    /// Line number and error of the first [`MAX_REPORTED_LINES`] bad lines.
     line_errors: Vec<(u64, String)>,
 }
 
@@ -68,14 +69,16 @@ impl EventsImportArgs {
         let url = SqliteUrl::parse(&settings.storage.url)?;
         let supervisor = Supervisor::default();
         let store = SqliteStore::open(&url, &supervisor)
-            .map_err(|error| CliError::Message(format!("import writes to the store itself: {error}")))?;
+            .map_err(|error| CliError::Message(format!("import needs the store for itself: {error}")))?;
         let latest = store.list_events(EventFilter { limit: Some(NEWEST_ID_WINDOW), ..EventFilter::default() }).await?;
         let newest = latest.iter().map(|event| event.id).max();
         let companies = load_companies(&settings, &store).await?;
-        let entries = ImportDecoder::new(newest, companies);
-        let limit = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_OVERHEAD_BYTES;
+        let decoder = ImportDecoder::new(newest, companies);
+        // Base64 encodes three bytes as four characters.
+        let max_line_bytes = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_OVERHEAD_BYTES;
         let progress = import_progress_bar(size);
-        let outcome = self.import_lines(BoundedLines::new(progress.wrap_read(input), limit), entries, &store).await;
+        let lines = BoundedLines::new(progress.wrap_read(input), max_line_bytes);
+        let outcome = self.import_lines(lines, decoder, &store).await;
         progress.finish_and_clear();
         supervisor.stop();
         store.close().await?;
@@ -85,36 +88,38 @@ impl EventsImportArgs {
     async fn import_lines(
         &self,
         mut lines: BoundedLines<impl Read>,
-        mut entries: ImportDecoder,
+        mut decoder: ImportDecoder,
         store: &SqliteStore,
     ) -> Result<ImportOutcome, CliError> {
         let mut outcome = ImportOutcome::default();
         let mut appending = FuturesOrdered::new();
-        let (mut sizes, mut held) = (VecDeque::new(), 0);
+        let mut body_sizes = VecDeque::new();
+        let mut bytes_in_flight = 0;
         loop {
             let line = lines.next_line().map_err(|error| stopped_error(lines.line_number, &error))?;
             while !appending.is_empty()
-                && (line.is_none() || appending.len() >= MAX_IN_FLIGHT_EVENTS || held > MAX_IN_FLIGHT_BYTES)
+                && (line.is_none() || appending.len() >= MAX_IN_FLIGHT_EVENTS || bytes_in_flight > MAX_IN_FLIGHT_BYTES)
             {
-                held -= sizes.pop_front().unwrap_or(0);
+                bytes_in_flight -= body_sizes.pop_front().unwrap_or(0);
                 if let Some(appended) = appending.next().await {
                     self.count_appended(&mut outcome, appended)?;
                 }
             }
-            let entry = match line {
+            let record = match line {
                 None => return Ok(outcome),
                 Some(Err(too_long)) => Err(too_long),
                 Some(Ok(line)) if line.trim_ascii().is_empty() => continue,
-                Some(Ok(line)) => entries.decode(&line),
+                Some(Ok(line)) => decoder.decode(&line),
             };
-            match entry {
-                Ok(entry) => {
-                    held += entry.event.body.len();
-                    sizes.push_back(entry.event.body.len());
-                    // Made to yield now and then, as tasks are, some would reach the store behind later ones.
-                    appending.push_back(unconstrained(append_event(store, entry, lines.line_number)));
+            match record {
+                Ok(record) => {
+                    bytes_in_flight += record.event.body.len();
+                    body_sizes.push_back(record.event.body.len());
+                    // `unconstrained`: tokio's cooperative budget would make some of these futures yield, and later
+                    // events would reach the store before them. The order of the file must be kept.
+                    appending.push_back(unconstrained(append_event(store, record, lines.line_number)));
                 }
-                Err(why) => outcome.count_bad_line(lines.line_number, why),
+                Err(error) => outcome.count_bad_line(lines.line_number, error),
             }
         }
     }
@@ -124,94 +129,101 @@ impl EventsImportArgs {
         outcome: &mut ImportOutcome,
         appended: Result<(AppendOutcome, ImportRecord), CliError>,
     ) -> CliResult {
-        let (appended, entry) = appended?;
-        let kept_as = match appended {
-            AppendOutcome::Stored { .. } => {
-                outcome.stored += 1;
-                entry.event.id
-            }
-            AppendOutcome::Duplicate { original_id: of } => {
-                outcome.duplicates += 1;
-                of
-            }
+        let (append_outcome, record) = appended?;
+        let (id_in_store, is_new) = match append_outcome {
+            AppendOutcome::Stored { .. } => (record.event.id, true),
+            AppendOutcome::Duplicate { original_id } => (original_id, false),
         };
-        let Some(id) = entry.original_id.filter(|id| *id != kept_as) else { return Ok(()) };
-        outcome.new_ids += u64::from(matches!(appended, AppendOutcome::Stored { .. }));
-        if self.ids { output::print_line(format!("{id} {kept_as}")) } else { Ok(()) }
+        if is_new {
+            outcome.stored += 1;
+        } else {
+            outcome.duplicates += 1;
+        }
+        let Some(id_in_file) = record.original_id.filter(|id| *id != id_in_store) else { return Ok(()) };
+        if is_new {
+            outcome.new_ids += 1;
+        }
+        if self.ids { output::print_line(format!("{id_in_file} {id_in_store}")) } else { Ok(()) }
     }
 
     fn print_report(&self, outcome: &ImportOutcome) -> CliResult {
-        for (line, why) in &outcome.line_errors {
-            eprintln!("retell-webhook: line {line}: {why}");
+        for (line, error) in &outcome.line_errors {
+            eprintln!("retell-webhook: line {line}: {error}");
         }
         if outcome.bad_lines > MAX_REPORTED_LINES as u64 {
-            eprintln!("retell-webhook: and {} more bad lines", outcome.bad_lines - MAX_REPORTED_LINES as u64);
+            eprintln!("retell-webhook: {} more bad lines are not shown", outcome.bad_lines - MAX_REPORTED_LINES as u64);
         }
         let ImportOutcome { stored, duplicates, new_ids, bad_lines, .. } = outcome;
-        let said =
+        let summary =
             format!("{stored} stored ({new_ids} under a new id), {duplicates} duplicates, {bad_lines} bad lines");
         if self.json {
-            let bad: Vec<_> =
-                outcome.line_errors.iter().map(|(line, why)| json!({ "line": line, "why": why })).collect();
+            let line_errors: Vec<_> =
+                outcome.line_errors.iter().map(|(line, error)| json!({ "line": line, "error": error })).collect();
             output::print_json(&json!({
-                "stored": stored, "new_ids": new_ids, "duplicates": duplicates, "bad_lines": bad_lines, "bad": bad,
+                "stored": stored,
+                "new_ids": new_ids,
+                "duplicates": duplicates,
+                "bad_lines": bad_lines,
+                "line_errors": line_errors,
             }))?;
         } else if self.ids {
-            eprintln!("{said}");
+            eprintln!("{summary}");
         } else {
-            output::print_line(said)?;
+            output::print_line(summary)?;
         }
         if outcome.bad_lines == 0 { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 
 impl ImportOutcome {
-    fn count_bad_line(&mut self, line: u64, why: String) {
+    fn count_bad_line(&mut self, line: u64, error: String) {
         self.bad_lines += 1;
         if self.line_errors.len() < MAX_REPORTED_LINES {
-            self.line_errors.push((line, why));
+            self.line_errors.push((line, error));
         }
     }
 }
 
-/// Those of the settings, and the one of the plain route. Whose key it was is known for keys that are configured here.
+/// The configured companies and the default company, by slug. The key of a signature can be named for configured keys.
 async fn load_companies(settings: &Settings, store: &SqliteStore) -> Result<HashMap<String, ImportCompany>, CliError> {
     let configured = settings.companies.iter().map(|company| company.slug.clone());
     let slugs: Vec<_> = configured.chain([DEFAULT_COMPANY_SLUG.to_owned()]).collect();
     let ids = store.get_or_create_company_ids(slugs.clone()).await?;
-    let company = |(slug, id): (String, i64)| {
-        let verifier =
-            keys::company_keys(settings, Some(&slug)).ok().filter(|keys| !keys.is_empty()).map(Verifier::new);
-        (slug, ImportCompany { id, verifier })
-    };
-    Ok(slugs.into_iter().zip(ids).map(company).collect())
+    let mut companies = HashMap::new();
+    for (slug, id) in slugs.into_iter().zip(ids) {
+        let keys = keys::company_keys(settings, Some(&slug)).unwrap_or_default();
+        let verifier = if keys.is_empty() { None } else { Some(Verifier::new(keys)) };
+        companies.insert(slug, ImportCompany { id, verifier });
+    }
+    Ok(companies)
 }
 
 async fn append_event(
     store: &SqliteStore,
-    entry: ImportRecord,
+    record: ImportRecord,
     line: u64,
 ) -> Result<(AppendOutcome, ImportRecord), CliError> {
-    match store.append(entry.event.clone()).await {
-        Ok(appended) => Ok((appended, entry)),
+    match store.append(record.event.clone()).await {
+        Ok(appended) => Ok((appended, record)),
         Err(error) => Err(stopped_error(line, &error)),
     }
 }
 
 fn stopped_error(line: u64, error: &dyn std::error::Error) -> CliError {
     CliError::Message(format!(
-        "stopped at line {line}: {error}; import the same file again then: what is stored already counts as a duplicate"
+        "import stopped at line {line}: {error}; solve this and import the same file again: events that are stored \
+         already count as duplicates"
     ))
 }
 
-/// The bytes to read, and how many there are where that is known.
+/// The input, and its size in bytes if it is a file.
 fn open_input(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
     if file == Path::new("-") {
         return Ok((Box::new(stdin()), None));
     }
-    let failed = |error| CliError::Message(format!("cannot read {}: {error}", file.display()));
-    let opened = File::open(file).map_err(failed)?;
-    let size = opened.metadata().map_err(failed)?.len();
+    let read_error = |error| CliError::Message(format!("cannot read {}: {error}", file.display()));
+    let opened = File::open(file).map_err(read_error)?;
+    let size = opened.metadata().map_err(read_error)?.len();
     Ok((Box::new(opened), Some(size)))
 }
 
@@ -237,11 +249,11 @@ struct BoundedLines<R> {
 }
 
 impl<R: Read> BoundedLines<R> {
-    fn new(input: R, limit: usize) -> Self {
-        Self { input: BufReader::with_capacity(256 * 1024, input), max_line_bytes: limit, line_number: 0 }
+    fn new(input: R, max_line_bytes: usize) -> Self {
+        Self { input: BufReader::with_capacity(256 * 1024, input), max_line_bytes, line_number: 0 }
     }
 
-    /// The next line, or what is wrong with it; `None` at the end.
+    /// The next line, or the reason why it is skipped; `None` at the end of the input.
     fn next_line(&mut self) -> std::io::Result<Option<Result<Vec<u8>, String>>> {
         let mut line = Vec::new();
         let read = self.input.by_ref().take(self.max_line_bytes as u64).read_until(b'\n', &mut line)?;
@@ -252,8 +264,9 @@ impl<R: Read> BoundedLines<R> {
         if read < self.max_line_bytes || line.ends_with(b"\n") {
             return Ok(Some(Ok(line)));
         }
+        // The rest of the line is skipped without storing it in memory.
         self.input.skip_until(b'\n')?;
-        Ok(Some(Err("its body is larger than server.body_limit_bytes".to_owned())))
+        Ok(Some(Err("the body is larger than server.body_limit_bytes".to_owned())))
     }
 }
 

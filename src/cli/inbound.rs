@@ -14,31 +14,31 @@ use crate::storage::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboundCommand {
-    /// Say which rule would answer an inbound call, and what: nothing is stored, and no service of yours is asked
+    /// Print which rule would answer an inbound call, and the answer; stores nothing and sends no requests
     Test(InboundTestArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct InboundTestArgs {
-    /// The caller's number, or a word such as anonymous
+    /// Number of the caller, or a word such as anonymous
     #[arg(long, value_name = "NUMBER")]
     from: String,
-    /// The number called
+    /// Number that the caller dialed
     #[arg(long, value_name = "NUMBER")]
     to: String,
-    /// The agent that the number would use
+    /// Id of the agent that is assigned to the called number
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
-    /// At this time: 2026-11-21T22:00:00+01:00, 2026-11-21, or 2h ago [default: now]
+    /// Time of the call: 2026-11-21T22:00:00+01:00, 2026-11-21, or 2h ago [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     at: Option<i64>,
-    /// The first text message of a chat instead of a call
+    /// Test the first text message of a chat instead of a call
     #[arg(long)]
     sms: bool,
-    /// At this company's address
+    /// Slug of the company whose URL receives the call
     #[arg(long, value_name = "SLUG", default_value = DEFAULT_COMPANY_SLUG)]
     company: String,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -62,32 +62,34 @@ impl InboundTestArgs {
             && !settings.companies.iter().any(|company| company.slug == self.company)
         {
             let slug = output::sanitize(&self.company);
-            return Err(CliError::Message(format!("there is no company `{slug}` in [[companies]]")));
+            return Err(CliError::Message(format!(
+                "no company `{slug}` in [[companies]]; check the slug in the configuration"
+            )));
         }
         let store = context::open_store()?;
-        // One the store has not heard of has no callers either.
-        let id = store.find_company_id(&self.company).await?.unwrap_or(-1);
-        let trial = InboundDryRun {
+        // A configured company without a row in the store has no callers either; no row has the id -1.
+        let company_id = store.find_company_id(&self.company).await?.unwrap_or(-1);
+        let dry_run = InboundDryRun {
             kind: if self.sms { InboundKind::Chat } else { InboundKind::Call },
             from_number: self.from,
             to_number: self.to,
             agent_id: self.agent,
-            company: (id, self.company),
+            company: (company_id, self.company),
             received_at_ms: self.at.unwrap_or_else(|| Clock::system().now_ms()),
         };
         let store: Arc<dyn Store> = Arc::new(store);
-        let tried = trial.run(&settings.inbound, &store).await?;
+        let result = dry_run.run(&settings.inbound, &store).await?;
         if self.json {
-            let answer = tried.answer.as_deref().and_then(|answer| serde_json::from_str::<Value>(answer).ok());
+            let answer = result.answer.as_deref().and_then(|answer| serde_json::from_str::<Value>(answer).ok());
             return output::print_json(
-                &json!({ "rule": tried.rule, "answer": answer, "problem": tried.fallback_reason }),
+                &json!({ "rule": result.rule, "answer": answer, "fallback_reason": result.fallback_reason }),
             );
         }
-        let asked = "what a service of yours says, which was not asked".to_owned();
+        let from_target = "the response of the target of `ask`, which was not requested".to_owned();
         output::print_fields(&[
-            ("rule", Some(tried.rule.unwrap_or_else(|| "none holds".to_owned()))),
-            ("answer", Some(tried.answer.unwrap_or(asked))),
-            ("fallback, because", tried.fallback_reason),
+            ("rule", Some(result.rule.unwrap_or_else(|| "no rule matches".to_owned()))),
+            ("answer", Some(result.answer.unwrap_or(from_target))),
+            ("fallback reason", result.fallback_reason),
         ])
     }
 }

@@ -1,4 +1,4 @@
-//! The keys a verb signs or verifies with: the configured ones, else the development key.
+//! The keys with which commands sign and verify: the configured keys, otherwise the development key.
 
 use super::output::CliError;
 use crate::app;
@@ -6,15 +6,16 @@ use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
 
-/// The keys of one company, and those of all others with their slugs.
+/// The keys of one company, and the keys of all other companies with their slugs.
 type OwnAndOtherKeys = (Vec<ApiKey>, Vec<(String, ApiKey)>);
 
-/// Those of a company; for `None` the plain route's.
+/// The keys of a company; `None` stands for the default company, whose webhook URL has no slug.
 pub(super) fn company_keys(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKey>, CliError> {
     if let Some(slug) = company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG) {
         let company = settings.companies.iter().find(|company| company.slug == slug);
-        let company =
-            company.ok_or_else(|| CliError::Message(format!("there is no company `{slug}` in [[companies]]")))?;
+        let company = company.ok_or_else(|| {
+            CliError::Message(format!("no company `{slug}` in [[companies]]; check the slug in the configuration"))
+        })?;
         return Ok(company.keys.iter().map(ApiKey::new).collect());
     }
     if !settings.security.keys.is_empty() {
@@ -24,29 +25,28 @@ pub(super) fn company_keys(settings: &Settings, company: Option<&str>) -> Result
     match app::read_dev_key(url.folder())? {
         Some(key) => Ok(vec![ApiKey::new(&key)]),
         None => Err(CliError::Message(format!(
-            "there is no key to sign or verify with: set RETELL_API_KEY, or start `retell-webhook serve` once in this \
-             folder, which makes {}",
+            "no key to sign or verify with: set RETELL_API_KEY, or start `retell-webhook serve` once in this folder, \
+             which creates the development key {}",
             url.folder().join(app::DEV_KEY_FILE).display()
         ))),
     }
 }
 
-/// Those of a company, and those of all others with their slugs.
 pub(super) fn own_and_other_keys(settings: &Settings, company: Option<&str>) -> Result<OwnAndOtherKeys, CliError> {
     let own = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-    let plain = settings.security.keys.iter().map(|key| (DEFAULT_COMPANY_SLUG, key));
-    let named = |company: &CompanySettings| -> Vec<(String, ApiKey)> {
+    let keys_of_company = |company: &CompanySettings| -> Vec<(String, ApiKey)> {
         company.keys.iter().map(|key| (company.slug.clone(), ApiKey::new(key))).collect()
     };
-    let plain = plain.map(|(slug, key)| (slug.to_owned(), ApiKey::new(key)));
-    let all = plain.chain(settings.companies.iter().flat_map(named));
-    Ok((company_keys(settings, company)?, all.filter(|(slug, _)| slug != own).collect()))
+    let default_keys = settings.security.keys.iter().map(|key| (DEFAULT_COMPANY_SLUG.to_owned(), ApiKey::new(key)));
+    let all_keys = default_keys.chain(settings.companies.iter().flat_map(keys_of_company));
+    let other_keys = all_keys.filter(|(slug, _)| slug != own).collect();
+    Ok((company_keys(settings, company)?, other_keys))
 }
 
-/// The key to sign with.
+/// The first key of the company, which is the one that Retell signs with.
 pub(super) fn signing_key(settings: &Settings, company: Option<&str>) -> Result<ApiKey, CliError> {
     company_keys(settings, company)?
         .into_iter()
         .next()
-        .ok_or_else(|| CliError::Message("there is no key to sign with".into()))
+        .ok_or_else(|| CliError::Message("no key to sign with: the company has no keys in the configuration".into()))
 }

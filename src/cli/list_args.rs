@@ -1,14 +1,13 @@
-//! What verbs that list have in common.
+//! Options that commands with a list share.
 
 use clap::Args;
 
-/// How much of a list, and in which form.
 #[derive(Debug, Args)]
 pub(super) struct CommonListArgs {
-    /// At most so many
+    /// Print at most N rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(super) limit: usize,
-    /// Print one JSON array
+    /// Print one JSON array instead of a table
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -1,5 +1,5 @@
-//! The verbs of the command line. Exit codes: 0 done, 1 failed or refused, 2 wrong usage.
-#![allow(clippy::print_stderr, reason = "stdout and stderr belong to the verbs")]
+//! The command line. Exit codes: 0 success, 1 failure or a negative answer, 2 wrong usage.
+#![allow(clippy::print_stderr, reason = "stdout and stderr are the output of the commands")]
 
 mod appointments;
 mod bulk;
@@ -9,6 +9,7 @@ mod context;
 mod dead;
 mod deliveries;
 mod delivery_selector;
+mod docs;
 mod doctor;
 mod erase;
 mod events;
@@ -29,7 +30,6 @@ mod replay;
 mod send;
 mod serve;
 mod sign;
-mod signals;
 mod simulate;
 mod status;
 mod tail;
@@ -40,120 +40,125 @@ use clap::{Parser, Subcommand};
 
 use self::output::CliError;
 
-/// Receives every webhook event Retell AI sends: verified, on disk before it is acknowledged, handed to your handlers.
+/// Receive Retell AI webhooks: verify each request, store the event before the 200, deliver it to your handlers
 #[derive(Debug, Parser)]
-#[command(name = "retell-webhook", version, about, after_help = AFTER_HELP)]
+#[command(name = "retell-webhook", version, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
 }
 
-const AFTER_HELP: &str = "Without a verb it serves. Settings: config/default.toml and the files beside it, `.env`, and \
-the environment (RETELL_API_KEY, SERVER_URL, PORT, DATABASE_URL, DEBUG, RETELL_WEBHOOK__SECTION__KEY).";
+const AFTER_HELP: &str = "Without a subcommand it runs serve. Settings come from config/default.toml and the other \
+files in config/, from `.env`, and from the environment (RETELL_API_KEY, SERVER_URL, PORT, DATABASE_URL, DEBUG, \
+RETELL_WEBHOOK__SECTION__KEY).";
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
-    /// Receive events (the default)
+    /// Run the receiver (the default)
     Serve,
-    /// Send a signed event to a receiver: a sample, or a body of your own
+    /// Send a signed event to a receiver: a sample, or your own body
     Send(send::SendArgs),
     /// Print the X-Retell-Signature header for a body
     Sign(sign::SignArgs),
-    /// Say whether a signature header fits a body, and if not, why
+    /// Check a signature header against a body, and print why it does not match
     Verify(sign::VerifyArgs),
-    /// Say how the receiver on this machine is doing; exit code 0 when it is up and ready
+    /// Print the state of the receiver on this machine; exit code 0 when it is up and ready
     Status(status::StatusArgs),
-    /// Watch events as they arrive
+    /// Print events as they arrive
     Tail(tail::TailArgs),
-    /// Look at stored events
+    /// List, show, export and import stored events
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// Look at calls, one row each
+    /// List, show and count calls
     #[command(subcommand)]
     Calls(calls::CallsCommand),
-    /// Look at chats, one row each
+    /// List, show and count chats
     #[command(subcommand)]
     Chats(calls::ChatsCommand),
-    /// Look at appointments that callers booked, cancel them, or export them for a calendar
+    /// List, show and cancel the appointments that callers booked, or export them for a calendar
     #[command(subcommand)]
     Appointments(appointments::AppointmentsCommand),
-    /// Look at deliveries: what became of each event for each handler; attempt them again, or cancel them
+    /// List, show, retry and cancel deliveries; a delivery is one event for one handler
     #[command(subcommand)]
     Deliveries(deliveries::DeliveriesCommand),
-    /// Look at dead letters, attempt them again, or discard them
+    /// List, retry and discard dead letters: deliveries that used up their attempts
     #[command(subcommand)]
     Dead(dead::DeadCommand),
-    /// Deliver events once more, marked as a replay; counts first, and does it with --yes
+    /// Deliver events again, marked as replays; without --yes only count them
     Replay(replay::ReplayArgs),
-    /// Look at custom functions and their invocations, call one, and get them into Retell
+    /// List, show and test custom functions, list their invocations, and exchange their definitions with Retell
     #[command(subcommand)]
     Functions(functions::FunctionsCommand),
-    /// Try the rules for inbound calls and text messages
+    /// Test the rules for inbound calls and text messages
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
-    /// Look at refused requests: who sent what, and why it was refused
+    /// List and show rejected requests: the sender, the request, and the reason
     #[command(subcommand)]
     Rejected(rejected::RejectedCommand),
-    /// Remove now what is past its time by the settings of `[retention]`; beside a running receiver too
+    /// Delete now what `[retention]` no longer keeps; also works while the receiver runs
     Purge(purge::PurgeArgs),
-    /// Erase one person's data: from bodies, calls, attempts, refused requests and logs; beside a running receiver too
+    /// Erase one person's data from events, calls, attempts, rejected requests and logs; also while the receiver runs
     Erase(erase::EraseArgs),
-    /// Look at the settings
+    /// Print and check the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Check configuration, port, storage and public URL, and say what to do (exit code 1 on a problem)
+    /// Check configuration, port, storage and public URL, and print what to do; exit code 1 on a problem
     Doctor(doctor::DoctorArgs),
-    /// Print a script that completes this command line in a shell
+    /// Print a completion script for a shell
     Completions(generate::CompletionsArgs),
-    /// Print the manual page, or write the page of every verb into a folder
+    /// Print the manual page, or write one page per command to a folder
     Man(generate::ManArgs),
-    /// Play calls to a receiver as Retell would send them, and check that its store has every event
+    /// Print generated pages of docs/
+    #[command(subcommand, hide = true)]
+    Docs(docs::DocsCommand),
+    /// Send simulated calls to a receiver as Retell would, and check that its store has every event
     Simulate(simulate::SimulateArgs),
-    /// Measure how many signed events a receiver on this machine takes, and how fast it answers
+    /// Measure throughput and latency of a receiver on this machine with signed events
     Load(load::LoadArgs),
-    /// Ask the receiver on this machine whether it is ready (exit code 0) or not (1)
+    /// Ask the receiver on this machine whether it is ready; exit code 0 when it is, 1 when not
     Health(health::HealthArgs),
 }
 
-/// Runs the verb.
+/// Runs the command, `serve` when none is given, and reports a failure on stderr.
 pub async fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command.unwrap_or(CliCommand::Serve) {
+    let result = match cli.command.unwrap_or(CliCommand::Serve) {
         CliCommand::Serve => serve::run().await,
-        CliCommand::Send(verb) => verb.run().await,
-        CliCommand::Sign(verb) => verb.run(),
-        CliCommand::Verify(verb) => verb.run(),
-        CliCommand::Status(verb) => verb.run().await,
-        CliCommand::Tail(verb) => verb.run().await,
-        CliCommand::Events(verb) => verb.run().await,
-        CliCommand::Calls(verb) => verb.run().await,
-        CliCommand::Chats(verb) => verb.run().await,
-        CliCommand::Appointments(verb) => verb.run().await,
-        CliCommand::Deliveries(verb) => verb.run().await,
-        CliCommand::Dead(verb) => verb.run().await,
-        CliCommand::Replay(verb) => verb.run().await,
-        CliCommand::Functions(verb) => verb.run().await,
-        CliCommand::Inbound(verb) => verb.run().await,
-        CliCommand::Rejected(verb) => verb.run().await,
-        CliCommand::Purge(verb) => verb.run().await,
-        CliCommand::Erase(verb) => verb.run().await,
-        CliCommand::Config(verb) => verb.run(),
-        CliCommand::Doctor(verb) => verb.run().await,
-        CliCommand::Completions(verb) => verb.run(),
-        CliCommand::Man(verb) => verb.run(),
-        CliCommand::Simulate(verb) => verb.run().await,
-        CliCommand::Load(verb) => verb.run().await,
-        CliCommand::Health(verb) => verb.run().await,
+        CliCommand::Send(command) => command.run().await,
+        CliCommand::Sign(command) => command.run(),
+        CliCommand::Verify(command) => command.run(),
+        CliCommand::Status(command) => command.run().await,
+        CliCommand::Tail(command) => command.run().await,
+        CliCommand::Events(command) => command.run().await,
+        CliCommand::Calls(command) => command.run().await,
+        CliCommand::Chats(command) => command.run().await,
+        CliCommand::Appointments(command) => command.run().await,
+        CliCommand::Deliveries(command) => command.run().await,
+        CliCommand::Dead(command) => command.run().await,
+        CliCommand::Replay(command) => command.run().await,
+        CliCommand::Functions(command) => command.run().await,
+        CliCommand::Inbound(command) => command.run().await,
+        CliCommand::Rejected(command) => command.run().await,
+        CliCommand::Purge(command) => command.run().await,
+        CliCommand::Erase(command) => command.run().await,
+        CliCommand::Config(command) => command.run(),
+        CliCommand::Doctor(command) => command.run().await,
+        CliCommand::Completions(command) => command.run(),
+        CliCommand::Man(command) => command.run(),
+        CliCommand::Docs(command) => command.run(),
+        CliCommand::Simulate(command) => command.run().await,
+        CliCommand::Load(command) => command.run().await,
+        CliCommand::Health(command) => command.run().await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::AlreadyPrinted) => ExitCode::FAILURE,
-        Err(CliError::Message(why)) => report_error(&why),
+        Err(CliError::Message(message)) => report_error(&message),
     }
 }
 
-/// Says why on stderr, and gives the exit code for it.
+/// Prints the message on stderr and returns the exit code of a failure.
 #[must_use]
-pub fn report_error(why: &str) -> ExitCode {
-    eprintln!("retell-webhook: {why}");
+pub fn report_error(message: &str) -> ExitCode {
+    eprintln!("retell-webhook: {message}");
     ExitCode::FAILURE
 }

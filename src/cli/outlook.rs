@@ -1,4 +1,4 @@
-//! What became of an event for each handler.
+//! The outlook of an event per handler: its delivery, or why it has none.
 
 use serde_json::{Value, json};
 
@@ -7,66 +7,75 @@ use super::output::{self, CliError, CliResult};
 use crate::base::id::EventId;
 use crate::storage::{AttemptRecord, DeliveryOutlook, DeliveryRow, Store};
 
+/// Name of the handler, and its delivery or the reason why it has none.
 pub(super) type HandlerOutlook = (String, DeliveryOutlook);
+
+const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
 
 pub(super) async fn list_outlooks(
     store: &impl Store,
     id: EventId,
     handler: Option<&str>,
 ) -> Result<Vec<HandlerOutlook>, CliError> {
-    let mut fates = store.delivery_outlooks(id).await?;
-    fates.retain(|(name, _)| handler.is_none_or(|wanted| wanted == name));
-    match handler.filter(|_| fates.is_empty()) {
-        Some(handler) => Err(CliError::Message(format!("the store knows no handler `{handler}`; `status` lists them"))),
-        None => Ok(fates),
+    let mut outlooks = store.delivery_outlooks(id).await?;
+    let Some(handler) = handler else { return Ok(outlooks) };
+    outlooks.retain(|(name, _)| name == handler);
+    if outlooks.is_empty() {
+        return Err(CliError::Message(format!(
+            "no handler `{}` has run on this store; `retell-webhook status` lists the handlers",
+            output::sanitize(handler)
+        )));
     }
+    Ok(outlooks)
 }
 
-/// The table of `deliveries list --event-id`.
+/// The output of `deliveries list --event-id`.
 pub(super) async fn print_outlooks(store: &impl Store, id: EventId, handler: Option<&str>, json: bool) -> CliResult {
-    let fates = list_outlooks(store, id, handler).await?;
+    let outlooks = list_outlooks(store, id, handler).await?;
     if json {
-        output::print_json(&fates.iter().map(outlook_json).collect::<Vec<_>>())
+        output::print_json(&outlooks.iter().map(outlook_json).collect::<Vec<_>>())
     } else {
-        print_outlook_table(&fates)
+        print_outlook_table(&outlooks)
     }
 }
 
-pub(super) fn print_outlook_table(fates: &[HandlerOutlook]) -> CliResult {
-    let rows = fates.iter().map(|(handler, fate)| match fate {
+pub(super) fn print_outlook_table(outlooks: &[HandlerOutlook]) -> CliResult {
+    let rows = outlooks.iter().map(|(handler, outlook)| match outlook {
         DeliveryOutlook::Delivery(row, _) => deliveries::delivery_cells(row),
         other => {
-            let nothing = || "-".to_owned();
-            vec![output::sanitize(handler), outlook_label(other).to_owned(), nothing(), nothing(), nothing(), nothing()]
+            let mut cells = vec![output::sanitize(handler), outlook_label(other).to_owned()];
+            cells.resize(OUTLOOK_COLUMNS.len(), "-".to_owned());
+            cells
         }
     });
-    let header = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
-    output::print_table(&header, rows.collect(), "no handler has run on this store yet")
+    output::print_table(&OUTLOOK_COLUMNS, rows.collect(), "no handler has run on this store yet")
 }
 
-/// What no delivery means.
-fn outlook_label(fate: &DeliveryOutlook) -> &'static str {
-    match fate {
+fn outlook_label(outlook: &DeliveryOutlook) -> &'static str {
+    match outlook {
         DeliveryOutlook::Delivery(row, _) => row.state.as_str(),
-        DeliveryOutlook::Filtered => "filtered: not wanted",
-        DeliveryOutlook::BeforeHandler => "received before the handler was known",
-        DeliveryOutlook::Unplanned => "not looked at yet",
-        DeliveryOutlook::Removed => "removed for its age, or not wanted",
+        DeliveryOutlook::Filtered => "filtered: not wanted by the handler",
+        DeliveryOutlook::BeforeHandler => "received before the handler was added",
+        DeliveryOutlook::Unplanned => "not planned yet",
+        DeliveryOutlook::Removed => "removed by retention, or not wanted",
     }
 }
 
-/// Whether some handler wanted it; `None` while one that may has not looked at it, or when that is not known any more.
-pub(super) fn is_wanted(fates: &[HandlerOutlook]) -> Option<bool> {
-    let any = |wanted: fn(&DeliveryOutlook) -> bool| fates.iter().any(|(_, fate)| wanted(fate));
-    if any(|fate| matches!(fate, DeliveryOutlook::Delivery(..))) {
+/// Whether any handler wanted the event; `None` while a handler has not decided yet, or when its delivery was deleted.
+pub(super) fn is_wanted(outlooks: &[HandlerOutlook]) -> Option<bool> {
+    if outlooks.iter().any(|(_, outlook)| matches!(outlook, DeliveryOutlook::Delivery(..))) {
         return Some(true);
     }
-    (!fates.is_empty() && !any(|fate| matches!(fate, DeliveryOutlook::Unplanned | DeliveryOutlook::Removed)))
-        .then_some(false)
+    let is_undecided =
+        |outlook: &DeliveryOutlook| matches!(outlook, DeliveryOutlook::Unplanned | DeliveryOutlook::Removed);
+    if outlooks.is_empty() || outlooks.iter().any(|(_, outlook)| is_undecided(outlook)) {
+        return None;
+    }
+    Some(false)
 }
 
-pub(super) fn outlook_json((handler, fate): &HandlerOutlook) -> Value {
-    match fate {
+pub(super) fn outlook_json((handler, outlook): &HandlerOutlook) -> Value {
+    match outlook {
         DeliveryOutlook::Delivery(row, attempts) => {
             let mut value = deliveries::delivery_json(row);
             value["attempt_records"] = json!(attempts);
@@ -76,13 +85,13 @@ pub(super) fn outlook_json((handler, fate): &HandlerOutlook) -> Value {
     }
 }
 
-/// All there is to say about one.
-pub(super) fn print_outlook((handler, fate): &HandlerOutlook) -> CliResult {
+/// The section of one handler in `deliveries show`.
+pub(super) fn print_outlook((handler, outlook): &HandlerOutlook) -> CliResult {
     output::print_line("")?;
-    let DeliveryOutlook::Delivery(row, attempts) = fate else {
+    let DeliveryOutlook::Delivery(row, attempts) = outlook else {
         return output::print_fields(&[
             ("handler", Some(handler.clone())),
-            ("state", Some(outlook_label(fate).to_owned())),
+            ("state", Some(outlook_label(outlook).to_owned())),
         ]);
     };
     print_delivery_fields(row)?;
@@ -95,7 +104,7 @@ fn print_delivery_fields(row: &DeliveryRow) -> CliResult {
         ("state", Some(row.state.to_string())),
         ("reason", row.reason.clone()),
         ("replay", row.is_replay.then(|| "yes".to_owned())),
-        ("since (UTC)", Some(output::format_time(row.queued_at_ms))),
+        ("queued (UTC)", Some(output::format_time(row.queued_at_ms))),
         ("changed (UTC)", Some(output::format_time(row.updated_ms))),
         ("next (UTC)", deliveries::next_attempt_text(row)),
         ("attempts", Some(row.attempts.to_string())),

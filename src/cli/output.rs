@@ -1,4 +1,4 @@
-//! Printing: tables for people, JSON for scripts, and a reader that has seen enough is no error.
+//! Output of the commands: tables and fields for people, JSON for scripts. A closed pipe is not an error.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Why a verb ends with exit code 1.
+/// A failure that ends the command with exit code 1.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// The answer itself was the bad news, and has been printed.
+    /// The output already says what is wrong; nothing more is printed.
     AlreadyPrinted,
-    /// To be said on stderr.
+    /// The message is printed on stderr.
     Message(String),
 }
 
@@ -25,14 +25,14 @@ impl<E: std::error::Error> From<E> for CliError {
 
 pub(super) type CliResult = Result<(), CliError>;
 
-/// Prints a line. `… | head` closes the pipe early; that is no failure of ours.
+/// Prints one line. A reader such as `head` may close the pipe early; that is not a failure.
 pub(super) fn print_line(text: impl Display) -> CliResult {
     ignore_broken_pipe(writeln!(io::stdout().lock(), "{text}"))
 }
 
-/// Whether the reader is still there after this write; other errors are failures.
-pub(super) fn ignore_broken_pipe(written: io::Result<()>) -> CliResult {
-    match written {
+/// Turns a failed write into an error, unless the reader closed the pipe.
+pub(super) fn ignore_broken_pipe(result: io::Result<()>) -> CliResult {
+    match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(CliError::Message(format!("cannot write the output: {error}")))
         }
@@ -45,7 +45,7 @@ pub(super) fn print_json(value: &impl Serialize) -> CliResult {
     print_line(serde_json::to_string_pretty(value)?)
 }
 
-/// A JSON value as TOML writes it on one line; null, which TOML has not, is left out of tables and lists.
+/// Formats a JSON value as TOML on one line. TOML has no null, so null is left out of tables and lists.
 pub(super) fn to_inline_toml(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
@@ -58,7 +58,7 @@ pub(super) fn to_inline_toml(value: &Value) -> String {
             let items: Vec<_> = items.iter().filter(|item| !item.is_null()).map(to_inline_toml).collect();
             format!("[{}]", items.join(", "))
         }
-        // JSON's texts and numbers are TOML's; DEL alone must be escaped there as well.
+        // JSON strings and numbers are valid TOML, except that TOML also requires DEL to be escaped.
         plain => plain.to_string().replace('\u{7f}', "\\u007f"),
     }
 }
@@ -68,7 +68,7 @@ fn toml_key(name: &str) -> String {
     if bare { name.to_owned() } else { to_inline_toml(&Value::String(name.to_owned())) }
 }
 
-/// Prints a table, or a sentence when it would be empty.
+/// Prints a table, or the text `empty` when it would have no rows.
 pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> CliResult {
     if rows.is_empty() {
         return print_line(empty);
@@ -81,7 +81,7 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) 
     table.lines().try_for_each(|row| print_line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
 }
 
-/// Prints `name  value` lines.
+/// Prints one `name  value` line per field that has a value, with the values aligned.
 pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
@@ -92,12 +92,12 @@ pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     Ok(())
 }
 
-/// Text from outside, without control characters, which could move the cursor or change colours.
+/// Replaces control characters: text from outside could move the cursor or change colors of a terminal.
 pub(super) fn sanitize(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// `2026-11-21 10:04:05` in UTC.
+/// Date and time in UTC: `2026-11-21 10:04:05`.
 pub(super) fn format_time(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
@@ -105,7 +105,8 @@ pub(super) fn format_time(ms: i64) -> String {
     }
 }
 
-/// Reads a point in time: `2026-11-21T10:00:00Z`, `2026-11-21` (its beginning in UTC), or how long ago (`90m`, `2h`, `1d`); milliseconds since the Unix epoch.
+/// Parses `2026-11-21T10:00:00Z`, `2026-11-21` (its start in UTC), or a duration before `now_ms` (`90m`, `2h`, `1d`)
+/// into milliseconds since the Unix epoch.
 pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
@@ -113,6 +114,7 @@ pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(day) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
         return Ok(day.as_millisecond());
     }
+    // `SignedDuration` has no unit for days.
     let ago = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
         Some(days) => Some(SignedDuration::from_hours(days.saturating_mul(24))),
         None => text.parse().ok(),
@@ -121,7 +123,8 @@ pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
         Some(ago) if !ago.is_negative() => {
             Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
         }
-        _ => Err("give a time such as 2026-11-21T10:00:00Z or 2026-11-21, or how long ago: 90m, 2h, 1d".to_owned()),
+        _ => Err("not a time: use 2026-11-21T10:00:00Z, 2026-11-21, or a duration before now such as 90m, 2h or 1d"
+            .to_owned()),
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_both_forms() {
+    fn times_are_absolute_or_relative() {
         let now_ms = 1_800_000_000_000;
         assert_eq!(parse_time("90m", now_ms).unwrap(), now_ms - 5_400_000);
         assert_eq!(parse_time("1d", now_ms).unwrap(), now_ms - 86_400_000);
@@ -152,19 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_are_short() {
+    fn sizes_and_times_are_formatted() {
         assert_eq!([format_bytes(549), format_bytes(8_600), format_bytes(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
         assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00");
     }
 
     #[test]
-    fn values_are_written_as_toml() {
+    fn json_values_are_formatted_as_inline_toml() {
         let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
         assert_eq!(to_inline_toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
     }
 
     #[test]
-    fn control_characters_are_not_printed() {
+    fn control_characters_are_replaced() {
         assert_eq!(sanitize("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
     }
 }

@@ -1,4 +1,4 @@
-//! `purge`: removes what is past its time now, instead of within the hour.
+//! `purge`: applies the retention rules now; a running receiver does so once per hour.
 
 use std::time::{Duration, Instant};
 
@@ -6,33 +6,33 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context;
-use super::output::{self, CliResult};
+use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
 use crate::dispatch::{RetentionRule, RetentionRules};
 use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
-use crate::storage::{CascadedCounts, CompanyScope, PurgeBatch as Batch};
+use crate::storage::{CascadedCounts, CompanyScope, PurgeBatch};
 
-/// Longer than anybody reads the body of an event that is gone.
+/// A reader that found an event before it was deleted has read its body file within this time.
 const BODY_READ_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct PurgeArgs {
-    /// Only count (what happens without --yes too)
+    /// Only count the rows, which is also what happens without --yes
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Remove it
+    /// Delete the rows instead of counting them
     #[arg(long)]
     yes: bool,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// What there was to remove.
+/// The number of rows deleted, or with `--dry-run` to delete.
 #[derive(Default)]
 struct PurgeOutcome {
     rows_by_rule: Vec<(RetentionRule, u64)>,
-    /// The oldest events, for the size of the store.
+    /// Events deleted because the store was larger than `retention.max_bytes`.
     events_over_size: u64,
     cascaded: CascadedCounts,
     used_bytes: u64,
@@ -51,11 +51,7 @@ impl PurgeArgs {
         }
     }
 
-    async fn purge_all(
-        &self,
-        rules: &RetentionRules,
-        removal: &mut OperatorRemoval,
-    ) -> Result<PurgeOutcome, super::output::CliError> {
+    async fn purge_all(&self, rules: &RetentionRules, removal: &mut OperatorRemoval) -> Result<PurgeOutcome, CliError> {
         let now_ms = Clock::system().now_ms();
         let mut outcome = PurgeOutcome::default();
         for rule in &rules.age_rules {
@@ -66,44 +62,57 @@ impl PurgeArgs {
             }
             outcome.rows_by_rule.push((rule.clone(), rows));
         }
-        let mut next = rules.max_bytes.filter(|_| self.yes).map(|_| rules.oldest_events_batch(now_ms));
-        while let Some(batch) = next
-            && rules.max_bytes.is_some_and(|most| removal.used_bytes().is_ok_and(|used| used > most))
-        {
-            next = self.purge_batch(removal, batch, &mut outcome.events_over_size, &mut outcome.cascaded).await?;
+        // A dry run deletes nothing, so the size would stay above the limit and every event would be counted.
+        if let Some(max_bytes) = rules.max_bytes.filter(|_| self.yes) {
+            let oldest = rules.oldest_events_batch(now_ms);
+            self.purge_to_size(oldest, max_bytes, removal, &mut outcome).await?;
         }
-        if self.yes && (outcome.events_over_size > 0 || outcome.rows_by_rule.iter().any(|(_, rows)| *rows > 0)) {
+        let has_removed = outcome.events_over_size > 0 || outcome.rows_by_rule.iter().any(|(_, rows)| *rows > 0);
+        if self.yes && has_removed {
             tokio::time::sleep(BODY_READ_GRACE).await;
-            let mut more = true;
-            while more {
-                let began = Instant::now();
-                more = removal.reclaim_space(Clock::system().now_ms())?;
-                tokio::time::sleep(began.elapsed()).await;
-            }
+            reclaim_space(removal).await?;
         }
         outcome.used_bytes = removal.used_bytes()?;
         Ok(outcome)
     }
 
-    /// One batch, and a rest as long, in which the receiver has the store to itself.
+    /// Deletes the oldest events, regardless of company, until the store uses at most `max_bytes`.
+    async fn purge_to_size(
+        &self,
+        oldest: PurgeBatch,
+        max_bytes: u64,
+        removal: &mut OperatorRemoval,
+        outcome: &mut PurgeOutcome,
+    ) -> Result<(), CliError> {
+        let mut next = Some(oldest);
+        while let Some(batch) = next
+            && removal.used_bytes().is_ok_and(|used| used > max_bytes)
+        {
+            next = self.purge_batch(removal, batch, &mut outcome.events_over_size, &mut outcome.cascaded).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes one batch, then pauses for as long as that took, so that the receiver has the write lock half of the
+    /// time.
     async fn purge_batch(
         &self,
         removal: &mut OperatorRemoval,
-        batch: Batch,
+        batch: PurgeBatch,
         rows: &mut u64,
-        along: &mut CascadedCounts,
-    ) -> Result<Option<Batch>, super::output::CliError> {
-        let began = Instant::now();
+        cascaded: &mut CascadedCounts,
+    ) -> Result<Option<PurgeBatch>, CliError> {
+        let started = Instant::now();
         let purged = removal.purge(&batch, !self.yes)?;
         *rows += purged.removed;
-        *along += purged.cascaded;
-        tokio::time::sleep(began.elapsed()).await;
-        Ok(purged.next_cursor.map(|after| Batch { cursor: after, ..batch }))
+        *cascaded += purged.cascaded;
+        tokio::time::sleep(started.elapsed()).await;
+        Ok(purged.next_cursor.map(|cursor| PurgeBatch { cursor, ..batch }))
     }
 
     fn print_text(&self, rules: &RetentionRules, outcome: &PurgeOutcome) -> CliResult {
         if rules.keeps_everything() {
-            return output::print_line("nothing is ever removed: no key of [retention] is set");
+            return output::print_line("nothing is deleted: no key of [retention] is set");
         }
         let rows = outcome.rows_by_rule.iter().map(|(rule, rows)| {
             vec![
@@ -113,28 +122,44 @@ impl PurgeArgs {
                 rows.to_string(),
             ]
         });
-        let removed = if self.yes { "REMOVED" } else { "TO REMOVE" };
-        output::print_table(&["WHAT", "COMPANIES", "OLDER THAN", removed], rows.collect(), "nothing has an age")?;
+        let removed = if self.yes { "DELETED" } else { "TO DELETE" };
+        output::print_table(&["KIND", "COMPANIES", "OLDER THAN", removed], rows.collect(), "no age limit is set")?;
         if outcome.events_over_size > 0 {
-            output::print_line(format!("and the oldest {} events for retention.max_bytes", outcome.events_over_size))?;
+            output::print_line(format!(
+                "plus the {} oldest events, for retention.max_bytes",
+                outcome.events_over_size
+            ))?;
         }
-        let most = rules.max_bytes.map(|most| format!(" of {}", output::format_bytes(most))).unwrap_or_default();
-        output::print_line(format!("the store uses {}{most}", output::format_bytes(outcome.used_bytes)))?;
-        if self.yes { Ok(()) } else { output::print_line("nothing was removed; `purge --yes` does it") }
+        let limit = rules.max_bytes.map(|bytes| format!(" of {}", output::format_bytes(bytes))).unwrap_or_default();
+        output::print_line(format!("the store uses {}{limit}", output::format_bytes(outcome.used_bytes)))?;
+        if self.yes { Ok(()) } else { output::print_line("nothing was deleted; `purge --yes` deletes it") }
     }
 
     fn outcome_json(&self, rules: &RetentionRules, outcome: &PurgeOutcome) -> Value {
         let rows = outcome.rows_by_rule.iter().map(|(rule, rows)| {
-            json!({ "what": rule.kind, "companies": format_companies(&rule.companies), "days": rule.days, "rows": rows })
+            let companies = format_companies(&rule.companies);
+            json!({ "kind": rule.kind, "companies": companies, "days": rule.days, "rows": rows })
         });
         json!({
             "dry_run": !self.yes,
             "by_age": rows.collect::<Vec<_>>(),
-            "for_size": outcome.events_over_size,
-            "along": outcome.cascaded,
+            "by_size": outcome.events_over_size,
+            "cascaded": outcome.cascaded,
             "used_bytes": outcome.used_bytes,
             "max_bytes": rules.max_bytes,
         })
+    }
+}
+
+/// Deletes the body files of deleted events and returns free pages of the database to the file system.
+async fn reclaim_space(removal: &mut OperatorRemoval) -> Result<(), CliError> {
+    loop {
+        let started = Instant::now();
+        let has_more = removal.reclaim_space(Clock::system().now_ms())?;
+        tokio::time::sleep(started.elapsed()).await;
+        if !has_more {
+            return Ok(());
+        }
     }
 }
 
@@ -142,6 +167,6 @@ fn format_companies(companies: &CompanyScope) -> String {
     match companies {
         CompanyScope::Only(slugs) => slugs.join(", "),
         CompanyScope::AllExcept(slugs) if slugs.is_empty() => "all".to_owned(),
-        CompanyScope::AllExcept(slugs) => format!("all but {}", slugs.join(", ")),
+        CompanyScope::AllExcept(slugs) => format!("all except {}", slugs.join(", ")),
     }
 }

@@ -12,9 +12,9 @@ use crate::storage::{RejectedId, Store, StoredRejectedRequest as Row};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RejectedCommand {
-    /// List refused requests, newest first
+    /// List rejected requests, newest first
     List(RejectedListArgs),
-    /// Show one refused request, and why it was refused
+    /// Show one rejected request and the diagnosis of its signature
     Show(RejectedShowArgs),
 }
 
@@ -26,12 +26,12 @@ pub(super) struct RejectedListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RejectedShowArgs {
-    /// Its id, as `rejected list` prints it
+    /// Id of the rejected request, as `rejected list` prints it
     id: RejectedId,
-    /// Print the raw body and nothing else, if it was kept (`security.keep_rejected_bodies`)
+    /// Print only the raw body; it is stored when `security.keep_rejected_bodies` is on
     #[arg(long, conflicts_with = "json")]
     body: bool,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -62,12 +62,16 @@ impl RejectedListArgs {
                 output::sanitize(&truncate_diagnosis(&request.diagnosis)),
             ]
         });
-        let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "WHAT HAPPENED"];
-        output::print_table(&header, rows.collect(), "no refused requests; those that come in floods are counted only")
+        let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "DIAGNOSIS"];
+        output::print_table(
+            &header,
+            rows.collect(),
+            "no rejected requests are stored; of many in a short time most are only counted",
+        )
     }
 }
 
-/// The start of the diagnosis; the whole is in `show`.
+/// The start of the diagnosis; `rejected show` prints all of it.
 fn truncate_diagnosis(diagnosis: &str) -> String {
     let end = diagnosis.floor_char_boundary(72);
     let cut = if end < diagnosis.len() { "…" } else { "" };
@@ -86,27 +90,28 @@ fn rejected_json(Row { id, request, has_body }: &Row) -> Value {
         "size_bytes": request.size_bytes,
         "reason": request.reason,
         "diagnosis": request.diagnosis,
-        "body_kept": has_body,
+        "has_body": has_body,
     })
 }
 
 impl RejectedShowArgs {
     async fn run(self, store: &impl Store) -> CliResult {
-        let missing = || {
-            CliError::Message(format!(
-                "there is no refused request {}: `retell-webhook rejected list` prints those that are kept, the latest 1000",
+        let Some(rejected) = store.get_rejected(self.id).await? else {
+            return Err(CliError::Message(format!(
+                "no rejected request has the id {}; `retell-webhook rejected list` prints the ids \
+                 (the latest 1000 are kept)",
                 self.id
-            ))
+            )));
         };
-        let rejected = store.get_rejected(self.id).await?.ok_or_else(missing)?;
         if self.body {
-            let kept = rejected.request.body.ok_or_else(|| {
-                CliError::Message(
-                    "its body was not kept; set security.keep_rejected_bodies = true to keep those to come (up to 64 KiB)"
-                        .into(),
-                )
-            })?;
-            return output::ignore_broken_pipe(io::stdout().lock().write_all(&kept));
+            let Some(body) = rejected.request.body else {
+                return Err(CliError::Message(format!(
+                    "the body of {} was not stored; set security.keep_rejected_bodies = true to store the bodies of \
+                     future rejected requests (up to 64 KiB each)",
+                    self.id
+                )));
+            };
+            return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
         if self.json {
             return output::print_json(&rejected_json(&rejected));
@@ -126,9 +131,9 @@ fn print_rejected(Row { id, request, has_body }: &Row) -> CliResult {
         ("reason", Some(request.reason.clone())),
         ("diagnosis", Some(request.diagnosis.clone())),
     ])?;
-    output::print_line("\nheaders that are kept")?;
+    output::print_line("\nstored headers")?;
     for (name, value) in &request.headers {
         output::print_line(format!("  {}: {}", output::sanitize(name), output::sanitize(value)))?;
     }
-    if *has_body { output::print_line("\nThe body: --body") } else { Ok(()) }
+    if *has_body { output::print_line("\nTo print the body: --body") } else { Ok(()) }
 }

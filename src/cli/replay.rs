@@ -1,4 +1,4 @@
-//! `replay`: events delivered once more.
+//! `replay`: delivers events again.
 
 use clap::Args;
 
@@ -12,8 +12,8 @@ use crate::storage::{DeliveryChange, DeliveryState};
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     selector: DeliverySelector,
-    /// Deliveries in this state, may be repeated; succeeded and dead ones unless it is given. `none` are events without a
-    /// delivery for the handler, which has to be named
+    /// Deliveries in this state, or with `none` events that have no delivery for --handler; may be given several times
+    /// [default: succeeded and dead]
     #[arg(long = "state", value_name = "STATE", value_parser = delivery_selector::state_or_none_parser(DeliveryChange::Replay.allowed_states()), group = "which")]
     states: Vec<Option<DeliveryState>>,
     #[command(flatten)]
@@ -22,35 +22,37 @@ pub(super) struct ReplayArgs {
 
 impl ReplayArgs {
     pub(super) async fn run(self) -> CliResult {
-        let Self { selector: which, states, bulk: doing } = self;
-        let names_handlers = which.names_handlers();
-        let tells_others = states.is_empty();
-        let states = match states.as_slice() {
-            [] if which.has_reason() => DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect(),
-            [] => {
-                let mut usual = vec![Some(DeliveryState::Succeeded), Some(DeliveryState::Dead)];
-                // Named one by one, event and handler: that is meant, whatever the handler's filter says.
-                usual.extend((which.selects_by_id() && names_handlers).then_some(None));
-                usual
-            }
-            _ => states,
-        };
+        let Self { selector, states, bulk } = self;
+        let names_handlers = selector.names_handlers();
         if states.contains(&None) && !names_handlers {
             delivery_selector::exit_with_usage_error(
-                "--state none needs --handler NAME: a delivery is made for every event that has none",
+                "--state none needs --handler NAME: it creates a delivery for every event that has none",
             );
         }
-        let filter = which.to_filter();
-        let filter =
-            crate::storage::DeliveryFilter { include_undelivered: names_handlers && filter.reason.is_none(), ..filter };
-        doing
-            .run(BulkOperation {
-                change: DeliveryChange::Replay,
-                filter,
-                states,
-                counts_excluded: tells_others,
-                skips_confirmation: false,
-            })
-            .await
+        let mut filter = selector.to_filter();
+        // Events without a delivery have no reason, so a reason excludes them.
+        filter.include_undelivered = names_handlers && filter.reason.is_none();
+        let counts_excluded = states.is_empty();
+        let states = if counts_excluded { default_states(&selector) } else { states };
+        let operation = BulkOperation {
+            change: DeliveryChange::Replay,
+            filter,
+            states,
+            counts_excluded,
+            skips_confirmation: false,
+        };
+        bulk.run(operation).await
     }
+}
+
+fn default_states(selector: &DeliverySelector) -> Vec<Option<DeliveryState>> {
+    if selector.has_reason() {
+        return DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect();
+    }
+    let mut states = vec![Some(DeliveryState::Succeeded), Some(DeliveryState::Dead)];
+    // An event and a handler that are both named are meant, even if the handler's filter excluded the event.
+    if selector.selects_by_id() && selector.names_handlers() {
+        states.push(None);
+    }
+    states
 }

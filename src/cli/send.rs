@@ -1,4 +1,4 @@
-//! `send`: a signed event, as Retell would send it.
+//! `send`: sends one signed event as Retell would.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,27 +15,29 @@ use crate::egress;
 use crate::event::{EventKind, sample_body};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
-/// As long as Retell waits.
+/// Retell waits for a response for this long by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What 401 means.
-pub(super) const REJECTED_MESSAGE: &str = "refused: the receiver has another key than this command (RETELL_API_KEY, or \
-dev.key beside the store), or the two clocks differ by more than five minutes; the receiver's log says which";
+/// Explanation of a 401, for every command that sends requests.
+pub(super) const REJECTED_MESSAGE: &str = "rejected (401): the receiver has another key than this command \
+(RETELL_API_KEY, or dev.key next to the store), or the two clocks differ by more than five minutes; see \
+`retell-webhook rejected list` or the log of the receiver";
 
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
-    /// Event to send a sample of, such as `call_ended`; its call id begins with `call_test_`
+    /// Event of which to send a sample, such as `call_ended`; its call id begins with `call_test_`
     #[arg(required_unless_present = "file", value_parser = parse_event_kind)]
     event: Option<EventKind>,
-    /// Where to; without a path the webhook's is added [default: `server.url`, else the receiver on this machine]
+    /// URL of the receiver; without a path the webhook's path is added [default: `server.url`, else the receiver on
+    /// this machine]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// Send to this company's route, signed with its first key
+    /// Send to the route of this company, signed with its first key
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Send this file's bytes instead of a sample (`-` for standard input)
+    /// Send the bytes of this file instead of a sample (`-` reads standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "event")]
     file: Option<PathBuf>,
-    /// Print the outcome as JSON
+    /// Print the response as JSON
     #[arg(long)]
     json: bool,
 }
@@ -44,7 +46,7 @@ fn parse_event_kind(name: &str) -> Result<EventKind, String> {
     match EventKind::from_name(name) {
         EventKind::Unknown => {
             let known = EventKind::ALL.map(EventKind::as_str).join(", ");
-            Err(format!("no such event; there are {known} (send any other body with --file)"))
+            Err(format!("unknown event; known events: {known} (send any other body with --file)"))
         }
         kind => Ok(kind),
     }
@@ -56,31 +58,32 @@ impl SendArgs {
         let url = self.webhook_url(&settings)?;
         let now_ms = Clock::system().now_ms();
         let body = self.build_body(now_ms)?;
-        let mut request =
-            egress::build_client(REQUEST_TIMEOUT)?.post(url.clone()).header("content-type", "application/json");
-        // With verification off there may be no key, and none is needed.
+        let client = egress::build_client(REQUEST_TIMEOUT)?;
+        let mut request = client.post(url.clone()).header("content-type", "application/json");
+        // Without verification no key is required, and none may be configured.
         if settings.security.verify || !settings.security.keys.is_empty() {
-            request = request.header(
-                SIGNATURE_HEADER,
-                Signature::sign(&keys::signing_key(&settings, self.company.as_deref())?, &body, now_ms).to_string(),
-            );
+            let key = keys::signing_key(&settings, self.company.as_deref())?;
+            request = request.header(SIGNATURE_HEADER, Signature::sign(&key, &body, now_ms).to_string());
         }
-        let started = Instant::now();
+        let started_at = Instant::now();
         let response = request.body(body).send().await.map_err(|error| request_failure(&url, &error))?;
         let status = response.status().as_u16();
-        let took_ms = started.elapsed().as_millis();
-        let answer = response.text().await.unwrap_or_default();
-        self.print_response(status, &answer, took_ms, &url)
+        let duration_ms = started_at.elapsed().as_millis();
+        let response_body = response.text().await.unwrap_or_default();
+        self.print_response(status, &response_body, duration_ms, &url)
     }
 
-    fn print_response(&self, status: u16, answer: &str, took_ms: u128, url: &url::Url) -> CliResult {
-        let answer = output::sanitize(&answer.chars().take(500).collect::<String>());
+    fn print_response(&self, status: u16, response_body: &str, duration_ms: u128, url: &url::Url) -> CliResult {
+        let response_body = output::sanitize(&response_body.chars().take(500).collect::<String>());
         if self.json {
-            output::print_json(
-                &json!({ "status": status, "answer": answer, "duration_ms": took_ms, "url": url.as_str() }),
-            )?;
+            output::print_json(&json!({
+                "status": status,
+                "response_body": response_body,
+                "duration_ms": duration_ms,
+                "url": url.as_str(),
+            }))?;
         } else {
-            output::print_line(format!("{status} in {took_ms} ms from {url}: {answer}"))?;
+            output::print_line(format!("{status} in {duration_ms} ms from {url}: {response_body}"))?;
         }
         match status {
             200..300 => Ok(()),
@@ -101,14 +104,14 @@ impl SendArgs {
                 let hex = random_hex();
                 let prefix = if kind.as_str().starts_with("chat") { "chat_test_" } else { "call_test_" };
                 let body = sample_body(kind, &format!("{prefix}{}", &hex[..27]), now_ms);
-                body.map(String::into_bytes).ok_or_else(|| CliError::Message("there is no sample of it".into()))
+                body.map(String::into_bytes).ok_or_else(|| CliError::Message(format!("no sample of `{kind}` exists")))
             }
-            (None, None) => Err(CliError::Message("name an event, or give --file".into())),
+            (None, None) => Err(CliError::Message("give the name of an event, or --file".into())),
         }
     }
 }
 
-/// The bytes of a file, or of standard input for `-`.
+/// Reads the bytes of a file, or of standard input for `-`.
 pub(super) fn read_file_or_stdin(file: &Path) -> Result<Vec<u8>, CliError> {
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
@@ -120,12 +123,12 @@ pub(super) fn read_file_or_stdin(file: &Path) -> Result<Vec<u8>, CliError> {
 }
 
 fn request_failure(url: &url::Url, error: &reqwest::Error) -> CliError {
-    let why = if error.is_timeout() {
-        "it did not answer within 10 s"
+    let reason = if error.is_timeout() {
+        "no response within 10 s"
     } else if error.is_connect() {
-        "no connection; is the receiver running, and on that port?"
+        "no connection; is the receiver running on that port?"
     } else {
-        "the connection broke off (so does a body larger than server.body_limit_bytes while it is sent)"
+        "the connection was closed while sending (a body larger than server.body_limit_bytes has this effect as well)"
     };
-    CliError::Message(format!("{url}: {why}"))
+    CliError::Message(format!("{url}: {reason}"))
 }

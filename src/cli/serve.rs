@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use super::context;
 use super::output::{CliError, CliResult, print_line};
-use super::{context, signals};
-use crate::app::{self, Receiver, ReloadHandle};
+use crate::app::{self, Receiver, ReloadHandle, shutdown_signal};
 use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, HandlerSettings, LogFormat, Settings};
 use crate::event::EventKind;
@@ -24,30 +24,24 @@ pub(super) async fn run() -> CliResult {
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).dropped_lines(log.dropped_lines());
     let receiver = receiver.build().await?;
     log.dropped_lines().spawn_warnings(receiver.supervisor());
-    report_startup(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
-    stop_on_signal(&receiver)?;
+    print_startup_summary(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
+    receiver.stop_when(shutdown_signal()?);
+    #[cfg(unix)]
+    reload_on_sighup(receiver.supervisor().clone(), receiver.reload_handle())?;
+
     let supervisor = receiver.supervisor().clone();
-    let operators = async {
+    let serve_ops = async {
         match ops_listener {
             Some(listener) => app::serve(listener, receiver.ops_router(), &supervisor).await,
             None => 0,
         }
     };
-    let (cut_off, operators_cut_off) =
-        tokio::join!(app::serve(listener, receiver.standalone(), &supervisor), operators);
-    let cut_off = cut_off + operators_cut_off;
-    tracing::info!(counts = ?receiver.counters().snapshot(), "stopping: finishing what was accepted");
-    let closed = receiver.shutdown().await;
+    let (cut_off, ops_cut_off) = tokio::join!(app::serve(listener, receiver.router(), &supervisor), serve_ops);
+    tracing::info!(counts = ?receiver.counters().snapshot(), "shutting down");
+    let result = receiver.finish(cut_off + ops_cut_off).await;
+    // The log's writer thread is flushed after the last component has logged, and before the error is printed.
     drop(log);
-    if supervisor.has_failed() {
-        return Err(CliError::Message(
-            "a part of the service died, see the log above; everything acknowledged is on disk".into(),
-        ));
-    }
-    if cut_off > 0 {
-        return Err(CliError::Message(format!("{cut_off} connections were cut off; none of them was acknowledged")));
-    }
-    Ok(closed?)
+    Ok(result?)
 }
 
 /// The listener that `ops.listen` asks for.
@@ -55,7 +49,7 @@ async fn bind_ops_listener(settings: &Settings) -> Result<Option<TcpListener>, C
     let Some(address) = settings.ops.listen else { return Ok(None) };
     let refused = |error| {
         CliError::Message(format!(
-            "cannot listen on {address} (ops.listen): {error}; stop whatever uses the port, or choose another"
+            "cannot listen on {address} (ops.listen): {error}; stop the process that uses the port, or choose another port"
         ))
     };
     TcpListener::bind(address).await.map(Some).map_err(refused)
@@ -69,13 +63,13 @@ async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     TcpListener::bind(address).await.map_err(|error| {
         CliError::Message(format!(
-            "cannot listen on {address}: {error}; stop whatever uses the port, or set PORT to a free one"
+            "cannot listen on {address}: {error}; stop the process that uses the port, or set PORT to a free one"
         ))
     })
 }
 
-/// Tells what to paste into Retell's dashboard, and whatever should be put right.
-fn report_startup(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
+/// Prints the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
+fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
     let url = settings.server.public_url(port);
     let store = SqliteUrl::parse(&settings.storage.url)?;
     let name = |registered: &RegisteredHandler| {
@@ -115,13 +109,13 @@ fn report_startup(settings: &Settings, receiver: &Receiver, port: u16, ops: Opti
     print_line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
 }
 
-/// Their own URLs are the webhook's with the slug behind it.
+/// Each company's webhook URL is the default one with its slug appended.
 fn format_company_slugs(settings: &Settings) -> String {
     let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.as_str()).collect();
-    if slugs.is_empty() { "only the default one".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
+    if slugs.is_empty() { "default".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
 }
 
-/// Whoever looks without a token must ask for this machine by a name of its own.
+/// Without a token, metrics are served only to requests that name this machine by a loopback address or `localhost`.
 fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
     match ops {
         Some(address) => format!("http://{address}/metrics"),
@@ -130,7 +124,7 @@ fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
     }
 }
 
-/// A filter on a name that Retell does not send is more likely a slip than foresight.
+/// A handler's event filter with a name that Retell does not send is more likely a typo than intended.
 fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
     let unknown = |name: &&String| {
         !EventKind::ALL
@@ -141,28 +135,18 @@ fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
     };
     let of = |handler: &HandlerSettings| {
         let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
-        (!names.is_empty())
-            .then(|| format!("handler `{}` waits for events nobody sends today: {}", handler.name, names.join(", ")))
+        (!names.is_empty()).then(|| {
+            format!(
+                "handler `{}` filters for unknown event names: {}; see the event names in docs/handlers",
+                handler.name,
+                names.join(", ")
+            )
+        })
     };
     settings.handlers.iter().filter_map(of).collect()
 }
 
-/// SIGTERM and Ctrl-C stop in order; SIGHUP reads companies, keys and handlers again.
-fn stop_on_signal(receiver: &Receiver) -> CliResult {
-    let supervisor = receiver.supervisor().clone();
-    let stop = signals::shutdown_signal()?;
-    #[cfg(unix)]
-    reload_on_sighup(supervisor.clone(), receiver.reload_handle())?;
-    supervisor.clone().spawn_detached(async move {
-        tokio::select! {
-            () = stop => {}
-            () = supervisor.wait_for_stop() => {}
-        }
-        supervisor.stop();
-    });
-    Ok(())
-}
-
+/// SIGHUP reads companies, keys, handlers, functions and inbound rules again.
 #[cfg(unix)]
 fn reload_on_sighup(supervisor: Supervisor, reload: ReloadHandle) -> CliResult {
     let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
@@ -177,23 +161,23 @@ fn reload_on_sighup(supervisor: Supervisor, reload: ReloadHandle) -> CliResult {
     Ok(())
 }
 
-/// A bad file changes nothing and says why.
+/// Settings that cannot be read or applied change nothing; the log states why.
 #[cfg(unix)]
 async fn reload_settings(reload: &ReloadHandle) {
     let settings = match ConfigSources::from_process().and_then(|sources| Settings::load(&sources)) {
         Ok(settings) => settings,
-        Err(error) => return tracing::error!("SIGHUP: nothing was changed: {error}"),
+        Err(error) => return tracing::error!(%error, "settings reload failed, nothing was changed"),
     };
     let companies = format_company_slugs(&settings);
     let handlers: Vec<_> = settings.handlers.iter().filter(|table| table.enabled).map(|table| &table.name).collect();
     let handlers = format!("{handlers:?}");
     match reload.apply(settings).await {
         Ok(restart) => {
-            tracing::info!(companies, handlers, "SIGHUP: companies, keys, handlers and functions were read again");
+            tracing::info!(companies, handlers, "settings reloaded");
             if !restart.is_empty() {
-                tracing::warn!("these settings differ too and take a restart: {}", restart.join(", "));
+                tracing::warn!(keys = restart.join(", "), "changed settings need a restart");
             }
         }
-        Err(error) => tracing::error!("SIGHUP: nothing was changed: {error}"),
+        Err(error) => tracing::error!(%error, "settings reload failed, nothing was changed"),
     }
 }

@@ -12,13 +12,13 @@ use crate::security::signature::{Signature, Verifier};
 
 #[derive(Debug, Args)]
 pub(super) struct SignArgs {
-    /// The body to sign, byte for byte as it will be sent
+    /// File with the body to sign, byte for byte as it will be sent; `-` for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// Sign with this company's first key [default: the plain route's]
+    /// Sign with the first key of this company [default: the first key of security.keys]
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Sign for this time, in milliseconds since the Unix epoch [default: now]
+    /// Time of the signature, in milliseconds since the Unix epoch [default: now]
     #[arg(long, value_name = "MS")]
     at_ms: Option<i64>,
 }
@@ -34,16 +34,16 @@ impl SignArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// The body, byte for byte as it was received
+    /// File with the body, byte for byte as it was received; `-` for standard input
     #[arg(long, value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// The value of its X-Retell-Signature header
+    /// Value of the X-Retell-Signature header
     #[arg(long, value_name = "V=…,D=…")]
     header: String,
-    /// Try this company's keys [default: the plain route's]
+    /// Verify with the keys of this company [default: security.keys]
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Judge as of this time, in milliseconds since the Unix epoch [default: now]
+    /// Verify as of this time, in milliseconds since the Unix epoch [default: now]
     #[arg(long, value_name = "MS")]
     at_ms: Option<i64>,
 }
@@ -57,15 +57,15 @@ impl VerifyArgs {
         let body = send::read_file_or_stdin(&self.file)?;
         let at_ms = self.at_ms.unwrap_or_else(|| Clock::system().now_ms());
         if let Ok(fingerprint) = verifier.verify(Some(&self.header), &body, at_ms) {
-            return output::print_line(format!("valid: made by key {fingerprint}"));
+            return output::print_line(format!("valid: signed by key {fingerprint}"));
         }
-        let evidence =
+        let input =
             DiagnosisInput { body: Some(&body), signature_header: Some(&self.header), ..DiagnosisInput::default() };
-        let findings =
-            diagnose(&evidence, CandidateKeys { own_keys: &keys, other_company_keys: &others }, tolerance_ms, at_ms);
-        output::print_line(format!("refused: {}", diagnose::format_diagnosis(&findings)))?;
+        let candidates = CandidateKeys { own_keys: &keys, other_company_keys: &others };
+        let findings = diagnose(&input, candidates, tolerance_ms, at_ms);
+        output::print_line(format!("invalid: {}", diagnose::format_diagnosis(&findings)))?;
         if body.len() > MAX_DIAGNOSED_BODY_BYTES {
-            output::print_line("the body is larger than 64 KiB, so it was not tried what may have been changed in it")?;
+            output::print_line("the body is larger than 64 KiB, so changes to the body were not looked for")?;
         }
         Err(CliError::AlreadyPrinted)
     }

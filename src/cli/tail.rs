@@ -1,5 +1,5 @@
-//! `tail`: events as they arrive, read from the store beside the receiver. Nothing is asked of the receiver itself, so it
-//! may restart meanwhile; what it accepts is shown in the order of commit, each event once.
+//! `tail`: prints events as they arrive. It reads the store, not the receiver, so it continues while the receiver
+//! restarts. Events are printed in the order of commit, each one once.
 
 mod followed_store;
 mod format;
@@ -17,16 +17,15 @@ use super::{context, events};
 use crate::base::id::EventId;
 use crate::storage::{EventFilter, Store, StoreError, StoredEvent};
 
-/// How often the store is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Events read at once; their bodies are bounded by the store besides.
+/// Events read per query. The store limits the total size of their bodies as well.
 const READ_BATCH_SIZE: usize = 256;
-/// Shown first unless told otherwise.
+/// Stored events that are printed first by default.
 const DEFAULT_LINES: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct TailArgs {
-    /// Only events of this name; may be given several times
+    /// Only events with this name; may be given several times
     #[arg(long, value_name = "NAME")]
     event: Vec<String>,
     /// Only events of this call or chat
@@ -35,19 +34,19 @@ pub(super) struct TailArgs {
     /// Only events of this company
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only events whose body is no JSON object
+    /// Only events whose body is not a JSON object
     #[arg(long)]
     unparsed: bool,
-    /// Show the latest N that are stored already first [default: 10]
+    /// First print the latest N stored events [default: 10]
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with_all = ["since", "after"])]
     lines: Option<usize>,
-    /// Show those received since then first: 2026-11-21T10:00:00Z, or 90s, 10m, 2h, 1d ago
+    /// First print the events received since this time: 2026-11-21T10:00:00Z, or 90s, 10m, 2h, 1d ago
     #[arg(long, value_name = "TIME", value_parser = events::parse_time_arg, conflicts_with = "after")]
     since: Option<i64>,
-    /// Go on exactly behind this event, as Ctrl-C prints it
-    #[arg(long, value_name = "EVENT ID")]
+    /// Continue exactly after this event; Ctrl-C prints the command that does
+    #[arg(long, value_name = "EVENT_ID")]
     after: Option<EventId>,
-    /// Print a JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -56,20 +55,20 @@ impl TailArgs {
     pub(super) async fn run(self) -> CliResult {
         let mut source = FollowedStore::new(context::sqlite_url()?);
         let style = LineStyle::from_env()?;
-        // The event to resume behind; the id that is before all others when there is none.
+        // The event to resume after. With no event yet it is the lowest possible id, which means: from the beginning.
         let resume = Cell::new(EventId::lower_bound_at(0));
         tokio::select! {
-            // In this order: Ctrl-C is listened for before anything is printed.
+            // Ctrl-C is polled first, so that its handler is installed before anything is printed.
             biased;
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("\nto go on: {}", self.resume_command(resume.get()));
+                eprintln!("\nto continue: {}", self.resume_command(resume.get()));
                 Ok(())
             }
-            done = self.follow(&mut source, style, &resume) => done,
+            result = self.follow(&mut source, style, &resume) => result,
         }
     }
 
-    /// Ends when nobody reads any more, or the store cannot be used.
+    /// Returns when the reader of stdout has closed the pipe, or when the store cannot be used.
     async fn follow(&self, source: &mut FollowedStore, style: LineStyle, resume: &Cell<EventId>) -> CliResult {
         let existed = source.exists();
         source.wait_and_open().await?;
@@ -82,6 +81,7 @@ impl TailArgs {
                 Err(TailError::Store(error)) => source.report_read_error(&error),
             }
             tokio::time::sleep(POLL_INTERVAL).await;
+            // A new store, such as after a restored backup, starts with its own sequence numbers.
             if source.was_replaced() {
                 source.wait_and_open().await?;
                 cursor = 0;
@@ -89,7 +89,7 @@ impl TailArgs {
         }
     }
 
-    /// The sequence number behind which to begin.
+    /// The sequence number after which to start.
     async fn start_seq(&self, source: &FollowedStore, existed: bool, resume: &Cell<EventId>) -> Result<i64, CliError> {
         let store = source.store()?;
         if let Some(after) = self.after {
@@ -97,13 +97,14 @@ impl TailArgs {
             if after == EventId::lower_bound_at(0) {
                 return Ok(0);
             }
-            let missing = || {
-                CliError::Message(format!(
-                    "there is no event {after} to go on from; `tail --since TIME` begins at a time instead"
-                ))
+            return match store.get_event(after).await? {
+                Some(event) => Ok(event.summary.seq),
+                None => Err(CliError::Message(format!(
+                    "--after {after}: this event is not in the store; use --since TIME to start at a time instead"
+                ))),
             };
-            return Ok(store.get_event(after).await?.ok_or_else(missing)?.summary.seq);
         }
+        // A store that did not exist when the command started has only new events.
         if !existed {
             return Ok(0);
         }
@@ -111,20 +112,21 @@ impl TailArgs {
             Some(since_ms) => store.seq_before(since_ms).await?,
             None => self.seq_before_latest(store, self.lines.unwrap_or(DEFAULT_LINES)).await?,
         };
-        // The event right before what is shown first, to resume from should nothing be shown at all.
+        // If nothing gets printed, the command resumes after the newest event that was stored at the start.
         if let Some(newest) = newest_event(store).await?.filter(|(newest, _)| *newest <= seq) {
             resume.set(newest.1);
         }
         Ok(seq)
     }
 
-    /// Behind which event the latest `count` that fit begin.
+    /// The sequence number before the latest `count` events that match.
     async fn seq_before_latest(&self, store: &impl Store, count: usize) -> Result<i64, StoreError> {
         let newest = newest_event(store).await?.map_or(0, |(seq, _)| seq);
         let mut latest = Vec::new();
         let names: Vec<_> = self.event.iter().cloned().map(Some).collect();
-        for event in if names.is_empty() { vec![None] } else { names } {
-            let filter = EventFilter { kind: event, limit: Some(count), ..self.store_filter() };
+        // The store filters by one name at a time, so several names need one query each.
+        for kind in if names.is_empty() { vec![None] } else { names } {
+            let filter = EventFilter { kind, limit: Some(count), ..self.store_filter() };
             latest.extend(store.list_events(filter).await?.iter().map(|event| event.seq));
         }
         latest.sort_unstable_by(|a, b| b.cmp(a));
@@ -132,7 +134,7 @@ impl TailArgs {
         Ok(latest.last().map_or(newest, |seq| seq - 1))
     }
 
-    /// Shows what came behind `cursor`; `false` when nobody reads any more.
+    /// Prints the events after `cursor`, and returns `false` when the reader of stdout has closed the pipe.
     async fn print_new_events(
         &self,
         source: &FollowedStore,
@@ -147,15 +149,16 @@ impl TailArgs {
                 .export_events(*cursor, EventFilter { limit: Some(READ_BATCH_SIZE), ..self.store_filter() })
                 .await?;
             let Some(last) = chunk.last() else { break };
-            let shown: Vec<_> = chunk.iter().filter(|event| self.matches_event_names(event)).collect();
-            match self.print_events(&shown, style) {
+            let matching: Vec<_> = chunk.iter().filter(|event| self.matches_event_names(event)).collect();
+            match self.print_events(&matching, style) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(false),
-                printed => printed?,
+                result => result?,
             }
             *cursor = last.summary.seq;
             resume.set(last.summary.id);
         }
-        // Nothing of what was committed before this look is missing: those that do not fit are not looked at again.
+        // Everything up to `newest` was committed before the queries above, so events that do not match can be
+        // skipped for good. Without this, a filter that matches rarely would scan the same events again and again.
         if newest >= *cursor {
             *cursor = newest;
             resume.set(newest_id);
@@ -175,11 +178,11 @@ impl TailArgs {
         out.flush()
     }
 
-    /// What the store can narrow by itself; several names are left to [`TailArgs::is_wanted`].
+    /// The filters that the store applies; several names are filtered by [`Self::matches_event_names`].
     fn store_filter(&self) -> EventFilter {
-        let event = if let [only] = &self.event[..] { Some(only.clone()) } else { None };
+        let kind = if let [only] = &self.event[..] { Some(only.clone()) } else { None };
         EventFilter {
-            kind: event,
+            kind,
             call_id: self.call.clone(),
             company: self.company.clone(),
             unparsed_only: self.unparsed,
@@ -191,7 +194,7 @@ impl TailArgs {
         self.event.is_empty() || event.summary.kind.as_ref().is_some_and(|name| self.event.contains(name))
     }
 
-    /// The command that goes on where this one stopped.
+    /// The command that continues where this one stopped, with the same filters.
     fn resume_command(&self, after: EventId) -> String {
         let mut command = vec![format!("retell-webhook tail --after {after}")];
         let call = self.call.iter().map(|id| ("--call", id));
@@ -204,7 +207,7 @@ impl TailArgs {
     }
 }
 
-/// Why a look failed: the store may come back, the output will not.
+/// Errors of the store are retried, since a receiver may be restarting; errors of the output are final.
 enum TailError {
     Store(StoreError),
     Output(io::Error),
@@ -227,10 +230,10 @@ async fn newest_event(store: &impl Store) -> Result<Option<(i64, EventId)>, Stor
     Ok(latest.first().map(|event| (event.seq, event.id)))
 }
 
-/// For a shell.
+/// Quotes an argument for a POSIX shell, if it needs quotes.
 fn shell_quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
-    if !text.is_empty() && text.chars().all(plain) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
+    if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))

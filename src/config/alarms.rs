@@ -1,40 +1,47 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 
-/// `[alarms]`: what is watched. Everywhere 0 turns one off.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[alarms]`: the thresholds at which the receiver raises an alarm about itself.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct AlarmSettings {
-    /// `false` watches nothing.
+    /// Whether alarms are checked at all; `false` checks none of them.
     pub enabled: bool,
-    /// How often everything is looked at.
+    /// Milliseconds between two checks of all alarms, 100 to 3600000.
     pub check_interval_ms: u64,
-    /// An alarm is over when nothing was wrong for so long: what comes and goes is one alarm.
+    /// Milliseconds without a new breach after which an alarm is resolved. A condition that comes and goes within this
+    /// time is one alarm.
     pub resolve_after_ms: u64,
-    /// So many deliveries of a handler died within `dead_deliveries_window_ms`.
+    /// Number of dead deliveries per handler within `dead_deliveries_window_ms` that raises the alarm, at most 1000.
+    /// 0 turns it off.
     pub dead_deliveries: u64,
-    /// The time in which they are counted.
+    /// Milliseconds over which `dead_deliveries` are counted.
     pub dead_deliveries_window_ms: u64,
-    /// A delivery has waited this long, tried or not.
+    /// Age in milliseconds of a handler's oldest unfinished delivery, attempted or not, that raises the alarm. 0
+    /// turns it off.
     pub oldest_undelivered_ms: u64,
-    /// Attempts at a handler rest, because too many failed, for this long.
+    /// Milliseconds for which a handler's circuit breaker has been open that raise the alarm. 0 turns it off.
     pub breaker_open_ms: u64,
-    /// So many requests were refused within a minute.
+    /// Number of rejected requests (401, 403) within a minute that raises the alarm. 0 turns it off.
     pub rejected_per_minute: u64,
-    /// So many events could not be stored (503) within a minute.
+    /// Number of events that could not be stored (503) within a minute that raises the alarm. 0 turns it off.
     pub not_stored_per_minute: u64,
-    /// A company or an agent is silent while the same hours of earlier days had at least so many events.
+    /// Number of events in the same hours of earlier days from which the silence of a company or an agent raises the
+    /// alarm. The baseline is learned over a week. 0 turns it off.
     pub silence_baseline_events: u64,
-    /// Shorter silence is never an alarm of that kind.
+    /// Shortest silence in milliseconds that is compared with the baseline.
     pub silence_baseline_min_ms: u64,
-    /// A company that had events is silent for this long, whatever was usual.
+    /// Milliseconds of silence of a company that had events before that raise the alarm whatever the baseline. 0 turns
+    /// it off.
     pub silence_after_ms: u64,
-    /// Less than this share of the disk under the store is free.
+    /// Percentage of the disk under the store below which free space raises the alarm, 0 to 100. 0 turns it off.
     pub disk_free_percent: u8,
-    /// Less than this is free there.
+    /// Bytes on the disk under the store below which free space raises the alarm. 0 turns it off.
     pub disk_free_bytes: u64,
-    /// This machine's clock and that of whoever signs differ by so much.
+    /// Milliseconds by which the clocks of this machine and of the sender differ that raise the alarm. 0 turns it off.
+    /// Beyond `security.signature_tolerance_ms` every request is rejected.
     pub clock_skew_ms: u64,
 }
 
@@ -63,16 +70,17 @@ impl Default for AlarmSettings {
 impl AlarmSettings {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if !(100..=3_600_000).contains(&self.check_interval_ms) {
-            return Err(ConfigError::invalid("alarms.check_interval_ms", "it must be 100 to 3600000 ms"));
+            let why = format!("{} ms is out of range; expected 100 to 3600000 ms", self.check_interval_ms);
+            return Err(ConfigError::invalid("alarms.check_interval_ms", why));
         }
+        // The store returns at most this many dead letters per handler, so a higher threshold would never be reached.
         if self.dead_deliveries > 1_000 {
-            return Err(ConfigError::invalid(
-                "alarms.dead_deliveries",
-                "it must be 0 (off) to 1000: no more of a handler's dead letters are looked at",
-            ));
+            let why = format!("{} is out of range; expected 0 (off) to 1000", self.dead_deliveries);
+            return Err(ConfigError::invalid("alarms.dead_deliveries", why));
         }
         if self.disk_free_percent > 100 {
-            return Err(ConfigError::invalid("alarms.disk_free_percent", "it must be 0 (off) to 100"));
+            let why = format!("{} is out of range; expected 0 (off) to 100", self.disk_free_percent);
+            return Err(ConfigError::invalid("alarms.disk_free_percent", why));
         }
         Ok(())
     }

@@ -1,84 +1,77 @@
-use std::fmt;
-
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_service_name};
 use super::{ConfigError, string_list};
 
-/// Appointments begin on the grid of these minutes, so that any two of them either share one or do not meet.
+/// Appointments begin and end on a grid of this many minutes, so two of them either share a grid step or do not
+/// overlap.
 pub(crate) const SLOT_GRID_MINUTES: u16 = 5;
 const MINUTES_PER_DAY: u16 = 1440;
 
-/// `[appointments]`: the functions that book, move and cancel appointments.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[appointments]`: the built-in functions that book, change and cancel appointments.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct AppointmentSettings {
-    /// Whether the three functions exist.
+    /// Whether agents have the functions `collect_appointment_information`, `change_appointment_details` and
+    /// `cancel_appointment`.
     pub enabled: bool,
-    /// The days on which appointments are given: `mon` to `sun`, or ranges such as `mon-fri`.
+    /// Days on which appointments are offered: `mon` to `sun`, or ranges such as `mon-fri`.
     #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub days: Vec<String>,
-    /// When the first appointment of a day begins, in local time.
+    /// Local time at which the first appointment of a day begins, a multiple of five minutes.
     pub opens: String,
-    /// When the last one has ended; `24:00` is midnight.
+    /// Local time by which the last appointment of a day has ended; `24:00` is midnight.
     pub closes: String,
-    /// An appointment begins every so many minutes, and lasts as long unless its service says otherwise.
+    /// Minutes between the beginnings of two appointments, 5 to 1440, a multiple of 5. Also the duration of an
+    /// appointment whose service sets none.
     pub slot_minutes: u16,
-    /// Appointments at the same time.
+    /// Number of appointments at the same time, 1 to 100.
     pub capacity: u16,
-    /// What can be booked: names, or tables with `name` and `minutes`. Empty: anything.
+    /// Services that can be booked: names, or tables with `name` and `duration_minutes`. Empty: any service.
     #[serde(deserialize_with = "deserialize_services")]
+    #[schemars(with = "ServiceList")]
     pub services: Vec<ServiceSettings>,
-    /// The time zone of all times, as IANA names it.
+    /// IANA time zone of all times, such as `Europe/Berlin`.
     pub time_zone: String,
-    /// How `03/04/2026` is read. `auto` asks the caller.
+    /// Order of day and month in a date such as `03/04/2026`.
     pub date_order: DateOrder,
-    /// How many days ahead can be booked.
+    /// Number of days ahead that can be booked, 1 to 730.
     pub horizon_days: u16,
-    /// How long before its beginning an appointment can still be booked.
+    /// Minutes before its beginning until which an appointment can be booked.
     pub min_notice_minutes: u32,
-    /// Days on which there are none, such as `2026-12-25`.
+    /// Dates without appointments, such as `2026-12-25`.
     #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub closed_dates: Vec<String>,
 }
 
-/// What can be booked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceSettings {
-    /// Its name, as it is said.
-    pub name: String,
-    /// How long it takes; `slot_minutes` when unset.
-    #[serde(default)]
-    pub duration_minutes: Option<u16>,
-}
-
-/// The order of day and month in a date of digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// The order of day and month in a numeric date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DateOrder {
-    /// As far as the digits tell; else it is asked.
+    /// Decided by the digits; asks the caller when both orders are possible.
     #[default]
     Auto,
-    /// Day, month, year.
+    /// The day comes before the month.
     Dmy,
-    /// Month, day, year.
+    /// The month comes before the day.
     Mdy,
 }
 
-/// `[appointments]` taken apart.
+/// Parsed days and hours of `[appointments]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpeningHours {
-    /// By day from Monday on.
+    /// Whether each weekday is open, starting with Monday.
     pub open_weekdays: [bool; 7],
-    /// Minutes after midnight.
+    /// Opening time in minutes after midnight.
     pub opens_minute: u16,
-    /// Minutes after midnight, at most 1440.
+    /// Closing time in minutes after midnight, at most 1440.
     pub closes_minute: u16,
-    /// Days without appointments.
+    /// Dates on which no appointments are offered.
     pub closed_dates: Vec<Date>,
 }
 
@@ -103,87 +96,91 @@ impl Default for AppointmentSettings {
 
 impl AppointmentSettings {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let refused = |key: &str, why: &str| Err(ConfigError::invalid(&format!("appointments.{key}"), why));
+        let invalid = |key: &str, why: &str| Err(ConfigError::invalid(&format!("appointments.{key}"), why));
         let hours = self.opening_hours()?;
         parse_time_zone("appointments.time_zone", &self.time_zone)?;
         let on_grid = |minutes: u16| {
             (SLOT_GRID_MINUTES..=MINUTES_PER_DAY).contains(&minutes) && minutes.is_multiple_of(SLOT_GRID_MINUTES)
         };
         if !on_grid(self.slot_minutes) {
-            return refused("slot_minutes", "expected 5 to 1440, a multiple of 5");
+            return invalid("slot_minutes", "expected 5 to 1440, a multiple of 5");
         }
         if !(1..=100).contains(&self.capacity) {
-            return refused("capacity", "expected 1 to 100 appointments at the same time");
+            return invalid("capacity", "expected 1 to 100 appointments at the same time");
         }
         if !(1..=730).contains(&self.horizon_days) {
-            return refused("horizon_days", "expected 1 to 730");
+            return invalid("horizon_days", "expected 1 to 730");
         }
         if self.min_notice_minutes / u32::from(MINUTES_PER_DAY) >= u32::from(self.horizon_days) {
-            return refused("min_notice_minutes", "it is longer than horizon_days, so nothing could be booked");
+            return invalid("min_notice_minutes", "it is longer than `horizon_days`, so nothing could be booked");
         }
         let open_minutes = hours.closes_minute - hours.opens_minute;
         if self.slot_minutes > open_minutes {
-            return refused("slot_minutes", "it is longer than the day from `opens` to `closes`");
+            return invalid("slot_minutes", "it is longer than the day from `opens` to `closes`");
         }
         for (position, service) in self.services.iter().enumerate() {
             let key = format!("services[{position}]");
             if service.name.trim().is_empty() || service.name.len() > 100 {
-                return refused(&key, "expected a name of 1 to 100 bytes");
+                return invalid(&key, "expected a name of 1 to 100 bytes");
             }
-            let same =
-                |other: &ServiceSettings| normalize_service_name(&other.name) == normalize_service_name(&service.name);
-            if self.services[..position].iter().any(same) {
-                return refused(&key, "an earlier service has the same name");
+            let name = normalize_service_name(&service.name);
+            let earlier = &self.services[..position];
+            if earlier.iter().any(|other| normalize_service_name(&other.name) == name) {
+                return invalid(&key, "an earlier service has the same name");
             }
             if service.duration_minutes.is_some_and(|minutes| !on_grid(minutes) || minutes > open_minutes) {
-                return refused(
+                return invalid(
                     &key,
-                    "expected `minutes` that are a multiple of 5 and no longer than from `opens` to `closes`",
+                    "expected `duration_minutes` that are a multiple of 5 and fit between `opens` and `closes`",
                 );
             }
         }
         Ok(())
     }
 
-    /// Days and hours taken apart.
+    /// Parses days and hours.
     ///
     /// # Errors
-    /// The key that cannot be read.
+    /// The first key that cannot be parsed.
     pub fn opening_hours(&self) -> Result<OpeningHours, ConfigError> {
-        let refused = |key: &str, why: &str| ConfigError::invalid(&format!("appointments.{key}"), why);
+        let invalid = |key: &str, why: &str| ConfigError::invalid(&format!("appointments.{key}"), why);
         let mut open = [false; 7];
         for (position, text) in self.days.iter().enumerate() {
             let why = "expected mon, tue, wed, thu, fri, sat or sun, or a range such as mon-fri";
-            let (first, last) = parse_weekday_range(text).ok_or_else(|| refused(&format!("days[{position}]"), why))?;
-            // `fri-mon` goes over the end of the week.
-            (first..=if last < first { last + 7 } else { last }).for_each(|day| open[day % 7] = true);
+            let (first, last) = parse_weekday_range(text).ok_or_else(|| invalid(&format!("days[{position}]"), why))?;
+            // A range such as `fri-mon` wraps around the end of the week.
+            let last = if last < first { last + 7 } else { last };
+            for day in first..=last {
+                open[day % 7] = true;
+            }
         }
         if !open.contains(&true) {
-            return Err(refused("days", "name at least one day, or set enabled = false"));
+            return Err(invalid("days", "it names no day; name at least one, or set enabled = false"));
         }
         let clock = |key: &str, text: &str| {
             parse_minute_of_day(text)
-                .ok_or_else(|| refused(key, "expected a time such as 09:00, on a multiple of five minutes"))
+                .ok_or_else(|| invalid(key, "expected a time such as 09:00, on a multiple of five minutes"))
         };
-        let (opens, closes) = (clock("opens", &self.opens)?, clock("closes", &self.closes)?);
+        let opens = clock("opens", &self.opens)?;
+        let closes = clock("closes", &self.closes)?;
         if opens >= closes {
-            return Err(refused("closes", "it must be later than `opens`"));
+            return Err(invalid("closes", "it must be later than `opens`"));
         }
-        let without = self.closed_dates.iter().enumerate().map(|(position, text)| {
+        let closed_dates = self.closed_dates.iter().enumerate().map(|(position, text)| {
             let why = "expected a date such as 2026-12-25";
-            text.parse().map_err(|_| refused(&format!("closed_dates[{position}]"), why))
+            text.parse().map_err(|_| invalid(&format!("closed_dates[{position}]"), why))
         });
         Ok(OpeningHours {
             open_weekdays: open,
             opens_minute: opens,
             closes_minute: closes,
-            closed_dates: without.collect::<Result<_, _>>()?,
+            closed_dates: closed_dates.collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl OpeningHours {
-    /// Whether appointments are given on this day.
+    /// Whether appointments are offered on this date.
     #[must_use]
     pub fn is_open_on(&self, day: Date) -> bool {
         let weekday = usize::from(day.weekday().to_monday_zero_offset().unsigned_abs());
@@ -191,22 +188,16 @@ impl OpeningHours {
     }
 }
 
-/// The time zone of this name, from the data in the binary.
+/// Looks up an IANA time zone in the data compiled into the binary.
 ///
 /// # Errors
-/// Refuses `key` when there is none.
+/// No time zone has this name; the error names `key`.
 pub(crate) fn parse_time_zone(key: &str, name: &str) -> Result<TimeZone, ConfigError> {
-    let why = "there is no such time zone; expected an IANA name such as Europe/Berlin, America/New_York or UTC";
+    let why = "it is not a known time zone; expected an IANA name such as Europe/Berlin, America/New_York or UTC";
     TimeZone::get(name).map_err(|_| ConfigError::invalid(key, why))
 }
 
-/// What of a name counts when two are compared: `Check-up` and `check up` are one.
-#[must_use]
-pub(crate) fn normalize_service_name(name: &str) -> String {
-    name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
-}
-
-/// The first and the last day of a range, from Monday on; the same one twice where it is no range.
+/// The first and the last day of a range, counted from Monday. A single day is both.
 fn parse_weekday_range(text: &str) -> Option<(usize, usize)> {
     let number =
         |text: &str| parse_weekday(text.trim()).map(|day| usize::from(day.to_monday_zero_offset().unsigned_abs()));
@@ -229,69 +220,15 @@ fn parse_weekday(text: &str) -> Option<Weekday> {
 
 fn parse_minute_of_day(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
+    // `parse` alone would accept a sign, as in `+9:00`.
     let digits = |part: &str| part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());
-    let (hour, minute): (u16, u16) =
-        if digits(hour) && digits(minute) { (hour.parse().ok()?, minute.parse().ok()?) } else { return None };
+    if !digits(hour) || !digits(minute) {
+        return None;
+    }
+    let hour: u16 = hour.parse().ok()?;
+    let minute: u16 = minute.parse().ok()?;
     let minutes = hour * 60 + minute;
     (minute < 60 && minutes <= MINUTES_PER_DAY && minutes.is_multiple_of(SLOT_GRID_MINUTES)).then_some(minutes)
-}
-
-/// A list of names and tables, or one text with commas. By hand, so that an unknown key of a table is named.
-fn deserialize_services<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceSettings>, D::Error> {
-    struct ServiceListVisitor;
-    impl<'de> Visitor<'de> for ServiceListVisitor {
-        type Value = Vec<ServiceSettings>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of names and tables, or one text with commas")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(string_list::split_commas(text)
-                .into_iter()
-                .filter(|name| !name.is_empty())
-                .map(service_without_duration)
-                .collect())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut services = Vec::new();
-            while let Some(ServiceEntry(service)) = list.next_element()? {
-                services.push(service);
-            }
-            Ok(services)
-        }
-    }
-    deserializer.deserialize_any(ServiceListVisitor)
-}
-
-/// A name, or a table.
-struct ServiceEntry(ServiceSettings);
-
-impl<'de> Deserialize<'de> for ServiceEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ServiceEntryVisitor;
-        impl<'de> Visitor<'de> for ServiceEntryVisitor {
-            type Value = ServiceSettings;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name, or a table with `name` and `minutes`")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<ServiceSettings, E> {
-                Ok(service_without_duration(name.trim().to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ServiceSettings, A::Error> {
-                ServiceSettings::deserialize(MapAccessDeserializer::new(table))
-            }
-        }
-        deserializer.deserialize_any(ServiceEntryVisitor).map(Self)
-    }
-}
-
-fn service_without_duration(name: String) -> ServiceSettings {
-    ServiceSettings { name, duration_minutes: None }
 }
 
 #[cfg(test)]
@@ -305,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn default_hours_are_weekdays_nine_to_five() {
         let settings = AppointmentSettings::default();
         settings.validate().unwrap();
         let hours = settings.opening_hours().unwrap();
@@ -314,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn invalid_values_are_refused_by_key() {
         assert!(validation_error(|it| it.days = vec!["mo".into()]).contains("appointments.days[0]"));
         assert!(validation_error(|it| it.days.clear()).contains("appointments.days"));
         assert!(validation_error(|it| it.opens = "9".into()).contains("appointments.opens"));
@@ -349,18 +286,5 @@ mod tests {
         for text in ["mon-", "fri-", "mon-fri-sun", "-"] {
             assert!(validation_error(|it| it.days = vec![text.into()]).contains("appointments.days[0]"), "{text}");
         }
-    }
-
-    #[test]
-    fn services_are_names_or_tables() {
-        let read = |text: &str| serde_json::from_str::<AppointmentSettings>(text).unwrap().services;
-        let service = |name: &str, minutes| ServiceSettings { name: name.into(), duration_minutes: minutes };
-        assert_eq!(read(r#"{"services": "a, b"}"#), [service("a", None), service("b", None)]);
-        let mixed = read(r#"{"services": ["a", {"name": "b", "duration_minutes": 60}]}"#);
-        assert_eq!(mixed, [service("a", None), service("b", Some(60))]);
-        let typed =
-            serde_json::from_str::<AppointmentSettings>(r#"{"services": [{"name": "b", "duration_minute": 60}]}"#);
-        let why = typed.unwrap_err().to_string();
-        assert!(why.contains("`duration_minute`") && why.contains("`duration_minutes`"), "{why}");
     }
 }

@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::security::{deserialize_keys, invalid_key_reason};
@@ -7,32 +8,40 @@ use crate::base::secret::Secret;
 /// The company of the plain webhook route, whose keys are `security.keys`.
 pub(crate) const DEFAULT_COMPANY_SLUG: &str = "default";
 
-/// Words that are routes, or may become some, under the webhook's and the functions' paths.
+/// Path segments that are routes, or may become routes, below the webhook's and the functions' paths.
 const RESERVED_SLUGS: [&str; 8] = ["inbound", "test", "retell", "function", "webhook", "docs", "health", "metrics"];
 
-/// One `[[companies]]` table: a customer with events of its own at `/api/v1/webhook/retell/<slug>`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// One `[[companies]]` table: a customer with a separate webhook URL, `/api/v1/webhook/retell/<slug>`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct CompanySettings {
-    /// Names it in URLs, lists and filters: 2 to 40 small letters, digits or `-`.
+    /// Identifier in URLs, lists and filters: 2 to 40 lower-case letters, digits or `-`, unique.
+    #[schemars(example = &"acme")]
     pub slug: String,
-    /// Its name for people; the slug when unset.
+    /// Name that is shown to people. Unset: the slug.
     #[serde(default)]
+    #[schemars(example = &"Acme Dental")]
     pub name: Option<String>,
-    /// API keys whose signatures are accepted on its routes: a list, or one text with commas.
+    /// API keys whose signatures are accepted on the company's routes.
     #[serde(default, deserialize_with = "deserialize_keys")]
+    #[schemars(with = "string_list::StringList", example = ["key_9f27a1c4de5588b2031fa7c0"])]
     pub keys: Vec<Secret>,
-    /// Ids of its agents. An event of another agent on its routes is taken all the same, and warned about.
+    /// Ids of the company's agents. An event of another agent on the company's routes is stored as well, with a
+    /// warning in the log.
     #[serde(default, deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList", example = ["agent_1"])]
     pub agents: Vec<String>,
-    /// How long its data is kept, where that differs from `[retention]`; 0 means for ever.
+    /// How long the company's data is kept, where that differs from `[retention]`. The keys are those of `[retention]`
+    /// without `max_bytes`; 0 keeps data without limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [{"events_days": 30}]))]
     pub retention: Option<RetentionDays>,
-    /// The time zone of its appointments, as IANA names it; `appointments.time_zone` when unset.
+    /// IANA time zone of the company's appointments. Unset: `appointments.time_zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"America/New_York")]
     pub time_zone: Option<String>,
 }
 
-/// Refuses slugs that are no slugs or taken, keys that are no keys, and keys and agents of two companies.
+/// Refuses invalid or duplicate slugs, invalid keys, and keys or agents that two companies share.
 pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bool) -> Result<(), ConfigError> {
     for (position, company) in companies.iter().enumerate() {
         let refused = |key: &str, why: String| Err(ConfigError::invalid(&format!("companies[{position}].{key}"), why));
@@ -41,23 +50,26 @@ pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bo
         }
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
-            return refused("slug", format!("`{}` is taken by an earlier company", company.slug));
+            return refused("slug", format!("`{}` is already the slug of an earlier company", company.slug));
         }
         if let Some(name) = &company.time_zone {
             parse_time_zone(&format!("companies[{position}].time_zone"), name)?;
         }
         if company.keys.is_empty() && verify {
-            return refused("keys", format!("`{}` has no API key: none of its events could be verified", company.slug));
+            return refused(
+                "keys",
+                format!("`{}` has no API key, so none of its events could be verified", company.slug),
+            );
         }
         if let Some(why) = company.keys.iter().find_map(invalid_key_reason) {
             return refused("keys", format!("one of them {why}; take it from the company's own Retell dashboard"));
         }
         let has = |key: &Secret| own.contains(key) || earlier.iter().any(|other| other.keys.contains(key));
         if company.keys.iter().any(has) {
-            return refused("keys", "another company has the same key: whose event would it be?".to_owned());
+            return refused("keys", "another company has the same key, so an event could belong to either".to_owned());
         }
         if earlier.iter().any(|other| other.agents.iter().any(|agent| company.agents.contains(agent))) {
-            return refused("agents", "another company has the same agent".to_owned());
+            return refused("agents", "another company has one of these agents".to_owned());
         }
     }
     Ok(())
@@ -66,11 +78,11 @@ pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bo
 fn invalid_slug_reason(slug: &str) -> Option<&'static str> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !(2..=40).contains(&slug.len()) || !slug.chars().all(plain) {
-        Some("expected 2 to 40 small letters, digits or `-`")
+        Some("expected 2 to 40 lower-case letters, digits or `-`")
     } else if slug == DEFAULT_COMPANY_SLUG {
         Some("`default` is the company of the plain route; its keys are security.keys (RETELL_API_KEY)")
     } else if RESERVED_SLUGS.contains(&slug) {
-        Some("that word is a route; choose another slug")
+        Some("that word is the path of a route; choose another slug")
     } else {
         None
     }

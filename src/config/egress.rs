@@ -1,35 +1,43 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, string_list};
 use crate::base::networks::Networks;
 
-/// `[egress]`. Read from configuration files only: whoever can set a variable is not to open the inside of a network.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+/// `[egress]`: which internal addresses handlers may post to. Read from configuration files only: access to environment
+/// variables must not be enough to open an internal network.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct EgressSettings {
-    /// Addresses, ranges and host names of the inside that handlers may post to. A name may then lead to any address
-    /// but a link-local one.
+    /// Internal addresses, ranges and host names that handlers may post to. A listed host name may resolve to any
+    /// address that is not link-local. An address written in a handler's own `url` (or `localhost`) needs no entry.
+    /// Link-local addresses are always refused.
     #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub allowlist: Vec<String>,
-    /// Whether all private and loopback addresses may be posted to.
+    /// Whether handlers may post to every private and loopback address.
     pub allow_private_networks: bool,
 }
 
 impl EgressSettings {
-    /// `allow` taken apart: networks, and names in small letters.
+    /// Splits `allowlist` into networks and lower-case host names.
     ///
     /// # Errors
-    /// The first entry that is neither.
+    /// The first entry that is neither, or that is link-local.
     pub fn parse_allowlist(&self) -> Result<(Networks, Vec<String>), ConfigError> {
-        let (mut networks, mut names) = (Vec::new(), Vec::new());
+        let mut networks = Vec::new();
+        let mut names = Vec::new();
         for (position, text) in self.allowlist.iter().enumerate() {
             let refused = |why: &str| ConfigError::invalid(&format!("egress.allowlist[{position}]"), why);
             if let Some(network) = parse_network(text) {
                 if is_link_local(network) {
-                    return Err(refused("link-local addresses are always refused: cloud credentials lie there"));
+                    return Err(refused(
+                        "link-local addresses are always refused: cloud metadata services with credentials \
+                         listen there",
+                    ));
                 }
                 networks.push(text.as_str());
             } else if is_host_name(text) {
@@ -40,8 +48,8 @@ impl EgressSettings {
                 ));
             }
         }
-        let networks =
-            Networks::parse(&networks).map_err(|_| ConfigError::invalid("egress.allowlist", "no addresses"))?;
+        let networks = Networks::parse(&networks)
+            .map_err(|_| ConfigError::invalid("egress.allowlist", "an entry is not an address or a range"))?;
         Ok((networks, names))
     }
 }
@@ -57,7 +65,8 @@ fn is_link_local(network: IpNet) -> bool {
     }
 }
 
-/// Letters, digits, `-`, `_` and dots; a last label of digits would be an address written oddly.
+/// Letters, digits, `-`, `_` and dots. The last label must not consist of digits: URL parsers read such a name as an
+/// IPv4 address.
 fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label =

@@ -1,8 +1,9 @@
-//! `[[functions]]`: what an agent's model can call.
+//! `[[functions]]`: custom functions that an agent's model can invoke.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,93 +11,109 @@ use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, string_list};
 use crate::base::secret::Secret;
 
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
-/// As long as Retell can be told to wait.
+/// The longest timeout that Retell lets a custom function have.
 const MAX_TIMEOUT_MS: u64 = 600_000;
 const DEFAULT_IDEMPOTENCY_WINDOW_MS: u64 = 300_000;
-/// Answers are kept for a day.
+/// The invocation ledger keeps responses for a day.
 const MAX_IDEMPOTENCY_WINDOW_MS: u64 = 86_400_000;
 const DEFAULT_CONCURRENCY: u16 = 64;
 const DEFAULT_CALL_ID_HEADER: &str = "x-call-id";
 const ALLOWED_METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
 
-/// What makes two requests one invocation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// Which requests count as the same invocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdempotencyMode {
-    /// The model's id of the tool call, else call, name and arguments.
+    /// Requests with the same tool call id; without an id, with the same call, name and arguments.
     #[default]
     Call,
-    /// Nothing: each request is an invocation.
+    /// Every request is a separate invocation.
     None,
 }
 
-/// What is answered when a function could not be called, or not in time.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// The response when a function fails or exceeds its timeout.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum FunctionFallback {
-    /// As text.
+    /// A string, which is sent as plain text.
     Text(String),
-    /// As JSON.
+    /// A table, which is sent as a JSON object.
     Json(Map<String, Value>),
 }
 
-/// One `[[functions]]` table.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// One `[[functions]]` table: a custom function at `/api/v1/function/<name>`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct FunctionSettings {
-    /// What Retell calls it by: 1 to 64 letters, digits, `-` or `_`. A part of its URL.
+    /// Name under which Retell invokes the function, part of its URL: 1 to 64 letters, digits, `-` or `_`.
+    #[schemars(example = &"order_status")]
     pub name: String,
-    /// What the agent's model is told about it.
+    /// Description of the function for the agent's model.
     #[serde(default)]
+    #[schemars(example = &"Says where an order is.")]
     pub description: String,
-    /// The JSON Schema of its arguments; without one it takes any.
+    /// JSON Schema of the arguments. Arguments that do not match are explained to the model. Unset: any arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [{"type": "object", "required": ["order"]}]))]
     pub parameters: Option<Map<String, Value>>,
-    /// A file with that schema, instead.
+    /// File with the JSON Schema of the arguments, instead of `parameters`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"config/order_status.json")]
     pub parameters_file: Option<PathBuf>,
-    /// Where requests are posted to. It may carry a token, so it is shown without its path.
+    /// URL that requests are posted to. It is displayed without its path, which may hold a token. Set one of `url`,
+    /// `command` and `builtin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"https://example.com/functions/order-status")]
     pub url: Option<Secret>,
-    /// The program that is run, with its arguments.
+    /// Program with its arguments that is run instead of a request; it reads the function's arguments as JSON from
+    /// standard input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["/usr/local/bin/order-status"])]
     pub command: Vec<String>,
-    /// A function that comes with the receiver, or was given to it in Rust, under this table's name and rules.
+    /// Built-in function, or a function registered in Rust, that is served under this table's name and settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"cancel_appointment")]
     pub builtin: Option<String>,
-    /// With `url`: headers to add.
+    /// With `url`: additional request headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>", extend("examples" = [{"authorization": "Bearer ..."}]))]
     pub headers: BTreeMap<String, Secret>,
-    /// With `url`: signs as Standard Webhooks say, `whsec_…`.
+    /// With `url`: secret that signs requests as in Standard Webhooks, `whsec_…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"whsec_...")]
     pub secret: Option<Secret>,
-    /// HTTP methods that are answered.
+    /// HTTP methods that are accepted: `POST`, `PUT`, `PATCH`, `GET`, `DELETE`. The signature of a GET or DELETE
+    /// request covers no body, so a captured request can be repeated for five minutes.
     #[serde(default = "default_methods", deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub methods: Vec<String>,
-    /// After so long the fallback is answered.
+    /// Milliseconds after which the fallback is sent, 100 to 600000.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
-    /// What is answered when it could not be done.
+    /// Response with status 200 when the function fails or exceeds `timeout_ms`: a string, or a table for JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"I cannot look that up right now.")]
     pub fallback: Option<FunctionFallback>,
-    /// What makes two requests one invocation.
+    /// Which repeated requests get the response of the first one instead of a new invocation.
     #[serde(default)]
     pub idempotency: IdempotencyMode,
-    /// How long requests alike are one invocation when the model's id of the tool call is not told.
+    /// Milliseconds within which equal requests without a tool call id count as one invocation, 1 to 86400000.
     #[serde(default = "default_idempotency_window_ms")]
     pub idempotency_window_ms: u64,
-    /// Slugs of the companies that have it; empty means all.
+    /// Slugs of the companies that have the function; empty: all companies.
     #[serde(default, deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub companies: Vec<String>,
-    /// Invocations at the same time; further ones wait.
+    /// Number of invocations at the same time, at least 1. Further invocations wait.
     #[serde(default = "default_concurrency")]
     pub concurrency: u16,
-    /// The header with the call's id, for requests that hold arguments only.
+    /// Request header with the call's id, for requests that hold only the arguments. The query parameter `call_id`
+    /// works as well.
     #[serde(default = "default_call_id_header")]
     pub call_id_header: String,
 }
 
 impl FunctionSettings {
-    /// A table with a name only.
+    /// A table with this name in which every other key is unset.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
@@ -120,7 +137,7 @@ impl FunctionSettings {
         }
     }
 
-    /// Whether a company has it.
+    /// Whether the company with this slug has the function.
     #[must_use]
     pub fn is_available_to(&self, company: &str) -> bool {
         self.companies.is_empty() || self.companies.iter().any(|slug| slug == company)
@@ -134,46 +151,50 @@ impl FunctionSettings {
     fn invalid_setting(&self) -> Option<(&'static str, String)> {
         let why = |key, why: &str| Some((key, why.to_owned()));
         if !is_function_name(&self.name) {
-            return why("name", "expected 1 to 64 letters, digits, `-` or `_`, as Retell has it");
+            return why("name", "expected 1 to 64 letters, digits, `-` or `_`, as Retell requires");
         }
         if self.parameters.is_some() && self.parameters_file.is_some() {
             return why("parameters_file", "set either parameters or parameters_file, not both");
         }
-        let program = self.command.first().is_some_and(|program| !program.is_empty());
-        match [self.url.is_some(), program, self.builtin.is_some()].into_iter().filter(|set| *set).count() {
-            0 => return why("url", "what should be called? Set url, command for a program, or builtin"),
+        let has_program = self.command.first().is_some_and(|program| !program.is_empty());
+        let targets = [self.url.is_some(), has_program, self.builtin.is_some()];
+        match targets.into_iter().filter(|is_set| *is_set).count() {
+            0 => return why("url", "the function has no target; set `url`, `command` or `builtin`"),
             1 => {}
-            _ => return why("url", "set one of url, command and builtin"),
+            _ => return why("url", "the function has several targets; set only one of `url`, `command` and `builtin`"),
         }
         if self.url.is_none() && self.secret.is_some() {
-            return why("secret", "it signs requests, and there is no url");
+            return why("secret", "it signs requests, but `url` is not set");
         }
         if self.url.is_none() && !self.headers.is_empty() {
-            return why("headers", "they are sent to a url, and there is none");
+            return why("headers", "they are sent with requests, but `url` is not set");
         }
         if self.builtin.is_some() && self.methods.iter().any(|method| matches!(method.as_str(), "GET" | "DELETE")) {
-            return why("methods", "a signature of GET or DELETE covers no body: not for what comes with the receiver");
+            return why(
+                "methods",
+                "the signature of GET or DELETE covers no body, so built-in functions do not accept them",
+            );
         }
         if self.command.iter().any(|text| text.contains('\0')) {
-            return why("command", "a NUL cannot be passed to a program");
+            return why("command", "a NUL character cannot be passed to a program");
         }
         if self.methods.is_empty() || self.methods.iter().any(|method| !ALLOWED_METHODS.contains(&method.as_str())) {
             return why("methods", "expected some of POST, PUT, PATCH, GET, DELETE");
         }
         if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
-            return why("timeout_ms", "expected 100 to 600000 ms; Retell waits no longer");
+            return why("timeout_ms", "expected 100 to 600000 ms, the longest that Retell waits");
         }
         if !(1..=MAX_IDEMPOTENCY_WINDOW_MS).contains(&self.idempotency_window_ms) {
-            return why("idempotency_window_ms", "expected 1 to 86400000 ms: answers are kept for a day");
+            return why("idempotency_window_ms", "expected 1 to 86400000 ms; responses are kept for a day");
         }
         if !is_header_name(&self.call_id_header) {
-            return why("call_id_header", "it is no name of a header: expected letters, digits and hyphens");
+            return why("call_id_header", "it is not a header name; expected letters, digits and hyphens");
         }
         (self.concurrency == 0).then(|| ("concurrency", "expected at least 1".to_owned()))
     }
 }
 
-/// Whether Retell would take it as a tool's name.
+/// Whether Retell accepts the name for a tool.
 #[must_use]
 pub(crate) fn is_function_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -185,20 +206,22 @@ fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(plain)
 }
 
-/// Refuses tables by their key. Two companies may each have a function of the same name.
+/// Refuses invalid tables by their key. Different companies may each have a function with the same name.
 pub(super) fn validate(functions: &[FunctionSettings], companies: &[CompanySettings]) -> Result<(), ConfigError> {
-    let known = |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
+    let is_known =
+        |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
     for (position, function) in functions.iter().enumerate() {
-        let refused = |key: &str, why: String| Err(ConfigError::invalid(&format!("functions[{position}].{key}"), why));
+        let invalid = |key: &str, why: String| Err(ConfigError::invalid(&format!("functions[{position}].{key}"), why));
         if let Some((key, why)) = function.invalid_setting() {
-            return refused(key, why);
+            return invalid(key, why);
         }
-        if let Some(slug) = function.companies.iter().find(|slug| !known(slug)) {
-            return refused("companies", format!("there is no company `{slug}` in [[companies]]"));
+        if let Some(slug) = function.companies.iter().find(|slug| !is_known(slug)) {
+            return invalid("companies", format!("no company `{slug}` exists in [[companies]]"));
         }
-        let taken = |other: &FunctionSettings| other.name == function.name && other.shares_company_with(function);
-        if functions[..position].iter().any(taken) {
-            return refused("name", format!("`{}` is taken by an earlier function of the same company", function.name));
+        let has_same_name =
+            |other: &FunctionSettings| other.name == function.name && other.shares_company_with(function);
+        if functions[..position].iter().any(has_same_name) {
+            return invalid("name", format!("an earlier function of the same company is named `{}`", function.name));
         }
     }
     Ok(())
@@ -233,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_refused_by_their_key() {
+    fn invalid_values_are_refused_by_key() {
         assert!(validate(&[table()], &[]).is_ok());
         for (table, key) in [
             (FunctionSettings { name: "two words".into(), ..table() }, "name"),
             (FunctionSettings { name: "x".repeat(65), ..table() }, "name"),
             (FunctionSettings { url: None, ..table() }, "url"),
             (FunctionSettings { command: vec!["x".into()], ..table() }, "url"),
-            (FunctionSettings { companies: vec!["nobody".into()], ..table() }, "companies"),
+            (FunctionSettings { companies: vec!["unknown".into()], ..table() }, "companies"),
             (FunctionSettings { methods: vec!["get".into()], ..table() }, "methods"),
             (FunctionSettings { methods: vec![], ..table() }, "methods"),
             (FunctionSettings { timeout_ms: 0, ..table() }, "timeout_ms"),
@@ -255,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_within_a_company() {
+    fn names_are_unique_per_company() {
         let of = |companies: &[&str]| FunctionSettings {
             companies: companies.iter().map(|slug| (*slug).to_owned()).collect(),
             ..table()

@@ -1,25 +1,27 @@
-//! `[inbound]`: what an inbound call or text message is answered.
+//! `[inbound]`: answers to inbound calls and text messages.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, RetellSignatureMode};
 use crate::base::secret::Secret;
 
-/// Retell gives up after 10 s; what is left is for the way there and back.
+/// Retell gives up after 10 s; the rest is left for the network in both directions.
 const MAX_TIMEOUT_MS: u64 = 8_000;
 
-/// `[inbound]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[inbound]`: how inbound calls and the first text messages of chats are answered.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct InboundSettings {
-    /// From the head of a request to its answer, in milliseconds. What is not decided by then gets the fallback.
+    /// Milliseconds from the head of a request to its answer, 100 to 8000. After that the fallback is the answer.
     pub timeout_ms: u64,
-    /// What is answered when something goes wrong or is late. Empty: go on as configured in Retell.
+    /// Answer when a rule fails or exceeds the timeout. Empty: Retell continues as configured there.
     pub fallback: InboundAnswerSettings,
-    /// `[[inbound.rules]]`: the first one whose conditions all hold answers.
+    /// The first rule whose conditions all hold gives the answer. A condition that is not set holds. Without a
+    /// matching rule the answer is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<InboundRuleSettings>,
 }
@@ -30,112 +32,140 @@ impl Default for InboundSettings {
     }
 }
 
-/// `[inbound.fallback]`: an answer that needs nothing from elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+/// `[inbound.fallback]`: an answer that needs no other service.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct InboundAnswerSettings {
-    /// `true` turns the caller away.
+    /// Whether the call or chat is rejected.
+    #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "is_false")]
     pub reject: bool,
-    /// The agent to take instead of the number's own.
+    /// Id of the agent that answers instead of the number's own agent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"agent_1")]
     pub agent: Option<String>,
-    /// Its version.
+    /// Version of `agent`. Unset: Retell chooses the version.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &3)]
     pub agent_version: Option<i64>,
-    /// Templates by the names of the agent's dynamic variables.
+    /// Templates for the agent's dynamic variables, by variable name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("examples" = [{"earlier_calls": "{{ caller.calls }}"}]))]
     pub dynamic_variables: BTreeMap<String, String>,
-    /// Kept with the call.
+    /// Metadata that Retell stores with the call.
     #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schemars(extend("examples" = [{"source": "night"}]))]
     pub metadata: Map<String, Value>,
 }
 
-/// One `[[inbound.rules]]` table: conditions, and an answer. A condition that is not set holds.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+/// One `[[inbound.rules]]` table: conditions and an answer. A condition that is not set holds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct InboundRuleSettings {
-    /// Unique; names the rule in the log and in the ledger.
+    /// Unique name of the rule in the log and in stored answers, 1 to 64 characters.
+    #[schemars(example = &"new callers at night")]
     pub name: String,
 
-    /// The caller's number: exact, a beginning with `*`, or `@` and the path of a file with one a line.
+    /// Condition: the caller's number. Each entry is a number, a prefix with `*` such as `+4930*`, or `@` and the
+    /// path of a file with one entry per line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["+4930*", "@vip.txt"])]
     pub from: Vec<String>,
-    /// The number called, in the same forms.
+    /// Condition: the called number, in the same forms as `from`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["+12025550178"])]
     pub to: Vec<String>,
-    /// Ids of agents that the number would use.
+    /// Condition: ids of the agents that Retell would use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["agent_1"])]
     pub agents: Vec<String>,
-    /// Slugs of companies.
+    /// Condition: slugs of the companies that received the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["acme"])]
     pub companies: Vec<String>,
-    /// A call, or the first text message of a chat.
+    /// Condition: a call, or the first text message of a chat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"call")]
     pub kind: Option<InboundKind>,
-    /// Days such as `mon` and ranges such as `mon-fri`.
+    /// Condition: days such as `mon`, and ranges such as `mon-fri`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["mon-fri"])]
     pub days: Vec<String>,
-    /// From and until, such as `09:00-17:00`; may go beyond midnight, which belongs to the day it began on.
+    /// Condition: a range of local times, such as `09:00-17:00`. A range over midnight belongs to the day on which it
+    /// began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"18:00-08:00")]
     pub hours: Option<String>,
-    /// IANA name, such as `Europe/Berlin`, of the zone in which days and hours are meant; UTC when unset.
+    /// IANA time zone of `days` and `hours`, such as `Europe/Berlin`. Unset: UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"Europe/Berlin")]
     pub time_zone: Option<String>,
-    /// Whether the caller has called this company before, as far as the call store knows.
+    /// Condition: whether the call store has an earlier call of this caller to this company.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &false)]
     pub known_caller: Option<bool>,
 
-    /// As in `[inbound.fallback]`.
+    /// Answer: the same as `inbound.fallback.reject`.
+    #[schemars(extend("default" = false))]
     #[serde(default, skip_serializing_if = "is_false")]
     pub reject: bool,
-    /// As in `[inbound.fallback]`.
+    /// Answer: the same as `inbound.fallback.agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"agent_1")]
     pub agent: Option<String>,
-    /// As in `[inbound.fallback]`.
+    /// Answer: the same as `inbound.fallback.agent_version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &3)]
     pub agent_version: Option<i64>,
-    /// As in `[inbound.fallback]`.
+    /// Answer: the same as `inbound.fallback.dynamic_variables`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("examples" = [{"earlier_calls": "{{ caller.calls }}"}]))]
     pub dynamic_variables: BTreeMap<String, String>,
-    /// As in `[inbound.fallback]`.
+    /// Answer: the same as `inbound.fallback.metadata`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(extend("examples" = [{"source": "night"}]))]
     pub metadata: Map<String, Value>,
-    /// Asks a service of yours instead.
+    /// Answer: forward the request to your own service and return its response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [{"url": "https://example.com/inbound"}]))]
     pub ask: Option<InboundAskSettings>,
 }
 
-/// `ask`: the request is posted on as it came, and the service's answer passed back.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `ask`: the original request is posted to a service, and the service's response is returned.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct InboundAskSettings {
-    /// Where to. It may carry a token, so it is not shown.
+    /// URL of the service. It is not displayed, because it may hold a token.
+    #[schemars(with = "String", example = &"https://example.com/inbound")]
     pub url: Secret,
-    /// Signs as Standard Webhooks say, `whsec_…`.
+    /// Secret that signs requests as in Standard Webhooks, `whsec_…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"whsec_...")]
     pub secret: Option<Secret>,
-    /// What becomes of Retell's own signature; made anew when unset.
+    /// What the `X-Retell-Signature` header of the request holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "fresh"))]
     pub retell_signature: Option<RetellSignatureMode>,
-    /// How long it may take, within the budget; all of what is left of it when unset.
+    /// Milliseconds for the request, within `inbound.timeout_ms`. Unset: all of the time that is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &1000)]
     pub timeout_ms: Option<u64>,
-    /// Headers to add.
+    /// Additional headers of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>", extend("examples" = [{"authorization": "Bearer ..."}]))]
     pub headers: BTreeMap<String, Secret>,
 }
 
-/// What is coming in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// The kind of an inbound request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InboundKind {
-    /// `call_inbound`.
+    /// A call, the event `call_inbound`.
     Call,
-    /// `chat_inbound`.
+    /// A text message that opens a chat, the event `chat_inbound`.
     Chat,
 }
 
 impl InboundRuleSettings {
-    /// What it answers by itself.
+    /// The rule's own answer, which `ask` replaces.
     #[must_use]
     pub fn static_answer(&self) -> InboundAnswerSettings {
         InboundAnswerSettings {
@@ -150,23 +180,27 @@ impl InboundRuleSettings {
 
 impl InboundSettings {
     pub(super) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
-        let known =
+        let is_known =
             |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
         if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
-            let why = "it must be 100 to 8000 ms: a caller hears ringing meanwhile, and Retell gives up after 10 s";
+            let why = format!(
+                "{} ms is out of range; expected 100 to 8000 ms, because the caller waits and Retell gives up \
+                 after 10 s",
+                self.timeout_ms
+            );
             return Err(ConfigError::invalid("inbound.timeout_ms", why));
         }
         for (position, rule) in self.rules.iter().enumerate() {
             let key = |key: &str| format!("inbound.rules[{position}].{key}");
-            let refused = |why: &str| Err(ConfigError::invalid(&key("name"), why.to_owned()));
+            let invalid_name = |why: &str| Err(ConfigError::invalid(&key("name"), why));
             if !(1..=64).contains(&rule.name.len()) || rule.name.chars().any(char::is_control) {
-                return refused("expected 1 to 64 characters");
+                return invalid_name("expected 1 to 64 characters");
             }
             if self.rules[..position].iter().any(|earlier| earlier.name == rule.name) {
-                return refused("an earlier rule has the same name");
+                return invalid_name("an earlier rule has the same name");
             }
-            if let Some(slug) = rule.companies.iter().find(|slug| !known(slug)) {
-                let why = format!("there is no company `{slug}` in [[companies]]");
+            if let Some(slug) = rule.companies.iter().find(|slug| !is_known(slug)) {
+                let why = format!("no company `{slug}` exists in [[companies]]");
                 return Err(ConfigError::invalid(&key("companies"), why));
             }
         }

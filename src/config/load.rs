@@ -1,4 +1,4 @@
-//! Reads the layers and merges them.
+//! Reads the layers of the settings and merges them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -7,36 +7,39 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat};
 
 use super::Settings;
+use super::renamed;
 use super::security::{invalid_key_reason, parse_keys};
 use super::suggest::suggest_key;
 use crate::base::secret::Secret;
 
-/// The familiar names of variables, and the keys they set.
+/// Variables with conventional names, and the keys that they set.
 pub(super) const ENV_ALIASES: [(&str, &str); 3] =
     [("SERVER_URL", "server.url"), ("PORT", "server.port"), ("DATABASE_URL", "storage.url")];
-/// The variables that hold keys.
+/// Variables that hold API keys. Each also has a `_FILE` form.
 pub(super) const API_KEY_VARIABLES: [&str; 2] = ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"];
 
-/// Where settings are read from, as a value: tests read no local file and no `.env`.
+/// Where settings are read from. A value, so that tests read neither local files nor `.env`.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigSources {
-    /// The folder that holds `config/`; `None` reads no file.
+    /// The directory that holds `config/`; `None` reads no file.
     pub base_dir: Option<PathBuf>,
-    /// Environment variables, those of `.env` included.
+    /// Environment variables, including those of `.env`.
     pub env: BTreeMap<String, String>,
 }
 
 impl ConfigSources {
-    /// The working folder, its `.env`, and the process's environment (which wins over `.env`).
+    /// The working directory, its `.env`, and the process's environment, which overrides `.env`.
     ///
     /// # Errors
-    /// A `.env` that is there but cannot be read.
+    /// A `.env` file that exists but cannot be read or parsed.
     pub fn from_process() -> Result<Self, ConfigError> {
         let mut env = read_dotenv(Path::new(".env"))?;
         #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         env.extend(std::env::vars_os().filter_map(|(name, value)| {
-            // An empty variable counts as unset, so it does not hide one from `.env` either.
-            Some((name.into_string().ok()?, value.into_string().ok()?)).filter(|(_, value)| !value.is_empty())
+            let name = name.into_string().ok()?;
+            let value = value.into_string().ok()?;
+            // An empty variable counts as unset, so it must not override one from `.env`.
+            (!value.is_empty()).then_some((name, value))
         }));
         Ok(Self { base_dir: Some(PathBuf::from(".")), env })
     }
@@ -50,12 +53,12 @@ fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    // The library's message quotes the offending line, which may hold a key; ours names the file only.
+    // The library's message quotes the offending line, which may hold an API key, so it is not passed on.
     let unreadable = |_| ConfigError::invalid(".env", "a line is not of the form NAME=value; quote values with spaces");
     dotenvy::from_path_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
 }
 
-/// Settings that are refused: which key, and what to do. Never contains a secret.
+/// Invalid settings: the key, the reason and the next step. The text never contains a secret.
 #[derive(Debug)]
 pub struct ConfigError(String);
 
@@ -76,12 +79,12 @@ impl std::error::Error for ConfigError {}
 pub(super) fn load(sources: &ConfigSources) -> Result<Settings, ConfigError> {
     let merged = merge_layers(sources)?;
     let mut unknown = None;
-    let mut settings: Settings = serde_ignored::deserialize(merged, |path| {
+    let deserialized = serde_ignored::deserialize(merged, |path| {
         unknown.get_or_insert_with(|| path.to_string());
-    })
-    .map_err(redact_error)?;
+    });
+    let mut settings: Settings = deserialized.map_err(|error| redact_error(with_origin(error, sources)))?;
     if let Some(path) = unknown {
-        return Err(unknown_key_error(&path));
+        return Err(unknown_key_error(&path, sources));
     }
     if let Some(keys) = api_keys_from_env(sources)? {
         settings.security.keys = keys;
@@ -92,32 +95,23 @@ pub(super) fn load(sources: &ConfigSources) -> Result<Settings, ConfigError> {
     }
 }
 
-/// A variable that sets what only a file may set: a variable is set by more people and more programs than a file.
+/// A variable that sets what only a file may set. More people and programs can set a variable of the process than can
+/// edit its configuration files.
 fn find_file_only_violation(variables: &[(String, String)], settings: &Settings) -> Option<(String, &'static str)> {
-    let refused = |(key, _): &(String, String)| {
+    let violation = |(key, _): &(String, String)| {
         if key.starts_with("egress") {
-            let why = "what handlers may reach is set in a configuration file only, such as config/local.toml; \
+            let why = "the allowed destinations are set in a configuration file only, such as config/local.toml; \
                        unset the variable RETELL_WEBHOOK__EGRESS__…";
             return Some((key.clone(), why));
         }
-        if key.starts_with("handlers") {
-            let why = "handlers are set in a configuration file only, such as config/local.toml; \
-                       unset the variable RETELL_WEBHOOK__HANDLERS…";
-            return Some((key.clone(), why));
-        }
-        if key.starts_with("functions") {
-            let why = "functions are set in a configuration file only, such as config/local.toml; \
-                       unset the variable RETELL_WEBHOOK__FUNCTIONS…";
-            return Some((key.clone(), why));
-        }
-        let off = key == "security.verify" && !settings.security.verify;
-        off.then(|| {
+        if key == "security.verify" && !settings.security.verify {
             let why = "verification is turned off in a configuration file only, such as config/local.toml; \
                        unset the variable RETELL_WEBHOOK__SECURITY__VERIFY";
-            (key.clone(), why)
-        })
+            return Some((key.clone(), why));
+        }
+        None
     };
-    variables.iter().find_map(refused)
+    variables.iter().find_map(violation)
 }
 
 fn merge_layers(sources: &ConfigSources) -> Result<Config, ConfigError> {
@@ -134,16 +128,17 @@ fn merge_layers(sources: &ConfigSources) -> Result<Config, ConfigError> {
         builder = builder.set_override("log.level", "debug").map_err(redact_error)?;
     }
     for (key, value) in prefixed_variables(sources) {
-        // Single entries can be named, as in HANDLERS[0]__COMMAND[0]: whoever sets a variable is not to name a program.
+        // Checked before the value is merged: HANDLERS[0]__COMMAND[0] would replace one entry of a list, and access to
+        // environment variables must not be enough to run another program.
         let section = key.split(['.', '[']).next().unwrap_or_default();
         if matches!(section, "handlers" | "functions") {
             let variables = format!("RETELL_WEBHOOK__{}…", section.to_uppercase());
-            let why = format!("set in files only, such as config/local.toml; unset the variables {variables}");
+            let why = format!("it is set in a configuration file only, such as config/local.toml; unset {variables}");
             return Err(ConfigError::invalid(section, why));
         }
         if ["inbound.rules", "inbound.fallback"].iter().any(|section| key.starts_with(section)) {
-            let why = "rules are set in a configuration file only, such as config/local.toml; \
-                       unset the variables RETELL_WEBHOOK__INBOUND__RULES… and …__FALLBACK…";
+            let why = "rules and fallback are set in a configuration file only, such as config/local.toml; \
+                       unset RETELL_WEBHOOK__INBOUND__RULES… and …__FALLBACK…";
             return Err(ConfigError::invalid("inbound", why));
         }
         builder = builder.set_override(key, value).map_err(redact_error)?;
@@ -169,8 +164,8 @@ pub(super) fn config_files(sources: &ConfigSources) -> Result<Vec<PathBuf>, Conf
     Ok(files)
 }
 
-/// `RETELL_WEBHOOK__SECTION__KEY` as (`section.key`, value). The config crate's own environment source would do, but it
-/// is a source among others, while the familiar names must rank below these and above files.
+/// `RETELL_WEBHOOK__SECTION__KEY` as (`section.key`, value). Not added as a source of the config crate: overrides
+/// always rank above sources, and the conventional names, which are overrides, must rank below these.
 fn prefixed_variables(sources: &ConfigSources) -> Vec<(String, String)> {
     let env: HashMap<String, String> = sources.env.clone().into_iter().collect();
     let source = Environment::with_prefix("RETELL_WEBHOOK")
@@ -186,7 +181,8 @@ pub(super) fn is_truthy(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 
-/// Keys from the familiar variables, each refused by the variable's name. `RETELL_WEBHOOK__SECURITY__KEYS` wins over them.
+/// API keys from the variables with conventional names; an error names the variable. `RETELL_WEBHOOK__SECURITY__KEYS`
+/// overrides them.
 fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, ConfigError> {
     if sources.env_var("RETELL_WEBHOOK__SECURITY__KEYS").is_some() {
         return Ok(None);
@@ -199,7 +195,8 @@ fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, Con
                 return Err(ConfigError::invalid(
                     name,
                     format!(
-                        "it {why}; set it to the key with the webhook badge from Retell's dashboard (Settings → API Keys), or unset it"
+                        "it {why}; set it to the key with the webhook badge from Retell's dashboard (Settings \
+                         → API Keys), or unset it"
                     ),
                 ));
             }
@@ -214,7 +211,9 @@ fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, Con
 fn read_value_or_file(sources: &ConfigSources, name: &str) -> Result<Option<String>, ConfigError> {
     let file_name = format!("{name}_FILE");
     match (sources.env_var(name), sources.env_var(&file_name)) {
-        (Some(_), Some(_)) => Err(ConfigError::invalid(name, format!("set either {name} or {file_name}, not both"))),
+        (Some(_), Some(_)) => {
+            Err(ConfigError::invalid(name, format!("both are set; set either {name} or {file_name}, not both")))
+        }
         (Some(value), None) => Ok(Some(value.to_owned())),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map(|text| Some(text.trim_end().to_owned()))
@@ -223,17 +222,50 @@ fn read_value_or_file(sources: &ConfigSources, name: &str) -> Result<Option<Stri
     }
 }
 
-fn unknown_key_error(path: &str) -> ConfigError {
+fn unknown_key_error(path: &str, sources: &ConfigSources) -> ConfigError {
+    // serde_ignored writes list positions as numbers and the inside of an `Option` as `?`.
     let named: Vec<&str> = path.split('.').filter(|part| *part != "?" && part.parse::<usize>().is_err()).collect();
-    let named = named.join(".");
-    let hint = match suggest_key(&named) {
-        Some(key) => format!("did you mean `{key}`?"),
-        None => "see config/default.toml for every key".to_owned(),
+    let key = named.join(".");
+    let place = origin_of_key(&key, sources).map(|origin| format!(" in {origin}")).unwrap_or_default();
+    let hint = if let Some(new) = renamed::new_name(&key) {
+        format!("it is now `{new}`")
+    } else if let Some(similar) = suggest_key(&key) {
+        format!("did you mean `{similar}`?")
+    } else {
+        "`retell-webhook config default` prints every key".to_owned()
     };
-    ConfigError(format!("unknown key `{named}`; {hint}"))
+    ConfigError(format!("unknown key `{key}`{place}: {hint}"))
 }
 
-/// The config crate quotes values and lines of the file in its messages; either may be a key, so neither is passed on.
+/// The file or the variable that sets `key`, a key in the table `key`, or the list of tables that `key` is in.
+fn origin_of_key(key: &str, sources: &ConfigSources) -> Option<String> {
+    let mut origins = sources.origins().ok()?;
+    let in_table = format!("{key}.");
+    if let Some((_, origin)) = origins.iter().find(|(name, _)| name.starts_with(&in_table)) {
+        return Some(origin.clone());
+    }
+    let mut path = key;
+    loop {
+        if let Some(origin) = origins.remove(path) {
+            return Some(origin);
+        }
+        (path, _) = path.rsplit_once('.')?;
+    }
+}
+
+/// Adds the name of the variable to a type error: the config crate knows only the origins of values from files.
+fn with_origin(error: config::ConfigError, sources: &ConfigSources) -> config::ConfigError {
+    match error {
+        config::ConfigError::Type { origin: None, unexpected, expected, key: Some(key) } => {
+            let origin = origin_of_key(&key, sources);
+            config::ConfigError::Type { origin, unexpected, expected, key: Some(key) }
+        }
+        other => other,
+    }
+}
+
+/// The config crate quotes values and lines of the file in its messages. Both may hold an API key, so neither is
+/// passed on.
 pub(super) fn redact_error(error: config::ConfigError) -> ConfigError {
     match error {
         config::ConfigError::Type { origin, unexpected, expected, key } => {
@@ -256,8 +288,8 @@ pub(super) fn redact_error(error: config::ConfigError) -> ConfigError {
     }
 }
 
-/// A message of serde or the config crate without the values it quotes: `invalid type: string "…"`. The names of
-/// variants that would be right, quoted behind `expected`, stay.
+/// Removes quoted values from a message of serde or the config crate: `invalid type: string "…"`. The names of valid
+/// variants, quoted after `expected`, stay.
 fn redact_values(message: &str) -> String {
     let (found, expected) = message.split_once("expected").unwrap_or((message, ""));
     let mut text = String::new();
@@ -267,7 +299,7 @@ fn redact_values(message: &str) -> String {
     if expected.is_empty() { text } else { format!("{text}expected{expected}") }
 }
 
-/// The kind of value found, without the value: `string "abc"` becomes `string`.
+/// The kind of a value without the value itself: `string "abc"` becomes `string`.
 fn value_kind(unexpected: &impl fmt::Display) -> String {
     let text = unexpected.to_string();
     text.split(['"', '`', '\'']).next().unwrap_or_default().trim_end().to_owned()

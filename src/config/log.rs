@@ -1,18 +1,19 @@
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[log]`: what is logged, in which format, and where to.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct LogSettings {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,retell_webhook::dispatch=debug`.
-    /// `DEBUG=true` means `debug`.
+    /// Minimum level: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
+    /// `info,retell_webhook::dispatch=debug`. The variable `DEBUG=true` means `debug`.
     pub level: String,
-    /// How lines look, on standard output and in the file.
+    /// Format of log lines on standard output and in the file.
     pub format: LogFormat,
-    /// The folder of `app.log`, relative to the working folder unless it begins with a slash. The file begins anew every
-    /// day (UTC); those of 14 days are kept. An empty text, or `off`, writes no file.
+    /// Directory of the log file `app.log`; a relative path starts at the working directory. A new file starts every
+    /// day (UTC), and the files of 14 days are kept. An empty string or `off` writes no file.
     pub dir: String,
 }
 
@@ -23,25 +24,25 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
-    /// The folder of the log file, if there is to be one.
+    /// The directory of the log file, or `None` when no file is written.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
-        // An empty variable counts as unset, so the environment needs a word for it.
+        // An empty environment variable counts as unset, so `off` is the way to turn the file off there.
         Some(self.dir.as_str()).filter(|dir| !matches!(*dir, "" | "off")).map(Path::new)
     }
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogFormat {
-    /// For people: time, level, message, fields.
+    /// Readable text with time, level, message and fields.
     Human,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
-// By hand, because the derived message quotes the value, and the value of a wrong key may be a secret.
+// Written by hand: the derived error quotes the value, and the value of a misplaced key may be a secret.
 impl TryFrom<String> for LogFormat {
     type Error = &'static str;
 

@@ -1,7 +1,10 @@
-//! Settings: what can be set, where it is read from, and what is refused. Imports no feature.
+//! Settings: the keys, their sources, and the validation of their values. Imports no feature module.
 //!
-//! Layers, later wins: built-in defaults, `config/default.toml`, `config/<RUN_ENV>.toml`, `config/local.toml`, `.env`
-//! in the working folder, the environment.
+//! Layers, where a later one overrides an earlier one: built-in defaults, `config/default.toml`,
+//! `config/<RUN_ENV>.toml`, `config/local.toml`, `.env` in the working directory, environment variables.
+//!
+//! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
+//! `docs/configuration.md` and `docs/configuration.schema.json`; see [`reference`].
 
 mod alarms;
 mod appointments;
@@ -15,10 +18,13 @@ mod load;
 mod log;
 mod ops;
 mod origins;
+pub(crate) mod reference;
+mod renamed;
 mod restart_keys;
 mod retention;
 mod security;
 mod server;
+mod services;
 mod storage;
 mod string_list;
 mod suggest;
@@ -26,12 +32,11 @@ mod suggest;
 mod tests;
 mod validate;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use alarms::AlarmSettings;
-pub(crate) use appointments::{
-    AppointmentSettings, DateOrder, OpeningHours, ServiceSettings, normalize_service_name, parse_time_zone,
-};
+pub(crate) use appointments::{AppointmentSettings, DateOrder, OpeningHours, parse_time_zone};
 pub(crate) use companies::{CompanySettings, DEFAULT_COMPANY_SLUG};
 pub(crate) use docs::DocsSettings;
 pub(crate) use egress::EgressSettings;
@@ -47,39 +52,46 @@ pub(crate) use ops::OpsSettings;
 pub(crate) use retention::{RetentionDays, RetentionSettings};
 pub(crate) use security::SecuritySettings;
 pub(crate) use server::ServerSettings;
+pub(crate) use services::{ServiceSettings, normalize_service_name};
 pub(crate) use storage::StorageSettings;
 
-/// Everything that can be configured, after all layers were merged.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// All settings of the receiver, after every layer has been merged.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct Settings {
-    /// `[server]`: where to listen, and how much to take in at once.
+    /// The listening address and the limits on request bodies.
     pub server: ServerSettings,
-    /// `[security]`: whose events are believed.
+    /// Which requests are accepted as coming from Retell.
     pub security: SecuritySettings,
-    /// `[storage]`: where events are kept.
+    /// Where events are stored on disk.
     pub storage: StorageSettings,
-    /// `[retention]`: how long what is stored is kept. Unset: for ever.
+    /// How long stored data is kept. Nothing is deleted by default: a key that is unset or 0 keeps its data without
+    /// limit. Read again on SIGHUP.
     pub retention: RetentionSettings,
-    /// `[log]`: what is printed while it runs.
+    /// What is logged, in which format, and where to.
     pub log: LogSettings,
-    /// `[ops]`: who sees metrics and the details of health, and where.
+    /// Who may read `/metrics` and the details of `/health/ready`, and on which address.
     pub ops: OpsSettings,
-    /// `[alarms]`: what is watched, and when it is worth a word.
+    /// Thresholds at which the receiver raises an alarm about itself, in the log, in `/metrics`, in `status` and as
+    /// `alarm_*` events for handlers that list them. Read again on SIGHUP.
     pub alarms: AlarmSettings,
-    /// `[[companies]]`: customers with events and keys of their own. The plain route's company is not among them.
+    /// Customers with separate webhook URLs, `/api/v1/webhook/retell/<slug>`, and API keys. The routes without a slug
+    /// belong to the company `default`, whose keys are `security.keys`. Read again on SIGHUP.
     pub companies: Vec<CompanySettings>,
-    /// `[appointments]`: the functions that book appointments.
+    /// The built-in functions that book, change and cancel appointments.
     pub appointments: AppointmentSettings,
-    /// `[docs]`: the interface's description, in the browser.
+    /// Whether the receiver serves its own API documentation.
     pub docs: DocsSettings,
-    /// `[egress]`: where handlers may post to.
+    /// Internal addresses that handlers may post to. Set in files only, not by environment variables.
     pub egress: EgressSettings,
-    /// `[inbound]`: what inbound calls and text messages are answered.
+    /// Answers to inbound calls and to the first text messages of chats. Rules and fallback are set in files only.
+    /// Read again on SIGHUP.
     pub inbound: InboundSettings,
-    /// `[[handlers]]`: what is done with stored events. Naming any replaces the two built-in ones.
+    /// Where stored events are delivered. Any `[[handlers]]` table replaces the two built-in handlers `log` and
+    /// `call_store`. Set in files only; read again on SIGHUP.
     pub handlers: Vec<HandlerSettings>,
-    /// `[[functions]]`: what an agent's model can call.
+    /// Custom functions that an agent's model can invoke, at `/api/v1/function/<name>`. Set in files only; read again
+    /// on SIGHUP.
     pub functions: Vec<FunctionSettings>,
 }
 
@@ -105,11 +117,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads and checks all layers of `sources`.
+    /// Reads, merges and validates all layers of `sources`.
     ///
     /// # Errors
-    /// A file that cannot be read, an unknown key, a value of the wrong type or one that is refused; the text names
-    /// the key and what to do, never a secret.
+    /// An unreadable file, an unknown key, a value of the wrong type or an invalid value. The text names the key and
+    /// the next step, never a secret.
     pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let settings = load::load(sources)?;
         settings.validate()?;

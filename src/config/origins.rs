@@ -1,4 +1,4 @@
-//! Which layer each setting comes from.
+//! The file or environment variable that each setting comes from.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use super::load::{API_KEY_VARIABLES, ENV_ALIASES, config_files, is_truthy};
 use super::{ConfigError, ConfigSources};
 
 impl ConfigSources {
-    /// For every key that some layer sets (`server.port`; `handlers` for all of them), the file or the variable whose
-    /// value wins. Others are built in.
+    /// For every key that a layer sets (`server.port`; `handlers` for all tables together), the file or the variable
+    /// whose value is used. Other keys have their built-in values.
     ///
     /// # Errors
-    /// As for [`Settings::load`](super::Settings::load); values are not checked here.
+    /// A file that cannot be read or parsed. Values are not validated.
     pub fn origins(&self) -> Result<BTreeMap<String, String>, ConfigError> {
         let mut origins = BTreeMap::new();
         for file in config_files(self)? {

@@ -1,4 +1,4 @@
-//! What differs between two readings of the settings.
+//! The keys whose changes need a restart.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,29 @@ use serde_json::Value;
 
 use super::Settings;
 
-/// Exchanged while the receiver runs; everything else takes a restart.
+/// Keys that a reload applies; every other key needs a restart.
 const RELOADABLE_KEYS: [&str; 4] = ["companies", "functions", "handlers", "security.keys"];
-/// Sections that are looked up each time, followed, or exchanged whole.
+/// Sections that a reload applies as a whole.
 const RELOADABLE_SECTIONS: [&str; 3] = ["alarms.", "inbound.", "retention."];
 
 impl Settings {
-    /// The keys whose values differ and that a running receiver does not exchange, such as `server.port`.
+    /// The keys, such as `server.port`, whose values differ and that a reload does not apply.
     #[must_use]
     pub fn keys_requiring_restart(&self, other: &Self) -> Vec<String> {
-        let (before, after) = (flatten(self), flatten(other));
-        let differs = |(key, value): (String, Value)| (before.get(&key) != Some(&value)).then_some(key);
-        let exchanged = |key: &str| {
-            RELOADABLE_KEYS.contains(&key) || RELOADABLE_SECTIONS.iter().any(|section| key.starts_with(section))
-        };
-        after.into_iter().filter(|(key, _)| !exchanged(key)).filter_map(differs).collect()
+        let before = flatten(self);
+        let mut keys = Vec::new();
+        for (key, value) in flatten(other) {
+            let is_reloadable = RELOADABLE_KEYS.contains(&key.as_str())
+                || RELOADABLE_SECTIONS.iter().any(|section| key.starts_with(section));
+            if !is_reloadable && before.get(&key) != Some(&value) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 }
 
-/// Values by dotted key, lists whole.
+/// All values by dotted key. A list is one value.
 fn flatten(settings: &Settings) -> BTreeMap<String, Value> {
     fn flatten_into(path: &str, value: Value, into: &mut BTreeMap<String, Value>) {
         match value {

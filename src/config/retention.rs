@@ -1,54 +1,70 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CompanySettings, ConfigError};
 
-/// A century.
+/// A century. A larger number is most likely a mistake in the unit.
 const MAX_RETENTION_DAYS: u32 = 36_500;
 /// An empty store with its first events takes about this much.
 const MIN_STORE_BYTES: u64 = 1024 * 1024;
 
-/// How many days each kind of data is kept. `None` (unset) and 0 mean for ever; a company's own 0 too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// Number of days each kind of data is kept for one company. Unset: the value of `[retention]`; 0: without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct RetentionDays {
-    /// Events with their bodies, and with them their deliveries and attempts. Those whose deliveries are not finished stay.
+    /// Replaces `retention.events_days` for this company.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &30)]
     pub events_days: Option<u32>,
-    /// Finished deliveries (succeeded, dead, skipped) with their attempts.
+    /// Replaces `retention.deliveries_days` for this company.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &30)]
     pub deliveries_days: Option<u32>,
-    /// Attempts of finished deliveries: errors and answers.
+    /// Replaces `retention.attempts_days` for this company.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &30)]
     pub attempts_days: Option<u32>,
-    /// Rows of calls and chats, counted from their last event.
+    /// Replaces `retention.calls_days` for this company.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &365)]
     pub calls_days: Option<u32>,
-    /// Refused requests; the latest 1000 at most in any case.
+    /// Replaces `retention.rejected_days` for this company.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &7)]
     pub rejected_days: Option<u32>,
 }
 
-/// `[retention]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// `[retention]`: how long stored data is kept. Every key that is unset or 0 keeps its data without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct RetentionSettings {
-    // Not `#[serde(flatten)]`: it would take every unknown key for one of its own.
-    /// See [`RetentionDays`].
+    // Not `#[serde(flatten)]`: it would accept every unknown key silently.
+    /// Days an event is kept with its body, its deliveries and their attempts. An event with an unfinished delivery
+    /// is kept until that delivery is finished.
+    #[schemars(example = &90)]
     pub events_days: Option<u32>,
-    /// See [`RetentionDays`].
+    /// Days a finished delivery (succeeded, dead, skipped) is kept with its attempts, unless its event is deleted
+    /// before.
+    #[schemars(example = &30)]
     pub deliveries_days: Option<u32>,
-    /// See [`RetentionDays`].
+    /// Days the attempts of a finished delivery, with their errors and response excerpts, are kept, unless the
+    /// delivery is deleted before.
+    #[schemars(example = &30)]
     pub attempts_days: Option<u32>,
-    /// See [`RetentionDays`].
+    /// Days the row of a call or chat is kept after its last event.
+    #[schemars(example = &365)]
     pub calls_days: Option<u32>,
-    /// See [`RetentionDays`].
+    /// Days a rejected request is kept. At most the latest 1000 are kept in any case.
+    #[schemars(example = &30)]
     pub rejected_days: Option<u32>,
-    /// Of the whole store: past it the oldest events go, whosever they are.
+    /// Bytes the whole store may use, at least 1048576. Above it the oldest events are deleted first, regardless of
+    /// their age and company.
+    #[schemars(example = &50_000_000_000_u64)]
     pub max_bytes: Option<u64>,
 }
 
 impl RetentionSettings {
-    /// What holds for companies without settings of their own.
+    /// The days for companies that have no `retention` table.
     #[must_use]
     pub fn days(&self) -> RetentionDays {
         RetentionDays {
@@ -62,7 +78,7 @@ impl RetentionSettings {
 }
 
 impl RetentionDays {
-    /// Each with the name of its key.
+    /// Each number of days with the name of its key.
     #[must_use]
     pub fn by_key(&self) -> [(&'static str, Option<u32>); 5] {
         [
@@ -75,7 +91,7 @@ impl RetentionDays {
     }
 }
 
-/// Refuses spans nobody means, and a size no store fits in.
+/// Refuses periods that are longer than a century, and a size in which no store fits.
 pub(super) fn validate(settings: &RetentionSettings, companies: &[CompanySettings]) -> Result<(), ConfigError> {
     validate_days("retention", &settings.days())?;
     for (position, company) in companies.iter().enumerate() {
@@ -84,19 +100,21 @@ pub(super) fn validate(settings: &RetentionSettings, companies: &[CompanySetting
         }
     }
     match settings.max_bytes {
-        Some(bytes) if bytes < MIN_STORE_BYTES => {
-            Err(ConfigError::invalid("retention.max_bytes", format!("it must be at least {MIN_STORE_BYTES}, or unset")))
-        }
+        Some(bytes) if bytes < MIN_STORE_BYTES => Err(ConfigError::invalid(
+            "retention.max_bytes",
+            format!("{bytes} bytes hold no store; set at least {MIN_STORE_BYTES}, or unset it"),
+        )),
         _ => Ok(()),
     }
 }
 
 fn validate_days(section: &str, days: &RetentionDays) -> Result<(), ConfigError> {
-    match days.by_key().into_iter().find(|(_, days)| days.is_some_and(|days| days > MAX_RETENTION_DAYS)) {
-        Some((key, _)) => Err(ConfigError::invalid(
-            &format!("{section}.{key}"),
-            format!("it must be 1 to {MAX_RETENTION_DAYS} days; 0 or unset keeps for ever"),
-        )),
-        None => Ok(()),
+    for (key, days) in days.by_key() {
+        if let Some(days) = days.filter(|days| *days > MAX_RETENTION_DAYS) {
+            let why =
+                format!("{days} days is out of range; expected 1 to {MAX_RETENTION_DAYS}, 0 or unset for no limit");
+            return Err(ConfigError::invalid(&format!("{section}.{key}"), why));
+        }
     }
+    Ok(())
 }

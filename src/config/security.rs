@@ -1,27 +1,32 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::string_list;
 use crate::base::secret::Secret;
 
-/// `[security]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[security]`: which requests are accepted as coming from Retell.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct SecuritySettings {
-    /// API keys whose signatures are accepted: a list, or one text with commas. Also `RETELL_API_KEY` and
-    /// `RETELL_WEBHOOK_SECRET_KEY`, each with a `_FILE` form. Unset: a random development key in `data/dev.key`.
+    /// API keys whose signatures are accepted: the key with the webhook badge in Retell's dashboard, two keys during
+    /// a rotation. The variables may hold several keys separated by commas, or with `_FILE` added to their names the
+    /// path of a file. Unset: a random development key in `data/dev.key`.
     #[serde(deserialize_with = "deserialize_keys")]
+    #[schemars(with = "string_list::StringList")]
     pub keys: Vec<Secret>,
-    /// Whether signatures are checked. `false` believes everybody; refused with a public https `server.url`, and in a
-    /// variable.
+    /// Whether signatures are verified. `false` accepts events from any sender; it is refused with a public https
+    /// `server.url`, and in an environment variable.
     pub verify: bool,
-    /// How far a signature's time may be from now, in milliseconds, inclusive, in both directions.
+    /// Largest difference in milliseconds between a signature's timestamp and now, in both directions, 1 to 3600000.
+    /// Retell's SDKs use 300000.
     pub signature_tolerance_ms: i64,
-    /// Addresses and ranges that may send webhooks; `retell` stands for Retell's published address. Empty: everybody,
-    /// since the signature decides.
+    /// Addresses and ranges that may send requests; `retell` stands for Retell's published address. Empty: any address,
+    /// because the signature decides.
     #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub allowlist: Vec<String>,
-    /// Whether the bodies of refused requests (up to 64 KiB) are kept with the latest 1000 of them. Whoever sent them is
-    /// unknown, and what they hold may be personal.
+    /// Whether the bodies of rejected requests are stored, up to 64 KiB each, for `rejected show ID --body`. The latest
+    /// 1000 rejected requests are kept. Their sender is unknown, and they may hold personal data.
     pub keep_rejected_bodies: bool,
 }
 
@@ -37,17 +42,17 @@ impl Default for SecuritySettings {
     }
 }
 
-/// Takes `"a,b"` apart; blanks stay, so that they can be refused by name.
+/// Splits `"a,b"`. Blank entries stay, so that validation can name them.
 pub(super) fn parse_keys(text: &str) -> Vec<Secret> {
     string_list::split_commas(text).into_iter().map(Secret::new).collect()
 }
 
-/// A list of keys, or one text with commas.
+/// Reads a list of keys, or one string with commas.
 pub(super) fn deserialize_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
     Ok(string_list::deserialize_strings(deserializer)?.into_iter().map(Secret::new).collect())
 }
 
-/// Why `key` cannot be an API key, in words that never contain it.
+/// Why `key` cannot be an API key. The text never contains the key.
 pub(super) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
     const MIN_KEY_CHARS: usize = 16;
     let text = key.expose();
@@ -56,13 +61,13 @@ pub(super) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
     } else if is_placeholder(text) {
         Some("is a placeholder, not a key")
     } else if text.chars().count() < MIN_KEY_CHARS {
-        Some("is shorter than 16 characters, so it is no Retell API key")
+        Some("is shorter than 16 characters, so it is not a Retell API key")
     } else {
         None
     }
 }
 
-/// Why `token` cannot guard what operators see, in words that never contain it.
+/// Why `token` cannot protect operator data. The text never contains the token.
 pub(super) fn invalid_token_reason(token: &Secret) -> Option<&'static str> {
     let text = token.expose();
     if text.trim().is_empty() {
@@ -72,13 +77,13 @@ pub(super) fn invalid_token_reason(token: &Secret) -> Option<&'static str> {
     } else if text.len() < 16 {
         Some("is shorter than 16 characters, so it can be guessed")
     } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Some("holds a space or a character beyond ASCII, which an Authorization header cannot carry")
+        Some("holds a space or a non-ASCII character, which an Authorization header cannot carry")
     } else {
         None
     }
 }
 
-/// Values people leave in from an example: `your_api_key_here`, `<api-key>`, `changeme`, `xxxx…`.
+/// Detects values left over from an example: `your_api_key_here`, `<api-key>`, `changeme`, `xxxx…`.
 fn is_placeholder(text: &str) -> bool {
     const PLACEHOLDER_MARKERS: [&str; 15] = [
         "your_api",
@@ -108,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_no_keys() {
+    fn placeholders_are_not_keys() {
         for text in [
             "your_api_key_here",
             "YOUR-RETELL-API-KEY",
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(invalid_key_reason(&Secret::new("key_9f27a1c4de5588b2031fa7c0")), None);
         assert_eq!(
             invalid_key_reason(&Secret::new("key_short")),
-            Some("is shorter than 16 characters, so it is no Retell API key")
+            Some("is shorter than 16 characters, so it is not a Retell API key")
         );
     }
 }

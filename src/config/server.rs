@@ -1,27 +1,31 @@
 use std::net::{IpAddr, Ipv4Addr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::string_list;
 
-/// `[server]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[server]`: the listening address and the limits on received bodies.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct ServerSettings {
-    /// Address to listen on.
+    /// IP address to listen on; `0.0.0.0` listens on every IPv4 interface.
     pub host: IpAddr,
-    /// Port to listen on; 0 takes a free one. Also `PORT`.
+    /// TCP port to listen on; 0 takes a free one.
     pub port: u16,
-    /// The address under which Retell reaches this server, such as an ngrok URL, without a path. Also `SERVER_URL`.
-    /// Unset: `http://localhost:<port>`.
+    /// Public http or https URL under which Retell reaches this server, without a path. Unset:
+    /// `http://localhost:<port>`.
+    #[schemars(example = &"https://example.ngrok.app")]
     pub url: Option<String>,
-    /// Largest body taken, in bytes. An hour of conversation is about 1.6 MB.
+    /// Largest accepted request body in bytes, at least 1024. An hour of conversation is about 1.6 MB.
     pub body_limit_bytes: usize,
-    /// Bytes of received bodies held at once; one address may hold half of it. Past it requests wait, then get 503.
+    /// Bytes of request bodies held in memory at the same time, at least twice `body_limit_bytes`: one client address
+    /// may hold half of it. Above it requests wait, then get 503.
     pub inflight_limit_bytes: usize,
-    /// Addresses and ranges of proxies whose `X-Forwarded-For` is believed, such as `["127.0.0.1"]` for a tunnel on this
-    /// machine. Without it every request behind a proxy counts as the proxy's.
+    /// Addresses and ranges of the proxies whose `X-Forwarded-For` header is trusted, such as `["127.0.0.1"]` for a
+    /// tunnel on this machine. Without it a request through a proxy counts as a request of the proxy.
     #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[schemars(with = "string_list::StringList")]
     pub trusted_proxies: Vec<String>,
 }
 
@@ -39,7 +43,7 @@ impl Default for ServerSettings {
 }
 
 impl ServerSettings {
-    /// The address to show to people, without a trailing slash; `port` is the one really listened on.
+    /// The base URL shown to people, without a trailing slash. `port` is the port the listener is bound to.
     #[must_use]
     pub fn public_url(&self, port: u16) -> String {
         match &self.url {
@@ -54,7 +58,7 @@ impl ServerSettings {
         self.parsed_url().is_some_and(|url| url.scheme() == "https" && !is_loopback(&url))
     }
 
-    /// The port a loopback [`ServerSettings::url`] names, when it is not `port`: nothing would answer there.
+    /// The port in a loopback [`ServerSettings::url`] when it differs from `port`: nothing listens there.
     #[must_use]
     pub fn mismatched_url_port(&self, port: u16) -> Option<u16> {
         let url = self.parsed_url().filter(is_loopback)?;
@@ -84,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_url_must_name_the_listening_port() {
+    fn loopback_url_with_another_port_is_reported() {
         assert_eq!(with_url("http://localhost:3000").mismatched_url_port(8000), Some(3000));
         assert_eq!(with_url("http://127.0.0.1").mismatched_url_port(8000), Some(80));
         assert_eq!(with_url("http://[::1]:8000/").mismatched_url_port(8000), None);
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn only_https_beyond_this_machine_is_public() {
+    fn only_https_outside_this_machine_is_public() {
         assert!(with_url("https://example.ngrok.app").is_public_https());
         assert!(!with_url("https://localhost:8443").is_public_https());
         assert!(!with_url("http://example.com").is_public_https());

@@ -1,12 +1,14 @@
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// `[storage]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// `[storage]`: where events are stored.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct StorageSettings {
-    /// `sqlite://<path>`, relative to the working folder unless it begins with a slash. Also `DATABASE_URL`.
+    /// Database file as `sqlite://<path>`; a relative path starts at the working directory. `?max_page_count=N` limits
+    /// the file to N pages of 4096 bytes.
     pub url: String,
 }
 
@@ -17,7 +19,7 @@ impl Default for StorageSettings {
 }
 
 impl StorageSettings {
-    /// The folder that holds the database, and beside it the development key.
+    /// The directory of the database file, which also holds the development key.
     pub(super) fn database_dir(&self) -> &Path {
         let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();

@@ -1,17 +1,27 @@
-//! Lists that may also be written as one text with commas, which is all an environment variable can hold.
+//! Lists of strings that may also be written as one string with commas, the only form an environment variable can hold.
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-/// The texts of the list, trimmed; blank ones stay, so that they can be refused by name.
+/// What [`deserialize_strings`] accepts, for the JSON Schema of the settings.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+pub(super) enum StringList {
+    List(Vec<String>),
+    CommaSeparated(String),
+}
+
+/// Reads the strings of the list, trimmed. Blank entries stay, so that validation can name them.
 pub(super) fn deserialize_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct StringListVisitor;
     impl<'de> Visitor<'de> for StringListVisitor {
         type Value = Vec<String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of texts, or one text with commas")
+            f.write_str("a list of strings, or one string with commas")
         }
 
         fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
@@ -29,7 +39,7 @@ pub(super) fn deserialize_strings<'de, D: Deserializer<'de>>(deserializer: D) ->
     deserializer.deserialize_any(StringListVisitor)
 }
 
-/// Takes `"a, b"` apart.
+/// Splits `"a, b"` into trimmed entries.
 pub(super) fn split_commas(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).collect()
 }

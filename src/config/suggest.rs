@@ -1,51 +1,56 @@
-//! Finds the valid key that somebody who wrote an unknown one most likely meant.
+//! All valid keys, and the one that an unknown key most likely stands for.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_json::Value;
 
-use super::{
-    CompanySettings, FunctionSettings, HandlerSettings, InboundAnswerSettings, InboundAskSettings, InboundRuleSettings,
-    RetentionDays, Settings,
-};
+use super::*;
 
-/// The valid key nearest to `unknown` (a dotted path without list positions), if any is near.
+/// The valid key that is most similar to `unknown` (a dotted path without list positions), if any is similar.
 pub(super) fn suggest_key(unknown: &str) -> Option<String> {
     let closeness = |key: &String| strsim::normalized_damerau_levenshtein(key, unknown);
     valid_keys().into_iter().filter(|key| closeness(key) > 0.75).max_by(|a, b| closeness(a).total_cmp(&closeness(b)))
 }
 
-/// Every key there is: the defaults written out, which a test keeps complete.
+/// A table of the settings and the names of its keys, in the order of the struct's fields.
+pub(super) type TableKeys = (&'static str, &'static [&'static str]);
+
+/// Every table of the settings, by its dotted path. Their order is the one of `config/default.toml` and of the
+/// reference.
+pub(super) fn tables() -> [TableKeys; 20] {
+    [
+        ("server", field_names::<ServerSettings>()),
+        ("security", field_names::<SecuritySettings>()),
+        ("storage", field_names::<StorageSettings>()),
+        ("retention", field_names::<RetentionSettings>()),
+        ("log", field_names::<LogSettings>()),
+        ("ops", field_names::<OpsSettings>()),
+        ("alarms", field_names::<AlarmSettings>()),
+        ("companies", field_names::<CompanySettings>()),
+        ("companies.retention", field_names::<RetentionDays>()),
+        ("appointments", field_names::<AppointmentSettings>()),
+        ("appointments.services", field_names::<ServiceSettings>()),
+        ("docs", field_names::<DocsSettings>()),
+        ("egress", field_names::<EgressSettings>()),
+        ("inbound", field_names::<InboundSettings>()),
+        ("inbound.fallback", field_names::<InboundAnswerSettings>()),
+        ("inbound.rules", field_names::<InboundRuleSettings>()),
+        ("inbound.rules.ask", field_names::<InboundAskSettings>()),
+        ("handlers", field_names::<HandlerSettings>()),
+        ("functions", field_names::<FunctionSettings>()),
+        ("", field_names::<Settings>()),
+    ]
+}
+
+/// The dotted path of every key.
 pub(super) fn valid_keys() -> Vec<String> {
-    let mut keys = Vec::new();
-    if let Ok(tree) = serde_json::to_value(Settings::default()) {
-        collect_keys("", &tree, &mut keys);
-    }
-    keys.extend(field_names::<HandlerSettings>().iter().map(|key| format!("handlers.{key}")));
-    keys.extend(field_names::<FunctionSettings>().iter().map(|key| format!("functions.{key}")));
-    keys.extend(field_names::<InboundRuleSettings>().iter().map(|key| format!("inbound.rules.{key}")));
-    keys.extend(field_names::<InboundAnswerSettings>().iter().map(|key| format!("inbound.fallback.{key}")));
-    keys.extend(field_names::<InboundAskSettings>().iter().map(|key| format!("inbound.rules.ask.{key}")));
-    keys.extend(field_names::<CompanySettings>().iter().map(|key| format!("companies.{key}")));
-    keys.extend(field_names::<RetentionDays>().iter().map(|key| format!("companies.retention.{key}")));
-    keys
+    let dotted = |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    let tables = tables().into_iter();
+    tables.flat_map(|(table, keys)| keys.iter().map(move |key| dotted(table, key))).collect()
 }
 
-fn collect_keys(path: &str, tree: &Value, keys: &mut Vec<String>) {
-    match tree {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                collect_keys(&path, value, keys);
-            }
-        }
-        _ => keys.push(path.to_owned()),
-    }
-}
-
-/// The fields a struct is read from, as its `Deserialize` asks for them.
+/// The names of a struct's fields. A derived `Deserialize` passes them to the deserializer before it reads anything.
 fn field_names<T: Deserialize<'static>>() -> &'static [&'static str] {
     match T::deserialize(FieldNamesDeserializer) {
         Err(FieldNames(names)) => names,
@@ -53,7 +58,7 @@ fn field_names<T: Deserialize<'static>>() -> &'static [&'static str] {
     }
 }
 
-/// Answers the question for a struct with the names it was asked for.
+/// Fails with the field names that a struct passes to `deserialize_struct`.
 struct FieldNamesDeserializer;
 
 #[derive(Debug)]

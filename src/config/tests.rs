@@ -18,22 +18,76 @@ fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, 
 }
 
 #[test]
-fn shipped_default_file_says_what_is_built_in() {
+fn shipped_default_file_has_every_key_and_the_built_in_values() {
     let shipped = include_str!("../../config/default.toml");
     assert_eq!(from_file("default.toml", shipped, &[]).unwrap(), Settings::default());
     let uncommented: String =
         shipped.lines().map(|line| line.trim_start_matches(['#', ' ']).to_owned() + "\n").collect();
-    for key in suggest::valid_keys().iter().filter(|key| key.contains('.')) {
-        let name = key.rsplit('.').next().unwrap();
-        assert!(
-            uncommented.lines().any(|line| line.starts_with(&format!("{name} ="))),
-            "{key} is not in config/default.toml"
-        );
+    for key in suggest::valid_keys() {
+        let (table, name) = key.rsplit_once('.').unwrap_or(("", &key));
+        let has_key = uncommented.lines().any(|line| line.starts_with(&format!("{name} =")));
+        let has_table = uncommented.contains(&format!("[{key}]"));
+        assert!(has_key || has_table || table == "appointments.services", "{key} is not in config/default.toml");
     }
 }
 
+/// `UPDATE_GENERATED=1 cargo test generated_files` writes the files.
 #[test]
-fn every_line_of_the_example_environment_is_accepted() {
+fn generated_files_match_the_settings_structs() {
+    let schema = serde_json::to_string_pretty(&reference::schema()).unwrap() + "\n";
+    for (path, text) in [
+        ("config/default.toml", reference::default_toml()),
+        ("docs/configuration.md", reference::markdown()),
+        ("docs/configuration.schema.json", schema),
+    ] {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        if std::env::var_os("UPDATE_GENERATED").is_some() {
+            std::fs::write(file, text).unwrap();
+        } else {
+            let committed = std::fs::read_to_string(file).unwrap_or_default();
+            assert!(committed == text, "{path} is outdated: UPDATE_GENERATED=1 cargo test generated_files writes it");
+        }
+    }
+}
+
+/// The schema covers exactly the keys that are read, and the defaults it states for handlers are those that are used.
+#[test]
+fn the_schema_describes_every_key_and_the_defaults_of_handlers() {
+    let schema = reference::schema();
+    for (table, keys) in suggest::tables() {
+        let properties = reference::properties(reference::node_at(&schema, table)).as_object().unwrap();
+        let mut expected: Vec<&str> = keys.to_vec();
+        expected.sort_unstable();
+        assert!(properties.keys().eq(&expected), "{table}: {expected:?}");
+        for (key, property) in properties {
+            assert!(property["description"].as_str().is_some_and(|text| text.len() > 20), "{table}.{key}");
+            let has_value = property.get("default").or(property["examples"].get(0)).is_some();
+            assert!(has_value || reference::properties(property).is_object() || table.is_empty(), "{table}.{key}");
+        }
+    }
+    let properties = reference::properties(&schema["properties"]["handlers"]).as_object().unwrap();
+    let defaults =
+        properties.iter().filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())));
+    let mut table: serde_json::Map<_, _> = defaults.collect();
+    table.extend([
+        ("name".into(), "x".into()),
+        ("kind".into(), "exec".into()),
+        ("command".into(), ["x"].as_slice().into()),
+    ]);
+    table.insert("path".into(), "x".into());
+    let stated: HandlerSettings = serde_json::from_value(table.into()).unwrap();
+    let unset = HandlerSettings {
+        command: stated.command.clone(),
+        path: stated.path.clone(),
+        ..HandlerSettings::new("x", HandlerKind::Exec)
+    };
+    assert_eq!(stated.delivery_settings(), unset.delivery_settings());
+    assert_eq!(stated.exec_settings(), unset.exec_settings());
+    assert_eq!(stated.file_settings(), unset.file_settings());
+}
+
+#[test]
+fn every_line_of_the_example_environment_is_valid() {
     for line in include_str!("../../.env.example").lines() {
         let Some(assignment) = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
         else {
@@ -48,7 +102,7 @@ fn every_line_of_the_example_environment_is_accepted() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layers_override_earlier_ones() {
     let file = "[server]\nport = 7001\nhost = \"127.0.0.1\"\n";
     assert_eq!(from_file("default.toml", file, &[]).unwrap().server.port, 7001);
     assert_eq!(from_file("local.toml", file, &[("PORT", "7002")]).unwrap().server.port, 7002);
@@ -60,7 +114,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn familiar_names_work_and_empty_ones_are_unset() {
+fn conventional_names_work_and_empty_variables_are_unset() {
     let settings = from_env(&[
         ("SERVER_URL", "https://example.ngrok.app"),
         ("DEBUG", "true"),
@@ -80,7 +134,7 @@ fn familiar_names_work_and_empty_ones_are_unset() {
 }
 
 #[test]
-fn prefixed_name_takes_a_list_of_keys() {
+fn prefixed_variable_accepts_a_list_of_keys() {
     let settings = from_env(&[
         ("RETELL_WEBHOOK__SECURITY__KEYS", &format!("{KEY},{KEY}1")),
         ("RETELL_API_KEY", &format!("{KEY}9")),
@@ -89,7 +143,7 @@ fn prefixed_name_takes_a_list_of_keys() {
 }
 
 #[test]
-fn a_key_may_come_from_a_file_but_not_from_both() {
+fn a_key_comes_from_a_variable_or_a_file_but_not_both() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{KEY}\n")).unwrap();
     let path = file.path().to_str().unwrap();
@@ -100,7 +154,7 @@ fn a_key_may_come_from_a_file_but_not_from_both() {
 }
 
 #[test]
-fn bad_keys_are_refused_by_name_and_never_shown() {
+fn invalid_api_keys_are_refused_by_variable_and_never_shown() {
     for value in ["your_api_key_here", "   ", "sh0rt_k3y", &format!("{KEY},")] {
         let error = from_env(&[("RETELL_API_KEY", value)]).unwrap_err();
         assert!(error.contains("RETELL_API_KEY: it is"), "{error}");
@@ -111,17 +165,20 @@ fn bad_keys_are_refused_by_name_and_never_shown() {
 }
 
 #[test]
-fn unknown_keys_are_named_with_the_nearest_valid_one() {
+fn unknown_keys_are_errors_with_source_and_suggestion() {
     let error = from_file("local.toml", "[server]\nprot = 1\n", &[]).unwrap_err();
-    assert!(error.contains("unknown key `server.prot`; did you mean `server.port`?"), "{error}");
+    assert!(error.contains("config/local.toml: did you mean `server.port`?"), "{error}");
     let error = from_env(&[("RETELL_WEBHOOK__SECURTY__VERIFY", "true")]).unwrap_err();
-    assert!(error.contains("`securty"), "{error}");
+    assert!(
+        error.contains("unknown key `securty` in RETELL_WEBHOOK__SECURTY__VERIFY: did you mean `security`?"),
+        "{error}"
+    );
     let error = from_file("local.toml", "[[handlers]]\nname = \"a\"\nkind = \"log\"\nevent = []\n", &[]).unwrap_err();
-    assert!(error.contains("unknown key `handlers.event`; did you mean `handlers.events`?"), "{error}");
+    assert!(error.contains("config/local.toml: did you mean `handlers.events`?"), "{error}");
 }
 
 #[test]
-fn wrong_types_and_broken_files_say_where_without_the_value() {
+fn type_and_syntax_errors_name_the_place_without_the_value() {
     let error = from_file("local.toml", "[server]\nport = \"s3cret-text\"\n", &[]).unwrap_err();
     assert!(error.contains("server.port") && error.contains("local.toml"), "{error}");
     assert!(!error.contains("s3cret"), "{error}");
@@ -146,7 +203,7 @@ fn wrong_types_and_broken_files_say_where_without_the_value() {
 }
 
 #[test]
-fn verification_cannot_be_off_on_a_public_address() {
+fn verification_cannot_be_off_with_a_public_url() {
     let off = "[security]\nverify = false\n";
     let error = from_file("local.toml", off, &[("SERVER_URL", "https://example.ngrok.app")]).unwrap_err();
     assert!(error.contains("security.verify"), "{error}");
@@ -155,15 +212,15 @@ fn verification_cannot_be_off_on_a_public_address() {
 }
 
 #[test]
-fn what_opens_doors_is_set_in_files_only() {
+fn security_sensitive_keys_are_set_in_files_only() {
     for (name, value) in [
         ("RETELL_WEBHOOK__SECURITY__VERIFY", "false"),
         ("RETELL_WEBHOOK__SECURITY__VERIFY", "0"),
         ("retell_webhook__security__verify", "off"),
         ("RETELL_WEBHOOK__EGRESS__ALLOW_PRIVATE_NETWORKS", "true"),
         ("RETELL_WEBHOOK__EGRESS__ALLOWLIST", "10.0.0.0/8"),
-        ("RETELL_WEBHOOK__EGRESS.ALLOW", "10.0.0.0/8"),
-        ("Retell_Webhook__Egress__Allow_Private", "1"),
+        ("RETELL_WEBHOOK__EGRESS.ALLOWLIST", "10.0.0.0/8"),
+        ("Retell_Webhook__Egress__Allow_Private_Networks", "1"),
         ("RETELL_WEBHOOK__HANDLERS[0]__KIND", "exec"),
     ] {
         for layers in
@@ -177,7 +234,7 @@ fn what_opens_doors_is_set_in_files_only() {
 }
 
 #[test]
-fn warnings_say_which_line_to_change() {
+fn warnings_name_the_key_to_change() {
     let settings = from_env(&[("SERVER_URL", "http://localhost:3000"), ("RETELL_API_KEY", KEY)]).unwrap();
     assert_eq!(
         settings.warnings(8000),
@@ -190,7 +247,7 @@ fn warnings_say_which_line_to_change() {
 }
 
 #[test]
-fn other_refusals_name_their_key() {
+fn other_invalid_values_are_refused_by_key() {
     let refused = |vars: &[(&str, &str)], key: &str| {
         let error = from_env(vars).unwrap_err();
         assert!(error.contains(key), "{error}");
@@ -206,7 +263,7 @@ fn other_refusals_name_their_key() {
 }
 
 #[test]
-fn companies_are_refused_by_what_is_wrong_with_them() {
+fn invalid_companies_are_refused_by_key() {
     let refused = |tables: &str| {
         let file = format!("[security]\nkeys = \"key_plain_route_0001\"\n{tables}");
         from_file("local.toml", &file, &[]).unwrap_err()
@@ -227,12 +284,15 @@ fn companies_are_refused_by_what_is_wrong_with_them() {
     assert!(twice(keys, keys).contains("companies[1].keys"));
     let agents = |key: &str| format!("keys = \"{key}\"\nagents = [\"agent_1\"]");
     assert!(twice(&agents("key_one_0123456789"), &agents("key_two_0123456789")).contains("companies[1].agents"));
-    assert!(refused(&(table("acme", keys) + &table("acme", "keys = \"key_two_0123456789\""))).contains("taken"));
+    assert!(
+        refused(&(table("acme", keys) + &table("acme", "keys = \"key_two_0123456789\"")))
+            .contains("already the slug of an earlier company")
+    );
     assert!(refused(&table("acme", "kees = []")).contains("did you mean `companies.keys`?"));
 }
 
 #[test]
-fn a_reload_says_what_takes_a_restart() {
+fn a_reload_lists_keys_that_need_a_restart() {
     let before = Settings::default();
     let mut after = Settings::default();
     after.handlers.clear();
@@ -244,7 +304,7 @@ fn a_reload_says_what_takes_a_restart() {
 }
 
 #[test]
-fn what_operators_see_is_guarded() {
+fn operator_access_needs_a_strong_token_or_loopback() {
     const TOKEN: &str = "RETELL_WEBHOOK__OPS__TOKEN";
     const LISTEN: &str = "RETELL_WEBHOOK__OPS__LISTEN";
     for token in ["   ", "sh0rt_t0ken", "your_ops_token_here", "xxxxxxxxxxxxxxxxxxxx", "with a space in the middle"] {
@@ -252,7 +312,7 @@ fn what_operators_see_is_guarded() {
         assert!(error.contains("ops.token: it ") && !error.contains("sh0rt"), "{error}");
     }
     assert!(from_env(&[(TOKEN, KEY), ("RETELL_API_KEY", KEY)]).unwrap_err().contains("one of the API keys"));
-    assert!(from_env(&[(LISTEN, "0.0.0.0:9100")]).unwrap_err().contains("ops.listen: 0.0.0.0:9100 is no loopback"));
+    assert!(from_env(&[(LISTEN, "0.0.0.0:9100")]).unwrap_err().contains("ops.listen: 0.0.0.0:9100 is not a loopback"));
     assert!(from_env(&[(LISTEN, "0.0.0.0:9100"), (TOKEN, "4f9c2d1e8b7a6053")]).is_ok());
     assert!(from_env(&[(LISTEN, "[::1]:9100")]).is_ok());
 }

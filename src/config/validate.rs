@@ -1,4 +1,4 @@
-//! What is refused although it parses.
+//! Checks of values that parse: bounds, formats, and combinations of keys.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use super::security::{invalid_key_reason, invalid_token_reason};
 use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
 
-/// An hour.
+/// One hour in milliseconds. A captured request can be replayed within the tolerance.
 const MAX_SIGNATURE_TOLERANCE_MS: i64 = 3_600_000;
 
 impl Settings {
-    /// Checks the settings against each other and against the rules for keys, URLs and handlers.
+    /// Validates every value and the combinations of keys.
     ///
     /// # Errors
-    /// The first thing that is refused, by the name of its key.
+    /// The first invalid value, by the name of its key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_server()?;
         for (position, key) in self.security.keys.iter().enumerate() {
@@ -32,16 +32,18 @@ impl Settings {
             }
         }
         if !(1..=MAX_SIGNATURE_TOLERANCE_MS).contains(&self.security.signature_tolerance_ms) {
-            return Err(ConfigError::invalid(
-                "security.signature_tolerance_ms",
-                "it must be 1 to 3600000 ms: whoever saw a request can send it again for so long. Retell's SDKs use 300000",
-            ));
+            let why = format!(
+                "{} ms is out of range; expected 1 to 3600000 ms, within which a captured request can be sent again. \
+                 Retell's SDKs use 300000",
+                self.security.signature_tolerance_ms
+            );
+            return Err(ConfigError::invalid("security.signature_tolerance_ms", why));
         }
         if !self.security.verify && self.server.is_public_https() {
             return Err(ConfigError::invalid(
                 "security.verify",
-                "verification cannot be turned off while server.url is a public https address: anybody could send events. \
-                 Set security.verify = true, or server.url to an address on this machine",
+                "verification cannot be turned off while server.url is a public https address: anyone could \
+                 send events. Set security.verify = true, or server.url to an address on this machine",
             ));
         }
         if !self.storage.url.starts_with("sqlite://") || self.storage.url == "sqlite://" {
@@ -63,38 +65,43 @@ impl Settings {
     }
 
     fn validate_networks(&self) -> Result<(), ConfigError> {
-        let refused = |key: &str, position: usize, also: &str| {
-            let why = format!("it is no address (192.0.2.1) and no range (10.0.0.0/8){also}");
-            ConfigError::invalid(&format!("{key}[{position}]"), why)
+        let invalid = |key: &str, position: usize, expected: &str| {
+            ConfigError::invalid(&format!("{key}[{position}]"), format!("expected {expected}"))
         };
-        Networks::parse(&self.server.trusted_proxies).map_err(|at| refused("server.trusted_proxies", at, ""))?;
-        let named = |text: &String| if text == "retell" { "0.0.0.0".to_owned() } else { text.clone() };
-        let allowlist: Vec<_> = self.security.allowlist.iter().map(named).collect();
-        Networks::parse(&allowlist).map_err(|at| refused("security.allowlist", at, ", nor `retell`"))?;
+        Networks::parse(&self.server.trusted_proxies)
+            .map_err(|at| invalid("server.trusted_proxies", at, "an address (192.0.2.1) or a range (10.0.0.0/8)"))?;
+        // `retell` is a valid entry; any address stands for it here, because only the syntax is checked.
+        let to_address = |text: &String| if text == "retell" { "0.0.0.0".to_owned() } else { text.clone() };
+        let allowlist: Vec<_> = self.security.allowlist.iter().map(to_address).collect();
+        Networks::parse(&allowlist).map_err(|at| {
+            invalid("security.allowlist", at, "an address (192.0.2.1), a range (10.0.0.0/8) or `retell`")
+        })?;
         Ok(())
     }
 
     fn validate_ops(&self) -> Result<(), ConfigError> {
         let ops = &self.ops;
-        let unguarded = ops.listen.filter(|address| ops.token.is_none() && !address.ip().to_canonical().is_loopback());
-        if let Some(address) = unguarded {
-            return Err(ConfigError::invalid(
-                "ops.listen",
-                format!(
-                    "{address} is no loopback address, so anybody could read metrics there: set ops.token, or listen on 127.0.0.1:{}",
-                    address.port()
-                ),
-            ));
+        if let Some(address) = ops.listen
+            && ops.token.is_none()
+            && !address.ip().to_canonical().is_loopback()
+        {
+            let why = format!(
+                "{address} is not a loopback address, so anyone could read the metrics; set ops.token, or \
+                 listen on 127.0.0.1:{}",
+                address.port()
+            );
+            return Err(ConfigError::invalid("ops.listen", why));
         }
         let Some(token) = &ops.token else { return Ok(()) };
         if let Some(why) = invalid_token_reason(token) {
-            let advice = "make one with: openssl rand -hex 24";
+            let advice = "create one with: openssl rand -hex 24";
             return Err(ConfigError::invalid("ops.token", format!("it {why}; {advice}")));
         }
         if self.security.keys.contains(token) {
             return Err(ConfigError::invalid(
                 "ops.token",
-                "it is one of the API keys, which would travel to whoever reads metrics; make one of its own",
+                "it is one of the API keys, which every client that reads metrics would receive; create a \
+                 separate token",
             ));
         }
         Ok(())
@@ -103,17 +110,17 @@ impl Settings {
     fn validate_server(&self) -> Result<(), ConfigError> {
         let server = &self.server;
         if server.url.is_some() {
-            let parsed = server.parsed_url().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            let Some(url) = parsed else {
+            let is_http = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+            let Some(url) = server.parsed_url().filter(is_http) else {
                 return Err(ConfigError::invalid(
                     "server.url",
-                    "it is no http or https URL; expected such as https://example.ngrok.app",
+                    "it is not an http or https URL; expected a URL such as https://example.ngrok.app",
                 ));
             };
             if url.path() != "/" || url.query().is_some() {
                 return Err(ConfigError::invalid(
                     "server.url",
-                    "give the address without a path; the webhook's path is added to it",
+                    "it has a path or a query; set it without a path, the webhook's path is appended",
                 ));
             }
         }
@@ -121,41 +128,44 @@ impl Settings {
             return Err(ConfigError::invalid(
                 "server.inflight_limit_bytes",
                 format!(
-                    "it must be at least twice server.body_limit_bytes ({} bytes, itself at least 1024): one address may hold half of it",
-                    server.body_limit_bytes
+                    "{} bytes is too small; expected at least twice server.body_limit_bytes ({} bytes, itself \
+                     at least 1024), because one client address may hold half of it",
+                    server.inflight_limit_bytes, server.body_limit_bytes
                 ),
             ));
         }
         Ok(())
     }
 
-    /// What deserves a word at start although it is allowed. `port` is the one really listened on.
+    /// Warnings about settings that are valid but most likely wrong. `port` is the port the listener is bound to.
     #[must_use]
     pub fn warnings(&self, port: u16) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(named) = self.server.mismatched_url_port(port) {
             warnings.push(format!(
-                "server.url names port {named} but the server listens on {port}: set SERVER_URL=http://localhost:{port} (or PORT={named})"
+                "server.url names port {named} but the server listens on {port}: set \
+                 SERVER_URL=http://localhost:{port} (or PORT={named})"
             ));
         }
         if !self.security.verify {
             warnings.push(
-                "VERIFICATION IS OFF: anybody who finds this address can send events. Set security.verify = true"
+                "VERIFICATION IS OFF: anyone who finds this address can send events. Set security.verify = true"
                     .to_owned(),
             );
         }
-        let proxied = self.server.is_public_https() && self.server.trusted_proxies.is_empty();
-        if proxied && !self.security.allowlist.is_empty() {
+        let is_behind_unknown_proxy = self.server.is_public_https() && self.server.trusted_proxies.is_empty();
+        if is_behind_unknown_proxy && !self.security.allowlist.is_empty() {
             warnings.push(
-                "security.allowlist is set but server.trusted_proxies is not: behind a tunnel or proxy every request comes \
-                 from the proxy's address. Set server.trusted_proxies to that address (127.0.0.1 for a tunnel on this machine)"
+                "security.allowlist is set but server.trusted_proxies is not: behind a tunnel or proxy every \
+                 request comes from the proxy's address. Set server.trusted_proxies to that address (127.0.0.1 for a \
+                 tunnel on this machine)"
                     .to_owned(),
             );
         }
         if self.security.keys.is_empty() && self.security.verify {
             warnings.push(format!(
-                "no API key is set: real Retell calls will be refused (401) until RETELL_API_KEY holds the key with the \
-                 webhook badge; until then the development key in {} signs and verifies",
+                "no API key is set: requests from Retell are rejected (401) until RETELL_API_KEY holds the \
+                 key with the webhook badge; until then the development key in {} signs and verifies",
                 self.storage.database_dir().join("dev.key").display()
             ));
         }
@@ -172,7 +182,7 @@ fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
             return Err(ConfigError::invalid(&key, "expected 1 to 64 letters, digits, `-` or `_`"));
         }
         if !names.insert(handler.name.as_str()) {
-            return Err(ConfigError::invalid(&key, format!("`{}` is taken by an earlier handler", handler.name)));
+            return Err(ConfigError::invalid(&key, format!("an earlier handler is named `{}`", handler.name)));
         }
         let for_kind = match handler.kind {
             HandlerKind::Exec => handler.exec_settings().map(drop),
@@ -185,7 +195,7 @@ fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
     }
     match file::find_shared_file(handlers) {
         Some((position, name)) => {
-            let why = format!("handler `{name}` appends to this file already; give each handler a file of its own");
+            let why = format!("handler `{name}` appends to this file already; give each handler a separate file");
             Err(ConfigError::invalid(&format!("handlers[{position}].path"), why))
         }
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! One attempt: the handler gets the event, within its time.
+//! One attempt: calls the handler with the event and a deadline, and records the outcome.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,45 +12,50 @@ use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
 use crate::security::redact;
 use crate::storage::{AttemptRecord, ClaimedDelivery};
 
-/// Longest beginning of an answer that is kept.
+/// Longest excerpt of a response that is stored, in bytes.
 const MAX_RESPONSE_BYTES: usize = 500;
 
-/// An attempt that has ended.
+/// An attempt that ended, before its settlement is decided.
 pub(super) struct FinishedAttempt {
     pub(super) claimed: ClaimedDelivery,
     pub(super) outcome: Outcome,
     pub(super) record: AttemptRecord,
 }
 
-/// Gives a delivery to its handler. A panic or a time-out is a failed attempt, to be tried again.
+/// Delivers an event to its handler. A panic or a timeout counts as a failed attempt that is retried.
 pub(super) async fn run_attempt(
     registered: Arc<RegisteredHandler>,
     claimed: ClaimedDelivery,
     clock: Clock,
     stopping: CancellationToken,
 ) -> FinishedAttempt {
-    let (began, started_at_ms) = (Instant::now(), clock.now_ms());
+    // Two clocks: the monotonic one measures durations and the deadline, the injected one dates the record.
+    let started_at = Instant::now();
+    let started_at_ms = clock.now_ms();
+    let attempt_timeout = registered.delivery.attempt_timeout;
     let attempt = claimed.previous_attempts + 1;
-    // Cancelled when this future ends, however it ends.
+    // Canceled whenever this future ends, also by the timeout: work that the handler has spawned must not outlive its
+    // attempt, or it would overlap with the retry.
     let cancellation = stopping.child_token();
-    let _cancels = cancellation.clone().drop_guard();
-    let context = build_context(&claimed, attempt, began + registered.delivery.attempt_timeout, cancellation);
+    let _cancel_on_drop = cancellation.clone().drop_guard();
+    let context = build_context(&claimed, attempt, started_at + attempt_timeout, cancellation);
+    // Unwind safe: after a panic nothing of the attempt is used any more. A panicking handler must not end the
+    // worker, which would stop the whole service.
     let run = AssertUnwindSafe(call_handler(&registered, &claimed, &context)).catch_unwind();
-    let tried = match tokio::time::timeout_at(context.deadline, run).await {
-        Ok(Ok(tried)) => tried,
+    let result = match tokio::time::timeout_at(context.deadline, run).await {
+        Ok(Ok(result)) => result,
         Ok(Err(_)) => Outcome::retry("the handler panicked").into(),
-        Err(_) => {
-            Outcome::retry(format!("no result within {} ms", registered.delivery.attempt_timeout.as_millis())).into()
-        }
+        Err(_) => Outcome::retry(format!("no result within {} ms", attempt_timeout.as_millis())).into(),
     };
-    let record = build_record(&tried, attempt, started_at_ms, began);
-    FinishedAttempt { claimed, outcome: tried.outcome, record }
+    let record = build_record(&result, attempt, started_at_ms, started_at);
+    FinishedAttempt { claimed, outcome: result.outcome, record }
 }
 
 async fn call_handler(registered: &RegisteredHandler, claimed: &ClaimedDelivery, context: &Context) -> AttemptResult {
     match &claimed.event.body {
         Ok(body) => registered.handler.deliver(&claimed.event.summary, body, context).await,
-        Err(why) => Outcome::fail(why).into(),
+        // A body that cannot be read now will not be readable later either: it is missing or damaged on disk.
+        Err(error) => Outcome::fail(error).into(),
     }
 }
 
@@ -70,8 +75,8 @@ fn build_context(
     context
 }
 
-fn build_record(tried: &AttemptResult, attempt: u32, started_at_ms: i64, began: Instant) -> AttemptRecord {
-    let (outcome, error) = match &tried.outcome {
+fn build_record(result: &AttemptResult, attempt: u32, started_at_ms: i64, started_at: Instant) -> AttemptRecord {
+    let (outcome, error) = match &result.outcome {
         Outcome::Done => ("done", None),
         Outcome::Retry { reason, .. } => ("retry", Some(reason.clone())),
         Outcome::Fail { reason } => ("fail", Some(reason.clone())),
@@ -79,18 +84,20 @@ fn build_record(tried: &AttemptResult, attempt: u32, started_at_ms: i64, began: 
     AttemptRecord {
         attempt,
         started_at_ms,
-        duration_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+        duration_ms: i64::try_from(started_at.elapsed().as_millis()).unwrap_or(i64::MAX),
         outcome: outcome.to_owned(),
-        status: tried.status,
+        status: result.status,
         error,
-        answer: tried.response_excerpt.as_deref().map(redact_response),
+        answer: result.response_excerpt.as_deref().map(redact_response),
     }
 }
 
-/// The beginning of an answer, without what could be about a person or a secret.
-fn redact_response(answer: &str) -> String {
-    let printable: String = answer.chars().filter(|c| !c.is_control()).take(2 * MAX_RESPONSE_BYTES).collect();
-    let mut hidden = redact::text(&printable);
-    hidden.truncate(hidden.floor_char_boundary(MAX_RESPONSE_BYTES));
-    hidden
+/// The start of a response, without personal data and secrets.
+fn redact_response(response: &str) -> String {
+    // Cut twice: redaction reads a bounded text, with room for replacements, and its result is cut to the stored
+    // size. Cut to size at first, a number at the end could lose the digits by which redaction recognizes it.
+    let printable: String = response.chars().filter(|c| !c.is_control()).take(2 * MAX_RESPONSE_BYTES).collect();
+    let mut redacted = redact::text(&printable);
+    redacted.truncate(redacted.floor_char_boundary(MAX_RESPONSE_BYTES));
+    redacted
 }

@@ -1,42 +1,58 @@
-//! The circuit breaker of a handler with effects outside: while what it calls is down, attempts rest. Pure.
+//! Circuit breaker of a handler with external effects: stops attempts while its destination is down. No I/O and no
+//! clock.
+//!
+//! It protects the destination from a backlog that retries, and the backlog from the destination: without it, an
+//! outage of an hour would use up the retry schedule of every delivery that waits.
 
 use std::collections::VecDeque;
 
 use crate::storage::BreakerState;
 
-/// Failures in a row that open it.
+/// Consecutive failures that open the breaker.
 const MAX_CONSECUTIVE_FAILURES: u32 = 5;
-/// The latest attempts that are looked at for a rate, and how many of them must fail.
+/// A destination that fails only part of the time never reaches the limit above, so this many failures among the
+/// latest attempts open the breaker too.
 const WINDOW_ATTEMPTS: usize = 20;
 const MAX_WINDOW_FAILURES: usize = 10;
-/// How long it stays open at first, and at most; each probe that fails doubles it.
+/// Time the breaker stays open the first time, and at most. Each failed probe doubles it.
 const MIN_OPEN_MS: i64 = 10_000;
 const MAX_OPEN_MS: i64 = 300_000;
 
-/// What may be attempted now.
+/// Whether attempts may be started now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerDecision {
-    /// Everything.
     Allow,
-    /// One attempt, which shows whether it is better.
+    /// Half-open: one attempt, whose outcome closes or opens the breaker.
     Probe,
-    /// Nothing before this time, in milliseconds since the Unix epoch.
+    /// No attempt before this time, in milliseconds since the Unix epoch.
     DenyUntil(i64),
+}
+
+/// Times in milliseconds; kept after `until_ms` while the breaker is half-open, for the next doubling.
+#[derive(Clone, Copy, Debug)]
+struct OpenPeriod {
+    until_ms: i64,
+    duration_ms: i64,
+}
+
+impl OpenPeriod {
+    fn starting_at(now_ms: i64, duration_ms: i64) -> Self {
+        Self { until_ms: now_ms.saturating_add(duration_ms), duration_ms }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker {
     consecutive_failures: u32,
     recent_results: VecDeque<bool>,
-    /// Until when it is open, and for how long it was opened.
-    opened: Option<(i64, i64)>,
+    open: Option<OpenPeriod>,
 }
 
 impl CircuitBreaker {
     pub(super) fn check(&self, now_ms: i64) -> BreakerDecision {
-        match self.opened {
+        match self.open {
             None => BreakerDecision::Allow,
-            Some((until_ms, _)) if now_ms < until_ms => BreakerDecision::DenyUntil(until_ms),
+            Some(open) if now_ms < open.until_ms => BreakerDecision::DenyUntil(open.until_ms),
             Some(_) => BreakerDecision::Probe,
         }
     }
@@ -49,15 +65,16 @@ impl CircuitBreaker {
         }
     }
 
-    /// An attempt has ended; `answered` is false when what was called could not do it now.
+    /// Records the outcome of an attempt. `answered` is false when the attempt has to be retried; an answer that
+    /// rejects the event for good counts as answered, because the destination is up.
     pub(super) fn record_attempt(&mut self, answered: bool, now_ms: i64) {
-        match (self.opened, answered) {
+        match (self.open, answered) {
             (Some(_), true) => *self = Self::default(),
-            (Some((until_ms, for_ms)), false) => {
-                // Attempts that began before it opened end later: they do not lengthen it.
-                if now_ms >= until_ms {
-                    let for_ms = (for_ms * 2).min(MAX_OPEN_MS);
-                    self.opened = Some((now_ms.saturating_add(for_ms), for_ms));
+            (Some(open), false) => {
+                // Before `until_ms` only attempts end that were started while the breaker was closed. They are part
+                // of the same outage and must not double the period.
+                if now_ms >= open.until_ms {
+                    self.open = Some(OpenPeriod::starting_at(now_ms, (open.duration_ms * 2).min(MAX_OPEN_MS)));
                 }
             }
             (None, _) => self.record_while_closed(answered, now_ms),
@@ -70,12 +87,14 @@ impl CircuitBreaker {
         if self.recent_results.len() > WINDOW_ATTEMPTS {
             self.recent_results.pop_front();
         }
-        let failed = self.recent_results.iter().filter(|answered| !**answered).count();
-        if !answered
-            && (self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES
-                || (failed >= MAX_WINDOW_FAILURES && self.recent_results.len() == WINDOW_ATTEMPTS))
-        {
-            self.opened = Some((now_ms.saturating_add(MIN_OPEN_MS), MIN_OPEN_MS));
+        if answered {
+            return;
+        }
+        let failures = self.recent_results.iter().filter(|answered| !**answered).count();
+        // Only a full window counts: a handler's first attempts are too few for a rate.
+        let window_exceeded = self.recent_results.len() == WINDOW_ATTEMPTS && failures >= MAX_WINDOW_FAILURES;
+        if self.consecutive_failures >= MAX_CONSECUTIVE_FAILURES || window_exceeded {
+            self.open = Some(OpenPeriod::starting_at(now_ms, MIN_OPEN_MS));
         }
     }
 }
@@ -91,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_open_it_and_a_success_closes_it() {
+    fn consecutive_failures_open_it_and_a_success_closes_it() {
         let mut breaker = CircuitBreaker::default();
         for answered in [false, false, false, false, true, false, false, false, false] {
             breaker.record_attempt(answered, 0);
@@ -105,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_failures_opens_it_too() {
+    fn a_high_rate_of_failures_opens_it() {
         let mut breaker = CircuitBreaker::default();
         for at in 0..19 {
             breaker.record_attempt(at % 2 == 0, 0);
@@ -119,7 +138,11 @@ mod tests {
     fn failed_probes_double_the_wait_up_to_five_minutes() {
         let mut breaker = open_breaker();
         breaker.record_attempt(false, 5_000);
-        assert_eq!(breaker.check(5_000), BreakerDecision::DenyUntil(10_000), "one that began earlier changes nothing");
+        assert_eq!(
+            breaker.check(5_000),
+            BreakerDecision::DenyUntil(10_000),
+            "an attempt started before it opened changes nothing"
+        );
         let mut waits = Vec::new();
         for _ in 0..6 {
             let BreakerDecision::DenyUntil(until_ms) = breaker.check(0) else { panic!() };

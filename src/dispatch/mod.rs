@@ -1,8 +1,8 @@
-//! Hands stored events to handlers: at least once, in the order received within a call, in parallel across calls.
+//! Delivers stored events to handlers: at least once, in the order received within a call, in parallel across calls.
 //!
-//! For each handler a worker plans deliveries from the journal (`plan`, pure, says what becomes of an event), claims those
-//! that are due, runs the attempts and writes down what they led to. Which deliveries of a call may be taken is decided in
-//! the store, by lanes.
+//! Each handler has one worker. It plans deliveries from the journal (`plan` decides, without I/O), claims those that
+//! are due, runs the attempts and settles them. The store decides which deliveries of a call may be claimed
+//! (`storage/sqlite/deliveries/call_sequence.rs`); a worker never reorders anything.
 
 mod attempt;
 mod backpressure;

@@ -1,4 +1,5 @@
-//! What is to be done with an event, and what after an attempt. Pure.
+//! Decides which deliveries an event becomes, and how a delivery is settled after an attempt. No I/O and no clock, so
+//! every decision can be tested with values.
 
 use std::time::Duration;
 
@@ -7,22 +8,33 @@ use crate::event::EventKind;
 use crate::handlers::{Outcome, RegisteredHandler};
 use crate::storage::{EventSummary, PlannedDelivery, Settlement, SkipReason};
 
-/// Calls and chats with such an id are tests.
+/// Ids of test calls and test chats start with one of these.
 const TEST_ID_PREFIXES: [&str; 2] = ["call_test_", "chat_test_"];
-/// Longest text of an error that is kept.
+/// Longest error text that is stored, in bytes.
 const MAX_ERROR_BYTES: usize = 500;
-/// A handler may ask for a longer wait than the schedule's, but not for longer than this.
+/// Upper limit of the wait that a handler (or the `Retry-After` of its destination) can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// The delivery an event becomes for a handler, if it wants it. `fits` says whether the filter matches.
-pub(super) fn plan_delivery(handler: &RegisteredHandler, event: &EventSummary, fits: bool) -> Option<PlannedDelivery> {
+/// The delivery that an event becomes for a handler; `None` when the handler's filter does not match. A skipped
+/// delivery gets a row too, so that an operator can see why it was not attempted and replay it.
+pub(super) fn plan_delivery(
+    handler: &RegisteredHandler,
+    event: &EventSummary,
+    matches_filter: bool,
+) -> Option<PlannedDelivery> {
+    if !matches_filter {
+        return None;
+    }
+    // Each `transcript_updated` event contains the whole transcript so far, so the latest one replaces those still
+    // waiting.
     let latest_only = handler.delivery.transcripts == TranscriptPolicy::Latest;
     let supersedes = latest_only && event.kind.as_deref() == Some(EventKind::TranscriptUpdated.as_str());
-    fits.then(|| PlannedDelivery { seq: event.seq, skip_reason: skip_reason(handler, event), supersedes })
+    Some(PlannedDelivery { seq: event.seq, skip_reason: skip_reason(handler, event), supersedes })
 }
 
 fn skip_reason(handler: &RegisteredHandler, event: &EventSummary) -> Option<SkipReason> {
-    let is_test = event.call_id.as_deref().is_some_and(|id| TEST_ID_PREFIXES.iter().any(|start| id.starts_with(start)));
+    let call_id = event.call_id.as_deref().unwrap_or_default();
+    let is_test = TEST_ID_PREFIXES.iter().any(|prefix| call_id.starts_with(prefix));
     if !handler.enabled {
         Some(SkipReason::HandlerDisabled)
     } else if is_test && handler.handler.has_external_effects() && !is_effects_requested(event) {
@@ -34,25 +46,25 @@ fn skip_reason(handler: &RegisteredHandler, event: &EventSummary) -> Option<Skip
     }
 }
 
-/// Whether the sender of a test event wants handlers to act on it: `?effects=true` behind the webhook's URL.
+/// Whether the sender of a test event asked for external effects, with `?effects=true` in the webhook URL.
 fn is_effects_requested(event: &EventSummary) -> bool {
     let query = event.query.as_deref().unwrap_or_default();
     query.split('&').any(|pair| matches!(pair, "effects=true" | "effects=1"))
 }
 
-/// One attempt, as the next step is decided on it.
+/// The facts about an attempt that its settlement depends on.
 pub(super) struct RetryInput {
-    /// Its number, from 1.
+    /// Number of the attempt, counted from 1.
     pub(super) attempt: u32,
-    /// How long ago the delivery was made.
+    /// Time since the delivery was planned, retried or replayed.
     pub(super) age: Duration,
-    /// Between 0 and 1, by chance.
+    /// Random number between 0 and 1 that spreads the retry.
     pub(super) jitter: f64,
 }
 
-/// What becomes of a delivery after an attempt.
+/// Decides how a delivery is settled after an attempt: succeeded, scheduled for a retry, or dead.
 pub(super) fn decide_settlement(
-    tried: &RetryInput,
+    input: &RetryInput,
     outcome: &Outcome,
     settings: &DeliverySettings,
     now_ms: i64,
@@ -62,26 +74,36 @@ pub(super) fn decide_settlement(
         Outcome::Fail { reason } => return Settlement::Dead { error: truncate_error(reason) },
         Outcome::Retry { after, reason } => (after, reason),
     };
-    let at = usize::try_from(tried.attempt).unwrap_or(usize::MAX).saturating_sub(1);
-    let Some(scheduled) = settings.retry_schedule.get(at) else {
+    // Entry n of the schedule is the wait after attempt n. A wait that the handler asks for replaces the entry, but
+    // it still uses one up: the number of attempts is bounded in any case.
+    let index = usize::try_from(input.attempt).unwrap_or(usize::MAX).saturating_sub(1);
+    let Some(scheduled) = settings.retry_schedule.get(index) else {
         return Settlement::Dead { error: truncate_error(reason) };
     };
-    let wait = after.map_or_else(|| with_jitter(*scheduled, tried.jitter), |after| after.min(MAX_RETRY_AFTER));
-    if tried.age + wait > settings.max_age {
-        return Settlement::Dead { error: truncate_error(&format!("too old for another attempt: {reason}")) };
+    let wait = match after {
+        Some(after) => (*after).min(MAX_RETRY_AFTER),
+        None => with_jitter(*scheduled, input.jitter),
+    };
+    // Dead now rather than at the time of the retry: the operator sees it at once, and later events of the call go
+    // first.
+    if input.age + wait > settings.max_age {
+        return Settlement::Dead { error: truncate_error(&format!("next attempt would exceed max_age_ms: {reason}")) };
     }
     let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
     Settlement::Scheduled { next_attempt_at_ms: now_ms.saturating_add(wait_ms), error: truncate_error(reason) }
 }
 
-/// A delivery that became too old before anybody tried it.
+/// Dead when a delivery that waits for its attempt exceeds `max_age_ms`: after a long outage, an event of last week
+/// would do more harm than good.
 pub(super) fn settle_if_expired(age: Duration, settings: &DeliverySettings) -> Option<Settlement> {
+    if age <= settings.max_age {
+        return None;
+    }
     let hours = settings.max_age.as_secs_f64() / 3_600.0;
-    (age > settings.max_age)
-        .then(|| Settlement::Dead { error: format!("it waited for longer than max_age_ms ({hours:.1} h)") })
+    Some(Settlement::Dead { error: format!("waited longer than max_age_ms ({hours:.1} h)") })
 }
 
-/// A fifth shorter or longer, so that what failed together is not tried again together.
+/// Up to a fifth shorter or longer, so that deliveries that failed together are not retried together.
 fn with_jitter(wait: Duration, jitter: f64) -> Duration {
     wait.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
 }
@@ -104,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_follow_the_schedule_and_then_end() {
+    fn retries_follow_the_schedule_until_it_ends() {
         let mut waits = Vec::new();
         let mut attempt = 1;
         while let Settlement::Scheduled { next_attempt_at_ms, .. } =
@@ -118,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_a_fifth_shorter_or_longer() {
+    fn jitter_changes_waits_by_up_to_a_fifth() {
         let wait = |jitter| match settlement_after(2, &Outcome::retry("down"), jitter) {
             Settlement::Scheduled { next_attempt_at_ms, .. } => next_attempt_at_ms,
             other => panic!("{other:?}"),
@@ -127,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_handler_may_say_when_and_may_give_up() {
+    fn a_handler_can_set_the_wait_and_can_fail_for_good() {
         let soon = Outcome::retry_after(Duration::from_secs(1), "busy");
         assert!(matches!(settlement_after(1, &soon, 0.0), Settlement::Scheduled { next_attempt_at_ms: 1_000, .. }));
         let long = Outcome::fail("x".repeat(900));
@@ -136,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_beyond_its_age() {
+    fn a_delivery_is_dead_once_it_exceeds_max_age() {
         let settings = DeliverySettings { max_age: Duration::from_secs(60), ..DeliverySettings::default() };
-        let tried = |age| RetryInput { attempt: 2, age: Duration::from_secs(age), jitter: 0.5 };
+        let input = |age| RetryInput { attempt: 2, age: Duration::from_secs(age), jitter: 0.5 };
         assert!(matches!(
-            decide_settlement(&tried(20), &Outcome::retry("x"), &settings, 0),
+            decide_settlement(&input(20), &Outcome::retry("x"), &settings, 0),
             Settlement::Scheduled { .. }
         ));
-        assert!(matches!(decide_settlement(&tried(40), &Outcome::retry("x"), &settings, 0), Settlement::Dead { .. }));
+        assert!(matches!(decide_settlement(&input(40), &Outcome::retry("x"), &settings, 0), Settlement::Dead { .. }));
         assert!(settle_if_expired(Duration::from_secs(61), &settings).is_some());
         assert!(settle_if_expired(Duration::from_secs(60), &settings).is_none());
     }

@@ -1,4 +1,5 @@
-//! What a handler has claimed: a queue for each company, so that one company's flood or slow calls leave room for others.
+//! Deliveries that a worker has claimed: one queue per company, so that neither a flood nor slow attempts of one
+//! company take all permits from the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,13 +7,15 @@ use bytes::Bytes;
 
 use crate::storage::ClaimedDelivery;
 
-/// Of the places for attempts, so many in four go to one company when there are others.
+/// Share of the concurrency, in quarters, that one company may use while other companies are known. The last quarter
+/// stays free, because attempts cannot be interrupted: a company that becomes active must find a permit at once.
 const MAX_COMPANY_QUARTERS: usize = 3;
 
 #[derive(Default)]
 pub(super) struct PrefetchQueue {
     companies: BTreeMap<i64, CompanyQueue>,
     running: usize,
+    /// Body bytes of all queued and running deliveries.
     held_bytes: u64,
 }
 
@@ -28,39 +31,43 @@ impl PrefetchQueue {
         self.companies.entry(claimed.event.summary.company_id).or_default().queue.push_back(claimed);
     }
 
-    /// Those `is_over` says something about, with what it says.
+    /// Removes the queued deliveries for which `check` returns a value, and returns both.
     pub(super) fn remove_matching<T>(
         &mut self,
-        is_over: impl Fn(&ClaimedDelivery) -> Option<T>,
+        check: impl Fn(&ClaimedDelivery) -> Option<T>,
     ) -> Vec<(ClaimedDelivery, T)> {
-        let mut out = Vec::new();
+        let mut removed = Vec::new();
         for company in self.companies.values_mut() {
             for claimed in std::mem::take(&mut company.queue) {
-                match is_over(&claimed) {
-                    Some(said) => out.push((claimed, said)),
+                match check(&claimed) {
+                    Some(value) => removed.push((claimed, value)),
                     None => company.queue.push_back(claimed),
                 }
             }
         }
-        self.held_bytes -= out.iter().map(|(claimed, _)| body_size(claimed)).sum::<u64>();
-        out
+        self.held_bytes -= removed.iter().map(|(claimed, _)| body_size(claimed)).sum::<u64>();
+        removed
     }
 
-    /// The next one to begin: of the company with the fewest attempts under way. It counts as under way from now on.
+    /// Takes the next delivery to attempt, of the company with the fewest running attempts, and counts it as running.
     pub(super) fn start_next(&mut self, concurrency: usize) -> Option<ClaimedDelivery> {
         if self.running >= concurrency {
             return None;
         }
-        let most = if self.companies.len() > 1 { (concurrency * MAX_COMPANY_QUARTERS / 4).max(1) } else { concurrency };
-        let waiting = self.companies.values_mut().filter(|company| !company.queue.is_empty());
-        let company = waiting.min_by_key(|company| company.running).filter(|company| company.running < most)?;
+        // Companies stay in the map after their last delivery, so with a second company the limit holds from then on.
+        let has_other_companies = self.companies.len() > 1;
+        let limit = if has_other_companies { (concurrency * MAX_COMPANY_QUARTERS / 4).max(1) } else { concurrency };
+        let with_queued = self.companies.values_mut().filter(|company| !company.queue.is_empty());
+        let company = with_queued.min_by_key(|company| company.running)?;
+        if company.running >= limit {
+            return None;
+        }
         let claimed = company.queue.pop_front()?;
         company.running += 1;
         self.running += 1;
         Some(claimed)
     }
 
-    /// An attempt has ended.
     pub(super) fn finish_attempt(&mut self, claimed: &ClaimedDelivery) {
         self.held_bytes -= body_size(claimed);
         self.running -= 1;
@@ -77,7 +84,7 @@ impl PrefetchQueue {
         self.held_bytes
     }
 
-    /// How many wait, by company.
+    /// Number of queued deliveries by company id.
     pub(super) fn queued_by_company(&self) -> BTreeMap<i64, usize> {
         self.companies.iter().map(|(id, company)| (*id, company.queue.len())).collect()
     }
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_company_alone_has_every_place() {
+    fn one_company_alone_uses_all_permits() {
         let mut ready = PrefetchQueue::default();
         (1..=6).for_each(|seq| ready.push(claimed(1, seq)));
         assert_eq!(start_all(&mut ready, 4), [1, 2, 3, 4]);
@@ -140,23 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_leaves_places_for_others() {
+    fn a_flood_of_one_company_leaves_permits_for_others() {
         let mut ready = PrefetchQueue::default();
         (1..=9).for_each(|seq| ready.push(claimed(1, seq)));
         ready.push(claimed(2, 10));
         assert_eq!(start_all(&mut ready, 4), [1, 10, 2, 3]);
         ready.finish_attempt(&claimed(2, 10));
-        assert_eq!(start_all(&mut ready, 4), [] as [i64; 0], "the last place is for somebody else");
+        assert_eq!(start_all(&mut ready, 4), [] as [i64; 0], "the last permit is for another company");
         ready.push(claimed(2, 11));
         assert_eq!(start_all(&mut ready, 4), [11]);
     }
 
     #[test]
-    fn what_is_over_is_taken_out() {
+    fn matching_deliveries_are_removed() {
         let mut ready = PrefetchQueue::default();
         (1..=4).for_each(|seq| ready.push(claimed(seq % 2, seq)));
-        let out = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
-        assert_eq!(out.len(), 2);
+        let removed = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
+        assert_eq!(removed.len(), 2);
         assert_eq!((ready.held_bytes(), ready.queued_by_company()), (8, BTreeMap::from([(0, 1), (1, 1)])));
         assert!(!ready.is_idle());
     }

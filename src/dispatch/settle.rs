@@ -1,4 +1,5 @@
-//! What follows from attempts that ended, and from deliveries that are not attempted.
+//! Settles finished attempts, and claimed deliveries that end without one. Results are collected in
+//! `unstored_settlements` and stored by the next store batch, many in one transaction.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,21 +13,24 @@ use crate::handlers::Outcome;
 use crate::storage::{SettledDelivery, Settlement};
 
 impl Worker {
-    /// Decides what becomes of a delivery after an attempt.
+    /// Decides what follows from a finished attempt.
     pub(super) fn settle_attempt(&mut self, finished: FinishedAttempt) {
         let FinishedAttempt { claimed, outcome, record } = finished;
         let now_ms = self.now_ms();
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
         if self.handler.handler.has_external_effects() {
-            self.breaker.record_attempt(!matches!(outcome, Outcome::Retry { .. }), now_ms);
+            // `Fail` counts as answered: the destination is up and rejects this one event. A handler without external
+            // effects has no destination that could recover, so its breaker stays closed.
+            let answered = !matches!(outcome, Outcome::Retry { .. });
+            self.breaker.record_attempt(answered, now_ms);
         }
-        let tried = RetryInput {
+        let input = RetryInput {
             attempt: record.attempt,
             age: delivery_age(claimed.queued_at_ms, now_ms),
             jitter: random::fraction(),
         };
-        let settlement = plan::decide_settlement(&tried, &outcome, &self.handler.delivery, now_ms);
+        let settlement = plan::decide_settlement(&input, &outcome, &self.handler.delivery, now_ms);
         self.record_settlement(&settlement);
         delivery_log::log_settlement(&self.handler.name, claimed.event.summary.id, record.attempt, &settlement);
         self.unstored_settlements.push(SettledDelivery {
@@ -46,14 +50,14 @@ impl Worker {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ends deliveries that waited too long; says whether there were any.
+    /// Settles queued deliveries that exceeded `max_age_ms` as dead. Returns whether there were any.
     pub(super) fn settle_expired(&mut self, now_ms: i64) -> bool {
         let settings = &self.handler.delivery;
-        let over = self
+        let expired = self
             .prefetch
             .remove_matching(|claimed| plan::settle_if_expired(delivery_age(claimed.queued_at_ms, now_ms), settings));
-        let any = !over.is_empty();
-        for (claimed, settlement) in over {
+        let any_expired = !expired.is_empty();
+        for (claimed, settlement) in expired {
             self.record_settlement(&settlement);
             delivery_log::log_settlement(
                 &self.handler.name,
@@ -67,23 +71,25 @@ impl Worker {
                 attempt: None,
             });
         }
-        any
+        any_expired
     }
 
-    /// Gives back what was claimed and not begun; says whether there was anything.
+    /// Releases deliveries that were claimed and not started. Returns whether there were any.
     pub(super) fn release_queued(&mut self) -> bool {
-        let back = self.prefetch.remove_matching(|_| Some(()));
-        let any = !back.is_empty();
-        let released = |(claimed, ()): (crate::storage::ClaimedDelivery, ())| SettledDelivery {
-            seq: claimed.event.summary.seq,
-            settlement: Settlement::Released,
-            attempt: None,
-        };
-        self.unstored_settlements.extend(back.into_iter().map(released));
-        any
+        let queued = self.prefetch.remove_matching(|_| Some(()));
+        let any_queued = !queued.is_empty();
+        for (claimed, ()) in queued {
+            self.unstored_settlements.push(SettledDelivery {
+                seq: claimed.event.summary.seq,
+                settlement: Settlement::Released,
+                attempt: None,
+            });
+        }
+        any_queued
     }
 }
 
-fn delivery_age(since_ms: i64, now_ms: i64) -> Duration {
-    Duration::from_millis(now_ms.saturating_sub(since_ms).max(0).unsigned_abs())
+fn delivery_age(queued_at_ms: i64, now_ms: i64) -> Duration {
+    // Zero when the clock was set back: the delivery is then kept for longer instead of dying too early.
+    Duration::from_millis(now_ms.saturating_sub(queued_at_ms).max(0).unsigned_abs())
 }

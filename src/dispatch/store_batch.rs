@@ -1,4 +1,5 @@
-//! A round: what a worker asks of the store, at once, so that it shares one commit.
+//! A store batch: everything a worker asks of the store at one time (settle, plan, claim), sent together so that it
+//! shares one transaction and one fsync.
 
 use std::sync::Arc;
 
@@ -6,81 +7,95 @@ use super::plan;
 use crate::handlers::RegisteredHandler;
 use crate::storage::{ClaimRequest, ClaimedDelivery, HandlerId, PlannedDelivery, SettledDelivery, Store, StoreError};
 
-/// Rows changed by each part of a round: few, since a transaction that a request waits for has such parts in it. More at
-/// once would not be faster either: what was claimed is then worked on while the store is asked for more.
+/// Rows changed by each of the three parts. Few, because a webhook request may wait for the transaction that contains
+/// them. More would not be faster: the worker attempts what it has claimed while the store runs the next batch.
 pub(super) const MAX_ROWS_PER_BATCH: usize = 64;
 
-/// What is asked.
 pub(super) struct StoreBatch {
     pub(super) store: Arc<dyn Store>,
     pub(super) registered: Arc<RegisteredHandler>,
     pub(super) handler_id: HandlerId,
     pub(super) now_ms: i64,
-    /// What ended since the last round.
+    /// Deliveries settled since the last batch.
     pub(super) settled: Vec<SettledDelivery>,
-    /// What may be taken; none while there is no room.
+    /// `None` while the worker has no room for further deliveries.
     pub(super) claim: Option<ClaimRequest>,
 }
 
-/// What came of it.
 pub(super) struct StoreBatchResult {
-    /// Taken, in this order.
+    /// In the order in which they are to be attempted.
     pub(super) claimed: Vec<ClaimedDelivery>,
-    /// Events that became no attempt.
+    /// Number of planned deliveries that are skipped.
     pub(super) skipped_count: u64,
-    /// Whether anything was done.
+    /// Whether anything was settled, planned or claimed. If not, the worker waits for events.
     pub(super) made_progress: bool,
-    /// What could not be written down yet.
+    /// Settlements that are not stored yet: those that did not fit, and all of them after an error.
     pub(super) unsettled: Vec<SettledDelivery>,
     pub(super) error: Option<StoreError>,
 }
 
+/// Planned deliveries, with the position in the journal up to which they are complete.
+struct DeliveryPlan {
+    deliveries: Vec<PlannedDelivery>,
+    through: i64,
+}
+
 impl StoreBatch {
-    /// Writes down what ended, makes deliveries of the next events, and takes what is due then.
+    /// Settles, plans the next events of the journal, and claims what is due after that. The parts fail
+    /// independently; the result has the last error.
     pub(super) async fn run(mut self) -> StoreBatchResult {
         let mut unsettled = self.settled.split_off(MAX_ROWS_PER_BATCH.min(self.settled.len()));
-        let (news, due_ms) = tokio::join!(self.plan_next_events(), self.store.next_due_ms(self.handler_id));
-        let mut failed = None;
-        let planned = news.unwrap_or_else(|error| {
-            failed = Some(error);
+        let mut error = None;
+        // Reads first: they run on a reader and do not wait for the writer.
+        let (plan, due_ms) = tokio::join!(self.plan_next_events(), self.store.next_due_ms(self.handler_id));
+        let plan = plan.unwrap_or_else(|failed| {
+            error = Some(failed);
             None
         });
-        let skipped = planned.iter().flat_map(|(planned, _)| planned).filter(|planned| planned.skip_reason.is_some());
-        let skipped = skipped.count() as u64;
-        let changes = planned.is_some() || !self.settled.is_empty();
+        let skipped_count = plan.as_ref().map_or(0, count_skipped);
+        let has_changes = plan.is_some() || !self.settled.is_empty();
+        // An idle worker looks several times per second. It writes only when there is something to claim: settling
+        // and planning can make a delivery due in this very transaction, otherwise `due_ms` tells.
         let claim = self.claim.clone().filter(|claim| {
-            changes || due_ms.as_ref().is_ok_and(|due_ms| due_ms.is_some_and(|due_ms| due_ms <= claim.due_before_ms))
+            let is_due = matches!(due_ms, Ok(Some(due_ms)) if due_ms <= claim.due_before_ms);
+            has_changes || is_due
         });
-        // In this order, within one transaction as a rule.
-        let (settled, planned, claimed) = tokio::join!(self.settle(), self.store_plan(planned), self.claim_due(claim));
-        let busy = changes || claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty());
-        if settled.is_err() {
+        // `join!` polls in this order, so the three writes enter the queue in this order, as a rule into one
+        // transaction: the claim then sees deliveries that the settlements and the plan made due.
+        let (settled, planned, claimed) = tokio::join!(self.settle(), self.store_plan(plan), self.claim_due(claim));
+        let made_progress = has_changes || claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty());
+        if let Err(failed) = settled {
+            // The attempts were made: losing their results would make them again, so they go into the next batch.
             unsettled.extend(self.settled);
+            error = Some(failed);
         }
-        let mut note = |error| failed = Some(error);
-        settled.unwrap_or_else(&mut note);
-        planned.unwrap_or_else(&mut note);
-        let claimed = claimed.unwrap_or_else(|error| {
-            note(error);
+        if let Err(failed) = planned {
+            error = Some(failed);
+        }
+        let claimed = claimed.unwrap_or_else(|failed| {
+            error = Some(failed);
             Vec::new()
         });
-        if let Err(error) = due_ms {
-            note(error);
+        if let Err(failed) = due_ms {
+            error = Some(failed);
         }
-        StoreBatchResult { claimed, skipped_count: skipped, made_progress: busy, unsettled, error: failed }
+        StoreBatchResult { claimed, skipped_count, made_progress, unsettled, error }
     }
 
-    /// The deliveries that the next events of the journal become, and the last of these events.
-    async fn plan_next_events(&self) -> Result<Option<(Vec<PlannedDelivery>, i64)>, StoreError> {
+    /// The deliveries that the next events of the journal become; `None` at its end. An event that the filter leaves
+    /// out becomes none, but the position moves past it.
+    async fn plan_next_events(&self) -> Result<Option<DeliveryPlan>, StoreError> {
         let filter = &self.registered.filter;
         let events = self.store.unplanned_events(self.handler_id, MAX_ROWS_PER_BATCH, filter.needs_body()).await?;
         let Some(through) = events.last().map(|(event, _)| event.seq) else {
             return Ok(None);
         };
-        let planned = events.iter().filter_map(|(event, body)| {
-            plan::plan_delivery(&self.registered, event, filter.matches(event, body.as_ref()))
-        });
-        Ok(Some((planned.collect(), through)))
+        let mut deliveries = Vec::new();
+        for (event, body) in &events {
+            let matches_filter = filter.matches(event, body.as_ref());
+            deliveries.extend(plan::plan_delivery(&self.registered, event, matches_filter));
+        }
+        Ok(Some(DeliveryPlan { deliveries, through }))
     }
 
     async fn settle(&self) -> Result<(), StoreError> {
@@ -90,10 +105,10 @@ impl StoreBatch {
         self.store.settle_deliveries(self.handler_id, self.settled.clone(), self.now_ms).await
     }
 
-    async fn store_plan(&self, planned: Option<(Vec<PlannedDelivery>, i64)>) -> Result<(), StoreError> {
-        match planned {
-            Some((planned, through)) => {
-                self.store.plan_deliveries(self.handler_id, planned, through, self.now_ms).await
+    async fn store_plan(&self, plan: Option<DeliveryPlan>) -> Result<(), StoreError> {
+        match plan {
+            Some(DeliveryPlan { deliveries, through }) => {
+                self.store.plan_deliveries(self.handler_id, deliveries, through, self.now_ms).await
             }
             None => Ok(()),
         }
@@ -105,4 +120,8 @@ impl StoreBatch {
             None => Ok(Vec::new()),
         }
     }
+}
+
+fn count_skipped(plan: &DeliveryPlan) -> u64 {
+    plan.deliveries.iter().filter(|planned| planned.skip_reason.is_some()).count() as u64
 }

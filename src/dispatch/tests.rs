@@ -1,4 +1,4 @@
-//! Random interleavings of intake, attempts, crashes and time on the real store.
+//! Property test: random interleavings of intake, planning, attempts, crashes and time on the real store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,17 +22,17 @@ const ORDERING_TIMEOUT_MS: i64 = 20_000;
 
 #[derive(Clone, Copy, Debug)]
 enum DispatchStep {
-    /// An event of this call arrives.
+    /// Appends an event of this call.
     Append(u8),
-    /// The handler looks at so many events of the journal.
+    /// Plans at most this many events of the journal.
     Plan(usize),
-    /// It takes so many deliveries.
+    /// Claims at most this many deliveries.
     Claim(usize),
-    /// One of the attempts under way ends.
+    /// Ends one of the running attempts.
     Finish(usize, AttemptEnd),
-    /// The process dies and starts again.
+    /// Drops all running attempts and opens the store again.
     Crash,
-    /// Time passes.
+    /// Advances the clock by this many milliseconds.
     Wait(i64),
 }
 
@@ -71,11 +71,11 @@ struct DispatchModel<'a> {
     now_ms: i64,
     ids: EventIdGenerator,
     settings: DeliverySettings,
-    /// Appended events by number, with their call.
+    /// Call number by sequence number of the appended event.
     calls: BTreeMap<i64, u8>,
     running: Vec<ClaimedDelivery>,
     finished: BTreeMap<i64, Settlement>,
-    /// When a delivery failed for the first time.
+    /// Time of the first failure by sequence number: the ordering timeout counts from it.
     first_failed_at_ms: BTreeMap<i64, i64>,
 }
 
@@ -144,16 +144,16 @@ impl DispatchModel<'_> {
         }
     }
 
-    /// Whatever is earlier in its call is over, or waits for another attempt and has held the call long enough.
+    /// Every earlier delivery of the call is finished, or waits for a retry and has exceeded the ordering timeout.
     fn assert_order(&self, seq: i64) {
         let call = self.calls[&seq];
-        assert!(!self.finished.contains_key(&seq), "{seq} is taken although it is over");
+        assert!(!self.finished.contains_key(&seq), "{seq} was claimed although it is finished");
         for (earlier, _) in self.calls.iter().filter(|(other, of)| **other < seq && **of == call && call > 0) {
-            let over = self.finished.contains_key(earlier);
-            let under_way = self.running.iter().any(|claimed| claimed.event.summary.seq == *earlier);
-            let held =
-                self.first_failed_at_ms.get(earlier).is_some_and(|failed| failed + ORDERING_TIMEOUT_MS <= self.now_ms);
-            assert!(over || (held && !under_way), "{seq} is taken before {earlier} of its call");
+            let is_finished = self.finished.contains_key(earlier);
+            let is_running = self.running.iter().any(|claimed| claimed.event.summary.seq == *earlier);
+            let first_failed_at_ms = self.first_failed_at_ms.get(earlier);
+            let timed_out = first_failed_at_ms.is_some_and(|failed| failed + ORDERING_TIMEOUT_MS <= self.now_ms);
+            assert!(is_finished || (timed_out && !is_running), "{seq} was claimed before {earlier} of its call");
         }
     }
 
@@ -167,14 +167,14 @@ impl DispatchModel<'_> {
             AttemptEnd::Released => return self.settle(seq, Settlement::Released).await,
         };
         let age = Duration::from_millis((self.now_ms - claimed.queued_at_ms).unsigned_abs());
-        let tried = RetryInput { attempt: claimed.previous_attempts + 1, age, jitter: 0.5 };
-        let settlement = plan::decide_settlement(&tried, &outcome, &self.settings, self.now_ms);
+        let input = RetryInput { attempt: claimed.previous_attempts + 1, age, jitter: 0.5 };
+        let settlement = plan::decide_settlement(&input, &outcome, &self.settings, self.now_ms);
         match &settlement {
             Settlement::Scheduled { .. } => {
                 self.first_failed_at_ms.entry(seq).or_insert(self.now_ms);
             }
-            over => {
-                self.finished.insert(seq, over.clone());
+            finished => {
+                self.finished.insert(seq, finished.clone());
             }
         }
         self.settle(seq, settlement).await;
@@ -191,7 +191,7 @@ impl DispatchModel<'_> {
         (self.store, self.handler) = open_store(self.folder).await;
     }
 
-    /// From now on everything succeeds: nothing may be left.
+    /// Lets every attempt succeed from now on, and checks that every event was delivered.
     async fn drain(&mut self) {
         for claimed in std::mem::take(&mut self.running) {
             self.finish(claimed, AttemptEnd::Done).await;
@@ -205,7 +205,7 @@ impl DispatchModel<'_> {
             self.now_ms += 100_000_000;
         }
         let finished: BTreeSet<_> = self.finished.keys().collect();
-        assert_eq!(finished, self.calls.keys().collect(), "an event was missed");
+        assert_eq!(finished, self.calls.keys().collect(), "an event was not delivered");
         assert_eq!(self.store.next_due_ms(self.handler).await.unwrap(), None);
     }
 }
@@ -214,13 +214,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_missed_and_calls_keep_their_order(steps in step_strategy()) {
+    fn every_event_is_delivered_in_the_order_of_its_call(steps in step_strategy()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
             let (store, handler) = open_store(folder.path()).await;
             let settings = DeliverySettings { max_age: Duration::from_secs(1 << 40), ..DeliverySettings::default() };
-            let mut world = DispatchModel {
+            let mut model = DispatchModel {
                 folder: folder.path(),
                 store,
                 handler,
@@ -233,9 +233,9 @@ proptest! {
                 first_failed_at_ms: BTreeMap::new(),
             };
             for step in steps {
-                world.apply(step).await;
+                model.apply(step).await;
             }
-            world.drain().await;
+            model.drain().await;
         });
     }
 }

@@ -1,4 +1,9 @@
-//! One worker a handler: plans deliveries from the journal, claims what is due, runs the attempts, settles them.
+//! The worker of one handler: plans deliveries from the journal, claims those that are due, runs the attempts,
+//! settles them.
+//!
+//! Attempts run in tasks and send their results to the worker; everything else happens in one loop, so the worker
+//! needs no locks. Store batches overlap with attempts: while the store settles one batch, the handler works on the
+//! prefetched one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,37 +27,35 @@ use crate::security::rate_limit::TokenBucket;
 use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError};
 use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 
-/// Deliveries claimed before their turn, so that the handler does not wait for the store: of one company, and of all.
+/// Deliveries claimed ahead, so that a fast handler does not wait for the store: per company, and in total.
 const MAX_PREFETCH_PER_COMPANY: usize = 512;
 const MAX_PREFETCH: usize = 2_048;
-/// Bodies held for a handler; one delivery may be larger.
+/// Body bytes held per handler. A single larger body is delivered all the same.
 const MAX_PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
-/// How long a worker rests after the store failed it.
+/// Pause after the store returned an error.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How often it looks for work that came in by another way, such as a replay by the command line.
+/// An idle worker is woken by appended events. Everything else is found by polling: retries that become due, and
+/// changes by another process, such as a replay.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// A lease lasts this much longer than it takes until what was claimed ahead is through: the result has to be written too.
+/// Added to the time that prefetched attempts may take. A lease that ended while its delivery still waits or runs
+/// would let it be claimed and delivered a second time. A long lease costs nothing: those of a dead process are
+/// released at start.
 const LEASE_MARGIN: Duration = Duration::from_secs(600);
-/// How long attempts under way may take to end when the service stops.
+/// Time that running attempts get to end when the service stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What the workers need.
 #[derive(Clone)]
 pub(crate) struct DispatchDeps {
-    /// Where events come from and what became of them goes to.
     pub store: Arc<dyn Store>,
-    /// For retry times.
+    /// Dates leases, retries and the age of deliveries.
     pub clock: Clock,
-    /// Tells the workers to stop.
     pub supervisor: Supervisor,
-    /// Counts what attempts come to.
     pub delivery_metrics: DeliveryMetrics,
 }
 
-/// A round under way, or a rest.
+/// The next event of the worker's loop: the result of a store batch, or `None` at the end of a pause.
 type NextBatch = BoxFuture<'static, Option<StoreBatchResult>>;
 
-/// A handler at work.
 pub(super) struct Worker {
     pub(super) deps: DispatchDeps,
     pub(super) handler: Arc<RegisteredHandler>,
@@ -62,24 +65,28 @@ pub(super) struct Worker {
     stored_breaker_state: BreakerState,
     rate_limit: Option<TokenBucket>,
     pub(super) prefetch: PrefetchQueue,
+    /// The company of the last claimed delivery; the next claim starts after it.
     company_after: i64,
-    /// How many are claimed ahead: more while the handler runs out of them.
+    /// Current prefetch limit per company, adapted to the speed of the handler after each store batch.
     prefetch_limit: usize,
-    /// Waits for something to do.
+    /// Whether the loop waits for events. A finished attempt then starts a store batch at once.
     is_idle: bool,
-    /// Events appended when the store was asked last.
+    /// `appended_count` of the store at the start of the last batch.
     appended_seen: u64,
     backpressure: Backpressure,
     attempt_tasks: TaskGroup,
+    /// Canceled at shutdown, for handlers that watch it.
     cancellation: CancellationToken,
-    finished_attempts: (mpsc::UnboundedSender<FinishedAttempt>, mpsc::UnboundedReceiver<FinishedAttempt>),
-    /// What ended and is not written down yet.
+    finished_sender: mpsc::UnboundedSender<FinishedAttempt>,
+    finished_receiver: mpsc::UnboundedReceiver<FinishedAttempt>,
     pub(super) unstored_settlements: Vec<SettledDelivery>,
 }
 
 impl Worker {
     pub(super) fn new(dispatch: DispatchDeps, registered: RegisteredHandler, id: HandlerId) -> Self {
         let now = dispatch.clock.now_ms().unsigned_abs();
+        // Unbounded is safe: there are at most `concurrency` running attempts, each sends one result.
+        let (finished_sender, finished_receiver) = mpsc::unbounded_channel();
         Self {
             handler_id: id,
             counts: dispatch.delivery_metrics.for_handler(&registered.name),
@@ -94,45 +101,51 @@ impl Worker {
             backpressure: Backpressure::default(),
             attempt_tasks: TaskGroup::default(),
             cancellation: CancellationToken::new(),
-            finished_attempts: mpsc::unbounded_channel(),
+            finished_sender,
+            finished_receiver,
             unstored_settlements: Vec::new(),
             deps: dispatch,
             handler: Arc::new(registered),
         }
     }
 
-    /// Works until the service stops. Attempts begin and end while the store is asked for more.
+    /// Runs until the service stops.
     pub(super) async fn run(mut self) {
         let stop = self.deps.supervisor.clone();
         let mut next = self.start_batch();
         while !stop.is_stopping() {
             tokio::select! {
                 () = stop.wait_for_stop() => {}
-                Some(finished) = self.finished_attempts.1.recv() => {
+                Some(finished) = self.finished_receiver.recv() => {
                     self.settle_attempt(finished);
                     self.start_attempts();
+                    // Dropping `next` is safe here only: an idle worker's future is a pause. A store batch in
+                    // progress must not be dropped, because its claims and settlements may have been committed
+                    // already.
                     if self.is_idle {
                         next = self.start_batch();
                     }
                 }
-                rounded = &mut next => next = self.next_step(rounded).await,
+                batch = &mut next => next = self.next_step(batch).await,
             }
         }
+        // A batch in progress is awaited for the same reason: what it claims is released below.
         if !self.is_idle
-            && let Some(rounded) = next.await
-            && let Err(error) = self.apply_batch(rounded)
+            && let Some(batch) = next.await
+            && let Err(error) = self.apply_batch(batch)
         {
-            tracing::warn!(handler = %self.handler.name, %error, "stopping while the store is away");
+            tracing::warn!(handler = %self.handler.name, %error, "dispatch store batch failed");
         }
         self.shutdown().await;
     }
 
-    /// The next look at the store.
     fn start_batch(&mut self) -> NextBatch {
         self.is_idle = false;
+        // Read before the batch: events appended while it runs differ from this count and wake `wait_for_events` at
+        // once.
         self.appended_seen = self.deps.store.appended_count();
         self.backpressure.start_step(self.appended_seen);
-        let round = StoreBatch {
+        let batch = StoreBatch {
             store: Arc::clone(&self.deps.store),
             registered: Arc::clone(&self.handler),
             handler_id: self.handler_id,
@@ -140,65 +153,80 @@ impl Worker {
             settled: std::mem::take(&mut self.unstored_settlements),
             claim: self.build_claim(),
         };
-        async move { Some(round.run().await) }.boxed()
+        async move { Some(batch.run().await) }.boxed()
     }
 
-    /// After a round, or a rest, which is `None`.
-    async fn next_step(&mut self, rounded: Option<StoreBatchResult>) -> NextBatch {
-        let Some(rounded) = rounded else {
+    /// Continues after a store batch, or after a pause (`None`).
+    async fn next_step(&mut self, batch: Option<StoreBatchResult>) -> NextBatch {
+        let Some(batch) = batch else {
             return self.start_batch();
         };
-        let busy = self.apply_batch(rounded);
+        let made_progress = self.apply_batch(batch);
         self.store_breaker_state().await;
-        let rest = match busy {
+        let pause = match made_progress {
             Ok(true) => self.backpressure.delay(self.deps.store.appended_count()),
             Ok(false) if self.unstored_settlements.is_empty() => return self.wait_for_events(),
             Ok(false) => Duration::ZERO,
             Err(error) => {
-                tracing::warn!(handler = %self.handler.name, %error, "dispatch waits for the store");
+                tracing::warn!(handler = %self.handler.name, %error, "dispatch store batch failed");
                 STORE_RETRY_DELAY
             }
         };
-        if rest.is_zero() {
+        if pause.is_zero() {
             return self.start_batch();
         }
         async move {
-            tokio::time::sleep(rest).await;
+            tokio::time::sleep(pause).await;
             None
         }
         .boxed()
     }
 
-    /// Begins what was claimed; says whether there was anything to do.
-    fn apply_batch(&mut self, rounded: StoreBatchResult) -> Result<bool, StoreError> {
-        self.counts.skipped.fetch_add(rounded.skipped_count, Ordering::Relaxed);
-        self.unstored_settlements.extend(rounded.unsettled);
-        self.company_after = rounded.claimed.last().map_or(self.company_after, |last| last.event.summary.company_id);
-        let usual = 2 * usize::from(self.handler.delivery.concurrency);
-        let left: usize = self.prefetch.queued_by_company().values().sum();
-        self.prefetch_limit = if left == 0 { self.prefetch_limit * 2 } else { self.prefetch_limit / 2 }
-            .clamp(usual, MAX_PREFETCH_PER_COMPANY.max(usual));
-        for claimed in rounded.claimed {
+    /// Starts the claimed deliveries. Returns whether the batch or the attempts made progress.
+    fn apply_batch(&mut self, batch: StoreBatchResult) -> Result<bool, StoreError> {
+        self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
+        self.unstored_settlements.extend(batch.unsettled);
+        if let Some(last) = batch.claimed.last() {
+            self.company_after = last.event.summary.company_id;
+        }
+        self.adapt_prefetch_limit();
+        for claimed in batch.claimed {
             self.prefetch.push(claimed);
         }
-        let begun = self.start_attempts();
-        rounded.error.map_or(Ok(rounded.made_progress || begun), Err)
+        let any_started = self.start_attempts();
+        match batch.error {
+            Some(error) => Err(error),
+            None => Ok(batch.made_progress || any_started),
+        }
     }
 
-    /// What may be taken now: a little more than the handler needs until the next round.
+    /// Doubles the limit while the handler empties its queue within one batch, and halves it otherwise. A fast
+    /// handler gets enough work; a slow one holds few claims, whose leases would have to cover the time they wait in
+    /// the queue.
+    fn adapt_prefetch_limit(&mut self) {
+        let min_limit = 2 * usize::from(self.handler.delivery.concurrency);
+        let adapted = if self.prefetch.has_no_queued() { self.prefetch_limit * 2 } else { self.prefetch_limit / 2 };
+        self.prefetch_limit = adapted.clamp(min_limit, MAX_PREFETCH_PER_COMPANY.max(min_limit));
+    }
+
+    /// What the next store batch may claim; `None` while the prefetch queue is full.
     fn build_claim(&self) -> Option<ClaimRequest> {
         let now_ms = self.now_ms();
         let (limit, due_before_ms) = match self.breaker.check(now_ms) {
             BreakerDecision::Allow if self.handler.enabled => (MAX_PREFETCH, now_ms),
+            // A probe is claimed only when nothing else is queued or running: its outcome decides about the breaker.
             BreakerDecision::Probe if self.handler.enabled => (usize::from(self.prefetch.is_idle()), now_ms),
-            // Resting or disabled: what became too old meanwhile is ended all the same.
+            // Open or disabled: nothing may be attempted, but deliveries past their maximum age must still end as
+            // dead.
             _ => (MAX_PREFETCH, now_ms.saturating_sub(millis(self.handler.delivery.max_age))),
         };
-        let waiting = self.prefetch.queued_by_company();
-        let limit = limit.saturating_sub(waiting.values().sum()).min(MAX_ROWS_PER_BATCH);
+        let prefetched_by_company = self.prefetch.queued_by_company();
+        let limit = limit.saturating_sub(prefetched_by_company.values().sum()).min(MAX_ROWS_PER_BATCH);
         if limit == 0 || self.prefetch.held_bytes() >= MAX_PREFETCH_BYTES {
             return None;
         }
+        // A prefetched delivery waits for the attempts before it, up to a few of them per permit; hence four
+        // timeouts.
         let lease_ms = millis(self.handler.delivery.attempt_timeout.saturating_mul(4).saturating_add(LEASE_MARGIN));
         Some(ClaimRequest {
             now_ms,
@@ -206,80 +234,92 @@ impl Worker {
             due_before_ms,
             limit,
             limit_per_company: self.prefetch_limit,
-            prefetched_by_company: waiting,
+            prefetched_by_company,
             limit_bytes: MAX_PREFETCH_BYTES - self.prefetch.held_bytes(),
             after_company_id: self.company_after,
         })
     }
 
-    /// Begins attempts while there is room.
+    /// Starts attempts while there are permits. Returns whether anything was started, settled or released.
     fn start_attempts(&mut self) -> bool {
         let now_ms = self.now_ms();
         let mut any = self.settle_expired(now_ms);
         loop {
-            let room = match self.breaker.check(now_ms) {
+            let concurrency = match self.breaker.check(now_ms) {
                 BreakerDecision::Allow => usize::from(self.handler.delivery.concurrency),
                 BreakerDecision::Probe => 1,
+                // Released instead of held until the breaker closes: their leases would end, and an operator's
+                // `cancel` could not reach them.
                 BreakerDecision::DenyUntil(_) => return self.release_queued() || any,
             };
-            if self.prefetch.running() >= room || self.prefetch.has_no_queued() {
+            // Checked before the rate limit: a token must not be spent without an attempt.
+            if self.prefetch.running() >= concurrency || self.prefetch.has_no_queued() {
                 return any;
             }
             if self.rate_limit.as_mut().is_some_and(|rate| !rate.try_acquire(now_ms.unsigned_abs())) {
                 return any;
             }
-            let Some(claimed) = self.prefetch.start_next(room) else {
+            let Some(claimed) = self.prefetch.start_next(concurrency) else {
                 return any;
             };
             any = true;
-            let (registered, clock) = (Arc::clone(&self.handler), self.deps.clock.clone());
-            let (finished, cancellation) = (self.finished_attempts.0.clone(), self.cancellation.clone());
+            let registered = Arc::clone(&self.handler);
+            let clock = self.deps.clock.clone();
+            let cancellation = self.cancellation.clone();
+            let finished = self.finished_sender.clone();
             self.attempt_tasks.spawn(async move {
+                // Fails only after the worker has given up waiting at shutdown.
                 let _ = finished.send(run_attempt(registered, claimed, clock, cancellation).await);
             });
         }
     }
 
+    /// Stores the state of the circuit breaker when it changed.
     async fn store_breaker_state(&mut self) {
         let now_ms = self.now_ms();
         let state = self.breaker.state(now_ms);
+        // After a store error the state still differs at the next batch, which stores and logs it then.
         if state != self.stored_breaker_state
             && self.deps.store.update_breaker_state(self.handler_id, state, now_ms).await.is_ok()
         {
             self.stored_breaker_state = state;
-            delivery_log::log_breaker_state(&self.handler.name, state);
+            delivery_log::log_breaker_state(&self.handler.name, self.breaker.check(now_ms));
         }
     }
 
-    /// Waits for events, or for work that came in by another way.
     fn wait_for_events(&mut self) -> NextBatch {
         self.is_idle = true;
-        let (store, seen) = (Arc::clone(&self.deps.store), self.appended_seen);
+        let store = Arc::clone(&self.deps.store);
+        let appended_seen = self.appended_seen;
         async move {
-            let _ = tokio::time::timeout(POLL_INTERVAL, store.wait_for_append(seen)).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, store.wait_for_append(appended_seen)).await;
             None
         }
         .boxed()
     }
 
-    /// Lets attempts under way end, gives back the rest, and writes it down.
+    /// Waits for running attempts, releases queued deliveries, and stores all settlements.
     async fn shutdown(mut self) {
         self.cancellation.cancel();
         self.release_queued();
-        let name = Arc::clone(&self.handler);
-        let give_up = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
+        let handler = Arc::clone(&self.handler);
+        let deadline = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
         while self.prefetch.running() > 0 {
-            let Ok(Some(finished)) = tokio::time::timeout_at(give_up, self.finished_attempts.1.recv()).await else {
-                tracing::warn!(handler = %name.name, "stopping: attempts still under way are made again after the next start");
+            let Ok(Some(finished)) = tokio::time::timeout_at(deadline, self.finished_receiver.recv()).await else {
+                // Their leases stay in the store; the next start releases them and makes the attempts again.
+                let running = self.prefetch.running();
+                tracing::warn!(handler = %handler.name, running, "attempts abandoned at shutdown");
                 break;
             };
             self.settle_attempt(finished);
         }
         let settled = std::mem::take(&mut self.unstored_settlements);
-        if !settled.is_empty()
+        let count = settled.len();
+        // Without the stored results, the next start makes these attempts again.
+        if count > 0
             && let Err(error) = self.deps.store.settle_deliveries(self.handler_id, settled, self.now_ms()).await
         {
-            tracing::warn!(handler = %name.name, %error, "stopping: the latest attempts are made again after the next start");
+            tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which workers run.
+//! Starts, replaces and stops the workers of the handlers, at start and when the settings are reloaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,34 +9,33 @@ use crate::config::DeliveryOrdering;
 use crate::handlers::{Filter, HandlerRegistry, RegisteredHandler};
 use crate::storage::{HandlerId, HandlerRow, StoreError};
 
-/// The workers, one a handler. They stop after the batch they are at.
+/// One worker per handler. A worker that is stopped finishes its current store batch first.
 pub(crate) struct Workers {
     deps: DispatchDeps,
-    /// By the handler's name; those that were stopped stay, see [`WorkerHandle::turn`].
+    /// By handler name. Stopped workers stay in the map, because a successor needs their [`WorkerHandle::run_lock`].
     workers: Mutex<BTreeMap<String, WorkerHandle>>,
-    /// The numbers under which the store knows them.
+    /// Ids of the registered handlers in the store, by name.
     handler_ids: Mutex<BTreeMap<String, HandlerId>>,
 }
 
 struct WorkerHandle {
     supervisor: Supervisor,
-    /// Held by the worker at work: one that takes its place waits for the other's last batch, so that no two are given the
-    /// same events.
+    /// Held while the worker runs. Its successor waits for the lock: with two workers of one handler at a time, both
+    /// would plan the same events, and the concurrency limit would not hold.
     run_lock: Arc<tokio::sync::Mutex<()>>,
     filter: Filter,
 }
 
 impl Workers {
-    /// None runs yet.
     #[must_use]
     pub(crate) fn new(dispatch: DispatchDeps) -> Self {
         Self { deps: dispatch, workers: Mutex::default(), handler_ids: Mutex::default() }
     }
 
-    /// Makes handlers known to the store, before they are started.
+    /// Registers handlers in the store. Must come before [`Workers::start`].
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// [`StoreError`] when the store cannot be written.
     pub(crate) async fn register_handlers(&self, registry: &HandlerRegistry) -> Result<(), StoreError> {
         for registered in registry.iter() {
             let row = HandlerRow {
@@ -50,56 +49,63 @@ impl Workers {
         Ok(())
     }
 
-    /// The handlers that were announced so far.
+    /// Names of all handlers registered so far, running or not.
     pub(crate) fn registered_handlers(&self) -> Vec<String> {
         self.handler_ids.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Starts the worker of a handler that was announced, in the place of the one of that name if there is one.
+    /// Starts the worker of a registered handler. A running worker of the same name is stopped and replaced. Does
+    /// nothing for a handler that is not registered.
     pub(crate) fn start(&self, registered: RegisteredHandler) {
         let id = self.handler_ids.lock().unwrap_or_else(PoisonError::into_inner).get(&registered.name).copied();
         let Some(id) = id else {
             return;
         };
-        let mut known = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = known.get(&registered.name).map_or_else(Arc::default, |before| {
-            before.supervisor.stop();
-            Arc::clone(&before.run_lock)
-        });
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let run_lock = match workers.get(&registered.name) {
+            Some(previous) => {
+                previous.supervisor.stop();
+                Arc::clone(&previous.run_lock)
+            }
+            None => Arc::default(),
+        };
+        // A child supervisor: this worker can be stopped alone, and still stops with the service.
         let supervisor = self.deps.supervisor.child();
         let filter = registered.filter.clone();
-        let running = WorkerHandle { supervisor: supervisor.clone(), run_lock: Arc::clone(&turn), filter };
-        known.insert(registered.name.clone(), running);
-        drop(known);
+        let handle = WorkerHandle { supervisor: supervisor.clone(), run_lock: Arc::clone(&run_lock), filter };
+        workers.insert(registered.name.clone(), handle);
+        drop(workers);
         let dispatch = DispatchDeps { supervisor: supervisor.clone(), ..self.deps.clone() };
         let worker = Worker::new(dispatch, registered, id);
         let stop = supervisor.clone();
         supervisor.spawn("dispatch", async move {
             tokio::select! {
+                // A worker may be replaced before its predecessor has ended; then it never runs.
                 () = stop.wait_for_stop() => {}
-                _turn = turn.lock() => worker.run().await,
+                _guard = run_lock.lock() => worker.run().await,
             }
         });
     }
 
-    /// The names of those that run.
+    /// Names of the handlers whose worker is running.
     #[must_use]
     pub(crate) fn running_handlers(&self) -> BTreeSet<String> {
-        let known = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter(|(_, running)| !running.supervisor.is_stopping()).map(|(name, _)| name.clone()).collect()
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = workers.iter().filter(|(_, worker)| !worker.supervisor.is_stopping());
+        running.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether one that runs asks for events of this name by name.
+    /// Whether the filter of a running handler lists this event kind explicitly.
     #[must_use]
     pub(crate) fn is_event_selected_by_name(&self, event: &str) -> bool {
-        let known = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        known.values().any(|running| !running.supervisor.is_stopping() && running.filter.names_event(event))
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.values().any(|worker| !worker.supervisor.is_stopping() && worker.filter.names_event(event))
     }
 
-    /// Stops the worker of this handler. What it has not been given it is given when it is started again.
+    /// Stops the worker of this handler. Events that it has not planned are delivered when it is started again.
     pub(crate) fn stop(&self, name: &str) {
-        if let Some(running) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-            running.supervisor.stop();
+        if let Some(worker) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            worker.supervisor.stop();
         }
     }
 }

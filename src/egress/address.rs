@@ -1,19 +1,21 @@
-//! What kind of place an address leads to.
+//! Classifies IP addresses for the egress guard.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What may be said of an address before anybody allowed it.
+/// The class of an address, from the least to the most restricted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum AddressClass {
-    /// Somewhere on the internet.
+    /// A globally routed address on the internet.
     Public,
-    /// This machine, its network, or a range set aside: needs consent.
+    /// Loopback, a private network or a reserved range: blocked unless the settings allow it.
     Private,
-    /// Link-local, where clouds keep credentials; unspecified, multicast, broadcast: refused whoever allows it.
+    /// Link-local, where cloud metadata services return credentials; unspecified, multicast and broadcast. Blocked
+    /// whatever the settings allow.
     AlwaysBlocked,
 }
 
-/// An address that carries an IPv4 one is judged by that: it is where the packets end.
+/// Classifies an address. An IPv6 address that embeds an IPv4 address is classified by the latter, where packets end
+/// up; of several possible readings the most restricted one counts.
 pub(super) fn classify(address: IpAddr) -> AddressClass {
     match address.to_canonical() {
         IpAddr::V4(v4) => classify_v4(v4),
@@ -21,16 +23,18 @@ pub(super) fn classify(address: IpAddr) -> AddressClass {
     }
 }
 
-/// Whether `listed` holds for the address itself, or for each IPv4 address it carries that is not public.
+/// Whether `listed` holds for the address itself, or for every embedded IPv4 address that is not public.
 pub(super) fn is_allowlisted(address: IpAddr, listed: impl Fn(IpAddr) -> bool) -> bool {
     let plain = address.to_canonical();
-    let carried = match plain {
+    if listed(plain) {
+        return true;
+    }
+    let embedded = match plain {
         IpAddr::V4(_) => Vec::new(),
         IpAddr::V6(v6) => embedded_ipv4(v6),
     };
-    let mut inside =
-        carried.into_iter().filter(|v4| classify_v4(*v4) != AddressClass::Public).map(IpAddr::V4).peekable();
-    listed(plain) || (inside.peek().is_some() && inside.all(listed))
+    let restricted: Vec<_> = embedded.into_iter().filter(|v4| classify_v4(*v4) != AddressClass::Public).collect();
+    !restricted.is_empty() && restricted.into_iter().all(|v4| listed(IpAddr::V4(v4)))
 }
 
 fn classify_v4(address: Ipv4Addr) -> AddressClass {
@@ -38,7 +42,9 @@ fn classify_v4(address: Ipv4Addr) -> AddressClass {
     if a == 0 || address.is_link_local() || address.is_multicast() || address.is_broadcast() {
         return AddressClass::AlwaysBlocked;
     }
-    let set_aside = matches!(
+    // RFC 6890 and the IANA special-purpose registry: private, loopback, shared (CGNAT), documentation, benchmarking,
+    // 6to4 relays and the reserved range from 240.0.0.0.
+    let is_reserved = matches!(
         (a, b, c),
         (10 | 127 | 240.., ..)
             | (100, 64..=127, _)
@@ -50,22 +56,22 @@ fn classify_v4(address: Ipv4Addr) -> AddressClass {
             | (198, 51, 100)
             | (203, 0, 113)
     );
-    if set_aside { AddressClass::Private } else { AddressClass::Public }
+    if is_reserved { AddressClass::Private } else { AddressClass::Public }
 }
 
 fn classify_v6(address: Ipv6Addr) -> AddressClass {
     if address.is_unspecified() || address.is_multicast() || address.is_unicast_link_local() {
         return AddressClass::AlwaysBlocked;
     }
-    // Only 2000::/3 is the internet. Of it, 2001::/23 (Teredo and other protocols) and what documents use are not.
+    // Global unicast is 2000::/3, except 2001::/23 (Teredo and other protocols) and the documentation ranges.
     let [first, second, ..] = address.segments();
-    let internet = first & 0xe000 == 0x2000;
-    let protocol = first == 0x2001 && second < 0x0200;
-    let example = (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second < 0x1000);
-    if internet && !protocol && !example { AddressClass::Public } else { AddressClass::Private }
+    let is_global_unicast = first & 0xe000 == 0x2000;
+    let is_protocol = first == 0x2001 && second < 0x0200;
+    let is_documentation = (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second < 0x1000);
+    if is_global_unicast && !is_protocol && !is_documentation { AddressClass::Public } else { AddressClass::Private }
 }
 
-/// The IPv4 addresses carried by an IPv4-compatible, NAT64 or 6to4 address.
+/// The IPv4 addresses embedded in an IPv4-compatible, NAT64 or 6to4 address.
 fn embedded_ipv4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let octets = address.octets();
     let at = |positions: [usize; 4]| Ipv4Addr::from(positions.map(|position| octets[position]));
@@ -78,12 +84,12 @@ fn embedded_ipv4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     }
 }
 
-/// A network's own NAT64 prefix may be 48, 56, 64 or 96 bits long (RFC 6052), and which is not told: every reading counts
-/// but those that begin with the zeros of another.
+/// A local NAT64 prefix may be 48, 56, 64 or 96 bits long (RFC 6052), and the address does not tell which. Every
+/// reading counts, except those that start with the zero padding of another one.
 fn local_nat64_candidates(at: impl Fn([usize; 4]) -> Ipv4Addr) -> Vec<Ipv4Addr> {
     let readings = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].map(at);
-    let found: Vec<_> = readings.into_iter().filter(|v4| v4.octets()[0] != 0).collect();
-    if found.is_empty() { vec![Ipv4Addr::UNSPECIFIED] } else { found }
+    let candidates: Vec<_> = readings.into_iter().filter(|v4| v4.octets()[0] != 0).collect();
+    if candidates.is_empty() { vec![Ipv4Addr::UNSPECIFIED] } else { candidates }
 }
 
 #[cfg(test)]
@@ -95,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internet() {
+    fn public_addresses() {
         for text in [
             "8.8.8.8",
             "1.1.1.1",
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn inside() {
+    fn private_and_reserved_addresses() {
         for text in [
             "127.0.0.1",
             "127.255.0.9",
@@ -164,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nowhere_to_go() {
+    fn always_blocked_addresses() {
         for text in [
             "0.0.0.0",
             "0.1.2.3",

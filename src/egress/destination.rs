@@ -1,4 +1,5 @@
-//! One address that is posted to: with a pool of connections, the guard, and redirects followed by hand.
+//! One destination of POST requests: a connection pool, the SSRF guard, and redirects that are followed here rather
+//! than by the HTTP client, so that the guard checks each of them.
 
 use std::error::Error;
 use std::fmt;
@@ -15,133 +16,127 @@ use super::guard::{BlockedAddress, EgressPolicy, ResolveError, SsrfGuard};
 use super::{ClientBuildError, client_builder, tls_config};
 use crate::config::{ConfigError, EgressSettings};
 
-/// How long a connection may take to be made.
+/// Timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than the five seconds after which common servers (uvicorn, Node) close an idle connection: one that is
-/// closed while a request is written to it fails that request.
+/// Shorter than the five seconds after which common servers (uvicorn, Node) close an idle connection: a request fails
+/// when its connection is closed while it is being written.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How much of an answer is read, and how long it is waited for once its head is there.
+/// How much of a response body is read, and for how long once the response headers are there.
 const BODY_PREFIX_BYTES: usize = 2048;
 const BODY_PREFIX_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes destinations under the rules of `[egress]`.
+/// Creates destinations that follow the `[egress]` settings.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
     policy: Arc<EgressPolicy>,
     tls: Arc<OnceLock<rustls::ClientConfig>>,
 }
 
-/// A URL that may be posted to as far as can be told before a name is looked up.
+/// A URL that passed the guard, as far as it can be checked before its host name is resolved.
 #[derive(Clone)]
 pub struct DestinationUrl {
     url: Url,
     guard: SsrfGuard,
 }
 
-/// Where to post to.
+/// A destination with its connection pool.
 pub struct Destination {
     url: DestinationUrl,
     max_redirects: u8,
     client: Client,
 }
 
-/// What is posted.
 pub struct PostRequest {
-    /// Sent wherever redirects lead.
+    /// Headers that are sent wherever redirects lead.
     pub headers: HeaderMap,
-    /// Sent to the destination itself only: what gives access to it, and what proves something to it.
+    /// Headers that only the destination's own origin receives: credentials and signatures.
     pub same_origin_headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
-    /// How long it may take altogether.
+    /// Timeout for the whole exchange, redirects included.
     pub timeout: Duration,
 }
 
-/// What came back.
+/// What is kept of a response.
 #[derive(Debug)]
 pub struct ResponseSummary {
-    /// The status code.
+    /// The HTTP status code of the last response.
     pub status: u16,
-    /// The `DeliveriesRetryArgs-After` header.
+    /// The value of the `Retry-After` header.
     pub retry_after: Option<String>,
-    /// Where a redirect that was not followed leads, without its path.
+    /// Origin of a redirect that was not followed, without its path.
     pub redirect_origin: Option<String>,
-    /// The beginning of the body.
+    /// The first bytes of the body, at most 2048.
     pub body_prefix: String,
 }
 
-/// A whole answer.
+/// A response with its whole body.
 pub struct FullResponse {
-    /// The status code.
     pub status: u16,
-    /// The body.
     pub body: Bytes,
 }
 
-/// Why there is no answer. The text names host and port at most: paths and queries carry tokens.
+/// Why a request got no response. The text contains host and port only: paths and queries may hold tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The guard refuses the address; settings or the name's addresses may change.
+    /// The guard blocks the address. A retry may succeed, because settings and DNS records change.
     #[error("{0}")]
     Blocked(String),
-    /// A redirect leads where it must not.
+    /// A redirect points to a blocked address, or from https to http.
     #[error("{0}")]
     BlockedRedirect(String),
-    /// Nobody answered.
+    /// No connection, no response within the timeout, or an incomplete response.
     #[error("{0}")]
     NoResponse(String),
 }
 
 impl Egress {
-    /// Under these rules.
-    ///
     /// # Errors
-    /// An entry of `egress.allowlist` that is refused.
+    /// An invalid entry of `egress.allowlist`.
     pub fn new(settings: &EgressSettings) -> Result<Self, ConfigError> {
         Ok(Self { policy: Arc::new(EgressPolicy::new(settings)?), tls: Arc::default() })
     }
 
-    /// Reads a URL from the settings.
+    /// Parses a URL from the settings and checks it with the guard.
     ///
     /// # Errors
-    /// Why it cannot be posted to, without its path.
+    /// Why it cannot be a destination. The text does not contain the path.
     pub fn parse_url(&self, text: &str) -> Result<DestinationUrl, String> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else {
-            return Err("it is no http or https URL; expected such as https://example.com/hook".to_owned());
+            return Err("it is not an http or https URL; expected a URL such as https://example.com/hook".to_owned());
         };
         let guard = SsrfGuard::new(&self.policy, &url);
-        guard.check(&url).map_err(|refused| refused.to_string())?;
+        guard.check(&url).map_err(|blocked| blocked.to_string())?;
         Ok(DestinationUrl { url, guard })
     }
 
-    /// A destination with connections of its own, that follows so many redirects.
+    /// Creates a destination with a separate connection pool that follows at most `max_redirects` redirects.
     ///
     /// # Errors
-    /// [`ClientBuildError`].
-    pub fn destination(&self, target: DestinationUrl, redirects: u8) -> Result<Destination, ClientBuildError> {
-        // Reading the machine's certificates takes a while: once for all destinations.
-        let tls = if let Some(made) = self.tls.get() {
-            made.clone()
+    /// The machine's certificates cannot be used, or the client cannot be built.
+    pub fn destination(&self, url: DestinationUrl, max_redirects: u8) -> Result<Destination, ClientBuildError> {
+        // Reading the machine's certificates is slow, so all destinations share the result.
+        let tls = if let Some(config) = self.tls.get() {
+            config.clone()
         } else {
-            let made = tls_config()?;
-            self.tls.get_or_init(|| made).clone()
+            let config = tls_config()?;
+            self.tls.get_or_init(|| config).clone()
         };
         let client = client_builder(tls)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .dns_resolver(Arc::new(target.guard.clone()))
+            .dns_resolver(Arc::new(url.guard.clone()))
             .build()?;
-        Ok(Destination { url: target, max_redirects: redirects, client })
+        Ok(Destination { url, max_redirects, client })
     }
 }
 
 impl DestinationUrl {
-    /// Makes a connection and sends nothing: whether posting could work.
+    /// Opens a connection and sends nothing, to find out whether the destination can be reached.
     ///
     /// # Errors
-    /// [`RequestError`].
-    pub async fn check_reachable(&self, within: Duration) -> Result<(), RequestError> {
+    /// Blocked by the guard, or no connection within the timeout.
+    pub async fn check_reachable(&self, connect_timeout: Duration) -> Result<(), RequestError> {
         let port = self.url.port_or_known_default().unwrap_or_default();
         let connect = async {
             match self.url.host() {
@@ -154,112 +149,118 @@ impl DestinationUrl {
                 None => Ok(false),
             }
         };
-        let no_answer = |why: &dyn fmt::Display| Err(RequestError::NoResponse(format!("{self}: {why}")));
-        match tokio::time::timeout(within, connect).await {
+        let no_response = |why: &dyn fmt::Display| Err(RequestError::NoResponse(format!("{self}: {why}")));
+        match tokio::time::timeout(connect_timeout, connect).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => no_answer(&"no connection"),
-            Ok(Err(ResolveError::Blocked(refused))) => Err(RequestError::Blocked(refused.to_string())),
-            Ok(Err(unknown @ ResolveError::LookupFailed(_))) => no_answer(&unknown),
-            Err(_) => no_answer(&"no connection in time"),
+            Ok(Ok(false)) => no_response(&"no connection"),
+            Ok(Err(ResolveError::Blocked(blocked))) => Err(RequestError::Blocked(blocked.to_string())),
+            Ok(Err(error @ ResolveError::LookupFailed(_))) => no_response(&error),
+            Err(_) => no_response(&"no connection within the timeout"),
         }
     }
 }
 
 impl Destination {
     /// Posts, and follows redirects with the same body. Only 301, 302, 307 and 308 are followed, never from https to
-    /// http; to another origin the private headers are not taken along, and not from there on either.
+    /// http. After a redirect to another origin, `same_origin_headers` are no longer sent, not even to the first
+    /// origin.
     ///
     /// # Errors
-    /// [`RequestError`].
+    /// See [`RequestError`] for the cases.
     pub async fn post(&self, post: PostRequest) -> Result<ResponseSummary, RequestError> {
-        let late = || RequestError::NoResponse("no answer in time".to_owned());
+        let timed_out = || RequestError::NoResponse("no response within the timeout".to_owned());
         let posted = async {
-            let (response, leads_to) = self
+            let (response, redirect_origin) = self
                 .send_following_redirects(self.url_with_query(None), post.headers, post.same_origin_headers, post.body)
                 .await?;
-            Ok(summarize_response(response, leads_to).await)
+            Ok(summarize_response(response, redirect_origin).await)
         };
-        tokio::time::timeout(post.timeout, posted).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(post.timeout, posted).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Posts and reads the whole answer, of at most so many bytes. Redirects are not followed.
+    /// Posts and reads the whole response of at most `limit_bytes`. Redirects are not followed.
     ///
     /// # Errors
-    /// [`RequestError`], also for an answer that is longer or breaks off.
+    /// See [`RequestError`]; also a response that is longer or incomplete.
     pub async fn post_and_read_all(&self, post: PostRequest, limit_bytes: usize) -> Result<FullResponse, RequestError> {
-        let PostRequest { mut headers, same_origin_headers: private, body, timeout: within } = post;
-        headers.extend(private);
+        let PostRequest { mut headers, same_origin_headers, body, timeout } = post;
+        headers.extend(same_origin_headers);
         let failed = |why: &str| RequestError::NoResponse(format!("{self}: {why}"));
-        let asked = async {
+        let exchange = async {
             let mut response = self.send(&self.url.url, headers, body).await?;
-            let (status, mut read) = (response.status().as_u16(), BytesMut::new());
+            let status = response.status().as_u16();
+            let mut read = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(|error| failed(super::failure_reason(&error)))? {
                 if read.len() + chunk.len() > limit_bytes {
-                    return Err(failed(&format!("the answer is longer than {limit_bytes} bytes")));
+                    return Err(failed(&format!("the response is longer than {limit_bytes} bytes")));
                 }
                 read.extend_from_slice(&chunk);
             }
             Ok(FullResponse { status, body: read.freeze() })
         };
-        tokio::time::timeout(within, asked).await.unwrap_or_else(|_| Err(failed("no answer in time")))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(failed("no response within the timeout")))
     }
 
-    /// Its URL, with more for its query.
-    pub(super) fn url_with_query(&self, more: Option<&str>) -> Url {
+    /// The destination's URL with `query` appended to its own query.
+    pub(super) fn url_with_query(&self, query: Option<&str>) -> Url {
         let mut url = self.url.url.clone();
-        if let Some(more) = more.filter(|more| !more.is_empty()) {
-            let own = url.query().filter(|own| !own.is_empty());
-            url.set_query(Some(&own.map_or_else(|| more.to_owned(), |own| format!("{own}&{more}"))));
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            let joined = match url.query() {
+                Some(own) if !own.is_empty() => format!("{own}&{query}"),
+                _ => query.to_owned(),
+            };
+            url.set_query(Some(&joined));
         }
         url
     }
 
-    /// The last answer, and where it leads if that is not followed.
+    /// The last response, and the origin of its redirect if that was not followed.
     pub(super) async fn send_following_redirects(
         &self,
         mut url: Url,
         mut headers: HeaderMap,
-        private: HeaderMap,
+        same_origin_headers: HeaderMap,
         body: Bytes,
     ) -> Result<(Response, Option<String>), RequestError> {
-        let kept = headers.clone();
-        headers.extend(private);
-        let mut left = self.max_redirects;
+        let headers_for_other_origins = headers.clone();
+        headers.extend(same_origin_headers);
+        let mut redirects_left = self.max_redirects;
         loop {
             let response = self.send(&url, headers.clone(), body.clone()).await?;
             let Some(next) = redirect_location(&url, &response) else { return Ok((response, None)) };
-            if left == 0 {
+            if redirects_left == 0 {
                 return Ok((response, Some(display_origin(&next))));
             }
-            left -= 1;
+            redirects_left -= 1;
             self.check_redirect(&url, &next)?;
             if next.origin() != self.url.url.origin() {
-                headers.clone_from(&kept);
+                // From here on: the other origin must not be able to send credentials anywhere by redirecting back.
+                headers.clone_from(&headers_for_other_origins);
             }
             url = next;
         }
     }
 
     async fn send(&self, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Response, RequestError> {
-        // Checked at each hop, although the settings' own URL was: no resolver is asked about an address.
-        self.url.guard.check(url).map_err(|refused| RequestError::Blocked(refused.to_string()))?;
+        // Checked for each request, because the guard's DNS resolver sees host names only, not literal addresses.
+        self.url.guard.check(url).map_err(|blocked| RequestError::Blocked(blocked.to_string()))?;
         let request = self.client.post(url.clone()).headers(headers).body(body);
         request.send().await.map_err(|error| to_request_error(url, &error))
     }
 
     fn check_redirect(&self, from: &Url, to: &Url) -> Result<(), RequestError> {
-        let refused = |why: &str| {
-            Err(RequestError::BlockedRedirect(format!("a redirect leads to {}: {why}", display_origin(to))))
+        let blocked = |why: &str| {
+            Err(RequestError::BlockedRedirect(format!("a redirect points to {}: {why}", display_origin(to))))
         };
         match (from.scheme(), to.scheme()) {
-            ("https", "http") => refused("from https to http, which is never followed"),
-            (_, "http" | "https") => self.url.guard.check(to).or_else(|why| refused(&why.to_string())),
-            _ => refused("no http or https URL"),
+            ("https", "http") => blocked("redirects from https to http are never followed"),
+            (_, "http" | "https") => self.url.guard.check(to).or_else(|why| blocked(&why.to_string())),
+            _ => blocked("it is not an http or https URL"),
         }
     }
 }
 
-/// Where a redirect leads. 303 is none: it says that the body was taken, and asks for a GET.
+/// The target of a redirect. 303 is not one: it means that the body was accepted, and asks for a GET.
 fn redirect_location(from: &Url, response: &Response) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
         return None;
@@ -267,13 +268,14 @@ fn redirect_location(from: &Url, response: &Response) -> Option<Url> {
     from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
 }
 
-async fn summarize_response(response: Response, leads_to: Option<String>) -> ResponseSummary {
-    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (status, retry_after) = (response.status().as_u16(), text(RETRY_AFTER));
-    ResponseSummary { status, retry_after, redirect_origin: leads_to, body_prefix: read_body_prefix(response).await }
+async fn summarize_response(response: Response, redirect_origin: Option<String>) -> ResponseSummary {
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body_prefix = read_body_prefix(response).await;
+    ResponseSummary { status, retry_after, redirect_origin, body_prefix }
 }
 
-/// Reads no further than what is kept, and waits for it no longer than it deserves.
+/// Reads the part of the body that is kept. Bounded in time as well: an endless body must not hold the attempt.
 async fn read_body_prefix(mut response: Response) -> String {
     let mut read = Vec::new();
     let reading = async {
@@ -284,7 +286,7 @@ async fn read_body_prefix(mut response: Response) -> String {
             }
         }
     };
-    // What was read so far is kept either way.
+    // After a timeout, what was read so far is kept.
     let _ = tokio::time::timeout(BODY_PREFIX_TIMEOUT, reading).await;
     String::from_utf8_lossy(&read).into_owned()
 }
@@ -292,21 +294,21 @@ async fn read_body_prefix(mut response: Response) -> String {
 fn to_request_error(url: &Url, error: &reqwest::Error) -> RequestError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<BlockedAddress>() {
-            return RequestError::Blocked(refused.to_string());
+        if let Some(blocked) = error.downcast_ref::<BlockedAddress>() {
+            return RequestError::Blocked(blocked.to_string());
         }
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return RequestError::NoResponse(format!("{}: no connection: {tls}", display_origin(url)));
         }
-        // What an I/O error wraps is not its source: its source is that of what it wraps.
+        // `source()` of an I/O error skips the error that it wraps, which may be the one to find.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    let why = if error.is_dns() { "the name cannot be looked up" } else { super::failure_reason(error) };
+    let why = if error.is_dns() { "the name cannot be resolved" } else { super::failure_reason(error) };
     RequestError::NoResponse(format!("{}: {why}", display_origin(url)))
 }
 
-/// `https://example.com:8443`, without a user's name, path and query.
+/// `https://example.com:8443`, without user name, path and query, which may hold secrets.
 fn display_origin(url: &Url) -> String {
     format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPort])
 }

@@ -1,5 +1,5 @@
-//! Where a handler may post to. A literal private or loopback address in a handler's own URL is consent for that host;
-//! whatever a name turns out to lead to, or a redirect, is not.
+//! The SSRF guard: where a handler may post to. A literal private or loopback address in a handler's configured URL is
+//! consent for that host. An address that a name resolves to, or that a redirect points to, is not.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::address::{AddressClass, classify, is_allowlisted};
 use crate::base::networks::Networks;
 use crate::config::{ConfigError, EgressSettings};
 
-/// What `[egress]` allows.
+/// The `[egress]` settings in the form that the guard needs: parsed networks and lower-case host names.
 #[derive(Debug, Default)]
 pub(super) struct EgressPolicy {
     networks: Networks,
@@ -26,12 +26,12 @@ impl EgressPolicy {
     }
 }
 
-/// An address that is not to be connected to. Shows hosts and addresses, never a path.
+/// A blocked address. The text contains hosts and addresses, never a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct BlockedAddress(String);
 
-/// One destination's rules.
+/// The guard of one destination.
 #[derive(Clone, Debug)]
 pub(super) struct SsrfGuard {
     policy: Arc<EgressPolicy>,
@@ -39,18 +39,18 @@ pub(super) struct SsrfGuard {
 }
 
 impl SsrfGuard {
-    /// The rules for a handler whose own URL is `url`.
+    /// The guard of a handler whose configured URL is `url`.
     pub(super) fn new(policy: &Arc<EgressPolicy>, url: &Url) -> Self {
-        let literal = |host: &Host<String>| match host {
+        let is_literal = |host: &Host<String>| match host {
             Host::Domain(name) => is_localhost(name),
             Host::Ipv4(_) | Host::Ipv6(_) => true,
         };
-        let consent = url.host().map(|host| host.to_owned()).filter(literal);
-        Self { policy: Arc::clone(policy), configured_host: consent }
+        let configured_host = url.host().map(|host| host.to_owned()).filter(is_literal);
+        Self { policy: Arc::clone(policy), configured_host }
     }
 
-    /// Judges an address that is written in `url` itself: no resolver is asked about it. Names are judged when they are
-    /// looked up.
+    /// Checks a literal address in `url`, which no resolver sees. Host names are checked when they are resolved: only
+    /// then is the address that is connected to known, so a changed DNS record cannot bypass the guard.
     pub(super) fn check(&self, url: &Url) -> Result<(), BlockedAddress> {
         let (host, address): (_, IpAddr) = match url.host() {
             Some(Host::Domain(_)) => return Ok(()),
@@ -64,26 +64,29 @@ impl SsrfGuard {
             Err(BlockedAddress(match classify(address) {
                 AddressClass::AlwaysBlocked => format!("{address} is {what}, which is always refused"),
                 _ => format!(
-                    "{address} is {what}; if it is meant, add \"{address}\" to egress.allowlist in a configuration file"
+                    "{address} is {what}; to allow it, add \"{address}\" to egress.allowlist in a configuration file"
                 ),
             }))
         })
     }
 
-    /// Judges one address that `name` was found to lead to.
+    /// Checks one address that `name` resolved to.
     fn check_resolved_address(&self, name: &str, address: IpAddr) -> Result<(), BlockedAddress> {
         let bare = name.trim_end_matches('.').to_ascii_lowercase();
-        let localhost = matches!(&self.configured_host, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
-        let consented = localhost && address.to_canonical().is_loopback();
+        // `localhost` in the configured URL is consent for loopback only, whatever the resolver returns for it.
+        let is_configured_localhost =
+            matches!(&self.configured_host, Some(Host::Domain(own)) if own.trim_end_matches('.') == bare);
+        let consented = is_configured_localhost && address.to_canonical().is_loopback();
         let allowed = consented
             || self.policy.allow_private_networks
             || self.policy.host_names.contains(&bare)
             || self.is_in_allowed_networks(address);
         block_reason(address, allowed).map_or(Ok(()), |what| {
             Err(BlockedAddress(match classify(address) {
-                AddressClass::AlwaysBlocked => format!("{name} leads to {address}, {what}, which is always refused"),
+                AddressClass::AlwaysBlocked => format!("{name} resolves to {address}, {what}, which is always refused"),
                 _ => format!(
-                    "{name} leads to {address}, {what}; if that is meant, add \"{bare}\" to egress.allowlist in a configuration file"
+                    "{name} resolves to {address}, {what}; to allow it, add \"{bare}\" to egress.allowlist in \
+                     a configuration file"
                 ),
             }))
         })
@@ -93,41 +96,39 @@ impl SsrfGuard {
         is_allowlisted(address, |address| self.policy.networks.contains(address))
     }
 
-    /// Those of the addresses that may be connected to.
+    /// The addresses that may be connected to; the first error when none may.
     fn allowed_addresses(
         &self,
         name: &str,
-        found: impl Iterator<Item = SocketAddr>,
+        resolved: impl Iterator<Item = SocketAddr>,
     ) -> Result<Vec<SocketAddr>, BlockedAddress> {
-        let mut refused = None;
-        let mut passed = Vec::new();
-        for address in found {
+        let mut first_blocked = None;
+        let mut allowed = Vec::new();
+        for address in resolved {
             match self.check_resolved_address(name, address.ip()) {
-                Ok(()) => passed.push(address),
-                Err(why) => refused = refused.or(Some(why)),
+                Ok(()) => allowed.push(address),
+                Err(blocked) => first_blocked = first_blocked.or(Some(blocked)),
             }
         }
-        match refused {
-            Some(why) if passed.is_empty() => Err(why),
-            _ => Ok(passed),
+        match first_blocked {
+            Some(blocked) if allowed.is_empty() => Err(blocked),
+            _ => Ok(allowed),
         }
     }
-}
 
-impl SsrfGuard {
-    /// Looks a name up, and keeps the addresses that may be connected to.
+    /// Resolves a name to the addresses that may be connected to.
     pub(super) async fn resolve_host(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        let found = tokio::net::lookup_host((name, port)).await?;
-        Ok(self.allowed_addresses(name, found)?)
+        let resolved = tokio::net::lookup_host((name, port)).await?;
+        Ok(self.allowed_addresses(name, resolved)?)
     }
 }
 
-/// Why a name gives no address.
+/// Why a name resolves to no allowed address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     #[error(transparent)]
     Blocked(#[from] BlockedAddress),
-    #[error("the name cannot be looked up")]
+    #[error("the name cannot be resolved")]
     LookupFailed(#[from] std::io::Error),
 }
 
@@ -136,8 +137,8 @@ impl Resolve for SsrfGuard {
         let guard = self.clone();
         Box::pin(async move {
             match guard.resolve_host(name.as_str(), 0).await {
-                Ok(passed) => Ok(Box::new(passed.into_iter()) as Addrs),
-                Err(ResolveError::Blocked(refused)) => Err(refused.into()),
+                Ok(allowed) => Ok(Box::new(allowed.into_iter()) as Addrs),
+                Err(ResolveError::Blocked(blocked)) => Err(blocked.into()),
                 Err(ResolveError::LookupFailed(error)) => Err(error.into()),
             }
         })
@@ -148,7 +149,7 @@ fn is_localhost(name: &str) -> bool {
     name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
-/// What is wrong with an address, unless nothing is.
+/// The kind of a blocked address; `None` when it may be connected to.
 fn block_reason(address: IpAddr, allowed: bool) -> Option<&'static str> {
     match classify(address) {
         AddressClass::Public => None,
@@ -165,9 +166,7 @@ mod tests {
 
     fn guard(own: &str, allow: &[&str], allow_private_networks: bool) -> SsrfGuard {
         let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-        let policy =
-            EgressPolicy::new(&EgressSettings { allowlist: allow, allow_private_networks: allow_private_networks })
-                .unwrap();
+        let policy = EgressPolicy::new(&EgressSettings { allowlist: allow, allow_private_networks }).unwrap();
         SsrfGuard::new(&Arc::new(policy), &own.parse().unwrap())
     }
 
@@ -180,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_is_consent_for_that_host_alone() {
+    fn a_literal_address_is_consent_for_that_host_only() {
         let own = guard("http://10.0.0.5:8080/hook", &[], false);
         assert!(literal(&own, "http://10.0.0.5/") && literal(&own, "http://8.8.8.8/"));
         assert!(!literal(&own, "http://10.0.0.6/") && !literal(&own, "http://127.0.0.1/"));
-        assert!(!resolved(&own, "crm.example", "10.0.0.5"), "a name is no literal");
-        // What the URL standard reads as an address is one.
+        assert!(!resolved(&own, "crm.example", "10.0.0.5"), "a host name is not a literal address");
+        // Odd forms that the URL standard parses as addresses.
         for odd in ["http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://0177.0.0.1./"] {
             assert!(!literal(&own, odd), "{odd}");
         }
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_is_refused_whoever_allows_it() {
+    fn link_local_is_blocked_whatever_the_settings_allow() {
         for own in
             ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.169.254]/", "http://0.0.0.0/"]
         {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_a_literal_that_leads_to_loopback() {
+    fn localhost_is_consent_for_loopback_only() {
         let own = guard("http://LocalHost:9000/", &[], false);
         assert!(resolved(&own, "localhost", "127.0.0.1") && resolved(&own, "localhost", "::1"));
         assert!(!resolved(&own, "localhost", "10.0.0.1") && !resolved(&own, "other", "127.0.0.1"));
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_inside_need_leave() {
+    fn names_that_resolve_to_private_addresses_need_an_entry() {
         for address in ["10.0.0.5", "127.0.0.1", "::1", "fd00::1", "100.64.0.1", "::ffff:10.0.0.5", "64:ff9b::10.0.0.5"]
         {
             let own = "http://crm.internal/";
@@ -231,14 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_connected_to_is_passed_on() {
+    fn blocked_addresses_of_a_name_are_left_out() {
         let own = guard("http://crm.example/", &[], false);
-        let found = |texts: &[&str]| {
-            let found: Vec<SocketAddr> = texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
-            own.allowed_addresses("crm.example", found.into_iter()).map(|passed| passed.len())
+        let allowed = |texts: &[&str]| {
+            let resolved: Vec<SocketAddr> =
+                texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect();
+            own.allowed_addresses("crm.example", resolved.into_iter()).map(|addresses| addresses.len())
         };
-        assert_eq!(found(&["10.0.0.5", "8.8.8.8"]), Ok(1));
-        let refused = found(&["10.0.0.5", "::1"]).unwrap_err().to_string();
-        assert!(refused.contains("crm.example leads to 10.0.0.5") && refused.contains("egress.allowlist"), "{refused}");
+        assert_eq!(allowed(&["10.0.0.5", "8.8.8.8"]), Ok(1));
+        let refused = allowed(&["10.0.0.5", "::1"]).unwrap_err().to_string();
+        assert!(
+            refused.contains("crm.example resolves to 10.0.0.5") && refused.contains("egress.allowlist"),
+            "{refused}"
+        );
     }
 }

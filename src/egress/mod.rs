@@ -1,7 +1,8 @@
-//! The only outbound HTTP client: rustls with ring, no system proxy, no redirects, a time-out on everything.
+//! The only outbound HTTP client: rustls with ring, no system proxy, no automatic redirects, a timeout for every
+//! request.
 //!
-//! Handlers post through a [`Destination`], whose guard lets no request into the inside of a network unless the
-//! settings say so: neither by an address in a URL, nor by a name, nor by a redirect.
+//! Handlers post through a [`Destination`], whose guard blocks internal addresses that the settings do not allow,
+//! whether they come from an address in a URL, from a host name or from a redirect.
 
 mod address;
 mod destination;
@@ -22,27 +23,27 @@ pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, R
 pub(crate) use reqwest::Client;
 pub(crate) use truncated_response::TruncatedResponse;
 
-/// Why no client could be made.
+/// Why the HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientBuildError {
-    /// The certificates of this machine cannot be used.
+    /// The root certificates of this machine cannot be used.
     #[error("cannot set up TLS: {0}; install the ca-certificates package")]
     Tls(#[from] rustls::Error),
-    /// The client itself.
-    #[error("cannot make an HTTP client: {0}")]
+    /// The HTTP client library refuses its configuration.
+    #[error("cannot build an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// A client whose every request ends within `timeout`.
+/// Builds a client whose requests all end within `timeout`.
 ///
 /// # Errors
-/// [`ClientBuildError`].
+/// The machine's certificates cannot be used, or the client cannot be built.
 pub(crate) fn build_client(timeout: Duration) -> Result<reqwest::Client, ClientBuildError> {
     Ok(client_builder(tls_config()?).timeout(timeout).build()?)
 }
 
 fn tls_config() -> Result<ClientConfig, ClientBuildError> {
-    // Given explicitly: a process-wide default is the embedding application's to choose.
+    // Passed explicitly: the process-wide default provider belongs to the embedding application.
     Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_platform_verifier()?
@@ -57,14 +58,14 @@ fn client_builder(tls: ClientConfig) -> ClientBuilder {
         .user_agent(concat!("retell-webhook/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Why a request was not answered, in a few words.
+/// Why a request got no response. The text contains no URL.
 #[must_use]
 pub(crate) fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no answer in time"
+        "no response within the timeout"
     } else if error.is_connect() {
         "no connection"
     } else {
-        "the connection broke off"
+        "the connection was closed before the end of the response"
     }
 }

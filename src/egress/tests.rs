@@ -16,20 +16,20 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use super::{Egress, PostRequest, RequestError, ResponseSummary};
 use crate::config::EgressSettings;
 
-/// What a server got: path, whether the private header was there, the body.
+/// The requests a server received: path, whether the same-origin header was present, and the body.
 type ReceivedRequests = Arc<Mutex<Vec<(String, bool, Bytes)>>>;
 
-/// A server that answers each path as `answers` says.
+/// Starts a server that responds to each path with `responses`.
 async fn start_server(
     answers: impl Fn(&str) -> Response + Clone + Send + Sync + 'static,
 ) -> (SocketAddr, ReceivedRequests) {
     let got = ReceivedRequests::default();
-    let kept = Arc::clone(&got);
+    let received = Arc::clone(&got);
     let router = Router::new().fallback(async move |request: Request| {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let body = axum::body::to_bytes(body, 1024).await.unwrap();
-        kept.lock().unwrap().push((path.clone(), head.headers.contains_key(AUTHORIZATION), body));
+        received.lock().unwrap().push((path.clone(), head.headers.contains_key(AUTHORIZATION), body));
         answers(&path)
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -63,7 +63,7 @@ async fn post(url: &str, redirects: u8, allow: &[&str]) -> Result<ResponseSummar
 }
 
 #[tokio::test]
-async fn redirects_are_followed_as_often_as_allowed() {
+async fn redirects_are_followed_up_to_the_limit() {
     let answers = |path: &str| match path {
         "/a" => redirect_to("/b?token=secret"),
         "/b" => redirect_to("/c"),
@@ -78,11 +78,11 @@ async fn redirects_are_followed_as_often_as_allowed() {
     assert_eq!((answer.status, answer.body_prefix.as_str()), (200, "fine"));
     let got = got.lock().unwrap().clone();
     let expected = ["/a", "/b", "/c"].map(|path| (path.to_owned(), true, Bytes::from_static(b"body")));
-    assert_eq!(got, expected, "the same body, and the private headers, as it stays with one origin");
+    assert_eq!(got, expected, "the same body, and the same-origin headers within one origin");
 }
 
 #[tokio::test]
-async fn another_origin_gets_no_private_headers_nor_does_what_it_leads_back_to() {
+async fn same_origin_headers_are_not_sent_after_a_redirect_to_another_origin() {
     let own = Arc::new(Mutex::new(String::new()));
     let back = Arc::clone(&own);
     let (other, others) = start_server(move |_| redirect_to(&format!("{}/end", back.lock().unwrap()))).await;
@@ -99,7 +99,7 @@ async fn another_origin_gets_no_private_headers_nor_does_what_it_leads_back_to()
 }
 
 #[tokio::test]
-async fn redirects_are_judged_like_urls_but_without_consent() {
+async fn redirects_are_checked_like_urls_but_without_consent() {
     let (inside, insiders) = start_server(|_| ok_response()).await;
     let port = inside.port();
     for location in [
@@ -129,16 +129,16 @@ async fn redirects_are_judged_like_urls_but_without_consent() {
 }
 
 #[tokio::test]
-async fn names_are_judged_by_where_they_lead() {
+async fn names_are_checked_by_their_addresses() {
     let (address, got) = start_server(|_| ok_response()).await;
-    // Every resolver knows this one; written in the URL itself it is consent.
+    // Every resolver knows `localhost`; in the configured URL it is consent.
     assert_eq!(post(&format!("http://localhost:{}/", address.port()), 0, &[]).await.unwrap().status, 200);
-    // Also known by the system's resolver, but neither a literal nor `localhost`.
+    // The system's resolver may know this name as well, but it is neither a literal address nor `localhost`.
     let name = format!("http://a.localhost:{}/x?token=1", address.port());
     match post(&name, 0, &[]).await.unwrap_err() {
         RequestError::Blocked(why) => assert!(why.contains("egress.allowlist") && !why.contains("token"), "{why}"),
         RequestError::NoResponse(why) => {
-            assert!(why.contains("cannot be looked up") && !why.contains("token"), "{why}")
+            assert!(why.contains("cannot be resolved") && !why.contains("token"), "{why}")
         }
         RequestError::BlockedRedirect(why) => panic!("{why}"),
     }
@@ -146,7 +146,7 @@ async fn names_are_judged_by_where_they_lead() {
 }
 
 #[tokio::test]
-async fn answers_without_end_are_not_waited_for() {
+async fn endless_responses_are_cut_off() {
     let endless = |_: &str| {
         let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 512])));
         Response::new(Body::from_stream(chunks))
@@ -159,7 +159,7 @@ async fn answers_without_end_are_not_waited_for() {
 }
 
 #[tokio::test]
-async fn failures_name_the_host_alone() {
+async fn errors_name_only_the_host() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -171,7 +171,7 @@ async fn failures_name_the_host_alone() {
 }
 
 #[test]
-fn urls_that_cannot_be_posted_to_are_refused_when_they_are_read() {
+fn invalid_urls_are_refused_when_parsed() {
     let egress = Egress::new(&EgressSettings::default()).unwrap();
     for wrong in
         ["", "example.com", "ftp://example.com/token", "http://169.254.169.254/token", "https://[fe80::1]/token"]
@@ -184,7 +184,7 @@ fn urls_that_cannot_be_posted_to_are_refused_when_they_are_read() {
 }
 
 #[tokio::test]
-async fn reaching_sends_nothing_and_is_guarded() {
+async fn the_reachability_check_sends_nothing_and_is_guarded() {
     let (address, got) = start_server(|_| ok_response()).await;
     let reach = async |url: String| {
         let egress = Egress::new(&EgressSettings::default()).unwrap();

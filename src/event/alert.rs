@@ -1,4 +1,4 @@
-//! Incidents of alert rules.
+//! Incidents that alert rules raise and resolve.
 
 use super::json_number::JsonNumber;
 use super::open_enum::open_enum;
@@ -6,99 +6,102 @@ use super::open_object::{json_key, open_object};
 use super::raw_json::RawJson;
 
 open_object! {
-    /// `alert`: an incident with the rule that raised it. Retell sends each of its two events once, without retry.
-    pub struct Alert shows(alert_incident_id, alert_rule_id, org_id, metric_type, current_value) {
-        /// Id of the incident, the same on both events.
+    /// `alert`: an incident and the rule that raised it. Retell sends `alert_triggered` and `alert_resolved` once
+    /// each, without retries.
+    pub struct Alert debug(alert_incident_id, alert_rule_id, org_id, metric_type, current_value) {
+        /// Id of the incident, the same on `alert_triggered` and `alert_resolved`.
         pub alert_incident_id: String,
-        /// The workspace.
+        /// Id of the Retell workspace that owns the rule.
         pub org_id: String,
-        /// The rule.
+        /// Id of the rule that raised the incident.
         pub alert_rule_id: String,
-        /// Name of the rule.
+        /// Name of the rule when the incident was raised.
         pub name: String,
-        /// What is measured.
+        /// The metric that the rule watches.
         pub metric_type: MetricType,
-        /// Which calls or chats count.
+        /// Filter that selects the calls or chats to measure, such as agents and tags.
         pub filter: RawJson,
-        /// How the threshold is meant.
+        /// Whether the threshold is a value or a change against the previous window.
         pub threshold_type: ThresholdType,
-        /// The threshold, in the unit of the metric (cents for costs) or in percent.
+        /// The threshold: for absolute ones in the unit of the metric (cents for costs), for relative ones in
+        /// percent.
         pub threshold_value: JsonNumber,
-        /// How the value is compared with the threshold.
+        /// Comparison of the measured value with the threshold.
         pub comparator: Comparator,
-        /// How often the rule is looked at, such as `5m`.
+        /// Interval between two evaluations of the rule: `1m`, `5m`, `30m`, `1h`, `12h` or `24h`.
         pub frequency: String,
-        /// The span measured, such as `1h`.
+        /// Length of the measured time window, from `1m` to `7d`.
         pub window: String,
-        /// Who is told by mail.
+        /// E-mail addresses that are notified.
         pub emails: Vec<String>,
-        /// Which addresses are told.
+        /// Webhook URLs that are notified, this receiver's among them.
         pub webhook_urls: Vec<String>,
-        /// The value that raised or closed the incident.
+        /// Measured value that raised or resolved the incident.
         pub current_value: JsonNumber,
-        /// The value of the span before; null for absolute thresholds.
+        /// Value of the previous window; null for absolute thresholds.
         pub previous_value: JsonNumber,
-        /// When it was raised, ms since 1970.
+        /// When the incident was raised, in milliseconds since the Unix epoch.
         pub triggered_timestamp: i64,
-        /// When it was closed, ms since 1970; null while open.
+        /// When the incident was resolved, in milliseconds since the Unix epoch; null on `alert_triggered`.
         pub resolved_timestamp: i64,
     }
 }
 
 open_enum! {
-    /// What a rule measures.
+    /// The metric that an alert rule watches.
     pub enum MetricType {
-        /// Number of calls.
+        /// Number of calls in the window.
         CallCount = "call_count",
-        /// Slots in use.
+        /// Number of calls in progress at the same time.
         ConcurrencyUsed = "concurrency_used",
-        /// Share of successful calls.
+        /// Share of calls whose analysis says `call_successful`.
         CallSuccessRate = "call_success_rate",
-        /// Share of calls with a negative mood.
+        /// Share of calls whose user sentiment is negative.
         NegativeSentimentRate = "negative_sentiment_rate",
-        /// Latency of custom functions.
+        /// Response time of custom functions.
         CustomFunctionLatency = "custom_function_latency",
-        /// Failures of custom functions.
+        /// Number of failed custom function requests.
         CustomFunctionFailureCount = "custom_function_failure_count",
-        /// Failed transfers.
+        /// Number of call transfers that failed.
         TransferCallFailureCount = "transfer_call_failure_count",
-        /// Calls that failed quality assurance.
+        /// Number of calls that failed quality assurance.
         QaNotPassedCount = "qa_not_passed_count",
-        /// Cost of calls, cents.
+        /// Total cost of calls, in cents.
         TotalCallCost = "total_call_cost",
-        /// Errors of the API.
+        /// Number of errors answered by Retell's API.
         ApiErrorCount = "api_error_count",
-        /// Number of chats.
+        /// Number of chats in the window.
         ChatCount = "chat_count",
-        /// Share of successful chats.
+        /// Share of chats whose analysis says `chat_successful`.
         ChatSuccessRate = "chat_success_rate",
-        /// Share of chats with a negative mood.
+        /// Share of chats whose user sentiment is negative.
         ChatNegativeSentimentRate = "chat_negative_sentiment_rate",
-        /// Cost of chats, cents.
+        /// Total cost of chats, in cents.
         TotalChatCost = "total_chat_cost",
     }
 }
 
 open_enum! {
-    /// How a threshold is meant.
+    /// How `threshold_value` is compared with the metric.
     pub enum ThresholdType {
-        /// A value of the metric.
+        /// The threshold is a value of the metric.
         Absolute = "absolute",
-        /// A change against the span before.
+        /// The threshold is a change in percent against the previous window.
         Relative = "relative",
     }
 }
 
 open_enum! {
-    /// How a value is compared. The documentation also allows the symbols; they are kept as `Other`.
+    /// Comparison of a measured value with the threshold. The documentation also allows symbols such as `>`; these
+    /// become [`Other`](Self::Other).
     pub enum Comparator {
-        /// Greater.
+        /// The value is greater than the threshold.
         Gt = "gt",
-        /// Greater or equal.
+        /// The value is greater than or equal to the threshold.
         Ge = "ge",
-        /// Less.
+        /// The value is less than the threshold.
         Lt = "lt",
-        /// Less or equal.
+        /// The value is less than or equal to the threshold.
         Le = "le",
     }
 }

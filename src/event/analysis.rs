@@ -1,49 +1,49 @@
-//! What the analysis after a call or chat found.
+//! Results of Retell's analysis after a call or chat.
 
 use super::open_enum::open_enum;
 use super::open_object::{json_key, open_object};
 use super::raw_json::RawJson;
 
 open_object! {
-    /// `call_analysis`.
-    pub struct CallAnalysis shows(in_voicemail, user_sentiment, call_successful) {
-        /// The call in a few sentences.
+    /// `call_analysis`: the results of the post-call analysis. Sent with `call_analyzed`; every field is optional.
+    pub struct CallAnalysis debug(in_voicemail, user_sentiment, call_successful) {
+        /// Summary of the call in a few sentences.
         pub call_summary: String,
-        /// Whether the call ended in voicemail. Can be true where `call_ended` gave another reason.
+        /// Whether the call reached a voicemail. Can be true although `call_ended` gave another disconnection reason.
         pub in_voicemail: bool,
-        /// Mood of the user.
+        /// Sentiment of the user over the whole call.
         pub user_sentiment: Sentiment,
-        /// Whether the agent reached its goal.
+        /// Whether the agent reached the goal of the call.
         pub call_successful: bool,
-        /// The fields the account defined, an object by contract.
+        /// The analysis fields that the account defined; a JSON object by contract.
         pub custom_analysis_data: RawJson,
     }
 }
 
 open_object! {
-    /// `chat_analysis`.
-    pub struct ChatAnalysis shows(user_sentiment, chat_successful) {
-        /// The chat in a few sentences.
+    /// `chat_analysis`: the results of the post-chat analysis. Sent with `chat_analyzed`; every field is optional.
+    pub struct ChatAnalysis debug(user_sentiment, chat_successful) {
+        /// Summary of the chat in a few sentences.
         pub chat_summary: String,
-        /// Mood of the user.
+        /// Sentiment of the user over the whole chat.
         pub user_sentiment: Sentiment,
-        /// Whether the agent reached its goal.
+        /// Whether the agent reached the goal of the chat.
         pub chat_successful: bool,
-        /// The fields the account defined, an object by contract.
+        /// The analysis fields that the account defined; a JSON object by contract.
         pub custom_analysis_data: RawJson,
     }
 }
 
 open_enum! {
-    /// Mood of the user.
+    /// Sentiment of the user, as the analysis judged it.
     pub enum Sentiment {
-        /// Negative.
+        /// The user's sentiment was negative.
         Negative = "Negative",
-        /// Positive.
+        /// The user's sentiment was positive.
         Positive = "Positive",
-        /// Neither.
+        /// The user's sentiment was neither negative nor positive.
         Neutral = "Neutral",
-        /// Could not be told.
+        /// The analysis could not determine the sentiment.
         Unknown = "Unknown",
     }
 }

@@ -1,4 +1,4 @@
-//! The chat object of chat events.
+//! The chat object of chat events: the object that `GET /get-chat` returns, of which each event holds a part.
 
 use super::analysis::ChatAnalysis;
 use super::json_object::JsonObject;
@@ -10,69 +10,70 @@ use super::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {
-    /// A chat, by API or text message: the answer of `GET /get-chat`, of which each event carries a part.
-    pub struct Chat shows(chat_id, agent_id, chat_status, chat_type) {
-        /// Opaque id.
+    /// A chat through the API or by text message. Any field can be absent on any event.
+    pub struct Chat debug(chat_id, agent_id, chat_status, chat_type) {
+        /// Opaque id of the chat.
         pub chat_id: String,
-        /// The agent that answers.
+        /// Id of the chat agent that answers.
         pub agent_id: String,
-        /// Version of the agent.
+        /// Version of the chat agent; optional in the contract.
         pub version: i64,
-        /// Tag that pointed at the agent version when the chat was made.
+        /// Tag that pointed to the agent version when the chat was created.
         pub agent_tag: String,
-        /// Where the chat stands.
+        /// State of the chat: ongoing, ended or failed.
         pub chat_status: ChatStatus,
-        /// API or text message.
+        /// Whether the chat runs through the API or by text message.
         pub chat_type: ChatType,
-        /// Start, ms since 1970.
+        /// Start of the chat, in milliseconds since the Unix epoch.
         pub start_timestamp: i64,
-        /// End, ms since 1970.
+        /// End of the chat, in milliseconds since the Unix epoch; present once it has ended.
         pub end_timestamp: i64,
-        /// The conversation as lines of "Agent: …" and "User: …".
+        /// The conversation as lines of `Agent: …` and `User: …`.
         pub transcript: String,
-        /// Whatever the creator of the chat attached.
+        /// Any JSON that the creator of the chat attached; absent when none was given.
         pub metadata: RawJson,
-        /// Variables given at creation. Strings by contract; [`JsonObject::text`] copes with others.
+        /// Dynamic variables given at creation. Strings by contract; [`JsonObject::get_text`] also reads other
+        /// values.
         pub retell_llm_dynamic_variables: JsonObject,
-        /// Variables gathered during the chat. Strings by contract.
+        /// Dynamic variables collected during the chat; present once it has ended. Strings by contract.
         pub collected_dynamic_variables: JsonObject,
-        /// Attributes of the account's own: strings, numbers, booleans.
+        /// Attributes that the account defined: strings, numbers or booleans.
         pub custom_attributes: JsonObject,
-        /// Cost of the chat, cents.
+        /// Cost of the chat by product, in cents.
         pub chat_cost: ChatCost,
-        /// Only once the chat is analyzed.
+        /// Results of the analysis; present on `chat_analyzed`.
         pub chat_analysis: ChatAnalysis,
-        /// Messages, tools and transitions in order.
+        /// Messages, tool calls and transitions in order.
         pub message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
-        /// Tools run before the conversation.
+        /// Tool calls that ran before the conversation began.
         pub pre_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
-        /// The same without personal data.
+        /// Tool calls before the conversation, without personal data.
         pub scrubbed_pre_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
-        /// Tools run after the conversation.
+        /// Tool calls that ran after the conversation ended.
         pub post_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
-        /// The same without personal data.
+        /// Tool calls after the conversation, without personal data.
         pub scrubbed_post_session_message_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
     }
 }
 
 open_enum! {
-    /// Where a chat stands.
+    /// State of a chat, as Retell reports it.
     pub enum ChatStatus {
-        /// Running.
+        /// The chat is still in progress.
         Ongoing = "ongoing",
-        /// Over.
+        /// The chat has finished without an error.
         Ended = "ended",
-        /// Failed.
+        /// The chat failed because of an error.
         Error = "error",
     }
 }
 
 open_enum! {
-    /// How a chat is carried.
+    /// Whether a chat runs through the API or by text message.
     pub enum ChatType {
-        /// Through the API.
+        /// A chat through Retell's API.
         Api = "api_chat",
-        /// By text message.
+        /// A chat by text message (SMS).
         Sms = "sms_chat",
     }
 }
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn can_be_built_and_read_by_itself() {
+    fn a_chat_can_be_built_and_parsed_alone() {
         let chat = Chat { chat_id: Some("h".into()), ..Chat::default() };
         assert_eq!(serde_json::to_string(&chat).unwrap(), r#"{"chat_id":"h"}"#);
         let value = serde_json::json!({"chat_id": "h", "new": {"n": 1}});

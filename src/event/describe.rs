@@ -1,4 +1,4 @@
-//! What is in a body, told without telling what anybody said: for logs of people who debug.
+//! Describes the structure of a body without revealing its content, for debug logs.
 
 use std::fmt::Write;
 
@@ -8,14 +8,14 @@ use super::from_json::FromJson;
 use super::kind::EventKind;
 use super::raw_fields::{RawFields, body_as_str};
 
-/// Objects of a body whose members are told one by one.
+/// Objects of a body whose members are listed one by one.
 const EXPANDED_OBJECTS: [&str; 6] = ["call", "data", "chat", "call_inbound", "chat_inbound", "alert"];
-/// Opaque ids.
+/// Fields that hold opaque ids.
 const ID_FIELDS: [&str; 4] = ["call_id", "chat_id", "agent_id", "alert_incident_id"];
-/// Values from the contract's lists.
+/// Fields whose values come from fixed lists of the contract.
 const ENUM_FIELDS: [&str; 6] =
     ["call_status", "call_type", "chat_status", "chat_type", "direction", "disconnection_reason"];
-/// Times and durations in milliseconds.
+/// Fields that hold times or durations in milliseconds.
 const TIME_FIELDS: [&str; 7] = [
     "duration_ms",
     "start_timestamp",
@@ -25,13 +25,14 @@ const TIME_FIELDS: [&str; 7] = [
     "triggered_timestamp",
     "resolved_timestamp",
 ];
-/// Most members told of an object, and the longest name or id shown.
+/// Number of members that are listed per object.
 const MAX_FIELDS: usize = 96;
+/// Longest name or id that is shown, in bytes.
 const MAX_TEXT_LENGTH: usize = 64;
 
-/// The event's name if it is a known one, then every field with its type and size, and the values of those that are known to
-/// hold nothing about people: ids, states, reasons, times. Everything else, and whatever does not look the way such a
-/// value does, is told by type and size only. Bounded.
+/// The structure of a body: the event name if it is a known one, then every field with type and size. Values are
+/// shown only for fields that contain nothing about people: ids, states, reasons and times. All other values, and
+/// those that do not have the expected form, are described by type and size. The length of the result is bounded.
 ///
 /// ```
 /// let body = br#"{"event":"call_ended","call":{"call_id":"call_1","from_number":"+12025550143","duration_ms":90}}"#;
@@ -44,25 +45,29 @@ const MAX_TEXT_LENGTH: usize = 64;
 pub fn describe(body: &[u8]) -> String {
     let fields = match body_as_str(body).and_then(RawFields::parse_body) {
         Ok(fields) => fields,
-        Err(unparsed) => return format!("{} bytes that are no event: {unparsed}", body.len()),
+        Err(error) => return format!("{} bytes that are not an event: {error}", body.len()),
     };
     let name = fields.get_last("event").and_then(String::from_json);
     let kind = name.as_deref().map(EventKind::from_name);
-    let known = kind.map_or("without an event name", |kind| match kind {
+    let label = kind.map_or("without an event name", |kind| match kind {
         EventKind::Unknown => "unknown event",
         known => known.as_str(),
     });
-    format!("{known} {}", format_fields(&fields, true))
+    format!("{label} {}", format_fields(&fields, true))
 }
 
-/// `{name: value, …}`; with `open` the members of the objects an event is about are told as well.
-fn format_fields(fields: &RawFields<'_>, open: bool) -> String {
+/// `{name: value, …}`. With `expand_objects`, the members of the objects that an event is about are listed as well.
+fn format_fields(fields: &RawFields<'_>, expand_objects: bool) -> String {
     let mut text = String::from("{");
     for (position, (name, raw)) in fields.0.iter().take(MAX_FIELDS).enumerate() {
         let separator = if position == 0 { "" } else { ", " };
-        let inner = if open && EXPANDED_OBJECTS.contains(&name.as_ref()) { RawFields::parse_value(raw) } else { None };
-        let value = inner.map_or_else(|| format_value(name, raw), |inner| format_fields(&inner, false));
-        // Writing into a text cannot fail.
+        let is_expanded = expand_objects && EXPANDED_OBJECTS.contains(&name.as_ref());
+        let members = if is_expanded { RawFields::parse_value(raw) } else { None };
+        let value = match members {
+            Some(members) => format_fields(&members, false),
+            None => format_value(name, raw),
+        };
+        // Writing into a string cannot fail.
         let _ = write!(text, "{separator}{}: {value}", format_field_name(name));
     }
     if fields.0.len() > MAX_FIELDS {
@@ -72,15 +77,20 @@ fn format_fields(fields: &RawFields<'_>, open: bool) -> String {
 }
 
 fn format_value(name: &str, raw: &RawValue) -> String {
-    let is_shown = |text: &String| {
-        (ID_FIELDS.contains(&name) && is_id(text)) || (ENUM_FIELDS.contains(&name) && is_enum_value(text))
-    };
-    let text = String::from_json(raw).filter(is_shown);
-    let time = || i64::from_json(raw).filter(|_| TIME_FIELDS.contains(&name)).map(|time| time.to_string());
-    text.or_else(time).unwrap_or_else(|| format_type_and_size(raw))
+    // The form is checked as well as the name: a sender may put personal data into a field that should hold an id.
+    if let Some(text) = String::from_json(raw)
+        && ((ID_FIELDS.contains(&name) && is_id(&text)) || (ENUM_FIELDS.contains(&name) && is_enum_value(&text)))
+    {
+        return text;
+    }
+    if TIME_FIELDS.contains(&name)
+        && let Some(time) = i64::from_json(raw)
+    {
+        return time.to_string();
+    }
+    format_type_and_size(raw)
 }
 
-/// Type and size of a value.
 fn format_type_and_size(raw: &RawValue) -> String {
     let json = raw.get();
     match json.as_bytes().first() {
@@ -93,18 +103,20 @@ fn format_type_and_size(raw: &RawValue) -> String {
     }
 }
 
-/// A name as contracts have them. Anything else may be data that ended up as a key.
+/// Shows a name that looks like a field of the contract. Any other key may be personal data.
 fn format_field_name(name: &str) -> String {
-    let plain = name.len() <= MAX_TEXT_LENGTH && name.starts_with(|c: char| c.is_ascii_lowercase());
+    let has_plain_start = name.len() <= MAX_TEXT_LENGTH && name.starts_with(|c: char| c.is_ascii_lowercase());
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    if plain && digits < 4 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+    // Four digits or more may be a part of a phone number.
+    if has_plain_start && digits < 4 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    {
         name.to_owned()
     } else {
         format!("(a name of {} bytes)", name.len())
     }
 }
 
-/// Letters, digits, `_` and `-`, with a letter in front: a phone number is none.
+/// Letters, digits, `_` and `-`, beginning with a letter, so that a phone number is not shown.
 fn is_id(text: &str) -> bool {
     text.len() <= MAX_TEXT_LENGTH
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -121,15 +133,15 @@ mod tests {
     use crate::event::sample_body;
 
     #[test]
-    fn values_that_could_be_about_people_are_told_by_size() {
+    fn values_that_may_be_personal_are_described_by_size() {
         let body = r#"{"event":"call_analyzed","event_timestamp":1790000000000,"call":{"call_id":"call_1","agent_id":"agent_a-1",
             "call_status":"ended","call_type":"phone_call","direction":"inbound","disconnection_reason":"user_hangup",
             "duration_ms":1200,"from_number":"+12025550143","transcript":"Agent: Hi","metadata":{"note":"Robin"},
             "access_token":"t0ken","recording_url":"https://example.com/r","start_timestamp":7,"opt_in":true,"x":null,
             "transcript_object":[1]},"transfer_destination":{"number":"+12025550166"}}"#;
-        let told = describe(body.as_bytes());
+        let text = describe(body.as_bytes());
         assert_eq!(
-            told,
+            text,
             "call_analyzed {event: string of 13 bytes, event_timestamp: 1790000000000, call: {call_id: call_1, \
              agent_id: agent_a-1, call_status: ended, call_type: phone_call, direction: inbound, \
              disconnection_reason: user_hangup, duration_ms: 1200, from_number: string of 12 bytes, \
@@ -140,41 +152,41 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_and_names_are_not_shown() {
+    fn unexpected_values_and_names_are_not_shown() {
         let body = r#"{"event":"my card ends in 42","call":{"call_id":"+12025550143","agent_id":"12025550143",
             "call_status":"Robin said so","direction":7,"duration_ms":"+12025550143","+12025550143":1,"n12025550143":2,
             "start_timestamp":1.5}}"#;
-        let told = describe(body.as_bytes());
+        let text = describe(body.as_bytes());
         assert!(
-            told.starts_with("unknown event {event: string of 18 bytes, call: {call_id: string of 12 bytes, "),
-            "{told}"
+            text.starts_with("unknown event {event: string of 18 bytes, call: {call_id: string of 12 bytes, "),
+            "{text}"
         );
         for secret in ["card", "2025550143", "Robin"] {
-            assert!(!told.contains(secret), "{told}");
+            assert!(!text.contains(secret), "{text}");
         }
-        assert!(told.contains("(a name of 12 bytes): number of 1 bytes"), "{told}");
-        assert!(told.contains("start_timestamp: number of 3 bytes"), "{told}");
+        assert!(text.contains("(a name of 12 bytes): number of 1 bytes"), "{text}");
+        assert!(text.contains("start_timestamp: number of 3 bytes"), "{text}");
     }
 
     #[test]
-    fn every_sample_is_told_without_its_people() {
+    fn descriptions_of_samples_contain_no_personal_data() {
         for kind in EventKind::ALL {
             let body = sample_body(kind, "call_sample", 1_790_000_000_000).unwrap();
-            let told = describe(body.as_bytes());
-            assert!(told.starts_with(kind.as_str()), "{told}");
+            let text = describe(body.as_bytes());
+            assert!(text.starts_with(kind.as_str()), "{text}");
             for secret in ["2025550", "Robin", "harbour", "rye", "example.com", "Sunday"] {
-                assert!(!told.contains(secret), "{secret} in {told}");
+                assert!(!text.contains(secret), "{secret} in {text}");
             }
         }
     }
 
     #[test]
-    fn what_is_no_object_is_told_by_size_and_the_text_is_bounded() {
-        assert!(describe(b"[1]").starts_with("3 bytes that are no event"), "{}", describe(b"[1]"));
-        assert!(describe(b"\xff").starts_with("1 bytes that are no event"));
+    fn a_body_that_is_not_an_object_is_described_by_size_and_the_text_is_bounded() {
+        assert!(describe(b"[1]").starts_with("3 bytes that are not an event"), "{}", describe(b"[1]"));
+        assert!(describe(b"\xff").starts_with("1 bytes that are not an event"));
         assert_eq!(describe(b"{}"), "without an event name {}");
         let many: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":{n}")).collect();
-        let told = describe(format!("{{{}}}", many.join(",")).as_bytes());
-        assert!(told.len() < 5_000 && told.ends_with(", and 99904 more}"), "{}", told.len());
+        let text = describe(format!("{{{}}}", many.join(",")).as_bytes());
+        assert!(text.len() < 5_000 && text.ends_with(", and 99904 more}"), "{}", text.len());
     }
 }

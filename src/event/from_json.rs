@@ -1,14 +1,15 @@
-//! Reading one value out of its raw text, forgivingly.
+//! Parses one value from its raw JSON text without turning a wrong type into an error.
 
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde_json::value::RawValue;
 
-/// A type that can be read from raw JSON. `None` means "another shape": the caller then keeps the raw text.
+/// A type that can be parsed from raw JSON. `None` means that the value has another type; the caller then keeps the
+/// raw text.
 ///
-/// Beside `serde::Deserialize` this exists for speed: a value that is kept as text is copied once instead of being
-/// scanned again at every level of nesting.
+/// This trait exists in addition to `serde::Deserialize` for speed: a value that stays raw text is copied once
+/// instead of being scanned again at every level of nesting.
 pub trait FromJson: Sized {
-    /// Reads the value, or says that its shape is another.
+    /// Parses the value; `None` when it has another type.
     fn from_json(raw: &RawValue) -> Option<Self>;
 }
 
@@ -26,8 +27,11 @@ impl FromJson for bool {
 
 impl FromJson for i64 {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        // `-0` would be written back as `0`.
-        parse_strict(raw).filter(|_| raw.get() != "-0")
+        // As an integer, `-0` would be written back as `0`. As raw text it keeps its sign.
+        if raw.get() == "-0" {
+            return None;
+        }
+        parse_strict(raw)
     }
 }
 
@@ -42,8 +46,8 @@ fn parse_strict<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// The `Deserialize` of every type of this module. It works with the deserialisers of `serde_json` only, because
-/// no other can hand out raw JSON.
+/// The `Deserialize` implementation of every type in this module. It works with the deserializers of `serde_json`
+/// only, because no others can return raw JSON.
 pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromJson,

@@ -1,4 +1,5 @@
-//! Name and ids of a body without the rest: what a receiver needs before it stores the bytes.
+//! Reads the event name and the ids of a body and skips everything else: this is what a receiver needs before it
+//! stores the bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,47 +13,47 @@ use super::from_json::FromJson;
 use super::kind::EventKind;
 use super::raw_fields::{RawFields, body_as_str};
 
-/// The name of the event and the ids of what it is about, by the rules [`Event`](super::Event) reads them: `call`
-/// before `data`; of duplicate keys the last; a value that is no string counts as absent.
+/// The event name and the ids of the call or chat, read by the same rules as [`Event`](super::Event): `call` takes
+/// precedence over `data`, the last of duplicate keys wins, and a value that is not a string counts as absent.
 ///
-/// Nothing is bounded here: an id is as long as the sender made it. Whoever puts one into an index or a log bounds
-/// it first.
+/// The lengths are not bounded: an id is as long as the sender made it. Check the length before you put one into an
+/// index or a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventIdentifiers {
-    /// The `event` value.
+    /// The value of `event`; absent when it is missing or not a string.
     pub event_name: Option<String>,
-    /// Id of the call, for events about a call and unknown ones.
+    /// Id of the call; set for events about a call and for unknown events that hold one.
     pub call_id: Option<String>,
-    /// Id of the chat, for events about a chat and unknown ones.
+    /// Id of the chat; set for events about a chat and for unknown events that hold one.
     pub chat_id: Option<String>,
-    /// The agent of that call or chat.
+    /// Id of the agent of that call or chat.
     pub agent_id: Option<String>,
 }
 
 impl EventIdentifiers {
-    /// Reads the head of a body in one pass.
+    /// Reads name and ids of a body in one pass.
     ///
     /// # Errors
-    /// The same as [`Event::parse`](super::Event::parse), for the same bodies.
+    /// The same errors as [`Event::parse`](super::Event::parse), for the same bodies.
     pub fn scan(body: &[u8]) -> Result<Self, EventParseError> {
         let text = body_as_str(body)?;
-        // The quick pass knows ordinary bodies only. What it stumbles over may still be an event, with an odd value
-        // somewhere; the tolerant scan, which also serves `Event`, has the last word.
-        if let Ok(parts) = serde_json::from_str::<IdentifierFields<'_>>(text) {
-            return Ok(parts.into_identifiers());
+        // The strict pass is fast, but accepts only bodies whose ids are strings. A body that it rejects may still be
+        // an event with an unexpected value somewhere, so the tolerant scan, which `Event` uses as well, decides.
+        if let Ok(fields) = serde_json::from_str::<IdentifierFields<'_>>(text) {
+            return Ok(fields.into_identifiers());
         }
         RawFields::parse_body(text).map(|fields| IdentifierFields::from_raw_fields(&fields).into_identifiers())
     }
 
-    /// The kind of the event.
+    /// The kind that the event name stands for; `Unknown` when the name is missing.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.event_name.as_deref().map_or(EventKind::Unknown, EventKind::from_name)
     }
 }
 
-/// The members of a body a head can come from.
+/// The members of a body that can hold the name or ids.
 #[derive(Default)]
 pub(super) struct IdentifierFields<'a> {
     event: Option<Cow<'a, str>>,
@@ -63,7 +64,7 @@ pub(super) struct IdentifierFields<'a> {
     chat_inbound: Option<ObjectIdentifiers<'a>>,
 }
 
-/// The ids one object holds.
+/// The ids of one object, such as `call`.
 #[derive(Default)]
 struct ObjectIdentifiers<'a> {
     call_id: Option<Cow<'a, str>>,
@@ -72,7 +73,7 @@ struct ObjectIdentifiers<'a> {
 }
 
 impl<'a> IdentifierFields<'a> {
-    /// The same from raw members, tolerant of every value.
+    /// Reads the members from a raw scan. A value of an unexpected type counts as absent.
     pub(super) fn from_raw_fields(fields: &RawFields<'a>) -> Self {
         let ids = |key| fields.get_last(key).and_then(ObjectIdentifiers::parse_value);
         Self {
@@ -85,10 +86,11 @@ impl<'a> IdentifierFields<'a> {
         }
     }
 
-    /// Picks the objects this kind of event is about.
+    /// Picks the ids from the object that this kind of event is about.
     pub(super) fn into_identifiers(self) -> EventIdentifiers {
         use EventKind as K;
         let kind = self.event.as_deref().map_or(K::Unknown, K::from_name);
+        // Old payloads have the call in `data`, or in both.
         let call = self.call.or(self.data);
         let (call, chat) = match kind {
             K::AlertTriggered | K::AlertResolved => (None, None),
@@ -99,7 +101,8 @@ impl<'a> IdentifierFields<'a> {
             K::Unknown => (call.or(self.call_inbound), self.chat.or(self.chat_inbound)),
             _ => (call, None),
         };
-        let (call, chat) = (call.unwrap_or_default(), chat.unwrap_or_default());
+        let call = call.unwrap_or_default();
+        let chat = chat.unwrap_or_default();
         EventIdentifiers {
             event_name: self.event.map(Cow::into_owned),
             call_id: call.call_id.map(Cow::into_owned),
@@ -121,9 +124,9 @@ fn parse_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     String::from_json(raw).map(Cow::Owned)
 }
 
-/// An object read member by member, for the quick pass.
+/// An object that the strict pass reads member by member. Any value of an unexpected type ends the pass.
 trait StrictMapReader<'de>: Default {
-    /// Takes the value of a key it wants, skips any other.
+    /// Reads the value of a key that is needed and skips all others.
     fn read_entry<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
@@ -184,7 +187,7 @@ impl<'de> Deserialize<'de> for ObjectIdentifiers<'de> {
     }
 }
 
-/// A string, borrowed from the body unless it holds escapes.
+/// A string that is borrowed from the body, except when it contains escapes.
 struct BorrowedText<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for BorrowedText<'de> {

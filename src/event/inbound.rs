@@ -1,38 +1,39 @@
-//! What arrives before a call or chat exists: the request of a number's inbound webhook.
+//! Requests of a number's inbound webhook. They arrive before the call or chat exists.
 
 use super::json_object::JsonObject;
 use super::open_object::{json_key, open_object};
 
 open_object! {
-    /// `call_inbound`: a call that is ringing.
-    pub struct InboundCall shows(call_id, agent_id, agent_version) {
-        /// The id the call will have. Newer senders only; the same for every retry of one call.
+    /// `call_inbound`: a call that is still ringing. The HTTP response decides how it continues.
+    pub struct InboundCall debug(call_id, agent_id, agent_version) {
+        /// Id that the call will have, the same for every retry. Documented since September 2026; can be absent.
         pub call_id: String,
-        /// The agent the number would use; absent when it has none.
+        /// Id of the agent assigned to the number; absent when there is none.
         pub agent_id: String,
-        /// Version of that agent.
+        /// Version of the assigned agent; absent when there is none.
         pub agent_version: i64,
-        /// The calling number, or words such as "anonymous".
+        /// The calling number, or a word such as "anonymous".
         pub from_number: String,
-        /// The called number.
+        /// The called number, usually E.164.
         pub to_number: String,
-        /// X-* headers and User-to-User, Diversion, History-Info, P-Asserted-Identity, names in lower case.
+        /// SIP headers with lower-case names: all `x-*` headers, `user-to-user`, `diversion`, `history-info` and
+        /// `p-asserted-identity`.
         pub custom_sip_headers: JsonObject,
     }
 }
 
 open_object! {
-    /// `chat_inbound`: a text message from somebody without a running chat.
-    pub struct InboundChat shows(chat_id, agent_id, agent_version) {
-        /// The id the chat will have. Newer senders only.
+    /// `chat_inbound`: a text message from a sender without a chat in progress.
+    pub struct InboundChat debug(chat_id, agent_id, agent_version) {
+        /// Id that the chat will have, the same for every retry. Documented since September 2026; can be absent.
         pub chat_id: String,
-        /// The agent the number would use; absent when it has none.
+        /// Id of the agent assigned to the number; absent when there is none.
         pub agent_id: String,
-        /// Version of that agent.
+        /// Version of the assigned agent; absent when there is none.
         pub agent_version: i64,
-        /// The sender's number.
+        /// The number of the sender, usually E.164.
         pub from_number: String,
-        /// The number written to.
+        /// The number that received the message.
         pub to_number: String,
     }
 }

@@ -1,4 +1,4 @@
-//! A JSON object whose values stay raw text.
+//! JSON objects whose values stay raw text.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,28 +11,28 @@ use serde_json::value::RawValue;
 use super::from_json::{self, FromJson};
 use super::raw_fields::{RawField, RawFields};
 
-/// An ordered list of keys and raw JSON values. A key that came twice is held once, with its last value.
+/// A JSON object as an ordered list of keys and raw JSON values. Of duplicate keys only the last one is kept.
 ///
-/// Values are written back exactly as they came: numbers keep their digits. Look-up is a walk along the list;
-/// these objects have a handful of members.
+/// Values are written back unchanged: numbers keep their digits. A lookup scans the list, because these objects have
+/// only a few members.
 #[derive(Clone, Default)]
 pub struct JsonObject(Vec<(Box<str>, Box<RawValue>)>);
 
 impl JsonObject {
-    /// The raw value of `key`.
+    /// The raw value of `key`; `None` when it is absent.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&RawValue> {
         self.iter().find(|(name, _)| *name == key).map(|(_, raw)| raw)
     }
 
-    /// The value of `key` read as `T`; `None` when it is absent or of another shape.
+    /// The value of `key` parsed as `T`; `None` when it is absent or has another type.
     #[must_use]
     pub fn get_as<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_str(self.get(key)?.get()).ok()
     }
 
-    /// The value of `key` as text: a string decoded, anything else but null as its JSON. For maps that promise
-    /// strings and do not always keep the promise, such as dynamic variables.
+    /// The value of `key` as text: a string is decoded, any other value except null is returned as its JSON. Meant
+    /// for maps that hold strings by contract but not always in practice, such as dynamic variables.
     #[must_use]
     pub fn get_text(&self, key: &str) -> Option<Cow<'_, str>> {
         let raw = self.get(key)?;
@@ -42,19 +42,19 @@ impl JsonObject {
         Some(String::from_json(raw).map_or(Cow::Borrowed(raw.get()), Cow::Owned))
     }
 
-    /// The members in the order they came.
+    /// The members in their original order.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(key, raw)| (&**key, &**raw))
     }
 
-    /// How many members there are.
+    /// Number of members, without duplicates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no member.
+    /// Whether the object has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -66,27 +66,32 @@ impl JsonObject {
         Self(owned.collect())
     }
 
-    /// Writes the members that `written` does not claim into a map under way.
+    /// Writes all members into `map`, except those for which `is_written` returns true.
     pub(super) fn write_remaining<M: SerializeMap>(
         &self,
         map: &mut M,
-        written: impl Fn(&str) -> bool,
+        is_written: impl Fn(&str) -> bool,
     ) -> Result<(), M::Error> {
-        let rest = self.iter().filter(|(key, _)| !written(key));
-        rest.into_iter().try_for_each(|(key, raw)| map.serialize_entry(key, raw))
+        for (key, raw) in self.iter() {
+            if !is_written(key) {
+                map.serialize_entry(key, raw)?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Drops all but the last of equal keys. By a set, not by comparing each with each: a body of 1 MB has room for
-/// 100,000 keys.
+/// Removes all but the last of equal keys. It uses a set instead of comparing every pair, because a body of 1 MB can
+/// hold 100,000 keys.
 fn drop_earlier_duplicates(fields: &mut Vec<RawField<'_>>) {
     if fields.len() < 2 {
         return;
     }
     let mut seen = HashSet::with_capacity(fields.len());
-    let last: Vec<bool> = fields.iter().rev().map(|(key, _)| seen.insert(key.as_ref())).collect();
-    if last.contains(&false) {
-        let mut keep = last.iter().rev();
+    // Walked from the end, the first occurrence of a key is the one that counts.
+    let is_last: Vec<bool> = fields.iter().rev().map(|(key, _)| seen.insert(key.as_ref())).collect();
+    if is_last.contains(&false) {
+        let mut keep = is_last.iter().rev();
         fields.retain(|_| keep.next() == Some(&true));
     }
 }
@@ -119,7 +124,7 @@ impl Serialize for JsonObject {
     }
 }
 
-/// Keys and sizes only: values may be what a caller said.
+/// Shows keys and sizes only: values may contain what a caller said.
 impl fmt::Debug for JsonObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sizes = self.iter().map(|(key, raw)| (key, raw.get().len()));
@@ -137,10 +142,10 @@ mod tests {
 
     #[test]
     fn last_duplicate_wins_and_numbers_keep_their_digits() {
-        let it = object(r#"{"a":1,"b":1.50e400,"a":null}"#);
-        assert_eq!(serde_json::to_string(&it).unwrap(), r#"{"b":1.50e400,"a":null}"#);
-        assert_eq!(it.len(), 2);
-        assert_eq!(it.get_as::<f64>("b"), None);
+        let parsed = object(r#"{"a":1,"b":1.50e400,"a":null}"#);
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), r#"{"b":1.50e400,"a":null}"#);
+        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed.get_as::<f64>("b"), None);
     }
 
     #[test]
@@ -150,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn text_coerces() {
-        let it = object(r#"{"s":"x\ny","n":7,"z":null,"bad":"\ud800"}"#);
-        let texts = ["s", "n", "z", "bad"].map(|key| it.get_text(key).map(Cow::into_owned));
+    fn get_text_returns_other_types_as_json() {
+        let parsed = object(r#"{"s":"x\ny","n":7,"z":null,"bad":"\ud800"}"#);
+        let texts = ["s", "n", "z", "bad"].map(|key| parsed.get_text(key).map(Cow::into_owned));
         assert_eq!(texts[0].as_deref(), Some("x\ny"));
         assert_eq!(texts[1].as_deref(), Some("7"));
         assert_eq!(texts[2], None);

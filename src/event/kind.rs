@@ -1,25 +1,25 @@
-//! The names of the events.
+//! The kinds of events and their names.
 
 use std::fmt;
 
-/// Makes the enum, its list and both directions of the name from one table.
+/// Generates the enum, the list of all kinds and the conversions from and to names from one table.
 macro_rules! event_kinds {
     ($($(#[$meta:meta])* $variant:ident = $name:literal,)*) => {
-        /// Which event a body says it is. Names from the webhook overview, the inbound webhook and the alerting
-        /// pages of Retell's documentation.
+        /// The kind of an event, as its `event` field names it. The names are those of Retell's documentation:
+        /// webhook overview, inbound webhook and alerting pages.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum EventKind {
             $($(#[$meta])* $variant,)*
-            /// A name not listed here, or none.
+            /// The name is missing or not one of the listed names.
             Unknown,
         }
 
         impl EventKind {
-            /// Every kind that has a name, in the order of the contract.
+            /// All kinds that have a name, in the order of the documentation.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
-            /// The kind of this `event` value.
+            /// The kind for a value of `event`; names are case-sensitive.
             #[must_use]
             pub fn from_name(name: &str) -> Self {
                 match name {
@@ -43,45 +43,45 @@ macro_rules! event_kinds {
 event_kinds! {
     /// A call begins. Not sent for an outbound call that never connects.
     CallStarted = "call_started",
-    /// A call is over: finished, transferred, failed or never connected.
+    /// A call is over: it finished, was transferred, failed or never connected.
     CallEnded = "call_ended",
-    /// The analysis of a call is ready.
+    /// The analysis of a call is ready; `call_analysis` is set.
     CallAnalyzed = "call_analyzed",
-    /// The transcript of a running call or chat has grown.
+    /// The transcript of a call or chat in progress has grown. Sent many times per call.
     TranscriptUpdated = "transcript_updated",
-    /// A transfer begins.
+    /// A transfer of the call to another destination begins.
     TransferStarted = "transfer_started",
-    /// A transfer is connected.
+    /// The transfer is connected to its destination.
     TransferBridged = "transfer_bridged",
-    /// A transfer was given up or failed.
+    /// The transfer was canceled or failed.
     TransferCancelled = "transfer_cancelled",
-    /// The transferred leg is over.
+    /// The transferred leg of the call is over.
     TransferEnded = "transfer_ended",
-    /// A chat begins.
+    /// A chat through the API or by text message begins.
     ChatStarted = "chat_started",
-    /// A chat is over.
+    /// A chat is over: it finished or failed.
     ChatEnded = "chat_ended",
-    /// The analysis of a chat is ready.
+    /// The analysis of a chat is ready; `chat_analysis` is set.
     ChatAnalyzed = "chat_analyzed",
-    /// A call reaches a number; the answer steers it.
+    /// A call reaches a number with an inbound webhook; the response decides how it continues.
     CallInbound = "call_inbound",
-    /// A text message reaches a number; the answer steers the chat.
+    /// A text message reaches a number with an inbound webhook; the response decides how the chat continues.
     ChatInbound = "chat_inbound",
-    /// An alert rule has opened an incident.
+    /// An alert rule has raised an incident.
     AlertTriggered = "alert_triggered",
-    /// An incident is closed.
+    /// The incident of an alert rule is resolved.
     AlertResolved = "alert_resolved",
 }
 
 impl EventKind {
-    /// Started, ended or analyzed, of a call or a chat: the events sent unless an agent is configured otherwise.
+    /// Whether the event is started, ended or analyzed of a call or a chat. An agent sends these by default.
     #[must_use]
     pub const fn is_lifecycle(self) -> bool {
         use EventKind::{CallAnalyzed, CallEnded, CallStarted, ChatAnalyzed, ChatEnded, ChatStarted};
         matches!(self, CallStarted | CallEnded | CallAnalyzed | ChatStarted | ChatEnded | ChatAnalyzed)
     }
 
-    /// One of the two whose answer decides how a call or chat goes on.
+    /// Whether the event is an inbound request, whose response decides how a call or chat continues.
     #[must_use]
     pub const fn is_inbound(self) -> bool {
         matches!(self, Self::CallInbound | Self::ChatInbound)
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back() {
+    fn names_convert_to_kinds_and_back() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_name(kind.as_str()), kind);
         }

@@ -1,4 +1,4 @@
-//! Heavy parts of an event, kept as text until somebody wants them.
+//! Large parts of an event, stored as text and parsed on demand.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,17 +10,17 @@ use serde_json::value::RawValue;
 use super::error::UnexpectedJsonType;
 use super::from_json::{self, FromJson};
 
-/// A value of type `T` that is still JSON text. A transcript makes up nine tenths of a body, and most readers of an
-/// event never look at it; so it is copied in one piece and parsed on demand. Any JSON value is accepted at first:
-/// a wrong shape shows at [`parse`](Self::parse). Written back it is the very same text.
+/// A value of type `T` that is stored as JSON text. A transcript makes up about nine tenths of a body, and most
+/// handlers never read it. Therefore it is copied in one piece and parsed on demand. Any JSON value is accepted at
+/// first: a wrong type is reported by [`parse`](Self::parse). The text is written back unchanged.
 pub struct LazyJson<T> {
     raw: Box<RawValue>,
-    // `fn() -> T`: nothing of type `T` is owned here, so `T` decides nothing about Send and Sync.
+    // `fn() -> T` instead of `T`: no value of type `T` is owned, so `T` must not decide about Send and Sync.
     marker: PhantomData<fn() -> T>,
 }
 
 impl<T> LazyJson<T> {
-    /// The JSON text.
+    /// The JSON text, without whitespace around it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.raw.get()
@@ -28,10 +28,10 @@ impl<T> LazyJson<T> {
 }
 
 impl<T: FromJson> LazyJson<T> {
-    /// Parses the text, anew at each call.
+    /// Parses the text. The result is not cached: every call parses again.
     ///
     /// # Errors
-    /// [`UnexpectedJsonType`] when the value is no `T`.
+    /// [`UnexpectedJsonType`] when the value cannot be parsed as `T`.
     pub fn parse(&self) -> Result<T, UnexpectedJsonType> {
         T::from_json(&self.raw).ok_or(UnexpectedJsonType)
     }
@@ -67,7 +67,7 @@ impl<T> Serialize for LazyJson<T> {
     }
 }
 
-/// The size only.
+/// Shows the size only: the text may contain what a caller said.
 impl<T> fmt::Debug for LazyJson<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Deferred({} bytes)", self.as_str().len())

@@ -1,15 +1,16 @@
 //! The webhook events of Retell AI as types.
 //!
-//! Promise of this module: a JSON object is always an event. Unknown events, unknown fields, nulls, and values of
-//! an unexpected type are kept as raw text, and [`Event::to_json`] writes all of it back: equal JSON, numbers with
-//! the digits they came with. Only what is no JSON object is refused ([`EventParseError`]). Two things are not kept: of
-//! duplicate keys only the last counts, and a key that is no Unicode text is spelled out.
+//! This module guarantees that every JSON object is an event. Unknown events, unknown fields, nulls and values of an
+//! unexpected type are kept as raw text, and [`Event::to_json`] writes them back: equal JSON, numbers with their
+//! original digits. Only a body that is not a JSON object is rejected ([`EventParseError`]). There are two
+//! exceptions: of duplicate keys only the last one is kept, and a key that is not valid Unicode keeps its escaped
+//! spelling.
 //!
-//! Everything is pure: no clock, no I/O, no recursion over the depth of the input. `Debug` of every type shows ids
-//! and names of fields, never what a caller said or which number they have.
+//! All functions are pure: no clock, no I/O, no recursion over the depth of the input. `Debug` of every type shows
+//! ids and field names, but never what a caller said or a phone number.
 //!
-//! Heavy parts (transcripts, latency) are [`LazyJson`]: copied as text and parsed when asked for. [`EventIdentifiers`] reads
-//! nothing but name and ids, for the path where a body only has to be stored.
+//! Large parts (transcripts, latency) are [`LazyJson`]: copied as text and parsed on demand. [`EventIdentifiers`]
+//! reads only the name and the ids, for the path where a body only has to be stored.
 
 mod alert;
 mod analysis;

@@ -1,7 +1,7 @@
-//! Enums that stay open: a value the contract does not list yet is kept as its text.
+//! Enums that stay open: a value that is not listed in the contract yet is kept as text.
 
-/// Makes an open enum of strings: the listed variants plus `Other`, with `as_str`, `From<&str>`, `Display` and both
-/// directions of serde. Anything but a string is refused, so that a field of another type stays raw.
+/// Generates an open enum of strings: the listed variants and `Other`, with `as_str`, `From<&str>`, `Display`,
+/// `Serialize` and `Deserialize`. A value that is not a string is an error, so that the field stays raw JSON.
 macro_rules! open_enum {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$meta])*
@@ -9,15 +9,15 @@ macro_rules! open_enum {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$vmeta])* $variant,)*
-            /// A value not listed here, as it came.
+            /// A value that this version does not know, unchanged.
             Other(Box<str>),
         }
 
         impl $name {
-            /// The values listed here, as they stand in JSON.
+            /// All values that this version knows, as written in JSON.
             pub const KNOWN: &'static [&'static str] = &[$($text),*];
 
-            /// The value as it stands in JSON.
+            /// The value as it is written in JSON.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {

@@ -1,4 +1,4 @@
-//! Objects that stay open: typed fields for what the contract names, raw JSON for everything else.
+//! Objects that stay open: typed fields for everything the contract names, raw JSON for everything else.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use serde_json::value::RawValue;
 use super::from_json::FromJson;
 use super::raw_fields::{RawField, RawFields};
 
-/// What [`open_object!`] gives every struct it makes; the envelopes of events build on it.
+/// Implemented by every struct that [`open_object!`] generates; the envelopes of events use it.
 pub(super) trait OpenObject: Sized {
-    /// Sorts the members into typed fields and the rest. Never fails.
+    /// Sorts the members into typed fields and the rest. Never fails: an unexpected value goes to the rest.
     fn from_fields(fields: RawFields<'_>) -> Self;
 
-    /// Writes the typed fields, then the rest, into a map under way.
+    /// Writes the typed fields, then the rest, into `map`.
     fn write_fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error>;
 }
 
-/// Reads the raw value of a known key. A null or a value of another shape goes to `rest` as it is, so that it is
-/// written back and does not spoil its neighbours.
+/// Parses the raw value of a known key. A null or a value of another type goes to `rest` unchanged, so that it is
+/// written back and the other fields are still parsed.
 pub(super) fn parse_field<'a, T: FromJson>(
     key: &'static str,
     raw: Option<&'a RawValue>,
@@ -32,7 +32,7 @@ pub(super) fn parse_field<'a, T: FromJson>(
     value
 }
 
-/// The JSON key of a field: its name unless another is given (`type` cannot be a field name).
+/// The JSON key of a field: the field's name, or the given one (`type` cannot be a field name in Rust).
 macro_rules! json_key {
     ($field:ident) => {
         stringify!($field)
@@ -42,34 +42,35 @@ macro_rules! json_key {
     };
 }
 
-/// Makes a struct of optional fields out of the fields' names and types.
+/// Generates a struct of optional fields from their names and types.
 ///
 /// ```text
 /// open_object! {
 ///     /// Documentation of the struct.
 ///     pub struct Name
-///     shows(call_id)                                    // fields whose value `Debug` may print
-///     carries(/** docs */ call: Call = ["call", "data"]) // only for envelopes, see below
+///     debug(call_id)                                      // fields whose value `Debug` may print
+///     envelope(/** docs */ call: Call = ["call", "data"]) // envelopes only, see below
 ///     {
 ///         /// Documentation of the field.
 ///         pub field: Type,
-///         pub kind: Type = "type",                      // another key than the field's name
+///         pub kind: Type = "type",                        // a JSON key that differs from the field's name
 ///     }
 /// }
 /// ```
 ///
-/// Each field becomes `Option<Type>`; a last field `extra` holds unknown members, explicit nulls and members of an
-/// unexpected type as raw text. Of duplicate keys the last one counts. Written back: typed fields, then `extra`
-/// without the keys already written.
+/// Every field becomes `Option<Type>`. The last field, `extra`, holds unknown members, explicit nulls and members of
+/// an unexpected type as raw text. Of duplicate keys the last one wins. `Serialize` writes the typed fields, then
+/// `extra` without the keys that are already written.
 ///
-/// `carries` adds one field that is no `Option`: the object the envelope is about, read from the first of the keys
-/// that holds one, and written back under the same key. When no key does, it is empty and is not written.
+/// `envelope` adds one field that is not an `Option`: the object that the event is about. It is read from the first
+/// of the keys that holds an object, and written back under the same key. When none does, it is empty and is not
+/// written.
 macro_rules! open_object {
     (
         $(#[$meta:meta])*
         pub struct $name:ident
-        $(shows($($shown:ident),*))?
-        $(carries($(#[$bmeta:meta])* $body:ident : $bty:ty = [$first:literal $(, $later:literal)*]))?
+        $(debug($($shown:ident),*))?
+        $(envelope($(#[$bmeta:meta])* $body:ident : $bty:ty = [$first:literal $(, $later:literal)*]))?
         { $($(#[$fmeta:meta])* pub $field:ident : $ty:ty $(= $key:literal)?,)* }
     ) => {
         $(#[$meta])*
@@ -78,19 +79,19 @@ macro_rules! open_object {
         pub struct $name {
             $($(#[$bmeta])* pub $body: $bty, found_key: Option<&'static str>,)?
             $($(#[$fmeta])* pub $field: Option<$ty>,)*
-            /// Everything else the object held, as raw JSON: unknown fields, explicit nulls, and fields whose value
-            /// was not of the expected type.
+            /// All other members as raw JSON: unknown fields, explicit nulls, and fields whose value does not have
+            /// the expected type.
             pub extra: $crate::event::json_object::JsonObject,
         }
 
         impl $name {
-            /// Whether nothing at all is set.
+            /// Whether no field is set and `extra` is empty.
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 $(self.$body.is_empty() &&)? $(self.$field.is_none() &&)* self.extra.is_empty()
             }
 
-            /// The names of the typed fields that are set.
+            /// The JSON keys of the typed fields that are set.
             fn present_fields(&self) -> impl Iterator<Item = &'static str> {
                 [$(self.$field.is_some().then_some(json_key!($field $($key)?)),)*].into_iter().flatten()
             }
@@ -98,7 +99,7 @@ macro_rules! open_object {
             /// Whether `key` is written from a typed field.
             fn is_written(&self, key: &str) -> bool {
                 $(if self.envelope_key() == Some(key) {
-                    let _ = &self.$body; // a repetition has to name what it repeats over
+                    let _ = &self.$body; // a macro repetition must use a variable that it repeats over
                     return true;
                 })?
                 match key {
@@ -107,8 +108,8 @@ macro_rules! open_object {
                 }
             }
 
-            $(/// The key the carried object is written under: where it came from, or today's key if it was filled
-            /// in afterwards.
+            $(/// The key under which the envelope's object is written: the one it was read from, or the first one when
+            /// the object was set later.
             fn envelope_key(&self) -> Option<&'static str> {
                 self.found_key.or_else(|| (!self.$body.is_empty()).then_some($first))
             })?
@@ -120,20 +121,20 @@ macro_rules! open_object {
                 struct RawFieldValues<'a> { $($field: Option<&'a serde_json::value::RawValue>,)* }
 
                 $(let mut fields = fields;
-                let (origin, $body) = fields.take_first::<$bty>(&[$first $(, $later)*]).unzip();
+                let (found_key, $body) = fields.take_first::<$bty>(&[$first $(, $later)*]).unzip();
                 let $body = $body.unwrap_or_default();)?
-                let mut slots = RawFieldValues::default();
+                let mut values = RawFieldValues::default();
                 let mut rest = Vec::new();
                 for (key, raw) in fields.0 {
                     match key.as_ref() {
-                        $(json_key!($field $($key)?) => slots.$field = Some(raw),)*
+                        $(json_key!($field $($key)?) => values.$field = Some(raw),)*
                         _ => rest.push((key, raw)),
                     }
                 }
                 Self {
-                    $($body, found_key: origin,)?
+                    $($body, found_key,)?
                     $($field: $crate::event::open_object::parse_field(
-                        json_key!($field $($key)?), slots.$field, &mut rest,
+                        json_key!($field $($key)?), values.$field, &mut rest,
                     ),)*
                     extra: $crate::event::json_object::JsonObject::from_fields(rest),
                 }
@@ -172,7 +173,7 @@ macro_rules! open_object {
             }
         }
 
-        /// Which fields there are, not what they hold: the values may be what a caller said.
+        /// Shows which fields are set but not their values, which may contain what a caller said.
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let mut out = f.debug_struct(stringify!($name));

@@ -1,5 +1,5 @@
-//! The envelopes of events: the object an event is about and what stands beside it. The `event` name itself is the
-//! variant of [`Event`](super::Event).
+//! The envelopes of events: the object that an event is about and the members next to it. The `event` name itself is
+//! the variant of [`Event`](super::Event).
 
 use super::alert::Alert;
 use super::call::Call;
@@ -11,112 +11,112 @@ use super::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {
-    /// `call_started`, `call_ended`, `call_analyzed`.
+    /// Payload of `call_started`, `call_ended` and `call_analyzed`.
     pub struct CallEvent
-    carries(
-        /// The call, from `call` or, in old payloads, from `data`. Empty when neither is an object.
+    envelope(
+        /// The call, read from `call` or, in old payloads, from `data`. Empty when neither is an object.
         call: Call = ["call", "data"]
     )
     {
-        /// When the event was sent, ms since 1970. Rarely present.
+        /// When the event was sent, in milliseconds since the Unix epoch. Documented for `call_inbound` only.
         pub event_timestamp: i64,
     }
 }
 
 open_object! {
-    /// `transfer_started`, `transfer_bridged`, `transfer_cancelled`, `transfer_ended`.
+    /// Payload of `transfer_started`, `transfer_bridged`, `transfer_cancelled` and `transfer_ended`.
     pub struct TransferEvent
-    carries(
-        /// The call, from `call` or `data`. Empty when neither is an object.
+    envelope(
+        /// The call, read from `call` or `data`. Empty when neither is an object.
         call: Call = ["call", "data"]
     )
     {
-        /// Where to: an object of number and extension in the documentation's sample. Not promised on
-        /// `transfer_ended`.
+        /// Destination of the transfer: in the documentation's sample an object with `number` and `extension`. Not
+        /// documented for `transfer_ended`.
         pub transfer_destination: RawJson,
-        /// How: an object with camelCase keys in the documentation's sample.
+        /// Options of the transfer: in the documentation's sample an object with camelCase keys.
         pub transfer_option: RawJson,
-        /// When the event was sent, ms since 1970. Rarely present.
+        /// When the event was sent, in milliseconds since the Unix epoch. Documented for `call_inbound` only.
         pub event_timestamp: i64,
     }
 }
 
 open_object! {
-    /// `transcript_updated`, of a call or of a chat.
+    /// Payload of `transcript_updated`, for a call or a chat.
     pub struct TranscriptUpdated
-    carries(
-        /// The call, from `call` or `data`. Empty for chats.
+    envelope(
+        /// The call, read from `call` or `data`. Empty for chats.
         call: Call = ["call", "data"]
     )
     {
-        /// The chat, for chat agents.
+        /// The chat; set for chat agents only.
         pub chat: Chat,
-        /// The transcript so far. The contract does not say whether it stands here or in the call;
+        /// The transcript so far. The documentation does not say whether it is sent here or inside the call;
         /// [`transcript`](Self::transcript) looks in both places.
         pub transcript_with_tool_calls: LazyJson<Vec<TranscriptItem>>,
-        /// When the event was sent, ms since 1970. Rarely present.
+        /// When the event was sent, in milliseconds since the Unix epoch. Documented for `call_inbound` only.
         pub event_timestamp: i64,
     }
 }
 
 impl TranscriptUpdated {
-    /// The transcript so far: beside the call, else in the call, else the messages of the chat.
+    /// The transcript so far: the one next to the call, else the one inside the call, else the messages of the chat.
     #[must_use]
     pub fn transcript(&self) -> Option<&LazyJson<Vec<TranscriptItem>>> {
-        let of_call = || self.call.transcript_with_tool_calls.as_ref();
-        let of_chat = || self.chat.as_ref()?.message_with_tool_calls.as_ref();
-        self.transcript_with_tool_calls.as_ref().or_else(of_call).or_else(of_chat)
+        let in_call = || self.call.transcript_with_tool_calls.as_ref();
+        let in_chat = || self.chat.as_ref()?.message_with_tool_calls.as_ref();
+        self.transcript_with_tool_calls.as_ref().or_else(in_call).or_else(in_chat)
     }
 }
 
 open_object! {
-    /// `chat_started`, `chat_ended`, `chat_analyzed`.
+    /// Payload of `chat_started`, `chat_ended` and `chat_analyzed`.
     pub struct ChatEvent
-    carries(
-        /// The chat. Empty when `chat` is not an object.
+    envelope(
+        /// The chat that the event is about. Empty when `chat` is not an object.
         chat: Chat = ["chat"]
     )
     {
-        /// When the event was sent, ms since 1970. Rarely present.
+        /// When the event was sent, in milliseconds since the Unix epoch. Documented for `call_inbound` only.
         pub event_timestamp: i64,
     }
 }
 
 open_object! {
-    /// `call_inbound`.
+    /// Payload of `call_inbound`, the request of a number's inbound webhook.
     pub struct InboundCallEvent
-    carries(
+    envelope(
         /// The ringing call. Empty when `call_inbound` is not an object.
         call_inbound: InboundCall = ["call_inbound"]
     )
     {
-        /// When the event was sent, ms since 1970.
+        /// When the event was sent, in milliseconds since the Unix epoch.
         pub event_timestamp: i64,
     }
 }
 
 open_object! {
-    /// `chat_inbound`.
+    /// Payload of `chat_inbound`, the request of a number's inbound SMS webhook.
     pub struct InboundChatEvent
-    carries(
-        /// The message's chat to be. Empty when `chat_inbound` is not an object.
+    envelope(
+        /// The chat that the message would begin. Empty when `chat_inbound` is not an object.
         chat_inbound: InboundChat = ["chat_inbound"]
     )
     {
-        /// When the event was sent, ms since 1970.
+        /// When the event was sent, in milliseconds since the Unix epoch. Not in the documentation's sample.
         pub event_timestamp: i64,
     }
 }
 
 open_object! {
-    /// `alert_triggered`, `alert_resolved`.
+    /// Payload of `alert_triggered` and `alert_resolved`.
     pub struct AlertEvent
-    carries(
-        /// The incident. Empty when `alert` is not an object.
+    envelope(
+        /// The incident of the alert rule. Empty when `alert` is not an object.
         alert: Alert = ["alert"]
     )
     {
-        /// When the event was sent, ms since 1970. Not in the documentation's sample.
+        /// When the event was sent, in milliseconds since the Unix epoch. Not in the documentation's sample.
         pub event_timestamp: i64,
     }
 }

@@ -1,8 +1,8 @@
-//! The borrowing scan: one JSON object as a list of keys and raw values, without copying a value.
+//! Borrowing scan of one JSON object into a list of keys and raw values, without copying a value.
 //!
-//! `serde_json` skips a raw value with a loop, not with recursion, and looks neither at the size of numbers nor at
-//! the pairing of surrogates. So depth, `1e400` and `"\ud800"` are no concern here; they meet whoever reads that
-//! one value.
+//! `serde_json` skips a raw value with a loop instead of recursion, and checks neither the size of numbers nor the
+//! pairing of surrogates. Deep nesting, `1e400` and `"\ud800"` therefore cause no error here, only where that single
+//! value is parsed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,17 +17,17 @@ use super::json_object::JsonObject;
 /// One member of an object: its decoded key and the text of its value.
 pub(super) type RawField<'a> = (Cow<'a, str>, &'a RawValue);
 
-/// The members of one object in the order they came, duplicates included.
+/// The members of one object in their original order, including duplicates.
 #[derive(Default)]
 pub(super) struct RawFields<'a>(pub(super) Vec<RawField<'a>>);
 
 impl<'a> RawFields<'a> {
-    /// Reads a whole body. The verdict on bodies is given here and nowhere else.
+    /// Parses a whole body. This is the only place that decides whether a body is an event.
     pub(super) fn parse_body(body: &'a str) -> Result<Self, EventParseError> {
         Self::parse_text(body).map_err(|error| classify_parse_error(body, &error))
     }
 
-    /// Reads a value; `None` when it is not an object.
+    /// Parses a value; `None` when it is not an object.
     pub(super) fn parse_value(raw: &'a RawValue) -> Option<Self> {
         if !raw.get().starts_with('{') {
             return None;
@@ -35,7 +35,7 @@ impl<'a> RawFields<'a> {
         Self::parse_text(raw.get()).ok()
     }
 
-    /// The members of an object already read.
+    /// Borrows the members of an object that was parsed before.
     pub(super) fn from_object(object: &'a JsonObject) -> Self {
         Self(object.iter().map(|(key, raw)| (Cow::Borrowed(key), raw)).collect())
     }
@@ -44,14 +44,15 @@ impl<'a> RawFields<'a> {
         serde_json::from_str(text)
     }
 
-    /// The value of `key`; the last one when the key came more than once.
+    /// The value of `key`; the last one when the key occurs more than once.
     pub(super) fn get_last(&self, key: &str) -> Option<&'a RawValue> {
-        let found = self.0.iter().rfind(|(name, _)| name == key);
-        found.map(|(_, raw)| *raw)
+        let (_, raw) = self.0.iter().rfind(|(name, _)| name == key)?;
+        Some(*raw)
     }
 
-    /// Takes the first of `keys` whose value reads as `T` out of the list, and says which key it was.
+    /// Removes the first of `keys` whose value can be parsed as `T`; returns the key and the value.
     pub(super) fn take_first<T: FromJson>(&mut self, keys: &[&'static str]) -> Option<(&'static str, T)> {
+        // Only a value that can be parsed is removed: any other stays among the fields and is written back.
         let (key, value) = keys.iter().find_map(|key| {
             let value = self.get_last(key).and_then(T::from_json)?;
             Some((*key, value))
@@ -61,19 +62,19 @@ impl<'a> RawFields<'a> {
     }
 }
 
-/// The bytes as text, or the verdict that they are none.
+/// The body as text; an error when it is not valid UTF-8.
 pub(super) fn body_as_str(body: &[u8]) -> Result<&str, EventParseError> {
     std::str::from_utf8(body).map_err(|_| EventParseError::InvalidUtf8)
 }
 
-/// A refused body is either broken JSON or sound JSON of another type; the second look tells which.
+/// Tells invalid JSON from valid JSON of another type. `serde_json` reports a wrong type before it has checked the
+/// rest of the text, so the text is parsed once more.
 fn classify_parse_error(body: &str, error: &serde_json::Error) -> EventParseError {
-    let other_type = error.is_data() && serde_json::from_str::<IgnoredAny>(body).is_ok();
-    if other_type {
+    let is_other_type = error.is_data() && serde_json::from_str::<IgnoredAny>(body).is_ok();
+    if is_other_type {
         return EventParseError::NotObject;
     }
-    let (line, column) = (error.line(), error.column());
-    EventParseError::InvalidJson { line, column }
+    EventParseError::InvalidJson { line: error.line(), column: error.column() }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for RawFields<'a> {
@@ -93,7 +94,7 @@ impl<'de> Visitor<'de> for RawFieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Vec::new();
-        // The key is taken raw as well: one that is no Unicode text must not cost the object.
+        // The key is read raw as well: a key that is not valid Unicode must not make the whole object invalid.
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             fields.push((decode_key(key), value));
         }
@@ -101,7 +102,7 @@ impl<'de> Visitor<'de> for RawFieldsVisitor {
     }
 }
 
-/// Decodes a key. A key with an unpaired surrogate is no text; its escaped spelling stands for it.
+/// Decodes a key. A key with an unpaired surrogate cannot be decoded and keeps its escaped spelling.
 fn decode_key(raw: &RawValue) -> Cow<'_, str> {
     let quoted = raw.get();
     let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
@@ -116,15 +117,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts() {
-        let verdict = |body| RawFields::parse_body(body).err();
-        assert_eq!(verdict("{}"), None);
-        assert_eq!(verdict("[1]"), Some(EventParseError::NotObject));
-        let broken = EventParseError::InvalidJson { line: 1, column: 6 };
-        assert_eq!(verdict("{\"a\":}"), Some(broken));
-        assert!(matches!(verdict("[1"), Some(EventParseError::InvalidJson { .. })));
-        assert!(matches!(verdict("{} x"), Some(EventParseError::InvalidJson { .. })));
-        assert!(matches!(verdict("{\"a\nb\":1}"), Some(EventParseError::InvalidJson { .. })));
+    fn invalid_json_and_other_types_are_distinguished() {
+        let error = |body| RawFields::parse_body(body).err();
+        assert_eq!(error("{}"), None);
+        assert_eq!(error("[1]"), Some(EventParseError::NotObject));
+        let missing_value = EventParseError::InvalidJson { line: 1, column: 6 };
+        assert_eq!(error("{\"a\":}"), Some(missing_value));
+        assert!(matches!(error("[1"), Some(EventParseError::InvalidJson { .. })));
+        assert!(matches!(error("{} x"), Some(EventParseError::InvalidJson { .. })));
+        assert!(matches!(error("{\"a\nb\":1}"), Some(EventParseError::InvalidJson { .. })));
     }
 
     #[test]

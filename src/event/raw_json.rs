@@ -1,4 +1,4 @@
-//! One JSON value nobody gave a type.
+//! JSON values without a fixed type.
 
 use std::fmt;
 
@@ -9,27 +9,28 @@ use serde_json::value::RawValue;
 use super::error::UnexpectedJsonType;
 use super::from_json::{self, FromJson};
 
-/// A JSON value of any shape as its own text: metadata, custom analysis data, transfer options, filters.
+/// A JSON value of any type, stored as its text: metadata, custom analysis data, transfer options, filters.
 #[derive(Clone, Default)]
 pub struct RawJson(Box<RawValue>);
 
 impl RawJson {
-    /// The JSON text, without space around it.
+    /// The JSON text, without whitespace around it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// The same as a `RawValue`, for putting it into other JSON unchanged.
+    /// The value as a `RawValue`, to include it in other JSON unchanged.
     #[must_use]
     pub fn as_raw(&self) -> &RawValue {
         &self.0
     }
 
-    /// Reads the value as `T`.
+    /// Parses the value as any type that implements `Deserialize`.
     ///
     /// # Errors
-    /// [`UnexpectedJsonType`] when it is no `T`. The cause is not passed on, because it can quote the value.
+    /// [`UnexpectedJsonType`] when the value cannot be parsed as `T`. The cause is not returned, because it can quote
+    /// the value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, UnexpectedJsonType> {
         serde_json::from_str(self.as_str()).map_err(|_| UnexpectedJsonType)
     }
@@ -59,7 +60,7 @@ impl Serialize for RawJson {
     }
 }
 
-/// The size only.
+/// Shows the size only: the value may contain personal data.
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Json({} bytes)", self.as_str().len())

@@ -1,13 +1,13 @@
-//! Bodies to try a receiver with. Everything in them is invented: the numbers are from the range set aside for
-//! fiction, the hosts are examples.
+//! Sample bodies to test a receiver with. All data is invented: the phone numbers are from the range that is reserved
+//! for fiction, and the hosts are example domains.
 
 use super::kind::EventKind;
 
-/// A realistic body of the given kind: compact JSON like Retell's own, with `id` as the id of the call or chat and
-/// all times derived from `now_ms` (ms since 1970). `None` for [`EventKind::Unknown`].
+/// A realistic body of the given kind: compact JSON as Retell sends it. `id` becomes the id of the call or chat, and
+/// all times are derived from `now_ms` (milliseconds since the Unix epoch). `None` for [`EventKind::Unknown`].
 ///
-/// Alerts have neither call nor chat; there `id` is the id of the incident. Inbound requests carry it as the id
-/// announced for the call or chat to come.
+/// In alerts, which have neither call nor chat, `id` is the id of the incident. In inbound requests it is the id that
+/// the call or chat will have.
 #[must_use]
 pub fn sample_body(kind: EventKind, id: &str, now_ms: i64) -> Option<String> {
     use EventKind as K;
@@ -33,7 +33,7 @@ pub fn sample_body(kind: EventKind, id: &str, now_ms: i64) -> Option<String> {
     Some(fill_placeholders(&body, kind, id, now_ms))
 }
 
-/// Puts name, times and id in. The id comes last, so that no mark inside it is taken for one of ours.
+/// Fills in name, times and id. The id comes last, so that a placeholder inside it is not replaced.
 fn fill_placeholders(body: &str, kind: EventKind, id: &str, now_ms: i64) -> String {
     let ago = |ms| now_ms.saturating_sub(ms).to_string();
     body.replace("@call", CALL_FIELDS)

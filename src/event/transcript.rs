@@ -1,4 +1,4 @@
-//! The items of transcripts and chat message lists. The `role` of an item says what it is.
+//! The items of transcripts and of chat message lists. The `role` of an item is its type.
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -12,7 +12,7 @@ use super::raw_fields::RawFields;
 use super::raw_json::RawJson;
 use super::utterance::{Multimedia, Utterance, UtteranceMetadata};
 
-/// Makes the enum of items and everything that goes by role from one table.
+/// Generates the enum of items and all matches on the role from one table.
 macro_rules! transcript_items {
     ($($(#[$meta:meta])* $variant:ident($item:ident) = $role:literal,)*) => {
         /// One item of a transcript (voice) or message list (chat). Both share most roles, so they share one type.
@@ -20,12 +20,12 @@ macro_rules! transcript_items {
         #[non_exhaustive]
         pub enum TranscriptItem {
             $($(#[$meta])* $variant($item),)*
-            /// A role not listed here, or no object with a role at all. One such item does not spoil its list.
+            /// An item whose role is unknown or missing. The other items of the list are still parsed.
             Unknown(RawJson),
         }
 
         impl TranscriptItem {
-            /// The role as it stands in JSON; empty for [`Unknown`](Self::Unknown).
+            /// The `role` as it is written in JSON; empty for [`Unknown`](Self::Unknown).
             #[must_use]
             pub fn role(&self) -> &'static str {
                 match self {
@@ -52,35 +52,35 @@ macro_rules! transcript_items {
 }
 
 transcript_items! {
-    /// The agent spoke or wrote.
+    /// The agent said or wrote something.
     Agent(Utterance) = "agent",
-    /// The user spoke or wrote.
+    /// The user said or wrote something.
     User(Utterance) = "user",
-    /// The person a call was transferred to spoke.
+    /// The party that the call was transferred to said something. Calls only.
     TransferTarget(Utterance) = "transfer_target",
-    /// The agent called a tool.
+    /// The agent called a tool, such as a custom function.
     ToolCallInvocation(ToolCallInvocation) = "tool_call_invocation",
-    /// A tool answered.
+    /// A tool returned its result.
     ToolCallResult(ToolCallResult) = "tool_call_result",
-    /// The conversation flow went to another node.
+    /// The conversation flow moved to another node.
     NodeTransition(NodeTransition) = "node_transition",
-    /// A multi-state prompt went to another state. Chats only.
+    /// A multi-state prompt moved to another state. Chats only.
     StateTransition(StateTransition) = "state_transition",
-    /// The user pressed a key.
+    /// The user pressed a key of the phone. Calls only.
     Dtmf(Dtmf) = "dtmf",
-    /// A text message during the conversation.
+    /// A text message was sent or received during the conversation.
     Sms(Sms) = "sms",
-    /// Context put in from outside; nobody said it.
+    /// Context was injected from outside; no one said it.
     Injected(Injected) = "injected",
 }
 
 impl FromJson for TranscriptItem {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        let known = RawFields::parse_value(raw).and_then(|mut fields| {
+        let with_known_role = RawFields::parse_value(raw).and_then(|mut fields| {
             let (_, role) = fields.take_first::<String>(&["role"])?;
             Self::from_role(&role, fields)
         });
-        known.or_else(|| RawJson::from_json(raw).map(Self::Unknown))
+        with_known_role.or_else(|| RawJson::from_json(raw).map(Self::Unknown))
     }
 }
 
@@ -92,6 +92,7 @@ impl<'de> Deserialize<'de> for TranscriptItem {
 
 impl Serialize for TranscriptItem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // An unknown item is written back unchanged, including its own `role`.
         if let Self::Unknown(json) = self {
             return json.serialize(serializer);
         }
@@ -103,125 +104,125 @@ impl Serialize for TranscriptItem {
 }
 
 open_object! {
-    /// A call of a tool.
-    pub struct ToolCallInvocation shows(tool_call_id, kind) {
-        /// Ties the result to the call.
+    /// A tool call by the agent. Its result is a [`ToolCallResult`] with the same `tool_call_id`.
+    pub struct ToolCallInvocation debug(tool_call_id, kind) {
+        /// Id of the tool call, globally unique; the result has the same id.
         pub tool_call_id: String,
-        /// Name of the tool; may hold spaces and any letters.
+        /// Name of the tool; it may contain spaces and non-ASCII characters.
         pub name: String,
-        /// The arguments: JSON inside a string.
+        /// The arguments as a JSON object inside a string.
         pub arguments: String,
-        /// Kind of tool: `custom`, `code`, `mcp`, `end_call`, `transfer_call` and more.
+        /// Type of the tool: `custom`, `code`, `mcp`, `end_call`, `transfer_call` and others.
         pub kind: String = "type",
-        /// Opaque token of the model.
+        /// Opaque reasoning token of the model, from Gemini thinking models.
         pub thought_signature: String,
-        /// Where the call came from.
+        /// The response of the agent that made the tool call.
         pub metadata: UtteranceMetadata,
-        /// Id of the message. Chat only.
+        /// Id of the message; chats only.
         pub message_id: String,
-        /// When, ms since 1970. Chat only.
+        /// When the item was created, in milliseconds since the Unix epoch; chats only.
         pub created_timestamp: i64,
     }
 }
 
 open_object! {
-    /// The answer of a tool.
-    pub struct ToolCallResult shows(tool_call_id, successful) {
-        /// The invocation it answers.
+    /// The result of a tool call.
+    pub struct ToolCallResult debug(tool_call_id, successful) {
+        /// Id of the tool call that this result belongs to.
         pub tool_call_id: String,
-        /// The answer as text.
+        /// The result as text, often JSON; at most 15,000 characters for custom functions.
         pub content: String,
-        /// Whether the tool worked.
+        /// Whether the tool call succeeded; optional in the contract.
         pub successful: bool,
-        /// Id of the message. Chat only.
+        /// Id of the message; chats only.
         pub message_id: String,
-        /// When, ms since 1970. Chat only.
+        /// When the item was created, in milliseconds since the Unix epoch; chats only.
         pub created_timestamp: i64,
     }
 }
 
 open_object! {
-    /// A step from node to node of a conversation flow.
-    pub struct NodeTransition shows(former_node_id, new_node_id, transition_type) {
-        /// The node left.
+    /// A transition between two nodes of a conversation flow.
+    pub struct NodeTransition debug(former_node_id, new_node_id, transition_type) {
+        /// Id of the node that was left.
         pub former_node_id: String,
-        /// Its name.
+        /// Name of the node that was left.
         pub former_node_name: String,
-        /// The node reached.
+        /// Id of the node that was entered.
         pub new_node_id: String,
-        /// Its name.
+        /// Name of the node that was entered.
         pub new_node_name: String,
-        /// How the step came about.
+        /// What caused the transition; optional in the contract.
         pub transition_type: TransitionType,
-        /// Id of the message. Chat only.
+        /// Id of the message; chats only.
         pub message_id: String,
-        /// When, ms since 1970. Chat only.
+        /// When the item was created, in milliseconds since the Unix epoch; chats only.
         pub created_timestamp: i64,
     }
 }
 
 open_enum! {
-    /// How a step between nodes came about.
+    /// What caused a transition between two nodes.
     pub enum TransitionType {
-        /// To a global node.
+        /// The flow entered a global node.
         Global = "global",
-        /// Back from a global node.
+        /// The flow returned from a global node.
         GlobalGoBack = "global_go_back",
-        /// Back after an interruption.
+        /// The flow returned after an interruption.
         InterruptGoBack = "interrupt_go_back",
-        /// Along an edge.
+        /// The flow followed an edge of the node.
         Normal = "normal",
     }
 }
 
 open_object! {
-    /// A step from state to state of a multi-state prompt.
-    pub struct StateTransition shows(former_state_name, new_state_name) {
-        /// The state left.
+    /// A transition between two states of a multi-state prompt. Chats only.
+    pub struct StateTransition debug(former_state_name, new_state_name) {
+        /// Name of the state that was left.
         pub former_state_name: String,
-        /// The state reached.
+        /// Name of the state that was entered.
         pub new_state_name: String,
-        /// Id of the message.
+        /// Id of the message within the chat.
         pub message_id: String,
-        /// When, ms since 1970.
+        /// When the transition happened, in milliseconds since the Unix epoch.
         pub created_timestamp: i64,
     }
 }
 
 open_object! {
-    /// A key pressed.
+    /// A key press (DTMF tone) of the user.
     pub struct Dtmf {
-        /// The key.
+        /// The pressed key: a digit, `*` or `#`.
         pub digit: String,
     }
 }
 
 open_object! {
-    /// A text message.
+    /// A text message (SMS) within a call or chat.
     pub struct Sms {
-        /// The text.
+        /// Text of the message, without attachments.
         pub content: String,
-        /// When, seconds from the start of the call. Voice only.
+        /// When the message was sent, in seconds from the start of the call; calls only.
         pub time_sec: JsonNumber,
-        /// Attachments.
+        /// Pictures and other attachments of the message.
         pub multimedia: Vec<Multimedia>,
-        /// Id of the message. Chat only.
+        /// Id of the message; chats only.
         pub message_id: String,
-        /// When, ms since 1970. Chat only.
+        /// When the item was created, in milliseconds since the Unix epoch; chats only.
         pub created_timestamp: i64,
     }
 }
 
 open_object! {
-    /// Context put in from outside.
+    /// Context that was injected into the conversation from outside.
     pub struct Injected {
-        /// The text.
+        /// Text of the injected context.
         pub content: String,
-        /// When, seconds from the start of the call. Voice only.
+        /// When it was injected, in seconds from the start of the call; calls only.
         pub time_sec: JsonNumber,
-        /// Id of the message. Chat only.
+        /// Id of the message; chats only.
         pub message_id: String,
-        /// When, ms since 1970. Chat only.
+        /// When the item was created, in milliseconds since the Unix epoch; chats only.
         pub created_timestamp: i64,
     }
 }

@@ -1,4 +1,4 @@
-//! [`Event`]: a body with its type.
+//! [`Event`]: a typed webhook event.
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -17,25 +17,25 @@ use super::payload::{
 };
 use super::raw_fields::{RawFields, body_as_str};
 
-/// Makes the enum and the conversions from and to an open object from one table.
+/// Generates the enum and the conversions from and to an open object from one table.
 macro_rules! event_enum {
     ($($(#[$meta:meta])* $variant:ident($payload:ident),)*) => {
-        /// One webhook event. The payloads are boxed: they differ tenfold in size.
+        /// One webhook event. The payloads are boxed, because their sizes differ by a factor of ten.
         #[derive(Debug, Clone)]
         #[non_exhaustive]
         pub enum Event {
             $($(#[$meta])* $variant(Box<$payload>),)*
-            /// An event this crate does not know, or an object without a name.
+            /// An event that this crate does not know, or an object without an event name.
             Unknown {
-                /// The `event` value; empty when there was none, or no string.
+                /// The value of `event`; empty when it is missing or not a string.
                 name: String,
-                /// All other members. An `event` that is no name is among them.
+                /// All other members, including an `event` that is not a string or is empty.
                 fields: JsonObject,
             },
         }
 
         impl Event {
-            /// The kind of the event.
+            /// The kind of the event; `Unknown` for names that this crate does not know.
             #[must_use]
             pub fn kind(&self) -> EventKind {
                 match self {
@@ -44,7 +44,7 @@ macro_rules! event_enum {
                 }
             }
 
-            /// When the event was sent, ms since 1970. Documented for `call_inbound` only.
+            /// When the event was sent, in milliseconds since the Unix epoch. Documented for `call_inbound` only.
             #[must_use]
             pub fn event_timestamp(&self) -> Option<i64> {
                 match self {
@@ -53,7 +53,7 @@ macro_rules! event_enum {
                 }
             }
 
-            /// Builds the event of a name that has been taken out of the fields.
+            /// Builds the event from its name and the other fields.
             fn from_name_and_fields(name: String, fields: RawFields<'_>) -> Self {
                 match EventKind::from_name(&name) {
                     $(EventKind::$variant => Self::$variant(Box::new($payload::from_fields(fields))),)*
@@ -74,57 +74,59 @@ macro_rules! event_enum {
 }
 
 event_enum! {
-    /// A call begins.
+    /// A call begins. Not sent for an outbound call that never connects.
     CallStarted(CallEvent),
-    /// A call is over.
+    /// A call is over: it finished, was transferred, failed or never connected.
     CallEnded(CallEvent),
-    /// The analysis of a call is ready.
+    /// The analysis of a call is ready; `call_analysis` is set.
     CallAnalyzed(CallEvent),
-    /// The transcript of a running call or chat has grown.
+    /// The transcript of a call or chat in progress has grown. Sent many times per call.
     TranscriptUpdated(TranscriptUpdated),
-    /// A transfer begins.
+    /// A transfer of the call to another destination begins.
     TransferStarted(TransferEvent),
-    /// A transfer is connected.
+    /// The transfer is connected to its destination.
     TransferBridged(TransferEvent),
-    /// A transfer was given up or failed.
+    /// The transfer was canceled or failed.
     TransferCancelled(TransferEvent),
-    /// The transferred leg is over.
+    /// The transferred leg of the call is over.
     TransferEnded(TransferEvent),
-    /// A chat begins.
+    /// A chat through the API or by text message begins.
     ChatStarted(ChatEvent),
-    /// A chat is over.
+    /// A chat is over: it finished or failed.
     ChatEnded(ChatEvent),
-    /// The analysis of a chat is ready.
+    /// The analysis of a chat is ready; `chat_analysis` is set.
     ChatAnalyzed(ChatEvent),
-    /// A call reaches a number; the answer steers it.
+    /// A call reaches a number with an inbound webhook; the response decides how it continues.
     CallInbound(InboundCallEvent),
-    /// A text message reaches a number; the answer steers the chat.
+    /// A text message reaches a number with an inbound webhook; the response decides how the chat continues.
     ChatInbound(InboundChatEvent),
-    /// An alert rule has opened an incident.
+    /// An alert rule has raised an incident.
     AlertTriggered(AlertEvent),
-    /// An incident is closed.
+    /// The incident of an alert rule is resolved.
     AlertResolved(AlertEvent),
 }
 
 impl Event {
-    /// Reads a body.
+    /// Parses the body of a webhook request.
     ///
     /// # Errors
-    /// [`EventParseError`] when the body is not UTF-8, not JSON, or not an object. Nothing inside an object is an error.
+    /// [`EventParseError`] when the body is not valid UTF-8, not JSON, or not an object. No field inside an object
+    /// can cause an error.
     pub fn parse(body: &[u8]) -> Result<Self, EventParseError> {
         RawFields::parse_body(body_as_str(body)?).map(Self::from_raw_fields)
     }
 
     fn from_raw_fields(mut fields: RawFields<'_>) -> Self {
-        // An empty name stays among the fields: as a name it could not be told from none when written back.
-        let named = fields.get_last("event").and_then(String::from_json).filter(|name| !name.is_empty());
-        if named.is_some() {
+        // An empty name stays among the fields. As the name it would look like a missing one, and would not be
+        // written back.
+        let name = fields.get_last("event").and_then(String::from_json).filter(|name| !name.is_empty());
+        if name.is_some() {
             fields.0.retain(|(key, _)| key != "event");
         }
-        Self::from_name_and_fields(named.unwrap_or_default(), fields)
+        Self::from_name_and_fields(name.unwrap_or_default(), fields)
     }
 
-    /// The `event` value; empty when there was none.
+    /// The value of `event`; empty when there is none.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -133,7 +135,7 @@ impl Event {
         }
     }
 
-    /// The call, for events about a call. Empty when the event came without one.
+    /// The call, for events about a call. It is empty when the body has no call object.
     #[must_use]
     pub fn call(&self) -> Option<&Call> {
         match self {
@@ -142,12 +144,13 @@ impl Event {
             | Self::TransferBridged(e)
             | Self::TransferCancelled(e)
             | Self::TransferEnded(e) => Some(&e.call),
+            // With neither a call nor a chat, the event counts as one about a call.
             Self::TranscriptUpdated(e) if e.chat.is_none() || !e.call.is_empty() => Some(&e.call),
             _ => None,
         }
     }
 
-    /// The chat, for events about a chat. Empty when the event came without one.
+    /// The chat, for events about a chat. It is empty when the body has no chat object.
     #[must_use]
     pub fn chat(&self) -> Option<&Chat> {
         match self {
@@ -157,7 +160,7 @@ impl Event {
         }
     }
 
-    /// Name and ids, the same [`EventIdentifiers::scan`] finds in the body.
+    /// Name and ids of the event, the same as [`EventIdentifiers::scan`] finds in its body.
     #[must_use]
     pub fn identifiers(&self) -> EventIdentifiers {
         let (call_id, chat_id, agent_id) = match self {
@@ -165,7 +168,8 @@ impl Event {
             Self::CallInbound(e) => (e.call_inbound.call_id.as_ref(), None, e.call_inbound.agent_id.as_ref()),
             Self::ChatInbound(e) => (None, e.chat_inbound.chat_id.as_ref(), e.chat_inbound.agent_id.as_ref()),
             _ => {
-                let (call, chat) = (self.call(), self.chat());
+                let call = self.call();
+                let chat = self.chat();
                 let agent_id = call.and_then(|call| call.agent_id.as_ref());
                 (
                     call.and_then(|call| call.call_id.as_ref()),
@@ -182,21 +186,21 @@ impl Event {
         }
     }
 
-    /// The event as compact JSON, equal to the body it was read from.
+    /// The event as compact JSON, equal to the body that it was parsed from.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Writing strings, raw JSON and integers under string keys into memory cannot fail.
+        // Serializing strings, raw JSON and integers under string keys into memory cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// An unknown event may still hold a call or a chat.
+/// An unknown event may still contain a call or a chat.
 fn unknown_event_identifiers(name: &str, fields: &JsonObject) -> EventIdentifiers {
-    let head = IdentifierFields::from_raw_fields(&RawFields::from_object(fields)).into_identifiers();
+    let identifiers = IdentifierFields::from_raw_fields(&RawFields::from_object(fields)).into_identifiers();
     if name.is_empty() {
-        return head;
+        return identifiers;
     }
-    EventIdentifiers { event_name: Some(name.to_owned()), ..head }
+    EventIdentifiers { event_name: Some(name.to_owned()), ..identifiers }
 }
 
 impl FromJson for Event {

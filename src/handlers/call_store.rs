@@ -1,4 +1,4 @@
-//! One row a call or chat, merged from whatever arrives.
+//! One row per call or chat, merged from all of its events.
 
 use std::sync::Arc;
 
@@ -10,20 +10,19 @@ use crate::storage::{
     CallKind, CallRecord, CallStage, E2eLatency, Store, StoreError, TransferKind, sanitize_text, sanitize_text_to,
 };
 
-/// Longest summary kept, in bytes.
+/// Longest summary that is stored, in bytes.
 const MAX_SUMMARY_BYTES: usize = 8 * 1024;
-/// Stands at the end of a summary that was longer.
+/// Ends a summary that was truncated.
 const TRUNCATION_MARK: &str = " […]";
-/// Longest custom analysis data kept, in bytes of JSON.
+/// Longest custom analysis data that is stored, in bytes of JSON.
 const MAX_CUSTOM_DATA_BYTES: usize = 16 * 1024;
 
-/// Keeps the tables behind `calls` and `chats`.
+/// Fills the tables behind the commands `calls` and `chats`.
 pub(crate) struct CallStoreHandler {
     store: Arc<dyn Store>,
 }
 
 impl CallStoreHandler {
-    /// Rows go to `store`.
     #[must_use]
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
@@ -44,17 +43,18 @@ impl EventHandler for CallStoreHandler {
     }
 }
 
-/// What `event` says about its call or chat, if it is about one.
+/// The row that `event` contributes to its call or chat; `None` when it has no call or chat id.
 fn call_record(event: &Event, context: &Context) -> Option<CallRecord> {
     let new = |kind, id: Option<&String>| {
         let id = sanitize_text(id.cloned()).filter(|id| !id.is_empty())?;
-        let company = (context.company_id, context.company.as_str());
-        Some(CallRecord::new(kind, company, &id, (call_stage(event), context.received_at_ms)))
+        let stage = call_stage(event);
+        Some(CallRecord::new(kind, context.company_id, &context.company, &id, stage, context.received_at_ms))
     };
     if let Some(call) = event.call() {
         let mut record = new(CallKind::Call, call.call_id.as_ref())?;
         fill_from_call(&mut record, call);
         if let Some(transfer) = transfer_event(event) {
+            // Keyed by event, so that a repeated delivery does not count a transfer twice.
             record.transfers.insert(context.event_id.to_string(), transfer);
         }
         return Some(record);
@@ -116,9 +116,10 @@ fn fill_from_chat(record: &mut CallRecord, chat: &Chat) {
     record.call_status = to_bounded_text(chat.chat_status.as_ref());
     record.started_at_ms = chat.start_timestamp;
     record.ended_at_ms = chat.end_timestamp;
-    // A chat object has no duration of its own.
-    let times = chat.end_timestamp.zip(chat.start_timestamp);
-    record.duration_ms = times.and_then(|(end, start)| end.checked_sub(start)).filter(|ms| *ms >= 0);
+    // A chat object has no duration field.
+    if let (Some(end), Some(start)) = (chat.end_timestamp, chat.start_timestamp) {
+        record.duration_ms = end.checked_sub(start).filter(|ms| *ms >= 0);
+    }
     record.cost_cents = to_bounded_text(chat.chat_cost.as_ref().and_then(|cost| cost.combined_cost.as_ref()));
     if let Some(analysis) = &chat.chat_analysis {
         record.user_sentiment = to_bounded_text(analysis.user_sentiment.as_ref());
@@ -128,7 +129,7 @@ fn fill_from_chat(record: &mut CallRecord, chat: &Chat) {
     }
 }
 
-/// A value of the body as a column.
+/// A value of the body as a bounded text column.
 fn to_bounded_text(value: Option<&impl ToString>) -> Option<String> {
     sanitize_text(value.map(ToString::to_string))
 }
@@ -140,8 +141,8 @@ fn e2e_latency(call: &Call) -> Option<E2eLatency> {
     (latency != E2eLatency::default()).then_some(latency)
 }
 
-/// Rounded; `None` when it is beyond all sense.
-#[allow(clippy::cast_possible_truncation, reason = "it is within a million million")]
+/// Rounds to milliseconds; `None` for absurd numbers such as 1e300, which would overflow the column.
+#[allow(clippy::cast_possible_truncation, reason = "the absolute value is below 1e12")]
 fn round_to_i64(number: &JsonNumber) -> Option<i64> {
     number.as_f64().filter(|ms| ms.abs() < 1e12).map(|ms| ms.round() as i64)
 }
@@ -156,7 +157,7 @@ fn has_recording(call: &Call) -> Option<bool> {
     urls.iter().any(|url| url.as_ref().is_some_and(|url| !url.is_empty())).then_some(true)
 }
 
-/// At most [`SUMMARY`] bytes, with a mark where it was cut.
+/// At most [`MAX_SUMMARY_BYTES`] bytes; a truncated summary ends with [`TRUNCATION_MARK`].
 fn truncate_summary(text: Option<&String>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
     if text.len() <= MAX_SUMMARY_BYTES {
@@ -166,7 +167,7 @@ fn truncate_summary(text: Option<&String>) -> Option<String> {
     sanitize_text_to(Some([&text[..cut], TRUNCATION_MARK].concat()), MAX_SUMMARY_BYTES)
 }
 
-/// The JSON as it came; in place of one that is too large how large it was.
+/// The JSON as received, or `{"omitted_bytes":N}` when it is too large.
 fn limit_custom_data(data: Option<&RawJson>) -> Option<String> {
     let json = data.map(RawJson::as_str).filter(|json| *json != "null")?;
     if json.len() > MAX_CUSTOM_DATA_BYTES {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_taken_whole() {
+    fn a_call_fills_every_column() {
         let call = record_of_body(&sample_body(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
         assert_eq!((call.kind, call.call_id.as_str(), call.stage), (CallKind::Call, "call_1", CallStage::Analyzed));
         let latency = E2eLatency { p50_ms: Some(905), p90_ms: Some(1180), p99_ms: Some(1180) };
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_is_one_too() {
+    fn a_chat_fills_its_columns() {
         let chat = record_of_body(&sample_body(EventKind::ChatAnalyzed, "chat_1", 1_790_000_000_000).unwrap()).unwrap();
         assert_eq!((chat.kind, chat.call_id.as_str(), chat.stage), (CallKind::Chat, "chat_1", CallStage::Analyzed));
         assert_eq!((chat.call_type.as_deref(), chat.call_status.as_deref()), (Some("sms_chat"), Some("ended")));
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_neither_makes_no_row() {
+    fn events_without_call_or_chat_make_no_row() {
         for body in [
             r#"{"event":"chat_started","chat":{}}"#,
             r#"{"event":"call_ended","call":{"call_id":""}}"#,
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_bounded_and_free_of_nul() {
+    fn texts_are_bounded_and_without_nul() {
         let long = record_of_analysis(
             &json!({"call_summary": "é".repeat(5000), "custom_analysis_data": {"a": "x".repeat(20_000)}}),
         );
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_beyond_all_sense_are_left_out() {
+    fn absurd_latencies_are_left_out() {
         let call = r#"{"event":"call_ended","call":{"call_id":"c","latency":{"e2e":{"p50":1e300,"p90":12.5}}}}"#;
         let latency = record_of_body(call).unwrap().latency_e2e.unwrap();
         assert_eq!((latency.p50_ms, latency.p90_ms), (None, Some(13)));
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_personal() {
+    fn debug_output_has_no_personal_data() {
         let call = record_of_body(&sample_body(EventKind::CallAnalyzed, "call_1", 1_790_000_000_000).unwrap()).unwrap();
         let shown = format!("{call:?} {}", serde_json::to_string(&call).unwrap());
         for personal in ["rye", "+1202", "ordered"] {

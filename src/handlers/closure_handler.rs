@@ -1,4 +1,4 @@
-//! Closures as handlers.
+//! Closures registered on the builder, as one handler.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use crate::event::{Call, Event};
 type CallClosure = Box<dyn Fn(Call, Context) -> BoxFuture<'static, Outcome> + Send + Sync>;
 type EventClosure = Box<dyn Fn(Event, Context) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
-/// A handler made of closures; events without one are done at once.
+/// A handler made of closures. Events without a closure succeed immediately.
 #[derive(Default)]
 pub(crate) struct ClosureHandler {
     on_call_started: Option<CallClosure>,
@@ -21,7 +21,7 @@ pub(crate) struct ClosureHandler {
 }
 
 impl ClosureHandler {
-    /// Whether there is no closure in it.
+    /// Whether no closure has been registered.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.on_call_started.is_none()
@@ -30,7 +30,6 @@ impl ClosureHandler {
             && self.on_other_event.is_none()
     }
 
-    /// Runs for `call_started`.
     #[must_use]
     pub(crate) fn on_call_started<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -40,7 +39,6 @@ impl ClosureHandler {
         self
     }
 
-    /// Runs for `call_ended`.
     #[must_use]
     pub(crate) fn on_call_ended<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -50,7 +48,6 @@ impl ClosureHandler {
         self
     }
 
-    /// Runs for `call_analyzed`.
     #[must_use]
     pub(crate) fn on_call_analyzed<F>(mut self, run: impl Fn(Call, Context) -> F + Send + Sync + 'static) -> Self
     where
@@ -60,7 +57,7 @@ impl ClosureHandler {
         self
     }
 
-    /// Runs for every other event.
+    /// Registers the closure for every event that has no closure of its kind.
     #[must_use]
     pub(crate) fn on_other_event<F>(mut self, run: impl Fn(Event, Context) -> F + Send + Sync + 'static) -> Self
     where

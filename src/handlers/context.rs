@@ -5,32 +5,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::id::EventId;
 
-/// What a handler is told besides the event.
+/// What a handler knows about the delivery in addition to the event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Context {
-    /// The same over retries and replays: the idempotency key.
+    /// Id of the event. It stays the same over retries and replays, so use it as idempotency key.
     pub event_id: EventId,
-    /// The company, as the store numbers it.
+    /// Number of the company in the store.
     pub company_id: i64,
-    /// The company's slug.
+    /// Slug of the company that received the event; `default` for the routes without a slug.
     pub company: String,
     /// When the event was received, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// 1 for the first attempt.
+    /// Number of this attempt, starting at 1.
     pub attempt: u32,
-    /// The earlier event of the same name and call whose body this one replaces.
+    /// For a revision, the earlier event with the same name and call whose body this one replaces.
     pub revision_of: Option<EventId>,
-    /// Somebody asked for the event to be delivered once more.
+    /// Whether an operator requested this delivery by a replay.
     pub replay: bool,
-    /// When the attempt is given up: the handler's future is dropped then.
+    /// End of the attempt's timeout, at which the handler's future is dropped.
     pub deadline: Instant,
-    /// Cancelled when the attempt is given up or the receiver stops: for work that a handler has spawned elsewhere.
+    /// Cancelled when the attempt times out or the receiver stops. Pass it to work that the handler spawns.
     pub cancellation: CancellationToken,
 }
 
 impl Context {
-    /// The context of a first attempt that may take a minute.
+    /// The context of a first attempt with a timeout of one minute.
     #[must_use]
     pub fn new(event_id: EventId, (company_id, company): (i64, &str), received_at_ms: i64) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Context {
         }
     }
 
-    /// How long the attempt may still take.
+    /// The time that is left until [`Context::deadline`].
     #[must_use]
     pub fn remaining_time(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

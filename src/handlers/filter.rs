@@ -1,4 +1,4 @@
-//! Which events a handler wants.
+//! The filter that decides which events a handler receives.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -7,8 +7,8 @@ use serde_json_path::JsonPath;
 use crate::config::HandlerSettings;
 use crate::storage::EventSummary;
 
-/// Narrows what a handler gets; an empty list means all. Events that the receiver makes itself, such as alarms, are not
-/// among them: they have to be named, as `alarm_*` or `*`.
+/// Decides which events a handler receives; an empty list means all events from Retell. Internal events of the
+/// receiver, such as alarms, must match a name in [`Filter::events`], such as `alarm_*` or `*`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     events: Vec<String>,
@@ -20,56 +20,57 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Everything.
+    /// Matches every event from Retell.
     #[must_use]
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only events of these names; `*` stands for any characters, as in `transfer_*`.
+    /// Matches only events with these names; `*` matches any characters, as in `transfer_*`.
     #[must_use]
     pub fn events<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
         self.events = into_strings(names);
         self
     }
 
-    /// Only events about these agents.
+    /// Matches only events of calls and chats with these agents.
     #[must_use]
     pub fn agents<T: Into<String>>(mut self, ids: impl IntoIterator<Item = T>) -> Self {
         self.agents = into_strings(ids);
         self
     }
 
-    /// Only events of these companies.
+    /// Matches only events of the companies with these slugs.
     #[must_use]
     pub fn companies<T: Into<String>>(mut self, slugs: impl IntoIterator<Item = T>) -> Self {
         self.companies = into_strings(slugs);
         self
     }
 
-    /// Only events of calls of these types: `phone_call`, `web_call`.
+    /// Matches only events of calls of these types: `phone_call`, `web_call`.
     #[must_use]
     pub fn call_types<T: Into<String>>(mut self, types: impl IntoIterator<Item = T>) -> Self {
         self.call_types = into_strings(types);
         self
     }
 
-    /// Only events of calls in these directions: `inbound`, `outbound`.
+    /// Matches only events of calls in these directions: `inbound`, `outbound`.
     #[must_use]
     pub fn directions<T: Into<String>>(mut self, directions: impl IntoIterator<Item = T>) -> Self {
         self.directions = into_strings(directions);
         self
     }
 
-    /// Only bodies in which this JSON path (RFC 9535) selects something, such as
+    /// Matches only bodies in which this JSONPath (RFC 9535) selects at least one node, such as
     /// `$.call.call_analysis[?@ == 'Negative']` or `$[?@.duration_ms > 60000]`.
     ///
     /// # Errors
-    /// What is wrong with the path.
+    /// Where and why the path does not parse.
     pub fn when(mut self, path: &str) -> Result<Self, String> {
         let parsed = JsonPath::parse(path).map_err(|error| {
             format!(
-                "it is no JSON path (RFC 9535) from character {} on: {}; such as $[?@.duration_ms > 60000]",
+                "it is not a JSONPath (RFC 9535), error at character {}: {}; expected a path such as \
+                 $[?@.duration_ms > 60000]",
                 error.position() + 1,
                 error.message()
             )
@@ -91,27 +92,26 @@ impl Filter {
         }
     }
 
-    /// Whether [`Filter::matches`] has to see the body.
+    /// Whether [`Filter::matches`] needs the body. The caller reads it from the store only then.
     #[must_use]
     pub fn needs_body(&self) -> bool {
         self.when.is_some() || !self.call_types.is_empty() || !self.directions.is_empty()
     }
 
-    /// Whether the handler wants this event. Without a body what is said about it counts as not met.
+    /// Whether the handler receives this event. Without a body, conditions on the body do not hold.
     #[must_use]
     pub fn matches(&self, event: &EventSummary, body: Option<&Bytes>) -> bool {
-        let named = |list: &[String], value: Option<&str>| {
-            list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
-        };
-        let name = event.kind.as_deref();
-        let unnamed = self.events.is_empty() && !event.is_internal();
-        (unnamed || name.is_some_and(|name| self.names_event(name)))
-            && named(&self.agents, event.agent_id.as_deref())
-            && named(&self.companies, Some(&event.company))
+        // An empty list does not include internal events: a handler for Retell's events must not receive alarms
+        // unasked.
+        let matches_every_name = self.events.is_empty() && !event.is_internal();
+        let matches_name = matches_every_name || event.kind.as_deref().is_some_and(|name| self.names_event(name));
+        matches_name
+            && is_listed(&self.agents, event.agent_id.as_deref())
+            && is_listed(&self.companies, Some(&event.company))
             && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
     }
 
-    /// Whether events of this name are asked for by name.
+    /// Whether a pattern in [`Filter::events`] matches this name.
     #[must_use]
     pub fn names_event(&self, event: &str) -> bool {
         self.events.iter().any(|wanted| glob_matches(wanted, event))
@@ -122,18 +122,15 @@ impl Filter {
             return false;
         };
         let call = body.get("call").or_else(|| body.get("data"));
-        let named = |list: &[String], field: &str| {
-            let value = call.and_then(|call| call.get(field)).and_then(Value::as_str);
-            list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
-        };
-        named(&self.call_types, "call_type")
-            && named(&self.directions, "direction")
+        let field = |name: &str| call.and_then(|call| call.get(name)).and_then(Value::as_str);
+        is_listed(&self.call_types, field("call_type"))
+            && is_listed(&self.directions, field("direction"))
             && self.when.as_ref().is_none_or(|path| !path.query(&body).is_empty())
     }
 }
 
 impl Filter {
-    /// Whether an event's name fits what a handler's `events` holds, in which `*` stands for any characters.
+    /// Whether an event's name matches an entry of a handler's `events`, in which `*` matches any characters.
     #[must_use]
     pub fn name_matches(wanted: &str, name: &str) -> bool {
         glob_matches(wanted, name)
@@ -144,7 +141,13 @@ fn into_strings<T: Into<String>>(list: impl IntoIterator<Item = T>) -> Vec<Strin
     list.into_iter().map(Into::into).collect()
 }
 
-/// Whether a name fits a pattern in which `*` stands for any characters. Takes as long as name times pattern at most.
+/// An empty list contains every value, also a missing one.
+fn is_listed(list: &[String], value: Option<&str>) -> bool {
+    list.is_empty() || value.is_some_and(|value| list.iter().any(|wanted| wanted == value))
+}
+
+/// Whether a name matches a pattern in which `*` matches any characters. Without backtracking: the leftmost match of
+/// each part is enough, so the time is bounded by the lengths of name and pattern.
 fn glob_matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == name;
@@ -170,7 +173,7 @@ mod tests {
     use crate::storage::INTERNAL_KEY_FINGERPRINT;
 
     #[test]
-    fn patterns() {
+    fn glob_patterns_match_whole_names() {
         for (pattern, name, wanted) in [
             ("call_ended", "call_ended", true),
             ("call_ended", "call_ended_x", false),
@@ -188,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn events_of_the_receivers_own_have_to_be_named() {
+    fn internal_events_must_be_listed_by_name() {
         let (sent, _) = test_fixtures::sample_event("alarm_triggered");
         let own = EventSummary { key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()), ..sent.clone() };
         let wants = |filter: &Filter| (filter.matches(&sent, None), filter.matches(&own, None));
-        assert_eq!(wants(&Filter::all()), (true, false), "whoever signs can call an event what he likes");
+        assert_eq!(wants(&Filter::all()), (true, false), "Retell could send an event with such a name");
         assert_eq!(wants(&Filter::all().events(["alarm_*"])), (true, true));
         assert_eq!(wants(&Filter::all().events(["*"])), (true, true));
         assert_eq!(wants(&Filter::all().events(["call_*"])), (false, false));
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies() {
+    fn body_conditions_select_by_path_type_and_direction() {
         let body =
             br#"{"event":"call_analyzed","call":{"call_type":"phone_call","direction":"inbound","duration_ms":70000,
             "call_analysis":{"user_sentiment":"Negative","call_successful":false}}}"#;
@@ -211,6 +214,6 @@ mod tests {
         assert!(Filter::all().directions(["inbound"]).call_types(["phone_call"]).matches_body(body));
         assert!(!Filter::all().directions(["outbound"]).matches_body(body));
         assert!(!Filter::all().directions(["inbound"]).matches_body(b"not json"));
-        assert!(Filter::all().when("call.duration").unwrap_err().contains("it is no JSON path"));
+        assert!(Filter::all().when("call.duration").unwrap_err().contains("it is not a JSONPath"));
     }
 }

@@ -1,5 +1,5 @@
-//! Posts events on as they came: the same bytes, with headers as Standard Webhooks has them, and signed as Retell signs
-//! where the receiver behind it wants that.
+//! Posts events to other servers: the original bytes, with Standard Webhooks headers, and optionally with a Retell
+//! signature.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::config::{HandlerSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::storage::EventSummary;
 
-/// More redirects than this are a loop.
+/// A longer chain of redirects is most likely a loop.
 const MAX_REDIRECTS: u8 = 10;
 
-/// Posts events to one destination.
+/// The handler of kind `forward`: posts events to one destination.
 pub(crate) struct ForwardHandler {
     destination: Destination,
     options: Arc<ForwardOptions>,
@@ -30,40 +30,40 @@ pub(crate) struct ForwardHandler {
     retell_signer: Arc<dyn RetellSigner>,
 }
 
-/// What a table says of all its destinations.
+/// Settings that all destinations of a table share.
 struct ForwardOptions {
     request_signer: RequestSigner,
     status_policy: StatusPolicy,
     max_redirects: u8,
 }
 
-/// The handlers of a table: one, or one for each of `urls`, so that each destination has deliveries, retries and a
-/// breaker of its own.
-pub(super) fn build_handlers(
-    table: &HandlerSettings,
-    tools: &HandlerDeps,
-) -> Result<Vec<NamedHandler>, InvalidSetting> {
-    let (targets, rules) = parse_settings(table, &tools.egress)?;
-    let rules = Arc::new(rules);
-    let forward = |(name, target)| {
-        let destination = tools.egress.destination(target, rules.max_redirects);
-        let destination = destination.map_err(|error| ("url", error.to_string()))?;
-        let (rules, clock, signer) = (Arc::clone(&rules), tools.clock.clone(), Arc::clone(&tools.retell_signer));
-        let handler: Arc<dyn EventHandler> =
-            Arc::new(ForwardHandler { destination, options: rules, clock, retell_signer: signer });
-        Ok((name, handler))
-    };
-    handler_names(table).into_iter().zip(targets).map(forward).collect()
+/// The handlers of a table: one, or one per entry of `urls`, so that each destination has separate deliveries,
+/// retries and a separate circuit breaker.
+pub(super) fn build_handlers(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
+    let (urls, options) = parse_settings(table, &deps.egress)?;
+    let options = Arc::new(options);
+    let mut handlers: Vec<NamedHandler> = Vec::new();
+    for (name, url) in handler_names(table).into_iter().zip(urls) {
+        let destination = deps.egress.destination(url, options.max_redirects);
+        let handler = ForwardHandler {
+            destination: destination.map_err(|error| ("url", error.to_string()))?,
+            options: Arc::clone(&options),
+            clock: deps.clock.clone(),
+            retell_signer: Arc::clone(&deps.retell_signer),
+        };
+        handlers.push((name, Arc::new(handler)));
+    }
+    Ok(handlers)
 }
 
-/// The names of a table's handlers: `crm`, or for each of `urls` `crm-1a2b3c4d` after a hash of it, so that their order
-/// may change.
+/// The names of a table's handlers: `crm`, or one per entry of `urls` such as `crm-1a2b3c4d`. The suffix is a hash of
+/// the URL, so a destination keeps its name, and with it its deliveries, when the order of `urls` changes.
 pub(super) fn handler_names(table: &HandlerSettings) -> Vec<String> {
-    let of = |url: &Secret| format!("{}-{}", table.name, hex::encode(&Sha256::digest(url.expose())[..4]));
-    if table.urls.is_empty() { vec![table.name.clone()] } else { table.urls.iter().map(of).collect() }
+    let name_of = |url: &Secret| format!("{}-{}", table.name, hex::encode(&Sha256::digest(url.expose())[..4]));
+    if table.urls.is_empty() { vec![table.name.clone()] } else { table.urls.iter().map(name_of).collect() }
 }
 
-/// Refuses what could not be posted with.
+/// Checks the table without creating a handler.
 pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), InvalidSetting> {
     parse_settings(table, egress).map(drop)
 }
@@ -72,41 +72,45 @@ fn parse_settings(
     table: &HandlerSettings,
     egress: &Egress,
 ) -> Result<(Vec<DestinationUrl>, ForwardOptions), InvalidSetting> {
-    let targets = parse_urls(table, egress)?;
-    let most = table.max_redirects.unwrap_or_default();
-    if most > MAX_REDIRECTS {
-        return Err(("max_redirects", format!("expected at most {MAX_REDIRECTS}")));
+    let urls = parse_urls(table, egress)?;
+    let max_redirects = table.max_redirects.unwrap_or_default();
+    if max_redirects > MAX_REDIRECTS {
+        return Err(("max_redirects", format!("{max_redirects} is out of range; expected at most {MAX_REDIRECTS}")));
     }
     if table.success_statuses.iter().any(|status| !(200..600).contains(status)) {
         return Err(("success_statuses", "expected status codes from 200 to 599, such as [200, 202]".to_owned()));
     }
-    let rules = ForwardOptions {
+    let options = ForwardOptions {
         request_signer: RequestSigner::new(
             table.secret.as_ref(),
             table.retell_signature.unwrap_or(RetellSignatureMode::None),
             &table.headers,
         )?,
         status_policy: StatusPolicy { success_statuses: table.success_statuses.clone(), fail_statuses: &[] },
-        max_redirects: most,
+        max_redirects,
     };
-    Ok((targets, rules))
+    Ok((urls, options))
 }
 
 fn parse_urls(table: &HandlerSettings, egress: &Egress) -> Result<Vec<DestinationUrl>, InvalidSetting> {
-    let read = |key| move |url: &Secret| egress.parse_url(url.expose()).map_err(|why| (key, why));
+    let parse = |key, url: &Secret| egress.parse_url(url.expose()).map_err(|why| (key, why));
     match (&table.url, table.urls.as_slice()) {
-        (None, []) => Err(("url", "where should it go? Set url, or urls for several destinations".to_owned())),
-        (Some(_), [_, ..]) => Err(("urls", "set either url or urls, not both".to_owned())),
-        (Some(url), []) => Ok(vec![read("url")(url)?]),
-        (None, urls) if urls.iter().map(Secret::expose).collect::<BTreeSet<_>>().len() < urls.len() => {
-            Err(("urls", "one of them is there twice: its receiver would get each event twice".to_owned()))
+        (None, []) => Err(("url", "it is not set; set `url`, or `urls` for several destinations".to_owned())),
+        (Some(_), [_, ..]) => Err(("urls", "both are set; set either url or urls".to_owned())),
+        (Some(url), []) => Ok(vec![parse("url", url)?]),
+        (None, urls) => {
+            let distinct: BTreeSet<&str> = urls.iter().map(Secret::expose).collect();
+            if distinct.len() < urls.len() {
+                let why = "one URL is listed twice, so its destination would receive each event twice; remove one";
+                return Err(("urls", why.to_owned()));
+            }
+            urls.iter().map(|url| parse("urls", url)).collect()
         }
-        (None, urls) => urls.iter().map(read("urls")).collect(),
     }
 }
 
 impl ForwardHandler {
-    /// What says which event this is, and which attempt.
+    /// The headers that identify the event and the attempt. They are sent wherever redirects lead, unlike signatures.
     fn event_headers(summary: &EventSummary, context: &Context, now_ms: i64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &str| {
@@ -135,21 +139,21 @@ impl ForwardHandler {
 impl EventHandler for ForwardHandler {
     async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
         let now_ms = self.clock.now_ms();
-        let signed = SigningInput {
+        let input = SigningInput {
             message_id: &context.event_id,
             company: &context.company,
             original_signature: summary.signature.as_deref(),
             body,
             now_ms,
         };
-        let private = match self.options.request_signer.signed_headers(&signed, &*self.retell_signer) {
-            Ok(private) => private,
+        let signed_headers = match self.options.request_signer.signed_headers(&input, &*self.retell_signer) {
+            Ok(headers) => headers,
+            // A key may be added by a reload, so the delivery is retried.
             Err(why) => return Outcome::retry(why).into(),
         };
-        let headers = Self::event_headers(summary, context, now_ms);
         let post = PostRequest {
-            headers,
-            same_origin_headers: private,
+            headers: Self::event_headers(summary, context, now_ms),
+            same_origin_headers: signed_headers,
             body: body.clone(),
             timeout: context.remaining_time(),
         };
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_named_by_its_key_and_not_shown() {
+    fn invalid_values_are_refused_by_key_and_not_shown() {
         assert_eq!(validation_error(&table()), None);
         let secret = |text: &str| HandlerSettings { secret: Some(Secret::new(text)), ..table() };
         let header = |name: &str, value: &str| HandlerSettings {
@@ -206,22 +210,24 @@ mod tests {
             (HandlerSettings { success_statuses: vec![100], ..table() }, "success_statuses"),
             (HandlerSettings { max_redirects: Some(11), ..table() }, "max_redirects"),
         ] {
-            let (found, why) = validation_error(&table).unwrap();
-            assert!(found == key && !why.contains("abc"), "{key}: {found}: {why}");
+            let (actual, why) = validation_error(&table).unwrap();
+            assert!(actual == key && !why.contains("abc"), "{key}: {actual}: {why}");
         }
         assert_eq!(validation_error(&secret("whsec_YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj")), None);
         assert_eq!(validation_error(&header("Authorization", "Bearer abc")), None);
     }
 
     #[test]
-    fn destinations_keep_their_names_in_any_order() {
+    fn destinations_keep_their_names_when_the_order_changes() {
         assert_eq!(handler_names(&table()), ["crm"]);
-        let of = |urls: &[&str]| {
+        let names_of = |urls: &[&str]| {
             let urls = urls.iter().map(|url| Secret::new(*url)).collect();
             handler_names(&HandlerSettings { url: None, urls, ..table() })
         };
-        let (one, other) =
-            (of(&["https://a.example", "https://b.example"]), of(&["https://b.example", "https://a.example"]));
+        let (one, other) = (
+            names_of(&["https://a.example", "https://b.example"]),
+            names_of(&["https://b.example", "https://a.example"]),
+        );
         assert_eq!(one, [other[1].clone(), other[0].clone()]);
         assert!(one[0].len() == "crm-".len() + 8 && one[0] != one[1], "{one:?}");
     }

@@ -1,84 +1,110 @@
-//! One readable line an event.
+//! Writes one readable log line per event.
 
 use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
 use crate::event::{Call, Event};
 
-/// Writes one line an event to the log: what happened to which call, without numbers or words of the caller.
+/// Logs one line per event: what happened to which call, without phone numbers or the caller's words.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogHandler;
 
 #[async_trait]
 impl EventHandler for LogHandler {
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
-        let head = event.identifiers();
-        let subject = head.call_id.as_deref().or(head.chat_id.as_deref()).map(sanitize);
-        let details = event.call().map(format_call_details).unwrap_or_default();
+        let ids = event.identifiers();
+        let call_id = ids.call_id.as_deref().or(ids.chat_id.as_deref()).map(sanitize);
+        let fields = CallFields::new(event.call());
         tracing::info!(
-            call_id = subject.as_deref(),
+            event = %safe_event_name(event.name()),
+            call_id = call_id.as_deref(),
             event_id = %context.event_id,
-            "webhook {}{}{details}",
-            safe_event_name(event.name()),
-            if context.revision_of.is_some() { " (revision)" } else { "" },
+            revision_of = context.revision_of.map(tracing::field::display),
+            direction = fields.direction.as_deref(),
+            agent = fields.agent.as_deref(),
+            duration_ms = fields.duration_ms,
+            disconnection_reason = fields.disconnection_reason.as_deref(),
+            sentiment = fields.sentiment.as_deref(),
+            successful = fields.successful,
+            "webhook event",
         );
         Outcome::Done
     }
 
     async fn unparsed(&self, body: &[u8], context: &Context) -> Outcome {
-        tracing::warn!(event_id = %context.event_id, size_bytes = body.len(), "webhook with a body that is no JSON object");
+        tracing::warn!(event_id = %context.event_id, size_bytes = body.len(), "webhook event unparsed");
         Outcome::Done
     }
 }
 
-/// `: inbound, agent "Nora", 25.2 s, agent_hangup, Positive`.
-fn format_call_details(call: &Call) -> String {
-    let analysis = call.call_analysis.as_ref();
-    let parts = [
-        call.direction.as_ref().map(|direction| sanitize(direction.as_str())),
-        call.agent_name.as_ref().map(|name| format!("agent \"{}\"", sanitize(name))),
-        call.duration_ms.map(format_seconds),
-        call.disconnection_reason.as_ref().map(|reason| sanitize(reason.as_str())),
-        analysis.and_then(|analysis| analysis.user_sentiment.as_ref()).map(|mood| sanitize(mood.as_str())),
-        analysis
-            .and_then(|analysis| analysis.call_successful)
-            .map(|well| if well { "successful" } else { "not successful" }.into()),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
+/// What is logged about a call. Everything that a caller says or can be reached at is left out.
+#[derive(Debug, Default, PartialEq)]
+struct CallFields {
+    direction: Option<String>,
+    agent: Option<String>,
+    duration_ms: Option<i64>,
+    disconnection_reason: Option<String>,
+    sentiment: Option<String>,
+    successful: Option<bool>,
 }
 
-fn format_seconds(duration_ms: i64) -> String {
-    format!("{}.{} s", duration_ms / 1000, (duration_ms % 1000).abs() / 100)
-}
-
-/// A name with many digits in it may be a number somebody can be called at.
-fn safe_event_name(name: &str) -> String {
-    let digits = name.bytes().filter(u8::is_ascii_digit).count();
-    match (name, digits) {
-        ("", _) => "without an event name".to_owned(),
-        (_, 0..=4) => sanitize(name),
-        _ => "with an unknown event name".to_owned(),
+impl CallFields {
+    fn new(call: Option<&Call>) -> Self {
+        let Some(call) = call else { return Self::default() };
+        let analysis = call.call_analysis.as_ref();
+        let sentiment = analysis.and_then(|analysis| analysis.user_sentiment.as_ref());
+        Self {
+            direction: call.direction.as_ref().map(|direction| sanitize(direction.as_str())),
+            agent: call.agent_name.as_deref().map(sanitize),
+            duration_ms: call.duration_ms,
+            disconnection_reason: call.disconnection_reason.as_ref().map(|reason| sanitize(reason.as_str())),
+            sentiment: sentiment.map(|sentiment| sanitize(sentiment.as_str())),
+            successful: analysis.and_then(|analysis| analysis.call_successful),
+        }
     }
 }
 
-/// Text from a body, made safe for a terminal and bounded.
+/// Hides a name with more than four digits: an unknown event name could be a phone number.
+fn safe_event_name(name: &str) -> String {
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    match (name, digits) {
+        ("", _) => "none".to_owned(),
+        (_, 0..=4) => sanitize(name),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Removes control characters, which a terminal would interpret, and keeps at most 80 characters.
 fn sanitize(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::format_call_details;
+    use super::{CallFields, safe_event_name};
     use crate::event::Event;
 
     #[test]
-    fn line_says_how_the_call_went_and_nothing_personal() {
+    fn fields_have_the_call_details_and_no_personal_data() {
         let body = r#"{"event":"call_analyzed","call":{"call_id":"call_1","direction":"inbound","agent_name":"No\u001bra",
             "duration_ms":25245,"disconnection_reason":"agent_hangup","from_number":"+12025550143","transcript":"Agent: Hi",
             "call_analysis":{"user_sentiment":"Positive","call_successful":false,"call_summary":"Private."}}}"#;
         let event = Event::parse(body.as_bytes()).unwrap();
-        let line = format_call_details(event.call().unwrap());
-        assert_eq!(line, ": inbound, agent \"Nora\", 25.2 s, agent_hangup, Positive, not successful");
+        let expected = CallFields {
+            direction: Some("inbound".into()),
+            agent: Some("Nora".into()),
+            duration_ms: Some(25_245),
+            disconnection_reason: Some("agent_hangup".into()),
+            sentiment: Some("Positive".into()),
+            successful: Some(false),
+        };
+        assert_eq!(CallFields::new(event.call()), expected);
+    }
+
+    #[test]
+    fn event_names_with_many_digits_are_not_logged() {
+        assert_eq!(safe_event_name("call_ended"), "call_ended");
+        assert_eq!(safe_event_name("call +12025550143"), "unknown");
+        assert_eq!(safe_event_name(""), "none");
     }
 }

@@ -1,4 +1,4 @@
-//! What is done with stored events: the trait, and the handlers in the box.
+//! Handlers of stored events: the trait, and the built-in kinds.
 
 mod call_store;
 mod closure_handler;
@@ -37,10 +37,10 @@ pub(crate) use slack::SlackHandler;
 use crate::event::{Call, Event};
 use crate::storage::EventSummary;
 
-/// Does something with events. Implement the methods you care about; the others are done at once.
+/// Handles stored events. Implement the methods that you need; the default implementations succeed immediately.
 ///
-/// A handler gets each stored event that its filter matches at least once, in the order received within a call. The
-/// same event can come again after a crash: use [`Context::event_id`] as idempotency key.
+/// A handler receives each stored event that its filter matches at least once, and the events of a call in the order
+/// received. The same event can be delivered again after a crash: use [`Context::event_id`] as idempotency key.
 ///
 /// ```
 /// use retell_webhook::{Call, Context, EventHandler, Outcome, async_trait};
@@ -59,38 +59,39 @@ use crate::storage::EventSummary;
 /// ```
 #[async_trait]
 pub trait EventHandler: Send + Sync {
-    /// A call began. Not sent for outbound calls that never connect.
+    /// Handles `call_started`. Retell does not send it for outbound calls that never connect.
     async fn call_started(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
         Outcome::Done
     }
 
-    /// A call is over, or never connected.
+    /// Handles `call_ended`: the call is over, or never connected.
     async fn call_ended(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
         Outcome::Done
     }
 
-    /// The analysis of a call is ready. May arrive before [`EventHandler::call_ended`].
+    /// Handles `call_analyzed`: the analysis of a call is ready. It may arrive before `call_ended`.
     async fn call_analyzed(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
         Outcome::Done
     }
 
-    /// Everything else: chats, transfers, transcripts, inbound requests, alerts, names not known yet.
+    /// Handles every other event: chats, transfers, transcripts, inbound requests, alerts, unknown names.
     async fn other_event(&self, event: &Event, context: &Context) -> Outcome {
         let _ = (event, context);
         Outcome::Done
     }
 
-    /// A verified body that is no JSON object; `body` holds the raw bytes.
+    /// Handles a verified body that is not a JSON object; `body` holds the raw bytes.
     async fn unparsed(&self, body: &[u8], context: &Context) -> Outcome {
         let _ = (body, context);
         Outcome::Done
     }
 
-    /// Gets the raw bytes first. Override it to pass them on as they are, or to have more kept of an attempt than its
-    /// outcome; else the methods for typed events are called.
+    /// Runs one attempt with the raw bytes. The default parses them and calls [`EventHandler::handle`] or
+    /// [`EventHandler::unparsed`]. Override it to forward the original bytes, or to store more about an attempt than
+    /// its outcome.
     async fn deliver(&self, summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
         let _ = summary;
         match Event::parse(body) {
@@ -99,13 +100,14 @@ pub trait EventHandler: Send + Sync {
         }
     }
 
-    /// Whether it reaches people or systems outside. Then it does not get events of test calls and chats (`call_test_…`,
-    /// `chat_test_…`) unless their sender asked for effects, and rests while what it calls is down.
+    /// Whether the handler affects people or systems outside the receiver. Such a handler does not receive events of
+    /// test calls and chats (`call_test_…`, `chat_test_…`) unless their sender requests effects, and it has a circuit
+    /// breaker that pauses attempts while its destination is down.
     fn has_external_effects(&self) -> bool {
         false
     }
 
-    /// Calls the method for the event's kind. Override it to see every event in one place.
+    /// Calls the method for the event's kind. Override it to handle every event in one place.
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
         match event {
             Event::CallStarted(event) => self.call_started(&event.call, context).await,

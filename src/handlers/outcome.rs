@@ -1,49 +1,49 @@
 use std::time::Duration;
 
-/// What became of an attempt. Reasons go to the log and the store: no personal data in them.
+/// The result of one attempt. Reasons are logged and stored, so they must not contain personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Finished with this event.
+    /// The event was handled; the delivery has succeeded.
     Done,
-    /// Try again.
+    /// The attempt failed; another one follows after a delay.
     Retry {
-        /// Not before so long; `None` leaves it to the schedule.
+        /// Minimum delay before the next attempt; `None` uses the retry schedule.
         after: Option<Duration>,
-        /// What went wrong.
+        /// Why the attempt failed, for the log and the store.
         reason: String,
     },
-    /// Trying again is of no use.
+    /// The attempt failed permanently; the delivery is dead.
     Fail {
-        /// What went wrong.
+        /// Why another attempt would fail as well.
         reason: String,
     },
 }
 
 impl Outcome {
-    /// Try again by the schedule.
+    /// Retries after the next delay of the retry schedule.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { after: None, reason: reason.into() }
     }
 
-    /// Try again after this long.
+    /// Retries no sooner than `after` from now.
     pub fn retry_after(after: Duration, reason: impl Into<String>) -> Self {
         Self::Retry { after: Some(after), reason: reason.into() }
     }
 
-    /// Give up.
+    /// Gives up: the delivery becomes a dead letter.
     pub fn fail(reason: impl Into<String>) -> Self {
         Self::Fail { reason: reason.into() }
     }
 }
 
-/// An outcome with what is kept of the attempt besides.
+/// An outcome with the details of the attempt that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptResult {
-    /// What became of it.
+    /// Whether the delivery has succeeded, is retried, or is dead.
     pub outcome: Outcome,
-    /// The status code of an HTTP answer, or the exit code of a program.
+    /// The status code of the HTTP response, or the exit code of the program.
     pub status: Option<i32>,
-    /// The beginning of what was answered. At most 500 bytes are kept, phone numbers and tokens hidden.
+    /// The beginning of the response. At most 500 bytes are stored, with phone numbers and tokens redacted.
     pub response_excerpt: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Which handlers there are.
+//! The handlers of a receiver, by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,103 +12,108 @@ use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramSearc
 use crate::egress::Egress;
 use crate::storage::Store;
 
-/// A `[[handlers]]` table that no handler can be made of.
+/// A `[[handlers]]` table with an invalid value.
 #[derive(Debug, thiserror::Error)]
 #[error("handler `{name}`: {key}: {reason}")]
 pub struct HandlerConfigError {
-    /// The table's name.
+    /// The `name` of the table.
     pub name: String,
-    /// Its key that is refused.
+    /// The key with the invalid value.
     pub key: &'static str,
-    /// What is wrong with it, and what to do.
+    /// Why the value is invalid, and what to change.
     pub reason: String,
 }
 
-/// A handler with its name and what it wants.
+/// A handler with its name, filter and delivery settings.
 #[derive(Clone)]
 pub struct RegisteredHandler {
-    /// Unique; the store remembers by it how far the handler has come.
+    /// Unique name, under which the store keeps the handler's position in the journal.
     pub name: String,
-    /// What it wants.
+    /// The events that are delivered to it.
     pub filter: Filter,
-    /// `false`: its events are skipped.
+    /// `false` skips its events; `replay` can deliver them later.
     pub enabled: bool,
     /// How its events are delivered.
     pub delivery: DeliverySettings,
-    /// What it does.
+    /// The implementation that runs the attempts.
     pub handler: Arc<dyn EventHandler>,
 }
 
 impl RegisteredHandler {
-    /// A handler with the usual delivery settings.
+    /// An enabled handler with the default delivery settings.
     pub fn new(name: impl Into<String>, filter: Filter, handler: Arc<dyn EventHandler>) -> Self {
         Self { name: name.into(), filter, enabled: true, delivery: DeliverySettings::default(), handler }
     }
 }
 
-/// What the handlers in the box are made with.
+/// Dependencies of the built-in handlers.
 #[derive(Clone)]
 pub struct HandlerDeps {
-    /// Where `call_store` keeps its rows.
+    /// The store that `call_store` writes its rows to.
     pub store: Arc<dyn Store>,
-    /// What time it is.
     pub clock: Clock,
-    /// Where `exec` looks for programs.
+    /// The directories in which `exec` searches programs.
     pub program_search_path: ProgramSearchPath,
-    /// Makes the connections of those that post somewhere.
+    /// The outbound HTTP client of `forward` and `slack`.
     pub egress: Egress,
-    /// Signs as Retell does.
+    /// Creates `X-Retell-Signature` headers with the companies' keys.
     pub retell_signer: Arc<dyn RetellSigner>,
 }
 
-/// All handlers of a receiver.
+/// All handlers of a receiver; their names are unique.
 #[derive(Clone, Default)]
 pub struct HandlerRegistry(Vec<RegisteredHandler>);
 
 impl HandlerRegistry {
-    /// Makes the handlers that `[[handlers]]` names; those that are not enabled skip their events.
+    /// Creates the handlers of the `[[handlers]]` tables, disabled ones included.
     ///
     /// # Errors
-    /// The key that is refused, and why.
-    pub fn from_settings(settings: &[HandlerSettings], tools: &HandlerDeps) -> Result<Self, HandlerConfigError> {
+    /// The first key with an invalid value, and the reason.
+    pub fn from_settings(settings: &[HandlerSettings], deps: &HandlerDeps) -> Result<Self, HandlerConfigError> {
         let mut registry = Self::default();
         for table in settings {
-            let refused =
-                |(key, why): (&'static str, String)| HandlerConfigError { name: table.name.clone(), key, reason: why };
-            let delivery = table.delivery_settings().map_err(refused)?;
-            let filter = Filter::from_settings(table).map_err(refused)?;
-            for (name, handler) in build_handlers(table, tools).map_err(refused)? {
-                let (filter, delivery) = (filter.clone(), delivery.clone());
-                let registered = RegisteredHandler { name, filter, enabled: table.enabled, delivery, handler };
+            let to_error = |(key, reason): InvalidSetting| HandlerConfigError { name: table.name.clone(), key, reason };
+            let delivery = table.delivery_settings().map_err(to_error)?;
+            let filter = Filter::from_settings(table).map_err(to_error)?;
+            for (name, handler) in build_handlers(table, deps).map_err(to_error)? {
+                let registered = RegisteredHandler {
+                    name,
+                    filter: filter.clone(),
+                    enabled: table.enabled,
+                    delivery: delivery.clone(),
+                    handler,
+                };
                 registry
                     .register(registered)
-                    .map_err(|name| refused(("name", format!("two handlers are named `{name}`"))))?;
+                    .map_err(|name| to_error(("name", format!("two handlers are named `{name}`"))))?;
             }
         }
         Ok(registry)
     }
 
-    /// Refuses what [`HandlerRegistry::configured`] would refuse, without making anything.
+    /// Checks what [`HandlerRegistry::from_settings`] checks, without creating handlers: no file and no connection
+    /// pool.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The first key with an invalid value, and the reason.
     pub fn validate(
         settings: &[HandlerSettings],
         egress: &Egress,
         path: &ProgramSearchPath,
     ) -> Result<(), HandlerConfigError> {
-        settings.iter().try_for_each(|table| {
+        for table in settings {
             let checked = Filter::from_settings(table).and_then(|_| match table.kind {
                 HandlerKind::Forward => forward::validate(table, egress),
                 HandlerKind::Slack => slack::validate(table, egress),
                 HandlerKind::Exec => ExecHandler::from_settings(table, path.clone()).map(drop),
                 _ => Ok(()),
             });
-            checked.map_err(|(key, why)| HandlerConfigError { name: table.name.clone(), key, reason: why })
-        })
+            checked.map_err(|(key, reason)| HandlerConfigError { name: table.name.clone(), key, reason })?;
+        }
+        Ok(())
     }
 
-    /// The names of the handlers that a table makes.
+    /// The names of the handlers that a table creates: several for `forward` with `urls`.
     #[must_use]
     pub fn handler_names(table: &HandlerSettings) -> Vec<String> {
         match table.kind {
@@ -117,7 +122,7 @@ impl HandlerRegistry {
         }
     }
 
-    /// Adds one.
+    /// Adds a handler.
     ///
     /// # Errors
     /// The name, when another handler has it.
@@ -129,25 +134,25 @@ impl HandlerRegistry {
         Ok(())
     }
 
-    /// All of them.
+    /// All handlers in the order of their registration.
     pub fn iter(&self) -> impl Iterator<Item = &RegisteredHandler> {
         self.0.iter()
     }
 }
 
-/// A key, and why its value is refused.
+/// A key, and why its value is invalid.
 pub(crate) type InvalidSetting = (&'static str, String);
 pub(super) type NamedHandler = (String, Arc<dyn EventHandler>);
 
-/// What a table makes: one handler, but one for each destination of several.
-fn build_handlers(table: &HandlerSettings, tools: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
+/// The handlers of a table: one, or for `forward` with `urls` one per destination.
+fn build_handlers(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(LogHandler),
-        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(&tools.store))),
-        HandlerKind::Forward => return forward::build_handlers(table, tools),
-        HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, tools)?),
-        HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, tools.program_search_path.clone())?),
-        HandlerKind::File => Arc::new(FileHandler::from_settings(table, tools.clock.clone())?),
+        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(&deps.store))),
+        HandlerKind::Forward => return forward::build_handlers(table, deps),
+        HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, deps)?),
+        HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, deps.program_search_path.clone())?),
+        HandlerKind::File => Arc::new(FileHandler::from_settings(table, deps.clock.clone())?),
     };
     Ok(vec![(table.name.clone(), handler)])
 }

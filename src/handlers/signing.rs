@@ -1,5 +1,5 @@
-//! Headers that give access to a destination and prove something to it: those of the settings, a signature as Standard
-//! Webhooks has it, and one as Retell makes it.
+//! Authentication headers of outgoing requests: the configured headers, a Standard Webhooks signature, and a Retell
+//! signature.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,14 +13,13 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::registry::InvalidSetting;
-
 use crate::base::secret::Secret;
 use crate::config::RetellSignatureMode;
 use crate::security::signature::SIGNATURE_HEADER;
 
 type StandardWebhooksMac = Hmac<Sha256>;
 
-/// Headers that belong to the connection or that `forward` writes itself.
+/// Headers that belong to the connection or that the receiver sets itself.
 const RESERVED_HEADERS: [&str; 14] = [
     "host",
     "content-length",
@@ -38,38 +37,38 @@ const RESERVED_HEADERS: [&str; 14] = [
     SIGNATURE_HEADER,
 ];
 
-/// Signs as Retell does. The app knows the companies' keys.
+/// Creates Retell signatures. Implemented by the application, which has the companies' keys.
 pub trait RetellSigner: Send + Sync {
-    /// The header's value for `body`, made with the company's first key; `None` when the company has no key.
+    /// The value of `X-Retell-Signature` for `body`, made with the company's first API key; `None` without a key.
     fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String>;
 }
 
-/// How requests to a destination are signed, and what else is sent along.
+/// How requests to a destination are signed, and which additional headers they have.
 pub(crate) struct RequestSigner {
     mac: Option<StandardWebhooksMac>,
     retell_signature: RetellSignatureMode,
     extra_headers: HeaderMap,
 }
 
-/// What is signed.
+/// The input of the signatures of one request.
 pub(crate) struct SigningInput<'a> {
-    /// What `webhook-id` says: the event's id, or the invocation's.
+    /// The value of `webhook-id`: the id of the event or of the invocation.
     pub message_id: &'a (dyn Display + Sync),
-    /// The slug of the company whose key signs as Retell does.
+    /// Slug of the company whose key makes the Retell signature.
     pub company: &'a str,
-    /// Retell's own signature.
+    /// The signature header that Retell sent, if any.
     pub original_signature: Option<&'a str>,
-    /// The bytes that are sent.
+    /// The body bytes as they are sent.
     pub body: &'a Bytes,
-    /// The time that is signed, in milliseconds since the Unix epoch.
+    /// The signed time in milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
 
 impl RequestSigner {
-    /// Refuses a secret or a header that cannot be used.
+    /// Parses the secret and the additional headers.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The key with the invalid value, and the reason.
     pub(crate) fn new(
         secret: Option<&Secret>,
         retell: RetellSignatureMode,
@@ -82,13 +81,13 @@ impl RequestSigner {
         })
     }
 
-    /// The headers for one request; `webhook-id` and `webhook-timestamp` are the caller's to send.
+    /// The headers for one request. The caller adds `webhook-id` and `webhook-timestamp`.
     ///
     /// # Errors
-    /// A fresh signature is wanted, and the company has no key.
+    /// A fresh Retell signature is configured, but the company has no API key.
     pub(crate) fn signed_headers(
         &self,
-        what: &SigningInput<'_>,
+        input: &SigningInput<'_>,
         signer: &dyn RetellSigner,
     ) -> Result<HeaderMap, &'static str> {
         let mut headers = self.extra_headers.clone();
@@ -98,20 +97,20 @@ impl RequestSigner {
             }
         };
         if let Some(mac) = &self.mac {
-            let before = format!("{}.{}.", what.message_id, what.now_ms / 1000);
-            let mac = mac.clone().chain_update(before).chain_update(what.body).finalize().into_bytes();
+            let before = format!("{}.{}.", input.message_id, input.now_ms / 1000);
+            let mac = mac.clone().chain_update(before).chain_update(input.body).finalize().into_bytes();
             put("webhook-signature", &format!("v1,{}", BASE64_STANDARD.encode(mac)));
         }
         match self.retell_signature {
             RetellSignatureMode::None => {}
             RetellSignatureMode::Original => {
-                if let Some(signature) = what.original_signature {
+                if let Some(signature) = input.original_signature {
                     put(SIGNATURE_HEADER, signature);
                 }
             }
             RetellSignatureMode::Fresh => {
-                let without = "retell_signature = \"fresh\" needs an API key of the company, and there is none";
-                let signature = signer.sign(what.company, what.body, what.now_ms);
+                let without = "retell_signature = \"fresh\" needs an API key, but the company has none";
+                let signature = signer.sign(input.company, input.body, input.now_ms);
                 put(SIGNATURE_HEADER, &signature.ok_or(without)?);
             }
         }
@@ -119,10 +118,10 @@ impl RequestSigner {
     }
 }
 
-/// `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
+/// Parses a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes.
 fn parse_signing_secret(secret: &Secret) -> Result<StandardWebhooksMac, &'static str> {
     const EXPECTED: &str =
-        "expected whsec_ followed by base64 of 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)";
+        "expected whsec_ followed by base64 of 24 to 64 bytes; create one with: echo whsec_$(openssl rand -base64 32)";
     let key = secret.expose().strip_prefix("whsec_").ok_or(EXPECTED)?;
     let key = BASE64_STANDARD.decode(key).map_err(|_| EXPECTED)?;
     if !(24..=64).contains(&key.len()) {
@@ -134,16 +133,17 @@ fn parse_signing_secret(secret: &Secret) -> Result<StandardWebhooksMac, &'static
 fn parse_extra_headers(given: &BTreeMap<String, Secret>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (text, value) in given {
-        let name = text.parse::<HeaderName>().map_err(|_| "one of the names is no header's name".to_owned())?;
-        let own = ["webhook-", "x-retell-webhook-"].iter().any(|prefix| name.as_str().starts_with(prefix));
-        if own || RESERVED_HEADERS.contains(&name.as_str()) {
-            return Err(format!("`{name}` is written by the receiver itself; leave it out"));
+        let name = text.parse::<HeaderName>().map_err(|_| "one of the names is not a valid header name".to_owned())?;
+        let is_own = ["webhook-", "x-retell-webhook-"].iter().any(|prefix| name.as_str().starts_with(prefix));
+        if is_own || RESERVED_HEADERS.contains(&name.as_str()) {
+            return Err(format!("`{name}` is set by the receiver; remove it"));
         }
         let mut value = HeaderValue::from_str(value.expose())
-            .map_err(|_| format!("the value of `{name}` holds a line break or another control character"))?;
+            .map_err(|_| format!("the value of `{name}` contains a line break or another control character"))?;
+        // Keeps the value out of debug output.
         value.set_sensitive(true);
         if headers.insert(name.clone(), value).is_some() {
-            return Err(format!("`{name}` is there twice; capitals make no difference"));
+            return Err(format!("`{name}` is set twice; header names are case-insensitive"));
         }
     }
     Ok(headers)

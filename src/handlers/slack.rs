@@ -19,7 +19,7 @@ use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::storage::EventSummary;
 use templates::MessageTemplates;
 
-/// Posts a message for each event that has a template.
+/// The handler of kind `slack`: posts a message for each event that has a template.
 pub(crate) struct SlackHandler {
     destination: Destination,
     templates: MessageTemplates,
@@ -28,16 +28,16 @@ pub(crate) struct SlackHandler {
 }
 
 impl SlackHandler {
-    pub(super) fn from_settings(table: &HandlerSettings, tools: &HandlerDeps) -> Result<Self, InvalidSetting> {
-        let (target, templates) = parse_settings(table, &tools.egress)?;
-        let destination = tools.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
-        // 400 is about the message, which would be the same the next time.
-        let codes = StatusPolicy { success_statuses: Vec::new(), fail_statuses: &[400] };
-        Ok(Self { destination, templates, status_policy: codes, clock: tools.clock.clone() })
+    pub(super) fn from_settings(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Self, InvalidSetting> {
+        let (url, templates) = parse_settings(table, &deps.egress)?;
+        let destination = deps.egress.destination(url, 0).map_err(|error| ("url", error.to_string()))?;
+        // 400 is Slack's response to an invalid message, and the next attempt would send the same one.
+        let status_policy = StatusPolicy { success_statuses: Vec::new(), fail_statuses: &[400] };
+        Ok(Self { destination, templates, status_policy, clock: deps.clock.clone() })
     }
 }
 
-/// Refuses a URL or a template that would not do.
+/// Checks URL and templates without creating a handler.
 pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), InvalidSetting> {
     parse_settings(table, egress).map(drop)
 }
@@ -47,21 +47,24 @@ fn parse_settings(
     egress: &Egress,
 ) -> Result<(DestinationUrl, MessageTemplates), InvalidSetting> {
     let Some(url) = &table.url else {
-        let why = "set it to the channel's incoming webhook, https://hooks.slack.com/services/…";
+        let why = "it is not set; set it to the incoming webhook of the channel, https://hooks.slack.com/services/…";
         return Err(("url", why.to_owned()));
     };
     if !table.urls.is_empty() {
-        return Err(("urls", "slack posts to one url; write a table for each channel".to_owned()));
+        return Err(("urls", "slack posts to one `url`; add one table per channel".to_owned()));
     }
-    let target = egress.parse_url(url.expose()).map_err(|why| ("url", why))?;
+    let destination_url = egress.parse_url(url.expose()).map_err(|why| ("url", why))?;
     let templates = MessageTemplates::new(&table.templates).map_err(|why| ("templates", why))?;
-    Ok((target, templates))
+    Ok((destination_url, templates))
 }
 
 #[async_trait]
 impl EventHandler for SlackHandler {
     async fn deliver(&self, _summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
-        let Ok(payload @ Value::Object(_)) = serde_json::from_slice(body) else { return Outcome::Done.into() };
+        let Ok(payload @ Value::Object(_)) = serde_json::from_slice(body) else {
+            // A body that is not a JSON object has no event name, so no template.
+            return Outcome::Done.into();
+        };
         let text = match self.templates.render(&payload, context) {
             Ok(Some(text)) => text,
             Ok(None) => return Outcome::Done.into(),
@@ -82,8 +85,8 @@ impl EventHandler for SlackHandler {
     }
 }
 
-/// A block that is shown as it is written: names and addresses in it are not made into links. `text` is what
-/// notifications show.
+/// The request body for a message. `verbatim` keeps Slack from turning names and URLs in the block into links. The
+/// top-level `text` is shown in notifications.
 fn message_payload(text: &str) -> Value {
     json!({
         "text": text,

@@ -1,4 +1,4 @@
-//! What an HTTP answer comes to.
+//! Maps HTTP responses to outcomes.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,55 +8,55 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use super::{AttemptResult, Outcome};
 use crate::egress::{RequestError, ResponseSummary};
 
-/// What somebody asks us to wait is honoured up to here.
+/// The longest `Retry-After` that is honored; a longer one is cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// Which status codes mean what.
+/// Which status codes count as success and as permanent failure.
 #[derive(Debug, Default)]
 pub(super) struct StatusPolicy {
-    /// Done; empty: 200 to 299.
+    /// Codes that count as success; empty: 200 to 299.
     pub(super) success_statuses: Vec<u16>,
-    /// Given up at once, besides 410 and redirects.
+    /// Codes of permanent failures, in addition to 410 and redirects.
     pub(super) fail_statuses: &'static [u16],
 }
 
 impl StatusPolicy {
-    /// What came of posting to `whom`.
+    /// The result of posting to `destination`.
     ///
-    /// Whatever is no success is tried again, 4xx as well: at a receiver a 401 or 404 is most often a deployment that
-    /// somebody is about to mend, and the schedule bounds the attempts. 410 says that nobody wants this any more, and a
-    /// redirect that is not followed will not be the next time either.
+    /// Every other status is retried, 4xx as well: a 401 or 404 is most often a deployment or a key that is about to
+    /// be fixed, and the retry schedule bounds the attempts. 410 is the destination's statement that it wants no more
+    /// events, and a redirect that is not followed now would not be followed in the next attempt either.
     pub(super) fn attempt_result(
         &self,
-        whom: &impl Display,
+        destination: &impl Display,
         posted: Result<ResponseSummary, RequestError>,
         now_ms: i64,
     ) -> AttemptResult {
-        let answer = match posted {
-            Ok(answer) => answer,
+        let response = match posted {
+            Ok(response) => response,
             Err(RequestError::BlockedRedirect(why)) => return Outcome::fail(why).into(),
             Err(error @ (RequestError::Blocked(_) | RequestError::NoResponse(_))) => {
                 return Outcome::retry(error.to_string()).into();
             }
         };
-        let outcome = self.outcome_of_response(whom, &answer, now_ms);
-        let kept = Some(answer.body_prefix).filter(|text| !text.is_empty());
-        AttemptResult { outcome, status: Some(answer.status.into()), response_excerpt: kept }
+        let outcome = self.outcome_of_response(destination, &response, now_ms);
+        let response_excerpt = Some(response.body_prefix).filter(|text| !text.is_empty());
+        AttemptResult { outcome, status: Some(response.status.into()), response_excerpt }
     }
 
-    fn outcome_of_response(&self, whom: &impl Display, answer: &ResponseSummary, now_ms: i64) -> Outcome {
-        let status = answer.status;
-        let reason = format!("{whom} answered {status}");
+    fn outcome_of_response(&self, destination: &impl Display, response: &ResponseSummary, now_ms: i64) -> Outcome {
+        let status = response.status;
+        let reason = format!("{destination} answered {status}");
         match status {
             _ if self.is_success(status) => Outcome::Done,
-            300..=399 => Outcome::fail(match &answer.redirect_origin {
-                Some(to) => format!("{reason}, a redirect to {to} beyond `redirects`: set the url to where it leads"),
-                None => format!("{reason}, which is no redirect that keeps the body: set the url to where it leads"),
+            300..=399 => Outcome::fail(match &response.redirect_origin {
+                Some(to) => format!("{reason}, a redirect to {to} beyond `max_redirects`; set `url` to its target"),
+                None => format!("{reason}, a redirect that does not keep the body; set `url` to its target"),
             }),
-            410 => Outcome::fail(format!("{reason}: nobody wants this there any more")),
+            410 => Outcome::fail(format!("{reason}: the destination wants no more events")),
             _ if self.fail_statuses.contains(&status) => Outcome::fail(reason),
             _ => {
-                let after = answer.retry_after.as_deref().and_then(|value| parse_retry_after(value, now_ms));
+                let after = response.retry_after.as_deref().and_then(|value| parse_retry_after(value, now_ms));
                 Outcome::Retry { after, reason }
             }
         }
@@ -71,7 +71,7 @@ impl StatusPolicy {
     }
 }
 
-/// Seconds, or an HTTP date.
+/// Parses a `Retry-After` header: seconds, or an HTTP date. `None` for times in the past.
 fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
     let value = value.trim();
     let wait = if let Ok(seconds) = value.parse() {
@@ -80,7 +80,7 @@ fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
         let until = DateTimeParser::new().parse_timestamp(value).ok()?;
         Duration::from_millis(u64::try_from(until.as_millisecond() - now_ms).ok()?)
     };
-    Some(wait.min(MAX_RETRY_AFTER)).filter(|wait| !wait.is_zero())
+    if wait.is_zero() { None } else { Some(wait.min(MAX_RETRY_AFTER)) }
 }
 
 #[cfg(test)]
@@ -90,19 +90,19 @@ mod tests {
     const NOW_MS: i64 = 784_111_777_000; // Sun, 06 Nov 1994 08:49:37 GMT
 
     fn attempt(codes: &StatusPolicy, status: u16, retry_after: Option<&str>) -> Outcome {
-        let answer = ResponseSummary {
+        let response = ResponseSummary {
             status,
             retry_after: retry_after.map(str::to_owned),
             redirect_origin: (status == 302).then(|| "https://b.example".to_owned()),
             body_prefix: "said".to_owned(),
         };
-        let attempt = codes.attempt_result(&"https://a.example", Ok(answer), NOW_MS);
+        let attempt = codes.attempt_result(&"https://a.example", Ok(response), NOW_MS);
         assert_eq!((attempt.status, attempt.response_excerpt.as_deref()), (Some(status.into()), Some("said")));
         attempt.outcome
     }
 
     #[test]
-    fn what_a_status_comes_to() {
+    fn statuses_map_to_outcomes() {
         let usual = StatusPolicy::default();
         for status in [200, 202, 204, 299] {
             assert_eq!(attempt(&usual, status, None), Outcome::Done, "{status}");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_honoured_up_to_an_hour() {
+    fn retry_after_is_honored_up_to_an_hour() {
         let after = |value| match attempt(&StatusPolicy::default(), 429, Some(value)) {
             Outcome::Retry { after, .. } => after.map(|wait| wait.as_secs()),
             outcome => panic!("{outcome:?}"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_tried_again_and_a_forbidden_redirect_is_not() {
+    fn missing_responses_are_retried_and_blocked_redirects_are_not() {
         let outcome = |error| StatusPolicy::default().attempt_result(&"x", Err(error), NOW_MS).outcome;
         assert_eq!(outcome(RequestError::NoResponse("late".into())), Outcome::retry("late"));
         assert_eq!(outcome(RequestError::Blocked("inside".into())), Outcome::retry("inside"));

@@ -1,4 +1,4 @@
-//! An event to try handlers with.
+//! A sample event for handler tests.
 
 use super::Context;
 use crate::base::id::EventIdGenerator;

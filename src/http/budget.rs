@@ -1,4 +1,4 @@
-//! A bound on the bytes of bodies held at once.
+//! The in-flight budget: a limit on the memory held by request bodies.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Past so many addresses, those that hold nothing are forgotten.
+/// Number of known addresses above which those that hold no bytes are removed.
 const ADDRESS_PRUNE_THRESHOLD: usize = 256;
 
-/// How many bytes of bodies may be held at once, in all and by one address (half of it).
+/// Limits how many bytes of request bodies are held at the same time: in total, and half of that per client address.
 ///
-/// Bytes count when they are received, not when they are declared: announcing a large body reserves nothing. They are
-/// given back when the body is dropped, wherever it has travelled by then.
+/// Bytes count when they are received, not when they are declared, so announcing a large body reserves nothing. They
+/// are released when the last clone of the body is dropped, wherever it is held by then.
 #[derive(Clone, Debug)]
 pub struct InflightBudget(Arc<BudgetInner>);
 
@@ -26,9 +26,10 @@ struct BudgetInner {
 }
 
 impl InflightBudget {
-    /// A budget of `limit_bytes`.
+    /// Creates a budget of `limit_bytes`, clamped to the range from 2 to `u32::MAX`.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
+        // At least 2, so that the half of one address is not 0; at most what `acquire_many_owned` can count.
         let limit = limit_bytes.clamp(2, u32::MAX as usize);
         Self(Arc::new(BudgetInner {
             total: Arc::new(Semaphore::new(limit)),
@@ -38,21 +39,21 @@ impl InflightBudget {
         }))
     }
 
-    /// Waits until there is any room at all for this address.
+    /// Waits until at least one byte is available for `address`. Requests without an address share one half.
     pub async fn acquire(&self, address: Option<IpAddr>) -> BudgetShare {
-        let of_address = self.address_semaphore(address);
-        let mut share = BudgetShare { total: Arc::clone(&self.0.total), per_address: of_address, permits: None };
+        let per_address = self.address_semaphore(address);
+        let mut share = BudgetShare { total: Arc::clone(&self.0.total), per_address, permits: None };
         share.acquire_more(1).await;
         share
     }
 
-    /// Bytes not held by anybody.
+    /// The number of bytes that are not held at the moment.
     #[must_use]
     pub fn available_bytes(&self) -> usize {
         self.0.total.available_permits()
     }
 
-    /// Bytes that may be held at once.
+    /// The number of bytes that may be held at the same time.
     #[must_use]
     pub fn limit_bytes(&self) -> usize {
         self.0.limit_bytes
@@ -60,15 +61,16 @@ impl InflightBudget {
 
     fn address_semaphore(&self, address: Option<IpAddr>) -> Arc<Semaphore> {
         let address = address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), client_network);
-        let mut known = self.0.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= ADDRESS_PRUNE_THRESHOLD && !known.contains_key(&address) {
-            known.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        let mut by_address = self.0.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_address.len() >= ADDRESS_PRUNE_THRESHOLD && !by_address.contains_key(&address) {
+            // A semaphore that only the map refers to has no holder and no waiter.
+            by_address.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         }
-        Arc::clone(known.entry(address).or_insert_with(|| Arc::new(Semaphore::new(self.0.per_address_bytes))))
+        Arc::clone(by_address.entry(address).or_insert_with(|| Arc::new(Semaphore::new(self.0.per_address_bytes))))
     }
 }
 
-/// One household of IPv6 has 2^64 addresses; they count as one.
+/// The network that counts as one client: an IPv4 address, or an IPv6 /64, which a single household has to itself.
 #[must_use]
 pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -77,7 +79,7 @@ pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What one request holds of the budget.
+/// The part of the budget that one request holds; dropping it releases the bytes.
 #[derive(Debug)]
 pub struct BudgetShare {
     total: Arc<Semaphore>,
@@ -86,24 +88,25 @@ pub struct BudgetShare {
 }
 
 impl BudgetShare {
-    /// Waits for room for `bytes` more, the address's own first: one that waits holds no room of others.
+    /// Waits for `bytes` more. The address's semaphore comes first: a request that waits for the limit of its address
+    /// must not hold bytes that other addresses could use.
     pub async fn acquire_more(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let own = Arc::clone(&self.per_address).acquire_many_owned(bytes).await;
-        let all = Arc::clone(&self.total).acquire_many_owned(bytes).await;
+        let address_permit = Arc::clone(&self.per_address).acquire_many_owned(bytes).await;
+        let total_permit = Arc::clone(&self.total).acquire_many_owned(bytes).await;
         // The semaphores are never closed, so both are always `Ok`.
-        if let (Ok(own), Ok(all)) = (own, all) {
+        if let (Ok(address_permit), Ok(total_permit)) = (address_permit, total_permit) {
             match &mut self.permits {
-                Some((held_own, held_all)) => {
-                    held_own.merge(own);
-                    held_all.merge(all);
+                Some((held_address_permit, held_total_permit)) => {
+                    held_address_permit.merge(address_permit);
+                    held_total_permit.merge(total_permit);
                 }
-                None => self.permits = Some((own, all)),
+                None => self.permits = Some((address_permit, total_permit)),
             }
         }
     }
 
-    /// Ties the share to the bytes it was taken for: dropping the last clone gives it back.
+    /// Attaches the share to its bytes: dropping the last clone of the result releases the share.
     #[must_use]
     pub fn attach(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(BudgetedBytes { bytes, _share: self })
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_given_back_with_the_last_clone_of_the_body() {
+    async fn bytes_are_released_with_the_last_clone_of_the_body() {
         let budget = InflightBudget::new(1000);
         let mut share = budget.acquire(Some(address(1))).await;
         share.acquire_more(99).await;
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neighbours_in_an_ipv6_network_share_and_the_map_stays_small() {
+    async fn an_ipv6_network_shares_its_half_and_the_map_stays_small() {
         let budget = InflightBudget::new(1_000_000);
         for host in 0..2000_u16 {
             drop(budget.acquire(Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]))).await);

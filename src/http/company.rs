@@ -1,4 +1,4 @@
-//! Whose request it is: the companies of the moment, and the one a route names.
+//! Companies: the tenants of the receiver, and the snapshot of all that are configured.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,71 +6,71 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 
-/// A company with routes of its own.
+/// A tenant with its own keys and routes.
 #[derive(Clone, Debug)]
 pub struct Company {
-    /// The `company_id` of its rows in the store.
+    /// The value of `company_id` in the store.
     pub id: i64,
-    /// Its name in URLs.
+    /// The name in route paths, commands and logs, for example `acme`; `default` for the default route.
     pub slug: Arc<str>,
-    /// Ids of its agents; empty when they are not told.
+    /// The configured agent ids; empty when the settings list none, which turns the agent check off.
     pub agent_ids: Vec<String>,
-    /// Its only key is the development key: every real call is refused.
+    /// Whether the development key is the only key: every request of Retell is then rejected.
     pub has_development_key_only: bool,
-    /// Checks its signatures; `None` when verification is off.
+    /// Verifies signatures with this company's keys; `None` when verification is off.
     pub verifier: Option<Verifier>,
-    /// Its first key: signs what is passed on in its name.
+    /// The first configured key, which signs requests that handlers forward on behalf of the company.
     pub signing_key: Option<ApiKey>,
 }
 
-/// All companies, as of one reading of the settings. The first is the plain route's.
+/// A snapshot of all configured companies. The first is the one of the default route.
 #[derive(Clone, Debug)]
-pub struct CompanyDirectory {
+pub(crate) struct CompanyDirectory {
     default: Arc<Company>,
     others: Vec<Arc<Company>>,
 }
 
 impl CompanyDirectory {
-    /// The plain route's company, and the others.
+    /// Creates a directory of the default route's company and the configured ones.
     #[must_use]
-    pub fn new(default: Company, others: Vec<Company>) -> Self {
+    pub(crate) fn new(default: Company, others: Vec<Company>) -> Self {
         Self { default: Arc::new(default), others: others.into_iter().map(Arc::new).collect() }
     }
 
-    /// The company of this slug; the plain route's for `None`.
+    /// Finds the company with this slug; `None` finds the one of the default route.
     #[must_use]
-    pub fn find(&self, slug: Option<&str>) -> Option<&Arc<Company>> {
+    pub(crate) fn find(&self, slug: Option<&str>) -> Option<&Arc<Company>> {
         match slug {
             None => Some(&self.default),
             Some(slug) => self.iter().find(|company| &*company.slug == slug),
         }
     }
 
-    /// All of them, the plain route's first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Company>> {
+    /// Iterates over all companies, starting with the one of the default route.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Company>> {
         std::iter::once(&self.default).chain(&self.others)
     }
 }
 
-/// The companies of the moment: every request looks once, and keeps what it saw.
+/// The current companies. A request reads them once and keeps its snapshot, so a reload does not change it midway.
 #[derive(Clone)]
-pub struct CurrentCompanyDirectory(Arc<RwLock<Arc<CompanyDirectory>>>);
+pub(crate) struct CurrentCompanyDirectory(Arc<RwLock<Arc<CompanyDirectory>>>);
 
 impl CurrentCompanyDirectory {
-    /// Begins with these.
+    /// Creates a handle that returns `companies` until they are replaced.
     #[must_use]
-    pub fn new(companies: CompanyDirectory) -> Self {
+    pub(crate) fn new(companies: CompanyDirectory) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(companies))))
     }
 
-    /// The companies as of now.
+    /// Returns the current snapshot; it does not change when the companies are replaced.
     #[must_use]
-    pub fn get(&self) -> Arc<CompanyDirectory> {
+    pub(crate) fn get(&self) -> Arc<CompanyDirectory> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Requests that begin from here on see these.
-    pub fn replace(&self, companies: CompanyDirectory) {
+    /// Replaces the snapshot. Requests in progress keep the old one.
+    pub(crate) fn replace(&self, companies: CompanyDirectory) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(companies);
     }
 }

@@ -1,43 +1,42 @@
-//! The only type that becomes an error response.
+//! The error responses of all routes.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-/// Seconds a sender is asked to wait before it tries again.
+/// Value of `Retry-After` in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// An error as the sender sees it. Causes go to the log, never into the body.
+/// An error response: a status and the body `{"message": "…"}`. The cause goes to the log, never into the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
-    /// 401, and not a word about why.
+    /// 401. The body is the same for every reason: an attacker learns neither which check failed nor which keys exist.
     Unauthorized,
-    /// 400 with a reason, for requests that were cut off or, with verification off, carry no JSON.
+    /// 400 with a reason: the body was cut off or, with verification off, is not JSON.
     BadRequest(&'static str),
-    /// 403: not from an address on the list.
+    /// 403. The client address is not on `security.allowlist`.
     Forbidden,
-    /// 404.
+    /// 404 with what was not found: the path, the company or the custom function.
     NotFound(&'static str),
-    /// 405.
+    /// 405. The path exists, but not for this method.
     MethodNotAllowed,
-    /// 408: the body did not arrive in time.
+    /// 408. The body did not arrive within the time limit.
     BodyTimeout,
-    /// 413.
+    /// 413. The body is larger than `server.body_limit_bytes`.
     BodyTooLarge,
-    /// 503: nothing was kept; send it again.
+    /// 503 with `Retry-After: 5`. The event was not stored; sending it again is safe.
     Unavailable,
-    /// 500.
+    /// 500. A bug: a panic, or a route without the layer it needs. The log has the details.
     Internal,
 }
 
 impl ApiError {
-    /// Status and message.
     pub(crate) fn status_and_message(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden"),
-            Self::NotFound(what) => (StatusCode::NOT_FOUND, what),
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),

@@ -1,4 +1,4 @@
-//! Tools shared by everything that answers HTTP: errors, the proof of a signature, limits.
+//! Shared parts of all HTTP routes: error responses, verified requests, companies, limits and layers.
 
 pub(crate) mod budget;
 pub(crate) mod company;

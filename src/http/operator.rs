@@ -1,4 +1,4 @@
-//! Who may see what only operators should: metrics, and which part is not healthy.
+//! Access control of the operator routes: `/metrics` and the results of the health checks.
 
 use std::net::SocketAddr;
 
@@ -13,27 +13,26 @@ pub(crate) struct OperatorAuth {
     trust: OperatorTrust,
 }
 
-/// Who is an operator without a token.
+/// Which requests are authorized as an operator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperatorTrust {
-    /// Nobody, and tokens are not looked at either: operators have another address.
+    /// None, not even with the token: operators use the listener of `ops.listen`.
     Disabled,
-    /// Nobody.
+    /// Requests with the token.
     TokenOnly,
-    /// Requests made on this machine that came through no proxy or tunnel.
+    /// Requests with the token, and requests made on this machine without a proxy or tunnel.
     TokenOrLocal,
-    /// Everybody: the listener can only be reached from this machine.
+    /// All requests: the listener can only be reached from this machine.
     AllRequests,
 }
 
 impl OperatorAuth {
-    /// Whoever presents `token` is one, and those `trusted` without it.
     #[must_use]
-    pub(crate) fn new(token: Option<BearerToken>, trusted: OperatorTrust) -> Self {
-        Self { token, trust: trusted }
+    pub(crate) fn new(token: Option<BearerToken>, trust: OperatorTrust) -> Self {
+        Self { token, trust }
     }
 
-    /// Whether the request with these headers, from this peer, is an operator's.
+    /// Whether a request with these headers on a connection from `peer` is an operator's.
     #[must_use]
     pub(crate) fn is_authorized(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
         match self.trust {
@@ -50,24 +49,24 @@ impl OperatorAuth {
     }
 }
 
-/// What follows `Bearer`, in whatever case it is written.
+/// The token after `Bearer`. The scheme is compared without case, as HTTP demands.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// A tunnel connects from loopback too, but adds a forwarding header or keeps the public Host.
+/// Whether the request was made on this machine. The address is not enough: a tunnel or proxy connects from loopback
+/// too, but it adds a forwarding header or keeps the public `Host`.
 fn is_local_request(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    let forwarding_headers = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(
-        host,
-        |(name, port)| {
-            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-        },
-    );
+    // The last colon of `[::1]` without a port is inside the brackets.
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
     peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
-        && !forwarded.iter().any(|name| headers.contains_key(*name))
+        && !forwarding_headers.iter().any(|name| headers.contains_key(*name))
         && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
@@ -82,31 +81,31 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_is_no_operator() {
+    fn a_request_through_a_tunnel_is_not_an_operator_s() {
         let loopback: Option<SocketAddr> = "127.0.0.1:5000".parse().ok();
-        let here = |peer, pairs: &[_]| {
+        let is_authorized = |peer, pairs: &[_]| {
             OperatorAuth::new(None, OperatorTrust::TokenOrLocal).is_authorized(peer, &headers(pairs))
         };
-        assert!(here(loopback, &[("host", "localhost:8000")]));
-        assert!(here("[::ffff:127.0.0.1]:1".parse().ok(), &[("host", "[::1]:8000")]));
-        assert!(!here(loopback, &[("host", "localhost:8000"), ("x-forwarded-for", "192.0.2.1")]));
-        assert!(!here(loopback, &[("host", "example.ngrok.app")]));
-        assert!(!here("192.0.2.1:80".parse().ok(), &[("host", "localhost")]));
-        assert!(!here(None, &[("host", "localhost")]));
+        assert!(is_authorized(loopback, &[("host", "localhost:8000")]));
+        assert!(is_authorized("[::ffff:127.0.0.1]:1".parse().ok(), &[("host", "[::1]:8000")]));
+        assert!(!is_authorized(loopback, &[("host", "localhost:8000"), ("x-forwarded-for", "192.0.2.1")]));
+        assert!(!is_authorized(loopback, &[("host", "example.ngrok.app")]));
+        assert!(!is_authorized("192.0.2.1:80".parse().ok(), &[("host", "localhost")]));
+        assert!(!is_authorized(None, &[("host", "localhost")]));
     }
 
     #[test]
-    fn a_token_counts_wherever_it_is_looked_at() {
-        let operators = |trusted| OperatorAuth::new(Some(BearerToken::new(&Secret::new("4f9c2d1e8b7a6053"))), trusted);
-        let right = headers(&[("host", "example.com"), ("authorization", "bearer 4f9c2d1e8b7a6053")]);
-        assert!(operators(OperatorTrust::TokenOnly).is_authorized(None, &right));
-        assert!(operators(OperatorTrust::TokenOrLocal).is_authorized(None, &right));
-        assert!(!operators(OperatorTrust::Disabled).is_authorized(None, &right));
-        assert!(operators(OperatorTrust::AllRequests).is_authorized(None, &headers(&[])));
-        for wrong in ["Bearer 4f9c2d1e8b7a6054", "Bearer", "Bearer ", "Basic 4f9c2d1e8b7a6053", "4f9c2d1e8b7a6053"] {
+    fn the_token_is_checked_unless_operators_use_another_listener() {
+        let auth = |trust| OperatorAuth::new(Some(BearerToken::new(&Secret::new("4f9c2d1e8b7a6053"))), trust);
+        let valid = headers(&[("host", "example.com"), ("authorization", "bearer 4f9c2d1e8b7a6053")]);
+        assert!(auth(OperatorTrust::TokenOnly).is_authorized(None, &valid));
+        assert!(auth(OperatorTrust::TokenOrLocal).is_authorized(None, &valid));
+        assert!(!auth(OperatorTrust::Disabled).is_authorized(None, &valid));
+        assert!(auth(OperatorTrust::AllRequests).is_authorized(None, &headers(&[])));
+        for invalid in ["Bearer 4f9c2d1e8b7a6054", "Bearer", "Bearer ", "Basic 4f9c2d1e8b7a6053", "4f9c2d1e8b7a6053"] {
             assert!(
-                !operators(OperatorTrust::TokenOnly).is_authorized(None, &headers(&[("authorization", wrong)])),
-                "{wrong}"
+                !auth(OperatorTrust::TokenOnly).is_authorized(None, &headers(&[("authorization", invalid)])),
+                "{invalid}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Proof that a signature was checked, as a type.
+//! A type that proves that a signature was checked.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,68 +12,68 @@ use super::ApiError;
 use crate::event::{Event, EventParseError};
 use crate::security::keys::KeyFingerprint;
 
-/// Something that came in a request whose signature was checked, or for which checking was turned off explicitly.
+/// A value from a request whose signature was checked, or for which verification was turned off explicitly.
 ///
-/// Only the signature layer makes one, so a handler that demands it cannot be reached around the check. In axum it is
-/// an extractor; without the layer in front it answers 500 and says so in the log.
+/// Only the signature layer creates it, so an axum handler that takes it cannot be reached without the check. It is an
+/// extractor; on a route without the layer it answers 500 and logs an error.
 #[derive(Clone, Debug)]
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
-    /// Called where a signature was just checked, and nowhere else.
+    /// Must be called only where a signature was just checked.
     pub(super) fn new(inner: T) -> Self {
         Self(inner)
     }
 
-    /// What was verified.
+    /// Borrows the verified value and keeps the proof.
     pub fn get(&self) -> &T {
         &self.0
     }
 
-    /// What was verified, without the proof.
+    /// Returns the verified value and gives up the proof.
     pub fn into_inner(self) -> T {
         self.0
     }
 }
 
 impl Verified<RawEvent> {
-    /// The typed event in the body.
+    /// Parses the body as a typed event.
     ///
     /// # Errors
-    /// The body is no JSON object.
+    /// [`EventParseError`] when the body is not a JSON object.
     pub fn parse_event(&self) -> Result<Verified<Event>, EventParseError> {
         Event::parse(&self.0.body).map(Verified)
     }
 }
 
-/// A request's body as received, and what is worth keeping of the request around it.
+/// A request body as received, with the metadata that is stored together with it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RawEvent {
-    /// The raw bytes, over which the signature was checked.
+    /// The raw bytes that the signature covers.
     pub body: Bytes,
-    /// Which key made the signature; `None` when verification is off.
+    /// Fingerprint of the key that made the signature; `None` when verification is off.
     pub key_fingerprint: Option<KeyFingerprint>,
-    /// When the request's head had arrived, in milliseconds since the Unix epoch.
+    /// When the request head had arrived, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The same moment, for measuring how long things take.
+    /// The same moment on the monotonic clock, for durations.
     pub received_instant: Instant,
-    /// The address the connection came from, when known.
+    /// The client address: that of the connection, or the one that a trusted proxy forwards; `None` when unknown.
     pub client_ip: Option<IpAddr>,
-    /// The `X-Retell-Signature` header.
+    /// The value of the `X-Retell-Signature` header, if it is text.
     pub signature: Option<String>,
-    /// The `Content-Type` header.
+    /// The value of the `Content-Type` header, if it is text.
     pub content_type: Option<String>,
-    /// The query string.
+    /// The query string of the request without its `?`; `None` when there is none.
     pub query: Option<String>,
 }
 
 impl fmt::Debug for RawEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the body nor the signature: what a caller said, and a MAC.
+        // Neither the body (personal data) nor the signature (a MAC).
         f.debug_struct("RawEvent")
             .field("received_at_ms", &self.received_at_ms)
-            .field("peer", &self.client_ip)
+            .field("client_ip", &self.client_ip)
             .field("size_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -84,7 +84,7 @@ impl<S: Sync> FromRequestParts<S> for Verified<RawEvent> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.remove::<Self>().ok_or_else(|| {
-            tracing::error!("a handler asks for Verified<RawEvent> on a route without the signature layer");
+            tracing::error!(extractor = "Verified<RawEvent>", "route without signature layer");
             ApiError::Internal
         })
     }

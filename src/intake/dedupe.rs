@@ -1,22 +1,25 @@
-//! When two requests carry the same event. Pure.
+//! Decides when two requests are the same event. Pure functions.
 //!
-//! An identical body is one event, however often it is sent or signed again: identity is a hash of the company and the
-//! body, never the HMAC, which changes with the key and the time. The store makes the hash, see
-//! [`IdentityKey`](crate::storage::IdentityKey). Inbound requests are about a caller on the line now: they are told apart
-//! by the id in their body when there is one, and by their signature when there is none, because two callers from a
-//! withheld number send equal bodies.
+//! Equal bodies are one event, however often they are sent or signed again. The identity is a hash of the company and
+//! the body, and not the HMAC, which changes with the key and the time. The store makes the hash, see
+//! [`IdentityKey`](crate::storage::IdentityKey). Inbound requests without an id are the exception: two callers with a
+//! withheld number send equal bodies, and each must get an answer to their own call. Their signature is the
+//! discriminator.
 
 use crate::event::EventIdentifiers;
 
-/// What besides company and body makes a request with this signature an event of its own.
+/// The part of the identity besides company and body: the signature for an inbound request without a call or chat id,
+/// `None` for every other request.
 pub(super) fn dedupe_discriminator(signature: Option<&str>, head: Option<&EventIdentifiers>) -> Option<String> {
     let head = head?;
-    let anonymous = head.kind().is_inbound() && head.call_id.is_none() && head.chat_id.is_none();
-    signature.filter(|_| anonymous).map(str::to_owned)
+    // The signature contains the time in milliseconds: a retry by Retell carries the same one, a second caller
+    // another one.
+    let is_anonymous = head.kind().is_inbound() && head.call_id.is_none() && head.chat_id.is_none();
+    if is_anonymous { signature.map(str::to_owned) } else { None }
 }
 
-/// Whether a second body for the same name and call or chat revises the first. Transfers and transcripts happen many
-/// times in a call.
+/// Whether a different body with the same event name and call or chat is a revision of the first. True for events
+/// that happen once per call or chat; a transfer or a transcript update is a new event each time.
 pub(super) fn is_revisable(head: &EventIdentifiers) -> bool {
     head.kind().is_lifecycle()
 }
@@ -30,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn only_inbound_requests_without_an_id_are_told_apart_by_their_signature() {
+    fn only_inbound_requests_without_an_id_have_a_discriminator() {
         let anonymous = r#"{"event":"call_inbound","call_inbound":{"from_number":"anonymous"}}"#;
         assert_eq!(discriminator(anonymous).as_deref(), Some("v=1,d=aa"));
         assert_eq!(discriminator(r#"{"event":"call_inbound","call_inbound":{"call_id":"call_1"}}"#), None);

@@ -1,4 +1,4 @@
-//! Events that were received before, as `events export` writes them, on their way into a store again.
+//! Events from a file that `events export` wrote, to be stored again.
 
 use bytes::Bytes;
 
@@ -7,29 +7,27 @@ use crate::base::id::EventId;
 use crate::event::EventIdentifiers;
 use crate::storage::{NewEvent, sanitize_text};
 
-/// What an export tells of an event.
+/// One event of an export.
 pub(crate) struct ImportedEvent {
-    /// Whose it is.
     pub company_id: i64,
-    /// When it was received, in milliseconds since the Unix epoch.
+    /// When it was first received, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The `Content-Type` header.
     pub content_type: Option<String>,
-    /// The signature header.
     pub signature: Option<String>,
-    /// Which key made the signature, as far as it is known here.
+    /// The key that made the signature; `None` when this receiver does not know it.
     pub key_fingerprint: Option<String>,
-    /// The raw bytes.
+    /// The body exactly as it was received.
     pub body: Bytes,
 }
 
 impl ImportedEvent {
-    /// The event as it would be accepted, under `id`: what is known already is a duplicate here too. Nobody vouches for it
-    /// but whoever imports it.
+    /// The event as [`Intake::accept`](super::Intake::accept) would have stored it, under `id`, so that an event that
+    /// the store has already is a duplicate. The signature is not verified again: the operator who imports the file
+    /// vouches for it.
     #[must_use]
     pub(crate) fn into_new_event(self, id: EventId) -> NewEvent {
         let head = EventIdentifiers::scan(&self.body).ok();
-        let told_apart_by = dedupe::dedupe_discriminator(self.signature.as_deref(), head.as_ref());
+        let dedupe_discriminator = dedupe::dedupe_discriminator(self.signature.as_deref(), head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let unparsed = head.is_none();
         let head = head.unwrap_or_default();
@@ -37,7 +35,7 @@ impl ImportedEvent {
             kind: sanitize_text(head.event_name),
             call_id: sanitize_text(head.call_id.or(head.chat_id)),
             agent_id: sanitize_text(head.agent_id),
-            dedupe_discriminator: told_apart_by,
+            dedupe_discriminator,
             revisable,
             unparsed,
             content_type: sanitize_text(self.content_type),

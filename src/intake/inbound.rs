@@ -1,4 +1,5 @@
-//! Inbound calls and text messages: kept like any event, and answered meanwhile by whoever the app puts there.
+//! Inbound calls and text messages: stored like any event, and answered at the same time by a provider that the app
+//! sets.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,35 +13,30 @@ use crate::event::EventKind;
 use crate::http::company::Company;
 use crate::storage::NewEvent;
 
-/// Answers inbound requests.
+/// Answers inbound requests. A trait, because `intake` must not depend on `live`.
 #[async_trait]
 pub(crate) trait InboundAnswerProvider: Send + Sync {
-    /// The answer as JSON. Comes in time, and never fails.
+    /// The answer as JSON. The provider keeps the deadline itself and always has an answer.
     async fn answer(&self, inbound: InboundWebhook) -> String;
 }
 
-/// An inbound request.
+/// A verified inbound request that is being stored.
 #[derive(Clone, Debug)]
 pub(crate) struct InboundWebhook {
-    /// How its event fares.
     pub pending_write: PendingWrite,
-    /// The event as which it is kept, unless it is on disk already.
+    /// Id of the new event. A duplicate is stored under its original id, which `pending_write` returns.
     pub event_id: EventId,
-    /// What besides company and body makes it a request of its own.
+    /// Part of the event's identity, see `dedupe.rs`.
     pub dedupe_discriminator: Option<String>,
-    /// `CallInbound` or `ChatInbound`.
+    /// Either `CallInbound` or `ChatInbound`.
     pub kind: EventKind,
-    /// The company, as the store numbers it.
     pub company_id: i64,
-    /// The company's slug.
     pub company: Arc<str>,
-    /// The raw bytes.
     pub body: Bytes,
-    /// The signature header.
     pub signature: Option<String>,
-    /// When its head had arrived.
+    /// When the head of the request had arrived. The deadline counts from here.
     pub received_at: Instant,
-    /// The same in milliseconds since the Unix epoch.
+    /// The same moment in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
 }
 
@@ -48,11 +44,12 @@ impl InboundWebhook {
     pub(super) fn new(
         event: &NewEvent,
         kind: EventKind,
-        (company, began): (&Company, Instant),
-        kept: PendingWrite,
+        company: &Company,
+        received_at: Instant,
+        pending_write: PendingWrite,
     ) -> Self {
         Self {
-            pending_write: kept,
+            pending_write,
             event_id: event.id,
             dedupe_discriminator: event.dedupe_discriminator.clone(),
             kind,
@@ -60,7 +57,7 @@ impl InboundWebhook {
             company: Arc::clone(&company.slug),
             body: event.body.clone(),
             signature: event.signature.clone(),
-            received_at: began,
+            received_at,
             received_at_ms: event.received_at_ms,
         }
     }

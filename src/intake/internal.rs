@@ -1,4 +1,5 @@
-//! Events that the receiver makes itself. They go through the journal like any other: durable, delivered, retried.
+//! Events that the receiver makes itself: alarms and appointments. They go through the journal like any other event,
+//! so they are durable, delivered and retried.
 
 use serde_json::Value;
 
@@ -6,28 +7,26 @@ use crate::base::id::EventId;
 use crate::event::EventIdentifiers;
 use crate::storage::{INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text};
 
-/// The names of the alarms' events. Retell's own alerts are `alert_…`.
+/// Event name of an alarm. Not `alert_…`, which is Retell's prefix for its own alerts.
 pub(crate) const ALARM_TRIGGERED: &str = "alarm_triggered";
-/// See [`ALARM_TRIGGERED`].
 pub(crate) const ALARM_RESOLVED: &str = "alarm_resolved";
-/// Every name there is.
+/// The names of all internal events.
 pub(crate) const INTERNAL_EVENT_NAMES: [&str; 5] =
     [ALARM_TRIGGERED, ALARM_RESOLVED, "appointment_booked", "appointment_changed", "appointment_cancelled"];
 
-/// An event of the receiver's own on its way into the store. Handlers get it if they name it, see
-/// [`Filter`](crate::handlers::Filter).
+/// An internal event to be stored. Only handlers whose filter names it get it, see [`Filter`](crate::handlers::Filter).
 #[derive(Clone, Debug)]
 pub(crate) struct InternalEvent {
-    /// Whose it is.
     pub company_id: i64,
     /// When it happened, in milliseconds since the Unix epoch.
     pub occurred_at_ms: i64,
-    /// An object with the name under `event`; ids of call and agent are found in it as in Retell's events.
+    /// A JSON object with the name under `event`, and the ids of call and agent in the same places as in Retell's
+    /// events.
     pub body: Value,
 }
 
 impl InternalEvent {
-    /// The event as it is kept. It has no sender and no signature.
+    /// The event as it is stored: without a sender's address and without a signature.
     #[must_use]
     pub(crate) fn into_new_event(self, id: EventId) -> NewEvent {
         let body = self.body.to_string();
@@ -51,12 +50,12 @@ mod tests {
     use crate::base::id::EventIdGenerator;
 
     #[test]
-    fn its_name_and_ids_are_those_of_its_body() {
+    fn name_and_ids_are_read_from_the_body() {
         let body = json!({"event": "thing_booked", "call": {"call_id": "call_1", "agent_id": "agent_1"}});
         let event = InternalEvent { company_id: 3, occurred_at_ms: 7, body }
             .into_new_event(EventIdGenerator::default().next_id(7));
-        let known = (event.kind.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
-        assert_eq!(known, (Some("thing_booked"), Some("call_1"), Some("agent_1")));
+        let identifiers = (event.kind.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
+        assert_eq!(identifiers, (Some("thing_booked"), Some("call_1"), Some("agent_1")));
         assert_eq!((event.company_id, event.received_at_ms), (3, 7));
         assert_eq!(event.key_fingerprint.as_deref(), Some(INTERNAL_KEY_FINGERPRINT));
     }

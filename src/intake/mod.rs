@@ -1,5 +1,6 @@
-//! The whole promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes and that
-//! those bytes are on disk. One exception: the answer to an inbound request is due when it is due, see `inbound.rs`.
+//! The promise to Retell on one page: a 2xx means that the signature was checked over the raw bytes, and that those
+//! bytes are on disk. There is one exception. An inbound request has a caller waiting, so its answer is sent at the
+//! deadline even if the store is slow or unavailable, see `write_behind.rs`.
 
 mod dedupe;
 mod import;
@@ -30,10 +31,11 @@ use crate::storage::{AppendOutcome, NewEvent, Store, StoreError, sanitize_text};
 use crate::telemetry::activity::{Activity, SignatureAge};
 use crate::telemetry::requests::RequestCounters;
 
-/// How long a request waits for its commit. With the time its body took it stays below Retell's 10 s.
+/// How long a request waits for its commit. Together with the time for reading the body it stays below the 10 s after
+/// which Retell gives up and sends the event again.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Takes events in.
+/// Accepts verified events and stores them.
 pub(crate) struct Intake {
     store: Arc<dyn Store>,
     counters: Arc<RequestCounters>,
@@ -41,20 +43,20 @@ pub(crate) struct Intake {
     write_behind: WriteBehind,
 }
 
-/// What a request is told once its event is on disk, or on its way there while somebody on the line waits.
+/// An event that is on disk, or an inbound request that is being stored while its caller waits.
 #[derive(Clone, Debug)]
 pub(crate) struct AcceptedEvent {
-    /// The event's kind; `Unknown` for one without a known name.
+    /// `Unknown` when the body names no event that Retell is known to send.
     pub kind: EventKind,
-    /// It was on disk already.
+    /// Whether the same event was on disk already.
     pub duplicate: bool,
-    /// For the log.
     pub log_fields: AccessLogFields,
-    /// What somebody on the line waits to be answered; it is not counted before that.
+    /// Set for an inbound request, which has yet to be answered. It is counted after that, because only then the
+    /// outcome of its write is known.
     inbound_webhook: Option<InboundWebhook>,
 }
 
-/// A request with what its body says it is.
+/// A verified request, with the name and the ids in its body.
 pub(crate) struct IncomingEvent {
     raw: RawEvent,
     head: Option<EventIdentifiers>,
@@ -62,7 +64,7 @@ pub(crate) struct IncomingEvent {
 }
 
 impl IncomingEvent {
-    /// Reads name and ids.
+    /// Reads only the name and the ids in the body. The rest is the handlers' concern.
     #[must_use]
     pub(crate) fn parse(verified: Verified<RawEvent>) -> Self {
         let raw = verified.into_inner();
@@ -71,16 +73,21 @@ impl IncomingEvent {
         Self { raw, head, kind }
     }
 
-    /// The signature that was checked, and when it came, of a body that names no event Retell is known to send.
+    /// The verified signature and the time of receipt, for a body that names no event Retell is known to send. `None`
+    /// for a known event, and when verification is off.
     #[must_use]
     pub(crate) fn verified_signature_of_unknown_event(&self) -> Option<(&str, i64)> {
-        let checked = self.kind == EventKind::Unknown && self.raw.key_fingerprint.is_some();
-        self.raw.signature.as_deref().filter(|_| checked).map(|signature| (signature, self.raw.received_at_ms))
+        if self.kind != EventKind::Unknown || self.raw.key_fingerprint.is_none() {
+            return None;
+        }
+        let signature = self.raw.signature.as_deref()?;
+        Some((signature, self.raw.received_at_ms))
     }
 }
 
 impl Intake {
-    /// Events go to `store` and are counted in `counters`. What `supervisor` runs are commits nobody waits for any more.
+    /// Stores events in `store` and counts them in `counters`. `supervisor` runs the writes of inbound requests,
+    /// which may outlast their request.
     #[must_use]
     pub(crate) fn new(store: Arc<dyn Store>, counters: Arc<RequestCounters>, supervisor: Supervisor) -> Self {
         Self {
@@ -91,79 +98,91 @@ impl Intake {
         }
     }
 
-    /// Keeps a verified request's event for `company`. `Ok` means committed and synced; for inbound requests, that it is on
-    /// its way. `unparsed` flags a JSON object that is known to be no event.
+    /// Stores the event of a verified request for `company`. `Ok` means committed and synced; for an inbound request
+    /// it means that the write has begun. `unparsed` flags a JSON object that is known not to be an event.
     ///
-    /// Nothing in the body can make it fail: what is no JSON object is kept and flagged `unparsed`.
+    /// No body is rejected: one that is not a JSON object is stored and flagged `unparsed`. An authentic event that
+    /// this version cannot read must not be lost.
     ///
     /// # Errors
-    /// [`ApiError::Unavailable`] when it could not be stored: sending it again is safe.
+    /// [`ApiError::Unavailable`] when the event was not stored in time. Sending it again is safe.
     pub(crate) async fn accept(
         &self,
         company: &Company,
-        arrived: IncomingEvent,
+        incoming: IncomingEvent,
         unparsed: bool,
     ) -> Result<AcceptedEvent, ApiError> {
-        let IncomingEvent { raw, head, kind } = arrived;
-        let (began, size_bytes) = (raw.received_instant, raw.body.len());
+        let IncomingEvent { raw, head, kind } = incoming;
+        let received_at = raw.received_instant;
+        let size_bytes = raw.body.len();
         let unparsed = unparsed || head.is_none();
         let event = NewEvent { unparsed, live: kind.is_inbound(), ..self.new_event(company.id, raw, head) };
+        // `describe` walks the whole body, so it runs only when the line is written.
         if tracing::enabled!(tracing::Level::DEBUG) {
-            let (event_id, company) = (&event.id, &company.slug);
-            tracing::debug!(%event_id, %company, size_bytes, "webhook body: {}", describe(&event.body));
+            let shape = describe(&event.body);
+            tracing::debug!(event_id = %event.id, company = %company.slug, size_bytes, %shape, "webhook body");
         }
         warn_unknown_agent(company, &event);
-        let (call_id, came) = (event.call_id.clone(), ActivitySample::from_event(&event));
-        let mut taken = AccessLogFields { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
+        let activity = ActivitySample::from_event(&event);
+        let call_id = event.call_id.clone();
+        let mut log_fields = AccessLogFields { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
         if kind.is_inbound() {
-            came.record(self.counters.activity());
-            let kept = self.write_behind.append(event.clone());
-            let inbound = Some(InboundWebhook::new(&event, kind, (company, began), kept));
-            return Ok(AcceptedEvent { kind, duplicate: false, log_fields: taken, inbound_webhook: inbound });
+            // The request is answered whether or not the write succeeds, so it is activity in both cases.
+            activity.record(self.counters.activity());
+            let pending_write = self.write_behind.append(event.clone());
+            let inbound = InboundWebhook::new(&event, kind, company, received_at, pending_write);
+            return Ok(AcceptedEvent { kind, duplicate: false, log_fields, inbound_webhook: Some(inbound) });
         }
-        let appended = self.append(event).await.inspect_err(|_| self.record_event(kind, &taken, began))?;
-        taken.outcome = outcome_label(&appended);
-        self.record_event(kind, &taken, began);
-        came.record(self.counters.activity());
+        let appended = self.append(event).await.inspect_err(|_| self.record_event(kind, &log_fields, received_at))?;
+        log_fields.outcome = outcome_label(&appended);
+        self.record_event(kind, &log_fields, received_at);
+        // Only after the commit: Retell sends an event again that was not stored, and it would count twice.
+        activity.record(self.counters.activity());
         Ok(AcceptedEvent {
             kind,
             duplicate: matches!(appended, AppendOutcome::Duplicate { .. }),
-            log_fields: taken,
+            log_fields,
             inbound_webhook: None,
         })
     }
 
-    fn record_event(&self, kind: EventKind, taken: &AccessLogFields, began: Instant) {
-        self.counters.count_event(taken.outcome, kind, taken.size_bytes, began.elapsed());
+    fn record_event(&self, kind: EventKind, log_fields: &AccessLogFields, received_at: Instant) {
+        self.counters.count_event(log_fields.outcome, kind, log_fields.size_bytes, received_at.elapsed());
     }
 
     async fn append(&self, event: NewEvent) -> Result<AppendOutcome, ApiError> {
-        let appended = tokio::time::timeout(COMMIT_TIMEOUT, self.store.append(event)).await.unwrap_or_else(|_| {
-            tracing::warn!(
-                "a webhook's commit took longer than 8 s (503); the event may be kept yet, a resent one is a duplicate"
-            );
-            Err(StoreError::Unavailable("the commit took too long".into()))
-        });
+        let event_id = event.id;
+        let appended = match tokio::time::timeout(COMMIT_TIMEOUT, self.store.append(event)).await {
+            Ok(appended) => appended,
+            // The write stays in the queue and may still be committed. That is safe: when Retell sends the event
+            // again, it is a duplicate.
+            Err(_) => {
+                let timeout_ms = COMMIT_TIMEOUT.as_secs() * 1_000;
+                tracing::warn!(%event_id, timeout_ms, status = 503, "webhook commit timed out");
+                Err(StoreError::Unavailable("the commit took too long".into()))
+            }
+        };
         appended.map_err(|error| {
-            // The store says by itself, once, that it is away.
+            // The store logs once that it is unavailable; one line per request would fill the log.
             if !matches!(error, StoreError::Unavailable(_)) {
-                tracing::error!(%error, "webhook not stored (503)");
+                tracing::error!(%event_id, %error, status = 503, "webhook not stored");
             }
             ApiError::Unavailable
         })
     }
 
     fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<EventIdentifiers>) -> NewEvent {
-        let told_apart_by = dedupe::dedupe_discriminator(raw.signature.as_deref(), head.as_ref());
+        let dedupe_discriminator = dedupe::dedupe_discriminator(raw.signature.as_deref(), head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let head = head.unwrap_or_default();
+        // Every text comes from the sender and is bounded for its column. The body itself is stored unchanged.
         NewEvent {
             kind: sanitize_text(head.event_name),
             call_id: sanitize_text(head.call_id.or(head.chat_id)),
             agent_id: sanitize_text(head.agent_id),
-            dedupe_discriminator: told_apart_by,
+            dedupe_discriminator,
             revisable,
-            source: raw.client_ip.map(|peer| peer.to_string()),
+            source: raw.client_ip.map(|client_ip| client_ip.to_string()),
             content_type: sanitize_text(raw.content_type),
             query: sanitize_text(raw.query),
             signature: sanitize_text(raw.signature),
@@ -173,7 +192,8 @@ impl Intake {
     }
 }
 
-/// What is kept of an event for telling silence and a wrong clock.
+/// The part of an event that the alarms for silence and for a wrong clock need. Taken before the event moves into the
+/// store.
 struct ActivitySample {
     company_id: i64,
     agent_id: Option<String>,
@@ -183,14 +203,14 @@ struct ActivitySample {
 
 impl ActivitySample {
     fn from_event(event: &NewEvent) -> Self {
+        // A signature that was not verified says nothing about the clock.
         let signature = event.signature.as_ref().filter(|_| event.key_fingerprint.is_some());
-        let signed_at_ms =
-            signature.and_then(|text| text.parse::<Signature>().ok()).map(|signed| signed.timestamp_ms());
+        let signature = signature.and_then(|text| text.parse::<Signature>().ok());
         Self {
             company_id: event.company_id,
             agent_id: event.agent_id.clone(),
             received_at_ms: event.received_at_ms,
-            signed_at_ms,
+            signed_at_ms: signature.map(|signature| signature.timestamp_ms()),
         }
     }
 
@@ -205,23 +225,22 @@ impl ActivitySample {
     }
 }
 
+/// The outcome in the log and in the metrics.
 fn outcome_label(appended: &AppendOutcome) -> &'static str {
     match appended {
         AppendOutcome::Duplicate { .. } => "duplicate",
+        // Before `revision`, because `unparsed` is what an operator has to look at.
         AppendOutcome::Stored { unparsed: true, .. } => "unparsed",
         AppendOutcome::Stored { revision: true, .. } => "revision",
         AppendOutcome::Stored { .. } => "stored",
     }
 }
 
-/// An agent of somebody else is more likely a webhook URL pasted into the wrong dashboard than an attack: it was signed.
+/// Warns about an agent that is not in the company's `agents`. The event is stored all the same: it was signed with the
+/// company's key, so most likely a webhook URL was pasted into the wrong dashboard, or the list is out of date.
 fn warn_unknown_agent(company: &Company, event: &NewEvent) {
-    let Some(agent) = event.agent_id.as_ref().filter(|_| !company.agent_ids.is_empty()) else { return };
-    if !company.agent_ids.contains(agent) {
-        tracing::warn!(
-            company = %company.slug,
-            agent,
-            "webhook event of an agent that is not in the company's `agents`; it is kept all the same"
-        );
+    let Some(agent) = &event.agent_id else { return };
+    if !company.agent_ids.is_empty() && !company.agent_ids.contains(agent) {
+        tracing::warn!(company = %company.slug, agent, event_id = %event.id, "webhook from unknown agent");
     }
 }

@@ -1,4 +1,4 @@
-//! The webhook's routes.
+//! The webhook routes, and the route of an older guide that takes events and function requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,10 @@ use crate::http::company::{Company, CurrentCompanyDirectory};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
 
-/// The address to paste into Retell's dashboard.
+/// The path of the webhook URL in Retell's dashboard.
 pub(crate) const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
-/// Where events arrive: an alias, the inbound webhook's own address, and those of companies.
+/// All routes that take events. The `inbound` ones exist because Retell configures the inbound webhook separately;
+/// each route takes every kind of event.
 const WEBHOOK_ROUTES: [&str; 5] = [
     WEBHOOK_PATH,
     "/webhook",
@@ -29,98 +30,99 @@ const WEBHOOK_ROUTES: [&str; 5] = [
     "/api/v1/webhook/retell/{company}",
     "/api/v1/webhook/retell/{company}/inbound",
 ];
-/// The address an older guide pointed Retell's webhooks at, along with its function calls.
+/// The path to which an older guide sent Retell's webhooks together with its function requests.
 const LEGACY_PATH: &str = "/api/mcp/retell/custom-function";
-/// Says that the address is reachable.
+/// A GET route that tells whether the public URL reaches this process.
 pub(crate) const TEST_PATH: &str = "/api/v1/webhook/retell/test";
-/// An event at the guide's address may take so long, below Retell's 10 s.
+/// Time limit for an event on [`LEGACY_PATH`], below Retell's 10 s. That route is outside the timeout layer, as a
+/// function may take longer.
 const LEGACY_EVENT_TIMEOUT: Duration = Duration::from_secs(9);
 const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 
-/// Names the running process, so that one can tell whether a public URL ends at this very instance.
+/// Response header of the test route that identifies the running process. `doctor` compares it to find out whether a
+/// public URL leads to this instance.
 pub(crate) const INSTANCE_HEADER: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
-/// Answers function calls that came to a webhook's address.
+/// Answers function requests on the webhook routes. A trait, because `intake` must not depend on `live`.
 #[async_trait]
 pub(crate) trait FunctionAnswerProvider: Send + Sync {
-    /// Answers one; the body names the function.
+    /// Answers a request whose body names the function.
     async fn answer(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
 
-    /// Whether this signature, at this time, is none of a request for a function, and from now on of an event's.
+    /// Reserves the signature of a request received at `at_ms` for an event. `false` when a request for a function
+    /// has used it.
     async fn reserve_signature_for_event(&self, signature: &str, at_ms: i64) -> bool;
 }
 
-/// What the routes need.
+/// The state of the webhook routes.
 pub(crate) struct WebhookState {
-    /// Takes the events in.
     pub intake: Intake,
-    /// Answers inbound events.
     pub inbound_answers: Arc<dyn InboundAnswerProvider>,
-    /// Whose routes there are.
     pub companies: CurrentCompanyDirectory,
-    /// Where function calls go.
     pub function_answers: Arc<dyn FunctionAnswerProvider>,
-    /// Whether signatures are checked; without it, bodies that are no JSON get 400.
+    /// Whether signatures are checked. When not, a body that is not JSON is answered with 400.
     pub verify_signatures: bool,
-    /// The address shown by the test endpoint, such as `http://localhost:8000`.
+    /// The base URL shown by the test route, such as `http://localhost:8000`.
     pub public_url: Arc<str>,
-    /// Random, made at start.
+    /// Random value, new at every start of the process.
     pub instance_id: Arc<str>,
 }
 
-/// The webhook routes, with `signature` in front of every one that takes an event. A trailing slash is accepted.
-pub(crate) fn router(endpoint: Arc<WebhookState>, signature: &SignatureLayer) -> Router {
+/// The webhook routes. Every route that takes events is behind the signature check. A trailing slash is accepted.
+pub(crate) fn router(state: Arc<WebhookState>, signature: &SignatureLayer) -> Router {
     let mut router = Router::new();
     let mut add = |path: &str, methods: axum::routing::MethodRouter<Arc<WebhookState>>| {
-        let slashed = format!("{path}/");
-        router = std::mem::take(&mut router).route(path, methods.clone()).route(&slashed, methods);
+        let with_slash = format!("{path}/");
+        router = std::mem::take(&mut router).route(path, methods.clone()).route(&with_slash, methods);
     };
     for path in WEBHOOK_ROUTES {
+        // `route_layer` and not `layer`: a request with another method gets 405 without its body being read.
         add(path, post(receive_event).route_layer(signature.clone()));
     }
     add(TEST_PATH, get(get_webhook_test));
     add(COMPANY_TEST_PATH, get(get_webhook_test));
-    router.with_state(endpoint)
+    router.with_state(state)
 }
 
-/// The address of an older guide, which takes events and function calls. A route of its own, as a function may take longer
-/// than an event.
-pub(crate) fn legacy_router(endpoint: Arc<WebhookState>, signature: &SignatureLayer) -> Router {
+/// The route of an older guide, which takes events and function requests. Separate from [`router`], because a
+/// function may take longer than the time limit of the webhook routes.
+pub(crate) fn legacy_router(state: Arc<WebhookState>, signature: &SignatureLayer) -> Router {
     let methods = post(receive_event_or_function).route_layer(signature.clone());
-    Router::new().route(LEGACY_PATH, methods.clone()).route(&format!("{LEGACY_PATH}/"), methods).with_state(endpoint)
+    Router::new().route(LEGACY_PATH, methods.clone()).route(&format!("{LEGACY_PATH}/"), methods).with_state(state)
 }
 
 async fn receive_event(
-    State(endpoint): State<Arc<WebhookState>>,
+    State(state): State<Arc<WebhookState>>,
     Extension(company): Extension<Arc<Company>>,
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
-    endpoint.check_unverified_body(event.get())?;
-    let accepted = endpoint.accept(&company, event, false).await?;
-    Ok(endpoint.respond(accepted).await)
+    state.check_unverified_body(event.get())?;
+    let accepted = state.accept(&company, event, false).await?;
+    Ok(state.respond(accepted).await)
 }
 
-/// A body with `event` is an event; one with `name` is a function call, which is no event and is not kept as one; one with
-/// neither is kept as unparsed.
+/// A body with `event` is an event. A body with `name` is a function request and is not stored as an event. A body
+/// with neither is stored and flagged `unparsed`.
 async fn receive_event_or_function(
-    State(endpoint): State<Arc<WebhookState>>,
+    State(state): State<Arc<WebhookState>>,
     Extension(company): Extension<Arc<Company>>,
     headers: HeaderMap,
     event: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
-    endpoint.check_unverified_body(event.get())?;
-    let named = match Event::parse(&event.get().body) {
+    state.check_unverified_body(event.get())?;
+    let has_event_name = match Event::parse(&event.get().body) {
         Ok(Event::Unknown { name, fields }) if name.is_empty() => {
             if has_string_field(&fields, "name") {
-                return Ok(endpoint.function_answers.answer(company, headers, event).await);
+                return Ok(state.function_answers.answer(company, headers, event).await);
             }
             false
         }
         _ => true,
     };
-    let left = LEGACY_EVENT_TIMEOUT.saturating_sub(event.get().received_instant.elapsed());
-    let accepted = tokio::time::timeout(left, endpoint.accept(&company, event, !named)).await;
-    Ok(endpoint.respond(accepted.map_err(|_| ApiError::Unavailable)??).await)
+    let time_left = LEGACY_EVENT_TIMEOUT.saturating_sub(event.get().received_instant.elapsed());
+    let accepted = tokio::time::timeout(time_left, state.accept(&company, event, !has_event_name)).await;
+    let accepted = accepted.map_err(|_| ApiError::Unavailable)??;
+    Ok(state.respond(accepted).await)
 }
 
 fn has_string_field(fields: &JsonObject, key: &str) -> bool {
@@ -134,32 +136,30 @@ struct WebhookTestResponse {
     webhook_url: String,
 }
 
-async fn get_webhook_test(
-    State(endpoint): State<Arc<WebhookState>>,
-    params: RawPathParams,
-) -> Result<Response, ApiError> {
+async fn get_webhook_test(State(state): State<Arc<WebhookState>>, params: RawPathParams) -> Result<Response, ApiError> {
     let slug = params.iter().find(|(name, _)| *name == "company").map(|(_, slug)| slug);
-    endpoint.companies.get().find(slug).ok_or(ApiError::NotFound("No such company"))?;
+    state.companies.get().find(slug).ok_or(ApiError::NotFound("No such company"))?;
     let body = WebhookTestResponse {
         status: "ok",
         message: "Retell webhook endpoint is accessible",
-        webhook_url: format!("POST {}{}", endpoint.public_url, webhook_path(slug)),
+        webhook_url: format!("POST {}{}", state.public_url, webhook_path(slug)),
     };
     let mut response = axum::Json(body).into_response();
-    if let Ok(instance) = HeaderValue::from_str(&endpoint.instance_id) {
+    if let Ok(instance) = HeaderValue::from_str(&state.instance_id) {
         response.headers_mut().insert(INSTANCE_HEADER, instance);
     }
     Ok(response)
 }
 
-/// The webhook's path for a company; for `None` the plain route.
+/// The webhook path of a company; for `None` the path without a slug.
 #[must_use]
 pub(crate) fn webhook_path(slug: Option<&str>) -> String {
     slug.map_or_else(|| WEBHOOK_PATH.to_owned(), |slug| format!("{WEBHOOK_PATH}/{slug}"))
 }
 
 impl WebhookState {
-    /// Without a signature there is no telling Retell's odd bodies from a browser's: only JSON is taken.
+    /// Accepts only JSON when verification is off. An odd body that is signed comes from Retell and is stored;
+    /// without a signature it may as well be a stray request of a browser or a scanner.
     fn check_unverified_body(&self, raw: &RawEvent) -> Result<(), ApiError> {
         if self.verify_signatures {
             return Ok(());
@@ -173,38 +173,43 @@ impl WebhookState {
         }
     }
 
-    /// Retell signs the body and not the address. What names one of its events is one, and no function runs for it; anything
-    /// else may have been meant for a function, and nothing that was is handled as an event.
+    /// Stores an event, unless its signature was used for a function.
+    ///
+    /// Retell signs the body and not the path, so a captured function request could be posted here. A body that names
+    /// one of Retell's events never runs a function and needs no check. For any other body, the route on which its
+    /// signature is seen first decides.
     async fn accept(
         &self,
         company: &Company,
         event: Verified<RawEvent>,
         unparsed: bool,
     ) -> Result<AcceptedEvent, ApiError> {
-        let arrived = IncomingEvent::parse(event);
-        if let Some((signature, at_ms)) = arrived.verified_signature_of_unknown_event()
+        let incoming = IncomingEvent::parse(event);
+        if let Some((signature, at_ms)) = incoming.verified_signature_of_unknown_event()
             && !self.function_answers.reserve_signature_for_event(signature, at_ms).await
         {
             return Err(ApiError::Unauthorized);
         }
-        self.intake.accept(company, arrived, unparsed).await
+        self.intake.accept(company, incoming, unparsed).await
     }
 
-    /// Whoever sent an inbound event gets its answer.
+    /// Acknowledges an event, or answers an inbound request.
     async fn respond(&self, accepted: AcceptedEvent) -> Response {
-        let AcceptedEvent { kind, duplicate, mut log_fields, inbound_webhook: inbound } = accepted;
-        let body = match inbound {
+        let AcceptedEvent { kind, duplicate, mut log_fields, inbound_webhook } = accepted;
+        let body = match inbound_webhook {
             Some(inbound) => {
-                let (kept, began) = (inbound.pending_write.clone(), inbound.received_at);
+                let pending_write = inbound.pending_write.clone();
+                let received_at = inbound.received_at;
                 let answer = self.inbound_answers.answer(inbound).await;
-                log_fields.outcome = kept.outcome();
-                self.intake.record_event(kind, &log_fields, began);
+                // Read after the answer was made: the write ran at the same time and has usually ended by now.
+                log_fields.outcome = pending_write.outcome();
+                self.intake.record_event(kind, &log_fields, received_at);
                 answer.into()
             }
             None if duplicate => Bytes::from_static(br#"{"received":true,"duplicate":true}"#),
             None => Bytes::from_static(br#"{"received":true}"#),
         };
-        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        (StatusCode::OK, Extension(log_fields), json, body).into_response()
+        let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (StatusCode::OK, Extension(log_fields), headers, body).into_response()
     }
 }

@@ -1,5 +1,8 @@
-//! Keeps requests somebody on the line waits behind, while their answer is made, and after it where the store is slow or
-//! away.
+//! Stores inbound requests while their answers are being made, and afterwards when the store is slow or unavailable.
+//!
+//! The caller waits for the answer, so the write must not delay it, and it must not end with the HTTP request either:
+//! Retell has its answer and will not send the event again. The write is therefore a separate task, and the answer
+//! looks at its state through a watch channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +13,23 @@ use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 use crate::storage::{AppendOutcome, NewEvent, Store, StoreError};
 
-/// Requests on their way to the disk; further ones are answered and not kept, which the log says.
+/// Writes that are pending at the same time. Each holds a body in memory. Further requests are answered and not
+/// stored, which is logged.
 const MAX_PENDING_WRITES: usize = 1_024;
-/// How long the store may take until a request is given up on.
+/// How long a write is tried before the event is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long until a store that was away is tried again.
+/// How long to wait before a write is tried again after the store was unavailable.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Where a request stands on its way to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PendingWriteState {
     Pending,
-    /// The store said that it is away; it is tried again.
+    /// The store was unavailable at least once. The write is tried again.
     StoreUnavailable,
     Committed(AppendOutcome),
 }
 
-/// A request on its way to the disk.
+/// The write of an inbound request, which may still be running. Clones observe the same write.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingWrite {
     event_id: EventId,
@@ -34,19 +37,22 @@ pub(crate) struct PendingWrite {
 }
 
 impl PendingWrite {
-    /// The event as which it is kept, and whether it was on disk before; `None` as soon as the store says that it is away.
+    /// Waits for the first response of the store. Returns the id under which the event is stored, and whether it was
+    /// stored before; `None` when the store is unavailable, so that an answer does not wait for the retries.
     pub(crate) async fn first_store_result(mut self) -> Option<(EventId, bool)> {
-        let kept = self.state.wait_for(|keeping| *keeping != PendingWriteState::Pending).await.ok()?;
-        committed_event(self.event_id, *kept)
+        let state = self.state.wait_for(|state| *state != PendingWriteState::Pending).await.ok()?;
+        committed_event(self.event_id, *state)
     }
 
-    /// The same once the store has it after all; `None` when it could not be kept.
+    /// Waits for the end of the write, retries included. `None` when the event could not be stored.
     pub(crate) async fn final_store_result(mut self) -> Option<(EventId, bool)> {
-        let kept = self.state.wait_for(|keeping| matches!(keeping, PendingWriteState::Committed(_))).await.ok()?;
-        committed_event(self.event_id, *kept)
+        // The sender is dropped when the write is given up, which ends this wait with an error.
+        let state = self.state.wait_for(|state| matches!(state, PendingWriteState::Committed(_))).await.ok()?;
+        committed_event(self.event_id, *state)
     }
 
-    /// How it stands now, as the log and the metrics name it.
+    /// The outcome at this moment, for the log and the metrics. The request is logged when it is answered, so a write
+    /// that is still pending counts as `not_stored`.
     pub(super) fn outcome(&self) -> &'static str {
         match &*self.state.borrow() {
             PendingWriteState::Committed(appended) => super::outcome_label(appended),
@@ -55,14 +61,15 @@ impl PendingWrite {
     }
 }
 
-fn committed_event(id: EventId, keeping: PendingWriteState) -> Option<(EventId, bool)> {
-    match keeping {
-        PendingWriteState::Committed(AppendOutcome::Duplicate { original_id: of }) => Some((of, true)),
-        PendingWriteState::Committed(AppendOutcome::Stored { .. }) => Some((id, false)),
+fn committed_event(new_id: EventId, state: PendingWriteState) -> Option<(EventId, bool)> {
+    match state {
+        PendingWriteState::Committed(AppendOutcome::Duplicate { original_id }) => Some((original_id, true)),
+        PendingWriteState::Committed(AppendOutcome::Stored { .. }) => Some((new_id, false)),
         PendingWriteState::Pending | PendingWriteState::StoreUnavailable => None,
     }
 }
 
+/// Starts writes that no request has to wait for.
 pub(super) struct WriteBehind {
     store: Arc<dyn Store>,
     supervisor: Supervisor,
@@ -74,39 +81,47 @@ impl WriteBehind {
         Self { store, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
     }
 
-    /// Begins to keep it, whoever waits for that.
+    /// Starts to store the event. The write continues when the returned handle is dropped.
     pub(super) fn append(&self, event: NewEvent) -> PendingWrite {
-        let (told, keeping) = watch::channel(PendingWriteState::Pending);
-        let kept = PendingWrite { event_id: event.id, state: keeping };
-        let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() else {
-            tracing::warn!(event_id = %event.id, "an inbound request is not kept: too many wait for the store");
-            return kept;
+        let (state_sender, state) = watch::channel(PendingWriteState::Pending);
+        let pending_write = PendingWrite { event_id: event.id, state };
+        // Does not wait for a permit: the answer would be late. Dropping the sender tells the answer that nothing is
+        // stored.
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let error = format!("{MAX_PENDING_WRITES} inbound requests are waiting for the store");
+            tracing::warn!(event_id = %event.id, %error, "inbound request not stored");
+            return pending_write;
         };
         let store = Arc::clone(&self.store);
         self.supervisor.spawn_detached(async move {
-            append_with_retry(&*store, event, &told).await;
-            drop(place);
+            append_with_retry(&*store, event, &state_sender).await;
+            drop(permit);
         });
-        kept
+        pending_write
     }
 }
 
-async fn append_with_retry(store: &dyn Store, event: NewEvent, told: &watch::Sender<PendingWriteState>) {
-    let id = event.id;
-    let kept = async {
+async fn append_with_retry(store: &dyn Store, event: NewEvent, state_sender: &watch::Sender<PendingWriteState>) {
+    let event_id = event.id;
+    let append = async {
         loop {
             match store.append(event.clone()).await {
+                // Safe to repeat: if the first write was committed after all, the second one is a duplicate of it.
                 Err(StoreError::Unavailable(_)) => {
-                    told.send_replace(PendingWriteState::StoreUnavailable);
+                    state_sender.send_replace(PendingWriteState::StoreUnavailable);
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
-                kept => return kept,
+                finished => return finished,
             }
         }
     };
-    match tokio::time::timeout(WRITE_TIMEOUT, kept).await {
-        Ok(Ok(appended)) => drop(told.send_replace(PendingWriteState::Committed(appended))),
-        Ok(Err(error)) => tracing::error!(event_id = %id, %error, "an inbound request is not kept"),
-        Err(_) => tracing::error!(event_id = %id, "an inbound request is not kept: the store did not take it in 60 s"),
-    }
+    let error = match tokio::time::timeout(WRITE_TIMEOUT, append).await {
+        Ok(Ok(appended)) => {
+            state_sender.send_replace(PendingWriteState::Committed(appended));
+            return;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no commit within {} s", WRITE_TIMEOUT.as_secs()),
+    };
+    tracing::error!(%event_id, %error, "inbound request not stored");
 }

@@ -4,67 +4,72 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-/// Something an agent's model can call: a custom function of Retell's.
+/// A Retell custom function, which the agent's model calls during a call or chat.
 ///
-/// Arguments have been checked against the function's schema, unless [`Function::checks_arguments`]. It is called once for
-/// each invocation, however often Retell sends it.
+/// The arguments were checked against the function's schema, except when [`Function::checks_arguments`] is true. It is
+/// called once per invocation, however often Retell sends the request, and again only after a failure or a restart.
 #[async_trait]
 pub trait Function: Send + Sync {
-    /// Does it, before [`FunctionContext::deadline`].
+    /// Runs the function. The caller gets the fallback when it takes longer than [`FunctionContext::deadline`].
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome;
 
-    /// Whether what an earlier invocation did still stands, so that an equal request in the same call is told the same. Asked
-    /// of `context`'s invocation when such a request comes that is not the very same one sent again; `false` makes it an
-    /// invocation of its own.
+    /// Whether the answer of an earlier invocation is still true, so that a second request with equal arguments in
+    /// the same call gets the same answer. `context` is that of the earlier invocation. `false` starts a new
+    /// invocation. Not called for a repeated request (same signature or same tool call id), which always gets the
+    /// stored answer.
     async fn can_reuse_answer(&self, _context: &FunctionContext) -> bool {
         true
     }
 
-    /// Whether it says by itself what is wrong with its arguments, in words that can be said aloud. They are not checked
-    /// against its schema then.
+    /// Whether the function checks its arguments itself, to report problems in words that can be read to the caller.
+    /// They are then not checked against its schema.
     fn checks_arguments(&self) -> bool {
         false
     }
 
-    /// What is answered when it could not be called, or not in time, unless settings say otherwise.
+    /// The answer when the function failed or took too long. `fallback` in the settings takes precedence.
     fn fallback(&self) -> Option<Map<String, Value>> {
         None
     }
 }
 
-/// What a function is told besides its arguments.
+/// The invocation that a function runs for: who called it, in which call, and until when.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FunctionContext {
-    /// The function's name, as it was called.
+    /// Name under which the function was called. A `[[functions]]` table with `builtin` can rename it.
     pub name: String,
-    /// The company, as the store numbers it.
+    /// Id of the company in the store.
     pub company_id: i64,
-    /// The company's slug.
+    /// Slug of the company, as in the route and the settings.
     pub company: String,
-    /// The call in which it is called; the chat's id for a chat. `None` when Retell sent the arguments alone.
+    /// Id of the call, or of the chat. `None` when Retell sent only the arguments and no call id in a header or the
+    /// query.
     pub call_id: Option<String>,
-    /// The model's id of this very invocation, when Retell sent it.
+    /// The model's id of this tool call, when the request contains a transcript with tool calls.
     pub tool_call_id: Option<String>,
-    /// The caller's number, for an inbound call the number called from.
+    /// Number that placed the call: the caller's for an inbound call. `None` when the request does not contain the
+    /// call.
     pub from_number: Option<String>,
-    /// The number called.
+    /// Number that was called. `None` when the request does not contain the call.
     pub to_number: Option<String>,
-    /// The key under which an invocation is known over retries and restarts: use it as idempotency key.
+    /// Idempotency key of the invocation, `inv_…`. It stays the same when the function is called again after a
+    /// failure or a restart.
     pub invocation_id: String,
-    /// When it was received, in milliseconds since the Unix epoch.
+    /// When the head of the request had arrived, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The answer is given up then, and the fallback sent.
+    /// When the fallback is sent instead of the answer: `timeout_ms` after the request arrived.
     pub deadline: Instant,
 }
 
 impl FunctionContext {
-    /// The context of an invocation in no call.
+    /// The context of an invocation outside a call. Set the other fields as needed.
     #[must_use]
     pub fn new(
         name: &str,
-        (company_id, company): (i64, &str),
-        invocation: &str,
+        company_id: i64,
+        company: &str,
+        invocation_id: &str,
         received_at_ms: i64,
         deadline: Instant,
     ) -> Self {
@@ -76,34 +81,33 @@ impl FunctionContext {
             tool_call_id: None,
             from_number: None,
             to_number: None,
-            invocation_id: invocation.to_owned(),
+            invocation_id: invocation_id.to_owned(),
             received_at_ms,
             deadline,
         }
     }
 }
 
-/// What came of a call.
+/// How a call of a function ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FunctionOutcome {
-    /// What the model is told, as JSON or text.
+    /// The answer for the model. A JSON string is sent as text, any other value as JSON.
     Answer(Value),
-    /// The arguments cannot be used; said in words the model can act on. Sent as a 2xx: Retell would only repeat it.
+    /// The arguments cannot be used. The text tells the model what to correct. It is sent with status 200, because
+    /// Retell repeats a request that was answered with an error status.
     InvalidArguments(String),
-    /// It could not be done: the function's fallback is sent. The reason goes to the log and the ledger, without personal
-    /// data.
+    /// The function failed, and its fallback is sent. The text goes to the log and the invocation ledger: it must not
+    /// contain personal data.
     Failed(String),
 }
 
-/// A function that comes with the receiver, as the registry is given it.
+/// A function that is part of the receiver or was added with `ReceiverBuilder::function`.
 #[derive(Clone)]
 pub struct BuiltInFunction {
-    /// Its name in the route and for the agent's model.
     pub name: String,
-    /// What the model is told it does.
+    /// Tells the agent's model what the function does and when to call it.
     pub description: String,
-    /// The JSON Schema of its arguments.
+    /// JSON Schema of the arguments.
     pub parameters: Value,
-    /// What is called.
     pub function: Arc<dyn Function>,
 }

@@ -1,5 +1,5 @@
-//! Answers that somebody on the line waits for: inbound webhooks and custom functions. A lane of its own, with deadlines;
-//! the deliveries of events neither delay it nor wait for it.
+//! Requests that are answered while a caller waits: inbound webhooks and custom functions. Each has a deadline. They
+//! share no queue with the deliveries of events, so neither waits for the other.
 
 pub(crate) mod appointments;
 mod function;
@@ -7,5 +7,5 @@ pub(crate) mod functions;
 pub(crate) mod inbound;
 mod single_flight;
 
-pub(crate) use function::{BuiltInFunction, Function};
-pub use function::{FunctionContext, FunctionOutcome};
+pub(crate) use function::BuiltInFunction;
+pub use function::{Function, FunctionContext, FunctionOutcome};

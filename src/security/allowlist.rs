@@ -1,20 +1,23 @@
-//! Who may send webhooks at all, by address. A second lock beside the signature, not instead of it.
+//! The list of addresses that may send webhooks. It is checked in addition to the signature and does not replace it.
 
 use crate::base::networks::Networks;
 
-/// Stands for [`RETELL`] in a list.
+/// List entry that stands for [`RETELL_ADDRESS`].
 pub(crate) const RETELL_PRESET: &str = "retell";
-/// The address Retell says its webhooks come from.
+/// The address from which Retell sends webhooks, according to its documentation.
 pub(crate) const RETELL_ADDRESS: &str = "100.20.5.228";
 
-/// The list's addresses, `retell` spelt out; `None` for an empty one, which lets everybody in.
+/// Parses the list, with `retell` replaced by its address; `None` for an empty list, which allows every sender.
 ///
 /// # Errors
-/// The position of the first text that is neither an address, a range, nor `retell`.
+/// The index of the first entry that is not an address, a range or `retell`.
 pub(crate) fn parse(texts: &[String]) -> Result<Option<Networks>, usize> {
-    let spelt_out: Vec<&str> =
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let addresses: Vec<&str> =
         texts.iter().map(|text| if text == RETELL_PRESET { RETELL_ADDRESS } else { text }).collect();
-    Ok(Some(Networks::parse(&spelt_out)?).filter(|_| !texts.is_empty()))
+    Networks::parse(&addresses).map(Some)
 }
 
 #[cfg(test)]
@@ -22,7 +25,7 @@ mod tests {
     use super::{RETELL_ADDRESS, parse};
 
     #[test]
-    fn the_preset_is_spelt_out() {
+    fn the_preset_stands_for_retells_address() {
         let list = parse(&["retell".to_owned(), "127.0.0.1".to_owned()]).unwrap().unwrap();
         assert!(list.contains(RETELL_ADDRESS.parse().unwrap()) && list.contains([127, 0, 0, 1].into()));
         assert!(!list.contains([192, 0, 2, 1].into()));

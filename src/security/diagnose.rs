@@ -1,47 +1,47 @@
-//! Why a request was refused, as exactly as can be found out: tries what is known to go wrong between signing and
-//! receiving, and says which of it makes the digest fit.
+//! Finds out why a request was rejected: undoes, one by one, the known mistakes between signing and receiving, and
+//! reports the one whose reversal makes the digest match.
 
 use super::diagnosis::{BodyChange, Diagnosis, DigestCheck, JsonSerializerStyle};
-use super::json_style::{JsonSpacing, JsonStyle, reserialise};
+use super::json_style::{JsonSpacing, JsonStyle, reserialize};
 use super::keys::ApiKey;
 use super::malformed_header::MalformedHeaderReason;
 use super::signature::Signature;
 
-/// Larger bodies are not tried: the work is a few dozen digests of the body.
+/// Larger bodies are not diagnosed, because a diagnosis computes a few dozen digests of the body.
 pub(crate) const MAX_DIAGNOSED_BODY_BYTES: usize = 64 * 1024;
-/// Bytes hashed at most with the keys of other companies.
+/// Limit of the bytes that are hashed with keys of other companies, so that many companies and a large body together
+/// cannot be used to waste processor time.
 const MAX_HASHED_BYTES: usize = 4 * 1024 * 1024;
-/// Until 2286, Unix seconds have ten digits; as milliseconds they lie in January 1970.
+/// Unix seconds have ten digits until the year 2286. Read as milliseconds they are dates in January to April 1970,
+/// which no genuine signature has.
 const UNIX_SECONDS_RANGE: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 
-/// What is known of a refused request.
+/// Everything that is known about a rejected request.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct DiagnosisInput<'a> {
-    /// Its body, when it was read.
+    /// The body; `None` when it was not read.
     pub body: Option<&'a [u8]>,
-    /// Its `X-Retell-Signature` header.
+    /// Value of the `X-Retell-Signature` header.
     pub signature_header: Option<&'a str>,
-    /// The header is there more than once, or is no text.
+    /// The header is present more than once, or is not ASCII text.
     pub repeated_signature_header: bool,
-    /// The name of another service's signature header that is there.
+    /// Name of another service's signature header, when one is present.
     pub other_signature_header: Option<&'static str>,
-    /// Its `Content-Encoding` header.
     pub content_encoding: Option<&'a str>,
-    /// Its `Content-Type` header.
     pub content_type: Option<&'a str>,
 }
 
-/// The keys that may have made a signature.
+/// The keys that are tried against a signature.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct CandidateKeys<'a> {
-    /// Those of the company the request was for.
+    /// Keys of the company to which the request was sent.
     pub own_keys: &'a [ApiKey],
-    /// Those of other companies, with their slugs.
+    /// Keys of the other companies, with the companies' slugs.
     pub other_company_keys: &'a [(String, ApiKey)],
 }
 
-/// Why the request was refused, the most specific reason first; never empty. `now_ms` is when it was received, and
-/// `tolerance_ms` how far from then its signature may be.
+/// Why the request was rejected, the most specific reason first; never empty. `now_ms` is the time at which the
+/// request was received, and `tolerance_ms` is the allowed difference to the signature's timestamp.
 #[must_use]
 pub(crate) fn diagnose(
     evidence: &DiagnosisInput<'_>,
@@ -59,45 +59,45 @@ pub(crate) fn diagnose(
         return vec![Diagnosis::MalformedHeader(MalformedHeaderReason::classify(header))];
     };
     let body = evidence.body.filter(|body| body.len() <= MAX_DIAGNOSED_BODY_BYTES);
-    let case = SignatureTrial { signature, body: body.unwrap_or_default(), keys };
+    let trial = SignatureTrial { signature, body: body.unwrap_or_default(), keys };
     let age_ms = now_ms.saturating_sub(signature.timestamp_ms());
-    let stale = age_ms.unsigned_abs() > tolerance_ms.unsigned_abs();
-    if stale && UNIX_SECONDS_RANGE.contains(&signature.timestamp_ms()) {
+    let is_stale = age_ms.unsigned_abs() > tolerance_ms.unsigned_abs();
+    if is_stale && UNIX_SECONDS_RANGE.contains(&signature.timestamp_ms()) {
         return vec![Diagnosis::TimestampInSeconds];
     }
-    let found = body.and_then(|_| case.find_cause());
+    let cause = body.and_then(|_| trial.find_cause());
     let digest = match body {
         None => DigestCheck::NotChecked,
-        Some(body) if case.matches(body) => DigestCheck::Matches,
+        Some(body) if trial.matches(body) => DigestCheck::Matches,
         Some(_) => DigestCheck::Mismatch,
     };
-    match (stale, found) {
-        (true, Some(found)) => vec![found, Diagnosis::Stale { age_ms, digest: DigestCheck::ExplainedMismatch }],
+    match (is_stale, cause) {
+        (true, Some(cause)) => vec![cause, Diagnosis::Stale { age_ms, digest: DigestCheck::ExplainedMismatch }],
         (true, None) => vec![Diagnosis::Stale { age_ms, digest }],
-        (false, Some(found)) => vec![found],
+        (false, Some(cause)) => vec![cause],
         (false, None) => vec![evidence.diagnose_body_format()],
     }
 }
 
-/// The findings as one text.
+/// Joins the findings into one text for logs and the command line.
 #[must_use]
 pub(crate) fn format_diagnosis(findings: &[Diagnosis]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; also, ")
 }
 
 impl DiagnosisInput<'_> {
-    /// What the look of the request tells when no digest does.
+    /// A guess from the form of the request, for the case that no digest matches.
     fn diagnose_body_format(&self) -> Diagnosis {
         let Some(body) = self.body else { return Diagnosis::NoKeyMatched };
-        let declared = |name: &str| self.content_encoding.is_some_and(|coding| coding.eq_ignore_ascii_case(name));
-        let encoded = self.content_encoding.is_some() && !declared("identity");
-        let form = self.content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("form"));
+        let is_encoded = self.content_encoding.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
+        let is_form = self.content_type.is_some_and(|kind| kind.to_ascii_lowercase().contains("form"));
         match body.trim_ascii_start() {
             [] => Diagnosis::EmptyBody,
+            // The magic number of gzip.
             [0x1f, 0x8b, ..] => Diagnosis::BodyCompressed,
-            [b'{' | b'[', ..] if encoded => Diagnosis::BodyDecompressed,
-            _ if encoded => Diagnosis::BodyCompressed,
-            _ if form => Diagnosis::FormBody,
+            [b'{' | b'[', ..] if is_encoded => Diagnosis::BodyDecompressed,
+            _ if is_encoded => Diagnosis::BodyCompressed,
+            _ if is_form => Diagnosis::FormBody,
             _ => Diagnosis::NoKeyMatched,
         }
     }
@@ -110,7 +110,8 @@ struct SignatureTrial<'a> {
 }
 
 impl SignatureTrial<'_> {
-    /// What has to be undone for the digest to fit, if that is known.
+    /// The mistake whose reversal makes the digest match; `None` when the digest matches anyway or no known mistake
+    /// explains it.
     fn find_cause(&self) -> Option<Diagnosis> {
         if self.matches(self.body) {
             return None;
@@ -119,10 +120,10 @@ impl SignatureTrial<'_> {
             .map(Diagnosis::OtherCompanyKey)
             .or_else(|| self.check_signed_message())
             .or_else(|| self.find_body_change().map(Diagnosis::BodyChanged))
-            .or_else(|| self.find_reserialisation())
+            .or_else(|| self.find_reserialization())
     }
 
-    /// Whether one of the own keys signed these bytes as Retell does.
+    /// Whether one of the company's own keys signed these bytes in the way Retell does.
     fn matches(&self, bytes: &[u8]) -> bool {
         self.matches_with_suffix(bytes, &self.signature.timestamp_ms().to_string())
     }
@@ -133,9 +134,11 @@ impl SignatureTrial<'_> {
 
     fn find_other_company(&self) -> Option<String> {
         let digits = self.signature.timestamp_ms().to_string();
-        let most = MAX_HASHED_BYTES / self.body.len().max(64);
-        let mut others = self.keys.other_company_keys.iter().take(most);
-        others.find(|(_, key)| self.signature.is_valid_with(key, self.body, &digits)).map(|(slug, _)| slug.clone())
+        // A digest costs at least one block of 64 bytes, however small the body is.
+        let max_keys = MAX_HASHED_BYTES / self.body.len().max(64);
+        let mut candidates = self.keys.other_company_keys.iter().take(max_keys);
+        let (slug, _) = candidates.find(|(_, key)| self.signature.is_valid_with(key, self.body, &digits))?;
+        Some(slug.clone())
     }
 
     fn check_signed_message(&self) -> Option<Diagnosis> {
@@ -168,44 +171,65 @@ impl SignatureTrial<'_> {
         if body.contains(&b'\n') && self.matches(&lf_to_crlf(&lf)) {
             return Some(BodyChange::CrlfToLf);
         }
-        let respelled = |ascii| {
-            reserialise(body, JsonStyle { spacing: JsonSpacing::Unchanged, escape_non_ascii: ascii })
-                .filter(|written| written != body)
-        };
-        if respelled(false).is_some_and(|written| self.matches(&written)) {
+        if self.matches_reescaped(false) {
             return Some(BodyChange::Escaped);
         }
-        respelled(true).is_some_and(|written| self.matches(&written)).then_some(BodyChange::Unescaped)
+        self.matches_reescaped(true).then_some(BodyChange::Unescaped)
     }
 
-    /// Without one line end, or without all white space at the end.
+    /// Whether the digest matches when the strings of the JSON are escaped in another way. A body that this does not
+    /// change was tried before.
+    fn matches_reescaped(&self, escape_non_ascii: bool) -> bool {
+        let style = JsonStyle { spacing: JsonSpacing::Unchanged, escape_non_ascii };
+        reserialize(self.body, style).is_some_and(|written| written != self.body && self.matches(&written))
+    }
+
+    /// Whether the digest matches without one line end, or without all whitespace at the end.
     fn matches_without_trailing_whitespace(&self) -> bool {
-        let one = self.body.strip_suffix(b"\n");
-        let two = one.and_then(|rest| rest.strip_suffix(b"\r"));
-        [one, two, Some(self.body.trim_ascii_end())].into_iter().flatten().any(|bytes| self.matches(bytes))
+        let without_lf = self.body.strip_suffix(b"\n");
+        let without_crlf = without_lf.and_then(|rest| rest.strip_suffix(b"\r"));
+        [without_lf, without_crlf, Some(self.body.trim_ascii_end())]
+            .into_iter()
+            .flatten()
+            .any(|bytes| self.matches(bytes))
     }
 
-    fn find_reserialisation(&self) -> Option<Diagnosis> {
+    fn find_reserialization(&self) -> Option<Diagnosis> {
         let writers = [
             (JsonSerializerStyle::JavaScript, JsonSpacing::Compact, false),
             (JsonSerializerStyle::Python, JsonSpacing::AfterSeparators, true),
             (JsonSerializerStyle::PythonUnicode, JsonSpacing::AfterSeparators, false),
             (JsonSerializerStyle::CompactAscii, JsonSpacing::Compact, true),
         ];
-        // A byte order mark in front hides JSON from the parser.
+        // The JSON parser rejects a byte order mark.
         let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.body);
-        let mut fitting = writers.into_iter().filter(|(_, space, ascii)| {
-            reserialise(body, JsonStyle { spacing: *space, escape_non_ascii: *ascii }).is_some_and(|w| self.matches(&w))
-        });
-        fitting.next().map(|(writer, _, _)| Diagnosis::Reserialised(writer))
+        let matches = |spacing, escape_non_ascii| {
+            reserialize(body, JsonStyle { spacing, escape_non_ascii }).is_some_and(|written| self.matches(&written))
+        };
+        let (writer, ..) = writers.into_iter().find(|(_, spacing, ascii)| matches(*spacing, *ascii))?;
+        Some(Diagnosis::Reserialized(writer))
     }
 }
 
 fn crlf_to_lf(body: &[u8]) -> Vec<u8> {
-    let kept = body.iter().enumerate().filter(|(at, byte)| **byte != b'\r' || body.get(at + 1) != Some(&b'\n'));
-    kept.map(|(_, byte)| *byte).collect()
+    let mut lf = Vec::with_capacity(body.len());
+    for (position, byte) in body.iter().enumerate() {
+        // A carriage return without a line feed is content.
+        let is_line_end = *byte == b'\r' && body.get(position + 1) == Some(&b'\n');
+        if !is_line_end {
+            lf.push(*byte);
+        }
+    }
+    lf
 }
 
 fn lf_to_crlf(lf: &[u8]) -> Vec<u8> {
-    lf.iter().flat_map(|byte| if *byte == b'\n' { b"\r\n".to_vec() } else { vec![*byte] }).collect()
+    let mut crlf = Vec::with_capacity(lf.len() + lf.len() / 8);
+    for byte in lf {
+        if *byte == b'\n' {
+            crlf.push(b'\r');
+        }
+        crlf.push(*byte);
+    }
+    crlf
 }

@@ -1,95 +1,95 @@
-//! What was found out about a refused request, in words for whoever runs the receiver. No text here can hold a digest, a
-//! key or a part of a body.
+//! The possible causes of a rejected request, with texts for the operator. No text contains a digest, a key or a part
+//! of a body.
 
 use std::fmt;
 
 pub(crate) use super::malformed_header::MalformedHeaderReason;
 
-/// The most specific reason known why a request was refused. Its text says what happened and what to do next.
+/// A reason why a request was rejected. Its text says what happened and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Diagnosis {
-    /// No signature header.
+    /// The request has no signature header.
     MissingHeader,
-    /// No signature header, but one of another scheme, with this name.
+    /// The request has no signature header, but the header of another service, with this name.
     OtherSignatureHeader(&'static str),
-    /// The header does not have Retell's form.
+    /// The header does not have the form of Retell's signatures.
     MalformedHeader(MalformedHeaderReason),
-    /// Signed too long ago, or too far in the future.
+    /// The signature was made too long ago, or too far in the future.
     Stale {
-        /// Now minus the signature's time, in milliseconds.
+        /// Current time minus the signature's timestamp, in milliseconds.
         age_ms: i64,
-        /// Whether the digest is right apart from that.
+        /// Whether the digest is valid apart from the age.
         digest: DigestCheck,
     },
-    /// The time is in seconds where milliseconds belong.
+    /// The timestamp is in seconds instead of milliseconds.
     TimestampInSeconds,
-    /// Signed with the key of another company, with this slug.
+    /// The request was signed with the key of another company, with this slug.
     OtherCompanyKey(String),
-    /// The time was not appended to what was signed.
+    /// The sender signed the body without the timestamp.
     TimestampNotSigned,
-    /// The JSON was parsed and written anew on its way, or before it was signed.
-    Reserialised(
-        /// Whose way of writing fits the signature.
+    /// The JSON was parsed and serialized again in transit, or before it was signed.
+    Reserialized(
+        /// The serializer whose output matches the signature.
         JsonSerializerStyle,
     ),
-    /// The body's bytes were changed in another way.
+    /// The bytes of the body were changed in another known way.
     BodyChanged(BodyChange),
-    /// The body came plain although it is declared to be compressed: somebody on the way unpacked it.
+    /// The body is not compressed although its header says so: a proxy decompressed it in transit.
     BodyDecompressed,
-    /// The body is compressed.
+    /// The body is compressed, which Retell does not do.
     BodyCompressed,
-    /// The body is a form.
+    /// The body is declared as a form instead of JSON.
     FormBody,
-    /// There is no body.
+    /// The body is empty, although a body was expected.
     EmptyBody,
-    /// None of the keys made the signature, and no known change of the body explains it.
+    /// No key matches, and no known change of the body explains it.
     NoKeyMatched,
 }
 
-/// Whether the digest of a stale signature is right.
+/// Whether the digest of a stale signature is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DigestCheck {
-    /// The body was not read, or is too large to be tried.
+    /// The body was not read, or is too large for a diagnosis.
     NotChecked,
-    /// It is.
+    /// The digest is valid: only the age is wrong.
     Matches,
-    /// It is not, and nobody knows why.
+    /// The digest is not valid, and the cause is unknown.
     Mismatch,
-    /// It is not; another finding says why.
+    /// The digest is not valid; another finding says why.
     ExplainedMismatch,
 }
 
-/// Who writes JSON in the way that was signed.
+/// The serializer that writes JSON in the way that was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JsonSerializerStyle {
-    /// `JSON.stringify`: no white space, characters as they are. Retell itself writes so.
+    /// `JSON.stringify`: no whitespace, non-ASCII characters unescaped. This is what Retell sends.
     JavaScript,
-    /// `json.dumps`: a blank after commas and colons, `\u` escapes.
+    /// `json.dumps`: a space after commas and colons, `\u` escapes.
     Python,
-    /// `json.dumps` with `ensure_ascii=False`.
+    /// `json.dumps` with `ensure_ascii=False`: a space after commas and colons, no `\u` escapes.
     PythonUnicode,
-    /// No white space, `\u` escapes.
+    /// A serializer that writes no whitespace and `\u` escapes.
     CompactAscii,
 }
 
-/// A change of a body that the signature proves: without it, it fits.
+/// A change of the body in transit. It is certain: with the change undone, the signature is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyChange {
-    /// White space at the end that was not signed.
+    /// Whitespace was added at the end after signing.
     NewlineAdded,
-    /// A newline at the end that was signed is gone.
+    /// A newline at the end was removed after signing.
     NewlineRemoved,
-    /// A UTF-8 byte order mark that was not signed.
+    /// A UTF-8 byte order mark was added after signing.
     BomAdded,
-    /// A byte order mark that was signed is gone.
+    /// A UTF-8 byte order mark was removed after signing.
     BomRemoved,
-    /// LF was signed, CRLF came.
+    /// Line ends were LF when signed and CRLF when received.
     LfToCrlf,
-    /// CRLF was signed, LF came.
+    /// Line ends were CRLF when signed and LF when received.
     CrlfToLf,
-    /// Characters were signed as they are and came as `\u` escapes.
+    /// Characters were replaced by `\u` escapes after signing.
     Escaped,
-    /// `\u` escapes were signed and came as characters.
+    /// `\u` escapes were replaced by characters after signing.
     Unescaped,
 }
 
@@ -97,19 +97,24 @@ impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingHeader => f.write_str(
-                "the X-Retell-Signature header is missing: this is not Retell, or a proxy drops the header; let it through, or ignore this",
+                "the X-Retell-Signature header is missing: the request is not from Retell, or a proxy removes the \
+                 header; forward the header, or ignore this request",
             ),
             Self::OtherSignatureHeader(name) => write!(
                 f,
-                "the X-Retell-Signature header is missing, but there is `{name}`: the sender signs for another service; send it Retell's header, made by `retell-webhook sign`",
+                "the X-Retell-Signature header is missing, but `{name}` is present: the sender signs for another \
+                 service; have it send Retell's header, as `retell-webhook sign` prints it",
             ),
-            Self::MalformedHeader(flaw) => write!(f, "the X-Retell-Signature header is malformed: {flaw}"),
+            Self::MalformedHeader(reason) => write!(f, "the X-Retell-Signature header is malformed: {reason}"),
             Self::Stale { age_ms, digest } => write_stale(f, *age_ms, *digest),
             Self::OtherCompanyKey(slug) => write!(
                 f,
-                "signed with the key of company `{slug}`: paste the webhook URL of `{slug}` into that Retell account, or give this one its own key",
+                "signed with the key of company `{slug}`: paste the webhook URL of `{slug}` into that Retell account, \
+                 or give this one its own key",
             ),
-            Self::Reserialised(writer) => write!(f, "the body was re-serialised: the signature fits it {writer}"),
+            Self::Reserialized(writer) => {
+                write!(f, "the body was re-serialized: the signature matches the body {writer}")
+            }
             Self::BodyChanged(change) => write!(f, "the body was changed: {change}"),
             other => f.write_str(other.fixed_text()),
         }
@@ -120,60 +125,72 @@ impl Diagnosis {
     fn fixed_text(&self) -> &'static str {
         match self {
             Self::TimestampInSeconds => {
-                "the signature's time is in seconds instead of milliseconds: whatever signs here must use Unix milliseconds (13 digits), in the header and in what is signed"
+                "the signature's timestamp is in seconds instead of milliseconds: the sender must use Unix \
+                 milliseconds (13 digits), in the header and in the signed message"
             }
             Self::TimestampNotSigned => {
-                "the body alone was signed, without the time: whatever signs here must append the digits of `v` to the body before it makes the digest"
+                "the body alone was signed, without the timestamp: the sender must append the digits of `v` to the \
+                 body before it computes the digest"
             }
             Self::BodyDecompressed => {
-                "no configured key made this signature; the body is plain although Content-Encoding says it is compressed: a proxy unpacks bodies on the way, turn that off for the webhook's path"
+                "no configured key made this signature; the body is not compressed although Content-Encoding says so: \
+                 a proxy decompresses bodies in transit, turn that off for the webhook's path"
             }
             Self::BodyCompressed => {
-                "no configured key made this signature; the body is compressed, which Retell does not do: turn compression of requests off in the proxy or the sender"
+                "no configured key made this signature; the body is compressed, which Retell does not do: turn off \
+                 request compression in the proxy or the sender"
             }
             Self::FormBody => {
-                "no configured key made this signature; the body is declared to be a form, while Retell sends JSON: have the sender post its bytes as application/json"
+                "no configured key made this signature; the body is declared as a form, but Retell sends JSON: have \
+                 the sender post the bytes as application/json"
             }
             Self::EmptyBody => {
-                "no configured key made this signature; the body came empty: look for a redirect or a proxy that drops bodies, and paste the final https address into Retell's dashboard"
+                "no configured key made this signature; the body is empty: look for a redirect or a proxy that drops \
+                 bodies, and paste the final https URL into Retell's dashboard"
             }
             _ => {
-                "no configured key made this signature: set RETELL_API_KEY to the key with the webhook badge of the workspace that sends (Retell's dashboard, Settings → API Keys); if it is that key, something on the way changes the body"
+                "no configured key made this signature: set RETELL_API_KEY to the key with the webhook badge of the \
+                 sending workspace (Retell's dashboard, Settings → API Keys); if it is that key already, a proxy \
+                 changes the body in transit"
             }
         }
     }
 }
 
 fn write_stale(f: &mut fmt::Formatter<'_>, age_ms: i64, digest: DigestCheck) -> fmt::Result {
-    let past = age_ms >= 0;
-    let when = if past { "ago" } else { "in the future" };
+    let is_past = age_ms >= 0;
+    let when = if is_past { "ago" } else { "in the future" };
     write!(f, "the signature is stale: signed {} ms {when}", age_ms.unsigned_abs())?;
-    let by = HumanDuration(age_ms.unsigned_abs());
-    match (digest, past) {
+    let offset = HumanDuration(age_ms.unsigned_abs());
+    match (digest, is_past) {
         (DigestCheck::Matches, true) => write!(
             f,
-            ", but apart from its age it is right: this machine's clock is {by} ahead of the sender's (set it by NTP), or an old request was sent again (ignore it)"
+            ", but apart from its age it is valid: this machine's clock is {offset} ahead of the sender's \
+             (synchronize it by NTP), or an old request was sent again (ignore it)"
         ),
         (DigestCheck::Matches, false) => write!(
             f,
-            ", but apart from its age it is right: this machine's clock is {by} behind the sender's; set it by NTP"
+            ", but apart from its age it is valid: this machine's clock is {offset} behind the sender's; synchronize \
+             it by NTP"
         ),
         (DigestCheck::Mismatch, _) => f.write_str(
-            ", and its digest does not fit either (another key, or a changed body): check the key, then the clocks",
+            ", and its digest does not match either (another key, or a changed body): check the key, then the clocks",
         ),
         (DigestCheck::ExplainedMismatch, _) => f.write_str("; compare the clocks (NTP)"),
         (DigestCheck::NotChecked, true) => write!(
             f,
-            " (its body was not looked at): this machine's clock is {by} ahead of the sender's (check NTP), or an old request was sent again"
+            "(the body was not checked): this machine's clock is {offset} ahead of the sender's (check NTP), or an \
+             old request was sent again"
         ),
         (DigestCheck::NotChecked, false) => write!(
             f,
-            " (its body was not looked at): this machine's clock is {by} behind the sender's (check NTP), or the signature was made up"
+            "(the body was not checked): this machine's clock is {offset} behind the sender's (check NTP), or the \
+             signature is forged"
         ),
     }
 }
 
-/// A length of time for people.
+/// A duration in milliseconds, shown in a readable unit: `1.5 s`, `6 min 40 s`, `2 h 1 min`, `3 days`.
 struct HumanDuration(u64);
 
 impl fmt::Display for HumanDuration {
@@ -191,14 +208,14 @@ impl fmt::Display for HumanDuration {
 impl fmt::Display for JsonSerializerStyle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self {
-            Self::JavaScript => "as JavaScript's JSON.stringify writes it, which is how Retell sends it",
+            Self::JavaScript => "as JavaScript's JSON.stringify writes it, which is what Retell sends",
             Self::Python => "as Python's json.dumps writes it",
             Self::PythonUnicode => "as Python's json.dumps with ensure_ascii=False writes it",
-            Self::CompactAscii => "without white space and with \\u escapes",
+            Self::CompactAscii => "without whitespace and with \\u escapes",
         };
         write!(
             f,
-            "{how}; a proxy or the sender parses and rewrites JSON after signing: have it pass the raw bytes through"
+            "{how}; a proxy or the sender parses and rewrites the JSON after signing: have it forward the raw bytes"
         )
     }
 }
@@ -207,24 +224,27 @@ impl fmt::Display for BodyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NewlineAdded => {
-                "white space was added at its end; send the bytes that were signed (curl: --data-binary; printf '%s' instead of echo)"
+                "whitespace was added at its end; send the bytes that were signed (curl: --data-binary; printf '%s' \
+                 instead of echo)"
             }
             Self::NewlineRemoved => {
-                "a newline at its end was dropped; send the bytes that were signed (curl: --data-binary instead of -d)"
+                "a newline at its end was removed; send the bytes that were signed (curl: --data-binary instead of -d)"
             }
-            Self::BomAdded => "a byte order mark was put in front; save the file or set the sender to UTF-8 without one",
-            Self::BomRemoved => "a byte order mark in front was dropped; sign it without one",
+            Self::BomAdded => "a byte order mark was added in front; save the file as UTF-8 without one, or configure the sender that way",
+            Self::BomRemoved => "a byte order mark in front was removed; sign the body without one",
             Self::LfToCrlf => {
-                "its line ends became CRLF; have the editor, git or proxy between signing and sending keep LF"
+                "its line ends were changed to CRLF; have the editor, git or proxy between signing and sending keep LF"
             }
             Self::CrlfToLf => {
-                "its line ends became LF; send the bytes that were signed (curl: --data-binary instead of -d)"
+                "its line ends were changed to LF; send the bytes that were signed (curl: --data-binary instead of -d)"
             }
             Self::Escaped => {
-                "characters became \\u escapes; a proxy or the sender rewrites JSON after signing: have it pass the raw bytes through"
+                "characters were replaced by \\u escapes; a proxy or the sender rewrites the JSON after signing: have \
+                 it forward the raw bytes"
             }
             Self::Unescaped => {
-                "\\u escapes became characters; a proxy or the sender rewrites JSON after signing: have it pass the raw bytes through"
+                "\\u escapes were replaced by characters; a proxy or the sender rewrites the JSON after signing: have \
+                 it forward the raw bytes"
             }
         })
     }
@@ -235,12 +255,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_clock_is_told_by_how_much_and_in_which_direction() {
+    fn stale_texts_name_the_offset_and_direction_of_the_clock() {
         let text = |age_ms, digest| Diagnosis::Stale { age_ms, digest }.to_string();
         assert!(text(400_000, DigestCheck::Matches).contains("clock is 6 min 40 s ahead"));
         assert!(text(-7_260_000, DigestCheck::Matches).contains("clock is 2 h 1 min behind"));
         assert!(text(i64::MAX, DigestCheck::NotChecked).contains("days ahead"));
-        assert!(text(1_500, DigestCheck::Mismatch).contains("does not fit either"));
+        assert!(text(1_500, DigestCheck::Mismatch).contains("does not match either"));
         assert_eq!(HumanDuration(1_540).to_string(), "1.5 s");
     }
 }

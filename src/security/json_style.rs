@@ -1,32 +1,33 @@
-//! JSON written anew as common libraries write it, to find out which of them touched a body. Numbers keep their text and
-//! keys their order; only white space and the way strings are escaped change.
+//! Re-serializes JSON in the style of common libraries, to find out which of them changed a body. Numbers keep their
+//! text and keys their order; only whitespace and the escaping of strings change.
 
 use std::fmt::Write;
 
 use serde::de::IgnoredAny;
 
-/// How a library writes JSON.
+/// The style in which a library writes JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct JsonStyle {
-    /// What stands outside strings.
     pub(super) spacing: JsonSpacing,
-    /// Everything but printable ASCII is written as `\uXXXX`.
+    /// Whether all characters except printable ASCII are written as `\uXXXX`.
     pub(super) escape_non_ascii: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonSpacing {
-    /// As it is.
+    /// The whitespace of the input is kept.
     Unchanged,
-    /// None: `{"a":1,"b":2}`.
+    /// No whitespace between tokens: `{"a":1,"b":2}`.
     Compact,
-    /// After commas and colons: `{"a": 1, "b": 2}`.
+    /// One space after every comma and colon: `{"a": 1, "b": 2}`.
     AfterSeparators,
 }
 
-/// `body` in this style; `None` when it is no JSON.
-pub(super) fn reserialise(body: &[u8], style: JsonStyle) -> Option<Vec<u8>> {
+/// Re-serializes `body` in this style; `None` when it is not valid JSON.
+pub(super) fn reserialize(body: &[u8], style: JsonStyle) -> Option<Vec<u8>> {
     serde_json::from_slice::<IgnoredAny>(body).ok()?;
+    // The body is valid JSON, so a scan by tokens is enough: a parsed value would lose the order of keys and the text
+    // of numbers.
     let mut text = str::from_utf8(body).ok()?;
     let mut written = String::with_capacity(text.len() + text.len() / 8);
     while let Some(first) = text.chars().next() {
@@ -45,7 +46,7 @@ pub(super) fn reserialise(body: &[u8], style: JsonStyle) -> Option<Vec<u8>> {
     Some(written.into_bytes())
 }
 
-/// Up to and with the closing quote.
+/// Length of the string at the start of `text`, including both quotes.
 fn string_token_length(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -59,7 +60,8 @@ fn string_token_length(text: &str) -> Option<usize> {
     None
 }
 
-/// `None` for half a surrogate pair, which no text can hold.
+/// Writes the string `token` in the given escaping; `None` for an unpaired surrogate, which a Rust string cannot
+/// hold.
 fn write_json_string(token: &str, ascii: bool, written: &mut String) -> Option<()> {
     let text: String = serde_json::from_str(token).ok()?;
     written.push('"');
@@ -91,35 +93,35 @@ mod tests {
 
     const UNUSUAL_JSON: &str = r#" { "b" : 1.50, "a":[ 1e3,true,null , "é\u00e9\/ 😀\u0001\n\"," ],"b":{ }} "#;
 
-    fn reserialised(space: JsonSpacing, ascii: bool) -> String {
+    fn reserialized(space: JsonSpacing, ascii: bool) -> String {
         String::from_utf8(
-            reserialise(UNUSUAL_JSON.as_bytes(), JsonStyle { spacing: space, escape_non_ascii: ascii }).unwrap(),
+            reserialize(UNUSUAL_JSON.as_bytes(), JsonStyle { spacing: space, escape_non_ascii: ascii }).unwrap(),
         )
         .unwrap()
     }
 
     #[test]
-    fn as_libraries_write_it() {
+    fn styles_match_the_output_of_libraries() {
         assert_eq!(
-            reserialised(JsonSpacing::Compact, false),
+            reserialized(JsonSpacing::Compact, false),
             r#"{"b":1.50,"a":[1e3,true,null,"éé/ 😀\u0001\n\","],"b":{}}"#
         );
         assert_eq!(
-            reserialised(JsonSpacing::AfterSeparators, true),
+            reserialized(JsonSpacing::AfterSeparators, true),
             r#"{"b": 1.50, "a": [1e3, true, null, "\u00e9\u00e9/ \ud83d\ude00\u0001\n\","], "b": {}}"#
         );
         assert_eq!(
-            reserialised(JsonSpacing::Unchanged, true),
+            reserialized(JsonSpacing::Unchanged, true),
             r#" { "b" : 1.50, "a":[ 1e3,true,null , "\u00e9\u00e9/ \ud83d\ude00\u0001\n\"," ],"b":{ }} "#
         );
     }
 
     #[test]
-    fn what_is_no_json_is_left_alone() {
+    fn invalid_json_is_not_reserialized() {
         let style = JsonStyle { spacing: JsonSpacing::Compact, escape_non_ascii: false };
         for body in ["", "{", "{\"a\":1}}", "call", "\"\\ud83d\"", "\u{feff}{}"] {
-            assert_eq!(reserialise(body.as_bytes(), style), None, "{body}");
+            assert_eq!(reserialize(body.as_bytes(), style), None, "{body}");
         }
-        assert_eq!(reserialise(b"{\"\xff\":1}", style), None);
+        assert_eq!(reserialize(b"{\"\xff\":1}", style), None);
     }
 }

@@ -1,4 +1,4 @@
-//! API keys that sign webhooks, and the fingerprints by which they are told apart.
+//! API keys that sign webhooks, and the fingerprints that identify them.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::base::secret::Secret;
 
-/// HMAC-SHA256 with the key already absorbed: cloning it saves two hash blocks a request.
+/// HMAC-SHA256 that has already processed the key. Cloning it saves two hash blocks per signature.
 pub(super) type KeyedMac = Hmac<Sha256>;
 
-/// A Retell API key (the one with the webhook badge), ready to sign and verify.
+/// A Retell API key that signs webhooks: the one with the webhook badge.
 ///
-/// The key's UTF-8 bytes are used whole, `key_` prefix included. Printing shows the fingerprint only.
+/// All UTF-8 bytes of the key are used, including the prefix `key_`. `Debug` shows the fingerprint only.
 #[derive(Clone)]
 pub struct ApiKey {
     pub(super) keyed_mac: KeyedMac,
@@ -20,17 +20,24 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Prepares `key`. Any text is a key here; the configuration refuses blank and placeholder ones.
+    /// Prepares `key` for signing and verifying. Every text is accepted; blank keys and placeholders are rejected by
+    /// the configuration.
     #[must_use]
     pub fn new(key: &Secret) -> Self {
         let bytes = key.expose().as_bytes();
         Self { keyed_mac: new_keyed_mac(bytes), fingerprint: KeyFingerprint::from_key_bytes(bytes) }
     }
 
-    /// Names the key without giving it away.
+    /// The fingerprint, which identifies the key without revealing it.
     #[must_use]
     pub fn fingerprint(&self) -> KeyFingerprint {
         self.fingerprint
+    }
+}
+
+impl From<&str> for ApiKey {
+    fn from(key: &str) -> Self {
+        Self::new(&Secret::new(key))
     }
 }
 
@@ -41,7 +48,7 @@ impl fmt::Debug for ApiKey {
 }
 
 fn new_keyed_mac(key: &[u8]) -> KeyedMac {
-    // HMAC itself replaces a key longer than a block by its hash; doing it here leaves one infallible constructor.
+    // HMAC itself replaces a key that is longer than a block by its hash. Done here, the constructor cannot fail.
     const BLOCK: usize = 64;
     let mut block = [0u8; BLOCK];
     if key.len() > BLOCK {
@@ -52,9 +59,9 @@ fn new_keyed_mac(key: &[u8]) -> KeyedMac {
     KeyedMac::new(&block.into())
 }
 
-/// Sixteen hexadecimal digits that name a key: the start of the SHA-256 of a fixed prefix and the key.
+/// Sixteen hexadecimal digits that identify a key: the first 8 bytes of the SHA-256 of a fixed prefix and the key.
 ///
-/// Kept with every event, so that after a rotation one can see which key still signs.
+/// It is stored with every event, so that after a rotation the operator can see which key still signs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyFingerprint([u8; 8]);
 
@@ -85,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fingerprint_tells_keys_apart_and_hides_them() {
+    fn fingerprints_identify_keys_without_revealing_them() {
         let one = ApiKey::new(&Secret::new("key_one_0123456789"));
         let two = ApiKey::new(&Secret::new("key_two_0123456789"));
         assert_ne!(one.fingerprint(), two.fingerprint());

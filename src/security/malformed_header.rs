@@ -1,45 +1,44 @@
-//! What is wrong with the form of a signature header.
+//! Classifies signature headers that do not have Retell's form.
 
 use std::fmt;
 
-/// What is wrong with the form of a signature header. Nothing of the header itself is kept.
+/// What is wrong with the form of a signature header. It holds nothing of the header itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MalformedHeaderReason {
-    /// It is there more than once, or holds bytes that are no text.
+    /// The header is present more than once, or contains bytes that are not ASCII text.
     Repeated,
-    /// It is empty.
     Empty,
-    /// White space or quotes in or around it.
+    /// There is whitespace or there are quotes in or around the value.
     WhitespaceOrQuotes,
-    /// `V=`, `D=` or upper-case hex digits.
+    /// The value has `V=`, `D=` or upper-case hex digits.
     UpperCase,
-    /// `d` before `v`.
+    /// The value has `d` before `v`.
     FieldsSwapped,
-    /// It has the form of another scheme: Standard Webhooks, Stripe, GitHub.
+    /// The value has the form of another scheme: Standard Webhooks, Stripe or GitHub.
     OtherScheme,
-    /// A digest without a time.
+    /// The value is a digest without a timestamp.
     DigestOnly,
-    /// The digest is in base64.
+    /// The digest is in base64 instead of hex.
     Base64Digest,
-    /// The digest has so many hex digits instead of 64.
+    /// The digest has this number of hex digits instead of 64.
     DigestLength(usize),
-    /// The time is not a plain number of milliseconds.
+    /// The timestamp is not a plain number of milliseconds.
     InvalidTimestamp,
-    /// None of these.
     Other,
 }
 
 const WHITESPACE_AND_QUOTES: [char; 5] = [' ', '\t', '"', '\'', '\u{a0}'];
 
 impl MalformedHeaderReason {
-    /// What is wrong with `header`, which was found to be malformed.
+    /// Finds out what is wrong with `header`, which could not be parsed as a signature.
     pub(super) fn classify(header: &str) -> Self {
         if header.chars().all(|c| WHITESPACE_AND_QUOTES.contains(&c)) {
             return Self::Empty;
         }
         if header.contains(WHITESPACE_AND_QUOTES) {
             let bare = header.replace(WHITESPACE_AND_QUOTES, "");
-            // Padding is the whole trouble only when what is left has the form.
+            // Whitespace is the cause only when the rest is well-formed; otherwise the rest has a defect of greater
+            // weight.
             return if is_well_formed(&bare) { Self::WhitespaceOrQuotes } else { Self::classify(&bare) };
         }
         if header.bytes().any(|b| b.is_ascii_uppercase()) && is_well_formed(&header.to_ascii_lowercase()) {
@@ -63,8 +62,9 @@ fn is_well_formed(header: &str) -> bool {
 
 fn classify_fields(time: &str, digest: &str) -> MalformedHeaderReason {
     if !is_hex(digest) {
-        let base64 = digest.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
-        return if base64 && matches!(digest.trim_end_matches('=').len(), 42..=43) {
+        let is_base64 = digest.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
+        // 32 bytes are 43 base64 characters without padding.
+        return if is_base64 && matches!(digest.trim_end_matches('=').len(), 42..=43) {
             MalformedHeaderReason::Base64Digest
         } else {
             MalformedHeaderReason::Other
@@ -82,9 +82,9 @@ fn classify_fields(time: &str, digest: &str) -> MalformedHeaderReason {
 
 fn classify_unknown_format(header: &str) -> MalformedHeaderReason {
     let lower = header.to_ascii_lowercase();
-    let swapped = lower.split_once(",v=").is_some_and(|(first, _)| first.starts_with("d="));
+    let is_swapped = lower.split_once(",v=").is_some_and(|(first, _)| first.starts_with("d="));
     let bare = lower.strip_prefix("d=").unwrap_or(&lower);
-    if swapped {
+    if is_swapped {
         MalformedHeaderReason::FieldsSwapped
     } else if ["v1,", "v1a,", "t=", "sha256=", "sha1="].iter().any(|scheme| lower.starts_with(scheme)) {
         MalformedHeaderReason::OtherScheme
@@ -117,17 +117,17 @@ impl MalformedHeaderReason {
     fn fixed_text(self) -> &'static str {
         match self {
             Self::Repeated => {
-                "it is there twice, or is no ASCII text; look for a proxy that copies or rewrites headers"
+                "it is present more than once, or is not ASCII text; look for a proxy that copies or rewrites headers"
             }
-            Self::Empty => "it is empty; look for a variable that was not filled in",
-            Self::WhitespaceOrQuotes => "there are blanks or quotes in or around it; send the bare value",
-            Self::UpperCase => "it has upper-case letters; write labels and hex digits in lower case",
-            Self::FieldsSwapped => "its parts are swapped; put `v` before `d`",
+            Self::Empty => "it is empty; look for a variable that is not set",
+            Self::WhitespaceOrQuotes => "there are spaces or quotes in or around the value; send the bare value",
+            Self::UpperCase => "it has upper-case letters; send labels and hex digits in lower case",
+            Self::FieldsSwapped => "its parts are in the wrong order; put `v` before `d`",
             Self::OtherScheme => "it has the form of another service's signature (Standard Webhooks, Stripe, GitHub)",
-            Self::DigestOnly => "it holds a digest without a time",
+            Self::DigestOnly => "it is a digest without a timestamp",
             Self::Base64Digest => "its digest is in base64 instead of hex",
-            Self::InvalidTimestamp => "its time is no plain number of milliseconds",
-            Self::DigestLength(_) | Self::Other => "it has another form",
+            Self::InvalidTimestamp => "its timestamp is not a plain number of milliseconds",
+            Self::DigestLength(_) | Self::Other => "its form is not known",
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flaws_are_told_apart() {
+    fn malformed_headers_are_classified() {
         let hex = "0123456789abcdef".repeat(4);
         let table = [
             (String::new(), MalformedHeaderReason::Empty),
@@ -165,9 +165,9 @@ mod tests {
             ("nonsense".into(), MalformedHeaderReason::Other),
             ("v=1,d=nonsense".into(), MalformedHeaderReason::Other),
         ];
-        for (header, flaw) in table {
-            assert_eq!(MalformedHeaderReason::classify(&header), flaw, "{header}");
-            assert!(!flaw.to_string().contains(&hex[..8]));
+        for (header, reason) in table {
+            assert_eq!(MalformedHeaderReason::classify(&header), reason, "{header}");
+            assert!(!reason.to_string().contains(&hex[..8]));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Who may be believed, and what may be shown. Pure: bytes and times in, verdicts out.
+//! Authentication of requests and redaction of personal data. All functions are pure: bytes and times in, results
+//! out.
 
 pub(crate) mod allowlist;
 pub(crate) mod diagnose;

@@ -1,21 +1,21 @@
-//! A phone number in text of any kind, however it is spelled: in E.164, with digits only, grouped by blanks, dashes or
-//! brackets, without its country code, and with its characters escaped as in JSON or a URL.
+//! Searches text for a phone number in any spelling: in E.164, with digits only, grouped by spaces, dashes or
+//! brackets, without the country code, and with characters escaped as in JSON or URLs.
 
 use std::fmt;
 
-/// Fewer digits are found in numbers of all kinds.
+/// Fewer digits would match too many numbers that are not phone numbers.
 const MIN_DIGITS: usize = 7;
 const MAX_DIGITS: usize = 15;
-/// Characters between two digits of one number, each of which may be escaped.
+/// Number of characters between two digits of one phone number, such as the `) ` in `(202) 555`. Each can be escaped.
 const MAX_SEPARATORS: usize = 3;
-/// The country codes that are not three digits long.
+/// The country codes that are not three digits long; all others are.
 const ONE_DIGIT_COUNTRY_CODES: [&str; 2] = ["1", "7"];
 const TWO_DIGIT_COUNTRY_CODES: [&str; 44] = [
     "20", "27", "30", "31", "32", "33", "34", "36", "39", "40", "41", "43", "44", "45", "46", "47", "48", "49", "51",
     "52", "53", "54", "55", "56", "57", "58", "60", "61", "62", "63", "64", "65", "66", "81", "82", "84", "86", "90",
     "91", "92", "93", "94", "95", "98",
 ];
-/// What stands between the digits of a number, as bytes: plain, in UTF-8, as JSON and URLs escape it.
+/// Separators between the digits of a number, as bytes: in UTF-8 and as escaped in JSON and URLs.
 const SEPARATORS: [&[u8]; 33] = [
     b" ",
     b"-",
@@ -53,7 +53,8 @@ const SEPARATORS: [&[u8]; 33] = [
 ];
 const PLUS_SIGNS: [&[u8]; 5] = [b"+", b"%2B", b"%2b", b"\\u002b", b"\\u002B"];
 
-/// What providers send in place of a number that is withheld, in words and as a keypad spells them.
+/// Texts that carriers send instead of a withheld number, also in the spelling of a phone's keypad: `+266696687` is
+/// "anonymous".
 const WITHHELD_MARKERS: [&str; 13] = [
     "anonymous",
     "unknown",
@@ -70,7 +71,7 @@ const WITHHELD_MARKERS: [&str; 13] = [
     "+2562533",
 ];
 
-/// Whether this stands in place of a caller's number: those who call with it are not one person.
+/// Whether the text replaces a withheld number. Such calls come from different people and must not be grouped.
 #[must_use]
 pub(crate) fn is_withheld(text: &str) -> bool {
     let user = text.trim();
@@ -78,16 +79,16 @@ pub(crate) fn is_withheld(text: &str) -> bool {
     user.is_empty() || WITHHELD_MARKERS.iter().any(|word| user.eq_ignore_ascii_case(word))
 }
 
-/// A number to look for. It is not shown by `Debug`.
+/// A phone number to search for. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PhoneNumber {
-    /// With the country code.
+    /// All digits as ASCII, including the country code.
     digits: Vec<u8>,
-    /// How many of them are the country code.
+    /// Number of leading digits that are the country code.
     country_code_length: usize,
 }
 
-/// Text that is no phone number in international form. Says nothing of the text.
+/// The text is not a phone number in international form. The message does not quote the text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a phone number: give it with its country code, such as +12025550143 (7 to 15 digits)")]
 pub(crate) struct InvalidPhoneNumber;
@@ -121,10 +122,11 @@ fn country_code_length(digits: &str) -> usize {
 }
 
 impl PhoneNumber {
-    /// Whether the number is anywhere in `text`.
+    /// Whether `text` contains the number in any spelling.
     #[must_use]
     pub(crate) fn occurs_in(&self, text: &[u8]) -> bool {
         let national = &self.digits[self.country_code_length..];
+        // Most positions are excluded by their first byte, which keeps the scan of a large body fast.
         let first = [self.digits[0], national[0]];
         text.iter().enumerate().any(|(at, byte)| {
             first.contains(byte)
@@ -135,8 +137,8 @@ impl PhoneNumber {
         })
     }
 
-    /// Whether these digits are at `at`, and no further digit follows.
-    #[allow(clippy::unused_self, reason = "reads as a question to the number")]
+    /// Whether `digits` are at position `at` and no further digit follows.
+    #[allow(clippy::unused_self, reason = "a method reads better next to `occurs_in`")]
     fn matches_at(&self, text: &[u8], at: usize, digits: &[u8]) -> bool {
         let mut at = at;
         for (position, digit) in digits.iter().enumerate() {
@@ -152,20 +154,21 @@ impl PhoneNumber {
         !text.get(at).is_some_and(u8::is_ascii_digit)
     }
 
-    /// Without the country code: alone, behind the zero that is dialled within a country, or behind this country's code;
-    /// not behind the code of another.
+    /// Whether the number without its country code can start at `at`: alone, after the trunk prefix `0`, or after its
+    /// own country code, but not after the code of another country.
     fn national_number_can_start_at(&self, text: &[u8], at: usize) -> bool {
         let Some((start, before)) = preceding_digits(text, at) else { return false };
         match before {
             [] => true,
             b"0" => self.national_number_can_start_at(text, start),
             code if *code == self.digits[..self.country_code_length] => true,
+            // Other digits that are separated from the number may be a list index or a word. After a plus they are a code.
             _ => start + before.len() < at && !ends_with_plus(&text[..start]),
         }
     }
 }
 
-/// Behind up to three separators.
+/// The position after up to three separators; `None` when something else follows or the text ends.
 fn skip_separators(text: &[u8], mut at: usize) -> Option<usize> {
     for _ in 0..MAX_SEPARATORS {
         if text.get(at)?.is_ascii_digit() {
@@ -176,7 +179,8 @@ fn skip_separators(text: &[u8], mut at: usize) -> Option<usize> {
     Some(at)
 }
 
-/// Whether a number may begin here: no digit in front, but for those of an escape (`%20`) and of the prefix for calls abroad.
+/// Whether a number can start at `at`: it must not follow a digit, except those of an escape (`%20`) and of an
+/// international prefix (`00`, `011`).
 fn number_can_start_at(text: &[u8], at: usize) -> bool {
     let before = &text[..at];
     if !before.last().is_some_and(u8::is_ascii_digit) || ends_with_escape(before) {
@@ -189,15 +193,15 @@ fn number_can_start_at(text: &[u8], at: usize) -> bool {
     })
 }
 
-/// Whether the last characters are an escape that ends in a digit.
+/// Whether `text` ends with an escape such as `%20` or `\u0020`, whose digits are not a part of a number.
 fn ends_with_escape(text: &[u8]) -> bool {
     let hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
     matches!(text, [.., b'%', one, two] if hex(&[*one, *two]))
         || matches!(text, [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]))
 }
 
-/// The digits right in front, over up to three separators: where they begin, and which they are. `None` when it is more
-/// than a country code may have.
+/// The digits before `at`, across up to three separators: their start and the digits. `None` when there are more
+/// digits than a country code has.
 fn preceding_digits(text: &[u8], at: usize) -> Option<(usize, &[u8])> {
     let mut start = at;
     for _ in 0..MAX_SEPARATORS {
@@ -210,7 +214,7 @@ fn preceding_digits(text: &[u8], at: usize) -> Option<(usize, &[u8])> {
     while start > 0 && text[start - 1].is_ascii_digit() && !ends_with_escape(&text[..start]) {
         start -= 1;
         if end - start > 3 {
-            // Another number in front, and something between them: this one begins here.
+            // The digits belong to another number. A separator in between means that this number starts at `at`.
             return (end < at).then_some((at, &[]));
         }
     }
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_spelling_is_found() {
+    fn all_common_spellings_are_found() {
         let number = number("+1 202-555-0143");
         for text in [
             "+12025550143",
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_are_not() {
+    fn other_numbers_are_not_found() {
         let number = number("+12025550143");
         for text in [
             "+12025550144",
@@ -286,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_withheld_is_none() {
+    fn withheld_numbers_are_recognized() {
         for text in ["", " ", "anonymous", "Anonymous", "Restricted ", "+266696687", "sip:anonymous@anonymous.invalid"]
         {
             assert!(is_withheld(text), "{text}");
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_other_countries() {
+    fn numbers_with_other_country_codes_are_found() {
         let berlin = number("+49 30 901820");
         for text in ["+49 30 901820", "030 901820", "030/901820", "004930901820", "+49 (0)30 901820"] {
             assert!(berlin.occurs_in(text.as_bytes()), "{text}");

@@ -1,33 +1,33 @@
-//! Token buckets: how much may be done for senders that fail. The time is passed in, in milliseconds of any clock.
+//! Token buckets that limit the work for senders whose requests fail. The caller passes the time, in milliseconds of
+//! any monotonic clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Holds up to `burst` tokens, gets `per_second` new ones a second, and gives one for each thing done.
+/// A bucket that holds up to `burst` tokens and gains `per_second` tokens per second. Each action takes one.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenBucket {
     burst: u32,
     per_second: u32,
-    /// In thousandths, so that a fraction of a second brings a fraction of a token.
+    /// Thousandths of a token, so that a fraction of a second adds a fraction of a token.
     millitokens: u64,
     refilled_at_ms: u64,
 }
 
 impl TokenBucket {
-    /// A full bucket.
     #[must_use]
     pub(crate) fn new(burst: u32, per_second: u32, now_ms: u64) -> Self {
         Self { burst, per_second, millitokens: u64::from(burst) * 1000, refilled_at_ms: now_ms }
     }
 
-    /// Takes a token; `false` when there is none. A time before the last one brings nothing.
+    /// Takes a token; `false` when the bucket is empty. A time before the last one adds no tokens.
     pub(crate) fn try_acquire(&mut self, now_ms: u64) -> bool {
         self.refill(now_ms);
-        let there = self.millitokens >= 1000;
-        if there {
-            self.millitokens -= 1000;
+        if self.millitokens < 1000 {
+            return false;
         }
-        there
+        self.millitokens -= 1000;
+        true
     }
 
     fn is_full(&mut self, now_ms: u64) -> bool {
@@ -36,14 +36,16 @@ impl TokenBucket {
     }
 
     fn refill(&mut self, now_ms: u64) {
-        let brought = now_ms.saturating_sub(self.refilled_at_ms).saturating_mul(u64::from(self.per_second));
-        self.millitokens = self.millitokens.saturating_add(brought).min(u64::from(self.burst) * 1000);
+        // Tokens per second times milliseconds are thousandths of a token.
+        let added = now_ms.saturating_sub(self.refilled_at_ms).saturating_mul(u64::from(self.per_second));
+        self.millitokens = self.millitokens.saturating_add(added).min(u64::from(self.burst) * 1000);
         self.refilled_at_ms = now_ms;
     }
 }
 
-/// A bucket for each sender, and one for all together. Holds at most `most` senders: those whose bucket is full again are
-/// forgotten first; while everybody held is busy, newcomers share the bucket for all and have none of their own.
+/// One bucket per sender and one for all senders together. At most `max_senders` have a bucket: when the limit is
+/// reached, senders whose bucket is full again are removed. While no bucket is full, new senders use only the shared
+/// bucket.
 #[derive(Debug)]
 pub(crate) struct SenderRateLimiter<K> {
     sender_template: TokenBucket,
@@ -53,22 +55,22 @@ pub(crate) struct SenderRateLimiter<K> {
 }
 
 impl<K: Eq + Hash> SenderRateLimiter<K> {
-    /// Every sender gets a copy of `each`; `all` is for everybody together.
+    /// Every sender gets a copy of `sender_template`; `shared_bucket` limits all senders together.
     #[must_use]
-    pub(crate) fn new(each: TokenBucket, all: TokenBucket, most: usize) -> Self {
-        Self { sender_template: each, shared_bucket: all, max_senders: most, by_sender: HashMap::new() }
+    pub(crate) fn new(sender_template: TokenBucket, shared_bucket: TokenBucket, max_senders: usize) -> Self {
+        Self { sender_template, shared_bucket, max_senders, by_sender: HashMap::new() }
     }
 
-    /// Takes a token of the sender's and one of everybody's; `false` when either is missing. A sender without tokens uses
-    /// up none of the others'.
+    /// Takes one token from the sender's bucket and one from the shared bucket; `false` when either is empty. The
+    /// sender's bucket is checked first, so that a sender without tokens does not use up the shared ones.
     pub(crate) fn try_acquire(&mut self, sender: K, now_ms: u64) -> bool {
         if self.by_sender.len() >= self.max_senders && !self.by_sender.contains_key(&sender) {
             self.by_sender.retain(|_, bucket| !bucket.is_full(now_ms));
         }
-        let known = self.by_sender.contains_key(&sender);
-        if known || self.by_sender.len() < self.max_senders {
-            let own = self.by_sender.entry(sender).or_insert_with(|| self.sender_template.clone());
-            if !own.try_acquire(now_ms) {
+        let is_known = self.by_sender.contains_key(&sender);
+        if is_known || self.by_sender.len() < self.max_senders {
+            let sender_bucket = self.by_sender.entry(sender).or_insert_with(|| self.sender_template.clone());
+            if !sender_bucket.try_acquire(now_ms) {
                 return false;
             }
         }
@@ -85,17 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_then_so_many_a_second() {
+    fn a_burst_is_followed_by_the_rate_per_second() {
         let mut bucket = TokenBucket::new(20, 2, 5_000);
         assert_eq!(acquire_all(&mut bucket, 5_000), 20);
         assert_eq!(acquire_all(&mut bucket, 5_499), 0);
         assert_eq!(acquire_all(&mut bucket, 5_500), 1);
         assert_eq!(acquire_all(&mut bucket, 7_500), 4);
-        assert_eq!(acquire_all(&mut bucket, u64::MAX), 20, "never more than the burst");
+        assert_eq!(acquire_all(&mut bucket, u64::MAX), 20, "never more tokens than the burst");
     }
 
     #[test]
-    fn a_clock_that_goes_back_brings_nothing() {
+    fn a_clock_that_goes_backwards_adds_no_tokens() {
         let mut bucket = TokenBucket::new(2, 1, 10_000);
         assert_eq!(acquire_all(&mut bucket, 10_000), 2);
         assert_eq!(acquire_all(&mut bucket, 1_000), 0);
@@ -103,21 +105,24 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_apart_and_bounded_together() {
+    fn senders_have_separate_buckets_and_share_one() {
         let mut buckets = SenderRateLimiter::new(TokenBucket::new(3, 1, 0), TokenBucket::new(10, 1, 0), 100);
-        let mut given = |sender: u32| (0..100).filter(|_| buckets.try_acquire(sender, 0)).count();
-        assert_eq!([given(1), given(2), given(3)], [3, 3, 3]);
-        assert_eq!([given(4), given(5)], [1, 0], "nothing left for all together");
+        let mut acquired = |sender: u32| (0..100).filter(|_| buckets.try_acquire(sender, 0)).count();
+        assert_eq!([acquired(1), acquired(2), acquired(3)], [3, 3, 3]);
+        assert_eq!([acquired(4), acquired(5)], [1, 0], "the shared bucket is empty");
     }
 
     #[test]
-    fn few_senders_are_remembered() {
+    fn the_number_of_senders_is_bounded() {
         let mut buckets = SenderRateLimiter::new(TokenBucket::new(1, 1, 0), TokenBucket::new(100_000, 1, 0), 8);
         for sender in 0..1000_u32 {
-            assert!(buckets.try_acquire(sender, 0), "newcomers are bounded by the bucket for all");
+            assert!(buckets.try_acquire(sender, 0), "new senders are limited by the shared bucket");
         }
         assert_eq!(buckets.by_sender.len(), 8);
-        assert!(!buckets.try_acquire(0, 0), "one that is known stays bounded");
-        assert!(buckets.try_acquire(2_000, 5_000) && buckets.by_sender.len() == 1, "those at rest are forgotten");
+        assert!(!buckets.try_acquire(0, 0), "a known sender is still limited");
+        assert!(
+            buckets.try_acquire(2_000, 5_000) && buckets.by_sender.len() == 1,
+            "senders with a full bucket are removed"
+        );
     }
 }

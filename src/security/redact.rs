@@ -1,8 +1,8 @@
-//! What may be shown of data that belongs to a caller.
+//! Redaction of personal data and secrets for logs and the command line.
 
 /// Shows the country code and the last two digits of a phone number: `+12•••43`.
 ///
-/// Anything too short to hide is hidden whole; text that is no number (`anonymous`) stays as it is.
+/// A number that is too short to be masked is hidden completely. A text without digits (`anonymous`) is not changed.
 #[must_use]
 pub(crate) fn phone(number: &str) -> String {
     if number.contains('@') || number.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:")) {
@@ -19,7 +19,7 @@ pub(crate) fn phone(number: &str) -> String {
     format!("{head}•••{tail}")
 }
 
-/// Shows the form of a signature header: `v=1790000000000,d=9f27…`. Of anything else only its length.
+/// Shows the form of a signature header: `v=1790000000000,d=9f27…`. Of every other part only the length is shown.
 #[must_use]
 pub(crate) fn signature(header: &str) -> String {
     let shown = header.splitn(8, ',').take(2).map(|part| match part.trim().split_once('=') {
@@ -32,7 +32,7 @@ pub(crate) fn signature(header: &str) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-/// A path without what may be a phone number in it: runs of five digits and more are hidden. At most 256 bytes.
+/// Shows a path without possible phone numbers: runs of five or more digits are hidden. At most 256 bytes.
 #[must_use]
 pub(crate) fn path(path: &str) -> String {
     let mut shown = String::new();
@@ -48,12 +48,12 @@ pub(crate) fn path(path: &str) -> String {
     shown
 }
 
-/// A URL without its password: `postgres://user:***@host/name`. Other texts as they are.
+/// Shows a URL without its password: `postgres://user:***@host/name`. Other texts are not changed.
 #[must_use]
 pub(crate) fn url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // The last @ ends what comes before the host; one in a password need not be escaped to be meant.
+    // The last `@` precedes the host: users often do not escape an `@` in a password.
     let Some((user, _)) = authority.rsplit_once('@').and_then(|(info, _)| info.split_once(':')) else {
         return text.to_owned();
     };
@@ -61,8 +61,8 @@ pub(crate) fn url(text: &str) -> String {
     format!("{scheme}://{user}:***{host}")
 }
 
-/// Text of somebody else's, such as an answer, without what may be a phone number (seven digits and more, however they are
-/// grouped) or a secret (twenty characters and more without a gap, digits among them).
+/// Shows a text from another system, such as a response body, without possible phone numbers (seven or more digits in
+/// any grouping) and secrets (20 or more characters without a gap that include a digit).
 #[must_use]
 pub(crate) fn text(text: &str) -> String {
     let in_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | '.' | ' ' | '/');
@@ -72,15 +72,16 @@ pub(crate) fn text(text: &str) -> String {
     mask_runs(&numbers, in_word, |piece| piece.len() >= 20 && digits(piece) > 0)
 }
 
-/// Replaces the longest runs of such characters that are to be hidden; spaces around them stay.
-fn mask_runs(text: &str, belongs: impl Fn(char) -> bool, hidden: impl Fn(&str) -> bool) -> String {
+/// Masks every maximal run of characters that satisfy `belongs` if `is_hidden` returns true for it. Spaces around the
+/// run are kept.
+fn mask_runs(text: &str, belongs: impl Fn(char) -> bool, is_hidden: impl Fn(&str) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(&belongs) {
         let (before, from) = rest.split_at(start);
         let (run, after) = from.split_at(from.find(|c| !belongs(c)).unwrap_or(from.len()));
         shown.push_str(before);
-        if hidden(run) {
+        if is_hidden(run) {
             let inner = run.trim_matches(' ');
             let left = run.len() - run.trim_start_matches(' ').len();
             shown.push_str(&run[..left]);
@@ -100,8 +101,8 @@ mod tests {
     use super::{path, phone, signature, text};
 
     #[test]
-    fn texts_are_shown_without_numbers_and_secrets() {
-        for (said, shown) in [
+    fn texts_are_shown_without_phone_numbers_and_secrets() {
+        for (original, shown) in [
             ("call back +1 (202) 555-0143 today", "call back ••• today"),
             ("no such contact: 4915112345678.", "no such contact: •••"),
             ("retry in 30 s, HTTP 503", "retry in 30 s, HTTP 503"),
@@ -110,12 +111,12 @@ mod tests {
             ("äöü ok", "äöü ok"),
             ("", ""),
         ] {
-            assert_eq!(text(said), shown);
+            assert_eq!(text(original), shown);
         }
     }
 
     #[test]
-    fn hides_the_middle() {
+    fn phone_numbers_are_masked() {
         assert_eq!(phone("+12025550143"), "+12•••43");
         assert_eq!(phone("anonymous"), "anonymous");
         assert_eq!(phone("12345"), "•••");
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_signature_only_its_form_is_shown() {
+    fn only_the_form_of_a_signature_is_shown() {
         let hex = "0123456789abcdef".repeat(4);
         assert_eq!(signature(&format!("v=1790000000000,d={hex}")), "v=1790000000000,d=0123…");
         assert_eq!(signature(&format!("d={hex}, v=17")), "d=0123…,v=17");
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_shown_without_numbers() {
+    fn paths_are_shown_without_phone_numbers() {
         assert_eq!(path("/hook/%2B12025550143/v2"), "/hook/%2B•••/v2");
         assert_eq!(path("/12025550143"), "/•••");
         assert_eq!(path("/api/v1/webhook/retell"), "/api/v1/webhook/retell");

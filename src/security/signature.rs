@@ -1,8 +1,9 @@
 //! Retell's request signature: `X-Retell-Signature: v=<unix ms>,d=<64 lower-case hex>`.
 //!
-//! The digest is HMAC-SHA256 over the raw body bytes followed by the decimal digits of `v`, keyed with the UTF-8
-//! bytes of the API key that carries the webhook badge. Retell's own SDKs refuse a `v` more than five minutes away
-//! from now, in either direction. Checked against vectors made with both SDKs.
+//! The digest is HMAC-SHA256 over the raw bytes of the body followed by the decimal digits of `v`. The key is the
+//! UTF-8 text of the API key that has the webhook badge. Retell's SDKs reject a `v` that differs from the current
+//! time by more than five minutes in either direction. The tests use vectors made with Retell's Python and TypeScript
+//! SDKs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +13,14 @@ use hmac::Mac;
 
 use super::keys::{ApiKey, KeyFingerprint};
 
-/// The header's name, lower-case as HTTP libraries keep it.
+/// Name of the signature header, in lower case as HTTP libraries store it.
 pub const SIGNATURE_HEADER: &str = "x-retell-signature";
 
-/// Five minutes in milliseconds: how far from now a signature's time may be (inclusive) in Retell's SDKs.
+/// Allowed difference between a signature's timestamp and the current time, in milliseconds (inclusive): five
+/// minutes, as in Retell's SDKs.
 pub(crate) const DEFAULT_TOLERANCE_MS: i64 = 300_000;
 
-/// A signature header taken apart; not yet checked.
+/// A parsed signature header. Parsing checks the form only, neither the age nor the digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature {
     timestamp_ms: i64,
@@ -26,20 +28,20 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// When the sender signed, in milliseconds since the Unix epoch.
+    /// When the request was signed, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn timestamp_ms(&self) -> i64 {
         self.timestamp_ms
     }
 
-    /// Signs `body` as Retell does. Write it into the header with `to_string()`.
+    /// Signs `body` as Retell does. `to_string()` gives the value of the header.
     #[must_use]
     pub fn sign(key: &ApiKey, body: &[u8], timestamp_ms: i64) -> Self {
         let mac = key.keyed_mac.clone().chain_update(body).chain_update(timestamp_ms.to_string());
         Self { timestamp_ms, mac: mac.finalize().into_bytes().into() }
     }
 
-    /// Whether `key` made this digest over `body` followed by `appended`. Compares in constant time.
+    /// Whether the digest is that of `body` followed by `appended`, made with `key`. Compares in constant time.
     pub(super) fn is_valid_with(&self, key: &ApiKey, body: &[u8], appended: &str) -> bool {
         key.keyed_mac.clone().chain_update(body).chain_update(appended).verify_slice(&self.mac).is_ok()
     }
@@ -60,7 +62,8 @@ impl fmt::Debug for Signature {
 impl FromStr for Signature {
     type Err = SignatureError;
 
-    /// Strict: ASCII digits without a leading zero, exactly 64 lower-case hex digits, nothing before or after.
+    /// Parses strictly: ASCII digits without a leading zero, exactly 64 lower-case hex digits, nothing before or
+    /// after.
     fn from_str(header: &str) -> Result<Self, SignatureError> {
         let rest = header.strip_prefix("v=").ok_or(SignatureError::MalformedHeader)?;
         let (digits, digest) = rest.split_once(",d=").ok_or(SignatureError::MalformedHeader)?;
@@ -69,14 +72,15 @@ impl FromStr for Signature {
 }
 
 fn parse_timestamp(digits: &str) -> Result<i64, SignatureError> {
-    let plain = !digits.is_empty() && digits.len() <= 19 && digits.bytes().all(|b| b.is_ascii_digit());
-    if !plain || (digits.len() > 1 && digits.starts_with('0')) {
+    let is_number = !digits.is_empty() && digits.len() <= 19 && digits.bytes().all(|b| b.is_ascii_digit());
+    if !is_number || (digits.len() > 1 && digits.starts_with('0')) {
         return Err(SignatureError::MalformedHeader);
     }
     digits.parse().map_err(|_| SignatureError::MalformedHeader)
 }
 
 fn parse_digest(digest: &str) -> Result<[u8; 32], SignatureError> {
+    // `hex` accepts upper case, but Retell never sends it: a header with it was rewritten in transit.
     if digest.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(SignatureError::MalformedHeader);
     }
@@ -85,28 +89,28 @@ fn parse_digest(digest: &str) -> Result<[u8; 32], SignatureError> {
     Ok(mac)
 }
 
-/// Why a request was refused. For logs and counters; the sender is told nothing but 401.
+/// Why a signature was not accepted. For logs and metrics only: the sender gets a 401 without a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// No `X-Retell-Signature` header.
+    /// The request has no `X-Retell-Signature` header.
     #[error("the X-Retell-Signature header is missing")]
     MissingHeader,
-    /// The header is not `v=<digits>,d=<64 lower-case hex>`, or came more than once.
+    /// The header is not `v=<digits>,d=<64 lower-case hex>`, or is present more than once.
     #[error("the X-Retell-Signature header is malformed (expected v=<unix ms>,d=<64 lower-case hex digits>, once)")]
     MalformedHeader,
-    /// Signed too long ago, or too far in the future.
+    /// The request was signed too long ago, or too far in the future.
     #[error("the signature is stale: signed {} ms {}", .0.unsigned_abs(), if *.0 >= 0 { "ago" } else { "in the future" })]
     Stale(
-        /// Now minus the signature's time, in milliseconds: negative means signed in the future.
+        /// Current time minus the signature's timestamp, in milliseconds; negative when it is in the future.
         i64,
     ),
-    /// Well-formed and fresh, but none of the keys made it.
-    #[error("no configured key made this signature (wrong key, or the body was changed on its way)")]
+    /// The header is well-formed and recent, but no configured key made the digest.
+    #[error("no configured key made this signature (wrong key, or the body was changed in transit)")]
     NoKeyMatched,
 }
 
 impl SignatureError {
-    /// A short name for counters: `missing`, `malformed`, `stale_past`, `stale_future` or `no_key_matched`.
+    /// The label for metrics: `missing`, `malformed`, `stale_past`, `stale_future` or `no_key_matched`.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -119,37 +123,62 @@ impl SignatureError {
     }
 }
 
-/// Checks signatures against one or more keys.
+/// Verifies signatures with one or more keys.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     keys: Arc<[ApiKey]>,
     tolerance_ms: i64,
 }
 
+impl From<&str> for Verifier {
+    fn from(key: &str) -> Self {
+        Self::new(vec![ApiKey::from(key)])
+    }
+}
+
+impl From<String> for Verifier {
+    fn from(key: String) -> Self {
+        Self::from(key.as_str())
+    }
+}
+
+impl From<ApiKey> for Verifier {
+    fn from(key: ApiKey) -> Self {
+        Self::new(vec![key])
+    }
+}
+
+impl From<Vec<ApiKey>> for Verifier {
+    fn from(keys: Vec<ApiKey>) -> Self {
+        Self::new(keys)
+    }
+}
+
 impl Verifier {
-    /// Accepts what any of `keys` signed within [`DEFAULT_WINDOW_MS`]. Without keys it refuses everything.
+    /// Accepts requests that any of `keys` signed at most five minutes before or after the current time. Without
+    /// keys, every request is rejected.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
         Self { keys: keys.into(), tolerance_ms: DEFAULT_TOLERANCE_MS }
     }
 
-    /// Replaces the window (milliseconds, inclusive, in both directions).
+    /// Sets the allowed difference to the current time, in milliseconds (inclusive, in both directions).
     #[must_use]
     pub fn with_tolerance_ms(mut self, tolerance_ms: i64) -> Self {
         self.tolerance_ms = tolerance_ms;
         self
     }
 
-    /// The keys it accepts.
+    /// The keys whose signatures are accepted.
     #[must_use]
     pub fn keys(&self) -> &Arc<[ApiKey]> {
         &self.keys
     }
 
-    /// The part that needs no body: form and freshness. Done before the body is read.
+    /// Checks the form and the age of the header. It needs no body and can run before the body is read.
     ///
     /// # Errors
-    /// [`SignatureError::Missing`], [`SignatureError::Malformed`] or [`SignatureError::Stale`].
+    /// [`SignatureError::MissingHeader`], [`SignatureError::MalformedHeader`] or [`SignatureError::Stale`].
     pub fn check_header(&self, header: Option<&str>, now_ms: i64) -> Result<Signature, SignatureError> {
         let signature: Signature = header.ok_or(SignatureError::MissingHeader)?.parse()?;
         let age_ms = now_ms.saturating_sub(signature.timestamp_ms);
@@ -159,10 +188,10 @@ impl Verifier {
         Ok(signature)
     }
 
-    /// Whether one of the keys made `signature` over `body`; says which. Compares in constant time.
+    /// Checks that one of the keys signed `body`, and returns the fingerprint of that key. Compares in constant time.
     ///
     /// # Errors
-    /// [`SignatureError::NoKeyMatched`].
+    /// [`SignatureError::NoKeyMatched`] when no key made the signature.
     pub fn check_body(&self, signature: &Signature, body: &[u8]) -> Result<KeyFingerprint, SignatureError> {
         let digits = signature.timestamp_ms.to_string();
         self.keys
@@ -172,10 +201,10 @@ impl Verifier {
             .ok_or(SignatureError::NoKeyMatched)
     }
 
-    /// Both checks at once.
+    /// Checks the header and the body: [`check_header`](Self::check_header) and [`check_body`](Self::check_body).
     ///
     /// # Errors
-    /// Any [`SignatureError`].
+    /// The first [`SignatureError`] that a check returns.
     pub fn verify(&self, header: Option<&str>, body: &[u8], now_ms: i64) -> Result<KeyFingerprint, SignatureError> {
         self.check_body(&self.check_header(header, now_ms)?, body)
     }

@@ -1,4 +1,4 @@
-//! What the signature doctor finds, on signatures made by the library's own hand.
+//! Tests of the diagnosis, with signatures that the library itself makes.
 
 use hmac::Mac;
 
@@ -22,48 +22,49 @@ fn other_company_keys() -> Vec<(String, ApiKey)> {
 }
 
 fn diagnose_input(evidence: DiagnosisInput) -> Vec<Diagnosis> {
-    let (own, others) = ([key("key_old_0123456789abcdef"), key(KEY)], other_company_keys());
-    let found =
-        diagnose(&evidence, CandidateKeys { own_keys: &own, other_company_keys: &others }, DEFAULT_TOLERANCE_MS, NOW);
-    assert_reveals_no_secret(&evidence, &format_diagnosis(&found));
-    found
+    let own_keys = [key("key_old_0123456789abcdef"), key(KEY)];
+    let others = other_company_keys();
+    let keys = CandidateKeys { own_keys: &own_keys, other_company_keys: &others };
+    let findings = diagnose(&evidence, keys, DEFAULT_TOLERANCE_MS, NOW);
+    assert_reveals_no_secret(&evidence, &format_diagnosis(&findings));
+    findings
 }
 
-/// Neither the digest that came, nor the one that would be right, nor the body, nor a key.
+/// The text must contain neither the received digest, nor the correct one, nor the body, nor a key.
 fn assert_reveals_no_secret(evidence: &DiagnosisInput, text: &str) {
     let mut secrets = vec!["key_own".to_owned(), "key_acme".into(), "call_ended".into(), "Zoë".into(), "call_1".into()];
     if let Some(signature) = evidence.signature_header.and_then(|header| header.parse::<Signature>().ok()) {
-        let right = Signature::sign(&key(KEY), evidence.body.unwrap_or_default(), signature.timestamp_ms());
-        secrets.extend([signature, right].map(|s| s.to_string().rsplit_once("d=").unwrap().1[..12].to_owned()));
+        let correct = Signature::sign(&key(KEY), evidence.body.unwrap_or_default(), signature.timestamp_ms());
+        secrets.extend([signature, correct].map(|s| s.to_string().rsplit_once("d=").unwrap().1[..12].to_owned()));
     }
-    let told: Vec<_> = secrets.iter().filter(|secret| text.contains(secret.as_str())).collect();
-    assert!(told.is_empty(), "{told:?} in {text}");
+    let revealed: Vec<_> = secrets.iter().filter(|secret| text.contains(secret.as_str())).collect();
+    assert!(revealed.is_empty(), "{revealed:?} in {text}");
     assert!(text.contains(": ") && text.len() < 500, "{text}");
 }
 
-/// What is found when `signed` was signed rightly and `came` arrives.
-fn diagnose_changed_body(signed: &[u8], came: &[u8]) -> Diagnosis {
-    diagnose_signed_body(&Signature::sign(&key(KEY), signed, NOW).to_string(), came)
+/// The diagnosis when `signed` was signed correctly and `received` arrives.
+fn diagnose_changed_body(signed: &[u8], received: &[u8]) -> Diagnosis {
+    diagnose_signed_body(&Signature::sign(&key(KEY), signed, NOW).to_string(), received)
 }
 
-fn diagnose_signed_body(header: &str, came: &[u8]) -> Diagnosis {
-    let found = diagnose_input(DiagnosisInput {
-        body: Some(came),
+fn diagnose_signed_body(header: &str, received: &[u8]) -> Diagnosis {
+    let findings = diagnose_input(DiagnosisInput {
+        body: Some(received),
         signature_header: Some(header),
         ..DiagnosisInput::default()
     });
-    assert_eq!(found.len(), 1, "{found:?}");
-    found[0].clone()
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    findings[0].clone()
 }
 
-/// Signs by hand: any bytes, any time.
+/// Signs any bytes and writes any text as the timestamp.
 fn signature_header(message: &[u8], time: &str) -> String {
     let mac = key(KEY).keyed_mac.chain_update(message).finalize().into_bytes();
     format!("v={time},d={}", hex::encode(mac))
 }
 
 #[test]
-fn without_a_usable_header() {
+fn missing_and_malformed_headers_are_reported() {
     assert_eq!(diagnose_input(DiagnosisInput::default()), [Diagnosis::MissingHeader]);
     let other = DiagnosisInput { other_signature_header: Some("webhook-signature"), ..DiagnosisInput::default() };
     assert_eq!(diagnose_input(other), [Diagnosis::OtherSignatureHeader("webhook-signature")]);
@@ -74,29 +75,29 @@ fn without_a_usable_header() {
 }
 
 #[test]
-fn a_stale_signature_is_judged_by_its_digest() {
+fn a_stale_signature_is_reported_with_its_digest_check() {
     let stale = |key_text: &str, at_ms: i64, body: Option<&[u8]>| {
         let header = Signature::sign(&key(key_text), BODY.as_bytes(), at_ms).to_string();
         diagnose_input(DiagnosisInput { body, signature_header: Some(&header), ..DiagnosisInput::default() })
     };
     let body = Some(BODY.as_bytes());
-    let found = |age_ms, digest| Diagnosis::Stale { age_ms, digest };
-    assert_eq!(stale(KEY, NOW - 400_000, body), [found(400_000, DigestCheck::Matches)]);
-    assert_eq!(stale(KEY, NOW + 400_000, body), [found(-400_000, DigestCheck::Matches)]);
-    assert_eq!(stale(KEY, NOW - 400_000, None), [found(400_000, DigestCheck::NotChecked)]);
-    assert_eq!(stale("key_nobody_0123456789", NOW - 400_000, body), [found(400_000, DigestCheck::Mismatch)]);
+    let expected = |age_ms, digest| Diagnosis::Stale { age_ms, digest };
+    assert_eq!(stale(KEY, NOW - 400_000, body), [expected(400_000, DigestCheck::Matches)]);
+    assert_eq!(stale(KEY, NOW + 400_000, body), [expected(-400_000, DigestCheck::Matches)]);
+    assert_eq!(stale(KEY, NOW - 400_000, None), [expected(400_000, DigestCheck::NotChecked)]);
+    assert_eq!(stale("key_unknown_0123456789", NOW - 400_000, body), [expected(400_000, DigestCheck::Mismatch)]);
     assert_eq!(
         stale("key_acme_0123456789abcdef", NOW - 400_000, body),
-        [Diagnosis::OtherCompanyKey("acme".into()), found(400_000, DigestCheck::ExplainedMismatch)]
+        [Diagnosis::OtherCompanyKey("acme".into()), expected(400_000, DigestCheck::ExplainedMismatch)]
     );
 }
 
 #[test]
-fn other_keys_and_other_messages() {
+fn other_keys_and_other_signed_messages_are_recognized() {
     let signed = |key_text: &str| Signature::sign(&key(key_text), BODY.as_bytes(), NOW).to_string();
     let found = diagnose_signed_body(&signed("key_globex_0123456789abcdef"), BODY.as_bytes());
     assert_eq!(found, Diagnosis::OtherCompanyKey("globex".into()));
-    assert_eq!(diagnose_signed_body(&signed("key_nobody_0123456789"), BODY.as_bytes()), Diagnosis::NoKeyMatched);
+    assert_eq!(diagnose_signed_body(&signed("key_unknown_0123456789"), BODY.as_bytes()), Diagnosis::NoKeyMatched);
     assert_eq!(
         diagnose_signed_body(&signature_header(BODY.as_bytes(), &NOW.to_string()), BODY.as_bytes()),
         Diagnosis::TimestampNotSigned
@@ -114,7 +115,7 @@ fn other_keys_and_other_messages() {
 }
 
 #[test]
-fn bodies_written_anew() {
+fn reserialized_bodies_are_recognized() {
     let pretty = serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(BODY).unwrap()).unwrap();
     let pretty_signed = pretty.replace("1.5", "1.50");
     let table = [
@@ -127,19 +128,19 @@ fn bodies_written_anew() {
         (r#"{"b": 1, "a": ["Zoë"]}"#, r#"{"b":1,"a":["Zo\u00eb"]}"#.to_owned(), JsonSerializerStyle::PythonUnicode),
         (r#"{"b":1,"a":["Zo\u00eb"]}"#, r#"{"b": 1, "a": ["Zoë"]}"#.to_owned(), JsonSerializerStyle::CompactAscii),
     ];
-    for (signed, came, writer) in table {
+    for (signed, received, style) in table {
         assert_eq!(
-            diagnose_changed_body(signed.as_bytes(), came.as_bytes()),
-            Diagnosis::Reserialised(writer),
-            "{came}"
+            diagnose_changed_body(signed.as_bytes(), received.as_bytes()),
+            Diagnosis::Reserialized(style),
+            "{received}"
         );
     }
-    // Keys in another order cannot be put back.
+    // The original order of keys cannot be restored.
     assert_eq!(diagnose_changed_body(BODY.as_bytes(), pretty_signed.as_bytes()), Diagnosis::NoKeyMatched);
 }
 
 #[test]
-fn changed_bytes() {
+fn changes_of_the_body_are_recognized() {
     let lines = "{\n\"event\": \"x\",\n\"a\": 1}";
     let crlf = lines.replace('\n', "\r\n");
     let table = [
@@ -155,19 +156,19 @@ fn changed_bytes() {
         (BODY.to_owned(), BODY.replace('/', "\\/"), BodyChange::Escaped),
         (BODY.replace('ë', "\\u00eb"), BODY.to_owned(), BodyChange::Unescaped),
     ];
-    for (signed, came, change) in table {
+    for (signed, received, change) in table {
         assert_eq!(
-            diagnose_changed_body(signed.as_bytes(), came.as_bytes()),
+            diagnose_changed_body(signed.as_bytes(), received.as_bytes()),
             Diagnosis::BodyChanged(change),
-            "{came:?}"
+            "{received:?}"
         );
     }
 }
 
 #[test]
-fn what_only_the_look_tells() {
+fn the_form_of_the_body_is_reported_when_no_digest_matches() {
     let signed = signature_header(b"something else", &NOW.to_string());
-    let look = |body: &[u8], coding: Option<&str>, kind: Option<&str>| {
+    let diagnose_form = |body: &[u8], coding: Option<&str>, kind: Option<&str>| {
         diagnose_input(DiagnosisInput {
             body: Some(body),
             signature_header: Some(&signed),
@@ -176,17 +177,17 @@ fn what_only_the_look_tells() {
             ..DiagnosisInput::default()
         })
     };
-    assert_eq!(look(BODY.as_bytes(), Some("gzip"), None), [Diagnosis::BodyDecompressed]);
-    assert_eq!(look(BODY.as_bytes(), Some("identity"), None), [Diagnosis::NoKeyMatched]);
-    assert_eq!(look(b"\x1f\x8b\x08abc", None, None), [Diagnosis::BodyCompressed]);
-    assert_eq!(look(b"\xce\xb2abc", Some("br"), None), [Diagnosis::BodyCompressed]);
-    assert_eq!(look(b"event=x", None, Some("application/x-www-form-urlencoded")), [Diagnosis::FormBody]);
-    assert_eq!(look(b"", None, None), [Diagnosis::EmptyBody]);
-    assert_eq!(look(b"\xff\xfe", None, Some("application/json")), [Diagnosis::NoKeyMatched]);
+    assert_eq!(diagnose_form(BODY.as_bytes(), Some("gzip"), None), [Diagnosis::BodyDecompressed]);
+    assert_eq!(diagnose_form(BODY.as_bytes(), Some("identity"), None), [Diagnosis::NoKeyMatched]);
+    assert_eq!(diagnose_form(b"\x1f\x8b\x08abc", None, None), [Diagnosis::BodyCompressed]);
+    assert_eq!(diagnose_form(b"\xce\xb2abc", Some("br"), None), [Diagnosis::BodyCompressed]);
+    assert_eq!(diagnose_form(b"event=x", None, Some("application/x-www-form-urlencoded")), [Diagnosis::FormBody]);
+    assert_eq!(diagnose_form(b"", None, None), [Diagnosis::EmptyBody]);
+    assert_eq!(diagnose_form(b"\xff\xfe", None, Some("application/json")), [Diagnosis::NoKeyMatched]);
 }
 
 #[test]
-fn large_bodies_are_not_tried() {
+fn large_bodies_are_not_diagnosed() {
     let body = vec![b'1'; MAX_DIAGNOSED_BODY_BYTES];
     assert_eq!(diagnose_changed_body(&body, &[&body[..], b"\n"].concat()), Diagnosis::NoKeyMatched);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A secret that whoever asks has to present.
+//! Bearer tokens that callers have to present.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use hmac::Mac;
 use super::keys::{ApiKey, KeyedMac};
 use crate::base::secret::Secret;
 
-/// A token to be compared with what somebody presents. The comparison takes as long for a nearly right guess as for any
-/// other of its length, and printing shows nothing.
+/// A token that is compared with the one a caller presents. The time of the comparison does not depend on how much of
+/// a guess is correct, and `Debug` does not show the token.
 #[derive(Clone)]
 pub(crate) struct BearerToken {
     keyed_mac: KeyedMac,
@@ -16,16 +16,14 @@ pub(crate) struct BearerToken {
 }
 
 impl BearerToken {
-    /// Prepares `token`.
     #[must_use]
     pub(crate) fn new(token: &Secret) -> Self {
-        // Comparing MACs under a key nobody else has tells a guesser nothing about how much of the token was right.
-        let keyed = ApiKey::new(token).keyed_mac;
-        let expected = keyed.clone().chain_update(token.expose()).finalize().into_bytes().into();
-        Self { keyed_mac: keyed, expected_mac: expected }
+        // MACs under a key that only this process knows are compared, so timing reveals nothing about the token.
+        let keyed_mac = ApiKey::new(token).keyed_mac;
+        let expected_mac = keyed_mac.clone().chain_update(token.expose()).finalize().into_bytes().into();
+        Self { keyed_mac, expected_mac }
     }
 
-    /// Whether `presented` is the token.
     #[must_use]
     pub(crate) fn matches(&self, presented: &str) -> bool {
         self.keyed_mac.clone().chain_update(presented).verify_slice(&self.expected_mac).is_ok()
@@ -43,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_token_is_right() {
+    fn only_the_exact_token_matches() {
         let token = BearerToken::new(&Secret::new("4f9c2d1e8b7a6053"));
         assert!(token.matches("4f9c2d1e8b7a6053"));
         for wrong in ["", "4f9c2d1e8b7a605", "4f9c2d1e8b7a60533", "4F9C2D1E8B7A6053"] {

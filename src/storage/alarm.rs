@@ -1,31 +1,28 @@
-//! What watching leaves in the store.
+//! Rows that the alarm check keeps in the store: raised alarms, and hourly event counts (activity).
 
-/// An alarm that is on.
+/// A raised alarm, as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlarmRow {
-    /// Its kind.
+    /// The kind of alarm, such as `rejected_requests`.
     pub kind: String,
-    /// The handler, company or agent it is about; empty when it is about all.
+    /// The handler, company or agent that the alarm is about; empty when it is about the whole receiver.
     pub subject: String,
-    /// Since when, in milliseconds since the Unix epoch.
+    /// When the alarm was raised, in milliseconds since the Unix epoch.
     pub since_ms: i64,
-    /// When it was last said.
     pub last_notified_ms: i64,
-    /// What is wrong and what to do, without personal data.
+    /// What is wrong and what to do about it, without personal data.
     pub text: String,
 }
 
-/// How many events of a company or an agent came in an hour.
+/// Number of events that a company or an agent received in one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActivityRow {
-    /// The company.
     pub company_id: i64,
-    /// The agent; `None` for the whole company.
+    /// `None` for the whole company.
     pub agent_id: Option<String>,
     /// Hours since the Unix epoch.
     pub hour: i64,
-    /// How many.
     pub event_count: u64,
-    /// When the latest of them was received, in milliseconds since the Unix epoch.
+    /// When the latest event of the hour was received, in milliseconds since the Unix epoch.
     pub last_event_at_ms: i64,
 }

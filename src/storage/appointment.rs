@@ -1,4 +1,4 @@
-//! Appointments: what is kept of them, and what is asked of whoever keeps them.
+//! Appointments, and the trait of the store that keeps them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,72 +7,56 @@ use async_trait::async_trait;
 
 use super::{NewEvent, StoreError};
 
-/// Appointments occupy these steps of time whole.
+/// The calendar is divided into steps of this length; an appointment occupies whole steps. Short, so that occupancy
+/// stays comparable when the length of slots is changed in the settings.
 pub(crate) const SLOT_STEP_MS: i64 = 5 * 60_000;
 
-/// Where appointments are kept. `Ok` means committed and synced.
+/// The store of appointments. `Ok` from a method that writes means that the change and its event are committed and
+/// synced. After an error it is safe to repeat the same invocation.
 #[async_trait]
 pub trait AppointmentStore: Send + Sync {
-    /// Books, if every part of the time has a place left. The same invocation is told what it was told before; so is the
-    /// same call that asks for the same name, service and time again. What it says otherwise of an appointment of its own is
-    /// a change of that one: the same name at a time that meets it; another spelling of the name at the same time, where no
-    /// other place is left.
+    /// Books an appointment if every step of its time has a place left.
     ///
-    /// # Errors
-    /// [`StoreError`]: sending the same invocation again is safe.
+    /// A repeated invocation gets the outcome of the first one, and so does a call that requests the same name,
+    /// service and time again. Within one call these requests change the call's own appointment instead of making a
+    /// second one: the same name at an overlapping time; another spelling of the name at the same time, when no other
+    /// place is left.
     async fn book_appointment(&self, booking: BookingRequest) -> Result<BookingOutcome, StoreError>;
 
-    /// Moves an appointment: the old time is free only if the new one is got.
-    ///
-    /// # Errors
-    /// [`StoreError`]: sending the same invocation again is safe.
+    /// Moves an appointment. The old time is released only if the new one is available.
     async fn change_appointment(&self, moving: AppointmentChange) -> Result<BookingOutcome, StoreError>;
 
-    /// Cancels an appointment. One that is cancelled stays so.
-    ///
-    /// # Errors
-    /// [`StoreError`]: sending the same invocation again is safe.
+    /// Cancels an appointment. Canceling it again changes nothing.
     async fn cancel_appointment(&self, cancelling: AppointmentCancellation) -> Result<BookingOutcome, StoreError>;
 
-    /// What this invocation came to before.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The outcome of an earlier run of this invocation.
     async fn find_invocation_outcome(
         &self,
         company_id: i64,
         invocation: String,
     ) -> Result<Option<BookingOutcome>, StoreError>;
 
-    /// Appointments that fit, the earliest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Appointments that match the filter, ordered by start.
     async fn list_appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError>;
 
-    /// How many places are taken, for each step of [`GRAIN_MS`] in `[from_ms, to_ms)` that has any, in their order.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Start and number of occupied places of each step (see [`SLOT_STEP_MS`]) in `[from_ms, to_ms)` that has any,
+    /// ordered by start.
     async fn slot_occupancy(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
 }
 
-/// What is done to an appointment.
+/// A change of an appointment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BookingAction {
-    /// It was made.
     Booked,
-    /// It was moved, or its service was changed.
+    /// The time or the service was changed.
     Changed,
-    /// It was given up.
     Cancelled,
 }
 
 impl BookingAction {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Booked, Self::Changed, Self::Cancelled];
 
-    /// `booked`, `changed` or `cancelled`.
+    /// The name in events and in the store: `booked`, `changed` or `cancelled`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,64 +67,53 @@ impl BookingAction {
     }
 }
 
-/// An appointment. Texts are at most 256 bytes.
+/// A stored appointment. Texts are at most 256 bytes. Times are milliseconds since the Unix epoch.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Appointment {
-    /// Its number in the store.
     pub id: i64,
-    /// Whose it is.
     pub company_id: i64,
-    /// The company's slug.
+    /// The slug of the company.
     pub company: String,
-    /// What the caller is told.
+    /// The confirmation number that the caller was given.
     pub confirmation: String,
-    /// Whether it was given up.
     pub cancelled: bool,
-    /// Who comes.
+    /// The name of the person who comes.
     pub name: String,
-    /// See [`BookingRequest::name_key`].
+    /// The name in the form for comparison, see [`BookingRequest::name_key`].
     pub name_key: String,
-    /// The number called from when it was booked.
+    /// The caller's number in the call that booked it.
     pub from_number: Option<String>,
-    /// The number called.
     pub to_number: Option<String>,
-    /// The call in which it was booked.
+    /// The call that booked it.
     pub call_id: Option<String>,
-    /// What for.
     pub service: Option<String>,
-    /// When it begins, in milliseconds since the Unix epoch.
     pub start_ms: i64,
-    /// When it has ended.
+    /// The first millisecond after the appointment.
     pub end_ms: i64,
-    /// The time zone in which it was booked.
+    /// The IANA time zone in which it was booked.
     pub time_zone: String,
-    /// How often it was changed or cancelled.
+    /// Number of changes, cancellation included.
     pub revision: i64,
-    /// When it was booked.
     pub booked_at_ms: i64,
-    /// When it was changed last.
     pub updated_at_ms: i64,
 }
 
-/// A time, and how many may share it.
+/// The time that an appointment occupies, and how many appointments may share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppointmentSlot {
-    /// When it begins; a multiple of [`GRAIN_MS`], as `end_ms` is.
+    /// Milliseconds since the Unix epoch; a multiple of [`SLOT_STEP_MS`], as is `end_ms`.
     pub start_ms: i64,
-    /// When it has ended.
     pub end_ms: i64,
-    /// What for.
     pub service: Option<String>,
-    /// Appointments at the same time.
+    /// Number of appointments that may take place at the same time.
     pub capacity: u16,
 }
 
-/// Who asks, and how it is made known.
+/// What every change of an appointment carries: company, idempotency key, time, and the event to append.
 #[derive(Clone)]
 pub struct BookingContext {
-    /// Whose appointment.
     pub company_id: i64,
-    /// The key of this invocation; `None` where nothing is asked twice.
+    /// The idempotency key of the invocation; `None` for changes that are never repeated.
     pub idempotency_key: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
@@ -148,85 +121,72 @@ pub struct BookingContext {
     pub make_event: BookingEventFactory,
 }
 
-/// Makes the event about what was done to an appointment.
+/// Makes the event about a change. A function, because the appointment (its confirmation number, for one) is known
+/// only inside the transaction.
 pub(crate) type BookingEventFactory = Arc<dyn Fn(BookingAction, &Appointment) -> NewEvent + Send + Sync>;
 
-/// An appointment to be made.
+/// A request to book an appointment.
 #[derive(Clone)]
 pub struct BookingRequest {
-    /// Who asks.
     pub context: BookingContext,
-    /// When.
     pub slot: AppointmentSlot,
-    /// Confirmation numbers to choose from: the first that is free is taken.
+    /// Random confirmation numbers; the first one that the company does not use yet is assigned.
     pub confirmation_candidates: Vec<String>,
-    /// Who comes.
+    /// The name of the person who comes.
     pub name: String,
-    /// The name reduced to what it is compared by.
+    /// The name in the form in which names are compared: lower-case letters and digits only.
     pub name_key: String,
-    /// The number called from.
     pub from_number: Option<String>,
-    /// The number called.
     pub to_number: Option<String>,
-    /// The call.
     pub call_id: Option<String>,
-    /// The time zone in which it was said.
+    /// The IANA time zone in which the caller was told the time.
     pub time_zone: String,
 }
 
-/// An appointment to be moved.
+/// A request to move an appointment.
 #[derive(Clone)]
 pub struct AppointmentChange {
-    /// Who asks.
     pub context: BookingContext,
-    /// Which one.
     pub appointment_id: i64,
-    /// To when.
     pub new_slot: AppointmentSlot,
 }
 
-/// An appointment to be given up.
+/// A request to cancel an appointment.
 #[derive(Clone)]
 pub struct AppointmentCancellation {
-    /// Who asks.
     pub context: BookingContext,
-    /// Which one.
     pub appointment_id: i64,
 }
 
-/// What came of it.
+/// The outcome of a request to book, move or cancel an appointment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BookingOutcome {
-    /// This was done, now or by the same invocation before; with the appointment as it was then.
+    /// The change was made now or by an earlier run of the same invocation. Holds the appointment as it was then.
     Done(BookingAction, Box<Appointment>),
-    /// There is no place left at that time.
+    /// No place is left at that time.
     Unavailable,
-    /// There is no such appointment, or it is cancelled.
+    /// The appointment does not exist or is cancelled.
     NotFound,
 }
 
-/// Which appointments to look at. The default is all.
+/// Selects appointments; all set conditions must hold. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct AppointmentFilter {
-    /// Of this company, by number.
     pub company_id: Option<i64>,
-    /// Of this company, by slug.
+    /// The slug of the company.
     pub company: Option<String>,
-    /// With this confirmation number.
     pub confirmation: Option<String>,
-    /// Of whoever is compared by this; see [`BookingRequest::name_key`].
+    /// The name in the form for comparison, see [`BookingRequest::name_key`].
     pub name_key: Option<String>,
-    /// Beginning at or after this time, in milliseconds since the Unix epoch.
+    /// Earliest start, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// Beginning before this time.
+    /// The start must be before this time.
     pub until_ms: Option<i64>,
-    /// Without those that are cancelled.
     pub booked_only: bool,
-    /// At most so many.
     pub limit: Option<usize>,
 }
 
-// By hand: names and numbers are a person's.
+// Written by hand, so that names and phone numbers do not get into logs.
 impl fmt::Debug for Appointment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Appointment")

@@ -1,4 +1,4 @@
-//! One event for one handler, and what became of it.
+//! Deliveries: one event for one handler, its attempts and its outcome.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,39 +7,42 @@ use serde::Serialize;
 
 use super::StoredEvent;
 
-/// The number under which the store knows a handler.
+/// The id of a handler in the store; its name is the same after a restart, and so is the id.
 pub(crate) type HandlerId = i64;
 
-/// Where a delivery stands.
+/// State of a delivery. The numbers are stored, and the partial indexes of the table `deliveries` depend on them:
+/// states below 3 are unfinished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Waits for its first attempt.
     Pending = 0,
-    /// An attempt is under way.
+    /// Claimed: an attempt is in progress or about to start.
     Running = 1,
-    /// Waits for another attempt.
+    /// Waits for another attempt after a failed one.
     Scheduled = 2,
-    /// The handler is done with it.
+    /// The handler has processed the event.
     Succeeded = 3,
-    /// Given up: a dead letter.
+    /// A dead letter: failed, without further attempts.
     Dead = 4,
-    /// Not attempted; the note says why.
+    /// Ended without success and without further attempts; the delivery's reason is a [`SkipReason`].
     Skipped = 5,
 }
 
 impl DeliveryState {
-    /// All of them, by number.
+    /// All states in the order of their numbers.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Running, Self::Scheduled, Self::Succeeded, Self::Dead, Self::Skipped];
 
-    /// The state kept as this number; anything else counts as pending.
+    /// The state with this number. An unknown number counts as pending, so that the delivery is attempted rather than
+    /// lost.
     #[must_use]
     pub fn from_number(number: i64) -> Self {
-        usize::try_from(number).ok().and_then(|at| Self::ALL.get(at)).copied().unwrap_or(Self::Pending)
+        let state = usize::try_from(number).ok().and_then(|index| Self::ALL.get(index));
+        state.copied().unwrap_or(Self::Pending)
     }
 
-    /// Its name.
+    /// The name in logs, metrics and `--json`, such as `pending`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,27 +62,25 @@ impl fmt::Display for DeliveryState {
     }
 }
 
-/// Why a delivery is not attempted. That the handler did not want the event leaves no delivery at all.
+/// Why a delivery is skipped. An event that the handler's filter excludes has no delivery at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
-    /// It is another body for an event the handler had.
+    /// The event is a revision, and the handler does not take revisions.
     Revision,
-    /// It is about a test call, and the handler has effects outside.
+    /// The event belongs to a test call, and the handler has effects outside the receiver.
     TestCall,
-    /// The handler is not enabled.
     HandlerDisabled,
-    /// A later event of the call says all it says.
+    /// A later event of the same call contains everything in this one.
     Superseded,
-    /// Somebody cancelled it.
+    /// An operator cancelled the delivery.
     Cancelled,
-    /// Somebody discarded the dead letter.
+    /// An operator discarded the dead letter.
     Discarded,
-    /// The event was erased.
     Erased,
 }
 
 impl SkipReason {
-    /// The reason as it is kept and shown.
+    /// The name in the store, in logs and in `--json`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,137 +95,131 @@ impl SkipReason {
     }
 }
 
-/// What the store has to know about a handler.
+/// What the store needs to know about a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerRow {
-    /// Its name, by which it is known over restarts.
+    /// The name that identifies the handler across restarts.
     pub name: String,
-    /// Whether the events of a call wait for each other.
+    /// Whether the deliveries of one call are attempted in order, one at a time.
     pub ordered: bool,
-    /// How long one that waits for another attempt holds back later ones, in milliseconds.
+    /// How long a delivery that waits for another attempt holds back later ones of its call, in milliseconds.
     pub max_hold_ms: i64,
 }
 
-/// An event that is to become a delivery.
+/// A delivery to be made for an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedDelivery {
-    /// The event's position.
+    /// The sequence number of the event.
     pub seq: i64,
-    /// Why it is not attempted, if it is not.
+    /// `None` for a delivery that is to be attempted.
     pub skip_reason: Option<SkipReason>,
-    /// Whether it makes earlier ones of its call and name, not tried yet, superfluous.
+    /// Whether it replaces pending deliveries of the same call and event kind.
     pub supersedes: bool,
 }
 
-/// How much to take, and for how long.
+/// Which deliveries to claim, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// What time it is, in milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// Until when nobody else gets them.
+    /// End of the lease. Until then the deliveries cannot be claimed again.
     pub lease_until_ms: i64,
-    /// Only those that may be taken since this time, which is never later than `now_ms`.
+    /// Claim only deliveries that were due at this time; not later than `now_ms`.
     pub due_before_ms: i64,
-    /// At most so many, and of one company so many together with those that wait already.
     pub limit: usize,
-    /// See `limit`.
+    /// Maximum number of deliveries per company, including `prefetched_by_company`. Keeps the backlog of one company
+    /// from filling the prefetch of a handler.
     pub limit_per_company: usize,
-    /// How many of each company were claimed before and wait.
+    /// Number of deliveries per company that are claimed already and wait for their attempt.
     pub prefetched_by_company: BTreeMap<i64, usize>,
-    /// About so many bytes of bodies; one delivery may be larger.
+    /// Bytes of bodies after which claiming stops. A single larger delivery is still claimed.
     pub limit_bytes: u64,
-    /// The company to begin with: companies take turns.
+    /// Claiming begins with the company after this one, so that companies take turns.
     pub after_company_id: i64,
 }
 
-/// A delivery taken for an attempt.
+/// A delivery that was claimed for an attempt.
 #[derive(Clone, Debug)]
 pub struct ClaimedDelivery {
-    /// The event.
     pub event: StoredEvent,
-    /// Attempts made before this one.
+    /// Attempts since the delivery was made, retried or replayed.
     pub previous_attempts: u32,
-    /// When the delivery was made or replayed, in milliseconds since the Unix epoch.
+    /// When the delivery was made, retried or replayed, in milliseconds since the Unix epoch.
     pub queued_at_ms: i64,
-    /// Somebody asked for it to be delivered once more.
+    /// Whether an operator replayed the event.
     pub is_replay: bool,
 }
 
-/// One attempt, for the record.
+/// The record of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AttemptRecord {
-    /// From 1.
+    /// Number of the attempt, starting at 1.
     pub attempt: u32,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: i64,
-    /// How long it took.
     pub duration_ms: i64,
-    /// `done`, `retry` or `fail`.
+    /// What the handler returned: `done`, `retry` or `fail`.
     pub outcome: String,
-    /// The status code of an HTTP answer, or the exit code of a program.
+    /// The status code of an HTTP response, or the exit code of a program.
     pub status: Option<i32>,
-    /// What went wrong, without personal data.
+    /// The cause of the failure, without personal data.
     pub error: Option<String>,
-    /// The beginning of what was answered, personal data hidden.
+    /// The beginning of the response, with personal data redacted.
     pub answer: Option<String>,
 }
 
-/// What becomes of a delivery after an attempt, or without one.
+/// The new state of a claimed delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// The handler is done with it.
     Succeeded,
-    /// To be tried again.
     Scheduled {
         /// Milliseconds since the Unix epoch.
         next_attempt_at_ms: i64,
-        /// What went wrong, without personal data.
+        /// The cause of the failure, without personal data.
         error: String,
     },
-    /// Given up.
     Dead {
-        /// What went wrong, without personal data.
+        /// The cause of the failure, without personal data.
         error: String,
     },
-    /// Given back untried.
+    /// The claim ends without an attempt; the delivery is due again at once.
     Released,
 }
 
-/// A settled delivery.
+/// A claimed delivery and the outcome of its attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettledDelivery {
-    /// The event's position.
+    /// The sequence number of the event.
     pub seq: i64,
-    /// What becomes of it.
     pub settlement: Settlement,
-    /// The attempt that led there, if there was one.
+    /// `None` when no attempt was made.
     pub attempt: Option<AttemptRecord>,
 }
 
-/// The state of a handler's circuit breaker, as it is shown.
+/// State of a handler's circuit breaker. Stored only to be shown; a restart begins with closed breakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Attempts are made.
+    /// Attempts are made without restriction.
     #[default]
     Closed,
-    /// No attempts for a while.
+    /// No attempts are made until a pause has passed.
     Open,
-    /// One attempt finds out whether it is better.
+    /// A single attempt is made, whose outcome closes or opens the breaker.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// All of them.
+    /// All states, from no restriction to the probing one.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
-    /// The state of this name; anything else counts as closed.
+    /// The state with this name. An unknown name counts as closed.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or_default()
     }
 
-    /// Its name.
+    /// The name in logs, metrics and `--json`: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,16 +1,18 @@
-/// Why the store could not do what it was asked.
+/// Why an operation of the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Away for now: disk full, locked by another process, an I/O error, or closed. Nothing was changed; try again later.
-    #[error("storage is not available: {0}")]
+    /// The store is temporarily unavailable: disk full, locked by another process, I/O error, or closed. Nothing was
+    /// changed; try again later.
+    #[error("storage is unavailable: {0}")]
     Unavailable(String),
-    /// This one request was refused for what it contains; others are not affected.
-    #[error("storage refused the data: {0}")]
+    /// The data of this one operation cannot be stored. Trying again fails in the same way; other operations are not
+    /// affected.
+    #[error("storage cannot accept the data: {0}")]
     InvalidData(String),
-    /// The store cannot be used by this version, or by this process, at all.
+    /// The store cannot be used at all by this version or this process. The text says what to do.
     #[error("{0}")]
     Unusable(String),
-    /// What was asked for by name is not there.
+    /// An event, handler, company or other item that was requested by name does not exist.
     #[error("{0}")]
     NotFound(String),
 }

@@ -1,4 +1,4 @@
-//! What goes into the journal and what comes out.
+//! Events as they are appended to the journal and read from it.
 
 use std::fmt;
 
@@ -11,48 +11,50 @@ use crate::base::id::EventId;
 /// The company whose events arrive on the plain webhook route.
 pub const DEFAULT_COMPANY_ID: i64 = 1;
 
-/// Stands for the key of events that the receiver makes itself, such as alarms: nobody sent or signed them.
+/// Marks internal events (alarms, appointments) in place of the fingerprint of a key. They were not signed by anyone,
+/// and no received event can have this value, because a fingerprint has another form.
 pub(crate) const INTERNAL_KEY_FINGERPRINT: &str = "internal";
 
-/// An authenticated event on its way into the store. Texts are at most 256 bytes and free of NUL.
+/// An authenticated event to be appended. Texts are at most 256 bytes and contain no NUL.
 #[derive(Clone)]
 pub struct NewEvent {
-    /// Its id, made when it was accepted.
+    /// Generated when the request was accepted; begins with that time.
     pub id: EventId,
-    /// Whose it is.
+    /// Id of the company in the store, see
+    /// [`Store::get_or_create_company_ids`](super::Store::get_or_create_company_ids).
     pub company_id: i64,
-    /// The event's name; `None` when the body has none.
+    /// The event kind, such as `call_ended`; `None` when the body has none.
     pub kind: Option<String>,
-    /// The call's id, or the chat's.
+    /// Retell's id of the call or chat.
     pub call_id: Option<String>,
-    /// The agent's id.
+    /// Retell's id of the agent.
     pub agent_id: Option<String>,
-    /// What besides company and body makes it an event of its own; see [`IdentityKey`](super::IdentityKey).
+    /// Distinguishes events of one company with the same body; see [`IdentityKey`](super::IdentityKey).
     pub dedupe_discriminator: Option<String>,
-    /// Whether a second body with the same company, name and call id is a revision of the first.
+    /// Whether a second body with the same company, kind and call id is a revision of the first.
     pub revisable: bool,
-    /// The body is not a JSON object.
+    /// Whether the body is something other than a JSON object.
     pub unparsed: bool,
-    /// Somebody on the line waits for its answer: it goes before other events.
+    /// Whether a caller waits for the answer to this request; it is then written before other events.
     pub live: bool,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The sender's address.
+    /// The IP address of the sender, behind trusted proxies.
     pub source: Option<String>,
-    /// The `Content-Type` header.
+    /// Value of the `Content-Type` header.
     pub content_type: Option<String>,
     /// The query string, without the question mark.
     pub query: Option<String>,
-    /// The signature header as sent.
+    /// Value of the `X-Retell-Signature` header as sent.
     pub signature: Option<String>,
-    /// Which key made the signature; `None` when verification is off.
+    /// Fingerprint of the key that made the signature; `None` when verification is off.
     pub key_fingerprint: Option<String>,
-    /// The raw bytes.
+    /// The body, byte for byte as it was signed.
     pub body: Bytes,
 }
 
 impl NewEvent {
-    /// One of which nothing else is known.
+    /// An event of which only these values are known.
     #[must_use]
     pub fn new(id: EventId, company_id: i64, received_at_ms: i64, body: impl Into<Bytes>) -> Self {
         Self {
@@ -76,19 +78,19 @@ impl NewEvent {
     }
 }
 
-/// What became of an appended event.
+/// The outcome of appending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// Kept as an event of its own.
     Stored {
-        /// It came after another body for the same event of the same call.
+        /// Whether an event with another body was stored before for the same event of the same call.
         revision: bool,
-        /// It was kept without its columns: its body is no JSON object, or the store refused them.
+        /// Whether it was stored without its columns: the body is not a JSON object, or SQLite did not accept the
+        /// columns.
         unparsed: bool,
     },
-    /// The same event is on disk already.
+    /// An event with the same identity is stored already.
     Duplicate {
-        /// The id under which it was first kept.
+        /// The id of that event.
         original_id: EventId,
     },
 }
@@ -96,44 +98,34 @@ pub enum AppendOutcome {
 /// A stored event without its body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EventSummary {
-    /// Position in the journal: the order of commit.
+    /// Position in the journal, which is the order of commit.
     pub seq: i64,
-    /// Its id.
     pub id: EventId,
-    /// The company.
     pub company_id: i64,
-    /// The company's slug.
+    /// The slug of the company.
     pub company: String,
-    /// The event's name.
     pub kind: Option<String>,
-    /// The call's or chat's id.
     pub call_id: Option<String>,
-    /// The agent's id.
     pub agent_id: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The sender's address.
     pub source: Option<String>,
-    /// The `Content-Type` header.
     pub content_type: Option<String>,
-    /// The query string.
     pub query: Option<String>,
-    /// The signature header.
     pub signature: Option<String>,
-    /// Which key made it.
+    /// See [`NewEvent::key_fingerprint`]; [`INTERNAL_KEY_FINGERPRINT`] for an internal event.
     pub key_fingerprint: Option<String>,
-    /// `stored` or `unparsed`.
+    /// `stored`, or `unparsed` for an event without columns.
     pub state: String,
-    /// The event this one revises.
+    /// The first event of the call with this kind, if this one is a revision.
     pub revision_of: Option<EventId>,
-    /// How often the same body came again.
+    /// How often the same body was received again.
     pub duplicate_count: u64,
-    /// Size of the body.
     pub size_bytes: u64,
 }
 
 impl EventSummary {
-    /// Whether the receiver made it itself: see [`INTERNAL`].
+    /// Whether the receiver made the event itself, see [`INTERNAL_KEY_FINGERPRINT`].
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.key_fingerprint.as_deref() == Some(INTERNAL_KEY_FINGERPRINT)
@@ -143,45 +135,43 @@ impl EventSummary {
 /// A stored event with its body.
 #[derive(Clone)]
 pub struct StoredEvent {
-    /// Everything but the body.
     pub summary: EventSummary,
-    /// The raw bytes as received, or why they cannot be read any more.
+    /// The raw bytes as received, or the reason why they cannot be read any more.
     pub body: Result<Bytes, String>,
 }
 
-/// Which events to list.
+/// Selects events; all set conditions must hold. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Only events of this name.
+    /// Only events of this kind, such as `call_ended`.
     pub kind: Option<String>,
     /// Only events of this call or chat.
     pub call_id: Option<String>,
     /// Only events of the company with this slug.
     pub company: Option<String>,
-    /// Only those whose body is no JSON object.
+    /// Only events in the state `unparsed`.
     pub unparsed_only: bool,
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// At most so many.
+    /// Maximum number of events; `None` for no limit.
     pub limit: Option<usize>,
 }
 
-/// How the store is doing. Counts are since it was opened.
+/// Figures about the store, for metrics. Counts begin when the store is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Transactions committed, for whatever purpose.
+    /// Committed transactions of the writer.
     pub commits: u64,
-    /// How many events shared a commit, for the commits that held any.
+    /// Number of events per commit, for commits with at least one.
     pub events_per_commit: HistogramCounts,
-    /// Keys known from memory only, two an event; the index is written behind intake.
+    /// Recent keys, two per event, that the identity index on disk does not hold yet.
     pub unindexed_keys: u64,
-    /// The number of the latest event in the journal.
+    /// Sequence number of the latest event.
     pub last_seq: i64,
-    /// What each handler has not finished.
     pub backlogs: Vec<HandlerBacklog>,
 }
 
-// `Debug` shows ids and sizes: bodies hold what a caller said, signatures a MAC.
+// Written by hand, to show ids and sizes only: a body holds what a caller said, a signature holds a MAC.
 
 impl fmt::Debug for NewEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! What an inbound request was answered, and what is known of who asked.
+//! Answers to inbound requests, and what is known about a caller.
 
 use std::fmt;
 
@@ -7,41 +7,41 @@ use crate::base::id::EventId;
 /// The answer to an inbound request, as it was sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InboundAnswerRecord {
-    /// The request.
+    /// The event of the request.
     pub event_id: EventId,
-    /// The rule's name, or what else made the answer; `None` when nothing did.
+    /// Name of the inbound rule, or of what else made the answer; `None` when nothing did.
     pub rule: Option<String>,
-    /// JSON.
+    /// The body of the answer, as JSON.
     pub answer: String,
-    /// `rule`, `rejected`, `empty`, `fallback`, `invalid`, `late` or `not_stored`.
+    /// Name of an `InboundOutcome`, such as `answered` or `timed_out`.
     pub outcome: String,
-    /// From the head of the request to the answer.
+    /// Time from the head of the request to its answer.
     pub duration_ms: i64,
-    /// When it was answered, in milliseconds since the Unix epoch.
+    /// Milliseconds since the Unix epoch.
     pub answered_at_ms: i64,
 }
 
-/// Earlier calls between a number and a company, whoever called.
+/// Earlier calls between a phone number and a company, in either direction.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallerHistory {
-    /// How many there are, counted up to [`MOST_COUNTED`].
+    /// Number of calls, counted up to [`MAX_COUNTED_CALLS`].
     pub call_count: u64,
-    /// When the latest began.
+    /// Start of the latest call, in milliseconds since the Unix epoch.
     pub last_call_at_ms: Option<i64>,
-    /// The summary of the latest that has one.
+    /// Summary of the latest call that has one.
     pub last_summary: Option<String>,
-    /// Custom analysis data of the latest ones, as JSON, the latest first.
+    /// Custom analysis data of the latest calls, as JSON, latest first.
     pub custom_analysis_data: Vec<String>,
 }
 
-/// A caller's calls are counted no further.
+/// Calls of one caller are counted up to this number, because counting takes time while the caller waits.
 pub(crate) const MAX_COUNTED_CALLS: u64 = 1_000;
 
-// Neither shows what was said.
+// Written by hand: answers and histories hold personal data.
 
 impl fmt::Debug for InboundAnswerRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboundAnswered")
+        f.debug_struct("InboundAnswerRecord")
             .field("event_id", &self.event_id)
             .field("rule", &self.rule)
             .field("outcome", &self.outcome)

@@ -1,4 +1,4 @@
-//! Invocations of custom functions.
+//! Invocations of custom functions, and the trait of the invocation ledger.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -6,22 +6,21 @@ use serde::Serialize;
 
 use super::StoreError;
 
-/// Where an invocation stands.
+/// The state of an invocation in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum InvocationState {
-    /// The function is being called; or it was, when the process died.
+    /// The function is being called, or was being called when the process ended.
     Running,
-    /// It has answered.
     Done,
-    /// The arguments could not be used; the model was told why.
+    /// The arguments do not fit the function; the answer tells the model why.
     InvalidArguments,
-    /// It could not be done; the fallback was sent.
+    /// The function gave no answer; the fallback was sent.
     Failed,
 }
 
 impl InvocationState {
-    /// Its name, as it is kept.
+    /// The name in the ledger and in `--json`.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -32,7 +31,7 @@ impl InvocationState {
         }
     }
 
-    /// The state of this name; any other counts as running.
+    /// The state with this name. An unknown name counts as running, so that the invocation runs again.
     #[must_use]
     pub(crate) fn from_name(name: &str) -> Self {
         [Self::Done, Self::InvalidArguments, Self::Failed]
@@ -42,12 +41,11 @@ impl InvocationState {
     }
 }
 
-/// A signature, and what it may be used for: that for which it was used first.
+/// A use of a signature. A signature may only be used for the purpose for which it was used first.
 #[derive(Clone, Debug)]
 pub(crate) struct SignatureUse {
-    /// Hash of the signature.
     pub signature_hash: [u8; 32],
-    /// Hash of what it is used for.
+    /// Hash of company, function and everything else that the signature does not cover.
     pub purpose_hash: [u8; 32],
     /// Milliseconds since the Unix epoch.
     pub seen_at_ms: i64,
@@ -56,150 +54,124 @@ pub(crate) struct SignatureUse {
 /// An invocation that is about to begin.
 #[derive(Clone)]
 pub(crate) struct NewInvocation {
-    /// What makes two requests one invocation, as a hash.
+    /// Hash of everything that makes two requests the same invocation.
     pub key: [u8; 32],
-    /// An invocation of the same key that began before then is another one. Milliseconds since the Unix epoch.
+    /// Start of the idempotency window: an invocation with the same key that began earlier is a different one.
+    /// Milliseconds since the Unix epoch.
     pub reuse_since_ms: i64,
-    /// The idempotency key, unless it began earlier and has one.
+    /// The idempotency key to use if the invocation is new.
     pub idempotency_key: String,
-    /// Whose it is.
     pub company_id: i64,
-    /// The function's name.
     pub function: String,
-    /// The call or chat in which it is called.
+    /// The call or chat in which the function is called.
     pub call_id: Option<String>,
-    /// The model's id of it.
+    /// The id that the model gave to this tool call.
     pub tool_call_id: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     /// The arguments as JSON; `None` when they are too large to keep.
     pub arguments: Option<String>,
-    /// The signature of its request; `None` when verification is off.
+    /// `None` when verification is off.
     pub signature: Option<SignatureUse>,
 }
 
-/// What is to be done with an invocation.
+/// How an invocation continues after its request is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BeginInvocationOutcome {
-    /// The function is to be called, for the `runs`th time.
+    /// The function has to be called.
     Run {
-        /// The idempotency key.
         idempotency_key: String,
-        /// 1 for the first time.
+        /// 1 for the first call of the function under this key.
         run_number: u32,
-        /// Whether this very request came before: its signature is known.
+        /// Whether the same request was received before.
         signature_seen: bool,
     },
-    /// It has answered already.
+    /// The function has answered before; the stored answer is to be sent.
     AlreadyAnswered {
-        /// The idempotency key.
         idempotency_key: String,
-        /// What it answered.
         answer: StoredAnswer,
-        /// Whether this very request came before: its signature is known.
+        /// Whether the same request was received before.
         signature_seen: bool,
     },
-    /// The signature was used for something else before; nothing was written.
+    /// The signature was used for another purpose before; nothing was written.
     SignatureReused,
 }
 
-/// An answer as it was sent.
+/// An answer of a function, as it was sent to Retell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredAnswer {
-    /// Its media type.
     pub content_type: String,
-    /// Its bytes.
     pub body: Bytes,
-    /// Whether it was cut to what Retell passes on.
+    /// Whether the body was cut to the 15,000 characters that Retell passes on.
     pub truncated: bool,
 }
 
-/// What came of an invocation.
+/// The outcome of an invocation.
 #[derive(Clone)]
 pub(crate) struct EndedInvocation {
-    /// What it was begun with.
     pub key: [u8; 32],
-    /// Where it stands now.
     pub state: InvocationState,
     /// Milliseconds since the Unix epoch.
     pub ended_at_ms: i64,
-    /// What was answered.
     pub answer: StoredAnswer,
-    /// What went wrong, without personal data.
+    /// The cause of the failure, without personal data.
     pub reason: Option<String>,
 }
 
-/// A row of the ledger.
+/// An invocation in the ledger.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct InvocationRow {
-    /// The idempotency key.
     #[serde(rename = "invocation")]
     pub idempotency_key: String,
-    /// The company's slug.
+    /// The slug of the company.
     pub company: String,
-    /// The function's name.
     pub function: String,
-    /// The call or chat in which it was called.
     pub call_id: Option<String>,
-    /// The model's id of it.
+    /// The id that the model gave to this tool call.
     pub tool_call_id: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     /// Milliseconds since the Unix epoch; `None` while it runs.
     pub ended_at_ms: Option<i64>,
-    /// Where it stands.
     pub state: InvocationState,
-    /// How often the function was called.
+    /// Number of times the function was called.
     pub runs: u32,
-    /// The arguments as JSON.
+    /// The arguments as JSON; `None` when they were too large to keep.
     pub arguments: Option<String>,
-    /// What was answered.
     pub answer: Option<String>,
-    /// Whether the answer was cut to what Retell passes on.
     pub truncated: bool,
-    /// What went wrong.
+    /// The cause of the failure, without personal data.
     pub reason: Option<String>,
 }
 
-/// Which invocations; all that is set must hold.
+/// Selects invocations; all set conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InvocationFilter {
-    /// The one of this idempotency key.
     pub idempotency_key: Option<String>,
-    /// Those of this function.
     pub function: Option<String>,
-    /// Those in this call or chat.
+    /// The call or chat in which the function was called.
     pub call_id: Option<String>,
-    /// Those that stand so.
     pub state: Option<InvocationState>,
 }
 
-/// The ledger of invocations. `Ok` from what writes means that it outlives the process; it is synced to disk soon after.
+/// The invocation ledger. `Ok` from a method that writes means that the write survives a crash of the process; it is
+/// synced to disk within about 100 ms.
 #[async_trait]
 pub(crate) trait InvocationStore: Send + Sync {
-    /// Writes down that an invocation begins, unless it has been answered already.
+    /// Records the beginning of an invocation, unless it has been answered already.
     ///
     /// # Errors
     /// [`StoreError`]: the function must not be called.
     async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError>;
 
-    /// Writes down what came of it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Records the outcome of an invocation.
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
 
-    /// Whether a signature may be used for this, a function or an event: it is new, or was used for the same before.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Whether a signature may be used for this purpose: it is new, or was used for the same purpose before.
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError>;
 
-    /// Removes at most `limit` rows of each kind: invocations received before `before_ms`, and signatures seen before
-    /// `signatures_before_ms`. Says how many went.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Removes invocations received before `before_ms` and signatures seen before `signatures_before_ms`, at most
+    /// `limit` rows of each. Returns the number of removed rows.
     async fn purge_invocations(
         &self,
         before_ms: i64,
@@ -207,9 +179,6 @@ pub(crate) trait InvocationStore: Send + Sync {
         limit: usize,
     ) -> Result<usize, StoreError>;
 
-    /// The latest of these first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// At most `limit` matching invocations, the latest first.
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
 }

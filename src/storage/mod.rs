@@ -1,6 +1,8 @@
-//! Where events are kept. One trait, [`Store`]; SQLite is the engine built so far.
+//! The durable store of events, deliveries, calls and everything else that is kept. One trait, [`Store`], and one
+//! engine so far, SQLite.
 //!
-//! The promise made here: what [`Store::append`] answered `Ok` for survives a crash of the process and of the machine.
+//! The promise made here: an event for which [`Store::append`] returned `Ok` survives a crash of the process and of
+//! the machine.
 
 mod alarm;
 mod appointment;
@@ -56,43 +58,37 @@ pub(crate) use text::sanitize_text;
 
 use crate::base::id::EventId;
 
-/// A durable store. A lock of another process is waited for a few seconds; how long a caller waits for its turn is the
-/// caller's to bound. A write that its caller gave up on may still be carried out.
+/// A durable store. Methods return [`StoreError::Unavailable`] when the store cannot be read or written for now, and
+/// nothing was changed then.
+///
+/// A write waits a few seconds for the lock of another process, and before that for the writes in front of it; the
+/// caller bounds the total with a timeout. A write whose caller has given up may still be carried out.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Keeps `event` unless it is known already. `Ok` means committed and synced to disk.
+    /// Stores `event` unless it is a duplicate. `Ok` means committed and synced to disk.
     ///
-    /// Requests that wait together share one commit. An event the store refuses for what is in its columns is kept
-    /// again without them, as unparsed, and takes no other down.
+    /// Events that wait together share one commit. An event whose columns cannot be stored is stored without them, in
+    /// the state `unparsed`, and does not affect the others.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing of the event was kept; sending it again later is safe.
+    /// Nothing of the event was stored; sending it again later is safe.
     async fn append(&self, event: NewEvent) -> Result<AppendOutcome, StoreError>;
 
-    /// The ids of these companies, in the same order; one that is new gets an id, which it keeps for ever.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The ids of these companies, in the same order. A new company gets an id, which never changes.
     async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError>;
 
-    /// Whether the store can be written right now, found out by writing; waits at most a second, and remembers the answer
-    /// for one.
+    /// Checks by a write that the store can be written. Waits at most 1 s, and reuses the result for 1 s.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why the store cannot be written.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Makes a handler known, and how its events are ordered. One that is new starts with the events accepted from now on.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Registers a handler and how its deliveries are ordered. A new handler gets the events that are stored from now
+    /// on.
     async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError>;
 
-    /// Events this handler has not looked at yet, oldest first, at most `limit`; with `bodies` also at most about 2 MiB of
-    /// them. A body that cannot be read any more is left out.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Events for which no deliveries have been planned yet for this handler, oldest first, at most `limit`. With
+    /// `bodies` the batch also ends at about 2 MiB of bodies; a body that cannot be read is `None`.
     async fn unplanned_events(
         &self,
         handler: HandlerId,
@@ -100,10 +96,8 @@ pub trait Store: Send + Sync {
         bodies: bool,
     ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError>;
 
-    /// Makes deliveries of these events, and notes that the handler has looked at everything up to `through`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Inserts deliveries and moves the handler's position in the journal to `through`, in one step: after a crash no
+    /// event is planned twice and none is passed over.
     async fn plan_deliveries(
         &self,
         handler: HandlerId,
@@ -112,27 +106,18 @@ pub trait Store: Send + Sync {
         now_ms: i64,
     ) -> Result<(), StoreError>;
 
-    /// Takes deliveries that are due, for as long as the lease. Of a call whose events wait for each other, only the first.
-    /// Companies get equal shares. It costs the same however many wait.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Claims deliveries that are due until the end of the lease; of a call sequence only the first. Companies get
+    /// equal shares. The cost does not depend on the number of waiting deliveries.
     async fn claim_deliveries(
         &self,
         handler: HandlerId,
         claim: ClaimRequest,
     ) -> Result<Vec<ClaimedDelivery>, StoreError>;
 
-    /// When the next delivery of this handler may be taken, in milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// When the next delivery of this handler is due, in milliseconds since the Unix epoch.
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError>;
 
-    /// Records attempts and what they led to. A delivery that was ended by somebody else meanwhile stays ended.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Records attempts and their outcomes. A delivery that an operator has ended meanwhile stays ended.
     async fn settle_deliveries(
         &self,
         handler: HandlerId,
@@ -140,10 +125,7 @@ pub trait Store: Send + Sync {
         now_ms: i64,
     ) -> Result<(), StoreError>;
 
-    /// Shows that attempts at this handler rest, or do not.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stores the state of a handler's circuit breaker, for `status` and the metrics.
     async fn update_breaker_state(
         &self,
         handler: HandlerId,
@@ -151,175 +133,109 @@ pub trait Store: Send + Sync {
         now_ms: i64,
     ) -> Result<(), StoreError>;
 
-    /// How many events were appended since the store was opened; two looks tell how busy intake is.
+    /// Number of successful appends since the store was opened. Two readings show how busy intake is.
     fn appended_count(&self) -> u64;
 
-    /// Resolves when more than `seen` events were appended, see [`Store::appended_so_far`].
+    /// Completes when [`Store::appended_count`] differs from `seen`.
     async fn wait_for_append(&self, seen: u64);
 
-    /// Merges what one event says about a call or chat into its row, see [`CallRecord::merge`].
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Merges the values of one event into the row of its call or chat, see [`CallRecord::merge`].
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
 
-    /// What is known of earlier calls between a number and a company, whoever called. Answered by a thread of its own, which
-    /// other reads do not hold up: somebody waits on the line.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Earlier calls between a phone number and a company, in either direction. Read by a separate thread, because a
+    /// caller is waiting and other reads can take long.
     async fn caller_history(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
 
-    /// Keeps what an inbound request was answered. The first answer stays.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stores the answer to an inbound request. If there is one already, it stays.
     async fn insert_inbound_answer(&self, answered: InboundAnswerRecord) -> Result<(), StoreError>;
 
-    /// What an inbound request was answered; by the same thread as [`Store::caller`].
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The stored answer to an inbound request. Read by the same thread as [`Store::caller_history`].
     async fn get_inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswerRecord>, StoreError>;
 
-    /// Stored events, newest first unless the filter says otherwise; without bodies.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Stored events without bodies, newest first.
     async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError>;
 
     /// One event with its body.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Events with a higher sequence number than `after`, oldest first, with bodies, at most about 2 MiB of them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Events with a sequence number above `after`, oldest first, with about 2 MiB of bodies at most (a single larger
+    /// body is returned alone).
     async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
 
-    /// How much was accepted until `now_ms`, and how far the handlers have come. Takes milliseconds, however many events
-    /// there are.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Numbers of accepted events at `now_ms`, and the backlogs of the handlers. Takes milliseconds regardless of the
+    /// number of events.
     async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError>;
 
-    /// What each handler has not finished, of it at most `counted` deliveries, and how many died since `dead_since_ms`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn list_backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
+    /// The backlog of each handler, counted up to `max_counted` deliveries, with the dead letters since
+    /// `dead_since_ms`.
+    async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
 
-    /// These alarms are on, and no others.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Makes `alarms` the set of raised alarms.
     async fn replace_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError>;
 
-    /// The alarms that are on, or were when the receiver stopped; the one that is on for longest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The raised alarms, or those that were raised when the receiver stopped; the one raised first comes first.
     async fn list_alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 
-    /// Keeps counts of hours in the place of earlier counts of the same; hours before `forget_before` are forgotten.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Replaces the event counts of the hours in `rows`, and deletes hours before `forget_before` (hours since the
+    /// Unix epoch).
     async fn upsert_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError>;
 
-    /// All counts of hours there are.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// All stored hourly event counts, in no particular order.
     async fn list_activity(&self) -> Result<Vec<ActivityRow>, StoreError>;
 
-    /// Calls or chats, the one with the latest event first; without what was said in them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Calls or chats, the one with the latest event first. Without summary and custom analysis data.
     async fn list_calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError>;
 
-    /// One call or chat.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// One call or chat, with summary and custom analysis data.
     async fn get_call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
 
-    /// Figures over calls or chats.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Statistics of calls or chats, test calls excluded.
     async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError>;
 
-    /// Deliveries that fit, the newest event first, at most `limit`.
+    /// At most `limit` matching deliveries, the newest event first.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Missing`] when an event, handler or company the filter names is not there.
+    /// [`StoreError::NotFound`] when an event, handler or company in the filter does not exist.
     async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
 
-    /// What became of an event, for each handler by name.
+    /// The delivery of an event to each handler, or the reason why there is none, by the name of the handler.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Missing`] when there is no such event.
+    /// [`StoreError::NotFound`] when the event does not exist.
     async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
 
-    /// Keeps a refused request among the latest [`MOST_REJECTED`].
-    ///
-    /// # Errors
-    /// [`StoreError`]: it was not kept, which nobody needs to know.
+    /// Stores a rejected request; only the latest [`MAX_REJECTED_REQUESTS`] are kept.
     async fn insert_rejected(&self, request: RejectedRequest) -> Result<RejectedId, StoreError>;
 
-    /// Refused requests, the latest first, without bodies.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Rejected requests without bodies, the latest first.
     async fn list_rejected(&self, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError>;
 
-    /// One refused request, with its body if that was kept.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// One rejected request, with its body if it was stored.
     async fn get_rejected(&self, id: RejectedId) -> Result<Option<StoredRejectedRequest>, StoreError>;
 
-    /// Removes a batch of what is past its time; a few milliseconds. Numbers of events are never used again. An event whose
-    /// deliveries are not finished stays.
+    /// Removes a batch of data past its retention, which takes a few milliseconds. An event with an unfinished
+    /// delivery stays. Sequence numbers are never reused.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing was removed.
+    /// Nothing was removed.
     async fn purge_batch(&self, purge: PurgeBatch) -> Result<PurgeBatchResult, StoreError>;
 
-    /// Gives some of the space of what was removed back to the file system; says whether there is more. Bodies that were
-    /// freed since `freed_before_ms` stay: somebody may be reading them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Returns some of the space of removed data to the file system, and reports whether there is more. Bodies freed
+    /// since `freed_before_ms` stay, because a reader may still read them.
     async fn reclaim_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
 
-    /// Bytes that are in use, space about to be given back not included.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Bytes in use, without the space that [`Store::reclaim_space`] is going to return.
     async fn used_bytes(&self) -> Result<u64, StoreError>;
 
-    /// How the store is doing, for whoever operates it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Figures about commits, the identity index and the backlogs, for metrics.
     async fn stats(&self) -> Result<StoreStats, StoreError>;
 
-    /// Finishes what was accepted and closes. Later calls fail.
+    /// Finishes the accepted writes and closes the store. Later writes fail.
     ///
     /// # Errors
-    /// It did not finish in time; what was acknowledged is on disk all the same.
+    /// The writes did not finish in time. What was acknowledged is on disk nevertheless.
     async fn close(&self) -> Result<(), StoreError>;
 }

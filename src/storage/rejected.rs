@@ -1,4 +1,4 @@
-//! Refused requests.
+//! Rejected requests: those that failed authentication and were answered 401 or 403.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-/// How many refused requests are kept; the oldest goes for a new one.
+/// Number of rejected requests that are kept; a further one replaces the oldest.
 pub(crate) const MAX_REJECTED_REQUESTS: usize = 1000;
 
-/// The number of a refused request, shown as `rej_<n>`.
+/// The id of a rejected request, shown as `rej_<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RejectedId(
-    /// Its place in the order of arrival, from 1; never used again.
+    /// Ascending in the order of arrival, from 1; never reused.
     pub i64,
 );
 
-/// Text that is no number of a refused request.
+/// The text is not the id of a rejected request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the id of a refused request: expected `rej_` and a number, as `rejected list` prints it")]
+#[error("not the id of a rejected request; expected `rej_` and a number, as `rejected list` prints it")]
 pub struct InvalidRejectedId;
 
 impl fmt::Display for RejectedId {
@@ -32,51 +32,52 @@ impl FromStr for RejectedId {
 
     fn from_str(text: &str) -> Result<Self, InvalidRejectedId> {
         let digits = text.strip_prefix("rej_").unwrap_or(text);
-        let plain = digits.bytes().all(|b| b.is_ascii_digit());
-        digits.parse().ok().filter(|_| plain).map(Self).ok_or(InvalidRejectedId)
+        // `parse` alone would also accept a sign.
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidRejectedId);
+        }
+        digits.parse().map(Self).map_err(|_| InvalidRejectedId)
     }
 }
 
-/// A refused request on its way into the store. Nothing in it is believed; its texts hold no digest and no key.
+/// A rejected request to be stored. Nothing in it is trusted, and its texts contain neither a digest nor a key.
 #[derive(Clone)]
 pub struct RejectedRequest {
-    /// The slug of the company whose address it came to.
+    /// The slug of the company to whose route it was sent.
     pub company: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The sender's address.
+    /// The IP address of the sender.
     pub source: Option<String>,
-    /// The HTTP method.
     pub method: String,
-    /// The path, without the query.
+    /// The path without the query.
     pub path: String,
-    /// Harmless headers by lower-case name, and the signature header with its digest cut short.
+    /// Headers without secrets, by lower-case name, and the signature header with its digest shortened.
     pub headers: BTreeMap<String, String>,
     /// Size of the body; `None` when it was not read.
     pub size_bytes: Option<u64>,
-    /// A short name for the reason, the one it is counted by.
+    /// The rejection reason, as in the metrics.
     pub reason: String,
-    /// What happened, and what to do next.
+    /// Why the request was rejected and what to do, as text for the operator.
     pub diagnosis: String,
-    /// The raw bytes, when they are to be kept.
+    /// The raw bytes; `None` unless `security.keep_rejected_bodies` is set.
     pub body: Option<Bytes>,
 }
 
-/// A refused request as it was kept.
+/// A rejected request with its id in the store.
 #[derive(Clone, Debug)]
 pub struct StoredRejectedRequest {
-    /// Its number.
     pub id: RejectedId,
-    /// What is known of it. A list leaves the bodies out.
+    /// Without the body in a list.
     pub request: RejectedRequest,
-    /// Whether its body was kept.
+    /// Whether the body is stored.
     pub has_body: bool,
 }
 
-// By hand: a body may hold what a caller said.
+// Written by hand: a body may hold what a caller said.
 impl fmt::Debug for RejectedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejection")
+        f.debug_struct("RejectedRequest")
             .field("received_at_ms", &self.received_at_ms)
             .field("reason", &self.reason)
             .field("size_bytes", &self.size_bytes)
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_read_back() {
+    fn ids_are_parsed() {
         assert_eq!(RejectedId(12).to_string().parse(), Ok(RejectedId(12)));
         assert_eq!("12".parse(), Ok(RejectedId(12)));
         for text in ["", "rej_", "rej_-1", "rej_+1", "evt_1", "rej_1x"] {

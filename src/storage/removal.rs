@@ -1,28 +1,26 @@
-//! What leaves the store: for its age, for its size, or at a person's request.
+//! Removal of data that is past its retention.
 
 use serde::Serialize;
 
-/// What is kept for a time of its own.
+/// A kind of data with its own retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetentionKind {
-    /// Events with their bodies, and with them their deliveries and attempts.
+    /// Events with their bodies, deliveries and attempts.
     Events,
-    /// Deliveries that are finished, with their attempts.
+    /// Finished deliveries with their attempts.
     Deliveries,
-    /// Attempts.
     Attempts,
     /// Rows of calls and chats.
     Calls,
-    /// Refused requests.
     Rejected,
 }
 
 impl RetentionKind {
-    /// All of them, in the order they are removed.
+    /// All kinds in the order in which they are removed.
     pub const ALL: [Self; 5] = [Self::Events, Self::Deliveries, Self::Attempts, Self::Calls, Self::Rejected];
 
-    /// Its name.
+    /// The name in settings, logs and `--json`, such as `events`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,57 +33,50 @@ impl RetentionKind {
     }
 }
 
-/// Whose data a rule is about, by slug.
+/// The companies, by slug, whose data a retention rule covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompanyScope {
-    /// These.
     Only(Vec<String>),
-    /// All others.
     AllExcept(Vec<String>),
 }
 
-/// Where the next batch goes on. Opaque; the default is the beginning.
+/// The position where the next batch continues. Opaque; the default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgeCursor(pub(super) i64, pub(super) i64, pub(super) String);
 
-/// One batch of what is past its time.
+/// One batch of data to be removed.
 #[derive(Clone, Debug)]
 pub struct PurgeBatch {
-    /// What.
     pub kind: RetentionKind,
-    /// Whose.
     pub company_scope: CompanyScope,
-    /// What is older than this, in milliseconds since the Unix epoch. An event counts from when it was stored.
+    /// Remove what is older than this, in milliseconds since the Unix epoch. The age of an event begins when it is
+    /// stored.
     pub before_ms: i64,
-    /// After what the last batch looked at.
+    /// The position after the previous batch.
     pub cursor: PurgeCursor,
-    /// Rows looked at, at most.
+    /// Maximum number of rows to examine, removed or not.
     pub limit: usize,
-    /// Handlers whose unfinished deliveries protect their events, by name; `None`: all that the store knows.
+    /// Names of the handlers whose unfinished deliveries protect their events; `None` for all handlers in the store.
     pub protecting_handlers: Option<Vec<String>>,
-    /// What time it is.
+    /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
 
-/// What a batch came to.
+/// The result of one batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgeBatchResult {
-    /// Rows removed of the kind that was asked for.
+    /// Removed rows of the requested kind.
     pub removed: u64,
-    /// What went along with them.
     pub cascaded: CascadedCounts,
-    /// Where to go on; `None` when everything was looked at.
+    /// The position for the next batch; `None` at the end.
     pub next_cursor: Option<PurgeCursor>,
 }
 
-/// What goes along with events and deliveries.
+/// Counts of what was removed together with events and deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CascadedCounts {
-    /// Bytes of bodies.
     pub body_bytes: u64,
-    /// Deliveries.
     pub deliveries: u64,
-    /// Attempts.
     pub attempts: u64,
 }
 

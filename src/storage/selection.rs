@@ -1,122 +1,115 @@
-//! What an operator asks about deliveries, and what he has done to them.
+//! Deliveries as an operator selects, lists and changes them.
 
 use serde::Serialize;
 
 use super::{AttemptRecord, DeliveryState, HandlerId, SkipReason};
 use crate::base::id::EventId;
 
-/// Which deliveries: everything that is given has to fit.
+/// Selects deliveries; all set conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Only those of these events, for the handler named with each.
+    /// Events, each for one handler or for all; empty for no restriction.
     pub event_handler_pairs: Vec<(EventId, Option<String>)>,
-    /// Only those for this handler.
     pub handler: Option<String>,
-    /// Only those of events of this name.
     pub event_kind: Option<String>,
-    /// Only those of events of this call or chat.
+    /// Id of a call or chat.
     pub call_id: Option<String>,
-    /// Only those of events of the company with this slug.
+    /// The slug of the company.
     pub company: Option<String>,
-    /// Only those of events received since then, in milliseconds since the Unix epoch.
+    /// The event was received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// Only those of events received before then.
+    /// The event was received before this time.
     pub until_ms: Option<i64>,
-    /// Only those in one of these states.
     pub states: Option<Vec<DeliveryState>>,
-    /// Only those with this note: why they are skipped, or what went wrong.
+    /// The same text as in [`DeliveryRow::reason`].
     pub reason: Option<String>,
-    /// Also events that became no delivery, see [`DeliveryOutlook::Filtered`] and [`DeliveryOutlook::Before`].
+    /// Includes events without a delivery, see [`DeliveryOutlook::Filtered`] and [`DeliveryOutlook::BeforeHandler`].
     pub include_undelivered: bool,
 }
 
-/// A delivery as it is shown.
+/// A delivery as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryRow {
-    /// The event.
     pub event_id: EventId,
-    /// Its name.
     pub event_kind: Option<String>,
-    /// Its call or chat.
+    /// Id of the call or chat.
     pub call_id: Option<String>,
-    /// The handler's name.
     pub handler: String,
-    /// Where the delivery stands.
     pub state: DeliveryState,
-    /// Attempts since it was made, retried or replayed.
+    /// Attempts since the delivery was made, retried or replayed.
     pub attempts: u32,
-    /// When the next attempt may be made, or the lease of the one under way ends. `None` when there is none to come, or
-    /// while it waits for an earlier event of its call.
+    /// When the next attempt is due, or when the lease of the current one ends. `None` when no attempt is to come, or
+    /// while the delivery waits for an earlier event of its call.
     pub due_ms: Option<i64>,
-    /// When it was made, retried or replayed last.
+    /// When the delivery was made, retried or replayed last.
     pub queued_at_ms: i64,
-    /// When it changed last.
     pub updated_ms: i64,
-    /// Why it was skipped, or what went wrong last.
+    /// Why the delivery was skipped, or the error of its last attempt.
     pub reason: Option<String>,
-    /// Somebody asked for it to be delivered once more.
+    /// Whether an operator replayed the event.
     pub is_replay: bool,
 }
 
-/// What became of an event for one handler.
+/// The delivery of an event to one handler, or the reason why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryOutlook {
-    /// A delivery, with every attempt that is on record, oldest first.
+    /// The delivery with its recorded attempts, oldest first.
     Delivery(DeliveryRow, Vec<AttemptRecord>),
-    /// The handler did not want it.
+    /// The filter of the handler excludes the event.
     Filtered,
-    /// The handler was made known later.
+    /// The handler was registered after the event was stored.
     BeforeHandler,
-    /// The handler has not looked at it yet.
+    /// The handler has not reached the event in the journal yet.
     Unplanned,
-    /// The handler did not want it, or its delivery was removed for its age.
+    /// The filter of the handler excluded the event, or the delivery was removed by retention; the store cannot tell
+    /// which.
     Removed,
 }
 
 impl DeliveryOutlook {
-    /// The delivery's state, or a word for what is none.
+    /// The state of the delivery, or the name of the variant, as in `--json`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Delivery(row, _) => row.state.as_str(),
             Self::Filtered => "filtered",
             Self::BeforeHandler => "before_handler",
-            Self::Unplanned => "not_looked_at",
+            Self::Unplanned => "unplanned",
             Self::Removed => "removed",
         }
     }
 }
 
-/// Deliveries of one handler that are alike.
+/// Number of deliveries of one handler with the same state and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DeliveryCount {
-    /// The handler's name.
     pub handler: String,
-    /// Their state; `None` for events without a delivery.
+    /// `None` for events without a delivery.
     pub state: Option<DeliveryState>,
-    /// Why they were skipped.
+    /// Why the deliveries were skipped.
     pub reason: Option<String>,
-    /// How many.
     pub count: u64,
 }
 
-/// What is to be done with a delivery.
+/// A change that an operator makes to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeliveryChange {
-    /// Delivered once more, from the first attempt on, marked as a replay. An event without a delivery becomes one.
+    /// Deliver the event again, starting with the first attempt, marked as a replay. Makes a delivery if there is
+    /// none.
     Replay,
-    /// Attempted now, and by the whole schedule again if that fails.
+    /// Make an attempt now; if it fails, the retry schedule starts again.
     Retry,
-    /// Ended before its next attempt.
+    /// End the delivery before its next attempt.
     Cancel,
-    /// A dead letter nobody needs any more.
+    /// Mark a dead letter as not needed any more.
     Discard,
 }
 
 impl DeliveryChange {
-    /// The states in which a delivery can be changed so.
+    /// The states in which a delivery can be changed in this way.
     #[must_use]
     pub(crate) fn allowed_states(self) -> &'static [DeliveryState] {
+        // Never `Running`: its attempt is in progress and will be settled.
         use DeliveryState::{Dead, Pending, Scheduled, Skipped, Succeeded};
         match self {
             Self::Replay => &[Scheduled, Succeeded, Dead, Skipped],
@@ -126,7 +119,7 @@ impl DeliveryChange {
         }
     }
 
-    /// What such a delivery notes as its reason.
+    /// The reason of a delivery that is skipped by this change; `None` if it is attempted again.
     #[must_use]
     pub(crate) fn skip_reason(self) -> Option<&'static str> {
         match self {
@@ -137,11 +130,10 @@ impl DeliveryChange {
     }
 }
 
-/// A few events for one handler, in the order of the journal.
+/// A batch of events for one handler, in the order of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryBatch {
-    /// The handler.
     pub handler_id: HandlerId,
-    /// The events' positions.
+    /// The sequence numbers of the events.
     pub seqs: Vec<i64>,
 }

@@ -1,21 +1,23 @@
-//! Texts from a request on their way into columns: bounded, and free of NUL.
+//! Sanitizes texts from a request before they are stored in columns.
 
+/// Longer than any id, name or number that Retell sends.
 const MAX_TEXT_BYTES: usize = 256;
 
-/// At most 256 bytes, cut at a character, without NUL. The raw body keeps what is cut here.
+/// Removes NUL characters, which end a text early in many SQLite tools, and cuts the text to 256 bytes at a character
+/// boundary. The stored body still holds the whole text.
 #[must_use]
 pub(crate) fn sanitize_text(text: Option<String>) -> Option<String> {
     sanitize_text_to(text, MAX_TEXT_BYTES)
 }
 
-/// The same for texts that may be longer: at most so many bytes.
+/// Like [`sanitize_text`], with a limit of `max_bytes`.
 #[must_use]
-pub(crate) fn sanitize_text_to(text: Option<String>, longest: usize) -> Option<String> {
+pub(crate) fn sanitize_text_to(text: Option<String>, max_bytes: usize) -> Option<String> {
     let mut text = text?;
     if text.contains('\0') {
         text.retain(|c| c != '\0');
     }
-    text.truncate(text.floor_char_boundary(longest));
+    text.truncate(text.floor_char_boundary(max_bytes));
     Some(text)
 }
 

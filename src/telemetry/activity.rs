@@ -1,16 +1,17 @@
-//! When events came: the latest and how many an hour, by company and agent, and how old their signatures were. What silence
-//! and a wrong clock are told by.
+//! Event counts per hour by company and agent, and the ages of recent signatures: the data of the alarms `silence` and
+//! `clock_skew`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 const HOUR_MS: i64 = 3_600_000;
-/// Agents of a company that are told apart; further ones count for the company only.
+/// Maximum number of agents per company with their own counts; events of further agents count for the company only.
 const MAX_AGENTS_PER_COMPANY: usize = 200;
-/// The latest ages of signatures that are looked at.
+/// Number of remembered signature ages.
 const MAX_SIGNATURE_AGES: usize = 16;
 
-/// What came in so far. Noting an event takes a short lock and no allocation, but for an agent's first event.
+/// Hourly event counts and recent signature ages. Recording an event takes a short lock and allocates only for the
+/// first event of an agent.
 #[derive(Debug, Default)]
 pub struct Activity(Mutex<ActivityInner>);
 
@@ -29,40 +30,40 @@ struct CompanyActivity {
 #[derive(Debug, Default)]
 struct ActivityCounter {
     history: ActivityHistory,
-    /// Hours whose counts have changed since they were written down.
+    /// Hours whose counts have changed since they were last stored.
     changed_hours: BTreeSet<i64>,
 }
 
-/// What is known of a company or an agent.
+/// The recent activity of a company or an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActivityHistory {
     /// The latest event, in milliseconds since the Unix epoch.
     pub last_event_at_ms: i64,
-    /// Events by hour since the Unix epoch.
+    /// Number of events by hour; hours are counted since the Unix epoch.
     pub events_by_hour: BTreeMap<i64, u64>,
 }
 
-/// How old a right signature was when it came; negative: from the future.
+/// The age of a valid signature at the time of its request; negative when the signature is from the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureAge {
-    /// When it came, in milliseconds since the Unix epoch.
+    /// When the request was received, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// Its age in milliseconds.
+    /// The receiver's time minus the time in the signature, in milliseconds.
     pub age_ms: i64,
 }
 
-/// Events of one company, or of one of its agents, in one hour.
+/// The number of events of a company, or of one of its agents, within one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HourlyEventCount {
-    /// The company's number.
+    /// The company's id in the store.
     pub company_id: i64,
-    /// The agent; `None` for the whole company.
+    /// The agent's id; `None` for the total of the company.
     pub agent_id: Option<String>,
-    /// Since the Unix epoch.
+    /// The hour, counted since the Unix epoch.
     pub hour: i64,
-    /// How many.
+    /// Number of events received within the hour.
     pub event_count: u64,
-    /// When the latest came, in milliseconds since the Unix epoch.
+    /// When the latest of these events was received, in milliseconds since the Unix epoch.
     pub last_event_at_ms: i64,
 }
 
@@ -80,6 +81,7 @@ impl ActivityCounter {
             agent_id: agent_id.map(str::to_owned),
             hour,
             event_count: self.history.events_by_hour.get(&hour).copied().unwrap_or(0),
+            // The history has only the latest event of all hours, which bounds that of this hour.
             last_event_at_ms: self.history.last_event_at_ms.min((hour + 1) * HOUR_MS - 1),
         };
         let changed = self.changed_hours.iter().copied().map(count).collect();
@@ -89,7 +91,7 @@ impl ActivityCounter {
 }
 
 impl Activity {
-    /// An authentic event came.
+    /// Records an event whose signature was verified.
     pub fn record_event(&self, company_id: i64, agent_id: Option<&str>, at_ms: i64) {
         let mut inner = self.lock();
         let company = inner.companies.entry(company_id).or_default();
@@ -102,7 +104,7 @@ impl Activity {
         }
     }
 
-    /// A right signature had this age when it came.
+    /// Records the age of a valid signature.
     pub fn record_signature_age(&self, age: SignatureAge) {
         let mut inner = self.lock();
         if inner.signature_ages.len() == MAX_SIGNATURE_AGES {
@@ -111,37 +113,37 @@ impl Activity {
         inner.signature_ages.push_back(age);
     }
 
-    /// Adds what was written down before a restart.
+    /// Adds the counts that were stored before a restart.
     pub fn load(&self, counts: Vec<HourlyEventCount>) {
         let mut inner = self.lock();
         for count in counts {
             let company = inner.companies.entry(count.company_id).or_default();
-            let counted = match count.agent_id {
+            let counter = match count.agent_id {
                 None => &mut company.total,
                 Some(agent) => company.agents.entry(agent).or_default(),
             };
-            counted.history.last_event_at_ms = counted.history.last_event_at_ms.max(count.last_event_at_ms);
-            *counted.history.events_by_hour.entry(count.hour).or_default() += count.event_count;
+            counter.history.last_event_at_ms = counter.history.last_event_at_ms.max(count.last_event_at_ms);
+            *counter.history.events_by_hour.entry(count.hour).or_default() += count.event_count;
         }
     }
 
-    /// The counts that have changed since this was called last.
+    /// Returns the counts that have changed since the last call, as totals of their hour.
     pub fn take_changed(&self) -> Vec<HourlyEventCount> {
         let mut counts = Vec::new();
         for (id, company) in &mut self.lock().companies {
             counts.extend(company.total.take_changed(*id, None));
-            for (agent, counted) in &mut company.agents {
-                counts.extend(counted.take_changed(*id, Some(agent)));
+            for (agent, counter) in &mut company.agents {
+                counts.extend(counter.take_changed(*id, Some(agent)));
             }
         }
         counts
     }
 
-    /// Forgets hours before this one, and whoever had no event since.
+    /// Removes the counts of hours before `hour`, and companies and agents that had no event since.
     pub fn prune_before(&self, hour: i64) {
-        let keep = |counted: &mut ActivityCounter| {
-            counted.history.events_by_hour.retain(|known, _| *known >= hour);
-            !counted.history.events_by_hour.is_empty()
+        let keep = |counter: &mut ActivityCounter| {
+            counter.history.events_by_hour.retain(|known, _| *known >= hour);
+            !counter.history.events_by_hour.is_empty()
         };
         self.lock().companies.retain(|_, company| {
             company.agents.retain(|_, agent| keep(agent));
@@ -149,29 +151,29 @@ impl Activity {
         });
     }
 
-    /// What is known of a company; `None` when it had no event in the last days.
+    /// The history of a company; `None` when it had no event within the kept hours.
     #[must_use]
     pub fn company_history(&self, company_id: i64) -> Option<ActivityHistory> {
         self.lock().companies.get(&company_id).map(|company| company.total.history.clone())
     }
 
-    /// When the latest event of a company came.
+    /// When the latest event of a company was received, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn last_event_at_ms(&self, company_id: i64) -> Option<i64> {
         self.lock().companies.get(&company_id).map(|company| company.total.history.last_event_at_ms)
     }
 
-    /// The agents of a company, by id.
+    /// The histories of the agents of a company, sorted by agent id.
     #[must_use]
     pub fn agent_histories(&self, company_id: i64) -> Vec<(String, ActivityHistory)> {
         let inner = self.lock();
         let agents = inner.companies.get(&company_id).into_iter().flat_map(|company| &company.agents);
-        let mut agents: Vec<_> = agents.map(|(id, counted)| (id.clone(), counted.history.clone())).collect();
+        let mut agents: Vec<_> = agents.map(|(id, counter)| (id.clone(), counter.history.clone())).collect();
         agents.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         agents
     }
 
-    /// The ages of the latest signatures that were right.
+    /// The ages of the latest valid signatures, oldest first.
     #[must_use]
     pub fn signature_ages(&self) -> Vec<SignatureAge> {
         self.lock().signature_ages.iter().copied().collect()
@@ -187,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_comes_back() {
+    fn stored_counts_are_restored() {
         let before = Activity::default();
         before.record_event(1, Some("agent_a"), 10);
         before.record_event(1, Some(""), HOUR_MS + 5);
@@ -202,11 +204,11 @@ mod tests {
             assert_eq!(after.company_history(company), before.company_history(company));
             assert_eq!(after.agent_histories(company), before.agent_histories(company));
         }
-        assert_eq!(after.take_changed(), [], "known already");
+        assert_eq!(after.take_changed(), [], "stored already");
     }
 
     #[test]
-    fn agents_are_bounded_and_the_silent_are_forgotten() {
+    fn agents_are_limited_and_inactive_companies_are_pruned() {
         let activity = Activity::default();
         (0..300).for_each(|number| activity.record_event(1, Some(&format!("agent_{number}")), 5 * HOUR_MS));
         assert_eq!(activity.agent_histories(1).len(), MAX_AGENTS_PER_COMPANY);

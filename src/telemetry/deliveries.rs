@@ -1,4 +1,4 @@
-//! Counts of what handlers made of their events.
+//! Counts of delivery attempts by handler and outcome.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::histogram::{Histogram, HistogramCounts};
 
-/// How long attempts take, in milliseconds.
+/// Histogram bounds of the attempt duration, in milliseconds.
 const ATTEMPT_BUCKETS_MILLIS: [u64; 12] = [1, 5, 10, 25, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
-/// The outcome that is counted without an attempt.
+/// The outcome of deliveries for which no attempt is made.
 pub(crate) const SKIPPED: &str = "skipped";
 
-/// What attempts at one handler's deliveries came to, since start.
+/// The outcomes of one handler's deliveries since the start.
 #[derive(Debug)]
 pub(crate) struct DeliveryCounts {
-    /// The handler was done with the event.
+    /// Attempts after which the delivery was done.
     pub succeeded: AtomicU64,
-    /// The event is to be tried again.
+    /// Attempts after which the delivery was scheduled for a retry.
     pub scheduled: AtomicU64,
-    /// The event was given up.
+    /// Attempts after which the delivery became a dead letter.
     pub dead: AtomicU64,
-    /// No attempt is made.
+    /// Deliveries that were skipped without an attempt.
     pub skipped: AtomicU64,
     attempt_duration_millis: Histogram,
 }
@@ -39,18 +39,16 @@ impl Default for DeliveryCounts {
 }
 
 impl DeliveryCounts {
-    /// An attempt took this long.
     pub(crate) fn record_attempt_duration(&self, millis: u64) {
         self.attempt_duration_millis.record(millis);
     }
 
-    /// How long attempts took, in milliseconds.
     #[must_use]
     pub(crate) fn attempt_duration_millis(&self) -> HistogramCounts {
         self.attempt_duration_millis.counts()
     }
 
-    /// The counts with their names.
+    /// The counts by outcome, as named in the metrics.
     #[must_use]
     pub(crate) fn snapshot(&self) -> [(&'static str, u64); 4] {
         [("succeeded", &self.succeeded), ("scheduled", &self.scheduled), ("dead", &self.dead), (SKIPPED, &self.skipped)]
@@ -58,18 +56,18 @@ impl DeliveryCounts {
     }
 }
 
-/// The counts of every handler that was started, by its configured name. Counting takes no lock: a worker holds its own.
+/// The counts of all handlers started so far, by configured name. Counting takes no lock: each worker holds its own
+/// [`DeliveryCounts`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeliveryMetrics(Arc<Mutex<BTreeMap<String, Arc<DeliveryCounts>>>>);
 
 impl DeliveryMetrics {
-    /// The counts of one handler, from zero when it was not known.
+    /// The counts of one handler; they start at zero for a new name and continue for a restarted handler.
     #[must_use]
     pub(crate) fn for_handler(&self, name: &str) -> Arc<DeliveryCounts> {
         Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
     }
 
-    /// Every handler by name.
     #[must_use]
     pub(crate) fn by_handler(&self) -> BTreeMap<String, Arc<DeliveryCounts>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

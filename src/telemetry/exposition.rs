@@ -1,4 +1,4 @@
-//! Figures as the text Prometheus reads, in the format `OpenMetrics`.
+//! Renders metrics in the `OpenMetrics` text format, which Prometheus reads.
 
 use std::fmt;
 
@@ -9,17 +9,16 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::histogram::HistogramCounts;
 
-/// What `GET /metrics` answers as its content type.
+/// The content type of `GET /metrics`.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Before every name.
 const PREFIX: &str = "retell_webhook";
 
-/// Names and values that tell the samples of one metric apart. Values come from this program and its configuration,
-/// never from a request.
+/// Label names and values. Values come from the program and its configuration, never from a request: a sender must
+/// not be able to create new time series.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
-/// A metric with its samples, read at one moment. Values that change on the path of a request are atomics elsewhere.
+/// A metric with its samples, read at one moment. The live values are atomics elsewhere.
 #[derive(Debug)]
 pub(crate) struct Metric {
     name: &'static str,
@@ -37,7 +36,7 @@ enum Samples {
 }
 
 impl Metric {
-    /// A count that only grows; the format adds `_total` to its name.
+    /// A monotonic count; the format adds `_total` to its name.
     pub(crate) fn counter(
         name: &'static str,
         help: &'static str,
@@ -46,7 +45,7 @@ impl Metric {
         Self { name, help, unit: None, samples: Samples::Counter(samples.into_iter().collect()) }
     }
 
-    /// A value that goes up and down.
+    /// A value that rises and falls.
     pub(crate) fn gauge(
         name: &'static str,
         help: &'static str,
@@ -55,35 +54,36 @@ impl Metric {
         Self { name, help, unit: None, samples: Samples::Gauge(samples.into_iter().collect()) }
     }
 
-    /// A distribution; `per_unit` of what `measured` counts in make one of the metric's unit.
+    /// A distribution without labels. `per_unit` converts: that many units of `counts` are one unit of the metric, for
+    /// example 1e6 for microseconds in a metric in seconds.
     #[must_use]
-    pub(crate) fn histogram(name: &'static str, help: &'static str, measured: HistogramCounts, per_unit: f64) -> Self {
-        Self::histograms(name, help, [(Vec::new(), measured)], per_unit)
+    pub(crate) fn histogram(name: &'static str, help: &'static str, counts: HistogramCounts, per_unit: f64) -> Self {
+        Self::histograms(name, help, [(Vec::new(), counts)], per_unit)
     }
 
-    /// Several distributions, told apart by their labels.
+    /// One distribution per set of labels; `per_unit` as in [`Metric::histogram`].
     pub(crate) fn histograms(
         name: &'static str,
         help: &'static str,
-        measured: impl IntoIterator<Item = (Labels, HistogramCounts)>,
+        samples: impl IntoIterator<Item = (Labels, HistogramCounts)>,
         per_unit: f64,
     ) -> Self {
-        Self { name, help, unit: None, samples: Samples::Histogram(measured.into_iter().collect(), per_unit) }
+        Self { name, help, unit: None, samples: Samples::Histogram(samples.into_iter().collect(), per_unit) }
     }
 
-    /// Facts as labels of a constant 1; the format adds `_info` to its name.
+    /// Constant facts as labels of a sample with the value 1; the format adds `_info` to its name.
     #[must_use]
     pub(crate) fn info(name: &'static str, help: &'static str, facts: Labels) -> Self {
         Self { name, help, unit: None, samples: Samples::Info(facts) }
     }
 
-    /// Adds `_seconds` to the name.
+    /// Sets the unit, which adds `_seconds` to the name.
     #[must_use]
     pub(crate) fn in_seconds(self) -> Self {
         Self { unit: Some(Unit::Seconds), ..self }
     }
 
-    /// Adds `_bytes` to the name.
+    /// Sets the unit, which adds `_bytes` to the name.
     #[must_use]
     pub(crate) fn in_bytes(self) -> Self {
         Self { unit: Some(Unit::Bytes), ..self }
@@ -104,8 +104,8 @@ impl Metric {
             Samples::Gauge(samples) => samples.iter().try_for_each(|(labels, value)| {
                 encode_labelled(&mut metric, labels, |metric| metric.encode_gauge(value))
             }),
-            Samples::Histogram(samples, per_unit) => samples.iter().try_for_each(|(labels, measured)| {
-                encode_labelled(&mut metric, labels, |metric| encode_histogram(metric, measured, *per_unit))
+            Samples::Histogram(samples, per_unit) => samples.iter().try_for_each(|(labels, counts)| {
+                encode_labelled(&mut metric, labels, |metric| encode_histogram(metric, counts, *per_unit))
             }),
             Samples::Info(facts) => metric.encode_info(facts),
         }
@@ -120,20 +120,21 @@ fn encode_labelled(
     if labels.is_empty() { encode(metric) } else { encode(&mut metric.encode_family(labels)?) }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "the format knows floating point only")]
-fn encode_histogram(metric: &mut MetricEncoder<'_>, measured: &HistogramCounts, per_unit: f64) -> fmt::Result {
-    let bounded = measured.buckets.iter().map(|(bound, count)| (*bound as f64 / per_unit, *count));
-    let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, measured.overflow)]).collect();
-    metric.encode_histogram::<NoLabelSet>(measured.sum as f64 / per_unit, measured.total_count(), &buckets, None)
+#[allow(clippy::cast_precision_loss, reason = "the format has only floating point")]
+fn encode_histogram(metric: &mut MetricEncoder<'_>, counts: &HistogramCounts, per_unit: f64) -> fmt::Result {
+    let bounded = counts.buckets.iter().map(|(bound, count)| (*bound as f64 / per_unit, *count));
+    let buckets: Vec<(f64, u64)> = bounded.chain([(f64::INFINITY, counts.overflow)]).collect();
+    metric.encode_histogram::<NoLabelSet>(counts.sum as f64 / per_unit, counts.total_count(), &buckets, None)
 }
 
-/// The text of `metrics`.
+/// Renders `metrics` as the body of `GET /metrics`.
 #[must_use]
 pub(crate) fn render(metrics: Vec<Metric>) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(MetricsCollector(metrics)));
     let mut page = String::new();
-    // Writing into a text cannot fail; should it, half a page without its end mark is refused by every reader.
+    // Writing into a `String` cannot fail. If it did, readers would reject the page, because its `# EOF` would be
+    // missing.
     let _ = text::encode(&mut page, &registry);
     page
 }
@@ -152,13 +153,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_written_as_the_format_wants_it() {
+    fn each_metric_type_is_rendered_in_the_format() {
         let label = |value: &str| vec![("handler", value.to_owned())];
-        let measured = HistogramCounts { buckets: vec![(500, 2), (25_000, 1)], overflow: 1, sum: 4_000_000 };
+        let counts = HistogramCounts { buckets: vec![(500, 2), (25_000, 1)], overflow: 1, sum: 4_000_000 };
         let page = render(vec![
             Metric::counter("events", "Events.", [(label("a"), 3), (label("b\"\\"), 0)]),
             Metric::gauge("held", "Held.", [(Vec::new(), 2.0)]).in_bytes(),
-            Metric::histogram("intake", "Intake.", measured, 1e6).in_seconds(),
+            Metric::histogram("intake", "Intake.", counts, 1e6).in_seconds(),
             Metric::info("build", "Build.", vec![("version", "1.2.3".to_owned())]),
         ]);
         let expected = r#"# HELP retell_webhook_events Events.

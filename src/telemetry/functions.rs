@@ -1,4 +1,4 @@
-//! Counts of what became of custom functions' invocations.
+//! Counts and durations of custom function requests.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,34 +7,34 @@ use std::time::Duration;
 
 use crate::base::histogram::{Histogram, HistogramCounts};
 
-/// From the head of a request to its answer, in microseconds.
+/// Histogram bounds of the time from the request head to the response, in microseconds.
 const FUNCTION_BUCKETS_MICROS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// What can become of a request for a function.
+/// The outcomes of custom function requests, as named in metrics, log and the `x-retell-webhook-outcome` header.
 pub(crate) const FUNCTION_OUTCOMES: [&str; 8] =
     ["answered", "duplicate", "shared", "invalid_arguments", "failed", "timed_out", "not_stored", "signature_reused"];
 
-/// The counts of one function, since start.
+/// The counts of one function by outcome since the start.
 #[derive(Debug, Default)]
 pub(crate) struct FunctionCounts([AtomicU64; FUNCTION_OUTCOMES.len()]);
 
 impl FunctionCounts {
-    /// Counts one. An outcome that does not exist is a programming error, and ignored.
+    /// Counts one request. An unknown outcome is a programming error and is ignored.
     pub(crate) fn count(&self, outcome: &str) {
-        if let Some(at) = FUNCTION_OUTCOMES.iter().position(|known| *known == outcome) {
-            self.0[at].fetch_add(1, Ordering::Relaxed);
+        if let Some(index) = FUNCTION_OUTCOMES.iter().position(|known| *known == outcome) {
+            self.0[index].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The counts with their names.
+    /// The counts by outcome, including zeros.
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
         FUNCTION_OUTCOMES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 }
 
-/// The counts of every function that was configured, by its name.
+/// The counts of all functions configured so far, by name.
 #[derive(Clone, Debug)]
 pub(crate) struct FunctionMetrics(Arc<FunctionMetricsInner>);
 
@@ -57,7 +57,7 @@ impl Default for FunctionMetrics {
 }
 
 impl FunctionMetrics {
-    /// The counts of one function, from zero when it was not known.
+    /// The counts of one function; they start at zero for a new name and continue after a reload.
     #[must_use]
     pub(crate) fn for_function(&self, name: &str) -> Arc<FunctionCounts> {
         Arc::clone(
@@ -65,29 +65,25 @@ impl FunctionMetrics {
         )
     }
 
-    /// Every function by name.
     #[must_use]
     pub(crate) fn by_function(&self) -> BTreeMap<String, Arc<FunctionCounts>> {
         self.0.by_function.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A request took so long.
-    pub(crate) fn record_duration(&self, took: Duration) {
-        self.0.request_duration_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    pub(crate) fn record_duration(&self, duration: Duration) {
+        self.0.request_duration_micros.record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// How long requests took, in microseconds.
     #[must_use]
     pub(crate) fn request_duration_micros(&self) -> HistogramCounts {
         self.0.request_duration_micros.counts()
     }
 
-    /// A request named no function there is.
+    /// Counts a signed request for a function that does not exist.
     pub(crate) fn count_unknown_function(&self) {
         self.0.unknown_functions.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests that named none there is.
     #[must_use]
     pub(crate) fn unknown_functions(&self) -> u64 {
         self.0.unknown_functions.load(Ordering::Relaxed)

@@ -1,28 +1,28 @@
-//! Counts of what inbound calls and text messages were answered.
+//! Counts and durations of the answers to inbound calls and text messages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::histogram::{Histogram, HistogramCounts};
 
-/// What came of an inbound request.
+/// The outcome of an inbound request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InboundOutcome {
-    /// A rule, a service or a closure answered.
+    /// A rule, a target or a closure answered.
     Answered,
-    /// One of them turned the caller away.
+    /// A rule, a target or a closure rejected the caller.
     CallerRejected,
-    /// Nothing was to be said: go on as configured in Retell.
+    /// No rule matched: the empty answer leaves everything as configured in Retell.
     Empty,
-    /// Something went wrong; the fallback was sent.
+    /// The target or closure failed; the fallback was sent.
     Failed,
-    /// The answer broke the contract; the fallback was sent.
+    /// The answer of the target or closure was not valid; the fallback was sent.
     InvalidAnswer,
-    /// There was no answer in time; the fallback was sent.
+    /// No answer within the deadline; the fallback was sent.
     TimedOut,
-    /// The request came again and got its answer again.
+    /// The request is a duplicate and received the stored answer.
     Duplicate,
-    /// The request could not be stored before its answer was due; the fallback was sent.
+    /// The request could not be stored within the deadline; the fallback was sent.
     NotStored,
 }
 
@@ -38,7 +38,7 @@ impl InboundOutcome {
         Self::NotStored,
     ];
 
-    /// Its name in metrics, log lines and the ledger.
+    /// The name in metrics, log and the store (`inbound_answers.outcome`).
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -54,11 +54,11 @@ impl InboundOutcome {
     }
 }
 
-/// From the head of a request to its answer, in microseconds.
+/// Histogram bounds of the time from the request head to the answer, in microseconds.
 const INBOUND_BUCKETS_MICROS: [u64; 12] =
     [1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000];
 
-/// Counters of one receiver.
+/// The counts of one receiver.
 #[derive(Debug)]
 pub(crate) struct InboundMetrics {
     by_outcome: [AtomicU64; InboundOutcome::ALL.len()],
@@ -72,20 +72,19 @@ impl Default for InboundMetrics {
 }
 
 impl InboundMetrics {
-    /// Counts an answer, `took` after the head of its request.
-    pub(crate) fn record_answer(&self, outcome: InboundOutcome, took: Duration) {
-        // The variants count from 0 in the order of `ALL`.
+    /// Counts an answer that was sent `duration` after its request head.
+    pub(crate) fn record_answer(&self, outcome: InboundOutcome, duration: Duration) {
+        // The discriminants start at 0 and follow the order of `ALL`.
         self.by_outcome[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        self.answer_duration_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.answer_duration_micros.record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// Answers by outcome, zeros included.
+    /// The counts by outcome, including zeros.
     pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.by_outcome.iter().map(|count| count.load(Ordering::Relaxed));
         InboundOutcome::ALL.iter().map(|outcome| outcome.as_str()).zip(counts)
     }
 
-    /// How long answers took, in microseconds.
     #[must_use]
     pub(crate) fn answer_duration_micros(&self) -> HistogramCounts {
         self.answer_duration_micros.counts()

@@ -1,4 +1,4 @@
-//! Log lines on standard output and in a file.
+//! Writes the log to standard output and to a file. docs/logging.md describes its formats, fields and messages.
 
 use std::fmt;
 use std::io::{IsTerminal, Write, stdout};
@@ -21,14 +21,14 @@ use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::{LogFormat, LogSettings};
 
-/// Lines waiting to be written. When whoever reads standard output or the disk stalls, further lines are dropped: a log
-/// must not be able to hold up intake.
+/// Maximum number of queued lines per output. When the reader of standard output or the disk stalls, further lines are
+/// dropped and counted: the log must never delay intake.
 const MAX_QUEUED_LINES: usize = 16_384;
 
-/// How often dropped lines are spoken of, at most.
+/// Minimum interval between two warnings about dropped lines.
 const DROPPED_LINES_WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Keeps the log flowing; what waits is written when it is dropped.
+/// Keeps the writer threads running. Dropping it writes the queued lines.
 pub(crate) struct LogGuard {
     #[allow(dead_code, reason = "held for its drop")]
     workers: Vec<WorkerGuard>,
@@ -36,77 +36,74 @@ pub(crate) struct LogGuard {
 }
 
 impl LogGuard {
-    /// How many lines were left out so far, now and later.
+    /// The live counts of dropped lines.
     #[must_use]
     pub(crate) fn dropped_lines(&self) -> DroppedLines {
         self.dropped_lines.clone()
     }
 }
 
-/// Counts of log lines that were left out, by where they should have gone: `stdout`, `file`.
+/// Counts of dropped log lines by output: `stdout` and `file`.
 #[derive(Clone, Debug, Default)]
-pub struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
+pub(crate) struct DroppedLines(Vec<(&'static str, ErrorCounter, Arc<AtomicUsize>)>);
 
 impl DroppedLines {
-    /// The counts so far.
-    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let all = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
+    /// Returns the current count of each output.
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let count = |(name, queue, lost): &(&'static str, ErrorCounter, Arc<AtomicUsize>)| {
+            // Lines that did not fit into the queue, and lines that could not be written.
             (*name, (queue.dropped_lines() + lost.load(Ordering::Relaxed)) as u64)
         };
-        self.0.iter().map(all)
+        self.0.iter().map(count)
     }
 
-    /// Says that lines were dropped, at most once a minute, until the service stops.
-    pub fn spawn_warnings(self, supervisor: &Supervisor) {
+    /// Logs a warning about newly dropped lines, at most once per minute, until `supervisor` stops.
+    pub(crate) fn spawn_warnings(self, supervisor: &Supervisor) {
         let stop = supervisor.clone();
         supervisor.spawn_detached(async move {
-            let mut said = 0;
+            let mut reported = 0;
             while tokio::time::timeout(DROPPED_LINES_WARN_INTERVAL, stop.wait_for_stop()).await.is_err() {
                 let dropped = self.snapshot().map(|(_, count)| count).sum();
-                if dropped > said {
-                    tracing::warn!(
-                        lines = dropped - said,
-                        "log lines were dropped: standard output or the log file does not keep up"
-                    );
-                    said = dropped;
+                if dropped > reported {
+                    tracing::warn!(lines = dropped - reported, "log lines dropped");
+                    reported = dropped;
                 }
             }
         });
     }
 }
 
-/// A plain level is about this program; the libraries under it only speak up when something is wrong.
+/// The filter for `log.level`. A plain level applies to this program only; libraries log warnings and errors.
 fn filter_directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
 fn parse_filter(settings: &LogSettings) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter_directives(&settings.level)).map_err(|_| {
-        "log.level: expected error, warn, info, debug, trace, or directives such as info,retell_webhook=debug"
-            .to_owned()
+        format!(
+            "log.level `{}`: not a level (error, warn, info, debug, trace) and not a list of directives such as \
+             info,retell_webhook=debug",
+            settings.level
+        )
     })
 }
 
-/// Whether [`init`] would understand these settings.
-///
-/// # Errors
-/// `log.level` cannot be understood.
+/// Checks whether [`init`] accepts these settings; fails when `log.level` is not valid.
 pub(crate) fn validate(settings: &LogSettings) -> Result<(), String> {
     parse_filter(settings).map(drop)
 }
 
-/// Sends log lines to standard output and, unless `log.dir` turns it off, to `app.log` in that folder. A folder that
-/// cannot be written is warned about, and the file left out. Call once, from the binary; a library leaves this to its
-/// host.
+/// Sends the log to standard output and, unless `log.dir` is `off`, to `app.log` in that folder. If the folder cannot
+/// be written, a warning is logged and the file is left out: a receiver without its log file is better than none.
+/// Call once and only from the binary; a host application sets up its own subscriber.
 ///
-/// # Errors
-/// `log.level` cannot be understood, or a log was set up already.
+/// Fails when `log.level` is not valid or a subscriber is already set.
 pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     let filter = parse_filter(settings)?;
     let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
-    let out = guard.add_writer("stdout", stdout(), Arc::default());
+    let standard_output = guard.add_writer("stdout", stdout(), Arc::default());
     let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, Clock::system())));
-    let (file, refused) = match rolling {
+    let (file, unavailable) = match rolling {
         Some((_, Ok(rolling))) => {
             let lost = rolling.lost_lines();
             (Some(guard.add_writer("file", rolling, lost)), None)
@@ -116,33 +113,30 @@ pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     };
     tracing_subscriber::registry()
         .with(filter)
-        .with(output_layer(settings.format, out, stdout().is_terminal()))
+        .with(output_layer(settings.format, standard_output, stdout().is_terminal()))
         .with(file.map(|file| file_layer(settings.format, file)))
         .try_init()
         .map_err(|error| error.to_string())?;
-    if let Some((folder, error)) = refused {
+    // Only now is there a subscriber that can log the warning.
+    if let Some((folder, error)) = unavailable {
         warn_log_file_unavailable(folder, &error);
     }
     Ok(guard)
 }
 
 fn warn_log_file_unavailable(folder: &Path, error: &std::io::Error) {
-    tracing::warn!(
-        "log.dir: cannot write into {}: {error}; logging to standard output only. Make the folder writable, name another, \
-         or turn the file off with log.dir = \"off\"",
-        folder.display()
-    );
+    tracing::warn!(setting = "log.dir", path = %folder.display(), %error, "log file unavailable");
 }
 
 impl LogGuard {
     fn add_writer(
         &mut self,
         name: &'static str,
-        to: impl Write + Send + 'static,
+        output: impl Write + Send + 'static,
         lost: Arc<AtomicUsize>,
     ) -> NonBlocking {
         let (writer, worker) =
-            NonBlockingBuilder::default().buffered_lines_limit(MAX_QUEUED_LINES).lossy(true).finish(to);
+            NonBlockingBuilder::default().buffered_lines_limit(MAX_QUEUED_LINES).lossy(true).finish(output);
         self.dropped_lines.0.push((name, writer.error_counter(), lost));
         self.workers.push(worker);
         writer
@@ -163,7 +157,7 @@ where
     }
 }
 
-/// Like [`layer`], without colours.
+/// Like [`output_layer`], but without colors.
 fn file_layer<S, W>(format: LogFormat, writer: W) -> BoxedLayer<S>
 where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,
@@ -180,8 +174,8 @@ where
     }
 }
 
-/// Layers share what a span's fields were formatted to by the formatter's type: one of its own keeps the terminal's colours
-/// out of the file.
+/// The field formatter of the file. `tracing_subscriber` caches the formatted fields of a span per formatter type and
+/// shares them between layers: a separate type keeps the colors of the terminal out of the file.
 struct FileFields(DefaultFields);
 
 impl<'w> FormatFields<'w> for FileFields {
@@ -198,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_level_is_about_this_program() {
+    fn a_plain_level_applies_to_this_program() {
         assert_eq!(filter_directives("debug"), "warn,retell_webhook=debug");
         assert_eq!(filter_directives("info,hyper=trace"), "info,hyper=trace");
     }
 
-    /// Takes nothing until the other end is dropped, like a pipe nobody reads.
+    /// Blocks until the other end is dropped, like a pipe that is not read.
     struct StalledWriter(Receiver<()>);
 
     impl Write for StalledWriter {
@@ -222,7 +216,7 @@ mod tests {
 
     impl CapturedLog {
         fn count_warnings(&self) -> usize {
-            String::from_utf8_lossy(&self.0.lock().unwrap()).matches("log lines were dropped").count()
+            String::from_utf8_lossy(&self.0.lock().unwrap()).matches("log lines dropped").count()
         }
     }
 
@@ -238,28 +232,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropped_lines_are_counted_and_spoken_of_once_a_minute() {
+    async fn dropped_lines_are_counted_and_warned_about_once_per_minute() {
         let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
         let (stalled, end) = channel();
         let mut out = guard.add_writer("stdout", StalledWriter(end), Arc::default());
         let lost = Arc::new(AtomicUsize::new(0));
         drop(guard.add_writer("file", std::io::sink(), Arc::clone(&lost)));
-        // One more than fits may be in the hands of the thread that writes.
+        // The writer thread may hold one line in addition to those in the queue.
         (0..MAX_QUEUED_LINES + 3).for_each(|_| out.write_all(b"a line\n").unwrap());
         let dropped: Vec<_> = guard.dropped_lines().snapshot().collect();
         assert!(matches!(dropped[..], [("stdout", 2..=3), ("file", 0)]), "{dropped:?}");
 
-        let said = CapturedLog::default();
-        let writer = said.clone();
+        let captured = CapturedLog::default();
+        let writer = captured.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _here = tracing::subscriber::set_default(subscriber);
         let supervisor = Supervisor::default();
         guard.dropped_lines().spawn_warnings(&supervisor);
         tokio::time::sleep(DROPPED_LINES_WARN_INTERVAL * 3).await;
-        assert_eq!(said.count_warnings(), 1, "nothing new to say");
+        assert_eq!(captured.count_warnings(), 1, "no new lines were dropped");
         lost.fetch_add(5, Ordering::Relaxed);
         tokio::time::sleep(DROPPED_LINES_WARN_INTERVAL * 3).await;
-        assert_eq!(said.count_warnings(), 2);
+        assert_eq!(captured.count_warnings(), 2);
         supervisor.stop();
         drop(stalled);
     }

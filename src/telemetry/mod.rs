@@ -1,4 +1,4 @@
-//! What the service tells about itself: log lines, counters, and the text that Prometheus reads.
+//! Telemetry: the log, the counters, and the metrics in the text format of Prometheus.
 
 pub(crate) mod activity;
 pub(crate) mod deliveries;

@@ -1,16 +1,16 @@
-//! What the operating system says about this process.
+//! Resource usage of this process.
 
-/// Memory and open files. Known on Linux; elsewhere everything is `None`.
+/// Memory and open files of this process. Linux only; `None` on other systems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessStats {
-    /// Memory held, in bytes.
+    /// Resident memory in bytes (`VmRSS`).
     pub resident_bytes: Option<u64>,
-    /// Open files, sockets included.
+    /// Number of open files, including sockets.
     pub open_fds: Option<u64>,
 }
 
 impl ProcessStats {
-    /// Asks now. Reads two entries of `/proc`, which touches no disk.
+    /// Reads the current values from `/proc`, which does not access the disk.
     #[must_use]
     pub fn read() -> Self {
         if !cfg!(target_os = "linux") {
@@ -22,7 +22,7 @@ impl ProcessStats {
     }
 }
 
-/// From the line `VmRSS:     51234 kB`.
+/// Parses the line `VmRSS:     51234 kB`.
 fn parse_resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)

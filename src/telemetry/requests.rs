@@ -1,7 +1,6 @@
-//! Counts of what happened to requests since start. Complete, whatever the log leaves out.
+//! Counts of webhook requests since the start. They are complete even when the log suppresses lines.
 //!
-//! Counting takes a few atomic additions: no lock, no allocation, whoever asks for the figures at the same time. (When
-//! events came, [`Activity`], is kept under a lock of its own.)
+//! Counting costs a few atomic additions, without locks or allocations. Only [`Activity`] takes a short lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +10,18 @@ use super::activity::Activity;
 use crate::base::histogram::{Histogram, HistogramCounts};
 use crate::event::EventKind;
 
-/// Which of the published metrics a label belongs to.
+/// The metric that a counter belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterGroup {
-    /// Events by what became of them.
+    /// Authenticated events by outcome: stored or not, and how.
     Outcome,
-    /// Requests answered 401, by reason.
+    /// Rejected requests by reason: answered 401, or 403 for `not_on_allowlist`.
     Rejected,
-    /// Requests whose body could not be taken in, by reason.
+    /// Requests whose body could not be read, by reason.
     Unreadable,
 }
 
-/// Every count there is; the label is the index.
+/// All counters. A counter's position here is its index in the arrays below.
 const COUNTERS: [(CounterGroup, &str); 16] = [
     (CounterGroup::Outcome, "stored"),
     (CounterGroup::Outcome, "duplicate"),
@@ -42,10 +41,10 @@ const COUNTERS: [(CounterGroup, &str); 16] = [
     (CounterGroup::Unreadable, "no_room"),
 ];
 
-/// The known kinds, and the unknown.
+/// The known event kinds plus `Unknown`.
 const EVENT_KIND_COUNT: usize = EventKind::ALL.len() + 1;
 
-/// From the head of a request to its answer, in microseconds; Retell gives up after 10 s.
+/// Histogram bounds of the time from the request head to the response, in microseconds; Retell gives up after 10 s.
 const INTAKE_BUCKETS_MICROS: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000,
@@ -54,11 +53,11 @@ const INTAKE_BUCKETS_MICROS: [u64; 14] = [
 const BODY_SIZE_BUCKETS_BYTES: [u64; 9] =
     [256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216];
 
-/// Counters of one receiver. Not global: two receivers in a process count apart.
+/// The counters of one receiver. They are not global: two receivers in one process count separately.
 #[derive(Debug)]
 pub struct RequestCounters {
     by_label: [AtomicU64; COUNTERS.len()],
-    /// Of the outcomes, by kind of event.
+    /// The counters of the group [`CounterGroup::Outcome`] by event kind; the rows of other groups stay zero.
     events_by_kind: [[AtomicU64; EVENT_KIND_COUNT]; COUNTERS.len()],
     intake_duration_micros: Histogram,
     body_size_bytes: Histogram,
@@ -78,37 +77,38 @@ impl Default for RequestCounters {
 }
 
 impl RequestCounters {
-    /// Counts one. A label that does not exist is a programming error, and ignored.
+    /// Counts one request. An unknown label is a programming error and is ignored.
     pub fn count(&self, label: &str) {
-        if let Some(at) = counter_index(label) {
-            self.by_label[at].fetch_add(1, Ordering::Relaxed);
+        if let Some(index) = counter_index(label) {
+            self.by_label[index].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts what became of an authenticated event of this kind and size, `took` after the head of its request.
-    pub fn count_event(&self, outcome: &str, kind: EventKind, size_bytes: usize, took: Duration) {
-        if let Some(at) = counter_index(outcome) {
-            self.by_label[at].fetch_add(1, Ordering::Relaxed);
-            self.events_by_kind[at][kind_index(kind)].fetch_add(1, Ordering::Relaxed);
+    /// Counts an authenticated event whose outcome was known `duration` after its request head.
+    pub fn count_event(&self, outcome: &str, kind: EventKind, size_bytes: usize, duration: Duration) {
+        if let Some(index) = counter_index(outcome) {
+            self.by_label[index].fetch_add(1, Ordering::Relaxed);
+            self.events_by_kind[index][kind_index(kind)].fetch_add(1, Ordering::Relaxed);
         }
-        self.intake_duration_micros.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.intake_duration_micros.record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         self.body_size_bytes.record(size_bytes as u64);
     }
 
-    /// All counts by label: accepted events (`stored`, `duplicate`, `revision`, `unparsed`), events that could not be
-    /// kept (`not_stored`), refused requests by reason, requests whose body could not be taken in by reason.
+    /// Returns all counts by label: stored events (`stored`, `duplicate`, `revision`, `unparsed`), events that could
+    /// not be stored (`not_stored`), rejected requests by reason, and requests with an unreadable body by reason.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
         COUNTERS.iter().zip(&self.by_label).map(|((_, label), count)| (*label, count.load(Ordering::Relaxed))).collect()
     }
 
-    /// The counts of one group by label.
+    /// Returns the counts of one group by label.
     pub fn by_group(&self, group: CounterGroup) -> impl Iterator<Item = (&'static str, u64)> {
-        let all = COUNTERS.iter().zip(&self.by_label).filter(move |((of, _), _)| *of == group);
-        all.map(|((_, label), count)| (*label, count.load(Ordering::Relaxed)))
+        let counters = COUNTERS.iter().zip(&self.by_label);
+        let of_group = counters.filter(move |((counter_group, _), _)| *counter_group == group);
+        of_group.map(|((_, label), count)| (*label, count.load(Ordering::Relaxed)))
     }
 
-    /// Events by what became of them and by kind, zeros included.
+    /// Returns the counts of events by outcome and kind, including zeros.
     pub fn events_by_kind(&self) -> impl Iterator<Item = (&'static str, EventKind, u64)> {
         let outcomes =
             COUNTERS.iter().zip(&self.events_by_kind).filter(|((group, _), _)| *group == CounterGroup::Outcome);
@@ -118,25 +118,25 @@ impl RequestCounters {
         })
     }
 
-    /// The sum of a group's counts.
+    /// Returns the sum of the counts of one group.
     #[must_use]
     pub fn total(&self, group: CounterGroup) -> u64 {
         self.by_group(group).map(|(_, count)| count).sum()
     }
 
-    /// When events came, by company and agent.
+    /// The hourly event counts by company and agent.
     #[must_use]
     pub fn activity(&self) -> &Activity {
         &self.activity
     }
 
-    /// How long events took from the head of their request to its answer, in microseconds.
+    /// Distribution of the time from the request head of an event to its response, in microseconds.
     #[must_use]
     pub fn intake_duration_micros(&self) -> HistogramCounts {
         self.intake_duration_micros.counts()
     }
 
-    /// How large the bodies of events were.
+    /// Distribution of the body sizes of events, in bytes.
     #[must_use]
     pub fn body_size_bytes(&self) -> HistogramCounts {
         self.body_size_bytes.counts()
@@ -148,7 +148,7 @@ fn counter_index(label: &str) -> Option<usize> {
 }
 
 fn kind_index(kind: EventKind) -> usize {
-    // The unit variants count from 0 in the order of `ALL`; `Unknown` comes last.
+    // The discriminants start at 0 and follow the order of `ALL`; `Unknown` comes last.
     (kind as usize).min(EVENT_KIND_COUNT - 1)
 }
 
@@ -158,24 +158,24 @@ mod tests {
     use crate::security::signature::SignatureError;
 
     #[test]
-    fn every_refusal_has_a_counter() {
+    fn every_rejection_reason_has_a_counter() {
         let counters = RequestCounters::default();
-        let refusals = [
+        let reasons = [
             SignatureError::MissingHeader,
             SignatureError::MalformedHeader,
             SignatureError::Stale(1),
             SignatureError::Stale(-1),
             SignatureError::NoKeyMatched,
         ];
-        for refusal in refusals {
-            counters.count(refusal.label());
-            assert_eq!(counters.snapshot()[refusal.label()], 1);
+        for reason in reasons {
+            counters.count(reason.label());
+            assert_eq!(counters.snapshot()[reason.label()], 1);
         }
         assert_eq!(counters.by_group(CounterGroup::Rejected).map(|(_, count)| count).sum::<u64>(), 5);
     }
 
     #[test]
-    fn every_kind_of_event_counts_apart() {
+    fn every_event_kind_has_its_own_counter() {
         let counters = RequestCounters::default();
         let kinds = || EventKind::ALL.into_iter().chain([EventKind::Unknown]);
         for (times, kind) in (1..).zip(kinds()) {

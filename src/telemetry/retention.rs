@@ -1,9 +1,9 @@
-//! Counts of what retention removed.
+//! Counts of the rows that retention removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What was removed since start. Cheap to clone.
+/// Rows removed since the start by kind. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RemovedCounts(Arc<RemovedRowCounts>);
 
@@ -17,14 +17,14 @@ struct RemovedRowCounts {
 }
 
 impl RemovedCounts {
-    /// Counts rows of a kind; a kind that does not exist is ignored.
+    /// Adds removed rows of a kind. An unknown kind is a programming error and is ignored.
     pub(crate) fn add(&self, kind: &str, rows: u64) {
         if let Some((_, count)) = self.by_kind().into_iter().find(|(name, _)| *name == kind) {
             count.fetch_add(rows, Ordering::Relaxed);
         }
     }
 
-    /// The counts with their names.
+    /// The counts by kind, as named in the metrics.
     #[must_use]
     pub(crate) fn snapshot(&self) -> [(&'static str, u64); 5] {
         self.by_kind().map(|(name, count)| (name, count.load(Ordering::Relaxed)))

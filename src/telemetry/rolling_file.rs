@@ -1,4 +1,4 @@
-//! A log file that begins anew every day under the same name, so that `tail -f` and people always know where it is.
+//! The log file with daily rotation. The current file always has the same name, so `tail -F` can follow it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,32 +10,34 @@ use jiff::Timestamp;
 
 use crate::base::clock::Clock;
 
-/// The current file.
 const CURRENT_FILE: &str = "app.log";
-/// Files of earlier days that are kept.
+/// Maximum number of files of earlier days; older ones are deleted.
 const MAX_ROTATED_FILES: usize = 14;
 const DAY_MS: i64 = 86_400_000;
 
-/// Writes `app.log` in a folder. With the first line of another day (UTC) the file becomes `app.log.2026-11-21`, after
-/// the day it is about, and those of more than [`KEPT`] days are removed.
+/// Writes `app.log` in a folder. The first line of a new day (UTC) renames the file to `app.log.2026-11-21`, the day
+/// of its lines, and deletes the oldest files above [`MAX_ROTATED_FILES`].
 ///
-/// Writing never fails: a line that cannot be written is counted, because nobody waits for it.
+/// Writing never returns an error, because the writer thread could not handle one: a line that cannot be written is
+/// counted as lost.
 pub(super) struct RollingFile {
     folder: PathBuf,
     clock: Clock,
-    /// Which day the file is about, in days since the Unix epoch.
+    /// The day of the lines in the current file, in days since the Unix epoch.
     day: i64,
     file: BufWriter<File>,
     lost_lines: Arc<AtomicUsize>,
 }
 
 impl RollingFile {
-    /// Goes on with the file in `folder`; creates what is missing, private to this user.
+    /// Opens or creates the file in `folder` and continues it. A new folder has mode 0700, a new file 0600.
     pub(super) fn open(folder: &Path, clock: Clock) -> io::Result<Self> {
         if !folder.exists() {
             create_private_folder(folder)?;
         }
-        let (path, today) = (folder.join(CURRENT_FILE), utc_day(clock.now_ms()));
+        let path = folder.join(CURRENT_FILE);
+        let today = utc_day(clock.now_ms());
+        // A file that was last written on an earlier day belongs to that day and is rotated below.
         let day = last_modified_ms(&path).map_or(today, utc_day);
         let file = BufWriter::new(open_private_file(&path)?);
         let mut rolling = Self { folder: folder.to_owned(), clock, day, file, lost_lines: Arc::default() };
@@ -43,22 +45,23 @@ impl RollingFile {
         Ok(rolling)
     }
 
-    /// How many lines could not be written so far.
+    /// The live count of lines that could not be written.
     pub(super) fn lost_lines(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.lost_lines)
     }
 
-    /// Puts the file away when `today` is not its day.
+    /// Rotates the current file when `today` is not its day.
     fn rotate_to(&mut self, today: i64) -> io::Result<()> {
         if today == self.day {
             return Ok(());
         }
         self.file.flush()?;
-        let (path, away) =
-            (self.folder.join(CURRENT_FILE), self.folder.join(format!("{CURRENT_FILE}.{}", format_date(self.day))));
-        // Taken when the clock went back, or another process was first: then the file goes on, and nothing is lost.
-        if !away.exists() && path.exists() {
-            fs::rename(&path, away)?;
+        let path = self.folder.join(CURRENT_FILE);
+        let rotated_path = self.folder.join(format!("{CURRENT_FILE}.{}", format_date(self.day)));
+        // The rotated name exists when the clock was set back or another process rotated first. Renaming would
+        // overwrite that file, so the current one continues instead and no line is lost.
+        if !rotated_path.exists() && path.exists() {
+            fs::rename(&path, rotated_path)?;
         }
         self.file = BufWriter::new(open_private_file(&path)?);
         self.day = today;
@@ -67,17 +70,18 @@ impl RollingFile {
 
     fn delete_old_files(&self) -> io::Result<()> {
         let names = fs::read_dir(&self.folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut dated: Vec<String> = names.filter(|name| is_rotated_file(name)).collect();
-        dated.sort_unstable();
-        let old = dated.len().saturating_sub(MAX_ROTATED_FILES);
-        dated.iter().take(old).try_for_each(|name| fs::remove_file(self.folder.join(name)))
+        let mut rotated: Vec<String> = names.filter(|name| is_rotated_file(name)).collect();
+        // The date format sorts by age.
+        rotated.sort_unstable();
+        let excess = rotated.len().saturating_sub(MAX_ROTATED_FILES);
+        rotated.iter().take(excess).try_for_each(|name| fs::remove_file(self.folder.join(name)))
     }
 }
 
 impl Write for RollingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let written = self.rotate_to(utc_day(self.clock.now_ms())).and_then(|()| self.file.write_all(line));
-        if written.is_err() {
+        let result = self.rotate_to(utc_day(self.clock.now_ms())).and_then(|()| self.file.write_all(line));
+        if result.is_err() {
             self.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -100,14 +104,15 @@ fn format_date(day: i64) -> String {
     midnight.strftime("%Y-%m-%d").to_string()
 }
 
-/// `app.log.2026-11-21`, and nothing that somebody else put there.
+/// Whether the name is exactly that of a rotated file (`app.log.2026-11-21`): files of others must not be deleted.
 fn is_rotated_file(name: &str) -> bool {
     let date = name.strip_prefix(CURRENT_FILE).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-    let shape = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
-    date.len() == 10 && date.bytes().enumerate().all(shape)
+    let has_date_format =
+        |(index, byte): (usize, u8)| if matches!(index, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    date.len() == 10 && date.bytes().enumerate().all(has_date_format)
 }
 
-/// When the file was written last, in milliseconds since the Unix epoch; `None` when it is missing or empty.
+/// When the file was last written, in milliseconds since the Unix epoch; `None` when it is missing or empty.
 fn last_modified_ms(path: &Path) -> Option<i64> {
     let metadata = fs::metadata(path).ok().filter(|metadata| metadata.len() > 0)?;
     Some(Timestamp::try_from(metadata.modified().ok()?).ok()?.as_millisecond())
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn another_day_puts_the_file_away_and_the_name_stays() {
+    fn a_new_day_rotates_the_file() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
         let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
         write_line(&mut rolling, "late\n");
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn fourteen_days_are_kept_and_files_of_others_stay() {
+    fn fourteen_rotated_files_are_kept_and_other_files_stay() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
         fs::write(folder.path().join("app.log.2020-old"), "mine").unwrap();
         let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_goes_on_with_the_file_or_puts_yesterdays_away() {
+    fn a_restart_continues_the_file_or_rotates_yesterdays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(CURRENT_FILE);
         fs::write(&path, "before\n").unwrap();
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_loses_nothing() {
+    fn setting_the_clock_back_loses_no_line() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
         let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
         for (number, step) in [0, DAY_MS, -DAY_MS, DAY_MS, -DAY_MS].into_iter().enumerate() {

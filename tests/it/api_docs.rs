@@ -1,4 +1,4 @@
-//! The documentation: complete, from the program alone, and only where it is wanted.
+//! The API documentation: complete, without external files, and only where it is turned on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn openapi_document(answer: &HttpResponse) -> Value {
     answer.json()
 }
 
-/// Every object in `value`, itself included.
+/// All objects in `value`, including itself.
 fn objects(value: &Value) -> Vec<&serde_json::Map<String, Value>> {
     match value {
         Value::Object(fields) => std::iter::once(fields).chain(fields.values().flat_map(objects)).collect(),
@@ -29,7 +29,7 @@ fn objects(value: &Value) -> Vec<&serde_json::Map<String, Value>> {
     }
 }
 
-/// Every operation under `key` as (path, method, operation).
+/// All operations under `key` as (path, method, operation).
 fn operations<'a>(document: &'a Value, key: &str) -> Vec<(&'a str, &'a str, &'a Value)> {
     let paths = document[key].as_object().unwrap().iter();
     let all = paths.flat_map(|(path, item)| {
@@ -38,7 +38,7 @@ fn operations<'a>(document: &'a Value, key: &str) -> Vec<(&'a str, &'a str, &'a 
     all.collect()
 }
 
-/// The routes as they stand in the source.
+/// The route paths in the source code.
 fn routes_in_source() -> BTreeSet<String> {
     let files = ["src/intake/routes.rs", "src/live/functions/routes.rs", "src/app/health.rs"];
     let texts = files.map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
@@ -47,7 +47,7 @@ fn routes_in_source() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_description_is_openapi_3_1_and_whole() {
+fn the_document_is_complete_openapi_3_1() {
     let home = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app/");
     let document = openapi_document(&home.start_server().get(OPENAPI));
     let typed: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
@@ -55,7 +55,7 @@ fn the_description_is_openapi_3_1_and_whole() {
     assert_eq!((&document["info"]["title"], &document["servers"][0]["url"]), (&"retell-webhook".into(), &"/".into()));
     assert_eq!(document["servers"][1]["url"], "https://example.ngrok.app");
     for target in objects(&document).iter().filter_map(|object| object.get("$ref")?.as_str()) {
-        assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target} leads nowhere");
+        assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target} does not exist");
     }
     let all = [operations(&document, "paths"), operations(&document, "webhooks")].concat();
     let ids: BTreeSet<_> = all.iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
@@ -70,16 +70,16 @@ fn the_description_is_openapi_3_1_and_whole() {
 }
 
 #[test]
-fn every_route_is_described_and_every_description_has_a_route() {
+fn every_route_is_documented_and_every_documented_path_exists() {
     let home = TestEnv::new();
     let company = "[[companies]]\nslug = \"acme\"\nkeys = \"key_acme_0123456789abcdef\"\n";
     std::fs::create_dir(home.path().join("config")).unwrap();
     std::fs::write(home.path().join("config/local.toml"), company).unwrap();
     let server = home.start_server();
     let document = openapi_document(&server.get(OPENAPI));
-    let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    let missing: Vec<_> = routes_in_source().into_iter().filter(|path| !described.contains(path)).collect();
-    assert!(missing.is_empty(), "not described: {missing:?}");
+    let documented: BTreeSet<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    let missing: Vec<_> = routes_in_source().into_iter().filter(|path| !documented.contains(path)).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
     assert!(routes_in_source().len() >= 8);
     for (path, method, operation) in operations(&document, "paths") {
         let answer = request(server.address(), &method.to_uppercase(), &path.replace("{company}", "acme"), &[], b"");
@@ -90,7 +90,7 @@ fn every_route_is_described_and_every_description_has_a_route() {
 }
 
 #[test]
-fn webhooks_tell_how_they_are_signed_and_answered() {
+fn webhook_operations_document_signature_and_responses() {
     let server = TestEnv::new().start_server();
     let document = openapi_document(&server.get(OPENAPI));
     let webhooks = operations(&document, "paths").into_iter().filter(|(_, method, _)| *method == "post");
@@ -108,13 +108,13 @@ fn webhooks_tell_how_they_are_signed_and_answered() {
         assert!(operation["responses"]["503"]["headers"].get("Retry-After").is_some(), "{path}");
     }
     assert_eq!(count, 8);
-    let refused = &document["paths"][WEBHOOK_PATH]["post"]["responses"]["401"]["content"]["application/json"];
-    let answered = request(server.address(), "POST", WEBHOOK_PATH, &[], b"").json();
-    assert!(objects(&refused["examples"]).iter().any(|example| example.get("value") == Some(&answered)));
+    let unauthorized = &document["paths"][WEBHOOK_PATH]["post"]["responses"]["401"]["content"]["application/json"];
+    let response = request(server.address(), "POST", WEBHOOK_PATH, &[], b"").json();
+    assert!(objects(&unauthorized["examples"]).iter().any(|example| example.get("value") == Some(&response)));
 }
 
 #[test]
-fn the_examples_are_accepted_as_they_stand() {
+fn the_examples_are_accepted_unchanged() {
     let server = TestEnv::new().start_server();
     let document = openapi_document(&server.get(OPENAPI));
     let examples = &document["paths"][WEBHOOK_PATH]["post"]["requestBody"]["content"]["application/json"]["examples"];
@@ -128,7 +128,7 @@ fn the_examples_are_accepted_as_they_stand() {
 }
 
 #[test]
-fn pages_load_nothing_from_elsewhere_and_forbid_it() {
+fn pages_load_nothing_from_other_hosts_and_forbid_it() {
     let server = TestEnv::new().start_server();
     for page in PAGES.into_iter().flat_map(|page| [page.to_owned(), format!("{page}/")]) {
         let answer = server.get(&page);
@@ -146,7 +146,7 @@ fn pages_load_nothing_from_elsewhere_and_forbid_it() {
 }
 
 fn assert_security_headers(answer: &HttpResponse) {
-    let policy = answer.header("content-security-policy").expect("a policy");
+    let policy = answer.header("content-security-policy").expect("a content security policy");
     let rules: Vec<_> = policy.split(';').map(str::trim).collect();
     for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
         assert!(rules.contains(&rule), "{policy}");
@@ -157,7 +157,7 @@ fn assert_security_headers(answer: &HttpResponse) {
 }
 
 #[test]
-fn the_policy_is_for_the_pages_only() {
+fn the_content_policy_applies_to_the_pages_only() {
     let server = TestEnv::new().start_server();
     assert_eq!(server.get("/ping").header("content-security-policy"), None);
     assert_eq!(server.get("/docs/nothing.js").status, 404);
@@ -166,7 +166,7 @@ fn the_policy_is_for_the_pages_only() {
 }
 
 #[test]
-fn turned_off_there_is_nothing() {
+fn turned_off_the_pages_do_not_exist() {
     let server = TestEnv::new().with_env("RETELL_WEBHOOK__DOCS__ENABLED", "false").start_server();
     for path in ["/docs", "/docs/", "/docs/start.js", "/redoc", "/redoc/redoc.standalone.js", OPENAPI] {
         let answer = server.get(path);
@@ -176,13 +176,13 @@ fn turned_off_there_is_nothing() {
 }
 
 #[test]
-fn an_application_that_embeds_the_receiver_keeps_these_addresses_to_itself() {
+fn the_embeddable_router_has_no_documentation_pages() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { handlers: Vec::new(), ..Settings::default() };
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder.settings(settings).storage_url(storage_url(folder.path()))
     });
-    let alone = RouterServer::start(local.receiver.standalone());
+    let alone = RouterServer::start(local.receiver.router());
     for path in [PAGES[0], PAGES[1], OPENAPI] {
         assert_eq!(request(local.address, "GET", path, &[], b"").status, 404, "{path}");
         assert_eq!(request(alone.address, "GET", path, &[], b"").status, 200, "{path}");

@@ -1,4 +1,4 @@
-//! Appointments as Retell calls them: over HTTP, sent twice, at once, and to a receiver that was killed.
+//! Appointment functions over HTTP: repeated and concurrent requests, and a receiver that was killed.
 
 mod idempotency;
 
@@ -31,8 +31,8 @@ fn call_function(server: &ReceiverProcess, function: &str, call_id: &str, args: 
 }
 
 fn function_request_body(function: &str, call_id: &str, args: &Value) -> Vec<u8> {
-    let about = json!({"call_id": call_id, "from_number": "+12025550143", "to_number": "+12025550199"});
-    json!({"name": function, "call": about, "args": args}).to_string().into_bytes()
+    let call = json!({"call_id": call_id, "from_number": "+12025550143", "to_number": "+12025550199"});
+    json!({"name": function, "call": call, "args": args}).to_string().into_bytes()
 }
 
 fn send_function_request(server: &ReceiverProcess, function: &str, body: &[u8], signature: &str) -> Value {
@@ -52,7 +52,7 @@ fn book_appointment(server: &ReceiverProcess, call_id: &str, name: &str, time: &
 }
 
 #[test]
-fn a_call_books_changes_and_cancels() {
+fn calls_book_change_and_cancel() {
     let home = appointments_env();
     let server = home.start_server();
     let booked = book_appointment(&server, "call_1", "Ada", "2:30 PM");
@@ -73,24 +73,24 @@ fn a_call_books_changes_and_cancels() {
 }
 
 #[test]
-fn a_receiver_killed_before_it_answered_gives_the_same_confirmation() {
+fn restart_after_a_crash_gives_the_same_confirmation() {
     let home = appointments_env();
     let mut server = home.start_server();
     let booked = book_appointment(&server, "call_1", "Ada", "10:00");
     server.kill();
-    // As if it had been killed before the answer was written down.
+    // As if it had been killed before the answer was recorded.
     home.open_invocation_ledger().execute("DELETE FROM invocations", []).unwrap();
     let server = home.start_server();
     assert_eq!(book_appointment(&server, "call_1", "Ada", "10:00"), booked);
-    assert_eq!(home.export_events().len(), 1, "and handlers are told once");
+    assert_eq!(home.export_events().len(), 1, "one event for handlers");
 }
 
 #[test]
-fn a_thousand_attempts_get_the_ten_times_there_are() {
+fn a_thousand_concurrent_requests_fill_exactly_ten_slots() {
     let home = appointments_env();
     let server = home.start_server();
     let next = AtomicUsize::new(0);
-    let attempt = || {
+    let run_caller = || {
         let mut results = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -104,7 +104,7 @@ fn a_thousand_attempts_get_the_ten_times_there_are() {
         }
     };
     let results: Vec<String> = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..100).map(|_| scope.spawn(attempt)).collect();
+        let callers: Vec<_> = (0..100).map(|_| scope.spawn(run_caller)).collect();
         callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
     });
     let count = |wanted: &str| results.iter().filter(|result| *result == wanted).count();
@@ -114,13 +114,13 @@ fn a_thousand_attempts_get_the_ten_times_there_are() {
 }
 
 #[test]
-fn what_is_missing_is_asked_for_aloud() {
+fn missing_arguments_are_asked_for() {
     let home = appointments_env();
     let server = home.start_server();
     let collect =
         |call_id: &str, args: Value| call_function(&server, "collect_appointment_information", call_id, &args);
     let missing = collect("call_1", json!({"name": "Ada", "date": "in 3 days"}));
-    assert_eq!(missing, json!({"result": "invalid", "message": "At which time?"}));
+    assert_eq!(missing, json!({"result": "invalid", "message": "What time would you like?"}));
     let nulls = collect("call_2", json!({"name": "Ada", "date": "in 3 days", "time": null, "service": null}));
     assert_eq!(nulls, missing);
     let booked = collect("call_3", json!({"name": "Ada", "date": "in 3 days", "time": "10:00", "service": null}));
@@ -128,15 +128,15 @@ fn what_is_missing_is_asked_for_aloud() {
 }
 
 #[test]
-fn while_the_store_is_away_there_is_something_to_say() {
+fn locked_store_is_answered_with_an_apology() {
     let home = appointments_env();
     let server = home.start_server();
     let other = home.open_database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let away = book_appointment(&server, "call_1", "Ada", "10:00");
-    assert_eq!((&away["result"], &away["alternatives"]), (&json!("unavailable"), &json!([])), "{away}");
-    let message = away["message"].as_str().unwrap();
-    assert!(message.starts_with("Appointments cannot be booked or changed at the moment."), "{message}");
+    let answer = book_appointment(&server, "call_1", "Ada", "10:00");
+    assert_eq!((&answer["result"], &answer["alternatives"]), (&json!("unavailable"), &json!([])), "{answer}");
+    let message = answer["message"].as_str().unwrap();
+    assert!(message.starts_with("Sorry, I cannot reach our calendar right now."), "{message}");
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     assert!(wait_until(std::time::Duration::from_secs(20), || server.is_ready()));

@@ -1,4 +1,4 @@
-//! Appointments as an operator sees them: the verbs, the events for handlers, and erasure.
+//! Appointments for operators: the commands, the events for handlers, and erasure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ kind = "file"
 path = "data/everything.jsonl"
 "#;
 
-/// Books as a call would, in the store of a receiver that is stopped.
+/// Books as a call would, directly in the store. The receiver must be stopped.
 fn book_appointment(home: &TestEnv, number: &str, name: &str, time: &str) -> Value {
     let mut settings = Settings::default();
     settings.appointments.enabled = true;
@@ -42,25 +42,27 @@ fn book_appointment(home: &TestEnv, number: &str, name: &str, time: &str) -> Val
         let store = Arc::new(SqliteStore::open(&SqliteUrl::file(home.database_path()), &supervisor).unwrap());
         let functions = built_in_functions(&settings, store.clone(), Clock::from_fn(|| BOOKED_AT_MS)).unwrap();
         let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
-        let company = (DEFAULT_COMPANY_ID, "default");
+        let function = &functions[0].name;
+        let invocation = format!("{name}{time}");
         let mut context =
-            FunctionContext::new(&functions[0].name, company, &format!("{name}{time}"), BOOKED_AT_MS, deadline);
+            FunctionContext::new(function, DEFAULT_COMPANY_ID, "default", &invocation, BOOKED_AT_MS, deadline);
         context.from_number = Some(number.to_owned());
         context.call_id = Some("call_1".to_owned());
         let arguments = json!({"name": name, "date": "2026-11-23", "time": time, "service": "Check-up"});
-        let called = functions[0].function.call(arguments.as_object().unwrap(), &context).await;
+        let outcome = functions[0].function.call(arguments.as_object().unwrap(), &context).await;
         store.close().await.unwrap();
-        match called {
+        match outcome {
             FunctionOutcome::Answer(answer) => answer,
             other => panic!("{other:?}"),
         }
     })
 }
 
-/// A home whose handlers are known to the store, with one appointment.
+/// An environment whose handlers are registered in the store, with one appointment.
 fn env_with_appointment() -> (TestEnv, String) {
     let home = TestEnv::new();
     home.write_config(HANDLERS_CONFIG);
+    // Registers the handlers; without it, the event of the booking would have no deliveries.
     home.start_server().stop();
     let booked = book_appointment(&home, "+12025550143", "Ada Lovelace", "14:30");
     assert_eq!(booked["result"], "booked", "{booked}");
@@ -69,7 +71,7 @@ fn env_with_appointment() -> (TestEnv, String) {
 }
 
 #[test]
-fn the_verbs_show_names_and_numbers_only_when_asked() {
+fn commands_show_names_and_numbers_with_reveal_only() {
     let (home, number) = env_with_appointment();
     let run = |args: &[&str]| home.run_ok(args).stdout;
     let list = run(&[&["appointments", "list"][..], &SINCE_ARGS].concat());
@@ -89,15 +91,15 @@ fn the_verbs_show_names_and_numbers_only_when_asked() {
 }
 
 #[test]
-fn lists_and_exports_are_of_a_time_and_a_company() {
+fn list_and_export_filter_by_time_and_company() {
     let (home, first) = env_with_appointment();
     let second = book_appointment(&home, "+12025550111", "Grace Hopper", "16:30")["confirmation_number"]
         .as_str()
         .unwrap()
         .to_owned();
     let run = |args: &[&str]| home.run_ok(&[args, &SINCE_ARGS].concat()).stdout;
-    for verb in [&["appointments", "list"][..], &["appointments", "export", "--ics"]] {
-        let with = |more: &[&str]| run(&[verb, more].concat());
+    for command in [&["appointments", "list"][..], &["appointments", "export", "--ics"]] {
+        let with = |more: &[&str]| run(&[command, more].concat());
         let early = with(&["--until", "2026-11-23T15:00:00Z"]);
         assert!(early.contains(&first) && !early.contains(&second), "{early}");
         let own = with(&["--company", "default"]);
@@ -108,11 +110,11 @@ fn lists_and_exports_are_of_a_time_and_a_company() {
     home.run_ok(&["appointments", "cancel", &first]);
     let booked = run(&["appointments", "list", "--booked"]);
     assert!(booked.contains(&second) && !booked.contains(&first), "{booked}");
-    assert!(run(&["appointments", "list"]).contains(&first), "unless it is asked for");
+    assert!(run(&["appointments", "list"]).contains(&first), "cancelled ones are listed by default");
 }
 
 #[test]
-fn the_export_is_a_calendar_and_says_what_is_in_it() {
+fn export_is_a_calendar_and_warns_about_personal_data() {
     let (home, number) = env_with_appointment();
     let exported = home.run_ok(&[&["appointments", "export", "--ics"][..], &SINCE_ARGS].concat());
     assert!(exported.stderr.contains("1 appointments, with names and phone numbers"), "{exported:?}");
@@ -123,7 +125,7 @@ fn the_export_is_a_calendar_and_says_what_is_in_it() {
 }
 
 #[test]
-fn cancelling_beside_the_receiver_frees_the_time() {
+fn cancelling_while_the_receiver_runs_frees_the_slot() {
     let (home, number) = env_with_appointment();
     let mut server = home.start_server();
     let cancelled = home.run_ok(&["appointments", "cancel", &number]).stdout;
@@ -131,7 +133,7 @@ fn cancelling_beside_the_receiver_frees_the_time() {
     home.run_ok(&["appointments", "cancel", &number]);
     let read = || std::fs::read_to_string(home.path().join("data/bookings.jsonl")).unwrap_or_default();
     assert!(wait_until(WAIT_LIMIT, || read().contains("appointment_cancelled")), "{}", server.output());
-    // The receiver goes on behind it, and takes it for what it is after a restart.
+    // Events that follow get the next sequence numbers, and duplicates of them are recognized after a restart.
     assert_eq!(server.post_signed(&event_body("call_ended", "call_2")).json(), json!({"received": true}));
     server.stop();
     let mut server = home.start_server();
@@ -143,7 +145,7 @@ fn cancelling_beside_the_receiver_frees_the_time() {
     assert_eq!(
         read().lines().filter(|line| line.contains("appointment_cancelled")).count(),
         1,
-        "told once: {}",
+        "delivered once: {}",
         read()
     );
     assert_eq!(book_appointment(&home, "+12025550111", "Grace Hopper", "14:30")["result"], "booked");
@@ -152,29 +154,29 @@ fn cancelling_beside_the_receiver_frees_the_time() {
 }
 
 #[test]
-fn handlers_that_name_the_event_get_it_and_others_do_not() {
+fn only_handlers_that_list_the_event_receive_it() {
     let (home, number) = env_with_appointment();
     let server = home.start_server();
-    assert!(!server.output().contains("nobody sends today"), "{}", server.output());
+    assert!(!server.output().contains("unknown event names"), "{}", server.output());
     let read = |name: &str| std::fs::read_to_string(home.path().join("data").join(name)).unwrap_or_default();
     assert!(wait_until(WAIT_LIMIT, || read("bookings.jsonl").contains(&number)), "{}", server.output());
-    let told = read("bookings.jsonl");
-    assert!(told.contains("appointment_booked") && told.contains("2026-11-23T14:30:00+01:00"), "{told}");
-    assert!(!read("everything.jsonl").contains("appointment_"), "it was not named");
+    let delivered = read("bookings.jsonl");
+    assert!(delivered.contains("appointment_booked") && delivered.contains("2026-11-23T14:30:00+01:00"), "{delivered}");
+    assert!(!read("everything.jsonl").contains("appointment_"), "the handler does not list it");
     assert_eq!(home.list_events(&["--event", "appointment_booked"])[0]["call_id"], "call_1");
 }
 
 #[test]
-fn a_person_is_erased_with_the_appointments() {
+fn erasure_deletes_the_appointments_of_a_person() {
     let (home, number) = env_with_appointment();
     book_appointment(&home, "+12025550111", "Grace Hopper", "15:30");
-    let looked = home.run_ok(&["erase", "--phone", "+12025550143", "--json"]).json();
-    assert_eq!(looked["erased"]["appointments"], 2, "both were booked in one call: {looked}");
+    let preview = home.run_ok(&["erase", "--phone", "+12025550143", "--json"]).json();
+    assert_eq!(preview["erased"]["appointments"], 2, "both were booked in one call: {preview}");
     home.run_ok(&["erase", "--phone", "+12025550143", "--yes"]);
     assert_eq!(home.run(&["appointments", "show", &number]).exit_code, Some(1));
-    let left: i64 =
+    let remaining: i64 =
         home.open_database().query_row("SELECT count(*) FROM appointment_slots", [], |row| row.get(0)).unwrap();
-    assert_eq!(left, 0);
+    assert_eq!(remaining, 0);
     let bytes = std::fs::read(home.database_path()).unwrap();
-    assert!(!bytes.windows(12).any(|part| part == b"Ada Lovelace"), "no byte is left");
+    assert!(!bytes.windows(12).any(|part| part == b"Ada Lovelace"), "the name is still in the database file");
 }

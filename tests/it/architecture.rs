@@ -1,4 +1,5 @@
-//! Holds the layout: who may import whom, how long files and functions may be, what stays where.
+//! Checks the architecture: which modules may import which, the length of files and functions, and where certain
+//! crates may be used.
 
 mod rules;
 mod source;
@@ -10,18 +11,18 @@ type ArchitectureRule = fn(&SourceFile) -> Vec<String>;
 fn assert_no_violations(rule: ArchitectureRule) {
     let sources = sources();
     assert!(sources.len() > 50, "only {} files found", sources.len());
-    let wrong: Vec<_> = sources.iter().flat_map(rule).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let violations: Vec<_> = sources.iter().flat_map(rule).collect();
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
-/// A check that cannot fail is a defect: each must find these.
+/// A rule that cannot fail is useless, so every rule must find a violation in such code.
 fn assert_violation(rule: ArchitectureRule, path: &str, code: &str) {
-    assert!(!rule(&SourceFile::new(path, code)).is_empty(), "nothing found in {path}: {code}");
+    assert!(!rule(&SourceFile::new(path, code)).is_empty(), "no violation found in {path}: {code}");
 }
 
 fn assert_allowed(rule: ArchitectureRule, path: &str, code: &str) {
-    let wrong = rule(&SourceFile::new(path, code));
-    assert!(wrong.is_empty(), "{wrong:?}");
+    let violations = rule(&SourceFile::new(path, code));
+    assert!(violations.is_empty(), "{violations:?}");
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn functions_are_short() {
 }
 
 #[test]
-fn pure_modules_neither_wait_nor_read_the_clock() {
+fn pure_modules_do_not_await_or_read_the_clock() {
     assert_no_violations(rules::check_purity);
     let rule = rules::check_purity;
     assert_violation(rule, "src/event/x.rs", "pub async fn read() {}");
@@ -82,7 +83,7 @@ fn pure_modules_neither_wait_nor_read_the_clock() {
 }
 
 #[test]
-fn outside_crates_and_effects_stay_in_their_place() {
+fn external_crates_and_side_effects_stay_in_their_modules() {
     assert_no_violations(rules::check_restricted_names);
     let rule = rules::check_restricted_names;
     assert_violation(rule, "src/app/x.rs", "use rusqlite::Connection;");
@@ -106,7 +107,7 @@ fn outside_crates_and_effects_stay_in_their_place() {
 }
 
 #[test]
-fn nothing_gives_up_by_panicking() {
+fn code_does_not_panic_on_purpose() {
     assert_no_violations(rules::check_forbidden_texts);
     let rule = rules::check_forbidden_texts;
     for shortcut in ["a.unwrap();", "a.expect(\"b\");", "todo!()", "dbg!(a)", "unimplemented!()"] {
@@ -117,7 +118,7 @@ fn nothing_gives_up_by_panicking() {
 }
 
 #[test]
-fn texts_and_comments_are_no_code() {
+fn strings_and_comments_are_not_code() {
     let code = "a(\"x // \\\" {\"); b('\"', '\\'', 'c'); c::<'x>(r#\"\"}\"#); /* } */ d() // e\nf";
     let blanked = strip_strings_and_comments(code);
     assert_eq!(blanked.split_whitespace().collect::<String>(), "a();b(,,);c::<'x>();d()f");
@@ -125,14 +126,14 @@ fn texts_and_comments_are_no_code() {
 }
 
 #[test]
-fn files_that_are_tests_only_are_known() {
+fn test_only_files_are_recognized() {
     let declared = test_files("src/config/mod.rs", "mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod b { fn c(); }");
     assert_eq!(declared, ["src/config/tests.rs"]);
     assert!(!sources().iter().any(|source| source.path.ends_with("/tests.rs")));
 }
 
 #[test]
-fn paths_are_taken_from_groups() {
+fn paths_are_expanded_from_groups() {
     let source = SourceFile::new("src/app/x.rs", "use crate::{a::{self, b}, c::*, d as e};\nlet f: g::h<i::j> = k!();");
     let expected = ["use", "crate::a::self", "crate::a::b", "crate::c", "crate::d", "let", "f", "g::h", "i::j", "k"];
     assert_eq!(source.paths(), expected);

@@ -1,4 +1,5 @@
-//! Each bad input by what it gets, and what is kept of it: everything acknowledged, byte for byte, and nothing else.
+//! Malformed and forged requests: the response to each, and what is stored. Exactly the acknowledged bodies are stored,
+//! byte for byte.
 
 mod connections;
 
@@ -12,7 +13,7 @@ use crate::support::test_env::TestEnv;
 
 const MIB: usize = 1024 * 1024;
 
-/// A server, and the bodies it acknowledged as new.
+/// A receiver, and the bodies that it acknowledged as new events.
 pub struct IntakeFixture {
     home: TestEnv,
     server: ReceiverProcess,
@@ -26,7 +27,7 @@ impl IntakeFixture {
         Self { home, server, acknowledged: Vec::new() }
     }
 
-    /// Delivers `body`, which must be taken as a new event.
+    /// Sends `body`, signed, and checks that it is acknowledged as a new event.
     fn assert_accepts(&mut self, what: &str, body: &[u8]) {
         let answer = self.server.post_signed(body);
         self.assert_accepted(what, body, &answer);
@@ -40,23 +41,24 @@ impl IntakeFixture {
     /// The row of `events list` for the event with this body.
     fn find_event_row(&self, body: &[u8]) -> Value {
         let export = self.home.export_events();
-        let kept = export.iter().find(|kept| kept.body == body).expect("the body is in the export");
+        let event = export.iter().find(|event| event.body == body).expect("the body is in the export");
         let rows = self.home.list_events(&["--limit", "1000"]);
-        rows.into_iter().find(|row| row["id"] == kept.json["id"]).expect("the event is in the list")
+        rows.into_iter().find(|row| row["id"] == event.json["id"]).expect("the event is in the list")
     }
 
     fn is_stored_as_unparsed(&self, body: &[u8]) -> bool {
         self.find_event_row(body)["state"] == "unparsed"
     }
 
-    /// The server still answers and stops in order, and the export holds exactly what was acknowledged, in order.
+    /// Checks that the receiver still works and shuts down cleanly, and that the export holds exactly the
+    /// acknowledged bodies, in order.
     fn assert_clean_shutdown(&mut self) {
         assert!(self.server.is_ready());
         assert_eq!(self.server.stop(), Some(0), "{}", self.server.output());
-        let kept: Vec<_> = self.home.export_events().into_iter().map(|kept| kept.body).collect();
-        assert_eq!(kept.len(), self.acknowledged.len());
-        let differs = kept.iter().zip(&self.acknowledged).position(|(kept, sent)| kept != sent);
-        assert_eq!(differs, None, "a body differs from what was sent");
+        let stored: Vec<_> = self.home.export_events().into_iter().map(|event| event.body).collect();
+        assert_eq!(stored.len(), self.acknowledged.len());
+        let first_difference = stored.iter().zip(&self.acknowledged).position(|(stored, sent)| stored != sent);
+        assert_eq!(first_difference, None, "a stored body differs from the one that was sent");
     }
 }
 
@@ -68,9 +70,10 @@ fn assert_rejected(what: &str, status: u16, answer: &HttpResponse) {
 }
 
 #[test]
-fn signatures_that_do_not_fit() {
+fn invalid_signatures_get_401() {
     let mut bench = IntakeFixture::new();
-    let (address, now) = (bench.server.address(), now_ms());
+    let address = bench.server.address();
+    let now = now_ms();
     let body = event_body("call_ended", "call_forged");
     assert_rejected("no header", 401, &request(address, "POST", WEBHOOK_PATH, &[], &body));
     assert_rejected("wrong key", 401, &post(address, &body, &sign_with(OTHER_KEY, &body, now)));
@@ -78,11 +81,11 @@ fn signatures_that_do_not_fit() {
     assert_rejected("from the future", 401, &post(address, &body, &sign_with(KEY, &body, now + 301_000)));
     let spaced = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&body).unwrap()).unwrap();
     assert_rejected("re-encoded", 401, &post(address, &spaced, &sign(&body)));
-    assert_rejected("of another body", 401, &post(address, &body, &sign(b"{}")));
-    bench.assert_accepts("rightly signed", &body);
+    assert_rejected("signature of another body", 401, &post(address, &body, &sign(b"{}")));
+    bench.assert_accepts("valid signature", &body);
     bench.assert_clean_shutdown();
     let log = bench.server.output();
-    assert_eq!(log.matches("webhook refused (401)").count(), 6);
+    assert_eq!(log.matches("webhook request rejected").count(), 6);
     for reason in ["header is missing", "stale: signed 301", "ms ago", "ms in the future", "no configured key"] {
         assert!(log.contains(reason), "{reason}");
     }
@@ -109,7 +112,7 @@ fn a_replayed_request_is_one_event() {
 }
 
 #[test]
-fn compressed_bodies_are_kept_as_sent() {
+fn compressed_bodies_are_stored_as_sent() {
     let mut bench = IntakeFixture::new();
     let plain = event_body("call_ended", "call_gzip");
     let packed = gzip(&plain);
@@ -126,14 +129,15 @@ fn compressed_bodies_are_kept_as_sent() {
 }
 
 #[test]
-fn sizes() {
+fn only_bodies_above_the_limit_get_413() {
     let mut bench = IntakeFixture::new();
     let padded = |length: usize| {
         let mut body = event_body("call_ended", "call_large");
         body.resize(length, b' ');
         body
     };
-    let (large, too_large) = (padded(15 * MIB), padded(17 * MIB));
+    let large = padded(15 * MIB);
+    let too_large = padded(17 * MIB);
     assert_rejected("17 MiB", 413, &post(bench.server.address(), &too_large, &sign(&too_large)));
     bench.assert_accepts("15 MiB", &large);
     let mut longest = event_body("call_ended", &"x".repeat(10 * 1024));
@@ -146,7 +150,7 @@ fn sizes() {
 }
 
 #[test]
-fn methods_paths_and_types() {
+fn only_method_and_path_decide_and_the_content_type_does_not() {
     let mut bench = IntakeFixture::new();
     let address = bench.server.address();
     for method in ["GET", "PUT", "PATCH", "DELETE"] {
@@ -177,7 +181,7 @@ fn methods_paths_and_types() {
 }
 
 #[test]
-fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
+fn bodies_that_are_not_json_objects_are_stored_as_unparsed() {
     let mut bench = IntakeFixture::new();
     let table: [(&str, &[u8]); 10] = [
         ("empty", b""),
@@ -189,7 +193,7 @@ fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
         ("only NUL", b"\0\0\0"),
         ("invalid UTF-8", b"{\"event\":\"call_ended\",\"call\":{\"call_id\":\"\xff\xfe\"}}"),
         ("cut short", b"{\"event\":\"call_ended\",\"call\":{"),
-        ("not even close", &[0x80; 64]),
+        ("binary", &[0x80; 64]),
     ];
     for (what, body) in table {
         bench.assert_accepts(what, body);
@@ -200,7 +204,7 @@ fn bodies_that_are_no_json_object_are_kept_as_unparsed() {
 }
 
 #[test]
-fn odd_json_is_an_event_all_the_same() {
+fn odd_json_objects_are_stored_as_events() {
     let mut bench = IntakeFixture::new();
     let deep = |open: &str, close: &str| {
         let nest = format!("{}{}", open.repeat(100_000), close.repeat(100_000));
@@ -235,7 +239,7 @@ fn odd_json_is_an_event_all_the_same() {
     bench.assert_accepts("100,000 arrays deep", &deep("[", "]"));
     bench.assert_accepts("100,000 objects deep", &deep("{\"a\":", "}"));
     bench.assert_accepts("deep and never closed", &deep("[", ""));
-    // Handlers parse them, too.
-    assert!(bench.server.wait_for_output("call_deep") && bench.server.wait_for_output("body that is no JSON object"));
+    // Handlers parse the same bodies.
+    assert!(bench.server.wait_for_output("call_deep") && bench.server.wait_for_output("webhook event unparsed"));
     bench.assert_clean_shutdown();
 }

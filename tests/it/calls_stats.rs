@@ -1,4 +1,4 @@
-//! `calls` and `chats`: what is listed, shown and counted, and what is hidden.
+//! `calls` and `chats`: lists, details and statistics, and what they hide.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::wait_until;
 const DAY_MS: i64 = 24 * 3_600_000;
 /// 2026-11-21T00:00:00Z.
 const TODAY_MS: i64 = 1_795_219_200_000;
-/// What the sample of an analyzed call says in confidence.
+/// Confidential texts of the sample call_analyzed event.
 const PRIVATE_TEXTS: [&str; 4] = ["moved it from Thursday", "rescheduled", "+12025550178", "+12025550199"];
 
 fn post_event(server: &ReceiverProcess, event: &str, kind: &str, about: &Value) {
@@ -22,7 +22,7 @@ fn post_event(server: &ReceiverProcess, event: &str, kind: &str, about: &Value) 
     assert_eq!(server.post_signed(body.as_bytes()).status, 200);
 }
 
-/// Waits until the verb lists so many rows.
+/// Waits until `noun list` prints this number of rows, and returns them.
 fn wait_for_rows(home: &TestEnv, noun: &str, rows: usize) -> Vec<Value> {
     let mut found = Vec::new();
     let in_time = wait_until(Duration::from_secs(15), || {
@@ -33,7 +33,7 @@ fn wait_for_rows(home: &TestEnv, noun: &str, rows: usize) -> Vec<Value> {
     found
 }
 
-/// Calls of two agents over four days, one of a test, and one that is still on.
+/// Calls of two agents over four days, one of them a test, and one that has not ended.
 fn start_with_calls() -> (TestEnv, ReceiverProcess) {
     let home = TestEnv::new();
     let server = home.start_server();
@@ -64,7 +64,7 @@ fn calls_stats(home: &TestEnv, args: &[&str]) -> Value {
 fn group_counts(stats: &Value, by: &str) -> Vec<(String, u64)> {
     let groups = stats["by"][by].as_array().unwrap_or_else(|| panic!("{stats}"));
     let key = |group: &Value| group["key"].as_str().unwrap_or("-").to_owned();
-    groups.iter().map(|group| (key(group), group["calls"].as_u64().unwrap())).collect()
+    groups.iter().map(|group| (key(group), group["count"].as_u64().unwrap())).collect()
 }
 
 fn owned_pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -72,12 +72,12 @@ fn owned_pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn calls_are_counted_by_everything_and_tests_left_out() {
+fn calls_are_counted_by_every_group_without_tests() {
     let (home, _server) = start_with_calls();
     let all = calls_stats(&home, &[]);
-    assert_eq!((&all["tests_left_out"], &all["time_zone"]), (&json!(1), &json!("UTC")));
-    let total = json!({ "calls": 5, "duration_ms": 235_000, "average_duration_ms": 58_750, "cost_cents": "0.4",
-        "judged": 4, "successful": 3, "success_rate": 0.75 });
+    assert_eq!((&all["tests_excluded"], &all["time_zone"]), (&json!(1), &json!("UTC")));
+    let total = json!({ "count": 5, "duration_ms": 235_000, "average_duration_ms": 58_750, "cost_cents": "0.4",
+        "evaluated": 4, "successful": 3, "success_rate": 0.75 });
     assert_eq!(all["total"], total);
     assert_eq!(group_counts(&all, "day"), owned_pairs(&[("2026-11-18", 1), ("2026-11-20", 2), ("2026-11-21", 2)]));
     assert_eq!(group_counts(&all, "agent"), owned_pairs(&[("a", 3), ("b", 1), ("-", 1)]));
@@ -88,37 +88,37 @@ fn calls_are_counted_by_everything_and_tests_left_out() {
     assert_eq!((&all["by"]["agent"][0]["name"], &all["by"]["agent"][0]["share"]), (&json!("Agent a"), &json!(0.6)));
     let table = home.run_ok(&["calls", "stats"]).stdout;
     for wanted in [
-        "5 calls, 0:58 on average, 0:03:55 in total, 0.4 cents, 75 % successful of 4 judged (1 test call left out)",
-        "2026-11-18 ▄·██ 2026-11-21, at most 2 a day",
+        "5 calls, 0:58 on average, 0:03:55 in total, 0.4 cents, 75 % successful of 4 evaluated (1 test call excluded)",
+        "2026-11-18 ▄·██ 2026-11-21, at most 2 per day",
         "a (Agent a)",
         "ENDED BY",
         "SUCCESSFUL",
     ] {
         assert!(table.contains(wanted), "{wanted}\n{table}");
     }
-    assert!(!table.contains("COMPANY"), "one company needs no table\n{table}");
+    assert!(!table.contains("COMPANY"), "a single company has no table\n{table}");
 }
 
 #[test]
-fn statistics_are_narrowed() {
+fn statistics_can_be_filtered() {
     let (home, _server) = start_with_calls();
-    let narrowed = |args: &[&str]| calls_stats(&home, args)["total"]["calls"].as_u64().unwrap();
-    assert_eq!(narrowed(&["--since", "2026-11-20"]), 4);
-    assert_eq!(narrowed(&["--since", "2026-11-20", "--until", "2026-11-21T00:00:00Z"]), 2);
-    assert_eq!(narrowed(&["--agent", "b"]), 1);
-    assert_eq!((narrowed(&["--company", "default"]), narrowed(&["--company", "nobody"])), (5, 0));
+    let count = |args: &[&str]| calls_stats(&home, args)["total"]["count"].as_u64().unwrap();
+    assert_eq!(count(&["--since", "2026-11-20"]), 4);
+    assert_eq!(count(&["--since", "2026-11-20", "--until", "2026-11-21T00:00:00Z"]), 2);
+    assert_eq!(count(&["--agent", "b"]), 1);
+    assert_eq!((count(&["--company", "default"]), count(&["--company", "unknown"])), (5, 0));
     let by_reason = calls_stats(&home, &["--by", "reason"]);
     assert_eq!(by_reason["by"].as_object().unwrap().keys().collect::<Vec<_>>(), ["reason"]);
     let table = home.run_ok(&["calls", "stats", "--by", "reason", "--agent", "a"]).stdout;
     assert!(table.contains("user_hangup   2      67 %"), "{table}");
-    assert!(!table.contains('█') && !table.contains("MOOD"), "{table}");
-    let none = home.run_ok(&["calls", "stats", "--company", "nobody"]).stdout;
+    assert!(!table.contains('█') && !table.contains("SENTIMENT"), "{table}");
+    let none = home.run_ok(&["calls", "stats", "--company", "unknown"]).stdout;
     assert_eq!(none, "no calls to count\n");
     assert_eq!(home.run(&["calls", "stats", "--by", "mood"]).exit_code, Some(2));
 }
 
 #[test]
-fn lists_mark_tests_and_can_leave_them_out() {
+fn lists_mark_tests_and_can_exclude_them() {
     let (home, _server) = start_with_calls();
     let table = home.run_ok(&["calls", "list"]).stdout;
     let marked: Vec<_> = table.lines().filter(|line| line.ends_with(" test")).collect();
@@ -128,13 +128,13 @@ fn lists_mark_tests_and_can_leave_them_out() {
         rows.as_array().unwrap().iter().map(|row| row["call_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert!(!list(&["--no-tests"]).contains(&"call_test_5".to_owned()) && list(&["--no-tests"]).len() == 5);
-    assert_eq!((list(&["--agent", "b"]), list(&["--company", "nobody"]).len()), (vec!["call_3".to_owned()], 0));
+    assert_eq!((list(&["--agent", "b"]), list(&["--company", "unknown"]).len()), (vec!["call_3".to_owned()], 0));
     let shown = home.run_ok(&["calls", "show", "call_test_5"]).stdout;
-    assert!(shown.contains("left out of statistics"), "{shown}");
+    assert!(shown.contains("excluded from statistics"), "{shown}");
 }
 
 #[test]
-fn what_was_said_is_shown_only_when_asked_for() {
+fn confidential_texts_need_reveal() {
     let home = TestEnv::new();
     let server = home.start_server();
     assert_eq!(server.post_signed(&sample_payload("05_")).status, 200);
@@ -148,8 +148,8 @@ fn what_was_said_is_shown_only_when_asked_for() {
         &["calls", "stats", "--json"],
     ];
     for args in hidden {
-        let said = home.run_ok(args).stdout;
-        assert!(PRIVATE_TEXTS.iter().all(|private| !said.contains(private)), "{args:?}: {said}");
+        let printed = home.run_ok(args).stdout;
+        assert!(PRIVATE_TEXTS.iter().all(|private| !printed.contains(private)), "{args:?}: {printed}");
     }
     let listed = home.run_ok(&["calls", "list", "--json", "--reveal"]).stdout;
     assert!(!listed.contains(PRIVATE_TEXTS[0]) && !listed.contains(PRIVATE_TEXTS[1]), "{listed}");
@@ -167,18 +167,18 @@ fn what_was_said_is_shown_only_when_asked_for() {
     assert_eq!(revealed["company"], "default");
     assert!(
         PRIVATE_TEXTS.iter().all(|private| revealed.to_string().contains(private)),
-        "the hidden is there: {revealed}"
+        "--reveal prints all of it: {revealed}"
     );
     let text = home.run_ok(&["calls", "show", &id, "--reveal"]).stdout;
     assert!(text.contains(analysis["call_summary"].as_str().unwrap()), "{text}");
-    assert!(!text.contains("https://"), "the recording's address may open it: {text}");
+    assert!(!text.contains("https://"), "the URL of the recording may open it: {text}");
 }
 
 #[test]
-fn chats_have_rows_of_their_own() {
+fn chats_are_separate_from_calls() {
     let home = TestEnv::new();
     let server = home.start_server();
-    // In the wrong order, and beside a call of the same id.
+    // In reverse order, and with a call that has the same id.
     for prefix in ["14b_", "14_"] {
         assert_eq!(server.post_signed(&sample_payload(prefix)).status, 200);
     }
@@ -197,16 +197,16 @@ fn chats_have_rows_of_their_own() {
     for args in
         [&["chats", "show", &id][..], &["chats", "show", &id, "--json"], &["chats", "list", "--json", "--reveal"]]
     {
-        let said = home.run_ok(args).stdout;
-        assert!(!said.contains(chat["summary"].as_str().unwrap()), "{args:?}: {said}");
+        let printed = home.run_ok(args).stdout;
+        assert!(!printed.contains(chat["summary"].as_str().unwrap()), "{args:?}: {printed}");
     }
     assert_eq!(chat["chat_successful"], sent["chat"]["chat_analysis"]["chat_successful"]);
     assert_eq!((&chat["stage"], &chat["kind"], &chat["call_id"]), (&json!("analyzed"), &json!("chat"), &Value::Null));
     let table = home.run_ok(&["chats", "list"]).stdout;
     assert!(table.contains("CHAT") && table.contains("sms_chat") && table.contains(" test\n"), "{table}");
     let stats = home.run_ok(&["chats", "stats", "--json"]).json();
-    assert_eq!((&stats["total"]["calls"], &stats["tests_left_out"]), (&json!(1), &json!(1)));
-    assert!(stats["by"]["reason"].is_null() && stats["by"]["sentiment"][0]["calls"] == 1, "{stats}");
+    assert_eq!((&stats["total"]["count"], &stats["tests_excluded"]), (&json!(1), &json!(1)));
+    assert!(stats["by"]["reason"].is_null() && stats["by"]["sentiment"][0]["count"] == 1, "{stats}");
     assert!(home.run_ok(&["chats", "stats"]).stdout.starts_with("1 chat, "));
     assert_eq!(home.run(&["chats", "stats", "--by", "reason"]).exit_code, Some(1));
     let missing = home.run(&["chats", "show", "chat_nowhere"]);
@@ -214,7 +214,7 @@ fn chats_have_rows_of_their_own() {
 }
 
 #[test]
-fn companies_are_counted_apart() {
+fn companies_are_counted_separately() {
     let home = TestEnv::new();
     std::fs::create_dir(home.path().join("config")).unwrap();
     let acme = "key_acme_0123456789abcdef";
@@ -232,14 +232,14 @@ fn companies_are_counted_apart() {
         group_counts(&calls_stats(&home, &["--by", "company"]), "company"),
         owned_pairs(&[("acme", 2), ("default", 1)])
     );
-    assert_eq!(calls_stats(&home, &["--company", "acme"])["total"]["calls"], 2);
+    assert_eq!(calls_stats(&home, &["--company", "acme"])["total"]["count"], 2);
     let table = home.run_ok(&["calls", "stats"]).stdout;
     assert!(table.contains("COMPANY") && table.contains("acme     2      67 %"), "{table}");
     let of_acme = home.run_ok(&["calls", "list", "--json", "--company", "acme"]).json();
     assert!(of_acme.as_array().unwrap().len() == 2 && of_acme[0]["company"] == "acme", "{of_acme}");
 }
 
-/// The migrations of versions that knew no chats.
+/// The migrations of versions without chats.
 fn older_migrations() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -249,7 +249,7 @@ fn older_migrations() -> Vec<String> {
 }
 
 #[test]
-fn rows_of_an_older_store_are_carried_over_and_merged_into() {
+fn rows_of_an_older_store_are_migrated_and_updated() {
     let home = TestEnv::new();
     std::fs::create_dir(home.path().join("data")).unwrap();
     let older = home.open_database();
@@ -274,7 +274,7 @@ fn rows_of_an_older_store_are_carried_over_and_merged_into() {
         (&json!("Nora"), &json!(61_000), &Value::Null)
     );
     assert_eq!(calls_stats(&home, &[])["total"]["cost_cents"], "12.5");
-    // A late event of an earlier stage, and then the analysis.
+    // A late event of an earlier stage must not overwrite newer values; the analysis then adds to them.
     let late =
         json!({ "call_id": "call_old", "agent_name": "Other", "call_status": "ongoing", "direction": "inbound" });
     post_event(&server, "call_started", "call", &late);
@@ -289,7 +289,7 @@ fn rows_of_an_older_store_are_carried_over_and_merged_into() {
 }
 
 #[test]
-fn the_example_in_its_page_keeps_calls() {
+fn the_example_in_the_documentation_stores_calls() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/call_store.md")).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let home = TestEnv::new();

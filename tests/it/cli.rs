@@ -1,4 +1,4 @@
-//! The verbs: what they print, and their exit codes.
+//! The commands for events, signatures and requests: their output and exit codes.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -20,7 +20,7 @@ fn start_with_events(names: &[(&str, &str)]) -> (TestEnv, ReceiverProcess) {
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_with_2() {
     let home = TestEnv::new();
     let table: [&[&str]; 8] = [
         &["nonsense"],
@@ -44,22 +44,22 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn without_a_store_the_lists_fail_and_say_what_to_do() {
+fn without_a_store_lists_fail_with_advice() {
     let home = TestEnv::new();
     for args in [&["events", "list"], &["events", "export"], &["calls", "list"]] {
         let ran = home.run(args);
         assert_eq!(ran.exit_code, Some(1), "{ran:?}");
         assert!(ran.stdout.is_empty() && ran.stderr.contains("retell-webhook serve"), "{ran:?}");
     }
-    assert!(!home.path().join("data").exists(), "looking makes nothing");
+    assert!(!home.path().join("data").exists(), "reading commands create nothing");
 }
 
 #[test]
-fn json_is_one_array_and_lists_are_tables() {
+fn lists_are_tables_or_one_json_array() {
     let (home, _server) = start_with_events(&[]);
-    for verb in ["events", "calls"] {
-        assert_eq!(home.run_ok(&[verb, "list", "--json"]).json(), json!([]));
-        assert!(home.run_ok(&[verb, "list"]).stdout.contains("retell-webhook send"));
+    for noun in ["events", "calls"] {
+        assert_eq!(home.run_ok(&[noun, "list", "--json"]).json(), json!([]));
+        assert!(home.run_ok(&[noun, "list"]).stdout.contains("retell-webhook send"));
     }
     let (home, _server) =
         start_with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
@@ -72,11 +72,11 @@ fn json_is_one_array_and_lists_are_tables() {
 }
 
 #[test]
-fn lists_can_be_narrowed() {
+fn lists_can_be_filtered() {
     let (home, server) =
         start_with_events(&[("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")]);
     server.post_signed(b"[]");
-    let count = |narrow: &[&str]| home.list_events(narrow).len();
+    let count = |filter: &[&str]| home.list_events(filter).len();
     assert_eq!(count(&[]), 4);
     assert_eq!(count(&["--event", "call_ended"]), 2);
     assert_eq!(count(&["--call", "call_1"]), 2);
@@ -93,27 +93,27 @@ fn lists_can_be_narrowed() {
 }
 
 #[test]
-fn export_prints_a_line_an_event_with_its_bytes() {
+fn export_prints_one_line_per_event_with_its_bytes() {
     let (home, server) = start_with_events(&[("call_ended", "call_1")]);
     server.post_signed(b"\xff\0");
-    let kept = home.export_events();
-    assert_eq!(kept.len(), 2);
-    for kept in &kept {
-        let keys: BTreeSet<_> = kept.json.as_object().unwrap().keys().map(String::as_str).collect();
+    let exported = home.export_events();
+    assert_eq!(exported.len(), 2);
+    for event in &exported {
+        let keys: BTreeSet<_> = event.json.as_object().unwrap().keys().map(String::as_str).collect();
         let expected = ["id", "company", "event", "received_at_ms", "headers", "body_base64"];
         assert_eq!(keys, BTreeSet::from(expected));
-        assert!(kept.json["id"].as_str().unwrap().starts_with("evt_"));
-        assert_eq!(kept.json["company"], "default");
-        assert!((now_ms() - kept.json["received_at_ms"].as_i64().unwrap()).abs() < 60_000);
-        assert_eq!(kept.json["headers"]["content-type"], "application/json");
-        assert!(kept.signature().unwrap().starts_with("v="));
+        assert!(event.json["id"].as_str().unwrap().starts_with("evt_"));
+        assert_eq!(event.json["company"], "default");
+        assert!((now_ms() - event.json["received_at_ms"].as_i64().unwrap()).abs() < 60_000);
+        assert_eq!(event.json["headers"]["content-type"], "application/json");
+        assert!(event.signature().unwrap().starts_with("v="));
     }
-    assert_eq!((kept[0].event(), kept[1].event()), (Some("call_ended"), None));
-    assert_eq!(kept[1].body, b"\xff\0");
+    assert_eq!((exported[0].event(), exported[1].event()), (Some("call_ended"), None));
+    assert_eq!(exported[1].body, b"\xff\0");
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let (home, server) = start_with_events(&[]);
     let bodies =
         (0..60).map(|number| [event_body("call_ended", &format!("call_{number}")), vec![b' '; 20_000]].concat());
@@ -154,7 +154,7 @@ fn sign_then_verify() {
     let file = sample_path("02_").display().to_string();
     let header = home.run_with_input(&["sign"], &body).stdout.trim().to_owned();
     let ran = home.run_ok(&["verify", "--file", &file, "--header", &header]);
-    assert!(ran.stdout.starts_with("valid: made by key "), "{ran:?}");
+    assert!(ran.stdout.starts_with("valid: signed by key "), "{ran:?}");
     let at = home.run_ok(&["sign", "--file", &file, "--at-ms", "1790000000000"]).stdout;
     assert_eq!(at.trim(), sign_with(KEY, &body, 1_790_000_000_000));
     let then = ["verify", "--file", &file, "--header", at.trim(), "--at-ms", "1790000300000"];
@@ -162,21 +162,22 @@ fn sign_then_verify() {
 }
 
 #[test]
-fn verify_explains_what_does_not_fit() {
+fn verify_explains_why_a_signature_is_invalid() {
     let home = TestEnv::new();
     let verify = |header: &str| {
         let ran = home.run_with_input(&["verify", "--header", header], b"{}");
         assert_eq!(ran.exit_code, Some(1), "{ran:?}");
-        assert!(ran.stdout.starts_with("refused: "), "{ran:?}");
+        assert!(ran.stdout.starts_with("invalid: "), "{ran:?}");
         ran.stdout
     };
     let now = now_ms();
     assert!(verify(&sign_with(OTHER_KEY, b"{}", now)).contains("key"));
     let stale = verify(&sign_with(KEY, b"{}", now - 400_000));
-    assert!(stale.contains("apart from its age it is right"), "{stale}");
-    assert!(verify(&sign_with(OTHER_KEY, b"{}", now - 400_000)).contains("does not fit either"));
-    let (past, future) = (verify(&sign_with(KEY, b"{}", now - 400_000)), verify(&sign_with(KEY, b"{}", now + 400_000)));
-    assert_ne!(past, future, "the direction is told");
+    assert!(stale.contains("apart from its age it is valid"), "{stale}");
+    assert!(verify(&sign_with(OTHER_KEY, b"{}", now - 400_000)).contains("does not match either"));
+    let past = verify(&sign_with(KEY, b"{}", now - 400_000));
+    let future = verify(&sign_with(KEY, b"{}", now + 400_000));
+    assert_ne!(past, future, "the direction is part of the diagnosis");
     assert!(verify("nonsense").contains("malformed"));
     let right = sign_with(KEY, b"{}", now);
     let right_mac = &right[right.len() - 64..];
@@ -184,14 +185,14 @@ fn verify_explains_what_does_not_fit() {
 }
 
 #[test]
-fn without_a_key_sign_says_so() {
+fn sign_without_a_key_names_the_setting() {
     let ran = TestEnv::without_key().run_with_input(&["sign"], b"{}");
     assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stderr.contains("RETELL_API_KEY"), "{ran:?}");
 }
 
 #[test]
-fn health_tells_by_its_exit_code() {
+fn health_reports_readiness_by_exit_code() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1");
     let ran = home.run(&["health"]);
     assert_eq!(ran.exit_code, Some(1));
@@ -215,18 +216,18 @@ fn send_delivers_samples_and_files() {
     }
     let ran = home.run_ok(&["send", "--file", &file, "--to", &format!("{url}/webhook"), "--json"]);
     assert_eq!(ran.json()["status"], 200);
-    let kept = home.export_events();
-    assert_eq!(kept.len(), 7);
-    assert_eq!(kept[6].body, sample_payload("07_"));
-    assert!(kept[..3].iter().all(|kept| kept.call_id().unwrap().starts_with("call_test_")));
+    let exported = home.export_events();
+    assert_eq!(exported.len(), 7);
+    assert_eq!(exported[6].body, sample_payload("07_"));
+    assert!(exported[..3].iter().all(|event| event.call_id().unwrap().starts_with("call_test_")));
     assert!(home.list_events(&["--unparsed"]).is_empty());
 }
 
 #[test]
-fn send_fails_when_it_is_refused_or_nobody_answers() {
+fn send_fails_when_it_is_rejected_or_gets_no_response() {
     let (home, server) = start_with_events(&[]);
-    let stranger = TestEnv::without_key().with_env("RETELL_API_KEY", OTHER_KEY);
-    let ran = stranger.run(&["send", "call_ended", "--to", &server.url()]);
+    let other_sender = TestEnv::without_key().with_env("RETELL_API_KEY", OTHER_KEY);
+    let ran = other_sender.run(&["send", "call_ended", "--to", &server.url()]);
     assert_eq!((ran.exit_code, ran.stdout.starts_with("401 ")), (Some(1), true), "{ran:?}");
     let ran = home.run(&["send", "call_ended", "--to", "http://127.0.0.1:1"]);
     assert_eq!((ran.exit_code, ran.stderr.contains("is the receiver running")), (Some(1), true), "{ran:?}");

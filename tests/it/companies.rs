@@ -1,4 +1,4 @@
-//! Companies with keys and routes of their own, and reading them again while the receiver runs.
+//! Companies with their own keys and routes, and reloading them while the receiver runs.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn post_signed_with(server: &ReceiverProcess, path: &str, key: &str, body: &[u8]
 }
 
 #[test]
-fn each_company_has_a_route_and_keys_of_its_own() {
+fn each_company_has_its_own_routes_and_keys() {
     let home = TestEnv::new();
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
@@ -34,16 +34,16 @@ fn each_company_has_a_route_and_keys_of_its_own() {
     assert_eq!(post_signed_with(&server, &format!("{ACME_ROUTE}/"), ACME_KEY, &body).json()["duplicate"], true);
     assert_eq!(post_signed_with(&server, ACME_ROUTE, KEY, &event_body("call_ended", "call_2")).status, 401);
     assert_eq!(post_signed_with(&server, WEBHOOK_PATH, ACME_KEY, &event_body("call_ended", "call_2")).status, 401);
-    for said in ["signed with the key of company `default`", "signed with the key of company `acme`"] {
-        assert!(server.wait_for_output(said), "{said}: {}", server.output());
+    for text in ["signed with the key of company `default`", "signed with the key of company `acme`"] {
+        assert!(server.wait_for_output(text), "{text}: {}", server.output());
     }
-    // The same bytes for another company are an event of their own.
+    // The same body for another company is not a duplicate.
     let answer = post_signed_with(&server, WEBHOOK_PATH, KEY, &body);
     assert_eq!((answer.status, answer.is_duplicate()), (200, false));
     let inbound = post_signed_with(&server, &format!("{ACME_ROUTE}/inbound"), ACME_KEY, &sample_payload("15_"));
     assert_eq!(inbound.status, 200, "{}", inbound.text());
 
-    let companies: Vec<_> = home.export_events().iter().map(|kept| kept.json["company"].clone()).collect();
+    let companies: Vec<_> = home.export_events().iter().map(|event| event.json["company"].clone()).collect();
     assert_eq!(companies, ["acme", "default", "acme"]);
     let test = server.get(&format!("{ACME_ROUTE}/test"));
     assert!(test.json()["webhook_url"].as_str().unwrap().ends_with(ACME_ROUTE), "{}", test.text());
@@ -55,48 +55,48 @@ fn an_unknown_company_is_not_found_whatever_the_signature() {
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
     let body = event_body("call_ended", "call_1");
-    for path in ["/api/v1/webhook/retell/nobody", "/api/v1/webhook/retell/nobody/inbound"] {
+    for path in ["/api/v1/webhook/retell/unknown", "/api/v1/webhook/retell/unknown/inbound"] {
         assert_eq!(post_to(server.address(), path, &body, &sign(&body)).status, 404, "{path}");
         assert_eq!(post_to(server.address(), path, &body, "v=1,d=00").status, 404, "{path}");
     }
-    assert_eq!(get(server.address(), "/api/v1/webhook/retell/nobody/test").status, 404);
+    assert_eq!(get(server.address(), "/api/v1/webhook/retell/unknown/test").status, 404);
     assert!(home.export_events().is_empty());
 }
 
 #[test]
-fn an_agent_of_somebody_else_is_taken_and_warned_about() {
+fn an_event_of_an_unlisted_agent_is_stored_with_a_warning() {
     let home = TestEnv::new();
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
-    let strange = event_body("call_ended", "call_1");
-    let strange = String::from_utf8(strange).unwrap().replace("agent_1", "agent_2").into_bytes();
-    assert_eq!(post_signed_with(&server, ACME_ROUTE, ACME_KEY, &strange).status, 200);
-    assert!(server.wait_for_output("not in the company's `agents`"), "{}", server.output());
+    let body = event_body("call_ended", "call_1");
+    let body = String::from_utf8(body).unwrap().replace("agent_1", "agent_2").into_bytes();
+    assert_eq!(post_signed_with(&server, ACME_ROUTE, ACME_KEY, &body).status, 200);
+    assert!(server.wait_for_output("webhook from unknown agent"), "{}", server.output());
 }
 
 #[test]
-fn send_takes_a_company() {
+fn send_signs_for_a_company() {
     let home = TestEnv::new();
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
     home.run_ok(&["send", "call_ended", "--company", "acme", "--to", &server.url()]);
     assert_eq!(home.export_events()[0].json["company"], "acme");
-    let ran = home.run(&["send", "call_ended", "--company", "nobody", "--to", &server.url()]);
+    let ran = home.run(&["send", "call_ended", "--company", "unknown", "--to", &server.url()]);
     assert_eq!(ran.exit_code, Some(1));
-    assert!(ran.stderr.contains("there is no company `nobody`"), "{ran:?}");
+    assert!(ran.stderr.contains("no company `unknown`"), "{ran:?}");
 }
 
 #[test]
-fn hanging_up_reads_companies_keys_and_handlers_again() {
+fn sighup_reloads_companies_keys_and_handlers() {
     let home = TestEnv::new();
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
-    let more = "[[handlers]]\nname = \"only_ended\"\nkind = \"log\"\nevents = [\"call_ended\"]\n";
+    let handlers = "[[handlers]]\nname = \"only_ended\"\nkind = \"log\"\nevents = [\"call_ended\"]\n";
     let globex = "[[companies]]\nslug = \"globex\"\nkeys = \"key_globex_0123456789\"\n";
     let rotated = "key_acme_fedcba9876543210";
-    write_local_config(&home, &format!("{}{}{more}", company_config("acme", rotated), globex));
+    write_local_config(&home, &format!("{}{}{handlers}", company_config("acme", rotated), globex));
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("were read again"), "{}", server.output());
+    assert!(server.wait_for_output("settings reloaded"), "{}", server.output());
     let body = event_body("call_ended", "call_1");
     assert_eq!(post_signed_with(&server, ACME_ROUTE, ACME_KEY, &body).status, 401);
     assert_eq!(post_signed_with(&server, ACME_ROUTE, rotated, &body).status, 200);
@@ -106,27 +106,27 @@ fn hanging_up_reads_companies_keys_and_handlers_again() {
 
     write_local_config(&home, "[server]\nbody_limit_bytes = 4096\n");
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("take a restart: server.body_limit_bytes"), "{}", server.output());
+    assert!(server.wait_for_output("server.body_limit_bytes"), "{}", server.output());
     assert_eq!(post_signed_with(&server, ACME_ROUTE, rotated, &body).status, 404);
     assert_eq!(server.post_signed(&body).status, 200);
 }
 
 #[test]
-fn a_bad_file_changes_nothing_and_says_why() {
+fn an_invalid_file_changes_nothing_and_logs_the_reason() {
     let home = TestEnv::new();
     write_local_config(&home, &company_config("acme", ACME_KEY));
     let server = home.start_server();
-    let bad = [
+    let invalid = [
         ("not toml [", "not valid TOML"),
         ("[[companies]]\nslug = \"Bad Slug\"\nkeys = \"key_0123456789abcdef\"\n", "companies[0].slug"),
         ("[[handlers]]\nname = \"x\"\nkind = \"nothing\"\n", "expected log, call_store"),
     ];
-    for (text, why) in bad {
+    for (text, reason) in invalid {
         write_local_config(&home, text);
         server.send_signal("-HUP");
-        assert!(server.wait_for_output(why), "{why}: {}", server.output());
-        assert!(server.wait_for_output("SIGHUP: nothing was changed"));
-        let body = event_body("call_ended", why);
+        assert!(server.wait_for_output(reason), "{reason}: {}", server.output());
+        assert!(server.wait_for_output("settings reload failed"));
+        let body = event_body("call_ended", reason);
         assert_eq!(post_signed_with(&server, ACME_ROUTE, ACME_KEY, &body).status, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! `config`: what is in force, and whether it would do.
+//! `config`: prints and checks the settings.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ fn write_config_file(home: &TestEnv, name: &str, text: &str) {
 }
 
 #[test]
-fn show_names_the_layer_each_value_comes_from() {
+fn show_prints_the_source_of_each_value() {
     let home = TestEnv::new().with_env("RUN_ENV", "blue").with_env("DEBUG", "true");
     write_config_file(
         &home,
@@ -49,7 +49,7 @@ fn show_names_the_layer_each_value_comes_from() {
 }
 
 #[test]
-fn what_show_prints_is_a_settings_file() {
+fn the_output_of_show_is_a_configuration_file() {
     let home = TestEnv::new();
     let shown = home.run_ok(&["config", "show"]).stdout;
     let other = TestEnv::new();
@@ -58,7 +58,7 @@ fn what_show_prints_is_a_settings_file() {
 }
 
 #[test]
-fn check_tells_by_its_exit_code() {
+fn check_reports_by_exit_code() {
     let home = TestEnv::new();
     assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
     assert!(TestEnv::without_key().run_ok(&["config", "check"]).stdout.contains("RETELL_API_KEY"));
@@ -70,25 +70,25 @@ fn check_tells_by_its_exit_code() {
         ("DATABASE_URL", "sqlite://x.db?mode=rw", "max_page_count"),
         ("RETELL_API_KEY", "your_api_key_here", "placeholder"),
     ];
-    for (name, value, said) in table {
+    for (name, value, message) in table {
         let mut home = TestEnv::without_key().with_env(name, value);
         if name == "PORT" {
             home.set_env("RETELL_WEBHOOK__SERVER__PORT", "");
         }
         let ran = home.run(&["config", "check"]);
         assert!(
-            ran.exit_code == Some(1) && ran.stdout.is_empty() && ran.stderr.contains(said),
+            ran.exit_code == Some(1) && ran.stdout.is_empty() && ran.stderr.contains(message),
             "{name}={value}: {ran:?}"
         );
     }
-    assert!(!home.path().join("data").exists(), "looking makes nothing");
+    assert!(!home.path().join("data").exists(), "reading commands create nothing");
 }
 
 #[test]
-fn default_is_a_settings_file_with_every_key() {
+fn default_is_a_configuration_file_with_every_key() {
     let home = TestEnv::new();
     let text = home.run_ok(&["config", "default"]).stdout;
-    assert!(text.contains("# Address to listen on.") && text.contains("[[handlers]]"), "{text}");
+    assert!(text.contains("# TCP port to listen on") && text.contains("[[handlers]]"), "{text}");
     write_config_file(&home, "default.toml", &text);
     assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
 }

@@ -1,4 +1,4 @@
-//! Killed at random moments under load: whatever was acknowledged is still there, whole.
+//! The receiver is killed at random moments under load: every acknowledged event is stored completely.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use crate::support::test_env::{ExportedEvent, TestEnv};
 const KILLS: u32 = 20;
 const SENDERS: usize = 16;
 
-/// Every acknowledged call id.
+/// The call ids of all acknowledged events.
 #[derive(Default)]
 struct Acknowledged(Mutex<BTreeSet<String>>);
 
 impl Acknowledged {
-    /// Sends events on one connection until the server is gone.
+    /// Sends events on one connection until the server is killed.
     fn send_until_killed(&self, address: SocketAddr, sender: usize) {
         let Ok(mut client) = RawClient::try_connect(address) else { return };
         for number in sender.. {
@@ -29,36 +29,37 @@ impl Acknowledged {
             let headers = [("X-Retell-Signature", sign(&body))];
             let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
             match client.request("POST", WEBHOOK_PATH, &headers, &body) {
-                Some(answer) if answer.status == 200 => drop(self.0.lock().unwrap().insert(call_id)),
-                Some(answer) => panic!("{}: {}", answer.status, answer.text()),
+                Some(response) if response.status == 200 => drop(self.0.lock().unwrap().insert(call_id)),
+                Some(response) => panic!("{}: {}", response.status, response.text()),
                 None => return,
             }
         }
     }
 }
 
-/// Mostly small events, some of the size of a call with its transcript.
+/// Mostly small events, and some as large as a call with its transcript, whose bodies go to a body file.
 fn call_ended_body(call_id: &str, number: usize) -> Vec<u8> {
-    let words = if number.is_multiple_of(4) { 12_000 } else { 300 };
-    json!({ "event": "call_ended", "call": { "call_id": call_id, "transcript": "w".repeat(words) } }).to_string().into()
+    let length = if number.is_multiple_of(4) { 12_000 } else { 300 };
+    let transcript = "w".repeat(length);
+    json!({ "event": "call_ended", "call": { "call_id": call_id, "transcript": transcript } }).to_string().into()
 }
 
-/// Anything between almost at once and well into the load.
+/// A random time between 50 and 800 ms.
 fn random_delay() -> Duration {
     let random = u64::from_str_radix(&random_hex()[..8], 16).unwrap();
     Duration::from_millis(50 + random % 750)
 }
 
-/// The bytes are those that were signed: nothing is torn, mixed up or cut off.
-fn assert_complete(kept: &ExportedEvent) {
-    let received_at_ms = kept.json["received_at_ms"].as_i64().unwrap();
+/// Checks the stored signature over the stored body: it fails for a body that is truncated or mixed up with another.
+fn assert_complete(event: &ExportedEvent) {
+    let received_at_ms = event.json["received_at_ms"].as_i64().unwrap();
     let verifier = retell_webhook::Verifier::new(vec![api_key(KEY)]);
-    let verdict = verifier.verify(kept.signature(), &kept.body, received_at_ms);
-    assert!(verdict.is_ok(), "{}: {verdict:?}", kept.json["id"]);
+    let verified = verifier.verify(event.signature(), &event.body, received_at_ms);
+    assert!(verified.is_ok(), "{}: {verified:?}", event.json["id"]);
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_over_twenty_kills() {
+fn no_acknowledged_event_is_lost_in_twenty_kills() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__LOG__LEVEL", "warn");
     let acknowledged = Acknowledged::default();
     for _ in 0..KILLS {
@@ -72,10 +73,10 @@ fn nothing_acknowledged_is_lost_over_twenty_kills() {
         });
     }
     let mut server = home.start_server();
-    let kept = home.export_events();
-    kept.iter().for_each(assert_complete);
+    let events = home.export_events();
+    events.iter().for_each(assert_complete);
     let acknowledged = acknowledged.0.into_inner().unwrap();
-    let stored: BTreeSet<_> = kept.iter().filter_map(ExportedEvent::call_id).collect();
+    let stored: BTreeSet<_> = events.iter().filter_map(ExportedEvent::call_id).collect();
     let missing: Vec<_> = acknowledged.difference(&stored).collect();
     println!(
         "{KILLS} kills: {} events acknowledged, {} stored, {} missing",
@@ -84,9 +85,9 @@ fn nothing_acknowledged_is_lost_over_twenty_kills() {
         missing.len()
     );
     assert!(missing.is_empty(), "{missing:?}");
-    assert_eq!(stored.len(), kept.len(), "an event is stored twice");
-    assert!(acknowledged.len() > 500, "hardly any load: {}", acknowledged.len());
-    // What was stored is also known: sent again, it is a duplicate.
-    assert!(kept.iter().rev().take(50).all(|kept| server.post_signed(&kept.body).is_duplicate()));
+    assert_eq!(stored.len(), events.len(), "an event is stored twice");
+    assert!(acknowledged.len() > 500, "too little load: {}", acknowledged.len());
+    // The identities of the stored events were recovered as well: sent again, an event is a duplicate.
+    assert!(events.iter().rev().take(50).all(|event| server.post_signed(&event.body).is_duplicate()));
     assert_eq!(server.stop(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Deliveries: which are made, in what order, and how they wait and end.
+//! Deliveries: filtering and skipping, order within a call, retries, timeouts, and the circuit breaker.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,19 +24,20 @@ const WAIT_LIMIT: Duration = Duration::from_secs(15);
 
 type OutcomeFn = Arc<dyn Fn(&str, u32) -> Outcome + Send + Sync>;
 
-/// Notes each attempt as `<call id>/<attempt>` (with the body's `n`, if it has one) and answers what it is told to.
+/// Records each attempt as `<call id>/<attempt>` (with the `n` of the body, if it has one) and returns the given
+/// outcome.
 struct ScriptedHandler {
     seen: Arc<Mutex<Vec<String>>>,
     outcome: OutcomeFn,
-    has_outside_effects: bool,
-    /// While set, attempts for calls that begin `call_slow` do not end.
+    has_external_effects: bool,
+    /// While set, attempts for calls whose id starts with `call_slow` do not end.
     is_blocked: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl EventHandler for ScriptedHandler {
     fn has_external_effects(&self) -> bool {
-        self.has_outside_effects
+        self.has_external_effects
     }
 
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
@@ -60,35 +61,38 @@ struct DispatchFixture {
 }
 
 impl DispatchFixture {
-    /// A receiver with one handler, `h`.
+    /// Starts a receiver with one handler, `h`.
     fn start(
         settings: DeliverySettings,
-        outside: bool,
-        answer: impl Fn(&str, u32) -> Outcome + Send + Sync + 'static,
+        has_external_effects: bool,
+        outcome: impl Fn(&str, u32) -> Outcome + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with_handler(settings, outside, true, answer)
+        Self::start_with_handler(settings, has_external_effects, true, outcome)
     }
 
     fn start_with_handler(
         settings: DeliverySettings,
-        outside: bool,
+        has_external_effects: bool,
         enabled: bool,
-        answer: impl Fn(&str, u32) -> Outcome + Send + Sync + 'static,
+        outcome: impl Fn(&str, u32) -> Outcome + Send + Sync + 'static,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (seen, hanging, ahead_ms) = (Arc::default(), Arc::default(), Arc::new(AtomicI64::new(0)));
-        let (answer, clock): (OutcomeFn, _) = (Arc::new(answer), Arc::clone(&ahead_ms));
+        let seen = Arc::default();
+        let is_blocked = Arc::default();
+        let clock_offset_ms = Arc::new(AtomicI64::new(0));
         let handler = ScriptedHandler {
             seen: Arc::clone(&seen),
-            outcome: answer,
-            has_outside_effects: outside,
-            is_blocked: Arc::clone(&hanging),
+            outcome: Arc::new(outcome),
+            has_external_effects,
+            is_blocked: Arc::clone(&is_blocked),
         };
         let mut registered = RegisteredHandler::new("h", Filter::all(), Arc::new(handler));
-        (registered.delivery, registered.enabled) = (settings, enabled);
-        let clock = Clock::from_fn(move || now_ms() + clock.load(Ordering::Relaxed));
+        registered.delivery = settings;
+        registered.enabled = enabled;
+        let offset = Arc::clone(&clock_offset_ms);
+        let clock = Clock::from_fn(move || now_ms() + offset.load(Ordering::Relaxed));
         let local = LocalReceiver::start(folder.path(), |builder| builder.clock(clock).registered_handler(registered));
-        Self { folder, seen, is_blocked: hanging, clock_offset_ms: ahead_ms, local }
+        Self { folder, seen, is_blocked, clock_offset_ms, local }
     }
 
     fn deliver_numbered(&self, call_id: &str, n: i64) {
@@ -110,7 +114,7 @@ impl DispatchFixture {
         assert!(wait_until(WAIT_LIMIT, || wanted.is_subset(&all())), "{wanted:?} in {:?}", self.seen());
     }
 
-    /// State and note of each delivery, in the order of the journal.
+    /// State and note of each delivery, in journal order.
     fn list_deliveries(&self) -> Vec<(DeliveryState, String)> {
         read_deliveries(self.folder.path())
     }
@@ -133,173 +137,178 @@ fn one_retry_after(wait: Duration) -> DeliverySettings {
 }
 
 #[test]
-fn an_event_that_waits_holds_back_its_own_call_only() {
+fn a_scheduled_retry_delays_only_its_own_call() {
     let was_up = AtomicBool::new(false);
     let failing =
         move |_: &str, _| if was_up.swap(true, Ordering::Relaxed) { Outcome::Done } else { Outcome::retry("down") };
     let settings =
         DeliverySettings { ordering_timeout: Duration::from_secs(3_600), ..one_retry_after(Duration::from_secs(600)) };
-    let bench = DispatchFixture::start(settings, false, failing);
-    bench.deliver_numbered("call_1", 1);
-    bench.wait_for_attempts(&["call_1 1/1"]);
-    bench.deliver_numbered("call_1", 2);
-    bench.deliver_numbered("call_2", 3);
-    bench.wait_for_attempts(&["call_2 3/1"]);
+    let fixture = DispatchFixture::start(settings, false, failing);
+    fixture.deliver_numbered("call_1", 1);
+    fixture.wait_for_attempts(&["call_1 1/1"]);
+    fixture.deliver_numbered("call_1", 2);
+    fixture.deliver_numbered("call_2", 3);
+    fixture.wait_for_attempts(&["call_2 3/1"]);
     let (pending, scheduled, succeeded) = (DeliveryState::Pending, DeliveryState::Scheduled, DeliveryState::Succeeded);
-    bench.wait_for_deliveries(&[(scheduled, "down"), (pending, ""), (succeeded, "")]);
-    bench.clock_offset_ms.store(800_000, Ordering::Relaxed);
-    bench.wait_for_deliveries(&[(succeeded, ""), (succeeded, ""), (succeeded, "")]);
-    assert_eq!(bench.seen(), ["call_1 1/1", "call_2 3/1", "call_1 1/2", "call_1 2/1"]);
-    bench.local.stop();
+    fixture.wait_for_deliveries(&[(scheduled, "down"), (pending, ""), (succeeded, "")]);
+    fixture.clock_offset_ms.store(800_000, Ordering::Relaxed);
+    fixture.wait_for_deliveries(&[(succeeded, ""), (succeeded, ""), (succeeded, "")]);
+    assert_eq!(fixture.seen(), ["call_1 1/1", "call_2 3/1", "call_1 1/2", "call_1 2/1"]);
+    fixture.local.stop();
 }
 
 #[test]
-fn after_its_hold_later_events_pass() {
+fn later_events_overtake_after_the_ordering_timeout() {
     let failing = |_: &str, _| Outcome::retry("down");
     let settings =
         DeliverySettings { ordering_timeout: Duration::from_secs(60), ..one_retry_after(Duration::from_secs(3_600)) };
-    let bench = DispatchFixture::start(settings, false, failing);
-    bench.deliver_numbered("call_1", 1);
-    bench.wait_for_attempts(&["call_1 1/1"]);
-    bench.deliver_numbered("call_1", 2);
-    bench.clock_offset_ms.store(30_000, Ordering::Relaxed);
-    bench.deliver_numbered("call_2", 3);
-    bench.wait_for_attempts(&["call_2 3/1"]);
-    assert!(!bench.seen().contains(&"call_1 2/1".to_owned()));
-    bench.clock_offset_ms.store(70_000, Ordering::Relaxed);
-    bench.wait_for_attempts(&["call_1 2/1"]);
-    bench.local.stop();
+    let fixture = DispatchFixture::start(settings, false, failing);
+    fixture.deliver_numbered("call_1", 1);
+    fixture.wait_for_attempts(&["call_1 1/1"]);
+    fixture.deliver_numbered("call_1", 2);
+    fixture.clock_offset_ms.store(30_000, Ordering::Relaxed);
+    fixture.deliver_numbered("call_2", 3);
+    fixture.wait_for_attempts(&["call_2 3/1"]);
+    assert!(!fixture.seen().contains(&"call_1 2/1".to_owned()));
+    fixture.clock_offset_ms.store(70_000, Ordering::Relaxed);
+    fixture.wait_for_attempts(&["call_1 2/1"]);
+    fixture.local.stop();
 }
 
 #[test]
-fn what_is_skipped_says_why() {
+fn skipped_deliveries_have_a_reason() {
     let settings = || DeliverySettings { revisions: RevisionPolicy::Skip, ..DeliverySettings::default() };
-    let bench = DispatchFixture::start(settings(), true, |_, _| Outcome::Done);
-    bench.deliver_call_ended("call_1");
+    let fixture = DispatchFixture::start(settings(), true, |_, _| Outcome::Done);
+    fixture.deliver_call_ended("call_1");
     let again = event_body("call_ended", "call_1").into_iter().chain(*b" ").collect::<Vec<_>>();
-    assert_eq!(bench.local.post_signed(&again).status, 200);
-    bench.deliver_call_ended("call_test_1");
+    assert_eq!(fixture.local.post_signed(&again).status, 200);
+    fixture.deliver_call_ended("call_test_1");
     let chat = br#"{"event":"chat_ended","chat":{"chat_id":"chat_test_1"}}"#;
-    assert_eq!(bench.local.post_signed(chat).status, 200);
+    assert_eq!(fixture.local.post_signed(chat).status, 200);
     let wanted = event_body("call_ended", "call_test_2");
-    assert_eq!(post_to(bench.local.address, "/webhook?effects=true", &wanted, &sign(&wanted)).status, 200);
+    assert_eq!(post_to(fixture.local.address, "/webhook?effects=true", &wanted, &sign(&wanted)).status, 200);
     let (succeeded, skipped) = (DeliveryState::Succeeded, DeliveryState::Skipped);
-    bench.wait_for_deliveries(&[
+    fixture.wait_for_deliveries(&[
         (succeeded, ""),
         (skipped, "revision"),
         (skipped, "test"),
         (skipped, "test"),
         (succeeded, ""),
     ]);
-    assert_eq!(bench.seen(), ["call_1/1", "call_test_2/1"]);
-    bench.local.stop();
+    assert_eq!(fixture.seen(), ["call_1/1", "call_test_2/1"]);
+    fixture.local.stop();
 
-    let bench = DispatchFixture::start(DeliverySettings::default(), false, |_, _| Outcome::Done);
-    bench.deliver_call_ended("call_test_1");
-    bench.wait_for_attempts(&["call_test_1/1"]);
-    bench.local.stop();
+    let fixture = DispatchFixture::start(DeliverySettings::default(), false, |_, _| Outcome::Done);
+    fixture.deliver_call_ended("call_test_1");
+    fixture.wait_for_attempts(&["call_test_1/1"]);
+    fixture.local.stop();
 
-    let bench = DispatchFixture::start_with_handler(DeliverySettings::default(), false, false, |_, _| Outcome::Done);
-    bench.deliver_call_ended("call_1");
-    bench.wait_for_deliveries(&[(skipped, "disabled")]);
-    assert!(bench.seen().is_empty());
-    bench.local.stop();
+    let fixture = DispatchFixture::start_with_handler(DeliverySettings::default(), false, false, |_, _| Outcome::Done);
+    fixture.deliver_call_ended("call_1");
+    fixture.wait_for_deliveries(&[(skipped, "disabled")]);
+    assert!(fixture.seen().is_empty());
+    fixture.local.stop();
 }
 
 #[test]
-fn of_waiting_transcripts_the_latest_is_enough() {
+fn a_transcript_update_supersedes_pending_ones() {
     let settings = DeliverySettings { transcripts: TranscriptPolicy::Latest, ..DeliverySettings::default() };
-    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
-    bench.is_blocked.store(true, Ordering::Relaxed);
-    bench.deliver_numbered("call_slow", 1);
-    bench.wait_for_attempts(&["call_slow 1/1"]);
-    (2..=4).for_each(|n| bench.deliver_numbered("call_slow", n));
+    let fixture = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    fixture.is_blocked.store(true, Ordering::Relaxed);
+    fixture.deliver_numbered("call_slow", 1);
+    fixture.wait_for_attempts(&["call_slow 1/1"]);
+    (2..=4).for_each(|n| fixture.deliver_numbered("call_slow", n));
     let (succeeded, skipped) = (DeliveryState::Succeeded, (DeliveryState::Skipped, "superseded"));
-    assert!(
-        wait_until(WAIT_LIMIT, || bench.list_deliveries().iter().filter(|(_, note)| note == "superseded").count() == 2)
-    );
-    bench.is_blocked.store(false, Ordering::Relaxed);
-    bench.wait_for_deliveries(&[(succeeded, ""), skipped, skipped, (succeeded, "")]);
-    assert_eq!(bench.seen(), ["call_slow 1/1", "call_slow 4/1"]);
-    bench.local.stop();
+    assert!(wait_until(WAIT_LIMIT, || fixture
+        .list_deliveries()
+        .iter()
+        .filter(|(_, note)| note == "superseded")
+        .count()
+        == 2));
+    fixture.is_blocked.store(false, Ordering::Relaxed);
+    fixture.wait_for_deliveries(&[(succeeded, ""), skipped, skipped, (succeeded, "")]);
+    assert_eq!(fixture.seen(), ["call_slow 1/1", "call_slow 4/1"]);
+    fixture.local.stop();
 }
 
 #[test]
-fn an_attempt_that_takes_too_long_is_made_again() {
+fn an_attempt_that_times_out_is_retried() {
     let settings =
         DeliverySettings { attempt_timeout: Duration::from_millis(200), ..one_retry_after(Duration::from_millis(100)) };
-    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
-    bench.is_blocked.store(true, Ordering::Relaxed);
-    bench.deliver_call_ended("call_slow");
-    bench.wait_for_deliveries(&[(DeliveryState::Dead, "no result within 200 ms")]);
-    assert_eq!(bench.seen(), ["call_slow/1", "call_slow/2"]);
-    let conn = rusqlite::Connection::open(database_path(bench.folder.path())).unwrap();
+    let fixture = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    fixture.is_blocked.store(true, Ordering::Relaxed);
+    fixture.deliver_call_ended("call_slow");
+    fixture.wait_for_deliveries(&[(DeliveryState::Dead, "no result within 200 ms")]);
+    assert_eq!(fixture.seen(), ["call_slow/1", "call_slow/2"]);
+    let conn = rusqlite::Connection::open(database_path(fixture.folder.path())).unwrap();
     let sql = "SELECT group_concat(attempt || ' ' || outcome, ', ') FROM attempts";
     let attempts: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(attempts, "1 retry, 2 retry");
-    bench.local.stop();
+    fixture.local.stop();
 }
 
 #[test]
-fn slow_calls_leave_room_for_others_but_not_without_bound() {
+fn slow_attempts_leave_permits_for_others_up_to_the_concurrency() {
     let settings = DeliverySettings { concurrency: 2, ..DeliverySettings::default() };
-    let bench = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
-    bench.is_blocked.store(true, Ordering::Relaxed);
-    bench.deliver_call_ended("call_slow_1");
-    bench.wait_for_attempts(&["call_slow_1/1"]);
-    bench.deliver_call_ended("call_1");
-    bench.wait_for_attempts(&["call_1/1"]);
-    bench.deliver_call_ended("call_slow_2");
-    bench.wait_for_attempts(&["call_slow_2/1"]);
-    bench.deliver_call_ended("call_2");
+    let fixture = DispatchFixture::start(settings, false, |_, _| Outcome::Done);
+    fixture.is_blocked.store(true, Ordering::Relaxed);
+    fixture.deliver_call_ended("call_slow_1");
+    fixture.wait_for_attempts(&["call_slow_1/1"]);
+    fixture.deliver_call_ended("call_1");
+    fixture.wait_for_attempts(&["call_1/1"]);
+    fixture.deliver_call_ended("call_slow_2");
+    fixture.wait_for_attempts(&["call_slow_2/1"]);
+    fixture.deliver_call_ended("call_2");
     std::thread::sleep(Duration::from_millis(500));
-    assert!(!bench.seen().contains(&"call_2/1".to_owned()), "two at a time");
-    bench.is_blocked.store(false, Ordering::Relaxed);
-    bench.wait_for_attempts(&["call_2/1"]);
-    bench.local.stop();
+    assert!(!fixture.seen().contains(&"call_2/1".to_owned()), "two running attempts at most");
+    fixture.is_blocked.store(false, Ordering::Relaxed);
+    fixture.wait_for_attempts(&["call_2/1"]);
+    fixture.local.stop();
 }
 
 #[test]
-fn while_what_it_calls_is_down_attempts_rest() {
-    let (up, attempts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let (is_up, made) = (Arc::clone(&up), Arc::clone(&attempts));
-    let answer = move |_: &str, _| {
-        made.fetch_add(1, Ordering::Relaxed);
-        if is_up.load(Ordering::Relaxed) { Outcome::Done } else { Outcome::retry("down") }
+fn the_circuit_breaker_stops_attempts_while_the_destination_is_down() {
+    let up = Arc::new(AtomicBool::new(false));
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let (handler_up, handler_attempts) = (Arc::clone(&up), Arc::clone(&attempts));
+    let outcome = move |_: &str, _| {
+        handler_attempts.fetch_add(1, Ordering::Relaxed);
+        if handler_up.load(Ordering::Relaxed) { Outcome::Done } else { Outcome::retry("down") }
     };
     let settings = DeliverySettings { concurrency: 1, ..one_retry_after(Duration::from_secs(3_600)) };
-    let bench = DispatchFixture::start(settings, true, answer);
-    (0..40).for_each(|n| bench.deliver_call_ended(&format!("call_{n}")));
+    let fixture = DispatchFixture::start(settings, true, outcome);
+    (0..40).for_each(|n| fixture.deliver_call_ended(&format!("call_{n}")));
     let breaker = || {
-        let conn = rusqlite::Connection::open(database_path(bench.folder.path())).unwrap();
+        let conn = rusqlite::Connection::open(database_path(fixture.folder.path())).unwrap();
         let sql = "SELECT coalesce(breaker, 'closed') FROM handlers";
         conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
     };
     assert!(wait_until(WAIT_LIMIT, || breaker() == "open"));
     assert_eq!(attempts.load(Ordering::Relaxed), 5);
     let pending = |(state, _): &(DeliveryState, String)| *state == DeliveryState::Pending;
-    assert!(wait_until(WAIT_LIMIT, || bench.list_deliveries().iter().filter(|row| pending(row)).count() == 35));
+    assert!(wait_until(WAIT_LIMIT, || fixture.list_deliveries().iter().filter(|row| pending(row)).count() == 35));
     up.store(true, Ordering::Relaxed);
-    bench.clock_offset_ms.store(11_000, Ordering::Relaxed);
+    fixture.clock_offset_ms.store(11_000, Ordering::Relaxed);
     assert!(wait_until(WAIT_LIMIT, || breaker() == "closed" && attempts.load(Ordering::Relaxed) == 40));
-    assert!(!bench.list_deliveries().iter().any(pending));
-    bench.local.stop();
+    assert!(!fixture.list_deliveries().iter().any(pending));
+    fixture.local.stop();
 }
 
 #[test]
-fn what_waited_too_long_is_dead_also_while_attempts_rest() {
+fn deliveries_expire_while_the_circuit_breaker_is_open() {
     let settings = DeliverySettings {
         max_age: Duration::from_secs(60),
         concurrency: 1,
         ..one_retry_after(Duration::from_secs(30))
     };
-    let bench = DispatchFixture::start(settings, true, |_, _| Outcome::retry("down"));
-    (0..8).for_each(|n| bench.deliver_call_ended(&format!("call_{n}")));
-    let resting = || bench.list_deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
-    assert!(wait_until(WAIT_LIMIT, || bench.seen().len() == 5 && resting()));
-    bench.clock_offset_ms.store(61_000, Ordering::Relaxed);
-    let all_dead = || bench.list_deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
-    assert!(wait_until(WAIT_LIMIT, all_dead), "{:?}", bench.list_deliveries());
-    assert!(bench.list_deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", bench.list_deliveries());
-    bench.local.stop();
+    let fixture = DispatchFixture::start(settings, true, |_, _| Outcome::retry("down"));
+    (0..8).for_each(|n| fixture.deliver_call_ended(&format!("call_{n}")));
+    let breaker_open =
+        || fixture.list_deliveries().iter().filter(|(state, _)| *state == DeliveryState::Pending).count() == 3;
+    assert!(wait_until(WAIT_LIMIT, || fixture.seen().len() == 5 && breaker_open()));
+    fixture.clock_offset_ms.store(61_000, Ordering::Relaxed);
+    let all_dead = || fixture.list_deliveries().iter().all(|(state, _)| *state == DeliveryState::Dead);
+    assert!(wait_until(WAIT_LIMIT, all_dead), "{:?}", fixture.list_deliveries());
+    assert!(fixture.list_deliveries()[7].1.contains("longer than max_age_ms"), "{:?}", fixture.list_deliveries());
+    fixture.local.stop();
 }

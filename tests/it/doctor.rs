@@ -1,4 +1,4 @@
-//! `doctor`: what it finds, and that it says what to do.
+//! `doctor`: its findings and their advice.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn find_finding(ran: &CommandOutput, check: &str) -> (String, String) {
     (text("level"), text("text"))
 }
 
-/// A home whose verbs look for its receiver on the right port.
+/// Starts a receiver, and makes the commands of the environment look for it on its port.
 fn start_server(home: &mut TestEnv) -> ReceiverProcess {
     let server = home.start_server();
     home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
@@ -25,11 +25,11 @@ fn start_server(home: &mut TestEnv) -> ReceiverProcess {
 }
 
 #[test]
-fn a_sound_set_up_is_0() {
+fn a_working_setup_exits_with_0() {
     let mut home = TestEnv::new();
     let before = home.run_ok(&["doctor", "--json"]);
-    assert!(find_finding(&before, "storage folder").1.contains("is made at the first start"));
-    assert!(!home.path().join("data").exists(), "looking makes nothing");
+    assert!(find_finding(&before, "storage folder").1.contains("is created at the first start"));
+    assert!(!home.path().join("data").exists(), "reading commands create nothing");
     assert_eq!(find_finding(&before, "server.url").0, "warning");
     let server = start_server(&mut home);
     home.set_env("SERVER_URL", &server.url());
@@ -37,11 +37,11 @@ fn a_sound_set_up_is_0() {
     for check in ["configuration", "keys", "port", "storage folder", "store", "server.url"] {
         assert_eq!(find_finding(&ran, check).0, "ok", "{check}: {ran:?}");
     }
-    assert!(find_finding(&ran, "server.url").1.contains("this very receiver"), "{ran:?}");
+    assert!(find_finding(&ran, "server.url").1.contains("leads to this receiver"), "{ran:?}");
     assert!(matches!(find_finding(&ran, "disk space").0.as_str(), "ok" | "warning"));
     let text = home.run_ok(&["doctor"]).stdout;
-    assert_eq!(text.lines().count(), ran.json().as_array().unwrap().len(), "one line each: {text}");
-    assert!(text.starts_with("ok       configuration  it can be read\n"), "{text}");
+    assert_eq!(text.lines().count(), ran.json().as_array().unwrap().len(), "one line per finding: {text}");
+    assert!(text.starts_with("ok       configuration  valid\n"), "{text}");
     assert_eq!(
         std::fs::read_dir(home.path().join("data"))
             .unwrap()
@@ -53,7 +53,7 @@ fn a_sound_set_up_is_0() {
 }
 
 #[test]
-fn wrong_settings_are_a_problem() {
+fn invalid_settings_are_a_problem() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PROT", "1");
     let ran = home.run(&["doctor", "--json"]);
     let (level, text) = find_finding(&ran, "configuration");
@@ -64,32 +64,32 @@ fn wrong_settings_are_a_problem() {
 }
 
 #[test]
-fn a_port_in_other_hands_is_a_problem() {
-    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = stranger.local_addr().unwrap().port();
+fn a_port_used_by_another_program_is_a_problem() {
+    let other_program = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other_program.local_addr().unwrap().port();
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", &port.to_string());
-    answer_in_background(stranger, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    respond_in_background(other_program, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let ran = home.run(&["doctor", "--json"]);
     let (level, text) = find_finding(&ran, "port");
     assert!(ran.exit_code == Some(1) && level == "problem" && text.contains("set PORT"), "{ran:?}");
 }
 
-fn answer_in_background(listener: TcpListener, answer: &'static str) {
+fn respond_in_background(listener: TcpListener, response: &'static str) {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(response.as_bytes());
         }
     });
 }
 
 #[test]
-fn a_url_that_ends_elsewhere_is_a_problem() {
+fn a_public_url_of_another_receiver_is_a_problem() {
     let mut home = TestEnv::new();
     let _server = start_server(&mut home);
     let other_home = TestEnv::new();
     let other = other_home.start_server();
-    // An address that does not look like this machine's own, and leads here where there is IPv6.
+    // An address that is not recognized as loopback; it leads to this machine if IPv6 is available.
     let elsewhere = format!("http://[::ffff:127.0.0.1]:{}", other.address().port());
     home.set_env("SERVER_URL", &elsewhere);
     let ran = home.run(&["doctor", "--json"]);
@@ -126,27 +126,27 @@ fn a_folder_that_cannot_be_written_is_a_problem() {
 }
 
 #[test]
-fn the_clock_is_compared_when_asked() {
+fn online_compares_the_clock() {
     let mut home = TestEnv::new();
     let server = start_server(&mut home);
     let ran = home.run_ok(&["doctor", "--online", "--clock-url", &server.url(), "--json"]);
     assert_eq!(find_finding(&ran, "clock").0, "ok", "{ran:?}");
     let late = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", late.local_addr().unwrap());
-    let answer =
+    let response =
         "HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2020 10:00:00 GMT\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    answer_in_background(late, answer);
+    respond_in_background(late, response);
     let ran = home.run(&["doctor", "--online", "--clock-url", &url, "--json"]);
     let (level, text) = find_finding(&ran, "clock");
     assert!(ran.exit_code == Some(1) && level == "problem" && text.contains("ahead of"), "{ran:?}");
     let ran = home.run_ok(&["doctor", "--online", "--clock-url", "http://127.0.0.1:1", "--json"]);
     assert_eq!(find_finding(&ran, "clock").0, "warning", "{ran:?}");
     let checks: Vec<Value> = home.run_ok(&["doctor", "--json"]).json().as_array().unwrap().clone();
-    assert!(checks.iter().all(|finding| finding["check"] != "clock"), "only when asked");
+    assert!(checks.iter().all(|finding| finding["check"] != "clock"), "only with --online");
 }
 
 #[test]
-fn servers_that_handlers_post_to_are_tried() {
+fn servers_of_handlers_are_checked() {
     let sink = DestinationServer::start();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = TestEnv::new();
@@ -166,31 +166,33 @@ fn servers_that_handlers_post_to_are_tried() {
         let found = handlers.find(|finding| finding["text"].as_str().unwrap().contains(name)).unwrap();
         (found["level"].as_str().unwrap(), found["text"].as_str().unwrap())
     };
-    assert_eq!(found("`crm`"), ("ok", &*format!("`crm`: {} can be reached", sink.url())));
+    assert_eq!(found("`crm`"), ("ok", &*format!("`crm`: {} is reachable", sink.url())));
     assert!(found("`down`").0 == "warning" && found("`down`").1.contains("no connection"), "{findings}");
-    assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be looked up"), "{findings}");
+    assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be resolved"), "{findings}");
     assert!(sink.received().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
 }
 
 #[test]
-fn servers_of_functions_and_of_inbound_rules_are_tried() {
+fn servers_of_functions_and_inbound_rules_are_checked() {
     let sink = DestinationServer::start();
     let home = TestEnv::new();
-    let (there, away) = (sink.url(), "http://127.0.0.1:1");
+    let reachable = sink.url();
+    let unreachable = "http://127.0.0.1:1";
     let tables = |function: &str, ask: &str| {
         format!(
             "[[functions]]\nname = \"weather\"\nurl = \"{function}/f\"\n\
              [[inbound.rules]]\nname = \"crm\"\nask = {{ url = \"{ask}/secret\" }}\n"
         )
     };
-    for (function, ask, levels) in [(there.as_str(), away, ["ok", "warning"]), (away, &there, ["warning", "ok"])] {
+    let cases = [(reachable.as_str(), unreachable, ["ok", "warning"]), (unreachable, &reachable, ["warning", "ok"])];
+    for (function, ask, levels) in cases {
         home.write_config(&tables(function, ask));
         let ran = home.run_ok(&["doctor", "--json"]);
         let found = ["functions", "inbound"].map(|check| find_finding(&ran, check));
         assert_eq!(found.clone().map(|(level, _)| level), levels, "{ran:?}");
         assert!(found[0].1.contains("`weather`") && found[1].1.contains("`crm`") && !ran.stdout.contains("secret"));
     }
-    assert!(sink.received().is_empty(), "a connection only");
+    assert!(sink.received().is_empty(), "only a connection is opened");
     home.write_config("[[functions]]\nname = \"weather\"\ncommand = [\"/no/such/program\"]\n");
     let ran = home.run(&["doctor", "--json"]);
     assert!(ran.exit_code == Some(1) && find_finding(&ran, "configuration").1.contains("/no/such/program"), "{ran:?}");

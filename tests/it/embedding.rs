@@ -1,4 +1,4 @@
-//! The receiver inside somebody else's application.
+//! The receiver inside another axum application.
 
 use axum::Router;
 use axum::body::Body;
@@ -31,15 +31,15 @@ fn signed_request(body: &'static str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn its_routes_merge_into_a_router_that_has_a_fallback() {
+async fn the_routes_merge_into_a_router_that_has_a_fallback() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = build_receiver(folder.path()).await;
     let app = Router::new()
-        .route("/mine", get(|| async { "mine" }))
-        .fallback(|| async { (StatusCode::IM_A_TEAPOT, "mine too") })
-        .merge(receiver.router());
+        .route("/app", get(|| async { "app" }))
+        .fallback(|| async { (StatusCode::IM_A_TEAPOT, "fallback of the app") })
+        .merge(receiver.webhook_router());
     let plain = |path: &str| Request::get(path).body(Body::empty()).unwrap();
-    assert_eq!(response_status(&app, plain("/mine")).await, StatusCode::OK);
+    assert_eq!(response_status(&app, plain("/app")).await, StatusCode::OK);
     assert_eq!(response_status(&app, plain("/nowhere")).await, StatusCode::IM_A_TEAPOT);
     assert_eq!(response_status(&app, plain("/webhook")).await, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(
@@ -50,12 +50,13 @@ async fn its_routes_merge_into_a_router_that_has_a_fallback() {
 }
 
 #[tokio::test]
-async fn two_in_one_process_share_nothing() {
+async fn two_receivers_in_one_process_share_nothing() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (one, two) = (build_receiver(folders[0].path()).await, build_receiver(folders[1].path()).await);
+    let one = build_receiver(folders[0].path()).await;
+    let two = build_receiver(folders[1].path()).await;
     let body = r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#;
     for receiver in [&one, &two] {
-        assert_eq!(response_status(&receiver.router(), signed_request(body)).await, StatusCode::OK);
+        assert_eq!(response_status(&receiver.webhook_router(), signed_request(body)).await, StatusCode::OK);
         assert_eq!(receiver.counters().snapshot()["stored"], 1);
         assert_eq!(receiver.counters().snapshot()["duplicate"], 0);
     }

@@ -1,4 +1,4 @@
-//! `erase`: of one person nothing is left in any file, while the receiver runs and after it.
+//! `erase`: no data of the person is left in any file, while the receiver runs and after it has stopped.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
-/// The number of the samples' caller, and everything else that is only said of or by that person in [`events_of_person`].
+/// The phone number of the caller in the samples. [`SUBJECT_TEXTS`] are all texts that only occur in that person's
+/// data; see [`subject_event_bodies`].
 const SUBJECT_NUMBER: &str = "+12025550143";
 const SUBJECT_TEXTS: [&str; 9] = [
     "2025550143",
@@ -27,7 +28,7 @@ const SUBJECT_TEXTS: [&str; 9] = [
     "Northwind support",
 ];
 
-/// The file is put away many times; the program is beyond reach.
+/// `lines` rotates its file many times; what `program` received cannot be erased.
 const HANDLERS_CONFIG: &str = r#"
 [[handlers]]
 name = "log"
@@ -46,7 +47,7 @@ kind = "exec"
 command = ["/bin/cat"]
 "#;
 
-/// Every file below, whole.
+/// Paths and bytes of all files in a folder and its subfolders.
 fn read_all_files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -64,18 +65,18 @@ fn contains_text(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Which traces are where.
+/// The texts of the person that are found, each with the path of its file.
 fn find_subject_texts(home: &TestEnv) -> Vec<String> {
     let files = ["data", "logs"].into_iter().flat_map(|folder| read_all_files(&home.path().join(folder)));
     let found = files.flat_map(|(path, bytes)| {
         let here =
-            SUBJECT_TEXTS.iter().filter(|trace| contains_text(&bytes, trace)).map(|trace| format!("{trace} in {path}"));
+            SUBJECT_TEXTS.iter().filter(|text| contains_text(&bytes, text)).map(|text| format!("{text} in {path}"));
         here.collect::<Vec<_>>()
     });
     found.collect()
 }
 
-/// Events in which the number is, in spellings of its own, and one of the same call in which it is not.
+/// Events that contain the phone number in different spellings, and events of the same calls without it.
 fn subject_event_bodies() -> Vec<Vec<u8>> {
     let call = |event: &str, call: Value| json!({ "event": event, "call": call }).to_string().into_bytes();
     let spelled = ["+1 (202) 555-0143", "1-202-555-0143", "2025550143"].join(" or ");
@@ -91,7 +92,7 @@ fn subject_event_bodies() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Events of others.
+/// Events of other people, which must stay.
 fn other_event_bodies() -> Vec<Vec<u8>> {
     vec![
         sample_payload("03_"),
@@ -109,9 +110,9 @@ fn start_with_subject_data() -> (TestEnv, ReceiverProcess) {
     let server = home.start_server();
     home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     let bodies = subject_event_bodies().into_iter().zip(other_event_bodies().into_iter().cycle());
-    for (of_person, of_other) in bodies {
-        assert_eq!(server.post_signed(&of_person).status, 200);
-        server.post_signed(&of_other);
+    for (subject_body, other_body) in bodies {
+        assert_eq!(server.post_signed(&subject_body).status, 200);
+        server.post_signed(&other_body);
     }
     post(server.address(), &sample_payload("01_"), &format!("v={},d={}", now_ms(), "0".repeat(64)));
     post(server.address(), &sample_payload("03_"), &format!("v={},d={}", now_ms(), "0".repeat(64)));
@@ -124,18 +125,18 @@ fn start_with_subject_data() -> (TestEnv, ReceiverProcess) {
     (home, server)
 }
 
-fn list_call_ids(home: &TestEnv, verb: &str) -> Vec<String> {
-    let rows = home.run_ok(&[verb, "list", "--json"]).json();
+fn list_call_ids(home: &TestEnv, command: &str) -> Vec<String> {
+    let rows = home.run_ok(&[command, "list", "--json"]).json();
     rows.as_array().unwrap().iter().filter_map(|row| row["call_id"].as_str().map(str::to_owned)).collect()
 }
 
 #[test]
-fn by_number_nothing_is_left_in_any_file() {
+fn erasing_a_phone_number_leaves_nothing_in_any_file() {
     let (home, mut server) = start_with_subject_data();
     assert!(find_subject_texts(&home).len() > 8, "{:?}", find_subject_texts(&home));
-    let looked = home.run_ok(&["erase", "--phone", SUBJECT_NUMBER, "--json"]).json();
-    assert_eq!((&looked["dry_run"], &looked["erased"]["events"]), (&json!(true), &json!(7)), "{looked}");
-    assert_eq!(home.list_events(&["--limit", "100"]).len(), 11, "looking erases nothing");
+    let counted = home.run_ok(&["erase", "--phone", SUBJECT_NUMBER, "--json"]).json();
+    assert_eq!((&counted["dry_run"], &counted["erased"]["events"]), (&json!(true), &json!(7)), "{counted}");
+    assert_eq!(home.list_events(&["--limit", "100"]).len(), 11, "a dry run erases nothing");
     let args = ["erase", "--phone", "+1 202 555 0143", "--yes", "--json", "--receipt", "receipt.json"];
     let receipt = home.run_ok(&args).json();
     assert_eq!(find_subject_texts(&home), [] as [String; 0], "while it runs");
@@ -148,18 +149,18 @@ fn by_number_nothing_is_left_in_any_file() {
     assert_eq!(receipt["not_reached"]["handlers"], handlers);
     let written = std::fs::read_to_string(home.path().join("receipt.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), receipt);
-    assert!(!SUBJECT_TEXTS.iter().any(|trace| written.contains(trace)) && !written.contains("evt_"));
+    assert!(!SUBJECT_TEXTS.iter().any(|text| written.contains(text)) && !written.contains("evt_"));
 
-    // Others are as they were.
-    let kept: Vec<_> = home.export_events().into_iter().map(|kept| kept.body).collect();
-    assert_eq!(kept, other_event_bodies());
+    // The data of other people is unchanged.
+    let left: Vec<_> = home.export_events().into_iter().map(|exported| exported.body).collect();
+    assert_eq!(left, other_event_bodies());
     let mut calls = list_call_ids(&home, "calls");
     calls.sort();
     assert_eq!(calls, ["call_3e4f5a6b7c8d9e0f1a2b3c4d5e6", "call_large", "call_other"]);
     assert_eq!(home.run_ok(&["rejected", "list", "--json"]).json().as_array().unwrap().len(), 1);
-    // What Retell sends again does not come back, and events go on.
+    // An erased event that is sent again is not stored; other events are accepted.
     for body in subject_event_bodies() {
-        // An inbound call is told apart by its signature: the same bytes are a new event.
+        // The signature distinguishes inbound requests: the same bytes with a new signature are a new event.
         if body != sample_payload("15_") {
             assert!(server.post_signed(&body).is_duplicate());
         }
@@ -170,10 +171,10 @@ fn by_number_nothing_is_left_in_any_file() {
     assert_eq!(server.stop(), Some(0));
     let again = home.run_ok(&["erase", "--phone", SUBJECT_NUMBER, "--yes", "--json"]).json();
     assert_eq!((&again["erased"]["events"], &again["complete"]), (&json!(0), &json!(true)));
-    // The log names the calls that were sent again by their ids, until it is erased too.
-    let left: Vec<_> = find_subject_texts(&home).into_iter().filter(|trace| !trace.starts_with("call_")).collect();
+    // The log names the calls that were sent again by their ids, until these are erased too.
+    let left: Vec<_> = find_subject_texts(&home).into_iter().filter(|text| !text.starts_with("call_")).collect();
     assert_eq!(left, [] as [String; 0], "after it");
-    for call in SUBJECT_TEXTS.iter().filter(|trace| trace.starts_with("call_")) {
+    for call in SUBJECT_TEXTS.iter().filter(|text| text.starts_with("call_")) {
         home.run_ok(&["erase", "--call", call, "--yes"]);
     }
     assert_eq!(find_subject_texts(&home), [] as [String; 0], "after it");
@@ -184,40 +185,37 @@ fn by_number_nothing_is_left_in_any_file() {
 }
 
 #[test]
-fn by_call_only_that_call_goes() {
+fn erasing_a_call_leaves_other_calls() {
     let (home, mut server) = start_with_subject_data();
     let said = home.run_ok(&["erase", "--call", "call_spelled"]).stdout;
     assert!(said.contains("nothing was erased") && said.contains("backups"), "{said}");
     let said = home.run_ok(&["erase", "--call", "call_spelled", "--yes"]).stdout;
-    assert!(said.starts_with("erased:") && said.contains("events                  3"), "{said}");
+    assert!(said.starts_with("erased:") && said.contains("events                3"), "{said}");
     let left = find_subject_texts(&home);
-    assert!(
-        !left.iter().any(|trace| trace.starts_with("call_spelled") || trace.starts_with("secret words")),
-        "{left:?}"
-    );
-    assert!(left.iter().any(|trace| trace.starts_with("call_later")));
+    assert!(!left.iter().any(|text| text.starts_with("call_spelled") || text.starts_with("secret words")), "{left:?}");
+    assert!(left.iter().any(|text| text.starts_with("call_later")));
     assert_eq!(home.list_events(&["--limit", "100"]).len(), 8);
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
-fn a_company_is_kept_apart_and_unknown_ones_are_said() {
+fn an_erasure_is_limited_to_its_company() {
     let (home, _server) = start_with_subject_data();
     let ran = home.run(&["erase", "--phone", SUBJECT_NUMBER, "--company", "acme", "--yes"]);
     assert!(ran.exit_code == Some(1) && ran.stderr.contains("no company `acme`"), "{ran:?}");
-    let looked = home.run_ok(&["erase", "--phone", SUBJECT_NUMBER, "--company", "default", "--json"]).json();
-    assert_eq!(looked["erased"]["events"], 7);
+    let counted = home.run_ok(&["erase", "--phone", SUBJECT_NUMBER, "--company", "default", "--json"]).json();
+    assert_eq!(counted["erased"]["events"], 7);
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_without_repeating_it() {
+fn invalid_arguments_are_rejected() {
     let home = TestEnv::new();
     for args in [&["erase"][..], &["erase", "--call", "x", "--phone", SUBJECT_NUMBER], &["erase", "--phone", "0143"]] {
         assert_eq!(home.run(args).exit_code, Some(2), "{args:?}");
     }
     let ran = home.run(&["erase", "--call", "call_1", "--yes"]);
-    assert!(ran.exit_code == Some(1) && ran.stderr.contains("there is no store"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stderr.contains("no store at"), "{ran:?}");
     std::fs::write(home.path().join("taken.json"), "").unwrap();
     let ran = home.run(&["erase", "--call", "call_1", "--yes", "--receipt", "taken.json"]);
-    assert!(ran.exit_code == Some(1) && ran.stderr.contains("is there already"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stderr.contains("exists already"), "{ran:?}");
 }

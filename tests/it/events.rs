@@ -1,5 +1,5 @@
-//! Typed events: nothing is lost, nothing panics, and the quick scan agrees with the full one.
-#![allow(clippy::unwrap_used)] // the helpers of tests may panic like the tests
+//! Typed events: no data is lost, no input panics, and the quick scan agrees with the full parser.
+#![allow(clippy::unwrap_used)] // helpers of tests may panic
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use retell_webhook::event::{
 };
 use serde_json::value::RawValue;
 
-/// Every sample payload: file name and bytes.
+/// File name and bytes of every sample payload.
 fn read_payload_fixtures() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/payloads"));
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -30,7 +30,7 @@ fn parse_event(body: &str) -> Event {
     Event::parse(body.as_bytes()).unwrap()
 }
 
-/// JSON with sorted keys, the last of duplicates, decoded strings, and numbers as their text.
+/// JSON with sorted keys, the last of duplicate keys, decoded strings, and numbers as their text.
 fn canonical_json(json: &str) -> String {
     let json = json.trim();
     match json.as_bytes()[0] {
@@ -64,7 +64,7 @@ fn parse_items(list: Option<&LazyJson<Vec<TranscriptItem>>>) -> Vec<TranscriptIt
 }
 
 #[test]
-fn every_payload_survives() {
+fn every_payload_round_trips() {
     let payloads = read_payload_fixtures();
     assert!(payloads.len() > 20);
     for (_, body) in payloads {
@@ -73,7 +73,7 @@ fn every_payload_survives() {
 }
 
 #[test]
-fn what_is_known_is_typed() {
+fn documented_fields_are_typed() {
     let ended = parse_payload_fixture("03_");
     let call = ended.call().unwrap();
     assert_eq!(call.disconnection_reason, Some(DisconnectionReason::AgentHangup));
@@ -88,7 +88,7 @@ fn what_is_known_is_typed() {
     let analysis = analyzed.call().unwrap().call_analysis.as_ref().unwrap();
     assert_eq!(analysis.call_successful, Some(true));
 
-    let Event::AlertResolved(alert) = parse_payload_fixture("16b_") else { panic!("no alert") };
+    let Event::AlertResolved(alert) = parse_payload_fixture("16b_") else { panic!("not an alert") };
     assert_eq!(alert.alert.resolved_timestamp, Some(1_790_158_205_000));
 
     let unknown = parse_payload_fixture("07_");
@@ -97,7 +97,7 @@ fn what_is_known_is_typed() {
 }
 
 #[test]
-fn every_role_of_a_transcript_is_typed() {
+fn every_transcript_role_is_typed() {
     let long = parse_payload_fixture("04_");
     let voice = parse_items(long.call().unwrap().transcript_with_tool_calls.as_ref());
     let chat = parse_payload_fixture("14b_");
@@ -111,7 +111,7 @@ fn every_role_of_a_transcript_is_typed() {
 }
 
 #[test]
-fn a_broken_item_does_not_spoil_its_list() {
+fn an_invalid_item_does_not_invalidate_its_list() {
     let event = assert_round_trip(
         r#"{"event":"transcript_updated","call":{},"transcript_with_tool_calls":
         [7,{"role":"agent","content":5,"words":[{"word":"a","start":0.10}]},{"role":"alien","x":1e400},{"role":null}]}"#,
@@ -122,7 +122,7 @@ fn a_broken_item_does_not_spoil_its_list() {
 }
 
 #[test]
-fn transcript_updated_of_a_chat() {
+fn transcript_updated_can_be_about_a_chat() {
     let body = r#"{"event":"transcript_updated","chat":{"chat_id":"h","agent_id":"a","message_with_tool_calls":[]}}"#;
     let event = assert_round_trip(body);
     assert!(event.call().is_none());
@@ -132,17 +132,17 @@ fn transcript_updated_of_a_chat() {
 }
 
 #[test]
-fn the_call_comes_from_data_when_call_is_no_object() {
-    let old = r#"{"event":"call_ended","data":{"call_id":"d"}}"#;
+fn data_is_the_call_when_call_is_not_an_object() {
+    let legacy = r#"{"event":"call_ended","data":{"call_id":"d"}}"#;
     let both = r#"{"event":"call_ended","data":{"call_id":"d"},"call":{"call_id":"c"}}"#;
-    let spoiled = r#"{"event":"call_ended","data":{"call_id":"d"},"call":null}"#;
-    for (body, id) in [(old, "d"), (both, "c"), (spoiled, "d")] {
+    let null = r#"{"event":"call_ended","data":{"call_id":"d"},"call":null}"#;
+    for (body, id) in [(legacy, "d"), (both, "c"), (null, "d")] {
         assert_eq!(assert_round_trip(body).call().unwrap().call_id.as_deref(), Some(id));
     }
 }
 
 #[test]
-fn a_known_event_without_its_object_is_still_that_event() {
+fn an_event_without_its_object_keeps_its_kind() {
     for kind in EventKind::ALL {
         for rest in ["", r#","call":7,"chat":[],"alert":null,"call_inbound":"x","chat_inbound":1.0"#] {
             let event = assert_round_trip(&format!(r#"{{"event":"{kind}"{rest}}}"#));
@@ -164,7 +164,7 @@ fn an_object_without_a_name_is_unknown() {
 }
 
 #[test]
-fn one_bad_value_spoils_one_field() {
+fn an_invalid_value_affects_only_its_field() {
     let event = assert_round_trip(
         r#"{"event":"call_ended","event_timestamp":1e400,"call":{"call_id":"c","agent_name":"\ud800",
         "duration_ms":"long","agent_version":-0,"call_status":"ended","opt_in_signed_url":1,"call_cost":[],
@@ -187,7 +187,7 @@ fn the_last_duplicate_wins() {
 }
 
 #[test]
-fn depth_does_not_matter() {
+fn deep_nesting_is_accepted() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for place in ["call", "event", "other"] {
         let body = format!(r#"{{"event":"call_ended","{place}":{deep}}}"#);
@@ -199,33 +199,33 @@ fn depth_does_not_matter() {
 }
 
 #[test]
-fn what_is_no_object_is_refused() {
-    let broken = |body: &[u8]| {
-        let verdict = Event::parse(body).unwrap_err();
-        assert_eq!(EventIdentifiers::scan(body), Err(verdict));
-        verdict
+fn bodies_that_are_not_objects_are_errors() {
+    let parse_error = |body: &[u8]| {
+        let error = Event::parse(body).unwrap_err();
+        assert_eq!(EventIdentifiers::scan(body), Err(error));
+        error
     };
-    assert_eq!(broken(b"[1]"), EventParseError::NotObject);
-    assert_eq!(broken(b"\"call_ended\""), EventParseError::NotObject);
-    assert_eq!(broken(b"{\"event\":\"\xff\"}"), EventParseError::InvalidUtf8);
+    assert_eq!(parse_error(b"[1]"), EventParseError::NotObject);
+    assert_eq!(parse_error(b"\"call_ended\""), EventParseError::NotObject);
+    assert_eq!(parse_error(b"{\"event\":\"\xff\"}"), EventParseError::InvalidUtf8);
     for body in ["", " ", "{", "[1", "call", "{\"a\":01}", "{}{}", "{\"event\":\"a\nb\"}", "\u{feff}{}"] {
-        assert!(matches!(broken(body.as_bytes()), EventParseError::InvalidJson { .. }), "{body:?}");
+        assert!(matches!(parse_error(body.as_bytes()), EventParseError::InvalidJson { .. }), "{body:?}");
     }
-    assert!(!broken(b"{\"+12025550100\"}").to_string().contains("555"));
+    assert!(!parse_error(b"{\"+12025550100\"}").to_string().contains("555"));
 }
 
 #[test]
-fn debug_tells_nothing_private() {
+fn debug_output_contains_nothing_private() {
     for (name, body) in read_payload_fixtures() {
-        let shown = format!("{:?}", Event::parse(&body).unwrap());
+        let debug = format!("{:?}", Event::parse(&body).unwrap());
         for private in ["555", "Northwind", "Nora", "eyJ", "Friday", "@example", "Zürich"] {
-            assert!(!shown.contains(private), "{name}: {private}");
+            assert!(!debug.contains(private), "{name}: {private}");
         }
     }
 }
 
 #[test]
-fn every_sample_is_of_its_kind() {
+fn every_sample_body_has_its_kind() {
     for kind in EventKind::ALL {
         let body = sample_body(kind, "id \"7\" @now", 1_790_000_000_000).unwrap();
         let event = assert_round_trip(&body);
@@ -241,7 +241,7 @@ fn every_sample_is_of_its_kind() {
     assert_eq!(sample_body(EventKind::Unknown, "x", 0), None);
 }
 
-/// Keys a body may use, so that random objects run into the known ones.
+/// Known keys are frequent, so that random objects reach the typed fields.
 fn arbitrary_key() -> impl Strategy<Value = String> {
     let known = vec![
         "event",
@@ -281,8 +281,8 @@ fn arbitrary_object(value: impl Strategy<Value = String>) -> impl Strategy<Value
 proptest! {
     #[test]
     fn any_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let verdict = Event::parse(&body).map(|event| event.identifiers());
-        prop_assert_eq!(EventIdentifiers::scan(&body), verdict);
+        let parsed = Event::parse(&body).map(|event| event.identifiers());
+        prop_assert_eq!(EventIdentifiers::scan(&body), parsed);
     }
 
     #[test]
@@ -290,14 +290,15 @@ proptest! {
         assert_round_trip(&body);
     }
 
-    /// One byte of a sound body changed or the end cut off: the verdict may be any, but it is one.
+    /// One byte of a valid body is changed, or its end is cut off: scan and parser agree, whether they accept it or
+    /// not.
     #[test]
     fn damaged_bodies(body in arbitrary_object(arbitrary_value()), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut: bool) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         bytes.truncate(if cut { at } else { bytes.len() });
-        let verdict = Event::parse(&bytes).map(|event| event.identifiers());
-        prop_assert_eq!(EventIdentifiers::scan(&bytes), verdict);
+        let parsed = Event::parse(&bytes).map(|event| event.identifiers());
+        prop_assert_eq!(EventIdentifiers::scan(&bytes), parsed);
     }
 }

@@ -1,4 +1,4 @@
-//! The examples, run as somebody who copies them would.
+//! Runs the programs in examples/ as a user would who copies them.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::support::client::post_to;
 use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, sign};
 
-/// Built by `cargo test`, but not when a single test target is asked for.
+/// The path of an example, or `None` when it was not built: `cargo test --test it` does not build the examples.
 fn example_path(name: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_BIN_EXE_retell-webhook"));
     let path = folder.parent()?.join("examples").join(name);
@@ -20,8 +20,8 @@ fn example_path(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Delivers one event to `path` of the example; says what it printed.
-fn assert_example_prints(name: &str, path: &str, wanted: &str) {
+/// Starts the example, posts one event to `path`, and checks that the example prints `expected`.
+fn assert_example_prints(name: &str, path: &str, expected: &str) {
     let Some(program) = example_path(name) else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
@@ -31,21 +31,21 @@ fn assert_example_prints(name: &str, path: &str, wanted: &str) {
     let body = sample_payload("03_");
     let status = post_to(server.address(), path, &body, &sign(&body)).status;
     assert!((200..300).contains(&status), "{status}: {}", server.output());
-    assert!(server.wait_for_output(wanted), "{}", server.output());
+    assert!(server.wait_for_output(expected), "{}", server.output());
     assert_eq!(post_to(server.address(), path, &body, "v=1,d=00").status, 401);
 }
 
 #[test]
-fn embedded() {
+fn embedded_receives_an_event() {
     assert_example_prints("embedded", "/api/v1/webhook/retell", "ended: Some(");
 }
 
 #[test]
-fn custom_handler() {
+fn custom_handler_receives_an_event() {
     assert_example_prints("custom_handler", "/api/v1/webhook/retell", " minutes");
 }
 
 #[test]
-fn signature_only() {
+fn signature_only_receives_an_event() {
     assert_example_prints("signature_only", "/webhook", "ended: Some(");
 }

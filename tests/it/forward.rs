@@ -1,4 +1,4 @@
-//! `forward`: the original bytes arrive at another server, signed, again after a failure, and nowhere they must not go.
+//! `forward`: the original bytes arrive at another server with signatures, retries and redirects.
 
 mod blocked;
 
@@ -18,7 +18,7 @@ use crate::support::test_env::TestEnv;
 
 const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw3f1kq0hZ7vE=";
 
-/// A receiver whose only handler is `forward` with these lines.
+/// Starts a receiver whose only handler is `forward` with these lines.
 fn start_with_forward_handler(lines: &str) -> (TestEnv, ReceiverProcess) {
     let home = TestEnv::new();
     home.write_config(&forward_handler_config(lines));
@@ -32,7 +32,7 @@ fn forward_handler_config(lines: &str) -> String {
     )
 }
 
-/// The signature as standardwebhooks.com describes it, computed from what arrived.
+/// The signature as standardwebhooks.com defines it, computed from the received request.
 fn standard_webhooks_signature(got: &ReceivedRequest) -> String {
     let key = BASE64_STANDARD.decode(&WEBHOOK_SECRET["whsec_".len()..]).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
@@ -50,14 +50,13 @@ fn is_accepted_by_verifier(by: &str, headers: &HeaderMap, body: &[u8]) -> bool {
 }
 
 #[test]
-fn the_very_bytes_arrive_with_their_type_and_a_standard_signature() {
+fn the_exact_bytes_arrive_with_content_type_and_signature() {
     let sink = DestinationServer::start();
     let url = format!("{}/hook?token=abc", sink.url());
     let (home, server) = start_with_forward_handler(&format!(
         "url = \"{url}\"\nsecret = \"{WEBHOOK_SECRET}\"\nheaders = {{ X-Team = \"blue\" }}"
     ));
-    let bodies =
-        [sample_payload("04_"), b"\xff no JSON, \x00 and no text".to_vec(), " {\"event\" : \"é🎉\"}\r\n".into()];
+    let bodies = [sample_payload("04_"), b"\xff not JSON, \x00 not text".to_vec(), " {\"event\" : \"é🎉\"}\r\n".into()];
     for (number, body) in bodies.iter().enumerate() {
         let content_type = ["application/json", "application/octet-stream", "application/json; charset=utf-8"][number];
         let headers = [("Content-Type", content_type), ("X-Retell-Signature", &*sign(body))];
@@ -76,7 +75,7 @@ fn the_very_bytes_arrive_with_their_type_and_a_standard_signature() {
             assert_eq!(got.header(absent), None, "{absent}");
         }
     }
-    assert!(!server.output().contains("abc"), "the URL's query is not printed");
+    assert!(!server.output().contains("abc"), "the query of the URL is not logged");
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn a_revision_names_the_event_it_revises() {
 }
 
 #[test]
-fn a_fresh_signature_is_the_companys_own_and_an_original_one_is_passed_on() {
+fn a_fresh_signature_uses_the_companys_key_and_an_original_one_is_unchanged() {
     let (fresh, original) = (DestinationServer::start(), DestinationServer::start());
     let home = TestEnv::new();
     let others = format!(
@@ -116,7 +115,7 @@ fn a_fresh_signature_is_the_companys_own_and_an_original_one_is_passed_on() {
     );
     assert_eq!(original.wait_for(1)[0].header("x-retell-signature"), Some(&*signature));
     let theirs = event_body("call_ended", "call_acme");
-    // By its second key: what is passed on is signed with the first.
+    // The event is signed with the second key; the forwarded request is signed with the first.
     let by_second = sign_with("key_second_of_acme_5f60718293", &theirs, now_ms());
     assert_eq!(post_to(server.address(), &format!("{WEBHOOK_PATH}/acme"), &theirs, &by_second).status, 200);
     let got = fresh.wait_for(2).remove(1);
@@ -125,7 +124,7 @@ fn a_fresh_signature_is_the_companys_own_and_an_original_one_is_passed_on() {
 }
 
 #[test]
-fn a_failed_attempt_is_made_again_with_the_same_id() {
+fn retries_have_the_same_id_and_new_signatures() {
     let sink = DestinationServer::start_with(|before, _| status_response([503, 404, 200][before.min(2)]));
     let (_home, server) = start_with_forward_handler(&format!(
         "url = \"{}\"\nretell_signature = \"fresh\"\nsecret = \"{WEBHOOK_SECRET}\"",
@@ -137,13 +136,13 @@ fn a_failed_attempt_is_made_again_with_the_same_id() {
     assert_eq!(attempts, ["1", "2", "3"]);
     assert!(got.iter().all(|each| each.header("webhook-id") == got[0].header("webhook-id")));
     for each in &got {
-        assert!(is_accepted_by_verifier(KEY, &each.headers, &each.body), "signed anew");
+        assert!(is_accepted_by_verifier(KEY, &each.headers, &each.body), "each attempt has a valid signature");
         assert_eq!(each.header("webhook-signature"), Some(&*standard_webhooks_signature(each)));
     }
 }
 
 #[test]
-fn a_receiver_says_how_long_to_wait() {
+fn retry_after_delays_the_next_attempt() {
     let sink = DestinationServer::start_with(|before, _| {
         if before == 0 { header_response(429, "retry-after", "2") } else { status_response(200) }
     });
@@ -151,41 +150,41 @@ fn a_receiver_says_how_long_to_wait() {
     server.post_signed(&event_body("call_ended", "call_1"));
     let got = sink.wait_for(2);
     let at = |got: &ReceivedRequest| got.header("webhook-timestamp").unwrap().parse::<i64>().unwrap();
-    assert!(at(&got[1]) - at(&got[0]) >= 2, "not after the 100 ms of the schedule");
+    assert!(at(&got[1]) - at(&got[0]) >= 2, "later than the 100 ms of the schedule");
 }
 
 #[test]
-fn destinations_do_not_wait_for_each_other() {
-    let (well, failing) = (DestinationServer::start(), DestinationServer::start_with(|_, _| status_response(500)));
+fn destinations_are_independent_of_each_other() {
+    let (healthy, failing) = (DestinationServer::start(), DestinationServer::start_with(|_, _| status_response(500)));
     let (home, server) = start_with_forward_handler(&format!(
         "urls = [\"{}\", \"{}\"]\nsuccess_statuses = [200]",
         failing.url(),
-        well.url()
+        healthy.url()
     ));
     for number in 0..3 {
         server.post_signed(&event_body("call_ended", &format!("call_{number}")));
     }
-    let got = well.wait_for(3);
+    let got = healthy.wait_for(3);
     assert!(got.iter().all(|got| got.header("x-retell-webhook-attempt") == Some("1")));
     failing.wait_for(6);
-    assert_eq!(well.received().len(), 3, "what one destination has is not sent again for another");
-    // Another order, another receiver in place of the failing one: what is known by its name goes on.
+    assert_eq!(healthy.received().len(), 3, "a retry for one destination is not sent to another");
+    // Another order, and another URL instead of the failing one: the healthy destination keeps its name and position.
     let new = DestinationServer::start();
-    home.write_config(&forward_handler_config(&format!("urls = [\"{}\", \"{}\"]", well.url(), new.url())));
+    home.write_config(&forward_handler_config(&format!("urls = [\"{}\", \"{}\"]", healthy.url(), new.url())));
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("were read again"), "{}", server.output());
+    assert!(server.wait_for_output("settings reloaded"), "{}", server.output());
     server.post_signed(&event_body("call_ended", "call_later"));
-    well.wait_for(4);
+    healthy.wait_for(4);
     let calls = |sink: &DestinationServer| {
         sink.received().iter().filter(|got| got.body.as_ref() == event_body("call_ended", "call_later")).count()
     };
     assert!(crate::support::wait_until(std::time::Duration::from_secs(30), || calls(&new) == 1));
-    assert_eq!((calls(&well), calls(&failing)), (1, 0), "the one that is gone gets nothing any more");
+    assert_eq!((calls(&healthy), calls(&failing)), (1, 0), "the removed destination receives nothing");
 }
 
-/// The example of docs/handlers/forward.md, with this test's server for the one it names.
+/// The example of docs/handlers/forward.md, posting to the test's server.
 #[test]
-fn the_page_shows_what_works() {
+fn the_example_of_the_page_works() {
     let sink = DestinationServer::start();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/forward.md")).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();

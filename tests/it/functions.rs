@@ -1,4 +1,4 @@
-//! Custom functions, as Retell and the one who runs the receiver see them.
+//! Custom functions, as Retell and the operator of the receiver see them.
 
 mod built_in;
 mod commands;
@@ -19,27 +19,27 @@ use crate::support::test_env::TestEnv;
 
 const WEATHER_PATH: &str = "/api/v1/function/weather";
 
-/// A function `weather` at this URL, with more lines for its table.
-fn weather_function_config(url: &str, more: &str) -> String {
+/// The table of a function `weather` at `url`, with further lines.
+fn weather_function_config(url: &str, more_lines: &str) -> String {
     format!(
         r#"
 [[functions]]
 name = "weather"
 url = "{url}/f"
 parameters = {{ type = "object", required = ["city"], properties = {{ city = {{ type = "string" }}, days = {{ type = "integer" }} }}, additionalProperties = false }}
-{more}
+{more_lines}
 "#
     )
 }
 
-fn start_with_weather_function(url: &str, more: &str) -> (TestEnv, ReceiverProcess) {
+fn start_with_weather_function(url: &str, more_lines: &str) -> (TestEnv, ReceiverProcess) {
     let home = TestEnv::new();
-    home.write_config(&weather_function_config(url, more));
+    home.write_config(&weather_function_config(url, more_lines));
     let server = home.start_server();
     (home, server)
 }
 
-/// Both forms' bodies.
+/// The envelope that Retell sends.
 fn function_request_body(call_id: &str, args: &Value) -> Vec<u8> {
     json!({"name": "weather", "call": {"call_id": call_id, "access_token": "x"}, "args": args}).to_string().into_bytes()
 }
@@ -52,12 +52,12 @@ fn send_function_request(
     address: SocketAddr,
     method: &str,
     path: &str,
-    more: &[(&str, &str)],
+    extra_headers: &[(&str, &str)],
     body: &[u8],
 ) -> HttpResponse {
     let signature = sign(body);
     let mut headers = vec![("Content-Type", "application/json"), ("X-Retell-Signature", &signature)];
-    headers.extend(more);
+    headers.extend(extra_headers);
     request(address, method, path, &headers, body)
 }
 
@@ -66,7 +66,7 @@ fn list_invocations(home: &TestEnv) -> Vec<Value> {
 }
 
 #[test]
-fn both_forms_reach_the_url_and_its_answer_comes_back() {
+fn the_envelope_and_bare_arguments_reach_the_url() {
     let sink = DestinationServer::start_with(|_, _| {
         axum::response::Response::builder()
             .header("content-type", "application/json")
@@ -91,7 +91,7 @@ fn both_forms_reach_the_url_and_its_answer_comes_back() {
     let got = sink.received();
     assert_eq!((got.len(), &got[0].body[..], &got[1].body[..]), (3, &body[..], &bare[..]));
     let verifier = retell_webhook::Verifier::new(vec![crate::support::signing::api_key(crate::support::signing::KEY)]);
-    assert!(verifier.verify(got[0].header("x-retell-signature"), &body, now_ms()).is_ok(), "signed afresh");
+    assert!(verifier.verify(got[0].header("x-retell-signature"), &body, now_ms()).is_ok(), "has a new signature");
     assert_eq!(got[0].header("authorization"), Some("Bearer 1"));
     assert!(got[0].header("webhook-signature").unwrap().starts_with("v1,"));
     let calls: Vec<_> = got.iter().map(|got| got.header("x-retell-webhook-call-id").unwrap().to_owned()).collect();
@@ -102,7 +102,7 @@ fn both_forms_reach_the_url_and_its_answer_comes_back() {
     assert_eq!(ledger[2]["invocation"], got[0].header("idempotency-key").unwrap());
     assert_eq!(ledger[2]["answer"], r#"{"sky":"clear"}"#);
     assert_eq!((&ledger[2]["state"], &ledger[2]["arguments"]), (&json!("done"), &json!(r#"{"city":"Zürich"}"#)));
-    assert!(home.export_events().is_empty(), "function calls are no events");
+    assert!(home.export_events().is_empty(), "function requests are not events");
     let metrics = server.get("/metrics").text();
     assert!(
         metrics.contains(r#"retell_webhook_function_requests_total{function="weather",outcome="answered"} 3"#),
@@ -114,7 +114,7 @@ fn both_forms_reach_the_url_and_its_answer_comes_back() {
 }
 
 #[test]
-fn the_query_goes_along_and_headers_do_not() {
+fn the_query_is_passed_on_and_headers_are_not() {
     let sink = DestinationServer::start_with(|before, _| axum::response::Response::new(before.to_string().into()));
     let home = TestEnv::new();
     let table = |name: &str, path: &str| format!("[[functions]]\nname = \"{name}\"\nurl = \"{}{path}\"\n", sink.url());
@@ -127,8 +127,12 @@ fn the_query_goes_along_and_headers_do_not() {
         let headers = [("X-Retell-Signature", &*signature), ("X-Tenant", "7"), ("Authorization", "Bearer 1")];
         request(server.address(), "POST", &format!("/api/v1/function/{path}"), &headers, body).text()
     };
-    assert_eq!([ask("plain?tenant=7&call_id=c1"), ask("plain?tenant=8&call_id=c1")], ["0", "1"], "two invocations");
-    assert_eq!(ask("plain?call_id=c1&tenant=7"), "0", "in any order");
+    assert_eq!(
+        [ask("plain?tenant=7&call_id=c1"), ask("plain?tenant=8&call_id=c1")],
+        ["0", "1"],
+        "another query is another invocation"
+    );
+    assert_eq!(ask("plain?call_id=c1&tenant=7"), "0", "the order of the query does not matter");
     let signature = sign_with(crate::support::signing::KEY, b"{}", at);
     let path = "/api/v1/function/own?q=a%26b";
     request(server.address(), "POST", path, &[("X-Retell-Signature", &*signature)], b"{}");
@@ -140,7 +144,7 @@ fn the_query_goes_along_and_headers_do_not() {
 }
 
 #[test]
-fn methods_are_those_listed() {
+fn only_listed_methods_are_answered() {
     let sink = DestinationServer::start();
     let (_home, server) = start_with_weather_function(&sink.url(), "");
     for method in ["GET", "DELETE"] {
@@ -161,7 +165,7 @@ fn methods_are_those_listed() {
 }
 
 #[test]
-fn who_is_no_retell_learns_nothing() {
+fn an_unsigned_request_does_not_learn_which_functions_exist() {
     let sink = DestinationServer::start();
     let (_home, server) = start_with_weather_function(&sink.url(), "");
     let body = function_request_body("call_1", &json!({"city": "Bern"}));
@@ -180,23 +184,23 @@ fn who_is_no_retell_learns_nothing() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_words_and_kept() {
+fn invalid_requests_are_explained_and_recorded() {
     let sink = DestinationServer::start();
     let (home, server) = start_with_weather_function(&sink.url(), "");
-    let said = |body: &[u8]| {
+    let error_and_message = |body: &[u8]| {
         let answer = post_function_request(server.address(), WEATHER_PATH, body);
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
         (answer.json()["error"].as_str().unwrap().to_owned(), answer.json()["message"].as_str().unwrap().to_owned())
     };
-    let (error, message) = said(&function_request_body("call_1", &json!({"days": "two", "town": "Bern"})));
+    let (error, message) = error_and_message(&function_request_body("call_1", &json!({"days": "two", "town": "Bern"})));
     assert_eq!(error, "invalid_arguments");
-    for part in ["`city` is missing", "`days` must be a whole number, not text", "`town` is no argument"] {
+    for part in ["`city` is missing", "`days` must be a whole number, not text", "`town` is not an argument"] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    assert!(said(b"{").1.contains("not valid JSON"));
-    assert!(said(b"[]").1.contains("no JSON object"));
+    assert!(error_and_message(b"{").1.contains("not valid JSON"));
+    assert!(error_and_message(b"[]").1.contains("not a JSON object"));
     let other = json!({"name": "cancel", "call": {"call_id": "c"}, "args": {"city": "Bern"}}).to_string();
-    assert_eq!(said(other.as_bytes()).0, "wrong_function");
+    assert_eq!(error_and_message(other.as_bytes()).0, "wrong_function");
     assert!(sink.received().is_empty());
     let ledger = list_invocations(&home);
     assert_eq!(ledger.len(), 4);
@@ -208,7 +212,7 @@ fn what_is_wrong_is_said_in_words_and_kept() {
 }
 
 #[test]
-fn companies_have_functions_of_their_own() {
+fn a_function_can_belong_to_some_companies() {
     let sink = DestinationServer::start();
     let home = TestEnv::new();
     let own = weather_function_config(&sink.url(), "companies = [\"acme\"]");
@@ -221,40 +225,48 @@ fn companies_have_functions_of_their_own() {
     assert_eq!(
         post_function_request(server.address(), WEATHER_PATH, &body).status,
         404,
-        "the plain route's company has it not"
+        "the default company does not have the function"
     );
     let acme = |path: &str, key: &str, body: &[u8]| {
         crate::support::client::post_to(server.address(), path, body, &sign_with(key, body, now_ms())).status
     };
     assert_eq!(acme("/api/v1/function/acme/weather", OTHER_KEY, &body), 200);
     assert_eq!(acme("/api/v1/function/acme/weather", crate::support::signing::KEY, &body), 401);
-    assert_eq!(acme("/api/v1/function/nobody/weather", OTHER_KEY, &body), 404);
+    assert_eq!(acme("/api/v1/function/unknown/weather", OTHER_KEY, &body), 404);
     assert_eq!(acme("/api/v1/function/acme/all", OTHER_KEY, b"{\"a\":1}"), 200);
     assert_eq!(sink.received()[0].header("x-retell-webhook-company"), Some("acme"));
     assert_eq!(post_function_request(server.address(), "/api/v1/function/all", b"{\"a\":2}").status, 200);
 }
 
 #[test]
-fn the_guides_address_takes_calls_and_events() {
-    const GUIDE: &str = "/api/mcp/retell/custom-function";
+fn the_legacy_route_takes_functions_and_events() {
+    const LEGACY_PATH: &str = "/api/mcp/retell/custom-function";
     let sink = DestinationServer::start();
     let (home, server) = start_with_weather_function(&sink.url(), "");
-    let answer =
-        post_function_request(server.address(), GUIDE, &function_request_body("call_1", &json!({"city": "Bern"})));
+    let answer = post_function_request(
+        server.address(),
+        LEGACY_PATH,
+        &function_request_body("call_1", &json!({"city": "Bern"})),
+    );
     assert_eq!((answer.status, answer.text()), (200, "said".to_owned()));
     let unknown = json!({"name": "other", "call": {"call_id": "c"}, "args": {}}).to_string();
-    assert_eq!(post_function_request(server.address(), GUIDE, unknown.as_bytes()).status, 404);
+    assert_eq!(post_function_request(server.address(), LEGACY_PATH, unknown.as_bytes()).status, 404);
     assert_eq!(
-        post_function_request(server.address(), GUIDE, &crate::support::bodies::event_body("call_started", "call_1"))
-            .status,
+        post_function_request(
+            server.address(),
+            LEGACY_PATH,
+            &crate::support::bodies::event_body("call_started", "call_1")
+        )
+        .status,
         200
     );
-    assert_eq!(home.export_events().len(), 1, "the event alone");
+    assert_eq!(home.export_events().len(), 1, "only the event is stored");
 }
 
 #[test]
-fn a_reload_exchanges_functions() {
-    let (sink, other) = (DestinationServer::start(), DestinationServer::start());
+fn a_reload_replaces_functions() {
+    let sink = DestinationServer::start();
+    let other = DestinationServer::start();
     let (home, server) = start_with_weather_function(&sink.url(), "");
     assert_eq!(
         post_function_request(
@@ -279,11 +291,11 @@ fn a_reload_exchanges_functions() {
 }
 
 #[test]
-fn tables_that_cannot_be_had_are_refused_at_start() {
+fn invalid_tables_stop_the_start() {
     let table = |more: &str| format!("[[functions]]\nname = \"weather\"\n{more}\n");
-    for (text, said) in [
+    for (text, expected) in [
         (table(""), "url"),
-        (table("url = \"https://example.com\"\nparameters = { minimum = \"7\" }"), "no JSON Schema"),
+        (table("url = \"https://example.com\"\nparameters = { minimum = \"7\" }"), "not a JSON Schema"),
         (
             table(
                 "url = \"https://example.com\"\nparameters = { properties = { a = { \"$ref\" = \"https://example.com/s\" } } }",
@@ -299,8 +311,8 @@ fn tables_that_cannot_be_had_are_refused_at_start() {
     ] {
         let home = TestEnv::new();
         home.write_config(&text);
-        let refused = home.start_expecting_exit();
-        assert!(refused.exit_code == Some(1) && refused.stderr.contains(said), "{text}: {refused:?}");
+        let exited = home.start_expecting_exit();
+        assert!(exited.exit_code == Some(1) && exited.stderr.contains(expected), "{text}: {exited:?}");
     }
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__FUNCTIONS[0]__COMMAND[0]", "sh");
     assert_eq!(home.start_expecting_exit().exit_code, Some(1));

@@ -1,4 +1,4 @@
-//! Handlers: who gets what, what happens when one fails, and what survives a restart.
+//! Handlers: filters, failures, order, and what survives a restart.
 
 mod built_in;
 mod exec;
@@ -25,7 +25,7 @@ use crate::support::wait_until;
 
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What handlers saw, in the order they saw it.
+/// What handlers recorded, in order.
 #[derive(Clone, Default)]
 struct RecordedAttempts(Arc<Mutex<Vec<String>>>);
 
@@ -43,7 +43,7 @@ impl RecordedAttempts {
     }
 }
 
-/// Notes every event as `name/attempt` and answers what it was told to.
+/// Records every event as `name/attempt` and returns the configured outcome.
 struct RecordingHandler {
     seen: RecordedAttempts,
     outcome: fn(&Event) -> Outcome,
@@ -62,16 +62,16 @@ impl EventHandler for RecordingHandler {
     }
 }
 
-fn recording_handler(answer: fn(&Event) -> Outcome) -> (RecordedAttempts, RecordingHandler) {
+fn recording_handler(outcome: fn(&Event) -> Outcome) -> (RecordedAttempts, RecordingHandler) {
     let seen = RecordedAttempts::default();
-    (seen.clone(), RecordingHandler { seen, outcome: answer })
+    (seen.clone(), RecordingHandler { seen, outcome })
 }
 
 fn always_done(_: &Event) -> Outcome {
     Outcome::Done
 }
 
-/// Deliveries that did not succeed: handler, state, attempts, what went wrong.
+/// Deliveries that are scheduled or dead: handler, state, attempts, reason.
 fn unsuccessful_deliveries(folder: &Path) -> Vec<(String, String, u32, String)> {
     let conn = rusqlite::Connection::open(database_path(folder)).unwrap();
     let sql = "SELECT h.name, d.state, d.attempts, d.note FROM deliveries d JOIN handlers h ON h.id = d.handler_id
@@ -83,10 +83,10 @@ fn unsuccessful_deliveries(folder: &Path) -> Vec<(String, String, u32, String)> 
 }
 
 #[test]
-fn three_closures_get_the_typed_call() {
+fn closures_receive_the_typed_call() {
     let folder = tempfile::tempdir().unwrap();
     let seen = RecordedAttempts::default();
-    let noting = |what: &'static str| {
+    let recorder = |what: &'static str| {
         let seen = seen.clone();
         move |call: Call, context: Context| {
             let seen = seen.clone();
@@ -98,7 +98,10 @@ fn three_closures_get_the_typed_call() {
         }
     };
     let local = LocalReceiver::start(folder.path(), |builder| {
-        builder.on_call_started(noting("started")).on_call_ended(noting("ended")).on_call_analyzed(noting("analyzed"))
+        builder
+            .on_call_started(recorder("started"))
+            .on_call_ended(recorder("ended"))
+            .on_call_analyzed(recorder("analyzed"))
     });
     for name in ["call_started", "call_ended", "chat_ended", "call_analyzed"] {
         assert_eq!(local.post_signed(&event_body(name, "call_1")).status, 200);
@@ -110,7 +113,7 @@ fn three_closures_get_the_typed_call() {
 }
 
 #[test]
-fn filters_choose_by_event_and_agent() {
+fn filters_select_by_event_agent_and_company() {
     let folder = tempfile::tempdir().unwrap();
     let (ended, ended_recorder) = recording_handler(always_done);
     let (agent, agent_recorder) = recording_handler(always_done);
@@ -130,45 +133,45 @@ fn filters_choose_by_event_and_agent() {
     local.post_signed(&event_body("call_teleported", "call_3"));
     assert!(all.wait_for_count(5));
     local.stop();
-    let mut everything = all.list();
-    everything.sort();
+    let mut all_events = all.list();
+    all_events.sort();
     let expected = ["call_ended/1", "call_started/1", "call_started/1", "call_teleported/1", "unparsed 7 bytes/1"];
-    assert_eq!(everything, expected);
+    assert_eq!(all_events, expected);
     assert_eq!(ended.list(), ["call_ended/1"]);
     assert_eq!(agent.list(), ["call_started/1"]);
     assert!(company.list().is_empty());
 }
 
 #[test]
-fn a_retry_is_scheduled_and_survives_a_restart() {
+fn a_scheduled_retry_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let (seen, flaky) = recording_handler(|_| Outcome::retry("the other side is down"));
+    let (seen, flaky) = recording_handler(|_| Outcome::retry("the destination is down"));
     let local = LocalReceiver::start(folder.path(), |builder| builder.handler("flaky", Filter::all(), flaky));
     local.post_signed(&event_body("call_ended", "call_1"));
     assert!(seen.wait_for_count(1) && wait_until(WAIT_LIMIT, || unsuccessful_deliveries(folder.path()).len() == 1));
-    let row = ("flaky".into(), "scheduled".into(), 1, "the other side is down".into());
+    let row = ("flaky".into(), "scheduled".into(), 1, "the destination is down".into());
     assert_eq!(unsuccessful_deliveries(folder.path()), [row]);
     local.stop();
-    assert_eq!(seen.list().len(), 1, "not before its time");
+    assert_eq!(seen.list().len(), 1, "no attempt before it is due");
 
-    let (seen, mended) = recording_handler(always_done);
+    let (seen, fixed) = recording_handler(always_done);
     let later = Clock::from_fn(|| now_ms() + 6_000);
     let local =
-        LocalReceiver::start(folder.path(), |builder| builder.clock(later).handler("flaky", Filter::all(), mended));
+        LocalReceiver::start(folder.path(), |builder| builder.clock(later).handler("flaky", Filter::all(), fixed));
     assert!(seen.wait_for_count(1) && wait_until(WAIT_LIMIT, || unsuccessful_deliveries(folder.path()).is_empty()));
     assert_eq!(seen.list(), ["call_ended/2"]);
     local.stop();
 }
 
 #[test]
-fn a_failure_is_dead_and_not_tried_again() {
+fn a_failed_delivery_is_dead_and_not_retried() {
     let folder = tempfile::tempdir().unwrap();
-    let (seen, strict) = recording_handler(|_| Outcome::fail("not for us"));
+    let (seen, strict) = recording_handler(|_| Outcome::fail("invalid order"));
     let local = LocalReceiver::start(folder.path(), |builder| builder.handler("strict", Filter::all(), strict));
     local.post_signed(&event_body("call_ended", "call_1"));
     assert!(wait_until(WAIT_LIMIT, || unsuccessful_deliveries(folder.path()).len() == 1));
     local.stop();
-    assert_eq!(unsuccessful_deliveries(folder.path()), [("strict".into(), "dead".into(), 1, "not for us".into())]);
+    assert_eq!(unsuccessful_deliveries(folder.path()), [("strict".into(), "dead".into(), 1, "invalid order".into())]);
     let (again, strict) = recording_handler(always_done);
     let later = Clock::from_fn(|| now_ms() + 90_000_000);
     let local =
@@ -179,21 +182,21 @@ fn a_failure_is_dead_and_not_tried_again() {
 }
 
 #[test]
-fn a_panicking_handler_stops_nobody_else() {
+fn a_panicking_handler_does_not_affect_others() {
     let folder = tempfile::tempdir().unwrap();
     let (panicked, panicking) =
         recording_handler(|event| if event.name() == "call_ended" { panic!("on purpose") } else { Outcome::Done });
-    let (calm, steady) = recording_handler(always_done);
+    let (steady_attempts, steady) = recording_handler(always_done);
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder.handler("panicking", Filter::all(), panicking).handler("steady", Filter::all(), steady)
     });
     for (name, call_id) in [("call_ended", "call_1"), ("call_started", "call_2"), ("call_analyzed", "call_3")] {
         assert_eq!(local.post_signed(&event_body(name, call_id)).status, 200);
     }
-    assert!(panicked.wait_for_count(3) && calm.wait_for_count(3));
+    assert!(panicked.wait_for_count(3) && steady_attempts.wait_for_count(3));
     assert!(!local.receiver.supervisor().is_stopping());
     assert_eq!(local.post_signed(&event_body("call_started", "call_4")).status, 200);
-    assert!(calm.wait_for_count(4));
+    assert!(steady_attempts.wait_for_count(4));
     local.stop();
     let rows = unsuccessful_deliveries(folder.path());
     assert_eq!(rows.len(), 1);
@@ -201,19 +204,19 @@ fn a_panicking_handler_stops_nobody_else() {
 }
 
 #[test]
-fn events_of_a_call_come_in_order() {
+fn events_of_a_call_are_delivered_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let seen = RecordedAttempts::default();
-    let noted = seen.clone();
+    let recorded = seen.clone();
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder.on_other(move |event, _| {
-            let noted = noted.clone();
+            let recorded = recorded.clone();
             async move {
                 let call_id = event.identifiers().call_id.unwrap();
                 if call_id == "call_0" {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                noted.record(format!("{call_id} {}", event.to_json().len()));
+                recorded.record(format!("{call_id} {}", event.to_json().len()));
                 Outcome::Done
             }
         })
@@ -235,7 +238,7 @@ fn events_of_a_call_come_in_order() {
     }
 }
 
-/// Stores events as the receiver does, with no receiver running.
+/// Appends events to the store while no receiver runs.
 fn append_without_dispatch(folder: &Path, bodies: &[Vec<u8>]) {
     let url = SqliteUrl::file(database_path(folder));
     let supervisor = Supervisor::default();
@@ -258,7 +261,7 @@ fn append_without_dispatch(folder: &Path, bodies: &[Vec<u8>]) {
 }
 
 #[test]
-fn what_was_stored_while_no_handler_ran_is_handled_after_the_start() {
+fn events_stored_while_no_handler_ran_are_delivered_after_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let (before, first) = recording_handler(always_done);
     let local = LocalReceiver::start(folder.path(), |builder| builder.handler("crm", Filter::all(), first));
@@ -275,5 +278,5 @@ fn what_was_stored_while_no_handler_ran_is_handled_after_the_start() {
     assert!(after.wait_for_count(3) && newcomer.wait_for_count(1));
     local.stop();
     assert_eq!(after.list(), ["call_ended/1", "call_ended/1", "call_analyzed/1"]);
-    assert_eq!(newcomer.list(), ["call_analyzed/1"], "a new handler starts with what comes from now on");
+    assert_eq!(newcomer.list(), ["call_analyzed/1"], "a new handler starts with new events");
 }

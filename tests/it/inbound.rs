@@ -1,4 +1,4 @@
-//! Inbound calls and text messages: the rules of a configuration file, answered by the running program.
+//! Inbound calls and text messages, answered by the receiver with the rules of a configuration file.
 
 mod ask;
 mod closures;
@@ -18,7 +18,7 @@ use crate::support::wait_until;
 const CALLER: &str = "+12025550143";
 const CALLED: &str = "+12025550178";
 
-/// The body of a ringing call; each is an event of its own.
+/// The body for a ringing call. Every `id` makes a separate event.
 fn call_inbound_body(from: &str, id: &str) -> Vec<u8> {
     json!({"event": "call_inbound", "call_inbound": {"call_id": id, "agent_id": "agent_1", "from_number": from,
         "to_number": CALLED, "custom_sip_headers": {"x-trunk": "a"}}})
@@ -33,7 +33,7 @@ fn start_with_rules(rules: &str) -> (TestEnv, ReceiverProcess) {
     (home, server)
 }
 
-/// What is inside the answer's key.
+/// The fields below `call_inbound` of the answer.
 fn answer_fields(answer: &HttpResponse) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let json = answer.json();
@@ -46,15 +46,15 @@ fn rule_config(name: &str, lines: &str) -> String {
     format!("[[inbound.rules]]\nname = \"{name}\"\n{lines}\n")
 }
 
-/// A rule that says by its metadata that it was the one.
+/// A rule whose answer contains its name in the metadata.
 fn marked_rule_config(name: &str, conditions: &str) -> String {
     rule_config(name, &format!("{conditions}\nmetadata = {{ rule = \"{name}\" }}"))
 }
 
-/// Waits for the ledger's entry of the latest event.
+/// Waits until the answer to the event is stored, which happens after it was sent.
 fn wait_for_inbound_answer(home: &TestEnv, event_id: &str) -> Value {
     let show = || home.run_ok(&["events", "show", event_id, "--json"]).json()["inbound_answer"].clone();
-    assert!(wait_until(Duration::from_secs(10), || show().is_object()), "nothing in the ledger");
+    assert!(wait_until(Duration::from_secs(10), || show().is_object()), "no stored answer");
     show()
 }
 
@@ -63,7 +63,7 @@ fn latest_event_id(home: &TestEnv) -> String {
 }
 
 #[test]
-fn each_condition_decides_and_the_first_rule_that_holds_answers() {
+fn first_rule_whose_conditions_hold_answers() {
     let rules = [
         marked_rule_config("exact", "from = [\"+49 30 1234\"]"),
         marked_rule_config("prefix", "from = [\"+4940*\"]\nkind = \"call\""),
@@ -92,7 +92,7 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
             json!({"agent_id": agent, "from_number": from, "to_number": to, "call_id": format!("call_in_{}", next())});
         json!({"event": "call_inbound", "call_inbound": call}).to_string().into_bytes()
     };
-    for (from, to, agent, wanted) in [
+    for (from, to, agent, expected_rule) in [
         ("+49301234", CALLED, "agent_1", Some("exact")),
         ("+493012345", CALLED, "agent_1", None),
         ("+4940555", CALLED, "agent_1", Some("prefix")),
@@ -106,15 +106,15 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
         (CALLER, CALLED, "agent_1", Some("rest")),
         ("+4420", CALLED, "agent_1", None),
     ] {
-        let said = answer_fields(&server.post_signed(&body(from, to, agent)));
-        let expected = wanted.map_or(json!({}), |name| json!({"metadata": {"rule": name}}));
-        assert_eq!(said, expected, "{from} {to} {agent}");
+        let answer = answer_fields(&server.post_signed(&body(from, to, agent)));
+        let expected = expected_rule.map_or(json!({}), |name| json!({"metadata": {"rule": name}}));
+        assert_eq!(answer, expected, "{from} {to} {agent}");
     }
-    let theirs = body("+4420", CALLED, "agent_1");
-    let signature = sign_with(OTHER_KEY, &theirs, now_ms());
+    let company_body = body("+4420", CALLED, "agent_1");
+    let signature = sign_with(OTHER_KEY, &company_body, now_ms());
     for path in ["/api/v1/webhook/retell/acme", "/api/v1/webhook/retell/acme/inbound"] {
         assert_eq!(
-            answer_fields(&post_to(server.address(), path, &theirs, &signature))["metadata"]["rule"],
+            answer_fields(&post_to(server.address(), path, &company_body, &signature))["metadata"]["rule"],
             "companies"
         );
     }
@@ -128,17 +128,17 @@ fn each_condition_decides_and_the_first_rule_that_holds_answers() {
     assert_eq!(
         answer_fields(&server.post_signed(&body("+4420", CALLED, "agent_new")))["metadata"]["rule"],
         "file",
-        "read again"
+        "the changed file was read again"
     );
     assert!(!server.output().contains("4940555"), "no number in the log");
 }
 
 #[test]
-fn a_rule_rejects_or_steers() {
+fn rules_reject_callers_and_select_agents() {
     let (home, server) = start_with_rules(&[
         rule_config("spam", "from = [\"+666*\"]\nreject = true"),
         rule_config(
-            "steer",
+            "night",
             "agent = \"agent_night\"\nagent_version = 3\nmetadata = { Tier = \"gold\", tags = [\"a\", 1, true] }\n\
              dynamic_variables = { fromNumber = \"{{ from_number }}\", plain = \"yes\", Trunk = \"{{ sip['x-trunk'] | upper }}\", \
              calls = \"{{ caller.calls + 0 }}\", name = \"{{ caller.name }}\", agent = \"{{ agent_id }}\" }",
@@ -152,15 +152,15 @@ fn a_rule_rejects_or_steers() {
         "dynamic_variables": {"fromNumber": CALLER, "plain": "yes", "Trunk": "A", "calls": "0", "name": "", "agent": "agent_1"}});
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected);
     let id = latest_event_id(&home);
-    let kept = wait_for_inbound_answer(&home, &id);
+    let stored = wait_for_inbound_answer(&home, &id);
     assert_eq!(
-        (&kept["rule"], &kept["outcome"], &kept["answer"]["call_inbound"]),
-        (&json!("steer"), &json!("answered"), &expected)
+        (&stored["rule"], &stored["outcome"], &stored["answer"]["call_inbound"]),
+        (&json!("night"), &json!("answered"), &expected)
     );
-    assert!(kept["duration_ms"].is_i64() && kept["at_ms"].is_i64());
+    assert!(stored["duration_ms"].is_i64() && stored["answered_at_ms"].is_i64());
     let shown = home.run_ok(&["events", "show", &id]).stdout;
-    assert!(shown.contains("answered, rule `steer`, after") && shown.contains("agent_night"), "{shown}");
-    assert!(server.wait_for_output("inbound answered") && server.output().contains("steer"));
+    assert!(shown.contains("answered, rule `night`, after") && shown.contains("agent_night"), "{shown}");
+    assert!(server.wait_for_output("inbound answered") && server.output().contains("night"));
     assert!(!server.output().contains(CALLER) && !server.output().contains("gold"), "{}", server.output());
     let metrics = server.get("/metrics").text();
     for line in [
@@ -173,7 +173,7 @@ fn a_rule_rejects_or_steers() {
 }
 
 #[test]
-fn variables_tell_what_the_call_store_knows_of_the_caller() {
+fn variables_contain_the_history_of_the_caller() {
     let variables = "dynamic_variables = { calls = \"{{ caller.calls }}\", name = \"{{ caller.name }}\", \
         summary = \"{{ caller.last_summary }}\", at = \"{{ caller.last_call_at }}\", \
         hello = \"{% if caller.known %}Welcome back{% endif %}\" }\ntime_zone = \"Europe/Berlin\"";
@@ -200,11 +200,11 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
         let listed = || home.run_ok(&["calls", "list", "--json"]).json().to_string().contains(id);
         assert!(wait_until(Duration::from_secs(10), listed));
     }
-    let said = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_now_2")));
+    let answer = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_now_2")));
     // 1790100000 is 22 September 2026, 18:00 UTC: summer time in Berlin.
     let expected = json!({"calls": "2", "name": "Ana", "summary": "Asked about Sunday.", "at": "2026-09-22T20:00:00+02:00",
         "hello": "Welcome back"});
-    assert_eq!(said["dynamic_variables"], expected);
+    assert_eq!(answer["dynamic_variables"], expected);
     for other in ["+12025550144", "anonymous", ""] {
         assert_eq!(
             answer_fields(&server.post_signed(&call_inbound_body(other, &format!("call_{other}"))))["metadata"]["rule"],
@@ -220,7 +220,7 @@ fn variables_tell_what_the_call_store_knows_of_the_caller() {
 }
 
 #[test]
-fn somebody_who_was_called_is_known_and_the_own_number_is_nobody() {
+fn called_person_is_known_and_the_companys_own_number_is_not() {
     let variables = "dynamic_variables = { summary = \"{{ caller.last_summary }}\", calls = \"{{ caller.calls }}\" }";
     let (home, server) = start_with_rules(
         &[
@@ -234,14 +234,18 @@ fn somebody_who_was_called_is_known_and_the_own_number_is_nobody() {
     assert_eq!(server.post_signed(json!({"event": "call_analyzed", "call": call}).to_string().as_bytes()).status, 200);
     let listed = || home.run_ok(&["calls", "list", "--json"]).json().to_string().contains("call_out");
     assert!(wait_until(Duration::from_secs(10), listed));
-    let own = answer_fields(&server.post_signed(&call_inbound_body(CALLED, "call_1")));
-    assert_eq!(own, json!({"metadata": {"rule": "new"}}), "who shows the company's own number learns nothing");
-    let back = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")));
-    assert_eq!(back["dynamic_variables"], json!({"summary": "Promised a refund.", "calls": "1"}));
+    let spoofed = answer_fields(&server.post_signed(&call_inbound_body(CALLED, "call_1")));
+    assert_eq!(
+        spoofed,
+        json!({"metadata": {"rule": "new"}}),
+        "a caller that spoofs the company's own number learns nothing"
+    );
+    let called_back = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")));
+    assert_eq!(called_back["dynamic_variables"], json!({"summary": "Promised a refund.", "calls": "1"}));
 }
 
 #[test]
-fn an_answer_goes_with_the_request_it_answered() {
+fn erasing_a_request_deletes_its_answer() {
     let (home, server) =
         start_with_rules(&rule_config("any", "dynamic_variables = { number = \"{{ from_number }}\" }"));
     assert_eq!(
@@ -250,13 +254,13 @@ fn an_answer_goes_with_the_request_it_answered() {
     );
     wait_for_inbound_answer(&home, &latest_event_id(&home));
     home.run_ok(&["erase", "--phone", CALLER, "--yes"]);
-    let kept: i64 =
+    let remaining: i64 =
         home.open_database().query_row("SELECT count(*) FROM inbound_answers", [], |row| row.get(0)).unwrap();
-    assert_eq!(kept, 0);
+    assert_eq!(remaining, 0);
 }
 
 #[test]
-fn the_same_request_gets_the_same_answer_and_new_rules_count_from_a_reload_on() {
+fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
     let (home, server) = start_with_rules(&marked_rule_config("first", ""));
     let body = call_inbound_body(CALLER, "call_1");
     assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "first");
@@ -267,27 +271,27 @@ fn the_same_request_gets_the_same_answer_and_new_rules_count_from_a_reload_on() 
     assert_eq!(
         answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"],
         "first",
-        "nothing was changed"
+        "the invalid rules were not applied"
     );
     home.write_config(&marked_rule_config("second", ""));
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("were read again"), "{}", server.output());
+    assert!(server.wait_for_output("settings reloaded"), "{}", server.output());
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_3")))["metadata"]["rule"], "second");
-    // Signed again, as a retry may be.
+    // Signed anew, as a retry may be.
     assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "first");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("inbound_answers_total{outcome=\"duplicate\"} 1"), "{metrics}");
-    // Without an earlier answer it is answered anew.
+    // Without a stored answer, it is answered anew.
     home.open_database().execute("DELETE FROM inbound_answers", []).unwrap();
     assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "second");
 }
 
 #[test]
-fn mistakes_are_refused_by_the_name_of_the_rule_and_the_key() {
-    for (lines, said) in [
+fn invalid_rules_are_reported_with_rule_name_and_key() {
+    for (lines, expected) in [
         ("hours = \"9-5\"", "inbound rule `x`: hours: "),
         ("time_zone = \"Mars/Olympus\"", "inbound rule `x`: time_zone: "),
-        ("from = [\"@missing.txt\"]", "inbound rule `x`: from: the file missing.txt: "),
+        ("from = [\"@missing.txt\"]", "inbound rule `x`: from: cannot read the number file missing.txt: "),
         ("from = [\"*\"]", "inbound rule `x`: from: "),
         ("reject = true\nagent = \"agent_1\"", "inbound rule `x`: reject: "),
         ("agent = \" \"", "inbound rule `x`: answer: override_agent_id: "),
@@ -300,9 +304,9 @@ fn mistakes_are_refused_by_the_name_of_the_rule_and_the_key() {
     ] {
         let home = TestEnv::new();
         home.write_config(&rule_config("x", lines));
-        for verb in [["config", "check"].as_slice(), &["serve"]] {
-            let ran = home.run(verb);
-            assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+        for command in [["config", "check"].as_slice(), &["serve"]] {
+            let finished = home.run(command);
+            assert!(finished.exit_code == Some(1) && finished.output().contains(expected), "{lines}: {finished:?}");
         }
     }
     let home = TestEnv::new();
@@ -314,9 +318,9 @@ fn mistakes_are_refused_by_the_name_of_the_rule_and_the_key() {
     assert!(home.run(&["config", "check"]).output().contains("configuration file only"));
 }
 
-/// Every block of docs/inbound.md is a whole configuration that the program takes.
+/// Every TOML block of docs/inbound.md is a complete and valid configuration.
 #[test]
-fn the_examples_of_the_page_work() {
+fn examples_in_the_documentation_are_valid() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/inbound.md")).unwrap();
     let blocks: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 4);

@@ -1,4 +1,4 @@
-//! The promise to Retell: what got a 2xx is stored, once, whatever happens around it.
+//! The promise to Retell: an event that was answered 2xx is stored exactly once.
 
 mod restart;
 mod storage_unavailable;
@@ -18,7 +18,7 @@ use crate::support::signing::sign;
 use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-/// Sends all bodies at the same moment, each on a connection of its own; answers in the same order.
+/// Sends all bodies at the same moment, each on a separate connection. The responses are in the order of the bodies.
 fn send_concurrently(address: SocketAddr, bodies: &[Vec<u8>]) -> Vec<HttpResponse> {
     let start = Arc::new(Barrier::new(bodies.len()));
     let senders: Vec<_> = bodies
@@ -29,7 +29,7 @@ fn send_concurrently(address: SocketAddr, bodies: &[Vec<u8>]) -> Vec<HttpRespons
                 let mut client = RawClient::connect(address);
                 let signature = sign(&body);
                 start.wait();
-                client.request("POST", WEBHOOK_PATH, &[("X-Retell-Signature", &signature)], &body).expect("an answer")
+                client.request("POST", WEBHOOK_PATH, &[("X-Retell-Signature", &signature)], &body).expect("a response")
             })
         })
         .collect();
@@ -37,16 +37,16 @@ fn send_concurrently(address: SocketAddr, bodies: &[Vec<u8>]) -> Vec<HttpRespons
 }
 
 #[test]
-fn a_duplicate_racing_itself_is_stored_once() {
+fn concurrent_duplicates_are_stored_once() {
     let home = TestEnv::new();
     let server = home.start_server();
     let body = event_body("call_ended", "call_raced");
-    let answers = send_concurrently(server.address(), &vec![body.clone(); 50]);
-    assert!(answers.iter().all(|answer| answer.status == 200 && answer.json()["received"] == true));
-    assert_eq!(answers.iter().filter(|answer| answer.is_duplicate()).count(), 49);
-    let kept = home.export_events();
-    assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].body, body);
+    let responses = send_concurrently(server.address(), &vec![body.clone(); 50]);
+    assert!(responses.iter().all(|response| response.status == 200 && response.json()["received"] == true));
+    assert_eq!(responses.iter().filter(|response| response.is_duplicate()).count(), 49);
+    let stored = home.export_events();
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].body, body);
     assert_eq!(home.list_events(&[])[0]["duplicates"], 49);
 }
 
@@ -60,7 +60,7 @@ fn another_body_for_the_same_event_is_a_revision_of_the_first() {
     for cost in 1..=3 {
         assert_eq!(server.post_signed(&revised(cost)).json(), json!({ "received": true }));
     }
-    assert!(server.post_signed(&revised(2)).is_duplicate(), "a revision has an identity of its own");
+    assert!(server.post_signed(&revised(2)).is_duplicate(), "a revision has its own identity");
     let mut rows = home.list_events(&[]);
     rows.reverse();
     assert_eq!(rows.len(), 3);
@@ -71,7 +71,7 @@ fn another_body_for_the_same_event_is_a_revision_of_the_first() {
 }
 
 #[test]
-fn what_happens_many_times_in_a_call_is_no_revision() {
+fn repeatable_event_kinds_are_not_revisions() {
     let home = TestEnv::new();
     let server = home.start_server();
     for name in ["transcript_updated", "transfer_started", "something_new"] {
@@ -87,7 +87,7 @@ fn what_happens_many_times_in_a_call_is_no_revision() {
 }
 
 #[test]
-fn a_poisoned_event_is_kept_bare_and_its_neighbours_whole() {
+fn an_event_whose_columns_fail_is_stored_without_them_and_others_are_not_affected() {
     let home = TestEnv::new();
     let server = home.start_server();
     home.open_database()
@@ -98,19 +98,19 @@ fn a_poisoned_event_is_kept_bare_and_its_neighbours_whole() {
         .unwrap();
     let mut bodies: Vec<_> = (0..20).map(|number| event_body("call_ended", &format!("call_{number}"))).collect();
     bodies.insert(10, event_body("call_ended", "poison"));
-    let answers = send_concurrently(server.address(), &bodies);
-    assert!(answers.iter().all(|answer| answer.status == 200 && !answer.is_duplicate()), "{answers:?}");
-    let kept: BTreeSet<_> = home.export_events().into_iter().map(|kept| kept.body).collect();
-    assert_eq!(kept, bodies.iter().cloned().collect());
+    let responses = send_concurrently(server.address(), &bodies);
+    assert!(responses.iter().all(|response| response.status == 200 && !response.is_duplicate()), "{responses:?}");
+    let stored: BTreeSet<_> = home.export_events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored, bodies.iter().cloned().collect());
     let rows = home.list_events(&[]);
-    let (bare, whole): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["state"] == "unparsed");
-    assert_eq!((bare.len(), whole.len()), (1, 20));
-    assert!(bare[0]["call_id"].is_null() && bare[0]["event"].is_null());
-    assert!(whole.iter().all(|row| row["event"] == "call_ended" && row["call_id"].is_string()));
+    let (unparsed, parsed): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["state"] == "unparsed");
+    assert_eq!((unparsed.len(), parsed.len()), (1, 20));
+    assert!(unparsed[0]["call_id"].is_null() && unparsed[0]["event"].is_null());
+    assert!(parsed.iter().all(|row| row["event"] == "call_ended" && row["call_id"].is_string()));
     assert!(server.post_signed(&bodies[10]).is_duplicate());
 }
 
-/// Bytes of bodies in memory, by the metrics.
+/// Bytes of request bodies in memory, from the metrics.
 fn inflight_body_bytes(server: &ReceiverProcess) -> usize {
     let page = server.get("/metrics").text();
     let value = page.lines().find_map(|line| line.strip_prefix("retell_webhook_inflight_body_bytes ")).unwrap();
@@ -118,7 +118,7 @@ fn inflight_body_bytes(server: &ReceiverProcess) -> usize {
 }
 
 #[test]
-fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
+fn the_in_flight_budget_is_enforced_and_small_requests_still_pass() {
     let home = TestEnv::new()
         .with_env("RETELL_WEBHOOK__SERVER__BODY_LIMIT_BYTES", "1000000")
         .with_env("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "2000000");
@@ -140,11 +140,11 @@ fn bytes_in_flight_are_bounded_and_small_requests_still_pass() {
     );
     let mut second = begin(&large[..600_000]);
     assert_eq!(server.post_signed(&event_body("call_ended", "call_small")).status, 200);
-    let answer = second.read_response().expect("an answer");
-    assert_eq!(answer.status, 503);
-    assert!(answer.header("retry-after").is_some());
+    let response = second.read_response().expect("a response");
+    assert_eq!(response.status, 503);
+    assert!(response.header("retry-after").is_some());
     first.send(&large[600_000..]).unwrap();
-    assert_eq!(first.read_response().expect("an answer").status, 200);
-    assert_eq!(server.post_signed(&large).status, 200, "room that was given back can be used again");
+    assert_eq!(first.read_response().expect("a response").status, 200);
+    assert_eq!(server.post_signed(&large).status, 200, "released bytes are available again");
     assert_eq!(home.export_events().len(), 2);
 }

@@ -1,27 +1,27 @@
-//! `load`: what it sends arrives, and it stays on this machine.
+//! `load`: its events arrive, failures are reported, and another machine must be confirmed.
 
 use crate::support::signing::OTHER_KEY;
 use crate::support::test_env::TestEnv;
 
 #[test]
-fn unique_signed_events_arrive_as_counted() {
+fn unique_signed_events_are_stored_as_counted() {
     let home = TestEnv::new();
     let server = home.start_server();
     let url = server.url();
-    let closed = ["load", "--to", &url, "--seconds", "1", "--connections", "1", "--size", "mix", "--json"];
-    let closed = home.run_ok(&closed).json();
+    let closed_loop = ["load", "--to", &url, "--seconds", "1", "--connections", "1", "--size", "mix", "--json"];
+    let closed = home.run_ok(&closed_loop).json();
     let accepted = closed["accepted"].as_u64().unwrap();
     assert!(accepted > 0 && closed["latency_ms"]["p50"].as_f64() <= closed["latency_ms"]["p99.9"].as_f64(), "{closed}");
-    let open = ["load", "--to", &url, "--seconds", "2", "--connections", "8", "--rate", "20", "--json"];
-    let open = home.run_ok(&open).json();
+    let open_loop = ["load", "--to", &url, "--seconds", "2", "--connections", "8", "--rate", "20", "--json"];
+    let open = home.run_ok(&open_loop).json();
     assert_eq!((open["accepted"].as_u64(), open["not_sent"].as_u64()), (Some(40), Some(0)), "{open}");
-    let kept = home.export_events();
-    assert_eq!(kept.len() as u64, accepted + 40, "none is a duplicate");
-    assert!(kept.iter().all(|kept| kept.call_id().unwrap().starts_with("call_test_")));
+    let events = home.export_events();
+    assert_eq!(events.len() as u64, accepted + 40, "no event is a duplicate");
+    assert!(events.iter().all(|event| event.call_id().unwrap().starts_with("call_test_")));
 }
 
 #[test]
-fn what_is_refused_is_told_and_is_1() {
+fn rejected_requests_are_reported_with_exit_code_1() {
     let home = TestEnv::new();
     let server = home.start_server();
     let stranger = TestEnv::without_key().with_env("RETELL_API_KEY", OTHER_KEY);
@@ -32,7 +32,7 @@ fn what_is_refused_is_told_and_is_1() {
 }
 
 #[test]
-fn another_machine_must_be_asked_for_twice() {
+fn load_on_another_machine_must_be_confirmed() {
     let home = TestEnv::new();
     for more in [&[][..], &["--yes-really"], &["--i-own-this-server"]] {
         let ran = home.run(&[&["load", "--to", "http://192.0.2.1"], more].concat());

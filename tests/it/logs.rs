@@ -1,5 +1,6 @@
-//! The log: what stands in `logs/app.log` and on standard output, and what debugging adds.
+//! The log: the lines in `logs/app.log` and on standard output, and what debug level adds.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -22,13 +23,13 @@ fn read_log(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Accepted, repeated, refused, not read, unparsed.
+/// Sends a new event, a duplicate, an unparsed event, a rejected request and an unreadable one.
 fn send_traffic(server: &ReceiverProcess, call_id: &str) {
     let body = event_body("call_ended", call_id);
     for _ in 0..2 {
         assert_eq!(server.post_signed(&body).status, 200);
     }
-    assert_eq!(server.post_signed(b"no JSON").status, 200);
+    assert_eq!(server.post_signed(b"not JSON").status, 200);
     assert_eq!(post(server.address(), &body, &sign_with(OTHER_KEY, &body, now_ms())).status, 401);
     let declared = request_head("POST", "/webhook", &[("X-Retell-Signature", &sign(b"x"))], Some(20_000_000));
     let mut client = RawClient::connect(server.address());
@@ -37,37 +38,41 @@ fn send_traffic(server: &ReceiverProcess, call_id: &str) {
 }
 
 fn wait_for_log_lines(path: &Path, wanted: &[&str]) {
-    let found = wait_until(Duration::from_secs(10), || wanted.iter().all(|text| read_log(path).contains(text)));
-    assert!(found, "{wanted:?} not all in:\n{}", read_log(path));
+    let all_logged = wait_until(Duration::from_secs(10), || wanted.iter().all(|text| read_log(path).contains(text)));
+    assert!(all_logged, "{wanted:?} not all in:\n{}", read_log(path));
 }
 
 #[test]
-fn the_current_file_holds_the_traffic_without_colours_and_is_private() {
+fn the_current_file_has_all_lines_without_colors_and_is_private() {
     let home = TestEnv::new();
     let server = home.start_server();
     send_traffic(&server, "call_1");
     let path = current_log_path(&home);
     wait_for_log_lines(
         &path,
-        &["webhook call_ended", "webhook with a body that is no JSON", "webhook refused (401)", "webhook not taken in"],
+        &[
+            "webhook event event=call_ended",
+            "webhook event unparsed",
+            "webhook request rejected",
+            "webhook request unreadable",
+        ],
     );
     let text = read_log(&path);
     assert!(!text.contains('\u{1b}'), "{text}");
-    // Of each request and of what became of it.
     assert_eq!(text.lines().filter(|line| line.contains("webhook")).count(), 8, "{text}");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
 }
 
 #[test]
-fn a_restart_goes_on_and_an_old_file_is_put_away_under_its_day() {
+fn a_restart_continues_the_file_and_rotates_an_old_one() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     send_traffic(&server, "call_2");
     server.stop();
     let path = current_log_path(&home);
     let before = read_log(&path);
-    assert!(before.contains("webhook call_ended"));
+    assert!(before.contains("webhook event event=call_ended"));
     drop(home.start_server());
     assert!(read_log(&path).starts_with(&before));
     let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
@@ -75,54 +80,54 @@ fn a_restart_goes_on_and_an_old_file_is_put_away_under_its_day() {
     let mut server = home.start_server();
     send_traffic(&server, "call_3");
     server.stop();
-    let away = home.path().join("logs/app.log.2026-09-21");
+    let rotated = home.path().join("logs/app.log.2026-09-21");
     assert!(
-        read_log(&away).starts_with(&before),
+        read_log(&rotated).starts_with(&before),
         "{:?}",
         fs::read_dir(home.path().join("logs")).unwrap().collect::<Vec<_>>()
     );
-    assert!(read_log(&path).contains("webhook call_ended") && !read_log(&path).starts_with(&before));
+    assert!(read_log(&path).contains("webhook event event=call_ended") && !read_log(&path).starts_with(&before));
 }
 
 #[test]
-fn json_lines_are_json_in_both_places() {
+fn json_lines_are_json_in_both_outputs() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__LOG__FORMAT", "json");
     let mut server = home.start_server();
     send_traffic(&server, "call_4");
     assert_eq!(server.stop(), Some(0));
     for text in [server.output(), read_log(&current_log_path(&home))] {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let refused = lines.iter().find(|line| line["message"].as_str().unwrap().contains("webhook refused (401)"));
-        assert_eq!(refused.unwrap()["level"], "WARN");
+        let rejected = lines.iter().find(|line| line["message"].as_str().unwrap().contains("webhook request rejected"));
+        assert_eq!(rejected.unwrap()["level"], "WARN");
     }
 }
 
 #[test]
-fn the_file_can_be_elsewhere_or_nowhere() {
+fn the_folder_can_be_changed_and_the_file_turned_off() {
     let mut home = TestEnv::new().with_env("RETELL_WEBHOOK__LOG__DIR", "other/place");
     let server = home.start_server();
     send_traffic(&server, "call_5");
-    wait_for_log_lines(&home.path().join("other/place/app.log"), &["webhook call_ended"]);
+    wait_for_log_lines(&home.path().join("other/place/app.log"), &["webhook event event=call_ended"]);
     drop(server);
     home.set_env("RETELL_WEBHOOK__LOG__DIR", "off");
     let server = home.start_server();
     send_traffic(&server, "call_6");
-    assert!(server.wait_for_output("webhook call_ended"));
+    assert!(server.wait_for_output("webhook event event=call_ended"));
     assert!(!home.path().join("logs").exists() && !home.path().join("off").exists());
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_warned_about_and_nothing_else() {
+fn a_log_folder_that_cannot_be_written_is_only_a_warning() {
     let home = TestEnv::new();
     fs::write(home.path().join("logs"), "a file in the way").unwrap();
     let server = home.start_server();
     send_traffic(&server, "call_7");
-    assert!(server.wait_for_output("log.dir: cannot write into logs"), "{}", server.output());
-    assert!(server.wait_for_output("webhook call_ended"));
+    assert!(server.wait_for_output("log file unavailable"), "{}", server.output());
+    assert!(server.wait_for_output("webhook event event=call_ended"));
 }
 
 #[test]
-fn debugging_tells_headers_route_and_fields_without_values() {
+fn debug_level_logs_headers_and_body_fields_without_values() {
     let home = TestEnv::new().with_env("DEBUG", "true");
     let mut server = home.start_server();
     let body = sample_payload("05_");
@@ -130,22 +135,72 @@ fn debugging_tells_headers_route_and_fields_without_values() {
     assert_eq!(server.stop(), Some(0));
     for text in [server.output(), read_log(&current_log_path(&home))] {
         let line = |wanted: &str| text.lines().find(|line| line.contains(wanted)).unwrap_or_else(|| panic!("{text}"));
-        let head = line("webhook request: ");
+        let head = line("webhook request head");
         assert!(head.contains("content-type: application/json") && head.contains("/api/v1/webhook/retell"), "{head}");
         assert!(head.contains("x-retell-signature: text of 82 bytes"), "{head}");
-        let told = line("webhook body: ");
-        assert!(told.contains("webhook body: call_analyzed {event: string of 13 bytes, call: {"), "{told}");
+        let told = line("webhook body");
+        assert!(told.contains("shape=call_analyzed {event: string of 13 bytes, call: {"), "{told}");
         assert!(told.contains("transcript: string of ") && told.contains("company=default"), "{told}");
     }
 }
 
 #[test]
-fn without_debugging_nothing_of_that_is_told() {
+fn without_debug_level_neither_head_nor_body_is_logged() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     assert_eq!(server.post_signed(&sample_payload("05_")).status, 200);
     assert_eq!(server.stop(), Some(0));
     assert!(
-        !server.output().contains("webhook body") && !read_log(&current_log_path(&home)).contains("webhook request:")
+        !server.output().contains("webhook body")
+            && !read_log(&current_log_path(&home)).contains("webhook request head")
     );
+}
+
+/// The arguments of every `tracing` macro of this name in a source file, tests not included.
+fn tracing_calls(source: &str, name: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let mut calls = Vec::new();
+    for rest in source.split(&format!("tracing::{name}!(")).skip(1) {
+        let mut depth = 1;
+        let end = rest.find(|character| {
+            depth += match character {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        calls.push(rest[..end.unwrap()].to_owned());
+    }
+    calls
+}
+
+/// The messages that are logged at ERROR, WARN or INFO. Messages with values in them, as at start, are left out.
+fn logged_messages(folder: &Path, messages: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            logged_messages(&path, messages);
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        for call in ["error", "warn", "info"].into_iter().flat_map(|level| tracing_calls(&source, level)) {
+            let message = call.rsplit('"').nth(1).unwrap_or_else(|| panic!("{}: {call}", path.display()));
+            if !message.contains('{') {
+                messages.insert(message.to_owned());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_messages() {
+    let mut logged = BTreeSet::new();
+    logged_messages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut logged);
+    let page = include_str!("../../docs/logging.md");
+    let (_, section) = page.split_once("## Messages").unwrap();
+    let (section, _) = section.split_once("## Fields").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeSet<String> = rows.map(|row| row.split('`').next().unwrap().to_owned()).collect();
+    assert_eq!(documented, logged);
 }

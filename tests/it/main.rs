@@ -1,6 +1,6 @@
-//! The receiver from outside: the real program over real sockets, and the library as an application uses it.
+//! Integration tests: the program over real sockets, and the library as an application uses it.
 //!
-//! Every test starts what it needs in a folder of its own, on a free port of 127.0.0.1, and leaves nothing running.
+//! Every test runs in a separate folder and on a free port of 127.0.0.1, and stops everything that it starts.
 #![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test that cannot go on panics; a test may read the clock, start threads and print"
+    reason = "a failing test panics; tests may read the clock, start threads and print"
 )]
 
 mod support;
@@ -42,6 +42,7 @@ mod intake;
 mod load;
 mod logs;
 mod metrics;
+mod public_api;
 mod rejected;
 mod replay;
 mod request_layers;

@@ -1,8 +1,8 @@
-//! What `/metrics` says.
+//! The content of `/metrics`.
 
 mod operator_access;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,32 +16,33 @@ use crate::support::signing::{KEY, OTHER_KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-/// A page taken apart, every line of it checked against the format on the way.
+/// A parsed page; parsing checks every line against the format.
 struct MetricsPage {
     types: BTreeMap<String, String>,
     samples: BTreeMap<String, f64>,
 }
 
 impl MetricsPage {
-    fn from_response(answer: &HttpResponse) -> Self {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let content_type = answer.header("content-type").unwrap();
+    fn from_response(response: &HttpResponse) -> Self {
+        assert_eq!(response.status, 200, "{}", response.text());
+        let content_type = response.header("content-type").unwrap();
         assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
-        Self::parse(&answer.text())
+        Self::parse(&response.text())
     }
 
     fn parse(text: &str) -> Self {
-        let body = text.strip_suffix("# EOF\n").expect("the end mark");
+        let body = text.strip_suffix("# EOF\n").expect("# EOF at the end");
         let mut page = Self { types: BTreeMap::new(), samples: BTreeMap::new() };
-        let (mut helped, mut current) = (String::new(), String::new());
+        let mut with_help = String::new();
+        let mut current = String::new();
         for line in body.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').unwrap();
                 assert!(help.ends_with('.') && name.starts_with("retell_webhook_"), "{line}");
-                name.clone_into(&mut helped);
+                name.clone_into(&mut with_help);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
-                assert_eq!(name, helped, "every type has its help: {line}");
+                assert_eq!(name, with_help, "every TYPE line follows its HELP line: {line}");
                 assert!(page.types.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
                 name.clone_into(&mut current);
             } else if let Some(rest) = line.strip_prefix("# UNIT ") {
@@ -67,27 +68,27 @@ impl MetricsPage {
         };
         assert!(suffixes.iter().any(|suffix| name == format!("{current}{suffix}")), "{line}");
         assert!(labels.is_empty() || labels.ends_with("\"}"), "{line}");
-        let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("not a number: {line}"));
         assert!(value >= 0.0 && self.samples.insert(series.to_owned(), value).is_none(), "{line}");
     }
 
     fn check_histograms(&self) {
         for (name, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
             let counts = self.samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}_count")));
-            for (series, all) in counts {
+            for (series, total) in counts {
                 // `name_count`, or `name_count{handler="log"}`.
                 let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
-                let of_these =
+                let is_bucket =
                     |series: &&String| series.starts_with(&format!("{name}_bucket")) && series.contains(labels);
-                let buckets: Vec<_> = self.samples.iter().filter(|(series, _)| of_these(series)).collect();
-                let above = buckets.iter().find(|(series, _)| series.contains("le=\"+Inf\""));
-                assert!((above.unwrap().1 - all).abs() < 0.5, "{series}");
-                assert!(buckets.len() > 8 && buckets.iter().all(|(_, count)| *count <= all), "{series}");
+                let buckets: Vec<_> = self.samples.iter().filter(|(series, _)| is_bucket(series)).collect();
+                let infinity = buckets.iter().find(|(series, _)| series.contains("le=\"+Inf\""));
+                assert!((infinity.unwrap().1 - total).abs() < 0.5, "{series}");
+                assert!(buckets.len() > 8 && buckets.iter().all(|(_, count)| *count <= total), "{series}");
             }
         }
     }
 
-    /// As a whole number, which all counts are.
+    /// The value of a sample that must be a whole number.
     fn sample_value(&self, series: &str) -> i64 {
         let name = format!("retell_webhook_{series}");
         let value = self.samples.get(&name).unwrap_or_else(|| panic!("no {name} in {:?}", self.samples.keys()));
@@ -101,7 +102,7 @@ fn read_metrics(server: &ReceiverProcess) -> MetricsPage {
 }
 
 #[test]
-fn everything_that_happens_is_counted() {
+fn all_outcomes_are_counted() {
     let home = TestEnv::new();
     let server = home.start_server();
     let body = event_body("call_ended", "call_1");
@@ -110,7 +111,7 @@ fn everything_that_happens_is_counted() {
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1 again")).status, 200);
     let revised = br#"{"event":"call_ended","call":{"call_id":"call_1","duration_ms":5}}"#;
     assert_eq!(server.post_signed(revised).status, 200);
-    assert_eq!(server.post_signed(b"no JSON").status, 200);
+    assert_eq!(server.post_signed(b"not JSON").status, 200);
     assert_eq!(server.post_signed(br#"{"event":"+12025550143"}"#).status, 200);
     assert_eq!(post(server.address(), &body, &sign_with(OTHER_KEY, &body, now_ms())).status, 401);
     assert_eq!(post(server.address(), &body, &sign_with(KEY, &body, now_ms() - 900_000)).status, 401);
@@ -120,12 +121,12 @@ fn everything_that_happens_is_counted() {
     client.send(declared.as_bytes()).unwrap();
     assert_eq!(client.read_response().unwrap().status, 413);
 
-    let done = |page: &MetricsPage| {
+    let is_done = |page: &MetricsPage| {
         page.sample_value(r#"delivery_attempts_total{handler="log",outcome="succeeded"}"#) == 5
             && page.sample_value(r#"handler_backlog_events{handler="log"}"#) == 0
     };
-    assert!(wait_until(Duration::from_secs(10), || done(&read_metrics(&server))));
-    // An event named like a number is shown as an unknown one, in the log too.
+    assert!(wait_until(Duration::from_secs(10), || is_done(&read_metrics(&server))));
+    // An event named like a phone number is shown as `unknown`, also in the log.
     assert!(!server.output().contains("2025550143"));
     let page = read_metrics(&server);
     let events = |outcome: &str, kind: &str| {
@@ -197,11 +198,11 @@ fn an_event_that_could_not_be_stored_is_counted() {
 }
 
 #[test]
-fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
+fn an_application_reads_the_metrics_itself_and_two_receivers_count_separately() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [one, two] = folders.each_ref().map(|folder| LocalReceiver::start(folder.path(), |builder| builder));
     assert_eq!(one.post_signed(&event_body("chat_ended", "call_1")).status, 200);
-    assert_eq!(get(one.address, "/metrics").status, 404, "the routes to be merged have no metrics");
+    assert_eq!(get(one.address, "/metrics").status, 404, "the embeddable router has no metrics");
     let stored = r#"events_total{outcome="stored",event="chat_ended"}"#;
     let count = |local: &LocalReceiver| {
         MetricsPage::parse(&local.runtime.block_on(local.receiver.metrics_text())).sample_value(stored)
@@ -212,18 +213,18 @@ fn an_application_shows_the_figures_itself_and_two_receivers_count_apart() {
 }
 
 #[test]
-fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
+fn deliveries_count_by_outcome_and_undelivered_events_are_the_backlog() {
     let folder = tempfile::tempdir().unwrap();
-    let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let opened = Arc::clone(&gate);
+    let semaphore = Arc::new(tokio::sync::Semaphore::new(0));
+    let permits = Arc::clone(&semaphore);
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder
             .on_call_started(|_, _| async { Outcome::retry("not yet") })
             .on_call_ended(|_, _| async { Outcome::fail("never") })
             .on_call_analyzed(move |_, _| {
-                let opened = Arc::clone(&opened);
+                let permits = Arc::clone(&permits);
                 async move {
-                    let _ = opened.acquire().await;
+                    let _ = permits.acquire().await;
                     Outcome::Done
                 }
             })
@@ -236,14 +237,42 @@ fn deliveries_count_by_what_came_of_them_and_what_waits_is_behind() {
         };
         outcomes.map(count).collect::<Vec<_>>()
     };
-    let behind = |page: &MetricsPage| page.sample_value(r#"handler_backlog_events{handler="closures"}"#);
+    let backlog = |page: &MetricsPage| page.sample_value(r#"handler_backlog_events{handler="closures"}"#);
     for name in ["call_started", "call_ended", "call_analyzed"] {
         assert_eq!(local.post_signed(&event_body(name, &format!("call_{name}"))).status, 200);
     }
     assert!(wait_until(Duration::from_secs(10), || outcomes(&read()) == [0, 1, 1]), "{:?}", outcomes(&read()));
-    assert!(behind(&read()) > 0, "the last one is still being handled");
-    gate.add_permits(1);
-    assert!(wait_until(Duration::from_secs(10), || behind(&read()) == 0));
+    assert!(backlog(&read()) > 0, "the last one is still being handled");
+    semaphore.add_permits(1);
+    assert!(wait_until(Duration::from_secs(10), || backlog(&read()) == 0));
     assert_eq!(outcomes(&read()), [1, 1, 1]);
     local.stop();
+}
+
+/// The first column of the table "All metrics" in docs/running.md.
+fn documented_metrics() -> BTreeSet<String> {
+    let page = include_str!("../../docs/running.md");
+    let (_, section) = page.split_once("## All metrics").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `retell_webhook_"));
+    rows.map(|row| format!("retell_webhook_{}", row.split('`').next().unwrap())).collect()
+}
+
+#[test]
+fn the_documentation_lists_exactly_the_metrics() {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let mut printed = BTreeSet::new();
+    for (name, kind) in read_metrics(&server).types {
+        printed.insert(match kind.as_str() {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name,
+        });
+    }
+    let documented = documented_metrics();
+    // Some metrics exist only on some systems.
+    assert!(printed.is_subset(&documented), "not documented: {:?}", printed.difference(&documented));
+    if cfg!(target_os = "linux") {
+        assert_eq!(printed, documented);
+    }
 }

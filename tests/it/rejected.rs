@@ -1,4 +1,4 @@
-//! Refused requests: why, in the log and in the ring; and that a flood of them costs nobody else anything.
+//! Rejected requests: their diagnosis in the log and in the store, and the limits during a flood.
 
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,19 @@ use crate::support::wait_until;
 
 const UNAUTHORIZED: &str = r#"{"message":"Unauthorized"}"#;
 
-fn assert_unauthorized(what: &str, answer: &HttpResponse) {
-    assert_eq!((answer.status, answer.text().as_str()), (401, UNAUTHORIZED), "{what}");
+fn assert_unauthorized(case: &str, response: &HttpResponse) {
+    assert_eq!((response.status, response.text().as_str()), (401, UNAUTHORIZED), "{case}");
 }
 
-/// `rejected list --json`, once it has so many rows.
+/// Waits until `rejected list --json` has exactly `count` rows.
 fn wait_for_rejected(home: &TestEnv, count: usize) -> Vec<Value> {
     let mut rows = Vec::new();
-    let there = wait_until(Duration::from_secs(15), || {
+    let has_rows = wait_until(Duration::from_secs(15), || {
         let ran = home.run_ok(&["rejected", "list", "--json", "--limit", "2000"]);
         rows.clone_from(ran.json().as_array().unwrap());
         rows.len() >= count
     });
-    assert!(there && rows.len() == count, "{} rows instead of {count}: {rows:#?}", rows.len());
+    assert!(has_rows && rows.len() == count, "{} rows instead of {count}: {rows:#?}", rows.len());
     rows
 }
 
@@ -34,7 +34,7 @@ fn diagnosis(row: &Value) -> &str {
     row["diagnosis"].as_str().unwrap()
 }
 
-/// Signed as with a library that takes seconds.
+/// A signature with its time in seconds, as made by a library with that mistake.
 fn sign_in_seconds(key: &ApiKey, body: &[u8]) -> String {
     retell_webhook::Signature::sign(key, body, now_ms() / 1000).to_string()
 }
@@ -49,23 +49,23 @@ fn send_each_rejection(server: &ReceiverProcess) -> [&'static str; 7] {
         &post(address, &body, &sign(&body).to_uppercase().replace("V=", "v=").replace("D=", "d=")),
     );
     assert_unauthorized("wrong key", &post(address, &body, &sign_with(OTHER_KEY, &body, now)));
-    assert_unauthorized("re-serialised", &post(address, spaced.as_bytes(), &sign(&body)));
+    assert_unauthorized("re-serialized", &post(address, spaced.as_bytes(), &sign(&body)));
     assert_unauthorized("seconds", &post(address, &body, &sign_in_seconds(&api_key(KEY), &body)));
-    assert_unauthorized("late clock", &post(address, &body, &sign_with(KEY, &body, now - 3_720_000)));
-    assert_unauthorized("stale by a stranger", &post(address, &body, &sign_with(OTHER_KEY, &body, now - 400_000)));
+    assert_unauthorized("fast clock", &post(address, &body, &sign_with(KEY, &body, now - 3_720_000)));
+    assert_unauthorized("stale with another key", &post(address, &body, &sign_with(OTHER_KEY, &body, now - 400_000)));
     [
         "header is missing",
         "malformed: it has upper-case letters",
         "no configured key made this signature",
         "JSON.stringify",
         "in seconds instead of milliseconds",
-        "apart from its age it is right: this machine's clock is 1 h 2 min ahead",
-        "its digest does not fit either",
+        "apart from its age it is valid: this machine's clock is 1 h 2 min ahead",
+        "its digest does not match either",
     ]
 }
 
 #[test]
-fn each_cause_is_named_in_the_ring_and_in_the_log() {
+fn each_cause_is_named_in_the_store_and_in_the_log() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let causes = send_each_rejection(&server);
@@ -85,16 +85,16 @@ fn each_cause_is_named_in_the_ring_and_in_the_log() {
     assert_eq!(server.stop(), Some(0));
     let log = server.output();
     for cause in causes {
-        let lines = log.lines().filter(|line| line.contains("webhook refused (401)") && line.contains(cause));
+        let lines = log.lines().filter(|line| line.contains("webhook request rejected") && line.contains(cause));
         assert_eq!(lines.count(), 1, "{cause}: {log}");
     }
     assert!(home.export_events().is_empty());
 }
 
 #[test]
-fn nothing_secret_is_in_the_ring_and_no_body_unless_asked_for() {
+fn no_secret_is_stored_and_bodies_only_when_configured() {
     let mut home = TestEnv::new().with_env("DEBUG", "true");
-    let body = event_body("call_ended", "call_of_somebody");
+    let body = event_body("call_ended", "call_of_a_caller");
     let target = format!("{WEBHOOK_PATH}?number=%2B12025550143");
     let now = now_ms();
     let signatures = [
@@ -102,9 +102,9 @@ fn nothing_secret_is_in_the_ring_and_no_body_unless_asked_for() {
         sign_with(KEY, &body, now - 400_000),
         sign_with(KEY, &body, now).replace("v=", "V="),
     ];
-    let right = sign_with(KEY, &body, now);
-    let mut secrets = vec![KEY.to_owned(), OTHER_KEY.into(), "call_of_somebody".into(), "2025550143".into()];
-    secrets.extend(signatures.iter().chain([&right]).map(|signature| signature[signature.len() - 58..].to_owned()));
+    let valid = sign_with(KEY, &body, now);
+    let mut secrets = vec![KEY.to_owned(), OTHER_KEY.into(), "call_of_a_caller".into(), "2025550143".into()];
+    secrets.extend(signatures.iter().chain([&valid]).map(|signature| signature[signature.len() - 58..].to_owned()));
     let mut server = home.start_server();
     for signature in &signatures {
         let headers = [("X-Retell-Signature", signature.as_str()), ("Authorization", KEY), ("Cookie", OTHER_KEY)];
@@ -115,21 +115,25 @@ fn nothing_secret_is_in_the_ring_and_no_body_unless_asked_for() {
         let id = row["id"].as_str().unwrap();
         printed += &home.run_ok(&["rejected", "show", id]).output();
         printed += &home.run_ok(&["rejected", "show", id, "--json"]).output();
-        let none = home.run(&["rejected", "show", id, "--body"]);
-        assert_eq!((none.exit_code, none.stderr.contains("keep_rejected_bodies")), (Some(1), true), "{none:?}");
+        let no_body = home.run(&["rejected", "show", id, "--body"]);
+        assert_eq!(
+            (no_body.exit_code, no_body.stderr.contains("keep_rejected_bodies")),
+            (Some(1), true),
+            "{no_body:?}"
+        );
     }
     server.stop();
     printed += &server.output();
     printed += &home.run_ok(&["rejected", "list"]).output();
-    let shown: Vec<_> = secrets.iter().filter(|secret| printed.contains(secret.as_str())).collect();
-    assert!(shown.is_empty(), "{shown:?} in {printed}");
-    assert!(printed.contains("d=") && printed.contains('…'), "the form of a signature is shown");
+    let printed_secrets: Vec<_> = secrets.iter().filter(|secret| printed.contains(secret.as_str())).collect();
+    assert!(printed_secrets.is_empty(), "{printed_secrets:?} in {printed}");
+    assert!(printed.contains("d=") && printed.contains('…'), "the format of the signature is shown");
 
     home.set_env("RETELL_WEBHOOK__SECURITY__KEEP_REJECTED_BODIES", "true");
     let server = home.start_server();
     assert_unauthorized("", &post(server.address(), &body, &signatures[0]));
     let newest = &wait_for_rejected(&home, signatures.len() + 1)[0];
-    assert_eq!(newest["body_kept"], true);
+    assert_eq!(newest["has_body"], true);
     let kept = home.run_ok(&["rejected", "show", newest["id"].as_str().unwrap(), "--body"]).stdout;
     assert_eq!(kept.as_bytes(), body);
 }
@@ -147,22 +151,22 @@ fn a_stale_request_is_answered_before_its_body() {
         assert_unauthorized("", &client.read_response().expect("an answer although the body never came"));
         client
     };
-    // The body comes after the answer, and is looked at all the same.
+    // A body that arrives after the response is diagnosed too.
     let mut late = begin(&[]);
     late.send(&body).unwrap();
-    assert!(diagnosis(&wait_for_rejected(&home, 1)[0]).contains("apart from its age it is right"));
-    // It never comes.
+    assert!(diagnosis(&wait_for_rejected(&home, 1)[0]).contains("apart from its age it is valid"));
+    // A body that never arrives.
     let mut silent = begin(&[]);
-    assert!(diagnosis(&wait_for_rejected(&home, 2)[0]).contains("not looked at"));
-    assert!(silent.is_closed_within(Duration::from_secs(5)), "nobody waits for it any more");
-    // Whoever waits to be asked for the body is not asked.
+    assert!(diagnosis(&wait_for_rejected(&home, 2)[0]).contains("body was not checked"));
+    assert!(silent.is_closed_within(Duration::from_secs(5)), "the receiver stops waiting for the body");
+    // A client that waits for `100 Continue` does not receive it.
     let mut waiting = begin(&[("Expect", "100-continue")]);
-    assert!(diagnosis(&wait_for_rejected(&home, 3)[0]).contains("not looked at"));
+    assert!(diagnosis(&wait_for_rejected(&home, 3)[0]).contains("body was not checked"));
     assert!(waiting.read_response().is_none(), "nothing but the 401");
 }
 
 #[test]
-fn a_signed_post_to_an_unknown_path_is_told_the_right_address() {
+fn a_signed_post_to_an_unknown_path_logs_the_right_url() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let (address, body) = (server.address(), event_body("call_ended", "call_1"));
@@ -176,14 +180,20 @@ fn a_signed_post_to_an_unknown_path_is_told_the_right_address() {
     }
     server.stop();
     let log = server.output();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("404")).collect();
-    let url = format!("http://localhost:{}{WEBHOOK_PATH} ", address.port());
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("signed request to unknown path")).collect();
+    let url = format!("http://localhost:{}{WEBHOOK_PATH}", address.port());
     assert!(lines.len() == 1 && lines[0].contains("/retell/webhook") && lines[0].contains(&url), "{log}");
-    assert!(home.run_ok(&["rejected", "list"]).stdout.contains("no refused requests"));
+    assert!(home.run_ok(&["rejected", "list"]).stdout.contains("no rejected requests"));
+}
+
+/// The value of the field `suppressed` in a log line.
+fn suppressed_count(line: &str) -> u64 {
+    let (_, value) = line.split_once("suppressed=").unwrap();
+    value.split(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_flood_is_counted_whole_shown_in_part_and_harms_nobody() {
+fn a_flood_is_counted_completely_logged_in_part_and_delays_no_one() {
     const BAD: u64 = 400;
     let home = TestEnv::new();
     let mut server = home.start_server();
@@ -198,21 +208,21 @@ fn a_flood_is_counted_whole_shown_in_part_and_harms_nobody() {
             assert_eq!(server.post_signed(&event_body("call_ended", &format!("call_{number}"))).status, 200);
         }
     }
-    let most = 20 + began.elapsed().as_secs() + 1;
+    let max_lines = 20 + began.elapsed().as_secs() + 1;
     assert_eq!(server.stop(), Some(0));
     let log = server.output();
     assert!(log.contains(&format!("\"no_key_matched\": {BAD}")), "all are counted: {log}");
     assert!(log.contains("\"stored\": 4"), "{log}");
-    let lines = log.matches("webhook refused (401)").count() as u64;
-    assert!((20..=most).contains(&lines), "{lines} of at most {most} lines");
-    let hidden = log.lines().filter_map(|line| line.split_once(" more refused from 127.0.0.1, not shown"));
-    let hidden: u64 = hidden.map(|(before, _)| before.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
-    assert_eq!(hidden + lines, BAD, "shown or summed up");
+    let lines = log.matches("webhook request rejected").count() as u64;
+    assert!((20..=max_lines).contains(&lines), "{lines} of at most {max_lines} lines");
+    let summaries = log.lines().filter(|line| line.contains("suppressed rejected requests"));
+    let suppressed: u64 = summaries.map(suppressed_count).sum();
+    assert_eq!(suppressed + lines, BAD, "every request is logged or summed up");
     assert_eq!(wait_for_rejected(&home, usize::try_from(lines).unwrap()).len() as u64, lines);
 }
 
 #[test]
-fn a_store_that_is_away_changes_no_answer_and_costs_only_the_row() {
+fn an_unavailable_store_changes_no_response_and_loses_only_the_row() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let body = event_body("call_ended", "call_1");
@@ -222,15 +232,15 @@ fn a_store_that_is_away_changes_no_answer_and_costs_only_the_row() {
     assert!(server.wait_for_output("no configured key made this signature"));
     database.execute_batch("DROP TABLE rejected; COMMIT").unwrap();
     assert_unauthorized("", &post(server.address(), &body, "nonsense"));
-    assert!(server.wait_for_output("malformed: it has another form"));
+    assert!(server.wait_for_output("malformed: its form is not known"));
     assert_eq!(server.post_signed(&body).status, 200);
     assert_eq!(server.stop(), Some(0));
     let lines = server.output();
-    assert_eq!(lines.matches("webhook refused (401)").count(), 2, "{lines}");
+    assert_eq!(lines.matches("webhook request rejected").count(), 2, "{lines}");
 }
 
 #[test]
-fn wrong_usage_and_unknown_ids() {
+fn wrong_arguments_and_unknown_ids_have_exit_codes() {
     let home = TestEnv::new();
     assert_eq!(home.run(&["rejected", "list"]).exit_code, Some(1), "no store yet");
     drop(home.start_server());
@@ -243,7 +253,7 @@ fn wrong_usage_and_unknown_ids() {
 }
 
 #[test]
-fn verify_names_the_cause_as_the_receiver_does() {
+fn verify_names_the_same_causes_as_the_receiver() {
     let home = TestEnv::new();
     let body = String::from_utf8(event_body("call_ended", "call_1")).unwrap();
     let verify = |header: &str, body: &str| {
@@ -252,10 +262,10 @@ fn verify_names_the_cause_as_the_receiver_does() {
         ran.stdout
     };
     let header = sign(body.as_bytes());
-    assert!(verify(&header, &format!("{body}\n")).contains("white space was added at its end"));
+    assert!(verify(&header, &format!("{body}\n")).contains("whitespace was added at its end"));
     assert!(verify(&header, &body.replace(':', ": ")).contains("JSON.stringify"));
     assert!(verify(&header, &format!("\u{feff}{body}")).contains("byte order mark"));
-    assert!(verify(&format!("{header} "), &body).contains("blanks or quotes"));
+    assert!(verify(&format!("{header} "), &body).contains("spaces or quotes"));
     assert!(verify(&sign_in_seconds(&api_key(KEY), body.as_bytes()), &body).contains("in seconds"));
     assert!(verify(&header, &"x".repeat(70_000)).contains("larger than 64 KiB"));
 }

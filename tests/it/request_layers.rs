@@ -1,4 +1,4 @@
-//! What is around every webhook: request id, client address, allowlist, access line.
+//! The layers around every webhook: request id, client address, allowlist, access log.
 
 use crate::support::bodies::event_body;
 use crate::support::client::{HttpResponse, RawClient, WEBHOOK_PATH};
@@ -11,7 +11,7 @@ const RETELL_ADDRESS: &str = "100.20.5.228";
 fn post_signed_with_headers(server: &ReceiverProcess, body: &[u8], headers: &[(&str, &str)]) -> HttpResponse {
     let signature = sign(body);
     let headers = [&[("x-retell-signature", signature.as_str())], headers].concat();
-    RawClient::connect(server.address()).request("POST", WEBHOOK_PATH, &headers, body).expect("an answer")
+    RawClient::connect(server.address()).request("POST", WEBHOOK_PATH, &headers, body).expect("a response")
 }
 
 fn latest_source_address(home: &TestEnv) -> String {
@@ -20,19 +20,20 @@ fn latest_source_address(home: &TestEnv) -> String {
 }
 
 #[test]
-fn every_answer_carries_a_request_id() {
+fn every_response_has_a_request_id() {
     let home = TestEnv::new();
     let server = home.start_server();
     let body = event_body("call_ended", "call_1");
-    let id = |answer: &HttpResponse| answer.header("x-request-id").expect("a request id").to_owned();
+    let id = |response: &HttpResponse| response.header("x-request-id").expect("a request id").to_owned();
     assert_eq!(id(&post_signed_with_headers(&server, &body, &[("x-request-id", "trace-7")])), "trace-7");
-    let minted = id(&post_signed_with_headers(&server, &body, &[]));
-    assert!(minted.starts_with("req_") && minted != id(&post_signed_with_headers(&server, &body, &[])), "{minted}");
+    let generated = id(&post_signed_with_headers(&server, &body, &[]));
+    assert!(generated.starts_with("req_"), "{generated}");
+    assert_ne!(generated, id(&post_signed_with_headers(&server, &body, &[])));
     assert!(id(&post_signed_with_headers(&server, &body, &[("x-request-id", "forged\tline")])).starts_with("req_"));
-    let refused =
+    let rejected =
         RawClient::connect(server.address()).request("POST", WEBHOOK_PATH, &[("x-request-id", "trace-8")], &body);
-    let refused = refused.unwrap();
-    assert_eq!((refused.status, id(&refused).as_str()), (401, "trace-8"));
+    let rejected = rejected.unwrap();
+    assert_eq!((rejected.status, id(&rejected).as_str()), (401, "trace-8"));
     let wrong_method =
         RawClient::connect(server.address()).request("GET", WEBHOOK_PATH, &[("x-request-id", "trace-9")], b"");
     let wrong_method = wrong_method.unwrap();
@@ -40,7 +41,7 @@ fn every_answer_carries_a_request_id() {
 }
 
 #[test]
-fn a_forwarding_header_is_believed_from_a_trusted_proxy_only() {
+fn a_forwarding_header_is_used_from_a_trusted_proxy_only() {
     let mut home = TestEnv::new();
     let server = home.start_server();
     let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
@@ -55,15 +56,15 @@ fn a_forwarding_header_is_believed_from_a_trusted_proxy_only() {
 }
 
 #[test]
-fn an_allowlist_keeps_strangers_out() {
+fn addresses_outside_the_allowlist_are_answered_403() {
     let home = TestEnv::new()
         .with_env("RETELL_WEBHOOK__SECURITY__ALLOWLIST", "retell")
         .with_env("RETELL_WEBHOOK__SERVER__TRUSTED_PROXIES", "127.0.0.1");
     let mut server = home.start_server();
     let body = event_body("call_ended", "call_1");
-    let stranger = post_signed_with_headers(&server, &body, &[("x-forwarded-for", "203.0.113.7")]);
-    assert_eq!((stranger.status, stranger.text().as_str()), (403, r#"{"message":"Forbidden"}"#));
-    // The client's own invention stands in front of what the proxy wrote.
+    let rejected = post_signed_with_headers(&server, &body, &[("x-forwarded-for", "203.0.113.7")]);
+    assert_eq!((rejected.status, rejected.text().as_str()), (403, r#"{"message":"Forbidden"}"#));
+    // An address that the client invents stands in front of the one that the proxy appends.
     assert_eq!(
         post_signed_with_headers(&server, &body, &[("x-forwarded-for", &format!("{RETELL_ADDRESS}, 203.0.113.7"))])
             .status,
@@ -77,7 +78,7 @@ fn an_allowlist_keeps_strangers_out() {
 }
 
 #[test]
-fn each_webhook_has_a_line_that_says_what_became_of_it() {
+fn the_access_log_has_one_line_per_webhook_with_its_outcome() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__LOG__FORMAT", "json");
     let server = home.start_server();
     let body = event_body("call_ended", "call_1");
@@ -91,7 +92,7 @@ fn each_webhook_has_a_line_that_says_what_became_of_it() {
         serde_json::from_str(line).unwrap()
     };
     let first = line("first");
-    assert_eq!((&first["message"], &first["outcome"]), (&"webhook".into(), &"stored".into()));
+    assert_eq!((&first["message"], &first["outcome"]), (&"webhook request completed".into(), &"stored".into()));
     assert_eq!((&first["event"], &first["call_id"]), (&"call_ended".into(), &"call_1".into()));
     assert_eq!(first["size_bytes"], body.len());
     assert!(first["duration_ms"].is_u64(), "{first}");
@@ -99,7 +100,7 @@ fn each_webhook_has_a_line_that_says_what_became_of_it() {
 }
 
 #[test]
-fn networks_that_are_none_are_refused_by_name() {
+fn an_invalid_network_in_the_settings_is_reported_with_its_key() {
     for (name, key) in
         [("SERVER__TRUSTED_PROXIES", "server.trusted_proxies[0]"), ("SECURITY__ALLOWLIST", "security.allowlist[0]")]
     {

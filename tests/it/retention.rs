@@ -1,4 +1,4 @@
-//! How long things are kept: what is past its time goes, by itself and with `purge`, while events come in.
+//! Retention: data past its limit is deleted, by the receiver and by `purge`, while events arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +18,7 @@ use crate::support::wait_until;
 const DAY_MS: i64 = 86_400_000;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Lines of an export: events of so many days ago, half of them large.
+/// Lines of an export: `count` events, received `days_ago` days ago, half of them large.
 fn old_export_lines(count: usize, days_ago: i64, company: &str) -> String {
     use base64::Engine;
     let ids = EventIdGenerator::default();
@@ -37,7 +37,7 @@ fn old_export_lines(count: usize, days_ago: i64, company: &str) -> String {
     lines.collect()
 }
 
-/// A home with events of 100, 40 and 0 days ago; `config` is its `local.toml`.
+/// A test environment with events of 100, 40 and 0 days ago; `config` is added to its `local.toml`.
 fn env_with_old_events(config: &str) -> TestEnv {
     let home = TestEnv::new();
     std::fs::create_dir_all(home.path().join("config")).unwrap();
@@ -58,7 +58,8 @@ fn write_config(home: &TestEnv, text: &str) {
     std::fs::write(home.path().join("config/local.toml"), text).unwrap();
 }
 
-/// What the database and the bodies beside it take. Not its log, which stays as long as it was and is written over.
+/// Disk space of the database and the body files. Not of the write-ahead log, which keeps its length and is
+/// overwritten.
 fn disk_bytes(home: &TestEnv) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let bodies = std::fs::read_dir(home.path().join("data/retell-webhook.db-bodies")).unwrap();
@@ -67,17 +68,17 @@ fn disk_bytes(home: &TestEnv) -> u64 {
 }
 
 #[test]
-fn nothing_is_removed_unless_settings_say_so() {
+fn default_settings_delete_nothing() {
     let home = env_with_old_events("");
     let ran = home.run_ok(&["purge", "--yes"]);
-    assert_eq!(ran.stdout, "nothing is ever removed: no key of [retention] is set\n");
+    assert_eq!(ran.stdout, "nothing is deleted: no key of [retention] is set\n");
     let server = home.start_server();
     server.post_signed(&event_body("call_ended", "call_now"));
     assert_eq!(home.list_events(&["--limit", "1000"]).len(), 511);
 }
 
 #[test]
-fn the_receiver_removes_what_is_past_its_time_and_takes_events_meanwhile() {
+fn the_receiver_deletes_old_events_while_it_accepts_new_ones() {
     let mut home = env_with_old_events("retention = { events_days = 30 }\n[retention]\nevents_days = 90\n");
     let before = disk_bytes(&home);
     let mut server = home.start_server();
@@ -101,7 +102,7 @@ fn the_receiver_removes_what_is_past_its_time_and_takes_events_meanwhile() {
     assert!(home.run_ok(&["status"]).stdout.contains("events 90 days; 1 company differs"));
     let smaller = || disk_bytes(&home) < before / 2;
     assert!(wait_until(WAIT_LIMIT, smaller), "{} of {before}", disk_bytes(&home));
-    // The same event again is a new one, once.
+    // A deleted event that is sent again is a new event, and only once.
     let old = serde_json::from_str::<serde_json::Value>(old_export_lines(1, 100, "default").trim()).unwrap();
     let body = {
         use base64::Engine;
@@ -116,7 +117,7 @@ fn the_receiver_removes_what_is_past_its_time_and_takes_events_meanwhile() {
 }
 
 #[test]
-fn a_reload_changes_how_long_things_are_kept() {
+fn a_reload_changes_the_retention() {
     let home = env_with_old_events("");
     let server = home.start_server();
     assert_eq!(home.list_events(&["--limit", "1000"]).len(), 510);
@@ -127,14 +128,14 @@ fn a_reload_changes_how_long_things_are_kept() {
 }
 
 #[test]
-fn purge_counts_first_and_removes_when_told_to() {
+fn purge_counts_first_and_deletes_with_yes() {
     let home = env_with_old_events("[retention]\nevents_days = 60\n");
     for args in [&["purge", "--json"][..], &["purge", "--dry-run", "--json"]] {
         let said = home.run_ok(args).json();
-        let rows = json!([{ "what": "events", "companies": "all", "days": 60, "rows": 300 }]);
+        let rows = json!([{ "kind": "events", "companies": "all", "days": 60, "rows": 300 }]);
         assert_eq!((&said["dry_run"], &said["by_age"]), (&json!(true), &rows));
     }
-    assert!(home.run_ok(&["purge"]).stdout.contains("`purge --yes` does it"));
+    assert!(home.run_ok(&["purge"]).stdout.contains("`purge --yes` deletes it"));
     assert_eq!(home.list_events(&["--limit", "1000"]).len(), 510);
     let said = home.run_ok(&["purge", "--yes", "--json"]).json();
     assert_eq!((&said["dry_run"], &said["by_age"][0]["rows"]), (&json!(false), &json!(300)));
@@ -151,12 +152,12 @@ fn the_size_of_the_store_is_bounded() {
     let used = said["used_bytes"].as_u64().unwrap();
     assert!(used <= 2_000_000 && used > 1_000_000, "{said}");
     let left = home.list_events(&["--limit", "1000"]);
-    assert_eq!(left.len() as u64 + said["for_size"].as_u64().unwrap(), 510);
+    assert_eq!(left.len() as u64 + said["by_size"].as_u64().unwrap(), 510);
     assert!(left.iter().filter(|event| event["call_id"].as_str().unwrap().starts_with("call_0_")).count() == 10);
 }
 
 #[test]
-fn values_nobody_means_are_refused() {
+fn invalid_retention_settings_are_rejected() {
     for (key, value) in [("MAX_BYTES", "1000"), ("EVENTS_DAYS", "100000")] {
         let home = TestEnv::new().with_env(&format!("RETELL_WEBHOOK__RETENTION__{key}"), value);
         let ran = home.run(&["config", "check"]);
@@ -168,7 +169,7 @@ fn values_nobody_means_are_refused() {
 }
 
 #[test]
-fn age_is_told_by_the_clock_that_was_given() {
+fn the_age_is_measured_with_the_injected_clock() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
     settings.retention.events_days = Some(7);
@@ -189,11 +190,11 @@ fn age_is_told_by_the_clock_that_was_given() {
     };
     let local = start();
     assert_eq!(local.post_signed(&event_body("call_ended", "call_1")).status, 200);
-    let given = || {
+    let all_planned = || {
         let stats = local.runtime.block_on(local.receiver.store().stats()).unwrap();
         stats.backlogs.iter().all(|backlog| backlog.behind == 0)
     };
-    assert!(wait_until(WAIT_LIMIT, given));
+    assert!(wait_until(WAIT_LIMIT, all_planned));
     local.stop();
     time.fetch_add(6 * DAY_MS, Ordering::Relaxed);
     let local = start();

@@ -1,4 +1,4 @@
-//! The addresses of the design, and what each answers.
+//! The routes and their responses.
 
 mod settings;
 
@@ -10,7 +10,7 @@ use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
 
-const GUIDE_PATH: &str = "/api/mcp/retell/custom-function";
+const LEGACY_PATH: &str = "/api/mcp/retell/custom-function";
 const INBOUND_PATH: &str = "/api/v1/webhook/retell/inbound";
 
 fn post_signed(server: &ReceiverProcess, path: &str, body: &[u8]) -> HttpResponse {
@@ -28,12 +28,12 @@ fn stored_bodies(home: &TestEnv) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_test_endpoint_names_the_webhook_and_this_very_instance() {
+fn the_test_route_names_the_webhook_url_and_the_instance() {
     let mut home = TestEnv::new();
     let server = home.start_server();
     let instance = |server: &ReceiverProcess| {
         let answer = server.get("/api/v1/webhook/retell/test");
-        answer.header("x-retell-webhook-instance").expect("the instance").to_owned()
+        answer.header("x-retell-webhook-instance").expect("the instance header").to_owned()
     };
     let answer = server.get("/api/v1/webhook/retell/test/?any=query");
     let url = format!("POST http://localhost:{}/api/v1/webhook/retell", server.address().port());
@@ -50,14 +50,14 @@ fn the_test_endpoint_names_the_webhook_and_this_very_instance() {
 }
 
 #[test]
-fn every_webhook_address_takes_events() {
+fn every_webhook_route_receives_events() {
     let home = TestEnv::new();
     let server = home.start_server();
     let paths = [
         WEBHOOK_PATH,
         "/webhook",
         "/webhook/",
-        GUIDE_PATH,
+        LEGACY_PATH,
         "/api/mcp/retell/custom-function/",
         INBOUND_PATH,
         "/webhook?a=b",
@@ -72,25 +72,25 @@ fn every_webhook_address_takes_events() {
 }
 
 #[test]
-fn the_guides_address_tells_events_from_functions() {
+fn the_legacy_route_distinguishes_events_from_function_calls() {
     let home = TestEnv::new();
     let server = home.start_server();
     let function = sample_payload("17_");
     let neither = br#"{"message":"hello"}"#;
-    let answer = post_signed(&server, GUIDE_PATH, &function);
-    assert_eq!(answer.status, 404, "a function nobody answers is no success: {}", answer.text());
-    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, neither)), json!({ "received": true }));
-    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, b"[]")), json!({ "received": true }));
+    let answer = post_signed(&server, LEGACY_PATH, &function);
+    assert_eq!(answer.status, 404, "an unknown function is an error: {}", answer.text());
+    assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, neither)), json!({ "received": true }));
+    assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, b"[]")), json!({ "received": true }));
     let both = br#"{"event":"call_ended","name":"x","call":{"call_id":"call_both"}}"#;
-    assert_eq!(accepted_json(&post_signed(&server, GUIDE_PATH, both)), json!({ "received": true }));
-    assert_eq!(stored_bodies(&home), [&neither[..], b"[]", both], "a function call is no event");
+    assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, both)), json!({ "received": true }));
+    assert_eq!(stored_bodies(&home), [&neither[..], b"[]", both], "a function call is not an event");
     let listed = home.run_ok(&["events", "list", "--json"]).json();
     let states: Vec<_> = listed.as_array().unwrap().iter().rev().map(|event| event["state"].clone()).collect();
     assert_eq!(states, ["unparsed", "unparsed", "stored"]);
 }
 
 #[test]
-fn inbound_requests_get_the_empty_answer_wherever_they_arrive() {
+fn inbound_requests_get_the_empty_answer_on_every_route() {
     let home = TestEnv::new();
     let server = home.start_server();
     for path in [INBOUND_PATH, WEBHOOK_PATH] {
@@ -106,7 +106,7 @@ fn inbound_requests_get_the_empty_answer_wherever_they_arrive() {
 }
 
 #[test]
-fn anonymous_callers_are_told_apart_and_named_calls_are_not() {
+fn anonymous_callers_are_different_events_and_named_calls_are_duplicates() {
     let home = TestEnv::new();
     let server = home.start_server();
     let anonymous =
@@ -127,14 +127,14 @@ fn anonymous_callers_are_told_apart_and_named_calls_are_not() {
 }
 
 #[test]
-fn health_tells_details_to_the_machine_itself_only() {
+fn health_shows_its_checks_only_to_local_requests() {
     let home = TestEnv::new();
     let server = home.start_server();
     for path in ["/ping", "/health/live"] {
         assert_eq!((server.get(path).status, server.get(path).json()), (200, json!({ "status": "ok" })));
     }
-    let details = json!({ "status": "ok", "parts": { "storage": "ok", "keys": "ok" } });
-    assert_eq!(server.get("/health/ready").json(), details);
+    let with_checks = json!({ "status": "ok", "checks": { "storage": "ok", "keys": "ok" } });
+    assert_eq!(server.get("/health/ready").json(), with_checks);
     for header in [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("Host", "example.ngrok.app")] {
         let answer = request(server.address(), "GET", "/health/ready", &[header], b"");
         assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })), "{header:?}");
@@ -142,7 +142,7 @@ fn health_tells_details_to_the_machine_itself_only() {
 }
 
 #[test]
-fn what_is_not_there_is_404_and_a_wrong_method_405() {
+fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let home = TestEnv::new();
     let server = home.start_server();
     let answer = get(server.address(), "/nothing");

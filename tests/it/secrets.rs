@@ -1,4 +1,4 @@
-//! Keys, MACs, tokens, numbers and words of callers are in the store and nowhere else.
+//! Keys, MACs, tokens, phone numbers and what callers say are in the store and nowhere else.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn personal_event_body(event: &str, call_id: &str) -> Vec<u8> {
     json!({ "event": event, "call": call, "transfer_destination": destination }).to_string().into()
 }
 
-/// Everything that must not be printed: keys, digests of signatures, what is about people.
+/// Everything that must not be printed: keys, MACs of signatures, personal data.
 struct KnownSecrets(Vec<String>);
 
 impl KnownSecrets {
@@ -40,22 +40,22 @@ impl KnownSecrets {
     }
 
     fn assert_absent(&self, place: &str, text: &str) {
-        let shown: Vec<_> = self.0.iter().filter(|secret| text.contains(secret.as_str())).collect();
-        assert!(shown.is_empty(), "{place} shows {shown:?}:\n{text}");
+        let leaked: Vec<_> = self.0.iter().filter(|secret| text.contains(secret.as_str())).collect();
+        assert!(leaked.is_empty(), "{place} contains {leaked:?}:\n{text}");
     }
 }
 
-/// Accepted, repeated, refused, unparsed, odd: whatever could be logged.
-fn send_everything(server: &ReceiverProcess, secrets: &mut KnownSecrets) -> Vec<String> {
+/// Sends accepted, duplicate, rejected and unparsed requests, and some malformed ones; returns the responses.
+fn send_all_kinds_of_requests(server: &ReceiverProcess, secrets: &mut KnownSecrets) -> Vec<String> {
     let address = server.address();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     let mut send = |body: &[u8], signature: &str| {
         secrets.add_digest(signature);
-        // The MAC that would have been right for this body and time.
+        // The valid MAC for this body and time must not be printed either.
         let at_ms = signature[2..signature.len() - 67].parse().unwrap();
         secrets.add_digest(&sign_with(KEY, body, at_ms));
-        let answer = post(address, body, signature);
-        answers.push(format!("{:?} {}", answer.headers, answer.text()));
+        let response = post(address, body, signature);
+        responses.push(format!("{:?} {}", response.headers, response.text()));
     };
     for event in ["call_started", "call_ended", "call_analyzed", "transfer_started", "transcript_updated", "call_new"] {
         let body = personal_event_body(event, "call_1");
@@ -68,22 +68,22 @@ fn send_everything(server: &ReceiverProcess, secrets: &mut KnownSecrets) -> Vec<
     let inbound = sample_payload("15_");
     send(&inbound, &sign(&inbound));
     let url = format!("/api/v1/webhook/retell/test?number={}", PHONE_NUMBERS[0]);
-    answers.push(get(address, &url).text());
+    responses.push(get(address, &url).text());
     let forged = [("X-Retell-Signature", TRANSCRIPT_TEXT), ("Authorization", KEY)];
-    answers.push(request(address, "POST", "/webhook", &forged, &personal_event_body("call_ended", "call_2")).text());
-    answers
+    responses.push(request(address, "POST", "/webhook", &forged, &personal_event_body("call_ended", "call_2")).text());
+    responses
 }
 
 #[test]
-fn nothing_secret_is_printed_or_listed() {
+fn commands_print_no_secrets() {
     let home = TestEnv::new().with_env("DEBUG", "true");
     let mut server = home.start_server();
     let mut secrets = KnownSecrets::new();
-    for answer in send_everything(&server, &mut secrets) {
-        secrets.assert_absent("an answer", &answer);
+    for response in send_all_kinds_of_requests(&server, &mut secrets) {
+        secrets.assert_absent("a response", &response);
     }
     let id = home.list_events(&["--event", "call_analyzed"])[0]["id"].as_str().unwrap().to_owned();
-    let verbs: [&[&str]; 12] = [
+    let commands: [&[&str]; 12] = [
         &["events", "list"],
         &["events", "list", "--json"],
         &["events", "show", &id],
@@ -97,46 +97,51 @@ fn nothing_secret_is_printed_or_listed() {
         &["send", "call_ended", "--to", &server.url()],
         &["health", "--url", &server.url()],
     ];
-    for args in verbs {
+    for args in commands {
         secrets.assert_absent(&format!("{args:?}"), &home.run_ok(args).output());
     }
     assert_eq!(server.stop(), Some(0));
     secrets.assert_absent("the server", &server.output());
-    assert!(server.output().contains("webhook call_analyzed"), "the log was on");
-    assert!(server.output().contains("webhook refused (401)"));
-    let kept = home.export_events();
-    let stored: Value = serde_json::from_slice(&kept[0].body).unwrap();
-    assert_eq!(stored["call"]["access_token"], CALL_ACCESS_TOKEN, "the store has it all");
+    assert!(server.output().contains("webhook event event=call_analyzed"), "the log is on");
+    assert!(server.output().contains("webhook request rejected"));
+    let exported = home.export_events();
+    let stored: Value = serde_json::from_slice(&exported[0].body).unwrap();
+    assert_eq!(stored["call"]["access_token"], CALL_ACCESS_TOKEN, "the store has everything");
 }
 
-/// What the server shows of itself: metrics, whoever asks, and its log file.
+/// Checks metrics and health with and without the operator's token, and that there is a log file.
 fn assert_endpoints_hide_secrets(home: &TestEnv, server: &ReceiverProcess, secrets: &KnownSecrets) {
     let metrics = get(server.address(), "/metrics");
     assert_eq!(metrics.status, 200);
     let authorization = format!("Bearer {OPS_TOKEN}");
     for headers in [[("Authorization", authorization.as_str())], [("Host", TRANSCRIPT_TEXT)]] {
         for path in ["/metrics", "/health/ready", "/nowhere"] {
-            let answer = request(server.address(), "GET", path, &headers, b"");
-            secrets.assert_absent(path, &format!("{:?} {}", answer.headers, answer.text()));
+            let response = request(server.address(), "GET", path, &headers, b"");
+            secrets.assert_absent(path, &format!("{:?} {}", response.headers, response.text()));
         }
     }
     secrets.assert_absent("metrics", &metrics.text());
     assert!(home.path().join("logs/app.log").exists());
 }
 
-/// Everything said after the server has stopped: standard output, and every log file.
+/// Checks standard output and every log file after the server has stopped.
 fn assert_logs_hide_secrets(home: &TestEnv, server: &ReceiverProcess, secrets: &KnownSecrets) {
     secrets.assert_absent("the server", &server.output());
     for entry in std::fs::read_dir(home.path().join("logs")).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         secrets.assert_absent(&path.display().to_string(), &text);
-        assert!(text.contains("webhook call_analyzed") && text.contains("webhook refused (401)"), "the log was on");
+        assert!(
+            text.contains("webhook event")
+                && text.contains("call_analyzed")
+                && text.contains("webhook request rejected"),
+            "the log is on"
+        );
     }
 }
 
 #[test]
-fn nothing_secret_is_logged_whatever_the_format_and_level() {
+fn no_format_or_level_logs_secrets() {
     for (format, debug) in [("human", "true"), ("human", "false"), ("json", "true"), ("json", "false")] {
         let home = TestEnv::new()
             .with_env("DEBUG", debug)
@@ -144,18 +149,18 @@ fn nothing_secret_is_logged_whatever_the_format_and_level() {
             .with_env("RETELL_WEBHOOK__OPS__TOKEN", OPS_TOKEN);
         let mut server = home.start_server();
         let mut secrets = KnownSecrets::new();
-        for answer in send_everything(&server, &mut secrets) {
-            secrets.assert_absent("an answer", &answer);
+        for response in send_all_kinds_of_requests(&server, &mut secrets) {
+            secrets.assert_absent("a response", &response);
         }
         assert_endpoints_hide_secrets(&home, &server, &secrets);
         assert_eq!(server.stop(), Some(0));
         assert_logs_hide_secrets(&home, &server, &secrets);
-        assert_eq!(server.output().contains("webhook body: "), debug == "true", "{format} {debug}");
+        assert_eq!(server.output().contains("webhook body"), debug == "true", "{format} {debug}");
     }
 }
 
 #[test]
-fn failures_of_the_store_print_nothing_of_the_event() {
+fn store_errors_contain_nothing_of_the_event() {
     let home = TestEnv::new().with_env("DEBUG", "true");
     let mut server = home.start_server();
     home.open_database()
@@ -165,9 +170,9 @@ fn failures_of_the_store_print_nothing_of_the_event() {
     let signature = sign(&body);
     let mut secrets = KnownSecrets::new();
     secrets.add_digest(&signature);
-    let answer = post(server.address(), &body, &signature);
-    assert_ne!(answer.status, 200);
-    secrets.assert_absent("the answer", &answer.text());
+    let response = post(server.address(), &body, &signature);
+    assert_ne!(response.status, 200);
+    secrets.assert_absent("the response", &response.text());
     server.stop();
     secrets.assert_absent("the server", &server.output());
 }

@@ -1,4 +1,4 @@
-//! Retell's signature: the vectors made with its SDKs, odd headers, several keys, properties.
+//! Retell's signature: vectors made with its SDKs, malformed headers, several keys, properties.
 
 mod layer;
 
@@ -32,7 +32,7 @@ fn vector_body(vector: &Value) -> Vec<u8> {
 }
 
 #[test]
-fn positive_vectors_sign_and_verify_at_both_edges() {
+fn positive_vectors_sign_and_verify_at_both_limits() {
     let vectors = read_test_vectors("vectors");
     assert!(vectors.len() >= 8);
     for vector in &vectors {
@@ -54,28 +54,28 @@ fn positive_vectors_sign_and_verify_at_both_edges() {
 }
 
 #[test]
-fn negative_vectors_get_the_recommended_verdict() {
+fn negative_vectors_get_the_recommended_result() {
     let vectors = read_test_vectors("negative_and_edge_vectors");
     assert!(vectors.len() >= 16);
     for vector in &vectors {
         let verifier = Verifier::new(vec![api_key(vector_text(vector, "key"))]);
         let now = vector["verify_at_ms"].as_i64().unwrap();
-        let verdict = verifier.verify(Some(vector_text(vector, "header")), &vector_body(vector), now);
-        assert_eq!(verdict.is_ok(), vector["recommended_for_receiver"] == true, "{}: {verdict:?}", vector["name"]);
+        let result = verifier.verify(Some(vector_text(vector, "header")), &vector_body(vector), now);
+        assert_eq!(result.is_ok(), vector["recommended_for_receiver"] == true, "{}: {result:?}", vector["name"]);
     }
 }
 
 #[test]
-fn malformed_headers_are_refused_as_such() {
-    let right = sign_with(KEY, b"{}", SIGNED_AT_MS);
-    let (v, d) = right.split_once(",d=").unwrap();
+fn malformed_headers_are_rejected_as_malformed() {
+    let valid = sign_with(KEY, b"{}", SIGNED_AT_MS);
+    let (v, d) = valid.split_once(",d=").unwrap();
     let table = [
         format!("v=0{SIGNED_AT_MS},d={d}"),
         format!("{v},d={}", d.to_uppercase()),
         format!("{v},d={}", &d[..63]),
         format!("{v},d={d}0"),
-        format!(" {right}"),
-        format!("{right} "),
+        format!(" {valid}"),
+        format!("{valid} "),
         format!("{v}, d={d}"),
         format!("v= {SIGNED_AT_MS},d={d}"),
         format!("v=١٧٩٠٠٠٠٠٠٠٠٠٠,d={d}"),
@@ -89,16 +89,16 @@ fn malformed_headers_are_refused_as_such() {
         format!("d={d}"),
         format!("{v},d="),
         format!("d={d},{v}"),
-        format!("{right},e=1"),
-        format!("{right}\n"),
-        format!("{right};{right}"),
+        format!("{valid},e=1"),
+        format!("{valid}\n"),
+        format!("{valid};{valid}"),
         format!("{v},d={}", "g".repeat(64)),
         format!("V={SIGNED_AT_MS},D={d}"),
         "v=0x10,d=".to_owned() + d,
         String::new(),
     ];
     let verifier = Verifier::new(vec![api_key(KEY)]);
-    assert!(verifier.verify(Some(&right), b"{}", SIGNED_AT_MS).is_ok());
+    assert!(verifier.verify(Some(&valid), b"{}", SIGNED_AT_MS).is_ok());
     for header in &table {
         assert_eq!(
             verifier.verify(Some(header), b"{}", SIGNED_AT_MS),
@@ -110,7 +110,7 @@ fn malformed_headers_are_refused_as_such() {
 }
 
 #[test]
-fn each_key_is_tried_and_the_one_that_matched_is_named() {
+fn every_key_is_tried_and_the_matching_one_is_returned() {
     let (first, second) = (api_key(KEY), api_key(OTHER_KEY));
     let verifier = Verifier::new(vec![first.clone(), second.clone()]);
     let verify = |by: &str| verifier.verify(Some(&sign_with(by, b"body", SIGNED_AT_MS)), b"body", SIGNED_AT_MS);
@@ -125,7 +125,7 @@ fn each_key_is_tried_and_the_one_that_matched_is_named() {
 }
 
 #[test]
-fn the_window_can_be_set() {
+fn the_tolerance_can_be_set() {
     let verifier = Verifier::new(vec![api_key(KEY)]).with_tolerance_ms(1_000);
     let header = sign_with(KEY, b"", SIGNED_AT_MS);
     assert!(verifier.verify(Some(&header), b"", SIGNED_AT_MS + 1_000).is_ok());
@@ -133,7 +133,7 @@ fn the_window_can_be_set() {
     assert_eq!(verifier.verify(Some(&header), b"", SIGNED_AT_MS - 1_001), Err(SignatureError::Stale(-1_001)));
 }
 
-/// Changes byte `at` (counted round) to another value.
+/// XORs the byte at `at` (modulo the length) with `by`, which must not be 0.
 fn with_changed_byte(bytes: &[u8], at: usize, by: u8) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let at = at % bytes.len();
@@ -149,36 +149,36 @@ proptest! {
     ) {
         let signer = api_key(&key_text);
         let header = Signature::sign(&signer, &body, at).to_string();
-        let verdict = Verifier::new(vec![signer.clone()]).verify(Some(&header), &body, at.saturating_add(skew));
-        prop_assert_eq!(verdict, Ok(signer.fingerprint()));
+        let result = Verifier::new(vec![signer.clone()]).verify(Some(&header), &body, at.saturating_add(skew));
+        prop_assert_eq!(result, Ok(signer.fingerprint()));
         prop_assert_eq!(header.parse::<Signature>().map(|read| read.to_string()), Ok(header));
     }
 
     #[test]
-    fn any_changed_byte_is_refused(
+    fn any_changed_byte_is_rejected(
         body in prop::collection::vec(any::<u8>(), 1..500), at in any::<usize>(), by in 1..=u8::MAX,
         digit in 0..64_usize,
     ) {
         let verifier = Verifier::new(vec![api_key(KEY)]);
         let header = sign_with(KEY, &body, SIGNED_AT_MS);
-        let refused = Err(SignatureError::NoKeyMatched);
-        prop_assert_eq!(verifier.verify(Some(&header), &with_changed_byte(&body, at, by), SIGNED_AT_MS), refused);
+        let rejected = Err(SignatureError::NoKeyMatched);
+        prop_assert_eq!(verifier.verify(Some(&header), &with_changed_byte(&body, at, by), SIGNED_AT_MS), rejected);
         let digit = header.len() - 64 + digit;
         let other = if &header[digit..=digit] == "0" { "1" } else { "0" };
         let forged = format!("{}{other}{}", &header[..digit], &header[digit + 1..]);
-        prop_assert_eq!(verifier.verify(Some(&forged), &body, SIGNED_AT_MS), refused);
+        prop_assert_eq!(verifier.verify(Some(&forged), &body, SIGNED_AT_MS), rejected);
         let later = header.replace(&SIGNED_AT_MS.to_string(), &(SIGNED_AT_MS + 1).to_string());
-        prop_assert_eq!(verifier.verify(Some(&later), &body, SIGNED_AT_MS), refused);
+        prop_assert_eq!(verifier.verify(Some(&later), &body, SIGNED_AT_MS), rejected);
     }
 
     #[test]
-    fn arbitrary_headers_are_refused_without_a_panic(
+    fn arbitrary_headers_are_rejected_without_a_panic(
         text in any::<String>(), near in "v=[0-9]{0,21},d=[0-9a-fA-F]{60,68}", now in any::<i64>(),
     ) {
         let verifier = Verifier::new(vec![api_key(KEY)]);
         for header in [text, near] {
-            let verdict = verifier.verify(Some(&header), b"{}", now);
-            prop_assert!(verdict.is_err());
+            let result = verifier.verify(Some(&header), b"{}", now);
+            prop_assert!(result.is_err());
         }
     }
 }

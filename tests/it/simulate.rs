@@ -1,4 +1,4 @@
-//! `simulate`: what it plays arrives as it should, and what is missing in the store is found.
+//! `simulate`: its events arrive as expected, and events that are missing in the store are reported.
 
 mod appointment;
 
@@ -34,18 +34,17 @@ fn start_server() -> (TestEnv, ReceiverProcess) {
     (home, server)
 }
 
-/// The names of all stored events in order, with the marks of those that have any.
+/// The names of all stored events in order, with ` revision` and the number of duplicates.
 fn stored_event_names(home: &TestEnv) -> Vec<String> {
     let mut rows = home.list_events(&["--limit", "1000"]);
     rows.reverse();
     let name = |row: &Value| {
         let mark = if row["revision_of"].is_null() { "" } else { " revision" };
-        let times = row["duplicates"].as_u64().unwrap();
-        format!(
-            "{}{mark}{}",
-            row["event"].as_str().unwrap(),
-            if times > 0 { format!(" +{times}") } else { String::new() }
-        )
+        let event = row["event"].as_str().unwrap();
+        match row["duplicates"].as_u64().unwrap() {
+            0 => format!("{event}{mark}"),
+            duplicates => format!("{event}{mark} +{duplicates}"),
+        }
     };
     rows.iter().map(name).collect()
 }
@@ -55,7 +54,7 @@ fn simulate(home: &TestEnv, server: &ReceiverProcess, args: &[&str]) -> Value {
 }
 
 #[test]
-fn each_scenario_arrives_as_the_events_it_is_made_of() {
+fn every_scenario_stores_its_events_in_order() {
     let usual = ["call_started", "call_ended", "call_analyzed"].map(str::to_owned);
     let [started, ended, analyzed] = usual.clone();
     let updated = "transcript_updated".to_owned();
@@ -98,29 +97,30 @@ fn each_scenario_arrives_as_the_events_it_is_made_of() {
 }
 
 #[test]
-fn an_hour_of_talk_is_more_than_a_megabyte() {
+fn an_hour_long_call_has_a_body_of_more_than_a_megabyte() {
     let (home, server) = start_server();
     simulate(&home, &server, &["long-call", "--calls", "1"]);
     let rows = home.list_events(&["--event", "call_analyzed"]);
     assert!((1_150_000..1_350_000).contains(&rows[0]["size_bytes"].as_u64().unwrap()), "{rows:?}");
 }
 
-/// The bodies a run stored, with what belongs to the run masked: the 27 digits of ids, and times, which have 13.
+/// The bodies that a run stored. Everything that differs between runs is masked: the 27 digits of ids, and times (13
+/// digits).
 fn masked_bodies(home: &TestEnv) -> Vec<String> {
-    let masked = |kept: &ExportedEvent| {
-        let body: Value = serde_json::from_slice(&kept.body).unwrap();
+    let masked = |event: &ExportedEvent| {
+        let body: Value = serde_json::from_slice(&event.body).unwrap();
         let id = body["chat"]["chat_id"].as_str().or(body["call"]["call_id"].as_str()).unwrap();
         let text = body.to_string().replace(&id["call_test_".len()..], "ID");
         let parts = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 13);
         parts.fold(text.clone(), |text, time| text.replace(time, "TIME"))
     };
-    let mut said: Vec<_> = home.export_events().iter().map(masked).collect();
-    said.sort();
-    said
+    let mut bodies: Vec<_> = home.export_events().iter().map(masked).collect();
+    bodies.sort();
+    bodies
 }
 
 #[test]
-fn a_seed_says_the_same_about_other_calls() {
+fn equal_seeds_give_equal_conversations_with_different_ids() {
     let runs = ["7", "7", "8"].map(|seed| {
         let (home, server) = start_server();
         let report =
@@ -135,14 +135,14 @@ fn a_seed_says_the_same_about_other_calls() {
 }
 
 #[test]
-fn a_mix_is_told_by_scenario_and_event_and_found_in_the_store() {
+fn a_mix_is_reported_by_scenario_and_event_and_found_in_the_store() {
     let (home, server) = start_server();
     let url = server.url();
     let ran = home.run_ok(&["simulate", "--to", &url, "--rate", "100"]);
     for scenario in SCENARIOS.into_iter().filter(|name| *name != "appointment") {
         assert!(ran.stdout.contains(scenario), "{scenario}: {ran:?}");
     }
-    assert!(ran.stdout.contains("it has all") && ran.stdout.contains("p99"), "{ran:?}");
+    assert!(ran.stdout.contains("acknowledged events are stored") && ran.stdout.contains("p99"), "{ran:?}");
     assert!(ran.stdout.contains("6 duplicates counted, 1 revisions marked"), "{ran:?}");
     let seed = ran.stderr.trim().rsplit(' ').next().unwrap();
     assert!(seed.parse::<u64>().is_ok() && ran.stdout.contains(seed), "{ran:?}");
@@ -151,11 +151,11 @@ fn a_mix_is_told_by_scenario_and_event_and_found_in_the_store() {
         |key: &str| report["events"].as_array().unwrap().iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum("sent"), sum("stored") + sum("duplicate"));
     assert_eq!((sum("duplicate"), sum("in_store")), (6, sum("stored")));
-    assert_eq!(home.export_events().len() as u64, 2 * sum("stored"), "the first run stored as many");
+    assert_eq!(home.export_events().len() as u64, 2 * sum("stored"), "the first run stored the same number");
 }
 
 #[test]
-fn effects_are_asked_for_in_the_query() {
+fn effects_are_requested_in_the_query() {
     let (home, server) = start_server();
     for (args, query) in [(&["--effects"][..], json!("effects=true")), (&[], Value::Null)] {
         simulate(&home, &server, &[&["failed-dial", "--calls", "1"], args].concat());
@@ -176,19 +176,19 @@ fn a_company_has_its_own_route_and_key() {
 }
 
 #[test]
-fn the_scenarios_are_listed() {
+fn scenarios_are_listed_and_invalid_arguments_are_rejected() {
     let home = TestEnv::new();
     let rows = home.run_ok(&["simulate", "--list", "--json"]).json();
     let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names, SCENARIOS);
-    assert!(home.run_ok(&["simulate", "--list"]).stdout.contains("An hour of talk"));
-    for wrong in [&["simulate", "nonsense"][..], &["simulate", "--calls", "0"], &["simulate", "--rate", "0"]] {
-        assert_eq!(home.run(wrong).exit_code, Some(2), "{wrong:?}");
+    assert!(home.run_ok(&["simulate", "--list"]).stdout.contains("A call of one hour"));
+    for invalid in [&["simulate", "nonsense"][..], &["simulate", "--calls", "0"], &["simulate", "--rate", "0"]] {
+        assert_eq!(home.run(invalid).exit_code, Some(2), "{invalid:?}");
     }
 }
 
 #[test]
-fn a_receiver_that_is_down_or_has_another_key_is_said() {
+fn a_receiver_that_is_down_or_has_another_key_is_reported() {
     let home = TestEnv::new();
     let ran = home.run(&["simulate", "--to", "http://127.0.0.1:1"]);
     assert!(ran.exit_code == Some(1) && ran.stderr.contains("is the receiver running"), "{ran:?}");
@@ -201,7 +201,7 @@ fn a_receiver_that_is_down_or_has_another_key_is_said() {
 }
 
 #[test]
-fn another_machine_gets_a_few_calls_or_must_be_asked_for_twice() {
+fn more_than_a_few_calls_to_another_machine_must_be_confirmed() {
     let home = TestEnv::new();
     for more in [&[][..], &["--yes-really"], &["--i-own-this-server"]] {
         let ran = home.run(&[&["simulate", "--to", "http://192.0.2.1", "--calls", "21"], more].concat());
@@ -209,7 +209,7 @@ fn another_machine_gets_a_few_calls_or_must_be_asked_for_twice() {
     }
 }
 
-/// Answers every request with this, and keeps nothing.
+/// A server that sends the same response to every request and stores nothing.
 fn fake_receiver(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (RouterServer, SocketAddr) {
     let routes = RouterServer::start(Router::new().fallback(move || std::future::ready(answer())));
     let address = routes.address;
@@ -217,7 +217,7 @@ fn fake_receiver(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) 
 }
 
 #[test]
-fn what_is_acknowledged_and_not_stored_is_missing() {
+fn acknowledged_events_that_are_not_stored_are_reported_as_missing() {
     let (home, server) = start_server();
     let (_routes, address) = fake_receiver(|| axum::Json(json!({ "received": true })).into_response());
     let to = format!("http://{address}");
@@ -229,11 +229,11 @@ fn what_is_acknowledged_and_not_stored_is_missing() {
     assert_eq!(report["store"]["problems"][2]["event"], "chat_analyzed", "{report}");
     drop(server);
     let elsewhere = TestEnv::new().run_ok(&["simulate", "chat", "--calls", "1", "--to", &to]);
-    assert!(elsewhere.stdout.contains("not checked"), "without a store nothing is compared: {elsewhere:?}");
+    assert!(elsewhere.stdout.contains("not checked"), "without a store, no comparison: {elsewhere:?}");
 }
 
 #[test]
-fn a_receiver_that_is_busy_is_asked_again_and_then_given_up_on() {
+fn requests_to_a_busy_receiver_are_retried_until_the_run_stops() {
     let home = TestEnv::new();
     let (_routes, address) =
         fake_receiver(|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")]).into_response());
@@ -242,5 +242,5 @@ fn a_receiver_that_is_busy_is_asked_again_and_then_given_up_on() {
     let report = ran.json();
     assert_eq!((ran.exit_code, &report["ok"]), (Some(1), &json!(false)), "{report}");
     assert!(report["retries"].as_u64().unwrap() >= 3 && report["not_acknowledged"]["not sent"].is_u64(), "{report}");
-    assert!(report["stopped"].as_str().unwrap().contains("in a row"), "{report}");
+    assert!(report["stop_reason"].as_str().unwrap().contains("in a row"), "{report}");
 }

@@ -1,4 +1,4 @@
-//! `slack`: messages that read well, in which a caller cannot write what Slack acts on.
+//! `slack`: default and configured messages, into which a caller cannot inject Slack markup.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ fn start_with_slack_handler(sink: &DestinationServer, lines: &str) -> (TestEnv, 
 fn message_text(got: &ReceivedRequest) -> String {
     let json = got.json();
     assert_eq!(json["blocks"][0]["text"]["text"], json["text"]);
-    assert_eq!(json["blocks"][0]["text"]["verbatim"], true, "Slack makes no links of what it finds");
+    assert_eq!(json["blocks"][0]["text"]["verbatim"], true, "Slack must not create links");
     json["text"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn a_calls_messages() {
+fn default_messages_of_a_call() {
     let sink = DestinationServer::start();
     let (_home, server) = start_with_slack_handler(&sink, "");
     for prefix in ["01_", "13_", "05_", "11b_", "16_"] {
@@ -46,7 +46,7 @@ fn a_calls_messages() {
 }
 
 #[test]
-fn what_a_caller_says_stays_text() {
+fn caller_text_is_escaped() {
     let sink = DestinationServer::start();
     let (_home, server) = start_with_slack_handler(&sink, "");
     let evil = "<!channel> <https://evil.example|your invoice> &\n*Outcome*: paid";
@@ -62,7 +62,7 @@ fn what_a_caller_says_stays_text() {
 }
 
 #[test]
-fn slack_says_when_it_is_too_much_and_a_revision_is_no_news() {
+fn a_rate_limit_delays_the_retry_and_revisions_are_skipped() {
     let sink = DestinationServer::start_with(|before, _| {
         if before == 0 { header_response(429, "retry-after", "1") } else { status_response(200) }
     });
@@ -78,8 +78,8 @@ fn slack_says_when_it_is_too_much_and_a_revision_is_no_news() {
 }
 
 #[test]
-fn bad_settings_are_refused_by_their_key() {
-    for (lines, said) in [
+fn invalid_settings_are_refused_by_key() {
+    for (lines, expected) in [
         ("templates = { call_ended = \"{{ call.\" }", "templates: `call_ended`: syntax error"),
         ("templates = { call_ended = \"{{ call | nosuch }}\" }", "unknown filter"),
         ("urls = [\"https://a.example\"]", "urls: "),
@@ -89,15 +89,15 @@ fn bad_settings_are_refused_by_their_key() {
             "[[handlers]]\nname = \"team\"\nkind = \"slack\"\nurl = \"https://hooks.slack.com/services/s3cr3t\"\n";
         home.write_config(&format!("{table}{lines}\n"));
         for ran in [home.run(&["config", "check"]), home.start_expecting_exit()] {
-            assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+            assert!(ran.exit_code == Some(1) && ran.output().contains(expected), "{lines}: {ran:?}");
             assert!(!ran.output().contains("s3cr3t"), "{ran:?}");
         }
     }
 }
 
-/// The example of docs/handlers/slack.md, with this test's server for Slack's.
+/// The example of docs/handlers/slack.md, posting to the test's server.
 #[test]
-fn the_page_shows_what_works() {
+fn the_example_of_the_page_works() {
     let sink = DestinationServer::start();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/slack.md")).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
@@ -107,12 +107,12 @@ fn the_page_shows_what_works() {
     let server = home.start_server();
     server.post_signed(&sample_payload("01_"));
     server.post_signed(&sample_payload("05_"));
-    let come = || {
+    let has_message = || {
         sink.received()
             .iter()
             .map(message_text)
             .find(|message| message.contains("Northwind Clinic Reception called +12•••99*, 25 s"))
     };
-    assert!(wait_until(Duration::from_secs(30), || come().is_some()), "{:?}", sink.received());
-    assert_eq!(sink.received().len(), 1, "call_started was silenced");
+    assert!(wait_until(Duration::from_secs(30), || has_message().is_some()), "{:?}", sink.received());
+    assert_eq!(sink.received().len(), 1, "the empty template sends no message");
 }

@@ -1,4 +1,4 @@
-//! `status`: what it says about a receiver, up and down.
+//! `status`: its report about a receiver that is up, not ready, or down.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::signing::now_ms;
 use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
 
-/// A receiver, and a home whose verbs look for it on its port.
+/// A receiver, and an environment whose commands look for it on its port.
 fn start_server() -> (TestEnv, ReceiverProcess) {
     let mut home = TestEnv::new();
     let server = home.start_server();
@@ -17,7 +17,7 @@ fn start_server() -> (TestEnv, ReceiverProcess) {
 }
 
 #[test]
-fn says_what_came_in_and_that_nothing_waits() {
+fn counts_received_events_and_shows_idle_handlers() {
     let (home, server) = start_server();
     for (name, call) in [("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")] {
         server.post_signed(&event_body(name, call));
@@ -30,12 +30,13 @@ fn says_what_came_in_and_that_nothing_waits() {
     assert!(wait_until(Duration::from_secs(20), idle));
     let status = home.run_ok(&["status", "--json"]).json();
     assert_eq!((status["receiver"]["up"].as_bool(), status["receiver"]["ready"].as_bool()), (Some(true), Some(true)));
-    assert_eq!(status["receiver"]["answer"]["parts"]["storage"], "ok");
+    assert_eq!(status["receiver"]["response"]["checks"]["storage"], "ok");
     for key in ["accepted", "accepted_last_hour", "accepted_last_day"] {
         assert_eq!(status["events"][key], 3, "{key}");
     }
     assert_eq!(status["last_event"]["call_id"], "call_2");
-    let names: Vec<_> = status["handlers"].as_array().unwrap().iter().map(|handler| handler["name"].clone()).collect();
+    let names: Vec<_> =
+        status["handlers"].as_array().unwrap().iter().map(|handler| handler["handler"].clone()).collect();
     assert_eq!(names, ["call_store", "log"]);
     assert!(status["store"]["size_bytes"].as_u64().unwrap() > 4096);
     assert_eq!(status["warnings"], serde_json::json!([]));
@@ -46,13 +47,13 @@ fn says_what_came_in_and_that_nothing_waits() {
 }
 
 #[test]
-fn a_receiver_that_is_down_or_not_ready_is_1() {
+fn a_receiver_that_is_down_or_not_ready_exits_with_1() {
     let (home, mut server) = start_server();
     server.post_signed(&event_body("call_ended", "call_1"));
     server.stop();
     let ran = home.run(&["status"]);
     assert_eq!(ran.exit_code, Some(1));
-    assert!(ran.stdout.contains("down: no answer") && ran.stdout.contains("call_ended, evt_"), "{ran:?}");
+    assert!(ran.stdout.contains("down: no response") && ran.stdout.contains("call_ended, evt_"), "{ran:?}");
     let ran = home.run(&["status", "--json"]);
     assert_eq!((ran.exit_code, ran.json()["receiver"]["up"].as_bool()), (Some(1), Some(false)));
     let mut unready = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
@@ -64,7 +65,7 @@ fn a_receiver_that_is_down_or_not_ready_is_1() {
 }
 
 #[test]
-fn without_a_store_it_says_so_and_makes_none() {
+fn a_missing_store_is_reported_and_not_created() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1");
     let ran = home.run(&["status"]);
     assert!(ran.exit_code == Some(1) && ran.stdout.contains("retell-webhook serve"), "{ran:?}");
@@ -74,12 +75,12 @@ fn without_a_store_it_says_so_and_makes_none() {
 }
 
 #[test]
-fn warns_of_what_waits_and_of_silence() {
+fn warns_of_backlogs_dead_letters_and_silence() {
     let (home, mut server) = start_server();
     server.post_signed(&event_body("call_ended", "call_1"));
     server.stop();
-    let then = now_ms() - 3 * 24 * 3_600_000;
-    home.open_database().execute("UPDATE events SET received_at_ms = ?1", [then]).unwrap();
+    let three_days_ago_ms = now_ms() - 3 * 24 * 3_600_000;
+    home.open_database().execute("UPDATE events SET received_at_ms = ?1", [three_days_ago_ms]).unwrap();
     home.open_database()
         .execute_batch(
             "UPDATE handlers SET through = 0 WHERE name = 'log';
@@ -93,18 +94,18 @@ fn warns_of_what_waits_and_of_silence() {
         .unwrap();
     let status = home.run(&["status", "--json"]).json();
     let warnings: Vec<_> = status["warnings"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-    assert_eq!(warnings.len(), 3, "none about a handler that is not configured any more: {warnings:?}");
+    assert_eq!(warnings.len(), 3, "no warning about a handler that is no longer configured: {warnings:?}");
     assert!(warnings[0].starts_with("no event for 3 days"), "{warnings:?}");
-    assert!(warnings[1].contains("`call_store` gave up on 1 "), "{warnings:?}");
-    assert!(warnings[2].contains("`log` does not keep up: 1 events wait, the first for 3 days"), "{warnings:?}");
+    assert!(warnings[1].contains("`call_store` has 1 dead letters"), "{warnings:?}");
+    assert!(warnings[2].contains("`log` is behind: 1 events are waiting, the oldest for 3 days"), "{warnings:?}");
     let log = &status["handlers"][1];
     assert_eq!((log["behind"].as_i64(), log["scheduled"].as_i64(), log["dead"].as_i64()), (Some(1), Some(1), Some(0)));
-    assert_eq!((log["oldest_undelivered_ms"].as_i64(), log["breaker"].as_str()), (Some(1_000), Some("open")));
+    assert_eq!((log["oldest_undelivered_since_ms"].as_i64(), log["breaker"].as_str()), (Some(1_000), Some("open")));
     let alarm = serde_json::json!({
         "alarm": "silence", "subject": "default", "since_ms": 3000, "text": "no event of company `default` for 3 days",
     });
     assert_eq!(status["alarms"], serde_json::json!([alarm]));
     let text = home.run(&["status"]).stdout;
-    assert!(text.contains("not in these settings") && text.matches("WARNING").count() == 3, "{text}");
+    assert!(text.contains("not configured") && text.matches("WARNING").count() == 3, "{text}");
     assert!(text.contains("as of when the receiver stopped): no event of company `default`"), "{text}");
 }

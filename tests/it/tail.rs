@@ -1,4 +1,4 @@
-//! `tail`: events as they arrive.
+//! `tail`: prints events as they arrive.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use crate::support::test_env::TestEnv;
 
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
-/// A running `tail`; killed when dropped.
+/// A running `tail`, which is killed when dropped.
 struct TailProcess {
     child: Child,
     stdout_lines: Receiver<String>,
@@ -49,14 +49,14 @@ impl TailProcess {
         (0..count).map(|_| self.next_json()["call_id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Ctrl-C; the arguments with which to go on, and what was still printed.
+    /// Sends SIGINT; returns the arguments of the printed command and the lines that were printed until the end.
     fn interrupt(mut self) -> (Vec<String>, Vec<String>) {
         let signalled = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
         assert_eq!(wait_for_exit(&mut self.child, WAIT_LIMIT), Some(0));
-        let said: Vec<_> = self.stderr_lines.iter().collect();
+        let messages: Vec<_> = self.stderr_lines.iter().collect();
         let command =
-            said.iter().find_map(|line| line.strip_prefix("to go on: retell-webhook tail ")).expect("a command");
+            messages.iter().find_map(|line| line.strip_prefix("to continue: retell-webhook tail ")).expect("a command");
         (command.split(' ').map(str::to_owned).collect(), self.stdout_lines.iter().collect())
     }
 }
@@ -73,23 +73,23 @@ fn as_strs(args: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn shows_the_latest_and_then_what_arrives() {
+fn prints_the_latest_events_and_then_new_ones() {
     let home = TestEnv::new();
     let server = home.start_server();
     (0..12).for_each(|number| drop(server.post_signed(&event_body("call_started", &format!("call_{number}")))));
     let tail = TailProcess::start(&home, &["--json"]);
     let expected: Vec<_> = (2..12).map(|number| format!("call_{number}")).collect();
-    assert_eq!(tail.next_call_ids(10), expected, "ten unless told otherwise, oldest first");
+    assert_eq!(tail.next_call_ids(10), expected, "ten by default, oldest first");
     server.post_signed(&event_body("call_ended", "call_new"));
     let line = tail.next_json();
     assert_eq!((line["event"].as_str(), line["call_id"].as_str()), (Some("call_ended"), Some("call_new")));
-    assert_eq!(line, home.list_events(&["--limit", "1"])[0], "the same object as `events list` prints");
+    assert_eq!(line, home.list_events(&["--limit", "1"])[0], "the same object as in `events list`");
     assert_eq!(TailProcess::start(&home, &["--json", "-n", "2"]).next_call_ids(2), ["call_11", "call_new"]);
     assert_eq!(TailProcess::start(&home, &["--json", "--since", "1h"]).next_call_ids(13)[0], "call_0");
 }
 
 #[test]
-fn a_line_says_what_happened() {
+fn a_line_has_event_ids_size_state_and_call_details() {
     let home = TestEnv::new();
     let server = home.start_server();
     server.post_signed(&sample_payload("02_"));
@@ -97,8 +97,8 @@ fn a_line_says_what_happened() {
     server.post_signed(b"[]");
     let tail = TailProcess::start(&home, &[]);
     let line = tail.next_line();
-    let kept = &home.export_events()[0];
-    for part in [kept.event().unwrap(), &kept.call_id().unwrap(), "agent_", "B  stored, +1 duplicate"] {
+    let event = &home.export_events()[0];
+    for part in [event.event().unwrap(), &event.call_id().unwrap(), "agent_", "B  stored, +1 duplicate"] {
         assert!(line.contains(part), "{part} in {line}");
     }
     let unparsed = tail.next_line();
@@ -109,7 +109,7 @@ fn a_line_says_what_happened() {
 }
 
 #[test]
-fn filters_narrow_what_is_shown() {
+fn filters_select_events() {
     let home = TestEnv::new();
     let server = home.start_server();
     for (name, call) in [("call_started", "call_1"), ("call_ended", "call_1"), ("call_ended", "call_2")] {
@@ -120,7 +120,7 @@ fn filters_narrow_what_is_shown() {
     let call = TailProcess::start(&home, &["--json", "--call", "call_2"]);
     let unparsed = TailProcess::start(&home, &["--unparsed", "--json"]);
     let company = TailProcess::start(&home, &["--company", "default", "--json", "-n", "1"]);
-    let stranger = TailProcess::start(&home, &["--company", "nobody", "--json"]);
+    let unknown_company = TailProcess::start(&home, &["--company", "unknown", "--json"]);
     assert_eq!(several.next_call_ids(1), ["call_1"]);
     assert_eq!(call.next_call_ids(1), ["call_2"]);
     assert_eq!(company.next_call_ids(1), ["call_2"]);
@@ -131,12 +131,13 @@ fn filters_narrow_what_is_shown() {
     assert_eq!(call.next_json()["event"], "call_analyzed");
     assert_eq!(unparsed.next_json()["state"], "unparsed");
     assert_eq!(company.next_call_ids(2), ["call_3", "call_2"]);
-    let (command, shown) = stranger.interrupt();
-    assert!(shown.is_empty() && as_strs(&command[2..]) == ["--company", "nobody", "--json"], "{command:?} {shown:?}");
+    let (command, printed) = unknown_company.interrupt();
+    let options = as_strs(&command[2..]);
+    assert!(printed.is_empty() && options == ["--company", "unknown", "--json"], "{command:?} {printed:?}");
 }
 
 #[test]
-fn goes_on_exactly_where_it_was_stopped() {
+fn the_printed_command_resumes_without_gap_or_repetition() {
     let home = TestEnv::new();
     let server = home.start_server();
     let total = 60;
@@ -145,29 +146,29 @@ fn goes_on_exactly_where_it_was_stopped() {
         server
     });
     let mut args = vec!["--json".to_owned(), "--since".to_owned(), "1h".to_owned()];
-    let mut shown = Vec::new();
-    while shown.len() < total {
+    let mut printed = Vec::new();
+    while printed.len() < total {
         let tail = TailProcess::start(&home, &as_strs(&args));
         let first = tail.next_line();
         let (next, rest) = tail.interrupt();
-        shown.extend([vec![first], rest].concat());
+        printed.extend([vec![first], rest].concat());
         args = next;
     }
     let _server = sender.join().unwrap();
-    let calls = shown.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["call_id"].clone());
+    let calls = printed.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["call_id"].clone());
     let expected: Vec<_> = (0..total).map(|number| format!("call_{number}")).collect();
-    assert_eq!(calls.collect::<Vec<_>>(), expected, "none twice, none missing");
+    assert_eq!(calls.collect::<Vec<_>>(), expected, "each one once");
     let unknown = home.run(&["tail", "--after", "evt_01890000-0000-7000-8000-000000000000"]);
     assert!(unknown.exit_code == Some(1) && unknown.stderr.contains("--since"), "{unknown:?}");
 }
 
 #[test]
-fn waits_for_the_store_and_outlives_the_receiver() {
+fn waits_for_the_store_and_continues_after_restarts() {
     let home = TestEnv::new();
     let tail = TailProcess::start(&home, &["--json"]);
-    let said = tail.stderr_lines.recv_timeout(WAIT_LIMIT).unwrap();
-    assert!(said.contains("retell-webhook serve"), "{said}");
-    assert!(!home.path().join("data").exists(), "looking makes nothing");
+    let message = tail.stderr_lines.recv_timeout(WAIT_LIMIT).unwrap();
+    assert!(message.contains("retell-webhook serve"), "{message}");
+    assert!(!home.path().join("data").exists(), "reading commands create nothing");
     let mut server = home.start_server();
     server.post_signed(&event_body("call_started", "call_1"));
     assert_eq!(tail.next_call_ids(1), ["call_1"]);
@@ -183,43 +184,43 @@ fn waits_for_the_store_and_outlives_the_receiver() {
     std::fs::remove_dir_all(home.path().join("data")).unwrap();
     let server = home.start_server();
     server.post_signed(&event_body("call_ended", "call_4"));
-    assert_eq!(tail.next_call_ids(1), ["call_4"], "another store in its place");
+    assert_eq!(tail.next_call_ids(1), ["call_4"], "a new store in the same place");
     let (_, rest) = tail.interrupt();
     assert!(rest.is_empty(), "{rest:?}");
 }
 
 #[test]
-fn ends_quietly_when_nobody_reads_any_more() {
+fn ends_without_an_error_when_the_pipe_is_closed() {
     let home = TestEnv::new();
     let server = home.start_server();
     let mut child = home.command(&["tail"]).spawn().unwrap();
     drop(child.stdout.take());
     server.post_signed(&event_body("call_ended", "call_1"));
     assert_eq!(wait_for_exit(&mut child, WAIT_LIMIT), Some(0));
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(said, "");
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!(errors, "");
 }
 
-/// Runs `tail` in a pseudo-terminal; `None` where the machine has no `script` of util-linux.
+/// Runs `tail` in a pseudo-terminal; `None` on a machine without the `script` command of util-linux.
 fn spawn_tail_in_terminal(home: &TestEnv, env: &[(&str, &str)]) -> Option<TailProcess> {
     let version = Command::new("script").arg("--version").output().ok()?;
     if !String::from_utf8_lossy(&version.stdout).contains("util-linux") {
         return None;
     }
-    let verb = home.command(&[]);
-    let tail = format!("exec '{}' tail", verb.get_program().to_string_lossy());
+    let program = home.command(&[]);
+    let tail = format!("exec '{}' tail", program.get_program().to_string_lossy());
     let mut command = Command::new("script");
     command.args(["-qefc", &tail, "/dev/null"]).current_dir(home.path()).env_clear();
-    command.envs(verb.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("TERM", "xterm").env("SHELL", "/bin/sh").env("PATH", "/usr/bin:/bin").envs(env.iter().copied());
-    // Its input stays open: at the end of it `script` would hang up.
+    // stdin stays open: at its end `script` would end the session.
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Some(TailProcess::spawn(command))
 }
 
 #[test]
-fn on_a_terminal_there_is_colour_and_control_c_ends() {
+fn a_terminal_gets_colors_and_ctrl_c_ends() {
     let home = TestEnv::new();
     let server = home.start_server();
     let Some(mut tail) = spawn_tail_in_terminal(&home, &[]) else {
@@ -233,7 +234,7 @@ fn on_a_terminal_there_is_colour_and_control_c_ends() {
     std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
     assert_eq!(wait_for_exit(&mut tail.child, WAIT_LIMIT), Some(0));
     let rest: Vec<_> = tail.stdout_lines.iter().collect();
-    assert!(rest.iter().any(|line| line.starts_with("to go on: retell-webhook tail --after evt_")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("to continue: retell-webhook tail --after evt_")), "{rest:?}");
     let plain = spawn_tail_in_terminal(&home, &[("NO_COLOR", "1")]).unwrap();
     let line = plain.next_line();
     assert!(line.contains("call_ended") && !line.contains('\u{1b}'), "{line:?}");

@@ -1,6 +1,7 @@
-//! From figures to verdicts: what is wrong, and what whoever runs the receiver can do about it. Pure.
+//! Evaluates the alarm conditions: which checks fail, and what the operator can do about each. Pure.
 //!
-//! What begins at a threshold ends well below it, so that a figure that stays near it makes one alarm and not many.
+//! Every threshold has hysteresis: a check fails at its limit and passes only well below it. A value that hovers around
+//! the limit therefore raises one alarm instead of many.
 
 use super::format::{format_bytes, format_count, format_duration};
 use super::kind::AlarmKind;
@@ -11,90 +12,98 @@ use crate::storage::{BreakerState, HandlerBacklog};
 use crate::telemetry::activity::{ActivityHistory, SignatureAge};
 use crate::telemetry::disk::DiskSpace;
 
-/// Deliveries of a handler counted for an alarm's text.
+/// Maximum number of deliveries per handler that are counted for the text of an alarm.
 pub(super) const MAX_COUNTED_DELIVERIES: usize = 1_000;
-/// Ages of signatures are looked at for so long.
+/// Signature ages received within this time count for `clock_skew`.
 const SIGNATURE_AGE_WINDOW_MS: i64 = 1_800_000;
-/// A single old signature may be an old request that somebody sends again.
+/// A single old signature may belong to an old request that is sent again, so a clock that is ahead takes several.
 const MIN_OLD_SIGNATURES: usize = 3;
 
-/// What is known at one moment.
+/// The measurements of one alarm check.
 pub(super) struct AlarmInputs {
     pub(super) now_ms: i64,
     pub(super) started_at_ms: i64,
-    /// Of the handlers at work; `None` while the store does not say.
+    /// Backlogs of the running handlers; `None` when the store did not answer.
     pub(super) backlogs: Option<Vec<HandlerBacklog>>,
     pub(super) companies: Vec<CompanyHistory>,
-    /// By reason, within the last minute.
+    /// Rejected requests of the last minute by rejection reason.
     pub(super) rejected_by_reason: Vec<(&'static str, u64)>,
-    /// Within the last minute.
+    /// Events of the last minute that could not be stored.
     pub(super) not_stored: u64,
     pub(super) disk: Option<DiskSpace>,
     pub(super) signature_ages: Vec<SignatureAge>,
 }
 
-/// A company that sent something in the last days.
+/// Activity of a company that sent at least one event within the last nine days.
 pub(super) struct CompanyHistory {
     pub(super) slug: String,
     pub(super) history: ActivityHistory,
     pub(super) agents: Vec<(String, ActivityHistory)>,
 }
 
-/// A verdict on everything that is watched by these settings.
+/// Runs every check that `settings` enables. `raised_subjects` returns the subjects of the raised alarms of a kind.
 pub(super) fn evaluate(
-    figures: &AlarmInputs,
+    inputs: &AlarmInputs,
     settings: &AlarmSettings,
-    on: &dyn Fn(AlarmKind) -> Vec<String>,
+    raised_subjects: &dyn Fn(AlarmKind) -> Vec<String>,
 ) -> Vec<AlarmCheckResult> {
     if !settings.enabled {
         return Vec::new();
     }
-    let mut judged = Vec::new();
-    match &figures.backlogs {
+    let mut results = Vec::new();
+    match &inputs.backlogs {
         Some(handlers) => {
-            judged.extend(handlers.iter().flat_map(|backlog| check_handler(backlog, settings, figures.now_ms)))
+            results.extend(handlers.iter().flat_map(|backlog| check_handler(backlog, settings, inputs.now_ms)))
         }
-        // Nothing is known of them: what is on stays on.
-        None => judged.extend(indeterminate_results(
+        // An alarm without a result is resolved. Handlers are unknown here, so their raised alarms stay as they are.
+        None => results.extend(indeterminate_results(
             &[AlarmKind::DeadDeliveries, AlarmKind::OldestUndelivered, AlarmKind::BreakerOpen],
-            on,
+            raised_subjects,
         )),
     }
-    judged.extend(figures.companies.iter().flat_map(|company| check_company_silence(company, figures, settings)));
-    let alone = [
-        (AlarmKind::RejectedRequests, check_rejected_requests(figures, settings)),
-        (AlarmKind::NotStored, check_not_stored(figures, settings)),
-        (AlarmKind::Disk, check_disk(figures.disk, settings)),
-        (AlarmKind::ClockSkew, check_clock_skew(figures, settings)),
+    results.extend(inputs.companies.iter().flat_map(|company| check_company_silence(company, inputs, settings)));
+    let without_subject = [
+        (AlarmKind::RejectedRequests, check_rejected_requests(inputs, settings)),
+        (AlarmKind::NotStored, check_not_stored(inputs, settings)),
+        (AlarmKind::Disk, check_disk(inputs.disk, settings)),
+        (AlarmKind::ClockSkew, check_clock_skew(inputs, settings)),
     ];
-    judged.extend(alone.into_iter().filter_map(|(alarm, verdict)| Some(check_result(alarm, "", verdict?))));
-    judged
+    for (alarm, status) in without_subject {
+        results.extend(status.map(|status| check_result(alarm, "", status)));
+    }
+    results
 }
 
-fn check_result(alarm: AlarmKind, subject: &str, verdict: CheckStatus) -> AlarmCheckResult {
-    AlarmCheckResult { alarm, subject: subject.to_owned(), status: verdict }
+fn check_result(alarm: AlarmKind, subject: &str, status: CheckStatus) -> AlarmCheckResult {
+    AlarmCheckResult { alarm, subject: subject.to_owned(), status }
 }
 
-fn indeterminate_results(alarms: &[AlarmKind], on: &dyn Fn(AlarmKind) -> Vec<String>) -> Vec<AlarmCheckResult> {
-    let judged = |alarm: AlarmKind| {
-        on(alarm).into_iter().map(move |subject| check_result(alarm, &subject, CheckStatus::Indeterminate))
-    };
-    alarms.iter().copied().flat_map(judged).collect()
+fn indeterminate_results(
+    alarms: &[AlarmKind],
+    raised_subjects: &dyn Fn(AlarmKind) -> Vec<String>,
+) -> Vec<AlarmCheckResult> {
+    let mut results = Vec::new();
+    for alarm in alarms {
+        for subject in raised_subjects(*alarm) {
+            results.push(check_result(*alarm, &subject, CheckStatus::Indeterminate));
+        }
+    }
+    results
 }
 
-/// Wrong from `limit` on, fine up to `fine`.
-fn check_threshold(value: u64, limit: u64, fine: u64, text: impl FnOnce() -> String) -> CheckStatus {
+/// Fails from `limit` on, passes up to `pass_limit`, and is indeterminate in between.
+fn check_threshold(value: u64, limit: u64, pass_limit: u64, text: impl FnOnce() -> String) -> CheckStatus {
     if value >= limit {
         CheckStatus::Failing(text())
-    } else if value <= fine {
+    } else if value <= pass_limit {
         CheckStatus::Passing
     } else {
         CheckStatus::Indeterminate
     }
 }
 
-fn elapsed_ms(ms: Option<i64>, now_ms: i64) -> u64 {
-    ms.map_or(0, |ms| now_ms.saturating_sub(ms).max(0).unsigned_abs())
+fn elapsed_ms(since_ms: Option<i64>, now_ms: i64) -> u64 {
+    since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms).max(0).unsigned_abs())
 }
 
 fn to_signed_ms(ms: u64) -> i64 {
@@ -103,185 +112,216 @@ fn to_signed_ms(ms: u64) -> i64 {
 
 fn check_handler(backlog: &HandlerBacklog, settings: &AlarmSettings, now_ms: i64) -> Vec<AlarmCheckResult> {
     let name = &backlog.handler;
-    let mut judged = Vec::new();
+    let mut results = Vec::new();
     if settings.dead_deliveries > 0 {
-        let dead = backlog.recent_dead.max(0).unsigned_abs();
-        let verdict = check_threshold(dead, settings.dead_deliveries, 0, || {
-            let (dead, window) = (
-                format_count(backlog.recent_dead, MAX_COUNTED_DELIVERIES),
-                format_duration(to_signed_ms(settings.dead_deliveries_window_ms)),
-            );
-            format!(
-                "handler `{name}` gave up on {dead} deliveries within {window}: `retell-webhook dead list --handler {name}` says why; put it \
-                 right, then `retell-webhook dead retry --handler {name}`"
-            )
-        });
-        judged.push(check_result(AlarmKind::DeadDeliveries, name, verdict));
+        results.push(check_result(AlarmKind::DeadDeliveries, name, check_dead_deliveries(backlog, settings)));
     }
     if settings.oldest_undelivered_ms > 0 {
-        let age = elapsed_ms(backlog.oldest_waiting_since_ms, now_ms);
-        let verdict = check_threshold(age, settings.oldest_undelivered_ms, settings.oldest_undelivered_ms / 2, || {
-            let waiting = format_count(backlog.behind, MAX_COUNTED_DELIVERIES);
-            let scheduled = format_count(backlog.scheduled, MAX_COUNTED_DELIVERIES);
-            format!(
-                "an event has waited for handler `{name}` for {}: {waiting} wait for their attempt, {scheduled} for another one; \
-                 `retell-webhook status` shows how it goes on",
-                format_duration(to_signed_ms(age))
-            )
-        });
-        judged.push(check_result(AlarmKind::OldestUndelivered, name, verdict));
+        let status = check_oldest_undelivered(backlog, settings.oldest_undelivered_ms, now_ms);
+        results.push(check_result(AlarmKind::OldestUndelivered, name, status));
     }
     if settings.breaker_open_ms > 0 {
-        let closed = backlog.breaker_state == BreakerState::Closed;
-        let open_ms = elapsed_ms(backlog.breaker_since_ms, now_ms);
-        let verdict = if closed {
-            CheckStatus::Passing
-        } else {
-            // Not known to be fine before it is closed.
-            check_threshold(open_ms.max(1), settings.breaker_open_ms, 0, || {
-                format!(
-                    "what handler `{name}` calls has been failing for {}: attempts rest, events are kept, and single attempts find \
-                     out when it is better",
-                    format_duration(to_signed_ms(open_ms))
-                )
-            })
-        };
-        judged.push(check_result(AlarmKind::BreakerOpen, name, verdict));
+        let status = check_breaker(backlog, settings.breaker_open_ms, now_ms);
+        results.push(check_result(AlarmKind::BreakerOpen, name, status));
     }
-    judged
+    results
 }
 
-fn check_rejected_requests(figures: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
-    let limit = Some(settings.rejected_per_minute).filter(|limit| *limit > 0)?;
-    let all: u64 = figures.rejected_by_reason.iter().map(|(_, count)| count).sum();
-    let most = figures.rejected_by_reason.iter().max_by_key(|(_, count)| *count).map_or("", |(reason, _)| reason);
-    Some(check_threshold(all, limit, limit / 2, || {
+fn check_dead_deliveries(backlog: &HandlerBacklog, settings: &AlarmSettings) -> CheckStatus {
+    let dead = backlog.recent_dead.max(0).unsigned_abs();
+    check_threshold(dead, settings.dead_deliveries, 0, || {
+        let name = &backlog.handler;
+        let count = format_count(backlog.recent_dead, MAX_COUNTED_DELIVERIES);
+        let window = format_duration(to_signed_ms(settings.dead_deliveries_window_ms));
         format!(
-            "{all} webhook requests were refused within a minute, most of them as `{most}`: `retell-webhook rejected list` says why"
+            "handler `{name}` gave up on {count} deliveries within {window}: run `retell-webhook dead list --handler \
+             {name}` to see why, fix the cause, then run `retell-webhook dead retry --handler {name}`"
+        )
+    })
+}
+
+fn check_oldest_undelivered(backlog: &HandlerBacklog, limit_ms: u64, now_ms: i64) -> CheckStatus {
+    let age_ms = elapsed_ms(backlog.oldest_waiting_since_ms, now_ms);
+    check_threshold(age_ms, limit_ms, limit_ms / 2, || {
+        format!(
+            "the oldest event for handler `{}` has been waiting for {}: {} wait for their first attempt, {} for a \
+             retry; `retell-webhook status` shows the progress",
+            backlog.handler,
+            format_duration(to_signed_ms(age_ms)),
+            format_count(backlog.behind, MAX_COUNTED_DELIVERIES),
+            format_count(backlog.scheduled, MAX_COUNTED_DELIVERIES),
+        )
+    })
+}
+
+fn check_breaker(backlog: &HandlerBacklog, limit_ms: u64, now_ms: i64) -> CheckStatus {
+    if backlog.breaker_state == BreakerState::Closed {
+        return CheckStatus::Passing;
+    }
+    let open_ms = elapsed_ms(backlog.breaker_since_ms, now_ms);
+    // At least 1, so that a breaker that opened this millisecond does not pass: only a closed breaker passes.
+    check_threshold(open_ms.max(1), limit_ms, 0, || {
+        format!(
+            "attempts of handler `{}` have been failing for {}: its circuit breaker is open, events stay stored, and \
+             single attempts test whether it has recovered",
+            backlog.handler,
+            format_duration(to_signed_ms(open_ms))
+        )
+    })
+}
+
+fn check_rejected_requests(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
+    let limit = settings.rejected_per_minute;
+    if limit == 0 {
+        return None;
+    }
+    let total: u64 = inputs.rejected_by_reason.iter().map(|(_, count)| count).sum();
+    let most_frequent = inputs.rejected_by_reason.iter().max_by_key(|(_, count)| *count);
+    let reason = most_frequent.map_or("", |(reason, _)| reason);
+    Some(check_threshold(total, limit, limit / 2, || {
+        format!(
+            "{total} webhook requests were rejected within a minute, most of them with reason `{reason}`: run \
+             `retell-webhook rejected list` to see why"
         )
     }))
 }
 
-fn check_not_stored(figures: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
-    let limit = Some(settings.not_stored_per_minute).filter(|limit| *limit > 0)?;
-    let count = figures.not_stored;
+fn check_not_stored(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
+    let limit = settings.not_stored_per_minute;
+    if limit == 0 {
+        return None;
+    }
+    let count = inputs.not_stored;
     Some(check_threshold(count, limit, 0, || {
         format!(
-            "{count} events could not be stored within a minute (503), and Retell gives up after three attempts: look for the reason \
-             in the log; `retell-webhook doctor` checks disk and folder"
+            "{count} events of the last minute could not be stored (answered 503, inbound requests with the fallback), \
+             and Retell repeats a request only three times: look for the cause in the log; `retell-webhook doctor` \
+             checks disk and folder"
         )
     }))
 }
 
 fn check_disk(disk: Option<DiskSpace>, settings: &AlarmSettings) -> Option<CheckStatus> {
-    let (percent, bytes) = (u64::from(settings.disk_free_percent), settings.disk_free_bytes);
-    if percent == 0 && bytes == 0 {
+    let min_percent = u64::from(settings.disk_free_percent);
+    let min_bytes = settings.disk_free_bytes;
+    if min_percent == 0 && min_bytes == 0 {
         return None;
     }
     let Some(disk) = disk else { return Some(CheckStatus::Indeterminate) };
-    let free = disk.free_percent();
-    // A tenth more than where it begins.
-    let enough = free >= percent + percent.div_ceil(10) && disk.free_bytes / 11 >= bytes / 10;
-    Some(if free < percent || disk.free_bytes < bytes {
+    let free_percent = disk.free_percent();
+    // The check passes again with a tenth more than the minimum. The bytes are compared by division: it cannot
+    // overflow.
+    let percent_recovered = free_percent >= min_percent + min_percent.div_ceil(10);
+    let bytes_recovered = disk.free_bytes / 11 >= min_bytes / 10;
+    Some(if free_percent < min_percent || disk.free_bytes < min_bytes {
         CheckStatus::Failing(format!(
-            "only {} ({free} %) of the disk under the store are free: events cannot be stored when it is full (503); free some, or \
-             put storage.url on a larger one",
+            "only {} ({free_percent} %) of the disk under the store is free: once it is full, events cannot be stored \
+             (503); free some space or move storage.url to a larger disk",
             format_bytes(disk.free_bytes)
         ))
-    } else if enough {
+    } else if percent_recovered && bytes_recovered {
         CheckStatus::Passing
     } else {
         CheckStatus::Indeterminate
     })
 }
 
-fn check_clock_skew(figures: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
-    let limit = to_signed_ms(Some(settings.clock_skew_ms).filter(|limit| *limit > 0)?);
-    let recent = figures
-        .signature_ages
-        .iter()
-        .filter(|age| figures.now_ms.saturating_sub(age.received_at_ms) <= SIGNATURE_AGE_WINDOW_MS);
-    let ages: Vec<i64> = recent.map(|age| age.age_ms).collect();
-    // What is late on its way looks old: the freshest one tells.
-    let Some(freshest) = ages.iter().copied().min() else { return Some(CheckStatus::Indeterminate) };
-    let by = format_duration(to_signed_ms(freshest.unsigned_abs()));
-    Some(if freshest <= -limit {
+fn check_clock_skew(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
+    if settings.clock_skew_ms == 0 {
+        return None;
+    }
+    let limit_ms = to_signed_ms(settings.clock_skew_ms);
+    let is_recent = |age: &&SignatureAge| inputs.now_ms.saturating_sub(age.received_at_ms) <= SIGNATURE_AGE_WINDOW_MS;
+    let ages: Vec<i64> = inputs.signature_ages.iter().filter(is_recent).map(|age| age.age_ms).collect();
+    // A request that is delayed in transit looks old, so the freshest signature is the best estimate of the clock.
+    let Some(freshest_ms) = ages.iter().copied().min() else { return Some(CheckStatus::Indeterminate) };
+    let skew = format_duration(to_signed_ms(freshest_ms.unsigned_abs()));
+    Some(if freshest_ms <= -limit_ms {
+        // Transit delay only makes signatures older: one from the future proves that this clock is behind.
         CheckStatus::Failing(format!(
-            "this machine's clock is {by} behind that of whoever signs; past security.signature_tolerance_ms every call is refused: set it by NTP"
+            "this machine's clock is {skew} behind the clock of the signer; beyond security.signature_tolerance_ms \
+             every call is rejected: synchronize the clock with NTP"
         ))
-    } else if freshest >= limit && ages.len() >= MIN_OLD_SIGNATURES {
+    } else if freshest_ms >= limit_ms && ages.len() >= MIN_OLD_SIGNATURES {
         CheckStatus::Failing(format!(
-            "this machine's clock is {by} ahead of that of whoever signs, or requests are held up on their way; past \
-             security.signature_tolerance_ms every call is refused: set it by NTP"
+            "this machine's clock is {skew} ahead of the clock of the signer, or requests are delayed in transit; \
+             beyond security.signature_tolerance_ms every call is rejected: synchronize the clock with NTP"
         ))
-    } else if freshest.abs() <= limit / 2 {
+    } else if freshest_ms.abs() <= limit_ms / 2 {
         CheckStatus::Passing
     } else {
         CheckStatus::Indeterminate
     })
 }
 
-/// The company, and its agents unless all of them are silent with it.
+/// Checks the company and its agents. While the company is not clearly active its agents are indeterminate: one alarm
+/// for the company instead of one per agent.
 fn check_company_silence(
     company: &CompanyHistory,
-    figures: &AlarmInputs,
+    inputs: &AlarmInputs,
     settings: &AlarmSettings,
 ) -> Vec<AlarmCheckResult> {
-    let whole = check_silence(
-        &company.history,
-        &format!("company `{}`", company.slug),
-        figures,
-        settings,
-        settings.silence_after_ms,
-    );
-    let Some(whole) = whole else { return Vec::new() };
-    let alone = whole == CheckStatus::Passing;
-    let mut judged = vec![check_result(AlarmKind::Silence, &company.slug, whole)];
-    for (agent, seen) in &company.agents {
+    let name = format!("company `{}`", company.slug);
+    let company_status = check_silence(&company.history, &name, inputs, settings, settings.silence_after_ms);
+    let Some(company_status) = company_status else { return Vec::new() };
+    let company_is_active = company_status == CheckStatus::Passing;
+    let mut results = vec![check_result(AlarmKind::Silence, &company.slug, company_status)];
+    for (agent, history) in &company.agents {
         let name = format!("agent `{agent}` of company `{}`", company.slug);
-        let verdict =
-            if alone { check_silence(seen, &name, figures, settings, 0) } else { Some(CheckStatus::Indeterminate) };
+        let status = if company_is_active {
+            // The fixed limit is for companies only: an agent may be used rarely.
+            check_silence(history, &name, inputs, settings, 0)
+        } else {
+            Some(CheckStatus::Indeterminate)
+        };
         let subject = format!("{}/{agent}", company.slug);
-        judged.extend(verdict.map(|verdict| check_result(AlarmKind::Silence, &subject, verdict)));
+        results.extend(status.map(|status| check_result(AlarmKind::Silence, &subject, status)));
     }
-    judged
+    results
 }
 
-/// `None` when nobody wants to know.
+/// Compares the time since the latest event with `fixed_limit_ms` (0: no fixed limit) and with the baseline of
+/// earlier days. `None` when both are turned off.
 fn check_silence(
-    seen: &ActivityHistory,
-    who: &str,
-    figures: &AlarmInputs,
+    history: &ActivityHistory,
+    name: &str,
+    inputs: &AlarmInputs,
     settings: &AlarmSettings,
-    fixed_ms: u64,
+    fixed_limit_ms: u64,
 ) -> Option<CheckStatus> {
-    let (learnt, fixed) = (settings.silence_baseline_events > 0, fixed_ms > 0);
-    let gap = elapsed_ms(Some(seen.last_event_at_ms), figures.now_ms);
-    let up = elapsed_ms(Some(figures.started_at_ms), figures.now_ms);
-    let ask = "is the webhook URL in Retell's dashboard still right, and do calls come in there?";
-    // While it was down nothing could come: silence counts again when it has been up for as long.
-    if fixed && gap >= fixed_ms {
-        let text =
-            || format!("no event of {who} for {} (alarms.silence_after_ms): {ask}", format_duration(to_signed_ms(gap)));
-        return Some(if up >= fixed_ms { CheckStatus::Failing(text()) } else { CheckStatus::Indeterminate });
+    let has_baseline = settings.silence_baseline_events > 0;
+    let has_fixed_limit = fixed_limit_ms > 0;
+    let silent_ms = elapsed_ms(Some(history.last_event_at_ms), inputs.now_ms);
+    let uptime_ms = elapsed_ms(Some(inputs.started_at_ms), inputs.now_ms);
+    let advice = "is the webhook URL in Retell's dashboard still right, and do calls arrive there?";
+    // While the receiver was down no event could arrive. Silence counts only once it has been up for as long as the
+    // limit.
+    if has_fixed_limit && silent_ms >= fixed_limit_ms {
+        if uptime_ms < fixed_limit_ms {
+            return Some(CheckStatus::Indeterminate);
+        }
+        let silent = format_duration(to_signed_ms(silent_ms));
+        return Some(CheckStatus::Failing(format!(
+            "no event from {name} for {silent} (alarms.silence_after_ms): {advice}"
+        )));
     }
-    if !learnt {
-        return fixed.then_some(CheckStatus::Passing);
+    if !has_baseline {
+        return has_fixed_limit.then_some(CheckStatus::Passing);
     }
-    if gap < settings.silence_baseline_min_ms {
+    if silent_ms < settings.silence_baseline_min_ms {
         return Some(CheckStatus::Passing);
     }
-    let Some(expected) =
-        silence::expected_events(seen, figures.now_ms).filter(|expected| *expected >= settings.silence_baseline_events)
-    else {
+    let expected = silence::expected_events(history, inputs.now_ms).unwrap_or(0);
+    if expected < settings.silence_baseline_events {
         return Some(CheckStatus::Passing);
-    };
-    if up < settings.silence_baseline_min_ms {
+    }
+    if uptime_ms < settings.silence_baseline_min_ms {
         return Some(CheckStatus::Indeterminate);
     }
     Some(CheckStatus::Failing(format!(
-        "no event of {who} for {}, while about {expected} were to be expected by the same hours of earlier days: {ask}",
-        format_duration(to_signed_ms(gap))
+        "no event from {name} for {}, while about {expected} were expected from the same hours of earlier days: \
+         {advice}",
+        format_duration(to_signed_ms(silent_ms))
     )))
 }
 

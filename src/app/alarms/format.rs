@@ -1,6 +1,6 @@
-//! Lengths of time and sizes for people. Pure.
+//! Formats durations, sizes and counts for the texts of alarms. Pure.
 
-/// `45 s`, `12 min`, `5 h`, `3 days`.
+/// Formats a duration as `45 s`, `12 min`, `5 h` or `3 days`, rounded down.
 pub(super) fn format_duration(ms: i64) -> String {
     match ms.max(0) / 1000 {
         seconds @ ..120 => format!("{seconds} s"),
@@ -10,7 +10,7 @@ pub(super) fn format_duration(ms: i64) -> String {
     }
 }
 
-/// `850 MB`, `12.3 GB`.
+/// Formats a size as `850 MB` or `12.3 GB` (powers of 1000).
 pub(super) fn format_bytes(bytes: u64) -> String {
     let megabytes = bytes / 1_000_000;
     if megabytes < 1_000 {
@@ -20,10 +20,10 @@ pub(super) fn format_bytes(bytes: u64) -> String {
     }
 }
 
-/// `12`, or `1000 or more` where counting stopped.
-pub(super) fn format_count(count: i64, stopped_at: usize) -> String {
-    if usize::try_from(count).is_ok_and(|count| count >= stopped_at) {
-        format!("{stopped_at} or more")
+/// Formats a count as `12`, or as `1000 or more` when counting stopped at `limit`.
+pub(super) fn format_count(count: i64, limit: usize) -> String {
+    if usize::try_from(count).is_ok_and(|count| count >= limit) {
+        format!("{limit} or more")
     } else {
         count.to_string()
     }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_sizes_and_counts_are_short() {
+    fn durations_sizes_and_counts_are_formatted() {
         assert_eq!(
             [0, 119_999, 120_000, 7_200_000, 200_000_000].map(format_duration),
             ["0 s", "119 s", "2 min", "2 h", "2 days"]

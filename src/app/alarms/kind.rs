@@ -1,23 +1,23 @@
-//! What there are alarms about. Pure.
+//! The kinds of alarms. Pure.
 
-/// The kinds of alarms; their names are those of `[alarms]` as far as there is one key only.
+/// A kind of alarm. Its name is the same in the log, the metrics, the events and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::app) enum AlarmKind {
-    /// A handler gives up on deliveries.
+    /// Deliveries of a handler became dead letters.
     DeadDeliveries,
-    /// A delivery waits for long.
+    /// The oldest delivery of a handler waits for too long.
     OldestUndelivered,
-    /// Attempts at a handler rest.
+    /// The circuit breaker of a handler has been open for too long.
     BreakerOpen,
-    /// Many requests are refused.
+    /// Too many requests per minute are rejected (401, 403).
     RejectedRequests,
-    /// Events cannot be stored.
+    /// Events could not be stored.
     NotStored,
-    /// A company or an agent sends nothing.
+    /// A company or an agent sends no events.
     Silence,
-    /// The disk is nearly full.
+    /// The disk under the store is nearly full.
     Disk,
-    /// This machine's clock is wrong, or that of whoever signs.
+    /// The clock of this machine and the clock of the signer differ.
     ClockSkew,
 }
 
@@ -50,7 +50,7 @@ impl AlarmKind {
         Self::ALL.into_iter().find(|alarm| alarm.as_str() == name)
     }
 
-    /// Whether something is lost, or will be.
+    /// Whether events are lost, or will be: logged as an error instead of a warning.
     pub(super) fn is_data_loss(self) -> bool {
         matches!(self, Self::DeadDeliveries | Self::NotStored | Self::Disk)
     }

@@ -1,5 +1,5 @@
-//! Watching the receiver: `watch` gathers figures, `judge` says what is wrong (pure), `state` what is worth a word (pure),
-//! `tell` says it.
+//! Alarms: `monitor` collects the inputs, `evaluate` runs the checks (pure), `raised` decides which notifications are
+//! due (pure), and `notify` writes them to the log and as events.
 
 mod evaluate;
 mod format;

@@ -1,4 +1,4 @@
-//! Looks at everything every few seconds, and says what begins and what is over.
+//! The alarm task: checks all conditions every `alarms.check_interval_ms` and reports raised and resolved alarms.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -24,24 +24,23 @@ use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::requests::{CounterGroup, RequestCounters};
 
-/// How long the store may take; what it does not say by then is not known.
+/// Time limit per store query; afterwards its result counts as unknown.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Counts of hours are kept for so long: a week to compare with, and how long somebody may be silent meanwhile.
+/// Retention of the hourly counts: seven days to compare with, and two days of silence on top of them.
 const ACTIVITY_HOURS_KEPT: i64 = 9 * 24;
-/// Events that wait for a store that is away; the oldest go first when there are more.
+/// Maximum number of alarm events that wait for an unavailable store; above it the oldest are discarded.
 const MAX_PENDING_EVENTS: usize = 100;
 
-/// What is looked at, and where it is said.
+/// What the alarm checks read, and where they publish their results.
 pub(in crate::app) struct AlarmMonitorDeps {
-    /// For the settings of the moment, and the handlers at work.
+    /// Provides the current settings and the running handlers.
     pub(in crate::app) reload: ReloadHandle,
     pub(in crate::app) store: Arc<dyn Store>,
     pub(in crate::app) counters: Arc<RequestCounters>,
     pub(in crate::app) companies: CurrentCompanyDirectory,
     pub(in crate::app) clock: Clock,
-    /// The store's folder.
     pub(in crate::app) store_folder: PathBuf,
-    /// For the metrics.
+    /// Receives the results for `/metrics`.
     pub(in crate::app) status: AlarmStatus,
 }
 
@@ -49,7 +48,7 @@ struct AlarmMonitor {
     deps: AlarmMonitorDeps,
     started_at_ms: i64,
     raised: RaisedAlarms,
-    /// As it is in the store.
+    /// The raised alarms as last written to the store.
     stored_rows: Vec<AlarmRow>,
     rejected_rates: BTreeMap<&'static str, MinuteRate>,
     not_stored_rate: MinuteRate,
@@ -58,31 +57,31 @@ struct AlarmMonitor {
     pending_events: VecDeque<NewEvent>,
 }
 
-/// Starts watching.
-pub(in crate::app) fn start(parts: AlarmMonitorDeps, supervisor: &Supervisor) {
+/// Starts the alarm task under `supervisor`.
+pub(in crate::app) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
     let stop = supervisor.clone();
     supervisor.spawn("alarms", async move {
-        let mut watch = AlarmMonitor::load(parts).await;
+        let mut monitor = AlarmMonitor::load(deps).await;
         while !stop.is_stopping() {
-            let settings = watch.deps.reload.alarm_settings().await;
-            watch.check_all(&settings).await;
+            let settings = monitor.deps.reload.alarm_settings().await;
+            monitor.check_all(&settings).await;
             tokio::select! {
                 () = stop.wait_for_stop() => {}
                 () = tokio::time::sleep(Duration::from_millis(settings.check_interval_ms)) => {}
             }
         }
-        watch.store_activity().await;
+        monitor.store_activity().await;
     });
 }
 
 impl AlarmMonitor {
-    /// Goes on where the process before this one stopped.
-    async fn load(parts: AlarmMonitorDeps) -> Self {
-        let alarms = with_store_timeout(parts.store.list_alarms()).await.unwrap_or_default();
-        let activity = with_store_timeout(parts.store.list_activity()).await.unwrap_or_default();
-        parts.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
+    /// Continues with the alarms and the activity that the previous process stored.
+    async fn load(deps: AlarmMonitorDeps) -> Self {
+        let alarms = with_store_timeout(deps.store.list_alarms()).await.unwrap_or_default();
+        let activity = with_store_timeout(deps.store.list_activity()).await.unwrap_or_default();
+        deps.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
         Self {
-            started_at_ms: parts.clock.now_ms(),
+            started_at_ms: deps.clock.now_ms(),
             stored_rows: alarms.clone(),
             raised: RaisedAlarms::from_rows(alarms),
             rejected_rates: BTreeMap::new(),
@@ -90,22 +89,25 @@ impl AlarmMonitor {
             pruned_before_hour: 0,
             event_ids: EventIdGenerator::default(),
             pending_events: VecDeque::new(),
-            deps: parts,
+            deps,
         }
     }
 
     async fn check_all(&mut self, settings: &AlarmSettings) {
-        let figures = self.collect_inputs(settings).await;
-        let (now_ms, rows) = (figures.now_ms, self.raised.to_rows());
-        let on = |alarm: AlarmKind| {
-            let subjects = rows.iter().filter(|row| row.kind == alarm.as_str());
-            subjects.map(|row| row.subject.clone()).collect()
+        let inputs = self.collect_inputs(settings).await;
+        let now_ms = inputs.now_ms;
+        let rows = self.raised.to_rows();
+        let raised_subjects = |alarm: AlarmKind| {
+            let rows_of_kind = rows.iter().filter(|row| row.kind == alarm.as_str());
+            rows_of_kind.map(|row| row.subject.clone()).collect()
         };
-        let judged = evaluate(&figures, settings, &on);
-        let said = self.raised.apply(judged, i64::try_from(settings.resolve_after_ms).unwrap_or(i64::MAX), now_ms);
-        self.deps.status.update(self.raised.raised_kinds(), &figures.signature_ages);
-        for said in &said {
-            self.notify(said, now_ms);
+        let results = evaluate(&inputs, settings, &raised_subjects);
+        let resolve_after_ms = i64::try_from(settings.resolve_after_ms).unwrap_or(i64::MAX);
+        let notifications = self.raised.apply(results, resolve_after_ms, now_ms);
+        self.deps.status.update(self.raised.raised_kinds(), &inputs.signature_ages);
+        // Logged before anything is stored: the log is the only channel that works while the store does not.
+        for notification in &notifications {
+            self.notify(notification, now_ms);
         }
         self.store_alarms().await;
         self.store_activity().await;
@@ -113,43 +115,44 @@ impl AlarmMonitor {
     }
 
     async fn collect_inputs(&mut self, settings: &AlarmSettings) -> AlarmInputs {
-        let parts = &self.deps;
-        let (now_ms, counters) = (parts.clock.now_ms(), &parts.counters);
-        let dead_since_ms =
-            now_ms.saturating_sub(i64::try_from(settings.dead_deliveries_window_ms).unwrap_or(i64::MAX));
-        let at_work = parts.reload.workers().running_handlers();
-        let handlers = with_store_timeout(parts.store.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
-        let is_at_work = |backlog: &HandlerBacklog| at_work.contains(&backlog.handler);
-        let refused = counters.by_group(CounterGroup::Rejected).map(|(reason, total)| {
+        let deps = &self.deps;
+        let counters = &deps.counters;
+        let now_ms = deps.clock.now_ms();
+        let dead_window_ms = i64::try_from(settings.dead_deliveries_window_ms).unwrap_or(i64::MAX);
+        let dead_since_ms = now_ms.saturating_sub(dead_window_ms);
+        let backlogs = with_store_timeout(deps.store.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
+        // The store also has backlogs of handlers that were removed from the settings. Those raise no alarm.
+        let running_handlers = deps.reload.workers().running_handlers();
+        let is_running = |backlog: &HandlerBacklog| running_handlers.contains(&backlog.handler);
+        let rejected = counters.by_group(CounterGroup::Rejected).map(|(reason, total)| {
             (reason, self.rejected_rates.entry(reason).or_default().record_total(total, now_ms))
         });
+        let not_stored_total = counters.snapshot().get("not_stored").copied().unwrap_or(0);
         AlarmInputs {
             now_ms,
             started_at_ms: self.started_at_ms,
-            backlogs: handlers.map(|handlers| handlers.into_iter().filter(is_at_work).collect()),
-            companies: company_histories(parts),
-            rejected_by_reason: refused.collect(),
-            not_stored: self
-                .not_stored_rate
-                .record_total(counters.snapshot().get("not_stored").copied().unwrap_or(0), now_ms),
-            disk: DiskSpace::of_filesystem(&parts.store_folder),
+            backlogs: backlogs.map(|backlogs| backlogs.into_iter().filter(is_running).collect()),
+            companies: company_histories(deps),
+            rejected_by_reason: rejected.collect(),
+            not_stored: self.not_stored_rate.record_total(not_stored_total, now_ms),
+            disk: DiskSpace::of_filesystem(&deps.store_folder),
             signature_ages: counters.activity().signature_ages(),
         }
     }
 
-    fn notify(&mut self, said: &AlarmNotification, now_ms: i64) {
-        notify::log_notification(said, now_ms);
-        // The journal is for what somebody wants to have.
-        if self.deps.reload.workers().is_event_selected_by_name(notify::event_name(said)) {
+    fn notify(&mut self, notification: &AlarmNotification, now_ms: i64) {
+        notify::log_notification(notification, now_ms);
+        // An event is stored only if a handler selects it: without one it would stay in the journal unread.
+        if self.deps.reload.workers().is_event_selected_by_name(notify::event_name(notification)) {
             if self.pending_events.len() >= MAX_PENDING_EVENTS {
                 self.pending_events.pop_front();
             }
-            self.pending_events
-                .push_back(notify::notification_event(said, now_ms).into_new_event(self.event_ids.next_id(now_ms)));
+            let event = notify::notification_event(notification, now_ms);
+            self.pending_events.push_back(event.into_new_event(self.event_ids.next_id(now_ms)));
         }
     }
 
-    /// Appends what waits; what cannot be stored waits until the next look.
+    /// Appends the pending events in order. After a failure the rest waits for the next check.
     async fn append_pending_events(&mut self) {
         while let Some(event) = self.pending_events.front() {
             if with_store_timeout(self.deps.store.append(event.clone())).await.is_none() {
@@ -167,48 +170,45 @@ impl AlarmMonitor {
         }
     }
 
-    /// Writes down which hours had how many events. What could not be written is, with the hour's next event.
+    /// Stores the hourly event counts that changed, and deletes those that are past their retention. A count that could
+    /// not be stored is stored with the next event of its hour.
     async fn store_activity(&mut self) {
         let activity = self.deps.counters.activity();
         let rows: Vec<_> = activity.take_changed().into_iter().map(to_activity_row).collect();
-        let before = self.deps.clock.now_ms().div_euclid(HOUR_MS) - ACTIVITY_HOURS_KEPT;
-        let forget = (before > self.pruned_before_hour).then_some(before);
-        if forget.is_some() {
-            activity.prune_before(before);
+        let first_kept_hour = self.deps.clock.now_ms().div_euclid(HOUR_MS) - ACTIVITY_HOURS_KEPT;
+        let prune_before = (first_kept_hour > self.pruned_before_hour).then_some(first_kept_hour);
+        if prune_before.is_some() {
+            activity.prune_before(first_kept_hour);
         }
-        if (forget.is_some() || !rows.is_empty())
-            && with_store_timeout(self.deps.store.upsert_activity(rows, forget)).await.is_some()
+        if (prune_before.is_some() || !rows.is_empty())
+            && with_store_timeout(self.deps.store.upsert_activity(rows, prune_before)).await.is_some()
         {
-            self.pruned_before_hour = before;
+            self.pruned_before_hour = first_kept_hour;
         }
     }
 }
 
-/// The answer, unless the store takes too long or fails.
-async fn with_store_timeout<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-    match timeout(STORE_TIMEOUT, asked).await {
-        Ok(Ok(answer)) => Some(answer),
+/// The result of a store query; `None` when it fails or exceeds [`STORE_TIMEOUT`].
+async fn with_store_timeout<T>(query: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    match timeout(STORE_TIMEOUT, query).await {
+        Ok(Ok(result)) => Some(result),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "watching: the store does not answer");
+            tracing::debug!(%error, "alarm store query failed");
             None
         }
         Err(_) => None,
     }
 }
 
-/// The companies of the settings that sent something in the last days.
-fn company_histories(parts: &AlarmMonitorDeps) -> Vec<CompanyHistory> {
-    let activity = parts.counters.activity();
-    let companies = parts.companies.get();
-    let seen = companies.iter().filter_map(|company| {
-        let seen = activity.company_history(company.id)?;
-        Some(CompanyHistory {
-            slug: company.slug.to_string(),
-            history: seen,
-            agents: activity.agent_histories(company.id),
-        })
+/// The configured companies that sent at least one event within the kept hours.
+fn company_histories(deps: &AlarmMonitorDeps) -> Vec<CompanyHistory> {
+    let activity = deps.counters.activity();
+    let companies = deps.companies.get();
+    let histories = companies.iter().filter_map(|company| {
+        let history = activity.company_history(company.id)?;
+        Some(CompanyHistory { slug: company.slug.to_string(), history, agents: activity.agent_histories(company.id) })
     });
-    seen.collect()
+    histories.collect()
 }
 
 fn to_activity_row(count: HourlyEventCount) -> ActivityRow {

@@ -1,35 +1,35 @@
-//! Which alarms begin, go on and are over. One word at each end, one a day in between, however often what is wrong comes and
-//! goes. Pure.
+//! The raised alarms. Each gets one notification when it is raised, one reminder per day, and one when it is resolved,
+//! however often its check flaps in between. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kind::AlarmKind;
 use crate::storage::AlarmRow;
 
-/// Alarms that are on at the same time; further ones wait until there is room.
+/// Maximum number of alarms raised at the same time; further ones are raised when others are resolved.
 const MAX_RAISED_ALARMS: usize = 200;
-/// One that goes on is said again after so long.
+/// Interval of the reminders about an alarm that stays raised.
 const REMINDER_INTERVAL_MS: i64 = 24 * 3_600_000;
 
-/// What was found out about one thing that is watched.
+/// The result of one alarm check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AlarmCheckResult {
     pub(super) alarm: AlarmKind,
-    /// The handler, company or agent; empty when there is only one.
+    /// The handler, the company slug or `company/agent`; empty for an alarm about the whole receiver.
     pub(super) subject: String,
     pub(super) status: CheckStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CheckStatus {
-    /// Something is wrong; the text says what, and what to do.
+    /// The condition holds; the text says what is wrong and what to do.
     Failing(String),
     Passing,
-    /// Neither clearly: an alarm that is on stays on, one that is off stays off.
+    /// Between the limits, or unknown: a raised alarm stays raised, and no new one is raised.
     Indeterminate,
 }
 
-/// An alarm that is worth a word now.
+/// A change to report: an alarm was raised or resolved, or a reminder is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AlarmNotification {
     pub(super) alarm: AlarmKind,
@@ -46,7 +46,7 @@ pub(super) enum AlarmNotificationKind {
     Resolved,
 }
 
-/// The alarms that are on.
+/// The raised alarms by kind and subject.
 #[derive(Debug, Default)]
 pub(super) struct RaisedAlarms(BTreeMap<(AlarmKind, String), RaisedAlarm>);
 
@@ -55,81 +55,84 @@ struct RaisedAlarm {
     since_ms: i64,
     last_notified_ms: i64,
     text: String,
-    /// Since when nothing is wrong any more.
+    /// When the check began to pass; `None` while it does not.
     passing_since_ms: Option<i64>,
 }
 
 impl RaisedAlarms {
-    /// Those that were on when the receiver stopped: they are not said once more.
+    /// Restores the alarms that were raised when the receiver stopped, so that a restart does not report them again.
     pub(super) fn from_rows(rows: Vec<AlarmRow>) -> Self {
-        let known = |row: AlarmRow| {
-            let on = RaisedAlarm {
+        let restore = |row: AlarmRow| {
+            let raised = RaisedAlarm {
                 since_ms: row.since_ms,
                 last_notified_ms: row.last_notified_ms,
                 text: row.text,
                 passing_since_ms: None,
             };
-            Some(((AlarmKind::from_name(&row.kind)?, row.subject), on))
+            // A row of a newer version may have a kind that this version does not know; it is dropped.
+            Some(((AlarmKind::from_name(&row.kind)?, row.subject), raised))
         };
-        Self(rows.into_iter().filter_map(known).collect())
+        Self(rows.into_iter().filter_map(restore).collect())
     }
 
     pub(super) fn to_rows(&self) -> Vec<AlarmRow> {
-        let row = |((alarm, subject), on): (&(AlarmKind, String), &RaisedAlarm)| AlarmRow {
+        let to_row = |((alarm, subject), raised): (&(AlarmKind, String), &RaisedAlarm)| AlarmRow {
             kind: alarm.as_str().to_owned(),
             subject: subject.clone(),
-            since_ms: on.since_ms,
-            last_notified_ms: on.last_notified_ms,
-            text: on.text.clone(),
+            since_ms: raised.since_ms,
+            last_notified_ms: raised.last_notified_ms,
+            text: raised.text.clone(),
         };
-        self.0.iter().map(row).collect()
+        self.0.iter().map(to_row).collect()
     }
 
-    /// The kinds of which one is on.
+    /// The kinds of which at least one alarm is raised.
     pub(super) fn raised_kinds(&self) -> BTreeSet<AlarmKind> {
         self.0.keys().map(|(alarm, _)| *alarm).collect()
     }
 
-    /// Takes in what was found out by one look. What is on and was not looked at is over: nobody watches it any more.
+    /// Applies the results of one check of everything. A raised alarm without a result is resolved at once: its
+    /// handler or company was removed, or its check was turned off.
     pub(super) fn apply(
         &mut self,
-        judged: Vec<AlarmCheckResult>,
+        results: Vec<AlarmCheckResult>,
         resolve_after_ms: i64,
         now_ms: i64,
     ) -> Vec<AlarmNotification> {
-        let mut said = Vec::new();
-        let mut seen = BTreeSet::new();
-        for AlarmCheckResult { alarm, subject, status: verdict } in judged {
+        let mut notifications = Vec::new();
+        let mut checked = BTreeSet::new();
+        for AlarmCheckResult { alarm, subject, status } in results {
             let key = (alarm, subject);
-            said.extend(match verdict {
+            notifications.extend(match status {
                 CheckStatus::Failing(text) => self.raise(&key, text, now_ms),
                 CheckStatus::Passing => self.record_passing(&key, resolve_after_ms, now_ms),
                 CheckStatus::Indeterminate => None,
             });
-            seen.insert(key);
+            checked.insert(key);
         }
-        let unwatched: Vec<_> = self.0.keys().filter(|key| !seen.contains(*key)).cloned().collect();
-        said.extend(unwatched.iter().filter_map(|key| self.resolve(key)));
-        said
+        let unchecked: Vec<_> = self.0.keys().filter(|key| !checked.contains(*key)).cloned().collect();
+        notifications.extend(unchecked.iter().filter_map(|key| self.resolve(key)));
+        notifications
     }
 
     fn raise(&mut self, key: &(AlarmKind, String), text: String, now_ms: i64) -> Option<AlarmNotification> {
-        let Some(on) = self.0.get_mut(key) else {
+        let Some(raised) = self.0.get_mut(key) else {
             if self.0.len() >= MAX_RAISED_ALARMS {
                 return None;
             }
-            let on = RaisedAlarm { since_ms: now_ms, last_notified_ms: now_ms, text, passing_since_ms: None };
-            let said = on.notification(key, AlarmNotificationKind::Raised);
-            self.0.insert(key.clone(), on);
-            return Some(said);
+            let raised = RaisedAlarm { since_ms: now_ms, last_notified_ms: now_ms, text, passing_since_ms: None };
+            let notification = raised.notification(key, AlarmNotificationKind::Raised);
+            self.0.insert(key.clone(), raised);
+            return Some(notification);
         };
-        on.text = text;
-        on.passing_since_ms = None;
-        if now_ms.saturating_sub(on.last_notified_ms) < REMINDER_INTERVAL_MS {
+        raised.text = text;
+        // A check that fails again within `alarms.resolve_after_ms` continues the same alarm.
+        raised.passing_since_ms = None;
+        if now_ms.saturating_sub(raised.last_notified_ms) < REMINDER_INTERVAL_MS {
             return None;
         }
-        on.last_notified_ms = now_ms;
-        Some(on.notification(key, AlarmNotificationKind::Reminder))
+        raised.last_notified_ms = now_ms;
+        Some(raised.notification(key, AlarmNotificationKind::Reminder))
     }
 
     fn record_passing(
@@ -138,24 +141,24 @@ impl RaisedAlarms {
         resolve_after_ms: i64,
         now_ms: i64,
     ) -> Option<AlarmNotification> {
-        let on = self.0.get_mut(key)?;
-        let since_ms = *on.passing_since_ms.get_or_insert(now_ms);
+        let raised = self.0.get_mut(key)?;
+        let since_ms = *raised.passing_since_ms.get_or_insert(now_ms);
         if now_ms.saturating_sub(since_ms) < resolve_after_ms { None } else { self.resolve(key) }
     }
 
     fn resolve(&mut self, key: &(AlarmKind, String)) -> Option<AlarmNotification> {
-        self.0.remove(key).map(|on| on.notification(key, AlarmNotificationKind::Resolved))
+        self.0.remove(key).map(|raised| raised.notification(key, AlarmNotificationKind::Resolved))
     }
 }
 
 impl RaisedAlarm {
-    fn notification(&self, (alarm, subject): &(AlarmKind, String), what: AlarmNotificationKind) -> AlarmNotification {
+    fn notification(&self, (alarm, subject): &(AlarmKind, String), kind: AlarmNotificationKind) -> AlarmNotification {
         AlarmNotification {
             alarm: *alarm,
             subject: subject.clone(),
             since_ms: self.since_ms,
             text: self.text.clone(),
-            kind: what,
+            kind,
         }
     }
 }
@@ -166,77 +169,81 @@ mod tests {
 
     const RESOLVE_AFTER_MS: i64 = 300_000;
 
-    fn check_result(subject: &str, verdict: CheckStatus) -> AlarmCheckResult {
-        AlarmCheckResult { alarm: AlarmKind::BreakerOpen, subject: subject.to_owned(), status: verdict }
+    fn check_result(subject: &str, status: CheckStatus) -> AlarmCheckResult {
+        AlarmCheckResult { alarm: AlarmKind::BreakerOpen, subject: subject.to_owned(), status }
     }
 
     fn failing() -> CheckStatus {
         CheckStatus::Failing("it is broken".to_owned())
     }
 
-    fn apply_status(alarms: &mut RaisedAlarms, verdict: CheckStatus, now_ms: i64) -> Vec<AlarmNotificationKind> {
-        alarms
-            .apply(vec![check_result("crm", verdict)], RESOLVE_AFTER_MS, now_ms)
-            .into_iter()
-            .map(|said| said.kind)
-            .collect()
+    fn apply_status(alarms: &mut RaisedAlarms, status: CheckStatus, now_ms: i64) -> Vec<AlarmNotificationKind> {
+        let notifications = alarms.apply(vec![check_result("crm", status)], RESOLVE_AFTER_MS, now_ms);
+        notifications.into_iter().map(|notification| notification.kind).collect()
     }
 
     #[test]
-    fn one_word_when_it_begins_and_one_when_it_is_over() {
+    fn an_alarm_is_reported_when_raised_and_when_resolved() {
         let mut alarms = RaisedAlarms::default();
         assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 0), []);
         assert_eq!(apply_status(&mut alarms, failing(), 1_000), [AlarmNotificationKind::Raised]);
         assert_eq!(apply_status(&mut alarms, failing(), 2_000), []);
-        assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 10_000), [], "not before it was calm for a while");
+        assert_eq!(
+            apply_status(&mut alarms, CheckStatus::Passing, 10_000),
+            [],
+            "not before it has passed for resolve_after_ms"
+        );
         assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 10_000 + RESOLVE_AFTER_MS - 1), []);
-        let over =
+        let resolved =
             alarms.apply(vec![check_result("crm", CheckStatus::Passing)], RESOLVE_AFTER_MS, 10_000 + RESOLVE_AFTER_MS);
         assert_eq!(
-            (over[0].kind, over[0].since_ms, over[0].text.as_str()),
+            (resolved[0].kind, resolved[0].since_ms, resolved[0].text.as_str()),
             (AlarmNotificationKind::Resolved, 1_000, "it is broken")
         );
         assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 20_000 + RESOLVE_AFTER_MS), []);
     }
 
     #[test]
-    fn what_comes_and_goes_for_a_day_is_one_alarm() {
+    fn a_check_that_flaps_for_a_day_is_one_alarm() {
         let mut alarms = RaisedAlarms::default();
-        let verdicts = [failing(), CheckStatus::Passing, CheckStatus::Indeterminate];
-        let said = (0..5_760)
-            .flat_map(|at| apply_status(&mut alarms, verdicts[at % 3].clone(), i64::try_from(at).unwrap() * 15_000));
-        assert_eq!(said.collect::<Vec<_>>(), [AlarmNotificationKind::Raised]);
+        let statuses = [failing(), CheckStatus::Passing, CheckStatus::Indeterminate];
+        let kinds = (0..5_760)
+            .flat_map(|at| apply_status(&mut alarms, statuses[at % 3].clone(), i64::try_from(at).unwrap() * 15_000));
+        assert_eq!(kinds.collect::<Vec<_>>(), [AlarmNotificationKind::Raised]);
         assert_eq!(apply_status(&mut alarms, failing(), REMINDER_INTERVAL_MS), [AlarmNotificationKind::Reminder]);
         assert_eq!(apply_status(&mut alarms, failing(), REMINDER_INTERVAL_MS + 15_000), []);
     }
 
     #[test]
-    fn unclear_changes_nothing_and_what_is_not_watched_is_over() {
+    fn indeterminate_changes_nothing_and_an_unchecked_alarm_is_resolved() {
         let mut alarms = RaisedAlarms::default();
         assert_eq!(apply_status(&mut alarms, CheckStatus::Indeterminate, 0), []);
         apply_status(&mut alarms, failing(), 0);
         assert_eq!(apply_status(&mut alarms, CheckStatus::Indeterminate, 10 * RESOLVE_AFTER_MS), []);
         assert_eq!(alarms.raised_kinds(), BTreeSet::from([AlarmKind::BreakerOpen]));
-        let over = alarms.apply(Vec::new(), RESOLVE_AFTER_MS, 10 * RESOLVE_AFTER_MS + 1);
-        assert_eq!(over.iter().map(|said| said.kind).collect::<Vec<_>>(), [AlarmNotificationKind::Resolved]);
+        let resolved = alarms.apply(Vec::new(), RESOLVE_AFTER_MS, 10 * RESOLVE_AFTER_MS + 1);
+        assert_eq!(
+            resolved.iter().map(|notification| notification.kind).collect::<Vec<_>>(),
+            [AlarmNotificationKind::Resolved]
+        );
     }
 
     #[test]
-    fn a_restart_tells_nothing_twice() {
+    fn a_restart_reports_nothing_twice() {
         let mut before = RaisedAlarms::default();
         apply_status(&mut before, failing(), 5_000);
         let mut after = RaisedAlarms::from_rows(before.to_rows());
         assert_eq!(apply_status(&mut after, failing(), 9_000), []);
         assert_eq!(after.to_rows(), before.to_rows());
-        let strange = AlarmRow { kind: "from_a_newer_version".to_owned(), ..before.to_rows()[0].clone() };
-        assert_eq!(RaisedAlarms::from_rows(vec![strange]).to_rows(), []);
+        let unknown = AlarmRow { kind: "from_a_newer_version".to_owned(), ..before.to_rows()[0].clone() };
+        assert_eq!(RaisedAlarms::from_rows(vec![unknown]).to_rows(), []);
     }
 
     #[test]
     fn alarms_are_bounded() {
         let mut alarms = RaisedAlarms::default();
-        let many = |verdict: CheckStatus| {
-            (0..500).map(|at| check_result(&format!("{at:03}"), verdict.clone())).collect::<Vec<_>>()
+        let many = |status: CheckStatus| {
+            (0..500).map(|at| check_result(&format!("{at:03}"), status.clone())).collect::<Vec<_>>()
         };
         assert_eq!(alarms.apply(many(failing()), RESOLVE_AFTER_MS, 0).len(), MAX_RAISED_ALARMS);
         assert_eq!(alarms.apply(many(failing()), RESOLVE_AFTER_MS, 1).len(), 0);

@@ -1,25 +1,26 @@
-//! How much a count that only grows grew within the last minute. Pure.
+//! The increase of a monotonic count within the last minute. Pure.
 
 use std::collections::VecDeque;
 
 const MINUTE_MS: i64 = 60_000;
-/// Looks that are remembered; with more in a minute it is a shorter one.
+/// Maximum number of remembered samples; with more samples per minute the window is shorter than a minute.
 const MAX_SAMPLES: usize = 600;
 
 #[derive(Debug, Default)]
 pub(super) struct MinuteRate(VecDeque<(i64, u64)>);
 
 impl MinuteRate {
-    /// The count is `total` now.
+    /// Records the current `total`; returns its increase within the last minute.
     pub(super) fn record_total(&mut self, total: u64, now_ms: i64) -> u64 {
         self.0.push_back((now_ms, total));
-        // The last look before the minute stays: the minute is a little longer rather than shorter.
+        // The last sample before the window stays, so the window is slightly longer than a minute rather than shorter:
+        // an increase between two samples is never lost.
         while self.0.len() > MAX_SAMPLES
             || self.0.get(1).is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) >= MINUTE_MS)
         {
             self.0.pop_front();
         }
-        self.0.front().map_or(0, |(_, before)| total.saturating_sub(*before))
+        self.0.front().map_or(0, |(_, first_total)| total.saturating_sub(*first_total))
     }
 }
 
@@ -28,9 +29,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_is_looked_at() {
+    fn only_the_last_minute_counts() {
         let mut rate = MinuteRate::default();
-        assert_eq!(rate.record_total(1_000, 0), 0, "what was before the first look was long ago");
+        assert_eq!(rate.record_total(1_000, 0), 0, "the total before the first sample does not count");
         assert_eq!(rate.record_total(1_010, 15_000), 10);
         assert_eq!(rate.record_total(1_030, 60_000), 30);
         assert_eq!(rate.record_total(1_030, 75_000), 20);

@@ -1,55 +1,60 @@
-//! How many events were to be expected while somebody was silent: what the same hours of earlier days had. Pure.
+//! The number of events to expect during a silence, from the same hours of earlier days. Pure.
 //!
-//! Nights and weekends are quiet every week, so silence is compared with nothing but the same time of other days.
+//! Nights and weekends are quiet every week, so a silence is compared only with the same time of other days.
 
 use crate::telemetry::activity::ActivityHistory;
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// Days looked back at; the seventh is the same day of the week.
+/// Number of earlier days that are compared; the seventh is the same day of the week.
 const LOOKBACK_DAYS: i64 = 7;
-/// Before so many days are known, nothing is usual yet.
+/// Minimum number of known days before a silence can be judged.
 const MIN_KNOWN_DAYS: usize = 3;
 
-/// The events to be expected between the latest one and now. `None` while too little is known.
+/// Returns the number of events to expect between the latest event and now; `None` with less than three known days.
 ///
-/// With a whole week known it is what the same day of last week had, or what is usual of all days if that is less: quiet
-/// Sundays are expected to be quiet, and so is a Monday after two holidays. Before that, it is the least of the days known.
-pub(super) fn expected_events(seen: &ActivityHistory, now_ms: i64) -> Option<u64> {
-    let (from_ms, first_hour) = (seen.last_event_at_ms.saturating_add(1), *seen.events_by_hour.keys().next()?);
-    // The first hour is known from somewhere in it on.
+/// With a whole week known, the result is the smaller of two counts: the same day of last week, and the median of all
+/// seven days. So quiet Sundays are expected to be quiet, and so is a Monday after two holidays. With less than a week
+/// known, the result is the smallest count of the known days.
+pub(super) fn expected_events(history: &ActivityHistory, now_ms: i64) -> Option<u64> {
+    let from_ms = history.last_event_at_ms.saturating_add(1);
+    let first_hour = *history.events_by_hour.keys().next()?;
+    // Counting began somewhere within the first hour, so only the hours after it are complete.
     let known_from_ms = (first_hour + 1).saturating_mul(HOUR_MS);
-    let begin = |day: i64| from_ms.saturating_sub(day.saturating_mul(DAY_MS));
-    let known = (1..=LOOKBACK_DAYS).filter(|day| begin(*day) >= known_from_ms);
-    let mut counts: Vec<u64> = known.map(|day| events_between(seen, begin(day), now_ms - day * DAY_MS)).collect();
+    let start_of = |day: i64| from_ms.saturating_sub(day.saturating_mul(DAY_MS));
+    let known_days = (1..=LOOKBACK_DAYS).filter(|day| start_of(*day) >= known_from_ms);
+    let mut counts: Vec<u64> =
+        known_days.map(|day| events_between(history, start_of(day), now_ms - day * DAY_MS)).collect();
     if counts.len() < MIN_KNOWN_DAYS {
         return None;
     }
-    let same_day = counts.get(6).copied();
+    let same_weekday = counts.get(6).copied();
     counts.sort_unstable();
-    let usual = counts[counts.len() / 2];
-    Some(same_day.map_or(counts[0], |same_day| same_day.min(usual)))
+    let median = counts[counts.len() / 2];
+    Some(same_weekday.map_or(counts[0], |same_weekday| same_weekday.min(median)))
 }
 
-/// Events between two times, each hour spread evenly; none later than the latest.
-fn events_between(seen: &ActivityHistory, from_ms: i64, to_ms: i64) -> u64 {
-    let hours = seen.events_by_hour.range(from_ms.div_euclid(HOUR_MS)..=to_ms.div_euclid(HOUR_MS));
-    let shares = hours.map(|(hour, count)| {
-        let begin = hour.saturating_mul(HOUR_MS);
-        let part = (begin + HOUR_MS).min(to_ms) - begin.max(from_ms);
-        u128::from(*count) * u128::from(part.max(0).unsigned_abs())
+/// Counts the events between two times. Only hourly counts are known, so the events of an hour count as evenly spread.
+fn events_between(history: &ActivityHistory, from_ms: i64, to_ms: i64) -> u64 {
+    let hours = history.events_by_hour.range(from_ms.div_euclid(HOUR_MS)..=to_ms.div_euclid(HOUR_MS));
+    let weighted_counts = hours.map(|(hour, count)| {
+        let hour_start_ms = hour.saturating_mul(HOUR_MS);
+        let overlap_ms = (hour_start_ms + HOUR_MS).min(to_ms) - hour_start_ms.max(from_ms);
+        u128::from(*count) * u128::from(overlap_ms.max(0).unsigned_abs())
     });
-    u64::try_from(shares.sum::<u128>() / u128::from(HOUR_MS.unsigned_abs())).unwrap_or(u64::MAX)
+    // Divided once, after the sum, so that rounding does not add up over the hours.
+    let total = weighted_counts.sum::<u128>() / u128::from(HOUR_MS.unsigned_abs());
+    u64::try_from(total).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A Monday, 00:00.
+    /// A Monday, 00:00 UTC.
     const MONDAY: i64 = 20_773 * DAY_MS;
 
-    /// Open on these days of a week from 8 to 18 with so many events an hour, until `until_ms`.
+    /// An office that is open from 8 to 18 on `days` of the week and has `per_hour` events per hour until `until_ms`.
     fn office(days: &[i64], per_hour: u64, from_ms: i64, until_ms: i64) -> ActivityHistory {
         let open = |hour: &i64| (8..18).contains(&(hour % 24)) && days.contains(&((hour / 24 - 20_773).rem_euclid(7)));
         let hours: Vec<i64> = (from_ms / HOUR_MS..until_ms / HOUR_MS).filter(open).collect();
@@ -67,12 +72,12 @@ mod tests {
     const WEEKDAYS: [i64; 5] = [0, 1, 2, 3, 4];
 
     #[test]
-    fn silence_in_the_middle_of_a_day_is_unusual() {
+    fn events_are_expected_during_office_hours() {
         let seen = office(&WEEKDAYS, 40, at(-10, 0), at(1, 12));
         assert_eq!(expected_events(&seen, at(1, 12)), Some(0));
         assert_eq!(expected_events(&seen, at(1, 13)), Some(40));
         assert_eq!(expected_events(&seen, at(1, 13) + HOUR_MS / 2), Some(60));
-        assert_eq!(expected_events(&seen, at(2, 7)), Some(240), "and stays so over night");
+        assert_eq!(expected_events(&seen, at(2, 7)), Some(240), "and the count stays over night");
     }
 
     #[test]
@@ -88,10 +93,10 @@ mod tests {
     #[test]
     fn one_odd_day_changes_nothing() {
         let mut seen = office(&[0, 1, 2, 3, 4, 5, 6], 40, at(-8, 0), at(1, 12));
-        // Down on the day before.
+        // No events on the day before: the receiver was down.
         seen.events_by_hour.retain(|hour, _| hour / 24 != at(0, 0) / DAY_MS);
         assert_eq!(expected_events(&seen, at(1, 14)), Some(80));
-        // Last week a rush.
+        // A hundred times the events on the same day of last week.
         let same_day = at(-6, 0) / DAY_MS;
         seen.events_by_hour
             .iter_mut()
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_usual_before_some_days_are_known() {
+    fn nothing_is_expected_before_three_days_are_known() {
         assert_eq!(expected_events(&ActivityHistory::default(), at(1, 12)), None);
         let two_days = office(&WEEKDAYS, 40, at(0, 0), at(2, 12));
         assert_eq!(expected_events(&two_days, at(2, 15)), None);

@@ -1,4 +1,4 @@
-//! What the latest look found, for the metrics.
+//! The result of the latest alarm check, for the metrics.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,17 +16,16 @@ struct AlarmStatusInner {
 }
 
 impl AlarmStatus {
-    pub(super) fn update(&self, on: BTreeSet<AlarmKind>, ages: &[SignatureAge]) {
-        let freshest_ms = ages.iter().map(|age| age.age_ms).min().unwrap_or(0);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            AlarmStatusInner { raised: on, min_signature_age_ms: freshest_ms };
+    pub(super) fn update(&self, raised: BTreeSet<AlarmKind>, ages: &[SignatureAge]) {
+        let min_signature_age_ms = ages.iter().map(|age| age.age_ms).min().unwrap_or(0);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = AlarmStatusInner { raised, min_signature_age_ms };
     }
 
     pub(in crate::app) fn is_raised(&self, alarm: AlarmKind) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).raised.contains(&alarm)
     }
 
-    /// The age of the freshest of the latest signatures, in milliseconds; negative: from the future.
+    /// The smallest age of the latest 16 valid signatures, in milliseconds; negative for one from the future.
     pub(in crate::app) fn min_signature_age_ms(&self) -> i64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).min_signature_age_ms
     }

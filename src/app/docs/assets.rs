@@ -1,4 +1,4 @@
-//! The files the pages load, as they lie in the program.
+//! The files of the documentation pages, which are embedded in the program.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -16,10 +16,10 @@ pub(super) const REDOC_PAGE: &str = include_str!("pages/redoc.html");
 const SWAGGER_START_SCRIPT: &str = include_str!("pages/docs.js");
 const REDOC_START_SCRIPT: &str = include_str!("pages/redoc.js");
 
-/// Those of Swagger UI's files that the pages use.
+/// The files of Swagger UI that the pages load; the others are not served.
 const SWAGGER_FILES: [&str; 3] = ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"];
 
-/// A file to be answered with.
+/// A file and its content type.
 pub(super) struct DocsAsset {
     content_type: Cow<'static, str>,
     bytes: Bytes,
@@ -35,7 +35,7 @@ impl DocsAsset {
 impl IntoResponse for DocsAsset {
     fn into_response(self) -> Response {
         let content_type = [(CONTENT_TYPE, self.content_type.into_owned())];
-        // Packed when the program was built, for every browser unpacks it; there is no other form to fall back to.
+        // Compressed at build time. Every browser accepts gzip, and an uncompressed form is not embedded.
         let encoding = self.gzipped.then_some([(CONTENT_ENCODING, "gzip")]);
         match encoding {
             Some(encoding) => (content_type, encoding, self.bytes).into_response(),
@@ -44,7 +44,7 @@ impl IntoResponse for DocsAsset {
     }
 }
 
-/// A file of `/docs`.
+/// A file under `/docs/` by name.
 pub(super) fn swagger_asset(name: &str) -> Option<DocsAsset> {
     match name {
         "start.js" => Some(DocsAsset::script(Bytes::from_static(SWAGGER_START_SCRIPT.as_bytes()))),
@@ -53,7 +53,7 @@ pub(super) fn swagger_asset(name: &str) -> Option<DocsAsset> {
     }
 }
 
-/// A file of `/redoc`.
+/// A file under `/redoc/` by name.
 pub(super) fn redoc_asset(name: &str) -> Option<DocsAsset> {
     match name {
         "start.js" => Some(DocsAsset::script(Bytes::from_static(REDOC_START_SCRIPT.as_bytes()))),
@@ -63,7 +63,7 @@ pub(super) fn redoc_asset(name: &str) -> Option<DocsAsset> {
 }
 
 fn swagger_ui_file(name: &str) -> Option<DocsAsset> {
-    // The configuration only matters to a start script of Swagger UI's own, which is not served.
+    // The configuration only affects Swagger UI's own start script, which is not served.
     let file = utoipa_swagger_ui::serve(name, Arc::new(Config::default())).ok().flatten()?;
     let bytes = match file.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
@@ -72,20 +72,20 @@ fn swagger_ui_file(name: &str) -> Option<DocsAsset> {
     Some(DocsAsset { content_type: file.content_type.into(), bytes, gzipped: file.gzpipped })
 }
 
-/// The one thing ReDoc would load from elsewhere, a maker's mark beside the menu, and an empty picture in its place: the
-/// content policy would stop it, but with an error in the browser's console.
+/// The only file that ReDoc loads from another host, a logo below the menu. It is replaced by an empty image: the
+/// content policy would block it, but with an error in the browser console.
 const REMOTE_LOGO: &str = "https://cdn.redoc.ly/redoc/logo-mini.svg";
 const EMPTY_LOGO: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E";
 
-/// ReDoc's script. The crate gives it only inside a page, whose inline script the content policy would forbid; so it is
-/// taken out, at the first request: most processes are never asked for it.
+/// ReDoc's script. The crate provides it only inside a page, as an inline script that the content policy forbids, so
+/// it is extracted. This happens at the first request, because most processes never serve it.
 static REDOC_BUNDLE: LazyLock<Bytes> = LazyLock::new(|| {
     let page = aide::redoc::Redoc::new("").html();
     let script = inline_script(&page).unwrap_or_default();
     script.replace(REMOTE_LOGO, EMPTY_LOGO).into()
 });
 
-/// What stands between the page's first script tag and the call that starts it.
+/// The text between the first script tag of the page and the call that starts ReDoc.
 fn inline_script(page: &str) -> Option<&str> {
     let (_, script) = page.split_once("<script>")?;
     let (script, _) = script.rsplit_once("Redoc.init(")?;
@@ -97,20 +97,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_the_pages_name_is_there() {
+    fn every_file_that_the_pages_load_exists() {
         for page in [SWAGGER_PAGE, REDOC_PAGE] {
             let named = page.split('"').filter(|text| text.starts_with('/'));
             assert!(named.clone().count() >= 3);
             for path in named {
-                let found = path.strip_prefix("/docs/").and_then(swagger_asset);
-                let found = found.or_else(|| path.strip_prefix("/redoc/").and_then(redoc_asset));
-                assert!(found.is_some_and(|file| file.bytes.len() > 100), "{path}");
+                let asset = path.strip_prefix("/docs/").and_then(swagger_asset);
+                let asset = asset.or_else(|| path.strip_prefix("/redoc/").and_then(redoc_asset));
+                assert!(asset.is_some_and(|file| file.bytes.len() > 100), "{path}");
             }
         }
     }
 
     #[test]
-    fn redoc_s_script_is_taken_out_whole() {
+    fn the_script_of_redoc_is_extracted_completely() {
         let script = std::str::from_utf8(&REDOC_BUNDLE).unwrap();
         assert!(script.len() > 500_000 && script.starts_with("/*!"), "{}", script.len());
         assert!(script.contains(EMPTY_LOGO) && !script.contains("cdn.redoc.ly"));

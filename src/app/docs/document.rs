@@ -1,4 +1,4 @@
-//! The description as OpenAPI 3.1. Paths, error bodies, known values and examples are taken from the code that answers.
+//! The OpenAPI 3.1 document. Paths, error bodies, known values and examples come from the code that answers requests.
 
 use serde_json::json;
 use utoipa::openapi::header::HeaderBuilder;
@@ -16,7 +16,7 @@ const HEALTH_TAG: &str = "health";
 const DOCS_TAG: &str = "docs";
 const JSON: &str = "application/json";
 
-/// The document as JSON; empty only if it could not be written, which a test excludes.
+/// The document as JSON. Serialization cannot fail, which a test checks by parsing the result.
 pub(super) fn openapi_json(public_url: &str) -> String {
     build_document(public_url).to_json().unwrap_or_default()
 }
@@ -29,8 +29,8 @@ fn build_document(public_url: &str) -> OpenApi {
     let paths = webhooks::paths(PathsBuilder::new())
         .path(TEST_PATH, get_path(webhook_test_operation(public_url)))
         .path("/api/v1/webhook/retell/{company}/test", get_path(company_webhook_test_operation(public_url)))
-        .path("/ping", get_path(liveness_operation("ping", "Whether the process answers")))
-        .path("/health/live", get_path(liveness_operation("health_live", "Whether the process answers")))
+        .path("/ping", get_path(liveness_operation("ping", "Check whether the process answers")))
+        .path("/health/live", get_path(liveness_operation("health_live", "Check whether the process answers")))
         .path("/health/ready", get_path(readiness_operation()))
         .path(OPENAPI_PATH, get_path(openapi_operation()));
     OpenApiBuilder::new()
@@ -43,21 +43,21 @@ fn build_document(public_url: &str) -> OpenApi {
         .build()
 }
 
-/// Relative first: «try it out» goes to where the page came from, which the content policy allows alone.
+/// The relative URL comes first, because "Try it out" uses it: the content policy allows only the origin of the page.
 fn servers(public_url: &str) -> [Server; 2] {
     let server = |url: &str, description| ServerBuilder::new().url(url).description(Some(description)).build();
     [
-        server("/", "Where this page came from"),
-        server(public_url, "The address Retell sends to (`server.url`); not for trying out"),
+        server("/", "The origin of this page"),
+        server(public_url, "The public address that Retell sends to (`server.url`); \"Try it out\" cannot use it"),
     ]
 }
 
 fn tags() -> [Tag; 3] {
     let tag = |name, description| TagBuilder::new().name(name).description(Some(description)).build();
     [
-        tag(webhooks::TAG, "Where Retell sends events to"),
-        tag(HEALTH_TAG, "For load balancers and people"),
-        tag(DOCS_TAG, "What you are reading, for programs"),
+        tag(webhooks::TAG, "Receive events and function calls from Retell"),
+        tag(HEALTH_TAG, "Health checks for load balancers and monitoring"),
+        tag(DOCS_TAG, "This API description in machine-readable form"),
     ]
 }
 
@@ -85,33 +85,42 @@ fn webhook_test_operation(public_url: &str) -> OperationBuilder {
         "webhook_url": format!("POST {public_url}{WEBHOOK_PATH}"),
     });
     let text = ObjectBuilder::new().schema_type(Type::String);
-    let instance = HeaderBuilder::new().schema(Some(text)).description(Some("Random, made when the program started."));
-    let answer = json_response("The address is reachable.", content(schemas::WEBHOOK_TEST, body));
-    operation(webhooks::TAG, "test_webhook", "See whether the address is reachable")
-        .response("200", answer.header("x-retell-webhook-instance", instance.build()))
+    let instance_header = HeaderBuilder::new()
+        .schema(Some(text))
+        .description(Some("Random id of the running process, created at start."));
+    let response = json_response("The webhook URL is reachable.", content(schemas::WEBHOOK_TEST, body));
+    operation(webhooks::TAG, "test_webhook", "Check whether the webhook URL is reachable")
+        .response("200", response.header("x-retell-webhook-instance", instance_header.build()))
 }
 
 fn company_webhook_test_operation(public_url: &str) -> OperationBuilder {
     webhook_test_operation(public_url)
         .operation_id(Some("test_company_webhook"))
-        .summary(Some("See whether a company's address is reachable"))
+        .summary(Some("Check whether the webhook URL of a company is reachable"))
         .parameter(webhooks::company_parameter())
-        .response("404", ResponseBuilder::new().description("No such company in `[[companies]]`.").build())
+        .response("404", ResponseBuilder::new().description("No company with this slug in `[[companies]]`.").build())
 }
 
 fn liveness_operation(id: &str, summary: &str) -> OperationBuilder {
     operation(HEALTH_TAG, id, summary)
-        .response("200", json_response("It does.", content(schemas::HEALTH, json!({ "status": "ok" }))))
+        .response("200", json_response("The process answers.", content(schemas::HEALTH, json!({ "status": "ok" }))))
 }
 
 fn readiness_operation() -> OperationBuilder {
     let unavailable = content(schemas::HEALTH, json!({ "status": "unavailable" }));
-    operation(HEALTH_TAG, "health_ready", "Whether events can be taken in")
-        .response("200", json_response("They can.", content(schemas::HEALTH, json!({ "status": "ok" }))))
-        .response("503", json_response("Storage is away, or no API key is set on a public address.", unavailable))
+    operation(HEALTH_TAG, "health_ready", "Check whether events can be received and stored")
+        .response(
+            "200",
+            json_response("Events can be received and stored.", content(schemas::HEALTH, json!({ "status": "ok" }))),
+        )
+        .response(
+            "503",
+            json_response("The store is unavailable, or `server.url` is public and no API key is set.", unavailable),
+        )
 }
 
 fn openapi_operation() -> OperationBuilder {
     let object = ContentBuilder::new().schema(Some(ObjectBuilder::new())).build();
-    operation(DOCS_TAG, "openapi", "This description").response("200", json_response("OpenAPI 3.1.", object))
+    operation(DOCS_TAG, "openapi", "Get this API description")
+        .response("200", json_response("The OpenAPI 3.1 document.", object))
 }

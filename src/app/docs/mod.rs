@@ -1,8 +1,8 @@
-//! The interface described for people and machines: Swagger UI at `/docs`, ReDoc at `/redoc`, OpenAPI 3.1 at
+//! The API documentation: Swagger UI at `/docs`, ReDoc at `/redoc` and the OpenAPI 3.1 document at
 //! `/api/v1/openapi.json`.
 //!
-//! Promise: everything comes out of the program. The pages work without the internet, and their content policy forbids
-//! the browser to ask anybody else.
+//! All files are embedded in the program. The pages work without internet access, and their content policy forbids the
+//! browser to contact any other host.
 
 mod assets;
 mod document;
@@ -22,15 +22,17 @@ use bytes::Bytes;
 
 use crate::http::ApiError;
 
-/// Where the description is.
+/// The path of the OpenAPI document.
 pub(super) const OPENAPI_PATH: &str = "/api/v1/openapi.json";
 
-/// Styles: both pages make theirs in the browser. Images: those of Swagger UI's style sheet are `data:`. Worker: ReDoc's
-/// search runs in one made of a blob.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-    connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The content security policy of the pages. `style-src 'unsafe-inline'`: both pages create styles in the browser.
+/// `img-src data:`: the style sheet of Swagger UI embeds its images. `worker-src blob:`: the search of ReDoc runs in
+/// a worker that is created from a blob.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' \
+    data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every answer here carries. Kept copies are asked about again, so an update of the program shows at once.
+/// Headers of every response here. `no-cache` makes browsers revalidate, so an update of the program is visible at
+/// once.
 const RESPONSE_HEADERS: [(HeaderName, &str); 4] = [
     (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -38,14 +40,15 @@ const RESPONSE_HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-cache"),
 ];
 
-/// The pages, the description, and the files they load. `public_url` is shown as the address Retell sends to.
+/// The routes of the pages, their files and the OpenAPI document. `public_url` is shown as the address that Retell
+/// sends to.
 pub(super) fn router(public_url: &str) -> Router {
-    let description = Bytes::from(document::openapi_json(public_url));
-    let description = move || async move { ([(CONTENT_TYPE, "application/json")], description) };
-    let mut router = Router::new().route(OPENAPI_PATH, get(description));
+    let document = Bytes::from(document::openapi_json(public_url));
+    let serve_document = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
+    let mut router = Router::new().route(OPENAPI_PATH, get(serve_document));
     for (path, page) in [("/docs", assets::SWAGGER_PAGE), ("/redoc", assets::REDOC_PAGE)] {
-        let page = || get(move || async move { ([(CONTENT_TYPE, assets::HTML_CONTENT_TYPE)], page) });
-        router = router.route(path, page()).route(&format!("{path}/"), page());
+        let serve_page = || get(move || async move { ([(CONTENT_TYPE, assets::HTML_CONTENT_TYPE)], page) });
+        router = router.route(path, serve_page()).route(&format!("{path}/"), serve_page());
     }
     router
         .route("/docs/{file}", get(async |Path(name): Path<String>| asset_response(assets::swagger_asset(&name))))
@@ -54,8 +57,11 @@ pub(super) fn router(public_url: &str) -> Router {
         .layer(map_response(add_response_headers))
 }
 
-fn asset_response(found: Option<assets::DocsAsset>) -> Response {
-    found.map_or_else(|| ApiError::NotFound("Not Found").into_response(), IntoResponse::into_response)
+fn asset_response(asset: Option<assets::DocsAsset>) -> Response {
+    match asset {
+        Some(asset) => asset.into_response(),
+        None => ApiError::NotFound("Not Found").into_response(),
+    }
 }
 
 async fn add_response_headers(mut response: Response) -> Response {

@@ -1,4 +1,5 @@
-//! What is in a body, in the main. Nothing is closed: any field may be missing, further ones and further values come.
+//! Schemas of the request and response bodies. They are open: any field may be missing, and Retell adds fields and
+//! values at any time.
 
 use serde_json::json;
 use utoipa::openapi::schema::{AdditionalProperties, Components, ComponentsBuilder, Object, ObjectBuilder, Type};
@@ -6,14 +7,14 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 
 use crate::event::{CallStatus, CallType, DataStorageSetting, Direction, DisconnectionReason, EventKind, Sentiment};
 
-/// Names under `components.schemas`.
+// The names of the schemas under `components.schemas`, which `reference` links to.
 pub(super) const EVENT: &str = "Event";
 pub(super) const CALL_EVENT: &str = "CallEvent";
 pub(super) const FUNCTION_CALL: &str = "FunctionCall";
-pub(super) const EVENT_RESPONSE: &str = "Received";
+pub(super) const EVENT_RESPONSE: &str = "EventResponse";
 pub(super) const INBOUND_ANSWER: &str = "InboundAnswer";
 pub(super) const ERROR: &str = "Error";
-pub(super) const WEBHOOK_TEST: &str = "Accessible";
+pub(super) const WEBHOOK_TEST: &str = "WebhookTest";
 pub(super) const HEALTH: &str = "Health";
 const CALL: &str = "Call";
 const CALL_ANALYSIS: &str = "CallAnalysis";
@@ -37,8 +38,8 @@ pub(super) fn reference(name: &str) -> Ref {
     Ref::from_schema_name(name)
 }
 
-fn typed_field(of: Type, description: &str) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(of).description(Some(description))
+fn typed_field(field_type: Type, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(field_type).description(Some(description))
 }
 
 fn text_field(description: &str) -> ObjectBuilder {
@@ -49,9 +50,9 @@ fn integer_field(description: &str) -> ObjectBuilder {
     typed_field(Type::Integer, description)
 }
 
-/// A text with the values known today. It is no `enum`: that would refuse the next one.
+/// A string with its known values in the description. It is not an `enum`, because clients would reject new values.
 fn open_enum_field(description: &str, known: &[&str]) -> ObjectBuilder {
-    let description = format!("{description} Known values, others occur: `{}`.", known.join("`, `"));
+    let description = format!("{description} Known values (others are possible): `{}`.", known.join("`, `"));
     text_field(&description).examples(known.iter().take(1).copied())
 }
 
@@ -60,7 +61,7 @@ fn list_field(description: &str) -> RefOr<Schema> {
     utoipa::openapi::ArrayBuilder::new().items(items).description(Some(description)).into()
 }
 
-/// Further fields of any kind.
+/// Allows additional fields of any type.
 const ANY_FIELDS: Option<AdditionalProperties<Schema>> = Some(AdditionalProperties::FreeForm(true));
 
 fn object_field(description: &str) -> ObjectBuilder {
@@ -72,16 +73,16 @@ fn event_names(kinds: impl Fn(EventKind) -> bool) -> Vec<&'static str> {
 }
 
 fn event_schema() -> Object {
-    let description = "Any event. Unknown names, unknown fields and bodies that are no JSON are kept all the same.";
-    object_field(description).property("event", open_enum_field("What happened.", &event_names(|_| true))).build()
+    let description = "Any event. Unknown event names, unknown fields and bodies that are not JSON are stored too.";
+    object_field(description).property("event", open_enum_field("The event name.", &event_names(|_| true))).build()
 }
 
 fn call_event_schema() -> Object {
-    object_field("An event of a call's life.")
+    object_field("An event in the life cycle of a call.")
         .property(
             "event",
             open_enum_field(
-                "What happened.",
+                "The event name.",
                 &event_names(|kind| kind.as_str().starts_with("call_") && kind.is_lifecycle()),
             ),
         )
@@ -92,86 +93,102 @@ fn call_event_schema() -> Object {
 }
 
 fn call_schema() -> Object {
-    let object =
-        object_field("A call, as far as it is known when the event is sent. Any field may be missing on any event.")
-            .property("call_id", text_field("Opaque id."))
-            .property("call_type", open_enum_field("How it is carried.", CallType::KNOWN))
-            .property("agent_id", text_field("The agent that took the call."))
-            .property("agent_version", integer_field("Version of the agent."))
-            .property("agent_name", text_field("Display name of the agent."))
-            .property("agent_tag", text_field("Tag that pointed at the agent's version."))
-            .property("call_status", open_enum_field("Where it stands.", CallStatus::KNOWN))
-            .property("direction", open_enum_field("Phone calls only: who called whom.", Direction::KNOWN))
-            .property("from_number", text_field("Phone calls only: the calling number, mostly E.164."))
-            .property("to_number", text_field("Phone calls only: the called number."))
-            .property("start_timestamp", integer_field("Start, ms since 1970."))
-            .property("end_timestamp", integer_field("End of the agent's part, ms since 1970."))
-            .property("duration_ms", integer_field("Length of the agent's part, ms."))
-            .property("disconnection_reason", open_enum_field("Why it ended.", DisconnectionReason::KNOWN));
+    let object = object_field("A call as known when the event is sent. Any field may be missing on any event.")
+        .property("call_id", text_field("Id of the call (opaque)."))
+        .property("call_type", open_enum_field("The channel of the call.", CallType::KNOWN))
+        .property("agent_id", text_field("Id of the agent."))
+        .property("agent_version", integer_field("Version number of the agent."))
+        .property("agent_name", text_field("Display name of the agent."))
+        .property("agent_tag", text_field("Tag that selected the version of the agent."))
+        .property("call_status", open_enum_field("Status of the call.", CallStatus::KNOWN))
+        .property("direction", open_enum_field("Phone calls only: direction of the call.", Direction::KNOWN))
+        .property("from_number", text_field("Phone calls only: the calling number, usually in E.164 format."))
+        .property("to_number", text_field("Phone calls only: the called number."))
+        .property("start_timestamp", integer_field("Start of the call, in milliseconds since the Unix epoch."))
+        .property(
+            "end_timestamp",
+            integer_field("End of the conversation with the agent, in milliseconds since the Unix epoch."),
+        )
+        .property("duration_ms", integer_field("Duration of the conversation with the agent, in milliseconds."))
+        .property("disconnection_reason", open_enum_field("Why the call ended.", DisconnectionReason::KNOWN));
     add_call_details(object).build()
 }
 
 fn add_call_details(call: ObjectBuilder) -> ObjectBuilder {
-    call.property("transcript", text_field("The conversation as lines of `Agent: …` and `User: …`."))
-        .property("transcript_object", list_field("The utterances with the times of their words."))
-        .property("transcript_with_tool_calls", list_field("Utterances, tools and their results in order."))
-        .property("recording_url", text_field("Recording, both parties mixed."))
-        .property("public_log_url", text_field("Log of the call, for debugging."))
-        .property("metadata", object_field("Whatever the creator of the call attached."))
-        .property("retell_llm_dynamic_variables", object_field("Variables given at creation."))
-        .property("collected_dynamic_variables", object_field("Variables gathered during the call."))
-        .property("data_storage_setting", open_enum_field("What Retell keeps of it.", DataStorageSetting::KNOWN))
+    call.property("transcript", text_field("Transcript with lines `Agent: …` and `User: …`."))
+        .property("transcript_object", list_field("Transcript as a list of utterances with word timestamps."))
+        .property(
+            "transcript_with_tool_calls",
+            list_field("Transcript as a list of utterances, tool calls and tool results."),
+        )
+        .property("recording_url", text_field("URL of the mixed recording of both parties."))
+        .property("public_log_url", text_field("URL of the debug log of the call."))
+        .property("metadata", object_field("Custom data that was attached when the call was created."))
+        .property("retell_llm_dynamic_variables", object_field("Dynamic variables set when the call was created."))
+        .property("collected_dynamic_variables", object_field("Dynamic variables collected during the call."))
+        .property(
+            "data_storage_setting",
+            open_enum_field("What Retell stores about the call.", DataStorageSetting::KNOWN),
+        )
         .property("opt_in_signed_url", typed_field(Type::Boolean, "Whether the URLs are signed and expire."))
-        .property("latency", object_field("Latency by stage, ms."))
-        .property("call_cost", object_field("Cost, cents."))
-        .property("llm_token_usage", object_field("Tokens used by the model."))
+        .property("latency", object_field("Latency per stage, in milliseconds."))
+        .property("call_cost", object_field("Cost of the call, in US cents."))
+        .property("llm_token_usage", object_field("Tokens used by the language model."))
         .property("call_analysis", reference(CALL_ANALYSIS))
 }
 
 fn call_analysis_schema() -> Object {
-    object_field("What the analysis found; with `call_analyzed` only.")
-        .property("call_summary", text_field("The call in a few sentences."))
+    object_field("Result of the post-call analysis; only on `call_analyzed`.")
+        .property("call_summary", text_field("Summary of the call."))
         .property("in_voicemail", typed_field(Type::Boolean, "Whether the call ended in voicemail."))
-        .property("user_sentiment", open_enum_field("Mood of the user.", Sentiment::KNOWN))
-        .property("call_successful", typed_field(Type::Boolean, "Whether the agent reached its goal."))
-        .property("custom_analysis_data", object_field("The fields the account defined."))
+        .property("user_sentiment", open_enum_field("Sentiment of the user.", Sentiment::KNOWN))
+        .property("call_successful", typed_field(Type::Boolean, "Whether the call achieved its goal."))
+        .property("custom_analysis_data", object_field("The analysis fields that the account defined."))
         .build()
 }
 
 fn function_call_schema() -> Object {
-    object_field("A custom function's call, told from an event by `name` in place of `event`; or its arguments alone.")
-        .property("name", text_field("Name of the function."))
-        .property("args", object_field("Its arguments."))
-        .property("call", object_field("The call so far; `chat` for a chat."))
-        .build()
+    object_field(
+        "A custom function call. It has `name` where an event has `event`. Retell can also send the arguments alone.",
+    )
+    .property("name", text_field("Name of the function."))
+    .property("args", object_field("Arguments of the function."))
+    .property("call", object_field("The call so far; a chat has `chat` instead."))
+    .build()
 }
 
 fn event_response_schema() -> Object {
     ObjectBuilder::new()
-        .description(Some("The event is on disk."))
+        .description(Some("The event is stored durably."))
         .property("received", typed_field(Type::Boolean, "Always `true`."))
-        .property("duplicate", typed_field(Type::Boolean, "`true` when it was on disk already, else missing."))
+        .property(
+            "duplicate",
+            typed_field(Type::Boolean, "`true` when the event was already stored; otherwise absent."),
+        )
         .required("received")
         .build()
 }
 
 fn inbound_answer_schema() -> Object {
     ObjectBuilder::new()
-        .description(Some("What Retell is to do with the call or chat; empty: go on as configured there."))
+        .description(Some("Instructions for Retell about the call or chat; an empty object changes nothing."))
         .property("call_inbound", object_field("Answer to `call_inbound`."))
         .property("chat_inbound", object_field("Answer to `chat_inbound`."))
         .build()
 }
 
 fn error_schema() -> Object {
-    ObjectBuilder::new().property("message", text_field("What went wrong.")).required("message").build()
+    ObjectBuilder::new()
+        .property("message", text_field("What went wrong, without the cause."))
+        .required("message")
+        .build()
 }
 
 fn webhook_test_schema() -> Object {
     ObjectBuilder::new()
         .property("status", text_field("Always `ok`."))
-        .property("message", text_field("Says so in words."))
-        .property("webhook_url", text_field("Method and address to enter at Retell."))
+        .property("message", text_field("The status as a sentence."))
+        .property("webhook_url", text_field("The method and the webhook URL to enter in Retell's dashboard."))
         .required("status")
         .required("message")
         .required("webhook_url")
@@ -179,11 +196,11 @@ fn webhook_test_schema() -> Object {
 }
 
 fn health_schema() -> Object {
-    let parts = object_field("State of each part, `ok` or what is wrong. Shown on the machine itself only.")
+    let checks = object_field("Result of each check: `ok` or what is wrong. Only operators receive it.")
         .examples([json!({ "storage": "ok", "keys": "ok" })]);
     ObjectBuilder::new()
         .property("status", text_field("`ok` or `unavailable`."))
-        .property("parts", parts)
+        .property("checks", checks)
         .required("status")
         .build()
 }
@@ -217,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_member_of_the_samples_is_described_with_its_type() {
+    fn every_field_of_the_samples_is_described_with_its_type() {
         let schemas = serde_json::to_value(components()).unwrap()["schemas"].take();
         for kind in [EventKind::CallStarted, EventKind::CallEnded, EventKind::CallAnalyzed] {
             let body = serde_json::from_str(&sample_body(kind, "call_1", 1_800_000_000_000).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What is shown of an appointment: names and numbers only when asked for.
+//! How an appointment is shown. Names and phone numbers are hidden unless `--reveal` is given.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ const HIDDEN_PLACEHOLDER: &str = "(hidden; --reveal prints it)";
 
 #[derive(Debug, Args)]
 pub(super) struct AppointmentDisplayArgs {
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
     /// Print names and phone numbers
@@ -22,11 +22,11 @@ pub(super) struct AppointmentDisplayArgs {
 }
 
 impl AppointmentDisplayArgs {
-    pub(super) fn print_list(&self, found: &[Appointment]) -> CliResult {
+    pub(super) fn print_list(&self, appointments: &[Appointment]) -> CliResult {
         if self.json {
-            return output::print_json(&found.iter().map(|it| self.appointment_json(it)).collect::<Vec<_>>());
+            return output::print_json(&appointments.iter().map(|it| self.appointment_json(it)).collect::<Vec<_>>());
         }
-        let rows = found.iter().map(|it| {
+        let rows = appointments.iter().map(|it| {
             vec![
                 format_local_time(it.start_ms, &it.time_zone, "%a %Y-%m-%d %H:%M"),
                 format_local_time(it.end_ms, &it.time_zone, "%H:%M"),
@@ -40,7 +40,7 @@ impl AppointmentDisplayArgs {
             ]
         });
         let header = ["BEGINS", "ENDS", "TIME ZONE", "NUMBER", "STATE", "COMPANY", "SERVICE", "NAME", "FROM"];
-        output::print_table(&header, rows.collect(), "no appointments to come; --since shows earlier ones")
+        output::print_table(&header, rows.collect(), "no upcoming appointments; --since TIME also lists earlier ones")
     }
 
     pub(super) fn print_appointment(&self, it: &Appointment) -> CliResult {
@@ -79,7 +79,7 @@ impl AppointmentDisplayArgs {
             "call_id": it.call_id,
             "revision": it.revision,
             "booked_at_ms": it.booked_at_ms,
-            "changed_at_ms": it.updated_at_ms,
+            "updated_at_ms": it.updated_at_ms,
         })
     }
 
@@ -92,7 +92,7 @@ fn state_label(it: &Appointment) -> &'static str {
     if it.cancelled { "cancelled" } else { "booked" }
 }
 
-/// In the time zone it was booked in.
+/// Formats a time in the time zone of the booking; in UTC if that zone is unknown on this machine.
 fn format_local_time(ms: i64, zone: &str, format: &str) -> String {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_zoned(zone).strftime(format).to_string())

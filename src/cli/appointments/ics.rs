@@ -1,4 +1,4 @@
-//! Appointments as an iCalendar object (RFC 5545). Times are in UTC, which every calendar shows in its own zone.
+//! Formats appointments as an iCalendar object (RFC 5545). Times are in UTC; calendars convert them to the user's zone.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::storage::Appointment;
 
-/// Octets in a line, without its end.
+/// Octets per line without the line end, as RFC 5545 requires.
 const MAX_LINE_OCTETS: usize = 75;
 
 pub(super) fn format_calendar(appointments: &[Appointment]) -> String {
@@ -22,11 +22,11 @@ pub(super) fn format_calendar(appointments: &[Appointment]) -> String {
     text
 }
 
-/// One that is cancelled is among them, so that a calendar that had it drops it.
+/// Canceled appointments are included, so that a calendar that imported them before removes them.
 fn append_event(text: &mut String, it: &Appointment) {
     let mut put = |name: &str, value: &str| append_folded_line(text, &format!("{name}:{value}"));
     put("BEGIN", "VEVENT");
-    // The number in the store tells apart those of one confirmation number in two companies.
+    // Two companies can have the same confirmation number; the row id makes the UID unique.
     put("UID", &format!("{}-{}@retell-webhook", it.confirmation, it.id));
     put("DTSTAMP", &format_utc(it.updated_at_ms));
     put("DTSTART", &format_utc(it.start_ms));
@@ -43,7 +43,7 @@ fn append_event(text: &mut String, it: &Appointment) {
     put("END", "VEVENT");
 }
 
-/// `20261123T133000Z`.
+/// A time in UTC as iCalendar writes it: `20261123T133000Z`.
 fn format_utc(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
@@ -61,15 +61,17 @@ fn escape_text(text: &str) -> String {
     escaped
 }
 
-/// Folds what is longer than a line may be, at a character.
+/// Appends a content line, folded between characters where it exceeds the maximum length.
 fn append_folded_line(text: &mut String, content: &str) {
-    let (mut rest, mut room) = (content, MAX_LINE_OCTETS);
-    while rest.len() > room {
-        let (now, later) = rest.split_at(rest.floor_char_boundary(room));
-        text.push_str(now);
+    let mut rest = content;
+    let mut max_octets = MAX_LINE_OCTETS;
+    while rest.len() > max_octets {
+        let (line, remainder) = rest.split_at(rest.floor_char_boundary(max_octets));
+        text.push_str(line);
         text.push_str("\r\n ");
-        // The blank counts.
-        (rest, room) = (later, MAX_LINE_OCTETS - 1);
+        rest = remainder;
+        // The space that marks a folded line counts as part of it.
+        max_octets = MAX_LINE_OCTETS - 1;
     }
     text.push_str(rest);
     text.push_str("\r\n");
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_appointment_is_an_event_of_the_calendar() {
+    fn an_appointment_is_one_calendar_event() {
         let text = format_calendar(&[appointment("Ada; \"Countess\" \\ Love\nlace")]);
         let expected = "BEGIN:VEVENT\r\nUID:K7M2XQ-7@retell-webhook\r\nDTSTAMP:20261121T090000Z\r\n\
             DTSTART:20261123T133000Z\r\nDTEND:20261123T140000Z\r\nSEQUENCE:2\r\nSTATUS:CONFIRMED\r\n\
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_folded_at_characters_and_unfold_again() {
+    fn long_lines_are_folded_between_characters() {
         let name = "Zoë ".repeat(60);
         let text = format_calendar(&[appointment(&name)]);
         assert!(text.split("\r\n").all(|line| line.len() <= MAX_LINE_OCTETS), "{text}");

@@ -3,6 +3,8 @@
 mod display;
 mod ics;
 
+use std::io::Write;
+
 use clap::{Args, Subcommand};
 
 use self::display::AppointmentDisplayArgs;
@@ -15,26 +17,26 @@ use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, BookingOu
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AppointmentsCommand {
-    /// List appointments, the earliest first
+    /// List appointments, the earliest one first
     List(AppointmentsListArgs),
-    /// Show one appointment
+    /// Show the data of one appointment
     Show(AppointmentsShowArgs),
-    /// Cancel an appointment; handlers are told as when a caller does
+    /// Cancel an appointment; handlers receive the same event as when a caller cancels
     Cancel(AppointmentsCancelArgs),
-    /// Print appointments for a calendar, with the names and phone numbers of those who come
+    /// Print appointments for a calendar, with names and phone numbers
     Export(AppointmentsExportArgs),
 }
 
 #[derive(Debug, Args)]
 struct AppointmentFilterArgs {
-    /// Only those of this company
+    /// Only appointments of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only those from this time on: 2026-11-21T10:00:00Z, 2026-11-21, or how long ago (2h, 1d); now, unless given
-    #[arg(long, value_name = "WHEN")]
+    /// Only appointments since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 2h, 1d ago [default: now]
+    #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only those before this time
-    #[arg(long, value_name = "WHEN")]
+    /// Only appointments before this time, in the same forms
+    #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
 
@@ -42,10 +44,10 @@ struct AppointmentFilterArgs {
 pub(super) struct AppointmentsListArgs {
     #[command(flatten)]
     filter: AppointmentFilterArgs,
-    /// At most so many
+    /// Print at most N rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Without those that are cancelled
+    /// List only booked appointments, not canceled ones
     #[arg(long)]
     booked: bool,
     #[command(flatten)]
@@ -54,10 +56,10 @@ pub(super) struct AppointmentsListArgs {
 
 #[derive(Debug, Args)]
 struct AppointmentRefArgs {
-    /// Its confirmation number
+    /// Confirmation number of the appointment
     #[arg(value_name = "NUMBER")]
     confirmation: String,
-    /// The company it belongs to
+    /// Slug of the company, needed when several companies have the number
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
 }
@@ -80,7 +82,7 @@ pub(super) struct AppointmentsCancelArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct AppointmentsExportArgs {
-    /// As an iCalendar file (RFC 5545)
+    /// Print an iCalendar file (RFC 5545)
     #[arg(long, required = true)]
     ics: bool,
     #[command(flatten)]
@@ -101,11 +103,14 @@ impl AppointmentsCommand {
 impl AppointmentFilterArgs {
     async fn list_appointments(self, limit: Option<usize>, booked_only: bool) -> Result<Vec<Appointment>, CliError> {
         let now_ms = Clock::system().now_ms();
-        let time = |text: Option<String>| text.map(|text| output::parse_time(&text, now_ms)).transpose();
+        let parse = |option: &str, text: Option<String>| {
+            let time = text.map(|text| output::parse_time(&text, now_ms)).transpose();
+            time.map_err(|error| CliError::Message(format!("{option}: {error}")))
+        };
         let filter = AppointmentFilter {
             company: self.company,
-            since_ms: Some(time(self.since).map_err(CliError::Message)?.unwrap_or(now_ms)),
-            until_ms: time(self.until).map_err(CliError::Message)?,
+            since_ms: Some(parse("--since", self.since)?.unwrap_or(now_ms)),
+            until_ms: parse("--until", self.until)?,
             booked_only,
             limit,
             ..AppointmentFilter::default()
@@ -116,57 +121,54 @@ impl AppointmentFilterArgs {
 
 impl AppointmentsListArgs {
     async fn run(self) -> CliResult {
-        let found = self.filter.list_appointments(Some(self.limit), self.booked).await?;
-        self.display.print_list(&found)
+        let appointments = self.filter.list_appointments(Some(self.limit), self.booked).await?;
+        self.display.print_list(&appointments)
     }
 }
 
 impl AppointmentRefArgs {
     async fn find_appointment(&self) -> Result<Appointment, CliError> {
-        let said = self.confirmation.to_uppercase();
+        // Numbers are read aloud and typed with blanks or hyphens.
+        let number = self.confirmation.to_uppercase();
         let filter = AppointmentFilter {
-            confirmation: Some(said.chars().filter(char::is_ascii_alphanumeric).collect()),
+            confirmation: Some(number.chars().filter(char::is_ascii_alphanumeric).collect()),
             company: self.company.clone(),
             limit: Some(2),
             ..AppointmentFilter::default()
         };
-        let mut found = context::open_store()?.list_appointments(filter).await?;
-        match (found.pop(), found.is_empty()) {
-            (Some(only), true) => Ok(only),
-            (Some(_), false) => {
-                Err(CliError::Message("several companies have an appointment of that number: add --company".into()))
-            }
-            (None, _) => Err(CliError::Message(
-                "there is no appointment of that number; `retell-webhook appointments list` prints those to come"
-                    .into(),
-            )),
+        let mut matching = context::open_store()?.list_appointments(filter).await?;
+        let Some(appointment) = matching.pop() else {
+            return Err(CliError::Message(
+                "no appointment has this number; `retell-webhook appointments list` prints the upcoming ones".into(),
+            ));
+        };
+        if matching.is_empty() {
+            Ok(appointment)
+        } else {
+            Err(CliError::Message("several companies have an appointment with this number: add --company SLUG".into()))
         }
     }
 }
 
 impl AppointmentsCancelArgs {
     async fn run(self) -> CliResult {
-        let found = self.appointment.find_appointment().await?;
-        let mut beside = OperatorStore::open(&context::sqlite_url()?)?;
-        match beside.cancel_appointment(
-            found.company_id,
-            found.id,
-            Clock::system().now_ms(),
-            &operator_event_builder(),
-        )? {
+        let appointment = self.appointment.find_appointment().await?;
+        let mut store = OperatorStore::open(&context::sqlite_url()?)?;
+        let now_ms = Clock::system().now_ms();
+        let outcome =
+            store.cancel_appointment(appointment.company_id, appointment.id, now_ms, &operator_event_builder())?;
+        match outcome {
             BookingOutcome::Done(_, cancelled) => self.display.print_appointment(&cancelled),
-            _ => Err(CliError::Message("the appointment is not there any more".into())),
+            _ => Err(CliError::Message("the appointment was deleted in the meantime".into())),
         }
     }
 }
 
 impl AppointmentsExportArgs {
     async fn run(self) -> CliResult {
-        let found = self.filter.list_appointments(None, false).await?;
-        eprintln!("retell-webhook: {} appointments, with names and phone numbers", found.len());
-        output::ignore_broken_pipe(std::io::Write::write_all(
-            &mut std::io::stdout().lock(),
-            ics::format_calendar(&found).as_bytes(),
-        ))
+        let appointments = self.filter.list_appointments(None, false).await?;
+        eprintln!("retell-webhook: {} appointments, with names and phone numbers", appointments.len());
+        let calendar = ics::format_calendar(&appointments);
+        output::ignore_broken_pipe(std::io::stdout().lock().write_all(calendar.as_bytes()))
     }
 }

@@ -1,4 +1,4 @@
-//! What is shown of a call or chat: numbers and what was said only when asked for.
+//! How a call or chat is shown. Phone numbers are shortened and the conversation is hidden unless `--reveal` is given.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -7,22 +7,22 @@ use super::super::output;
 use crate::security::redact;
 use crate::storage::{CallKind, CallRecord};
 
-/// Fields that are called otherwise in Retell's chat object.
+/// Fields that have another name in Retell's chat object: (name for calls, name for chats).
 const CHAT_FIELD_NAMES: [(&str, &str); 4] = [
     ("call_id", "chat_id"),
     ("call_type", "chat_type"),
     ("call_status", "chat_status"),
     ("call_successful", "chat_successful"),
 ];
-/// What only calls have.
-const CALL_ONLY_FIELDS: [&str; 4] = ["direction", "disconnection_reason", "in_voicemail", "latency_e2e"];
+const CALL_ONLY_FIELDS: [&str; 5] =
+    ["direction", "disconnection_reason", "in_voicemail", "latency_e2e", "has_recording"];
 
 #[derive(Debug, Args)]
 pub(super) struct CallDisplayArgs {
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     pub(super) json: bool,
-    /// Print phone numbers whole; `show` also the summary and the custom analysis data
+    /// Print full phone numbers, and in `show` the summary and the custom analysis data
     #[arg(long)]
     pub(super) reveal: bool,
 }
@@ -32,7 +32,7 @@ impl CallDisplayArgs {
         number.map(|number| if self.reveal { output::sanitize(number) } else { redact::phone(number) })
     }
 
-    /// As JSON, without what was said.
+    /// The call without summary and analysis data, under the field names of its kind.
     pub(super) fn call_json(&self, call: &CallRecord) -> Value {
         let mut value = json!(call);
         value["test"] = json!(call.is_test());
@@ -41,16 +41,19 @@ impl CallDisplayArgs {
             value["to_number"] = json!(self.format_number(call.to_number.as_ref()));
             value["transfer_state"] = json!(call.transfer_state());
         } else if let Some(fields) = value.as_object_mut() {
-            CALL_ONLY_FIELDS.iter().chain(&["has_recording"]).for_each(|name| drop(fields.remove(*name)));
-            for (name, of_chats) in CHAT_FIELD_NAMES {
-                let value = fields.remove(name);
-                fields.insert(of_chats.to_owned(), value.unwrap_or_default());
+            for name in CALL_ONLY_FIELDS {
+                fields.remove(name);
+            }
+            for (call_name, chat_name) in CHAT_FIELD_NAMES {
+                let value = fields.remove(call_name).unwrap_or_default();
+                fields.insert(chat_name.to_owned(), value);
             }
         }
         value
     }
 
-    /// With what was said, if that is to be revealed, or else whether there is any.
+    /// Like [`Self::call_json`], plus whether there is a summary and analysis data, and with `--reveal` these
+    /// themselves.
     pub(super) fn call_details_json(&self, call: &CallRecord) -> Value {
         let mut value = self.call_json(call);
         value["has_summary"] = json!(call.summary.is_some());
@@ -63,21 +66,20 @@ impl CallDisplayArgs {
     }
 }
 
-/// JSON that cannot be read again, such as one nested too deeply, is shown as text.
+/// Stored JSON that serde_json cannot parse, such as too deeply nested values, is shown as a string.
 fn parse_json_or_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
-/// `1:05`, minutes and seconds.
+/// A duration in minutes and seconds: `1:05`.
 pub(super) fn format_duration(ms: i64) -> String {
     format!("{}:{:02}", ms / 60_000, (ms / 1000) % 60)
 }
 
-pub(super) fn yes_or_no(well: bool) -> String {
-    if well { "yes" } else { "no" }.to_owned()
+pub(super) fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
 }
 
-/// `calls` or `chats`.
 pub(super) fn kind_plural(kind: CallKind) -> &'static str {
     match kind {
         CallKind::Call => "calls",

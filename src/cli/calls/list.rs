@@ -15,25 +15,25 @@ const CALL_COLUMNS: [&str; 12] = [
     "STATUS",
     "DURATION",
     "ENDED BY",
-    "MOOD",
+    "SENTIMENT",
     "SUCCESS",
     "TRANSFER",
     "",
 ];
-const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT (UTC)", "CHAT", "TYPE", "STATUS", "DURATION", "MOOD", "SUCCESS", ""];
+const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT (UTC)", "CHAT", "TYPE", "STATUS", "DURATION", "SENTIMENT", "SUCCESS", ""];
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsListArgs {
-    /// Only those of this company
+    /// Only calls or chats of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only those of this agent
+    /// Only calls or chats of this agent
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
-    /// Leave out those of tests (ids that begin with `call_test_` or `chat_test_`)
+    /// Exclude tests: ids that begin with `call_test_` or `chat_test_`
     #[arg(long)]
     no_tests: bool,
-    /// At most so many
+    /// Print at most N rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
     #[command(flatten)]
@@ -42,20 +42,20 @@ pub(in crate::cli) struct CallsListArgs {
 
 impl CallsListArgs {
     pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
-        let CallsListArgs { company, agent, no_tests, limit, display: form } = self;
-        let found =
+        let CallsListArgs { company, agent, no_tests, limit, display } = self;
+        let calls =
             store.list_calls(CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit }).await?;
-        if form.json {
-            return output::print_json(&found.iter().map(|call| form.call_json(call)).collect::<Vec<_>>());
+        if display.json {
+            return output::print_json(&calls.iter().map(|call| display.call_json(call)).collect::<Vec<_>>());
         }
         let noun = kind_plural(kind);
         let empty = format!("no {noun}; send one with: retell-webhook send {}_ended", kind.as_str());
         match kind {
             CallKind::Call => {
-                let rows = found.iter().map(|call| call_row(call, &form));
+                let rows = calls.iter().map(|call| call_row(call, &display));
                 output::print_table(&CALL_COLUMNS, rows.collect(), &empty)
             }
-            CallKind::Chat => output::print_table(&CHAT_COLUMNS, found.iter().map(chat_row).collect(), &empty),
+            CallKind::Chat => output::print_table(&CHAT_COLUMNS, calls.iter().map(chat_row).collect(), &empty),
         }
     }
 }
@@ -68,13 +68,13 @@ fn test_mark(call: &CallRecord) -> String {
     if call.is_test() { "test" } else { "" }.to_owned()
 }
 
-fn call_row(call: &CallRecord, form: &CallDisplayArgs) -> Vec<String> {
+fn call_row(call: &CallRecord, display: &CallDisplayArgs) -> Vec<String> {
     vec![
         output::format_time(call.last_event_at_ms),
         output::sanitize(&call.call_id),
         text_or_dash(call.direction.as_ref().or(call.call_type.as_ref())),
-        text_or_dash(form.format_number(call.from_number.as_ref())),
-        text_or_dash(form.format_number(call.to_number.as_ref())),
+        text_or_dash(display.format_number(call.from_number.as_ref())),
+        text_or_dash(display.format_number(call.to_number.as_ref())),
         text_or_dash(call.call_status.as_ref()),
         text_or_dash(call.duration_ms.map(format_duration)),
         text_or_dash(call.disconnection_reason.as_ref()),

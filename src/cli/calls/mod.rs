@@ -13,21 +13,21 @@ use crate::storage::CallKind;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CallsCommand {
-    /// List calls, the one with the latest event first
+    /// List calls, one row per call, latest event first
     List(list::CallsListArgs),
-    /// Show one call
+    /// Show the data of one call
     Show(show::CallsShowArgs),
-    /// Count calls: by day, agent, company, why they ended, sentiment and success
+    /// Count calls by day, agent, company, disconnection reason, sentiment and success
     Stats(stats::CallsStatsArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChatsCommand {
-    /// List chats, the one with the latest event first
+    /// List chats, one row per chat, latest event first
     List(list::CallsListArgs),
-    /// Show one chat
+    /// Show the data of one chat
     Show(show::CallsShowArgs),
-    /// Count chats: by day, agent, company, sentiment and success
+    /// Count chats by day, agent, company, sentiment and success
     Stats(stats::CallsStatsArgs),
 }
 

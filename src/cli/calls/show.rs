@@ -8,7 +8,7 @@ use crate::storage::{CallKind, CallRecord, E2eLatency, Store};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsShowArgs {
-    /// Its id
+    /// Id of the call or chat
     id: String,
     #[command(flatten)]
     display: CallDisplayArgs,
@@ -16,11 +16,14 @@ pub(in crate::cli) struct CallsShowArgs {
 
 impl CallsShowArgs {
     pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
-        let missing = || {
-            let (kind, noun) = (kind.as_str(), kind_plural(kind));
-            CliError::Message(format!("there is no {kind} {}; `retell-webhook {noun} list` prints ids", self.id))
+        let Some(call) = store.get_call(kind, &self.id).await? else {
+            return Err(CliError::Message(format!(
+                "no {} has the id {}; `retell-webhook {} list` prints the ids",
+                kind.as_str(),
+                output::sanitize(&self.id),
+                kind_plural(kind)
+            )));
         };
-        let call = store.get_call(kind, &self.id).await?.ok_or_else(missing)?;
         if self.display.json {
             return output::print_json(&self.display.call_details_json(&call));
         }
@@ -28,13 +31,13 @@ impl CallsShowArgs {
     }
 
     fn print_text(&self, call: &CallRecord) -> CliResult {
-        let said = |text: &Option<String>| {
+        let confidential = |text: &Option<String>| {
             let hidden = "(hidden; --reveal prints it)";
             text.as_ref().map(|text| if self.display.reveal { to_single_line(text) } else { hidden.to_owned() })
         };
         output::print_fields(&[
             (call.kind.as_str(), Some(call.call_id.clone())),
-            ("test", call.is_test().then(|| "yes: left out of statistics".to_owned())),
+            ("test", call.is_test().then(|| "yes: excluded from statistics".to_owned())),
             ("company", Some(call.company.clone())),
             ("type", call.call_type.clone()),
             ("direction", call.direction.clone()),
@@ -48,14 +51,15 @@ impl CallsShowArgs {
             ("duration", call.duration_ms.map(format_duration)),
             ("ended by", call.disconnection_reason.clone()),
             ("in voicemail", call.in_voicemail.map(yes_or_no)),
-            ("mood", call.user_sentiment.clone()),
+            ("sentiment", call.user_sentiment.clone()),
             ("successful", call.call_successful.map(yes_or_no)),
             ("cost", call.cost_cents.as_ref().map(|cents| format!("{cents} cents"))),
             ("latency", call.latency_e2e.map(format_latency)),
-            ("recording", call.has_recording.map(|_| "its address is in the events".to_owned())),
+            // The URL may open the recording without a login, so only `events show --body` prints it.
+            ("recording", call.has_recording.map(|_| "yes: its URL is in the body of the events".to_owned())),
             ("transfer", call.transfer_state().map(str::to_owned)),
-            ("summary", said(&call.summary)),
-            ("analysis", said(&call.custom_analysis_data)),
+            ("summary", confidential(&call.summary)),
+            ("analysis", confidential(&call.custom_analysis_data)),
             ("first event (UTC)", Some(output::format_time(call.first_event_at_ms))),
             ("last event (UTC)", Some(output::format_time(call.last_event_at_ms))),
         ])
@@ -69,7 +73,8 @@ fn to_single_line(text: &str) -> String {
 /// `p50 905 ms, p90 1180 ms, p99 1180 ms`.
 fn format_latency(latency: E2eLatency) -> String {
     let E2eLatency { p50_ms, p90_ms, p99_ms } = latency;
-    let known =
-        [("p50", p50_ms), ("p90", p90_ms), ("p99", p99_ms)].map(|(name, ms)| Some(format!("{name} {} ms", ms?)));
-    known.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let percentiles = [("p50", p50_ms), ("p90", p90_ms), ("p99", p99_ms)];
+    let known: Vec<_> =
+        percentiles.into_iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {ms} ms"))).collect();
+    known.join(", ")
 }

@@ -10,49 +10,49 @@ use super::super::output::{self, CliError, CliResult};
 use super::display::{format_duration, kind_plural};
 use crate::storage::{CallGroup, CallGrouping, CallKind, CallStats, CallStatsFilter, CallTotals, Store};
 
-/// Rows of a table in the overview.
+/// Rows per table when no `--by` is given.
 const OVERVIEW_ROWS: usize = 10;
-/// Days a sparkline goes back from the last one with a call.
+/// Days the sparkline covers, up to the last day with a call.
 const SPARKLINE_DAYS: i64 = 60;
-/// For a day with few calls to one with most.
+/// Bars from the fewest to the most calls per day.
 const SPARKLINE_BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const SPARKLINE_EMPTY: char = '·';
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsStatsArgs {
-    /// One table, of all groups; without it the ten largest of each
+    /// Print one table with all groups [default: the ten largest groups of each table]
     #[arg(long, value_enum)]
     by: Option<GroupBy>,
-    /// Only those begun since then: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 7d ago
+    /// Only calls or chats started since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 7d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     since: Option<i64>,
-    /// Only those begun before then
+    /// Only calls or chats started before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
     until: Option<i64>,
-    /// Only those of this company
+    /// Only calls or chats of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only those of this agent
+    /// Only calls or chats of this agent
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
-    /// Print JSON: one object
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GroupBy {
-    /// The day it began, in UTC
+    /// Day of the start, in UTC
     Day,
-    /// The agent
+    /// Agent that took the call
     Agent,
-    /// The disconnection reason
+    /// Disconnection reason, which only calls have
     Reason,
-    /// The user's sentiment
+    /// Sentiment of the user by Retell's analysis
     Sentiment,
-    /// Whether the agent reached its goal
+    /// Whether the agent reached its goal by Retell's analysis
     Success,
-    /// The company
+    /// Company that the call belongs to
     Company,
 }
 
@@ -84,13 +84,13 @@ impl GroupBy {
             Self::Day => "DAY (UTC)",
             Self::Agent => "AGENT",
             Self::Reason => "ENDED BY",
-            Self::Sentiment => "MOOD",
+            Self::Sentiment => "SENTIMENT",
             Self::Success => "SUCCESSFUL",
             Self::Company => "COMPANY",
         }
     }
 
-    /// Those that make sense for a kind.
+    /// The groupings of a kind: chats have no disconnection reason.
     fn for_kind(kind: CallKind) -> impl Iterator<Item = Self> {
         let all = [Self::Day, Self::Agent, Self::Reason, Self::Sentiment, Self::Success, Self::Company];
         all.into_iter().filter(move |by| kind == CallKind::Call || *by != Self::Reason)
@@ -100,7 +100,9 @@ impl GroupBy {
 impl CallsStatsArgs {
     pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
         if self.by.is_some_and(|by| GroupBy::for_kind(kind).all(|possible| possible != by)) {
-            return Err(CliError::Message("chats have no disconnection reason; try `--by sentiment`".to_owned()));
+            return Err(CliError::Message(
+                "--by reason: chats have no disconnection reason; use --by sentiment or --by success".to_owned(),
+            ));
         }
         let filter = CallStatsFilter {
             kind,
@@ -115,11 +117,8 @@ impl CallsStatsArgs {
 
     fn print_text(&self, kind: CallKind, stats: &CallStats) -> CliResult {
         if stats.totals().calls == 0 {
-            return output::print_line(format!(
-                "no {} to count{}",
-                kind_plural(kind),
-                format_excluded_tests(stats, kind)
-            ));
+            let excluded = format_excluded_tests(stats, kind);
+            return output::print_line(format!("no {} to count{excluded}", kind_plural(kind)));
         }
         output::print_line(format!("{}{}", format_summary(kind, stats.totals()), format_excluded_tests(stats, kind)))?;
         if self.by.is_none_or(|by| by == GroupBy::Day) {
@@ -127,6 +126,7 @@ impl CallsStatsArgs {
         }
         match self.by {
             Some(by) => print_group_table(by, kind, stats, usize::MAX),
+            // A table with one company would only repeat the total.
             None => GroupBy::for_kind(kind)
                 .filter(|by| *by != GroupBy::Company || stats.groups(CallGrouping::Company).len() > 1)
                 .try_for_each(|by| print_group_table(by, kind, stats, OVERVIEW_ROWS)),
@@ -143,7 +143,7 @@ impl CallsStatsArgs {
             "company": self.company,
             "agent": self.agent,
             "time_zone": "UTC",
-            "tests_left_out": stats.excluded_tests(),
+            "tests_excluded": stats.excluded_tests(),
             "total": totals_json(stats.totals()),
             "by": by,
         }))
@@ -153,27 +153,31 @@ impl CallsStatsArgs {
 fn format_excluded_tests(stats: &CallStats, kind: CallKind) -> String {
     match stats.excluded_tests() {
         0 => String::new(),
-        1 => format!(" (1 test {} left out)", kind.as_str()),
-        more => format!(" ({more} test {} left out)", kind_plural(kind)),
+        1 => format!(" (1 test {} excluded)", kind.as_str()),
+        more => format!(" ({more} test {} excluded)", kind_plural(kind)),
     }
 }
 
-/// `42 calls, 1:05 on average, 0:45:30 in total, 12.5 cents, 71 % successful of 40 judged`.
+/// `42 calls, 1:05 on average, 0:45:30 in total, 12.5 cents, 71 % successful of 40 evaluated`.
 fn format_summary(kind: CallKind, total: &CallTotals) -> String {
-    let mut parts =
-        vec![format!("{} {}", total.calls, if total.calls == 1 { kind.as_str() } else { kind_plural(kind) })];
+    let noun = if total.calls == 1 { kind.as_str() } else { kind_plural(kind) };
+    let mut parts = vec![format!("{} {noun}", total.calls)];
     if let Some(average) = total.average_duration_ms() {
         parts.push(format!("{} on average", format_duration(average)));
         parts.push(format!("{} in total", format_hours(total.total_duration_ms)));
     }
     parts.push(format!("{} cents", total.total_cost_cents));
     if let Some(rate) = total.success_rate() {
-        parts.push(format!("{} successful of {} judged", format_percent(Some(rate)), total.calls_with_success_known));
+        parts.push(format!(
+            "{} successful of {} evaluated",
+            format_percent(Some(rate)),
+            total.calls_with_success_known
+        ));
     }
     parts.join(", ")
 }
 
-/// `3:45:30`, hours, minutes and seconds.
+/// Hours, minutes and seconds: `3:45:30`.
 fn format_hours(ms: i64) -> String {
     format!("{}:{:02}:{:02}", ms / 3_600_000, (ms / 60_000) % 60, (ms / 1000) % 60)
 }
@@ -182,7 +186,7 @@ fn format_percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0))
 }
 
-/// A character a day: `2026-11-01 ▁·▃█ 2026-11-04, at most 12 a day`.
+/// One character per day: `2026-11-01 ▁·▃█ 2026-11-04, at most 12 per day`.
 fn sparkline(days: &[(i64, CallTotals)]) -> String {
     let Some((last, _)) = days.last() else { return String::new() };
     let from = last.saturating_sub(SPARKLINE_DAYS - 1);
@@ -192,19 +196,20 @@ fn sparkline(days: &[(i64, CallTotals)]) -> String {
     let most = shown.values().copied().max().unwrap_or(0);
     let bars: String = (first..=*last).map(|day| sparkline_bar(shown.get(&day).copied(), most)).collect();
     let date = |day: i64| output::format_time(day.saturating_mul(86_400_000)).chars().take(10).collect::<String>();
-    format!("{} {bars} {}, at most {most} a day", date(first), date(*last))
+    format!("{} {bars} {}, at most {most} per day", date(first), date(*last))
 }
 
+/// Rounds up, so that a day with one call is distinguished from a day without any.
 fn sparkline_bar(calls: Option<u64>, most: u64) -> char {
     let level = calls.unwrap_or(0).saturating_mul(8).div_ceil(most.max(1));
-    let above = usize::try_from(level).ok().and_then(|level| level.checked_sub(1));
-    above.map_or(SPARKLINE_EMPTY, |level| SPARKLINE_BARS[level.min(7)])
+    let index = usize::try_from(level).ok().and_then(|level| level.checked_sub(1));
+    index.map_or(SPARKLINE_EMPTY, |index| SPARKLINE_BARS[index.min(7)])
 }
 
-fn print_group_table(by: GroupBy, kind: CallKind, stats: &CallStats, most: usize) -> CliResult {
+fn print_group_table(by: GroupBy, kind: CallKind, stats: &CallStats, max_rows: usize) -> CliResult {
     let groups = stats.groups(by.to_grouping());
-    let hidden = groups.len().saturating_sub(most);
-    // Of days the latest, of all else the largest.
+    let hidden = groups.len().saturating_sub(max_rows);
+    // Days are in order of time, so the latest are at the end; other groups are in order of size, largest first.
     let shown = if by == GroupBy::Day { &groups[hidden..] } else { &groups[..groups.len() - hidden] };
     let rows = shown.iter().map(|group| group_row(group, stats.totals())).collect();
     output::print_line("")?;
@@ -233,25 +238,25 @@ fn group_row(group: &CallGroup, total: &CallTotals) -> Vec<String> {
 }
 
 fn groups_json(by: GroupBy, stats: &CallStats) -> Vec<Value> {
-    let described = stats.groups(by.to_grouping()).into_iter().map(|group| {
-        let mut described = totals_json(&group.totals);
-        described.insert("key".to_owned(), json!(group.key));
-        described.insert("share".to_owned(), json!(group.totals.share_of(stats.totals())));
+    let groups = stats.groups(by.to_grouping()).into_iter().map(|group| {
+        let mut fields = totals_json(&group.totals);
+        fields.insert("key".to_owned(), json!(group.key));
+        fields.insert("share".to_owned(), json!(group.totals.share_of(stats.totals())));
         if by == GroupBy::Agent {
-            described.insert("name".to_owned(), json!(group.name));
+            fields.insert("name".to_owned(), json!(group.name));
         }
-        Value::Object(described)
+        Value::Object(fields)
     });
-    described.collect()
+    groups.collect()
 }
 
 fn totals_json(totals: &CallTotals) -> Map<String, Value> {
     let figures = [
-        ("calls", json!(totals.calls)),
+        ("count", json!(totals.calls)),
         ("duration_ms", json!(totals.total_duration_ms)),
         ("average_duration_ms", json!(totals.average_duration_ms())),
         ("cost_cents", json!(totals.total_cost_cents)),
-        ("judged", json!(totals.calls_with_success_known)),
+        ("evaluated", json!(totals.calls_with_success_known)),
         ("successful", json!(totals.successful_calls)),
         ("success_rate", json!(totals.success_rate())),
     ];
@@ -267,18 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn a_sparkline_has_a_character_a_day() {
+    fn a_sparkline_has_one_character_per_day() {
         let line = sparkline(&days(&[(20_775, 1), (20_776, 40), (20_778, 80)]));
-        assert_eq!(line, "2026-11-18 ▁▄·█ 2026-11-21, at most 80 a day");
+        assert_eq!(line, "2026-11-18 ▁▄·█ 2026-11-21, at most 80 per day");
         let line = sparkline(&days(&[(0, 9), (20_778, 1)]));
-        assert_eq!(line, "2026-11-21 █ 2026-11-21, at most 1 a day", "one call of long ago makes no long line");
+        assert_eq!(line, "2026-11-21 █ 2026-11-21, at most 1 per day", "one old call does not make a long line");
         assert_eq!(sparkline(&[]), "");
         let line = sparkline(&days(&[(i64::MIN / 86_400_000, 1)]));
         assert!(line.contains('█'), "{line}");
     }
 
     #[test]
-    fn totals_are_said_in_a_line() {
+    fn totals_are_summarized_in_one_line() {
         let mut stats = CallStats::default();
         for (duration_ms, successful) in [(60_000, true), (70_000, false)] {
             let row = crate::storage::CallStatsRow {
@@ -289,8 +294,8 @@ mod tests {
             };
             stats.add(CallKind::Call, &row);
         }
-        let said = format_summary(CallKind::Call, stats.totals());
-        assert_eq!(said, "2 calls, 1:05 on average, 0:02:10 in total, 0.2 cents, 50 % successful of 2 judged");
+        let summary = format_summary(CallKind::Call, stats.totals());
+        assert_eq!(summary, "2 calls, 1:05 on average, 0:02:10 in total, 0.2 cents, 50 % successful of 2 evaluated");
         assert_eq!(
             format_summary(CallKind::Chat, &CallTotals { calls: 1, ..CallTotals::default() }),
             "1 chat, 0 cents"

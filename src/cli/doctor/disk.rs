@@ -1,4 +1,4 @@
-//! Whether events can be kept, and would be there tomorrow.
+//! Checks whether events can be stored, and whether they survive a restart.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,10 +11,10 @@ use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::telemetry::disk::{DiskSpace, nearest_existing_folder};
 
-/// Days of busy traffic.
+/// Enough for several days of busy traffic.
 const MIN_FREE_BYTES: u64 = 1_000_000_000;
 
-/// Tries it out: a file is written, synced and removed again.
+/// Writes, syncs and removes a probe file: permissions alone do not show a full disk or a read-only file system.
 pub(super) fn check_folder_writable(folder: &Path) -> DoctorFinding {
     const CHECK: &str = "storage folder";
     let existing = nearest_existing_folder(folder);
@@ -23,27 +23,27 @@ pub(super) fn check_folder_writable(folder: &Path) -> DoctorFinding {
         file.write_all(&[0; 4096])?;
         file.sync_all()
     });
-    // A file that was made although writing failed must not stay either.
+    // Also when writing failed: the file may have been created.
     let _ = fs::remove_file(&probe);
     match written {
-        Ok(()) if existing == folder => DoctorFinding::ok(CHECK, format!("{} can be written", folder.display())),
-        Ok(()) => DoctorFinding::ok(CHECK, format!("{} is made at the first start", folder.display())),
+        Ok(()) if existing == folder => DoctorFinding::ok(CHECK, format!("{} is writable", folder.display())),
+        Ok(()) => DoctorFinding::ok(CHECK, format!("{} is created at the first start", folder.display())),
         Err(error) => DoctorFinding::problem(
             CHECK,
             format!(
-                "{} cannot be written: {error}; make it writable for this user, free space on its disk, or set storage.url \
-                 to another place",
+                "cannot write to {}: {error}; make it writable for this user, free space on its disk, or set \
+                 storage.url to another path",
                 existing.display()
             ),
         ),
     }
 }
 
-/// Whether the store is one this version can use.
+/// Opens the store read-only, which fails for a damaged store and for one of a newer version.
 pub(super) fn check_store(url: &SqliteUrl) -> DoctorFinding {
     const CHECK: &str = "store";
     if !url.path().exists() {
-        return DoctorFinding::ok(CHECK, format!("{} is made at the first start", url.path().display()));
+        return DoctorFinding::ok(CHECK, format!("{} is created at the first start", url.path().display()));
     }
     match SqliteStore::open_read_only(url, &Supervisor::default()) {
         Ok(_) => {
@@ -60,14 +60,17 @@ pub(super) fn check_disk_space(folder: &Path) -> Option<DoctorFinding> {
     Some(if free < MIN_FREE_BYTES {
         DoctorFinding::warning(
             CHECK,
-            format!("{size} left for {}: a full disk answers 503; free some", folder.display()),
+            format!(
+                "{size} free for {}: when the disk is full, webhooks are answered 503; free some space",
+                folder.display()
+            ),
         )
     } else {
-        DoctorFinding::ok(CHECK, format!("{size} left"))
+        DoctorFinding::ok(CHECK, format!("{size} free"))
     })
 }
 
-/// What kind of file system it is; known where the system lists them, which is on Linux.
+/// Checks the type of the file system. It is known on Linux only, from /proc/mounts.
 pub(super) fn check_file_system(folder: &Path) -> Option<DoctorFinding> {
     const CHECK: &str = "file system";
     let folder = fs::canonicalize(nearest_existing_folder(folder)).ok()?;
@@ -75,37 +78,47 @@ pub(super) fn check_file_system(folder: &Path) -> Option<DoctorFinding> {
     Some(match kind.as_str() {
         "tmpfs" | "ramfs" => DoctorFinding::warning(
             CHECK,
-            format!("{kind}: it is memory, events are gone after a restart; set storage.url to a place on a disk"),
+            format!(
+                "{kind}: this file system is in memory, so events are lost at a restart; set \
+                 storage.url to a path on a disk"
+            ),
         ),
         "overlay" | "aufs" => DoctorFinding::warning(
             CHECK,
-            format!("{kind}: it is the container's own, events go with the container; mount a volume for storage.url"),
+            format!(
+                "{kind}: this file system belongs to the container, so events are lost with it; \
+                 mount a volume for storage.url"
+            ),
         ),
         "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "virtiofs" => DoctorFinding::warning(
             CHECK,
             format!(
-                "{kind}: SQLite's log needs a local disk, it can be damaged over a network; set storage.url to one"
+                "{kind}: SQLite needs a local disk, a network file system can corrupt the store; set storage.url to \
+                 a path on a local disk"
             ),
         ),
         _ => DoctorFinding::ok(CHECK, kind),
     })
 }
 
-/// The type of what is mounted closest above `folder`. Of several mounted at one place the last one is seen.
+/// The type of the innermost mount that contains `folder`. Of several mounts at the same place the last one is visible,
+/// and `max_by_key` returns the last maximum.
 fn file_system_type(mounts: &str, folder: &Path) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut columns = line.split(' ').skip(1);
-        Some((PathBuf::from(unescape_mount_path(columns.next()?)), columns.next()?))
+        let mount_point = PathBuf::from(unescape_mount_path(columns.next()?));
+        Some((mount_point, columns.next()?))
     });
-    let above = mounts.filter(|(place, _)| folder.starts_with(place));
-    above.max_by_key(|(place, _)| place.components().count()).map(|(_, kind)| kind.to_owned())
+    let containing = mounts.filter(|(mount_point, _)| folder.starts_with(mount_point));
+    let (_, kind) = containing.max_by_key(|(mount_point, _)| mount_point.components().count())?;
+    Some(kind.to_owned())
 }
 
-/// Blanks are written as `\040`.
+/// In /proc/mounts, white space and backslashes in paths are octal escapes such as `\040`.
 fn unescape_mount_path(text: &str) -> String {
     [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", r"\")]
         .iter()
-        .fold(text.to_owned(), |text, (code, meant)| text.replace(code, meant))
+        .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))
 }
 
 #[cfg(test)]
@@ -113,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closest_mount_counts() {
+    fn the_innermost_mount_decides() {
         let mounts = "overlay / overlay rw 0 0\nproc /proc proc rw 0 0\n/dev/sda1 /my\\040data ext4 rw 0 0\n\
                       tmpfs /my\\040data/x tmpfs rw 0 0\nbad line\n/dev/sdb1 /my\\040data xfs rw 0 0\n";
         let kind = |folder: &str| file_system_type(mounts, Path::new(folder)).unwrap();

@@ -1,4 +1,4 @@
-//! Whether requests arrive here, and with a time that can be right.
+//! Checks whether requests can reach this receiver, and whether the clock is right enough for their signatures.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -14,89 +14,95 @@ use crate::egress;
 use crate::security::redact;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Off by more than this, a clock is worth setting although signatures still pass.
+/// Clock skew that is worth fixing although signatures are still accepted.
 const CLOCK_SKEW_WARNING_S: i64 = 30;
 
-/// The port is held by a receiver, whose process is named then, or free.
+/// Checks that the port is free or used by a receiver; returns the instance id of that receiver as well.
 pub(super) async fn check_port(settings: &Settings, local: &str) -> Result<(DoctorFinding, Option<String>), CliError> {
     const CHECK: &str = "port";
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     if address.port() == 0 {
-        return Ok((DoctorFinding::ok(CHECK, "0: a free one is taken at start"), None));
+        return Ok((DoctorFinding::ok(CHECK, "0: a free port is chosen at startup"), None));
     }
     if let ReceiverProbe::Receiver(instance) = probe_receiver(local).await? {
-        return Ok((DoctorFinding::ok(CHECK, format!("the receiver answers at {local}")), Some(instance)));
+        return Ok((DoctorFinding::ok(CHECK, format!("a receiver responds at {local}")), Some(instance)));
     }
     Ok((
         match TcpListener::bind(address) {
-            Ok(_) => DoctorFinding::ok(CHECK, format!("{address} is free; no receiver runs")),
+            Ok(_) => DoctorFinding::ok(CHECK, format!("{address} is free; no receiver is running")),
             Err(error) => DoctorFinding::problem(
                 CHECK,
-                format!("cannot listen on {address}: {error}; stop whatever uses the port, or set PORT to a free one"),
+                format!(
+                    "cannot listen on {address}: {error}; stop the program that uses the port, or \
+                     set PORT to a free port"
+                ),
             ),
         },
         None,
     ))
 }
 
-/// Whether `server.url` ends at the process that `instance` names.
+/// Checks that `server.url` leads to the receiver with the id `instance`.
 pub(super) async fn check_public_url(settings: &Settings, instance: Option<&str>) -> Result<DoctorFinding, CliError> {
     const CHECK: &str = "server.url";
     let port = settings.server.port;
     let Some(url) = &settings.server.url else {
         let text =
-            "not set: Retell cannot reach localhost; open a tunnel to the port and set SERVER_URL to its https address";
+            "not set: Retell cannot reach localhost; open a tunnel to the port and set SERVER_URL to its https URL";
         return Ok(DoctorFinding::warning(CHECK, text));
     };
     if let Some(named) = settings.server.mismatched_url_port(port).filter(|_| port != 0) {
         let text = format!(
-            "it names port {named} but the receiver listens on {port}: set SERVER_URL=http://localhost:{port}, or PORT={named}"
+            "the URL has port {named}, but the receiver listens on {port}: set \
+             SERVER_URL=http://localhost:{port}, or PORT={named}"
         );
         return Ok(DoctorFinding::problem(CHECK, text));
     }
     Ok(public_url_finding(&redact::url(url), port, &probe_receiver(url).await?, instance))
 }
 
-/// What it means when `shown` gives this answer while this process, or none, listens on the port here.
-fn public_url_finding(shown: &str, port: u16, answer: &ReceiverProbe, instance: Option<&str>) -> DoctorFinding {
+/// Judges the probe of the public URL. `instance` is the id of the receiver on this machine's port, if there is one;
+/// only with it can a failure be called a problem, since the probe may simply find no receiver started yet.
+fn public_url_finding(url: &str, port: u16, probe: &ReceiverProbe, instance: Option<&str>) -> DoctorFinding {
     const CHECK: &str = "server.url";
-    match (answer, instance) {
-        (ReceiverProbe::NoResponse(why), None) => {
-            DoctorFinding::warning(CHECK, format!("{shown}: {why}; start the receiver, then run this again"))
+    match (probe, instance) {
+        (ReceiverProbe::NoResponse(error), None) => {
+            DoctorFinding::warning(CHECK, format!("{url}: {error}; start the receiver, then run doctor again"))
         }
-        (ReceiverProbe::NoResponse(why), Some(_)) => DoctorFinding::problem(
+        (ReceiverProbe::NoResponse(error), Some(_)) => DoctorFinding::problem(
             CHECK,
-            format!("{shown}: {why}; start the tunnel or proxy again, or set SERVER_URL to its new address"),
+            format!("{url}: {error}; restart the tunnel or proxy, or set SERVER_URL to its new URL"),
         ),
         (ReceiverProbe::OtherServer(status), None) => DoctorFinding::warning(
             CHECK,
-            format!("{shown}: {status}, not from a receiver; start it, then run this again"),
+            format!(
+                "{url}: status {status} from a server that is not a receiver; start the receiver, then run doctor again"
+            ),
         ),
         (ReceiverProbe::OtherServer(status), Some(_)) => DoctorFinding::problem(
             CHECK,
             format!(
-                "{shown}: {status}, not from a receiver; point the tunnel or proxy at port {port}, with the path unchanged"
+                "{url}: status {status} from a server that is not a receiver; point the tunnel or proxy at port \
+                 {port}, with the path unchanged"
             ),
         ),
         (ReceiverProbe::Receiver(_), None) => DoctorFinding::warning(
             CHECK,
-            format!(
-                "{shown}: a receiver answers, but none does on this machine's port {port}; run this where it listens"
-            ),
+            format!("{url}: a receiver responds, but none on port {port} of this machine; run doctor where it listens"),
         ),
         (ReceiverProbe::Receiver(there), Some(here)) if there == here => {
-            DoctorFinding::ok(CHECK, format!("{shown} ends at this very receiver"))
+            DoctorFinding::ok(CHECK, format!("{url} leads to this receiver"))
         }
         (ReceiverProbe::Receiver(_), Some(_)) => DoctorFinding::problem(
             CHECK,
             format!(
-                "{shown} ends at another receiver; stop that one, or point the tunnel at this machine's port {port}"
+                "{url} leads to another receiver; stop that one, or point the tunnel at port {port} of this machine"
             ),
         ),
     }
 }
 
-/// How far this machine's clock is from that of the host at `url`.
+/// Compares this machine's clock with the `Date` header of a response from `url`.
 pub(super) async fn check_clock(url: &str) -> Result<DoctorFinding, CliError> {
     const CHECK: &str = "clock";
     let response = egress::build_client(REQUEST_TIMEOUT)?.head(url).send().await;
@@ -105,29 +111,31 @@ pub(super) async fn check_clock(url: &str) -> Result<DoctorFinding, CliError> {
     let Some(ahead_s) = date.and_then(|date| clock_ahead_s(&date, now_ms)) else {
         return Ok(DoctorFinding::warning(
             CHECK,
-            format!("{url} did not say what time it is; is there a way to the internet?"),
+            format!("no response with a date from {url}; check the internet connection of this machine"),
         ));
     };
     Ok(clock_skew_finding(ahead_s))
 }
 
-/// Seconds this machine's clock is ahead of the `Date` header.
+/// Seconds by which this machine's clock is ahead of the `Date` header; `None` when the header cannot be parsed.
 fn clock_ahead_s(date: &str, now_ms: i64) -> Option<i64> {
     Some(now_ms / 1000 - rfc2822::parse(date).ok()?.timestamp().as_second())
 }
 
 fn clock_skew_finding(ahead_s: i64) -> DoctorFinding {
     const CHECK: &str = "clock";
-    let side = if ahead_s < 0 { "behind" } else { "ahead of" };
-    let text = format!("{} s {side} Retell's", ahead_s.abs());
+    let direction = if ahead_s < 0 { "behind" } else { "ahead of" };
+    let text = format!("{} s {direction} Retell's clock", ahead_s.abs());
     match ahead_s.abs() {
-        // The window of security.signature_tolerance_ms has its default here: whoever widens it still wants to know.
-        300.. => {
-            DoctorFinding::problem(CHECK, format!("{text}: every call is refused as stale; let NTP set the clock"))
-        }
-        CLOCK_SKEW_WARNING_S..300 => {
-            DoctorFinding::warning(CHECK, format!("{text}: calls are refused beyond 300 s; let NTP set the clock"))
-        }
+        // The default of security.signature_tolerance_ms. With a larger tolerance the clock is still wrong.
+        300.. => DoctorFinding::problem(
+            CHECK,
+            format!("{text}: every request is rejected as stale; synchronize the clock with NTP"),
+        ),
+        CLOCK_SKEW_WARNING_S..300 => DoctorFinding::warning(
+            CHECK,
+            format!("{text}: requests are rejected beyond 300 s; synchronize the clock with NTP"),
+        ),
         _ => DoctorFinding::ok(CHECK, text),
     }
 }
@@ -138,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skew_is_read_from_a_date_header() {
+    fn clock_skew_is_parsed_from_a_date_header() {
         let date = "Sat, 21 Nov 2026 10:00:00 GMT";
         assert_eq!(clock_ahead_s(date, 1_795_255_200_999), Some(0));
         assert_eq!(clock_ahead_s(date, 1_795_255_200_000 - 400_000), Some(-400));
@@ -151,17 +159,18 @@ mod tests {
     }
 
     #[test]
-    fn a_public_url_must_end_at_this_process() {
-        let level =
-            |answer: ReceiverProbe, here| public_url_finding("https://example.ngrok.app", 8000, &answer, here).level;
+    fn a_public_url_must_lead_to_this_receiver() {
+        let level = |probe: ReceiverProbe, instance| {
+            public_url_finding("https://example.ngrok.app", 8000, &probe, instance).level
+        };
         let receiver = |instance: &str| ReceiverProbe::Receiver(instance.to_owned());
-        let away = || ReceiverProbe::NoResponse("no connection");
+        let no_response = || ReceiverProbe::NoResponse("no connection");
         assert_eq!(level(receiver("a"), Some("a")), FindingLevel::Ok);
         assert_eq!(level(receiver("b"), Some("a")), FindingLevel::Problem);
         assert_eq!(level(ReceiverProbe::OtherServer(404), Some("a")), FindingLevel::Problem);
-        assert_eq!(level(away(), Some("a")), FindingLevel::Problem);
-        for answer in [receiver("b"), ReceiverProbe::OtherServer(502), away()] {
-            assert_eq!(level(answer, None), FindingLevel::Warning, "nothing to compare with");
+        assert_eq!(level(no_response(), Some("a")), FindingLevel::Problem);
+        for probe in [receiver("b"), ReceiverProbe::OtherServer(502), no_response()] {
+            assert_eq!(level(probe, None), FindingLevel::Warning, "nothing to compare with");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Files beside the store: log files, and those that `file` handlers write.
+//! Files outside the store that can mention the person: log files, and the files of `file` handlers.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,15 @@ use crate::base::erase_lines;
 use crate::config::{HandlerKind, Settings};
 use crate::storage::sqlite::DataSubject;
 
-/// Where lines about the person may be.
 pub(super) struct ErasableFiles {
     log_file: Option<PathBuf>,
-    /// The paths of `file` handlers.
     handler_files: Vec<PathBuf>,
 }
 
-/// Lines that were overwritten.
+/// Number of lines overwritten, or with `--dry-run` to overwrite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct ErasedLines {
-    /// In log files.
     pub(super) log_lines: u64,
-    /// In files of `file` handlers.
     pub(super) file_lines: u64,
 }
 
@@ -33,48 +29,53 @@ impl std::ops::AddAssign for ErasedLines {
 
 impl ErasableFiles {
     pub(super) fn from_settings(settings: &Settings) -> Self {
-        let file = settings.handlers.iter().filter(|handler| handler.kind == HandlerKind::File);
+        let file_handlers = settings.handlers.iter().filter(|handler| handler.kind == HandlerKind::File);
         Self {
             log_file: settings.log.directory().map(|folder| folder.join("app.log")),
-            handler_files: file.filter_map(|handler| handler.path.clone()).collect(),
+            handler_files: file_handlers.filter_map(|handler| handler.path.clone()).collect(),
         }
     }
 
-    /// Overwrites the lines, or with `dry` counts them. Files that cannot be changed are added to `failed`.
-    pub(super) fn overwrite_lines(&self, person: &DataSubject, dry: bool, failed: &mut Vec<String>) -> ErasedLines {
-        let mut of = |path: &PathBuf| -> u64 {
-            let files = with_rotated(path);
-            files
-                .iter()
-                .map(|file| {
-                    erase_lines::erase_matching_lines(file, dry, |line| person.matches_text(line)).unwrap_or_else(
-                        |error| {
-                            let failure = format!("{}: {error}", file.display());
-                            if !failed.contains(&failure) {
-                                failed.push(failure);
-                            }
-                            0
-                        },
-                    )
-                })
-                .sum()
+    /// Overwrites the lines about the person, or with `dry_run` counts them. Files that cannot be read or changed are
+    /// added to `failed`.
+    pub(super) fn overwrite_lines(&self, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> ErasedLines {
+        let mut overwrite = |path: &PathBuf| -> u64 {
+            with_rotated(path).iter().map(|file| overwrite_file(file, person, dry_run, failed)).sum()
         };
         ErasedLines {
-            log_lines: self.log_file.iter().map(&mut of).sum(),
-            file_lines: self.handler_files.iter().map(&mut of).sum(),
+            log_lines: self.log_file.iter().map(&mut overwrite).sum(),
+            file_lines: self.handler_files.iter().map(&mut overwrite).sum(),
         }
     }
 }
 
-/// The file and those that were put away beside it, whose names go on behind a dot.
+fn overwrite_file(file: &Path, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> u64 {
+    match erase_lines::erase_matching_lines(file, dry_run, |line| person.matches_text(line)) {
+        Ok(lines) => lines,
+        Err(error) => {
+            let failure = format!("{}: {error}", file.display());
+            // Files are overwritten twice; one that fails both times is reported once.
+            if !failed.contains(&failure) {
+                failed.push(failure);
+            }
+            0
+        }
+    }
+}
+
+/// The file and its rotated predecessors in the same folder, which have its name and a suffix that begins with a dot.
 fn with_rotated(path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    let is_it = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    let mut files: Vec<_> =
-        files.filter(|entry| entry.file_name().to_str().is_some_and(is_it)).map(|entry| entry.path()).collect();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let entry_name = entry.file_name();
+        let suffix = entry_name.to_str().and_then(|entry_name| entry_name.strip_prefix(name));
+        if is_file && suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('.')) {
+            files.push(entry.path());
+        }
+    }
     files.sort();
     files
 }
@@ -84,7 +85,7 @@ mod tests {
     use super::with_rotated;
 
     #[test]
-    fn rotated_files_belong_to_it_and_others_do_not() {
+    fn only_rotated_files_of_the_same_name_are_included() {
         let folder = tempfile::tempdir().unwrap();
         let all = ["events.jsonl", "events.jsonl.20261121T101530.123Z", "events.jsonl2", "events-other.jsonl"];
         for name in all {

@@ -1,4 +1,8 @@
-//! `erase`: takes one person's data out of everything the receiver keeps.
+//! `erase`: removes one person's data from everything that the receiver stores.
+//!
+//! A receiver may be running meanwhile: it can store events of the person, finish attempts and write log lines during
+//! the erasure. So the search and the erasure are repeated until a pass finds nothing, and files are overwritten
+//! twice.
 
 mod files;
 mod receipt;
@@ -18,38 +22,38 @@ use crate::base::clock::Clock;
 use crate::security::phone_number::PhoneNumber;
 use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
 
-/// How long attempts under way may take to end before their events go.
+/// Time that running attempts get to end before their events are erased.
 const ATTEMPT_END_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long it is tried to empty the log of the store.
+/// Time during which clearing the write-ahead log is retried; every reader of the store delays it.
 const STORE_CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Events of the person that arrive meanwhile are erased too, so many times.
+/// Passes over events of the person that arrive during the erasure; a call in progress would otherwise never end it.
 const MAX_ERASE_PASSES: usize = 5;
-/// A handler that had an event in hand has written its row, and the receiver its log lines, after so long.
+/// Within this time a handler that already had an event has written its row, and the receiver its log lines.
 const LATE_WRITE_GRACE: Duration = Duration::from_millis(1_500);
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("person").required(true)))]
 pub(super) struct EraseArgs {
-    /// Everything about this call or chat
+    /// Erase everything about this call or chat
     #[arg(long, value_name = "ID", group = "person")]
     call: Option<String>,
-    /// Everything about the calls and chats in which this number is, in whatever spelling: +12025550143
+    /// Erase everything about calls and chats with this number, in any spelling: +12025550143
     #[arg(long, value_name = "NUMBER", group = "person")]
     phone: Option<PhoneNumber>,
-    /// Only what belongs to this company
+    /// Erase only data of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// Only count (what happens without --yes too)
+    /// Only count, which is also what happens without --yes
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Erase it; there is no way back
+    /// Erase the data; this cannot be undone
     #[arg(long)]
     yes: bool,
-    /// Write the receipt to this file too; it names nobody
+    /// Also write the receipt to this file; it does not name the person
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +62,7 @@ impl EraseArgs {
     pub(super) async fn run(self) -> CliResult {
         if let Some(path) = self.receipt.as_ref().filter(|path| path.exists()) {
             return Err(CliError::Message(format!(
-                "{} is there already: name another file for the receipt",
+                "--receipt {}: the file exists already; name another file for the receipt",
                 path.display()
             )));
         }
@@ -104,7 +108,7 @@ impl EraseArgs {
                 break;
             }
         }
-        // What a handler wrote about an event that it had in hand.
+        // Rows that a handler wrote about an event it had received before the event was erased.
         receipt.erased += removal.erase_related_rows(&search.person)?;
         receipt.store_files_cleared = clear_store_files(removal).await?;
         receipt.erased_lines = files.overwrite_lines(&search.person, false, &mut receipt.failed_files);
@@ -115,28 +119,31 @@ impl EraseArgs {
     }
 }
 
-/// Cancels what waits and gives what is under way some time; says how much still is.
+/// Cancels waiting deliveries, waits for running attempts to end, and returns how many are still running.
+///
+/// An attempt that still runs could write about an erased event, so the receipt reports it as incomplete.
 async fn cancel_and_wait_for_attempts(
     removal: &mut OperatorRemoval,
     search: &PersonSearch,
     receipt: &mut EraseReceipt,
 ) -> Result<u64, CliError> {
     let seqs: Vec<i64> = search.seqs.iter().copied().collect();
-    let began = std::time::Instant::now();
+    let started = std::time::Instant::now();
     loop {
-        let (cancelled, under_way) = removal.cancel_deliveries(&seqs, Clock::system().now_ms())?;
+        let (cancelled, running) = removal.cancel_deliveries(&seqs, Clock::system().now_ms())?;
         receipt.erased.cancelled_deliveries += cancelled;
-        if under_way == 0 || began.elapsed() > ATTEMPT_END_TIMEOUT {
-            return Ok(under_way);
+        if running == 0 || started.elapsed() > ATTEMPT_END_TIMEOUT {
+            return Ok(running);
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
+/// Whether no copy of the erased data is left in the files of the store.
 async fn clear_store_files(removal: &mut OperatorRemoval) -> Result<bool, CliError> {
-    let began = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while !removal.scrub_files()? {
-        if began.elapsed() > STORE_CLEAR_TIMEOUT {
+        if started.elapsed() > STORE_CLEAR_TIMEOUT {
             return Ok(false);
         }
         tokio::time::sleep(POLL_INTERVAL).await;

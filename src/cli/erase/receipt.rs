@@ -1,4 +1,4 @@
-//! What was erased and what could not be reached, without a word about whom.
+//! The receipt of an erasure: what was erased and which copies remain. It contains nothing that identifies the person.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,29 +13,29 @@ use crate::cli::output::{self, CliError, CliResult};
 use crate::config::Settings;
 use crate::storage::sqlite::{ErasureCounts, EventsByHandler};
 
-/// Handlers that keep nothing but what is erased here.
+/// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
-/// What no program here can reach.
+/// Copies that exist or may exist, and that `erase` cannot reach.
 const UNREACHABLE_COPIES: [&str; 4] = [
     "backups and snapshots of the store, and exports (`events export`, `tail --json`)",
-    "what collects standard output: journald, a container's log, a log service",
+    "collected standard output: journald, container logs, a log service",
     "Retell's own records of the call",
-    "streams and receivers the events went through on their way here",
+    "proxies and receivers that passed the events to this receiver",
 ];
 
 pub(super) struct EraseReceipt {
     pub(super) erased: ErasureCounts,
     pub(super) erased_lines: ErasedLines,
-    /// Bodies that could not be looked into.
+    /// Bodies that could not be read, so that it is unknown whether they mention the person.
     pub(super) unreadable_bodies: u64,
-    /// Files that could not be changed.
+    /// Log and handler files that could not be changed, with the error.
     pub(super) failed_files: Vec<String>,
-    /// Attempts that had not ended when their event was erased.
+    /// Attempts that were still running when their event was erased.
     pub(super) running_attempts: u64,
-    /// The log of the store was emptied, and the bodies overwritten.
+    /// Whether the write-ahead log was emptied and the body files of erased events were cleared.
     pub(super) store_files_cleared: bool,
     delivered_events: EventsByHandler,
-    /// Kinds of the handlers in the settings, by name.
+    /// Name and kind of each configured handler.
     handler_kinds: Vec<(String, &'static str)>,
     subject_kind: &'static str,
     company: Option<String>,
@@ -44,7 +44,7 @@ pub(super) struct EraseReceipt {
 }
 
 impl EraseReceipt {
-    pub(super) fn new(asked: &EraseArgs, settings: &Settings, at_ms: i64) -> Self {
+    pub(super) fn new(args: &EraseArgs, settings: &Settings, at_ms: i64) -> Self {
         let kinds = settings.handlers.iter().map(|handler| (handler.name.clone(), handler.kind.as_str()));
         Self {
             erased: ErasureCounts::default(),
@@ -55,20 +55,20 @@ impl EraseReceipt {
             store_files_cleared: false,
             delivered_events: EventsByHandler::default(),
             handler_kinds: kinds.collect(),
-            subject_kind: if asked.call.is_some() { "call" } else { "phone" },
-            company: asked.company.clone(),
+            subject_kind: if args.call.is_some() { "call" } else { "phone" },
+            company: args.company.clone(),
             at_ms,
-            is_confirmed: asked.yes,
+            is_confirmed: args.yes,
         }
     }
 
-    pub(super) fn add_delivered_events(&mut self, given: EventsByHandler) {
-        for (handler, seqs) in given {
+    pub(super) fn add_delivered_events(&mut self, delivered: EventsByHandler) {
+        for (handler, seqs) in delivered {
             self.delivered_events.entry(handler).or_default().extend(seqs);
         }
     }
 
-    /// Whether nothing is left that could have been erased here. Looking alone is never incomplete.
+    /// Whether everything within reach was erased. A dry run counts as complete.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_confirmed
             || (self.store_files_cleared
@@ -77,13 +77,20 @@ impl EraseReceipt {
                 && self.unreadable_bodies == 0)
     }
 
-    /// Handlers that gave the events to something beyond reach: name, kind, how many.
+    /// Handlers that delivered events to a system beyond reach: name, kind, number of events.
     fn external_handlers(&self) -> Vec<(&str, &str, usize)> {
-        let kind = |name: &str| {
+        // A handler that was removed from the configuration has no kind any more; it may have been external.
+        let kind_of = |name: &str| {
             self.handler_kinds.iter().find(|(known, _)| known == name).map_or("unknown", |(_, kind)| *kind)
         };
-        let given = self.delivered_events.iter().map(|(name, seqs)| (name.as_str(), kind(name), seqs.len()));
-        given.filter(|(_, kind, _)| !LOCAL_HANDLER_KINDS.contains(kind)).collect()
+        let mut external = Vec::new();
+        for (name, seqs) in &self.delivered_events {
+            let kind = kind_of(name);
+            if !LOCAL_HANDLER_KINDS.contains(&kind) {
+                external.push((name.as_str(), kind, seqs.len()));
+            }
+        }
+        external
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -93,16 +100,16 @@ impl EraseReceipt {
         json!({
             "erased_at": at,
             "dry_run": !self.is_confirmed,
-            "kind": self.subject_kind,
+            "subject_kind": self.subject_kind,
             "company": self.company,
             "complete": self.is_confirmed && self.is_complete(),
             "erased": self.erased,
             "lines": self.erased_lines,
             "not_erased": {
-                "attempts_under_way": self.running_attempts,
+                "running_attempts": self.running_attempts,
                 "store_files_clear": self.store_files_cleared,
                 "unreadable_bodies": self.unreadable_bodies,
-                "files": self.failed_files,
+                "failed_files": self.failed_files,
             },
             "not_reached": { "handlers": handlers.collect::<Vec<_>>(), "elsewhere": UNREACHABLE_COPIES },
         })
@@ -119,29 +126,29 @@ impl EraseReceipt {
             invocations,
             appointments,
         } = self.erased;
-        output::print_line(if self.is_confirmed { "erased:" } else { "there is to be erased:" })?;
+        output::print_line(if self.is_confirmed { "erased:" } else { "to erase:" })?;
         let count = |count: u64| Some(count.to_string());
         output::print_fields(&[
             ("events", Some(format!("{events} ({} of bodies)", output::format_bytes(body_bytes)))),
             ("calls and chats", count(calls)),
             ("deliveries cancelled", count(cancelled_deliveries)),
             ("attempts", count(attempts)),
-            ("refused requests", count(rejected)),
-            ("function calls", count(invocations)),
+            ("rejected requests", count(rejected)),
+            ("function invocations", count(invocations)),
             ("appointments", count(appointments)),
             ("log lines", count(self.erased_lines.log_lines)),
-            ("lines of file handlers", count(self.erased_lines.file_lines)),
+            ("file handler lines", count(self.erased_lines.file_lines)),
         ])?;
         self.problems().iter().try_for_each(|problem| output::print_line(format!("NOT ERASED: {problem}")))?;
         output::print_line("not reached:")?;
         for (name, kind, events) in self.external_handlers() {
             output::print_line(format!(
-                "  what handler `{}` ({kind}) was given: {events} events",
+                "  what handler `{}` ({kind}) delivered: {events} events",
                 output::sanitize(name)
             ))?;
         }
-        UNREACHABLE_COPIES.iter().try_for_each(|what| output::print_line(format!("  {what}")))?;
-        if self.is_confirmed { Ok(()) } else { output::print_line("nothing was erased; the same with --yes does it") }
+        UNREACHABLE_COPIES.iter().try_for_each(|copy| output::print_line(format!("  {copy}")))?;
+        if self.is_confirmed { Ok(()) } else { output::print_line("nothing was erased; add --yes to erase it") }
     }
 
     fn problems(&self) -> Vec<String> {
@@ -151,19 +158,26 @@ impl EraseReceipt {
         let mut problems = self.failed_files.clone();
         if !self.store_files_cleared {
             problems.push(
-                "a copy is left in the store's log, since somebody reads the store all the time: run it again".into(),
+                "a copy remains in the write-ahead log, because other processes kept reading the store: run it again"
+                    .into(),
             );
         }
         if self.running_attempts > 0 {
-            problems.push(format!("{} attempts had not ended: run it again when they have", self.running_attempts));
+            problems.push(format!(
+                "{} attempts were still running: run it again after they have ended",
+                self.running_attempts
+            ));
         }
         if self.unreadable_bodies > 0 {
-            problems.push(format!("{} bodies could not be read and so not be looked into", self.unreadable_bodies));
+            problems.push(format!(
+                "{} bodies could not be read, so they were not searched for the person",
+                self.unreadable_bodies
+            ));
         }
         problems
     }
 
-    /// Written once, private to this user.
+    /// Creates the file, readable by this user only; an existing file is never overwritten.
     pub(super) fn write_to_file(&self, path: Option<&Path>) -> CliResult {
         let Some(path) = path else { return Ok(()) };
         let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! Which events are about the person.
+//! Finds the events that are about the person.
 
 use std::collections::BTreeSet;
 
@@ -9,15 +9,15 @@ use crate::security::phone_number::PhoneNumber;
 use crate::storage::StoreError;
 use crate::storage::sqlite::{DataSubject, OperatorRemoval};
 
-/// What was found so far.
+/// The person's identifiers and events found so far.
 pub(super) struct PersonSearch {
     pub(super) person: DataSubject,
-    /// Events that are there and to be erased.
+    /// Sequence numbers of the events to erase.
     pub(super) seqs: BTreeSet<i64>,
-    /// Bodies that could not be looked into.
+    /// Bodies that could not be read.
     pub(super) unreadable_bodies: u64,
     by_phone: bool,
-    /// How far the journal was looked at.
+    /// Sequence number up to which the journal was scanned.
     scanned_through: i64,
 }
 
@@ -32,19 +32,20 @@ impl PersonSearch {
         if let Some(slug) = company {
             companies.retain(|(known, _)| known == slug);
             if companies.is_empty() {
-                return Err(CliError::Message(format!("the store knows no company `{slug}`")));
+                return Err(CliError::Message(format!("no company `{slug}` in the store; check the slug")));
             }
         }
-        let only = company.and_then(|_| companies.first()).map(|(_, id)| *id);
-        let by_number = phone.is_some();
-        let mut person = DataSubject::new(phone, only);
+        let company_id = if company.is_some() { companies.first().map(|(_, id)| *id) } else { None };
+        let by_phone = phone.is_some();
+        let mut person = DataSubject::new(phone, company_id);
         if let Some(call) = call.filter(|call| !call.is_empty()) {
             person.add_calls(companies.iter().map(|(_, id)| (*id, call.to_owned())));
         }
-        Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone: by_number, scanned_through: 0 })
+        Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: 0 })
     }
 
-    /// Looks at everything.
+    /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
+    /// either may have been deleted by retention while the other is still there.
     pub(super) fn run(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
         if self.by_phone {
             let calls = removal.find_calls(&self.person)?;
@@ -54,7 +55,7 @@ impl PersonSearch {
         self.add_call_events(removal)
     }
 
-    /// Looks at what came since, after what was found was erased.
+    /// Searches for what was stored since the previous search, whose events have been erased.
     pub(super) fn run_again(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
         self.seqs.clear();
         if self.by_phone {
@@ -63,7 +64,7 @@ impl PersonSearch {
         self.add_call_events(removal)
     }
 
-    /// The whole of every call, since later events carry the person's words too.
+    /// Adds all events of the calls found: also events without the number contain what the person said.
     fn add_call_events(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
         self.seqs.extend(removal.list_event_seqs_of_calls(self.person.calls())?);
         self.person.add_ids(removal.list_event_ids(&self.seqs)?);
@@ -72,16 +73,17 @@ impl PersonSearch {
 
     fn scan_journal(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
         let last = removal.last_seq()?;
-        let progress = erase_progress_bar("looked at", last.abs_diff(self.scanned_through));
-        // Without the calls found so far: those are found by their ids.
-        let whose = self.person.without_calls();
+        let progress = erase_progress_bar("searched", last.abs_diff(self.scanned_through));
+        // Events of the calls found so far are selected by their ids afterwards; comparing every body with every id
+        // would be slow.
+        let number_only = self.person.without_calls();
         let mut next = Some(self.scanned_through);
         while let Some(after) = next {
-            let found = removal.scan_journal(&whose, after)?;
-            self.seqs.extend(found.matching_seqs);
-            self.person.add_calls(found.matching_calls);
-            self.unreadable_bodies += found.unreadable_bodies;
-            next = found.next_after;
+            let batch = removal.scan_journal(&number_only, after)?;
+            self.seqs.extend(batch.matching_seqs);
+            self.person.add_calls(batch.matching_calls);
+            self.unreadable_bodies += batch.unreadable_bodies;
+            next = batch.next_after;
             progress.inc(next.unwrap_or(last).abs_diff(after));
         }
         progress.finish_and_clear();
@@ -90,11 +92,11 @@ impl PersonSearch {
     }
 }
 
-/// Drawn only where somebody watches.
-pub(super) fn erase_progress_bar(done: &'static str, of: u64) -> ProgressBar {
-    let bar = ProgressBar::new(of);
+/// indicatif draws it only when stderr is a terminal.
+pub(super) fn erase_progress_bar(action: &'static str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} events {msg}, {eta} left") {
         bar.set_style(style);
     }
-    bar.with_message(done)
+    bar.with_message(action)
 }

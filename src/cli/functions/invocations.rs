@@ -1,4 +1,4 @@
-//! `functions calls`: what was called, and what came of it.
+//! `functions calls`: the invocation ledger.
 
 use clap::{Args, ValueEnum};
 
@@ -7,20 +7,20 @@ use crate::cli::list_args::CommonListArgs;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::storage::{InvocationFilter, InvocationRow, InvocationState, InvocationStore};
 
-/// So much of an answer fits a table.
+/// Characters of an answer or error that the table shows.
 const MAX_ANSWER_CHARS: usize = 60;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FunctionsCallsArgs {
-    /// Those of this function
+    /// Only invocations of this function
     name: Option<String>,
-    /// Only this one, in full
+    /// Show only this invocation, in full
     #[arg(long, value_name = "ID", conflicts_with = "name")]
     invocation: Option<String>,
-    /// Those in this call or chat
+    /// Only invocations in this call or chat
     #[arg(long, value_name = "ID")]
     call_id: Option<String>,
-    /// Those that stand so
+    /// Only invocations in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<InvocationStateArg>,
     #[command(flatten)]
@@ -49,7 +49,7 @@ impl From<InvocationStateArg> for InvocationState {
 
 impl FunctionsCallsArgs {
     pub(super) async fn run(self) -> CliResult {
-        let one = self.invocation.is_some();
+        let shows_one = self.invocation.is_some();
         let filter = InvocationFilter {
             idempotency_key: self.invocation,
             function: self.name,
@@ -60,16 +60,17 @@ impl FunctionsCallsArgs {
         if self.list.json {
             return output::print_json(&rows);
         }
-        if one {
-            let none = || CliError::Message("there is no such invocation; they are kept for a day".to_owned());
-            return print_invocation(rows.into_iter().next().ok_or_else(none)?);
+        if shows_one {
+            return match rows.into_iter().next() {
+                Some(row) => print_invocation(row),
+                None => {
+                    Err(CliError::Message("no invocation has this id; invocations are kept for one day".to_owned()))
+                }
+            };
         }
-        let header = ["received", "company", "function", "call", "invocation", "state", "took", "answer"];
-        output::print_table(
-            &header,
-            rows.into_iter().map(invocation_cells).collect(),
-            "no function has been called so within a day",
-        )
+        let header = ["RECEIVED (UTC)", "COMPANY", "FUNCTION", "CALL", "INVOCATION", "STATE", "DURATION", "ANSWER"];
+        let rows = rows.into_iter().map(invocation_cells).collect();
+        output::print_table(&header, rows, "no matching invocations within one day")
     }
 }
 
@@ -78,39 +79,38 @@ fn format_duration(row: &InvocationRow) -> Option<String> {
 }
 
 fn invocation_cells(row: InvocationRow) -> Vec<String> {
-    let took = format_duration(&row).unwrap_or_default();
-    let mark = if row.truncated { "(cut) " } else { "" };
-    let said = row.reason.or(row.answer).unwrap_or_default();
-    let said = format!("{mark}{}", output::sanitize(&said.chars().take(MAX_ANSWER_CHARS).collect::<String>()));
-    let (call, state) = (row.call_id.unwrap_or_default(), row.state.as_str().to_owned());
+    let duration = format_duration(&row).unwrap_or_default();
+    let mark = if row.truncated { "(truncated) " } else { "" };
+    let answer = row.reason.or(row.answer).unwrap_or_default();
+    let answer: String = answer.chars().take(MAX_ANSWER_CHARS).collect();
     vec![
         output::format_time(row.received_at_ms),
         row.company,
         row.function,
-        call,
+        row.call_id.unwrap_or_default(),
         row.idempotency_key,
-        state,
-        took,
-        said,
+        row.state.as_str().to_owned(),
+        duration,
+        format!("{mark}{}", output::sanitize(&answer)),
     ]
 }
 
 fn print_invocation(row: InvocationRow) -> CliResult {
-    let took = format_duration(&row);
-    let cut = row.truncated.then(|| "yes, to the 15000 characters that Retell passes on".to_owned());
+    let duration = format_duration(&row);
+    let truncated = row.truncated.then(|| "yes, to the 15000 characters that Retell passes on".to_owned());
     output::print_fields(&[
         ("invocation", Some(row.idempotency_key)),
-        ("received", Some(output::format_time(row.received_at_ms))),
+        ("received (UTC)", Some(output::format_time(row.received_at_ms))),
         ("company", Some(row.company)),
         ("function", Some(row.function)),
         ("call", row.call_id),
         ("tool call", row.tool_call_id),
         ("state", Some(row.state.as_str().to_owned())),
-        ("took", took),
-        ("times called", Some(row.runs.to_string())),
-        ("failed with", row.reason),
+        ("duration", duration),
+        ("runs", Some(row.runs.to_string())),
+        ("error", row.reason),
         ("arguments", row.arguments),
-        ("cut", cut),
+        ("truncated", truncated),
         ("answer", row.answer),
     ])
 }

@@ -1,4 +1,4 @@
-//! `functions test`: one call, as Retell would make it.
+//! `functions test`: calls one function as Retell would.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,26 +17,26 @@ use crate::egress;
 use crate::live::functions::{OUTCOME_HEADER, function_path};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
-/// As long as Retell waits unless it is told otherwise.
+/// The time Retell waits for a custom function by default.
 const RETELL_DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FunctionsTestArgs {
-    /// The function's name
+    /// Name of the function to call
     name: String,
-    /// Its arguments, a JSON object
+    /// Arguments, as a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}")]
     args: String,
-    /// The call object, from this file [default: one with a new call id]
+    /// File with the call object, or with a webhook body that contains one [default: a call with a new id]
     #[arg(long, value_name = "FILE")]
     call: Option<PathBuf>,
-    /// Call it at this company's address, signed with its first key
+    /// Use the URL of this company, and sign with its first key
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
-    /// The receiver [default: `server.url`, else the receiver on this machine]
+    /// Base URL of the receiver [default: server.url, otherwise the receiver on this machine]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// Print the outcome as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -46,7 +46,9 @@ impl FunctionsTestArgs {
         let base = self.to.clone().unwrap_or_else(|| settings.server.public_url(settings.server.port));
         let mut url = format!("{}{}", base.trim_end_matches('/'), function_path(self.company.as_deref(), &self.name));
         let method = self.http_method(settings)?;
-        let (arguments, call) = (self.parse_arguments()?, self.load_call()?);
+        let arguments = self.parse_arguments()?;
+        let call = self.load_call()?;
+        // Requests without a body are signed over an empty one.
         let body = if matches!(method, Method::GET | Method::DELETE) {
             url = add_query(&url, &arguments, &call)?;
             Vec::new()
@@ -61,62 +63,63 @@ impl FunctionsTestArgs {
             let signature = Signature::sign(&key, &body, Clock::system().now_ms());
             request = request.header(SIGNATURE_HEADER, signature.to_string());
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let response = request.body(body).send().await.map_err(|error| {
             CliError::Message(format!("{}: {}", output::sanitize(&base), egress::failure_reason(&error)))
         })?;
         let status = response.status().as_u16();
-        let took_ms = began.elapsed().as_millis();
+        let duration_ms = started.elapsed().as_millis();
         let outcome = response.headers().get(OUTCOME_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = response.text().await.unwrap_or_default();
-        self.print_report((status, outcome.as_deref()), &answer, took_ms)
+        self.print_report(status, outcome.as_deref(), &answer, duration_ms)
     }
 
-    /// The one that Retell is told to use. A function that is not in the settings was given in Rust, to another program.
+    /// The method that `functions schema` gives Retell. A function that is not in the settings may still exist: in a
+    /// receiver that defines it in Rust.
     fn http_method(&self, settings: &Settings) -> Result<Method, CliError> {
         let company = self.company.as_deref().unwrap_or(DEFAULT_COMPANY_SLUG);
-        let table = all_functions(settings)?
-            .into_iter()
-            .find(|table| table.name == self.name && table.is_available_to(company));
-        let method = table.and_then(|table| table.methods.first()?.parse().ok());
+        let mut functions = all_functions(settings)?.into_iter();
+        let function = functions.find(|function| function.name == self.name && function.is_available_to(company));
+        let method = function.and_then(|function| function.methods.first()?.parse().ok());
         Ok(method.unwrap_or(Method::POST))
     }
 
     fn parse_arguments(&self) -> Result<Map<String, Value>, CliError> {
         serde_json::from_str(&self.args)
-            .map_err(|error| CliError::Message(format!("--args is no JSON object: {error}")))
+            .map_err(|error| CliError::Message(format!("--args: not a JSON object: {error}")))
     }
 
     fn load_call(&self) -> Result<Value, CliError> {
         let call: Value = match &self.call {
             Some(file) => serde_json::from_slice(&send::read_file_or_stdin(file)?)
-                .map_err(|error| CliError::Message(format!("{}: {error}", file.display())))?,
+                .map_err(|error| CliError::Message(format!("--call {}: not valid JSON: {error}", file.display())))?,
             None => json!({ "call_id": format!("call_test_{}", &random_hex()[..27]), "call_status": "ongoing" }),
         };
-        // What was captured of a webhook holds the call inside.
+        // A saved webhook body has the call object inside.
         Ok(call.get("call").cloned().unwrap_or(call))
     }
 
-    fn print_report(&self, (status, outcome): (u16, Option<&str>), answer: &str, took_ms: u128) -> CliResult {
-        let read: Option<Value> = serde_json::from_str(answer).ok();
-        let done = is_success(outcome, read.as_ref());
+    fn print_report(&self, status: u16, outcome: Option<&str>, answer: &str, duration_ms: u128) -> CliResult {
+        let parsed: Option<Value> = serde_json::from_str(answer).ok();
+        let is_success = is_success(outcome, parsed.as_ref());
         if self.json {
-            let answer = read.unwrap_or_else(|| answer.into());
-            let report = json!({ "status": status, "outcome": outcome, "answer": answer, "duration_ms": took_ms });
+            let answer = parsed.unwrap_or_else(|| answer.into());
+            let report = json!({ "status": status, "outcome": outcome, "answer": answer, "duration_ms": duration_ms });
             output::print_json(&report)?;
         } else {
             let outcome = outcome.map(|outcome| format!(" {}", output::sanitize(outcome))).unwrap_or_default();
-            output::print_line(format!("{status}{outcome} in {took_ms} ms: {}", output::sanitize(answer)))?;
+            output::print_line(format!("{status}{outcome} in {duration_ms} ms: {}", output::sanitize(answer)))?;
         }
         match status {
-            200..300 if done => Ok(()),
+            200..300 if is_success => Ok(()),
             401 => Err(CliError::Message(send::REJECTED_MESSAGE.into())),
             _ => Err(CliError::AlreadyPrinted),
         }
     }
 }
 
-/// The receiver says so. An answer it had kept, or that it sent to two, says by itself whether it is an error.
+/// Whether the function succeeded, by the outcome header. An answer that was stored for an earlier request, or shared
+/// with another one, does not have the outcome of that request any more, so its `error` field decides.
 fn is_success(outcome: Option<&str>, answer: Option<&Value>) -> bool {
     match outcome {
         Some("answered") => true,
@@ -127,10 +130,10 @@ fn is_success(outcome: Option<&str>, answer: Option<&Value>) -> bool {
     }
 }
 
-/// The arguments and the call's id where there is no body.
+/// Adds the arguments and the call id to the query of a request that has no body.
 fn add_query(url: &str, arguments: &Map<String, Value>, call: &Value) -> Result<String, CliError> {
     let mut url = url::Url::parse(url)
-        .map_err(|error| CliError::Message(format!("{} is no URL: {error}", output::sanitize(url))))?;
+        .map_err(|error| CliError::Message(format!("{}: not a URL: {error}", output::sanitize(url))))?;
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     url.query_pairs_mut()
         .extend_pairs(arguments.iter().map(|(name, value)| (name, text(value))))
@@ -143,13 +146,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_receiver_says_counts_before_the_answer() {
-        let (good, bad) = (json!({"error": null, "ok": true}), json!({"error": "unavailable"}));
+    fn the_outcome_header_takes_precedence_over_the_answer() {
+        let good = json!({"error": null, "ok": true});
+        let bad = json!({"error": "unavailable"});
         assert!(is_success(Some("answered"), Some(&bad)) && is_success(Some("answered"), None));
         assert!(!is_success(Some("failed"), Some(&good)) && !is_success(Some("timed_out"), None));
-        for told_by_the_answer in [None, Some("duplicate"), Some("shared")] {
-            assert!(is_success(told_by_the_answer, Some(&good)) && is_success(told_by_the_answer, None));
-            assert!(!is_success(told_by_the_answer, Some(&bad)), "{told_by_the_answer:?}");
+        for outcome in [None, Some("duplicate"), Some("shared")] {
+            assert!(is_success(outcome, Some(&good)) && is_success(outcome, None));
+            assert!(!is_success(outcome, Some(&bad)), "{outcome:?}");
         }
     }
 }

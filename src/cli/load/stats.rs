@@ -1,4 +1,4 @@
-//! What was seen, and how it is told.
+//! Statistics of a load run, and the report as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use super::super::output::{self, CliResult};
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// Answers of one connection, or of all of them.
+/// Responses of one connection, or of all connections together.
 #[derive(Default)]
 pub(super) struct LoadStats {
-    /// Microseconds of every answered request.
+    /// Latency of every answered request, in microseconds.
     latency: Option<Histogram<u64>>,
     accepted: u64,
     body_bytes: u64,
-    /// Everything else, by status or reason.
+    /// Number of requests that were not accepted, by status or reason.
     failures: BTreeMap<String, u64>,
 }
 
 impl LoadStats {
-    pub(super) fn record_request(&mut self, outcome: Result<(u16, usize), &'static str>, took: Duration) {
+    pub(super) fn record_request(&mut self, outcome: Result<(u16, usize), &'static str>, latency: Duration) {
         let status = match outcome {
             Ok((status, size)) => {
                 self.body_bytes += size as u64;
-                self.record_latency(took);
+                self.record_latency(latency);
                 status
             }
-            Err(why) => {
-                *self.failures.entry(why.to_owned()).or_default() += 1;
+            Err(reason) => {
+                *self.failures.entry(reason.to_owned()).or_default() += 1;
                 return;
             }
         };
@@ -41,31 +41,31 @@ impl LoadStats {
         }
     }
 
-    /// Three digits of every latency are kept, up to a minute; longer ones count as a minute.
-    fn record_latency(&mut self, took: Duration) {
+    /// Records the latency with three significant digits. Latencies above one minute count as one minute.
+    fn record_latency(&mut self, latency: Duration) {
         if self.latency.is_none() {
             self.latency = Histogram::new_with_bounds(1, 60_000_000, 3).ok();
         }
-        if let Some(latency) = &mut self.latency {
-            latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if let Some(histogram) = &mut self.latency {
+            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         }
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.body_bytes += other.body_bytes;
-        for (why, count) in &other.failures {
-            *self.failures.entry(why.clone()).or_default() += count;
+        for (reason, count) in &other.failures {
+            *self.failures.entry(reason.clone()).or_default() += count;
         }
         match (&mut self.latency, &other.latency) {
-            // Both have the same bounds: nothing of the other is out of range.
+            // The result can be ignored: both histograms have the same bounds, so no value is out of range.
             (Some(all), Some(latency)) => drop(all.add(latency)),
             (None, latency) => self.latency.clone_from(latency),
             (Some(_), None) => {}
         }
     }
 
-    /// Milliseconds, by name.
+    /// Quantiles and maximum in milliseconds, each with its name.
     fn latency_quantiles_ms(&self) -> Vec<(&'static str, f64)> {
         let Some(latency) = &self.latency else { return Vec::new() };
         let quantiles = QUANTILES.iter().map(|(name, at)| (*name, latency.value_at_quantile(*at)));
@@ -81,14 +81,14 @@ fn milliseconds(micros: u64) -> f64 {
 pub(super) struct LoadReport<'a> {
     pub(super) stats: &'a LoadStats,
     pub(super) duration: Duration,
-    /// How many requests a rate asked for.
+    /// Number of requests that `--rate` requires; `None` in the closed loop.
     pub(super) requests_due: Option<u64>,
-    /// Connections that had no end.
+    /// Number of connections that did not end in time.
     pub(super) unfinished_connections: usize,
 }
 
 impl LoadReport<'_> {
-    /// Everything that was due was sent, and accepted.
+    /// Whether every due request was sent and accepted.
     pub(super) fn is_clean(&self) -> bool {
         self.stats.accepted > 0
             && self.stats.failures.is_empty()
@@ -96,7 +96,7 @@ impl LoadReport<'_> {
             && self.not_sent() == 0
     }
 
-    /// Requests that were due and for which no connection was free until the end.
+    /// Number of due requests that were not sent, because no connection was free until the end.
     fn not_sent(&self) -> u64 {
         let answered = self.stats.accepted + self.stats.failures.values().sum::<u64>();
         self.requests_due.map_or(0, |due| due.saturating_sub(answered))
@@ -109,7 +109,7 @@ impl LoadReport<'_> {
 
     pub(super) fn print_text(&self) -> CliResult {
         let rate = format!(
-            "{} in {:.1} s, {} a second",
+            "{} in {:.1} s, {} per second",
             self.stats.accepted,
             self.duration.as_secs_f64(),
             self.per_second(self.stats.accepted)
@@ -121,8 +121,8 @@ impl LoadReport<'_> {
         for (name, ms) in self.stats.latency_quantiles_ms() {
             output::print_line(format!("{name:<8}  {ms:.2} ms"))?;
         }
-        for (why, count) in &self.stats.failures {
-            output::print_line(format!("FAILED    {count}: {why}"))?;
+        for (reason, count) in &self.stats.failures {
+            output::print_line(format!("FAILED    {count}: {reason}"))?;
         }
         if self.not_sent() > 0 {
             output::print_line(format!("NOT SENT  {}: every connection was busy", self.not_sent()))?;
@@ -150,8 +150,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_of_connections_add_up() {
-        let (mut all, mut one) = (LoadStats::default(), LoadStats::default());
+    fn statistics_of_connections_add_up() {
+        let mut all = LoadStats::default();
+        let mut one = LoadStats::default();
         (1..=100).for_each(|ms| one.record_request(Ok((200, 10)), Duration::from_millis(ms)));
         one.record_request(Ok((503, 10)), Duration::from_secs(100));
         one.record_request(Err("no connection"), Duration::ZERO);

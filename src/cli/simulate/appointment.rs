@@ -1,4 +1,4 @@
-//! A call in which the agent collects an appointment: the functions it calls, and what they must answer.
+//! Scenario `appointment`: the function calls of the agent, and the checks of their answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use super::appointment_slots::SimulatedSlots;
 use super::call::{CallEnding, SimulatedCall};
 use super::live_answer::ParsedFunctionAnswer;
 use super::request_report::{AnswerCheck, RequestDetails, RequestReport};
-use super::scenario::{ScenarioStep, new_step};
+use super::scenario::new_step;
 use super::sender::{SendOutcome, SendResult};
 use super::transcript::SimulatedToolCall;
 use super::{CallProgress, MAX_CONCURRENT_CALLS, SimulationRun};
@@ -19,23 +19,23 @@ use crate::config::{DEFAULT_COMPANY_SLUG, FunctionSettings, Settings};
 use crate::event::EventKind;
 use crate::live::functions::function_path;
 
-/// Waited for longer than this, no deadline is passed.
+/// Longest wait for a deadline to pass. With a longer deadline, the repeated request is sent before it.
 const MAX_LATE_WAIT: Duration = Duration::from_secs(30);
-/// Past a deadline, surely.
+/// Added to a deadline to be certainly past it.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(200);
-/// These calls play the request that comes late, side by side: each waits for a deadline.
+/// Number of calls that repeat a request after its deadline. They wait concurrently, so the run is not much longer.
 const CALLS_WITH_LATE_REQUEST: u64 = MAX_CONCURRENT_CALLS;
-/// Other calls may be quicker to take what was offered.
+/// Limit of attempts to book, because concurrent calls may book an offered slot first.
 const MAX_BOOKING_ATTEMPTS: usize = 20;
 
 const COLLECT_FUNCTION: &str = "collect_appointment_information";
 const CANCEL_FUNCTION: &str = "cancel_appointment";
-pub(super) const FUNCTIONS_NOT_FOUND: &str =
-    "the receiver has no such functions (404); set appointments.enabled = true in config/local.toml and start it again";
+pub(super) const FUNCTIONS_NOT_FOUND: &str = "the receiver does not have these functions (404); \
+set appointments.enabled = true in config/local.toml and restart it";
 
-const NO_BOOKABLE_SLOT: &str = "not sent: by [appointments] no time can be booked";
+const NO_BOOKABLE_SLOT: &str = "not sent: the settings in [appointments] leave no bookable slot";
 
-/// What the functions of appointments are called, and where.
+/// The names and URLs of the appointment functions, and the slots to book.
 pub(super) struct SimulatedFunctions {
     collect: FunctionEndpoint,
     cancel: FunctionEndpoint,
@@ -48,10 +48,10 @@ struct FunctionEndpoint {
     deadline: Duration,
 }
 
-/// Nothing more can be asked: the rest of the call follows.
+/// Ends the function calls early. The remaining events of the call are still sent.
 struct EndFunctionCalls;
 
-/// What was booked, and by which request.
+/// A booked appointment and the request that booked it.
 struct SimulatedBooking {
     request_body: Bytes,
     arguments: Map<String, Value>,
@@ -66,29 +66,30 @@ impl SimulatedFunctions {
         company: Option<&str>,
         now_ms: i64,
     ) -> Result<Self, crate::config::ConfigError> {
-        let named = |built_in: &str| {
+        let endpoint = |built_in: &str| {
             let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-            let is_it =
+            let is_match =
                 |table: &&FunctionSettings| table.builtin.as_deref() == Some(built_in) && table.is_available_to(slug);
-            let usual = FunctionSettings::new(built_in);
-            let table = settings.functions.iter().find(is_it).unwrap_or(&usual);
+            // Without a table in [[functions]], the receiver serves the function with default settings.
+            let default_table = FunctionSettings::new(built_in);
+            let table = settings.functions.iter().find(is_match).unwrap_or(&default_table);
             let mut url = url.clone();
             url.set_path(&function_path(company, &table.name));
             url.set_query(None);
             FunctionEndpoint { name: table.name.clone(), url, deadline: Duration::from_millis(table.timeout_ms) }
         };
         Ok(Self {
-            collect: named(COLLECT_FUNCTION),
-            cancel: named(CANCEL_FUNCTION),
+            collect: endpoint(COLLECT_FUNCTION),
+            cancel: endpoint(CANCEL_FUNCTION),
             slots: SimulatedSlots::from_settings(settings, company, now_ms)?,
         })
     }
 }
 
 impl SimulationRun {
-    /// What follows `call_started`.
-    pub(super) async fn run_appointment_call(&self, playing: &mut CallProgress, number: u64, mut call: SimulatedCall) {
-        let _: Result<(), EndFunctionCalls> = self.call_appointment_functions(playing, number, &mut call).await;
+    /// Runs the part of the call after `call_started`.
+    pub(super) async fn run_appointment_call(&self, progress: &mut CallProgress, number: u64, mut call: SimulatedCall) {
+        let _: Result<(), EndFunctionCalls> = self.call_appointment_functions(progress, number, &mut call).await;
         if self.stop.is_cancelled() {
             return;
         }
@@ -96,230 +97,215 @@ impl SimulationRun {
             (EventKind::CallEnded, call.call_ended(CallEnding::HungUp)),
             (EventKind::CallAnalyzed, call.call_analyzed(CallEnding::HungUp)),
         ] {
-            let last: ScenarioStep = new_step(event, body);
-            self.send_step(playing, last).await;
+            self.send_step(progress, new_step(event, body)).await;
         }
     }
 
     async fn call_appointment_functions(
         &self,
-        playing: &CallProgress,
+        progress: &CallProgress,
         number: u64,
         call: &mut SimulatedCall,
     ) -> Result<(), EndFunctionCalls> {
-        let (desk, id) = (&self.functions, &playing.id);
-        let Some(arguments) = desk.slots.booking_arguments(call.caller_name(), number, self.seed) else {
-            let judged =
-                AnswerCheck { result: "-", expectation: String::new(), problem: Some(NO_BOOKABLE_SLOT.to_owned()) };
-            self.record_request(RequestReport::new(
-                desk.collect.request_details((id, "collect"), None),
-                &SendResult::not_sent(),
-                judged,
-            ));
+        let id = &progress.id;
+        let functions = &self.functions;
+        let Some(arguments) = functions.slots.booking_arguments(call.caller_name(), number, self.seed) else {
+            let problem = Some(NO_BOOKABLE_SLOT.to_owned());
+            let check = AnswerCheck { result: "-", expectation: String::new(), problem };
+            let request = functions.collect.request_details(id, "collect", None);
+            self.record_request(RequestReport::new(request, &SendResult::not_sent(), check));
             return Err(EndFunctionCalls);
         };
         self.collect_without_time(id, call, &arguments).await?;
-        let booked = self.collect_until_booked(id, call, arguments).await?;
-        self.repeat_request(id, &booked).await;
+        let booking = self.collect_until_booked(id, call, arguments).await?;
+        self.repeat_request(id, &booking).await;
         if number < CALLS_WITH_LATE_REQUEST {
-            self.repeat_after_deadline(id, &booked).await;
+            self.repeat_after_deadline(id, &booking).await;
         }
-        self.cancel_booking(id, call, &ParsedFunctionAnswer::parse(&booked.first_result.response_body)).await
+        self.cancel_booking(id, call, &ParsedFunctionAnswer::parse(&booking.first_result.response_body)).await
     }
 
-    /// Without a time; the model must be told.
+    /// Calls the function without a time. The answer must contain a message for the model.
     async fn collect_without_time(
         &self,
         id: &Arc<str>,
         call: &mut SimulatedCall,
         arguments: &Map<String, Value>,
     ) -> Result<(), EndFunctionCalls> {
-        let named = &self.functions.collect;
+        let function = &self.functions.collect;
         let mut arguments = arguments.clone();
         arguments.remove("time");
-        let (_, delivered) = self.call_function(named, call, &arguments).await;
-        if delivered.outcome == SendOutcome::Rejected(404) {
+        let (_, sent) = self.call_function(function, call, &arguments).await;
+        if sent.outcome == SendOutcome::Rejected(404) {
             self.calls_without_functions.fetch_add(1, Ordering::Relaxed);
             return Err(EndFunctionCalls);
         }
-        let told = ParsedFunctionAnswer::parse(&delivered.response_body);
-        let is_usable = told.result == "invalid" && told.non_empty_text("message").is_some();
-        let problem = (!is_usable).then(|| "expected `invalid` and a message, since no time was given".to_owned());
-        let judged =
-            AnswerCheck { result: told.result, expectation: "the model is told what is missing".to_owned(), problem };
-        self.record_request(RequestReport::new(
-            named.request_details((id, "collect, wrong arguments"), Some(&arguments)),
-            &delivered,
-            judged,
-        ));
+        let answer = ParsedFunctionAnswer::parse(&sent.response_body);
+        let is_correct = answer.result == "invalid" && answer.non_empty_text("message").is_some();
+        let problem = (!is_correct).then(|| "expected `invalid` and a message, because the time is missing".to_owned());
+        let expectation = "the message names the missing argument".to_owned();
+        let check = AnswerCheck { result: answer.result, expectation, problem };
+        let request = function.request_details(id, "collect, wrong arguments", Some(&arguments));
+        self.record_request(RequestReport::new(request, &sent, check));
         Ok(())
     }
 
-    /// Until a time is booked.
+    /// Calls the function with the offered alternatives until a slot is booked.
     async fn collect_until_booked(
         &self,
         id: &Arc<str>,
         call: &mut SimulatedCall,
         mut arguments: Map<String, Value>,
     ) -> Result<SimulatedBooking, EndFunctionCalls> {
-        let named = &self.functions.collect;
-        for tries in 1..=MAX_BOOKING_ATTEMPTS {
-            let sent = Instant::now();
-            let (body, first) = self.call_function(named, call, &arguments).await;
-            let told = ParsedFunctionAnswer::parse(&first.response_body);
-            let alternative = told.first_alternative().filter(|_| told.result == "unavailable");
-            let problem = match (told.result, &alternative) {
-                ("booked", _) => booking_mismatch(&told, &arguments),
-                ("unavailable", None) => Some("nothing is free, so nothing could be booked".to_owned()),
-                ("unavailable", _) if tries == MAX_BOOKING_ATTEMPTS => {
-                    Some("what it offered was never free".to_owned())
+        let function = &self.functions.collect;
+        for attempt in 1..=MAX_BOOKING_ATTEMPTS {
+            let sent_at = Instant::now();
+            let (request_body, sent) = self.call_function(function, call, &arguments).await;
+            let answer = ParsedFunctionAnswer::parse(&sent.response_body);
+            let is_booked = answer.result == "booked";
+            let alternative = answer.first_alternative().filter(|_| answer.result == "unavailable");
+            let problem = match (answer.result, &alternative) {
+                ("booked", _) => booking_mismatch(&answer, &arguments),
+                ("unavailable", None) => Some("no slot is free, so no appointment was booked".to_owned()),
+                ("unavailable", _) if attempt == MAX_BOOKING_ATTEMPTS => {
+                    Some("none of the offered slots was free".to_owned())
                 }
                 ("unavailable", _) => None,
                 _ => Some("expected `booked` or `unavailable`".to_owned()),
             };
-            let checked = if told.result == "booked" { "booked as asked" } else { "another time is offered" };
-            let judged = AnswerCheck { result: told.result, expectation: checked.to_owned(), problem };
-            self.record_request(RequestReport::new(
-                named.request_details((id, "collect"), Some(&arguments)),
-                &first,
-                judged,
-            ));
-            match alternative {
-                _ if told.result == "booked" => {
-                    return Ok(SimulatedBooking { request_body: body, arguments, first_result: first, sent_at: sent });
-                }
-                Some((date, time)) => {
-                    arguments.insert("date".into(), date.into());
-                    arguments.insert("time".into(), time.into());
-                }
-                None => return Err(EndFunctionCalls),
+            let expectation = if is_booked { "booked as requested" } else { "an alternative is offered" };
+            let check = AnswerCheck { result: answer.result, expectation: expectation.to_owned(), problem };
+            let request = function.request_details(id, "collect", Some(&arguments));
+            self.record_request(RequestReport::new(request, &sent, check));
+            if is_booked {
+                return Ok(SimulatedBooking { request_body, arguments, first_result: sent, sent_at });
             }
+            let (date, time) = alternative.ok_or(EndFunctionCalls)?;
+            arguments.insert("date".into(), date.into());
+            arguments.insert("time".into(), time.into());
         }
         Err(EndFunctionCalls)
     }
 
-    /// The very request once more, as after an answer that was lost on its way.
-    async fn repeat_request(&self, id: &Arc<str>, booked: &SimulatedBooking) {
+    /// Sends the same request again with the same signature, as after a response that was lost in transit.
+    async fn repeat_request(&self, id: &Arc<str>, booking: &SimulatedBooking) {
         if self.stop.is_cancelled() {
             return;
         }
-        let delivered = self
-            .send_function_request_unless_stopped(
-                &self.functions.collect,
-                &booked.request_body,
-                booked.first_result.signature.clone(),
-            )
-            .await;
-        self.record_repeated_request((id, "collect, again"), booked, &delivered, "the same request once more");
+        let signature = booking.first_result.signature.clone();
+        let function = &self.functions.collect;
+        let sent = self.send_function_request_unless_stopped(function, &booking.request_body, signature).await;
+        self.record_repeated_request(id, "collect, again", booking, &sent, "the same request again");
     }
 
-    /// Whoever asked has given up by then, and tries once more.
-    async fn repeat_after_deadline(&self, id: &Arc<str>, booked: &SimulatedBooking) {
-        let named = &self.functions.collect;
-        let due = booked.sent_at + named.deadline.min(MAX_LATE_WAIT) + DEADLINE_MARGIN;
+    /// Sends the request again after its deadline, as a caller that has given up and retries.
+    async fn repeat_after_deadline(&self, id: &Arc<str>, booking: &SimulatedBooking) {
+        let function = &self.functions.collect;
+        let send_at = booking.sent_at + function.deadline.min(MAX_LATE_WAIT) + DEADLINE_MARGIN;
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
+            () = tokio::time::sleep_until(send_at.into()) => {}
             () = self.stop.cancelled() => return,
         }
-        let after = booked.sent_at.elapsed();
-        let past = if after > named.deadline { "past" } else { "before" };
-        let checked = format!("signed anew {:.1} s after the first, {past} its deadline", after.as_secs_f64());
-        let delivered = self.send_function_request_unless_stopped(named, &booked.request_body, None).await;
-        self.record_repeated_request((id, "collect, late"), booked, &delivered, &checked);
+        let elapsed = booking.sent_at.elapsed();
+        let relation = if elapsed > function.deadline { "after" } else { "before" };
+        let description =
+            format!("newly signed {:.1} s after the first request, {relation} its deadline", elapsed.as_secs_f64());
+        let sent = self.send_function_request_unless_stopped(function, &booking.request_body, None).await;
+        self.record_repeated_request(id, "collect, late", booking, &sent, &description);
     }
 
-    /// It must have got the answer of the first one, without another booking.
+    /// A repeated request must get the answer of the first one and must not book again.
     fn record_repeated_request(
         &self,
-        named: (&Arc<str>, &'static str),
-        booked: &SimulatedBooking,
-        delivered: &SendResult,
-        how: &str,
+        id: &Arc<str>,
+        step: &'static str,
+        booking: &SimulatedBooking,
+        sent: &SendResult,
+        description: &str,
     ) {
-        let problem = match delivered.outcome_header.as_deref() {
-            _ if delivered.response_body != booked.first_result.response_body => {
-                Some("another answer than the first one".to_owned())
+        // Without the header the server is not this receiver, and the equal answer is the only evidence.
+        let problem = match sent.outcome_header.as_deref() {
+            _ if sent.response_body != booking.first_result.response_body => {
+                Some("the answer differs from the first one".to_owned())
             }
             Some("duplicate" | "shared") | None => None,
             Some(_) => Some("the function was called again".to_owned()),
         };
-        let result = ParsedFunctionAnswer::parse(&delivered.response_body).result;
-        let judged = AnswerCheck { result, expectation: format!("{how}: the stored answer"), problem };
-        self.record_request(RequestReport::new(
-            self.functions.collect.request_details(named, Some(&booked.arguments)),
-            delivered,
-            judged,
-        ));
+        let result = ParsedFunctionAnswer::parse(&sent.response_body).result;
+        let check = AnswerCheck { result, expectation: format!("{description}: the stored answer"), problem };
+        let request = self.functions.collect.request_details(id, step, Some(&booking.arguments));
+        self.record_request(RequestReport::new(request, sent, check));
     }
 
-    /// Gives the time back: nobody is going to come. Whatever else is not sent any more, this is.
+    /// Cancels the appointment, so that a simulation leaves no bookings behind. This request is sent even when the
+    /// run is stopped.
     async fn cancel_booking(
         &self,
         id: &Arc<str>,
         call: &mut SimulatedCall,
         booked: &ParsedFunctionAnswer,
     ) -> Result<(), EndFunctionCalls> {
-        let named = &self.functions.cancel;
+        let function = &self.functions.cancel;
         let number = booked.non_empty_text("confirmation_number").ok_or(EndFunctionCalls)?;
         let arguments = Map::from_iter([("confirmation_number".to_owned(), number.into())]);
-        let body = build_function_request(named, call, &arguments);
-        let delivered = self.send_function_request(named, &body, None).await;
-        call.set_tool_result(String::from_utf8_lossy(&delivered.response_body).into_owned());
-        let told = ParsedFunctionAnswer::parse(&delivered.response_body);
-        let problem = (told.result != "cancelled").then(|| "expected `cancelled`; the time stays taken".to_owned());
-        let judged = AnswerCheck { result: told.result, expectation: "the time is given back".to_owned(), problem };
-        self.record_request(RequestReport::new(
-            named.request_details((id, "cancel"), Some(&arguments)),
-            &delivered,
-            judged,
-        ));
+        let body = build_function_request(function, call, &arguments);
+        let sent = self.send_function_request(function, &body, None).await;
+        call.set_tool_result(String::from_utf8_lossy(&sent.response_body).into_owned());
+        let answer = ParsedFunctionAnswer::parse(&sent.response_body);
+        let is_cancelled = answer.result == "cancelled";
+        let problem = (!is_cancelled).then(|| "expected `cancelled`; the slot remains booked".to_owned());
+        let check = AnswerCheck { result: answer.result, expectation: "the slot is free again".to_owned(), problem };
+        let request = function.request_details(id, "cancel", Some(&arguments));
+        self.record_request(RequestReport::new(request, &sent, check));
         Ok(())
     }
 
-    /// The model calls a function; what it is told becomes part of the call.
+    /// Calls a function as the model would; the answer becomes a part of the call's transcript.
     async fn call_function(
         &self,
-        named: &FunctionEndpoint,
+        function: &FunctionEndpoint,
         call: &mut SimulatedCall,
         arguments: &Map<String, Value>,
     ) -> (Bytes, SendResult) {
-        let body = build_function_request(named, call, arguments);
-        let delivered = self.send_function_request_unless_stopped(named, &body, None).await;
-        call.set_tool_result(String::from_utf8_lossy(&delivered.response_body).into_owned());
-        (body, delivered)
+        let body = build_function_request(function, call, arguments);
+        let sent = self.send_function_request_unless_stopped(function, &body, None).await;
+        call.set_tool_result(String::from_utf8_lossy(&sent.response_body).into_owned());
+        (body, sent)
     }
 
     async fn send_function_request_unless_stopped(
         &self,
-        named: &FunctionEndpoint,
+        function: &FunctionEndpoint,
         body: &Bytes,
         signature: Option<String>,
     ) -> SendResult {
+        // After a stop only cancellations are sent, and those do not call this function.
         if self.sender.stop_reason().is_some() || self.stop.is_cancelled() {
             return SendResult::not_sent();
         }
-        self.send_function_request(named, body, signature).await
+        self.send_function_request(function, body, signature).await
     }
 
     async fn send_function_request(
         &self,
-        named: &FunctionEndpoint,
+        function: &FunctionEndpoint,
         body: &Bytes,
         signature: Option<String>,
     ) -> SendResult {
-        let delivered = self.sender.send_once(&named.url, body, signature, named.deadline).await;
+        let sent = self.sender.send_once(&function.url, body, signature, function.deadline).await;
         self.function_calls.fetch_add(1, Ordering::Relaxed);
-        if delivered.outcome.is_acknowledged() {
-            self.record_latency(delivered.duration);
+        if sent.outcome.is_acknowledged() {
+            self.record_latency(sent.duration);
         }
-        delivered
+        sent
     }
 }
 
 impl FunctionEndpoint {
     fn request_details<'a>(
         &'a self,
-        (call, step): (&'a Arc<str>, &'static str),
+        call: &'a Arc<str>,
+        step: &'static str,
         arguments: Option<&Map<String, Value>>,
     ) -> RequestDetails<'a> {
         let arguments = arguments.map(|arguments| Value::Object(arguments.clone()));
@@ -327,17 +313,22 @@ impl FunctionEndpoint {
     }
 }
 
-/// The request, which becomes part of the call.
-fn build_function_request(named: &FunctionEndpoint, call: &mut SimulatedCall, arguments: &Map<String, Value>) -> Bytes {
-    let (id, text) = (call.new_tool_call_id(), Value::Object(arguments.clone()).to_string());
-    call.add_tool_call(SimulatedToolCall { id, name: named.name.clone(), arguments: text, result: None });
-    call.function_request(&named.name, arguments)
+/// Adds the function call to the call's transcript and returns the body of the request.
+fn build_function_request(
+    function: &FunctionEndpoint,
+    call: &mut SimulatedCall,
+    arguments: &Map<String, Value>,
+) -> Bytes {
+    let id = call.new_tool_call_id();
+    let arguments_text = Value::Object(arguments.clone()).to_string();
+    call.add_tool_call(SimulatedToolCall { id, name: function.name.clone(), arguments: arguments_text, result: None });
+    call.function_request(&function.name, arguments)
 }
 
-fn booking_mismatch(told: &ParsedFunctionAnswer, arguments: &Map<String, Value>) -> Option<String> {
-    if told.non_empty_text("confirmation_number").is_none() {
-        return Some("it has no confirmation number".to_owned());
+fn booking_mismatch(answer: &ParsedFunctionAnswer, arguments: &Map<String, Value>) -> Option<String> {
+    if answer.non_empty_text("confirmation_number").is_none() {
+        return Some("the answer has no confirmation number".to_owned());
     }
-    let differs = ["date", "time"].iter().any(|key| told.fields.get(*key) != arguments.get(*key));
-    differs.then(|| "booked for another time than asked for".to_owned())
+    let differs = ["date", "time"].iter().any(|key| answer.fields.get(*key) != arguments.get(*key));
+    differs.then(|| "booked for another time than requested".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Times that a simulated caller asks for: open ones, by the settings read here and the clock on the company's wall.
+//! The appointment slots that simulated callers ask for: free ones by the local settings and the company's time zone.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
@@ -7,52 +7,53 @@ use serde_json::{Map, Value};
 
 use crate::config::{AppointmentSettings, ConfigError, DEFAULT_COMPANY_SLUG, OpeningHours, Settings, parse_time_zone};
 
-/// Enough for every call of a run to have its own in most settings; where not, alternatives are offered.
+/// Number of open days from which slots are taken. In most settings every call of a run gets its own slot; otherwise
+/// the receiver offers alternatives.
 const MAX_DAYS: usize = 14;
 const MINUTE_MS: i64 = 60_000;
-/// The run may take a while.
+/// Added to the minimum notice, because calls at the end of a run start later.
 const START_MARGIN_MS: i64 = 10 * MINUTE_MS;
 
-/// When appointments can be asked for, as a function takes it.
+/// The slots that can be booked, in local time.
 pub(super) struct SimulatedSlots {
     starts: Vec<DateTime>,
-    /// How many of them are on the first day.
+    /// Number of slots on the first open day.
     first_day_count: usize,
     service_name: Option<String>,
 }
 
 impl SimulatedSlots {
     pub(super) fn from_settings(settings: &Settings, company: Option<&str>, now_ms: i64) -> Result<Self, ConfigError> {
-        let rules = &settings.appointments;
+        let appointments = &settings.appointments;
         let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-        let own = settings.companies.iter().find(|company| company.slug == slug);
-        let own = own.and_then(|company| company.time_zone.as_deref());
-        let zone = parse_time_zone("appointments.time_zone", own.unwrap_or(&rules.time_zone))?;
-        let (hours, service) = (rules.opening_hours()?, rules.services.first());
-        let minutes = service.and_then(|service| service.duration_minutes).unwrap_or(rules.slot_minutes);
+        let company = settings.companies.iter().find(|company| company.slug == slug);
+        let company_zone = company.and_then(|company| company.time_zone.as_deref());
+        let zone = parse_time_zone("appointments.time_zone", company_zone.unwrap_or(&appointments.time_zone))?;
+        let hours = appointments.opening_hours()?;
+        let service = appointments.services.first();
+        let minutes = service.and_then(|service| service.duration_minutes).unwrap_or(appointments.slot_minutes);
         let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
         let today = zone.to_datetime(now).date();
-        let from_ms = now_ms + i64::from(rules.min_notice_minutes) * MINUTE_MS + START_MARGIN_MS;
-        let day = |ahead: u16| -> Vec<DateTime> {
-            let date = today.checked_add(i32::from(ahead).days()).ok();
-            date.map(|date| starts_of_day(date, rules, &hours, minutes, &zone, from_ms)).unwrap_or_default()
+        let from_ms = now_ms + i64::from(appointments.min_notice_minutes) * MINUTE_MS + START_MARGIN_MS;
+        let slots_of_day = |days_ahead: u16| -> Vec<DateTime> {
+            match today.checked_add(i32::from(days_ahead).days()) {
+                Ok(date) => starts_of_day(date, appointments, &hours, minutes, &zone, from_ms),
+                Err(_) => Vec::new(),
+            }
         };
-        // What is left of today only if there is no other day.
-        let days = (1..=rules.horizon_days).chain([0]).map(day).filter(|day| !day.is_empty());
-        let days: Vec<_> = days.take(MAX_DAYS).collect();
-        let first_day = days.first().map_or(0, Vec::len);
-        Ok(Self {
-            starts: days.concat(),
-            first_day_count: first_day,
-            service_name: service.map(|service| service.name.clone()),
-        })
+        // Today comes last: its slots may pass during the run.
+        let days_ahead = (1..=appointments.horizon_days).chain([0]);
+        let days: Vec<_> = days_ahead.map(slots_of_day).filter(|slots| !slots.is_empty()).take(MAX_DAYS).collect();
+        let first_day_count = days.first().map_or(0, Vec::len);
+        Ok(Self { starts: days.concat(), first_day_count, service_name: service.map(|service| service.name.clone()) })
     }
 
-    /// The arguments of call `number`: a slot of the first open day, as `chance` has it, and from there on one a call.
-    pub(super) fn booking_arguments(&self, name: &str, number: u64, chance: u64) -> Option<Map<String, Value>> {
-        let first = chance.checked_rem(self.first_day_count as u64)?;
-        let place = first.wrapping_add(number) % self.starts.len() as u64;
-        let start = self.starts.get(usize::try_from(place).ok()?)?;
+    /// The arguments of call `number`. The first call gets a slot of the first open day, chosen by `seed`, and every
+    /// further call the next slot. `None` without any slot.
+    pub(super) fn booking_arguments(&self, name: &str, number: u64, seed: u64) -> Option<Map<String, Value>> {
+        let first = seed.checked_rem(self.first_day_count as u64)?;
+        let index = first.wrapping_add(number) % self.starts.len() as u64;
+        let start = self.starts.get(usize::try_from(index).ok()?)?;
         let mut arguments = Map::new();
         arguments.insert("name".into(), name.into());
         arguments.insert("date".into(), start.strftime("%Y-%m-%d").to_string().into());
@@ -64,10 +65,10 @@ impl SimulatedSlots {
     }
 }
 
-/// Those of a day; none at times that clocks skip or show twice.
+/// The slots of one day. Local times that do not exist or exist twice because of daylight saving time are left out.
 fn starts_of_day(
     date: Date,
-    rules: &AppointmentSettings,
+    appointments: &AppointmentSettings,
     hours: &OpeningHours,
     minutes: u16,
     zone: &TimeZone,
@@ -77,13 +78,13 @@ fn starts_of_day(
         return Vec::new();
     }
     let last = hours.closes_minute.saturating_sub(minutes);
-    let starts = (hours.opens_minute..=last).step_by(usize::from(rules.slot_minutes.max(1)));
+    let starts = (hours.opens_minute..=last).step_by(usize::from(appointments.slot_minutes.max(1)));
     let local = starts.filter_map(|minute| date.to_datetime(Time::midnight()).checked_add(minute_span(minute)).ok());
-    let is_open = |local: &DateTime| {
+    let is_bookable = |local: &DateTime| {
         let moment = zone.to_ambiguous_timestamp(*local).unambiguous();
         moment.is_ok_and(|moment| moment.as_millisecond() >= from_ms)
     };
-    local.filter(is_open).collect()
+    local.filter(is_bookable).collect()
 }
 
 fn minute_span(minute: u16) -> jiff::Span {
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_asks_for_another_slot_of_the_next_open_day() {
+    fn every_call_asks_for_another_slot_from_the_next_open_day_on() {
         let slots = slots(|_| {});
         assert_eq!(requested_slot(&slots, 0).as_deref(), Some("2026-11-23 09:00"));
         assert_eq!(requested_slot(&slots, 15).as_deref(), Some("2026-11-23 16:30"));
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_are_kept_to() {
+    fn slots_follow_the_settings() {
         let notice = slots(|it| it.min_notice_minutes = 3 * 1440);
         assert_eq!(requested_slot(&notice, 0).as_deref(), Some("2026-11-24 10:30"));
         let today = slots(|it| (it.horizon_days, it.days) = (1, vec!["sat".into()]));

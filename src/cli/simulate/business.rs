@@ -1,31 +1,31 @@
-//! Who is called, and what is said. Everything here is invented.
+//! The businesses that are called, and the conversations. All data is invented.
 
-/// A business whose agent picks up the phone. `{name}`, `{day}` and `{hour}` are filled in for each call.
+/// A business whose agent answers the phone. `{name}`, `{day}` and `{hour}` are replaced per call.
 pub(super) struct Business {
     pub(super) agent_id: &'static str,
     pub(super) agent_name: &'static str,
     pub(super) agent_version: u32,
-    /// Its number: from the range that is nobody's.
+    /// Phone number, from the range 555-01xx that is reserved for fiction.
     pub(super) number: &'static str,
-    /// What is said; the agent begins, then they take turns.
+    /// The spoken lines; agent and user alternate, and the agent begins.
     pub(super) dialogue: &'static [&'static str],
-    /// What the agent asks the business's own system after line [`Business::tool_after`].
+    /// The tool that the agent calls after line `tool_after_line` of the dialogue.
     pub(super) tool: BusinessTool,
     pub(super) tool_after_line: usize,
-    /// Texted instead of said.
+    /// The messages of a chat; user and agent alternate, and the user begins.
     pub(super) chat_messages: &'static [&'static str],
     pub(super) summary: &'static str,
-    /// Another analysis of the same call.
+    /// Summary of a second analysis of the same call.
     pub(super) revised_summary: &'static str,
-    /// What the analysis found, as a name and a value.
+    /// Name and value of a custom analysis field.
     pub(super) custom_analysis_field: (&'static str, &'static str),
-    /// Where calls are transferred to.
+    /// The number to which calls are transferred.
     pub(super) transfer_number: &'static str,
 }
 
 pub(super) struct BusinessTool {
     pub(super) name: &'static str,
-    /// JSON, as text.
+    /// The arguments as JSON text.
     pub(super) arguments: &'static str,
     pub(super) result: &'static str,
 }
@@ -49,7 +49,7 @@ pub(super) const DAYS: [&str; 5] = ["Monday", "Tuesday", "Wednesday", "Thursday"
 
 pub(super) const HOURS: [&str; 6] = ["nine", "half past nine", "ten", "eleven", "two", "half past three"];
 
-/// Area codes; what follows is always 555 01xx.
+/// Area codes of the simulated users, always followed by 555-01xx.
 pub(super) const AREA_CODES: [&str; 6] = ["202", "312", "415", "512", "617", "206"];
 
 pub(super) const BUSINESSES: [Business; 3] = [
@@ -60,7 +60,7 @@ pub(super) const BUSINESSES: [Business; 3] = [
         number: "+12025550178",
         dialogue: &[
             "Larkfield Dental, good morning, this is Nora. How can I help you?",
-            "Hi, my name is {name}. I have had a toothache since the weekend and I would like to see somebody.",
+            "Hi, my name is {name}. I have had a toothache since the weekend and I would like to see a doctor.",
             "I am sorry to hear that. Have you been with us before, and is it painful right now?",
             "Yes, I was there last spring. It comes and goes, mostly when I drink something cold.",
             "Thank you. Let me look for the next free appointment with Doctor Amsel.",
@@ -102,7 +102,7 @@ pub(super) const BUSINESSES: [Business; 3] = [
             "Of course, take your time. There is also the question of breakfast, if that is still possible.",
             "I have it here. The room is held for you all night, and breakfast is served from {hour} on for late risers.",
             "Wonderful. How do we get in after midnight?",
-            "The side door opens with a code that I am sending you now. Your key will be in the small safe beside it.",
+            "The side door opens with a code that I am sending you now. Your key will be in the small safe next to it.",
             "Perfect, that is all I needed. Good night.",
             "We look forward to seeing you. Good night.",
         ],

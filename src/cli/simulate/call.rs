@@ -1,4 +1,4 @@
-//! A call or chat that never was, and the bodies Retell would send about it.
+//! A simulated call or chat, and the bodies that Retell would send about it.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::random::SeededRandom;
 use super::transcript::{self, SimulatedToolCall, SimulatedTurn};
 use crate::event::EventKind;
 
-/// How long ago calls ended at least, so that nothing they tell of lies in the future.
+/// Calls ended at least this long ago, so that no time in their events is in the future.
 const MIN_CALL_AGE_MS: i64 = 180_000;
 const HOUR_MS: u32 = 3_600_000;
 
@@ -19,18 +19,17 @@ pub(super) struct SimulatedCall {
     caller_name: &'static str,
     day: &'static str,
     hour: &'static str,
-    /// The other side's number.
+    /// Phone number of the user.
     caller_number: String,
     is_outbound: bool,
     start_ms: i64,
     duration_ms: u32,
     pub(super) turns: Vec<SimulatedTurn>,
-    /// What its measurements are drawn from.
+    /// Seed of the latencies, so that all events of the call have the same ones.
     metrics_seed: u64,
     random: SeededRandom,
 }
 
-/// How a call ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallEnding {
     HungUp,
@@ -38,35 +37,39 @@ pub(super) enum CallEnding {
 }
 
 impl SimulatedCall {
-    /// Call `number` of the run with `seed` that began at `now_ms`. Its words and people depend on seed and number; its id
-    /// and times also on when the run began, so that a second run with the same seed is about other calls.
+    /// Call `number` of a run with `seed` that began at `now_ms`. People and conversation depend on seed and number
+    /// only. The id and the times also depend on `now_ms`, so that a second run with the same seed makes different
+    /// calls.
     pub(super) fn new(seed: u64, number: u64, now_ms: i64) -> Self {
-        let mut dice = SeededRandom::new(seed, number);
+        let mut random = SeededRandom::new(seed, number);
         let unique = SeededRandom::new(seed ^ now_ms.cast_unsigned(), number).hex_digits(27);
-        let shop = &BUSINESSES[usize::try_from(dice.range(0, 3)).unwrap_or(0)];
-        let number = format!("+1{}55501{:02}", dice.choose(&AREA_CODES), dice.range(0, 100));
-        let (name, day, hour) = (dice.choose(&CALLER_NAMES), dice.choose(&DAYS), dice.choose(&HOURS));
+        // The order of the draws is a part of the format: another order gives other calls for the same seed.
+        let business = &BUSINESSES[usize::try_from(random.range(0, 3)).unwrap_or(0)];
+        let caller_number = format!("+1{}55501{:02}", random.choose(&AREA_CODES), random.range(0, 100));
+        let caller_name = random.choose(&CALLER_NAMES);
+        let day = random.choose(&DAYS);
+        let hour = random.choose(&HOURS);
         let mut call = Self {
             id: format!("call_test_{unique}"),
             chat_id: format!("chat_test_{unique}"),
-            business: shop,
-            caller_name: name,
+            business,
+            caller_name,
             day,
             hour,
-            caller_number: number,
+            caller_number,
             is_outbound: false,
             start_ms: 0,
             duration_ms: 0,
             turns: Vec::new(),
-            metrics_seed: dice.next_u64(),
-            random: dice,
+            metrics_seed: random.next_u64(),
+            random,
         };
         call.generate_turns(0);
         call.set_start_time(now_ms);
         call
     }
 
-    /// An hour of it: the same people find ever new days and hours.
+    /// Extends the conversation to one hour. The same people repeat it with new days and hours.
     pub(super) fn extended_to_an_hour(mut self, now_ms: i64) -> Self {
         self.generate_turns(HOUR_MS);
         self.set_start_time(now_ms);
@@ -78,8 +81,8 @@ impl SimulatedCall {
         self
     }
 
-    /// One in which an appointment is made: the business has the right people for it, and functions are called in place of
-    /// what it looks up otherwise.
+    /// A call in which an appointment is booked, with the dental reception. The tool calls of its dialogue are
+    /// removed, because the functions of the receiver are called instead.
     pub(super) fn into_appointment_call(mut self, now_ms: i64) -> Self {
         self.business = &BUSINESSES[0];
         self.generate_turns(0);
@@ -98,23 +101,22 @@ impl SimulatedCall {
         format!("tool_call_{}", self.random.hex_digits(16))
     }
 
-    /// A function is called now.
-    pub(super) fn add_tool_call(&mut self, used: SimulatedToolCall) {
+    /// Adds a function call at the current point of the conversation.
+    pub(super) fn add_tool_call(&mut self, tool_call: SimulatedToolCall) {
         if let Some(turn) = self.turns.get_mut(self.business.tool_after_line) {
-            turn.tool_calls.push(used);
+            turn.tool_calls.push(tool_call);
         }
     }
 
-    /// The function called last has answered.
+    /// Sets the result of the last function call.
     pub(super) fn set_tool_result(&mut self, result: String) {
-        if let Some(last) =
-            self.turns.get_mut(self.business.tool_after_line).and_then(|turn| turn.tool_calls.last_mut())
-        {
-            last.result = Some(result);
+        let turn = self.turns.get_mut(self.business.tool_after_line);
+        if let Some(tool_call) = turn.and_then(|turn| turn.tool_calls.last_mut()) {
+            tool_call.result = Some(result);
         }
     }
 
-    /// The request of a custom function: its name, the call so far, its arguments.
+    /// The body of a request to a custom function: name, the call up to now, arguments.
     pub(super) fn function_request(&self, name: &str, arguments: &Map<String, Value>) -> Bytes {
         let turns = &self.turns[..=self.business.tool_after_line];
         let mut call = self.common_fields("ongoing");
@@ -124,17 +126,22 @@ impl SimulatedCall {
         json!({ "name": name, "call": call, "args": arguments }).to_string().into()
     }
 
-    /// Has the conversation, again and again until `at_least_ms` have passed.
-    fn generate_turns(&mut self, at_least_ms: u32) {
-        let (mut at_ms, mut turns) = (self.random.range(300, 900), Vec::new());
-        while turns.is_empty() || at_ms < at_least_ms {
+    /// Generates the conversation, repeated until it is at least `min_duration_ms` long.
+    fn generate_turns(&mut self, min_duration_ms: u32) {
+        let mut at_ms = self.random.range(300, 900);
+        let mut turns = Vec::new();
+        while turns.is_empty() || at_ms < min_duration_ms {
             if !turns.is_empty() {
-                (self.day, self.hour) = (self.random.choose(&DAYS), self.random.choose(&HOURS));
+                self.day = self.random.choose(&DAYS);
+                self.hour = self.random.choose(&HOURS);
             }
-            for (place, line) in self.business.dialogue.iter().enumerate() {
-                let mut turn =
-                    SimulatedTurn::new(place % 2 == 0, self.fill_placeholders(line), &mut at_ms, &mut self.random);
-                turn.tool_calls.extend((place == self.business.tool_after_line).then(|| self.business_tool_call()));
+            for (index, line) in self.business.dialogue.iter().enumerate() {
+                let is_agent = index % 2 == 0;
+                let content = self.fill_placeholders(line);
+                let mut turn = SimulatedTurn::new(is_agent, content, &mut at_ms, &mut self.random);
+                if index == self.business.tool_after_line {
+                    turn.tool_calls.push(self.business_tool_call());
+                }
                 turns.push(turn);
             }
         }
@@ -152,10 +159,10 @@ impl SimulatedCall {
         }
     }
 
-    /// Puts it into the past.
+    /// Sets the start so that the call has ended before `now_ms`.
     fn set_start_time(&mut self, now_ms: i64) {
-        let ago = MIN_CALL_AGE_MS + i64::from(self.random.range(0, 60_000)) + i64::from(self.duration_ms);
-        self.start_ms = now_ms.saturating_sub(ago);
+        let age_ms = MIN_CALL_AGE_MS + i64::from(self.random.range(0, 60_000)) + i64::from(self.duration_ms);
+        self.start_ms = now_ms.saturating_sub(age_ms);
     }
 
     fn fill_placeholders(&self, text: &str) -> String {
@@ -170,22 +177,22 @@ impl SimulatedCall {
         self.turns.iter().map(SimulatedTurn::word_count).sum()
     }
 
-    /// `call_inbound`, while the caller hears ringing.
+    /// Body of `call_inbound`, sent before the call begins.
     pub(super) fn call_inbound(&self) -> Bytes {
-        let about = json!({ "call_id": self.id, "agent_id": self.business.agent_id, "agent_version": self.business.agent_version,
-            "from_number": self.caller_number, "to_number": self.business.number });
-        let about = about.as_object().cloned().unwrap_or_default();
-        let beside = [("event_timestamp".to_owned(), self.start_ms.into())];
-        event_body(EventKind::CallInbound, "call_inbound", about, beside.into_iter().collect())
+        let business = self.business;
+        let inbound = json!({ "call_id": self.id, "agent_id": business.agent_id,
+            "agent_version": business.agent_version, "from_number": self.caller_number, "to_number": business.number });
+        let inbound = inbound.as_object().cloned().unwrap_or_default();
+        let other_fields = [("event_timestamp".to_owned(), self.start_ms.into())];
+        event_body(EventKind::CallInbound, "call_inbound", inbound, other_fields.into_iter().collect())
     }
 
-    /// `call_started`.
     pub(super) fn call_started(&self) -> Bytes {
         let call = self.common_fields("ongoing");
         event_body(EventKind::CallStarted, "call", call, Map::new())
     }
 
-    /// `transcript_updated` when `words` words had been said.
+    /// Body of `transcript_updated` after the first `words` words of the conversation.
     pub(super) fn transcript_updated(&self, words: usize) -> Bytes {
         let turns = transcript::first_words_of(&self.turns, words);
         let mut call = self.common_fields("ongoing");
@@ -195,7 +202,7 @@ impl SimulatedCall {
         event_body(EventKind::TranscriptUpdated, "call", call, items.into_iter().collect())
     }
 
-    /// One of the transfer events; the whole call as it stands comes with it.
+    /// Body of a transfer event, with the whole call in its current state.
     pub(super) fn transfer_event(&self, kind: EventKind, extension: &str) -> Bytes {
         let mut call = match kind {
             EventKind::TransferBridged | EventKind::TransferEnded => self.ended_fields(CallEnding::Transferred),
@@ -204,59 +211,58 @@ impl SimulatedCall {
         if kind == EventKind::TransferEnded {
             call.insert("transfer_end_timestamp".into(), (self.end_ms() + 95_000).into());
         }
-        let mut beside = Map::new();
+        let mut other_fields = Map::new();
         if kind != EventKind::TransferEnded {
-            beside.insert(
+            other_fields.insert(
                 "transfer_destination".into(),
                 json!({ "number": self.business.transfer_number, "extension": extension }),
             );
-            beside.insert(
+            other_fields.insert(
                 "transfer_option".into(),
                 json!({ "type": "warm_transfer", "showTransfereeAsCaller": true, "agentDetectionTimeoutMs": 15_000,
                     "publicHandoffOption": { "type": "static_message", "message": "Connecting you now." } }),
             );
         }
-        event_body(kind, "call", call, beside)
+        event_body(kind, "call", call, other_fields)
     }
 
-    /// `call_ended`.
     pub(super) fn call_ended(&self, end: CallEnding) -> Bytes {
         event_body(EventKind::CallEnded, "call", self.ended_fields(end), Map::new())
     }
 
-    /// `call_analyzed`.
     pub(super) fn call_analyzed(&self, end: CallEnding) -> Bytes {
         self.call_analyzed_with(end, self.business.summary, "Positive")
     }
 
-    /// `call_analyzed` once more, with another result.
+    /// Body of a second `call_analyzed` with different results.
     pub(super) fn call_analyzed_revision(&self) -> Bytes {
         self.call_analyzed_with(CallEnding::HungUp, self.business.revised_summary, "Neutral")
     }
 
     fn call_analyzed_with(&self, end: CallEnding, summary: &str, sentiment: &str) -> Bytes {
         let mut call = self.ended_fields(end);
-        let analysis = json!({ "call_summary": self.fill_placeholders(summary), "in_voicemail": false, "user_sentiment": sentiment,
-            "call_successful": true, "custom_analysis_data": self.custom_analysis_data() });
+        let analysis = json!({ "call_summary": self.fill_placeholders(summary), "in_voicemail": false,
+            "user_sentiment": sentiment, "call_successful": true, "custom_analysis_data": self.custom_analysis_data() });
         call.insert("call_analysis".into(), analysis);
         event_body(EventKind::CallAnalyzed, "call", call, Map::new())
     }
 
-    /// `call_ended` and `call_analyzed` of a call that nobody picked up.
+    /// Bodies of `call_ended` and `call_analyzed` for an outbound call that was not answered.
     pub(super) fn failed_dial(&mut self) -> [Bytes; 2] {
         let reason = self.random.choose(&["dial_no_answer", "dial_busy", "dial_failed"]);
         let mut call = self.common_fields("not_connected");
+        // As in Retell's events: a call that never connected has no start.
         call.remove("start_timestamp");
         call.insert("end_timestamp".into(), self.end_ms().into());
         call.insert("disconnection_reason".into(), reason.into());
         let ended = event_body(EventKind::CallEnded, "call", call.clone(), Map::new());
-        let nothing = json!({ "call_summary": "", "in_voicemail": false, "user_sentiment": "Unknown",
+        let analysis = json!({ "call_summary": "", "in_voicemail": false, "user_sentiment": "Unknown",
             "call_successful": false, "custom_analysis_data": {} });
-        call.insert("call_analysis".into(), nothing);
+        call.insert("call_analysis".into(), analysis);
         [ended, event_body(EventKind::CallAnalyzed, "call", call, Map::new())]
     }
 
-    /// `chat_started`, `chat_ended`, `chat_analyzed`.
+    /// Bodies of `chat_started`, `chat_ended` and `chat_analyzed`.
     pub(super) fn chat_events(&mut self) -> [Bytes; 3] {
         let mut chat = Map::new();
         chat.insert("chat_id".into(), self.chat_id.as_str().into());
@@ -269,19 +275,20 @@ impl SimulatedCall {
         let started = event_body(EventKind::ChatStarted, "chat", chat.clone(), Map::new());
         chat.extend(self.chat_messages());
         let ended = event_body(EventKind::ChatEnded, "chat", chat.clone(), Map::new());
-        let analysis = json!({ "chat_summary": self.fill_placeholders(self.business.summary), "user_sentiment": "Positive",
-            "chat_successful": true, "custom_analysis_data": self.custom_analysis_data() });
+        let analysis = json!({ "chat_summary": self.fill_placeholders(self.business.summary),
+            "user_sentiment": "Positive", "chat_successful": true, "custom_analysis_data": self.custom_analysis_data() });
         chat.insert("chat_analysis".into(), analysis);
         [started, ended, event_body(EventKind::ChatAnalyzed, "chat", chat, Map::new())]
     }
 
     fn chat_messages(&mut self) -> Map<String, Value> {
         let mut at_ms = self.start_ms;
-        let (mut lines, mut messages) = (String::new(), Vec::new());
-        for (place, text) in self.business.chat_messages.iter().enumerate() {
-            let (role, name) = if place % 2 == 0 { ("user", "User") } else { ("agent", "Agent") };
+        let mut transcript = String::new();
+        let mut messages = Vec::new();
+        for (index, text) in self.business.chat_messages.iter().enumerate() {
+            let (role, name) = if index % 2 == 0 { ("user", "User") } else { ("agent", "Agent") };
             let content = self.fill_placeholders(text);
-            lines.extend([name, ": ", &content, "\n"]);
+            transcript.extend([name, ": ", &content, "\n"]);
             messages.push(json!({ "message_id": format!("msg_{}", self.random.hex_digits(8)), "role": role,
                 "content": content, "created_timestamp": at_ms }));
             at_ms += i64::from(self.random.range(2_000, 20_000));
@@ -291,7 +298,7 @@ impl SimulatedCall {
         [
             ("chat_status", "ended".into()),
             ("end_timestamp", at_ms.into()),
-            ("transcript", lines.into()),
+            ("transcript", transcript.into()),
             ("message_with_tool_calls", messages.into()),
             ("chat_cost", json!({ "combined_cost": cost, "product_costs": [product] })),
         ]
@@ -300,14 +307,18 @@ impl SimulatedCall {
         .collect()
     }
 
-    /// What every event says of the call.
+    /// The fields that every event has.
     fn common_fields(&self, status: &str) -> Map<String, Value> {
-        let shop = self.business;
-        let (from, to) = (self.caller_number.as_str(), shop.number);
-        let (from, to, direction) = if self.is_outbound { (to, from, "outbound") } else { (from, to, "inbound") };
+        let business = self.business;
+        let user_number = self.caller_number.as_str();
+        let (from, to, direction) = if self.is_outbound {
+            (business.number, user_number, "outbound")
+        } else {
+            (user_number, business.number, "inbound")
+        };
         let call = json!({
             "call_id": self.id, "call_type": "phone_call", "call_status": status,
-            "agent_id": shop.agent_id, "agent_name": shop.agent_name, "agent_version": shop.agent_version,
+            "agent_id": business.agent_id, "agent_name": business.agent_name, "agent_version": business.agent_version,
             "agent_tag": "prod", "from_number": from, "to_number": to, "direction": direction,
             "start_timestamp": self.start_ms,
             "metadata": { "simulated": true },
@@ -320,19 +331,19 @@ impl SimulatedCall {
         }
     }
 
-    /// What is known once it is over.
+    /// The fields of an event after the end of the call.
     fn ended_fields(&self, end: CallEnding) -> Map<String, Value> {
-        // Its own, begun anew: every event about a call must tell the same.
-        let mut dice = SeededRandom::new(self.metrics_seed, 0);
+        // A new generator with the same seed: every event of a call must contain the same measurements.
+        let mut random = SeededRandom::new(self.metrics_seed, 0);
         let seconds = self.duration_ms / 1_000;
         let cents = f64::from(seconds * 12 / 10 + 1) / 10.0;
-        let transferred = end == CallEnding::Transferred;
+        let is_transferred = end == CallEnding::Transferred;
         let mut call = self.common_fields("ended");
         let mut set = |key: &str, value: Value| drop(call.insert(key.to_owned(), value));
         set("end_timestamp", self.end_ms().into());
         set("duration_ms", self.duration_ms.into());
-        set("disconnection_reason", if transferred { "call_transfer" } else { "agent_hangup" }.into());
-        if transferred {
+        set("disconnection_reason", if is_transferred { "call_transfer" } else { "agent_hangup" }.into());
+        if is_transferred {
             set("transfer_destination", self.business.transfer_number.into());
         }
         set("transcript", transcript::transcript_text(&self.turns).into());
@@ -341,7 +352,8 @@ impl SimulatedCall {
         set("collected_dynamic_variables", self.custom_analysis_data());
         set(
             "latency",
-            json!({ "e2e": latency_json(&mut dice, 900), "llm": latency_json(&mut dice, 400), "tts": latency_json(&mut dice, 250) }),
+            json!({ "e2e": latency_json(&mut random, 900), "llm": latency_json(&mut random, 400),
+                "tts": latency_json(&mut random, 250) }),
         );
         set(
             "call_cost",
@@ -360,18 +372,20 @@ impl SimulatedCall {
     }
 }
 
-/// Milliseconds around `typical`.
-fn latency_json(dice: &mut SeededRandom, typical: u32) -> Value {
-    let mut values: Vec<_> = (0..5).map(|_| dice.range(typical - typical / 5, typical + typical / 3)).collect();
+/// Latency statistics in milliseconds, with values around `typical_ms`.
+fn latency_json(random: &mut SeededRandom, typical_ms: u32) -> Value {
+    let mut new_value = || random.range(typical_ms - typical_ms / 5, typical_ms + typical_ms / 3);
+    let mut values: Vec<_> = (0..5).map(|_| new_value()).collect();
     values.sort_unstable();
     json!({ "p50": values[2], "p90": values[4], "p95": values[4], "p99": values[4], "max": values[4], "min": values[0],
         "num": values.len(), "values": values })
 }
 
-/// Compact JSON with the event's name first, as Retell sends it.
-fn event_body(kind: EventKind, subject: &str, object: Map<String, Value>, beside: Map<String, Value>) -> Bytes {
-    let mut text = format!(r#"{{"event":"{kind}","{subject}":{}"#, Value::Object(object));
-    for (key, value) in beside {
+/// Compact JSON with the event name first, as Retell sends it. `key` is the key of `object`, such as `call`.
+fn event_body(kind: EventKind, key: &str, object: Map<String, Value>, other_fields: Map<String, Value>) -> Bytes {
+    // Written as text: a JSON map would sort its keys.
+    let mut text = format!(r#"{{"event":"{kind}","{key}":{}"#, Value::Object(object));
+    for (key, value) in other_fields {
         text.extend([",\"", &key, "\":", &value.to_string()]);
     }
     (text + "}").into()

@@ -1,4 +1,4 @@
-//! The requests of calls about appointments, one by one: what was asked, what was answered, and when.
+//! Report of every request in the scenario `appointment`: request, response, duration and result of the check.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,33 +11,34 @@ use super::sender::{REQUEST_TIMEOUT, SendOutcome, SendResult};
 use super::{CallProgress, SimulationRun, live_answer};
 use crate::event::EventKind;
 
-/// What the way there and back may add to a deadline that the receiver keeps.
+/// Time that the network may add to a deadline that the receiver meets.
 const NETWORK_MARGIN: Duration = Duration::from_millis(100);
-/// Calls whose requests are printed one by one, and problems of the others; `--json` has all.
+/// Number of calls whose requests are all printed; `--json` contains all calls.
 const MAX_PRINTED_CALLS: usize = 3;
+/// Number of problems that are printed of the other calls.
 const MAX_PRINTED_REQUEST_PROBLEMS: usize = 20;
-/// Characters of a line; `--json` has all.
+/// Longest printed line in characters; `--json` contains the full texts.
 const MAX_LINE_CHARS: usize = 160;
 
-/// What is asked.
+/// A request before it is sent.
 pub(super) struct RequestDetails<'a> {
     pub(super) call: &'a Arc<str>,
     pub(super) step: &'static str,
     pub(super) url: &'a url::Url,
-    /// Of a function, or what an inbound request is about.
+    /// Arguments of a function, or the content of an inbound request.
     pub(super) arguments: Option<Value>,
     pub(super) deadline: Duration,
 }
 
-/// What is thought of the answer.
+/// The result of checking an answer.
 pub(super) struct AnswerCheck {
     pub(super) result: &'static str,
-    /// What it was held against.
+    /// What the answer was compared with, in words.
     pub(super) expectation: String,
     pub(super) problem: Option<String>,
 }
 
-/// One request of a call.
+/// One request of a call with its response and the result of the check.
 pub(super) struct RequestReport {
     call: Arc<str>,
     pub(super) step: &'static str,
@@ -54,40 +55,37 @@ pub(super) struct RequestReport {
 }
 
 impl RequestReport {
-    pub(super) fn new(asked: RequestDetails<'_>, delivered: &SendResult, judged: AnswerCheck) -> Self {
-        let RequestDetails { call, step, url, arguments, deadline } = asked;
-        let AnswerCheck { result, expectation: checked, problem } = judged;
-        let took = delivered.duration;
-        let problem = match delivered.outcome {
-            SendOutcome::NoResponse(why) => Some(why.to_owned()),
+    pub(super) fn new(request: RequestDetails<'_>, sent: &SendResult, check: AnswerCheck) -> Self {
+        let RequestDetails { call, step, url, arguments, deadline } = request;
+        let AnswerCheck { result, expectation, problem } = check;
+        let duration = sent.duration;
+        let problem = match sent.outcome {
+            SendOutcome::NoResponse(reason) => Some(reason.to_owned()),
             SendOutcome::NotSent => problem.or_else(|| Some("not sent".to_owned())),
             SendOutcome::Rejected(status) | SendOutcome::Failed(status) => Some(format!("status {status}")),
             SendOutcome::Stored | SendOutcome::Duplicate => {
-                let late =
-                    (took > deadline + NETWORK_MARGIN).then(|| format!("later than {} ms", deadline.as_millis()));
-                problem.or(late)
+                // A wrong answer is the more important problem, so lateness is reported only for correct ones.
+                let is_late = duration > deadline + NETWORK_MARGIN;
+                problem.or_else(|| is_late.then(|| format!("later than {} ms", deadline.as_millis())))
             }
         };
-        let (status, outcome, answer) =
-            (delivered.status, delivered.outcome_header.clone(), delivered.response_body.clone());
-        let (call, path) = (Arc::clone(call), url.path().to_owned());
         Self {
-            call,
+            call: Arc::clone(call),
             step,
-            path,
+            path: url.path().to_owned(),
             arguments,
-            status,
-            outcome_header: outcome,
-            response_body: answer,
-            duration: took,
+            status: sent.status,
+            outcome_header: sent.outcome_header.clone(),
+            response_body: sent.response_body.clone(),
+            duration,
             deadline,
             result,
-            expectation: checked,
+            expectation,
             problem,
         }
     }
 
-    /// The answer and its time; the request; what was told.
+    /// The lines for the terminal: result and duration, the request, the answer.
     fn to_lines(&self) -> [Option<String>; 3] {
         let status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
         let outcome = self.outcome_header.as_deref().map(|outcome| format!(" ({outcome})")).unwrap_or_default();
@@ -95,25 +93,32 @@ impl RequestReport {
             Some(problem) => format!("WRONG: {problem}"),
             None => format!("ok: {}", self.expectation),
         };
-        let (took, deadline) = (self.duration.as_secs_f64() * 1000.0, self.deadline.as_millis());
-        let answered =
-            format!("{}: {status} {}{outcome}, {took:.1} of {deadline} ms, {verdict}", self.step, self.result);
-        // An inbound request is about two numbers.
+        let duration_ms = self.duration.as_secs_f64() * 1000.0;
+        let deadline_ms = self.deadline.as_millis();
+        let summary = format!(
+            "{}: {status} {}{outcome}, {duration_ms:.1} of {deadline_ms} ms, {verdict}",
+            self.step, self.result
+        );
+        // The content of an inbound request is two phone numbers, which are not printed.
         let is_inbound = self.step.ends_with("_inbound");
         let arguments = self.arguments.as_ref().filter(|_| !is_inbound).map(|arguments| format!(" {arguments}"));
         let request = format!("    POST {}{}", self.path, arguments.unwrap_or_default());
-        let told = (!self.response_body.is_empty()).then(|| format!("    -> {}", self.answer_text()));
-        [Some(format!("  {answered}")), Some(request), told]
+        let answer = (!self.response_body.is_empty()).then(|| format!("    -> {}", self.answer_text()));
+        [Some(format!("  {summary}")), Some(request), answer]
     }
 
-    /// What the model says aloud, with what it needs for that; of other answers all.
+    /// The message that the model reads to the caller, with confirmation number and alternatives; of other answers
+    /// the whole text.
     fn answer_text(&self) -> String {
         let answer = self.answer_json();
         let Some(message) = answer.get("message").and_then(Value::as_str) else { return answer.to_string() };
-        let more = ["confirmation_number", "alternatives"];
-        let more =
-            more.iter().filter_map(|key| Some(format!(" [{key}: {}]", answer.get(key).filter(|it| is_present(it))?)));
-        more.fold(message.to_owned(), |told, one| told + &one)
+        let mut text = message.to_owned();
+        for key in ["confirmation_number", "alternatives"] {
+            if let Some(value) = answer.get(key).filter(|value| is_present(value)) {
+                text += &format!(" [{key}: {value}]");
+            }
+        }
+        text
     }
 
     fn answer_json(&self) -> Value {
@@ -125,8 +130,9 @@ impl RequestReport {
         json!({ "call": &*self.call, "step": self.step,
             "request": { "method": "POST", "path": self.path, "arguments": self.arguments },
             "status": self.status, "outcome": self.outcome_header, "result": self.result, "answer": self.answer_json(),
-            "took_ms": self.duration.as_secs_f64() * 1000.0, "deadline_ms": u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
-            "checked": self.expectation, "ok": self.problem.is_none(), "problem": self.problem })
+            "duration_ms": self.duration.as_secs_f64() * 1000.0,
+            "deadline_ms": u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
+            "expectation": self.expectation, "ok": self.problem.is_none(), "problem": self.problem })
     }
 }
 
@@ -137,69 +143,71 @@ fn is_present(value: &Value) -> bool {
 impl SimulationRun {
     pub(super) fn record_event_request(
         &self,
-        playing: &CallProgress,
-        (event, body): (EventKind, &[u8]),
-        delivered: &SendResult,
+        progress: &CallProgress,
+        event: EventKind,
+        body: &[u8],
+        sent: &SendResult,
     ) {
-        let (mut arguments, mut url, mut deadline) = (None, self.sender.webhook_url(), REQUEST_TIMEOUT);
-        let (result, checked, problem) = match delivered.outcome {
+        let mut arguments = None;
+        let mut url = self.sender.webhook_url();
+        let mut deadline = REQUEST_TIMEOUT;
+        let (result, expectation, problem) = match sent.outcome {
             _ if event.is_inbound() => {
                 (url, deadline) = (&self.inbound_endpoint.0, self.inbound_endpoint.1);
                 arguments = serde_json::from_slice::<Value>(body).ok().map(|mut body| body["call_inbound"].take());
-                let (result, problem) = live_answer::check_inbound_answer(&delivered.response_body);
-                (result, "as Retell's contract has it", problem)
+                let (result, problem) = live_answer::check_inbound_answer(&sent.response_body);
+                (result, "conforms to Retell's contract", problem)
             }
             SendOutcome::Stored => ("stored", "acknowledged", None),
             SendOutcome::Duplicate => ("duplicate", "acknowledged", None),
             _ => ("-", "", None),
         };
-        let asked = RequestDetails { call: &playing.id, step: event.as_str(), url, arguments, deadline };
-        self.record_request(RequestReport::new(
-            asked,
-            delivered,
-            AnswerCheck { result, expectation: checked.to_owned(), problem },
-        ));
+        let request = RequestDetails { call: &progress.id, step: event.as_str(), url, arguments, deadline };
+        let check = AnswerCheck { result, expectation: expectation.to_owned(), problem };
+        self.record_request(RequestReport::new(request, sent, check));
     }
 
-    pub(super) fn record_request(&self, line: RequestReport) {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    pub(super) fn record_request(&self, request: RequestReport) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     }
 
-    pub(super) fn record_latency(&self, took: Duration) {
+    pub(super) fn record_latency(&self, duration: Duration) {
         if let Some(latency) = self.latency.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            latency.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         }
     }
 }
 
-/// All of a few calls, and what is wrong in the others.
-pub(super) fn print_requests(lines: &[RequestReport]) -> CliResult {
-    if lines.is_empty() {
+/// Prints all requests of the first calls, and the problems of the others.
+pub(super) fn print_requests(requests: &[RequestReport]) -> CliResult {
+    if requests.is_empty() {
         return Ok(());
     }
     let mut calls: Vec<&str> = Vec::new();
-    for line in lines {
-        if calls.len() < MAX_PRINTED_CALLS && !calls.contains(&&*line.call) {
-            calls.push(&line.call);
+    for request in requests {
+        if calls.len() < MAX_PRINTED_CALLS && !calls.contains(&&*request.call) {
+            calls.push(&request.call);
         }
     }
-    let is_shown = |line: &&RequestReport| calls.contains(&&*line.call);
-    let mut shown: Vec<_> = lines.iter().filter(is_shown).collect();
-    // Calls run side by side; a call's own requests keep their order.
-    shown.sort_by_key(|line| calls.iter().position(|call| *call == &*line.call));
-    let wrong = lines.iter().filter(|line| !is_shown(line) && line.problem.is_some());
-    shown.extend(wrong.take(MAX_PRINTED_REQUEST_PROBLEMS));
-    let more = lines.len() - shown.len();
+    let is_shown = |request: &&RequestReport| calls.contains(&&*request.call);
+    let mut shown: Vec<_> = requests.iter().filter(is_shown).collect();
+    // Calls run concurrently, so their requests are interleaved. The stable sort keeps the order within a call.
+    shown.sort_by_key(|request| calls.iter().position(|call| *call == &*request.call));
+    let problems = requests.iter().filter(|request| !is_shown(request) && request.problem.is_some());
+    shown.extend(problems.take(MAX_PRINTED_REQUEST_PROBLEMS));
+    let hidden_count = requests.len() - shown.len();
     let mut call = "";
-    for line in shown {
-        if call != &*line.call {
-            call = &line.call;
+    for request in shown {
+        if call != &*request.call {
+            call = &request.call;
             output::print_line(call)?;
         }
-        line.to_lines().iter().flatten().try_for_each(|text| output::print_line(truncate_line(text)))?;
+        for line in request.to_lines().iter().flatten() {
+            output::print_line(truncate_line(line))?;
+        }
     }
-    if more > 0 {
-        output::print_line(format!("and {more} more requests; --json lists them"))?;
+    if hidden_count > 0 {
+        output::print_line(format!("and {hidden_count} more requests; --json lists them"))?;
     }
     output::print_line("")
 }

@@ -1,4 +1,4 @@
-//! The courses a call can take, each as the requests it makes.
+//! The scenarios of simulated calls, each as a list of requests.
 
 use std::time::Duration;
 
@@ -8,55 +8,55 @@ use clap::ValueEnum;
 use super::call::{CallEnding, SimulatedCall};
 use crate::event::EventKind;
 
-/// Between two events of a call.
+/// Delay between two events of a call.
 const EVENT_GAP: Duration = Duration::from_millis(5);
 const DUPLICATE_DELAY: Duration = Duration::from_secs(1);
-/// Until a request without an answer is sent again, in small: how long Retell waits is not documented.
+/// Delay before a retry. Retell's own delay is not documented, so a short one is used.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 const STORM_UPDATES: usize = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(super) enum Scenario {
-    /// A call from start to analysis, its transcript updated on the way
+    /// A call from start to analysis, with transcript updates in between
     Happy,
-    /// An outbound call that nobody picks up: it ends without having started
+    /// An outbound call that no one answers: it ends without having started
     FailedDial,
-    /// A warm transfer is cancelled, the next one bridged; it ends after the analysis
+    /// A warm transfer is canceled and the next one bridged; it ends after the analysis
     Transfers,
-    /// 60 updates of the transcript in quick succession
+    /// A call with 60 transcript updates in quick succession
     TranscriptStorm,
-    /// The same requests again a second later, byte for byte with their signature
+    /// The last two requests again one second later, with the same signature
     Duplicates,
-    /// The same body twice more, each time signed anew, as retries are
+    /// The last two requests twice again with new signatures, as retries
     Retries,
-    /// The analysis overtakes the end of the call
+    /// The analysis arrives before the end of the call
     AnalyzedFirst,
-    /// An hour of talk: the last two bodies have 1.2 MB each
+    /// A call of one hour: the last two bodies have 1.2 MB each
     LongCall,
     /// A text chat from start to analysis
     Chat,
-    /// The analysis runs again and says something else
+    /// The analysis runs twice with different results
     Revision,
-    /// An appointment is collected and given back: inbound request, functions called wrongly, rightly, again and after the
-    /// deadline, each answer against its deadline. Not among all of them unless appointments are enabled
+    /// An appointment is booked and canceled: an inbound request and function calls with wrong and correct arguments,
+    /// repeated and after the deadline; every answer is checked. Part of the default only if appointments are enabled
     Appointment,
 }
 
-/// One request.
+/// One request of a scenario.
 pub(super) struct ScenarioStep {
     pub(super) event: EventKind,
     pub(super) body: Bytes,
-    /// Since the answer to the one before it.
+    /// Delay after the response to the previous request.
     pub(super) delay: Duration,
     pub(super) signing: StepSigning,
-    /// Another body for an event that was sent already.
+    /// Whether this is a different body for an event that was sent before.
     pub(super) is_revision: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StepSigning {
     Fresh,
-    /// With the header of the first request that had this body.
+    /// The signature header of the last request with the same body.
     Reused,
 }
 
@@ -70,14 +70,14 @@ impl Scenario {
         value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
     }
 
-    /// What takes turns when nothing is named.
-    pub(super) fn default_scenarios(appointments: bool) -> Vec<Self> {
+    /// The scenarios that are used when none is given.
+    pub(super) fn default_scenarios(has_appointments: bool) -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|scenario| appointments || *scenario != Self::Appointment).collect()
+        all.filter(|scenario| has_appointments || *scenario != Self::Appointment).collect()
     }
 
-    /// The requests of one such call, and the id of the call or chat they are about. Of an
-    /// appointment it is the beginning: what follows depends on the answers.
+    /// The id of the call or chat, and its requests. For `appointment` these are only the first requests, because the
+    /// rest depends on the answers.
     pub(super) fn steps(self, mut call: SimulatedCall, now_ms: i64) -> (String, Vec<ScenarioStep>) {
         use EventKind as K;
         let id = if self == Self::Chat { call.chat_id.clone() } else { call.id.clone() };
@@ -127,7 +127,7 @@ pub(super) fn new_step(event: EventKind, body: Bytes) -> ScenarioStep {
     ScenarioStep { event, body, delay: EVENT_GAP, signing: StepSigning::Fresh, is_revision: false }
 }
 
-/// Started, `updates` of the transcript, ended, analyzed.
+/// `call_started`, `updates` transcript updates, `call_ended` and `call_analyzed`.
 fn lifecycle_steps(call: &SimulatedCall, updates: usize) -> Vec<ScenarioStep> {
     let words = call.word_count();
     let mut steps = vec![new_step(EventKind::CallStarted, call.call_started())];
@@ -155,24 +155,20 @@ fn transfer_steps(call: &SimulatedCall) -> Vec<ScenarioStep> {
     steps
 }
 
-/// The last two steps so many `times` more, `wait` later.
+/// Appends the last two steps again, `times` times, each time after `delay`.
 fn repeat_last_two(
     mut steps: Vec<ScenarioStep>,
-    wait: Duration,
+    delay: Duration,
     times: usize,
-    signed: StepSigning,
+    signing: StepSigning,
 ) -> Vec<ScenarioStep> {
-    let last: Vec<_> = steps.iter().rev().take(2).rev().map(|step| (step.event, step.body.clone())).collect();
+    let last_two = &steps[steps.len().saturating_sub(2)..];
+    let repeated: Vec<_> = last_two.iter().map(|step| (step.event, step.body.clone())).collect();
     for _ in 0..times {
-        for (place, (event, body)) in last.iter().enumerate() {
-            let wait = if place == 0 { wait } else { EVENT_GAP };
-            steps.push(ScenarioStep {
-                event: *event,
-                body: body.clone(),
-                delay: wait,
-                signing: signed,
-                is_revision: false,
-            });
+        for (index, (event, body)) in repeated.iter().enumerate() {
+            // Only the first of the two waits: the second follows it as closely as in the original order.
+            let delay = if index == 0 { delay } else { EVENT_GAP };
+            steps.push(ScenarioStep { event: *event, body: body.clone(), delay, signing, is_revision: false });
         }
     }
     steps
@@ -192,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_the_same_bytes_and_another_one_others() {
+    fn equal_seeds_give_equal_bodies() {
         let bodies = |scenario, seed| steps(scenario, seed, 5).into_iter().map(|step| step.body).collect::<Vec<_>>();
         for scenario in Scenario::value_variants() {
             assert_eq!(bodies(*scenario, 7), bodies(*scenario, 7), "{scenario:?}");
@@ -201,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_body_is_the_typed_event_it_says_and_about_its_test_call() {
+    fn every_body_is_a_typed_event_of_its_test_call() {
         for scenario in Scenario::value_variants() {
             for number in 0..4 {
                 let (id, steps) = scenario.steps(SimulatedCall::new(3, number, NOW_MS), NOW_MS);
@@ -211,8 +207,8 @@ mod tests {
                     assert!(text.starts_with(&format!(r#"{{"event":"{}""#, step.event)) && !text.contains("{name}"));
                     let event = Event::parse(&step.body).unwrap();
                     assert_eq!(event.kind(), step.event);
-                    let head = event.identifiers();
-                    assert_eq!(head.call_id.or(head.chat_id), Some(id.clone()));
+                    let identifiers = event.identifiers();
+                    assert_eq!(identifiers.call_id.or(identifiers.chat_id), Some(id.clone()));
                     let json: serde_json::Value = serde_json::from_slice(&step.body).unwrap();
                     for key in ["from_number", "to_number"] {
                         assert!(json["call"][key].as_str().is_none_or(|number| &number[5..10] == "55501"), "{text}");
@@ -223,14 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_has_more_than_a_megabyte() {
+    fn an_hour_long_call_has_bodies_of_more_than_a_megabyte() {
         let steps = steps(Scenario::LongCall, 1, 0);
         let sizes: Vec<_> = steps.iter().rev().take(2).map(|step| step.body.len()).collect();
         assert!(sizes.iter().all(|size| (1_150_000..1_350_000).contains(size)), "{sizes:?}");
     }
 
     #[test]
-    fn bodies_differ_unless_they_are_to_be_the_same() {
+    fn bodies_differ_except_in_repeated_requests() {
         for scenario in Scenario::value_variants() {
             for number in 0..6 {
                 let steps = steps(*scenario, 11, number);

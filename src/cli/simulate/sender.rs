@@ -1,4 +1,4 @@
-//! Sends one request as Retell would: signed, given ten seconds, and up to three times more when it was not taken.
+//! Sends requests as Retell would: signed, with a timeout of ten seconds and up to three retries.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,26 +14,26 @@ use crate::live::functions::OUTCOME_HEADER;
 use crate::security::keys::ApiKey;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
-/// As long as Retell waits.
+/// Retell waits for a response for this long by default.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// After the first try.
+/// Number of attempts after the first one, as many as Retell makes.
 const MAX_RETRIES: u32 = 3;
-/// An answer may be so late and is still read.
+/// A late answer is still read for this long, so that the report can show how late it is.
 const LATE_RESPONSE_MARGIN: Duration = Duration::from_secs(2);
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(250);
-/// The receiver may ask for a longer pause, but for no longer one than this.
+/// Limit of the delay that the receiver can request with `Retry-After`.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
-/// Requests in a row that nobody took, retries included; then the rest is not sent.
+/// Number of consecutive attempts without acknowledgment after which the run stops sending. Retries count.
 const MAX_CONSECUTIVE_FAILURES: u32 = 20;
 
-/// What became of a request in the end.
+/// The final outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendOutcome {
     Stored,
     Duplicate,
-    /// With this status, which no retry would change.
+    /// Rejected with this status, which a retry would not change.
     Rejected(u16),
-    /// 5xx, or 429, every time.
+    /// Answered with 5xx or 429 on every attempt; this is the last status.
     Failed(u16),
     NoResponse(&'static str),
     NotSent,
@@ -47,37 +47,41 @@ impl SendOutcome {
 
 pub(super) struct SendResult {
     pub(super) outcome: SendOutcome,
-    /// Of the last try.
+    /// Duration of the last attempt.
     pub(super) duration: Duration,
     pub(super) attempts: u32,
-    /// The signature header it went out with at last.
+    /// Signature header of the last attempt.
     pub(super) signature: Option<String>,
-    /// Of the last answer.
+    /// Status of the last response; `None` without a response.
     pub(super) status: Option<u16>,
     pub(super) response_body: Bytes,
-    /// What a function's answer says of itself in its header.
+    /// Value of the outcome header, which answers of functions have.
     pub(super) outcome_header: Option<String>,
 }
 
 impl SendResult {
     pub(super) fn not_sent() -> Self {
-        let (outcome, took, answer) = (SendOutcome::NotSent, Duration::ZERO, Bytes::new());
         Self {
-            outcome,
-            duration: took,
+            outcome: SendOutcome::NotSent,
+            duration: Duration::ZERO,
             attempts: 0,
             signature: None,
             status: None,
-            response_body: answer,
+            response_body: Bytes::new(),
             outcome_header: None,
         }
     }
+
+    fn from_attempt(attempt: SendAttempt, duration: Duration, attempts: u32, signature: Option<String>) -> Self {
+        let SendAttempt { outcome, status, response_body, outcome_header, .. } = attempt;
+        Self { outcome, duration, attempts, signature, status, response_body, outcome_header }
+    }
 }
 
-/// What one try came to.
+/// The result of one attempt.
 struct SendAttempt {
     outcome: SendOutcome,
-    /// How long the receiver asks to be left alone.
+    /// Value of `Retry-After`, when the receiver sent one.
     retry_after: Option<Duration>,
     status: Option<u16>,
     response_body: Bytes,
@@ -85,9 +89,9 @@ struct SendAttempt {
 }
 
 impl SendAttempt {
-    fn no_response(why: &'static str) -> Self {
+    fn no_response(reason: &'static str) -> Self {
         Self {
-            outcome: SendOutcome::NoResponse(why),
+            outcome: SendOutcome::NoResponse(reason),
             retry_after: None,
             status: None,
             response_body: Bytes::new(),
@@ -102,7 +106,7 @@ pub(super) struct EventSender {
     key: Option<ApiKey>,
     clock: Clock,
     consecutive_failures: AtomicU32,
-    /// Why nothing is sent any more.
+    /// Why no further requests are sent.
     stop_reason: OnceLock<String>,
 }
 
@@ -122,13 +126,12 @@ impl EventSender {
         self.stop_reason.get().map(String::as_str)
     }
 
-    /// The webhook.
     pub(super) fn webhook_url(&self) -> &url::Url {
         &self.webhook_url
     }
 
-    /// Asks once, as Retell calls functions: what is refused or late is not sent again. An answer is waited for beyond its
-    /// deadline, to tell how late it is. Whether requests are to go out at all is the caller's to know.
+    /// Sends the request once, as Retell calls functions: no retries by default. Waits beyond the deadline, so that
+    /// the report can show how late the answer is. Does not check [`stop_reason`](Self::stop_reason).
     pub(super) async fn send_once(
         &self,
         url: &url::Url,
@@ -137,23 +140,14 @@ impl EventSender {
         deadline: Duration,
     ) -> SendResult {
         let signature = signature.or_else(|| self.sign(body));
-        let started = Instant::now();
-        let tried = self.attempt(url, body, signature.as_deref(), deadline + LATE_RESPONSE_MARGIN).await;
-        let took = started.elapsed();
-        self.update_stop_reason(tried.outcome);
-        let SendAttempt { outcome, status, response_body: answer, outcome_header: said, .. } = tried;
-        SendResult {
-            outcome,
-            duration: took,
-            attempts: 1,
-            signature,
-            status,
-            response_body: answer,
-            outcome_header: said,
-        }
+        let started_at = Instant::now();
+        let attempt = self.attempt(url, body, signature.as_deref(), deadline + LATE_RESPONSE_MARGIN).await;
+        let duration = started_at.elapsed();
+        self.update_stop_reason(attempt.outcome);
+        SendResult::from_attempt(attempt, duration, 1, signature)
     }
 
-    /// Sends `body` to the webhook, or to `url`, with this signature or one made now.
+    /// Sends `body` to `url` or, without one, to the webhook. Without a signature, a new one is made.
     pub(super) async fn send_with_retries(
         &self,
         url: Option<&url::Url>,
@@ -162,30 +156,26 @@ impl EventSender {
     ) -> SendResult {
         let url = url.unwrap_or(&self.webhook_url);
         let mut signature = signature.or_else(|| self.sign(body));
-        let mut delivered = SendResult::not_sent();
+        let mut result = SendResult::not_sent();
         while self.stop_reason().is_none() {
-            let started = Instant::now();
-            let SendAttempt { outcome, retry_after: pause, status, response_body: answer, outcome_header: said } =
-                self.attempt(url, body, signature.as_deref(), REQUEST_TIMEOUT).await;
-            let (took, tries) = (started.elapsed(), delivered.attempts + 1);
-            delivered = SendResult {
-                outcome,
-                duration: took,
-                attempts: tries,
-                signature: signature.clone(),
-                status,
-                response_body: answer,
-                outcome_header: said,
-            };
+            let started_at = Instant::now();
+            let attempt = self.attempt(url, body, signature.as_deref(), REQUEST_TIMEOUT).await;
+            let duration = started_at.elapsed();
+            let attempts = result.attempts + 1;
+            let outcome = attempt.outcome;
+            let retry_after = attempt.retry_after;
+            result = SendResult::from_attempt(attempt, duration, attempts, signature.clone());
             self.update_stop_reason(outcome);
-            if !matches!(outcome, SendOutcome::Failed(_) | SendOutcome::NoResponse(_)) || tries > MAX_RETRIES {
+            let can_be_retried = matches!(outcome, SendOutcome::Failed(_) | SendOutcome::NoResponse(_));
+            if !can_be_retried || attempts > MAX_RETRIES {
                 break;
             }
-            tokio::time::sleep(pause.unwrap_or(FIRST_RETRY_DELAY * 2_u32.pow(tries - 1)).min(MAX_RETRY_DELAY)).await;
-            // By now the first signature may be too old.
+            let delay = retry_after.unwrap_or(FIRST_RETRY_DELAY * 2_u32.pow(attempts - 1));
+            tokio::time::sleep(delay.min(MAX_RETRY_DELAY)).await;
+            // The first signature may be too old by now.
             signature = self.sign(body);
         }
-        delivered
+        result
     }
 
     fn sign(&self, body: &Bytes) -> Option<String> {
@@ -193,8 +183,8 @@ impl EventSender {
         Some(Signature::sign(key, body, self.clock.now_ms()).to_string())
     }
 
-    async fn attempt(&self, url: &url::Url, body: &Bytes, signature: Option<&str>, within: Duration) -> SendAttempt {
-        let mut request = self.client.post(url.clone()).timeout(within).header("content-type", "application/json");
+    async fn attempt(&self, url: &url::Url, body: &Bytes, signature: Option<&str>, timeout: Duration) -> SendAttempt {
+        let mut request = self.client.post(url.clone()).timeout(timeout).header("content-type", "application/json");
         if let Some(signature) = signature {
             request = request.header(SIGNATURE_HEADER, signature);
         }
@@ -203,46 +193,42 @@ impl EventSender {
             Err(error) => return SendAttempt::no_response(egress::failure_reason(&error)),
         };
         let status = response.status().as_u16();
-        let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let said = response.headers().get(OUTCOME_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let answer = match response.bytes().await {
-            Ok(answer) => answer,
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        let outcome_header = header(OUTCOME_HEADER).map(str::to_owned);
+        let response_body = match response.bytes().await {
+            Ok(body) => body,
             Err(error) => return SendAttempt::no_response(egress::failure_reason(&error)),
         };
         let outcome = match status {
-            200..300 if is_duplicate(&answer) => SendOutcome::Duplicate,
+            200..300 if is_duplicate(&response_body) => SendOutcome::Duplicate,
             200..300 => SendOutcome::Stored,
             429 | 500.. => SendOutcome::Failed(status),
             _ => SendOutcome::Rejected(status),
         };
-        SendAttempt {
-            outcome,
-            retry_after: after.map(Duration::from_secs),
-            status: Some(status),
-            response_body: answer,
-            outcome_header: said,
-        }
+        SendAttempt { outcome, retry_after, status: Some(status), response_body, outcome_header }
     }
 
-    /// Where nothing is taken any more, thousands of requests would be as futile.
+    /// Stops the run after a 401 or after too many consecutive failures, because further requests would fail as well.
     fn update_stop_reason(&self, outcome: SendOutcome) {
-        let why = match outcome {
+        let reason = match outcome {
             SendOutcome::Rejected(401) => REJECTED_MESSAGE.to_owned(),
             SendOutcome::Failed(_) | SendOutcome::NoResponse(_)
                 if self.consecutive_failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_CONSECUTIVE_FAILURES =>
             {
                 format!(
-                    "{MAX_CONSECUTIVE_FAILURES} requests in a row were not taken, so the rest was not sent; is the receiver still running?"
+                    "{MAX_CONSECUTIVE_FAILURES} requests in a row were not acknowledged, so the rest was not sent; is \
+                     the receiver still running?"
                 )
             }
             SendOutcome::Failed(_) | SendOutcome::NoResponse(_) => return,
             _ => return self.consecutive_failures.store(0, Ordering::Relaxed),
         };
-        // Whoever came first has said why.
-        drop(self.stop_reason.set(why));
+        // Several workers may fail at the same time; the first reason is kept.
+        drop(self.stop_reason.set(reason));
     }
 }
 
-fn is_duplicate(answer: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(answer).is_ok_and(|answer| answer["duplicate"] == true)
+fn is_duplicate(response_body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(response_body).is_ok_and(|body| body["duplicate"] == true)
 }

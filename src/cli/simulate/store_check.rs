@@ -1,5 +1,5 @@
-//! Whether the store has what was acknowledged: every body once, its repetitions counted, revisions marked, the events of
-//! a call in the order in which they were acknowledged.
+//! Checks that the store holds everything that was acknowledged: every body once, with its duplicates counted and
+//! revisions marked, and the events of a call in the order in which they were acknowledged.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use super::sender::SendOutcome;
 use crate::event::EventKind;
 use crate::storage::{EventFilter, EventSummary, Store};
 
-/// A received time may be this much before the run began: clocks are set now and then.
+/// Tolerance for receipt times before the start of the run, because clocks are sometimes adjusted.
 const CLOCK_MARGIN_MS: i64 = 60_000;
 
-/// Stands for the bytes of a body.
+/// SHA-256 of a body. It stands for the bytes, so that bodies need not be kept in memory.
 pub(super) type SentBodyDigest = [u8; 32];
 
 pub(super) fn body_digest(body: &[u8]) -> SentBodyDigest {
     Sha256::digest(body).into()
 }
 
-/// What was sent, and what came of it.
+/// An event that was sent, and the outcome.
 #[derive(Clone)]
 pub(super) struct SentEvent {
     pub(super) scenario: Scenario,
     pub(super) event: EventKind,
-    /// Of the call or chat.
+    /// Id of the call or chat.
     pub(super) id: Arc<str>,
     pub(super) body_digest: SentBodyDigest,
     pub(super) is_revision: bool,
     pub(super) outcome: SendOutcome,
 }
 
-/// What the store has of a body.
+/// A row of the store that holds one of the sent bodies.
 #[derive(Clone)]
 pub(super) struct StoredMatch {
     pub(super) seq: i64,
@@ -64,90 +64,105 @@ pub(super) struct StoreProblem {
     pub(super) message: String,
 }
 
-/// What was found.
 #[derive(Default)]
 pub(super) struct StoreComparison {
-    /// Different bodies that were acknowledged, by scenario and event, and how many of them are there.
+    /// By scenario and event: number of different bodies that were acknowledged, and number of those in the store.
     pub(super) acknowledged_bodies: HashMap<(Scenario, EventKind), (u64, u64)>,
     pub(super) duplicates: u64,
     pub(super) revisions: u64,
     pub(super) problems: Vec<StoreProblem>,
 }
 
-/// The rows of the store that hold one of the bodies in `sent`, which was begun at `since_ms`.
+/// Finds the rows that hold one of the bodies in `sent_events`. Rows received before `since_ms` are not read.
 pub(super) async fn find_stored(
     store: &impl Store,
-    sent: &[SentEvent],
+    sent_events: &[SentEvent],
     company: &str,
     since_ms: i64,
 ) -> Result<HashMap<SentBodyDigest, Vec<StoredMatch>>, CliError> {
-    let wanted: HashSet<_> = sent.iter().map(|sent| sent.body_digest).collect();
+    let sent_digests: HashSet<_> = sent_events.iter().map(|sent| sent.body_digest).collect();
     let filter = EventFilter {
         company: Some(company.to_owned()),
         since_ms: Some(since_ms.saturating_sub(CLOCK_MARGIN_MS)),
         ..EventFilter::default()
     };
-    let mut kept: HashMap<_, Vec<_>> = HashMap::new();
-    // What arrives from now on is not ours, and could go on for ever.
+    let mut stored: HashMap<_, Vec<_>> = HashMap::new();
+    // Without this bound the loop might never end: other events can arrive faster than they are read.
     let newest = store.list_events(EventFilter { limit: Some(1), ..filter.clone() }).await?;
-    let (mut after, through) = (0, newest.first().map_or(0, |event| event.seq));
-    while after < through {
-        // About 2 MiB at a time.
+    let last_seq = newest.first().map_or(0, |event| event.seq);
+    let mut after = 0;
+    while after < last_seq {
+        // A chunk holds about 2 MiB of bodies.
         let chunk = store.export_events(after, filter.clone()).await?;
         let Some(last) = chunk.last() else { break };
         after = last.summary.seq;
         for event in &chunk {
-            let body = event.body.as_ref().map(|body| body_digest(body));
-            if let Some(body) = body.ok().filter(|body| wanted.contains(body)) {
-                kept.entry(body).or_default().push(StoredMatch::from_summary(&event.summary));
+            let Ok(body) = &event.body else { continue };
+            let digest = body_digest(body);
+            if sent_digests.contains(&digest) {
+                stored.entry(digest).or_default().push(StoredMatch::from_summary(&event.summary));
             }
         }
     }
-    Ok(kept)
+    Ok(stored)
 }
 
-/// Compares. The events of a call are in `sent` in the order in which they were sent.
-pub(super) fn compare(sent: &[SentEvent], kept: &HashMap<SentBodyDigest, Vec<StoredMatch>>) -> StoreComparison {
-    let mut found = StoreComparison::default();
-    let mut repeated: HashMap<SentBodyDigest, u64> = HashMap::new();
-    for sent in sent.iter().filter(|sent| sent.outcome == SendOutcome::Duplicate) {
-        *repeated.entry(sent.body_digest).or_default() += 1;
+impl StoreComparison {
+    /// Number of different bodies that were acknowledged, and number of those that are in the store.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let mut totals = (0, 0);
+        for (acknowledged, stored) in self.acknowledged_bodies.values() {
+            totals.0 += acknowledged;
+            totals.1 += stored;
+        }
+        totals
     }
-    let mut seen = HashSet::new();
-    let mut latest: HashMap<&str, i64> = HashMap::new();
+}
+
+/// Compares the sent events with the rows of the store. `sent_events` must hold the events of each call in the order
+/// in which they were sent.
+pub(super) fn compare(
+    sent_events: &[SentEvent],
+    stored: &HashMap<SentBodyDigest, Vec<StoredMatch>>,
+) -> StoreComparison {
+    let mut comparison = StoreComparison::default();
+    let mut duplicates_by_body: HashMap<SentBodyDigest, u64> = HashMap::new();
+    for sent in sent_events.iter().filter(|sent| sent.outcome == SendOutcome::Duplicate) {
+        *duplicates_by_body.entry(sent.body_digest).or_default() += 1;
+    }
+    let mut checked_bodies = HashSet::new();
+    let mut last_seq_of_call: HashMap<&str, i64> = HashMap::new();
     let mut originals = HashSet::new();
-    for sent in sent.iter().filter(|sent| sent.outcome.is_acknowledged()) {
-        if !seen.insert(sent.body_digest) {
+    for sent in sent_events.iter().filter(|sent| sent.outcome.is_acknowledged()) {
+        // A repeated body has one row, which was checked with the first request.
+        if !checked_bodies.insert(sent.body_digest) {
             continue;
         }
+        // A revision needs an original that was acknowledged: without one, the store holds it as a normal event.
         let is_later_body = !originals.insert((&*sent.id, sent.event)) && sent.is_revision;
-        let rows = kept.get(&sent.body_digest).map_or(&[][..], Vec::as_slice);
-        let count = found.acknowledged_bodies.entry((sent.scenario, sent.event)).or_default();
+        let rows = stored.get(&sent.body_digest).map_or(&[][..], Vec::as_slice);
+        let count = comparison.acknowledged_bodies.entry((sent.scenario, sent.event)).or_default();
         count.0 += 1;
         count.1 += u64::from(!rows.is_empty());
-        let times = repeated.get(&sent.body_digest).copied().unwrap_or(0);
-        let wrong = match rows {
+        let duplicates = duplicates_by_body.get(&sent.body_digest).copied().unwrap_or(0);
+        let problem = match rows {
             [] => Some("acknowledged, but not in the store".to_owned()),
             [row] => {
-                found.duplicates += row.duplicates;
-                found.revisions += u64::from(row.is_revision);
-                let before = latest.insert(&sent.id, row.seq);
-                stored_event_problem(row, sent, is_later_body, times).or_else(|| {
-                    before.filter(|seq| *seq > row.seq).map(|_| "stored before an earlier event".to_owned())
-                })
+                comparison.duplicates += row.duplicates;
+                comparison.revisions += u64::from(row.is_revision);
+                let previous_seq = last_seq_of_call.insert(&sent.id, row.seq);
+                let is_out_of_order = previous_seq.is_some_and(|seq| seq > row.seq);
+                stored_event_problem(row, sent, is_later_body, duplicates)
+                    .or_else(|| is_out_of_order.then(|| "stored before an earlier event".to_owned()))
             }
-            more => Some(format!("stored {} times", more.len())),
+            rows => Some(format!("stored {} times", rows.len())),
         };
-        if let Some(what) = wrong {
-            found.problems.push(StoreProblem {
-                scenario: sent.scenario,
-                event: sent.event,
-                id: Arc::clone(&sent.id),
-                message: what,
-            });
+        if let Some(message) = problem {
+            let id = Arc::clone(&sent.id);
+            comparison.problems.push(StoreProblem { scenario: sent.scenario, event: sent.event, id, message });
         }
     }
-    found
+    comparison
 }
 
 fn stored_event_problem(row: &StoredMatch, sent: &SentEvent, is_later_body: bool, duplicates: u64) -> Option<String> {
@@ -165,25 +180,25 @@ mod tests {
     use super::*;
 
     fn sent_event(event: EventKind, body: u8, outcome: SendOutcome) -> SentEvent {
-        let (scenario, id) = (Scenario::Happy, Arc::from("call_test_1"));
-        SentEvent { scenario, event, id, body_digest: [body; 32], is_revision: body == 9, outcome }
+        let id = Arc::from("call_test_1");
+        SentEvent { scenario: Scenario::Happy, event, id, body_digest: [body; 32], is_revision: body == 9, outcome }
     }
 
     fn stored_match(event: &str, seq: i64) -> StoredMatch {
-        let (event, id) = (Some(event.to_owned()), Some("call_test_1".to_owned()));
-        StoredMatch { seq, event, id, is_revision: false, duplicates: 0 }
+        let id = Some("call_test_1".to_owned());
+        StoredMatch { seq, event: Some(event.to_owned()), id, is_revision: false, duplicates: 0 }
     }
 
     fn problems(sent: &[SentEvent], rows: Vec<(u8, StoredMatch)>) -> Vec<String> {
-        let mut kept: HashMap<SentBodyDigest, Vec<StoredMatch>> = HashMap::new();
+        let mut stored: HashMap<SentBodyDigest, Vec<StoredMatch>> = HashMap::new();
         for (body, row) in rows {
-            kept.entry([body; 32]).or_default().push(row);
+            stored.entry([body; 32]).or_default().push(row);
         }
-        compare(sent, &kept).problems.into_iter().map(|problem| problem.message).collect()
+        compare(sent, &stored).problems.into_iter().map(|problem| problem.message).collect()
     }
 
     #[test]
-    fn what_is_there_once_in_order_is_fine() {
+    fn events_stored_once_and_in_order_are_no_problem() {
         use EventKind as K;
         let sent = [
             sent_event(K::CallStarted, 1, SendOutcome::Stored),
@@ -199,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_said() {
+    fn missing_repeated_and_misplaced_events_are_problems() {
         let one = [sent_event(EventKind::CallEnded, 1, SendOutcome::Stored)];
         let twice = [one[0].clone(), sent_event(EventKind::CallEnded, 1, SendOutcome::Duplicate)];
         let two = [one[0].clone(), sent_event(EventKind::CallAnalyzed, 2, SendOutcome::Stored)];

@@ -1,14 +1,14 @@
-//! A conversation word by word, as transcripts hold it.
+//! A conversation word by word, as transcripts contain it.
 
 use serde_json::{Value, json};
 
 use super::random::SeededRandom;
 
-/// What somebody said without a break, and what the agent looked up right after it.
+/// One turn of the conversation, with the tool calls that the agent made right after it.
 pub(super) struct SimulatedTurn {
     pub(super) is_agent: bool,
     pub(super) content: String,
-    /// Each word with its beginning and end, in milliseconds from the start of the call.
+    /// Every word with its start and end, in milliseconds from the start of the call.
     words: Vec<(String, u32, u32)>,
     pub(super) tool_calls: Vec<SimulatedToolCall>,
 }
@@ -17,21 +17,21 @@ pub(super) struct SimulatedToolCall {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) arguments: String,
-    /// `None` while it is being waited for.
+    /// `None` until the tool has returned.
     pub(super) result: Option<String>,
 }
 
 impl SimulatedTurn {
-    /// `content` said from `at_ms` on, which moves to when the next may speak.
-    pub(super) fn new(is_agent: bool, content: String, at_ms: &mut u32, dice: &mut SeededRandom) -> Self {
+    /// A turn that begins at `at_ms`. Moves `at_ms` to the time at which the next turn can begin.
+    pub(super) fn new(is_agent: bool, content: String, at_ms: &mut u32, random: &mut SeededRandom) -> Self {
         let mut words = Vec::new();
         for word in content.split(' ') {
             let letters = u32::try_from(word.chars().count()).unwrap_or(10);
-            let end_ms = *at_ms + 90 + letters * dice.range(45, 65);
+            let end_ms = *at_ms + 90 + letters * random.range(45, 65);
             words.push((word.to_owned(), *at_ms, end_ms));
-            *at_ms = end_ms + dice.range(5, 35);
+            *at_ms = end_ms + random.range(5, 35);
         }
-        *at_ms += dice.range(250, 600);
+        *at_ms += random.range(250, 600);
         Self { is_agent, content, words, tool_calls: Vec::new() }
     }
 
@@ -50,7 +50,7 @@ impl SimulatedTurn {
         json!({ "role": self.role(), "content": self.content, "words": words.collect::<Vec<_>>() })
     }
 
-    /// The first `count` words of it.
+    /// The turn with its first `count` words only.
     fn first_words(&self, count: usize) -> Self {
         let words: Vec<_> = self.words.iter().take(count).cloned().collect();
         let content = words.iter().map(|(word, ..)| word.as_str()).collect::<Vec<_>>().join(" ");
@@ -58,7 +58,7 @@ impl SimulatedTurn {
     }
 }
 
-/// The lines `Agent: …` and `User: …`.
+/// The conversation as lines of `Agent: …` and `User: …`.
 pub(super) fn transcript_text(turns: &[SimulatedTurn]) -> String {
     let line = |turn: &SimulatedTurn| format!("{}: {}\n", if turn.is_agent { "Agent" } else { "User" }, turn.content);
     turns.iter().map(line).collect()
@@ -84,16 +84,16 @@ pub(super) fn transcript_with_tool_calls(turns: &[SimulatedTurn]) -> Value {
     Value::Array(items)
 }
 
-/// What had been said after `count` words.
+/// The conversation up to its first `count` words.
 pub(super) fn first_words_of(turns: &[SimulatedTurn], count: usize) -> Vec<SimulatedTurn> {
-    let mut left = count;
-    let mut heard = Vec::new();
+    let mut remaining = count;
+    let mut spoken = Vec::new();
     for turn in turns {
-        if left == 0 {
+        if remaining == 0 {
             break;
         }
-        heard.push(turn.first_words(left));
-        left = left.saturating_sub(turn.word_count());
+        spoken.push(turn.first_words(remaining));
+        remaining = remaining.saturating_sub(turn.word_count());
     }
-    heard
+    spoken
 }

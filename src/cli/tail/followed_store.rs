@@ -1,4 +1,4 @@
-//! The store to read from: not there yet, away for a while, or replaced by another file.
+//! The store that `tail` reads: it may not exist yet, be unreadable for a while, or be replaced by another file.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,20 +9,21 @@ use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 
-/// A store that is just being made, or updated by a receiver that starts, can be opened within this time.
+/// While a starting receiver creates or migrates the store, opening it fails; after this time the failure is final.
 const OPEN_RETRY_PERIOD: Duration = Duration::from_secs(10);
 
 pub(super) struct FollowedStore {
     url: SqliteUrl,
     store: Option<SqliteStore>,
-    /// Tells the opened file from another one under its name.
+    /// Inode of the opened file, which shows when another file has replaced it.
     file_id: Option<u64>,
-    failing: bool,
+    /// The last read failed, and that has been reported.
+    is_failing: bool,
 }
 
 impl FollowedStore {
     pub(super) fn new(url: SqliteUrl) -> Self {
-        Self { url, store: None, file_id: None, failing: false }
+        Self { url, store: None, file_id: None, is_failing: false }
     }
 
     pub(super) fn exists(&self) -> bool {
@@ -30,28 +31,31 @@ impl FollowedStore {
     }
 
     pub(super) fn store(&self) -> Result<&SqliteStore, StoreError> {
-        self.store.as_ref().ok_or_else(|| StoreError::Unavailable("it is not open".into()))
+        self.store.as_ref().ok_or_else(|| StoreError::Unavailable("the store is not open".into()))
     }
 
-    /// Opens the store, waiting for it to be made.
+    /// Opens the store, and waits until it exists.
     pub(super) async fn wait_and_open(&mut self) -> Result<(), CliError> {
         self.store = None;
         if !self.exists() {
             eprintln!(
-                "retell-webhook: there is no store at {} yet; waiting for `retell-webhook serve` to make it (Ctrl-C ends)",
+                "retell-webhook: no store at {} yet; waiting for `retell-webhook serve` to create it (Ctrl-C to stop)",
                 self.url.path().display()
             );
         }
-        let mut seen: Option<Instant> = None;
+        let mut first_failure: Option<Instant> = None;
         loop {
             if self.exists() {
-                let file = file_id(&self.url);
+                // Read before opening: if the file is replaced in between, `was_replaced` notices and it is opened
+                // again.
+                let file_id = file_id(&self.url);
                 match SqliteStore::open_read_only(&self.url, &Supervisor::default()) {
                     Ok(store) => {
-                        (self.store, self.file_id) = (Some(store), file);
+                        self.store = Some(store);
+                        self.file_id = file_id;
                         return Ok(());
                     }
-                    Err(error) if seen.get_or_insert_with(Instant::now).elapsed() > OPEN_RETRY_PERIOD => {
+                    Err(error) if first_failure.get_or_insert_with(Instant::now).elapsed() > OPEN_RETRY_PERIOD => {
                         return Err(error.into());
                     }
                     Err(_) => {}
@@ -61,22 +65,23 @@ impl FollowedStore {
         }
     }
 
-    /// Whether there is another file now under the store's name. While there is none, the opened one is read on.
+    /// Whether another file has the path of the store now. While the path does not exist, the opened file is still
+    /// read.
     pub(super) fn was_replaced(&self) -> bool {
         let now = file_id(&self.url);
         now.is_some() && now != self.file_id
     }
 
-    /// Says once that the store cannot be read for now.
+    /// Reports the first of consecutive failures.
     pub(super) fn report_read_error(&mut self, error: &StoreError) {
-        if !std::mem::replace(&mut self.failing, true) {
-            eprintln!("retell-webhook: {error}; trying again");
+        if !std::mem::replace(&mut self.is_failing, true) {
+            eprintln!("retell-webhook: {error}; retrying");
         }
     }
 
-    /// The store was read.
+    /// Reports that a failure is over.
     pub(super) fn report_read_ok(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if std::mem::take(&mut self.is_failing) {
             eprintln!("retell-webhook: the store can be read again");
         }
     }

@@ -1,4 +1,4 @@
-//! How an event looks in one line.
+//! Formats an event as one line.
 
 use std::io::{IsTerminal, stdout};
 
@@ -8,25 +8,24 @@ use crate::config::ConfigSources;
 use crate::event::Event;
 use crate::storage::{EventSummary, StoredEvent};
 
-/// Longest text of a column; what is in it came from outside.
+/// Characters of a column; its text comes from outside and has no limit.
 const MAX_COLUMN_CHARS: usize = 64;
 
-/// Whether to use colour.
 #[derive(Clone, Copy)]
 pub(super) struct LineStyle {
-    colour: bool,
+    use_color: bool,
 }
 
 impl LineStyle {
-    /// Colour on a terminal, unless `NO_COLOR` is set or the terminal knows none.
+    /// Colors are used on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
     pub(super) fn from_env() -> Result<Self, CliError> {
         let env = ConfigSources::from_process()?.env;
-        let unwanted = env.contains_key("NO_COLOR") || env.get("TERM").is_some_and(|term| term == "dumb");
-        Ok(Self { colour: stdout().is_terminal() && !unwanted })
+        let is_disabled = env.contains_key("NO_COLOR") || env.get("TERM").is_some_and(|term| term == "dumb");
+        Ok(Self { use_color: stdout().is_terminal() && !is_disabled })
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.use_color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -36,11 +35,11 @@ pub(super) fn format_event_line(event: &StoredEvent, style: LineStyle) -> String
     let size = output::format_bytes(summary.size_bytes);
     let columns = [
         style.paint("2", &output::format_time(summary.received_at_ms)),
-        style.paint(event_colour(summary), &format!("{:<18}", format_column(summary.kind.as_deref()))),
+        style.paint(event_color(summary), &format!("{:<18}", format_column(summary.kind.as_deref()))),
         format!("{:<32}", format_column(summary.call_id.as_deref())),
         format!("{:<24}", format_column(summary.agent_id.as_deref())),
         format!("{size:>8}"),
-        style.paint(state_colour(summary), &events::state_text(summary)),
+        style.paint(state_color(summary), &events::state_text(summary)),
         format_call_details(event),
     ];
     columns.join("  ").trim_end().to_owned()
@@ -54,7 +53,7 @@ fn format_column(text: Option<&str>) -> String {
     }
 }
 
-fn event_colour(summary: &EventSummary) -> &'static str {
+fn event_color(summary: &EventSummary) -> &'static str {
     match summary.kind.as_deref().unwrap_or_default() {
         name if name.ends_with("_started") || name.ends_with("_inbound") => "32",
         name if name.ends_with("_ended") => "36",
@@ -64,7 +63,7 @@ fn event_colour(summary: &EventSummary) -> &'static str {
     }
 }
 
-fn state_colour(summary: &EventSummary) -> &'static str {
+fn state_color(summary: &EventSummary) -> &'static str {
     if summary.state == "unparsed" {
         "31"
     } else if summary.revision_of.is_some() || summary.duplicate_count > 0 {
@@ -74,7 +73,7 @@ fn state_colour(summary: &EventSummary) -> &'static str {
     }
 }
 
-/// How long the call took and why it ended, where the body says so.
+/// Duration and disconnection reason of the call, as far as the body has them.
 fn format_call_details(event: &StoredEvent) -> String {
     let Some(Ok(parsed)) = event.body.as_ref().ok().map(|body| Event::parse(body)) else { return String::new() };
     let Some(call) = parsed.call() else { return String::new() };
@@ -88,7 +87,7 @@ mod tests {
     use super::format_column;
 
     #[test]
-    fn columns_are_bounded_and_harmless() {
+    fn columns_are_truncated_and_sanitized() {
         assert_eq!(format_column(None), "-");
         assert_eq!(format_column(Some("a\u{1b}b")), "a\u{fffd}b");
         assert_eq!(format_column(Some(&"ä".repeat(200))).chars().count(), 65);

@@ -1,12 +1,13 @@
-//! How a handler's events are delivered, with the defaults filled in.
+//! Delivery settings of a handler with defaults filled in.
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{HandlerKind, HandlerSettings};
 
-/// Waits between attempts unless a handler sets its own.
+/// Delays between attempts of handlers that set no `retry_schedule`.
 const DEFAULT_RETRY_SCHEDULE: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
@@ -17,61 +18,61 @@ const DEFAULT_RETRY_SCHEDULE: [Duration; 7] = [
     Duration::from_secs(24 * 3_600),
 ];
 const HOUR_MS: u64 = 3_600_000;
-/// A wait longer than this is a mistake in the unit.
+/// A longer delay is most likely a mistake in the unit.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(7 * 24 * 3_600);
 const MAX_CONCURRENCY: u16 = 1_000;
 const CALL_STORE_CONCURRENCY: u16 = 256;
 
-/// Whether the events of a call wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Whether the deliveries of a call form a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryOrdering {
-    /// One at a time, in the order received.
+    /// The deliveries of a call run one at a time, in the order received.
     Call,
-    /// Each by itself.
+    /// Every delivery runs independently of the others.
     None,
 }
 
-/// Whether a handler gets further bodies of an event it had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Whether a handler receives revisions: further bodies of an event that was received before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RevisionPolicy {
-    /// As deliveries of their own, marked.
+    /// Revisions are delivered and marked as such.
     Deliver,
-    /// Not at all.
+    /// Revisions are skipped and never attempted.
     Skip,
 }
 
-/// Which `transcript_updated` a handler gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Which `transcript_updated` events a handler receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TranscriptPolicy {
-    /// Every one.
+    /// Every one of them is delivered.
     All,
-    /// Of those that wait for the handler, the latest of each call: it holds what the earlier ones said.
+    /// Of those that wait, only the latest per call, which contains the earlier ones.
     Latest,
 }
 
-/// How a handler's events are delivered.
+/// How the events of one handler are delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliverySettings {
-    /// Whether the events of a call wait for each other.
+    /// Whether the deliveries of a call form a sequence.
     pub ordering: DeliveryOrdering,
-    /// Attempts at the same time, at least 1.
+    /// Number of attempts at the same time, at least 1.
     pub concurrency: u16,
-    /// How long one attempt may take.
+    /// Timeout of a single attempt.
     pub attempt_timeout: Duration,
-    /// Waits between attempts, each shortened or lengthened by up to a fifth.
+    /// Delays between attempts, each varied randomly by up to a fifth.
     pub retry_schedule: Vec<Duration>,
-    /// How old a delivery may become before it is dead.
+    /// Age at which an unfinished delivery is dead.
     pub max_age: Duration,
-    /// How long an event that waits for another attempt holds back later ones of its call.
+    /// How long a delivery that waits for its next attempt blocks later deliveries of its call.
     pub ordering_timeout: Duration,
-    /// Whether it gets revisions.
+    /// Whether revisions are delivered or skipped.
     pub revisions: RevisionPolicy,
-    /// Which transcripts it gets.
+    /// Which `transcript_updated` events are delivered.
     pub transcripts: TranscriptPolicy,
-    /// Attempts a second at most.
+    /// Maximum number of attempts per second.
     pub rate_per_second: Option<u32>,
 }
 
@@ -95,14 +96,14 @@ impl HandlerSettings {
     /// The table's delivery settings with defaults filled in.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The key with an invalid value, and the reason.
     pub fn delivery_settings(&self) -> Result<DeliverySettings, (&'static str, String)> {
         let default = DeliverySettings::default();
         let revisions = if self.kind == HandlerKind::Slack { RevisionPolicy::Skip } else { default.revisions };
         let settings = DeliverySettings {
             ordering: self.ordering.unwrap_or(default.ordering),
             concurrency: self.concurrency.unwrap_or(match self.kind {
-                // Its attempts share the store's commits: many at once cost what one does.
+                // Concurrent attempts share the store's group commits, so 256 cost about as much as one.
                 HandlerKind::CallStore => CALL_STORE_CONCURRENCY,
                 _ => default.concurrency,
             }),
@@ -123,19 +124,23 @@ impl HandlerSettings {
 
 impl DeliverySettings {
     fn invalid_setting(&self) -> Option<(&'static str, String)> {
-        let (second, hour) = (Duration::from_secs(1), Duration::from_millis(HOUR_MS));
-        let refused = |key, why: &str| Some((key, why.to_owned()));
+        let second = Duration::from_secs(1);
+        let hour = Duration::from_millis(HOUR_MS);
+        let invalid = |key, why: &str| Some((key, why.to_owned()));
         if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
-            return refused("concurrency", "expected 1 to 1000 attempts at the same time");
+            return invalid("concurrency", "expected 1 to 1000 attempts at the same time");
         }
         if !(second / 10..=hour).contains(&self.attempt_timeout) {
-            return refused("timeout_ms", "expected 100 to 3600000 ms");
+            return invalid("timeout_ms", "expected 100 to 3600000 ms");
         }
         if self.max_age < second {
-            return refused("max_age_ms", "expected at least 1000 ms");
+            return invalid("max_age_ms", "expected at least 1000 ms");
         }
         if self.rate_per_second == Some(0) {
-            return refused("rate_per_second", "expected at least 1; enabled = false stops a handler");
+            return invalid(
+                "rate_per_second",
+                "0 would deliver nothing; expected at least 1, or enabled = false to skip the events",
+            );
         }
         None
     }
@@ -145,11 +150,14 @@ fn parse_schedule(waits: &[String]) -> Result<Vec<Duration>, String> {
     waits.iter().map(|wait| parse_duration(wait)).collect()
 }
 
-/// Reads `5s`, `2m`, `1h30m`.
+/// Parses durations such as `5s`, `2m` and `1h30m`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = || "expected durations such as \"5s\", \"2m\" or \"24h\", each at most 7 days".to_owned();
-    let read: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
-    Duration::try_from(read).ok().filter(|wait| *wait <= MAX_RETRY_DELAY).ok_or_else(refused)
+    let invalid = || "expected durations such as \"5s\", \"2m\" or \"24h\", each at most 7 days".to_owned();
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| invalid())?;
+    match Duration::try_from(parsed) {
+        Ok(delay) if delay <= MAX_RETRY_DELAY => Ok(delay),
+        _ => Err(invalid()),
+    }
 }
 
 #[cfg(test)]
@@ -161,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_filled_in() {
+    fn unset_keys_get_defaults() {
         assert_eq!(table().delivery_settings().unwrap(), DeliverySettings::default());
         let slack = HandlerSettings::new("team", HandlerKind::Slack);
         assert_eq!(slack.delivery_settings().unwrap().revisions, RevisionPolicy::Skip);
     }
 
     #[test]
-    fn schedules_are_durations() {
+    fn retry_schedules_are_durations() {
         let waits = |waits: &[&str]| {
             let schedule = Some(waits.iter().map(|wait| (*wait).to_owned()).collect());
             HandlerSettings { retry_schedule: schedule, ..table() }
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_bounds() {
+    fn numbers_out_of_range_are_refused() {
         for (table, key) in [
             (HandlerSettings { concurrency: Some(0), ..table() }, "concurrency"),
             (HandlerSettings { timeout_ms: Some(5), ..table() }, "timeout_ms"),

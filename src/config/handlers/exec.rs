@@ -1,88 +1,93 @@
-//! What `exec` needs, with the defaults filled in.
+//! Settings of `exec` handlers with defaults filled in.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::HandlerSettings;
 
-/// What a program says to have its event given up, unless a handler has codes of its own: mail delivery programs have
-/// said it so for decades.
+/// Exit code that makes a delivery dead when a handler sets no exit codes. Mail delivery agents have used 100 for
+/// permanent failures for decades.
 const DEFAULT_FAIL_EXIT_CODE: i32 = 100;
 const DEFAULT_OUTPUT_LIMIT_BYTES: u64 = 64 * 1024;
-/// Each attempt may hold so much.
+/// Every concurrent attempt may hold this much memory.
 const MAX_OUTPUT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The program of an `exec` handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecSettings {
-    /// A path, or a name to be looked for in PATH.
+    /// A path, or a name that is searched in PATH.
     pub program: String,
-    /// What it is called with.
+    /// Command-line arguments of the program.
     pub arguments: Vec<String>,
-    /// Exit codes that mean: try again.
+    /// Exit codes after which the delivery is retried.
     pub retry_exit_codes: Vec<i32>,
-    /// Exit codes that mean: give up.
+    /// Exit codes after which the delivery is dead.
     pub fail_exit_codes: Vec<i32>,
-    /// How much of what it prints is looked at.
+    /// Bytes of output that are kept; the rest is discarded.
     pub output_limit_bytes: usize,
 }
 
 impl HandlerSettings {
-    /// What the table says to `exec`.
+    /// The table's `exec` settings with defaults filled in.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The key with an invalid value, and the reason.
     pub fn exec_settings(&self) -> Result<ExecSettings, (&'static str, String)> {
-        let refused = |key, why: &str| Err((key, why.to_owned()));
+        let invalid = |key, why: &str| Err((key, why.to_owned()));
         let Some((program, arguments)) = self.command.split_first().filter(|(program, _)| !program.is_empty()) else {
-            return refused("command", "expected the program and its arguments, such as [\"/usr/local/bin/on-call\"]");
+            return invalid("command", "expected the program and its arguments, such as [\"/usr/local/bin/on-call\"]");
         };
         if self.command.iter().any(|text| text.contains('\0')) {
-            return refused("command", "a NUL cannot be passed to a program");
+            return invalid("command", "a NUL character cannot be passed to a program");
         }
         for (key, codes) in [("retry_exit_codes", &self.retry_exit_codes), ("fail_exit_codes", &self.fail_exit_codes)] {
             if codes.iter().any(|code| !(1..=255).contains(code)) {
-                return refused(key, "expected exit codes of 1 to 255; 0 means done");
+                return invalid(key, "expected exit codes of 1 to 255; 0 always means success");
             }
         }
         if let Some(code) = self.retry_exit_codes.iter().find(|code| self.fail_exit_codes.contains(code)) {
-            return Err(("fail_exit_codes", format!("{code} is among retry_exit_codes too")));
+            return Err(("fail_exit_codes", format!("{code} is in retry_exit_codes as well; list it once")));
         }
         let limit = self.output_limit_bytes.unwrap_or(DEFAULT_OUTPUT_LIMIT_BYTES);
-        let Some(output_limit) = usize::try_from(limit).ok().filter(|_| limit <= MAX_OUTPUT_LIMIT_BYTES) else {
-            return refused("output_limit_bytes", "expected at most 16777216 bytes");
-        };
-        let unset = self.retry_exit_codes.is_empty() && self.fail_exit_codes.is_empty();
+        if limit > MAX_OUTPUT_LIMIT_BYTES {
+            return invalid("output_limit_bytes", "expected at most 16777216 bytes");
+        }
+        let has_no_exit_codes = self.retry_exit_codes.is_empty() && self.fail_exit_codes.is_empty();
         Ok(ExecSettings {
             program: program.clone(),
             arguments: arguments.to_vec(),
             retry_exit_codes: self.retry_exit_codes.clone(),
-            fail_exit_codes: if unset { vec![DEFAULT_FAIL_EXIT_CODE] } else { self.fail_exit_codes.clone() },
-            output_limit_bytes: output_limit,
+            fail_exit_codes: if has_no_exit_codes {
+                vec![DEFAULT_FAIL_EXIT_CODE]
+            } else {
+                self.fail_exit_codes.clone()
+            },
+            output_limit_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
         })
     }
 }
 
-/// PATH: where programs are looked for, and what they get as theirs.
+/// The PATH variable: where programs are searched, and the PATH in their environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramSearchPath(OsString);
 
 impl ProgramSearchPath {
-    /// That of this process; empty when it has none.
+    /// PATH of this process; empty when it has none.
     #[must_use]
     pub fn from_process() -> Self {
         Self(std::env::var_os("PATH").unwrap_or_default())
     }
 
-    /// As it is set, if it is.
+    /// The variable's value, or `None` when it is empty.
     #[must_use]
     pub fn value(&self) -> Option<&OsStr> {
         Some(self.0.as_os_str()).filter(|path| !path.is_empty())
     }
 
-    /// Its folders. An empty one would stand for the working folder, whose files nobody meant by a bare name.
+    /// The directories in PATH. Empty entries are left out: they mean the working directory, in which a bare name
+    /// must not find a program.
     pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
-        std::env::split_paths(&self.0).filter(|folder| !folder.as_os_str().is_empty())
+        std::env::split_paths(&self.0).filter(|directory| !directory.as_os_str().is_empty())
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_filled_in() {
+    fn unset_keys_get_defaults() {
         let settings = table().exec_settings().unwrap();
         assert_eq!((settings.program.as_str(), settings.arguments), ("on-call", vec!["--now".to_owned()]));
         assert_eq!((settings.fail_exit_codes, settings.output_limit_bytes), (vec![100], 65_536));
@@ -112,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_refused_by_their_key() {
+    fn invalid_values_are_refused_by_key() {
         for (table, key) in [
             (HandlerSettings { command: vec![], ..table() }, "command"),
             (HandlerSettings { command: vec![String::new()], ..table() }, "command"),

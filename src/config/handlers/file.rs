@@ -1,11 +1,11 @@
-//! What `file` needs, with the defaults filled in.
+//! Settings of `file` handlers with defaults filled in.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::{HandlerKind, HandlerSettings};
 
 const DEFAULT_ROTATE_BYTES: u64 = 100 * 1024 * 1024;
-/// Below it every other event would begin a file.
+/// A smaller limit would start a new file for nearly every event.
 const MIN_ROTATE_BYTES: u64 = 1024;
 const DEFAULT_KEEP_FILES: u16 = 10;
 const MAX_KEEP_FILES: u16 = 10_000;
@@ -13,52 +13,55 @@ const MAX_KEEP_FILES: u16 = 10_000;
 /// The file of a `file` handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
-    /// The file lines are appended to.
+    /// The file that lines are appended to.
     pub path: PathBuf,
-    /// At which size it is put away and begun anew.
+    /// Size at which the file is rotated.
     pub rotate_bytes: u64,
-    /// How many that were put away are kept.
+    /// Number of rotated files that are kept.
     pub keep_files: usize,
 }
 
 impl HandlerSettings {
-    /// What the table says to `file`.
+    /// The table's `file` settings with defaults filled in.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The key with an invalid value, and the reason.
     pub fn file_settings(&self) -> Result<FileSettings, (&'static str, String)> {
-        let refused = |key, why: &str| Err((key, why.to_owned()));
+        let invalid = |key, why: &str| Err((key, why.to_owned()));
         let Some(path) = self.path.clone().filter(|path| path.file_name().is_some()) else {
-            return refused("path", "expected the path of a file, such as \"data/events.jsonl\"");
+            return invalid("path", "expected the path of a file, such as \"data/events.jsonl\"");
         };
         if path.to_str().is_none_or(|path| path.contains('\0') || path.ends_with('/')) {
-            return refused("path", "expected the path of a file, in UTF-8 and without NUL");
+            return invalid("path", "expected the path of a file, in UTF-8 and without NUL characters");
         }
         let rotate_bytes = self.rotate_bytes.unwrap_or(DEFAULT_ROTATE_BYTES);
         if rotate_bytes < MIN_ROTATE_BYTES {
-            return refused("rotate_bytes", "expected at least 1024 bytes");
+            return invalid("rotate_bytes", "expected at least 1024 bytes");
         }
         let keep_files = self.keep_files.unwrap_or(DEFAULT_KEEP_FILES);
         if !(1..=MAX_KEEP_FILES).contains(&keep_files) {
-            return refused("keep_files", "expected 1 to 10000");
+            return invalid("keep_files", "expected 1 to 10000");
         }
         Ok(FileSettings { path, rotate_bytes, keep_files: keep_files.into() })
     }
 }
 
-/// The first two handlers that append to one file, as far as their paths tell.
+/// The first handler that appends to the file of an earlier one, by their paths: its position, and the earlier one's
+/// name. Two writers would cut off each other's lines.
 pub(in crate::config) fn find_shared_file(handlers: &[HandlerSettings]) -> Option<(usize, &str)> {
-    let files = || handlers.iter().enumerate().filter(|(_, handler)| handler.kind == HandlerKind::File);
-    files().find_map(|(position, handler)| {
-        let path = normalize_path(handler.path.as_deref()?);
-        let same = |(_, earlier): &(usize, &HandlerSettings)| {
-            earlier.path.as_deref().map(normalize_path).as_ref() == Some(&path)
-        };
-        files().take_while(|(earlier, _)| *earlier < position).find(same).map(|(_, earlier)| (position, &*earlier.name))
-    })
+    let mut seen: Vec<(PathBuf, &str)> = Vec::new();
+    for (position, handler) in handlers.iter().enumerate() {
+        let Some(path) = handler.path.as_deref().filter(|_| handler.kind == HandlerKind::File) else { continue };
+        let path = normalize_path(path);
+        if let Some((_, earlier)) = seen.iter().find(|(other, _)| *other == path) {
+            return Some((position, earlier));
+        }
+        seen.push((path, &handler.name));
+    }
+    None
 }
 
-/// Without `.` and `..`, from the root on.
+/// The absolute path without `.` and `..`. Links are not resolved: the file may not exist yet.
 fn normalize_path(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
@@ -82,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_filled_in() {
+    fn unset_keys_get_defaults() {
         let settings = table("data/a.jsonl").file_settings().unwrap();
         assert_eq!((settings.rotate_bytes, settings.keep_files), (104_857_600, 10));
     }
 
     #[test]
-    fn mistakes_are_refused_by_their_key() {
+    fn invalid_values_are_refused_by_key() {
         for (table, key) in [
             (HandlerSettings::new("lines", HandlerKind::File), "path"),
             (table(""), "path"),
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_has_one_handler() {
+    fn two_handlers_of_one_file_are_found() {
         let here = std::path::absolute("data/a.jsonl").unwrap();
         for same in ["data/a.jsonl", "./data/x/../a.jsonl", here.to_str().unwrap()] {
             let tables = [table("data/a.jsonl"), table("data/b.jsonl"), table(same)];

@@ -1,27 +1,28 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The handlers in the box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// The built-in kinds of handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum HandlerKind {
-    /// One readable line an event.
+    /// Writes one readable log line per event.
     Log,
-    /// One row a call, for `calls list`.
+    /// Keeps one row per call, for `calls list`.
     CallStore,
-    /// Posts the original bytes to another address.
+    /// Posts the original bytes to another server.
     Forward,
     /// Posts a message to a Slack channel.
     Slack,
-    /// Runs a program.
+    /// Runs a program for each event.
     Exec,
-    /// Appends a JSON line to a file.
+    /// Appends one JSON line per event to a file.
     File,
 }
 
 impl HandlerKind {
     const ALL: [Self; 6] = [Self::Log, Self::CallStore, Self::Forward, Self::Slack, Self::Exec, Self::File];
 
-    /// The name used in configuration.
+    /// The kind's name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +36,7 @@ impl HandlerKind {
     }
 }
 
-// By hand, because the derived message quotes the value, and the value of a wrong key may be a secret.
+// Written by hand: the derived error quotes the value, and the value of a misplaced key may be a secret.
 impl TryFrom<String> for HandlerKind {
     type Error = &'static str;
 
@@ -45,14 +46,14 @@ impl TryFrom<String> for HandlerKind {
     }
 }
 
-/// What `forward` does about the header `X-Retell-Signature`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// What the `X-Retell-Signature` header of outgoing requests holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetellSignatureMode {
-    /// Not sent.
+    /// The header is not sent.
     None,
-    /// Made anew for each attempt with the company's first key.
+    /// A new signature for each attempt, made with the company's first API key.
     Fresh,
-    /// As it came. A receiver refuses it when it is more than five minutes old.
+    /// The header that Retell sent, which Retell's SDKs refuse after five minutes.
     Original,
 }

@@ -1,4 +1,4 @@
-//! `[[handlers]]`: what is done with stored events.
+//! `[[handlers]]`: where stored events are delivered.
 
 mod delivery;
 mod exec;
@@ -8,6 +8,7 @@ mod kind;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use delivery::DeliveryOrdering;
@@ -22,122 +23,156 @@ pub(crate) use kind::RetellSignatureMode;
 
 use crate::base::secret::Secret;
 
-/// One `[[handlers]]` table: which events, how they are delivered, and what the handler's kind needs.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// One `[[handlers]]` table: a filter for events, delivery settings, and the settings of the handler's kind.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct HandlerSettings {
-    /// Unique name; the store remembers by it how far the handler has come.
+    /// Unique name of 1 to 64 letters, digits, `-` or `_`. The store keeps the handler's position in the journal
+    /// under it.
+    #[schemars(example = &"crm")]
     pub name: String,
-    /// What it does.
+    /// What the handler does with an event.
+    #[schemars(example = &"forward")]
     pub kind: HandlerKind,
-    /// `false` keeps the table and skips its events, which `replay` can deliver later.
+    /// `false` skips the handler's events; `replay` can deliver them later.
     #[serde(default = "default_true")]
     pub enabled: bool,
 
-    /// Event names it wants, such as `["call_ended", "transfer_*"]`; empty means all.
+    /// Names of the events that are delivered; `*` matches any characters. Empty: all events from Retell. The
+    /// receiver's own events (`alarm_*`, `appointment_*`) are delivered only when a name matches them.
     #[serde(default)]
     pub events: Vec<String>,
-    /// Agent ids it wants; empty means all.
+    /// Ids of the agents whose events are delivered; empty: all agents.
     #[serde(default)]
     pub agents: Vec<String>,
-    /// Company slugs it wants; empty means all.
+    /// Slugs of the companies whose events are delivered; empty: all companies.
     #[serde(default)]
     pub companies: Vec<String>,
-    /// `phone_call` or `web_call`; empty means all.
+    /// Types of the calls whose events are delivered: `phone_call`, `web_call`. Empty: all types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["phone_call"])]
     pub call_types: Vec<String>,
-    /// `inbound` or `outbound`; empty means all.
+    /// Directions of the calls whose events are delivered: `inbound`, `outbound`. Empty: both directions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["inbound"])]
     pub directions: Vec<String>,
-    /// A JSON path (RFC 9535) that must select something in the body.
+    /// JSONPath (RFC 9535) that must select at least one node of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"$[?@.duration_ms > 60000]")]
     pub when: Option<String>,
 
-    /// Whether the events of a call wait for each other.
+    /// Whether the deliveries of a call form a sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "call"))]
     pub ordering: Option<DeliveryOrdering>,
-    /// Attempts at the same time.
+    /// Number of attempts at the same time, 1 to 1000. Kind `call_store`: 256 when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 16))]
     pub concurrency: Option<u16>,
-    /// How long one attempt may take.
+    /// Timeout of one attempt in milliseconds, 100 to 3600000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 30_000))]
     pub timeout_ms: Option<u64>,
-    /// Waits between attempts, such as `["5s", "2m", "1h"]`; after the last one the delivery is dead.
+    /// Delays between attempts, each at most 7 days and varied randomly by up to a fifth. A delivery whose last attempt
+    /// failed is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = ["5s", "30s", "2m", "10m", "1h", "6h", "24h"]))]
     pub retry_schedule: Option<Vec<String>>,
-    /// How old a delivery may become before it is dead, tried or not.
+    /// Age in milliseconds at which a delivery is dead, attempted or not, at least 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 259_200_000))]
     pub max_age_ms: Option<u64>,
-    /// How long an event that waits for another attempt holds back later ones of its call.
+    /// Milliseconds for which a delivery that waits for its next attempt blocks later deliveries of its call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 600_000))]
     pub ordering_timeout_ms: Option<u64>,
-    /// Whether it gets further bodies of an event it had.
+    /// Whether revisions, further bodies of an event that was received before, are delivered. Kind `slack`: `skip` when
+    /// unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "deliver"))]
     pub revisions: Option<RevisionPolicy>,
-    /// Whether it gets every `transcript_updated` or, when late, only the latest of a call.
+    /// Which `transcript_updated` events are delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "all"))]
     pub transcripts: Option<TranscriptPolicy>,
-    /// Attempts a second at most.
+    /// Maximum number of attempts per second, at least 1. Unset: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &10)]
     pub rate_per_second: Option<u32>,
 
-    /// `forward`, `slack`: where to. It may carry a token, so it is shown without its path.
+    /// Kinds `forward` and `slack`: destination URL. It is displayed without its path, which may hold a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"https://example.com/hook")]
     pub url: Option<Secret>,
-    /// `forward`: several destinations, each with deliveries of its own.
+    /// Kind `forward`: several destinations instead of `url`, each with separate deliveries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>", example = ["https://a.example/hook", "https://b.example/hook"])]
     pub urls: Vec<Secret>,
-    /// `forward`: signs as Standard Webhooks say, `whsec_…`.
+    /// Kind `forward`: secret that signs requests as in Standard Webhooks, `whsec_…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = &"whsec_...")]
     pub secret: Option<Secret>,
-    /// `forward`: what becomes of Retell's own signature.
+    /// Kind `forward`: what the `X-Retell-Signature` header of requests holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "none"))]
     pub retell_signature: Option<RetellSignatureMode>,
-    /// `forward`: headers to add.
+    /// Kind `forward`: additional request headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>", extend("examples" = [{"authorization": "Bearer ..."}]))]
     pub headers: BTreeMap<String, Secret>,
-    /// `forward`: status codes that mean done; empty means 200 to 299.
+    /// Kind `forward`: status codes that count as success, from 200 to 599. Empty: 200 to 299.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = [200, 201, 202, 204])]
     pub success_statuses: Vec<u16>,
-    /// `forward`: how many redirects are followed.
+    /// Kind `forward`: number of redirects that are followed, at most 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 0))]
     pub max_redirects: Option<u8>,
 
-    /// `slack`: message templates by event name.
+    /// Kind `slack`: message templates by event name. An empty template sends no message.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("examples" = [{"call_ended": "{{ who }}: {{ outcome }}"}]))]
     pub templates: BTreeMap<String, String>,
 
-    /// `exec`: the program and its arguments.
+    /// Kind `exec`: the program and its arguments, run without a shell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["/usr/local/bin/on-call"])]
     pub command: Vec<String>,
-    /// `exec`: exit codes that mean: try again. Others than 0 and `fail_exit_codes` do too when this is empty.
+    /// Kind `exec`: exit codes after which the delivery is retried. Empty: every code except 0 and `fail_exit_codes`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = [69, 75])]
     pub retry_exit_codes: Vec<i32>,
-    /// `exec`: exit codes that mean: give up. 100 does when this and `retry_exit_codes` are empty.
+    /// Kind `exec`: exit codes after which the delivery is dead. Code 100 is one when this list and
+    /// `retry_exit_codes` are empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = [65])]
     pub fail_exit_codes: Vec<i32>,
-    /// `exec`: how much of what it prints is looked at, in bytes.
+    /// Kind `exec`: bytes of the program's output that are kept in memory, at most 16777216. The rest is discarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 65_536))]
     pub output_limit_bytes: Option<u64>,
 
-    /// `file`: the file lines are appended to.
+    /// Kind `file`: the file that lines are appended to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"data/events.jsonl")]
     pub path: Option<PathBuf>,
-    /// `file`: at which size it is put away and begun anew.
+    /// Kind `file`: size in bytes at which the file is rotated, at least 1024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 104_857_600))]
     pub rotate_bytes: Option<u64>,
-    /// `file`: how many that were put away are kept.
+    /// Kind `file`: number of rotated files that are kept, 1 to 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = 10))]
     pub keep_files: Option<u16>,
 }
 
 impl HandlerSettings {
-    /// What runs when no `[[handlers]]` is configured: `log` and `call_store`, for every event.
+    /// The handlers without any `[[handlers]]` table: `log` and `call_store`, for every event.
     #[must_use]
     pub fn defaults() -> Vec<Self> {
         [HandlerKind::Log, HandlerKind::CallStore].map(|kind| Self::new(kind.as_str(), kind)).into()
     }
 
-    /// A table with a name and a kind only.
+    /// A table with this name and kind in which every other key is unset.
     #[must_use]
     pub fn new(name: &str, kind: HandlerKind) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! Retention: removes what is past its time in batches of a few milliseconds, with rests in which intake has the store to
-//! itself, and gives the space back.
+//! Retention: deletes data that is older than its limit, in batches of a few milliseconds with pauses in which intake
+//! has the store to itself, and then releases the disk space.
 
 mod rules;
 
@@ -16,26 +16,21 @@ use crate::base::supervise::Supervisor;
 use crate::storage::{CascadedCounts, PurgeBatch, RetentionKind, Store, StoreError};
 use crate::telemetry::retention::RemovedCounts;
 
-/// How often it looks.
 const RUN_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Longer than anybody reads the body of an event that is gone.
+/// Pause between deleting events and releasing their bodies: longer than a read that started before the deletion
+/// takes. Such a read still finds the event and opens its body.
 const READER_GRACE: Duration = Duration::from_secs(3);
 
-/// The part that does it.
+/// Background task that applies the retention rules once per hour.
 pub(crate) struct RetentionTask {
-    /// Where from.
     pub store: Arc<dyn Store>,
-    /// What is old.
     pub clock: Clock,
-    /// Tells it to stop.
     pub supervisor: Supervisor,
-    /// Counts what was removed.
     pub removed_counts: RemovedCounts,
-    /// What is removed; a change is followed at once.
+    /// Current rules; a change starts a pass at once.
     pub rules: watch::Receiver<RetentionRules>,
 }
 
-/// What one pass came to.
 #[derive(Default)]
 struct RetentionPass {
     removed_rows: [u64; RetentionKind::ALL.len()],
@@ -44,7 +39,7 @@ struct RetentionPass {
 }
 
 impl RetentionTask {
-    /// Works until the service stops.
+    /// Runs until the service stops.
     pub(crate) fn start(mut self) {
         let supervisor = self.supervisor.clone();
         supervisor.spawn("retention", async move {
@@ -52,7 +47,8 @@ impl RetentionTask {
             while !stop.is_stopping() {
                 let rules = self.rules.borrow_and_update().clone();
                 if let Err(error) = self.run_pass(&rules).await {
-                    tracing::warn!(%error, "retention could not remove everything; trying again in an hour");
+                    // The next pass starts from the beginning: whatever this one left is still past its limit.
+                    tracing::warn!(%error, "retention pass failed");
                 }
                 tokio::select! {
                     () = stop.wait_for_stop() => {}
@@ -65,17 +61,18 @@ impl RetentionTask {
 
     async fn run_pass(&self, rules: &RetentionRules) -> Result<(), StoreError> {
         let mut pass = RetentionPass::default();
-        let removed = self.apply_rules(rules, &mut pass).await;
+        let result = self.apply_rules(rules, &mut pass).await;
+        // Logged before the error ends the pass: the batches before it are committed.
         pass.log_removed();
-        removed?;
-        // Also what an erasure left behind, if it was interrupted.
+        result?;
+        // Runs even when nothing was deleted: an interrupted erasure may have left bodies to overwrite.
         let freed_before_ms = self.clock.now_ms().saturating_add(1);
         self.sleep_unless_stopping(READER_GRACE).await;
-        let mut more = true;
-        while more && !self.supervisor.is_stopping() {
-            let began = pass.start_step(&*self.store);
-            more = self.store.reclaim_space(freed_before_ms).await?;
-            self.sleep_unless_stopping(pass.delay(&*self.store, began)).await;
+        let mut has_more = true;
+        while has_more && !self.supervisor.is_stopping() {
+            let step_start = pass.start_step(&*self.store);
+            has_more = self.store.reclaim_space(freed_before_ms).await?;
+            self.sleep_unless_stopping(pass.delay(&*self.store, step_start)).await;
         }
         Ok(())
     }
@@ -89,37 +86,40 @@ impl RetentionTask {
         }
         let Some(max_bytes) = rules.max_bytes else { return Ok(()) };
         let mut next = Some(rules.oldest_events_batch(self.clock.now_ms()));
-        while self.store.used_bytes().await? > max_bytes && !self.supervisor.is_stopping() {
+        // Measured again before each batch, so that no more events are deleted than the limit requires.
+        loop {
+            let used_bytes = self.store.used_bytes().await?;
+            if used_bytes <= max_bytes || self.supervisor.is_stopping() {
+                return Ok(());
+            }
             let Some(purge) = next else {
-                tracing::warn!(
-                    max_bytes,
-                    "the store is larger than retention.max_bytes, and no event may go: deliveries wait, or it is other data"
-                );
+                // Every event that may be deleted is gone: the rest is protected by unfinished deliveries, or the
+                // space is taken by other data, such as calls.
+                tracing::warn!(used_bytes, max_bytes, "retention size limit exceeded");
                 return Ok(());
             };
             next = self.purge_batch(purge, pass).await?;
         }
-        Ok(())
     }
 
-    /// One batch, and a rest at least as long. The next one; none when it is the last, or the service stops.
+    /// Purges one batch and pauses. Returns the next batch; `None` after the last one, or when the service stops.
     async fn purge_batch(&self, purge: PurgeBatch, pass: &mut RetentionPass) -> Result<Option<PurgeBatch>, StoreError> {
         if self.supervisor.is_stopping() {
             return Ok(None);
         }
-        let began = pass.start_step(&*self.store);
+        let step_start = pass.start_step(&*self.store);
         let purged = self.store.purge_batch(purge.clone()).await?;
         pass.add_removed(purge.kind, purged.removed);
         pass.cascaded += purged.cascaded;
         self.removed_counts.add(purge.kind.as_str(), purged.removed);
-        self.sleep_unless_stopping(pass.delay(&*self.store, began)).await;
-        Ok(purged.next_cursor.map(|after| PurgeBatch { cursor: after, ..purge }))
+        self.sleep_unless_stopping(pass.delay(&*self.store, step_start)).await;
+        Ok(purged.next_cursor.map(|cursor| PurgeBatch { cursor, ..purge }))
     }
 
-    async fn sleep_unless_stopping(&self, rest: Duration) {
+    async fn sleep_unless_stopping(&self, pause: Duration) {
         tokio::select! {
             () = self.supervisor.wait_for_stop() => {}
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -130,8 +130,10 @@ impl RetentionPass {
         Instant::now()
     }
 
-    fn delay(&self, store: &dyn Store, began: Instant) -> Duration {
-        self.backpressure.delay(store.appended_count()).max(began.elapsed())
+    /// At least as long as the step took: also while intake is quiet, retention uses at most half of the writer's
+    /// time.
+    fn delay(&self, store: &dyn Store, step_start: Instant) -> Duration {
+        self.backpressure.delay(store.appended_count()).max(step_start.elapsed())
     }
 
     fn log_removed(&self) {
@@ -142,8 +144,8 @@ impl RetentionPass {
         }
     }
 
-    fn add_removed(&mut self, kept: RetentionKind, rows: u64) {
-        if let Some(position) = RetentionKind::ALL.iter().position(|known| *known == kept) {
+    fn add_removed(&mut self, kind: RetentionKind, rows: u64) {
+        if let Some(position) = RetentionKind::ALL.iter().position(|known| *known == kind) {
             self.removed_rows[position] += rows;
         }
     }

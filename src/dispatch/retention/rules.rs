@@ -1,4 +1,4 @@
-//! From the settings to what is removed. Pure.
+//! Turns the retention settings into purge batches. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -7,93 +7,94 @@ use crate::storage::{CompanyScope, PurgeBatch, PurgeCursor, RetentionKind};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// What is removed, and how far at most.
+/// What is deleted by age, and how large the store may become.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetentionRules {
-    /// By age.
+    /// Applied in this order; see [`RetentionKind::ALL`].
     pub age_rules: Vec<RetentionRule>,
-    /// Of the whole store.
+    /// Limit of the whole store, above which the oldest events are deleted.
     pub max_bytes: Option<u64>,
-    /// Handlers whose unfinished deliveries protect their events; `None`: all that the store knows.
+    /// Names of the handlers whose unfinished deliveries protect their events; `None` for all handlers in the store.
     pub protecting_handlers: Option<Vec<String>>,
 }
 
-/// One kind of data of some companies is kept for so many days.
+/// The age limit of one kind of data for some companies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetentionRule {
-    /// What.
     pub kind: RetentionKind,
-    /// Whose.
     pub companies: CompanyScope,
-    /// How long, at least 1.
+    /// Maximum age in days, at least 1.
     pub days: u32,
 }
 
 impl RetentionRules {
-    /// The rules of these settings.
+    /// Rows read in one transaction. It ends earlier when it has taken too long, see `removal/purge.rs`.
+    const MAX_ROWS_PER_BATCH: usize = 200;
+
     #[must_use]
     pub(crate) fn from_settings(settings: &Settings) -> Self {
-        let ages = RetentionKind::ALL.into_iter().flat_map(|kept| age_rules_for(settings, kept)).collect();
-        Self { age_rules: ages, max_bytes: settings.retention.max_bytes, protecting_handlers: None }
+        let age_rules = RetentionKind::ALL.into_iter().flat_map(|kind| age_rules_for(settings, kind)).collect();
+        Self { age_rules, max_bytes: settings.retention.max_bytes, protecting_handlers: None }
     }
 
-    /// Whether everything is kept for ever.
+    /// Whether no limit is configured, so nothing is ever deleted.
     #[must_use]
     pub(crate) fn keeps_everything(&self) -> bool {
         self.age_rules.is_empty() && self.max_bytes.is_none()
     }
 
-    /// The first batch of a rule.
+    /// The first batch of an age rule.
     #[must_use]
     pub(crate) fn first_batch(&self, rule: &RetentionRule, now_ms: i64) -> PurgeBatch {
         let before_ms = now_ms.saturating_sub(i64::from(rule.days) * DAY_MS);
         self.new_purge(rule.kind, rule.companies.clone(), before_ms, now_ms)
     }
 
-    /// The first batch of the oldest events, whosever they are.
+    /// The first batch of the oldest events, regardless of company, for the size limit.
     #[must_use]
     pub(crate) fn oldest_events_batch(&self, now_ms: i64) -> PurgeBatch {
-        // Few at once: no more than has to go.
+        // Smaller than usual: the size is measured between batches, so a batch is what may be deleted too much.
         PurgeBatch {
             limit: Self::MAX_ROWS_PER_BATCH / 8,
             ..self.new_purge(RetentionKind::Events, CompanyScope::AllExcept(Vec::new()), i64::MAX, now_ms)
         }
     }
 
-    fn new_purge(&self, kept: RetentionKind, companies: CompanyScope, before_ms: i64, now_ms: i64) -> PurgeBatch {
-        let handlers = self.protecting_handlers.clone();
+    fn new_purge(&self, kind: RetentionKind, companies: CompanyScope, before_ms: i64, now_ms: i64) -> PurgeBatch {
         PurgeBatch {
-            kind: kept,
+            kind,
             company_scope: companies,
             before_ms,
             cursor: PurgeCursor::default(),
             limit: Self::MAX_ROWS_PER_BATCH,
-            protecting_handlers: handlers,
+            protecting_handlers: self.protecting_handlers.clone(),
             now_ms,
         }
     }
-
-    /// Rows looked at in one transaction.
-    const MAX_ROWS_PER_BATCH: usize = 200;
 }
 
-/// The rules about one kind: that of most companies, and those of companies with settings of their own.
-fn age_rules_for(settings: &Settings, kept: RetentionKind) -> Vec<RetentionRule> {
-    let mut own: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+/// The rules for one kind of data: one for all companies with the general limit, and one for each limit that
+/// companies set for themselves. Companies with the same limit share a rule, because each rule is a separate scan.
+fn age_rules_for(settings: &Settings, kind: RetentionKind) -> Vec<RetentionRule> {
+    let mut companies_by_days: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for company in &settings.companies {
-        if let Some(days) = company.retention.as_ref().and_then(|days| days_for(days, kept)) {
-            own.entry(days).or_default().push(company.slug.clone());
+        if let Some(days) = company.retention.as_ref().and_then(|days| days_for(days, kind)) {
+            companies_by_days.entry(days).or_default().push(company.slug.clone());
         }
     }
-    let all_but = CompanyScope::AllExcept(own.values().flatten().cloned().collect());
-    let most = days_for(&settings.retention.days(), kept).map(|days| (all_but, days));
-    let own = own.into_iter().map(|(days, slugs)| (CompanyScope::Only(slugs), days));
-    let kept_for_a_time = most.into_iter().chain(own).filter(|(_, days)| *days > 0);
-    kept_for_a_time.map(|(companies, days)| RetentionRule { kind: kept, companies, days }).collect()
+    let mut limits = Vec::new();
+    if let Some(days) = days_for(&settings.retention.days(), kind) {
+        let others = CompanyScope::AllExcept(companies_by_days.values().flatten().cloned().collect());
+        limits.push((others, days));
+    }
+    limits.extend(companies_by_days.into_iter().map(|(days, slugs)| (CompanyScope::Only(slugs), days)));
+    // 0 days means: keep without limit. Such a company is excluded from the general rule above and needs no rule.
+    limits.retain(|(_, days)| *days > 0);
+    limits.into_iter().map(|(companies, days)| RetentionRule { kind, companies, days }).collect()
 }
 
-fn days_for(days: &RetentionDays, kept: RetentionKind) -> Option<u32> {
-    match kept {
+fn days_for(days: &RetentionDays, kind: RetentionKind) -> Option<u32> {
+    match kind {
         RetentionKind::Events => days.events_days,
         RetentionKind::Deliveries => days.deliveries_days,
         RetentionKind::Attempts => days.attempts_days,
@@ -119,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_removed_unless_settings_say_so() {
+    fn default_settings_keep_everything() {
         assert!(RetentionRules::from_settings(&Settings::default()).keeps_everything());
     }
 
     #[test]
-    fn companies_have_their_own_days() {
+    fn companies_can_have_separate_limits() {
         let mut settings = Settings::default();
         settings.retention.events_days = Some(90);
         settings.companies = vec![
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_bounded_and_counts_from_now() {
+    fn a_batch_has_a_row_limit_and_an_age_limit() {
         let rules = RetentionRules::default();
         let rule =
             RetentionRule { kind: RetentionKind::Calls, companies: CompanyScope::AllExcept(Vec::new()), days: 2 };

@@ -1,4 +1,4 @@
-//! A program that is asked something: what it prints is the answer.
+//! A program as the target of a custom function: its standard output is the response.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{program, run};
 use crate::config::ProgramSearchPath;
 
-/// A program with its arguments. Whatever it started ends with the run.
+/// A program with its arguments. Every process that it starts is killed when the run ends.
 #[derive(Debug)]
 pub(crate) struct FunctionProgram {
     program: PathBuf,
@@ -16,13 +16,13 @@ pub(crate) struct FunctionProgram {
 }
 
 impl FunctionProgram {
-    /// Looks for the first of `command` in `path`, unless it is a path itself.
+    /// Searches the first element of `command` in `path`, unless it is a path itself.
     ///
     /// # Errors
-    /// The program is not there, or cannot be executed.
+    /// The program does not exist or is not executable.
     pub(crate) fn new(command: &[String], path: ProgramSearchPath) -> Result<Self, String> {
         if cfg!(not(unix)) {
-            return Err("programs are run on Unix only: elsewhere what they started could outlast them".to_owned());
+            return Err("programs run on Unix only: elsewhere their child processes could not be killed".to_owned());
         }
         let Some((name, arguments)) = command.split_first() else {
             return Err("expected the program and its arguments".to_owned());
@@ -30,18 +30,18 @@ impl FunctionProgram {
         Ok(Self { program: program::find_program(name, &path)?, arguments: arguments.to_vec(), search_path: path })
     }
 
-    /// Runs it with `input` on its standard input, and returns the beginning of its standard output. Dropping the future
-    /// kills it.
+    /// Runs the program with `input` on its standard input, and returns the first `output_limit` bytes of its standard
+    /// output. Dropping the future kills the program.
     ///
     /// # Errors
-    /// It cannot be run, or ended with another exit code than 0.
+    /// The program cannot be started, or exits with a code other than 0.
     pub(crate) async fn invoke(
         &self,
         input: &[u8],
         variables: Vec<(&'static str, String)>,
         output_limit: usize,
     ) -> Result<Vec<u8>, String> {
-        let call = run::ProgramRun {
+        let run = run::ProgramRun {
             program: &self.program,
             arguments: &self.arguments,
             path_variable: self.search_path.value(),
@@ -50,14 +50,14 @@ impl FunctionProgram {
             output_limit_bytes: output_limit,
             capture_stderr: false,
         };
-        match run::run_program(call, &CancellationToken::new()).await {
-            Ok(Some(ended)) if ended.status.success() => Ok(ended.output),
-            Ok(Some(ended)) => Err(match ended.status.code() {
-                Some(code) => format!("the program ended with exit code {code}"),
-                None => "the program was ended by a signal".to_owned(),
+        match run::run_program(run, &CancellationToken::new()).await {
+            Ok(Some(exit)) if exit.status.success() => Ok(exit.output),
+            Ok(Some(exit)) => Err(match exit.status.code() {
+                Some(code) => format!("the program exited with code {code}"),
+                None => "the program was killed by a signal".to_owned(),
             }),
-            Ok(None) => Err("the receiver stopped before the program had ended".to_owned()),
-            Err(error) => Err(format!("{} cannot be run: {error}", self.program.display())),
+            Ok(None) => Err("the receiver stopped before the program exited".to_owned()),
+            Err(error) => Err(format!("{} cannot be started: {error}", self.program.display())),
         }
     }
 }

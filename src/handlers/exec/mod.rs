@@ -1,5 +1,5 @@
-//! Runs a program for each event, with the event's bytes on its standard input. No shell is between; the program gets
-//! an environment of its own, and whatever it started ends with the attempt.
+//! Runs a program for each event, with the event's bytes on its standard input. No shell is involved. The
+//! program has a separate environment, and every process that it starts is killed when the attempt ends.
 
 mod exit_status;
 mod function_program;
@@ -19,7 +19,7 @@ use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::config::{ExecSettings, HandlerSettings, ProgramSearchPath};
 use crate::storage::EventSummary;
 
-/// Runs a program for each event.
+/// The handler of kind `exec`: runs a program for each event.
 #[derive(Debug)]
 pub(crate) struct ExecHandler {
     settings: ExecSettings,
@@ -28,19 +28,19 @@ pub(crate) struct ExecHandler {
 }
 
 impl ExecHandler {
-    /// Looks for the program in `path`, unless it is a path itself.
+    /// Searches the program in `path`, unless it is a path itself.
     ///
     /// # Errors
-    /// The program is not there, or cannot be executed.
+    /// The program does not exist or is not executable.
     pub(crate) fn new(settings: ExecSettings, path: ProgramSearchPath) -> Result<Self, String> {
         if cfg!(not(unix)) {
-            return Err("programs are run on Unix only: elsewhere what they started could outlast them".to_owned());
+            return Err("programs run on Unix only: elsewhere their child processes could not be killed".to_owned());
         }
         let program = program::find_program(&settings.program, &path)?;
         Ok(Self { settings, program, search_path: path })
     }
 
-    /// A disabled one is never run, so its program may be missing.
+    /// A disabled handler never runs its program, so the program may be missing.
     pub(super) fn from_settings(
         table: &HandlerSettings,
         path: ProgramSearchPath,
@@ -52,7 +52,7 @@ impl ExecHandler {
         Self::new(settings, path).map_err(|why| ("command", why))
     }
 
-    /// What the program finds in its environment, beside PATH.
+    /// The variables in the program's environment, in addition to PATH.
     fn environment_variables(event: &EventSummary, context: &Context) -> Vec<(&'static str, String)> {
         let mut variables = vec![
             ("RETELL_EVENT", event.kind.clone().unwrap_or_default()),
@@ -71,7 +71,7 @@ impl ExecHandler {
 #[async_trait]
 impl EventHandler for ExecHandler {
     async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
-        let call = run::ProgramRun {
+        let run = run::ProgramRun {
             program: &self.program,
             arguments: &self.settings.arguments,
             path_variable: self.search_path.value(),
@@ -80,10 +80,10 @@ impl EventHandler for ExecHandler {
             output_limit_bytes: self.settings.output_limit_bytes,
             capture_stderr: true,
         };
-        match run::run_program(call, &context.cancellation).await {
-            Ok(Some(ended)) => exit_status::attempt_result(&self.settings, ended.status, &ended.output),
-            Ok(None) => Outcome::retry("the receiver stopped before the program had ended").into(),
-            Err(error) => Outcome::retry(format!("{} cannot be run: {error}", self.program.display())).into(),
+        match run::run_program(run, &context.cancellation).await {
+            Ok(Some(exit)) => exit_status::attempt_result(&self.settings, exit.status, &exit.output),
+            Ok(None) => Outcome::retry("the receiver stopped before the program exited").into(),
+            Err(error) => Outcome::retry(format!("{} cannot be started: {error}", self.program.display())).into(),
         }
     }
 

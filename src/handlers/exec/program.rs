@@ -1,23 +1,27 @@
-//! Where the program is.
+//! Finds the executable of a program.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::config::ProgramSearchPath;
 
-/// A name with a slash is a path, from the working folder on; any other is looked for in PATH.
+/// A name with a slash is a path, relative to the working directory; any other name is searched in PATH.
 pub(super) fn find_program(name: &str, path: &ProgramSearchPath) -> Result<PathBuf, String> {
     if name.contains('/') {
         let program = absolute(Path::new(name));
         return match program.metadata() {
             Ok(metadata) if is_executable(&metadata) => Ok(program),
-            Ok(_) => Err(format!("{} cannot be executed; chmod +x makes a script a program", program.display())),
-            Err(error) => Err(format!("{}: {error}; give the program's full path", program.display())),
+            Ok(_) => Err(format!("{} is not executable; run chmod +x on it", program.display())),
+            Err(error) => Err(format!("{}: {error}; set the full path of the program", program.display())),
         };
     }
-    let candidates = path.directories().map(|folder| absolute(&folder).join(name));
-    let found = candidates.into_iter().find(|program| program.metadata().is_ok_and(|found| is_executable(&found)));
-    found.ok_or_else(|| format!("`{name}` is in no folder of PATH; give the program's full path"))
+    for directory in path.directories() {
+        let program = absolute(&directory).join(name);
+        if program.metadata().is_ok_and(|metadata| is_executable(&metadata)) {
+            return Ok(program);
+        }
+    }
+    Err(format!("`{name}` is not in a directory of PATH; set the full path of the program"))
 }
 
 fn absolute(path: &Path) -> PathBuf {

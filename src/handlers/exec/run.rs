@@ -1,4 +1,4 @@
-//! One run of a program.
+//! One run of a program, from its start until its whole process group is gone.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
-/// How long a program that is under way when the receiver stops may take to end by itself.
+/// Time that a running program has to exit by itself after the receiver begins to stop.
 const STOP_GRACE_PERIOD: Duration = Duration::from_secs(5);
-/// How long what a program printed is read on after its end: somebody who left its group may hold the pipe open.
+/// How long output is still read after the program has exited: a process that left the group may keep the pipe open.
 const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is run.
+/// The program, its input and its environment.
 pub(super) struct ProgramRun<'a> {
     pub(super) program: &'a Path,
     pub(super) arguments: &'a [String],
@@ -26,14 +26,14 @@ pub(super) struct ProgramRun<'a> {
     pub(super) environment_variables: Vec<(&'static str, String)>,
     pub(super) stdin: &'a [u8],
     pub(super) output_limit_bytes: usize,
-    /// Whether what it prints on standard error is kept as well.
+    /// Whether standard error is captured together with standard output.
     pub(super) capture_stderr: bool,
 }
 
-/// A program that ran to its end.
+/// The exit of a program that was not interrupted.
 pub(super) struct ProgramExit {
     pub(super) status: ExitStatus,
-    /// The beginning of what it printed, on standard output and, where that is wanted, on standard error.
+    /// The beginning of the captured output.
     pub(super) output: Vec<u8>,
 }
 
@@ -43,37 +43,43 @@ impl ProgramRun<'_> {
         command.args(self.arguments).env_clear().envs(self.path_variable.map(|path| ("PATH", path)));
         command.envs(self.environment_variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // A group of its own: Ctrl-C in the receiver's terminal is not meant for it, and all of it can be killed.
+        // A separate process group does not receive Ctrl-C from the receiver's terminal, and can be killed as a whole.
         #[cfg(unix)]
         command.process_group(0);
         command
     }
 }
 
-/// Runs it to its end; `None` when the receiver stopped before. Whatever it started is killed when this future ends or
-/// is dropped.
-pub(super) async fn run_program(call: ProgramRun<'_>, stopping: &CancellationToken) -> io::Result<Option<ProgramExit>> {
-    let mut child = call.command().spawn()?;
-    // Dropped before the child, whose number nobody else can have until then.
+/// Runs a program until it exits; `None` when the receiver stopped before. Its process group is killed when this future
+/// ends or is dropped.
+pub(super) async fn run_program(run: ProgramRun<'_>, stopping: &CancellationToken) -> io::Result<Option<ProgramExit>> {
+    let mut child = run.command().spawn()?;
+    // Declared after `child`, so dropped before it: until the child has been waited for, the kernel cannot reuse its
+    // process id for another process group.
     let group = ProcessGroup::of_child(&child);
-    let output = ProgramOutput { captured: Mutex::default(), limit_bytes: call.output_limit_bytes };
-    let unheard = ProgramOutput { captured: Mutex::default(), limit_bytes: 0 };
-    let errors = if call.capture_stderr { &output } else { &unheard };
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let mut talk = pin!(join3(write_stdin(stdin, call.stdin), output.capture(stdout), errors.capture(stderr)));
-    let mut late = pin!(wait_for_stop_grace_period(stopping));
-    let mut talking = true;
+    let output = ProgramOutput { captured: Mutex::default(), limit_bytes: run.output_limit_bytes };
+    let discarded = ProgramOutput { captured: Mutex::default(), limit_bytes: 0 };
+    let errors = if run.capture_stderr { &output } else { &discarded };
+    let input = write_stdin(child.stdin.take(), run.stdin);
+    let stdout = output.capture(child.stdout.take());
+    let stderr = errors.capture(child.stderr.take());
+    // All three pipes are served at the same time: a program that prints while it reads would otherwise block on a
+    // full pipe.
+    let mut pipes = pin!(join3(input, stdout, stderr));
+    let mut stopped = pin!(wait_for_stop_grace_period(stopping));
+    let mut pipes_open = true;
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
-            _ = &mut talk, if talking => talking = false,
-            () = &mut late => return Ok(None),
+            _ = &mut pipes, if pipes_open => pipes_open = false,
+            () = &mut stopped => return Ok(None),
         }
     };
-    // The leader's number stays taken as long as anybody is left in its group.
+    // Kills what the program left running. Safe after the wait as well: the group's id is not reused while a process
+    // is left in the group.
     drop(group);
-    if talking {
-        let _ = tokio::time::timeout(OUTPUT_DRAIN_TIMEOUT, talk).await;
+    if pipes_open {
+        let _ = tokio::time::timeout(OUTPUT_DRAIN_TIMEOUT, pipes).await;
     }
     Ok(Some(ProgramExit { status, output: output.take() }))
 }
@@ -83,14 +89,14 @@ async fn wait_for_stop_grace_period(stopping: &CancellationToken) {
     tokio::time::sleep(STOP_GRACE_PERIOD).await;
 }
 
-/// A program need not read its input to the end, or at all.
+/// Errors are ignored: a program need not read its input.
 async fn write_stdin(stdin: Option<ChildStdin>, input: &[u8]) {
     if let Some(mut stdin) = stdin {
         let _ = stdin.write_all(input).await;
     }
 }
 
-/// Keeps a beginning and reads on, so that nobody who prints more has to wait.
+/// Keeps the first `limit_bytes` and discards the rest, so that a program that prints more does not block.
 struct ProgramOutput {
     captured: Mutex<Vec<u8>>,
     limit_bytes: usize,
@@ -101,9 +107,9 @@ impl ProgramOutput {
         let Some(mut from) = from else { return };
         let mut buffer = vec![0; 8 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let mut kept = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = self.limit_bytes.saturating_sub(kept.len());
-            kept.extend(buffer.iter().take(length.min(room)));
+            let mut captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = self.limit_bytes.saturating_sub(captured.len());
+            captured.extend(buffer.iter().take(length.min(room)));
         }
     }
 
@@ -112,7 +118,7 @@ impl ProgramOutput {
     }
 }
 
-/// A program and whatever it started and did not put into a group of its own. Killed when it is dropped.
+/// A program and the processes it started, except those that left its process group. Dropping it kills all of them.
 struct ProcessGroup {
     #[cfg(unix)]
     leader: Option<rustix::process::Pid>,
@@ -121,8 +127,8 @@ struct ProcessGroup {
 impl ProcessGroup {
     #[cfg(unix)]
     fn of_child(child: &Child) -> Self {
-        let number = child.id().and_then(|number| i32::try_from(number).ok());
-        Self { leader: number.and_then(rustix::process::Pid::from_raw) }
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self { leader: id.and_then(rustix::process::Pid::from_raw) }
     }
 
     #[cfg(not(unix))]
@@ -135,7 +141,7 @@ impl Drop for ProcessGroup {
     fn drop(&mut self) {
         #[cfg(unix)]
         if let Some(leader) = self.leader {
-            // Nobody is left of it most of the time.
+            // The group is usually empty by now, and the call fails.
             let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
         }
     }

@@ -30,7 +30,7 @@ async fn script_outcome(script: &str) -> Outcome {
     run_attempt(&table(script), b"{}").await.outcome
 }
 
-/// The number a script wrote into `file`.
+/// The process id that a script writes to `file`.
 async fn wait_for_pid(file: &Path) -> i32 {
     timeout(TEST_TIMEOUT, async {
         loop {
@@ -45,7 +45,7 @@ async fn wait_for_pid(file: &Path) -> i32 {
     .unwrap()
 }
 
-/// A zombie that nobody has collected yet counts as ended.
+/// A zombie that has not been waited for counts as exited.
 async fn wait_for_exit(process: i32) {
     let stat = format!("/proc/{process}/stat");
     let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
@@ -58,7 +58,7 @@ async fn wait_for_exit(process: i32) {
 }
 
 #[tokio::test]
-async fn bytes_come_as_they_are() {
+async fn the_program_reads_the_exact_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let body: Vec<u8> = (0..1_100_000_u32).map(|at| (at % 251) as u8).collect();
     let script = format!("cat > {}/body", folder.path().display());
@@ -67,7 +67,7 @@ async fn bytes_come_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_program_that_prints_what_it_reads_does_not_lock_up() {
+async fn a_program_that_prints_its_input_does_not_block() {
     let body = vec![b'x'; 3_000_000];
     let attempt =
         run_attempt(&HandlerSettings { output_limit_bytes: Some(1_000), ..table("tee /dev/stderr") }, &body).await;
@@ -75,13 +75,13 @@ async fn a_program_that_prints_what_it_reads_does_not_lock_up() {
 }
 
 #[tokio::test]
-async fn a_program_need_not_read() {
+async fn a_program_need_not_read_its_input() {
     let attempt = run_attempt(&table("exec echo enough"), &vec![b'x'; 1_000_000]).await;
     assert_eq!((attempt.outcome, attempt.response_excerpt.as_deref()), (Outcome::Done, Some("enough\n")));
 }
 
 #[tokio::test]
-async fn the_environment_is_what_is_said_and_nothing_else() {
+async fn the_environment_has_only_the_documented_variables() {
     let (event, mut context) = test_fixtures::sample_event("call_ended");
     (context.attempt, context.replay) = (3, true);
     let command = vec!["env".to_owned()];
@@ -102,19 +102,19 @@ async fn the_environment_is_what_is_said_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn exit_codes() {
-    let said = |code: i32| format!("the program ended with exit code {code}");
+async fn exit_codes_map_to_outcomes() {
+    let reason = |code: i32| format!("the program exited with code {code}");
     assert_eq!(script_outcome("exit 0").await, Outcome::Done);
-    assert_eq!(script_outcome("exit 1").await, Outcome::retry(said(1)));
-    assert_eq!(script_outcome("exit 100").await, Outcome::fail(said(100)));
-    assert_eq!(script_outcome("kill -9 $$").await, Outcome::retry("the program was ended by signal 9"));
+    assert_eq!(script_outcome("exit 1").await, Outcome::retry(reason(1)));
+    assert_eq!(script_outcome("exit 100").await, Outcome::fail(reason(100)));
+    assert_eq!(script_outcome("kill -9 $$").await, Outcome::retry("the program was killed by signal 9"));
     assert_eq!(run_attempt(&table("exit 7"), b"").await.status, Some(7));
 
     for (retry, fail, code, wanted) in [
-        (vec![75], vec![], 75, Outcome::retry(said(75))),
-        (vec![75], vec![], 1, Outcome::fail(said(1))),
-        (vec![], vec![2], 100, Outcome::retry(said(100))),
-        (vec![], vec![2], 2, Outcome::fail(said(2))),
+        (vec![75], vec![], 75, Outcome::retry(reason(75))),
+        (vec![75], vec![], 1, Outcome::fail(reason(1))),
+        (vec![], vec![2], 100, Outcome::retry(reason(100))),
+        (vec![], vec![2], 2, Outcome::fail(reason(2))),
         (vec![75], vec![2], 0, Outcome::Done),
     ] {
         let table =
@@ -124,14 +124,14 @@ async fn exit_codes() {
 }
 
 #[tokio::test]
-async fn a_flood_of_output_is_let_pass() {
+async fn output_above_the_limit_is_discarded() {
     let script = "dd if=/dev/zero bs=65536 count=400 2>/dev/null; echo no >&2; exit 4";
     let attempt = run_attempt(&table(script), b"{}").await;
     assert_eq!((attempt.status, attempt.response_excerpt.unwrap().len()), (Some(4), 65_536));
 }
 
 #[tokio::test]
-async fn nobody_outlasts_an_attempt_that_is_given_up() {
+async fn child_processes_are_killed_when_the_attempt_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let grandchild = folder.path().join("pid");
     let script = format!("sh -c 'sleep 1000 & echo $! > {}; wait'; true", grandchild.display());
@@ -145,7 +145,7 @@ async fn nobody_outlasts_an_attempt_that_is_given_up() {
 }
 
 #[tokio::test]
-async fn nobody_outlasts_a_program_that_has_ended() {
+async fn child_processes_are_killed_when_the_program_exits() {
     let folder = tempfile::tempdir().unwrap();
     let child = folder.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; echo begun", child.display());
@@ -155,7 +155,7 @@ async fn nobody_outlasts_a_program_that_has_ended() {
 }
 
 #[tokio::test]
-async fn a_program_under_way_when_the_receiver_stops_has_time_to_end() {
+async fn a_running_program_has_a_grace_period_when_the_receiver_stops() {
     let (event, context) = test_fixtures::sample_event("call_ended");
     context.cancellation.cancel();
     let body = Bytes::new();
@@ -163,11 +163,11 @@ async fn a_program_under_way_when_the_receiver_stops_has_time_to_end() {
     assert_eq!(short.outcome, Outcome::Done);
     let long = exec(&table("sleep 1000"));
     let attempt = timeout(TEST_TIMEOUT, long.deliver(&event, &body, &context)).await.unwrap();
-    assert_eq!(attempt.outcome, Outcome::retry("the receiver stopped before the program had ended"));
+    assert_eq!(attempt.outcome, Outcome::retry("the receiver stopped before the program exited"));
 }
 
 #[tokio::test]
-async fn a_program_that_went_away_is_a_retry() {
+async fn a_program_that_disappeared_is_a_retry() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     std::os::unix::fs::symlink("/bin/true", &program).unwrap();
@@ -177,11 +177,11 @@ async fn a_program_that_went_away_is_a_retry() {
     assert_eq!(exec.deliver(&event, &Bytes::new(), &context).await.outcome, Outcome::Done);
     std::fs::remove_file(&program).unwrap();
     let attempt = exec.deliver(&event, &Bytes::new(), &context).await;
-    assert!(matches!(&attempt.outcome, Outcome::Retry { reason, .. } if reason.contains("cannot be run: No such")));
+    assert!(matches!(&attempt.outcome, Outcome::Retry { reason, .. } if reason.contains("cannot be started: No such")));
 }
 
 #[test]
-fn programs_are_looked_for_at_start() {
+fn programs_are_searched_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "#!/bin/sh\n").unwrap();
@@ -192,14 +192,14 @@ fn programs_are_looked_for_at_start() {
     };
     for (name, path, said) in [
         ("/nowhere/program", "/bin", "/nowhere/program: No such file"),
-        (plain.to_str().unwrap(), "/bin", "cannot be executed; chmod +x"),
-        (path, "/bin", "cannot be executed"),
-        ("plain", path, "`plain` is in no folder of PATH"),
-        ("sh", "", "`sh` is in no folder of PATH"),
+        (plain.to_str().unwrap(), "/bin", "is not executable; run chmod +x"),
+        (path, "/bin", "is not executable"),
+        ("plain", path, "`plain` is not in a directory of PATH"),
+        ("sh", "", "`sh` is not in a directory of PATH"),
     ] {
         let (key, why) = refused(name, path, true).unwrap();
         assert!(key == "command" && why.contains(said), "{why}");
-        assert_eq!(refused(name, path, false), None, "a disabled one is never run");
+        assert_eq!(refused(name, path, false), None, "a disabled handler never runs its program");
     }
     assert_eq!(refused("sh", "/nowhere:/bin", true), None);
 }

@@ -1,4 +1,4 @@
-//! Whole lines into one file, which is put away when it is full.
+//! Appends whole lines to one file and rotates it at a size.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -8,10 +8,10 @@ use super::{record, rotation};
 use crate::base::clock::Clock;
 use crate::config::FileSettings;
 
-/// Read at once when the end of the last whole line is looked for.
+/// Block size when the end of the last whole line is searched.
 const READ_BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Opens the file anew for each line, so whoever moves it away or deletes it is noticed at once.
+/// Opens the file for each line, so that a file that was moved or deleted in the meantime is created again.
 #[derive(Debug)]
 pub(super) struct Appender {
     settings: FileSettings,
@@ -27,22 +27,24 @@ impl Appender {
         &self.settings.path
     }
 
-    /// Whether lines can be appended.
+    /// Checks that lines can be appended: a regular file that can be opened.
     pub(super) fn check_appendable(&self) -> io::Result<()> {
         if fs::symlink_metadata(self.path()).is_ok_and(|metadata| metadata.is_symlink()) {
             return Err(io::Error::new(
                 ErrorKind::InvalidInput,
-                "it is a symbolic link, which would be put away instead of the file; name the file itself",
+                "it is a symbolic link, and rotation would rename the link instead of the file; set the path \
+                 of the file itself",
             ));
         }
         self.open().map(drop)
     }
 
-    /// The whole line or nothing of it.
+    /// Writes the whole line or nothing.
     pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let (mut file, mut length) = self.open_at_line_end()?;
-        let grown = length.saturating_add(line.len() as u64);
-        if length > 0 && grown > self.settings.rotate_bytes {
+        let new_length = length.saturating_add(line.len() as u64);
+        // An empty file is never rotated: a line longer than the limit has a file for itself.
+        if length > 0 && new_length > self.settings.rotate_bytes {
             drop(file);
             rotation::rotate(&self.settings, self.clock.now_ms())?;
             (file, length) = self.open()?;
@@ -50,7 +52,7 @@ impl Appender {
         write_all_or_nothing(&mut file, length, line)
     }
 
-    /// The file, ending with a line that is whole.
+    /// Opens the file and makes sure that it ends with a whole line.
     fn open_at_line_end(&self) -> io::Result<(File, u64)> {
         let (mut file, length) = self.open()?;
         let end = last_line_end(&mut file, length)?;
@@ -58,10 +60,12 @@ impl Appender {
             return Ok((file, length));
         }
         if is_own_partial_line(&mut file, end)? {
-            // The machine or the process died over it. The delivery was not settled, so the event comes again.
+            // The machine or the process crashed during the write. The delivery was not settled, so the event is
+            // written again as a whole.
             file.set_len(end)?;
             return Ok((file, end));
         }
+        // Another program's text is kept and ended with a line break.
         write_all_or_nothing(&mut file, length, b"\n")?;
         Ok((file, length + 1))
     }
@@ -77,16 +81,16 @@ impl Appender {
         let file = opened?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
         Ok((file, metadata.len()))
     }
 }
 
-/// A disk that fills up leaves no half line behind.
+/// Removes a partial line when the write fails, for example on a full disk.
 fn write_all_or_nothing(file: &mut (impl Write + Resize), length: u64, line: &[u8]) -> io::Result<()> {
     file.write_all(line).inspect_err(|_| {
-        // Should this fail too, the half is cut off before the next line.
+        // If this fails as well, the next append removes the partial line.
         let _ = file.resize(length);
     })
 }
@@ -101,10 +105,11 @@ impl Resize for File {
     }
 }
 
-/// Behind the last end of a line; 0 when there is none.
+/// The position after the last line break; 0 without one.
 fn last_line_end(file: &mut File, length: u64) -> io::Result<u64> {
-    let (mut end, mut block) = (length, Vec::new());
-    // Nearly always the last byte is it.
+    let mut end = length;
+    let mut block = Vec::new();
+    // The last byte nearly always is a line break, so it is read alone first.
     let mut size = 1;
     while end > 0 {
         let start = end.saturating_sub(size);
@@ -114,7 +119,8 @@ fn last_line_end(file: &mut File, length: u64) -> io::Result<u64> {
         if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
-        (end, size) = (start, READ_BLOCK_BYTES);
+        end = start;
+        size = READ_BLOCK_BYTES;
     }
     Ok(0)
 }
@@ -127,11 +133,11 @@ fn is_own_partial_line(file: &mut File, at: u64) -> io::Result<bool> {
 }
 
 fn create_private_dir(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
+    let Some(directory) = path.parent() else { return Ok(()) };
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
+    builder.recursive(true).create(directory)
 }
 
 fn open_private_file(path: &Path) -> io::Result<File> {
@@ -146,7 +152,7 @@ fn open_private_file(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, as a disk with little room does.
+    /// Accepts `capacity` bytes, as a nearly full disk does.
     struct LimitedDisk {
         written: Vec<u8>,
         capacity: usize,
@@ -154,9 +160,9 @@ mod tests {
 
     impl Write for LimitedDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.capacity - self.written.len());
-            self.written.extend(&bytes[..taken]);
-            if taken == 0 { Err(ErrorKind::StorageFull.into()) } else { Ok(taken) }
+            let accepted = bytes.len().min(self.capacity - self.written.len());
+            self.written.extend(&bytes[..accepted]);
+            if accepted == 0 { Err(ErrorKind::StorageFull.into()) } else { Ok(accepted) }
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_keeps_no_half_line() {
+    fn a_full_disk_leaves_no_partial_line() {
         let mut small = LimitedDisk { written: b"first\n".to_vec(), capacity: 10 };
         let error = write_all_or_nothing(&mut small, 6, b"second\n").unwrap_err();
         assert_eq!((error.kind(), small.written.as_slice()), (ErrorKind::StorageFull, b"first\n".as_slice()));

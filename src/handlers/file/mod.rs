@@ -1,6 +1,7 @@
 //! Appends each event as a line of JSON to a file.
 //!
-//! Done means that the operating system has taken the whole line. The file is a copy: the store has the event, on disk.
+//! An attempt succeeds when the operating system has accepted the whole line. The line is not synced: the store has
+//! the event on disk, and a replay can write lines again.
 
 mod appender;
 mod record;
@@ -21,25 +22,25 @@ use crate::config::{FileSettings, HandlerSettings};
 use crate::storage::EventSummary;
 use appender::Appender;
 
-/// Appends each event as a line of JSON to a file.
+/// The handler of kind `file`: appends each event as a line of JSON.
 #[derive(Debug)]
 pub(crate) struct FileHandler {
-    /// One line after the other; those that wait hold no thread.
+    /// An async mutex: attempts that wait for it occupy no blocking thread.
     appender: Arc<Mutex<Appender>>,
 }
 
 impl FileHandler {
-    /// Creates the file and its folder if they are missing.
+    /// Creates the file and its directory if they are missing.
     ///
     /// # Errors
-    /// The file cannot be opened, or is not one that lines can be appended to.
+    /// The file cannot be opened, or is not a regular file.
     pub(crate) fn new(settings: FileSettings, clock: Clock) -> Result<Self, String> {
         let appender = Appender::new(settings, clock);
         appender.check_appendable().map_err(|error| format!("{}: {error}", appender.path().display()))?;
         Ok(Self { appender: Arc::new(Mutex::new(appender)) })
     }
 
-    /// A disabled one leaves no file behind.
+    /// A disabled handler creates no file.
     pub(super) fn from_settings(table: &HandlerSettings, clock: Clock) -> Result<Self, (&'static str, String)> {
         let settings = table.file_settings()?;
         if !table.enabled {
@@ -54,7 +55,7 @@ impl EventHandler for FileHandler {
     async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
         let line = match record::format_line(event, body, context) {
             Ok(line) => line,
-            Err(error) => return Outcome::fail(format!("the event makes no line: {error}")).into(),
+            Err(error) => return Outcome::fail(format!("the event cannot be written as a line: {error}")).into(),
         };
         let mut appender = Arc::clone(&self.appender).lock_owned().await;
         let written = run_blocking(move || {

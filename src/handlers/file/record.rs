@@ -1,4 +1,4 @@
-//! What a line says.
+//! The JSON line of one event.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use super::Context;
 use crate::storage::EventSummary;
 
-/// How every line begins: by it the half of one is told from what somebody else has written.
+/// The start of every line. It distinguishes the handler's own partial lines from text that other programs wrote.
 pub(super) const LINE_PREFIX: &[u8] = b"{\"id\":\"evt_";
 
 #[derive(Serialize)]
 struct FileRecord<'a> {
-    // The first, see `BEGINNING`.
+    // Must be the first field, see `LINE_PREFIX`.
     id: String,
     company: &'a str,
     event: Option<&'a str>,
@@ -30,7 +30,7 @@ struct FileRecord<'a> {
     body_base64: Option<String>,
 }
 
-/// The line with its end. A body that is JSON is in it as it came, numbers to the last digit.
+/// The line with its line break. A JSON body is embedded as received, with every digit of its numbers.
 pub(super) fn format_line(event: &EventSummary, body: &[u8], context: &Context) -> serde_json::Result<Vec<u8>> {
     let json = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
     let line = FileRecord {
@@ -46,8 +46,12 @@ pub(super) fn format_line(event: &EventSummary, body: &[u8], context: &Context) 
         body_base64: json.is_none().then(|| BASE64_STANDARD.encode(body)),
     };
     let mut line = serde_json::to_vec(&line)?;
-    // JSON has them escaped in texts, so these are between its parts, where a space is as good.
-    line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    // Line breaks inside JSON strings are escaped, so these are whitespace between tokens, and a space means the same.
+    for byte in &mut line {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     line.push(b'\n');
     Ok(line)
 }

@@ -28,16 +28,16 @@ fn read_lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What is in the folder beside `path` itself, sorted.
+/// The other files in the directory of `path`, sorted.
 fn rotated_files(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
-    let mut away: Vec<_> = entries.filter(|found| found != path).collect();
-    away.sort_unstable();
-    away
+    let mut others: Vec<_> = entries.filter(|entry| entry != path).collect();
+    others.sort_unstable();
+    others
 }
 
 #[tokio::test]
-async fn a_line_holds_the_body_as_it_came() {
+async fn a_line_holds_the_body_as_received() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = file_handler(&table(&path));
@@ -52,13 +52,13 @@ async fn a_line_holds_the_body_as_it_came() {
     );
     let head: Value = serde_json::from_str(&format!("{head}}}")).unwrap();
     assert!(head["id"].as_str().unwrap().starts_with("evt_"));
-    let told = (&head["company"], &head["event"], &head["call_id"], &head["received_at_ms"], &head["attempt"]);
-    assert_eq!(told, (&"default".into(), &"call_ended".into(), &"call_1".into(), &NOW_MS.into(), &1.into()));
+    let fields = (&head["company"], &head["event"], &head["call_id"], &head["received_at_ms"], &head["attempt"]);
+    assert_eq!(fields, (&"default".into(), &"call_ended".into(), &"call_1".into(), &NOW_MS.into(), &1.into()));
     assert!(head.get("revision_of").is_none() && head.get("replay").is_none());
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_kept_as_bytes() {
+async fn a_body_that_is_not_json_is_written_as_base64() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = file_handler(&table(&path));
@@ -76,7 +76,7 @@ async fn a_body_that_is_no_json_is_kept_as_bytes() {
 }
 
 #[tokio::test]
-async fn revisions_and_replays_say_so() {
+async fn revisions_and_replays_are_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let (event, mut context) = test_fixtures::sample_event("call_ended");
@@ -119,12 +119,12 @@ async fn lines_written_at_the_same_time_stay_whole() {
 }
 
 #[tokio::test]
-async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
+async fn a_full_file_is_rotated_and_the_oldest_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
-    let strangers = ["a.jsonl.1", "a.jsonl.gz", "b.jsonl.20261121T235958.000Z"].map(|name| folder.path().join(name));
-    for stranger in &strangers {
-        fs::write(stranger, "mine").unwrap();
+    let other_files = ["a.jsonl.1", "a.jsonl.gz", "b.jsonl.20261121T235958.000Z"].map(|name| folder.path().join(name));
+    for other_file in &other_files {
+        fs::write(other_file, "mine").unwrap();
     }
     let now_ms = Arc::new(AtomicI64::new(NOW_MS));
     let clock = Arc::clone(&now_ms);
@@ -132,15 +132,16 @@ async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
     let lines = FileHandler::from_settings(&table, Clock::from_fn(move || clock.load(Ordering::Relaxed))).unwrap();
     let mut largest = 0;
     for number in 0..40 {
-        // A clock that stands still, runs, or is set back.
+        // The clock stands still, advances, or is set back.
         now_ms.fetch_add([0, 700, -400][number % 3], Ordering::Relaxed);
         append_event(&lines, format!("{{\"n\":{number}}}").as_bytes()).await;
         largest = largest.max(fs::metadata(&path).unwrap().len());
     }
     assert!(largest <= 1_024, "{largest}");
-    let (mine, away): (Vec<_>, Vec<_>) = rotated_files(&path).into_iter().partition(|path| strangers.contains(path));
-    assert_eq!((mine.len(), away.len()), (3, 3));
-    let numbers: Vec<_> = away
+    let (others, rotated): (Vec<_>, Vec<_>) =
+        rotated_files(&path).into_iter().partition(|path| other_files.contains(path));
+    assert_eq!((others.len(), rotated.len()), (3, 3));
+    let numbers: Vec<_> = rotated
         .iter()
         .chain([&path])
         .flat_map(|path| read_lines(path))
@@ -151,7 +152,7 @@ async fn a_full_file_is_put_away_and_the_oldest_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_line_longer_than_a_file_has_one_of_its_own() {
+async fn a_line_longer_than_the_limit_has_a_separate_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = file_handler(&HandlerSettings { rotate_bytes: Some(1_024), ..table(&path) });
@@ -164,7 +165,7 @@ async fn a_line_longer_than_a_file_has_one_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_moved_away_or_deleted_begins_anew() {
+async fn a_moved_or_deleted_file_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er/a.jsonl");
     let lines = file_handler(&table(&path));
@@ -179,7 +180,7 @@ async fn a_file_that_was_moved_away_or_deleted_begins_anew() {
 }
 
 #[tokio::test]
-async fn half_a_line_is_cut_off_and_what_others_wrote_stays() {
+async fn partial_lines_are_removed_and_text_of_others_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = file_handler(&table(&path));
@@ -192,14 +193,14 @@ async fn half_a_line_is_cut_off_and_what_others_wrote_stays() {
         let read = read_lines(&path);
         assert_eq!((read.len(), &read[1]["body"]), (2, &2.into()), "{}", &torn[..1]);
     }
-    fs::write(&path, "somebody's notes").unwrap();
+    fs::write(&path, "another program's notes").unwrap();
     append_event(&lines, b"3").await;
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.starts_with("somebody's notes\n{\"id\":\"evt_"), "{text}");
+    assert!(text.starts_with("another program's notes\n{\"id\":\"evt_"), "{text}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_a_retry_and_refused_at_start() {
+async fn a_write_error_is_a_retry_and_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let lines = file_handler(&table(&path));
@@ -218,12 +219,12 @@ async fn what_cannot_be_written_is_a_retry_and_refused_at_start() {
     assert!(key == "path" && why.contains("b.jsonl"), "{why}");
     assert_eq!(refused(&below_a_file, false), None);
     assert_eq!(refused(&folder.path().join("none.jsonl"), false), None);
-    assert!(!folder.path().join("none.jsonl").exists(), "a disabled one leaves no file");
+    assert!(!folder.path().join("none.jsonl").exists(), "a disabled handler creates no file");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn files_are_private_and_links_are_refused() {
+async fn files_are_private_and_symbolic_links_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("private/a.jsonl");

@@ -1,4 +1,4 @@
-//! The messages in the box, and the words they are made of.
+//! The default message templates and their variables.
 
 use minijinja::Value;
 use serde_json::Value as Json;
@@ -10,13 +10,13 @@ use crate::security::redact;
 
 const OUTCOME_TEMPLATE: &str =
     "{{ [duration_ms | duration or not_connected, outcome, sentiment, reason] | select | join(' · ') }}";
-const SUMMARY_TEMPLATE: &str = "{% if summary %}\n>{{ summary | shorten(1500) }}{% endif %}";
-const ALERT_TEMPLATE: &str = "{{ alert.metric_type | words }}: {{ alert.current_value | measured(alert.metric_type) }}\
-     {% if alert.previous_value is not none %}, before that {{ alert.previous_value | measured(alert.metric_type) }}{% endif %} \
+const SUMMARY_TEMPLATE: &str = "{% if summary %}\n>{{ summary | truncate(1500) }}{% endif %}";
+const ALERT_TEMPLATE: &str = "{{ alert.metric_type | humanize }}: {{ alert.current_value | metric(alert.metric_type) }}\
+     {% if alert.previous_value is not none %}, before that {{ alert.previous_value | metric(alert.metric_type) }}{% endif %} \
      (threshold {% if alert.threshold_type == 'relative' %}{{ alert.threshold_value }} %\
-     {% else %}{{ alert.threshold_value | measured(alert.metric_type) }}{% endif %}, window {{ alert.window }})";
+     {% else %}{{ alert.threshold_value | metric(alert.metric_type) }}{% endif %}, window {{ alert.window }})";
 
-/// The template for an event, unless the settings have one.
+/// The default template for an event name; the settings may replace it.
 pub(super) fn default_template(event: &str) -> Option<String> {
     let headed = |title: &str| format!("*{title}*{{{{ note }}}}: {{{{ who }}}}");
     let transfer = |title: &str| headed(title) + "{% if destination %}, to {{ destination }}{% endif %}";
@@ -36,15 +36,15 @@ pub(super) fn default_template(event: &str) -> Option<String> {
             format!(":white_check_mark: *Alert resolved*{{{{ note }}}}: {{{{ alert.name }}}}\n{ALERT_TEMPLATE}")
         }
         "alarm_triggered" => {
-            ":warning: *Alarm*{{ note }}{% if payload.alarm.reminder %} (goes on){% endif %}: {{ payload.alarm.text }}"
+            ":warning: *Alarm*{{ note }}{% if payload.alarm.reminder %} (still raised){% endif %}: {{ payload.alarm.text }}"
                 .to_owned()
         }
-        "alarm_resolved" => ":white_check_mark: *Alarm is over*{{ note }}, it was: {{ payload.alarm.text }}".to_owned(),
+        "alarm_resolved" => ":white_check_mark: *Alarm resolved*{{ note }}: {{ payload.alarm.text }}".to_owned(),
         _ => return None,
     })
 }
 
-/// The events that have a template in the box.
+/// The events with a default template.
 pub(super) const EVENTS_WITH_TEMPLATE: [&str; 14] = [
     "call_started",
     "call_ended",
@@ -62,15 +62,17 @@ pub(super) const EVENTS_WITH_TEMPLATE: [&str; 14] = [
     "alarm_resolved",
 ];
 
-/// What templates can speak of. Numbers in what is made here are hidden; `call.from_number` is the whole one.
+/// The variables of templates. Phone numbers in derived variables such as `who` are redacted; `call.from_number` is the
+/// full number.
 pub(super) fn template_variables(payload: &Json, context: &Context) -> Value {
     let call = payload.get("call").or_else(|| payload.get("data")).unwrap_or(&Json::Null);
     let chat = payload.get("chat").unwrap_or(&Json::Null);
     let subject = if call.is_object() { call } else { chat };
     let analysis = subject.get("call_analysis").or_else(|| subject.get("chat_analysis")).unwrap_or(&Json::Null);
-    let words = |text: &str| Value::from(escape::escape_text(text));
-    let text = |from: &Json, field: &str| from.get(field).and_then(Json::as_str).map(words).unwrap_or_default();
+    let escaped = |text: &str| Value::from(escape::escape_text(text));
+    let text = |from: &Json, field: &str| from.get(field).and_then(Json::as_str).map(escaped).unwrap_or_default();
     let summary = ["call_summary", "chat_summary"].iter().find_map(|field| analysis.get(field)?.as_str());
+    let is_connected = subject.get("call_status").and_then(Json::as_str) != Some("not_connected");
     let reason = subject.get("disconnection_reason").and_then(Json::as_str).map(|reason| reason.replace('_', " "));
     Value::from_pairs([
         ("event", text(payload, "event")),
@@ -79,45 +81,38 @@ pub(super) fn template_variables(payload: &Json, context: &Context) -> Value {
         ("chat", escape::escape_value(chat)),
         ("alert", escape::escape_value(payload.get("alert").unwrap_or(&Json::Null))),
         ("event_id", Value::from(context.event_id.to_string())),
-        ("company", words(&context.company)),
+        ("company", escaped(&context.company)),
         ("attempt", Value::from(context.attempt)),
         ("revision", Value::from(context.revision_of.is_some())),
         ("replay", Value::from(context.replay)),
         ("note", Value::from(message_suffix(context))),
-        ("who", words(&describe_parties(call, chat))),
+        ("who", escaped(&describe_parties(call, chat))),
         ("duration_ms", duration_ms(subject).map(Value::from).unwrap_or_default()),
-        (
-            "not_connected",
-            if subject.get("call_status").and_then(Json::as_str) == Some("not_connected") {
-                Value::from("not connected")
-            } else {
-                Value::default()
-            },
-        ),
+        ("not_connected", if is_connected { Value::default() } else { Value::from("not connected") }),
         ("outcome", call_outcome(analysis).map(Value::from).unwrap_or_default()),
-        ("sentiment", sentiment_text(analysis).map(|text| words(&text)).unwrap_or_default()),
-        ("summary", summary.map(words).unwrap_or_default()),
-        ("reason", reason.map(|text| words(&text)).unwrap_or_default()),
-        ("destination", transfer_destination(payload, call).map(|to| words(&redact::phone(to))).unwrap_or_default()),
+        ("sentiment", sentiment_text(analysis).map(|text| escaped(&text)).unwrap_or_default()),
+        ("summary", summary.map(escaped).unwrap_or_default()),
+        ("reason", reason.map(|text| escaped(&text)).unwrap_or_default()),
+        ("destination", transfer_destination(payload, call).map(|to| escaped(&redact::phone(to))).unwrap_or_default()),
     ])
 }
 
-/// What sets the message apart from others like it.
+/// The suffix of a message's title: company, revision, replay.
 fn message_suffix(context: &Context) -> String {
-    let mut note = String::new();
+    let mut suffix = String::new();
     if context.company != DEFAULT_COMPANY_SLUG {
-        note = format!(" [{}]", escape::escape_text(&context.company));
+        suffix = format!(" [{}]", escape::escape_text(&context.company));
     }
     if context.revision_of.is_some() {
-        note += " (changed)";
+        suffix += " (changed)";
     }
     if context.replay {
-        note += " (replay)";
+        suffix += " (replay)";
     }
-    note
+    suffix
 }
 
-/// `+12•••43 called Nora`, `Nora called +12•••43`, `web call with Nora`.
+/// Who talks to whom: `+12•••43 called Nora`, `Nora called +12•••43`, `web call with Nora`.
 fn describe_parties(call: &Json, chat: &Json) -> String {
     let subject = if call.is_object() { call } else { chat };
     let text = |field: &str| subject.get(field).and_then(Json::as_str).filter(|text| !text.is_empty());
@@ -144,13 +139,13 @@ fn call_outcome(analysis: &Json) -> Option<&'static str> {
     if analysis.get("in_voicemail").and_then(Json::as_bool) == Some(true) {
         return Some("voicemail");
     }
-    let well = ["call_successful", "chat_successful"].iter().find_map(|field| analysis.get(field)?.as_bool())?;
-    Some(if well { "successful" } else { "not successful" })
+    let successful = ["call_successful", "chat_successful"].iter().find_map(|field| analysis.get(field)?.as_bool())?;
+    Some(if successful { "successful" } else { "not successful" })
 }
 
 fn sentiment_text(analysis: &Json) -> Option<String> {
-    let mood = analysis.get("user_sentiment")?.as_str().filter(|mood| *mood != "Unknown")?;
-    Some(format!("{} sentiment", mood.to_lowercase()))
+    let sentiment = analysis.get("user_sentiment")?.as_str().filter(|sentiment| *sentiment != "Unknown")?;
+    Some(format!("{} sentiment", sentiment.to_lowercase()))
 }
 
 fn transfer_destination<'a>(payload: &'a Json, call: &'a Json) -> Option<&'a str> {
@@ -158,7 +153,7 @@ fn transfer_destination<'a>(payload: &'a Json, call: &'a Json) -> Option<&'a str
     given.as_str().or_else(|| given.get("number")?.as_str())
 }
 
-/// Costs come in cents, as the names of their metrics say.
+/// The filter `metric`: `$148.00` from 14800 for metrics whose names end with `_cost`, which Retell sends in cents.
 pub(super) fn format_metric(value: &Value, metric: &Value) -> Value {
     match (f64::try_from(value.clone()), metric.as_str()) {
         (Ok(cents), Some(metric)) if metric.ends_with("_cost") => Value::from(format!("${:.2}", cents / 100.0)),
@@ -166,7 +161,7 @@ pub(super) fn format_metric(value: &Value, metric: &Value) -> Value {
     }
 }
 
-/// `25 s`, `3 min 5 s`, `1 h 4 min`.
+/// Formats milliseconds as `25 s`, `3 min 5 s` or `1 h 4 min`.
 pub(super) fn format_duration(ms: i64) -> String {
     let seconds = ms / 1000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

@@ -1,13 +1,14 @@
-//! What comes from a body, made harmless before a template sees it: no filter can bring back what is not there.
+//! Escapes every string of a body before a template is rendered. Templates never have the original strings, so no
+//! filter can undo the escaping.
 
 use serde_json::Value as Json;
 
 use minijinja::Value;
 
-/// What Slack takes of a section.
+/// Below Slack's limit of 3000 characters per section.
 const MAX_MESSAGE_CHARS: usize = 2_900;
 
-/// A JSON value with its texts escaped.
+/// Converts a JSON value with all of its strings and keys escaped.
 pub(super) fn escape_value(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -24,8 +25,8 @@ pub(super) fn escape_value(json: &Json) -> Value {
     }
 }
 
-/// `<`, `>` and `&` as Slack has them written, so that no mention and no link can be made of it; line breaks and other
-/// control characters as spaces, so that it cannot pass for a line of the template.
+/// Escapes `<`, `>` and `&` for Slack, so that the text cannot contain a mention or a link. Line breaks and other
+/// control characters become spaces, so that the text cannot imitate a line of the template.
 pub(super) fn escape_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -34,7 +35,7 @@ pub(super) fn escape_text(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => escaped.push(' '),
-            // Marks that turn the direction of what follows them.
+            // Bidirectional control characters, which would reorder the text after them.
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
             c => escaped.push(c),
         }
@@ -42,19 +43,19 @@ pub(super) fn escape_text(text: &str) -> String {
     escaped
 }
 
-/// At most so many characters, and no half of an escape.
-pub(super) fn truncate(text: &str, most: usize) -> String {
-    let Some((end, _)) = text.char_indices().nth(most) else { return text.to_owned() };
-    let mut kept = &text[..end];
-    if let Some(start) = kept.rfind('&')
-        && !kept[start..].contains(';')
+/// At most `max_chars` characters and `…`. An escape such as `&amp;` is kept or removed as a whole.
+pub(super) fn truncate(text: &str, max_chars: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text.to_owned() };
+    let mut prefix = &text[..end];
+    if let Some(start) = prefix.rfind('&')
+        && !prefix[start..].contains(';')
     {
-        kept = &kept[..start];
+        prefix = &prefix[..start];
     }
-    format!("{}…", kept.trim_end())
+    format!("{}…", prefix.trim_end())
 }
 
-/// A whole message within what Slack takes.
+/// Trims a rendered message to the length that Slack accepts.
 pub(super) fn truncate_message(message: &str) -> String {
     truncate(message.trim(), MAX_MESSAGE_CHARS)
 }
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_can_be_written_that_slack_acts_on() {
+    fn mentions_links_and_line_breaks_are_escaped() {
         assert_eq!(
             escape_text("<!channel> & <https://evil.example|here>"),
             "&lt;!channel&gt; &amp; &lt;https://evil.example|here&gt;"
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn cutting_leaves_no_half_of_an_escape() {
+    fn truncation_leaves_no_partial_escape() {
         assert_eq!(truncate("abc", 3), "abc");
         assert_eq!(truncate("abcd", 3), "abc…");
         assert_eq!(truncate("ab &lt; cd", 5), "ab…");

@@ -1,4 +1,4 @@
-//! Which message an event makes.
+//! Renders the message for an event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,30 +12,33 @@ use crate::handlers::Context;
 use crate::handlers::template::{self, describe_error, error_location, is_template_error};
 use crate::security::redact;
 
-/// Steps a template may take: a loop over a long transcript ends.
+/// Instructions a template may execute, so that nested loops end.
 const TEMPLATE_FUEL: u64 = 100_000;
 
-/// Templates by the names of events.
+/// Compiled templates by event name.
 pub(super) struct MessageTemplates(Environment<'static>);
 
 impl MessageTemplates {
-    /// The ones in the box, and those of the settings instead of them or besides.
-    pub(super) fn new(own: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// The default templates, replaced and extended by those of the settings.
+    ///
+    /// # Errors
+    /// The event name of the first invalid template, with the reason.
+    pub(super) fn new(configured: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut templates = Self(slack_environment());
-        let names: BTreeSet<&str> =
-            default_templates::EVENTS_WITH_TEMPLATE.into_iter().chain(own.keys().map(String::as_str)).collect();
+        let mut names = BTreeSet::from(default_templates::EVENTS_WITH_TEMPLATE);
+        names.extend(configured.keys().map(String::as_str));
         for name in names {
-            let Some(text) = own.get(name).cloned().or_else(|| default_templates::default_template(name)) else {
+            let Some(text) = configured.get(name).cloned().or_else(|| default_templates::default_template(name)) else {
                 continue;
             };
-            let refused = |error| format!("`{name}`: {}", describe_error(&error));
-            templates.0.add_template_owned(name.to_owned(), text).map_err(refused)?;
-            templates.check_template(name).map_err(refused)?;
+            let to_reason = |error| format!("`{name}`: {}", describe_error(&error));
+            templates.0.add_template_owned(name.to_owned(), text).map_err(to_reason)?;
+            templates.check_template(name).map_err(to_reason)?;
         }
         Ok(templates)
     }
 
-    /// Unknown filters and the like are found out only when a template is rendered.
+    /// Renders the template with a sample and with an empty event: unknown filters and functions fail only at run time.
     fn check_template(&self, name: &str) -> Result<(), Error> {
         let body = sample_body(EventKind::from_name(name), "id", 0).and_then(|body| serde_json::from_str(&body).ok());
         let context = Context::new(EventId::lower_bound_at(0), (1, "default"), 0);
@@ -48,13 +51,17 @@ impl MessageTemplates {
         Ok(())
     }
 
-    /// The message for an event; `None` when there is none. The error says what is wrong without quoting the event.
+    /// The message for an event; `None` without a template or with an empty result.
+    ///
+    /// # Errors
+    /// The kind of error and its line. The text does not quote the event.
     pub(super) fn render(&self, payload: &Json, context: &Context) -> Result<Option<String>, String> {
         let name = payload.get("event").and_then(Json::as_str).unwrap_or_default();
         let Ok(template) = self.0.get_template(name) else { return Ok(None) };
         let rendered = template.render(default_templates::template_variables(payload, context));
         let text = rendered.map_err(|error| format!("templates.{name}: {}", error_location(&error)))?;
-        Ok(Some(escape::truncate_message(&text)).filter(|text| !text.is_empty()))
+        let message = escape::truncate_message(&text);
+        Ok((!message.is_empty()).then_some(message))
     }
 }
 
@@ -63,10 +70,11 @@ fn slack_environment() -> Environment<'static> {
     environment
         .add_filter("duration", |ms: &Value| ms.as_i64().map(default_templates::format_duration).unwrap_or_default());
     environment.add_filter("phone", |number: &Value| number.as_str().map(redact::phone).unwrap_or_default());
-    environment.add_filter("measured", default_templates::format_metric);
-    environment.add_filter("words", |text: &Value| text.as_str().unwrap_or_default().replace('_', " "));
-    environment
-        .add_filter("shorten", |text: &Value, most: usize| escape::truncate(text.as_str().unwrap_or_default(), most));
+    environment.add_filter("metric", default_templates::format_metric);
+    environment.add_filter("humanize", |text: &Value| text.as_str().unwrap_or_default().replace('_', " "));
+    environment.add_filter("truncate", |text: &Value, max_chars: usize| {
+        escape::truncate(text.as_str().unwrap_or_default(), max_chars)
+    });
     environment
 }
 
@@ -91,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_of_the_receiver_have_messages() {
+    fn alarms_have_messages() {
         let alarm = |event: &str, reminder: bool| {
             let text = "handler `crm` gave up on 3 deliveries <within> 60 min";
             render_default(
@@ -100,12 +108,12 @@ mod tests {
         };
         let text = "handler `crm` gave up on 3 deliveries &lt;within&gt; 60 min";
         assert_eq!(alarm("alarm_triggered", false), format!(":warning: *Alarm*: {text}"));
-        assert_eq!(alarm("alarm_triggered", true), format!(":warning: *Alarm* (goes on): {text}"));
-        assert_eq!(alarm("alarm_resolved", false), format!(":white_check_mark: *Alarm is over*, it was: {text}"));
+        assert_eq!(alarm("alarm_triggered", true), format!(":warning: *Alarm* (still raised): {text}"));
+        assert_eq!(alarm("alarm_resolved", false), format!(":white_check_mark: *Alarm resolved*: {text}"));
     }
 
     #[test]
-    fn messages_in_the_box_read_well() {
+    fn default_messages_of_sample_events() {
         let sampled = |kind| render_default(&serde_json::from_str(&sample_body(kind, "id", 100_000).unwrap()).unwrap());
         for (kind, message) in [
             (EventKind::CallStarted, "*Call started*: +12•••17 called Harbour Bakery orders"),
@@ -146,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_cannot_write_a_mention_a_link_or_a_line() {
+    fn callers_cannot_inject_mentions_links_or_lines() {
         let evil = "<!channel> <https://evil.example|paid> & <@U1>\n*Outcome*: paid";
         let payload = json!({"event": "x", "call": {"agent_name": evil, "from_number": evil, "direction": evil,
             "call_type": evil, "disconnection_reason": evil, "call_analysis": {"call_summary": evil, "user_sentiment": evil,
@@ -158,7 +166,7 @@ mod tests {
             "{% set x %}{{ call.agent_name }}{% endset %}{{ x | safe }}{{ [x, call.agent_name] | join | safe }}",
             "{{ call }}{{ payload }}{{ call.call_analysis.custom_analysis_data | items }}",
             "{% for key, value in call.call_analysis.custom_analysis_data | items %}{{ key }}{{ value }}{% endfor %}",
-            "{{ call.from_number | phone }}{{ call.agent_name | words | shorten(30) }}",
+            "{{ call.from_number | phone }}{{ call.agent_name | humanize | truncate(30) }}",
             "{{ who }}{{ reason }}{{ summary }}{{ sentiment }}{{ destination }}{{ note }}",
         ] {
             let text = render_custom(template, &payload);
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_of_ones_own() {
+    fn configured_templates_replace_and_extend_the_defaults() {
         let payload =
             json!({"event": "x", "call": {"from_number": "+12025550143", "duration_ms": 3_845_000, "cents": 3.5}});
         assert_eq!(
@@ -197,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn bad_templates_are_refused_by_name() {
-        for (text, said) in [
+    fn invalid_templates_are_refused_by_name() {
+        for (text, expected) in [
             ("{{ call.", "`call_ended`: syntax error"),
             ("\n{{ call.x | durration }}", "unknown filter in line 2"),
             ("{{ nothing() }}", "unknown"),
@@ -206,12 +214,12 @@ mod tests {
             ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "fuel"),
         ] {
             let why = custom_template("call_ended", text).err().unwrap_or_default();
-            assert!(why.starts_with("`call_ended`: ") && why.contains(said), "{text}: {why}");
+            assert!(why.starts_with("`call_ended`: ") && why.contains(expected), "{text}: {why}");
         }
     }
 
     #[test]
-    fn failures_do_not_quote_the_event() {
+    fn render_errors_do_not_quote_the_event() {
         let templates = custom_template("x", "{{ call.a + 1 }}").unwrap();
         let why = templates.render(&json!({"event": "x", "call": {"a": "Jane"}}), &context()).unwrap_err();
         assert!(why.starts_with("templates.x: ") && !why.contains("Jane"), "{why}");

@@ -1,4 +1,4 @@
-//! A line in the log for each webhook.
+//! The access log: one log line per webhook request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,45 +6,58 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-/// Lines a second. At more a log costs intake more than it tells; how many were left out is said with the next line.
+/// Maximum number of lines per second. Above it the log would slow intake down; the suppressed lines are counted, and
+/// the next second begins with their number.
 const MAX_LINES_PER_SECOND: u64 = 500;
 
-/// What a route found out about the event it took, left in the extensions of its answer.
+/// Fields of the access log that only the route knows. It puts them into the extensions of its response.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLogFields {
-    /// The event's name, when it is one of those known.
+    /// The event kind, or `unknown`: a name from the request never reaches the log. `custom_function` for a function.
     pub event: &'static str,
-    /// The call's or chat's id, bounded.
+    /// The id of the call or chat, truncated.
     pub call_id: Option<String>,
-    /// `stored`, `duplicate`, `revision` or `unparsed`.
+    /// What happened to the event: `stored`, `duplicate`, `revision`, `unparsed` or `not_stored`, or the outcome of a
+    /// live request.
     pub outcome: &'static str,
-    /// Bytes of its body.
+    /// Size of the request body in bytes.
     pub size_bytes: usize,
 }
 
-/// Writes the lines of one receiver.
+/// Writes the access log of one receiver within a rate limit.
 #[derive(Debug, Default)]
 pub(super) struct AccessLog {
-    /// The second, and the lines written in it.
+    /// The current second in the upper 48 bits, and the number of lines written in it in the lower 16: one atomic, so
+    /// that both change together.
     window: AtomicU64,
     suppressed_lines: AtomicU64,
 }
 
 impl AccessLog {
-    /// Says what became of a request. A refused one (401) is not its business: those have lines of their own, and a limit.
-    pub(super) fn log_request(&self, request_id: &str, response: &Response, took: Duration, now_ms: i64) {
+    /// Logs a request with its outcome. Rejected requests (401) have their own lines, with a stricter limit.
+    pub(super) fn log_request(&self, request_id: &str, response: &Response, duration: Duration, now_ms: i64) {
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || !self.try_acquire_line(now_ms) {
             return;
         }
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let status = status.as_u16();
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if let Some(AccessLogFields { event, call_id, outcome, size_bytes }) =
             response.extensions().get::<AccessLogFields>()
         {
             let call_id = call_id.as_deref();
-            tracing::info!(request_id, event, call_id, outcome, duration_ms, size_bytes, "webhook");
+            tracing::info!(
+                request_id,
+                status,
+                event,
+                call_id,
+                outcome,
+                duration_ms,
+                size_bytes,
+                "webhook request completed"
+            );
         } else {
-            tracing::info!(request_id, outcome = status.as_u16(), duration_ms, "webhook not taken");
+            tracing::info!(request_id, status, duration_ms, "webhook request completed");
         }
     }
 
@@ -57,8 +70,9 @@ impl AccessLog {
             self.suppressed_lines.fetch_add(1, Ordering::Relaxed);
         } else if self.suppressed_lines.load(Ordering::Relaxed) > 0 && self.window.load(Ordering::Relaxed) & 0xffff == 1
         {
-            let left_out = self.suppressed_lines.swap(0, Ordering::Relaxed);
-            tracing::info!(left_out, "webhook lines were left out: more than {MAX_LINES_PER_SECOND} in a second");
+            // The first line of a second reports what the seconds before it suppressed.
+            let suppressed = self.suppressed_lines.swap(0, Ordering::Relaxed);
+            tracing::info!(suppressed, limit_per_second = MAX_LINES_PER_SECOND, "access log lines suppressed");
         }
         admitted
     }
@@ -69,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_second_are_bounded() {
+    fn lines_per_second_are_limited() {
         let log = AccessLog::default();
         let admitted = |now_ms| (0..MAX_LINES_PER_SECOND + 10).filter(|_| log.try_acquire_line(now_ms)).count() as u64;
         assert_eq!(admitted(1_790_000_000_000), MAX_LINES_PER_SECOND);

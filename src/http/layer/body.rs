@@ -1,4 +1,4 @@
-//! Reading a body within a limit, a time and a budget.
+//! Reads request bodies within a size limit, a time limit and the in-flight budget.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::http::ApiError;
 use crate::http::budget::{BudgetShare, InflightBudget};
 
-/// How long a request waits for room in the budget before it is told to come back.
+/// How long a request waits for the in-flight budget before it is answered 503.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
-/// Who wants more than `LITTLE` bytes gives up sooner: room is given in turn, and those that wait behind it want less.
+/// A body larger than [`SMALL_BODY_BYTES`] gives up sooner. The semaphore is fair, so a large request at its front
+/// blocks the small ones behind it, which would otherwise time out together with it.
 const LARGE_BODY_BUDGET_WAIT: Duration = Duration::from_secs(1);
 const SMALL_BODY_BYTES: usize = 64 * 1024;
 
-/// What bounds the reading of a body.
+/// The limits for reading a body.
 #[derive(Clone, Debug)]
 pub(super) struct BodyLimits {
     pub(super) limit_bytes: usize,
@@ -26,12 +27,12 @@ pub(super) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// The whole body. Waits for room first; what is read counts against the budget until the bytes are dropped.
-    pub(super) async fn read(&self, body: Body, peer: Option<IpAddr>) -> Result<Bytes, ApiError> {
+    /// Reads the whole body. Waits for the budget first; the bytes count against it until they are dropped.
+    pub(super) async fn read(&self, body: Body, client_ip: Option<IpAddr>) -> Result<Bytes, ApiError> {
         let Some(budget) = &self.budget else {
             return self.read_frames(body, None).await.map(|(bytes, _)| bytes);
         };
-        let share = timeout(BUDGET_WAIT, budget.acquire(peer)).await.map_err(|_| ApiError::Unavailable)?;
+        let share = timeout(BUDGET_WAIT, budget.acquire(client_ip)).await.map_err(|_| ApiError::Unavailable)?;
         let (bytes, share) = self.read_frames(body, Some(share)).await?;
         Ok(match share {
             Some(share) => share.attach(bytes),
@@ -45,10 +46,11 @@ impl BodyLimits {
         mut share: Option<BudgetShare>,
     ) -> Result<(Bytes, Option<BudgetShare>), ApiError> {
         let deadline = Instant::now() + self.timeout;
-        // Nothing is reserved for what is only declared: memory that was never written to is not held.
+        // The declared length reserves nothing in the budget. It only sizes the buffer, and the operating system
+        // provides memory when it is written to.
         let declared = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0);
         let mut collected = BodyBuffer::Empty;
-        // hyper tells the end of a body that is read after the answer only by its length.
+        // A body that is read after the response does not end with `None` in hyper, only with its length.
         while !body.is_end_stream() {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
             let Some(frame) = frame else { break };
@@ -58,10 +60,11 @@ impl BodyLimits {
                 return Err(ApiError::BodyTooLarge);
             }
             if let Some(share) = &mut share {
-                // Requests that block each other half-way would all wait for ever; giving up makes room.
-                let room =
+                // Requests that each hold a part of the budget and wait for more could block one another indefinitely.
+                // Giving up releases what they hold.
+                let wait =
                     if collected.len() + chunk.len() > SMALL_BODY_BYTES { LARGE_BODY_BUDGET_WAIT } else { BUDGET_WAIT };
-                timeout(room, share.acquire_more(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
+                timeout(wait, share.acquire_more(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
             }
             collected.push(chunk, declared.min(self.limit_bytes));
         }
@@ -69,7 +72,7 @@ impl BodyLimits {
     }
 }
 
-/// Most bodies arrive in one piece, which is then not copied.
+/// The bytes read so far. Most bodies arrive in a single chunk, which is not copied.
 #[derive(Default)]
 enum BodyBuffer {
     #[default]
@@ -87,7 +90,7 @@ impl BodyBuffer {
         }
     }
 
-    /// `declared` is how much there may be in all, as far as known: the buffer need not grow then.
+    /// Appends a chunk. `declared` is the declared length of the whole body, or 0: with it the buffer need not grow.
     fn push(&mut self, chunk: Bytes, declared: usize) {
         *self = match std::mem::take(self) {
             Self::Empty => Self::Single(chunk),
@@ -118,16 +121,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_body_that_finds_no_room_gives_up_before_the_small_ones_behind_it() {
+    async fn a_large_body_gives_up_before_the_small_ones_behind_it() {
         let budget = InflightBudget::new(400_000);
         let mut held = budget.acquire(None).await;
         held.acquire_more(150_000).await;
-        let rules = BodyLimits { limit_bytes: 1_000_000, timeout: Duration::from_secs(10), budget: Some(budget) };
-        let large = rules.read(Body::from(vec![b' '; 100_000]), None);
-        // It comes second and is polled first: waiting as long as the large one, it would give up with it.
+        let limits = BodyLimits { limit_bytes: 1_000_000, timeout: Duration::from_secs(10), budget: Some(budget) };
+        let large = limits.read(Body::from(vec![b' '; 100_000]), None);
+        // The small one comes second and is polled first: with the same time limit it would give up together with the
+        // large one.
         let small = async {
             tokio::task::yield_now().await;
-            rules.read(Body::from("small"), None).await
+            limits.read(Body::from("small"), None).await
         };
         let (small, large) = tokio::join!(biased; small, large);
         assert_eq!(small.unwrap(), "small");

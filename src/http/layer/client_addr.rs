@@ -1,4 +1,4 @@
-//! Whose address a request really comes from.
+//! The client address of a request behind trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,18 +7,19 @@ use axum::http::{Extensions, HeaderMap};
 
 use crate::base::networks::Networks;
 
-/// The sender's address: that of the connection, or the one a trusted proxy tells.
+/// The client address: that of the connection, or the one that a trusted proxy forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddr(pub IpAddr);
 
-/// The address found earlier, else that of the connection.
+/// The resolved client address, or that of the connection when the ingress middleware did not run.
 pub(super) fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
     let connection = || extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     extensions.get::<ClientAddr>().map(|client| client.0).or_else(connection)
 }
 
-/// `X-Forwarded-For` is read from its end, which the nearest proxy wrote, for as long as the hops are trusted: the first
-/// that is not is the client. Anything in front of it may be the client's own invention.
+/// Resolves the client address. `X-Forwarded-For` is read from its end, which the nearest proxy wrote, as long as the
+/// hops are trusted proxies. The first address that is not one is the client; anything before it may be forged by the
+/// client.
 pub(super) fn resolve_client_ip(connection: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let mut client = connection;
     let values = headers.get_all("x-forwarded-for").iter().rev();
@@ -33,7 +34,7 @@ pub(super) fn resolve_client_ip(connection: IpAddr, headers: &HeaderMap, trusted
     client
 }
 
-/// An address, with a port behind it or not.
+/// Parses an address with or without a port, with or without brackets.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_are_followed() {
         assert_eq!(client("192.0.2.9", &["203.0.113.7"]), "192.0.2.9");
         assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
         assert_eq!(client("127.0.0.1", &["203.0.113.7"]), "203.0.113.7");

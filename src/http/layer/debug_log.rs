@@ -1,12 +1,12 @@
-//! What a request looked like, for whoever turned debugging on: names, types and sizes, and the values of the few
-//! headers that say nothing about keys or people.
+//! The debug log line about a request head: the names and sizes of all headers, and the values of the few that carry
+//! neither secrets nor personal data.
 
 use std::fmt::Write;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Headers whose values are shown.
+/// Headers whose values are logged.
 const LOGGED_HEADERS: [HeaderName; 7] = [
     header::HOST,
     header::USER_AGENT,
@@ -17,16 +17,18 @@ const LOGGED_HEADERS: [HeaderName; 7] = [
     header::CONNECTION,
 ];
 
-/// Most headers told of, and the longest name and value.
+/// Maximum number of headers in the line.
 const MAX_LOGGED_HEADERS: usize = 64;
+/// Maximum length of a header name, a header value and the path in the line.
 const MAX_TEXT_CHARS: usize = 128;
 
-/// One line about the head of a webhook request. Costs a comparison when debugging is off.
+/// Logs the head of a webhook request at debug level. With debug logging off this costs one comparison.
 pub(super) fn log_request_head(parts: &Parts) {
     if tracing::enabled!(tracing::Level::DEBUG) {
         let query_bytes = parts.uri.query().map(str::len);
-        let (method, route, headers) = (&parts.method, printable(parts.uri.path()), format_headers(&parts.headers));
-        tracing::debug!(%method, route, query_bytes, "webhook request: {headers}");
+        let path = printable(parts.uri.path());
+        let headers = format_headers(&parts.headers);
+        tracing::debug!(method = %parts.method, path, query_bytes, headers, "webhook request head");
     }
 }
 
@@ -35,7 +37,7 @@ fn format_headers(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers.iter().take(MAX_LOGGED_HEADERS) {
         let separator = if text.is_empty() { "" } else { ", " };
-        // Writing into a text cannot fail.
+        // Writing into a `String` cannot fail.
         let _ = write!(text, "{separator}{}: {}", printable(name.as_str()), format_header_value(name, value));
     }
     if headers.len() > MAX_LOGGED_HEADERS {
@@ -48,7 +50,7 @@ fn format_header_value(name: &HeaderName, value: &HeaderValue) -> String {
     match value.to_str() {
         Ok(text) if LOGGED_HEADERS.contains(name) => printable(text),
         Ok(text) => format!("text of {} bytes", text.len()),
-        Err(_) => format!("{} bytes beyond ASCII", value.len()),
+        Err(_) => format!("{} bytes, not ASCII text", value.len()),
     }
 }
 
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_harmless_values_are_shown() {
+    fn only_values_of_listed_headers_are_logged() {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost:8000"));
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"));
@@ -70,7 +72,7 @@ mod tests {
         assert_eq!(
             format_headers(&headers),
             "host: localhost:8000, authorization: text of 13 bytes, x-retell-signature: text of 8 bytes, \
-             x-odd: 2 bytes beyond ASCII"
+             x-odd: 2 bytes, not ASCII text"
         );
         for number in 0..100 {
             headers.append(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static("v"));

@@ -1,4 +1,4 @@
-//! What happens to every webhook request, in this order, around its route.
+//! The outermost middleware of all webhook requests: request id, client address, allowlist and access log.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::base::clock::Clock;
 use crate::base::networks::Networks;
 use crate::http::ApiError;
 
-/// Called for a request whose address is not on the list.
+/// Called for every request whose address is not on the allowlist.
 type OnAddressRejected = Box<dyn Fn(IpAddr) + Send + Sync>;
 
-/// The rules of [`enter`].
+/// The rules and the shared state of [`ingress_middleware`].
 pub(crate) struct Ingress {
     trusted_proxies: Networks,
-    /// Who may send; `None`: everybody.
+    /// The networks that may send requests; `None` allows all.
     allowlist: Option<Networks>,
     clock: Clock,
     on_address_rejected: OnAddressRejected,
@@ -30,59 +30,58 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    /// Believes the `X-Forwarded-For` of `trusted_proxies` and lets in whom `allowlist` names, for `None` everybody.
-    /// `on_stranger` hears of every request refused for its address.
+    /// Trusts `X-Forwarded-For` from `trusted_proxies` and accepts only addresses on `allowlist` (`None`: all
+    /// addresses). Calls `on_address_rejected` for every request rejected because of its address.
     pub(crate) fn new(
         clock: Clock,
         trusted_proxies: Networks,
         allowlist: Option<Networks>,
-        on_stranger: impl Fn(IpAddr) + Send + Sync + 'static,
+        on_address_rejected: impl Fn(IpAddr) + Send + Sync + 'static,
     ) -> Self {
-        let on_stranger = Box::new(on_stranger);
         Self {
             trusted_proxies,
             allowlist,
             clock,
-            on_address_rejected: on_stranger,
+            on_address_rejected: Box::new(on_address_rejected),
             access_log: AccessLog::default(),
             request_ids: RequestIdGenerator::default(),
         }
     }
 }
 
-/// Axum middleware, to be used with `from_fn_with_state`. What it costs does not depend on the body.
+/// Axum middleware for `from_fn_with_state`. Its cost does not depend on the body.
 pub(crate) async fn ingress_middleware(
-    State(entry): State<Arc<Ingress>>,
+    State(ingress): State<Arc<Ingress>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let began = Instant::now();
-    // First, so that whatever is said about the request can name it.
-    let request_id = entry.request_ids.get_or_generate(request.headers());
-    // Before everything that goes by the address: the list, the share of memory, the limit on failures.
+    let started = Instant::now();
+    // First, so that every log line about the request can name it.
+    let request_id = ingress.request_ids.get_or_generate(request.headers());
+    // Before everything that depends on the address: the allowlist, the in-flight budget and the rejection log limit.
     let address = client_addr::client_ip(request.extensions())
-        .map(|connection| client_addr::resolve_client_ip(connection, request.headers(), &entry.trusted_proxies));
+        .map(|connection| client_addr::resolve_client_ip(connection, request.headers(), &ingress.trusted_proxies));
     if let Some(address) = address {
         request.extensions_mut().insert(ClientAddr(address));
     }
-    // Before the route, which reads the body: a stranger costs nothing but this.
-    let mut response = match entry.rejected_address(address) {
-        Some(stranger) => {
-            (entry.on_address_rejected)(stranger);
+    // Before the route, which reads the body: a request that is not on the allowlist costs nothing else.
+    let mut response = match ingress.rejected_address(address) {
+        Some(address) => {
+            (ingress.on_address_rejected)(address);
             ApiError::Forbidden.into_response()
         }
         None => next.run(request).await,
     };
-    // Last, when it is known what became of it.
-    let name = request_id.to_str().unwrap_or_default();
-    entry.access_log.log_request(name, &response, began.elapsed(), entry.clock.now_ms());
+    // Last, when the outcome is known.
+    let id = request_id.to_str().unwrap_or_default();
+    ingress.access_log.log_request(id, &response, started.elapsed(), ingress.clock.now_ms());
     response.headers_mut().insert(request_id::REQUEST_ID_HEADER, request_id);
     response
 }
 
 impl Ingress {
-    /// The address, when there is a list and it is not on it. Without an address there is nothing to compare: a host
-    /// application that does not tell it has nobody on the list.
+    /// Returns the address if there is an allowlist that does not contain it. An unknown address is never on the
+    /// list: a host application that does not provide addresses cannot use an allowlist.
     fn rejected_address(&self, address: Option<IpAddr>) -> Option<IpAddr> {
         let allowlist = self.allowlist.as_ref()?;
         let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));

@@ -1,4 +1,4 @@
-//! Layers, one file each. Their order: [`enter`], then [`SignatureLayer`].
+//! The layers of the webhook routes. Order from the outside in: [`ingress_middleware`], then [`SignatureLayer`].
 
 mod access_log;
 mod body;

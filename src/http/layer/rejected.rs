@@ -1,4 +1,4 @@
-//! What is known of a request that was refused, or whose body could not be taken in.
+//! Reports about rejected requests, and about requests whose body could not be read.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,42 +16,45 @@ use crate::http::company::Company;
 use crate::security::diagnose::MAX_DIAGNOSED_BODY_BYTES;
 use crate::security::signature::SignatureError;
 
-/// How long the body of a request that was answered already may take.
+/// Time limit for the body of a request that was already answered.
 const LATE_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A refused request, for logs, counters and whoever wants to know why. Nothing in it is believed.
+/// A request that was answered 401, for logs, counters and diagnosis. All of its content is untrusted.
 #[non_exhaustive]
 pub struct SignatureRejection {
-    /// Why.
+    /// The check that failed; it is never sent to the client.
     pub reason: SignatureError,
-    /// Where it came from, when known.
+    /// The client address, `None` when unknown.
     pub client_ip: Option<IpAddr>,
-    /// Bytes of its body that were read.
+    /// Size in bytes of the body that was read; 0 when the request was rejected by its header.
     pub size_bytes: usize,
-    /// When its head had arrived, in milliseconds since the Unix epoch.
+    /// When the request head had arrived, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// Its method.
+    /// The HTTP method of the request.
     pub method: Method,
-    /// Its path and query.
+    /// The path and query; the query may contain personal data.
     pub uri: Uri,
-    /// Its headers. They hold the signature, and whatever else the sender put there.
+    /// All request headers, including the signature. They may contain secrets.
     pub headers: HeaderMap,
-    /// The company it was for, when the layer looks for one.
+    /// The company that the route names; `None` when the layer does not look up companies.
     pub company: Option<Arc<Company>>,
-    /// Its body, when that was read and is no larger than 64 KiB. It counts against the budget until it is dropped.
+    /// The body, if it was read and is at most 64 KiB. It counts against the in-flight budget until it is dropped.
     pub body: Option<Bytes>,
     unread_body: Mutex<Option<UnreadBody>>,
 }
 
 impl SignatureRejection {
-    /// Refused by its head; the body was not read.
-    pub(super) fn without_body(reason: SignatureError, head: RequestHead, body: Body, rules: &BodyLimits) -> Self {
-        let unread =
-            matches!(reason, SignatureError::Stale(_)).then(|| UnreadBody::new_if_small(&head, body, rules)).flatten();
-        Self { unread_body: Mutex::new(unread), ..Self::new(reason, head) }
+    /// A request rejected by its head. The body of a stale one is kept unread: it may show that only the clock is
+    /// wrong.
+    pub(super) fn without_body(reason: SignatureError, head: RequestHead, body: Body, limits: &BodyLimits) -> Self {
+        let unread_body = match reason {
+            SignatureError::Stale(_) => UnreadBody::new_if_small(&head, body, limits),
+            _ => None,
+        };
+        Self { unread_body: Mutex::new(unread_body), ..Self::new(reason, head) }
     }
 
-    /// Refused for its body.
+    /// A request rejected after its body was read: no key matches.
     pub(super) fn with_body(reason: SignatureError, head: RequestHead, body: Bytes) -> Self {
         let size_bytes = body.len();
         Self {
@@ -61,43 +64,42 @@ impl SignatureRejection {
         }
     }
 
-    fn new(reason: SignatureError, RequestHead { parts, client_ip: peer, received_at_ms, .. }: RequestHead) -> Self {
-        let Parts { method, uri, headers, extensions, .. } = parts;
+    fn new(reason: SignatureError, head: RequestHead) -> Self {
+        let Parts { method, uri, headers, extensions, .. } = head.parts;
         let company = extensions.get::<Arc<Company>>().cloned();
-        let unread = Mutex::default();
         Self {
             reason,
-            client_ip: peer,
+            client_ip: head.client_ip,
             size_bytes: 0,
-            received_at_ms,
+            received_at_ms: head.received_at_ms,
             method,
             uri,
             headers,
             company,
             body: None,
-            unread_body: unread,
+            unread_body: Mutex::default(),
         }
     }
 
-    /// The unread body of a request that is stale and nothing worse, when it is declared to be at most 64 KiB. Whoever
-    /// takes it may read it after the answer, to tell a wrong clock from an attack; dropped, it is never read.
+    /// Takes the unread body of a stale request, if its declared length is at most 64 KiB. Reading it after the
+    /// response distinguishes a wrong clock from a forged signature. A body that is not taken is never read.
     pub fn take_unread_body(&self) -> Option<UnreadBody> {
         self.unread_body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-// By hand: neither headers nor body, which may hold a MAC and what a caller said.
+// Written by hand to leave out the headers (secrets) and the body (personal data).
 impl fmt::Debug for SignatureRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused")
+        f.debug_struct("SignatureRejection")
             .field("reason", &self.reason)
-            .field("peer", &self.client_ip)
+            .field("client_ip", &self.client_ip)
             .field("size_bytes", &self.size_bytes)
             .finish_non_exhaustive()
     }
 }
 
-/// A request's head on its way through the layer.
+/// The request head while the layer reads the body.
 pub(super) struct RequestHead {
     pub(super) parts: Parts,
     pub(super) client_ip: Option<IpAddr>,
@@ -105,7 +107,7 @@ pub(super) struct RequestHead {
     pub(super) received_instant: Instant,
 }
 
-/// A body that nobody has read yet.
+/// The body of a rejected request, which has not been read yet.
 pub struct UnreadBody {
     body: Body,
     client_ip: Option<IpAddr>,
@@ -113,19 +115,19 @@ pub struct UnreadBody {
 }
 
 impl UnreadBody {
-    fn new_if_small(head: &RequestHead, body: Body, rules: &BodyLimits) -> Option<Self> {
-        let small = body.size_hint().upper().is_some_and(|size| size <= MAX_DIAGNOSED_BODY_BYTES as u64);
-        // Reading would send `100 Continue` to somebody who waits for it, and is to be told 401 and nothing else.
-        let waits = head.parts.headers.contains_key(header::EXPECT);
-        let rules = BodyLimits {
+    fn new_if_small(head: &RequestHead, body: Body, limits: &BodyLimits) -> Option<Self> {
+        let is_small = body.size_hint().upper().is_some_and(|size| size <= MAX_DIAGNOSED_BODY_BYTES as u64);
+        // Reading would make hyper send `100 Continue` to a client that waits for it and must receive only the 401.
+        let expects_continue = head.parts.headers.contains_key(header::EXPECT);
+        let late_limits = BodyLimits {
             limit_bytes: MAX_DIAGNOSED_BODY_BYTES,
             timeout: LATE_READ_TIMEOUT,
-            budget: rules.budget.clone(),
+            budget: limits.budget.clone(),
         };
-        (small && !waits).then_some(Self { body, client_ip: head.client_ip, limits: rules })
+        (is_small && !expects_continue).then_some(Self { body, client_ip: head.client_ip, limits: late_limits })
     }
 
-    /// The body, if it arrives within 2 s and there is room for it in the budget.
+    /// Reads the body; `None` when it does not arrive within 2 s or the in-flight budget has no room for it.
     pub async fn read(self) -> Option<Bytes> {
         let reading = self.limits.read(self.body, self.client_ip);
         tokio::time::timeout(LATE_READ_TIMEOUT, reading).await.ok()?.ok()
@@ -134,22 +136,23 @@ impl UnreadBody {
 
 impl fmt::Debug for UnreadBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unread").field("peer", &self.client_ip).finish_non_exhaustive()
+        f.debug_struct("UnreadBody").field("client_ip", &self.client_ip).finish_non_exhaustive()
     }
 }
 
-/// A request whose body could not be taken in: too large, too slow, cut off, or no room for it.
+/// A request whose body could not be read: too large, too slow, cut off, or no room in the in-flight budget.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UnreadableRequest {
-    /// What the sender was told.
+    /// The error response that the sender received.
     pub error: ApiError,
-    /// Where it came from, when known.
+    /// The client address, `None` when unknown.
     pub client_ip: Option<IpAddr>,
 }
 
 impl UnreadableRequest {
-    /// A short name for counters: `too_large`, `body_timeout`, `cut_off` or `no_room`.
+    /// The reason as in the metrics and the log: `too_large` (413), `body_timeout` (408), `cut_off` (400) or
+    /// `no_room` (503).
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self.error {

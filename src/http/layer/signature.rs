@@ -1,4 +1,4 @@
-//! Lets a request through only when a configured key signed its raw body.
+//! The signature check in front of every webhook and function route.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -28,46 +28,44 @@ use crate::security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Ve
 type OnRejected = Arc<dyn Fn(&SignatureRejection) + Send + Sync>;
 type OnUnreadable = Arc<dyn Fn(&UnreadableRequest) + Send + Sync>;
 
-/// Lets a request through only when a configured key signed its raw body.
+/// Middleware that passes a request on only when a configured key signed its raw body.
 ///
-/// | what | answer |
+/// | request | response |
 /// |---|---|
-/// | header missing, malformed or stale | 401 before any of the body is read |
-/// | body larger than the limit | 413, before reading when its length was declared |
-/// | no room in the budget for 2 s | 503 with `DeliveriesRetryArgs-After`, before reading |
-/// | body not complete within the time-out | 408 |
-/// | connection cut in the middle of the body | 400 |
+/// | signature header missing, malformed or stale | 401, before any of the body is read |
+/// | body larger than the limit | 413, before reading if its length is declared |
+/// | no room in the in-flight budget for 2 s | 503 with `Retry-After`, before reading |
+/// | body not complete within the timeout | 408 |
+/// | connection closed in the middle of the body | 400 |
 /// | no key matches | 401 |
 ///
-/// Whatever the reason for a 401, the body says `{"message": "Unauthorized"}` and nothing more: an attacker learns
-/// neither which check failed nor which keys exist. (The small body of a stale request can be looked at after the
-/// answer, see [`SignatureRejection::take_unread`].) Cost of a request that passes: one HMAC-SHA256 over the body for
-/// each key up to the one that matches. Behind the layer the request carries a
-/// [`Verified<RawEvent>`](Verified) and its body can still be read (axum's own extractors stop at 2 MB unless
-/// `DefaultBodyLimit` says otherwise).
+/// The body of every 401 is `{"message": "Unauthorized"}`: an attacker learns neither which check failed nor which keys
+/// exist. A request that passes costs one HMAC-SHA256 over the body per key, up to the key that matches.
+///
+/// Behind the layer a handler takes [`Verified<Event>`](Verified) or [`Verified<RawEvent>`](Verified) as an extractor.
+/// The body can still be read (axum's own extractors stop at 2 MB unless `DefaultBodyLimit` is raised).
 ///
 /// ```
 /// use axum::{Router, routing::post};
-/// use retell_webhook::{ApiKey, RawEvent, Secret, SignatureLayer, Verified, Verifier};
+/// use retell_webhook::{Event, SignatureLayer, Verified};
 ///
-/// async fn receive(event: Verified<RawEvent>) -> String {
-///     format!("{} genuine bytes", event.get().body.len())
+/// async fn receive(event: Verified<Event>) -> String {
+///     format!("received {}", event.get().name())
 /// }
 ///
-/// let key = ApiKey::new(&Secret::new("key_9f27a1c4de5588b2031fa7c0"));
 /// let app: Router = Router::new()
 ///     .route("/webhook", post(receive))
-///     .layer(SignatureLayer::new(Verifier::new(vec![key])));
+///     .layer(SignatureLayer::new("key_9f27a1c4de5588b2031fa7c0"));
 /// ```
 #[derive(Clone)]
 pub struct SignatureLayer(Arc<SignatureRules>);
 
-/// Where the keys come from.
+/// Where the keys of a request come from.
 #[derive(Clone, Debug)]
 enum KeySource {
-    /// The same for every request; `None`: verification is off.
+    /// The same keys for every request; `None` turns verification off.
     Fixed(Option<Verifier>),
-    /// From the company that the route's `{company}` names.
+    /// The keys of the company in the route's `{company}`.
     PerCompany(CurrentCompanyDirectory),
 }
 
@@ -81,20 +79,22 @@ struct SignatureRules {
 }
 
 impl SignatureLayer {
-    /// Lets through what `verifier` accepts: bodies up to 16 MiB that arrive within 5 s.
+    /// Accepts requests that `verifier` accepts, with bodies of up to 16 MiB that arrive within 5 s. `verifier` is an API
+    /// key, several [`ApiKey`](crate::ApiKey)s, or a [`Verifier`].
     #[must_use]
-    pub fn new(verifier: Verifier) -> Self {
-        Self::from_key_source(KeySource::Fixed(Some(verifier)))
+    pub fn new(verifier: impl Into<Verifier>) -> Self {
+        Self::from_key_source(KeySource::Fixed(Some(verifier.into())))
     }
 
-    /// Lets through what the company that the route's `{company}` names accepts, on a route without one the plain route's.
-    /// An unknown one is answered 404. Behind the layer the request carries its [`Arc<Company>`](crate::http::company::Company) as an extension.
+    /// Accepts requests that the company in the route's `{company}` accepts; routes without it belong to the default
+    /// company. The response for an unknown company is 404. Behind the layer the request carries its `Arc<Company>` as an
+    /// extension.
     #[must_use]
-    pub fn for_companies(companies: CurrentCompanyDirectory) -> Self {
+    pub(crate) fn for_companies(companies: CurrentCompanyDirectory) -> Self {
         Self::from_key_source(KeySource::PerCompany(companies))
     }
 
-    /// Lets everything through. For trying things out on one's own machine only.
+    /// Accepts every request without checking it. For experiments on your own machine only.
     #[must_use]
     pub fn without_verification() -> Self {
         Self::from_key_source(KeySource::Fixed(None))
@@ -111,40 +111,40 @@ impl SignatureLayer {
         }))
     }
 
-    /// Takes the time from `clock`.
+    /// Compares timestamps with `clock` instead of the system clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         self.with_rules(|rules| rules.clock = clock)
     }
 
-    /// Refuses larger bodies with 413.
+    /// Rejects larger bodies with 413.
     #[must_use]
     pub fn with_body_limit_bytes(self, limit_bytes: usize) -> Self {
         self.with_rules(|rules| rules.body_limits.limit_bytes = limit_bytes)
     }
 
-    /// Gives a body this long to arrive.
+    /// Rejects a body that takes longer to arrive with 408.
     #[must_use]
     pub fn with_body_timeout(self, timeout: Duration) -> Self {
         self.with_rules(|rules| rules.body_limits.timeout = timeout)
     }
 
-    /// Bounds the bytes held by all requests together.
+    /// Bounds the bytes of all bodies that are held in memory at the same time.
     #[must_use]
     pub fn with_inflight_budget(self, budget: InflightBudget) -> Self {
         self.with_rules(|rules| rules.body_limits.budget = Some(budget))
     }
 
-    /// Calls `on_refusal` for every request answered 401.
+    /// Calls `on_rejected` for every request that gets a 401 response.
     #[must_use]
-    pub fn on_rejected(self, on_refusal: impl Fn(&SignatureRejection) + Send + Sync + 'static) -> Self {
-        self.with_rules(|rules| rules.on_rejected = Some(Arc::new(on_refusal)))
+    pub fn on_rejected(self, on_rejected: impl Fn(&SignatureRejection) + Send + Sync + 'static) -> Self {
+        self.with_rules(|rules| rules.on_rejected = Some(Arc::new(on_rejected)))
     }
 
-    /// Calls `on_not_read` for every request whose body could not be taken in.
+    /// Calls `on_unreadable` for every request whose body could not be read.
     #[must_use]
-    pub fn on_unreadable(self, on_not_read: impl Fn(&UnreadableRequest) + Send + Sync + 'static) -> Self {
-        self.with_rules(|rules| rules.on_unreadable = Some(Arc::new(on_not_read)))
+    pub fn on_unreadable(self, on_unreadable: impl Fn(&UnreadableRequest) + Send + Sync + 'static) -> Self {
+        self.with_rules(|rules| rules.on_unreadable = Some(Arc::new(on_unreadable)))
     }
 
     fn with_rules(mut self, change: impl FnOnce(&mut SignatureRules)) -> Self {
@@ -188,7 +188,8 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (inner, rules) = (self.inner.clone(), Arc::clone(&self.rules));
+        let rules = Arc::clone(&self.rules);
+        let inner = self.inner.clone();
         // The service that was polled ready must be the one that is called; the clone takes its place.
         let mut inner = std::mem::replace(&mut self.inner, inner);
         Box::pin(async move {
@@ -204,28 +205,30 @@ impl SignatureRules {
     async fn verify_request(&self, request: Request) -> Result<Request, ApiError> {
         let (mut parts, body) = request.into_parts();
         debug_log::log_request_head(&parts);
-        let (received_at_ms, began) = (self.clock.now_ms(), Instant::now());
-        let peer = client_addr::client_ip(&parts.extensions);
+        let received_at_ms = self.clock.now_ms();
+        let received_instant = Instant::now();
+        let client_ip = client_addr::client_ip(&parts.extensions);
         let verifier = self.resolve_verifier(&mut parts).await?;
-        let head = RequestHead { parts, client_ip: peer, received_at_ms, received_instant: began };
+        let head = RequestHead { parts, client_ip, received_at_ms, received_instant };
         let signature = match check_header(verifier.as_ref(), signature_header(&head.parts.headers), received_at_ms) {
             Ok(signature) => signature,
             Err(reason) => {
                 return Err(self.reject(&SignatureRejection::without_body(reason, head, body, &self.body_limits)));
             }
         };
-        // A declared length that is too large is known to fail; an undeclared one is found out while reading.
+        // A declared length can be rejected at once; without one, the limit is enforced while reading.
         if body.size_hint().lower() > self.body_limits.limit_bytes as u64 {
-            return Err(self.report_unreadable(ApiError::BodyTooLarge, peer));
+            return Err(self.report_unreadable(ApiError::BodyTooLarge, client_ip));
         }
-        let bytes = self.body_limits.read(body, peer).await.map_err(|error| self.report_unreadable(error, peer))?;
+        let bytes =
+            self.body_limits.read(body, client_ip).await.map_err(|error| self.report_unreadable(error, client_ip))?;
         match check_body(verifier.as_ref(), signature.as_ref(), &bytes) {
             Ok(key_fingerprint) => Ok(into_verified_request(head, bytes, key_fingerprint)),
             Err(reason) => Err(self.reject(&SignatureRejection::with_body(reason, head, bytes))),
         }
     }
 
-    /// The verifier of the route's company, which is put into the request; `None`: verification is off.
+    /// The verifier for this request; `None` if verification is off. Adds the route's company to the request.
     async fn resolve_verifier(&self, parts: &mut Parts) -> Result<Option<Verifier>, ApiError> {
         let companies = match &self.key_source {
             KeySource::Fixed(verifier) => return Ok(verifier.clone()),
@@ -238,16 +241,16 @@ impl SignatureRules {
         Ok(company.verifier.clone())
     }
 
-    fn report_unreadable(&self, error: ApiError, peer: Option<IpAddr>) -> ApiError {
-        if let Some(on_not_read) = &self.on_unreadable {
-            on_not_read(&UnreadableRequest { error: error.clone(), client_ip: peer });
+    fn report_unreadable(&self, error: ApiError, client_ip: Option<IpAddr>) -> ApiError {
+        if let Some(on_unreadable) = &self.on_unreadable {
+            on_unreadable(&UnreadableRequest { error: error.clone(), client_ip });
         }
         error
     }
 
-    fn reject(&self, refused: &SignatureRejection) -> ApiError {
-        if let Some(on_refusal) = &self.on_rejected {
-            on_refusal(refused);
+    fn reject(&self, rejection: &SignatureRejection) -> ApiError {
+        if let Some(on_rejected) = &self.on_rejected {
+            on_rejected(rejection);
         }
         ApiError::Unauthorized
     }
@@ -276,15 +279,15 @@ fn check_body(
     }
 }
 
-/// The request with its proof, and with a body that can be read again.
+/// The request with its `Verified<RawEvent>`, and with a body that can be read again.
 fn into_verified_request(head: RequestHead, bytes: Bytes, key_fingerprint: Option<KeyFingerprint>) -> Request {
-    let RequestHead { mut parts, client_ip: peer, received_at_ms, received_instant: began } = head;
+    let RequestHead { mut parts, client_ip, received_at_ms, received_instant } = head;
     let raw = RawEvent {
         body: bytes.clone(),
         key_fingerprint,
         received_at_ms,
-        received_instant: began,
-        client_ip: peer,
+        received_instant,
+        client_ip,
         signature: signature_header(&parts.headers).ok().flatten().map(str::to_owned),
         content_type: text_header(&parts.headers, header::CONTENT_TYPE),
         query: parts.uri.query().map(str::to_owned),
@@ -293,7 +296,7 @@ fn into_verified_request(head: RequestHead, bytes: Bytes, key_fingerprint: Optio
     Request::from_parts(parts, Body::from(bytes))
 }
 
-/// The signature header. Twice is malformed: two readers could disagree about which one counts.
+/// The signature header. Two of them are malformed: two readers could disagree about which one counts.
 fn signature_header(headers: &HeaderMap) -> Result<Option<&str>, SignatureError> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     match (values.next(), values.next()) {

@@ -1,4 +1,4 @@
-//! What is in the arguments of a function.
+//! Reads the arguments of the appointment functions. Every error is a question to the caller.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Timestamp, ToSpan};
@@ -10,17 +10,18 @@ use crate::base::id::SPOKEN_CODE_LENGTH;
 use crate::config::normalize_service_name;
 use crate::storage::sanitize_text;
 
-/// The first of these arguments that says something, as text.
+/// The first of these arguments that is not empty, as text. Values other than strings and numbers count as missing.
 pub(super) fn find_text(arguments: &Map<String, Value>, names: &[&str]) -> Option<String> {
     let value = |name: &&str| match arguments.get(*name)? {
         Value::String(text) => Some(collapse_whitespace(text)),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    sanitize_text(names.iter().filter_map(value).find(|text| !text.is_empty()))
+    let first = names.iter().filter_map(value).find(|text| !text.is_empty());
+    sanitize_text(first)
 }
 
-/// It may be said aloud or stand in a table.
+/// Removes line breaks and control characters too, since the text is read aloud and printed in tables.
 fn collapse_whitespace(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -28,40 +29,42 @@ fn collapse_whitespace(text: &str) -> String {
         .join(" ")
 }
 
-/// A name as it is kept, and as it is compared.
+/// The name as it is stored, and the key by which names are compared.
 pub(super) fn parse_name(arguments: &Map<String, Value>) -> Option<(String, String)> {
     let name = find_text(arguments, &["name"])?;
     let key = normalize_service_name(&name);
     (!key.is_empty()).then_some((name, key))
 }
 
-/// A confirmation number without what was said or written around it and between its characters.
+/// The confirmation number without separators and without words spoken around it: `my number is K 7 M 2 X Q` is
+/// `K7M2XQ`.
 pub(super) fn parse_confirmation_number(arguments: &Map<String, Value>) -> Option<String> {
     const CONFIRMATION_FILLER_WORDS: [&str; 12] =
         ["MY", "THE", "IT", "ITS", "IS", "NUMBER", "CODE", "CONFIRMATION", "BOOKING", "NUMMER", "PLEASE", "LAUTET"];
-    let said = find_text(arguments, &["confirmation_number", "confirmation"])?.to_uppercase();
-    let words: Vec<&str> = said.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let text = find_text(arguments, &["confirmation_number", "confirmation"])?.to_uppercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    // Short enough to be the number alone. Filler words stay then, since a number may happen to be `NUMBER`.
     if words.iter().map(|word| word.len()).sum::<usize>() <= SPOKEN_CODE_LENGTH {
         return Some(words.concat());
     }
-    let number =
-        words.into_iter().filter(|word| !CONFIRMATION_FILLER_WORDS.contains(word)).collect::<Vec<_>>().concat();
-    // Other words are in front of it as a rule.
-    Some(number[number.len().saturating_sub(SPOKEN_CODE_LENGTH)..].to_owned())
+    let number: String = words.into_iter().filter(|word| !CONFIRMATION_FILLER_WORDS.contains(word)).collect();
+    // Words that are not in the list usually come before the number, so the last characters count.
+    let start = number.len().saturating_sub(SPOKEN_CODE_LENGTH);
+    Some(number[start..].to_owned())
 }
 
-/// When an appointment is to be.
+/// Arguments for the start of the new appointment. Some models add `new_` when they change one; that name wins.
 const NEW_DATE_ARGUMENTS: [&str; 2] = ["new_date", "date"];
 const NEW_TIME_ARGUMENTS: [&str; 2] = ["new_time", "time"];
 
-/// Whether a change is asked for at all.
+/// Whether a new date, time or service is given.
 pub(super) fn has_changes(arguments: &Map<String, Value>) -> bool {
     [&NEW_DATE_ARGUMENTS[..], &NEW_TIME_ARGUMENTS, &["service"]]
         .iter()
         .any(|names| find_text(arguments, names).is_some())
 }
 
-/// When the appointment is now, as far as the caller told.
+/// The current date and time of an appointment as far as the caller gave them. Selects one of several.
 #[derive(Default)]
 pub(super) struct CurrentTimeHint {
     date: Option<Date>,
@@ -69,18 +72,20 @@ pub(super) struct CurrentTimeHint {
 }
 
 impl CurrentTimeHint {
-    /// Whether something was told, and this is it.
-    pub(super) fn matches(&self, at: DateTime) -> bool {
-        let time = |said: ParsedTime| {
-            said.time == at.time() || (said.am_pm_ambiguous && said.time.wrapping_add(12.hours()) == at.time())
+    /// Whether the hint is not empty and fits this start.
+    pub(super) fn matches(&self, start: DateTime) -> bool {
+        let same_time = |parsed: ParsedTime| {
+            let afternoon = parsed.time.wrapping_add(12.hours());
+            parsed.time == start.time() || (parsed.am_pm_ambiguous && afternoon == start.time())
         };
         (self.date.is_some() || self.time.is_some())
-            && self.date.is_none_or(|date| date == at.date())
-            && self.time.is_none_or(time)
+            && self.date.is_none_or(|date| date == start.date())
+            && self.time.is_none_or(same_time)
     }
 }
 
-/// `date` and `time` beside `new_date` or `new_time`; without those they are the new ones.
+/// For a change, `date` and `time` are the current ones only if `new_date` or `new_time` is given too. Otherwise they
+/// are the new ones, and the hint is empty.
 pub(super) fn parse_current_time_hint_for_change(
     arguments: &Map<String, Value>,
     calendar: &Calendar,
@@ -92,52 +97,61 @@ pub(super) fn parse_current_time_hint_for_change(
     }
 }
 
-/// `date` and `time`, where they can be read.
+/// The hint in `date` and `time`. What cannot be read is ignored: a hint only narrows the choice.
 pub(super) fn parse_current_time_hint(
     arguments: &Map<String, Value>,
     calendar: &Calendar,
     now_ms: i64,
 ) -> CurrentTimeHint {
-    let date =
-        |said: String| parse_date(&said, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order).ok();
+    let parse =
+        |text: String| parse_date(&text, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order).ok();
     CurrentTimeHint {
-        date: find_text(arguments, &["date"]).and_then(date).map(|reading| reading.date),
-        time: find_text(arguments, &["time"]).and_then(|said| parse_time(&said).ok()),
+        date: find_text(arguments, &["date"]).and_then(parse).map(|parsed| parsed.date),
+        time: find_text(arguments, &["time"]).and_then(|text| parse_time(&text).ok()),
     }
 }
 
-/// The moment that was asked for. What is left out is taken from `now_at`, the time an appointment has.
+/// The requested start, as milliseconds since the Unix epoch. A missing date or time is taken from `current`, the
+/// start of the appointment that is changed.
 pub(super) fn parse_start_ms(
     arguments: &Map<String, Value>,
     calendar: &Calendar,
     now_ms: i64,
-    now_at: Option<DateTime>,
+    current: Option<DateTime>,
 ) -> Result<i64, ClarifyingQuestion> {
-    let read = |said: String| parse_date(&said, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order);
-    let said_date = find_text(arguments, &NEW_DATE_ARGUMENTS).map(read).transpose()?;
-    let said_time = find_text(arguments, &NEW_TIME_ARGUMENTS);
-    let whole = said_time.as_deref().and_then(|said| parse_iso_date_time(said, &calendar.time_zone)).transpose()?;
-    if let (Some(one), Some(other)) = (said_date, whole)
+    let parse = |text: String| parse_date(&text, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order);
+    let date_argument = find_text(arguments, &NEW_DATE_ARGUMENTS).map(parse).transpose()?;
+    let time_argument = find_text(arguments, &NEW_TIME_ARGUMENTS);
+    // Models put date and time into either argument, or into both. Both may hold a full date-time; they must agree
+    // then.
+    let date_time_argument =
+        time_argument.as_deref().and_then(|text| parse_iso_date_time(text, &calendar.time_zone)).transpose()?;
+    if let (Some(one), Some(other)) = (date_argument, date_time_argument)
         && one.date != other.date
     {
-        let [one, other] = [one, other].map(|reading| reading.date.strftime("%A, %B %-d").to_string());
-        return Err(format!("Is it on {one} or on {other}?"));
+        let [one, other] = [one, other].map(|parsed| parsed.date.strftime("%A, %B %-d").to_string());
+        return Err(format!("Did you mean {one}, or {other}?"));
     }
-    let date = said_date.or(whole).map(|reading| reading.date).or_else(|| now_at.map(DateTime::date));
-    let date = date.ok_or_else(|| "For which date is it?".to_owned())?;
-    let with_date = said_date.and_then(|reading| reading.time);
-    let time = match (whole.and_then(|reading| reading.time), said_time, with_date, now_at) {
-        (Some(time), ..) => reconcile_times(unambiguous_time(time), with_date)?,
-        (None, Some(said), ..) => reconcile_times(parse_time(&said)?, with_date)?,
+    let requested_date = date_argument.or(date_time_argument).map(|parsed| parsed.date);
+    let Some(date) = requested_date.or(current.map(DateTime::date)) else {
+        return Err("What date would you like?".to_owned());
+    };
+    let time_in_date = date_argument.and_then(|parsed| parsed.time);
+    let time_in_date_time = date_time_argument.and_then(|parsed| parsed.time);
+    let time = match (time_in_date_time, time_argument, time_in_date, current) {
+        (Some(time), ..) => reconcile_times(unambiguous_time(time), time_in_date)?,
+        (None, Some(text), ..) => reconcile_times(parse_time(&text)?, time_in_date)?,
         (None, None, Some(time), _) => unambiguous_time(time),
-        (None, None, None, Some(at)) => unambiguous_time(at.time()),
-        (None, None, None, None) => return Err("At which time?".to_owned()),
+        (None, None, None, Some(current)) => unambiguous_time(current.time()),
+        (None, None, None, None) => return Err("What time would you like?".to_owned()),
     };
     let local = date.to_datetime(resolve_am_pm(time, date, calendar)?);
-    // Of two moments that show the same time, the one that was named.
-    let named = [said_date, whole].into_iter().flatten().find_map(|reading| reading.timestamp);
-    match named.map(Timestamp::as_millisecond).filter(|moment| calendar.to_local(*moment) == local) {
-        Some(moment) => Ok(moment),
+    // When clocks go back, two instants show the same local time. An offset in the arguments decides which one is
+    // meant; it is ignored if it does not lead to the local time that was resolved above.
+    let with_offset = [date_argument, date_time_argument].into_iter().flatten().find_map(|parsed| parsed.timestamp);
+    let named_ms = with_offset.map(Timestamp::as_millisecond);
+    match named_ms.filter(|start_ms| calendar.to_local(*start_ms) == local) {
+        Some(start_ms) => Ok(start_ms),
         None => calendar.to_timestamp_ms(local),
     }
 }
@@ -146,67 +160,80 @@ fn unambiguous_time(time: Time) -> ParsedTime {
     ParsedTime { time, am_pm_ambiguous: false }
 }
 
-/// A time that came with the date must be the same. Midnight stands for a date without one.
-fn reconcile_times(said: ParsedTime, with_date: Option<Time>) -> Result<ParsedTime, ClarifyingQuestion> {
-    match with_date.filter(|time| *time != Time::midnight() && *time != said.time) {
-        None => Ok(said),
-        Some(time) if said.am_pm_ambiguous && said.time.wrapping_add(12.hours()) == time => Ok(unambiguous_time(time)),
+/// A time in the date argument must equal the time argument. Midnight in a date is ignored: programs write a bare
+/// date so.
+fn reconcile_times(parsed: ParsedTime, time_in_date: Option<Time>) -> Result<ParsedTime, ClarifyingQuestion> {
+    match time_in_date.filter(|time| *time != Time::midnight() && *time != parsed.time) {
+        None => Ok(parsed),
+        // "2:30" next to a date-time at 14:30 means the afternoon.
+        Some(time) if parsed.am_pm_ambiguous && parsed.time.wrapping_add(12.hours()) == time => {
+            Ok(unambiguous_time(time))
+        }
         Some(time) => {
-            Err(format!("Is it at {} or at {}?", time.strftime("%-I:%M %p"), said.time.strftime("%-I:%M %p")))
+            let [one, other] = [time, parsed.time].map(|time| time.strftime("%-I:%M %p").to_string());
+            Err(format!("Did you mean {one} or {other}?"))
         }
     }
 }
 
-/// `2:30` in the night, where nobody is open, is asked about when the afternoon would do.
-fn resolve_am_pm(said: ParsedTime, date: Date, calendar: &Calendar) -> Result<Time, ClarifyingQuestion> {
-    let later = said.time.wrapping_add(12.hours());
-    if !said.am_pm_ambiguous || calendar.is_within_opening_hours(said.time) || !calendar.is_within_opening_hours(later)
+/// Asks about a time such as `2:30` if only the afternoon is within opening hours. The afternoon is likely then, but
+/// times are never guessed.
+fn resolve_am_pm(parsed: ParsedTime, date: Date, calendar: &Calendar) -> Result<Time, ClarifyingQuestion> {
+    let afternoon = parsed.time.wrapping_add(12.hours());
+    if !parsed.am_pm_ambiguous
+        || calendar.is_within_opening_hours(parsed.time)
+        || !calendar.is_within_opening_hours(afternoon)
     {
-        return Ok(said.time);
+        return Ok(parsed.time);
     }
     Err(format!(
-        "Is {} on {} meant, in the afternoon? Please give the time with AM or PM.",
-        later.strftime("%-I:%M %p"),
+        "Did you mean {} on {}? Please say the time with AM or PM.",
+        afternoon.strftime("%-I:%M %p"),
         date.strftime("%B %-d")
     ))
 }
 
-/// Why an appointment cannot begin then; `Err` for what no other time would mend.
+/// Why an appointment cannot start then, as a sentence; `None` if it can.
+///
+/// # Errors
+/// A question where the next free times would not help: the start is in the past or beyond the horizon.
 pub(super) fn check_start(
     start_ms: i64,
     minutes: u16,
     calendar: &Calendar,
     now_ms: i64,
 ) -> Result<Option<String>, ClarifyingQuestion> {
-    let at = calendar.to_local(start_ms);
+    let start = calendar.to_local(start_ms);
     match calendar.check_start(start_ms, minutes, now_ms) {
         StartCheck::Bookable => Ok(None),
-        StartCheck::TooSoon if start_ms < now_ms => {
-            Err(format!("{} is past. Which other time suits?", at.strftime("%B %-d, %Y at %-I:%M %p")))
-        }
-        StartCheck::TooSoon => Ok(Some("That is too soon.".to_owned())),
+        StartCheck::TooSoon if start_ms < now_ms => Err(format!(
+            "{} is in the past. What other time would suit you?",
+            start.strftime("%B %-d, %Y at %-I:%M %p")
+        )),
+        StartCheck::TooSoon => Ok(Some("Sorry, that is too short notice.".to_owned())),
         StartCheck::TooFarAhead => Err(format!(
-            "Appointments can be booked until {}. Which other date suits?",
+            "Sorry, we only book appointments up to {}. What other date would suit you?",
             calendar.last_bookable_date(now_ms).strftime("%B %-d, %Y")
         )),
-        StartCheck::NotASlot => Ok(Some(describe_closed_reason(at, minutes, calendar))),
+        StartCheck::NotASlot => Ok(Some(describe_closed_reason(start, minutes, calendar))),
     }
 }
 
-/// Why none begins then.
-fn describe_closed_reason(at: DateTime, minutes: u16, calendar: &Calendar) -> String {
-    let (from, until) = calendar.format_opening_hours();
-    let (day, then) = (at.strftime("%A, %B %-d"), at.strftime("%A, %B %-d at %-I:%M %p"));
-    match calendar.closed_reason(at, minutes) {
-        ClosedReason::ClosedDay => format!("There are no appointments on {day}."),
+fn describe_closed_reason(start: DateTime, minutes: u16, calendar: &Calendar) -> String {
+    let (opens, closes) = calendar.format_opening_hours();
+    let day = start.strftime("%A, %B %-d");
+    let time = start.strftime("%-I:%M %p");
+    match calendar.closed_reason(start, minutes) {
+        ClosedReason::ClosedDay => format!("Sorry, we have no appointments on {day}."),
         ClosedReason::OutsideOpeningHours => {
-            format!("There is no appointment on {then}: they are given from {from} to {until}.")
+            format!("Sorry, we are closed on {day} at {time}. Our hours are {opens} to {closes}.")
         }
         ClosedReason::EndsAfterClosing => {
-            format!("It takes {minutes} minutes, and would not be over when we close at {until}.")
+            format!("Sorry, that takes {minutes} minutes, and we close at {closes}.")
         }
         ClosedReason::BetweenSlots => {
-            format!("There is no appointment on {then}: they begin {}.", calendar.format_slot_interval())
+            let interval = calendar.format_slot_interval();
+            format!("Sorry, I cannot book {time} on {day}. Appointments start {interval}.")
         }
     }
 }

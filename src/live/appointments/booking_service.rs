@@ -1,4 +1,5 @@
-//! What the three functions share: the store, the calendars of companies, and how free times are looked for.
+//! State shared by the three appointment functions: the store, the calendar of each company, and the search for free
+//! times.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -17,26 +18,26 @@ use crate::storage::{
     StoreError,
 };
 
-/// Free times that are offered instead.
+/// Number of free times offered in place of one that is not available. A caller cannot remember more than three.
 const MAX_OFFERED_SLOTS: usize = 3;
-/// Days looked at in one question to the store.
+/// Days covered by one occupancy query. It bounds the rows per query; the search continues until the booking horizon.
 const DAYS_PER_QUERY: i32 = 14;
 
-/// Who takes appointments.
 pub(super) struct BookingService {
     pub(super) store: Arc<dyn AppointmentStore>,
     clock: Clock,
     event_ids: Arc<EventIdGenerator>,
     default_calendar: Arc<Calendar>,
-    /// Of companies with a time zone of their own, by slug.
+    /// Calendars of companies that set `time_zone`, by slug.
     company_calendars: BTreeMap<String, Arc<Calendar>>,
 }
 
-/// A call of a function, while it is answered.
+/// One invocation of an appointment function, with the calendar of the company that was called.
 pub(super) struct AppointmentInvocation<'a> {
     pub(super) booking_service: &'a BookingService,
     pub(super) context: &'a FunctionContext,
     pub(super) calendar: Arc<Calendar>,
+    /// Read once, so that every check of this invocation uses the same time.
     pub(super) now_ms: i64,
 }
 
@@ -47,14 +48,14 @@ impl BookingService {
         clock: Clock,
     ) -> Result<Self, ConfigError> {
         let calendar = |zone: &str| Calendar::new(&settings.appointments, zone).map(Arc::new);
-        let mut own = BTreeMap::new();
+        let mut company_calendars = BTreeMap::new();
         for company in &settings.companies {
             if let Some(zone) = &company.time_zone {
-                own.insert(company.slug.clone(), calendar(zone)?);
+                company_calendars.insert(company.slug.clone(), calendar(zone)?);
             }
         }
-        let usual = calendar(&settings.appointments.time_zone)?;
-        Ok(Self { store, clock, event_ids: Arc::default(), default_calendar: usual, company_calendars: own })
+        let default_calendar = calendar(&settings.appointments.time_zone)?;
+        Ok(Self { store, clock, event_ids: Arc::default(), default_calendar, company_calendars })
     }
 
     pub(super) fn new_invocation<'a>(&'a self, context: &'a FunctionContext) -> AppointmentInvocation<'a> {
@@ -64,7 +65,8 @@ impl BookingService {
 }
 
 impl AppointmentInvocation<'_> {
-    /// What the store answers before the deadline, or why not.
+    /// Waits for the store until the deadline of the function. A store error or a timeout becomes `Failed`, which the
+    /// function registry answers with the fallback.
     pub(super) async fn with_deadline<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -76,33 +78,36 @@ impl AppointmentInvocation<'_> {
         }
     }
 
-    /// What this invocation came to before.
+    /// The outcome that the store recorded for this invocation id, for example before a crash.
     pub(super) async fn previous_outcome(&self) -> Result<Option<BookingOutcome>, FunctionOutcome> {
-        let invocation = self.context.invocation_id.clone();
-        self.with_deadline(self.booking_service.store.find_invocation_outcome(self.context.company_id, invocation))
+        let invocation_id = self.context.invocation_id.clone();
+        self.with_deadline(self.booking_service.store.find_invocation_outcome(self.context.company_id, invocation_id))
             .await
     }
 
-    /// Whether nothing was changed since this invocation did something. Giving up again does no harm, and by a name it may be
-    /// another one.
+    /// Whether the appointment is still as this invocation left it, so that its stored answer may be repeated.
+    ///
+    /// A cancellation is never current: running it again is harmless, and the same name may by now belong to another
+    /// appointment, which the caller wants to cancel.
     pub(super) async fn is_outcome_current(&self) -> bool {
-        let Ok(Some(BookingOutcome::Done(action, then))) = self.previous_outcome().await else { return false };
+        let Ok(Some(BookingOutcome::Done(action, recorded))) = self.previous_outcome().await else { return false };
+        if action == BookingAction::Cancelled {
+            return false;
+        }
         let filter = AppointmentFilter {
-            company_id: Some(then.company_id),
-            confirmation: Some(then.confirmation.clone()),
+            company_id: Some(recorded.company_id),
+            confirmation: Some(recorded.confirmation.clone()),
             booked_only: true,
             ..AppointmentFilter::default()
         };
-        let now = self
-            .with_deadline(self.booking_service.store.list_appointments(filter))
-            .await
-            .ok()
-            .and_then(|mut found| found.pop());
-        let same = |now: Appointment| {
-            let what = |it: Appointment| (it.id, it.start_ms, it.end_ms, it.service);
-            now.updated_at_ms <= then.updated_at_ms && what(now) == what(*then)
+        let listed = self.with_deadline(self.booking_service.store.list_appointments(filter)).await;
+        // A store error counts as "not current": the function then runs again, which is safe.
+        let Some(stored) = listed.ok().and_then(|mut appointments| appointments.pop()) else { return false };
+        let same_slot = |a: &Appointment, b: &Appointment| {
+            (a.id, a.start_ms, a.end_ms, &a.service) == (b.id, b.start_ms, b.end_ms, &b.service)
         };
-        action != BookingAction::Cancelled && now.is_some_and(same)
+        // The time of the update is compared too: a corrected name changes the answer, but not the slot.
+        stored.updated_at_ms <= recorded.updated_at_ms && same_slot(&stored, &recorded)
     }
 
     pub(super) fn booking_context(&self) -> BookingContext {
@@ -118,7 +123,8 @@ impl AppointmentInvocation<'_> {
         }
     }
 
-    /// The next free times from `from_ms` on; the earliest of all when there are none.
+    /// Start times of the next free slots at or after `from_ms`. If there are none before the horizon, the earliest
+    /// free slots of all.
     pub(super) async fn find_free_slots(&self, from_ms: i64, minutes: u16) -> Result<Vec<i64>, FunctionOutcome> {
         let earliest = self.now_ms + self.calendar.notice_ms();
         let free = self.find_free_slots_from(from_ms.max(earliest), minutes).await?;
@@ -131,21 +137,25 @@ impl AppointmentInvocation<'_> {
 
     async fn find_free_slots_from(&self, from_ms: i64, minutes: u16) -> Result<Vec<i64>, FunctionOutcome> {
         let calendar = &self.calendar;
-        let (mut day, last) = (calendar.local_date(from_ms), calendar.last_bookable_date(self.now_ms));
+        let last_day = calendar.last_bookable_date(self.now_ms);
+        let mut day = calendar.local_date(from_ms);
         let mut free = Vec::new();
-        while day <= last && free.len() < MAX_OFFERED_SLOTS {
+        while day <= last_day && free.len() < MAX_OFFERED_SLOTS {
             let Ok(until) = day.checked_add(DAYS_PER_QUERY.days()) else { break };
-            let (from, to) = (calendar.start_of_day_ms(day), calendar.start_of_day_ms(until));
-            let taken = self
+            let from = calendar.start_of_day_ms(day);
+            let to = calendar.start_of_day_ms(until);
+            let occupancy = self
                 .with_deadline(self.booking_service.store.slot_occupancy(self.context.company_id, from, to))
                 .await?;
-            let taken: HashMap<i64, u16> = taken.into_iter().collect();
+            let occupancy: HashMap<i64, u16> = occupancy.into_iter().collect();
+            // A slot needs a free place in every five-minute step that it covers. This is only an offer; the keys of
+            // the store decide when it is booked.
             let is_free = |start_ms: &i64| {
                 let end_ms = start_ms + i64::from(minutes) * 60_000;
                 let mut steps = (*start_ms..end_ms).step_by(usize::try_from(SLOT_STEP_MS).unwrap_or(1));
-                steps.all(|step| taken.get(&step).is_none_or(|places| *places < calendar.capacity))
+                steps.all(|step| occupancy.get(&step).is_none_or(|places| *places < calendar.capacity))
             };
-            while day < until && day <= last && free.len() < MAX_OFFERED_SLOTS {
+            while day < until && day <= last_day && free.len() < MAX_OFFERED_SLOTS {
                 let slots = calendar.slot_starts(day, minutes).into_iter().filter(|start_ms| *start_ms >= from_ms);
                 free.extend(slots.filter(is_free).take(MAX_OFFERED_SLOTS - free.len()));
                 let Ok(next) = day.tomorrow() else { return Ok(free) };

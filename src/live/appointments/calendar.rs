@@ -1,4 +1,5 @@
-//! When a company gives appointments: slots in its own local time, as moments. Pure.
+//! The calendar of a company: which instants are slots, by opening hours in its local time. No I/O; the current time
+//! is passed in.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -10,7 +11,7 @@ use crate::config::{
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What a company's appointments go by.
+/// The `[appointments]` settings in the time zone of one company.
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
     pub(super) time_zone: TimeZone,
@@ -24,36 +25,32 @@ pub(super) struct Calendar {
     notice_ms: i64,
 }
 
-/// A service that was asked for.
+/// A service that was requested, and how long an appointment for it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestedService {
     pub(super) name: Option<String>,
     pub(super) minutes: u16,
 }
 
-/// Why no appointment begins at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClosedReason {
-    /// It is a day without any.
+    /// Not an opening day, or one of `closed_dates`.
     ClosedDay,
-    /// Before opening, or after closing.
     OutsideOpeningHours,
-    /// It would end after closing.
     EndsAfterClosing,
-    /// Between two at which one begins.
+    /// Not a multiple of `slot_minutes` after opening.
     BetweenSlots,
 }
 
-/// What the settings say about a time.
+/// Whether an appointment may start at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StartCheck {
-    /// An appointment may begin then.
     Bookable,
-    /// Not a time at which one may begin.
+    /// No slot starts then; [`Calendar::closed_reason`] says why.
     NotASlot,
-    /// It is past, or too soon.
+    /// In the past, or less than `min_notice_minutes` from now.
     TooSoon,
-    /// Further ahead than can be booked.
+    /// More than `horizon_days` from today.
     TooFarAhead,
 }
 
@@ -72,26 +69,40 @@ impl Calendar {
         })
     }
 
-    /// The service of this name; any when none is listed. Without a name the length has to be plain all the same.
-    pub(super) fn find_service(&self, asked: Option<&str>) -> Result<RequestedService, String> {
+    /// Resolves a requested service. If no services are configured, any name is accepted. Without a name the length
+    /// of the appointment must still be certain: there is one service, or all take equally long.
+    ///
+    /// # Errors
+    /// A sentence for the caller that lists the services.
+    pub(super) fn find_service(&self, requested: Option<&str>) -> Result<RequestedService, String> {
         let minutes = |service: &ServiceSettings| service.duration_minutes.unwrap_or(self.slot_minutes);
-        let asked = asked.map(str::trim).filter(|asked| !asked.is_empty());
-        let names = || self.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
-        match (asked, self.services.as_slice()) {
-            (asked, []) => Ok(RequestedService { name: asked.map(str::to_owned), minutes: self.slot_minutes }),
+        let requested = requested.map(str::trim).filter(|requested| !requested.is_empty());
+        match (requested, self.services.as_slice()) {
+            (requested, []) => Ok(RequestedService { name: requested.map(str::to_owned), minutes: self.slot_minutes }),
             (None, [only]) => Ok(RequestedService { name: Some(only.name.clone()), minutes: minutes(only) }),
             (None, [first, others @ ..]) if others.iter().all(|other| minutes(other) == minutes(first)) => {
                 Ok(RequestedService { name: None, minutes: minutes(first) })
             }
-            (None, _) => Err(format!("Which service is it for? There is {}.", names())),
-            (Some(asked), services) => {
-                let same =
-                    |service: &&ServiceSettings| normalize_service_name(&service.name) == normalize_service_name(asked);
-                let found = services.iter().find(same);
-                let found = found
-                    .map(|service| RequestedService { name: Some(service.name.clone()), minutes: minutes(service) });
-                found.ok_or_else(|| format!("We do not offer {asked:?}. There is {}.", names()))
+            (None, _) => Err(format!("Which service would you like? We offer {}.", self.spoken_services())),
+            (Some(requested), services) => {
+                let key = normalize_service_name(requested);
+                match services.iter().find(|service| normalize_service_name(&service.name) == key) {
+                    Some(service) => {
+                        Ok(RequestedService { name: Some(service.name.clone()), minutes: minutes(service) })
+                    }
+                    None => Err(format!("Sorry, we do not offer {requested}. We offer {}.", self.spoken_services())),
+                }
             }
+        }
+    }
+
+    /// Joins the names as in `Check-up, Cleaning and Filling`.
+    fn spoken_services(&self) -> String {
+        let names: Vec<_> = self.services.iter().map(|service| service.name.as_str()).collect();
+        match names.as_slice() {
+            [] => String::new(),
+            [only] => (*only).to_owned(),
+            [first @ .., last] => format!("{} and {last}", first.join(", ")),
         }
     }
 
@@ -103,22 +114,26 @@ impl Calendar {
         self.time_zone.to_datetime(Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
-    /// The moment at which clocks show this; the earlier of two. `Err`: they never do, since they are put forward over it.
+    /// The instant at which local clocks show this time. When clocks go back and show it twice, the earlier instant.
+    ///
+    /// # Errors
+    /// A sentence for the caller: clocks skip this time when they go forward, or the date is out of range.
     pub(super) fn to_timestamp_ms(&self, local: DateTime) -> Result<i64, String> {
         let ambiguous = self.time_zone.to_ambiguous_timestamp(local);
         if let AmbiguousOffset::Gap { .. } = ambiguous.offset() {
             return Err(format!(
-                "There is no {} on {}: the clocks are put forward then. Which other time suits?",
+                "{} does not exist on {}, because the clocks go forward then. What other time would suit you?",
                 local.strftime("%-I:%M %p"),
                 local.strftime("%B %-d")
             ));
         }
-        let moment =
-            ambiguous.earlier().map_err(|_| "That date is out of reach. Which other date suits?".to_owned())?;
-        Ok(moment.as_millisecond())
+        match ambiguous.earlier() {
+            Ok(instant) => Ok(instant.as_millisecond()),
+            Err(_) => Err("Sorry, I cannot book that date. What other date would suit you?".to_owned()),
+        }
     }
 
-    /// Whether an appointment of this length may begin at this moment.
+    /// Whether an appointment of this length may start at this instant.
     pub(super) fn check_start(&self, start_ms: i64, minutes: u16, now_ms: i64) -> StartCheck {
         let local = self.to_local(start_ms);
         if start_ms < now_ms + self.notice_ms {
@@ -127,19 +142,20 @@ impl Calendar {
         if local.date() > self.last_bookable_date(now_ms) {
             return StartCheck::TooFarAhead;
         }
-        // Of a time that clocks show twice, slots have the first; the second is as good when it was named.
+        // `slot_starts` has only the first of two instants that show the same local time. The second is allowed too
+        // if the caller named it with an offset, so the slot is looked up by its first instant.
         let first = self.to_timestamp_ms(local).unwrap_or(start_ms);
-        let listed = self.slot_starts(local.date(), minutes).contains(&first);
-        let over = start_ms + i64::from(minutes) * MINUTE_MS;
-        let closes = self.minute_of_day_to_ms(local.date(), self.opening_hours.closes_minute);
-        if listed && closes.is_some_and(|closes_ms| over <= closes_ms) {
+        let is_slot = self.slot_starts(local.date(), minutes).contains(&first);
+        let end_ms = start_ms + i64::from(minutes) * MINUTE_MS;
+        let closes_ms = self.minute_of_day_to_ms(local.date(), self.opening_hours.closes_minute);
+        if is_slot && closes_ms.is_some_and(|closes_ms| end_ms <= closes_ms) {
             StartCheck::Bookable
         } else {
             StartCheck::NotASlot
         }
     }
 
-    /// Why no appointment of this length begins at this time, where none does.
+    /// Why [`Calendar::check_start`] returned [`StartCheck::NotASlot`].
     pub(super) fn closed_reason(&self, at: DateTime, minutes: u16) -> ClosedReason {
         let minute = i32::from(at.hour()) * 60 + i32::from(at.minute());
         if !self.opening_hours.is_open_on(at.date()) {
@@ -153,7 +169,7 @@ impl Calendar {
         }
     }
 
-    /// Whether doors are open at this time of a day, however long it takes.
+    /// Whether an opening day is open at this time, regardless of how long the appointment takes.
     pub(super) fn is_within_opening_hours(&self, time: Time) -> bool {
         let minute = i32::from(time.hour()) * 60 + i32::from(time.minute());
         (i32::from(self.opening_hours.opens_minute)..i32::from(self.opening_hours.closes_minute)).contains(&minute)
@@ -164,8 +180,8 @@ impl Calendar {
         today.checked_add(i32::from(self.horizon_days).days()).unwrap_or(today)
     }
 
-    /// The moments of a day at which an appointment of this length may begin. Times that clocks skip are none; of those they
-    /// show twice it is the first.
+    /// Instants of a day at which an appointment of this length may start. Local times that clocks skip are left out;
+    /// of those they show twice, only the first is included.
     pub(super) fn slot_starts(&self, day: Date, minutes: u16) -> Vec<i64> {
         if !self.opening_hours.is_open_on(day) {
             return Vec::new();
@@ -173,18 +189,21 @@ impl Calendar {
         let Some(closes_ms) = self.minute_of_day_to_ms(day, self.opening_hours.closes_minute) else {
             return Vec::new();
         };
-        let last = self.opening_hours.closes_minute.saturating_sub(minutes);
-        let steps = (self.opening_hours.opens_minute..=last).step_by(usize::from(self.slot_minutes));
-        let exact = steps.filter_map(|minute| self.to_timestamp_ms(local_date_time(day, minute)?).ok());
-        exact.filter(|start_ms| start_ms + i64::from(minutes) * MINUTE_MS <= closes_ms).collect()
+        let last_minute = self.opening_hours.closes_minute.saturating_sub(minutes);
+        let minutes_of_day = (self.opening_hours.opens_minute..=last_minute).step_by(usize::from(self.slot_minutes));
+        let starts = minutes_of_day.filter_map(|minute| self.to_timestamp_ms(local_date_time(day, minute)?).ok());
+        // The limit by local minutes is not enough: when clocks go forward, an hour of the day is missing.
+        starts.filter(|start_ms| start_ms + i64::from(minutes) * MINUTE_MS <= closes_ms).collect()
     }
 
-    /// The moment of a minute of the day; where clocks skip it, as far after midnight as they would have shown.
+    /// The instant of a minute of the day. If clocks skip it, the offset from before the change applies, so the
+    /// result is later than the gap.
     fn minute_of_day_to_ms(&self, day: Date, minute: u16) -> Option<i64> {
-        Some(self.time_zone.to_ambiguous_timestamp(local_date_time(day, minute)?).compatible().ok()?.as_millisecond())
+        let local = local_date_time(day, minute)?;
+        let instant = self.time_zone.to_ambiguous_timestamp(local).compatible().ok()?;
+        Some(instant.as_millisecond())
     }
 
-    /// When a day begins.
     pub(super) fn start_of_day_ms(&self, day: Date) -> i64 {
         self.minute_of_day_to_ms(day, 0).unwrap_or(i64::MAX)
     }
@@ -193,12 +212,12 @@ impl Calendar {
         self.notice_ms
     }
 
-    /// `every 30 minutes from 9:00 AM`.
+    /// Formats `every 30 minutes from 9:00 AM`.
     pub(super) fn format_slot_interval(&self) -> String {
         format!("every {} minutes from {}", self.slot_minutes, format_minute_of_day(self.opening_hours.opens_minute))
     }
 
-    /// `9:00 AM` and `5:00 PM`.
+    /// Opening and closing time, such as `9:00 AM` and `5:00 PM`.
     pub(super) fn format_opening_hours(&self) -> (String, String) {
         (format_minute_of_day(self.opening_hours.opens_minute), format_minute_of_day(self.opening_hours.closes_minute))
     }

@@ -1,4 +1,4 @@
-//! `cancel_appointment`.
+//! `cancel_appointment`: cancels an appointment and frees its slot.
 
 use serde_json::{Map, Value};
 
@@ -12,18 +12,18 @@ impl AppointmentInvocation<'_> {
         if let Some(BookingOutcome::Done(action, appointment)) = self.previous_outcome().await? {
             return Ok(answer::completed_action(action, &appointment, &self.calendar, self.now_ms));
         }
-        let now = self
-            .find_appointment(arguments, arguments::parse_current_time_hint(arguments, &self.calendar, self.now_ms))
-            .await?;
-        if !now.cancelled && now.end_ms <= self.now_ms {
-            return Ok(answer::not_found("That appointment is over, so there is nothing to cancel."));
+        let hint = arguments::parse_current_time_hint(arguments, &self.calendar, self.now_ms);
+        let appointment = self.find_appointment(arguments, hint).await?;
+        // One that is cancelled already is confirmed again by the store, also when its time has passed.
+        if !appointment.cancelled && appointment.end_ms <= self.now_ms {
+            return Ok(answer::not_found("That appointment is in the past, so there is nothing to cancel."));
         }
-        let cancelling = AppointmentCancellation { context: self.booking_context(), appointment_id: now.id };
-        match self.with_deadline(self.booking_service.store.cancel_appointment(cancelling)).await? {
+        let cancellation = AppointmentCancellation { context: self.booking_context(), appointment_id: appointment.id };
+        match self.with_deadline(self.booking_service.store.cancel_appointment(cancellation)).await? {
             BookingOutcome::Done(action, appointment) => {
                 Ok(answer::completed_action(action, &appointment, &self.calendar, self.now_ms))
             }
-            _ => Ok(answer::not_found("I cannot find that appointment any more.")),
+            _ => Ok(answer::not_found("Sorry, I can no longer find that appointment.")),
         }
     }
 }

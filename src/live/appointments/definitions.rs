@@ -1,11 +1,11 @@
-//! The functions as an agent's model is told them, and before any settings of their own.
+//! Names, descriptions and parameters of the appointment functions, before `[[functions]]` settings override them.
 
 use serde_json::Value;
 
 use super::schema;
 use crate::config::{FunctionSettings, Settings};
 
-/// The three functions; none unless `appointments.enabled`.
+/// Definitions of the three functions, or an empty list unless `appointments.enabled` is set.
 #[must_use]
 pub(crate) fn function_definitions(settings: &Settings) -> Vec<FunctionSettings> {
     if !settings.appointments.enabled {
@@ -15,12 +15,12 @@ pub(crate) fn function_definitions(settings: &Settings) -> Vec<FunctionSettings>
     vec![
         function_definition(
             "collect_appointment_information",
-            "Books an appointment, or says which times are free when that one is taken.",
+            "Books an appointment, or offers the next free times if that one is taken.",
             schema::book(appointments),
         ),
         function_definition(
             "change_appointment_details",
-            "Moves an appointment to another date or time, or changes what it is for.",
+            "Moves an appointment to another date or time, or changes its service.",
             schema::change(appointments),
         ),
         function_definition("cancel_appointment", "Cancels an appointment.", schema::cancel()),
@@ -32,6 +32,10 @@ fn function_definition(name: &str, description: &str, parameters: Value) -> Func
         Value::Object(fields) => Some(fields),
         _ => None,
     };
-    let (description, builtin) = (description.to_owned(), Some(name.to_owned()));
-    FunctionSettings { description, parameters, builtin, ..FunctionSettings::new(name) }
+    FunctionSettings {
+        description: description.to_owned(),
+        parameters,
+        builtin: Some(name.to_owned()),
+        ..FunctionSettings::new(name)
+    }
 }

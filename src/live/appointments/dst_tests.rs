@@ -1,4 +1,4 @@
-//! The days on which clocks are changed, in both halves of the world that change them on different ones.
+//! Bookings on the days of clock changes, which differ between Europe, America and Australia.
 
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
@@ -31,25 +31,25 @@ async fn book_in_zone(zone: &str, date: &str, time: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_time_that_clocks_skip_is_explained() {
+async fn skipped_local_time_is_invalid_and_explained() {
     for (zone, date) in [("Europe/Berlin", "2027-03-28"), ("America/New_York", "2027-03-14")] {
         let skipped = book_in_zone(zone, date, "02:30").await;
         assert_eq!(skipped["result"], "invalid", "{zone}: {skipped}");
-        assert!(skipped["message"].as_str().unwrap().contains("clocks are put forward"), "{skipped}");
+        assert!(skipped["message"].as_str().unwrap().contains("the clocks go forward"), "{skipped}");
     }
     assert_eq!(book_in_zone("Europe/Berlin", "2027-03-28", "03:00").await["start"], "2027-03-28T03:00:00+02:00");
     assert_eq!(book_in_zone("America/New_York", "2027-03-14", "01:30").await["start"], "2027-03-14T01:30:00-05:00");
 }
 
 #[tokio::test]
-async fn of_a_time_that_clocks_show_twice_it_is_the_first() {
+async fn repeated_local_time_means_its_first_instant() {
     assert_eq!(book_in_zone("Europe/Berlin", "2027-10-31", "02:30").await["start"], "2027-10-31T02:30:00+02:00");
     assert_eq!(book_in_zone("America/New_York", "2027-11-07", "01:30").await["start"], "2027-11-07T01:30:00-04:00");
     assert_eq!(book_in_zone("Europe/Berlin", "2027-10-31", "03:00").await["start"], "2027-10-31T03:00:00+01:00");
 }
 
 #[tokio::test]
-async fn a_moment_that_was_named_is_kept() {
+async fn offset_selects_one_of_two_instants() {
     for (date, time, start) in [
         ("2027-10-31T01:30:00Z", "", "2027-10-31T02:30:00+01:00"),
         ("2027-10-31T00:30:00Z", "", "2027-10-31T02:30:00+02:00"),
@@ -59,35 +59,35 @@ async fn a_moment_that_was_named_is_kept() {
         assert_eq!(book_in_zone("Europe/Berlin", date, time).await["start"], start, "{date} {time}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let office = BookingFixture::open(folder.path(), &settings_open_all_day("Europe/Berlin"), NOW);
+    let fixture = BookingFixture::open(folder.path(), &settings_open_all_day("Europe/Berlin"), NOW);
     for date in ["2027-10-31T00:30:00Z", "2027-10-31T01:30:00Z"] {
         assert_eq!(
-            office.call("collect", booking_arguments("A", date, "")).await["result"],
+            fixture.call("collect", booking_arguments("A", date, "")).await["result"],
             "booked",
-            "two half hours: {date}"
+            "two different slots: {date}"
         );
     }
 }
 
 #[tokio::test]
-async fn opening_hours_are_those_of_the_clock_on_the_wall() {
+async fn opening_hours_follow_local_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings("UTC");
     settings.appointments.horizon_days = 365;
-    let own = |slug: &str, zone: &str| -> CompanySettings {
+    let company = |slug: &str, zone: &str| -> CompanySettings {
         serde_json::from_value(json!({"slug": slug, "time_zone": zone})).unwrap()
     };
-    settings.companies = vec![own("berlin", "Europe/Berlin"), own("york", "America/New_York")];
-    let office = BookingFixture::open(folder.path(), &settings, NOW);
+    settings.companies = vec![company("berlin", "Europe/Berlin"), company("york", "America/New_York")];
+    let fixture = BookingFixture::open(folder.path(), &settings, NOW);
     for (company, id, date, start) in [
         ("berlin", 2, "2027-03-26", "2027-03-26T09:00:00+01:00"),
         ("berlin", 2, "2027-03-29", "2027-03-29T09:00:00+02:00"),
         ("york", 3, "2027-03-12", "2027-03-12T09:00:00-05:00"),
         ("york", 3, "2027-03-15", "2027-03-15T09:00:00-04:00"),
     ] {
-        let context = FunctionContext { company: company.to_owned(), company_id: id, ..office.context(None) };
+        let context = FunctionContext { company: company.to_owned(), company_id: id, ..fixture.context(None) };
         assert_eq!(
-            office.call_with_context(&context, "collect", booking_arguments("A", date, "9 am")).await["start"],
+            fixture.call_with_context(&context, "collect", booking_arguments("A", date, "9 am")).await["start"],
             start
         );
     }
@@ -107,7 +107,7 @@ fn dates_near_dst_changes() -> impl Strategy<Value = (usize, Date)> {
 
 proptest! {
     #[test]
-    fn slots_never_meet_and_are_what_the_wall_shows((zone, day) in dates_near_dst_changes(), minutes in prop_oneof![Just(15_u16), Just(30), Just(60)]) {
+    fn slots_do_not_overlap_and_match_local_time((zone, day) in dates_near_dst_changes(), minutes in prop_oneof![Just(15_u16), Just(30), Just(60)]) {
         let mut settings = settings_open_all_day(ZONES[zone]);
         settings.appointments.slot_minutes = minutes;
         let calendar = Calendar::new(&settings.appointments, ZONES[zone]).unwrap();
@@ -125,12 +125,12 @@ proptest! {
     }
 
     #[test]
-    fn a_local_time_is_a_moment_that_shows_it_or_none((zone, day) in dates_near_dst_changes(), minute in 0..1440_i64) {
+    fn local_time_converts_back_or_is_skipped((zone, day) in dates_near_dst_changes(), minute in 0..1440_i64) {
         let calendar = Calendar::new(&settings_open_all_day(ZONES[zone]).appointments, ZONES[zone]).unwrap();
         let local = day.at(0, 0, 0, 0).checked_add(minute.minutes()).unwrap();
         match calendar.to_timestamp_ms(local) {
-            Ok(moment) => prop_assert_eq!(calendar.to_local(moment), local),
-            Err(why) => prop_assert!(why.contains("put forward"), "{}", why),
+            Ok(instant) => prop_assert_eq!(calendar.to_local(instant), local),
+            Err(message) => prop_assert!(message.contains("go forward"), "{}", message),
         }
     }
 }

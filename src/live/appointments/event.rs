@@ -1,4 +1,5 @@
-//! The events `appointment_booked`, `appointment_changed` and `appointment_cancelled`, for handlers that name them.
+//! The internal events `appointment_booked`, `appointment_changed` and `appointment_cancelled`, for handlers that
+//! list them in `events`.
 
 use std::sync::Arc;
 
@@ -12,53 +13,64 @@ use crate::storage::{
     Appointment, BookingAction, BookingEventFactory, INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text,
 };
 
-/// Of what is done in a call, in the company's time zone.
+/// Builds events for changes made during a call, with times in the company's time zone.
 pub(super) fn event_builder(
     ids: &Arc<EventIdGenerator>,
     calendar: &Arc<Calendar>,
     call_id: Option<&str>,
 ) -> BookingEventFactory {
-    let (ids, calendar, call_id) = (Arc::clone(ids), Arc::clone(calendar), call_id.map(str::to_owned));
+    let ids = Arc::clone(ids);
+    let calendar = Arc::clone(calendar);
+    let call_id = call_id.map(str::to_owned);
     Arc::new(move |action, appointment| {
-        build_event(action, appointment, &ids, (&calendar.time_zone, &calendar.time_zone_name), call_id.as_deref())
+        let zone = EventZone { time_zone: &calendar.time_zone, name: &calendar.time_zone_name };
+        build_event(action, appointment, &ids, zone, call_id.as_deref())
     })
 }
 
-/// Of what an operator does, in the time zone in which it was booked.
+/// Builds events for changes made by an operator, with times in the time zone of the booking.
 #[must_use]
 pub(crate) fn operator_event_builder() -> BookingEventFactory {
     let ids = EventIdGenerator::default();
     Arc::new(move |action, appointment| {
-        let zone = TimeZone::get(&appointment.time_zone).unwrap_or(TimeZone::UTC);
-        build_event(action, appointment, &ids, (&zone, &appointment.time_zone), None)
+        let time_zone = TimeZone::get(&appointment.time_zone).unwrap_or(TimeZone::UTC);
+        let zone = EventZone { time_zone: &time_zone, name: &appointment.time_zone };
+        build_event(action, appointment, &ids, zone, None)
     })
+}
+
+/// A time zone and its IANA name.
+#[derive(Clone, Copy)]
+struct EventZone<'a> {
+    time_zone: &'a TimeZone,
+    name: &'a str,
 }
 
 fn build_event(
     action: BookingAction,
-    it: &Appointment,
+    appointment: &Appointment,
     ids: &EventIdGenerator,
-    (zone, zone_name): (&TimeZone, &str),
+    zone: EventZone<'_>,
     call_id: Option<&str>,
 ) -> NewEvent {
     let name = format!("appointment_{}", action.as_str());
     let mut body = json!({
         "event": name,
         "appointment": {
-            "confirmation_number": it.confirmation,
-            "state": if it.cancelled { "cancelled" } else { "booked" },
-            "name": it.name,
-            "from_number": it.from_number,
-            "to_number": it.to_number,
-            "service": it.service,
-            "start": format_rfc3339(it.start_ms, zone),
-            "end": format_rfc3339(it.end_ms, zone),
-            "start_ms": it.start_ms,
-            "end_ms": it.end_ms,
-            "time_zone": zone_name,
-            "company": it.company,
-            "revision": it.revision,
-            "at_ms": it.updated_at_ms,
+            "confirmation_number": appointment.confirmation,
+            "state": if appointment.cancelled { "cancelled" } else { "booked" },
+            "name": appointment.name,
+            "from_number": appointment.from_number,
+            "to_number": appointment.to_number,
+            "service": appointment.service,
+            "start": format_rfc3339(appointment.start_ms, zone.time_zone),
+            "end": format_rfc3339(appointment.end_ms, zone.time_zone),
+            "start_ms": appointment.start_ms,
+            "end_ms": appointment.end_ms,
+            "time_zone": zone.name,
+            "company": appointment.company,
+            "revision": appointment.revision,
+            "at_ms": appointment.updated_at_ms,
         },
     });
     if let Some(call_id) = call_id {
@@ -69,6 +81,11 @@ fn build_event(
         call_id: sanitize_text(call_id.map(str::to_owned)),
         content_type: Some("application/json".to_owned()),
         key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()),
-        ..NewEvent::new(ids.next_id(it.updated_at_ms), it.company_id, it.updated_at_ms, body.to_string())
+        ..NewEvent::new(
+            ids.next_id(appointment.updated_at_ms),
+            appointment.company_id,
+            appointment.updated_at_ms,
+            body.to_string(),
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Which appointment a caller speaks of.
+//! Finds the appointment that a caller wants to change or cancel.
 
 use serde_json::{Map, Value};
 
@@ -8,73 +8,96 @@ use crate::live::{FunctionContext, FunctionOutcome};
 use crate::security::phone_number;
 use crate::storage::{Appointment, AppointmentFilter};
 
-/// More of one name are not told apart.
+/// Appointments of one name that are examined. It bounds the query when very many share a name.
 const MAX_NAME_MATCHES: usize = 200;
 
 impl AppointmentInvocation<'_> {
-    /// By confirmation number; else by the name, among those booked in this call or between the same two numbers, if it is one,
-    /// or one of them was at the date and time told.
-    /// A name alone opens nothing: anybody can say one.
+    /// Finds it by confirmation number, or else by name.
+    ///
+    /// A name alone proves nothing, since any caller can say it. So only appointments are considered that were booked
+    /// in this call or between the same two phone numbers. If several remain, `hint` (the current date and time as
+    /// the caller remembers them) must select exactly one.
     pub(super) async fn find_appointment(
         &self,
         arguments: &Map<String, Value>,
-        then: arguments::CurrentTimeHint,
+        hint: arguments::CurrentTimeHint,
     ) -> Result<Appointment, FunctionOutcome> {
-        let company_id = Some(self.context.company_id);
         if let Some(confirmation) = arguments::parse_confirmation_number(arguments) {
-            let filter = AppointmentFilter {
-                company_id,
-                confirmation: Some(confirmation),
-                limit: Some(1),
-                ..AppointmentFilter::default()
-            };
-            let found = self.with_deadline(self.booking_service.store.list_appointments(filter)).await?.pop();
-            return found.ok_or_else(|| {
-                answer::not_found("I cannot find an appointment with that confirmation number. Could you repeat it?")
-            });
+            return self.find_by_confirmation_number(confirmation).await;
         }
-        let (_, name_key) =
-            arguments::parse_name(arguments).ok_or_else(|| answer::invalid("What is the confirmation number?"))?;
+        let Some((_, name_key)) = arguments::parse_name(arguments) else {
+            return Err(answer::invalid("What is your confirmation number, please?"));
+        };
+        self.find_by_name(name_key, hint).await
+    }
+
+    async fn find_by_confirmation_number(&self, confirmation: String) -> Result<Appointment, FunctionOutcome> {
         let filter = AppointmentFilter {
-            company_id,
+            company_id: Some(self.context.company_id),
+            confirmation: Some(confirmation),
+            limit: Some(1),
+            ..AppointmentFilter::default()
+        };
+        let mut appointments = self.with_deadline(self.booking_service.store.list_appointments(filter)).await?;
+        appointments.pop().ok_or_else(|| {
+            answer::not_found(
+                "Sorry, I cannot find an appointment with that confirmation number. Could you repeat it, please?",
+            )
+        })
+    }
+
+    async fn find_by_name(
+        &self,
+        name_key: String,
+        hint: arguments::CurrentTimeHint,
+    ) -> Result<Appointment, FunctionOutcome> {
+        let filter = AppointmentFilter {
+            company_id: Some(self.context.company_id),
             name_key: Some(name_key),
             since_ms: Some(self.now_ms),
             limit: Some(MAX_NAME_MATCHES),
             ..AppointmentFilter::default()
         };
-        let mut found = self.with_deadline(self.booking_service.store.list_appointments(filter)).await?;
-        found.retain(|appointment| belongs_to_caller(appointment, self.context));
-        if found.iter().any(|appointment| !appointment.cancelled) {
-            found.retain(|appointment| !appointment.cancelled);
-        } else if let Some(last) = found.iter().max_by_key(|appointment| appointment.updated_at_ms).map(|it| it.id) {
-            // What was given up last is what is spoken of again.
-            found.retain(|appointment| appointment.id == last);
+        let mut matches = self.with_deadline(self.booking_service.store.list_appointments(filter)).await?;
+        matches.retain(|appointment| belongs_to_caller(appointment, self.context));
+        if matches.iter().any(|appointment| !appointment.cancelled) {
+            matches.retain(|appointment| !appointment.cancelled);
+        } else if let Some(latest) = matches.iter().max_by_key(|appointment| appointment.updated_at_ms) {
+            // All are cancelled: a repeated cancellation means the one that was cancelled last.
+            let latest_id = latest.id;
+            matches.retain(|appointment| appointment.id == latest_id);
         }
-        if found.len() > 1 {
-            let fits = |it: &Appointment| then.matches(self.calendar.to_local(it.start_ms));
-            if found.iter().filter(|it| fits(it)).count() == 1 {
-                found.retain(fits);
+        if matches.len() > 1 {
+            let fits = |appointment: &Appointment| hint.matches(self.calendar.to_local(appointment.start_ms));
+            if matches.iter().filter(|appointment| fits(appointment)).count() == 1 {
+                matches.retain(fits);
             }
         }
-        match (found.pop(), found.is_empty()) {
+        match (matches.pop(), matches.is_empty()) {
             (Some(only), true) => Ok(only),
-            (Some(_), false) => Err(answer::invalid("There are several. What is the confirmation number?")),
+            (Some(_), false) => Err(answer::invalid(
+                "I found more than one appointment under that name. What is the confirmation number, please?",
+            )),
             (None, _) => Err(answer::not_found(
-                "I cannot find an appointment under that name for this phone number. What is the confirmation number?",
+                "Sorry, I cannot find an appointment under that name for this phone number. \
+                 What is the confirmation number, please?",
             )),
         }
     }
 }
 
-/// Booked in the same call, or between the same two numbers, whoever called whom: the caller's own number is one of them. A
-/// number that is withheld is none.
+/// Whether the appointment was booked in this call, or in a call between the same two phone numbers in either
+/// direction: a caller may book, and then be called back. A withheld number matches nothing.
 fn belongs_to_caller(appointment: &Appointment, context: &FunctionContext) -> bool {
     let same_call = appointment.call_id.is_some() && appointment.call_id == context.call_id;
-    let (from, to) = (visible_number(appointment.from_number.as_ref()), visible_number(appointment.to_number.as_ref()));
-    let (calling, called) = (visible_number(context.from_number.as_ref()), visible_number(context.to_number.as_ref()));
-    let same_way = (from, to) == (calling, called);
-    let back = (from, to) == (called, calling);
-    same_call || (from.is_some() && (same_way || (back && to.is_some())))
+    let booked_from = visible_number(appointment.from_number.as_ref());
+    let booked_to = visible_number(appointment.to_number.as_ref());
+    let from = visible_number(context.from_number.as_ref());
+    let to = visible_number(context.to_number.as_ref());
+    let same_direction = (booked_from, booked_to) == (from, to);
+    let reversed = (booked_from, booked_to) == (to, from);
+    // Without these two `is_some`, calls with withheld numbers would all match one another.
+    same_call || (booked_from.is_some() && (same_direction || (reversed && booked_to.is_some())))
 }
 
 fn visible_number(number: Option<&String>) -> Option<&str> {

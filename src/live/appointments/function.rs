@@ -1,4 +1,4 @@
-//! The three functions, as the registry is given them: an errand at the desk.
+//! The three appointment functions as the function registry calls them.
 
 use std::sync::Arc;
 
@@ -9,34 +9,33 @@ use super::answer;
 use super::booking_service::BookingService;
 use crate::live::{Function, FunctionContext, FunctionOutcome};
 
-/// What is asked for.
 #[derive(Clone, Copy)]
 pub(super) enum AppointmentFunctionKind {
-    /// `collect_appointment_information`.
     Book,
-    /// `change_appointment_details`.
     Change,
-    /// `cancel_appointment`.
     Cancel,
 }
 
-/// An errand, and where it is done.
-pub(super) struct AppointmentFunction(pub(super) AppointmentFunctionKind, pub(super) Arc<BookingService>);
+pub(super) struct AppointmentFunction {
+    pub(super) kind: AppointmentFunctionKind,
+    pub(super) booking_service: Arc<BookingService>,
+}
 
 #[async_trait]
 impl Function for AppointmentFunction {
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome {
-        let visit = self.1.new_invocation(context);
-        let done = match self.0 {
-            AppointmentFunctionKind::Book => visit.book(arguments).await,
-            AppointmentFunctionKind::Change => visit.change(arguments).await,
-            AppointmentFunctionKind::Cancel => visit.cancel(arguments).await,
+        let invocation = self.booking_service.new_invocation(context);
+        let result = match self.kind {
+            AppointmentFunctionKind::Book => invocation.book(arguments).await,
+            AppointmentFunctionKind::Change => invocation.change(arguments).await,
+            AppointmentFunctionKind::Cancel => invocation.cancel(arguments).await,
         };
-        done.unwrap_or_else(|instead| instead)
+        // `Err` is an early return, not a failure: a question to the caller, for example.
+        result.unwrap_or_else(|early| early)
     }
 
     async fn can_reuse_answer(&self, context: &FunctionContext) -> bool {
-        self.1.new_invocation(context).is_outcome_current().await
+        self.booking_service.new_invocation(context).is_outcome_current().await
     }
 
     fn checks_arguments(&self) -> bool {

@@ -1,5 +1,7 @@
-//! Appointments: functions that an agent calls while somebody is on the line. No time is given away twice: the store's keys
-//! see to that, whatever two calls looked at before.
+//! Appointments: three functions with which an agent books, moves and cancels them during a call.
+//!
+//! A slot is never booked twice. The free times that an invocation has read may be outdated when it books; the unique
+//! keys of the store decide.
 
 mod answer;
 mod arguments;
@@ -33,10 +35,10 @@ use crate::storage::AppointmentStore;
 pub(crate) use definitions::function_definitions;
 pub(crate) use event::operator_event_builder;
 
-/// The three functions; none unless `appointments.enabled`.
+/// The three appointment functions, or an empty list unless `appointments.enabled` is set.
 ///
 /// # Errors
-/// Settings that were not checked and cannot be used.
+/// A setting that [`Settings`] validation would have rejected, such as an unknown time zone.
 pub fn built_in_functions(
     settings: &Settings,
     store: Arc<dyn AppointmentStore>,
@@ -45,18 +47,14 @@ pub fn built_in_functions(
     if !settings.appointments.enabled {
         return Ok(Vec::new());
     }
-    let desk = Arc::new(BookingService::new(settings, store, clock)?);
-    let told = function_definitions(settings).into_iter().zip([
-        AppointmentFunctionKind::Book,
-        AppointmentFunctionKind::Change,
-        AppointmentFunctionKind::Cancel,
-    ]);
-    Ok(told
-        .map(|(told, errand)| BuiltInFunction {
-            name: told.name,
-            description: told.description,
-            parameters: told.parameters.unwrap_or_default().into(),
-            function: Arc::new(AppointmentFunction(errand, Arc::clone(&desk))),
-        })
-        .collect())
+    let booking_service = Arc::new(BookingService::new(settings, store, clock)?);
+    // In the order of `function_definitions`.
+    let kinds = [AppointmentFunctionKind::Book, AppointmentFunctionKind::Change, AppointmentFunctionKind::Cancel];
+    let functions = function_definitions(settings).into_iter().zip(kinds).map(|(definition, kind)| BuiltInFunction {
+        name: definition.name,
+        description: definition.description,
+        parameters: definition.parameters.unwrap_or_default().into(),
+        function: Arc::new(AppointmentFunction { kind, booking_service: Arc::clone(&booking_service) }),
+    });
+    Ok(functions.collect())
 }

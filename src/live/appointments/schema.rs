@@ -1,4 +1,4 @@
-//! The arguments of the functions, as the agent's model is told them.
+//! JSON Schemas of the arguments. The descriptions are instructions to the agent's model.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ pub(super) fn book(settings: &AppointmentSettings) -> Value {
     json!({
         "type": "object",
         "properties": {
-            "name": string_property("The name of the person who comes."),
+            "name": string_property("The name of the person the appointment is for."),
             "date": date_property(),
             "time": time_property(),
             "service": service_property(settings),
@@ -22,9 +22,11 @@ pub(super) fn change(settings: &AppointmentSettings) -> Value {
         "type": "object",
         "properties": {
             "confirmation_number": confirmation_number_property(),
-            "name": string_property("The name under which it was booked; needed without a confirmation number."),
-            "date": string_or_integer_property("The new date, best as YYYY-MM-DD; as the caller said it where that is not clear."),
-            "time": string_or_integer_property("The new local time, best as HH:MM of 24 hours, or with AM or PM."),
+            "name": booked_name_property(),
+            "date": string_or_integer_property(
+                "The new date, preferably as YYYY-MM-DD. If it is ambiguous, exactly as the caller said it.",
+            ),
+            "time": string_or_integer_property("The new local time, preferably as 24-hour HH:MM, or with AM or PM."),
             "service": service_property(settings),
         },
     })
@@ -35,9 +37,13 @@ pub(super) fn cancel() -> Value {
         "type": "object",
         "properties": {
             "confirmation_number": confirmation_number_property(),
-            "name": string_property("The name under which it was booked; needed without a confirmation number."),
-            "date": string_or_integer_property("The date it is on; tells several of one name apart."),
-            "time": string_or_integer_property("The time it begins; tells several of one name apart."),
+            "name": booked_name_property(),
+            "date": string_or_integer_property(
+                "The date of the appointment. Identifies it if several are booked under this name.",
+            ),
+            "time": string_or_integer_property(
+                "The start time of the appointment. Identifies it if several are booked under this name.",
+            ),
         },
     })
 }
@@ -46,21 +52,25 @@ fn string_property(description: &str) -> Value {
     json!({"type": "string", "description": description})
 }
 
-/// Models send numbers where digits are all there is.
+/// Models send a JSON number where a value consists of digits only, such as `1430` or `20261123`.
 fn string_or_integer_property(description: &str) -> Value {
     json!({"type": ["string", "integer"], "description": description})
 }
 
+fn booked_name_property() -> Value {
+    string_property("The name the appointment was booked under. Required without a confirmation number.")
+}
+
 fn date_property() -> Value {
-    string_or_integer_property("The date, best as YYYY-MM-DD; as the caller said it where that is not clear.")
+    string_or_integer_property("The date, preferably as YYYY-MM-DD. If it is ambiguous, exactly as the caller said it.")
 }
 
 fn time_property() -> Value {
-    string_or_integer_property("The local time, best as HH:MM of 24 hours, or with AM or PM.")
+    string_or_integer_property("The local time, preferably as 24-hour HH:MM, or with AM or PM.")
 }
 
 fn confirmation_number_property() -> Value {
-    string_or_integer_property("The confirmation number: six letters and digits.")
+    string_or_integer_property("The confirmation number: six letters or digits.")
 }
 
 fn service_property(settings: &AppointmentSettings) -> Value {
@@ -68,6 +78,7 @@ fn service_property(settings: &AppointmentSettings) -> Value {
     if names.is_empty() {
         return string_property("What the appointment is for.");
     }
-    // Not an enum: one that is not offered is answered with what is.
+    // Not an `enum`: the schema check would reject a service that is not offered before the function can name the
+    // services that are.
     string_property(&format!("What the appointment is for: {}.", names.join(", ")))
 }

@@ -1,4 +1,4 @@
-//! What is answered.
+//! The answers that Retell passes to the model.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -9,15 +9,15 @@ use crate::config::FunctionFallback;
 use crate::egress::TruncatedResponse;
 use crate::storage::StoredAnswer;
 
-/// Retell passes no more on to the model.
+/// Retell passes at most this many characters to the model.
 pub(super) const MAX_ANSWER_CHARACTERS: usize = 15_000;
-/// Bytes that surely hold so many characters.
+/// Enough bytes for [`MAX_ANSWER_CHARACTERS`]: UTF-8 needs at most 4 per character.
 pub(super) const MAX_ANSWER_BYTES: usize = 4 * MAX_ANSWER_CHARACTERS;
 
 pub(super) const JSON_CONTENT_TYPE: &str = "application/json";
 const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
-/// JSON, or text as it is.
+/// A JSON string becomes text without its quotes; any other value stays JSON.
 pub(super) fn from_value(value: &Value) -> StoredAnswer {
     match value {
         Value::String(text) => truncate(text, TEXT_CONTENT_TYPE, false),
@@ -25,60 +25,60 @@ pub(super) fn from_value(value: &Value) -> StoredAnswer {
     }
 }
 
-/// What a server sent; an error page is none.
-///
-/// # Errors
-/// What it is instead of an answer.
-pub(super) fn from_http_response(reply: &TruncatedResponse) -> Result<StoredAnswer, &'static str> {
-    let media_type = reply.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let beginning = reply.body.trim_ascii_start();
+/// Makes an answer of a response with status 2xx. An error says what the body is instead.
+pub(super) fn from_http_response(response: &TruncatedResponse) -> Result<StoredAnswer, &'static str> {
+    let media_type = response.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let beginning = response.body.trim_ascii_start();
     let begins_with = |tag: &[u8]| beginning.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    // Proxies and log-in pages answer 200 with HTML. The model would read it to the caller.
     if media_type.starts_with("text/html") || begins_with(b"<!doctype html") || begins_with(b"<html") {
         return Err("a web page");
     }
-    let says_json = media_type.starts_with("application/json") || media_type.contains("+json");
-    let is_json = !reply.is_truncated && serde_json::from_slice::<IgnoredAny>(&reply.body).is_ok();
-    if says_json && !is_json && !reply.is_truncated && !beginning.is_empty() {
-        return Err("what it calls JSON, and is not");
+    let claims_json = media_type.starts_with("application/json") || media_type.contains("+json");
+    let is_json = !response.is_truncated && serde_json::from_slice::<IgnoredAny>(&response.body).is_ok();
+    // A body that was cut is not valid JSON any more, whatever its media type. An empty body is an empty answer.
+    if claims_json && !is_json && !response.is_truncated && !beginning.is_empty() {
+        return Err("invalid JSON with a JSON content type");
     }
-    from_bytes(&reply.body, is_json, reply.is_truncated)
+    from_bytes(&response.body, is_json, response.is_truncated)
 }
 
-/// What a target sent; `more` of it was not read.
+/// Makes an answer of what a target sent. `is_truncated` means that `body` is only the beginning.
 ///
 /// # Errors
-/// It is no text.
-pub(super) fn from_bytes(body: &[u8], is_json: bool, more: bool) -> Result<StoredAnswer, &'static str> {
+/// The body is not text in UTF-8.
+pub(super) fn from_bytes(body: &[u8], is_json: bool, is_truncated: bool) -> Result<StoredAnswer, &'static str> {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
-        // The last character was torn apart.
-        Err(error) if more && error.error_len().is_none() => {
+        // The cut went through the last character, which is then left out.
+        Err(error) if is_truncated && error.error_len().is_none() => {
             std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
         }
         Err(_) => return Err("neither text nor JSON"),
     };
+    // NUL is valid UTF-8, but only binary data contains it.
     if text.contains('\0') {
         return Err("neither text nor JSON");
     }
-    Ok(truncate(text, if is_json { JSON_CONTENT_TYPE } else { TEXT_CONTENT_TYPE }, more))
+    Ok(truncate(text, if is_json { JSON_CONTENT_TYPE } else { TEXT_CONTENT_TYPE }, is_truncated))
 }
 
-/// What is left of JSON that was cut is only text.
-fn truncate(text: &str, content_type: &str, more: bool) -> StoredAnswer {
+/// Cuts the text to [`MAX_ANSWER_CHARACTERS`]. JSON that was cut, here or while it was read, is sent as text.
+fn truncate(text: &str, content_type: &str, is_truncated: bool) -> StoredAnswer {
     match text.char_indices().nth(MAX_ANSWER_CHARACTERS) {
         Some((end, _)) => StoredAnswer {
             content_type: TEXT_CONTENT_TYPE.into(),
             body: text[..end].to_owned().into(),
             truncated: true,
         },
-        None if more => {
+        None if is_truncated => {
             StoredAnswer { content_type: TEXT_CONTENT_TYPE.into(), body: text.to_owned().into(), truncated: true }
         }
         None => StoredAnswer { content_type: content_type.into(), body: text.to_owned().into(), truncated: false },
     }
 }
 
-/// The arguments do not fit.
+/// The arguments do not fit the schema.
 pub(super) fn schema_violations(function: &str, problems: &[ArgumentProblem]) -> StoredAnswer {
     let message = format!(
         "The arguments of `{function}` cannot be used: {}. Correct them and call it again.",
@@ -87,45 +87,47 @@ pub(super) fn schema_violations(function: &str, problems: &[ArgumentProblem]) ->
     error_answer("invalid_arguments", "invalid", &message, Some(("problems", json!(problems))))
 }
 
-/// The function itself, or what reads the body, says what is wrong with the arguments.
-pub(super) fn invalid_arguments(function: &str, why: &str) -> StoredAnswer {
-    let message = format!("The arguments of `{function}` cannot be used: {why}");
+/// The function itself rejected its arguments, or the body could not be read.
+pub(super) fn invalid_arguments(function: &str, problem: &str) -> StoredAnswer {
+    let message = format!("The arguments of `{function}` cannot be used: {problem}");
     error_answer("invalid_arguments", "invalid", &message, None)
 }
 
-/// The body names another function than the address.
+/// The body names another function than the path.
 pub(super) fn wrong_function(function: &str) -> StoredAnswer {
     let message = format!(
-        "This is the address of the function `{function}`, and another one was called. The address or the name in the \
-         agent's tool is wrong; nothing was done."
+        "This is the address of the function `{function}`, but the request names another function. Nothing was done. \
+         Correct the URL or the name in the agent's tool."
     );
     error_answer("wrong_function", "invalid", &message, None)
 }
 
-/// What is said when it could not be done.
-pub(super) fn fallback(function: &str, own: Option<&FunctionFallback>) -> StoredAnswer {
-    match own {
+/// The answer when the function failed or took too long.
+pub(super) fn fallback(function: &str, configured: Option<&FunctionFallback>) -> StoredAnswer {
+    match configured {
         Some(FunctionFallback::Text(text)) => truncate(text, TEXT_CONTENT_TYPE, false),
         Some(FunctionFallback::Json(fields)) => from_value(&Value::Object(fields.clone())),
         None => {
+            // Models tend to confirm what they asked for, so the text forbids it.
             let message = format!("`{function}` could not be completed right now. Do not say that it was done.");
             error_answer("unavailable", "failed", &message, None)
         }
     }
 }
 
-/// There is no such function: the body of a 404.
+/// The body of a 404.
 pub(super) fn unknown_function_body() -> Bytes {
-    let message = "There is no such function at this address. See `functions list` for those there are.";
+    let message =
+        "No function with this name exists at this address. `retell-webhook functions list` shows all of them.";
     error_answer("unknown_function", "invalid", message, None).body
 }
 
-fn error_answer(error: &str, result: &str, message: &str, more: Option<(&str, Value)>) -> StoredAnswer {
+fn error_answer(error: &str, result: &str, message: &str, extra_field: Option<(&str, Value)>) -> StoredAnswer {
     let mut fields = Map::new();
     fields.insert("error".to_owned(), error.into());
     fields.insert("result".to_owned(), result.into());
     fields.insert("message".to_owned(), message.into());
-    fields.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    fields.extend(extra_field.map(|(name, value)| (name.to_owned(), value)));
     from_value(&Value::Object(fields))
 }
 
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_cut_at_a_character() {
+    fn answers_are_cut_between_characters() {
         for letter in ["a", "é", "漢", "🙂"] {
             let fits = letter.repeat(MAX_ANSWER_CHARACTERS);
             assert!(!from_value(&fits.clone().into()).truncated);
@@ -147,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_or_bytes_are_no_answer() {
-        let of = |content_type: &str, body: &'static [u8], more| {
+    fn web_pages_binary_data_and_invalid_json_are_errors() {
+        let answer_of = |content_type: &str, body: &'static [u8], is_truncated| {
             let content_type = Some(content_type.to_owned()).filter(|name| !name.is_empty());
             from_http_response(&TruncatedResponse {
                 status: 200,
                 content_type,
                 body: Bytes::from_static(body),
-                is_truncated: more,
+                is_truncated,
             })
         };
         for (content_type, body) in [
@@ -166,9 +168,9 @@ mod tests {
             ("text/plain; charset=latin1", b"Z\xfcrich"),
             ("application/json", b"{\"cut\":"),
         ] {
-            assert!(of(content_type, body, false).is_err(), "{content_type}");
+            assert!(answer_of(content_type, body, false).is_err(), "{content_type}");
         }
-        for (content_type, body, said) in [
+        for (content_type, body, answered_type) in [
             ("application/json", &b""[..], TEXT_CONTENT_TYPE),
             ("application/json; charset=utf-8", b"{}", JSON_CONTENT_TYPE),
             ("application/problem+json", b"[1]", JSON_CONTENT_TYPE),
@@ -176,20 +178,20 @@ mod tests {
             ("application/octet-stream", b"sunny", TEXT_CONTENT_TYPE),
             ("application/xml", b"<a/>", TEXT_CONTENT_TYPE),
         ] {
-            let answer = of(content_type, body, false).unwrap();
-            assert_eq!((&answer.body[..], answer.content_type.as_str()), (body, said), "{content_type}");
+            let answer = answer_of(content_type, body, false).unwrap();
+            assert_eq!((&answer.body[..], answer.content_type.as_str()), (body, answered_type), "{content_type}");
         }
-        assert_eq!(of("", b"a\xf0\x9f", true).unwrap().body, "a", "a torn character is let go");
-        assert!(of("", b"a\xff\x9fb", true).is_err());
+        assert_eq!(answer_of("", b"a\xf0\x9f", true).unwrap().body, "a", "half a character is left out");
+        assert!(answer_of("", b"a\xff\x9fb", true).is_err());
     }
 
     #[test]
-    fn text_stays_text_and_json_json() {
+    fn text_is_sent_as_text_and_json_as_json() {
         assert_eq!(from_value(&json!({"a": 1})).content_type, JSON_CONTENT_TYPE);
         assert_eq!(from_value(&"sunny".into()).body, "sunny");
-        let own = FunctionFallback::Text("later".into());
-        assert_eq!(fallback("f", Some(&own)).body, "later");
-        let usual: Value = serde_json::from_slice(&fallback("f", None).body).unwrap();
-        assert_eq!((&usual["error"], &usual["result"]), (&json!("unavailable"), &json!("failed")));
+        let configured = FunctionFallback::Text("later".into());
+        assert_eq!(fallback("f", Some(&configured)).body, "later");
+        let default: Value = serde_json::from_slice(&fallback("f", None).body).unwrap();
+        assert_eq!((&default["error"], &default["result"]), (&json!("unavailable"), &json!("failed")));
     }
 }

@@ -1,48 +1,48 @@
-//! What is wrong with arguments, in words an agent's model can act on.
+//! Turns schema violations into words that an agent's model can act on. The caller's words are never repeated: a
+//! problem names the argument and the rule, not the value.
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde::Serialize;
 use serde_json::Value;
 
-/// More would not help the model.
+/// Problems per answer. The model corrects the first few and calls again.
 pub(super) const MAX_PROBLEMS: usize = 10;
-/// Of one form among several.
+/// Problems per alternative of `anyOf` and `oneOf`.
 const MAX_PROBLEMS_PER_ALTERNATIVE: usize = 3;
-/// Characters of a rule that is told as it stands.
+/// Longest rule of the schema, in bytes, that is quoted as JSON.
 const MAX_QUOTED_RULE_BYTES: usize = 200;
 
-/// What is wrong with an argument. Never its value: that may be about a person.
+/// A problem with an argument. Never contains the argument's value, which may be personal data.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct ArgumentProblem {
-    /// `address.city`; empty for all of them together.
+    /// The path of the argument, such as `address.city`; empty for the arguments as a whole.
     pub(super) argument: String,
     pub(super) problem: String,
 }
 
-/// All of them in a sentence.
 pub(super) fn format_problems(problems: &[ArgumentProblem]) -> String {
-    let one = |problem: &ArgumentProblem| match problem.argument.as_str() {
+    let format_one = |problem: &ArgumentProblem| match problem.argument.as_str() {
         "" => format!("they {}", problem.problem),
         name => format!("`{name}` {}", problem.problem),
     };
-    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+    problems.iter().map(format_one).collect::<Vec<_>>().join("; ")
 }
 
-/// What is wrong, of each argument it is about.
+/// The problems that one violation stands for: several when it names several unexpected arguments.
 pub(super) fn describe_error(error: &ValidationError<'_>, schema: &Value) -> Vec<ArgumentProblem> {
     let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-    let inside = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
-    let of = |names: &[String], problem: &str| {
-        let problem = |name: &String| ArgumentProblem { argument: inside(name), problem: problem.to_owned() };
-        names.iter().map(problem).collect()
-    };
+    let path_of = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    let problem_of =
+        |name: &str, problem: &str| ArgumentProblem { argument: path_of(name), problem: problem.to_owned() };
     match error.kind() {
+        // For these two the violation is located at the object; the model needs the name of the property.
         Kind::Required { property } => {
-            of(&property.as_str().map(str::to_owned).into_iter().collect::<Vec<_>>(), "is missing")
+            property.as_str().map(|name| problem_of(name, "is missing")).into_iter().collect()
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            of(unexpected, "is no argument of this function; leave it out")
+            let problem = "is not an argument of this function; leave it out";
+            unexpected.iter().map(|name| problem_of(name, problem)).collect()
         }
         kind => {
             let problem = describe_value_rule(kind)
@@ -53,7 +53,7 @@ pub(super) fn describe_error(error: &ValidationError<'_>, schema: &Value) -> Vec
     }
 }
 
-/// Of a single value.
+/// Rules about a single value.
 fn describe_value_rule(kind: &Kind) -> Option<String> {
     Some(match kind {
         Kind::Enum { options } => format!("must be one of {}", format_options(options)),
@@ -74,13 +74,13 @@ fn describe_value_rule(kind: &Kind) -> Option<String> {
     })
 }
 
-/// Of a list or an object.
+/// Rules about the size of a list or an object.
 fn describe_size_rule(kind: &Kind) -> Option<String> {
-    let of = |limit: &u64| if *limit == 1 { "1 entry".to_owned() } else { format!("{limit} entries") };
+    let entries = |limit: &u64| if *limit == 1 { "1 entry".to_owned() } else { format!("{limit} entries") };
     Some(match kind {
-        Kind::MinItems { limit } | Kind::MinProperties { limit } => format!("must have at least {}", of(limit)),
-        Kind::MaxItems { limit } | Kind::MaxProperties { limit } => format!("must have at most {}", of(limit)),
-        Kind::AdditionalItems { limit } => format!("must have at most {}", of(&(*limit as u64))),
+        Kind::MinItems { limit } | Kind::MinProperties { limit } => format!("must have at least {}", entries(limit)),
+        Kind::MaxItems { limit } | Kind::MaxProperties { limit } => format!("must have at most {}", entries(limit)),
+        Kind::AdditionalItems { limit } => format!("must have at most {}", entries(&(*limit as u64))),
         Kind::UnevaluatedItems { .. } => "has more entries than are allowed; leave the last ones out".to_owned(),
         Kind::UniqueItems => "must not have the same entry twice".to_owned(),
         Kind::FalseSchema => "is not allowed; leave it out".to_owned(),
@@ -88,12 +88,12 @@ fn describe_size_rule(kind: &Kind) -> Option<String> {
     })
 }
 
-/// Of what it is, and of alternatives: what is wrong with each of them.
+/// Rules about the type, and about alternatives: why none of them fits. Everything else is quoted from the schema.
 fn describe_type_or_alternatives(error: &ValidationError<'_>, schema: &Value) -> String {
     match error.kind() {
         Kind::Type { kind } => format!("must be {}, not {}", expected_type(kind), actual_type(error.instance())),
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            let one = |errors: &Vec<ValidationError<'_>>| {
+            let describe_alternative = |errors: &Vec<ValidationError<'_>>| {
                 let problems: Vec<_> = errors
                     .iter()
                     .flat_map(|error| describe_error(error, schema))
@@ -101,8 +101,8 @@ fn describe_type_or_alternatives(error: &ValidationError<'_>, schema: &Value) ->
                     .collect();
                 format_alternative(error, &problems)
             };
-            let all: Vec<_> = context.iter().take(MAX_PROBLEMS).map(one).collect();
-            format!("must have one of {} forms: {}", context.len(), all.join(", or "))
+            let alternatives: Vec<_> = context.iter().take(MAX_PROBLEMS).map(describe_alternative).collect();
+            format!("must have one of {} forms: {}", context.len(), alternatives.join(", or "))
         }
         Kind::OneOfMultipleValid { .. } => {
             "has several of the forms of which it may have only one; give what one of them needs and leave out the rest"
@@ -113,19 +113,20 @@ fn describe_type_or_alternatives(error: &ValidationError<'_>, schema: &Value) ->
             format!("has an entry with a name that is not allowed: {names}")
         }
         kind => {
-            // What the schema says is no secret: the model was given it.
-            let wanted = schema.pointer(error.schema_path().as_str()).map(Value::to_string);
-            let short = wanted.filter(|wanted| wanted.len() <= MAX_QUOTED_RULE_BYTES);
-            let rule = short.map(|wanted| format!(": {wanted}")).unwrap_or_default();
-            format!("must satisfy `{}` of the schema{rule}", kind.keyword())
+            // The schema can be quoted: the model has it as the parameters of its tool.
+            let rule = schema.pointer(error.schema_path().as_str()).map(Value::to_string);
+            match rule.filter(|rule| rule.len() <= MAX_QUOTED_RULE_BYTES) {
+                Some(rule) => format!("must satisfy `{}` of the schema: {rule}", kind.keyword()),
+                None => format!("must satisfy `{}` of the schema", kind.keyword()),
+            }
         }
     }
 }
 
-/// Without repeating where everything is.
+/// The problems of one alternative, with paths relative to the argument that has the alternatives.
 fn format_alternative(error: &ValidationError<'_>, problems: &[ArgumentProblem]) -> String {
     let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");
-    let one = |problem: &ArgumentProblem| {
+    let format_one = |problem: &ArgumentProblem| {
         let argument = problem.argument.strip_prefix(&place).unwrap_or(&problem.argument).trim_start_matches('.');
         if argument.is_empty() {
             format!("it {}", problem.problem)
@@ -133,7 +134,7 @@ fn format_alternative(error: &ValidationError<'_>, problems: &[ArgumentProblem])
             format!("`{argument}` {}", problem.problem)
         }
     };
-    format!("({})", problems.iter().map(one).collect::<Vec<_>>().join(" and "))
+    format!("({})", problems.iter().map(format_one).collect::<Vec<_>>().join(" and "))
 }
 
 fn expected_type(kind: &TypeKind) -> String {

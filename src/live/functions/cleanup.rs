@@ -1,4 +1,4 @@
-//! Removes what the ledger holds no longer: a few rows at a time, so that nobody waits for it.
+//! Removes old rows from the ledger, a few at a time, so that no invocation waits long for the write lock.
 
 use std::time::Duration;
 
@@ -6,25 +6,29 @@ use super::FunctionDeps;
 
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(30);
 const CLEANUP_BATCH_ROWS: usize = 100;
-/// Answers can be asked for again for a day.
+/// How long an answer is available to a retry, and to `functions calls`: one day.
 const INVOCATION_RETENTION_MS: i64 = 86_400_000;
-/// Longer than any signature is accepted.
+/// Longer than `security.signature_tolerance_ms` can be: a signature must be known for as long as it verifies.
 const SIGNATURE_RETENTION_MS: i64 = 3 * 3_600_000;
 
-pub(super) fn start(parts: &FunctionDeps) {
-    let (ledger, clock, supervisor) = (parts.ledger.clone(), parts.clock.clone(), parts.supervisor.clone());
-    parts.supervisor.spawn("invocations", async move {
+/// Starts the task. It ends when the service stops.
+pub(super) fn start(deps: &FunctionDeps) {
+    let ledger = deps.ledger.clone();
+    let clock = deps.clock.clone();
+    let supervisor = deps.supervisor.clone();
+    deps.supervisor.spawn("invocations", async move {
         loop {
             let now_ms = clock.now_ms();
-            let forgotten = ledger
+            let purged = ledger
                 .purge_invocations(
                     now_ms - INVOCATION_RETENTION_MS,
                     now_ms - SIGNATURE_RETENTION_MS,
                     CLEANUP_BATCH_ROWS,
                 )
                 .await;
-            // The store says by itself that it is away.
-            let wait = if forgotten.is_ok_and(|count| count >= CLEANUP_BATCH_ROWS) {
+            // A full batch means that there is more to remove. An error is not logged here: the store reports that it
+            // is unavailable once, and the next interval tries again.
+            let wait = if purged.is_ok_and(|count| count >= CLEANUP_BATCH_ROWS) {
                 Duration::from_millis(100)
             } else {
                 CLEANUP_INTERVAL

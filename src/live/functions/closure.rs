@@ -1,4 +1,4 @@
-//! A closure as a function.
+//! Lets a closure of arguments and context be a [`Function`].
 
 use std::future::Future;
 

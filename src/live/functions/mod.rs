@@ -1,10 +1,11 @@
-//! Custom functions: each invocation runs once, however often Retell sends it, and somebody on the line gets an answer in
-//! time whatever goes wrong.
+//! Custom functions. Each invocation runs once, however often Retell sends it, and the caller gets an answer before the
+//! deadline whatever fails.
 //!
-//! An invocation is written down before its function is called, and its answer before it is sent: that survives the death of
-//! the process, and a power cut once it is on disk, a tenth of a second later. A request for
-//! one under way waits for the same answer; one for an invocation that was answered gets that answer. After a crash in
-//! between, or when the function failed, it is called again under the same idempotency key.
+//! An invocation is recorded in the ledger before its function is called, and its answer before the answer is sent.
+//! Both records survive the death of the process at once, and a power cut once they are synced, 0.1 s later. A
+//! request for an invocation that is running waits for the same answer; a request for one that was answered gets the
+//! stored answer. When the process died in between, or the function failed, the function is called again under the
+//! same idempotency key.
 
 mod answer;
 mod argument_problems;
@@ -33,9 +34,7 @@ use self::invocation::{Invocation, InvocationResult};
 use self::invocation_key::InvocationKey;
 use super::single_flight::{self, FlightRole, SingleFlight};
 use crate::base::clock::Clock;
-use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
-use crate::config::IdempotencyMode;
 use crate::http::company::Company;
 use crate::http::layer::AccessLogFields;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -44,15 +43,17 @@ use crate::storage::{InvocationStore, SignatureUse};
 use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::requests::RequestCounters;
 
-/// What the signature of an event is used for; no hash of a function's parts is one of this.
+/// The purpose of a signature that was used for an event. The purpose of a function is a hash of several
+/// length-prefixed parts, so the two are never equal.
 const EVENT_SIGNATURE_USE: &[u8] = b"event";
-/// How long a signature is looked up for an event that may be none.
+/// How long an event of an unknown kind waits for the ledger to look up its signature.
 const SIGNATURE_LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long requests wait for their functions when the service stops: shorter than the web waits for requests.
+/// How long requests wait for their functions after the service was told to stop. Shorter than the 8 s that the HTTP
+/// server waits for open requests, so that the fallback is still sent.
 const REQUEST_SHUTDOWN_GRACE: Duration = Duration::from_secs(6);
 
-/// The functions of a receiver. A handle; clones are the same.
+/// Answers requests for custom functions. A handle: clones share their state.
 #[derive(Clone)]
 pub(crate) struct FunctionService(Arc<FunctionServiceInner>);
 
@@ -62,48 +63,40 @@ struct FunctionServiceInner {
     deps: FunctionDeps,
 }
 
-/// What functions are run with.
 pub(crate) struct FunctionDeps {
-    /// Where invocations are written down.
     pub ledger: Arc<dyn InvocationStore>,
-    /// What time it is.
     pub clock: Clock,
-    /// Runs invocations, which do not end with their requests.
+    /// Runs invocations in tasks that continue when their request ends.
     pub supervisor: Supervisor,
-    /// Where they are counted.
     pub metrics: FunctionMetrics,
-    /// Where refused requests are counted.
+    /// Counts requests that were rejected for a reused signature.
     pub counters: Arc<RequestCounters>,
 }
 
-/// A request for a function, as its route took it in.
+/// A verified request for a function, from any of the routes.
 pub(crate) struct FunctionRequest {
-    /// The route's method.
     pub method: Method,
-    /// The function's name in the route; `None` where only the body says it.
+    /// The function's name in the path; `None` on the route where only the body names it.
     pub name: Option<String>,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Whose it is.
     pub company: Arc<Company>,
-    /// What came.
     pub raw_event: Verified<RawEvent>,
 }
 
 impl FunctionService {
-    /// Begins with these, and removes old rows from the ledger from now on.
+    /// Starts the service, and a task that removes old rows from the ledger.
     #[must_use]
-    pub(crate) fn start(registry: FunctionRegistry, parts: FunctionDeps) -> Self {
+    pub(crate) fn start(registry: FunctionRegistry, deps: FunctionDeps) -> Self {
         let functions = Self(Arc::new(FunctionServiceInner {
             registry: RwLock::new(Arc::new(registry)),
             single_flight: SingleFlight::default(),
-            deps: parts,
+            deps,
         }));
         cleanup::start(&functions.0.deps);
         functions
     }
 
-    /// Requests that begin from here on find these.
+    /// Replaces the functions for requests that arrive from now on. Running invocations keep their own.
     pub(crate) fn replace_registry(&self, registry: FunctionRegistry) {
         *self.0.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
     }
@@ -112,18 +105,20 @@ impl FunctionService {
         Arc::clone(&self.0.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Answers a request.
+    /// Answers a request with status 200 whatever the function did: Retell repeats a request that was answered with
+    /// 4xx or 5xx.
     ///
     /// # Errors
-    /// 404 for a function there is not, 405 for a method that is not listed, 401 for a signature that was used for another
-    /// function or an event. Everything else is answered with 200: a 4xx or 5xx would only have Retell send it again.
+    /// 405 for a method that is not listed; 401 for a signature that was used for another function or for an event. An
+    /// unknown function is answered with 404.
     pub(crate) async fn answer(&self, request: FunctionRequest) -> Result<Response, ApiError> {
         let raw = request.raw_event.into_inner();
-        let asked = payload::parse(&raw.body, raw.query.as_deref(), None);
-        let in_body = || asked.as_ref().ok().and_then(|asked| asked.name.clone());
-        let Some(name) = request.name.or_else(in_body) else {
+        let payload = payload::parse(&raw.body, raw.query.as_deref(), None);
+        let name_in_body = || payload.as_ref().ok().and_then(|payload| payload.name.clone());
+        let Some(name) = request.name.or_else(name_in_body) else {
             return Ok(self.respond_unknown_function("", &request.company));
         };
+        // One snapshot per request: a reload in the middle changes neither the settings nor the target.
         let registry = self.registry();
         let Some(entry) = registry.find(&name, &request.company.slug) else {
             return Ok(self.respond_unknown_function(&name, &request.company));
@@ -131,165 +126,183 @@ impl FunctionService {
         if !entry.settings.methods.iter().any(|method| method == request.method.as_str()) {
             return Err(ApiError::MethodNotAllowed);
         }
-        if raw.key_fingerprint.is_some() && asked.as_ref().is_ok_and(|asked| asked.is_event) {
+        // Retell signs the body and not the path. Without this check, a copy of a webhook request could be posted to a
+        // function's route and would run the function.
+        let is_event = payload.as_ref().is_ok_and(|payload| payload.is_event);
+        if raw.key_fingerprint.is_some() && is_event {
             return Err(self.reject_reused_signature(&name));
         }
-        let call_id = request.headers.get(&entry.settings.call_id_header).and_then(|value| value.to_str().ok());
-        let asked = asked.and_then(|asked| match call_id {
-            Some(_) if asked.call_id.is_none() || asked.name.is_none() => {
-                payload::parse(&raw.body, raw.query.as_deref(), call_id)
+        // Which header holds the call id is a setting of the function, which had to be found first. The header takes
+        // precedence over the query, but not over the call in an envelope.
+        let call_id_header = request.headers.get(&entry.settings.call_id_header).and_then(|value| value.to_str().ok());
+        let payload = match (payload, call_id_header) {
+            (Ok(payload), Some(_)) if payload.call_id.is_none() || payload.name.is_none() => {
+                payload::parse(&raw.body, raw.query.as_deref(), call_id_header)
             }
-            _ => Ok(asked),
-        });
-        let invocation = Invocation::new(entry, &request.company, raw, asked, &request.method);
+            (payload, _) => payload,
+        };
+        let invocation = Invocation::new(entry, &request.company, raw, payload, &request.method);
         self.respond(invocation).await
     }
 
     async fn respond(&self, invocation: Invocation) -> Result<Response, ApiError> {
-        let parts = &self.0.deps;
         let entry = Arc::clone(&invocation.function);
-        let (began, call_id, size_bytes) = (invocation.received_at, invocation.call_id(), invocation.body.len());
-        let (landed, outcome) = self.run_single_flight(invocation).await;
-        parts.metrics.record_duration(began.elapsed());
+        let received_at = invocation.received_at;
+        let call_id = invocation.call_id();
+        let size_bytes = invocation.body.len();
+        let (result, outcome) = self.run_single_flight(invocation).await;
+        self.0.deps.metrics.record_duration(received_at.elapsed());
         entry.counts.count(outcome);
-        let Some(answer) = landed.answer() else {
+        let Some(answer) = result.answer() else {
             return Err(self.reject_reused_signature(&entry.settings.name));
         };
-        let taken = AccessLogFields { event: "custom_function", call_id, outcome, size_bytes };
-        Ok(routes::answer_response(answer, taken))
+        let log_fields = AccessLogFields { event: "custom_function", call_id, outcome, size_bytes };
+        Ok(routes::answer_response(answer, log_fields))
     }
 
-    /// What becomes of it, and how that is counted.
+    /// Runs the invocation, or waits for an equal one that is running. Returns the result and the outcome under which
+    /// this request is counted.
     async fn run_single_flight(&self, invocation: Invocation) -> (Arc<InvocationResult>, &'static str) {
-        let (deadline, signature) = (invocation.deadline(), invocation.signature_use.clone());
+        let deadline = invocation.deadline();
+        let signature = invocation.signature_use.clone();
         let entry = Arc::clone(&invocation.function);
         let fallback = || Arc::new(InvocationResult::fallback(&entry, "failed"));
         let mut invocation = Some(invocation);
         loop {
+            // A leader moves its invocation into a task and always returns below; only followers come round again.
             let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback(), "failed") };
             let (follower, leads) = match self.0.single_flight.join(key) {
                 FlightRole::Full => return (fallback(), "failed"),
-                FlightRole::Leader(seat) => {
-                    let follower = seat.follower();
-                    self.spawn_leader(seat, invocation.take());
+                FlightRole::Leader(leader) => {
+                    let follower = leader.follower();
+                    self.spawn_leader(leader, invocation.take());
                     (follower, true)
                 }
                 FlightRole::Follower(follower) => (follower, false),
             };
             let waiting = async {
-                if leads || self.may_share_result(signature.as_ref()).await {
-                    Ok(follower.wait().await)
-                } else {
-                    Err(SignatureReused)
+                // The leader's signature is checked when its invocation begins, in the same transaction. This look-up
+                // is part of the wait, so that a locked ledger cannot hold a follower beyond its deadline.
+                if !leads && !self.may_share_result(signature.as_ref()).await {
+                    return FlightEnd::SignatureReused;
                 }
+                follower.wait().await.map_or(FlightEnd::LeaderLost, FlightEnd::Result)
             };
             match self.wait_until_deadline(deadline, waiting).await {
-                Ok(Err(SignatureReused)) => return (Arc::new(InvocationResult::SignatureReused), "signature_reused"),
-                // The other one was refused, this one need not be.
-                Ok(Ok(Some(landed))) if !leads && landed.answer().is_none() => {}
-                Ok(Ok(Some(landed))) => {
-                    let outcome = if leads { landed.outcome() } else { "shared" };
-                    return (landed, outcome);
+                Ok(FlightEnd::SignatureReused) => {
+                    return (Arc::new(InvocationResult::SignatureReused), "signature_reused");
                 }
-                Ok(Ok(None)) => return (fallback(), "failed"),
+                // The leader was rejected for its own signature, which says nothing about this request: join again.
+                Ok(FlightEnd::Result(result)) if !leads && result.answer().is_none() => {}
+                Ok(FlightEnd::Result(result)) => {
+                    let outcome = if leads { result.outcome() } else { "shared" };
+                    return (result, outcome);
+                }
+                // The leader's task panicked. Whether the function had its effect is unknown, so it is not called
+                // again here.
+                Ok(FlightEnd::LeaderLost) => return (fallback(), "failed"),
                 Err(outcome) => {
                     let function = entry.settings.name.as_str();
-                    tracing::warn!(function, outcome, "a function has not answered in time; its fallback is sent");
+                    tracing::warn!(function, outcome, "function fallback sent before its answer");
                     return (fallback(), outcome);
                 }
             }
         }
     }
 
-    /// It goes on when the connection breaks and when its time is over: the function has been called by then.
+    /// Runs the leader's invocation in its own task. The task continues when the connection breaks or the deadline
+    /// passes: the function may have had its effect by then, and its answer has to reach the ledger for a retry.
     fn spawn_leader(
         &self,
-        seat: single_flight::FlightLeader<InvocationKey, Arc<InvocationResult>>,
-        led: Option<Invocation>,
+        leader: single_flight::FlightLeader<InvocationKey, Arc<InvocationResult>>,
+        invocation: Option<Invocation>,
     ) {
         let functions = Arc::clone(&self.0);
         self.0.deps.supervisor.spawn_detached(async move {
-            if let Some(led) = led {
-                seat.complete(Arc::new(led.run(&functions.deps).await));
+            if let Some(invocation) = invocation {
+                // `run` has written the answer to the ledger when it returns. Only then does the leader leave the
+                // map, so a request that comes at any moment finds the running invocation or the stored answer.
+                leader.complete(Arc::new(invocation.run(&functions.deps).await));
             }
         });
     }
 
-    /// Nobody waits beyond the deadline, nor for longer than the web when the service stops.
+    /// Waits until the deadline, or until [`REQUEST_SHUTDOWN_GRACE`] after the service was told to stop. `Err` is the
+    /// outcome to count.
     async fn wait_until_deadline<T>(
         &self,
         deadline: Instant,
         waiting: impl Future<Output = T>,
     ) -> Result<T, &'static str> {
         tokio::select! {
+            // In this order: a result that is there at the deadline is sent, not thrown away.
             biased;
-            came = waiting => Ok(came),
+            result = waiting => Ok(result),
             () = tokio::time::sleep_until(deadline) => Err("timed_out"),
             () = wait_for_shutdown_grace(&self.0.deps.supervisor, REQUEST_SHUTDOWN_GRACE) => Err("failed"),
         }
     }
 
-    /// Another's signature is not to fetch this one's answer.
+    /// Whether a follower's signature allows it to get the leader's answer. Requests of one invocation can carry
+    /// different signatures, and each must be unused or used for this function before.
     async fn may_share_result(&self, signature: Option<&SignatureUse>) -> bool {
         let Some(signature) = signature else { return true };
-        let used = self.0.deps.ledger.use_signature(signature.clone()).await;
-        // While the store is away nothing can be told; what is answered then was asked for by a signed request all the same.
-        used.unwrap_or(true)
+        let usable = self.0.deps.ledger.use_signature(signature.clone()).await;
+        // Without the ledger nothing is known about earlier uses. The request is signed by Retell, so it is answered.
+        usable.unwrap_or(true)
     }
 
-    /// Leaves this signature to an event, unless a request for a function had it. What cannot be found out in time is taken
-    /// for an event: one too many is better than one that is lost.
+    /// Reserves the signature for an event. `false` when a request for a function has used it. When the ledger does
+    /// not answer within [`SIGNATURE_LOOKUP_TIMEOUT`] the event is accepted: storing one too many is better than
+    /// losing one.
     pub(crate) async fn reserve_signature_for_event(&self, signature: &str, at_ms: i64) -> bool {
+        // Without functions there is nothing to confuse an event with, and events cost no write to the ledger.
         if self.registry().is_empty() {
             return true;
         }
-        let (signature, used_for) =
-            (invocation_key::hash_parts(&[signature.as_bytes()]), invocation_key::hash_parts(&[EVENT_SIGNATURE_USE]));
-        let used = self.0.deps.ledger.use_signature(SignatureUse {
-            signature_hash: signature,
-            purpose_hash: used_for,
+        let reservation = self.0.deps.ledger.use_signature(SignatureUse {
+            signature_hash: invocation_key::hash_parts(&[signature.as_bytes()]),
+            purpose_hash: invocation_key::hash_parts(&[EVENT_SIGNATURE_USE]),
             seen_at_ms: at_ms,
         });
-        let free = !matches!(tokio::time::timeout(SIGNATURE_LOOKUP_TIMEOUT, used).await, Ok(Ok(false)));
-        if !free {
+        let is_free = !matches!(tokio::time::timeout(SIGNATURE_LOOKUP_TIMEOUT, reservation).await, Ok(Ok(false)));
+        if !is_free {
             self.0.deps.counters.count("signature_reused");
-            tracing::warn!("a webhook carries the signature of a request for a function (401)");
+            tracing::warn!(status = 401, reason = "signature_reused", "webhook request rejected");
         }
-        free
+        is_free
     }
 
     fn reject_reused_signature(&self, function: &str) -> ApiError {
         self.0.deps.counters.count("signature_reused");
-        tracing::warn!(function, "a function's request carries the signature of another's, or of an event (401)");
+        tracing::warn!(function, status = 401, reason = "signature_reused", "function request rejected");
         ApiError::Unauthorized
     }
 
     fn respond_unknown_function(&self, name: &str, company: &Company) -> Response {
         self.0.deps.metrics.count_unknown_function();
+        // The name was chosen by the sender and may contain a phone number.
         let function = redact::path(name);
-        tracing::warn!(function, company = %company.slug, "a function was called that there is not (404)");
+        tracing::warn!(function, company = %company.slug, status = 404, "function not found");
         routes::unknown_function_response()
     }
 }
 
-/// The signature was used for something else before.
-struct SignatureReused;
+/// How the wait for an invocation ended before the deadline.
+enum FlightEnd {
+    Result(Arc<InvocationResult>),
+    /// The leader's task ended without a result.
+    LeaderLost,
+    /// The follower's signature was used for something else before.
+    SignatureReused,
+}
 
-/// Resolves so long after the service was told to stop.
-async fn wait_for_shutdown_grace(supervisor: &Supervisor, since: Duration) {
+/// Resolves `grace` after the service was told to stop.
+async fn wait_for_shutdown_grace(supervisor: &Supervisor, grace: Duration) {
     supervisor.wait_for_stop().await;
-    tokio::time::sleep(since).await;
+    tokio::time::sleep(grace).await;
 }
 
-/// Made once, for what is like no other.
-fn unique_key_part() -> Vec<u8> {
-    random_hex().into_bytes()
-}
-
-fn deadline(began: std::time::Instant, timeout: std::time::Duration) -> Instant {
-    Instant::from_std(began) + timeout
-}
-
-fn runs_every_request(idempotency: IdempotencyMode) -> bool {
-    idempotency == IdempotencyMode::None
+fn deadline(received_at: std::time::Instant, timeout: std::time::Duration) -> Instant {
+    Instant::from_std(received_at) + timeout
 }

@@ -1,42 +1,50 @@
-//! What a request asks for: both forms in which Retell sends it.
+//! Reads a request for a function in both forms in which Retell sends it: the envelope with name, call and arguments,
+//! and the arguments alone ("Payload: args only").
 
 use serde_json::{Map, Value};
 
 use crate::event::EventKind;
 
-/// The call and the arguments, as they came.
+const MAX_ID_BYTES: usize = 256;
+
+/// The call and the arguments of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FunctionPayload {
-    /// The name in the body; `None` when it holds the arguments only.
+    /// The function's name in the envelope; `None` when the body holds only the arguments.
     pub(super) name: Option<String>,
     pub(super) arguments: Map<String, Value>,
+    /// Id of the call, or of the chat.
     pub(super) call_id: Option<String>,
     pub(super) tool_call_id: Option<String>,
     pub(super) from_number: Option<String>,
     pub(super) to_number: Option<String>,
-    /// The body is that of a webhook event.
+    /// Whether the body is that of a webhook event.
     pub(super) is_event: bool,
 }
 
-/// Reads a body, or the query where there is none. `named` is the call's id in a header.
+/// Reads the body, or the query when the body is empty. `call_id_header` is the call id from a header; like one in
+/// the query it counts only when the body has none.
 ///
 /// # Errors
-/// What is wrong, in words for the agent's model.
-pub(super) fn parse(body: &[u8], query: Option<&str>, named: Option<&str>) -> Result<FunctionPayload, String> {
-    let mut asked = if body.is_empty() {
+/// The problem, in words for the agent's model.
+pub(super) fn parse(body: &[u8], query: Option<&str>, call_id_header: Option<&str>) -> Result<FunctionPayload, String> {
+    let mut payload = if body.is_empty() {
         FunctionPayload { arguments: arguments_from_query(query), ..FunctionPayload::default() }
     } else {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => parse_body(fields),
-            Ok(_) => return Err("the arguments are no JSON object".to_owned()),
+            Ok(_) => return Err("the arguments are not a JSON object".to_owned()),
             Err(_) => return Err("the arguments are not valid JSON".to_owned()),
         }
     };
-    let in_query = || query_pairs(query).find(|(name, _)| name == "call_id").map(|(_, id)| id);
-    let beside = || named.map(str::to_owned).or_else(in_query);
-    asked.call_id = asked.call_id.or_else(beside).filter(|id| !id.is_empty()).map(sanitize_id);
-    asked.tool_call_id = asked.tool_call_id.map(sanitize_id);
-    Ok(asked)
+    // The body first: it alone is covered by the signature.
+    let call_id = payload
+        .call_id
+        .or_else(|| call_id_header.map(str::to_owned))
+        .or_else(|| query_pairs(query).find(|(name, _)| name == "call_id").map(|(_, id)| id));
+    payload.call_id = call_id.filter(|id| !id.is_empty()).map(sanitize_id);
+    payload.tool_call_id = payload.tool_call_id.map(sanitize_id);
+    Ok(payload)
 }
 
 fn parse_body(mut fields: Map<String, Value>) -> FunctionPayload {
@@ -49,37 +57,46 @@ fn parse_body(mut fields: Map<String, Value>) -> FunctionPayload {
         Some(Value::Object(arguments)) => arguments,
         _ => Map::new(),
     };
+    // Retell sends one of the two and may send the other as null.
     let session = ["call", "chat"].iter().filter_map(|key| fields.get(*key)).find(|session| session.is_object());
     let session = session.unwrap_or(&Value::Null);
-    let text = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
+    let session_text = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
     FunctionPayload {
         tool_call_id: name.as_deref().and_then(|name| find_tool_call_id(session, name, &arguments)),
-        call_id: text("call_id").or_else(|| text("chat_id")),
-        from_number: text("from_number"),
-        to_number: text("to_number"),
+        call_id: session_text("call_id").or_else(|| session_text("chat_id")),
+        from_number: session_text("from_number"),
+        to_number: session_text("to_number"),
         name,
         arguments,
         is_event,
     }
 }
 
-/// It names an event that Retell sends, and holds an object, as each of them does.
+/// Whether the body names an event that Retell sends and contains an object, as every event does. An argument called
+/// `event` is not enough.
 fn is_event_body(fields: &Map<String, Value>) -> bool {
     let name = fields.get("event").and_then(Value::as_str);
     name.is_some_and(|name| EventKind::from_name(name) != EventKind::Unknown) && fields.values().any(Value::is_object)
 }
 
-/// An argument may be called `name` or `call` too, so the whole has to fit.
+/// Whether the body is the envelope. Arguments may be called `name`, `args` or `call` too, so one field is never
+/// enough: either name and call fit, or name and arguments with no field that an envelope does not have.
 fn is_envelope(fields: &Map<String, Value>) -> bool {
-    let named = fields.get("name").is_some_and(Value::is_string);
-    let arguments = fields.get("args").is_some_and(Value::is_object);
-    let none = fields.get("args").is_none_or(Value::is_null);
-    let session = ["call", "chat"].iter().any(|key| fields.get(*key).is_some_and(Value::is_object));
-    let bare = || fields.keys().all(|key| matches!(key.as_str(), "name" | "args" | "call" | "chat"));
-    named && ((session && (arguments || none)) || (arguments && bare()))
+    let has_name = fields.get("name").is_some_and(Value::is_string);
+    let has_arguments = fields.get("args").is_some_and(Value::is_object);
+    // A function without parameters is sent with `args` null or without `args`.
+    let has_no_arguments = fields.get("args").is_none_or(Value::is_null);
+    let has_session = ["call", "chat"].iter().any(|key| fields.get(*key).is_some_and(Value::is_object));
+    let has_only_known_fields = || fields.keys().all(|key| matches!(key.as_str(), "name" | "args" | "call" | "chat"));
+    let fits_with_session = has_session && (has_arguments || has_no_arguments);
+    has_name && (fits_with_session || (has_arguments && has_only_known_fields()))
 }
 
-/// The model's id of this tool call: the last in the transcript that fits and has no result yet.
+/// Finds the model's id of this tool call. Retell does not send it by itself, only as part of the transcript.
+///
+/// Only the last invocation of the function in the transcript is considered, and only when its arguments are equal
+/// and it has no result yet. Any other one would be an earlier call of the same function, whose answer would be given
+/// to this one.
 fn find_tool_call_id(session: &Value, name: &str, arguments: &Map<String, Value>) -> Option<String> {
     const TRANSCRIPT_KEYS: [&str; 2] = ["transcript_with_tool_calls", "message_with_tool_calls"];
     let items = TRANSCRIPT_KEYS.iter().find_map(|key| session.get(key)?.as_array())?;
@@ -91,23 +108,27 @@ fn find_tool_call_id(session: &Value, name: &str, arguments: &Map<String, Value>
         if text(item, "name").as_deref() != Some(name) {
             continue;
         }
-        let given = text(item, "arguments").unwrap_or_default();
-        let given: Map<String, Value> = serde_json::from_str(&given).unwrap_or_default();
+        // The transcript holds the arguments as JSON in a string.
+        let invoked_with = text(item, "arguments").unwrap_or_default();
+        let invoked_with: Map<String, Value> = serde_json::from_str(&invoked_with).unwrap_or_default();
         let id = text(item, "tool_call_id").filter(|id| !id.is_empty())?;
-        let has_result = |item: &Value| {
+        let is_result = |item: &Value| {
             item.get("role").and_then(Value::as_str) == Some("tool_call_result")
                 && text(item, "tool_call_id").as_deref() == Some(&id)
         };
-        return (given == *arguments && !items.iter().any(has_result)).then_some(id);
+        let is_this_call = invoked_with == *arguments && !items.iter().any(is_result);
+        return is_this_call.then_some(id);
     }
     None
 }
 
+/// The query as arguments, all of them text.
 fn arguments_from_query(query: Option<&str>) -> Map<String, Value> {
     query_pairs(query).filter(|(name, _)| name != "call_id").map(|(name, value)| (name, Value::String(value))).collect()
 }
 
-/// What a query beside a body says besides the call, in whatever order: the tool may have parameters there.
+/// The query without the call id, in a fixed order. It is part of the invocation's key: a tool may have parameters in
+/// the query in addition to those in the body.
 pub(super) fn canonical_query(query: Option<&str>) -> String {
     let mut pairs: Vec<_> = query_pairs(query).filter(|(name, _)| name != "call_id").collect();
     pairs.sort_unstable();
@@ -118,9 +139,9 @@ fn query_pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> {
     url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned()
 }
 
-/// Ids are kept and compared: no longer than they need to be.
+/// Makes an id fit for a database column: at most [`MAX_ID_BYTES`], without NUL.
 fn sanitize_id(mut id: String) -> String {
-    id.truncate(id.floor_char_boundary(256));
+    id.truncate(id.floor_char_boundary(MAX_ID_BYTES));
     id.replace('\0', "")
 }
 
@@ -135,37 +156,42 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_are_told_apart() {
+    fn the_envelope_and_bare_arguments_are_distinguished() {
         let sample = include_bytes!("../../../tests/fixtures/payloads/17_custom_function_request_wrapped.json");
-        let whole = parse(sample, None, None).unwrap();
-        assert_eq!(whole.name.as_deref(), Some("get_weather"));
-        assert_eq!(whole.call_id.as_deref(), Some("call_func0000000000000000000001"));
-        assert_eq!(whole.tool_call_id.as_deref(), Some("tool_call_w1"));
+        let envelope = parse(sample, None, None).unwrap();
+        assert_eq!(envelope.name.as_deref(), Some("get_weather"));
+        assert_eq!(envelope.call_id.as_deref(), Some("call_func0000000000000000000001"));
+        assert_eq!(envelope.tool_call_id.as_deref(), Some("tool_call_w1"));
         let sample = include_bytes!("../../../tests/fixtures/payloads/17b_custom_function_request_args_only.json");
         let bare = parse(sample, Some("call_id=c1&x=1"), None).unwrap();
         assert_eq!((bare.name, bare.call_id.as_deref()), (None, Some("c1")));
-        assert_eq!(bare.arguments, whole.arguments);
+        assert_eq!(bare.arguments, envelope.arguments);
         for arguments in
             [json!({"name": "Robin", "date": "x"}), json!({"name": "Robin", "args": "x"}), json!({"call": {}})]
         {
-            assert_eq!(Value::Object(parse_json(&arguments).arguments), arguments, "are the arguments themselves");
+            assert_eq!(Value::Object(parse_json(&arguments).arguments), arguments, "the body is the arguments");
         }
-        let none = parse_json(&json!({"name": "hang_up", "chat": {"chat_id": "chat_1"}}));
-        assert_eq!((none.arguments.len(), none.call_id.as_deref()), (0, Some("chat_1")));
+        let without_arguments = parse_json(&json!({"name": "hang_up", "chat": {"chat_id": "chat_1"}}));
+        assert_eq!((without_arguments.arguments.len(), without_arguments.call_id.as_deref()), (0, Some("chat_1")));
         let chat = parse_json(&json!({"name": "f", "call": null, "chat": {"chat_id": "chat_1"}, "args": {}}));
         assert_eq!(chat.call_id.as_deref(), Some("chat_1"));
     }
 
     #[test]
-    fn ids_come_from_header_or_query_and_arguments_from_a_query_without_body() {
-        let asked = parse(b"", Some("city=Z%C3%BCrich&call_id=c2"), Some("c1")).unwrap();
-        assert_eq!((asked.call_id.as_deref(), asked.arguments.len()), (Some("c1"), 1));
-        assert_eq!(asked.arguments["city"], "Zürich");
-        assert!(parse(b"[1]", None, None).is_err() && parse(b"{", None, None).is_err());
+    fn the_call_id_header_precedes_the_query() {
+        let payload = parse(b"", Some("city=Z%C3%BCrich&call_id=c2"), Some("c1")).unwrap();
+        assert_eq!((payload.call_id.as_deref(), payload.arguments.len()), (Some("c1"), 1));
+        assert_eq!(payload.arguments["city"], "Zürich");
     }
 
     #[test]
-    fn events_are_told_from_arguments() {
+    fn a_body_that_is_not_an_object_is_an_error() {
+        assert!(parse(b"[1]", None, None).is_err());
+        assert!(parse(b"{", None, None).is_err());
+    }
+
+    #[test]
+    fn event_bodies_are_recognized() {
         for (body, is_event) in [
             (json!({"event": "call_ended", "call": {"call_id": "c"}}), true),
             (json!({"event": "call_ended", "name": "f", "call": {"call_id": "c"}}), true),
@@ -179,13 +205,16 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_call_that_has_its_result_is_another() {
+    fn only_the_pending_tool_call_with_equal_arguments_has_the_id() {
         let item = |role: &str| json!({"role": role, "tool_call_id": "t1", "name": "f", "arguments": "{\"a\":1}", "content": "done"});
-        let with = |items: Value, args: Value| {
+        let tool_call_id = |items: Value, args: Value| {
             parse_json(&json!({"name": "f", "call": {"transcript_with_tool_calls": items}, "args": args})).tool_call_id
         };
-        assert_eq!(with(json!([item("tool_call_invocation")]), json!({"a": 1})).as_deref(), Some("t1"));
-        assert_eq!(with(json!([item("tool_call_invocation")]), json!({"a": 2})), None);
-        assert_eq!(with(json!([item("tool_call_invocation"), item("tool_call_result")]), json!({"a": 1})), None);
+        assert_eq!(tool_call_id(json!([item("tool_call_invocation")]), json!({"a": 1})).as_deref(), Some("t1"));
+        assert_eq!(tool_call_id(json!([item("tool_call_invocation")]), json!({"a": 2})), None);
+        assert_eq!(
+            tool_call_id(json!([item("tool_call_invocation"), item("tool_call_result")]), json!({"a": 1})),
+            None
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Which functions there are.
+//! The functions of a receiver: `[[functions]]` tables merged with the functions given in code.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,26 +15,27 @@ use crate::egress::Egress;
 use crate::handlers::HandlerDeps;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
 
-/// A `[[functions]]` table, or a function given in code, that cannot be had.
+/// A `[[functions]]` table, or a function given in code, that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("function `{name}`: {key}: {reason}")]
 pub struct FunctionConfigError {
-    /// Its name.
+    /// Name of the function, as in the `[[functions]]` table.
     pub name: String,
-    /// What is refused of it.
+    /// Key of the table that has the problem, such as `url`.
     pub key: &'static str,
-    /// What is wrong with it, and what to do.
+    /// The problem, and how to solve it.
     pub reason: String,
 }
 
-/// A function that can be called.
+/// A function with everything that a call needs.
 pub(super) struct RegisteredFunction {
     pub(super) settings: FunctionSettings,
     pub(super) schema: ArgumentsSchema,
     pub(super) target: FunctionTarget,
-    /// The function says by itself what is wrong with its arguments. A schema in the settings is checked.
+    /// The function checks its arguments itself, so the schema is not used. False when the settings replaced the
+    /// schema.
     pub(super) checks_arguments: bool,
-    /// One for each call at the same time.
+    /// One permit per concurrent call.
     pub(super) permits: Arc<Semaphore>,
     pub(super) counts: Arc<FunctionCounts>,
 }
@@ -45,90 +46,104 @@ impl RegisteredFunction {
     }
 }
 
-/// All functions of a receiver, as of one reading of the settings.
+/// All functions of a receiver. Replaced as a whole when the settings are reloaded.
 #[derive(Default)]
 pub(crate) struct FunctionRegistry(Vec<Arc<RegisteredFunction>>);
 
 impl FunctionRegistry {
-    /// Makes those of the tables, and of those given in code the ones that no table gives other rules.
+    /// Makes the functions of the tables and of the code.
     ///
     /// # Errors
-    /// What is refused, and why.
+    /// The first table or function that cannot be used.
     pub(crate) fn new(
         tables: &[FunctionSettings],
-        own: &[BuiltInFunction],
-        tools: &HandlerDeps,
+        builtins: &[BuiltInFunction],
+        deps: &HandlerDeps,
         metrics: &FunctionMetrics,
     ) -> Result<Self, FunctionConfigError> {
-        let told: Vec<_> = own.iter().map(builtin_settings).collect();
-        let tables = merge_builtins(tables, &told)?;
-        let made = tables.iter().map(|table| register(table, own, tools, metrics).map(Arc::new));
-        made.collect::<Result<_, _>>().map(Self)
+        let defaults: Vec<_> = builtins.iter().map(builtin_settings).collect();
+        let mut functions = Vec::new();
+        for table in merge_builtins(tables, &defaults)? {
+            functions.push(Arc::new(register(&table, builtins, deps, metrics)?));
+        }
+        Ok(Self(functions))
     }
 
-    /// Refuses what [`FunctionRegistry::new`] would refuse of the tables that [`all_tables`] gave, without making anything.
+    /// Checks tables that [`merge_builtins`] returned, without making anything.
     ///
     /// # Errors
-    /// What is refused, and why.
+    /// The same as [`FunctionRegistry::new`].
     pub(crate) fn check(
         tables: &[FunctionSettings],
         egress: &Egress,
         path: &ProgramSearchPath,
     ) -> Result<(), FunctionConfigError> {
-        tables.iter().try_for_each(|table| {
-            let target = if table.builtin.is_some() { Ok(()) } else { FunctionTarget::check(table, egress, path) };
-            let checked = target.and_then(|()| load_schema(table).map(drop));
-            checked.map_err(|refused| config_error(&table.name, refused))
-        })
+        for table in tables {
+            if table.builtin.is_none() {
+                FunctionTarget::check(table, egress, path).map_err(|problem| config_error(&table.name, problem))?;
+            }
+            load_parameters(table)?;
+        }
+        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The function of this name for a company. Validation makes sure that at most one table matches.
     pub(super) fn find(&self, name: &str, company: &str) -> Option<&Arc<RegisteredFunction>> {
         self.0.iter().find(|entry| entry.settings.name == name && entry.settings.is_available_to(company))
     }
 }
 
-/// The tables with what those with `builtin` leave to the function they name, and one for each of `own` that no table
-/// names. A table with `builtin` stands in place of the function: under another name, the old one is gone.
+/// Merges the tables with the defaults of the functions given in code. A table with `builtin` replaces the function:
+/// under another name, the function no longer has its own. Every function that no table names is added with its
+/// defaults.
 ///
 /// # Errors
-/// A table names a function that is not there, or two functions have one name.
+/// A table names a function that does not exist, or two functions have the same name.
 pub(crate) fn merge_builtins(
     tables: &[FunctionSettings],
-    own: &[FunctionSettings],
+    defaults: &[FunctionSettings],
 ) -> Result<Vec<FunctionSettings>, FunctionConfigError> {
-    let mut all = tables.iter().map(|table| fill_from_builtin(table, own)).collect::<Result<Vec<_>, _>>()?;
-    for (position, function) in own.iter().enumerate() {
+    let mut merged = tables.iter().map(|table| fill_from_builtin(table, defaults)).collect::<Result<Vec<_>, _>>()?;
+    for (position, function) in defaults.iter().enumerate() {
         if tables.iter().any(|table| table.builtin.as_ref() == Some(&function.name)) {
             continue;
         }
-        let refused = |why: &str| Err(config_error(&function.name, ("name", why.to_owned())));
+        let name_error = |problem: &str| Err(config_error(&function.name, ("name", problem.to_owned())));
         if !is_function_name(&function.name) {
-            return refused("expected 1 to 64 letters, digits, `-` or `_`, as Retell has it");
+            return name_error("expected 1 to 64 letters, digits, `-` or `_`, as Retell requires");
         }
-        let taken = |other: &FunctionSettings| other.name == function.name;
-        if own[..position].iter().any(taken) || tables.iter().any(taken) {
-            return refused("another function has this name; a table with `builtin` gives one other rules");
+        // Names in tables were compared by the validation of the settings, which does not know the functions in code.
+        let has_same_name = |other: &FunctionSettings| other.name == function.name;
+        if defaults[..position].iter().any(has_same_name) || tables.iter().any(has_same_name) {
+            return name_error(
+                "another function has this name; to change the settings of this one, name it in the table's `builtin`",
+            );
         }
-        all.push(function.clone());
+        merged.push(function.clone());
     }
-    Ok(all)
+    Ok(merged)
 }
 
+/// Fills in description and parameters that a table with `builtin` does not set.
 fn fill_from_builtin(
     table: &FunctionSettings,
-    own: &[FunctionSettings],
+    defaults: &[FunctionSettings],
 ) -> Result<FunctionSettings, FunctionConfigError> {
     let mut table = table.clone();
     let Some(builtin) = &table.builtin else { return Ok(table) };
-    let Some(function) = own.iter().find(|function| function.name == *builtin) else {
-        let names: Vec<_> = own.iter().map(|function| function.name.as_str()).collect();
-        let known = if names.is_empty() { "none is switched on".to_owned() } else { names.join(", ") };
-        let why = format!("there is no function `{builtin}` in this receiver; there are: {known}");
-        return Err(config_error(&table.name, ("builtin", why)));
+    let Some(function) = defaults.iter().find(|function| function.name == *builtin) else {
+        let names: Vec<_> = defaults.iter().map(|function| function.name.as_str()).collect();
+        let known = if names.is_empty() {
+            "none is enabled (appointments.enabled = true adds the appointment functions)".to_owned()
+        } else {
+            names.join(", ")
+        };
+        let problem = format!("the function `{builtin}` does not exist in this receiver; available: {known}");
+        return Err(config_error(&table.name, ("builtin", problem)));
     };
     if table.description.is_empty() {
         table.description.clone_from(&function.description);
@@ -139,7 +154,7 @@ fn fill_from_builtin(
     Ok(table)
 }
 
-/// The table that a function given in code is without any of the settings.
+/// The table that stands for a function given in code when the settings do not mention it.
 fn builtin_settings(function: &BuiltInFunction) -> FunctionSettings {
     FunctionSettings {
         description: function.description.clone(),
@@ -151,55 +166,63 @@ fn builtin_settings(function: &BuiltInFunction) -> FunctionSettings {
 
 fn register(
     table: &FunctionSettings,
-    own: &[BuiltInFunction],
-    tools: &HandlerDeps,
+    builtins: &[BuiltInFunction],
+    deps: &HandlerDeps,
     metrics: &FunctionMetrics,
 ) -> Result<RegisteredFunction, FunctionConfigError> {
-    let refused = |why| config_error(&table.name, why);
-    let is_it = |function: &&BuiltInFunction| table.builtin.as_ref() == Some(&function.name);
-    let (mut rules, mut own_schema) = (table.clone(), false);
-    let target = match own.iter().find(is_it) {
-        Some(function) => {
-            own_schema = table.parameters_file.is_none() && table.parameters == builtin_settings(function).parameters;
-            rules.fallback = rules.fallback.or_else(|| function.function.fallback().map(FunctionFallback::Json));
-            FunctionTarget::InProcess(Arc::clone(&function.function))
+    let to_error = |problem| config_error(&table.name, problem);
+    let mut settings = table.clone();
+    let mut has_builtin_schema = false;
+    let builtin = builtins.iter().find(|builtin| table.builtin.as_ref() == Some(&builtin.name));
+    let target = match builtin {
+        Some(builtin) => {
+            has_builtin_schema =
+                table.parameters_file.is_none() && table.parameters == builtin_settings(builtin).parameters;
+            settings.fallback = settings.fallback.or_else(|| builtin.function.fallback().map(FunctionFallback::Json));
+            FunctionTarget::InProcess(Arc::clone(&builtin.function))
         }
-        None => FunctionTarget::from_settings(table, tools).map_err(refused)?,
+        None => FunctionTarget::from_settings(table, deps).map_err(to_error)?,
     };
     Ok(RegisteredFunction {
-        schema: load_schema(table).map_err(refused)?,
-        checks_arguments: own_schema && target.checks_arguments(),
+        schema: load_schema(table).map_err(to_error)?,
+        // A schema from the settings demands more than the function knows about, so it is always checked.
+        checks_arguments: has_builtin_schema && target.checks_arguments(),
         target,
         permits: Arc::new(Semaphore::new(table.concurrency.into())),
+        // The same counters before and after a reload: they are counted by name, since the start of the process.
         counts: metrics.for_function(&table.name),
-        settings: rules,
+        settings,
     })
 }
 
 fn load_schema(table: &FunctionSettings) -> Result<ArgumentsSchema, (&'static str, String)> {
     match &table.parameters_file {
-        Some(file) => read_parameters_file(file)
-            .and_then(|fields| ArgumentsSchema::new(&fields))
-            .map_err(|why| ("parameters_file", why)),
+        Some(file) => {
+            let schema = read_parameters_file(file).and_then(|fields| ArgumentsSchema::new(&fields));
+            schema.map_err(|problem| ("parameters_file", problem))
+        }
         None => {
-            ArgumentsSchema::new(table.parameters.as_ref().unwrap_or(&Map::new())).map_err(|why| ("parameters", why))
+            let any_arguments = Map::new();
+            let schema = ArgumentsSchema::new(table.parameters.as_ref().unwrap_or(&any_arguments));
+            schema.map_err(|problem| ("parameters", problem))
         }
     }
 }
 
-/// The parameters of a table, wherever they are; checked.
+/// The JSON Schema of a table, from `parameters` or `parameters_file`.
 ///
 /// # Errors
-/// What is refused, and why.
+/// The file cannot be read, or the schema cannot be used.
 pub(crate) fn load_parameters(table: &FunctionSettings) -> Result<Value, FunctionConfigError> {
-    load_schema(table).map(|schema| schema.as_json().clone()).map_err(|refused| config_error(&table.name, refused))
+    let schema = load_schema(table).map_err(|problem| config_error(&table.name, problem))?;
+    Ok(schema.as_json().clone())
 }
 
 fn read_parameters_file(file: &Path) -> Result<Map<String, Value>, String> {
     let bytes = std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("{} is no JSON object: {error}", file.display()))
+    serde_json::from_slice(&bytes).map_err(|error| format!("{} is not a JSON object: {error}", file.display()))
 }
 
-fn config_error(name: &str, (key, why): (&'static str, String)) -> FunctionConfigError {
-    FunctionConfigError { name: name.to_owned(), key, reason: why }
+fn config_error(name: &str, (key, reason): (&'static str, String)) -> FunctionConfigError {
+    FunctionConfigError { name: name.to_owned(), key, reason }
 }

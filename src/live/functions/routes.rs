@@ -1,4 +1,4 @@
-//! The functions' routes.
+//! The routes of custom functions.
 
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -16,10 +16,11 @@ use crate::storage::StoredAnswer;
 
 const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
 
-/// What became of an invocation, in the words of the metrics: an answer is 200 whatever happened.
+/// Response header with the outcome of the invocation, one of the values of the metric label `outcome`. The status
+/// does not tell, as every answer is sent with 200.
 pub(crate) const OUTCOME_HEADER: &str = "x-retell-webhook-outcome";
 
-/// The path of a company's function; the plain one for `None`.
+/// The path of a function for a company; for `None` or the default company the path without a slug.
 #[must_use]
 pub(crate) fn function_path(company: Option<&str>, name: &str) -> String {
     match company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG) {
@@ -28,8 +29,8 @@ pub(crate) fn function_path(company: Option<&str>, name: &str) -> String {
     }
 }
 
-/// The functions' routes, with `signature` in front. A trailing slash is accepted. Which methods a function answers is its
-/// own matter.
+/// The routes of custom functions, behind the signature check. A trailing slash is accepted. The router accepts every
+/// method: `methods` is a setting of each function and is checked once the function is known.
 pub(crate) fn router(functions: FunctionService, signature: &SignatureLayer) -> Router {
     let mut router = Router::new();
     for path in FUNCTION_ROUTES {
@@ -51,16 +52,16 @@ async fn receive_function_request(
     functions.answer(FunctionRequest { method, name, headers, company, raw_event: verified }).await
 }
 
-/// 200 with this answer.
-pub(super) fn answer_response(answer: &StoredAnswer, taken: AccessLogFields) -> Response {
+/// Status 200 with the answer. The extension carries the fields to the access log.
+pub(super) fn answer_response(answer: &StoredAnswer, log_fields: AccessLogFields) -> Response {
     let content_type = HeaderValue::from_str(&answer.content_type);
     let content_type = content_type.unwrap_or_else(|_| HeaderValue::from_static("text/plain; charset=utf-8"));
-    let outcome = (HeaderName::from_static(OUTCOME_HEADER), HeaderValue::from_static(taken.outcome));
+    let outcome = (HeaderName::from_static(OUTCOME_HEADER), HeaderValue::from_static(log_fields.outcome));
     let headers = [(header::CONTENT_TYPE, content_type), outcome];
-    (StatusCode::OK, Extension(taken), headers, answer.body.clone()).into_response()
+    (StatusCode::OK, Extension(log_fields), headers, answer.body.clone()).into_response()
 }
 
 pub(super) fn unknown_function_response() -> Response {
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE))];
-    (StatusCode::NOT_FOUND, json, answer::unknown_function_body()).into_response()
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE))];
+    (StatusCode::NOT_FOUND, headers, answer::unknown_function_body()).into_response()
 }

@@ -1,66 +1,78 @@
-//! Arguments against their JSON Schema.
+//! Checks arguments against the JSON Schema of a function.
 
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use super::argument_problems::{ArgumentProblem, MAX_PROBLEMS, describe_error};
 
-/// A schema that was checked.
+/// A compiled schema of the type `object`.
 pub(super) struct ArgumentsSchema {
     json: Value,
     validator: Validator,
 }
 
 impl ArgumentsSchema {
-    /// Refuses what is no schema, and references to anywhere else: nothing is fetched.
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// It is not a JSON Schema, its type is not `object`, or it refers to another document.
     pub(super) fn new(schema: &Map<String, Value>) -> Result<Self, String> {
-        let text = Value::Object(schema.clone());
-        if let Some(reference) = find_external_reference(&text) {
+        let json = Value::Object(schema.clone());
+        // Checked before the schema is built: nothing is fetched, neither over the network nor from a file.
+        if let Some(reference) = find_external_reference(&json) {
             return Err(format!(
-                "the reference `{reference}` leads outside the schema; put what it names into `$defs`"
+                "the reference `{reference}` leads outside the schema; move its target into `$defs` and refer to that"
             ));
         }
         if schema.get("type").is_some_and(|kind| kind != "object") {
-            return Err("its `type` must be \"object\": Retell sends arguments by their names".to_owned());
+            return Err("its `type` must be \"object\": Retell sends arguments by name".to_owned());
         }
         let options = jsonschema::options().should_validate_formats(true);
-        let validator = options.build(&text).map_err(|error| {
-            let place = error.instance_path().as_str();
-            format!("it is no JSON Schema: {} at `{place}`", error.masked())
+        let validator = options.build(&json).map_err(|error| {
+            // Masked, so that no value of the schema is printed: a default or an example may be personal data.
+            format!("it is not a JSON Schema: {} at `{}`", error.masked(), error.instance_path().as_str())
         })?;
-        Ok(Self { json: text, validator })
+        Ok(Self { json, validator })
     }
 
     pub(super) fn as_json(&self) -> &Value {
         &self.json
     }
 
-    /// Values out of a query are text: those that are to be numbers or truth values are made so where they can be.
+    /// Converts values of a query, which are all text, to numbers and booleans where the schema has that type. Text
+    /// that does not fit stays as it is and is reported by [`ArgumentsSchema::validate`].
     pub(super) fn coerce_query_values(&self, arguments: &mut Map<String, Value>) {
         for (name, value) in arguments.iter_mut() {
-            let wanted = self.json.get("properties").and_then(|all| all.get(name)).and_then(|one| one.get("type"));
-            if let (Some("integer" | "number" | "boolean"), Value::String(text)) =
-                (wanted.and_then(Value::as_str), &value)
-                && let Ok(read @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text)
-            {
-                *value = read;
+            let Some("integer" | "number" | "boolean") = self.type_of(name).and_then(Value::as_str) else { continue };
+            let Value::String(text) = &value else { continue };
+            if let Ok(converted @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text) {
+                *value = converted;
             }
         }
     }
 
-    /// Models that have to name every argument send null for those they leave out.
+    /// Removes arguments that are null, optional and of a type without null. Models in strict mode must name every
+    /// argument, and send null for the ones they leave out.
     pub(super) fn remove_optional_nulls(&self, arguments: &mut Map<String, Value>) {
+        arguments.retain(|name, value| !value.is_null() || self.is_required(name) || self.allows_null(name));
+    }
+
+    fn is_required(&self, name: &str) -> bool {
         let required = self.json.get("required").and_then(Value::as_array);
-        let type_of = |name: &str| self.json.get("properties")?.get(name)?.get("type");
-        arguments.retain(|name, value| {
-            let takes_null = || match type_of(name) {
-                Some(Value::String(one)) => one == "null",
-                Some(Value::Array(several)) => several.iter().any(|one| one == "null"),
-                // No word on what it is to be.
-                _ => true,
-            };
-            !value.is_null() || required.is_some_and(|names| names.iter().any(|other| other == name)) || takes_null()
-        });
+        required.is_some_and(|names| names.iter().any(|required_name| required_name == name))
+    }
+
+    fn allows_null(&self, name: &str) -> bool {
+        match self.type_of(name) {
+            Some(Value::String(one)) => one == "null",
+            Some(Value::Array(several)) => several.iter().any(|one| one == "null"),
+            // Without a type, `enum` or another rule may allow null: leave the decision to the validator.
+            _ => true,
+        }
+    }
+
+    fn type_of(&self, name: &str) -> Option<&Value> {
+        self.json.get("properties")?.get(name)?.get("type")
     }
 
     pub(super) fn validate(&self, arguments: &Map<String, Value>) -> Vec<ArgumentProblem> {
@@ -68,21 +80,21 @@ impl ArgumentsSchema {
         if self.validator.is_valid(&instance) {
             return Vec::new();
         }
+        // Bounded twice: in the errors that are searched for, and because one error can stand for many arguments.
         let errors = self.validator.iter_errors(&instance).take(MAX_PROBLEMS);
         let problems = errors.flat_map(|error| describe_error(&error, &self.json));
         problems.take(MAX_PROBLEMS).collect()
     }
 }
 
-/// A reference that does not stay inside.
+/// The first reference in the schema, at any depth, that does not begin with `#`.
 fn find_external_reference(schema: &Value) -> Option<&str> {
     match schema {
         Value::Object(fields) => {
             let references = ["$ref", "$dynamicRef", "$recursiveRef"];
-            let own = references.iter().filter_map(|key| fields.get(*key)?.as_str());
-            own.into_iter()
-                .find(|reference| !reference.starts_with('#'))
-                .or_else(|| fields.values().find_map(find_external_reference))
+            let mut own_references = references.iter().filter_map(|key| fields.get(*key)?.as_str());
+            let external = own_references.find(|reference| !reference.starts_with('#'));
+            external.or_else(|| fields.values().find_map(find_external_reference))
         }
         Value::Array(items) => items.iter().find_map(find_external_reference),
         _ => None,
@@ -97,7 +109,7 @@ mod tests {
     use super::*;
 
     fn schema(text: Value) -> Result<ArgumentsSchema, String> {
-        let Value::Object(fields) = text else { panic!("no object") };
+        let Value::Object(fields) = text else { panic!("not an object") };
         ArgumentsSchema::new(&fields)
     }
 
@@ -106,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_words_without_the_value() {
+    fn problems_name_the_rule_and_not_the_value() {
         let schema = schema(json!({
             "type": "object", "additionalProperties": false, "required": ["city"],
             "properties": {
@@ -116,8 +128,8 @@ mod tests {
             }
         }))
         .unwrap();
-        let said = |arguments: Value| format_problems(&schema.validate(&object(&arguments)));
-        for (arguments, wanted) in [
+        let problems = |arguments: Value| format_problems(&schema.validate(&object(&arguments)));
+        for (arguments, expected) in [
             (json!({"city": "Bern", "days": 2, "unit": "c", "when": "2026-11-21"}), ""),
             (json!({}), "`city` is missing"),
             (json!({"city": 4}), "`city` must be text, not a number"),
@@ -126,16 +138,16 @@ mod tests {
             (json!({"city": "B", "days": 0}), "`days` must be at least 1"),
             (json!({"city": "B", "unit": "secret"}), "`unit` must be one of \"c\", \"f\""),
             (json!({"city": "B", "when": "secret"}), "`when` must be a date such as 2026-11-21"),
-            (json!({"city": "B", "more": "secret"}), "`more` is no argument of this function; leave it out"),
+            (json!({"city": "B", "more": "secret"}), "`more` is not an argument of this function; leave it out"),
         ] {
-            assert_eq!(said(arguments), wanted);
+            assert_eq!(problems(arguments), expected);
         }
-        let nested = said(json!({"city": "B", "stay": {"night": "secret"}}));
+        let nested = problems(json!({"city": "B", "stay": {"night": "secret"}}));
         assert!(nested.starts_with("`stay.night` must be ") && nested.contains("true or false"), "{nested}");
     }
 
     #[test]
-    fn every_unexpected_argument_is_named_and_every_form_is_told() {
+    fn every_unexpected_argument_and_every_alternative_is_named() {
         let schema = schema(json!({
             "type": "object", "additionalProperties": false, "maxProperties": 3,
             "properties": {
@@ -146,11 +158,12 @@ mod tests {
             }
         }))
         .unwrap();
-        let said = |arguments: Value| format_problems(&schema.validate(&object(&arguments)));
-        for (arguments, wanted) in [
+        let problems = |arguments: Value| format_problems(&schema.validate(&object(&arguments)));
+        for (arguments, expected) in [
             (
                 json!({"a": "secret", "b": 1}),
-                "`a` is no argument of this function; leave it out; `b` is no argument of this function; leave it out",
+                "`a` is not an argument of this function; leave it out; `b` is not an argument of this function; leave \
+                 it out",
             ),
             (
                 json!({"when": false}),
@@ -174,26 +187,26 @@ mod tests {
             (json!({"not": "no"}), "`not` must satisfy `not` of the schema: {\"const\":\"no\"}"),
             (json!({"never": 1}), "`never` is not allowed; leave it out"),
         ] {
-            assert_eq!(said(arguments), wanted);
+            assert_eq!(problems(arguments), expected);
         }
     }
 
     #[test]
-    fn nothing_is_fetched_and_no_schema_is_refused() {
+    fn external_references_and_invalid_schemas_are_errors() {
         for outside in ["https://example.com/s.json", "file:///etc/passwd", "other.json#/x"] {
-            let refused = schema(json!({"properties": {"a": {"$ref": outside}}})).err().unwrap();
-            assert!(refused.contains("leads outside"), "{refused}");
+            let error = schema(json!({"properties": {"a": {"$ref": outside}}})).err().unwrap();
+            assert!(error.contains("leads outside"), "{error}");
         }
-        assert!(schema(json!({"minimum": "7"})).err().unwrap().contains("no JSON Schema"));
+        assert!(schema(json!({"minimum": "7"})).err().unwrap().contains("not a JSON Schema"));
         for kind in [json!("array"), json!(["object", "null"]), json!(7)] {
             assert!(schema(json!({ "type": kind })).err().unwrap().contains("must be \"object\""), "{kind}");
         }
-        let own = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
-        assert_eq!(schema(own).unwrap().validate(&object(&json!({"a": 1}))).len(), 1);
+        let internal = json!({"$defs": {"t": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/t"}}});
+        assert_eq!(schema(internal).unwrap().validate(&object(&json!({"a": 1}))).len(), 1);
     }
 
     #[test]
-    fn null_for_what_may_be_left_out_is_left_out() {
+    fn null_for_an_optional_argument_is_removed() {
         let schema = schema(json!({
             "required": ["must"],
             "properties": {"must": {"type": "string"}, "may": {"type": "string"}, "both": {"type": ["string", "null"]},
@@ -207,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_in_a_query_becomes_what_it_is() {
+    fn query_values_are_converted_to_the_type_of_the_schema() {
         let schema = schema(json!({"properties": {"n": {"type": "integer"}, "s": {"type": "string"}}})).unwrap();
         let mut arguments = object(&json!({"n": "4", "s": "5"}));
         schema.coerce_query_values(&mut arguments);

@@ -1,4 +1,4 @@
-//! What is called: a URL, a program, or something in this process.
+//! The target of a function: a URL, a program, or code in this process.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,110 +18,104 @@ use crate::egress::{Destination, Egress, PostRequest};
 use crate::handlers::{FunctionProgram, HandlerDeps, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::StoredAnswer;
 
-/// What is called.
 pub(super) enum FunctionTarget {
     Url(Box<UrlTarget>),
     Program(FunctionProgram),
     InProcess(Arc<dyn Function>),
 }
 
-/// Posts requests on.
+/// Posts requests to a server, signed afresh.
 pub(super) struct UrlTarget {
     destination: Destination,
     signing: RequestSigner,
-    /// Where the company has no key, as verification is off.
+    /// For companies without a key, which exist when verification is off. Adds no Retell signature.
     signing_without_key: RequestSigner,
     signer: Arc<dyn RetellSigner>,
     clock: Clock,
 }
 
-/// What it is called with.
+/// One call of a target.
 pub(super) struct TargetCall<'a> {
+    /// The body as Retell sent it.
     pub(super) body: &'a Bytes,
-    /// Beside a body.
+    /// The query of a request with a body. `None` without a body: the query is then the arguments.
     pub(super) query: Option<&'a str>,
     pub(super) arguments: &'a Map<String, Value>,
     pub(super) context: &'a FunctionContext,
-    /// It is given up then, if it goes on beyond the deadline.
+    /// When the call is cancelled. Later than the deadline in `context` for targets that may answer late.
     pub(super) target_deadline: Instant,
 }
 
-/// What came of it.
 pub(super) enum TargetOutcome {
     Answer(StoredAnswer),
-    /// The request cannot be used; this says why.
+    /// The receiver found the request unusable and did not call the function. Holds the finished answer.
     InvalidRequest(StoredAnswer),
-    /// So does the function itself.
+    /// The body or the arguments cannot be used. Holds the explanation for the model.
     InvalidArguments(String),
+    /// Holds the reason, without personal data.
     Failed(String),
 }
 
 impl FunctionTarget {
-    /// The one a table names, but for those in this process.
-    pub(super) fn from_settings(table: &FunctionSettings, tools: &HandlerDeps) -> Result<Self, (&'static str, String)> {
+    /// Makes the target of a table with `url` or `command`. An error is the key and the problem.
+    pub(super) fn from_settings(table: &FunctionSettings, deps: &HandlerDeps) -> Result<Self, (&'static str, String)> {
         let Some(url) = &table.url else {
-            let program = FunctionProgram::new(&table.command, tools.program_search_path.clone());
-            return program.map(Self::Program).map_err(|why| ("command", why));
+            let program = FunctionProgram::new(&table.command, deps.program_search_path.clone());
+            return program.map(Self::Program).map_err(|problem| ("command", problem));
         };
-        let target = tools.egress.parse_url(url.expose()).map_err(|why| ("url", why))?;
-        let destination = tools.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
+        let target = deps.egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
+        // 0 redirects: the arguments must not go to a server that is not in the settings.
+        let destination = deps.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
         Ok(Self::Url(Box::new(UrlTarget {
             destination,
             signing: RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers)?,
             signing_without_key: RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::None, &table.headers)?,
-            signer: Arc::clone(&tools.retell_signer),
-            clock: tools.clock.clone(),
+            signer: Arc::clone(&deps.retell_signer),
+            clock: deps.clock.clone(),
         })))
     }
 
-    /// Refuses what [`FunctionTarget::of`] would refuse, without making anything.
+    /// Fails where [`FunctionTarget::from_settings`] would fail, without making a client.
     pub(super) fn check(
         table: &FunctionSettings,
         egress: &Egress,
         path: &ProgramSearchPath,
     ) -> Result<(), (&'static str, String)> {
         let Some(url) = &table.url else {
-            return FunctionProgram::new(&table.command, path.clone()).map(drop).map_err(|why| ("command", why));
+            return FunctionProgram::new(&table.command, path.clone())
+                .map(drop)
+                .map_err(|problem| ("command", problem));
         };
-        egress.parse_url(url.expose()).map_err(|why| ("url", why))?;
+        egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
         RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers).map(drop)
     }
 
-    /// Whether it goes on when its answer is late. A program is killed then, as nobody else would end it.
+    /// Whether the target may continue after the deadline. A program is killed at the deadline, because nothing else
+    /// would end it.
     pub(super) fn outlives_deadline(&self) -> bool {
         !matches!(self, Self::Program(_))
     }
 
-    /// Calls it. The caller sees to the deadline.
+    /// Calls the target. The caller of this method enforces the deadline by dropping the future.
     pub(super) async fn call(&self, call: TargetCall<'_>) -> TargetOutcome {
         match self {
             Self::Url(url) => url.call(call).await,
-            Self::Program(program) => {
-                let input = Value::Object(call.arguments.clone()).to_string();
-                let output =
-                    program.invoke(input.as_bytes(), environment_variables(call.context), answer::MAX_ANSWER_BYTES + 1);
-                match output.await {
-                    Ok(output) => {
-                        let is_json = serde_json::from_slice::<Value>(&output).is_ok();
-                        answer::from_bytes(&output, is_json, output.len() > answer::MAX_ANSWER_BYTES)
-                            .map_or_else(|why| TargetOutcome::Failed(why.to_owned()), TargetOutcome::Answer)
-                    }
-                    Err(why) => TargetOutcome::Failed(why),
+            Self::Program(program) => call_program(program, call).await,
+            Self::InProcess(function) => {
+                // A panic must not reach the task: the invocation would stay `running` in the ledger, without a reason.
+                let called = AssertUnwindSafe(function.call(call.arguments, call.context)).catch_unwind().await;
+                match called {
+                    Ok(FunctionOutcome::Answer(value)) => TargetOutcome::Answer(answer::from_value(&value)),
+                    Ok(FunctionOutcome::InvalidArguments(problem)) => TargetOutcome::InvalidArguments(problem),
+                    Ok(FunctionOutcome::Failed(reason)) => TargetOutcome::Failed(reason),
+                    Err(_) => TargetOutcome::Failed("the function panicked".to_owned()),
                 }
             }
-            Self::InProcess(own) => match AssertUnwindSafe(own.call(call.arguments, call.context)).catch_unwind().await
-            {
-                Ok(FunctionOutcome::Answer(value)) => TargetOutcome::Answer(answer::from_value(&value)),
-                Ok(FunctionOutcome::InvalidArguments(why)) => TargetOutcome::InvalidArguments(why),
-                Ok(FunctionOutcome::Failed(why)) => TargetOutcome::Failed(why),
-                Err(_) => TargetOutcome::Failed("the function panicked".to_owned()),
-            },
         }
     }
-}
 
-impl FunctionTarget {
-    /// Whether what an earlier invocation did still stands; what is not in this process is not asked.
+    /// Whether the answer of an earlier invocation is still true. Only functions in this process can say that it is
+    /// not.
     pub(super) async fn can_reuse_answer(&self, context: &FunctionContext) -> bool {
         match self {
             Self::InProcess(function) => function.can_reuse_answer(context).await,
@@ -129,13 +123,29 @@ impl FunctionTarget {
         }
     }
 
-    /// Whether it says by itself what is wrong with its arguments.
+    /// Whether the function reports problems with its arguments itself.
     pub(super) fn checks_arguments(&self) -> bool {
         matches!(self, Self::InProcess(function) if function.checks_arguments())
     }
 }
 
-/// What a program finds in its environment, beside PATH.
+async fn call_program(program: &FunctionProgram, call: TargetCall<'_>) -> TargetOutcome {
+    let input = Value::Object(call.arguments.clone()).to_string();
+    // One byte more than is used, to notice that there is more.
+    let output_limit = answer::MAX_ANSWER_BYTES + 1;
+    let output = match program.invoke(input.as_bytes(), environment_variables(call.context), output_limit).await {
+        Ok(output) => output,
+        Err(reason) => return TargetOutcome::Failed(reason),
+    };
+    let is_json = serde_json::from_slice::<Value>(&output).is_ok();
+    let is_truncated = output.len() > answer::MAX_ANSWER_BYTES;
+    match answer::from_bytes(&output, is_json, is_truncated) {
+        Ok(answer) => TargetOutcome::Answer(answer),
+        Err(problem) => TargetOutcome::Failed(format!("the program printed {problem}")),
+    }
+}
+
+/// The variables of a program's environment in addition to `PATH`.
 fn environment_variables(context: &FunctionContext) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("RETELL_FUNCTION", context.name.clone()),
@@ -143,54 +153,69 @@ fn environment_variables(context: &FunctionContext) -> Vec<(&'static str, String
         ("RETELL_INVOCATION", context.invocation_id.clone()),
         ("RETELL_RECEIVED_AT_MS", context.received_at_ms.to_string()),
     ];
-    let mut add = |name, value: &Option<String>| {
-        variables.extend(value.clone().filter(|value| !value.contains('\0')).map(|value| (name, value)));
-    };
-    add("RETELL_CALL_ID", &context.call_id);
-    add("RETELL_TOOL_CALL_ID", &context.tool_call_id);
+    for (name, value) in [("RETELL_CALL_ID", &context.call_id), ("RETELL_TOOL_CALL_ID", &context.tool_call_id)] {
+        // Ids come from the request, and an environment variable cannot hold NUL: the program could not be started.
+        if let Some(value) = value
+            && !value.contains('\0')
+        {
+            variables.push((name, value.clone()));
+        }
+    }
     variables
 }
 
 impl UrlTarget {
     async fn call(&self, call: TargetCall<'_>) -> TargetOutcome {
         let context = call.context;
+        // A request without a body, such as GET, becomes the envelope: its query is not passed on.
         let body = if call.body.is_empty() {
             json!({ "name": context.name, "args": call.arguments }).to_string().into()
         } else {
             call.body.clone()
         };
-        let private = self.signed_headers(&body, context);
-        let within = call.target_deadline.saturating_duration_since(Instant::now());
-        let post =
-            PostRequest { headers: invocation_headers(context), same_origin_headers: private, body, timeout: within };
-        let reply = match self.destination.post_and_read_up_to(post, call.query, answer::MAX_ANSWER_BYTES).await {
-            Ok(reply) => reply,
+        let post = PostRequest {
+            headers: invocation_headers(context),
+            same_origin_headers: self.signed_headers(&body, context),
+            body,
+            timeout: call.target_deadline.saturating_duration_since(Instant::now()),
+        };
+        let response = match self.destination.post_and_read_up_to(post, call.query, answer::MAX_ANSWER_BYTES).await {
+            Ok(response) => response,
             Err(error) => return TargetOutcome::Failed(error.to_string()),
         };
-        if !(200..300).contains(&reply.status) {
-            return TargetOutcome::Failed(format!("{} answered {}", self.destination, reply.status));
+        // An error page of the server must not be read to the caller as an answer.
+        if !(200..300).contains(&response.status) {
+            return TargetOutcome::Failed(format!("{} answered {}", self.destination, response.status));
         }
-        answer::from_http_response(&reply).map_or_else(
-            |why| TargetOutcome::Failed(format!("{} answered {why}", self.destination)),
-            TargetOutcome::Answer,
-        )
+        match answer::from_http_response(&response) {
+            Ok(answer) => TargetOutcome::Answer(answer),
+            Err(problem) => TargetOutcome::Failed(format!("{} answered {problem}", self.destination)),
+        }
     }
 
+    /// The signatures and the configured headers. Retell's own signature is not passed on: it does not cover the
+    /// envelope that replaces an empty body.
     fn signed_headers(&self, body: &Bytes, context: &FunctionContext) -> HeaderMap {
         let now_ms = self.clock.now_ms();
-        let (id, company) = (context.invocation_id.as_str(), context.company.as_str());
-        let what = SigningInput { message_id: &id, now_ms, company, body, original_signature: None };
+        let input = SigningInput {
+            message_id: &context.invocation_id.as_str(),
+            now_ms,
+            company: context.company.as_str(),
+            body,
+            original_signature: None,
+        };
+        // Signing fails only for a company without a key. The request is sent all the same, with the other headers.
         let signed = self
             .signing
-            .signed_headers(&what, &*self.signer)
-            .or_else(|_| self.signing_without_key.signed_headers(&what, &*self.signer));
+            .signed_headers(&input, &*self.signer)
+            .or_else(|_| self.signing_without_key.signed_headers(&input, &*self.signer));
         let mut headers = signed.unwrap_or_default();
         insert_header(&mut headers, "webhook-timestamp", &(now_ms / 1000).to_string());
         headers
     }
 }
 
-/// What says which invocation this is.
+/// Headers that identify the invocation. `webhook-id` is the name that Standard Webhooks gives the idempotency key.
 fn invocation_headers(context: &FunctionContext) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE));
@@ -204,6 +229,7 @@ fn invocation_headers(context: &FunctionContext) -> HeaderMap {
     headers
 }
 
+/// Leaves out a value that a header cannot hold, such as a call id with a line break from an odd request.
 fn insert_header(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);

@@ -1,5 +1,5 @@
-//! An answer to an inbound request, checked against Retell's contract before it leaves: one invalid field makes Retell
-//! drop all of it, the wish to turn a caller away included.
+//! The answer to an inbound request. It is checked against Retell's contract before it is sent: one invalid field
+//! makes Retell ignore the whole answer, even a `reject`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use super::overrides;
 use crate::config::InboundKind;
 
-/// Retell takes 50 kB of metadata with a call.
+/// Retell accepts at most 50 kB of metadata per call.
 const MAX_METADATA_BYTES: usize = 50_000;
-/// An answer that is larger is a mistake.
+/// Larger answers are rejected. It leaves ample room for metadata and variables, and bounds what a service may send.
 pub(super) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// What Retell is to do with an inbound call or text message. The default: go on as configured there.
+/// What Retell should do with an inbound call or text message. The default changes nothing: Retell continues as
+/// configured for the number.
 #[derive(Clone, Default, PartialEq)]
 pub struct InboundAnswer {
     reject: Option<bool>,
@@ -25,7 +26,7 @@ pub struct InboundAnswer {
     agent_override: Option<Value>,
 }
 
-/// A field that breaks the contract.
+/// A field that violates Retell's contract.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidField {
@@ -34,87 +35,90 @@ pub struct InvalidField {
 }
 
 impl InvalidField {
-    fn new(field: &str, why: &'static str) -> Self {
-        Self { field: field.to_owned(), reason: why }
+    fn new(field: &str, reason: &'static str) -> Self {
+        Self { field: field.to_owned(), reason }
     }
 }
 
 impl InboundAnswer {
-    /// Go on as configured in Retell.
+    /// The empty answer: Retell continues as configured for the number.
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Turn the caller away: there will be no call.
+    /// Rejects the caller: the call or chat does not take place.
     #[must_use]
     pub fn reject() -> Self {
         Self { reject: Some(true), ..Self::default() }
     }
 
-    /// Take this agent instead of the number's own.
+    /// Overrides the agent of the number (`override_agent_id`).
     #[must_use]
     pub fn agent(mut self, agent_id: impl Into<String>) -> Self {
         self.agent_id = Some(agent_id.into());
         self
     }
 
-    /// Take this version of the agent.
+    /// Selects a version of the agent, 0 or more (`override_agent_version`).
     #[must_use]
     pub fn agent_version(mut self, version: i64) -> Self {
         self.agent_version = Some(version);
         self
     }
 
-    /// Give the agent a dynamic variable.
+    /// Sets a dynamic variable of the agent. A second value for the same name replaces the first.
     #[must_use]
     pub fn dynamic_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.dynamic_variables.insert(name.into(), value.into());
         self
     }
 
-    /// Keep this JSON object with the call.
+    /// Stores a JSON object of at most 50 kB with the call. Retell sends it back in the call's webhooks.
     #[must_use]
     pub fn metadata(mut self, metadata: Value) -> Self {
         self.metadata = Some(metadata);
         self
     }
 
-    /// Change settings for this call: an object with `agent`, `retell_llm` or `conversation_flow`, each an object.
+    /// Overrides settings for this call only: an object with the keys `agent`, `retell_llm` and `conversation_flow`,
+    /// each an object.
     #[must_use]
     pub fn agent_override(mut self, changes: Value) -> Self {
         self.agent_override = Some(changes);
         self
     }
 
-    /// Whether the caller is turned away.
+    /// Whether this answer rejects the caller.
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         self.reject == Some(true)
     }
 
-    /// Reads what a service answered: `{"call_inbound": {…}}`, for a text message `chat_inbound`, or `{}`. Numbers and
-    /// booleans among the variables become text, nulls and unknown fields are left out.
+    /// Reads the answer of a service: `{"call_inbound": {…}}`, `{"chat_inbound": {…}}` for a text message, or `{}`.
+    /// Numbers and booleans among the dynamic variables become strings; nulls and unknown fields are dropped.
     ///
     /// # Errors
-    /// The first field that is not as the contract has it.
+    /// The first field that violates the contract.
     pub fn from_json(body: &Value, kind: InboundKind) -> Result<Self, InvalidField> {
         let body = body.as_object().ok_or_else(|| InvalidField::new("the answer", "expected a JSON object"))?;
         let Some(fields) = body.get(payload_key(kind)) else {
-            let other = || InvalidField::new(payload_key(kind), "the answer holds something else");
-            return if body.is_empty() { Ok(Self::empty()) } else { Err(other()) };
+            if body.is_empty() {
+                return Ok(Self::empty());
+            }
+            return Err(InvalidField::new(payload_key(kind), "the answer has other keys, but not this one"));
         };
         let fields = fields.as_object().ok_or_else(|| InvalidField::new(payload_key(kind), "expected an object"))?;
         let field = |name: &str| fields.get(name).filter(|value| !value.is_null());
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let answer = Self {
             reject: read_field(field("reject"), "reject", Value::as_bool, "expected true or false")?,
-            agent_id: read_field(field("override_agent_id"), "override_agent_id", text, "expected a text")?,
+            agent_id: read_field(field("override_agent_id"), "override_agent_id", text, "expected a string")?,
             agent_version: read_field(
                 field("override_agent_version"),
                 "override_agent_version",
                 Value::as_i64,
-                "expected a whole number",
+                "expected an integer",
             )?,
             dynamic_variables: parse_dynamic_variables(field("dynamic_variables"))?,
             metadata: field("metadata").cloned(),
@@ -124,45 +128,45 @@ impl InboundAnswer {
         Ok(answer)
     }
 
-    /// Whether it keeps the contract.
+    /// Checks the answer against Retell's contract.
     ///
     /// # Errors
-    /// The first field that does not.
+    /// The first field that violates it.
     pub fn check(&self) -> Result<(), InvalidField> {
-        let refused = |field: &str, why| Err(InvalidField::new(field, why));
+        let invalid = |field: &str, reason| Err(InvalidField::new(field, reason));
         if self.agent_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
-            return refused("override_agent_id", "expected the id of an agent, it is empty");
+            return invalid("override_agent_id", "expected an agent id, found an empty string");
         }
         if self.agent_version.is_some_and(|version| version < 0) {
-            return refused("override_agent_version", "expected 0 or more");
+            return invalid("override_agent_version", "expected 0 or more");
         }
         if self.dynamic_variables.keys().any(String::is_empty) {
-            return refused("dynamic_variables", "one has no name");
+            return invalid("dynamic_variables", "a variable has an empty name");
         }
         if let Some(metadata) = &self.metadata {
             if !metadata.is_object() {
-                return refused("metadata", "expected an object");
+                return invalid("metadata", "expected an object");
             }
             if metadata.to_string().len() > MAX_METADATA_BYTES {
-                return refused("metadata", "it is larger than 50 kB");
+                return invalid("metadata", "larger than 50 kB");
             }
         }
         if let Some(changes) = &self.agent_override {
             let Some(changes) = changes.as_object() else {
-                return refused("agent_override", "expected an object");
+                return invalid("agent_override", "expected an object");
             };
-            if let Some((path, why)) = overrides::find_invalid_field(changes) {
+            if let Some((path, reason)) = overrides::find_invalid_field(changes) {
                 let field = path.iter().fold("agent_override".to_owned(), |field, name| field_path(&field, name));
-                return refused(&field, why);
+                return invalid(&field, reason);
             }
         }
         if self.to_json(InboundKind::Call).len() > MAX_ANSWER_BYTES {
-            return refused("the answer", "it is larger than 256 KiB");
+            return invalid("the answer", "larger than 256 KiB");
         }
         Ok(())
     }
 
-    /// As Retell reads it.
+    /// Serializes the answer as the body of the HTTP response to Retell.
     #[must_use]
     pub fn to_json(&self, kind: InboundKind) -> String {
         let mut fields = Map::new();
@@ -174,9 +178,11 @@ impl InboundAnswer {
         put("reject", self.reject.map(Value::from));
         put("override_agent_id", self.agent_id.clone().map(Value::from));
         put("override_agent_version", self.agent_version.map(Value::from));
-        let variables =
-            || self.dynamic_variables.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
-        put("dynamic_variables", (!self.dynamic_variables.is_empty()).then(|| Value::Object(variables())));
+        if !self.dynamic_variables.is_empty() {
+            let variables =
+                self.dynamic_variables.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+            put("dynamic_variables", Some(Value::Object(variables.collect())));
+        }
         put("metadata", self.metadata.clone());
         put("agent_override", self.agent_override.clone());
         let mut body = Map::new();
@@ -185,7 +191,7 @@ impl InboundAnswer {
     }
 }
 
-/// The key of request and answer.
+/// The key under which both the request and the answer have their fields.
 pub(super) fn payload_key(kind: InboundKind) -> &'static str {
     match kind {
         InboundKind::Call => "call_inbound",
@@ -197,9 +203,13 @@ fn read_field<T>(
     value: Option<&Value>,
     field: &'static str,
     read: impl Fn(&Value) -> Option<T>,
-    why: &'static str,
+    expected: &'static str,
 ) -> Result<Option<T>, InvalidField> {
-    value.map(|value| read(value).ok_or_else(|| InvalidField::new(field, why))).transpose()
+    let Some(value) = value else { return Ok(None) };
+    match read(value) {
+        Some(value) => Ok(Some(value)),
+        None => Err(InvalidField::new(field, expected)),
+    }
 }
 
 fn parse_dynamic_variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, InvalidField> {
@@ -213,7 +223,7 @@ fn parse_dynamic_variables(value: Option<&Value>) -> Result<BTreeMap<String, Str
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             Value::Array(_) | Value::Object(_) => {
-                return Err(InvalidField::new(&field_path(FIELD, name), "expected a text"));
+                return Err(InvalidField::new(&field_path(FIELD, name), "expected a string, number or boolean"));
             }
         };
         variables.insert(name.clone(), text);
@@ -221,16 +231,17 @@ fn parse_dynamic_variables(value: Option<&Value>) -> Result<BTreeMap<String, Str
     Ok(variables)
 }
 
-/// `metadata.name`, unless the name is none that somebody would choose: it may be a caller's words then.
+/// Joins a path such as `dynamic_variables.name`. An unusual name is left out, since it may be data about the caller,
+/// and the path is logged.
 fn field_path(field: &str, name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-');
-    let shown = (1..=40).contains(&name.len()) && name.chars().all(plain);
-    if shown { format!("{field}.{name}") } else { field.to_owned() }
+    let is_identifier = (1..=40).contains(&name.len()) && name.chars().all(plain);
+    if is_identifier { format!("{field}.{name}") } else { field.to_owned() }
 }
 
 impl fmt::Debug for InboundAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Variables and metadata may hold what is known of a caller.
+        // Variables and metadata may contain personal data of the caller.
         f.debug_struct("InboundAnswer")
             .field("reject", &self.reject)
             .field("agent", &self.agent_id)
@@ -253,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_the_contract_is_passed_on() {
+    fn valid_answers_are_passed_on() {
         let whole = json!({ "reject": false, "override_agent_id": "agent_1", "override_agent_version": 3,
             "dynamic_variables": {"name": "Ana"}, "metadata": {"a": [1, null]},
             "agent_override": {"agent": {"webhook_timeout_ms": 5000, "voice_speed": 1, "voice_emotion": null, "new": [1]},
@@ -269,8 +280,8 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_breaks_it_is_named() {
-        for (fields, said) in [
+    fn invalid_fields_are_named_without_their_values() {
+        for (fields, expected) in [
             (json!({ "reject": "true" }), "reject: "),
             (json!({ "reject": 1 }), "reject: "),
             (json!({ "override_agent_id": 7 }), "override_agent_id: "),
@@ -287,7 +298,10 @@ mod tests {
             (json!({ "agent_override": "agent_1" }), "agent_override: "),
             (json!({ "agent_override": {"voice": {}} }), "agent_override.voice: "),
             (json!({ "agent_override": {"agent": "x"} }), "agent_override.agent: "),
-            (json!({ "agent_override": {"agent": {"voice_id": 7}} }), "agent_override.agent.voice_id: expected a text"),
+            (
+                json!({ "agent_override": {"agent": {"voice_id": 7}} }),
+                "agent_override.agent.voice_id: expected a string",
+            ),
             (json!({ "agent_override": {"agent": {"voice_speed": "1"}} }), "agent_override.agent.voice_speed: "),
             (
                 json!({ "agent_override": {"agent": {"ring_duration_ms": 1.5}} }),
@@ -306,8 +320,8 @@ mod tests {
             (json!({ "dynamic_variables": {"x": "y".repeat(300_000)} }), "the answer: "),
             (json!("reject"), "call_inbound: "),
         ] {
-            let why = round_trip(&fields).unwrap_err();
-            assert!(why.starts_with(said) && !why.contains("Jane"), "{said}: {why}");
+            let error = round_trip(&fields).unwrap_err();
+            assert!(error.starts_with(expected) && !error.contains("Jane"), "{expected}: {error}");
         }
         for body in [json!([]), json!("x"), json!({"reject": true}), json!({"chat_inbound": {}})] {
             assert!(InboundAnswer::from_json(&body, InboundKind::Call).is_err(), "{body}");

@@ -1,4 +1,4 @@
-//! Answers made from the settings: fixed parts, and variables from templates.
+//! Answers made from the settings: fixed fields, and dynamic variables from templates.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,70 +14,60 @@ use super::rules::InvalidInboundKey;
 use crate::config::{InboundAnswerSettings, InboundKind};
 use crate::handlers::template::{describe_error, error_location, is_template_error, limited_environment};
 
-/// Steps a template may take.
+/// Instructions that one template may execute. It ends a runaway loop long before the deadline.
 const TEMPLATE_FUEL: u64 = 20_000;
-/// A variable is cut here, in bytes.
+/// Longer variables are truncated, in bytes.
 const MAX_VARIABLE_BYTES: usize = 8 * 1024;
 
-/// An answer of the settings.
+/// A compiled answer of a rule or of the fallback.
 pub(super) struct AnswerTemplate {
-    /// Whose answer it is, for the log.
+    /// Name of the rule, or `inbound.fallback`, for the log.
     rule_name: String,
     base_answer: InboundAnswer,
     templates: Environment<'static>,
     variable_names: Vec<String>,
-    /// That a variable could not be made was said.
+    /// Set after the first failed variable was logged.
     error_logged: AtomicBool,
-    /// Some template speaks of the caller.
+    /// Whether any template mentions `caller`. If none does, the store is not queried.
     uses_caller: bool,
 }
 
 impl AnswerTemplate {
-    pub(super) fn compile(table: &str, settings: &InboundAnswerSettings) -> Result<Self, InvalidInboundKey> {
-        let mut fixed = if settings.reject { InboundAnswer::reject() } else { InboundAnswer::empty() };
-        let steers = settings.agent.is_some() || settings.agent_version.is_some() || !settings.metadata.is_empty();
-        if settings.reject && (steers || !settings.dynamic_variables.is_empty()) {
-            return Err(("reject", "who is turned away gets no agent, variables or metadata".to_owned()));
+    pub(super) fn compile(rule_name: &str, settings: &InboundAnswerSettings) -> Result<Self, InvalidInboundKey> {
+        let base_answer = build_base_answer(settings)?;
+        let variable_names: Vec<String> = settings.dynamic_variables.keys().cloned().collect();
+        if variable_names.iter().any(String::is_empty) {
+            return Err(("dynamic_variables", "a variable has an empty name; give each a name".to_owned()));
         }
-        if let Some(agent) = &settings.agent {
-            fixed = fixed.agent(agent);
-        }
-        if let Some(version) = settings.agent_version {
-            fixed = fixed.agent_version(version);
-        }
-        if !settings.metadata.is_empty() {
-            fixed = fixed.metadata(Json::Object(settings.metadata.clone()));
-        }
-        fixed.check().map_err(|error| ("answer", error.to_string()))?;
-        let names: Vec<String> = settings.dynamic_variables.keys().cloned().collect();
-        if names.iter().any(String::is_empty) {
-            return Err(("dynamic_variables", "one has no name".to_owned()));
-        }
-        let wants_caller = settings.dynamic_variables.values().any(|text| text.contains("caller"));
+        let uses_caller = settings.dynamic_variables.values().any(|text| text.contains("caller"));
         let mut templates = limited_environment(TEMPLATE_FUEL);
-        // Whatever a variable is named, nothing in it is escaped: it is text for a model.
+        // minijinja escapes by the extension of the template name, and a variable may be called `page.html`. The
+        // value is text for a model, never HTML.
         templates.set_auto_escape_callback(|_| AutoEscape::None);
         for (name, text) in &settings.dynamic_variables {
-            let refused = |error: &Error| ("dynamic_variables", format!("`{name}`: {}", describe_error(error)));
-            templates.add_template_owned(name.clone(), text.clone()).map_err(|error| refused(&error))?;
-            // Unknown filters and the like are found out only when a template is rendered.
-            match templates.get_template(name).and_then(|template| template.render(())) {
-                Err(error) if is_template_error(&error) => return Err(refused(&error)),
-                Ok(_) | Err(_) => {}
+            let invalid = |error: &Error| ("dynamic_variables", format!("`{name}`: {}", describe_error(error)));
+            templates.add_template_owned(name.clone(), text.clone()).map_err(|error| invalid(&error))?;
+            // Unknown filters and functions are reported by minijinja only when a template is rendered. Errors that
+            // come from missing values are expected here.
+            let rendered = templates.get_template(name).and_then(|template| template.render(()));
+            if let Err(error) = rendered
+                && is_template_error(&error)
+            {
+                return Err(invalid(&error));
             }
         }
         Ok(Self {
-            rule_name: table.to_owned(),
-            base_answer: fixed,
+            rule_name: rule_name.to_owned(),
+            base_answer,
             templates,
-            variable_names: names,
+            variable_names,
             error_logged: AtomicBool::new(false),
-            uses_caller: wants_caller,
+            uses_caller,
         })
     }
 
-    /// Refuses a variable that cannot even be made for an ordinary request. What a provider's headers hold is not known
-    /// before there is one.
+    /// Rejects variables of the fallback that fail for an ordinary request. Templates that use `sip` are skipped:
+    /// which headers a provider sends is not known before there is a request.
     pub(super) fn check_with_sample(&self, settings: &InboundAnswerSettings) -> Result<(), InvalidInboundKey> {
         let number = "+12025550100";
         let sample = context! {
@@ -86,22 +76,22 @@ impl AnswerTemplate {
         };
         for name in self.variable_names.iter().filter(|name| !settings.dynamic_variables[*name].contains("sip")) {
             if let Err(error) = self.templates.get_template(name).and_then(|template| template.render(&sample)) {
-                let why = describe_error(&error);
+                let problem = describe_error(&error);
                 return Err((
                     "dynamic_variables",
-                    format!("`{name}`: {why}; the fallback knows no history of the caller"),
+                    format!("`{name}`: {problem}; the fallback cannot use `caller`, it is sent without a lookup"),
                 ));
             }
         }
         Ok(())
     }
 
-    /// What there is without the variables.
     pub(super) fn without_variables(&self) -> InboundAnswer {
         self.base_answer.clone()
     }
 
-    /// With the variables filled in. One that cannot be made is left out: the agent and the others are worth more than it.
+    /// Renders the variables. One that fails is left out and logged: the call should still get its agent and the
+    /// other variables.
     pub(super) async fn render(
         &self,
         request: &InboundRequest,
@@ -112,9 +102,9 @@ impl AnswerTemplate {
         if self.variable_names.is_empty() {
             return Ok(answer);
         }
-        let caller = match caller.filter(|_| self.uses_caller) {
-            Some((caller, zone)) => caller.template_variables(zone).await,
-            None => Value::UNDEFINED,
+        let caller = match caller {
+            Some((caller, zone)) if self.uses_caller => caller.template_variables(zone).await,
+            _ => Value::UNDEFINED,
         };
         let variables = template_variables(request, context, caller);
         for name in &self.variable_names {
@@ -126,17 +116,43 @@ impl AnswerTemplate {
                 Err(error) => self.log_variable_error(name, &error),
             }
         }
+        // Each variable is bounded, but many together may exceed the limit of an answer.
         answer.check()?;
         Ok(answer)
     }
 
-    /// Once, as every further request would say it again.
+    /// Logs once per rule, since every further request would fail in the same way.
     fn log_variable_error(&self, name: &str, error: &Error) {
         if !self.error_logged.swap(true, Ordering::Relaxed) {
-            let (table, why) = (&*self.rule_name, error_location(error));
-            tracing::warn!(table, variable = name, why, "inbound: a variable cannot be made and is left out");
+            let rule = &*self.rule_name;
+            // The location only: the message of minijinja may quote a value, such as a phone number.
+            let error = error_location(error);
+            tracing::warn!(rule, variable = name, error, "inbound variable omitted");
         }
     }
+}
+
+fn build_base_answer(settings: &InboundAnswerSettings) -> Result<InboundAnswer, InvalidInboundKey> {
+    let mut answer = if settings.reject { InboundAnswer::reject() } else { InboundAnswer::empty() };
+    let has_other_keys = settings.agent.is_some()
+        || settings.agent_version.is_some()
+        || !settings.metadata.is_empty()
+        || !settings.dynamic_variables.is_empty();
+    if settings.reject && has_other_keys {
+        let problem = "a rejected call has no agent, variables or metadata; remove them, or remove `reject`";
+        return Err(("reject", problem.to_owned()));
+    }
+    if let Some(agent) = &settings.agent {
+        answer = answer.agent(agent);
+    }
+    if let Some(version) = settings.agent_version {
+        answer = answer.agent_version(version);
+    }
+    if !settings.metadata.is_empty() {
+        answer = answer.metadata(Json::Object(settings.metadata.clone()));
+    }
+    answer.check().map_err(|error| ("answer", error.to_string()))?;
+    Ok(answer)
 }
 
 fn template_variables(request: &InboundRequest, context: &InboundContext, caller: Value) -> Value {
@@ -145,8 +161,8 @@ fn template_variables(request: &InboundRequest, context: &InboundContext, caller
         InboundKind::Chat => "chat",
     };
     let headers = &request.custom_sip_headers;
-    let texts = headers.iter().map(|(name, _)| (name.to_owned(), headers.get_text(name).map(Cow::into_owned)));
-    let sip = Value::from_pairs(texts);
+    let header_texts = headers.iter().map(|(name, _)| (name.to_owned(), headers.get_text(name).map(Cow::into_owned)));
+    let sip = Value::from_pairs(header_texts);
     context! {
         caller,
         kind,

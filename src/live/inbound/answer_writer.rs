@@ -1,4 +1,4 @@
-//! Keeps what was answered, behind the answer: nobody waits for it.
+//! Stores inbound answers in the background, after they were sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,15 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{InboundLeader, StoreResultFuture};
+use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 use crate::storage::{InboundAnswerRecord, Store};
 
-/// Answers waiting to be written; further ones are not kept, which the log says.
+/// Answers that may wait to be written. It bounds memory while the store is unavailable; further answers are logged
+/// and dropped.
 const MAX_PENDING_WRITES: usize = 1_024;
-/// How long the store may take, for the request first and then for its answer.
+/// Limit for storing the request and then its answer. The intake tries to store the request for 60 s; 10 s are left
+/// for the answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(70);
 
 pub(super) struct InboundAnswerWriter {
@@ -25,37 +28,43 @@ impl InboundAnswerWriter {
         Self { store, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
     }
 
-    /// `request` says when the request itself is on disk, and as which event. Requests that come again meanwhile find the
-    /// answer by `seat`.
+    /// Stores `record` once `request` is on disk: the row refers to the event, whose id is known only then. Requests
+    /// that are repeated in the meantime get the answer from `leader`, which is released afterwards.
     pub(super) fn spawn_write(
         &self,
-        answered: InboundAnswerRecord,
+        record: InboundAnswerRecord,
         request: StoreResultFuture,
-        seat: Option<InboundLeader>,
+        leader: Option<InboundLeader>,
     ) {
-        let event_id = answered.event_id;
-        let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() else {
-            tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: too many wait for the store");
+        let answered_event_id = record.event_id;
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            log_not_stored(
+                answered_event_id,
+                &format_args!("more than {MAX_PENDING_WRITES} answers wait for the store"),
+            );
             return;
         };
         let store = Arc::clone(&self.store);
-        // Tasks that share a commit; what is under way when the service stops is waited for.
+        // One task per answer, so that writes share a group commit. The supervisor waits for them at shutdown.
         self.supervisor.spawn_detached(async move {
-            let keeping = async {
-                // Who keeps the request says by itself when it cannot be kept.
+            let write = async {
+                // `None`: the request could not be stored, which the intake has logged.
                 let (event_id, _) = request.await?;
-                Some(store.insert_inbound_answer(InboundAnswerRecord { event_id, ..answered }).await)
+                Some(store.insert_inbound_answer(InboundAnswerRecord { event_id, ..record }).await)
             };
-            match tokio::time::timeout(WRITE_TIMEOUT, keeping).await {
+            match tokio::time::timeout(WRITE_TIMEOUT, write).await {
                 Ok(Some(Ok(())) | None) => {}
-                Ok(Some(Err(error))) => {
-                    tracing::warn!(%event_id, %error, "an inbound answer is not kept in the ledger");
-                }
-                Err(_) => {
-                    tracing::warn!(%event_id, "an inbound answer is not kept in the ledger: the store is too slow");
-                }
+                Ok(Some(Err(error))) => log_not_stored(answered_event_id, &error),
+                Err(_) => log_not_stored(
+                    answered_event_id,
+                    &format_args!("the store did not finish within {} s", WRITE_TIMEOUT.as_secs()),
+                ),
             }
-            drop((place, seat));
+            drop((permit, leader));
         });
     }
+}
+
+fn log_not_stored(event_id: EventId, error: &dyn std::fmt::Display) {
+    tracing::warn!(%event_id, %error, "inbound answer not stored");
 }

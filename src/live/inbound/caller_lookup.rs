@@ -1,4 +1,5 @@
-//! Who is calling, as far as the call store knows. Looked up once a request, and only when a rule wants to know.
+//! The caller's history in the call store. It is read at most once per request, and only if a rule or template needs
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use tokio::sync::OnceCell;
 use crate::security::phone_number;
 use crate::storage::{CallerHistory, Store};
 
-/// How long the look-up may take of the budget.
+/// Limit for the lookup. The rest of the budget is needed for the answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(100);
-/// Where people keep a caller's name in custom analysis data.
+/// Keys under which custom analysis data usually holds a caller's name, in order of preference.
 const CALLER_NAME_KEYS: [&str; 5] = ["caller_name", "customer_name", "user_name", "full_name", "name"];
-/// Longer texts are no names.
+/// Longer texts are ignored, since they are not names.
 const MAX_NAME_BYTES: usize = 200;
 
 /// The caller of one request.
@@ -24,6 +25,7 @@ pub(super) struct CallerLookup {
     store: Arc<dyn Store>,
     company_id: i64,
     number: String,
+    /// `None` after a lookup that failed, so that it is not tried again for the next rule.
     history: OnceCell<Option<CallerHistory>>,
 }
 
@@ -32,19 +34,22 @@ impl CallerLookup {
         Self { store: Arc::clone(store), company_id, number: number.to_owned(), history: OnceCell::new() }
     }
 
-    /// `None` when it cannot be found out in time: then a rule about it does not hold, whichever way it asks.
+    /// Whether there was an earlier call. `None` if the lookup failed: then neither `known_caller = true` nor
+    /// `known_caller = false` matches.
     pub(super) async fn is_known(&self) -> Option<bool> {
         self.history().await.map(|history| history.call_count > 0)
     }
 
-    /// `caller` in templates. What is not known is absent; without an answer of the store everything is.
+    /// The object `caller` of templates. Unknown values are undefined; after a failed lookup it is that of a new
+    /// caller.
     pub(super) async fn template_variables(&self, zone: &TimeZone) -> Value {
         let Some(history) = self.history().await else { return context! { calls => 0, known => false } };
-        let at = history.last_call_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let last_call_at = history.last_call_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         context! {
             calls => history.call_count,
             known => history.call_count > 0,
-            last_call_at => at.map(|at| at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()),
+            last_call_at =>
+                last_call_at.map(|at| at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()),
             last_summary => history.last_summary.clone(),
             name => find_caller_name(&history.custom_analysis_data),
         }
@@ -55,23 +60,26 @@ impl CallerLookup {
     }
 
     async fn load_history(&self) -> Option<CallerHistory> {
+        // All anonymous callers share one "number"; they must not see one another's history.
         if phone_number::is_withheld(&self.number) {
             return Some(CallerHistory::default());
         }
         match tokio::time::timeout(LOOKUP_TIMEOUT, self.store.caller_history(self.company_id, &self.number)).await {
             Ok(Ok(history)) => Some(history),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the call store could not be asked about a caller; rules about it do not hold");
+                tracing::warn!(%error, "caller lookup failed");
                 None
             }
             Err(_) => {
-                tracing::warn!("the call store did not say within 100 ms who is calling; rules about it do not hold");
+                let error = format!("no result within {} ms", LOOKUP_TIMEOUT.as_millis());
+                tracing::warn!(%error, "caller lookup failed");
                 None
             }
         }
     }
 }
 
+/// The first name in the data of the latest calls, newest first.
 fn find_caller_name(custom_data: &[String]) -> Option<String> {
     custom_data.iter().find_map(|json| {
         let data: Json = serde_json::from_str(json).ok()?;
@@ -87,7 +95,7 @@ mod tests {
     use super::find_caller_name;
 
     #[test]
-    fn a_name_is_the_latest_that_was_noted() {
+    fn latest_call_with_a_name_wins() {
         let data = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         assert_eq!(
             find_caller_name(&data(&[r#"{"order":7}"#, r#"{"customer_name":" Ana Sol "}"#])).as_deref(),

@@ -1,4 +1,4 @@
-//! What the rules would answer to a request that nobody sent.
+//! `inbound test`: what the rules would answer to a made-up request.
 
 use std::sync::Arc;
 
@@ -12,58 +12,56 @@ use crate::base::id::EventIdGenerator;
 use crate::config::{InboundKind, InboundSettings};
 use crate::storage::Store;
 
-/// A request that nobody sent.
 pub(crate) struct InboundDryRun {
-    /// Call or message.
     pub kind: InboundKind,
-    /// The caller's number.
     pub from_number: String,
-    /// The number called.
     pub to_number: String,
-    /// The agent the number would use.
+    /// The agent configured for the number in Retell.
     pub agent_id: Option<String>,
-    /// The company, as the store numbers it, and its slug.
+    /// The company's id in the store, and its slug.
     pub company: (i64, String),
-    /// When it is received, in milliseconds since the Unix epoch.
+    /// The time of the request, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
 }
 
-/// What it would be answered.
 pub(crate) struct InboundDryRunResult {
-    /// The rule that answers; `None` when no rule holds.
+    /// The rule that would answer; `None` if no rule matches.
     pub rule: Option<String>,
-    /// The answer as JSON; `None` when a service is to say it, which is not asked.
+    /// The answer as JSON; `None` if a service would answer, since a dry run sends no request.
     pub answer: Option<String>,
-    /// Why the fallback is answered.
+    /// Why the fallback would be answered.
     pub fallback_reason: Option<String>,
 }
 
 impl InboundDryRun {
-    /// Asks the rules of `settings`, and `store` for what is known of the caller. Nothing is stored, and no service asked.
+    /// Applies the rules of `settings`. The caller's history is read from `store`; nothing is written, and no service
+    /// is called.
     ///
     /// # Errors
-    /// The rule that no answer can be made of.
+    /// A rule or the fallback that cannot be compiled.
     pub(crate) async fn run(
         self,
         settings: &InboundSettings,
         store: &Arc<dyn Store>,
     ) -> Result<InboundDryRunResult, InboundConfigError> {
         let rules = InboundRules::compile(settings, |_| Ok(()))?;
-        let (request, context) = (self.build_request(), self.build_context(&rules));
+        let request = self.build_request();
+        let context = self.build_context(&rules);
         let caller = CallerLookup::new(store, context.company_id, &self.from_number);
         let Some(rule) = rules.first_match(&request, &context, &caller).await else {
             let answer = Some(super::InboundAnswer::empty().to_json(self.kind));
             return Ok(InboundDryRunResult { rule: None, answer, fallback_reason: None });
         };
         let name = Some(rule.name.to_string());
-        let AnswerSource::Template(made) = &rule.answer_source else {
+        let AnswerSource::Template(template) = &rule.answer_source else {
             return Ok(InboundDryRunResult { rule: name, answer: None, fallback_reason: None });
         };
-        let (answer, problem) = match made.render(&request, &context, Some((&caller, &rule.schedule.time_zone))).await {
+        let rendered = template.render(&request, &context, Some((&caller, &rule.schedule.time_zone))).await;
+        let (answer, fallback_reason) = match rendered {
             Ok(answer) => (answer, None),
             Err(invalid) => (render_fallback(&rules.fallback, &request, &context).await, Some(invalid.to_string())),
         };
-        Ok(InboundDryRunResult { rule: name, answer: Some(answer.to_json(self.kind)), fallback_reason: problem })
+        Ok(InboundDryRunResult { rule: name, answer: Some(answer.to_json(self.kind)), fallback_reason })
     }
 
     fn build_request(&self) -> InboundRequest {
@@ -71,7 +69,7 @@ impl InboundDryRun {
             InboundKind::Call => "call_inbound",
             InboundKind::Chat => "chat_inbound",
         };
-        let about = json!({ "from_number": self.from_number, "to_number": self.to_number, "agent_id": self.agent_id });
+        let fields = json!({ "from_number": self.from_number, "to_number": self.to_number, "agent_id": self.agent_id });
         InboundRequest {
             kind: self.kind,
             id: None,
@@ -80,7 +78,7 @@ impl InboundDryRun {
             from_number: self.from_number.clone(),
             to_number: self.to_number.clone(),
             custom_sip_headers: crate::event::JsonObject::default(),
-            body: json!({ "event": name, name: about }).to_string().into(),
+            body: json!({ "event": name, name: fields }).to_string().into(),
         }
     }
 
@@ -96,9 +94,9 @@ impl InboundDryRun {
 }
 
 async fn render_fallback(
-    made: &AnswerTemplate,
+    fallback: &AnswerTemplate,
     request: &InboundRequest,
     context: &InboundContext,
 ) -> super::InboundAnswer {
-    made.render(request, context, None).await.unwrap_or_else(|_| made.without_variables())
+    fallback.render(request, context, None).await.unwrap_or_else(|_| fallback.without_variables())
 }

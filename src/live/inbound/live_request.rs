@@ -1,4 +1,4 @@
-//! A request on its way to the disk and to an answer, and what was decided.
+//! A live inbound request while it is stored and answered, and the decision about it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,30 +12,28 @@ use crate::base::id::EventId;
 use crate::config::InboundKind;
 use crate::telemetry::inbound::InboundOutcome;
 
-/// Comes when an event is on disk.
+/// Resolves when the event is on disk: its id, and whether it was stored before (a duplicate). `None` if it is not
+/// stored.
 pub(crate) type StoreResultFuture = Shared<BoxFuture<'static, Option<(EventId, bool)>>>;
 
-/// A request on its way to the disk, and to an answer.
+/// A request that is being stored and answered at the same time.
 pub(crate) struct LiveInboundRequest {
-    /// Call or message.
     pub kind: InboundKind,
-    /// The event as which it is kept, unless it is on disk already.
+    /// The id under which the request is stored, unless it is a duplicate.
     pub event_id: EventId,
-    /// As which event it is on disk, and whether it was before; `None` as soon as the store is known to be away.
+    /// Resolves to `None` as soon as the store is known to be unavailable, so that the fallback can be sent.
     pub first_store_result: StoreResultFuture,
-    /// The same once the store has it after all; `None` when it could not be kept.
+    /// Resolves when the request is stored after all; to `None` when storing it was abandoned.
     pub final_store_result: StoreResultFuture,
-    /// What besides company and body makes it a request of its own.
+    /// Distinguishes requests of the same company with the same body.
     pub dedupe_discriminator: Option<String>,
-    /// The company, as the store numbers it.
+    /// The company's id in the store.
     pub company_id: i64,
-    /// The company's slug.
     pub company: Arc<str>,
-    /// The raw bytes.
     pub body: Bytes,
-    /// Retell's signature.
+    /// Retell's own signature, from the header `X-Retell-Signature`.
     pub signature: Option<String>,
-    /// When its head had arrived: the budget counts from here.
+    /// When the head of the request had arrived. The budget counts from here.
     pub received_at: Instant,
     /// The same in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
@@ -44,7 +42,7 @@ pub(crate) struct LiveInboundRequest {
 pub(super) type InboundFlightKey = (i64, Option<String>, Bytes);
 
 impl LiveInboundRequest {
-    /// What two requests have in common that are one.
+    /// Two requests with the same key are duplicates and share one answer.
     pub(super) fn flight_key(&self) -> InboundFlightKey {
         (self.company_id, self.dedupe_discriminator.clone(), self.body.clone())
     }
@@ -60,11 +58,11 @@ impl LiveInboundRequest {
     }
 }
 
-/// What was decided, by whom.
 pub(super) struct InboundDecision {
+    /// The rule that decided, or the rule that failed.
     pub(super) rule: Option<Arc<str>>,
     pub(super) outcome: InboundOutcome,
-    /// `None`: the fallback.
+    /// `None` stands for the fallback.
     pub(super) answer: Option<InboundAnswer>,
 }
 

@@ -1,8 +1,8 @@
 //! Answers inbound calls and text messages: a closure first, then the rules, first match wins.
 //!
-//! The promise made here: whatever goes wrong or is late, there is an answer within the budget, and it keeps Retell's
-//! contract. The request goes to disk meanwhile, and is there by then unless the store is slow or away: the caller goes
-//! first.
+//! There is always an answer within `inbound.timeout_ms`, whatever fails or is late, and it always conforms to
+//! Retell's contract. The request is stored at the same time. Normally it is on disk before the answer is sent; if
+//! the store is slow or unavailable, the fallback is answered first, since a caller waits.
 
 mod answer;
 mod answer_template;
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 pub use self::answer::InboundAnswer;
 pub(crate) use self::dry_run::InboundDryRun;
@@ -43,21 +44,21 @@ use crate::base::supervise::Supervisor;
 use crate::storage::{InboundAnswerRecord, Store};
 use crate::telemetry::inbound::{InboundMetrics, InboundOutcome};
 
-/// What stands in the ledger for an answer of [`InboundResponder::with_closure`].
+/// Rule name in the log and in `inbound_answers` for an answer of [`InboundResponder::with_closure`].
 const CLOSURE_RULE_NAME: &str = "(closure)";
-/// How long the earlier answer to a request that came again is looked for.
+/// Limit for reading the earlier answer to a repeated request. Without it the request is answered anew.
 const EARLIER_ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A commit gets so long even if the request has used up its time before, by a body that came slowly.
+/// Minimum wait for the commit. It applies even if a body that arrived slowly has used up the whole budget; otherwise
+/// such requests would always count as not stored.
 const MIN_COMMIT_WAIT: Duration = Duration::from_millis(100);
 
 type InboundLeader = single_flight::FlightLeader<InboundFlightKey, Arc<str>>;
 
-/// A closure that answers, see [`boxed`].
+/// A closure that answers inbound requests, see [`boxed_closure`].
 pub(crate) type InboundClosure =
     Arc<dyn Fn(InboundRequest, InboundContext) -> BoxFuture<'static, Option<InboundAnswer>> + Send + Sync>;
 
-/// Answers inbound requests.
 pub(crate) struct InboundResponder {
     store: Arc<dyn Store>,
     clock: Clock,
@@ -65,129 +66,142 @@ pub(crate) struct InboundResponder {
     closure: Option<InboundClosure>,
     metrics: Arc<InboundMetrics>,
     answer_writer: InboundAnswerWriter,
-    /// Answers under way: requests that come twice at once share one.
+    /// Equal requests at the same time share one answer: Retell repeats a request while the first is still open.
     single_flight: SingleFlight<InboundFlightKey, Arc<str>>,
 }
 
 impl InboundResponder {
-    /// Answers by `rules`, counts in `counts`, and keeps what was answered in `store`.
     #[must_use]
     pub(crate) fn new(
         store: &Arc<dyn Store>,
         clock: &Clock,
         rules: CurrentInboundRules,
-        counts: Arc<InboundMetrics>,
+        metrics: Arc<InboundMetrics>,
         supervisor: &Supervisor,
     ) -> Self {
-        let ledger = InboundAnswerWriter::new(Arc::clone(store), supervisor.clone());
+        let answer_writer = InboundAnswerWriter::new(Arc::clone(store), supervisor.clone());
         Self {
             store: Arc::clone(store),
             clock: clock.clone(),
             rules,
             closure: None,
-            metrics: counts,
-            answer_writer: ledger,
+            metrics,
+            answer_writer,
             single_flight: SingleFlight::default(),
         }
     }
 
-    /// Asks `closure` before the rules; `None` leaves it to them.
+    /// Calls `closure` before the rules. If it returns `None`, the rules decide.
     #[must_use]
     pub(crate) fn with_closure(mut self, closure: Option<InboundClosure>) -> Self {
         self.closure = closure;
         self
     }
 
-    /// The answer, as JSON.
-    pub(crate) async fn answer(&self, mut waiting: LiveInboundRequest) -> String {
+    /// Answers a request with the JSON body of the HTTP response.
+    pub(crate) async fn answer(&self, mut live: LiveInboundRequest) -> String {
         let rules = self.rules.get();
-        let deadline = tokio::time::Instant::from_std(waiting.received_at + rules.timeout);
+        let deadline = Instant::from_std(live.received_at + rules.timeout);
         loop {
-            match self.single_flight.join(waiting.flight_key()) {
-                FlightRole::Leader(seat) => {
-                    return self.answer_as_leader(waiting, (&rules, deadline), Some(seat)).await;
+            let follower = match self.single_flight.join(live.flight_key()) {
+                FlightRole::Leader(leader) => {
+                    return self.answer_as_leader(live, &rules, deadline, Some(leader)).await;
                 }
-                FlightRole::Full => return self.answer_as_leader(waiting, (&rules, deadline), None).await,
-                FlightRole::Follower(twin) => match tokio::time::timeout_at(deadline, twin.wait()).await {
-                    Ok(Some(answer)) => {
-                        // As which event it is kept is known as soon as the store has it.
-                        if let Ok(Some((event_id, _))) =
-                            tokio::time::timeout_at(deadline, waiting.first_store_result.clone()).await
-                        {
-                            waiting.event_id = event_id;
-                        }
-                        self.record_outcome(&waiting, None, InboundOutcome::Duplicate);
-                        return answer.as_ref().to_owned();
+                FlightRole::Full => return self.answer_as_leader(live, &rules, deadline, None).await,
+                FlightRole::Follower(follower) => follower,
+            };
+            match tokio::time::timeout_at(deadline, follower.wait()).await {
+                Ok(Some(answer)) => {
+                    // The store decides under which event id equal requests are stored; the log names that one.
+                    let stored = tokio::time::timeout_at(deadline, live.first_store_result.clone()).await;
+                    if let Ok(Some((event_id, _))) = stored {
+                        live.event_id = event_id;
                     }
-                    // Its connection broke, and it with it.
-                    Ok(None) => {}
-                    Err(_) => return self.answer_as_leader(waiting, (&rules, deadline), None).await,
-                },
+                    self.record_outcome(&live, None, InboundOutcome::Duplicate);
+                    return answer.as_ref().to_owned();
+                }
+                // The leader was dropped without an answer, because its connection broke: join again, maybe as
+                // leader.
+                Ok(None) => {}
+                Err(_) => return self.answer_as_leader(live, &rules, deadline, None).await,
             }
         }
     }
 
     async fn answer_as_leader(
         &self,
-        mut waiting: LiveInboundRequest,
-        (rules, deadline): (&InboundRules, tokio::time::Instant),
-        seat: Option<InboundLeader>,
+        mut live: LiveInboundRequest,
+        rules: &InboundRules,
+        deadline: Instant,
+        leader: Option<InboundLeader>,
     ) -> String {
-        let request = InboundRequest::parse(&waiting.body);
-        let decided = match self.decide_while_storing(rules, &mut waiting, (request.as_ref(), deadline)).await {
-            Ok(decided) => decided,
+        let request = InboundRequest::parse(&live.body);
+        let decision = match self.decide_while_storing(rules, &mut live, request.as_ref(), deadline).await {
+            Ok(decision) => decision,
             Err(earlier) => {
-                self.record_outcome(&waiting, earlier.rule.as_deref(), InboundOutcome::Duplicate);
+                self.record_outcome(&live, earlier.rule.as_deref(), InboundOutcome::Duplicate);
                 return earlier.answer;
             }
         };
-        let answer = match decided.answer {
+        let answer = match decision.answer {
             Some(answer) => answer,
-            None => render_fallback(rules, request, &waiting, &waiting.context(deadline)).await,
+            None => render_fallback(rules, request, &live, &live.context(deadline)).await,
         };
-        let json = answer.to_json(waiting.kind);
-        if let Some(seat) = &seat {
-            seat.complete(json.as_str().into());
+        let json = answer.to_json(live.kind);
+        if let Some(leader) = &leader {
+            leader.complete(json.as_str().into());
         }
-        let duration_ms = self.record_outcome(&waiting, decided.rule.as_deref(), decided.outcome);
-        let answered = InboundAnswerRecord {
-            event_id: waiting.event_id,
-            rule: decided.rule.map(|rule| rule.to_string()),
+        let duration_ms = self.record_outcome(&live, decision.rule.as_deref(), decision.outcome);
+        let record = InboundAnswerRecord {
+            event_id: live.event_id,
+            rule: decision.rule.map(|rule| rule.to_string()),
             answer: json.clone(),
-            outcome: decided.outcome.as_str().to_owned(),
+            outcome: decision.outcome.as_str().to_owned(),
             duration_ms,
             answered_at_ms: self.clock.now_ms(),
         };
-        self.answer_writer.spawn_write(answered, waiting.final_store_result, seat);
+        // The writer holds the leader until the record is stored, so a repeated request always
+        // finds either a flight to follow or a stored answer.
+        self.answer_writer.spawn_write(record, live.final_store_result, leader);
         json
     }
 
-    /// The request goes to disk meanwhile: that takes as long as many a service. `Err` is what it was answered when it came
-    /// for the first time.
+    /// Decides concurrently with the commit, which may take as long as the answer of a service.
+    ///
+    /// Both must finish, unless the store fails (then the fallback is answered at once) or finds that the request is
+    /// repeated. `Err` is the answer that the request got the first time.
     async fn decide_while_storing(
         &self,
         rules: &InboundRules,
-        waiting: &mut LiveInboundRequest,
-        (request, deadline): (Option<&InboundRequest>, tokio::time::Instant),
+        live: &mut LiveInboundRequest,
+        request: Option<&InboundRequest>,
+        deadline: Instant,
     ) -> Result<InboundDecision, InboundAnswerRecord> {
-        let (soon, due) =
-            (waiting.first_store_result.clone(), deadline.max(tokio::time::Instant::now() + MIN_COMMIT_WAIT));
-        let kept = async {
-            let Ok(Some((event_id, before))) = tokio::time::timeout_at(due, soon).await else { return Err(None) };
-            match if before { self.find_earlier_answer(event_id).await } else { None } {
+        let first_store_result = live.first_store_result.clone();
+        let commit_deadline = deadline.max(Instant::now() + MIN_COMMIT_WAIT);
+        let storing = async {
+            let result = tokio::time::timeout_at(commit_deadline, first_store_result).await;
+            let Ok(Some((event_id, is_duplicate))) = result else { return Err(None) };
+            if !is_duplicate {
+                return Ok(event_id);
+            }
+            match self.find_earlier_answer(event_id).await {
                 Some(earlier) => Err(Some((event_id, earlier))),
-                // None either for a twin that is answered by this one, or that died before it was answered.
+                // A follower of this flight was stored first and waits for this answer, or the process was killed
+                // before the first request was answered. Either way, this one is answered.
                 None => Ok(event_id),
             }
         };
-        let decided = self.decide_before_deadline(rules, request, waiting, deadline).map(Ok);
-        match futures_util::future::try_join(kept, decided).await {
-            Ok((event_id, decided)) => {
-                waiting.event_id = event_id;
-                Ok(decided)
+        let deciding = self.decide_before_deadline(rules, request, live, deadline).map(Ok);
+        // `try_join` drops the decision, and with it a request to a service, as soon as the store has settled the
+        // matter.
+        match futures_util::future::try_join(storing, deciding).await {
+            Ok((event_id, decision)) => {
+                live.event_id = event_id;
+                Ok(decision)
             }
             Err(Some((event_id, earlier))) => {
-                waiting.event_id = event_id;
+                live.event_id = event_id;
                 Err(earlier)
             }
             Err(None) => Ok(InboundDecision::without_rule(InboundOutcome::NotStored)),
@@ -198,29 +212,31 @@ impl InboundResponder {
         &self,
         rules: &InboundRules,
         request: Option<&InboundRequest>,
-        waiting: &LiveInboundRequest,
-        deadline: tokio::time::Instant,
+        live: &LiveInboundRequest,
+        deadline: Instant,
     ) -> InboundDecision {
-        // Odd bodies that name the event and hold nothing: no rule has anything to go by.
+        // The body names an inbound event but lacks its fields, so no rule can be applied.
         let Some(request) = request else { return InboundDecision::without_rule(InboundOutcome::Failed) };
-        let context = waiting.context(deadline);
-        // Who was asked last is known even if that took too long.
-        let asked = OnceLock::new();
-        let given = (request, &context, waiting.signature.as_deref());
-        let deciding = AssertUnwindSafe(self.decide(rules, given, &asked)).catch_unwind();
-        let outcome = match tokio::time::timeout_at(deadline, deciding).await {
-            Ok(Ok(decided)) => return decided,
-            Ok(Err(_)) => fallback_for_panic(waiting.event_id),
+        let context = live.context(deadline);
+        // Outside of the future, so that the rule is known even if the future is dropped at the deadline.
+        let matched_rule = OnceLock::new();
+        let decide = self.decide(rules, request, &context, live.signature.as_deref(), &matched_rule);
+        // A panicking closure must not cost the caller the answer.
+        let outcome = match tokio::time::timeout_at(deadline, AssertUnwindSafe(decide).catch_unwind()).await {
+            Ok(Ok(decision)) => return decision,
+            Ok(Err(_)) => fallback_for_panic(live.event_id),
             Err(_) => InboundOutcome::TimedOut,
         };
-        InboundDecision { rule: asked.get().cloned(), outcome, answer: None }
+        InboundDecision { rule: matched_rule.get().cloned(), outcome, answer: None }
     }
 
     async fn decide(
         &self,
         rules: &InboundRules,
-        (request, context, original): (&InboundRequest, &InboundContext, Option<&str>),
-        asked: &OnceLock<Arc<str>>,
+        request: &InboundRequest,
+        context: &InboundContext,
+        original_signature: Option<&str>,
+        matched_rule: &OnceLock<Arc<str>>,
     ) -> InboundDecision {
         let caller = CallerLookup::new(&self.store, context.company_id, &request.from_number);
         if let Some(closure) = &self.closure
@@ -233,19 +249,19 @@ impl InboundResponder {
             };
         }
         let Some(rule) = rules.first_match(request, context, &caller).await else { return InboundDecision::empty() };
-        let _ = asked.set(Arc::clone(&rule.name));
+        let _ = matched_rule.set(Arc::clone(&rule.name));
         match &rule.answer_source {
-            AnswerSource::Template(made) => {
-                match made.render(request, context, Some((&caller, &rule.schedule.time_zone))).await {
+            AnswerSource::Template(template) => {
+                match template.render(request, context, Some((&caller, &rule.schedule.time_zone))).await {
                     Ok(answer) => InboundDecision::answered(&rule.name, answer),
                     Err(error) => fallback_for_invalid_answer(&rule.name, &error),
                 }
             }
-            AnswerSource::Target(ask) => match ask.request_answer(request, (context, original)).await {
+            AnswerSource::Target(target) => match target.request_answer(request, context, original_signature).await {
                 Ok(answer) => InboundDecision::answered(&rule.name, answer),
                 Err(error @ InboundTargetError::InvalidAnswer(..)) => fallback_for_invalid_answer(&rule.name, &error),
-                // The service used up the whole budget.
-                Err(_) if tokio::time::Instant::now() >= context.deadline => {
+                // The request's own timeout may fire just before the deadline does: the service used up the budget.
+                Err(_) if Instant::now() >= context.deadline => {
                     InboundDecision::failed_rule(&rule.name, InboundOutcome::TimedOut)
                 }
                 Err(error) => fallback_for_failure(&rule.name, &error),
@@ -253,57 +269,65 @@ impl InboundResponder {
         }
     }
 
-    /// What a request that came again was answered the first time.
+    /// The answer that a repeated request got the first time, if it is stored.
     async fn find_earlier_answer(&self, event_id: EventId) -> Option<InboundAnswerRecord> {
         tokio::time::timeout(EARLIER_ANSWER_TIMEOUT, self.store.get_inbound_answer(event_id)).await.ok()?.ok()?
     }
 
-    /// One line, without numbers and without what is in the answer. Returns how long it took.
-    fn record_outcome(&self, waiting: &LiveInboundRequest, rule: Option<&str>, outcome: InboundOutcome) -> i64 {
-        let took = waiting.received_at.elapsed();
-        self.metrics.record_answer(outcome, took);
-        let duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-        let (event_id, company, outcome) = (waiting.event_id, &waiting.company, outcome.as_str());
+    /// Counts and logs the answer, without phone numbers and without its content. Returns the duration in
+    /// milliseconds.
+    fn record_outcome(&self, live: &LiveInboundRequest, rule: Option<&str>, outcome: InboundOutcome) -> i64 {
+        let duration = live.received_at.elapsed();
+        self.metrics.record_answer(outcome, duration);
+        let duration_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let event_id = live.event_id;
+        let company = &live.company;
+        let outcome = outcome.as_str();
         tracing::info!(%event_id, %company, rule, outcome, duration_ms, "inbound answered");
         duration_ms
     }
 }
 
+// The three functions below log the cause, since the record in the store has only the outcome.
+
 fn fallback_for_invalid_answer(rule: &Arc<str>, error: &dyn std::fmt::Display) -> InboundDecision {
-    tracing::warn!(%rule, %error, "inbound: Retell would drop this answer whole; the fallback is sent instead");
-    InboundDecision::failed_rule(rule, InboundOutcome::InvalidAnswer)
+    let outcome = InboundOutcome::InvalidAnswer;
+    tracing::warn!(%rule, outcome = outcome.as_str(), %error, "inbound answer failed");
+    InboundDecision::failed_rule(rule, outcome)
 }
 
 fn fallback_for_failure(rule: &Arc<str>, error: &dyn std::fmt::Display) -> InboundDecision {
-    tracing::warn!(%rule, %error, "inbound: no answer; the fallback is sent instead");
-    InboundDecision::failed_rule(rule, InboundOutcome::Failed)
+    let outcome = InboundOutcome::Failed;
+    tracing::warn!(%rule, outcome = outcome.as_str(), %error, "inbound answer failed");
+    InboundDecision::failed_rule(rule, outcome)
 }
 
 fn fallback_for_panic(event_id: EventId) -> InboundOutcome {
-    tracing::error!(%event_id, "inbound: making the answer panicked; the fallback is sent instead");
-    InboundOutcome::Failed
+    let outcome = InboundOutcome::Failed;
+    tracing::error!(%event_id, outcome = outcome.as_str(), error = "panicked", "inbound answer failed");
+    outcome
 }
 
-/// It waits for nothing: its templates know the request and no history.
+/// Renders the fallback. It waits for nothing: its templates know the request, not the caller's history.
 async fn render_fallback(
     rules: &InboundRules,
     request: Option<InboundRequest>,
-    waiting: &LiveInboundRequest,
+    live: &LiveInboundRequest,
     context: &InboundContext,
 ) -> InboundAnswer {
-    let request = request.unwrap_or_else(|| InboundRequest::from_unparsed(waiting.kind, &waiting.body));
+    let request = request.unwrap_or_else(|| InboundRequest::from_unparsed(live.kind, &live.body));
     rules.fallback.render(&request, context, None).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "inbound: the fallback is sent without its variables");
+        tracing::warn!(%error, "inbound fallback variables omitted");
         rules.fallback.without_variables()
     })
 }
 
-/// A closure as [`InboundResponder::with_closure`] takes it.
+/// Boxes a closure for [`InboundResponder::with_closure`].
 pub(crate) fn boxed_closure<F>(
-    ask: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static,
+    closure: impl Fn(InboundRequest, InboundContext) -> F + Send + Sync + 'static,
 ) -> InboundClosure
 where
     F: Future<Output = Option<InboundAnswer>> + Send + 'static,
 {
-    Arc::new(move |request, context| Box::pin(ask(request, context)))
+    Arc::new(move |request, context| Box::pin(closure(request, context)))
 }

@@ -1,4 +1,4 @@
-//! Whether a number is among those of a rule: exact, by its beginning, or in a file.
+//! The conditions `from` and `to` of a rule: exact phone numbers, prefixes, and files of both.
 
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use super::rules::InvalidInboundKey;
 use crate::base::supervise;
 
-/// Room for a million numbers.
+/// Larger files are rejected. 32 MiB hold about two million numbers.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
-/// How long a look at a file may take before what was read last counts.
+/// Limit for checking a file for changes. After that, the contents that were read last are used.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The numbers of one condition.
+/// The numbers, prefixes and files of one condition.
 #[derive(Debug, Default)]
 pub(super) struct NumberMatcher {
     patterns: NumberPatterns,
@@ -35,35 +35,40 @@ struct NumberPatterns {
 struct NumberFile {
     path: PathBuf,
     last_read: Mutex<NumberFileContents>,
-    /// Somebody is looking: on a file system that hangs, one thread waits and no more.
+    /// Set while a thread checks the file. On a file system that hangs, this keeps the number of stuck threads at
+    /// one.
     refresh_running: AtomicBool,
 }
 
-/// A file as of the last reading.
 #[derive(Debug, Default)]
 struct NumberFileContents {
     patterns: Arc<NumberPatterns>,
     version: Option<FileVersion>,
-    /// It could not be read the last time, which was said.
+    /// Set after a failed read was logged, until the next successful one.
     read_failed: bool,
 }
 
 impl NumberMatcher {
-    /// `None` when there is no condition.
+    /// `None` for an empty list: the rule does not have this condition.
     pub(super) fn parse(key: &'static str, texts: &[String]) -> Result<Option<Self>, InvalidInboundKey> {
-        let mut numbers = Self::default();
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        let mut matcher = Self::default();
         for text in texts {
             if let Some(path) = text.trim().strip_prefix('@') {
-                numbers.files.push(Arc::new(NumberFile::open(path.into()).map_err(|why| (key, why))?));
-            } else if !numbers.patterns.insert(text) {
-                let why = "expected a number (\"+4930123456\"), a beginning (\"+4930*\") or a file (\"@vip.txt\")";
-                return Err((key, why.to_owned()));
+                let file = NumberFile::open(path.into()).map_err(|reason| (key, reason))?;
+                matcher.files.push(Arc::new(file));
+            } else if !matcher.patterns.insert(text) {
+                let expected = "expected a number (\"+4930123456\"), a prefix (\"+4930*\") or a file (\"@vip.txt\")";
+                return Err((key, format!("`{text}` is not a phone number; {expected}")));
             }
         }
-        Ok((!texts.is_empty()).then_some(numbers))
+        Ok(Some(matcher))
     }
 
-    /// Whether `number` is among them. A file that changed is read again; beside the request, and only for so long.
+    /// Whether `number` matches. Files that changed are read again on a blocking thread; the request waits for at
+    /// most [`REFRESH_TIMEOUT`] per file.
     pub(super) async fn matches(&self, number: &str) -> bool {
         let number = normalize_number(number);
         if self.patterns.matches(&number) {
@@ -79,7 +84,7 @@ impl NumberMatcher {
 }
 
 impl NumberPatterns {
-    /// `false`: it is no number.
+    /// Adds a number or a prefix. Returns `false` if `text` is neither.
     fn insert(&mut self, text: &str) -> bool {
         let text = normalize_number(text);
         let (number, is_prefix) = text.strip_suffix('*').map_or((text.as_str(), false), |number| (number, true));
@@ -98,36 +103,39 @@ impl NumberPatterns {
         self.exact.contains(number) || self.prefixes.iter().any(|prefix| number.starts_with(prefix))
     }
 
-    /// A number a line; what follows a `#` is a comment.
+    /// Parses one number or prefix per line; `#` starts a comment. Other lines are ignored.
     fn parse_lines(text: &str) -> Self {
-        let mut known = Self::default();
+        let mut patterns = Self::default();
         for line in text.lines() {
-            known.insert(line.split('#').next().unwrap_or_default());
+            let without_comment = line.split('#').next().unwrap_or_default();
+            patterns.insert(without_comment);
         }
-        known
+        patterns
     }
 }
 
 impl NumberFile {
     fn open(path: PathBuf) -> Result<Self, String> {
-        let (known, stamp) = read_number_file(&path).map_err(|why| format!("the file {}: {why}", path.display()))?;
-        let read = NumberFileContents { patterns: Arc::new(known), version: Some(stamp), read_failed: false };
-        Ok(Self { path, last_read: Mutex::new(read), refresh_running: AtomicBool::new(false) })
+        let (patterns, version) = read_number_file(&path)
+            .map_err(|error| format!("cannot read the number file {}: {error}", path.display()))?;
+        let contents = NumberFileContents { patterns: Arc::new(patterns), version: Some(version), read_failed: false };
+        Ok(Self { path, last_read: Mutex::new(contents), refresh_running: AtomicBool::new(false) })
     }
 
-    /// As it is now, if that can be found out shortly.
+    /// The current contents, or those read last if the file system does not answer in time.
     async fn latest_patterns(this: &Arc<Self>) -> Arc<NumberPatterns> {
         if this.refresh_running.swap(true, Ordering::Relaxed) {
             return this.cached_patterns();
         }
-        let looking = Arc::clone(this);
-        let looked = supervise::run_blocking(move || {
-            let known = looking.refresh();
-            looking.refresh_running.store(false, Ordering::Relaxed);
-            known
+        let file = Arc::clone(this);
+        // The thread continues after the timeout and clears the flag itself; a later request then uses its result.
+        let refresh = supervise::run_blocking(move || {
+            let patterns = file.refresh();
+            file.refresh_running.store(false, Ordering::Relaxed);
+            patterns
         });
-        match tokio::time::timeout(REFRESH_TIMEOUT, looked).await {
-            Ok(Some(known)) => known,
+        match tokio::time::timeout(REFRESH_TIMEOUT, refresh).await {
+            Ok(Some(patterns)) => patterns,
             Ok(None) | Err(_) => this.cached_patterns(),
         }
     }
@@ -136,23 +144,25 @@ impl NumberFile {
         Arc::clone(&self.last_read.lock().unwrap_or_else(PoisonError::into_inner).patterns)
     }
 
-    /// Looks whether it changed, and reads it if so. What was read before stays when it cannot be read now.
+    /// Reads the file if it has changed. If that fails, the contents that were read last stay in use.
     fn refresh(&self) -> Arc<NumberPatterns> {
-        let before = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).version.clone();
-        let now = std::fs::metadata(&self.path).map(|metadata| FileVersion::from_metadata(&metadata));
-        if now.is_ok() && now.as_ref().ok() == before.as_ref() {
+        let last_version = self.last_read.lock().unwrap_or_else(PoisonError::into_inner).version.clone();
+        let metadata = std::fs::metadata(&self.path);
+        let version = metadata.ok().map(|metadata| FileVersion::from_metadata(&metadata));
+        if version.is_some() && version == last_version {
             return self.cached_patterns();
         }
-        let fresh = read_number_file(&self.path);
+        // Read without the lock: requests that use the cached contents must not wait for the file system.
+        let contents = read_number_file(&self.path);
         let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        match fresh {
-            Ok((known, stamp)) => {
-                *last = NumberFileContents { patterns: Arc::new(known), version: Some(stamp), read_failed: false }
+        match contents {
+            Ok((patterns, version)) => {
+                *last = NumberFileContents { patterns: Arc::new(patterns), version: Some(version), read_failed: false };
             }
-            Err(why) => {
+            Err(error) => {
+                // Logged once, not for every call that comes in.
                 if !last.read_failed {
-                    let path = self.path.display();
-                    tracing::warn!(%path, %why, "a list of numbers cannot be read; what was read last counts");
+                    tracing::warn!(path = %self.path.display(), %error, "number file reload failed");
                 }
                 last.read_failed = true;
             }
@@ -163,17 +173,17 @@ impl NumberFile {
 
 fn read_number_file(path: &std::path::Path) -> std::io::Result<(NumberPatterns, FileVersion)> {
     let file = File::open(path)?;
-    // Taken before the text: what is written meanwhile is seen at the next look.
-    let stamp = FileVersion::from_metadata(&file.metadata()?);
+    // Before the contents: a write in between leads to an older version, so the file is read again at the next check.
+    let version = FileVersion::from_metadata(&file.metadata()?);
     let mut text = String::new();
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(std::io::Error::other("it is larger than 32 MiB"));
+        return Err(std::io::Error::other("the file is larger than 32 MiB"));
     }
-    Ok((NumberPatterns::parse_lines(&text), stamp))
+    Ok((NumberPatterns::parse_lines(&text), version))
 }
 
-/// Tells whether a file is the one that was read.
+/// Size and modification time, to detect a change without reading the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileVersion {
     len: u64,
@@ -187,10 +197,10 @@ impl FileVersion {
     }
 }
 
-/// As it is compared: without the signs that people put between digits, in small letters.
+/// Removes separators that people write between digits, and converts words such as `Anonymous` to lower case.
 fn normalize_number(number: &str) -> String {
-    let kept = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '(' | ')' | '/');
-    number.chars().filter(kept).flat_map(char::to_lowercase).collect()
+    let is_significant = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '(' | ')' | '/');
+    number.chars().filter(is_significant).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -202,9 +212,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exact_prefix_and_words() {
-        let some = numbers(&["+49 (30) 123-456", "+1202*", "Anonymous"]);
-        for (number, inside) in [
+    async fn exact_numbers_prefixes_and_words_match() {
+        let matcher = numbers(&["+49 (30) 123-456", "+1202*", "Anonymous"]);
+        for (number, expected) in [
             ("+4930123456", true),
             ("+49301234567", false),
             ("+12025550143", true),
@@ -213,16 +223,16 @@ mod tests {
             ("anonymous", true),
             ("", false),
         ] {
-            assert_eq!(some.matches(number).await, inside, "{number}");
+            assert_eq!(matcher.matches(number).await, expected, "{number}");
         }
         assert!(NumberMatcher::parse("from", &[]).unwrap().is_none());
-        for wrong in ["", "*", "+49*30", "@/nowhere/at/all"] {
-            assert_eq!(NumberMatcher::parse("from", &[wrong.to_owned()]).unwrap_err().0, "from", "{wrong}");
+        for invalid in ["", "*", "+49*30", "@/nowhere/at/all"] {
+            assert_eq!(NumberMatcher::parse("from", &[invalid.to_owned()]).unwrap_err().0, "from", "{invalid}");
         }
     }
 
     #[tokio::test]
-    async fn a_file_is_read_again_when_it_changed_and_kept_when_it_is_gone() {
+    async fn changed_file_is_read_again_and_missing_file_keeps_its_contents() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vip.txt");
         std::fs::write(&path, "# friends\n+12025550143 # Ana\n\n+49*\r\n").unwrap();
@@ -232,7 +242,7 @@ mod tests {
         std::fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(list.matches("+331").await && !list.matches("+12025550143").await);
         std::fs::remove_file(&path).unwrap();
-        assert!(list.matches("+331").await, "what was read last counts");
+        assert!(list.matches("+331").await, "the contents that were read last");
         std::fs::write(&path, "+12025550143\n").unwrap();
         assert!(list.matches("+12025550143").await);
     }

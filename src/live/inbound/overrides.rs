@@ -1,5 +1,5 @@
-//! What may be changed for one call: the types of the fields that Retell documents for `agent_override`. Values are Retell's
-//! to know, and so are fields it adds later; null takes a setting away.
+//! Types of the fields that Retell documents for `agent_override`. Only types are checked, not values, and fields
+//! that Retell adds later pass. `null` removes a setting and is allowed everywhere.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,6 @@ enum OverrideFieldType {
     Integer,
     Boolean,
     StringArray,
-    /// One or several.
     StringOrStringArray,
     Array,
     Object,
@@ -119,7 +118,7 @@ const FLOW_FIELDS: OverrideFields = &[
     (OverrideFieldType::Object, &["model_choice", "kb_config"]),
 ];
 
-/// The documented fields of this part; `None` when there is no such part.
+/// The documented fields of a part of `agent_override`; `None` for an unknown part.
 fn documented_fields(part: &str) -> Option<OverrideFields> {
     match part {
         "agent" => Some(AGENT_FIELDS),
@@ -134,6 +133,7 @@ impl OverrideFieldType {
         match self {
             Self::String => value.is_string(),
             Self::Number => value.is_number(),
+            // Some serializers write every number with a fraction: 5.0 is an integer too.
             Self::Integer => value.is_i64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
             Self::Boolean => value.is_boolean(),
             Self::StringArray => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
@@ -145,19 +145,19 @@ impl OverrideFieldType {
 
     fn expectation(self) -> &'static str {
         match self {
-            Self::String => "expected a text",
+            Self::String => "expected a string",
             Self::Number => "expected a number",
-            Self::Integer => "expected a whole number",
+            Self::Integer => "expected an integer",
             Self::Boolean => "expected true or false",
-            Self::StringArray => "expected a list of texts",
-            Self::StringOrStringArray => "expected a text or a list of texts",
-            Self::Array => "expected a list",
+            Self::StringArray => "expected an array of strings",
+            Self::StringOrStringArray => "expected a string or an array of strings",
+            Self::Array => "expected an array",
             Self::Object => "expected an object",
         }
     }
 }
 
-/// The first field that is of another type than Retell's, by its path, and why.
+/// The path of the first field with a wrong type, and the expected type.
 pub(super) fn find_invalid_field(changes: &Map<String, Value>) -> Option<(Vec<&str>, &'static str)> {
     for (part, inner) in changes {
         let Some(known) = documented_fields(part) else {
@@ -165,9 +165,11 @@ pub(super) fn find_invalid_field(changes: &Map<String, Value>) -> Option<(Vec<&s
         };
         let Some(inner) = inner.as_object() else { return Some((vec![part], "expected an object")) };
         for (kind, names) in known {
-            let wrong = |name: &&&str| inner.get(**name).is_some_and(|value| !value.is_null() && !kind.accepts(value));
-            if let Some(name) = names.iter().find(wrong) {
-                return Some((vec![part, name], kind.expectation()));
+            for name in *names {
+                let Some(value) = inner.get(*name) else { continue };
+                if !value.is_null() && !kind.accepts(value) {
+                    return Some((vec![part, name], kind.expectation()));
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is asked.
+//! An inbound request as closures, rules and templates see it.
 
 use std::fmt;
 
@@ -13,43 +13,55 @@ use crate::event::{Event, JsonObject};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct InboundRequest {
-    /// Call or message.
+    /// Whether a call or a text message came in.
     pub kind: InboundKind,
-    /// The id that the call or chat will have. Newer senders only.
+    /// The id that the call or chat will have, the same for every retry. Documented by Retell since September 2026;
+    /// can be absent.
     pub id: Option<String>,
-    /// The agent the number would use; absent when it has none.
+    /// The agent configured for the number in Retell; absent if it has none.
     pub agent_id: Option<String>,
-    /// Its version.
+    /// The version of that agent, if one is configured.
     pub agent_version: Option<i64>,
-    /// The caller's number, or a word such as "anonymous".
+    /// The caller's number in E.164 format, or a word such as `anonymous`. Empty if Retell did not send it.
     pub from_number: String,
-    /// The number called.
+    /// The called number in E.164 format. Empty if Retell did not send it.
     pub to_number: String,
-    /// Headers of the telephony provider, names in lower case.
+    /// SIP headers of the telephony provider, with lower-case names. Empty for text messages.
     pub custom_sip_headers: JsonObject,
-    /// The body as it came.
+    /// The body as received, byte for byte.
     pub body: Bytes,
 }
 
-/// What comes with it.
+/// Facts about an [`InboundRequest`] that are not in its body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InboundContext {
-    /// The event as which the request is kept. One that Retell sends again is asked about under an id of its own, as its
-    /// answer is made before the store has found the first; what was answered then is answered again.
+    /// The event id assigned to the request. It is assigned before the store has looked for duplicates, so a request
+    /// that Retell repeats has another id here; it is still answered with the answer to the first one.
     pub event_id: EventId,
-    /// The company, as the store numbers it.
+    /// The company's id in the store.
     pub company_id: i64,
-    /// The company's slug.
+    /// The company's slug, `default` for the plain webhook address.
     pub company: String,
-    /// When it was received, in milliseconds since the Unix epoch.
+    /// When the request was received, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
-    /// The fallback is answered then.
+    /// When the fallback is sent, unless there is an answer by then.
     pub deadline: Instant,
 }
 
+/// The fields that calls and text messages have in common.
+struct InboundFields {
+    kind: InboundKind,
+    id: Option<String>,
+    agent_id: Option<String>,
+    agent_version: Option<i64>,
+    from_number: Option<String>,
+    to_number: Option<String>,
+    custom_sip_headers: JsonObject,
+}
+
 impl InboundRequest {
-    /// Of a body that names the event and is none.
+    /// For a body that names an inbound event but cannot be parsed as one. The fallback is rendered with it.
     pub(super) fn from_unparsed(kind: InboundKind, body: &Bytes) -> Self {
         Self {
             kind,
@@ -63,50 +75,55 @@ impl InboundRequest {
         }
     }
 
-    /// Reads a body; `None` when it is no inbound event.
+    /// Parses a body; `None` if it is not an inbound event or has neither number.
     pub(super) fn parse(body: &Bytes) -> Option<Self> {
-        let (kind, id, agent_id, agent_version, from, to, custom_sip_headers) = match Event::parse(body).ok()? {
+        let fields = match Event::parse(body).ok()? {
             Event::CallInbound(event) => {
                 let call = event.call_inbound;
-                let headers = call.custom_sip_headers.unwrap_or_default();
-                (
-                    InboundKind::Call,
-                    call.call_id,
-                    call.agent_id,
-                    call.agent_version,
-                    call.from_number,
-                    call.to_number,
-                    headers,
-                )
+                InboundFields {
+                    kind: InboundKind::Call,
+                    id: call.call_id,
+                    agent_id: call.agent_id,
+                    agent_version: call.agent_version,
+                    from_number: call.from_number,
+                    to_number: call.to_number,
+                    custom_sip_headers: call.custom_sip_headers.unwrap_or_default(),
+                }
             }
             Event::ChatInbound(event) => {
                 let chat = event.chat_inbound;
-                let headers = JsonObject::default();
-                (
-                    InboundKind::Chat,
-                    chat.chat_id,
-                    chat.agent_id,
-                    chat.agent_version,
-                    chat.from_number,
-                    chat.to_number,
-                    headers,
-                )
+                InboundFields {
+                    kind: InboundKind::Chat,
+                    id: chat.chat_id,
+                    agent_id: chat.agent_id,
+                    agent_version: chat.agent_version,
+                    from_number: chat.from_number,
+                    to_number: chat.to_number,
+                    custom_sip_headers: JsonObject::default(),
+                }
             }
             _ => return None,
         };
-        // Neither number: the contract has both, and no rule has anything to go by.
-        if from.is_none() && to.is_none() {
+        // The contract has both numbers. Without either, no rule can be applied.
+        if fields.from_number.is_none() && fields.to_number.is_none() {
             return None;
         }
-        let (from_number, to_number) = (from.unwrap_or_default(), to.unwrap_or_default());
-        let body = body.clone();
-        Some(Self { kind, id, agent_id, agent_version, from_number, to_number, custom_sip_headers, body })
+        Some(Self {
+            kind: fields.kind,
+            id: fields.id,
+            agent_id: fields.agent_id,
+            agent_version: fields.agent_version,
+            from_number: fields.from_number.unwrap_or_default(),
+            to_number: fields.to_number.unwrap_or_default(),
+            custom_sip_headers: fields.custom_sip_headers,
+            body: body.clone(),
+        })
     }
 }
 
 impl fmt::Debug for InboundRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the numbers.
+        // Phone numbers and the body are personal data and must not end up in a log.
         f.debug_struct("InboundRequest").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
     }
 }

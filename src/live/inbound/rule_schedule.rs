@@ -1,4 +1,4 @@
-//! Days and hours in a time zone. Pure: the time is passed in.
+//! The conditions `days`, `hours` and `time_zone` of a rule. No I/O; the current time is passed in.
 
 use jiff::Timestamp;
 use jiff::civil::Weekday;
@@ -18,12 +18,12 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
 ];
 const MINUTES_PER_DAY: u16 = 24 * 60;
 
-/// When a rule holds.
 #[derive(Clone, Debug)]
 pub(super) struct RuleSchedule {
-    /// By number from Monday; `None`: every day.
+    /// Indexed by weekday from Monday; `None` for every day.
     days: Option<[bool; 7]>,
-    /// Minutes of the day, the last one not included; the second is the smaller when it goes beyond midnight.
+    /// First minute of the day and the minute after the last; `None` for all day. The second is smaller than the
+    /// first if the hours extend past midnight.
     hours: Option<(u16, u16)>,
     pub(super) time_zone: TimeZone,
 }
@@ -37,58 +37,77 @@ impl RuleSchedule {
         })
     }
 
-    /// By the clocks on the wall there: what a change to summer time leaves out does not happen, and what it repeats holds
-    /// twice. Hours beyond midnight belong to the day they began on.
+    /// Compares local time: hours that a clock change skips do not occur, and hours that it repeats match twice. The
+    /// part of the hours after midnight belongs to the day on which they started.
     pub(super) fn is_active(&self, now_ms: i64) -> bool {
         let Ok(now) = Timestamp::from_millisecond(now_ms) else { return false };
-        let there = now.to_zoned(self.time_zone.clone());
-        let minute = u16::from(there.hour().unsigned_abs()) * 60 + u16::from(there.minute().unsigned_abs());
-        let today = usize::from(there.weekday().to_monday_zero_offset().unsigned_abs());
-        let on = |day: usize| self.days.is_none_or(|days| days[day % 7]);
+        let local = now.to_zoned(self.time_zone.clone());
+        let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
+        let today = usize::from(local.weekday().to_monday_zero_offset().unsigned_abs());
+        let is_active_day = |day: usize| self.days.is_none_or(|days| days[day % 7]);
         match self.hours {
-            None => on(today),
-            Some((from, until)) if from < until => (from..until).contains(&minute) && on(today),
-            Some((from, _)) if minute >= from => on(today),
-            Some((_, until)) => minute < until && on(today + 6),
+            None => is_active_day(today),
+            Some((from, until)) if from < until => (from..until).contains(&minute) && is_active_day(today),
+            // Past midnight: before it, today counts; after it, yesterday, which is 6 days ahead modulo 7.
+            Some((from, _)) if minute >= from => is_active_day(today),
+            Some((_, until)) => minute < until && is_active_day(today + 6),
         }
     }
 }
 
 fn parse_days(texts: &[String]) -> Result<Option<[bool; 7]>, InvalidInboundKey> {
-    let refused = || ("days", "expected days or ranges of them, such as [\"mon-fri\", \"sun\"]".to_owned());
     let number = |text: &str| {
-        let text = text.trim().to_ascii_lowercase();
-        WEEKDAYS.iter().position(|(name, _)| *name == text).ok_or_else(refused)
+        let name = text.trim().to_ascii_lowercase();
+        WEEKDAYS.iter().position(|(known, _)| *known == name).ok_or_else(|| {
+            ("days", format!("`{text}` is not a day; expected days and ranges such as [\"mon-fri\", \"sun\"]"))
+        })
     };
     let mut days = [false; 7];
     for text in texts {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last) = (number(first)?, number(last)?);
-        // `fri-mon` goes over the end of the week.
-        (first..=if last < first { last + 7 } else { last }).for_each(|day| days[day % 7] = true);
+        let first = number(first)?;
+        let last = number(last)?;
+        // `fri-mon` wraps around the end of the week.
+        let last = if last < first { last + 7 } else { last };
+        for day in first..=last {
+            days[day % 7] = true;
+        }
     }
     Ok((!texts.is_empty()).then_some(days))
 }
 
 fn parse_hours(text: Option<&str>) -> Result<Option<(u16, u16)>, InvalidInboundKey> {
-    let refused = || ("hours", "expected from and until, such as \"09:00-17:00\" or \"22:00-06:00\"".to_owned());
     let Some(text) = text else { return Ok(None) };
-    let minute = |text: &str| {
-        let (hour, minute) = text.trim().split_once(':')?;
-        let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-        let (hour, minute): (u16, u16) =
-            (digits(hour).then_some(hour)?.parse().ok()?, digits(minute).then_some(minute)?.parse().ok()?);
-        Some(hour * 60 + minute).filter(|all| minute < 60 && *all <= MINUTES_PER_DAY)
+    let invalid = || {
+        let expected = "expected a start and an end such as \"09:00-17:00\" or \"22:00-06:00\"";
+        ("hours", format!("`{text}` is not a range of hours; {expected}"))
     };
-    let (from, until) = text.split_once('-').ok_or_else(refused)?;
-    let (from, until) = (minute(from).ok_or_else(refused)?, minute(until).ok_or_else(refused)?);
-    if from == until || from == MINUTES_PER_DAY { Err(refused()) } else { Ok(Some((from, until))) }
+    let (from, until) = text.split_once('-').ok_or_else(invalid)?;
+    let from = parse_minute_of_day(from).ok_or_else(invalid)?;
+    let until = parse_minute_of_day(until).ok_or_else(invalid)?;
+    if from == until || from == MINUTES_PER_DAY { Err(invalid()) } else { Ok(Some((from, until))) }
+}
+
+/// Parses `HH:MM`, from `00:00` to `24:00`.
+fn parse_minute_of_day(text: &str) -> Option<u16> {
+    let two_digits = |part: &str| -> Option<u16> {
+        // `parse` alone would accept a sign.
+        let valid = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        if valid { part.parse().ok() } else { None }
+    };
+    let (hour, minute) = text.trim().split_once(':')?;
+    let hour = two_digits(hour)?;
+    let minute = two_digits(minute)?;
+    let minute_of_day = hour * 60 + minute;
+    (minute < 60 && minute_of_day <= MINUTES_PER_DAY).then_some(minute_of_day)
 }
 
 fn parse_time_zone(name: Option<&str>) -> Result<TimeZone, InvalidInboundKey> {
-    let refused =
-        || ("time_zone", "expected an IANA name such as \"Europe/Berlin\" or \"America/New_York\"".to_owned());
-    name.map_or(Ok(TimeZone::UTC), |name| TimeZone::get(name).map_err(|_| refused()))
+    let Some(name) = name else { return Ok(TimeZone::UTC) };
+    TimeZone::get(name).map_err(|_| {
+        let expected = "expected an IANA name such as \"Europe/Berlin\" or \"America/New_York\"";
+        ("time_zone", format!("`{name}` is not a known time zone; {expected}"))
+    })
 }
 
 #[cfg(test)]
@@ -110,47 +129,47 @@ mod tests {
     }
 
     #[test]
-    fn days_and_hours_are_those_of_the_zone() {
+    fn days_and_hours_use_the_time_zone_of_the_rule() {
         // 20 November 2026 is a Friday.
-        let office = |instant| is_active_at(&["mon-fri"], "09:00-17:00", "Europe/Berlin", instant);
-        assert!(office("2026-11-20T08:00:00Z") && office("2026-11-20T15:59:59Z"));
-        assert!(!office("2026-11-20T07:59:59Z") && !office("2026-11-20T16:00:00Z"));
-        assert!(!office("2026-11-21T10:00:00Z"), "Saturday");
+        let office_hours = |instant| is_active_at(&["mon-fri"], "09:00-17:00", "Europe/Berlin", instant);
+        assert!(office_hours("2026-11-20T08:00:00Z") && office_hours("2026-11-20T15:59:59Z"));
+        assert!(!office_hours("2026-11-20T07:59:59Z") && !office_hours("2026-11-20T16:00:00Z"));
+        assert!(!office_hours("2026-11-21T10:00:00Z"), "Saturday");
         assert!(is_active_at(&["sat"], "", "Pacific/Auckland", "2026-11-20T12:00:00Z"), "already Saturday there");
         assert!(is_active_at(&["fri"], "", "America/Los_Angeles", "2026-11-21T07:00:00Z"), "still Friday there");
         assert!(
             is_active_at(&["FRI-mon"], "", "", "2026-11-22T12:00:00Z")
                 && !is_active_at(&["fri-mon"], "", "", "2026-11-24T12:00:00Z")
         );
-        assert!(is_active_at(&[], "", "", "2026-11-22T12:00:00Z"), "no condition holds always");
+        assert!(is_active_at(&[], "", "", "2026-11-22T12:00:00Z"), "a rule without days and hours is always active");
         assert!(is_active_at(&[], "18:00-24:00", "", "2026-11-22T23:59:59Z"));
     }
 
     #[test]
-    fn hours_beyond_midnight_belong_to_the_day_they_began_on() {
+    fn hours_past_midnight_belong_to_the_day_they_start_on() {
         let night = |instant| is_active_at(&["mon-fri"], "22:00-06:00", "", instant);
         assert!(night("2026-11-20T22:00:00Z"), "Friday night");
-        assert!(night("2026-11-21T05:59:00Z"), "its other end, on Saturday");
+        assert!(night("2026-11-21T05:59:00Z"), "the rest of Friday night, on Saturday");
         assert!(!night("2026-11-21T22:00:00Z") && !night("2026-11-21T06:00:00Z"));
-        assert!(!night("2026-11-23T05:00:00Z"), "began on Sunday");
+        assert!(!night("2026-11-23T05:00:00Z"), "it started on Sunday");
         assert!(night("2026-11-24T05:00:00Z") && !night("2026-11-24T12:00:00Z"));
     }
 
     #[test]
-    fn summer_time_moves_the_hours_with_the_clocks() {
-        let office = |instant| is_active_at(&[], "09:00-17:00", "Europe/Berlin", instant);
+    fn hours_follow_local_time_across_clock_changes() {
+        let office_hours = |instant| is_active_at(&[], "09:00-17:00", "Europe/Berlin", instant);
         // 27 March is winter time (UTC+1), 29 March summer time (UTC+2).
-        assert!(!office("2026-03-27T07:30:00Z") && office("2026-03-27T08:30:00Z"));
-        assert!(office("2026-03-30T07:30:00Z") && !office("2026-03-30T15:30:00Z"));
-        // On 29 March 02:00 to 03:00 does not happen: 00:59Z is 01:59, 01:00Z is 03:00.
+        assert!(!office_hours("2026-03-27T07:30:00Z") && office_hours("2026-03-27T08:30:00Z"));
+        assert!(office_hours("2026-03-30T07:30:00Z") && !office_hours("2026-03-30T15:30:00Z"));
+        // On 29 March, 02:00 to 03:00 is skipped: 00:59Z is 01:59, and 01:00Z is 03:00.
         let gap = |instant| is_active_at(&[], "02:00-03:00", "Europe/Berlin", instant);
         assert!(!gap("2026-03-29T00:59:00Z") && !gap("2026-03-29T01:00:00Z") && gap("2026-03-30T00:30:00Z"));
-        // On 25 October it happens twice.
+        // On 25 October, it occurs twice.
         assert!(gap("2026-10-25T00:30:00Z") && gap("2026-10-25T01:30:00Z") && !gap("2026-10-25T02:00:00Z"));
     }
 
     #[test]
-    fn mistakes_are_refused_by_their_key() {
+    fn invalid_values_are_rejected_with_their_key() {
         for (rule, key) in [
             (rule(&["monday"], "", ""), "days"),
             (rule(&["mon-"], "", ""), "days"),

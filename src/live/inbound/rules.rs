@@ -1,4 +1,4 @@
-//! The rules of the settings, ready to be asked.
+//! The compiled rules of `[inbound]`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::config::{InboundAnswerSettings, InboundAskSettings, InboundKind, Inbo
 use crate::egress::Egress;
 use crate::handlers::HandlerDeps;
 
-/// A key, and why its value is refused.
+/// A key of the table, and why its value is invalid.
 pub(super) type InvalidInboundKey = (&'static str, String);
 
-/// An `[[inbound.rules]]` table, or the fallback, that no answer can be made of.
+/// An `[[inbound.rules]]` table, or `[inbound.fallback]`, that cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 #[error("{table}: {key}: {reason}")]
 pub struct InboundConfigError {
-    /// `inbound rule` with its name, or `inbound.fallback`.
+    /// Either `inbound rule` with the name of the rule in backticks, or `inbound.fallback`.
     pub table: String,
-    /// Its key that is refused.
+    /// The key whose value is invalid.
     pub key: &'static str,
-    /// What is wrong with it, and what to do.
+    /// Why the value is invalid, and what is expected.
     pub reason: String,
 }
 
-/// `[inbound]`, as of one reading of the settings. `A` asks a service; `()` where none is to be asked.
+/// The compiled rules. `A` is the target of an `ask` table, or `()` where no requests are sent (checks and dry runs).
 pub(crate) struct InboundRules<A = Box<InboundTarget>> {
     pub(super) timeout: Duration,
     pub(super) fallback: AnswerTemplate,
@@ -47,25 +47,24 @@ pub(super) struct CompiledInboundRule<A> {
     pub(super) answer_source: AnswerSource<A>,
 }
 
-/// Where a rule's answer comes from.
 pub(super) enum AnswerSource<A> {
     Template(Box<AnswerTemplate>),
     Target(A),
 }
 
 impl InboundRules {
-    /// Reads the settings, the lists of numbers they name as well.
+    /// Compiles the settings and reads the number files that they name.
     ///
     /// # Errors
-    /// The key that is refused, and why.
-    pub(crate) fn from_settings(settings: &InboundSettings, tools: &HandlerDeps) -> Result<Self, InboundConfigError> {
-        Self::compile(settings, |ask| InboundTarget::new(ask, tools).map(Box::new))
+    /// The first table and key that is invalid.
+    pub(crate) fn from_settings(settings: &InboundSettings, deps: &HandlerDeps) -> Result<Self, InboundConfigError> {
+        Self::compile(settings, |ask| InboundTarget::new(ask, deps).map(Box::new))
     }
 
-    /// Refuses what [`InboundRules::configured`] would refuse, without making a connection's parts.
+    /// Reports the errors of [`InboundRules::from_settings`] without creating outbound HTTP clients.
     ///
     /// # Errors
-    /// The key that is refused, and why.
+    /// The first table and key that is invalid.
     pub(crate) fn check(settings: &InboundSettings, egress: &Egress) -> Result<(), InboundConfigError> {
         InboundRules::compile(settings, |ask| target::check_settings(ask, egress)).map(drop)
     }
@@ -74,19 +73,23 @@ impl InboundRules {
 impl<A> InboundRules<A> {
     pub(super) fn compile(
         settings: &InboundSettings,
-        asking: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
+        compile_target: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
     ) -> Result<Self, InboundConfigError> {
-        let rule = |table: &InboundRuleSettings| {
-            CompiledInboundRule::compile(table, &asking).map_err(|refused| rule_error(table, refused))
+        let compile_rule = |table: &InboundRuleSettings| {
+            CompiledInboundRule::compile(table, &compile_target).map_err(|(key, reason)| InboundConfigError {
+                table: format!("inbound rule `{}`", table.name),
+                key,
+                reason,
+            })
         };
         Ok(Self {
             timeout: Duration::from_millis(settings.timeout_ms),
             fallback: compile_fallback(&settings.fallback)?,
-            rules: settings.rules.iter().map(rule).collect::<Result<_, _>>()?,
+            rules: settings.rules.iter().map(compile_rule).collect::<Result<_, _>>()?,
         })
     }
 
-    /// The first one whose conditions all hold.
+    /// The first rule whose conditions all hold.
     pub(super) async fn first_match(
         &self,
         request: &InboundRequest,
@@ -102,28 +105,28 @@ impl<A> InboundRules<A> {
     }
 }
 
-fn rule_error(table: &InboundRuleSettings, (key, why): InvalidInboundKey) -> InboundConfigError {
-    InboundConfigError { table: format!("inbound rule `{}`", table.name), key, reason: why }
-}
-
 fn compile_fallback(settings: &InboundAnswerSettings) -> Result<AnswerTemplate, InboundConfigError> {
     const TABLE: &str = "inbound.fallback";
-    let made =
-        AnswerTemplate::compile(TABLE, settings).and_then(|made| made.check_with_sample(settings).map(|()| made));
-    made.map_err(|(key, why)| InboundConfigError { table: TABLE.to_owned(), key, reason: why })
+    let invalid = |(key, reason): InvalidInboundKey| InboundConfigError { table: TABLE.to_owned(), key, reason };
+    let fallback = AnswerTemplate::compile(TABLE, settings).map_err(invalid)?;
+    // The fallback is the last resort: a template that always fails is reported at start, not at the first incident.
+    fallback.check_with_sample(settings).map_err(invalid)?;
+    Ok(fallback)
 }
 
 impl<A> CompiledInboundRule<A> {
     fn compile(
         table: &InboundRuleSettings,
-        asking: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
+        compile_target: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
     ) -> Result<Self, InvalidInboundKey> {
         let answer = table.static_answer();
-        let says = match &table.ask {
+        let answer_source = match &table.ask {
             Some(_) if answer != InboundAnswerSettings::default() => {
-                return Err(("ask", "the service answers: leave reject, agent, variables and metadata out".to_owned()));
+                let reason = "the service gives the whole answer; remove reject, agent, agent_version, \
+                              dynamic_variables and metadata, or remove `ask`";
+                return Err(("ask", reason.to_owned()));
             }
-            Some(ask) => AnswerSource::Target(asking(ask)?),
+            Some(ask) => AnswerSource::Target(compile_target(ask)?),
             None => AnswerSource::Template(Box::new(AnswerTemplate::compile(&table.name, &answer)?)),
         };
         Ok(Self {
@@ -135,40 +138,43 @@ impl<A> CompiledInboundRule<A> {
             kind: table.kind,
             schedule: RuleSchedule::from_rule(table)?,
             known_caller: table.known_caller,
-            answer_source: says,
+            answer_source,
         })
     }
 
-    /// What costs nothing is asked first.
+    /// Checks the conditions in the order of their cost: memory first, then number files, then the store.
     async fn matches(&self, request: &InboundRequest, context: &InboundContext, caller: &CallerLookup) -> bool {
-        let agent = request.agent_id.as_ref();
-        if self.kind.is_some_and(|kind| kind != request.kind)
-            || !(self.agents.is_empty() || agent.is_some_and(|agent| self.agents.contains(agent)))
-            || !(self.companies.is_empty() || self.companies.contains(&context.company))
-            || !self.schedule.is_active(context.received_at_ms)
-        {
+        if self.kind.is_some_and(|kind| kind != request.kind) {
             return false;
         }
-        for (numbers, number) in [(&self.from, &request.from_number), (&self.to, &request.to_number)] {
-            if let Some(numbers) = numbers
-                && !numbers.matches(number).await
+        if !self.agents.is_empty() && !request.agent_id.as_ref().is_some_and(|agent| self.agents.contains(agent)) {
+            return false;
+        }
+        if !self.companies.is_empty() && !self.companies.contains(&context.company) {
+            return false;
+        }
+        if !self.schedule.is_active(context.received_at_ms) {
+            return false;
+        }
+        for (matcher, number) in [(&self.from, &request.from_number), (&self.to, &request.to_number)] {
+            if let Some(matcher) = matcher
+                && !matcher.matches(number).await
             {
                 return false;
             }
         }
         match self.known_caller {
-            Some(wanted) => caller.is_known().await == Some(wanted),
+            Some(expected) => caller.is_known().await == Some(expected),
             None => true,
         }
     }
 }
 
-/// The rules of the moment: every request looks once, and keeps what it saw.
+/// The rules in use, replaced by a reload. A request takes a snapshot and keeps it until it is answered.
 #[derive(Clone)]
 pub(crate) struct CurrentInboundRules(Arc<RwLock<Arc<InboundRules>>>);
 
 impl CurrentInboundRules {
-    /// Begins with these.
     #[must_use]
     pub(crate) fn new(rules: InboundRules) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(rules))))
@@ -178,7 +184,7 @@ impl CurrentInboundRules {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Requests that begin from here on see these.
+    /// Replaces the rules for requests that start from now on.
     pub(crate) fn replace(&self, rules: InboundRules) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }

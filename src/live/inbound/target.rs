@@ -1,4 +1,4 @@
-//! Asks a service of the user's own: the request as it came, signed anew, and its answer checked.
+//! Forwards an inbound request to a service of the operator, signed anew, and checks its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,120 +13,134 @@ use super::request::{InboundContext, InboundRequest};
 use super::rules::InvalidInboundKey;
 use crate::base::clock::Clock;
 use crate::config::{InboundAskSettings, RetellSignatureMode};
-use crate::egress::{Destination, Egress, PostRequest, RequestError};
+use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError};
 use crate::handlers::{HandlerDeps, RequestSigner, RetellSigner, SigningInput};
 
-/// A service that answers.
+/// The service of an `ask` table.
 pub(crate) struct InboundTarget {
     destination: Destination,
     signing: RequestSigner,
-    /// For a company without a key, unless the settings insist on a signature.
+    /// Used for a company without a key. `None` if the settings require a signature.
     unsigned_signing: Option<RequestSigner>,
     timeout: Option<Duration>,
     signer: Arc<dyn RetellSigner>,
     clock: Clock,
 }
 
-/// Why there is no answer that could be sent. Names host and port at most, and no value.
+/// Why the service gave no usable answer. The messages are logged, so they contain at most host and port, and never a
+/// value of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InboundTargetError {
     #[error("{0}")]
     Egress(#[from] RequestError),
     #[error("{0}")]
     Unsigned(&'static str),
-    #[error("{0} answered {1}")]
+    #[error("{0} answered with status {1}; expected 200 to 299")]
     UnexpectedStatus(String, u16),
-    #[error("{0} answered no JSON")]
+    #[error("{0} answered with a body that is not JSON")]
     NotJson(String),
-    #[error("{0} answered with {1}")]
+    #[error("{0} answered with an invalid field: {1}")]
     InvalidAnswer(String, InvalidField),
 }
 
 impl InboundTarget {
-    pub(super) fn new(settings: &InboundAskSettings, tools: &HandlerDeps) -> Result<Self, InvalidInboundKey> {
-        let target = parse_target_url(settings, &tools.egress)?;
-        let destination = tools.egress.destination(target, 0).map_err(|error| ("ask.url", error.to_string()))?;
-        let (signer, clock) = (Arc::clone(&tools.retell_signer), tools.clock.clone());
-        let within = settings.timeout_ms.map(Duration::from_millis);
-        let usual = build_signing(settings, settings.retell_signature.unwrap_or(RetellSignatureMode::Fresh))?;
-        let unsigned = settings
-            .retell_signature
-            .is_none()
-            .then(|| build_signing(settings, RetellSignatureMode::None))
-            .transpose()?;
-        Ok(Self { destination, signing: usual, unsigned_signing: unsigned, timeout: within, signer, clock })
+    pub(super) fn new(settings: &InboundAskSettings, deps: &HandlerDeps) -> Result<Self, InvalidInboundKey> {
+        let url = parse_target_url(settings, &deps.egress)?;
+        let destination = deps.egress.destination(url, 0).map_err(|error| ("ask.url", error.to_string()))?;
+        let signing = build_signing(settings, settings.retell_signature.unwrap_or(RetellSignatureMode::Fresh))?;
+        let unsigned_signing = match settings.retell_signature {
+            Some(_) => None,
+            None => Some(build_signing(settings, RetellSignatureMode::None)?),
+        };
+        Ok(Self {
+            destination,
+            signing,
+            unsigned_signing,
+            timeout: settings.timeout_ms.map(Duration::from_millis),
+            signer: Arc::clone(&deps.retell_signer),
+            clock: deps.clock.clone(),
+        })
     }
 
-    /// Within the budget, and within the time of its own.
+    /// Posts the request and reads the answer, within `ask.timeout_ms` and the time left until the deadline.
     pub(super) async fn request_answer(
         &self,
         request: &InboundRequest,
-        (context, original): (&InboundContext, Option<&str>),
+        context: &InboundContext,
+        original_signature: Option<&str>,
     ) -> Result<InboundAnswer, InboundTargetError> {
         let now_ms = self.clock.now_ms();
-        let signed = SigningInput {
+        let signing_input = SigningInput {
             message_id: &context.event_id,
             company: &context.company,
-            original_signature: original,
+            original_signature,
             body: &request.body,
             now_ms,
         };
-        let private = self.signing.signed_headers(&signed, &*self.signer);
-        let private = private.or_else(|why| {
-            self.unsigned_signing.as_ref().map_or(Err(why), |unsigned| unsigned.signed_headers(&signed, &*self.signer))
-        });
-        let private = private.map_err(InboundTargetError::Unsigned)?;
-        let left = context.deadline.saturating_duration_since(Instant::now());
+        let signed = self.signing.signed_headers(&signing_input, &*self.signer);
+        let signature_headers = match (signed, &self.unsigned_signing) {
+            (Ok(headers), _) => headers,
+            (Err(_), Some(unsigned)) => {
+                unsigned.signed_headers(&signing_input, &*self.signer).map_err(InboundTargetError::Unsigned)?
+            }
+            (Err(reason), None) => return Err(InboundTargetError::Unsigned(reason)),
+        };
+        let remaining = context.deadline.saturating_duration_since(Instant::now());
         let post = PostRequest {
             headers: context_headers(context, now_ms),
-            same_origin_headers: private,
+            same_origin_headers: signature_headers,
             body: request.body.clone(),
-            timeout: self.timeout.map_or(left, |within| within.min(left)),
+            timeout: self.timeout.map_or(remaining, |timeout| timeout.min(remaining)),
         };
-        let whole = self.destination.post_and_read_all(post, MAX_ANSWER_BYTES).await?;
-        let whom = || self.destination.to_string();
-        if !(200..300).contains(&whole.status) {
-            return Err(InboundTargetError::UnexpectedStatus(whom(), whole.status));
+        let response = self.destination.post_and_read_all(post, MAX_ANSWER_BYTES).await?;
+        let target = || self.destination.to_string();
+        if !(200..300).contains(&response.status) {
+            return Err(InboundTargetError::UnexpectedStatus(target(), response.status));
         }
-        let body: Value = serde_json::from_slice(&whole.body).map_err(|_| InboundTargetError::NotJson(whom()))?;
-        InboundAnswer::from_json(&body, request.kind).map_err(|error| InboundTargetError::InvalidAnswer(whom(), error))
+        let body: Value = serde_json::from_slice(&response.body).map_err(|_| InboundTargetError::NotJson(target()))?;
+        InboundAnswer::from_json(&body, request.kind)
+            .map_err(|error| InboundTargetError::InvalidAnswer(target(), error))
     }
 }
 
-/// Refuses what could not be asked.
+/// Checks the `ask` table without creating a connection pool.
 pub(super) fn check_settings(settings: &InboundAskSettings, egress: &Egress) -> Result<(), InvalidInboundKey> {
-    parse_target_url(settings, egress).and_then(|_| build_signing(settings, RetellSignatureMode::None)).map(drop)
+    parse_target_url(settings, egress)?;
+    build_signing(settings, RetellSignatureMode::None)?;
+    Ok(())
 }
 
-fn parse_target_url(
-    settings: &InboundAskSettings,
-    egress: &Egress,
-) -> Result<crate::egress::DestinationUrl, InvalidInboundKey> {
-    if settings.timeout_ms.is_some_and(|ms| !(10..=8_000).contains(&ms)) {
-        return Err(("ask.timeout_ms", "expected 10 to 8000 ms".to_owned()));
+fn parse_target_url(settings: &InboundAskSettings, egress: &Egress) -> Result<DestinationUrl, InvalidInboundKey> {
+    if let Some(timeout_ms) = settings.timeout_ms
+        && !(10..=8_000).contains(&timeout_ms)
+    {
+        return Err(("ask.timeout_ms", format!("{timeout_ms} is out of range; expected 10 to 8000 ms")));
     }
-    egress.parse_url(settings.url.expose()).map_err(|why| ("ask.url", why))
+    egress.parse_url(settings.url.expose()).map_err(|error| ("ask.url", error))
 }
 
-/// Whoever answers Retell's own requests checks Retell's signature: it is made anew unless told otherwise.
+/// A service that answered Retell directly before checks Retell's signature, so by default the request is signed as
+/// Retell signs. The original signature would fail: its timestamp may be too old by then.
 fn build_signing(
     settings: &InboundAskSettings,
-    retell: RetellSignatureMode,
+    retell_mode: RetellSignatureMode,
 ) -> Result<RequestSigner, InvalidInboundKey> {
-    let inside = |(key, why): InvalidInboundKey| (if key == "secret" { "ask.secret" } else { "ask.headers" }, why);
-    RequestSigner::new(settings.secret.as_ref(), retell, &settings.headers).map_err(inside)
+    RequestSigner::new(settings.secret.as_ref(), retell_mode, &settings.headers).map_err(|(key, reason)| {
+        let key = if key == "secret" { "ask.secret" } else { "ask.headers" };
+        (key, reason)
+    })
 }
 
 fn context_headers(context: &InboundContext, now_ms: i64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let mut put = |name: &'static str, value: &str| {
+    let mut insert = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     };
-    put("webhook-id", &context.event_id.to_string());
-    put("webhook-timestamp", &(now_ms / 1000).to_string());
-    put("x-retell-webhook-company", &context.company);
+    insert("webhook-id", &context.event_id.to_string());
+    insert("webhook-timestamp", &(now_ms / 1000).to_string());
+    insert("x-retell-webhook-company", &context.company);
     headers
 }

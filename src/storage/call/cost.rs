@@ -1,20 +1,22 @@
-//! Amounts of money: sums of decimal text, without the errors of binary fractions.
+//! Costs: sums of decimal numbers without the rounding errors of binary fractions.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Digits kept behind the point. Retell sends more now and then; those are rounded.
+/// Digits after the decimal point. Retell sometimes sends more; the value is rounded then.
 const FRACTION_DIGITS: usize = 6;
-/// Most digits before the point that are believed.
+/// Maximum number of digits before the decimal point. A larger number is an error of the sender and would spoil every
+/// sum.
 const MAX_WHOLE_DIGITS: i32 = 12;
 
-/// Cents, exact to a millionth of one.
+/// An amount in cents, in units of a millionth of a cent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost(i128);
 
 impl Cost {
-    /// Reads a JSON number, such as `12.5` or `1.25e1`; `None` when it is none, or beyond all sense.
+    /// Parses a JSON number such as `12.5` or `1.25e1`. Returns `None` for any other text and for numbers of more
+    /// than 12 digits before the decimal point.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -27,12 +29,12 @@ impl Cost {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
+        // `0.<digits>` times ten to the `point`, so that an exponent needs no separate case.
         let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
         let value = to_millionths(digits.trim_start_matches('0'), point - leading_zeros(&digits)?)?;
         Some(Self(sign * value))
     }
 
-    /// Adds another amount.
     pub fn add(&mut self, other: Self) {
         self.0 = self.0.saturating_add(other.0);
     }
@@ -42,7 +44,7 @@ fn leading_zeros(digits: &str) -> Option<i32> {
     i32::try_from(digits.len() - digits.trim_start_matches('0').len()).ok()
 }
 
-/// Millionths of `0.<digits>` times ten to the `point`.
+/// `0.<digits>` times ten to the `point`, in millionths. `digits` must not begin with a zero.
 fn to_millionths(digits: &str, point: i32) -> Option<i128> {
     if digits.is_empty() {
         return Some(0);
@@ -50,20 +52,22 @@ fn to_millionths(digits: &str, point: i32) -> Option<i128> {
     if point > MAX_WHOLE_DIGITS {
         return None;
     }
-    // How many digits stand before the place where it is cut.
-    let Ok(kept) = usize::try_from(point.checked_add(i32::try_from(FRACTION_DIGITS).ok()?)?) else { return Some(0) };
-    let all: String = digits.chars().chain(std::iter::repeat('0')).take(kept).collect();
-    let rounds_up = digits.as_bytes().get(kept).is_some_and(|digit| *digit >= b'5');
-    let value: i128 = if all.is_empty() { 0 } else { all.parse().ok()? };
+    // Number of digits that remain after rounding. A negative number means that the value is too small to count.
+    let remaining = point.checked_add(i32::try_from(FRACTION_DIGITS).ok()?)?;
+    let Ok(remaining) = usize::try_from(remaining) else { return Some(0) };
+    let padded: String = digits.chars().chain(std::iter::repeat('0')).take(remaining).collect();
+    let value: i128 = if padded.is_empty() { 0 } else { padded.parse().ok()? };
+    let rounds_up = digits.as_bytes().get(remaining).is_some_and(|digit| *digit >= b'5');
     Some(value + i128::from(rounds_up))
 }
 
-/// `12.501`, without zeros at the end.
+/// Decimal text without trailing zeros, such as `12.501`.
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, sign) = (10_u128.pow(6), if self.0 < 0 { "-" } else { "" });
-        let (whole, rest) = (self.0.unsigned_abs() / unit, self.0.unsigned_abs() % unit);
-        let text = format!("{sign}{whole}.{rest:06}");
+        let unit = 10_u128.pow(6);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let amount = self.0.unsigned_abs();
+        let text = format!("{sign}{}.{:06}", amount / unit, amount % unit);
         f.pad(text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
@@ -89,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_every_form_are_read() {
-        let read = |text: &str| Cost::parse(text).map(|cost| cost.to_string());
+    fn numbers_are_parsed_in_every_form() {
+        let parse = |text: &str| Cost::parse(text).map(|cost| cost.to_string());
         for (text, expected) in [
             ("0", "0"),
             ("12", "12"),
@@ -106,10 +110,10 @@ mod tests {
             ("1e+11", "100000000000"),
             ("9.9999999", "10"),
         ] {
-            assert_eq!(read(text).as_deref(), Some(expected), "{text}");
+            assert_eq!(parse(text).as_deref(), Some(expected), "{text}");
         }
         for nonsense in ["", "-", ".", "1.2.3", "abc", "1e12", "1e400", "1e99999999999", "1,5", "NaN"] {
-            assert_eq!(read(nonsense), None, "{nonsense}");
+            assert_eq!(parse(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One row a call or chat, merged from whatever events arrive, in whatever order.
+//! Call records: one row per call or chat, merged from its events. Every order of the events gives the same row.
 
 mod cost;
 mod sources;
@@ -14,22 +14,23 @@ pub(crate) use cost::Cost;
 pub(crate) use sources::ValueSources;
 pub(crate) use stats::{CallGroup, CallGrouping, CallStats, CallStatsFilter, CallStatsRow, CallTotals};
 
-/// How much an event knows about its call. A later stage overwrites; an earlier one only fills gaps.
+/// How much an event contains about its call. A value from a later stage replaces one from an earlier stage, never the
+/// reverse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallStage {
-    /// `call_started`, `chat_started`.
+    /// The stage of the events `call_started` and `chat_started`.
     Started = 1,
-    /// Anything while the call is on: transcripts, transfers, names not known yet.
+    /// Events during the call: transcripts, transfers, event kinds that this version does not know.
     Underway = 2,
-    /// `call_ended`, `chat_ended`.
+    /// The stage of the events `call_ended` and `chat_ended`.
     Ended = 3,
-    /// `call_analyzed`, `chat_analyzed`.
+    /// The stage of the events `call_analyzed` and `chat_analyzed`.
     Analyzed = 4,
 }
 
 impl CallStage {
-    /// The stage kept as this number; anything unknown counts as the least.
+    /// The stage with this number. An unknown number counts as the earliest stage, so it replaces nothing.
     #[must_use]
     pub fn from_rank(rank: i64) -> Self {
         match rank {
@@ -41,25 +42,20 @@ impl CallStage {
     }
 }
 
-/// A transfer event, kept by its event's id so that handling it twice changes nothing.
+/// The kind of a transfer event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferKind {
-    /// `transfer_started`.
     Started,
-    /// `transfer_bridged`.
     Bridged,
-    /// `transfer_cancelled`.
     Cancelled,
-    /// `transfer_ended`.
     Ended,
 }
 
-/// What a record is about.
+/// Whether a record describes a call or a chat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallKind {
-    /// A voice call.
     #[default]
     Call,
     /// A chat, by API or text message.
@@ -67,7 +63,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// `call` or `chat`.
+    /// The name in the store and in `--json`: `call` or `chat`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,13 +72,13 @@ impl CallKind {
         }
     }
 
-    /// Whether an id of this kind is a test's: handled like any other, left out of statistics.
+    /// Whether the id is that of a test. Tests are handled like other calls, except that statistics exclude them.
     #[must_use]
     pub fn is_test(self, id: &str) -> bool {
         id.starts_with(self.test_prefix())
     }
 
-    /// How ids of tests begin.
+    /// The prefix of the ids that Retell gives to tests.
     #[must_use]
     pub fn test_prefix(self) -> &'static str {
         match self {
@@ -92,72 +88,58 @@ impl CallKind {
     }
 }
 
-/// Narrows a list of calls or chats.
+/// Selects calls or chats; all set conditions must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallFilter {
-    /// Calls or chats.
     pub kind: CallKind,
-    /// Slug of the company.
+    /// The slug of the company.
     pub company: Option<String>,
-    /// Id of the agent.
     pub agent_id: Option<String>,
-    /// Those of tests too, see [`CallKind::is_test`].
+    /// Includes test calls, see [`CallKind::is_test`].
     pub include_tests: bool,
-    /// At most so many.
     pub limit: usize,
 }
 
-/// From the end of the user's words to the beginning of the agent's, over a call.
+/// End-to-end latency of a call: the time from the end of the user's speech to the beginning of the agent's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct E2eLatency {
-    /// Median.
     pub p50_ms: Option<i64>,
-    /// 90th percentile.
     pub p90_ms: Option<i64>,
-    /// 99th percentile.
     pub p99_ms: Option<i64>,
 }
 
-/// What is known about a call or a chat. Times are milliseconds since the Unix epoch.
+/// The merged values of a call or chat. Times are milliseconds since the Unix epoch. A value is `None` until an event
+/// contains it.
 #[derive(Clone, PartialEq, Serialize)]
 pub struct CallRecord {
-    /// Call or chat.
     pub kind: CallKind,
-    /// Whose it is.
     pub company_id: i64,
-    /// The company's slug.
+    /// The slug of the company.
     pub company: String,
-    /// Retell's id of it.
+    /// Retell's id of the call or chat.
     pub call_id: String,
-    /// The latest stage an event has told about.
+    /// The latest stage of any event so far.
     pub stage: CallStage,
     /// `phone_call` or `web_call`; `api_chat` or `sms_chat`.
     pub call_type: Option<String>,
-    /// `inbound` or `outbound`.
+    /// `inbound` or `outbound`, as Retell sends it.
     pub direction: Option<String>,
-    /// The agent.
     pub agent_id: Option<String>,
-    /// The agent's name.
     pub agent_name: Option<String>,
-    /// The agent's version.
     pub agent_version: Option<i64>,
-    /// The caller's number.
+    /// The caller's number. Not serialized, because it is personal data.
     #[serde(skip)]
     pub from_number: Option<String>,
-    /// The called number.
+    /// The called number. Not serialized, because it is personal data.
     #[serde(skip)]
     pub to_number: Option<String>,
-    /// `registered`, `ongoing`, `ended`, `not_connected`, `error`, or a newer one.
+    /// `registered`, `ongoing`, `ended`, `not_connected`, `error`, or a newer value.
     pub call_status: Option<String>,
-    /// When it began.
     pub started_at_ms: Option<i64>,
-    /// When it ended.
     pub ended_at_ms: Option<i64>,
-    /// How long it took.
     pub duration_ms: Option<i64>,
-    /// Why it ended.
+    /// Retell's reason for the end of the call.
     pub disconnection_reason: Option<String>,
-    /// Whether a voicemail answered.
     pub in_voicemail: Option<bool>,
     /// `Positive`, `Neutral`, `Negative` or `Unknown`.
     pub user_sentiment: Option<String>,
@@ -165,31 +147,31 @@ pub struct CallRecord {
     pub call_successful: Option<bool>,
     /// Combined cost in US cents, as decimal text.
     pub cost_cents: Option<String>,
-    /// How fast the agent answered.
     pub latency_e2e: Option<E2eLatency>,
-    /// Whether a recording was announced. Its address is in the event: it may open the recording to whoever has it.
+    /// Whether an event contained the URL of a recording. The URL itself stays in the event, because it may give
+    /// access to the recording.
     pub has_recording: Option<bool>,
-    /// The conversation in a few sentences. Not serialized: it is what somebody said.
+    /// Summary of the conversation. Not serialized, because it is personal data.
     #[serde(skip)]
     pub summary: Option<String>,
-    /// What the account had extracted, as JSON text. Not serialized either.
+    /// Custom analysis data as JSON text. Not serialized, because it is personal data.
     #[serde(skip)]
     pub custom_analysis_data: Option<String>,
-    /// Transfer events by the id of the event that told of them.
+    /// Transfer events by event id. A map, so that merging an event twice changes nothing.
     #[serde(skip)]
     pub transfers: BTreeMap<String, TransferKind>,
-    /// When the first event about it arrived.
+    /// When the first event of the call was received.
     pub first_event_at_ms: i64,
-    /// When the latest event about it arrived.
+    /// When the latest event of the call was received.
     pub last_event_at_ms: i64,
-    /// Which event told what.
+    /// The event from which each value came.
     #[serde(skip)]
     pub sources: ValueSources,
 }
 
 impl fmt::Debug for CallRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the numbers and words of the people in it.
+        // Without phone numbers and texts, which are personal data.
         f.debug_struct("CallRecord")
             .field("kind", &self.kind)
             .field("call_id", &self.call_id)
@@ -200,14 +182,13 @@ impl fmt::Debug for CallRecord {
 }
 
 impl CallRecord {
-    /// An empty record for a call or chat of a company (number and slug) that an event of `stage` arrived about at
-    /// `at_ms`.
+    /// An empty record of a call or chat for an event of `stage` that was received at `at_ms`. `company` is the slug.
     #[must_use]
-    pub fn new(kind: CallKind, company: (i64, &str), call_id: &str, (stage, at_ms): (CallStage, i64)) -> Self {
+    pub fn new(kind: CallKind, company_id: i64, company: &str, call_id: &str, stage: CallStage, at_ms: i64) -> Self {
         Self {
             kind,
-            company_id: company.0,
-            company: company.1.to_owned(),
+            company_id,
+            company: company.to_owned(),
             call_id: call_id.to_owned(),
             stage,
             call_type: None,
@@ -237,31 +218,40 @@ impl CallRecord {
         }
     }
 
-    /// Whether it is a test's, see [`CallKind::is_test`].
+    /// Whether this is a test call, see [`CallKind::is_test`].
     #[must_use]
     pub fn is_test(&self) -> bool {
         self.kind.is_test(&self.call_id)
     }
 
-    /// Where the call's transfers stand, whatever the order in which their events arrived: `started`, `bridged`,
-    /// `cancelled`, `ended`, or `None` without any.
+    /// State of the call's transfers, independent of the order of their events: `started`, `bridged`, `cancelled` or
+    /// `ended`; `None` without transfers.
     #[must_use]
     pub fn transfer_state(&self) -> Option<&'static str> {
-        let count = |wanted| self.transfers.values().filter(|seen| **seen == wanted).count();
-        let (started, cancelled) = (count(TransferKind::Started), count(TransferKind::Cancelled));
-        match () {
-            () if count(TransferKind::Ended) > 0 => Some("ended"),
-            () if count(TransferKind::Bridged) > 0 => Some("bridged"),
-            () if started > cancelled => Some("started"),
-            () if cancelled > 0 => Some("cancelled"),
-            () => None,
+        let count = |kind| self.transfers.values().filter(|transfer| **transfer == kind).count();
+        let started = count(TransferKind::Started);
+        let cancelled = count(TransferKind::Cancelled);
+        if count(TransferKind::Ended) > 0 {
+            Some("ended")
+        } else if count(TransferKind::Bridged) > 0 {
+            Some("bridged")
+        } else if started > cancelled {
+            // Events do not name the transfer they belong to. A second attempt after a cancelled one shows in the
+            // numbers.
+            Some("started")
+        } else if cancelled > 0 {
+            Some("cancelled")
+        } else {
+            None
         }
     }
 
-    /// Takes over what `news` knows. Each value is kept from the event of the latest stage that has it, and among events
-    /// of one stage from the one that arrived last, so every order of merging gives the same record. Absent values erase
-    /// nothing. Merging the same news twice changes nothing.
+    /// Merges the values of `news` into this record. Each value is kept from the event of the latest stage that
+    /// contains it, and among events of one stage from the one that was received last, so every order of merging
+    /// gives the same record. Absent values erase nothing, and merging an event twice changes nothing.
     pub fn merge(&mut self, news: Self) {
+        // The first argument of each call is the bit of the value in `ValueSources`, which is stored: numbers may be
+        // added, but never changed or reused.
         let mut merging = CallMerge {
             current: (std::mem::take(&mut self.sources), (self.stage, self.last_event_at_ms)),
             incoming: (news.sources, (news.stage, news.last_event_at_ms)),
@@ -288,6 +278,7 @@ impl CallRecord {
         merging.merge_value(18, &mut self.summary, news.summary);
         merging.merge_value(19, &mut self.custom_analysis_data, news.custom_analysis_data);
         self.sources = merging.merged_sources;
+        // After the values: their ranks compare the stage and time from before the merge.
         self.transfers.extend(news.transfers);
         self.stage = self.stage.max(news.stage);
         self.first_event_at_ms = self.first_event_at_ms.min(news.first_event_at_ms);
@@ -295,7 +286,8 @@ impl CallRecord {
     }
 }
 
-/// Retell's own sample of `call_ended` says `registered`: a finished call does not go back to one that is under way.
+/// Whether the status is that of a finished call. It is not replaced by one that is not: Retell's own sample of
+/// `call_ended` contains the status `registered`.
 fn is_final_status(status: &str) -> bool {
     !matches!(status, "registered" | "ongoing")
 }

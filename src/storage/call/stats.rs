@@ -1,4 +1,4 @@
-//! Figures over many calls: one pass over their rows, counted by several things at once.
+//! Statistics of calls: one pass over their rows fills all groupings.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -9,88 +9,75 @@ use jiff::Timestamp;
 use super::{CallKind, Cost};
 
 const DAY_MS: i64 = 24 * 3_600_000;
-/// Different values told apart in one grouping; what comes after them is counted together. Values come from bodies.
+/// Groups per grouping; calls with further values are counted in one group. The values come from bodies, so without a
+/// limit a sender could exhaust the memory.
 const MAX_GROUPS: usize = 10_000;
-/// What is counted together.
+/// Key of the group of the calls above [`MAX_GROUPS`].
 const OTHER_GROUPS_KEY: &str = "(others)";
 
-/// Which calls are counted. Absent conditions let all through.
+/// Selects the calls to count; all set conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallStatsFilter {
-    /// Calls or chats.
     pub kind: CallKind,
-    /// Begun at or after this time, in milliseconds since the Unix epoch.
+    /// Earliest start, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// Begun before this time.
+    /// The start must be before this time.
     pub until_ms: Option<i64>,
-    /// Slug of the company.
+    /// The slug of the company.
     pub company: Option<String>,
-    /// Id of the agent.
     pub agent_id: Option<String>,
 }
 
-/// What calls are counted by.
+/// The value by which calls are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallGrouping {
-    /// The day it began, in UTC.
+    /// The day in UTC on which the call began.
     Day,
-    /// The agent's id.
     Agent,
-    /// The disconnection reason.
     Reason,
-    /// The user's sentiment.
     Sentiment,
     /// Whether the agent reached its goal.
     Success,
-    /// The company's slug.
+    /// The slug of the company.
     Company,
 }
 
-/// What one row says.
+/// The values of one call that statistics use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallStatsRow<'a> {
-    /// Its id.
     pub call_id: &'a str,
-    /// When it began, or when its first event arrived.
+    /// Start of the call, or the arrival of its first event if the start is unknown.
     pub started_at_ms: i64,
-    /// The company's slug.
+    /// The slug of the company.
     pub company: &'a str,
-    /// The agent's id.
     pub agent_id: Option<&'a str>,
-    /// The agent's name.
     pub agent_name: Option<&'a str>,
-    /// Why it ended.
     pub disconnection_reason: Option<&'a str>,
-    /// The user's sentiment.
     pub user_sentiment: Option<&'a str>,
-    /// Whether the agent reached its goal.
     pub call_successful: Option<bool>,
-    /// How long it took.
     pub duration_ms: Option<i64>,
-    /// What it cost.
     pub cost_cents: Option<Cost>,
 }
 
-/// Sums over calls.
+/// Totals of a set of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallTotals {
-    /// How many.
     pub calls: u64,
-    /// Those with a known duration.
+    /// Number of calls with a known duration.
     pub calls_with_duration: u64,
-    /// Their durations together.
     pub total_duration_ms: i64,
-    /// Costs together, of those with a known cost.
+    /// Sum of the known costs.
     pub total_cost_cents: Cost,
-    /// Those of which it is known whether the agent reached its goal.
+    /// Number of calls of which it is known whether the agent reached its goal.
     pub calls_with_success_known: u64,
-    /// Those in which it did.
+    /// Number of calls in which the agent reached its goal.
     pub successful_calls: u64,
 }
 
 impl CallTotals {
     fn add(&mut self, row: &CallStatsRow) {
         self.calls += 1;
+        // A negative duration is an error of the sender, and would make averages wrong.
         if let Some(duration_ms) = row.duration_ms.filter(|ms| *ms >= 0) {
             self.calls_with_duration += 1;
             self.total_duration_ms = self.total_duration_ms.saturating_add(duration_ms);
@@ -104,42 +91,41 @@ impl CallTotals {
         }
     }
 
-    /// Of those with a known duration.
+    /// Average of the known durations.
     #[must_use]
     pub fn average_duration_ms(&self) -> Option<i64> {
         self.total_duration_ms.checked_div(i64::try_from(self.calls_with_duration).ok()?)
     }
 
-    /// From 0 to 1, of those that were judged.
+    /// Share of successful calls among those whose success is known, from 0 to 1.
     #[must_use]
     pub fn success_rate(&self) -> Option<f64> {
         ratio(self.successful_calls, self.calls_with_success_known)
     }
 
-    /// From 0 to 1, of the calls in `all`.
+    /// Share of these calls among those in `all`, from 0 to 1.
     #[must_use]
     pub fn share_of(&self, all: &Self) -> Option<f64> {
         ratio(self.calls, all.calls)
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a ratio is shown with a decimal or two")]
+#[allow(clippy::cast_precision_loss, reason = "a ratio is shown with one or two decimals")]
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Calls that have something in common.
+/// The totals of the calls with one value of a [`CallGrouping`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallGroup {
-    /// What; `None` where it is not known.
+    /// The value; `None` for calls of which it is not known.
     pub key: Option<String>,
-    /// A name for it, where there is one: the agent's.
+    /// The name of the agent in a grouping by agent.
     pub name: Option<String>,
-    /// Their figures.
     pub totals: CallTotals,
 }
 
-/// Figures over calls, in total and by each [`CallGrouping`].
+/// Totals of calls, over all and by every [`CallGrouping`].
 #[derive(Debug, Default)]
 pub struct CallStats {
     total: CallTotals,
@@ -153,7 +139,7 @@ pub struct CallStats {
 }
 
 impl CallStats {
-    /// Counts one call; one of a test is only counted as left out.
+    /// Adds one call. A test call is only counted as excluded.
     pub fn add(&mut self, kind: CallKind, row: &CallStatsRow) {
         if kind.is_test(row.call_id) {
             self.excluded_tests += 1;
@@ -168,19 +154,19 @@ impl CallStats {
         self.companies.add(Some(row.company), row);
     }
 
-    /// All together.
+    /// The totals over all calls.
     #[must_use]
     pub fn totals(&self) -> &CallTotals {
         &self.total
     }
 
-    /// Calls of tests, which nothing else here counts.
+    /// Number of test calls, which no other figure includes.
     #[must_use]
     pub fn excluded_tests(&self) -> u64 {
         self.excluded_tests
     }
 
-    /// The largest group first; days in their order.
+    /// The groups by number of calls, largest first; days in the order of time.
     #[must_use]
     pub fn groups(&self, by: CallGrouping) -> Vec<CallGroup> {
         match by {
@@ -198,7 +184,7 @@ impl CallStats {
         }
     }
 
-    /// Figures by day since the Unix epoch, for days on which there was a call.
+    /// Totals by day (days since the Unix epoch), for days with at least one call.
     #[must_use]
     pub fn days(&self) -> Vec<(i64, CallTotals)> {
         let mut days: Vec<_> = self.days.groups.iter().map(|(day, group)| (*day, group.totals)).collect();
@@ -207,17 +193,20 @@ impl CallStats {
     }
 }
 
-/// `2026-11-21`, for a day since the Unix epoch.
+/// Formats a day since the Unix epoch like `2026-11-21`.
 fn format_day(day: i64) -> String {
-    let begins = day.checked_mul(DAY_MS).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    begins.map_or_else(|| format!("day {day}"), |time| time.strftime("%Y-%m-%d").to_string())
+    // Times come from bodies and may lie outside the range of dates.
+    let start = day.checked_mul(DAY_MS).and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    start.map_or_else(|| format!("day {day}"), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
-/// Groups by key.
+/// Totals of calls by the values of one grouping.
 #[derive(Debug)]
 struct GroupTotals<K> {
     groups: HashMap<K, CallGroup>,
+    /// Calls of which the value is not known.
     unknown: CallTotals,
+    /// Calls with values above [`MAX_GROUPS`].
     others: CallTotals,
 }
 
@@ -242,6 +231,7 @@ impl<K: Hash + Eq> GroupTotals<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let Some(key) = key else { return self.unknown.add(row) };
+        // A borrowed key, because nearly every call belongs to a known group and needs no allocation.
         if let Some(group) = self.groups.get_mut(key) {
             group.totals.add(row);
             if group.name.is_none() {
@@ -258,11 +248,13 @@ impl<K: Hash + Eq> GroupTotals<K> {
 
     fn sorted_groups(&self, text: impl Fn(&K) -> String) -> Vec<CallGroup> {
         let known = self.groups.iter().map(|(key, group)| CallGroup { key: Some(text(key)), ..group.clone() });
-        let rest = [(None, self.unknown), (Some(OTHER_GROUPS_KEY.to_owned()), self.others)];
-        let rest = rest.into_iter().filter(|(_, totals)| totals.calls > 0);
-        let mut groups: Vec<CallGroup> =
-            known.chain(rest.map(|(key, totals)| CallGroup { key, name: None, totals })).collect();
-        // Among equals what is not known comes last.
+        let mut groups: Vec<CallGroup> = known.collect();
+        for (key, totals) in [(None, self.unknown), (Some(OTHER_GROUPS_KEY.to_owned()), self.others)] {
+            if totals.calls > 0 {
+                groups.push(CallGroup { key, name: None, totals });
+            }
+        }
+        // Among groups of the same size the unknown one comes last.
         let order = |group: &CallGroup| (u64::MAX - group.totals.calls, group.key.is_none());
         groups.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.key.cmp(&b.key)));
         groups
@@ -315,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn different_values_are_bounded() {
+    fn the_number_of_groups_is_limited() {
         let keys: Vec<String> = (0..MAX_GROUPS + 5).map(|number| number.to_string()).collect();
         let rows: Vec<_> =
             keys.iter().map(|key| CallStatsRow { user_sentiment: Some(key), ..CallStatsRow::default() }).collect();
@@ -325,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_all_sense_have_a_day_too() {
+    fn a_time_outside_the_range_of_dates_has_a_day() {
         assert_eq!((format_day(20_778).as_str(), format_day(-1).as_str()), ("2026-11-21", "1969-12-31"));
         let days =
             stats(&[CallStatsRow { started_at_ms: i64::MAX, ..CallStatsRow::default() }]).groups(CallGrouping::Day);

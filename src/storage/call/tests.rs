@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn record(stage: CallStage, at_ms: i64, fill: impl FnOnce(&mut CallRecord)) -> CallRecord {
-    let mut record = CallRecord::new(CallKind::Call, (1, "default"), "call_1", (stage, at_ms));
+    let mut record = CallRecord::new(CallKind::Call, 1, "default", "call_1", stage, at_ms);
     fill(&mut record);
     record
 }
@@ -54,25 +54,27 @@ fn every_order_gives_the_same_row() {
 }
 
 #[test]
-fn a_finished_call_does_not_go_back() {
+fn a_finished_call_stays_finished() {
     let odd = record(CallStage::Ended, 30, |call| call.call_status = Some("registered".into()));
     assert_eq!(merged(&[ended(), odd]).call_status.as_deref(), Some("ended"));
 }
 
 #[test]
-fn transfers_have_a_state_of_their_own() {
+fn the_state_of_transfers_does_not_depend_on_the_order_of_events() {
     let transfer =
         |id: &str, event| record(CallStage::Underway, 15, |call| call.transfers.extend([(id.into(), event)]));
-    let (first, gone) = (transfer("a", TransferKind::Started), transfer("b", TransferKind::Cancelled));
-    let (second, on) = (transfer("c", TransferKind::Started), transfer("d", TransferKind::Bridged));
+    let first = transfer("a", TransferKind::Started);
+    let cancelled = transfer("b", TransferKind::Cancelled);
+    let second = transfer("c", TransferKind::Started);
+    let bridged = transfer("d", TransferKind::Bridged);
     assert_eq!(started().transfer_state(), None);
     assert_eq!(merged(&[started(), first.clone()]).transfer_state(), Some("started"));
-    assert_eq!(merged(&[gone.clone(), first.clone(), first.clone()]).transfer_state(), Some("cancelled"));
+    assert_eq!(merged(&[cancelled.clone(), first.clone(), first.clone()]).transfer_state(), Some("cancelled"));
     assert_eq!(
-        merged(&[first.clone(), gone.clone(), second.clone(), second.clone()]).transfer_state(),
+        merged(&[first.clone(), cancelled.clone(), second.clone(), second.clone()]).transfer_state(),
         Some("started")
     );
-    assert_eq!(merged(&[on, first, gone, second, analyzed()]).transfer_state(), Some("bridged"));
+    assert_eq!(merged(&[bridged, first, cancelled, second, analyzed()]).transfer_state(), Some("bridged"));
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn an_older_revision_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn a_row_of_an_older_store_knows_its_latest_event_only() {
+fn values_of_a_row_without_sources_count_as_from_its_latest_event() {
     let mut old = merged(&[started(), ended()]);
     old.sources = ValueSources::from_json("[]");
     old.merge(record(CallStage::Underway, 30, |call| {
@@ -104,14 +106,14 @@ fn word() -> impl Strategy<Value = Option<String>> {
     some("[ab]")
 }
 
-/// What an event of any stage may tell; few different values, so that they meet.
+/// The values of an event of any stage. Few different ones, so that events often agree.
 fn any_news() -> impl Strategy<Value = CallRecord> {
     let status = some(prop_oneof![Just("registered"), Just("ongoing"), Just("ended"), Just("error"), Just("new")]);
     let words = (word(), word(), word(), word(), word(), word());
     let figures = (some(0..3_i64), some(0..3_i64), some(any::<bool>()), some(any::<bool>()), some(0..3_i64));
     (1..5_i64, any::<bool>(), status, words, figures).prop_map(|(rank, chat, status, words, figures)| {
         record(CallStage::from_rank(rank), 0, |call| {
-            // One kind in all of them is what merging is called with; which one makes no difference.
+            // Merged records have the same kind, which the test sets; it makes no difference to the values.
             call.call_type = Some(if chat { "sms_chat" } else { "phone_call" }.to_owned());
             call.call_status = status.map(str::to_owned);
             (call.agent_name, call.from_number, call.user_sentiment) = (words.0, words.1, words.2);
@@ -126,26 +128,30 @@ fn any_news() -> impl Strategy<Value = CallRecord> {
 proptest! {
     #[test]
     fn every_order_of_any_events_gives_the_same_row(
-        (told, shuffled) in proptest::collection::vec(any_news(), 1..7).prop_map(|mut told| {
-            for (at_ms, news) in (100..).zip(&mut told) {
-                (news.first_event_at_ms, news.last_event_at_ms) = (at_ms, at_ms);
+        (in_order, shuffled) in proptest::collection::vec(any_news(), 1..7).prop_map(|mut events| {
+            for (at_ms, news) in (100..).zip(&mut events) {
+                news.first_event_at_ms = at_ms;
+                news.last_event_at_ms = at_ms;
                 news.transfers.insert(format!("evt_{at_ms}"), TransferKind::Started);
             }
-            told
-        }).prop_flat_map(|told| (Just(told.clone()), Just(told).prop_shuffle())),
+            events
+        }).prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle())),
         chat in any::<bool>(),
     ) {
         let kind = if chat { CallKind::Chat } else { CallKind::Call };
-        let of_kind = |all: Vec<CallRecord>| all.into_iter().map(|call| CallRecord { kind, ..call }).collect::<Vec<_>>();
-        let (told, shuffled) = (of_kind(told), of_kind(shuffled));
-        let expected = merged(&told);
+        let of_kind = |events: Vec<CallRecord>| -> Vec<CallRecord> {
+            events.into_iter().map(|event| CallRecord { kind, ..event }).collect()
+        };
+        let in_order = of_kind(in_order);
+        let shuffled = of_kind(shuffled);
+        let expected = merged(&in_order);
         prop_assert!(merged(&shuffled) == expected);
-        // Through the store between any two, and with each event handled twice.
-        let mut kept = shuffled[0].clone();
+        // With the sources stored and read between any two events, and with every event handled twice.
+        let mut stored = shuffled[0].clone();
         for news in shuffled.iter().chain(&shuffled) {
-            kept.sources = ValueSources::from_json(&kept.sources.to_json());
-            kept.merge(news.clone());
+            stored.sources = ValueSources::from_json(&stored.sources.to_json());
+            stored.merge(news.clone());
         }
-        prop_assert!(kept == expected);
+        prop_assert!(stored == expected);
     }
 }

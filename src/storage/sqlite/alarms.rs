@@ -1,23 +1,25 @@
-//! What watching leaves in the store: alarms that are on, and counts of events by hour.
+//! Raised alarms, and hourly event counts (activity).
 
 use rusqlite::{Connection, params};
 
 use crate::storage::{ActivityRow, AlarmRow, StoreError};
 
-/// These, and no others.
+/// Makes `alarms` the set of raised alarms.
 pub(super) fn replace_alarms(conn: &mut Connection, alarms: &[AlarmRow]) -> Result<(), StoreError> {
-    let part = conn.savepoint()?;
-    part.prepare_cached("DELETE FROM alarms")?.execute([])?;
+    // A savepoint, because the writer's transaction also holds other jobs: a failure here must undo this job alone.
+    let savepoint = conn.savepoint()?;
+    savepoint.prepare_cached("DELETE FROM alarms")?.execute([])?;
     for row in alarms {
-        part.prepare_cached(
-            "INSERT INTO alarms (alarm, subject, since_ms, last_notified_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![row.kind, row.subject, row.since_ms, row.last_notified_ms, row.text])?;
+        savepoint
+            .prepare_cached(
+                "INSERT INTO alarms (alarm, subject, since_ms, last_notified_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![row.kind, row.subject, row.since_ms, row.last_notified_ms, row.text])?;
     }
-    Ok(part.commit()?)
+    Ok(savepoint.commit()?)
 }
 
-/// The one that is on for longest first.
+/// The alarm raised first comes first.
 pub(super) fn list_alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT alarm, subject, since_ms, last_notified_ms, text FROM alarms ORDER BY since_ms, alarm, subject",
@@ -34,19 +36,22 @@ pub(super) fn list_alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Puts these in the place of what is there about the same hours, and forgets hours before that one.
+/// Replaces the counts of the hours in `rows` and deletes hours before `forget_before` (hours since the Unix epoch).
 pub(super) fn upsert_activity(
     conn: &mut Connection,
     rows: &[ActivityRow],
     forget_before: Option<i64>,
 ) -> Result<(), StoreError> {
-    let part = conn.savepoint()?;
+    let savepoint = conn.savepoint()?;
     for row in rows {
-        part.prepare_cached(
+        // Totals, not increments: writing the same counts again after a failure changes nothing.
+        savepoint.prepare_cached(
             "INSERT OR REPLACE INTO activity (company_id, agent_id, hour, events, last_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             row.company_id,
+            // The column is part of the primary key and so cannot be null: the empty text stands for the whole
+            // company.
             row.agent_id.as_deref().unwrap_or_default(),
             row.hour,
             row.event_count,
@@ -54,9 +59,9 @@ pub(super) fn upsert_activity(
         ])?;
     }
     if let Some(hour) = forget_before {
-        part.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([hour])?;
+        savepoint.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([hour])?;
     }
-    Ok(part.commit()?)
+    Ok(savepoint.commit()?)
 }
 
 pub(super) fn list_activity(conn: &Connection) -> Result<Vec<ActivityRow>, StoreError> {
@@ -87,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_are_those_written_last() {
+    fn replacing_alarms_removes_the_earlier_ones() {
         let mut conn = store();
         let row = |alarm: &str, since_ms| AlarmRow {
             kind: alarm.to_owned(),
@@ -103,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_counted_once_and_old_ones_go() {
+    fn counts_of_an_hour_are_replaced_and_old_hours_deleted() {
         let mut conn = store();
         let row = |agent: Option<&str>, hour, events| ActivityRow {
             company_id: 1,

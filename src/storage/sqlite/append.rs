@@ -1,4 +1,4 @@
-//! Appending to the journal: known already, a revision, or new.
+//! Appends events to the journal: finds out whether an event is a duplicate, a revision or new.
 
 use rusqlite::{Connection, params};
 
@@ -7,19 +7,22 @@ use super::writer::WriterContext;
 use crate::base::id::EventId;
 use crate::storage::{AppendOutcome, Identity, IdentityKey, NewEvent, StoreError};
 
-/// What an event is found by, worked out before the writing thread has it.
+/// The hashes by which an event is found. The caller's task computes them, because hashing a large body would hold up
+/// the writer thread.
 #[derive(Clone, Copy)]
 pub(super) struct EventKeys {
     identity: Identity,
-    /// See [`IdentityKey::call_key`].
+    /// See [`IdentityKey::call_key`]; `None` for an event without a call or without a kind.
     call_key: Option<i64>,
 }
 
 impl EventKeys {
     pub(super) fn from_event(event: &NewEvent, key: &IdentityKey) -> Self {
-        let call = event.call_id.as_deref().zip(event.kind.as_deref());
-        let call = call.map(|(call_id, name)| key.call_key(event.company_id, call_id, name));
-        Self { identity: key.identity(event), call_key: call }
+        let call_key = match (&event.call_id, &event.kind) {
+            (Some(call_id), Some(kind)) => Some(key.call_key(event.company_id, call_id, kind)),
+            _ => None,
+        };
+        Self { identity: key.identity(event), call_key }
     }
 }
 
@@ -28,9 +31,10 @@ pub(super) fn append(
     event: &NewEvent,
     keys: EventKeys,
 ) -> Result<AppendOutcome, StoreError> {
-    if let Some(seq) =
-        find_first(state, keys.identity.index_key(), |seq| has_identity(&state.conn, seq, keys.identity))?
-    {
+    // One thread appends, and it looks up and inserts in one transaction, so two requests with the same body cannot
+    // both find nothing: the second one finds the first, even when the first is not committed yet.
+    let identity_key = keys.identity.index_key();
+    if let Some(seq) = find_first(state, identity_key, |seq| has_identity(&state.conn, seq, keys.identity))? {
         return count_duplicate(&state.conn, seq, event.received_at_ms);
     }
     let revision_of = match keys.call_key {
@@ -39,48 +43,56 @@ pub(super) fn append(
         }
         _ => None,
     };
-    let place = (event.body.len() >= LARGE_BODY_BYTES).then(|| state.bodies.stage(event.body.clone()));
-    let kept = match insert_event(&state.conn, event, keys.identity, revision_of, place) {
+    // Staged, not written: the row needs to know the place now, the bytes go to disk once per transaction.
+    let location = (event.body.len() >= LARGE_BODY_BYTES).then(|| state.bodies.stage(event.body.clone()));
+    let outcome = match insert_event(&state.conn, event, keys.identity, revision_of, location) {
         Ok(seq) => {
-            insert_recent_key(state, keys.identity.index_key(), seq)?;
-            if let Some(call) = keys.call_key {
-                insert_recent_key(state, call, seq)?;
+            insert_recent_key(state, identity_key, seq)?;
+            if let Some(call_key) = keys.call_key {
+                insert_recent_key(state, call_key, seq)?;
             }
             Ok(AppendOutcome::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
-        // A statement that took the whole transaction with it leaves nothing to insert into.
-        Err(StoreError::InvalidData(why)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(why)),
-        Err(StoreError::InvalidData(why)) => insert_without_columns(state, event, keys.identity, place, &why),
-        Err(away) => Err(away),
+        // The statement rolled the whole transaction back, so there is none to insert the bare event into. The writer
+        // notices and runs each job again in a separate transaction; a sender that sees this error gets 503 and sends
+        // again.
+        Err(StoreError::InvalidData(reason)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(reason)),
+        Err(StoreError::InvalidData(reason)) => insert_without_columns(state, event, keys.identity, location, &reason),
+        Err(unavailable) => Err(unavailable),
     };
-    state.appended_events += usize::from(kept.is_ok());
-    if kept.is_err() && place.is_some() {
+    state.appended_events += usize::from(outcome.is_ok());
+    if outcome.is_err() && location.is_some() {
+        // The transaction continues without this event. Its bytes would lie in front of the bodies that follow and
+        // never be freed, because no row names them.
         state.bodies.unstage();
     }
-    kept
+    outcome
 }
 
-/// Appends beside a running receiver. Its writer does not learn of the keys, so they go into the index at once; until its next
-/// start it takes the same body for a new event. That is right only for events that nobody sends, and whose body says which
-/// change it tells of.
+/// Appends an event while a receiver is running. The receiver's writer does not learn of the keys, so they go into
+/// the index at once. Until its next start the receiver's filter does not know them either, and it would store the
+/// same body as a new event. That is acceptable only for events that are never sent and whose body names the change
+/// it describes.
 pub(super) fn append_by_operator(conn: &Connection, event: &NewEvent, keys: EventKeys) -> Result<(), StoreError> {
     let seq = insert_event(conn, event, keys.identity, None, None)?;
-    let mut note = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
+    let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
     for key in [Some(keys.identity.index_key()), keys.call_key].into_iter().flatten() {
-        note.execute([key, seq])?;
+        insert.execute([key, seq])?;
     }
     Ok(())
 }
 
-/// One poisoned event must not cost its neighbours their commit, nor be lost itself: its bytes are kept, its columns not.
+/// Stores an event whose columns SQLite does not accept: with its body and identity, and without the columns. It must
+/// neither fail the other events of the transaction nor be lost itself: the sender would repeat it, to the same
+/// effect.
 fn insert_without_columns(
     state: &mut WriterContext,
     event: &NewEvent,
     identity: Identity,
-    place: Option<BodyLocation>,
-    why: &str,
+    location: Option<BodyLocation>,
+    reason: &str,
 ) -> Result<AppendOutcome, StoreError> {
-    tracing::warn!(event_id = %event.id, why, "the store refused the event's columns; kept as unparsed");
+    tracing::warn!(event_id = %event.id, error = reason, "event stored without columns");
     let bare = NewEvent {
         kind: None,
         call_id: None,
@@ -93,12 +105,15 @@ fn insert_without_columns(
         key_fingerprint: None,
         ..event.clone()
     };
-    let seq = insert_event(&state.conn, &bare, identity, None, place)?;
+    let seq = insert_event(&state.conn, &bare, identity, None, location)?;
+    // Only the identity: without a call id in its row the event cannot be the first of a revision.
     insert_recent_key(state, identity.index_key(), seq)?;
     Ok(AppendOutcome::Stored { revision: false, unparsed: true })
 }
 
-/// Memory may know the key from an event that was purged or erased since, perhaps by another process.
+/// Adds a key of a new event to the recent keys. They may still hold the key of an event that was purged or erased
+/// since, possibly by another process: that event is gone, so the new one takes its place as the first with this key.
+/// Otherwise a duplicate of the new event would be compared with the removed one, and stored again.
 fn insert_recent_key(state: &mut WriterContext, key: i64, seq: i64) -> Result<(), StoreError> {
     if let Some(first) = state.recent_keys.first_seq(key)
         && !state.conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([first])?
@@ -109,36 +124,40 @@ fn insert_recent_key(state: &mut WriterContext, key: i64, seq: i64) -> Result<()
     Ok(())
 }
 
-/// Writes and removes about as much as a large event's pages: an empty transaction would succeed on a full disk.
+/// Checks that the store can be written. It writes and removes as much as a large event takes, because an empty
+/// transaction succeeds on a full disk.
 pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
     conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
     conn.prepare_cached("DELETE FROM probes")?.execute([])?;
     Ok(())
 }
 
-/// The first event with this key that `is_it`. Older events are on disk, so the index is asked first.
+/// The first event with this key that `matches`. A key is half of a hash, so the row itself has to be compared.
 fn find_first(
     state: &WriterContext,
     key: i64,
-    is_it: impl Fn(i64) -> rusqlite::Result<bool>,
+    matches: impl Fn(i64) -> rusqlite::Result<bool>,
 ) -> Result<Option<i64>, StoreError> {
+    // The index first, because it holds the older events, and duplicates and revisions refer to the oldest. The filter
+    // answers for nearly every new event; without it each append would read a random page of the index.
     if state.identity_filter.may_contain(key) {
         let mut look_up = state.conn.prepare_cached("SELECT seq FROM event_keys WHERE key = ?1 ORDER BY seq")?;
         let mut rows = look_up.query([key])?;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
-            if is_it(seq)? {
+            if matches(seq)? {
                 return Ok(Some(seq));
             }
         }
     }
+    // An event is in memory until the mark `indexed_through` has passed it, so it is found in at least one of the two.
     match state.recent_keys.first_seq(key) {
-        Some(seq) if is_it(seq)? => Ok(Some(seq)),
+        Some(seq) if matches(seq)? => Ok(Some(seq)),
         _ => Ok(None),
     }
 }
 
-/// Also when the event was erased: its body is not to come back.
+/// Also true for an erased event, so that the same body is not stored again when Retell repeats it.
 fn has_identity(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2
@@ -157,6 +176,7 @@ fn count_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<AppendOutc
         .prepare_cached("SELECT id FROM events WHERE seq = ?1 UNION ALL SELECT id FROM erased WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
     conn.prepare_cached(
+        // `SELECT … FROM events`: an erased event has no row there, and nothing is counted for it.
         "INSERT INTO duplicates (event_seq, count, last_at_ms) SELECT seq, 1, ?2 FROM events WHERE seq = ?1
          ON CONFLICT (event_seq) DO UPDATE SET count = count + 1, last_at_ms = excluded.last_at_ms",
     )?
@@ -169,7 +189,7 @@ fn insert_event(
     event: &NewEvent,
     identity: Identity,
     revision_of: Option<i64>,
-    place: Option<BodyLocation>,
+    location: Option<BodyLocation>,
 ) -> Result<i64, StoreError> {
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
@@ -193,9 +213,9 @@ fn insert_event(
         if event.unparsed { "unparsed" } else { "stored" },
         revision_of,
         event.body.len(),
-        place.map(|place| place.file_number),
-        place.map(|place| place.offset),
-        if place.is_some() { None } else { Some(&event.body[..]) },
+        location.map(|location| location.file_number),
+        location.map(|location| location.offset),
+        if location.is_some() { None } else { Some(&event.body[..]) },
     ])?;
     Ok(conn.last_insert_rowid())
 }

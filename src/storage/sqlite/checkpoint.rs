@@ -1,4 +1,8 @@
-//! Moves committed pages from the log into the database file, away from the writer.
+//! Checkpoints: moves committed pages from the write-ahead log (WAL) into the database file, outside the writer
+//! thread.
+//!
+//! SQLite's automatic checkpoint runs within a commit, and the sender of that event would wait for it. Here a thread
+//! does the work, and the writer only moves the last few pages when the log has to start over.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,65 +14,73 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
-/// Often, so that little is synced at a time: a commit of the writer's waits for the disk as long as that takes.
+/// Pause between checkpoints. Short, so that each syncs little: a commit that needs the disk meanwhile waits for it.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// While the writer commits nothing; others may, such as a verb that purges.
+/// Pause while the writer commits nothing. Not without limit, because operator commands such as `purge` write too.
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
-/// Past so many pages the writer is asked to finish, so that the log starts over instead of growing: under constant load
-/// it never pauses long enough by itself. 8,192 pages are 32 MiB.
+/// Size of the log, in pages, above which the writer is asked to finish the checkpoint (8,192 pages are 32 MiB). Only
+/// a log that has been moved completely starts over, and under constant load the writer never pauses long enough for
+/// that.
 const MAX_WAL_PAGES: i64 = 8_192;
-/// What the writer may have to move itself: it takes some milliseconds.
+/// Pages that may be left to the writer, which moves them in a few milliseconds.
 const MAX_REMAINING_PAGES: i64 = 128;
-/// Each round moves what was written during the one before, which is less and less.
+/// Passes per checkpoint. Each moves what was written during the previous one, which is less every time.
 const MAX_PASSES: usize = 8;
 
-/// Starts the thread that checkpoints; it ends when the service stops.
+/// Starts the checkpoint thread; it ends when the service stops.
 pub(super) fn start(url: &SqliteUrl, writer: &StoreWriter, supervisor: &Supervisor) -> Result<(), StoreError> {
     let conn = open::open_checkpointer(url.path())?;
-    let (shared, stop) = (writer.status.clone(), supervisor.clone());
+    let status = writer.status.clone();
+    let stop = supervisor.clone();
     supervisor
         .spawn_thread("store-checkpoint", move || {
-            let (mut failing, mut seen) = (false, -1);
+            let mut was_failing = false;
+            let mut last_transactions = -1;
             while !stop.is_stopping() {
-                let commits = shared.transactions.load(Ordering::Relaxed);
-                std::thread::sleep(if commits == seen { IDLE_INTERVAL } else { INTERVAL });
-                seen = commits;
+                let transactions = status.transactions.load(Ordering::Relaxed);
+                std::thread::sleep(if transactions == last_transactions { IDLE_INTERVAL } else { INTERVAL });
+                last_transactions = transactions;
                 let outcome = checkpoint(&conn);
                 match &outcome {
-                    Ok(log) if *log > MAX_WAL_PAGES => shared.checkpoint_requested.store(true, Ordering::Relaxed),
-                    Err(error) if !failing => tracing::warn!(%error, "checkpoint failed; trying again"),
+                    Ok(log) if *log > MAX_WAL_PAGES => status.checkpoint_requested.store(true, Ordering::Relaxed),
+                    // A failure loses nothing: the pages stay in the log, and the next pass tries again.
+                    Err(error) if !was_failing => tracing::warn!(%error, "checkpoint failed"),
                     _ => {}
                 }
-                failing = outcome.is_err();
+                was_failing = outcome.is_err();
             }
         })
-        .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))
+        .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-checkpoint: {error}")))
 }
 
-/// Moves pages until little is left to move; says how many pages the log holds.
+/// Moves pages until few are left, and returns the number of pages in the log.
 fn checkpoint(conn: &Connection) -> rusqlite::Result<i64> {
     let (mut log, mut moved) = passive_checkpoint(conn)?;
     for _ in 1..MAX_PASSES {
         if log - moved <= MAX_REMAINING_PAGES {
             break;
         }
-        let before = moved;
+        let moved_before = moved;
         (log, moved) = passive_checkpoint(conn)?;
-        if moved <= before {
+        if moved <= moved_before {
+            // No progress: a reader still needs an older state of the database. Further passes would only spin.
             break;
         }
     }
     Ok(log)
 }
 
-/// Moves the little that is left, between two transactions: then the next one starts the log over.
+/// Moves the remaining pages. The writer calls it between two transactions, when no page can be added meanwhile: once
+/// the whole log is in the database file, the next transaction starts the log over.
 pub(super) fn finish_checkpoint(conn: &Connection) {
     if let Err(error) = passive_checkpoint(conn) {
-        tracing::warn!(%error, "checkpoint failed; trying again");
+        tracing::warn!(%error, "checkpoint failed");
     }
 }
 
-/// Pages in the log and how many of them are in the database file.
+/// Returns the number of pages in the log and how many of them are in the database file.
 fn passive_checkpoint(conn: &Connection) -> rusqlite::Result<(i64, i64)> {
+    // PASSIVE takes no lock that a writer or reader waits for. The stronger modes would block commits until readers
+    // finish.
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))
 }

@@ -1,4 +1,4 @@
-//! Companies have numbers, by which every row names them.
+//! Company ids: every row refers to its company by number, and only this table knows the slugs.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -6,10 +6,10 @@ use super::SqliteStore;
 use crate::storage::StoreError;
 
 impl SqliteStore {
-    /// The number of a company; `None` for one that was never configured. Makes none.
+    /// The id of the company with this slug, or `None` if it was never configured. Creates no id.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] when the store cannot be read.
     pub async fn find_company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
         let slug = slug.to_owned();
         let look_up = move |conn: &Connection| {
@@ -21,6 +21,8 @@ impl SqliteStore {
 }
 
 pub(super) fn get_or_create_ids(conn: &Connection, slugs: &[String]) -> Result<Vec<i64>, StoreError> {
+    // Ids are never removed, not even when a company leaves the settings: stored events still refer to them, and a
+    // company that comes back finds its data again.
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO companies (slug, origin) VALUES (?1, 'config')")?;
     let mut look_up = conn.prepare_cached("SELECT id FROM companies WHERE slug = ?1")?;
     let mut ids = Vec::new();

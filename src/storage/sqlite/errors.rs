@@ -1,4 +1,4 @@
-//! Sorts SQLite's errors: is the store away, or is it this one request?
+//! Classifies SQLite's errors: the store is unavailable, or this one write has invalid data.
 
 use rusqlite::ErrorCode;
 
@@ -16,6 +16,8 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// Whether the error has a cause outside the data. The sender gets 503 and sends again; anything else would fail
+/// again in the same way, and the event is stored without its columns.
 fn is_unavailable(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -26,6 +28,7 @@ fn is_unavailable(code: ErrorCode) -> bool {
             | ErrorCode::CannotOpen
             | ErrorCode::ReadOnly
             | ErrorCode::OutOfMemory
+            // A damaged file is not the fault of the event, and an operator may restore it.
             | ErrorCode::DatabaseCorrupt
             | ErrorCode::NotADatabase
             | ErrorCode::OperationInterrupted
@@ -37,15 +40,15 @@ fn is_unavailable(code: ErrorCode) -> bool {
 
 fn advice(code: ErrorCode) -> &'static str {
     match code {
-        ErrorCode::DiskFull => " (free space on the disk that holds the store; intake resumes by itself)",
+        ErrorCode::DiskFull => " (free space on the disk that holds the store; intake then resumes without a restart)",
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            " (another process holds a lock on the store; intake resumes when it lets go)"
+            " (another process holds a lock on the store; intake resumes when it releases the lock)"
         }
         _ => "",
     }
 }
 
-/// The store cannot be opened at all.
+/// An error while opening the store at `url`.
 pub(super) fn unusable(url: &SqliteUrl, error: &rusqlite::Error) -> StoreError {
     StoreError::Unusable(format!("cannot open the store {}: {error}", url.path().display()))
 }

@@ -1,4 +1,4 @@
-//! Reading stored events.
+//! Reads stored events and their bodies, one by one or in batches.
 
 use bytes::Bytes;
 use rusqlite::types::Value;
@@ -9,7 +9,7 @@ use super::readers::ReaderContext;
 use crate::base::id::EventId;
 use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
 
-/// Bodies read at once: bounds the memory of a reader, whatever the sizes of the events.
+/// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
 const MAX_CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) const SELECT_SUMMARY: &str =
@@ -41,12 +41,14 @@ pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
     })
 }
 
-/// The columns that say where the body is; they follow those of `SUMMARY`.
+/// The columns that locate the body; they follow those of [`SELECT_SUMMARY`].
 pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body";
 
-/// A row of `SUMMARY` and `BODY`.
+/// Reads a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`].
 pub(super) fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEvent, StoreError> {
     let summary = read_summary(row)?;
+    // A body that cannot be read is part of the result and not an error: the summary is still of use, and so are the
+    // other events of the batch.
     let body = match row.get(17)? {
         Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(18)? }, row.get(15)?),
         None => Ok(Bytes::from(row.get::<_, Vec<u8>>(19)?)),
@@ -80,35 +82,41 @@ pub(super) fn export(reader: &ReaderContext, after: i64, filter: &EventFilter) -
     read_chunk(&mut rows, |row| read_event(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
 }
 
-/// Two requests at the same moment may commit in the other order: right to the millisecond, not to the event. Where the
-/// events before are gone, the number before the first that is left.
+/// The sequence number of the last event accepted before `ms`. Exact to the millisecond, not to the event, because
+/// two requests of the same moment may commit in either order. If all earlier events are gone, the number before the
+/// first one that is left.
 pub(super) fn seq_before(conn: &Connection, ms: i64) -> rusqlite::Result<i64> {
+    // Ids begin with their time and have an index; `received_at_ms` has none.
     let before = conn
         .prepare_cached(
-            "SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1), (SELECT min(seq) - 1 FROM events))",
+            "SELECT coalesce((SELECT seq FROM events WHERE id < ?1 ORDER BY id DESC LIMIT 1),
+               (SELECT min(seq) - 1 FROM events))",
         )?
         .query_row([EventId::lower_bound_at(ms).as_bytes()], |row| row.get::<_, Option<i64>>(0))?;
     before.map_or_else(|| last_seq(conn), Ok)
 }
 
-/// The highest number an event ever had: the journal's own events may be gone.
+/// The highest sequence number that was ever assigned. Not `max(seq)`, because the latest events may have been
+/// removed.
 pub(super) fn last_seq(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)")?
         .query_row([], |row| row.get(0))
 }
 
-/// Reads rows until about [`CHUNK_BYTES`] of bodies are held; always at least one, if there is one.
+/// Reads rows until their bodies exceed [`MAX_CHUNK_BYTES`]. Reads at least one row if there is any, so that a body
+/// larger than the limit does not stop the caller's progress.
 pub(super) fn read_chunk<T>(
     rows: &mut rusqlite::Rows,
     read: impl Fn(&Row) -> Result<T, StoreError>,
     size: impl Fn(&T) -> usize,
 ) -> Result<Vec<T>, StoreError> {
-    let (mut chunk, mut held) = (Vec::new(), 0);
-    while held < MAX_CHUNK_BYTES
+    let mut chunk = Vec::new();
+    let mut chunk_bytes = 0;
+    while chunk_bytes < MAX_CHUNK_BYTES
         && let Some(row) = rows.next()?
     {
         let item = read(row)?;
-        held += size(&item);
+        chunk_bytes += size(&item);
         chunk.push(item);
     }
     Ok(chunk)
@@ -121,11 +129,13 @@ fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, V
         values.push(Value::Text(event.clone()));
     }
     if let Some(call_id) = &filter.call_id {
-        // Older events through the index, the tail it does not cover yet by looking at each. Not with OR, for which SQLite
-        // would look at every event.
+        // Older events through the identity index, the end of the journal that it does not cover yet by a scan. A
+        // UNION, because SQLite would scan all events for an OR. The call id is compared as well: a key is only part
+        // of a hash.
         sql.push_str(
             " AND e.call_id = ? AND e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?
-             UNION SELECT t.seq FROM events t WHERE t.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
+             UNION SELECT t.seq FROM events t
+               WHERE t.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
         );
         let (first, last) = reader.identity_key.call_key_range(call_id).into_inner();
         values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);
@@ -138,7 +148,8 @@ fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, V
         sql.push_str(" AND e.state = 'unparsed'");
     }
     if let Some(since_ms) = filter.since_ms {
-        // The id finds the place; it never goes back, even when the clock did.
+        // The condition on the id uses its index. It is not sufficient alone: ids never go back, so while the clock
+        // was set back they are later than `received_at_ms`.
         sql.push_str(" AND e.id >= ? AND e.received_at_ms >= ?");
         values.extend([Value::Blob(EventId::lower_bound_at(since_ms).as_bytes().to_vec()), Value::Integer(since_ms)]);
     }

@@ -1,5 +1,5 @@
-//! The index of older events, written behind intake in sorted batches: neighbours in the index share a page, so a batch
-//! rewrites each page once instead of once an event.
+//! Identity index: finds older events by identity and by call. It is written behind intake (write-behind) in sorted
+//! batches: neighboring keys share a page, so a batch rewrites each page once instead of once per event.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,44 +12,49 @@ use super::writer::{StoreWriter, WriterContext};
 use crate::base::supervise::Supervisor;
 use crate::storage::{Identity, IdentityKey, StoreError};
 
-/// Write out when so many keys wait, two an event: large enough that a batch meets most pages several times, small enough
-/// (about 20 MB of memory, a fraction of a second to read back at start).
+/// Recent keys (two per event) above which they are flushed to the index. Large enough that a flush changes most
+/// pages several times at once; small enough for memory (about 20 MB) and for reading them back at start (a fraction
+/// of a second).
 const FLUSH_THRESHOLD_KEYS: usize = 262_144;
-/// Rows of one request, so that others have their turn within two milliseconds; and while the index falls behind. One
-/// request is in a transaction at least, with two keys for each of at most 512 events: so it catches up in the end.
+/// Keys per queued write, so that other writes wait less than two milliseconds for it.
 const BATCH_KEYS: usize = 512;
+/// Keys per queued write while the index is behind. A transaction admits at least one such write and at most 512
+/// events with 1,024 keys, so the index catches up under any load.
 const BATCH_KEYS_WHEN_BEHIND: usize = 2_048;
-/// Keys that memory lets go of at once.
+/// Keys removed from memory per queued write.
 const EVICTION_BATCH_KEYS: usize = 4_096;
-/// Events up to which the filter is filled at start: it reads every key of the index once.
+/// Number of events up to which the filter is built at start, which reads every key of the index once.
 const MAX_FILTERED_EVENTS: i64 = 8_000_000;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// After so many looks without a commit the store counts as idle, and whatever waits is written.
+/// Consecutive checks without a transaction after which the store counts as idle and all recent keys are flushed.
 const IDLE_CHECKS: u32 = 3;
 
-/// Reads what the index does not know yet back from the journal's tail.
+/// Rebuilds the recent keys from the end of the journal, which the index does not cover yet.
 pub(super) fn load_recent_keys(conn: &Connection, key: &IdentityKey) -> rusqlite::Result<RecentKeys> {
     let mut recent = RecentKeys::default();
+    // The mark was committed after the keys that it covers, so every event is in the index or in this range. After a
+    // crash during a flush some are in both, which is harmless.
     let mut tail = conn.prepare(
         "SELECT seq, identity, company_id, call_id, event FROM events
          WHERE seq > (SELECT value FROM progress WHERE name = 'indexed_through') ORDER BY seq",
     )?;
     let mut rows = tail.query([])?;
     while let Some(row) = rows.next()? {
-        let (company_id, call_id, event) =
-            (row.get(2)?, row.get_ref(3)?.as_str_or_null()?, row.get_ref(4)?.as_str_or_null()?);
-        let call = call_id.zip(event).map(|(call_id, event)| key.call_key(company_id, call_id, event));
         let seq = row.get(0)?;
         recent.insert(Identity(row.get(1)?).index_key(), seq);
-        if let Some(call) = call {
-            recent.insert(call, seq);
+        let company_id = row.get(2)?;
+        let call_id = row.get_ref(3)?.as_str_or_null()?;
+        let kind = row.get_ref(4)?.as_str_or_null()?;
+        if let (Some(call_id), Some(kind)) = (call_id, kind) {
+            recent.insert(key.call_key(company_id, call_id, kind), seq);
         }
     }
     recent.mark_committed();
     Ok(recent)
 }
 
-/// The filter over what the index holds. It is left out when reading that many keys would hold up the start.
+/// Builds the filter over the keys of the index. Above [`MAX_FILTERED_EVENTS`] it stays empty, because reading that
+/// many keys would delay the start; every event then costs a lookup in the index.
 pub(super) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter> {
     let indexed: i64 =
         conn.query_row("SELECT value FROM progress WHERE name = 'indexed_through'", [], |row| row.get(0))?;
@@ -65,54 +70,64 @@ pub(super) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter
     Ok(filter)
 }
 
-/// Writes the index from now on, whenever enough waits or the store is idle.
+/// Starts the task that flushes the recent keys when there are enough of them or the store is idle.
 pub(super) fn start(writer: &StoreWriter, supervisor: &Supervisor) {
-    let (writer, stop) = (writer.clone(), supervisor.clone());
+    let writer = writer.clone();
+    let stop = supervisor.clone();
     supervisor.spawn("store-index", async move {
-        let (mut idle_looks, mut commits) = (0, 0);
+        let mut idle_checks = 0;
+        let mut last_transactions = 0;
         loop {
             tokio::select! {
                 () = stop.wait_for_stop() => break,
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
-            let now = writer.status.transactions.load(Ordering::Relaxed);
-            idle_looks = if now == commits { idle_looks + 1 } else { 0 };
-            commits = now;
-            let waiting = writer.status.unindexed_keys.load(Ordering::Relaxed);
-            if waiting >= FLUSH_THRESHOLD_KEYS || (waiting > 0 && idle_looks >= IDLE_CHECKS) {
+            let transactions = writer.status.transactions.load(Ordering::Relaxed);
+            idle_checks = if transactions == last_transactions { idle_checks + 1 } else { 0 };
+            last_transactions = transactions;
+            let unindexed = writer.status.unindexed_keys.load(Ordering::Relaxed);
+            // While idle even a few keys are flushed: it disturbs no one, and the next start has less to read.
+            if unindexed >= FLUSH_THRESHOLD_KEYS || (unindexed > 0 && idle_checks >= IDLE_CHECKS) {
                 if let Err(error) = flush(&writer).await {
-                    tracing::warn!(%error, "the index of older events could not be written; trying again");
+                    tracing::warn!(%error, "identity index flush failed");
                 }
-                (idle_looks, commits) = (0, writer.status.transactions.load(Ordering::Relaxed));
+                // The flush itself made transactions; they must not count as activity of others.
+                idle_checks = 0;
+                last_transactions = writer.status.transactions.load(Ordering::Relaxed);
             }
         }
     });
 }
 
-/// Writes everything that waits. Repeating a part of it is harmless, so a failure half-way needs no clean-up.
+/// Writes all committed recent keys to the index and removes them from memory. Repeating any part is harmless, so a
+/// failure half-way needs no cleanup.
 pub(super) async fn flush(writer: &StoreWriter) -> Result<(), StoreError> {
     let mut keys = writer.write(|state| Ok(state.recent_keys.committed_keys())).await?;
     let Some((_, through)) = keys.last().copied() else {
         return Ok(());
     };
+    // By key, the order of the index; `through` was taken before, while they were in the order of the journal.
     keys.sort_unstable();
-    let mut left = &keys[..];
-    while !left.is_empty() {
+    let mut remaining = &keys[..];
+    while !remaining.is_empty() {
         let behind = writer.status.unindexed_keys.load(Ordering::Relaxed) > 2 * FLUSH_THRESHOLD_KEYS;
-        let (slice, rest) = left.split_at(left.len().min(if behind { BATCH_KEYS_WHEN_BEHIND } else { BATCH_KEYS }));
-        let slice = slice.to_vec();
-        writer.write_background(slice.len(), move |state| insert_keys(state, &slice)).await?;
-        left = rest;
+        let batch_size = if behind { BATCH_KEYS_WHEN_BEHIND } else { BATCH_KEYS };
+        let (batch, rest) = remaining.split_at(remaining.len().min(batch_size));
+        let batch = batch.to_vec();
+        writer.write_background(batch.len(), move |state| insert_keys(state, &batch)).await?;
+        remaining = rest;
     }
     writer.write(move |state| set_indexed_through(&state.conn, through)).await?;
-    // Only now that the mark is committed may memory forget: until then both know, and agree.
+    // Only now, after the mark is committed, are the keys removed from memory. Until then both places hold them and
+    // agree; in any other order an event could be in neither, and its duplicate would be stored again.
     while writer.write_background(BATCH_KEYS, move |state| evict_keys(state, through)).await? {}
     Ok(())
 }
 
-fn insert_keys(state: &mut WriterContext, slice: &[(i64, i64)]) -> Result<(), StoreError> {
+fn insert_keys(state: &mut WriterContext, keys: &[(i64, i64)]) -> Result<(), StoreError> {
+    // OR IGNORE: after a failure or a crash the same keys are written again.
     let mut insert = state.conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
-    for (key, seq) in slice {
+    for (key, seq) in keys {
         insert.execute(params![key, seq])?;
         state.identity_filter.insert(*key);
     }
@@ -124,7 +139,7 @@ fn set_indexed_through(conn: &Connection, through: i64) -> Result<(), StoreError
     Ok(())
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "the shape every job of the writer has")]
+#[allow(clippy::unnecessary_wraps, reason = "the signature of every job of the writer")]
 fn evict_keys(state: &mut WriterContext, through: i64) -> Result<bool, StoreError> {
     Ok(state.recent_keys.evict_through(through, EVICTION_BATCH_KEYS))
 }

@@ -1,16 +1,18 @@
-//! The lane of those who wait on the line: who is calling, and what was answered.
+//! Inbound requests: earlier calls of a caller, and the answers that were given.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::EventId;
 use crate::storage::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS, StoreError};
 
-/// Calls whose texts are looked at.
+/// Calls whose texts are read for [`CallerHistory`].
 const MAX_CALLS_READ: u32 = 5;
 
-/// By the customer's side of each call, so that somebody who was called is known and the company's own number is nobody.
-/// From an index of that: it costs the same however many calls there are.
+/// Earlier calls with this number on the customer's side: the caller of an inbound call, the callee of an outbound
+/// one. The company's own number therefore has no history.
 pub(super) fn caller_history(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+    // The CASE expression is that of the index `calls_customers`, literally, or SQLite would not use the index. With
+    // it and the limit the cost does not grow with the number of calls.
     let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
            AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
     let calls: u64 =
@@ -30,6 +32,7 @@ pub(super) fn caller_history(conn: &Connection, company_id: i64, number: &str) -
     let mut rows = latest.query(params![company_id, number, MAX_CALLS_READ])?;
     while let Some(row) = rows.next()? {
         let began: Option<i64> = row.get(0)?;
+        // The rows are in the order of their latest events, which can differ from the order in which the calls began.
         history.last_call_at_ms = history.last_call_at_ms.max(began);
         if history.last_summary.is_none() {
             history.last_summary = row.get(1)?;
@@ -39,8 +42,10 @@ pub(super) fn caller_history(conn: &Connection, company_id: i64, number: &str) -
     Ok(history)
 }
 
-/// Kept once: of two answers to the same request the first stays.
+/// Stores an answer. If the request has one already, that one stays.
 pub(super) fn insert_answer(conn: &Connection, answered: &InboundAnswerRecord) -> Result<(), StoreError> {
+    // `SELECT … FROM events` instead of the values: no row for an event that was not stored or has been erased
+    // meanwhile.
     conn.prepare_cached(
         "INSERT OR IGNORE INTO inbound_answers (event_seq, rule, answer, outcome, duration_ms, at_ms)
          SELECT seq, ?2, ?3, ?4, ?5, ?6 FROM events WHERE id = ?1",
@@ -57,11 +62,11 @@ pub(super) fn insert_answer(conn: &Connection, answered: &InboundAnswerRecord) -
 }
 
 pub(super) fn get_answer(conn: &Connection, event_id: EventId) -> Result<Option<InboundAnswerRecord>, StoreError> {
-    let mut found = conn.prepare_cached(
+    let mut select = conn.prepare_cached(
         "SELECT rule, answer, outcome, duration_ms, at_ms FROM inbound_answers
          WHERE event_seq = (SELECT seq FROM events WHERE id = ?1)",
     )?;
-    let row = found.query_row([event_id.as_bytes()], |row| {
+    let row = select.query_row([event_id.as_bytes()], |row| {
         Ok(InboundAnswerRecord {
             event_id,
             rule: row.get(0)?,

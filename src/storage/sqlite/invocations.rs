@@ -1,4 +1,4 @@
-//! The ledger of custom functions' invocations.
+//! Invocations of custom functions, in the invocation ledger.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -20,8 +20,8 @@ impl InvocationStore for SqliteStore {
     }
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
-        let used = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
-        Ok(!matches!(used, SignatureReuse::OtherUse))
+        let reuse = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
+        Ok(!matches!(reuse, SignatureReuse::OtherUse))
     }
 
     async fn purge_invocations(
@@ -30,13 +30,14 @@ impl InvocationStore for SqliteStore {
         signatures_before_ms: i64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let forget = move |conn: &Connection| {
-            let forgotten = purge(conn, before_ms, signatures_before_ms, limit)?;
-            // Pages that became free go back to the file system, a few at a time.
+        let remove = move |conn: &Connection| {
+            let removed = purge(conn, before_ms, signatures_before_ms, limit)?;
+            // Returns free pages to the file system, a few at a time: a caller's invocation may wait for this
+            // transaction.
             conn.prepare_cached("PRAGMA incremental_vacuum(32)")?.query([])?.next()?;
-            Ok(forgotten)
+            Ok(removed)
         };
-        self.ledger()?.write(forget).await
+        self.ledger()?.write(remove).await
     }
 
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
@@ -45,45 +46,49 @@ impl InvocationStore for SqliteStore {
 }
 
 fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcome, StoreError> {
-    let again = match &new.signature {
+    // In the same transaction as the row of the invocation: a request that fails in between leaves no signature
+    // behind that its repetition would run into.
+    let signature_seen = match &new.signature {
         Some(signature) => match use_signature(conn, signature)? {
             SignatureReuse::OtherUse => return Ok(BeginInvocationOutcome::SignatureReused),
-            used => matches!(used, SignatureReuse::SameUse),
+            SignatureReuse::SameUse => true,
+            SignatureReuse::FirstUse => false,
         },
         None => false,
     };
-    let known = conn
+    let existing = conn
         .prepare_cached(
-            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, truncated FROM invocations WHERE key = ?1",
+            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, truncated FROM invocations
+             WHERE key = ?1",
         )?
         .query_row([&new.key], read_existing)
         .optional()?;
-    match known {
-        Some(known) if known.received_at_ms < new.reuse_since_ms => {
-            // Its row stays, for whoever looks; its key is another's now, so nothing would end it any more.
+    match existing {
+        Some(existing) if existing.received_at_ms < new.reuse_since_ms => {
+            // Older than the idempotency window, so this is a new invocation. The old row stays visible, under a
+            // random key because keys are unique. No end can reach it any more, so one that was running has failed.
             conn.prepare_cached(
-                "UPDATE invocations SET key = randomblob(32), state = iif(state = 'running', 'failed', state) WHERE id = ?1",
+                "UPDATE invocations SET key = randomblob(32), state = iif(state = 'running', 'failed', state)
+                 WHERE id = ?1",
             )?
-            .execute([known.id])?;
-            insert(conn, new, again)
+            .execute([existing.id])?;
+            insert(conn, new, signature_seen)
         }
-        Some(ExistingInvocation {
-            answer: Some(answer),
-            state: InvocationState::Done,
-            idempotency_key: invocation,
-            ..
-        }) => {
-            Ok(BeginInvocationOutcome::AlreadyAnswered { idempotency_key: invocation, answer, signature_seen: again })
+        Some(ExistingInvocation { answer: Some(answer), state: InvocationState::Done, idempotency_key, .. }) => {
+            Ok(BeginInvocationOutcome::AlreadyAnswered { idempotency_key, answer, signature_seen })
         }
-        Some(ExistingInvocation { id, idempotency_key: invocation, runs, .. }) => {
+        // Failed, ended with invalid arguments, or cut off by a crash while it was running. It runs again under the
+        // same idempotency key, by which the target can recognize the repetition. Two requests at the same time do
+        // not get here: they share one run (single flight).
+        Some(ExistingInvocation { id, idempotency_key, runs, .. }) => {
             conn.prepare_cached(
                 "UPDATE invocations SET state = 'running', runs = runs + 1, ended_at_ms = NULL, answer = NULL,
                  reason = NULL WHERE id = ?1",
             )?
             .execute([id])?;
-            Ok(BeginInvocationOutcome::Run { idempotency_key: invocation, run_number: runs + 1, signature_seen: again })
+            Ok(BeginInvocationOutcome::Run { idempotency_key, run_number: runs + 1, signature_seen })
         }
-        None => insert(conn, new, again),
+        None => insert(conn, new, signature_seen),
     }
 }
 
@@ -97,21 +102,29 @@ struct ExistingInvocation {
 }
 
 fn read_existing(row: &Row) -> rusqlite::Result<ExistingInvocation> {
-    let answer = match (row.get::<_, Option<String>>(5)?, row.get::<_, Option<Vec<u8>>>(6)?) {
+    let content_type: Option<String> = row.get(5)?;
+    let body: Option<Vec<u8>> = row.get(6)?;
+    let answer = match (content_type, body) {
         (Some(content_type), Some(body)) => {
             Some(StoredAnswer { content_type, body: body.into(), truncated: row.get(7)? })
         }
         _ => None,
     };
-    let state = InvocationState::from_name(row.get_ref(2)?.as_str()?);
-    let (id, invocation, received_at_ms, runs) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
-    Ok(ExistingInvocation { id, idempotency_key: invocation, state, received_at_ms, runs, answer })
+    Ok(ExistingInvocation {
+        id: row.get(0)?,
+        idempotency_key: row.get(1)?,
+        state: InvocationState::from_name(row.get_ref(2)?.as_str()?),
+        received_at_ms: row.get(3)?,
+        runs: row.get(4)?,
+        answer,
+    })
 }
 
-fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<BeginInvocationOutcome, StoreError> {
+fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Result<BeginInvocationOutcome, StoreError> {
     conn.prepare_cached(
-        "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms, arguments,
-         state, runs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
+        "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms,
+           arguments, state, runs)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
     )?
     .execute(params![
         new.key,
@@ -123,16 +136,15 @@ fn insert(conn: &Connection, new: &NewInvocation, again: bool) -> Result<BeginIn
         new.received_at_ms,
         new.arguments,
     ])?;
-    Ok(BeginInvocationOutcome::Run {
-        idempotency_key: new.idempotency_key.clone(),
-        run_number: 1,
-        signature_seen: again,
-    })
+    Ok(BeginInvocationOutcome::Run { idempotency_key: new.idempotency_key.clone(), run_number: 1, signature_seen })
 }
 
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
+    // No row has this key when the invocation has been erased, purged or replaced meanwhile; its answer is then not
+    // kept.
     conn.prepare_cached(
-        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6, reason = ?7
+        "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6,
+           reason = ?7
          WHERE key = ?1",
     )?
     .execute(params![
@@ -147,13 +159,15 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a signature was seen before.
+/// How a signature was used before.
 enum SignatureReuse {
     FirstUse,
     SameUse,
     OtherUse,
 }
 
+/// Binds a signature to the purpose of its first use. A signature covers the body but not the URL, so a captured
+/// request could otherwise be sent to another function.
 fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<SignatureReuse, StoreError> {
     let used_for: Option<[u8; 32]> = conn
         .prepare_cached("SELECT used_for FROM invocation_signatures WHERE signature = ?1")?
@@ -167,9 +181,11 @@ fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<Signatur
     Ok(SignatureReuse::FirstUse)
 }
 
-/// Looks at the oldest rows only, so that it takes the same time however many there are.
+/// Removes rows among the oldest `limit` of each table, so that the time it takes does not grow with their number.
 fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: usize) -> Result<usize, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // The limit applies to the inner query, in the order of the id; applied to the condition on the time, which has
+    // no index, the statement would scan all rows that are too young.
     let invocations = conn
         .prepare_cached(
             "DELETE FROM invocations WHERE id IN (SELECT id FROM
@@ -187,14 +203,16 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
 
 fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state, runs,
-         arguments, answer, truncated, reason FROM invocations LEFT JOIN companies ON companies.id = company_id
+        "SELECT invocation, coalesce(slug, ''), function, call_id, tool_call_id, received_at_ms, ended_at_ms, state,
+           runs, arguments, answer, truncated, reason
+         FROM invocations LEFT JOIN companies ON companies.id = company_id
          WHERE (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR call_id = ?2) AND (?3 IS NULL OR state = ?3)
          AND (?4 IS NULL OR invocation = ?4) ORDER BY invocations.id DESC LIMIT ?5",
     )?;
-    let InvocationFilter { idempotency_key: invocation, function, call_id, state } = filter;
-    let (state, limit) = (state.map(InvocationState::as_str), i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = statement.query_map(params![function, call_id, state, invocation, limit], read_row)?;
+    let InvocationFilter { idempotency_key, function, call_id, state } = filter;
+    let state = state.map(InvocationState::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![function, call_id, state, idempotency_key, limit], read_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -245,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answered_ones_are_replayed_and_others_run_again() {
+    async fn an_answered_invocation_is_replayed_and_any_other_runs_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
         let run = |invocation: &str, runs| BeginInvocationOutcome::Run {
@@ -259,10 +277,10 @@ mod tests {
         assert_eq!(store.begin_invocation(new(1, 5_002)).await.unwrap(), run("inv_1_5000", 3));
         store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
         let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
-        assert!(
-            matches!(&stored, BeginInvocationOutcome::AlreadyAnswered { answer, signature_seen: false, .. } if &answer.body[..] == b"sunny"),
-            "{stored:?}"
-        );
+        let BeginInvocationOutcome::AlreadyAnswered { answer, signature_seen: false, .. } = &stored else {
+            panic!("{stored:?}");
+        };
+        assert_eq!(&answer.body[..], b"sunny");
         assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
         let of = |name: &str| InvocationFilter { function: Some(name.into()), ..InvocationFilter::default() };
         let rows = store.list_invocations(of("weather"), 10).await.unwrap();
@@ -274,11 +292,15 @@ mod tests {
         assert_eq!(store.begin_invocation(new(1, 20_000)).await.unwrap(), run("inv_1_20000", 1));
         let states: Vec<_> =
             store.list_invocations(of("weather"), 2).await.unwrap().iter().map(|row| row.state).collect();
-        assert_eq!(states, [InvocationState::Running, InvocationState::Failed], "what nothing will end has failed");
+        assert_eq!(
+            states,
+            [InvocationState::Running, InvocationState::Failed],
+            "a replaced invocation that was running has failed"
+        );
     }
 
     #[tokio::test]
-    async fn a_signature_stays_with_its_first_use_until_it_is_forgotten() {
+    async fn a_signature_stays_bound_to_its_first_use_until_it_is_purged() {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
         let used =

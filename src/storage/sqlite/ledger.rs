@@ -1,8 +1,8 @@
-//! The ledger of invocations: a database of its own beside the store's, with a thread of its own.
+//! The invocation ledger: a separate database file next to the store, with its own writer thread.
 //!
-//! Somebody on the line waits for what is written here, so it waits for nothing itself: not for a commit of events, and not
-//! for the disk. What is written is in the file's log, and survives the death of the process; a tenth of a second later it is
-//! on disk, and survives a power cut.
+//! A caller waits for each write here, so a write waits neither for a commit of events nor for the disk. A committed
+//! write is in the file's log and survives a crash of the process. It is synced within about 100 ms, and survives a
+//! power cut from then on.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -17,96 +17,102 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
-/// How soon what was written is on disk.
+/// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
-/// Its log is brought into the file once in so many looks: the first write after that waits for the disk.
+/// Syncs per checkpoint. Rare, because the first write after a checkpoint starts the log over and waits for the disk.
 const SYNCS_PER_CHECKPOINT: u32 = 100;
 
-/// A handle to the ledger's thread.
+/// A handle to the thread that writes the ledger.
 pub(super) struct LedgerWriter {
     url: SqliteUrl,
     thread: WorkerThreads<Connection>,
+    /// Transactions committed since the start; the sync thread compares it with what it has synced.
     write_count: Arc<AtomicU64>,
 }
 
 impl LedgerWriter {
     /// Opens or creates the file.
     pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        let threads = WorkerThreads::start("store-ledger", [open::open_ledger(url)?], supervisor)?;
-        let written = Arc::new(AtomicU64::new(0));
-        let syncing = LedgerSync {
+        // One thread, so that two requests with the same invocation key are decided one after the other.
+        let thread = WorkerThreads::start("store-ledger", [open::open_ledger(url)?], supervisor)?;
+        let write_count = Arc::new(AtomicU64::new(0));
+        let sync = LedgerSync {
             url: url.ledger_url(),
             conn: open::open_checkpointer(url.ledger_url().path())?,
             synced_count: 0,
             sync_count: 0,
         };
-        start_sync_thread(syncing, Arc::clone(&written), supervisor)?;
-        Ok(Self { url: url.ledger_url(), thread: threads, write_count: written })
+        start_sync_thread(sync, Arc::clone(&write_count), supervisor)?;
+        Ok(Self { url: url.ledger_url(), thread, write_count })
     }
 
-    /// Brings what was written to disk now.
+    /// Syncs all committed writes to disk now.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        // On the ledger's thread, behind the writes that are queued there.
         let url = self.url.clone();
         self.thread.run(move |_| sync_wal(&url)).await
     }
 
-    /// Runs `work` in a transaction of its own: all of it or nothing.
+    /// Runs `work` in a separate transaction: all of it takes effect, or nothing.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let written = Arc::clone(&self.write_count);
+        let write_count = Arc::clone(&self.write_count);
         let write = move |conn: &mut Connection| {
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
+            let result = work(&transaction)?;
             transaction.commit()?;
-            written.fetch_add(1, Ordering::Release);
-            Ok(done)
+            // After the commit: counted before, the sync thread could sync too early and consider the write done.
+            write_count.fetch_add(1, Ordering::Release);
+            Ok(result)
         };
         self.thread.run(write).await
     }
 }
 
-/// Brings to disk what the ledger's thread has written.
+/// Syncs the ledger's log, and checkpoints it from time to time.
 struct LedgerSync {
     url: SqliteUrl,
     conn: Connection,
+    /// The write count at the last sync.
     synced_count: u64,
     sync_count: u32,
 }
 
 fn start_sync_thread(
-    mut syncing: LedgerSync,
-    written: Arc<AtomicU64>,
+    mut sync: LedgerSync,
+    write_count: Arc<AtomicU64>,
     supervisor: &Supervisor,
 ) -> Result<(), StoreError> {
     let stop = supervisor.clone();
     let run = move || {
-        let mut failing = false;
+        let mut was_failing = false;
         while !stop.is_stopping() {
             std::thread::sleep(SYNC_INTERVAL);
-            let outcome = syncing.sync_if_written(written.load(Ordering::Acquire));
+            let outcome = sync.sync_if_written(write_count.load(Ordering::Acquire));
             if let Err(error) = &outcome
-                && !failing
+                && !was_failing
             {
-                tracing::warn!(%error, "the ledger of invocations could not be brought to disk; trying again");
+                tracing::warn!(%error, "invocation ledger sync failed");
             }
-            failing = outcome.is_err();
+            was_failing = outcome.is_err();
         }
     };
     supervisor
         .spawn_thread("store-ledger-sync", run)
-        .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))
+        .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-ledger-sync: {error}")))
 }
 
 impl LedgerSync {
-    fn sync_if_written(&mut self, written: u64) -> Result<(), StoreError> {
-        if written == self.synced_count {
+    fn sync_if_written(&mut self, write_count: u64) -> Result<(), StoreError> {
+        if write_count == self.synced_count {
             return Ok(());
         }
         sync_wal(&self.url)?;
-        self.synced_count = written;
+        // The count read before the sync: writes that were committed meanwhile are synced next time.
+        self.synced_count = write_count;
         self.sync_count += 1;
         if self.sync_count.is_multiple_of(SYNCS_PER_CHECKPOINT) {
             self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
@@ -116,11 +122,16 @@ impl LedgerSync {
 }
 
 fn sync_wal(ledger: &SqliteUrl) -> Result<(), StoreError> {
-    match OpenOptions::new().write(true).open(ledger.wal_path()).and_then(|log| log.sync_data()) {
-        // Nothing was written since it was brought into the file.
+    let path = ledger.wal_path();
+    // A sync through any handle covers the whole file, including what SQLite has written through its own.
+    let synced = OpenOptions::new().write(true).open(&path).and_then(|log| log.sync_data());
+    match synced {
+        // Without a log there is nothing to sync: no write has happened since the file was opened.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        synced => {
-            synced.map_err(|error| StoreError::Unavailable(format!("the log of the ledger of invocations: {error}")))
-        }
+        Err(error) => Err(StoreError::Unavailable(format!(
+            "cannot sync the log of the invocation ledger {}: {error}",
+            path.display()
+        ))),
+        Ok(()) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! The embedded engine: a file in WAL mode, one writer thread that commits many requests at once, a few readers; large bodies
-//! and the ledger of invocations beside it.
+//! The SQLite engine: a database in WAL mode with one writer thread (group commit) and a few reader threads, body
+//! files for large bodies, and the invocation ledger in a second database. docs/storage.md describes it as a whole.
 
 mod alarms;
 mod append;
@@ -49,21 +49,22 @@ use self::writer::{StoreWriter, WriterContext};
 use super::StoreError;
 use crate::base::supervise::Supervisor;
 
-/// Threads that read.
 const READER_THREADS: usize = 2;
 
-/// A store in one SQLite file. Two processes may read it, one receiver writes it.
+/// A store in a SQLite database. One receiver writes it; other processes may read it meanwhile.
 pub struct SqliteStore {
-    /// `None` when opened read-only.
+    /// `None` when the store was opened read-only.
     writer: Option<StoreWriter>,
     readers: ReaderPool,
-    /// `None` when opened read-only.
+    /// `None` when the store was opened read-only.
     ledger: Option<LedgerWriter>,
-    /// For those who wait on the line; a long read of dispatch or of an operator is never in front of theirs.
+    /// A separate thread for live requests, so that a caller never waits behind a long read of dispatch or of an
+    /// operator.
     live_readers: Option<ReaderPool>,
     append_notify: Arc<Notify>,
     appended_count: AtomicU64,
-    /// The latest probe: whoever asks for readiness must not be able to keep the disk busy.
+    /// The latest probe and its result. It is reused for a while, because readiness can be polled by anyone and each
+    /// probe writes to the disk.
     last_probe: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
 }
 
@@ -71,31 +72,23 @@ impl SqliteStore {
     /// Opens or creates the file, applies migrations, and starts the threads that serve it.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the file was made by a newer version, is used by another receiver, or cannot be
-    /// created or opened.
+    /// [`StoreError::Unusable`] when the file was made by a newer version, belongs to another program, is used by
+    /// another receiver, or cannot be created or opened.
     pub fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::create_folder_and_file(url)?;
+        // The lock comes first: everything below changes the files, and recovery assumes that no one else writes them.
         let lock = open::acquire_lock(url)?;
         let conn = open::open_writer(url)?;
         let identity_key = open::load_identity_key(&conn)?;
-        release_interrupted_deliveries(&conn).map_err(|error| errors::unusable(url, &error))?;
-        let recent =
-            identity_index::load_recent_keys(&conn, &identity_key).map_err(|error| errors::unusable(url, &error))?;
-        let filter = identity_index::build_filter(&conn).map_err(|error| errors::unusable(url, &error))?;
+        let unusable = |error| errors::unusable(url, &error);
+        release_interrupted_deliveries(&conn).map_err(unusable)?;
+        let recent_keys = identity_index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
+        let identity_filter = identity_index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn)?;
-        let writer = StoreWriter::start(
-            WriterContext {
-                conn,
-                recent_keys: recent,
-                identity_filter: filter,
-                bodies,
-                transaction_begun: false,
-                appended_events: 0,
-            },
-            identity_key,
-            lock,
-            supervisor,
-        )?;
+        let context =
+            WriterContext { conn, recent_keys, identity_filter, bodies, transaction_begun: false, appended_events: 0 };
+        let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
+        // The readers attach the ledger and run on the migrated schema, so they are opened after both.
         let ledger = Some(LedgerWriter::start(url, supervisor)?);
         let readers = ReaderPool::start(url, READER_THREADS, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, supervisor)?);
@@ -112,10 +105,10 @@ impl SqliteStore {
         })
     }
 
-    /// Opens an existing file for reading beside a running receiver.
+    /// Opens an existing store for reading, also while a receiver is running. Methods that write fail.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when there is no such file, or its schema is not this version's.
+    /// [`StoreError::Unusable`] when the file does not exist or its schema is not that of this version.
     pub fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         Ok(Self {
@@ -143,17 +136,15 @@ impl SqliteStore {
 }
 
 fn read_only_error() -> StoreError {
-    StoreError::Unusable("the store was opened for reading only".into())
+    StoreError::Unusable("the store was opened read-only".into())
 }
 
-/// The process before this one is gone, whatever it was at.
+/// Releases the deliveries that the previous process had claimed. The lock proves that it is gone, so there is no
+/// need to wait for the leases to expire.
 fn release_interrupted_deliveries(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
     let released = deliveries::release_all_leases(conn)?;
     if released > 0 {
-        tracing::info!(
-            deliveries = released,
-            "attempts were under way when the process before this one ended; they are made again"
-        );
+        tracing::info!(deliveries = released, "interrupted deliveries released");
     }
     Ok(())
 }

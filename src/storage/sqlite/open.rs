@@ -1,4 +1,4 @@
-//! Opening the file: folders and permissions, settings, migrations, the one-receiver lock.
+//! Opens the store: folders and permissions, the lock against a second receiver, connection settings, migrations.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -30,16 +30,19 @@ const LEDGER_MIGRATIONS: [&str; 2] = [
     include_str!("../../../migrations/sqlite-ledger/0002_names.sql"),
 ];
 
-/// How long a write waits for another process's lock. Together with one more batch it stays below Retell's 10 s.
+/// How long a write waits for the lock of another process. An event may wait for two such timeouts, its own and that
+/// of the transaction before it; both together stay below the 10 s after which Retell gives up.
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const READER_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Creates the folder (0700) and an empty file (0600) if they are missing; SQLite gives its other files the same mode.
+/// Creates the folder (mode 0700) and an empty file (mode 0600) if they are missing. SQLite gives its log and
+/// shared-memory files the mode of the database.
 pub(super) fn create_folder_and_file(url: &SqliteUrl) -> Result<(), StoreError> {
     let folder = url.folder();
     let failed = |what: &Path, error: std::io::Error| {
         StoreError::Unusable(format!(
-            "cannot create {}: {error}; make the folder writable for this user, or set storage.url to another place",
+            "cannot create {}: {error}; make the folder writable for this user, or set storage.url (DATABASE_URL) to \
+             another path",
             what.display()
         ))
     };
@@ -64,17 +67,20 @@ pub(super) fn open_private_file(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-/// Unlocks when it is dropped. Closing the file would not do: a program that is just being started holds a copy of it
-/// until it runs.
+/// The lock that a receiver holds on its store. Unlocks when it is dropped.
 pub(super) struct StoreLock(File);
 
 impl Drop for StoreLock {
     fn drop(&mut self) {
+        // Explicitly: closing the file does not unlock it while a child process (exec handler) that is just being
+        // started still holds a copy of the descriptor.
         let _ = self.0.unlock();
     }
 }
 
-/// Keeps a second receiver from writing the same store: each would decide duplicates from its own memory.
+/// Prevents a second receiver from writing the same store. Each would look up duplicates in its own memory and store
+/// the events of the other again. The lock also proves that a previous receiver is gone, so its leases can be
+/// released.
 pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
     let path = url.path_with_suffix(".lock");
     let file = open_private_file(&path)
@@ -82,7 +88,8 @@ pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(StoreLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
-            "another receiver already writes {}; stop it first, or give this one a storage.url of its own",
+            "another receiver already writes {}; stop it first, or set storage.url (DATABASE_URL) of this one to \
+             another file",
             url.path().display()
         ))),
         Err(TryLockError::Error(error)) => {
@@ -91,11 +98,12 @@ pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
     }
 }
 
-/// The writer's connection, on the newest schema.
+/// Opens the connection of the writer thread and migrates the schema.
 pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     // One thread uses it, so SQLite need not lock around every call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    // Both checks before the first statement that writes: a database that is not ours, or is newer, stays unchanged.
     check_schema_version(&conn, url, &MIGRATIONS)?;
     check_not_foreign_database(&conn, url)?;
     configure_writer(&conn, url).map_err(|error| unusable(url, &error))?;
@@ -103,7 +111,7 @@ pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// The connection of the ledger's thread, on the newest schema.
+/// Opens the connection of the ledger's thread and migrates its schema.
 pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let url = &url.ledger_url();
     open_private_file(url.path())
@@ -115,7 +123,7 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
         conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // The log is synced behind the answer, see `ledger.rs`.
+        // No sync at commit; a thread syncs the log afterwards, see `ledger.rs`.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -129,13 +137,16 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
 
 fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
     conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
-    // auto_vacuum only takes effect before the first table, and before WAL.
+    // Takes effect only if set before the first table is created and before WAL is enabled.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // FULL: in WAL mode NORMAL does not sync the log at commit, and a power cut could lose acknowledged events.
     conn.pragma_update(None, "synchronous", "FULL")?;
+    // Overwrites deleted rows with zeros, so that erased data cannot be read from free pages.
     conn.pragma_update(None, "secure_delete", "ON")?;
-    // Checkpoints run on a thread of their own, so that no request waits for one.
+    // Off: `checkpoint.rs` does it on a separate thread, so that no sender waits for a checkpoint.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // Truncates a log that a burst has grown, when it starts over.
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     conn.pragma_update(None, "cache_size", -8 * 1024)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
@@ -145,35 +156,39 @@ fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> 
     enable_stable_query_plans(conn)
 }
 
-/// Keeps prepared statements prepared: without it SQLite plans one anew whenever a bound value might suit another plan.
+/// Keeps query plans independent of bound values (QPSG). Otherwise SQLite plans a cached statement again when a value
+/// suggests another plan, which costs time on every path and can pick a plan that scans.
 fn enable_stable_query_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // Intake and dispatch use more different statements than the default of 16, and would prepare them again and
+    // again.
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 
-/// The store's own key for identities, made with its schema.
+/// The key under which the store hashes identities. The first migration creates it; it never changes, because every
+/// stored identity depends on it.
 pub(super) fn load_identity_key(conn: &Connection) -> Result<IdentityKey, StoreError> {
     let bytes: [u8; 32] = conn.query_row("SELECT key FROM identity_key", [], |row| row.get(0))?;
     Ok(IdentityKey::from_bytes(&bytes))
 }
 
-/// A connection for the checkpointing thread.
+/// Opens a connection for a checkpoint thread.
 pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(READER_BUSY_TIMEOUT)?;
-    // A connection that has read nothing yet does not know of the log, and would checkpoint nothing.
+    // A connection that has not read anything yet has not opened the log, and its checkpoints would do nothing.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }
 
-/// A connection for a second process that writes beside the receiver. It never checkpoints: the receiver does, and a log
-/// without a receiver is brought into the file when the last connection closes.
-pub(super) fn open_operator(url: &SqliteUrl, waits: Duration) -> Result<Connection, StoreError> {
+/// Opens a connection for an operator command that writes while a receiver is running. It never checkpoints: the
+/// receiver does, and without a receiver SQLite checkpoints when the last connection closes.
+pub(super) fn open_operator(url: &SqliteUrl, busy_timeout: Duration) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
     let set_up = || -> rusqlite::Result<()> {
-        conn.busy_timeout(waits)?;
+        conn.busy_timeout(busy_timeout)?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -183,7 +198,7 @@ pub(super) fn open_operator(url: &SqliteUrl, waits: Duration) -> Result<Connecti
     Ok(conn)
 }
 
-/// A connection that can only read.
+/// Opens a read-only connection to the store's database.
 pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
@@ -193,20 +208,24 @@ pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// The same with the ledger's tables beside the store's.
+/// Opens a read-only connection with the ledger attached, so that one query can join invocations with companies.
 pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let (conn, ledger) = (open_reader(url)?, url.ledger_url());
-    let path = ledger.path().to_str();
-    let path = path.ok_or_else(|| StoreError::Unusable("storage.url: the path is no UTF-8".into()))?;
+    let conn = open_reader(url)?;
+    let ledger = url.ledger_url();
+    let path = ledger.path().to_str().ok_or_else(|| {
+        StoreError::Unusable(format!("storage.url: the path {} is not valid UTF-8", url.path().display()))
+    })?;
     conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, &error))?;
     Ok(conn)
 }
 
-/// Refuses a file that is missing, or whose schema is not this version's.
+/// Fails when the file is missing or its schema is not that of this version. Commands do not hold the lock, so they
+/// neither create nor migrate a store.
 pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     if !url.path().exists() {
         return Err(StoreError::Unusable(format!(
-            "there is no store at {}; start `retell-webhook serve` once in this folder, or set storage.url",
+            "no store at {}; start `retell-webhook serve` once in this folder, or set storage.url \
+             (DATABASE_URL)",
             url.path().display()
         )));
     }
@@ -215,9 +234,10 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     if schema_version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len()
         || !url.ledger_url().path().exists()
     {
-        return Err(StoreError::Unusable(
-            "the store was made by an older version; start `retell-webhook serve` once to update it".into(),
-        ));
+        return Err(StoreError::Unusable(format!(
+            "the store {} was made by an older version; start `retell-webhook serve` once to update it",
+            url.path().display()
+        )));
     }
     Ok(())
 }
@@ -239,18 +259,20 @@ fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str])
     Ok(())
 }
 
-/// `DATABASE_URL` may be an application's own: its database is not to be changed.
+/// Fails when the file is the database of another program: `DATABASE_URL` may be set for the application next to the
+/// receiver.
 fn check_not_foreign_database(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
     let foreign: bool = conn
         .query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema) AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity_key')",
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema)
+               AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'identity_key')",
             [],
             |row| row.get(0),
         )
         .map_err(|error| unusable(url, &error))?;
     if foreign {
         return Err(StoreError::Unusable(format!(
-            "{} is a database of another program; set storage.url (DATABASE_URL) to a file of the receiver's own",
+            "{} is a database of another program; set storage.url (DATABASE_URL) to a file that only the receiver uses",
             url.path().display()
         )));
     }
@@ -261,6 +283,7 @@ fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
     for (done, step) in migrations.iter().enumerate().skip(schema_version(conn)?) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(step)?;
+        // In the same transaction as the step: after a crash the step is either done and counted, or neither.
         transaction.pragma_update(None, "user_version", done + 1)?;
         transaction.commit()?;
     }

@@ -1,67 +1,68 @@
-//! Deliveries changed beside a running receiver, a few at a time.
+//! Changes deliveries while a receiver is running, in small batches.
 
 use super::OperatorStore;
 use super::deliveries::{self, DeliveryQuery};
 use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, StoreError};
 
-/// A way through the deliveries that were selected: handler by handler, oldest event first. Each is met once, also one that
-/// comes to the same state again meanwhile.
+/// Position in the selected deliveries: handler by handler, oldest event first. Each delivery is visited once, even
+/// one that returns to a selected state meanwhile: a replayed delivery that dies again is not replayed a second time.
 #[derive(Clone, Debug)]
 pub(crate) struct DeliveryCursor {
     selection: DeliveryQuery,
+    /// Index of the handler within the selection.
     part_index: usize,
+    /// The last event visited for this handler.
     after_seq: i64,
 }
 
 impl OperatorStore {
-    /// Looks up what the filter names.
+    /// Resolves the names in the filter and returns a cursor at the beginning.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] for an event, handler or company that is not there.
+    /// [`StoreError::NotFound`] for an event, handler or company that does not exist.
     pub(crate) fn select_deliveries(&self, filter: &DeliveryFilter) -> Result<DeliveryCursor, StoreError> {
         let selection = self.read(|conn, key| DeliveryQuery::resolve(conn, key, filter))?;
         Ok(DeliveryCursor { selection, part_index: 0, after_seq: 0 })
     }
 
-    /// How many there are, by handler, state and reason.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Numbers of the selected deliveries by handler, state and reason.
     pub(crate) fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError> {
         self.read(|conn, key| deliveries::count_deliveries(conn, &DeliveryQuery::resolve(conn, key, filter)?))
     }
 
-    /// The next ones on the way, at most `limit`; none at its end.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The next batch of at most `limit` deliveries of one handler; `None` at the end.
     pub(crate) fn next_batch(
         &self,
-        walk: &mut DeliveryCursor,
+        cursor: &mut DeliveryCursor,
         limit: usize,
     ) -> Result<Option<DeliveryBatch>, StoreError> {
-        while walk.part_index < walk.selection.handler_count() {
-            let selection = walk.selection.starting_after(walk.after_seq);
-            let chosen = self.read(|conn, _| deliveries::next_batch(conn, &selection, walk.part_index, limit))?;
-            if let Some((last, chosen)) = chosen.and_then(|chosen| Some((*chosen.seqs.last()?, chosen))) {
-                walk.after_seq = last;
-                return Ok(Some(chosen));
+        while cursor.part_index < cursor.selection.handler_count() {
+            let selection = cursor.selection.starting_after(cursor.after_seq);
+            let batch = self.read(|conn, _| deliveries::next_batch(conn, &selection, cursor.part_index, limit))?;
+            if let Some(batch) = batch
+                && let Some(last) = batch.seqs.last()
+            {
+                cursor.after_seq = *last;
+                return Ok(Some(batch));
             }
-            (walk.part_index, walk.after_seq) = (walk.part_index + 1, 0);
+            // This handler is done; the next one starts at the beginning of the journal.
+            cursor.part_index += 1;
+            cursor.after_seq = 0;
         }
         Ok(None)
     }
 
-    /// Changes them in one transaction, those that are still in a state that allows it; says how many.
+    /// Changes the deliveries of a batch in one transaction and returns how many were changed. The batch was read in
+    /// an earlier transaction, so deliveries that have left the allowed states meanwhile are skipped.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing was changed.
+    /// On any error nothing was changed.
     pub(crate) fn change_deliveries(
         &mut self,
-        chosen: &DeliveryBatch,
+        batch: &DeliveryBatch,
         change: DeliveryChange,
         now_ms: i64,
     ) -> Result<u64, StoreError> {
-        self.write(|conn, key| deliveries::apply_bulk_operation(conn, key, chosen, change, now_ms))
+        self.write(|conn, key| deliveries::apply_bulk_operation(conn, key, batch, change, now_ms))
     }
 }

@@ -1,9 +1,9 @@
-//! Writing beside a running receiver: changes an operator asks for, in transactions so small that intake and handlers do not
-//! notice them.
+//! Operator store: the store as opened by an operator command while a receiver is running. Its transactions are so
+//! small that intake and handlers do not notice them.
 //!
-//! The receiver's writer remembers the keys of events, so nothing here may touch those that are there; an event of the
-//! receiver's own, which nobody sends, may be appended (`append.rs`). Whoever has many
-//! rows to change does a few hundred at a time and pauses in between: the receiver's commits wait while one of ours runs.
+//! The receiver's writer remembers the keys of events, so a command must not change the keys of stored events. It may
+//! append internal events (`append.rs`). A command that changes many rows changes a few hundred per transaction and
+//! pauses in between, because the receiver's commits wait during each one.
 
 use std::time::Duration;
 
@@ -12,68 +12,73 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::{SqliteUrl, open};
 use crate::storage::{IdentityKey, StoreError};
 
-/// How long a change waits for its turn: the receiver's transactions are short, and nobody waits for ours.
+/// How long a change waits for the lock. The receiver's transactions take milliseconds, and no caller waits for a
+/// command.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A second writer of a store that a receiver may be writing.
+/// A second writer of a store that a receiver may be writing at the same time.
 pub(crate) struct OperatorStore {
     conn: Connection,
-    /// The ledger's: apart, since one that locks both would hold up whoever is on the line.
+    /// A separate connection, because a transaction over both databases would hold the lock of the ledger, for which
+    /// callers wait, as long as it waits for that of the store.
     ledger: Connection,
     identity_key: IdentityKey,
 }
 
 impl OperatorStore {
-    /// Opens an existing store. Creates and migrates nothing.
+    /// Opens an existing store; does not create or migrate one.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when there is no such file, its schema is not this version's, or it cannot be written.
+    /// [`StoreError::Unusable`] when the file does not exist, its schema is not that of this version, or it cannot be
+    /// written.
     pub(crate) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         open::check_readable(url)?;
-        let (conn, ledger) =
-            (open::open_operator(url, BUSY_TIMEOUT)?, open::open_operator(&url.ledger_url(), BUSY_TIMEOUT)?);
+        let conn = open::open_operator(url, BUSY_TIMEOUT)?;
+        let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT)?;
         let identity_key = open::load_identity_key(&conn)?;
         Ok(Self { conn, ledger, identity_key })
     }
 
-    /// What is to be changed at once: all of it or nothing. Work that takes longer than some 50 ms is to be split.
+    /// Runs `work` in one transaction: all of it takes effect, or nothing. Split work that takes longer than about 50
+    /// ms.
     pub(super) fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction, &IdentityKey) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // Begun as a writer's: a lock that is taken is waited for here, and not found out half-way.
+        // Immediate, so that it waits for the lock here. A deferred transaction that has read before its first write
+        // fails at once when the receiver has committed in between.
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction, &self.identity_key)?;
+        let result = work(&transaction, &self.identity_key)?;
         transaction.commit()?;
-        Ok(done)
+        Ok(result)
     }
 
-    /// The same in the ledger.
+    /// Like [`OperatorStore::write`], in the ledger.
     pub(super) fn write_ledger<T>(
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let transaction = self.ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction)?;
+        let result = work(&transaction)?;
         transaction.commit()?;
-        Ok(done)
+        Ok(result)
     }
 
-    /// The ledger, to look at.
+    /// The connection of the ledger, for reading.
     pub(super) fn ledger(&self) -> &Connection {
         &self.ledger
     }
 
-    /// A look that changes nothing.
+    /// Runs `work` on one snapshot of the store. `work` must not write.
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&Connection, &IdentityKey) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // One moment for all that is looked at.
-        let at_once = self.conn.unchecked_transaction()?;
-        let seen = work(&at_once, &self.identity_key)?;
-        at_once.commit()?;
-        Ok(seen)
+        // A read transaction: all statements see the same state, even while the receiver commits.
+        let snapshot = self.conn.unchecked_transaction()?;
+        let result = work(&snapshot, &self.identity_key)?;
+        snapshot.commit()?;
+        Ok(result)
     }
 }
 
@@ -85,24 +90,24 @@ mod tests {
     use crate::storage::sqlite::SqliteStore;
 
     #[tokio::test]
-    async fn a_second_writer_opens_what_is_there_and_makes_nothing() {
+    async fn an_operator_store_needs_an_existing_store_of_this_version() {
         let folder = tempfile::tempdir().unwrap();
         let url = SqliteUrl::file(folder.path().join("events.db"));
         let missing = OperatorStore::open(&url).err().unwrap().to_string();
-        assert!(missing.contains("there is no store") && !url.path().exists(), "{missing}");
+        assert!(missing.contains("no store at") && !url.path().exists(), "{missing}");
         let supervisor = Supervisor::default();
         let receiver = SqliteStore::open(&url, &supervisor).unwrap();
-        let mut beside = OperatorStore::open(&url).unwrap();
+        let mut operator = OperatorStore::open(&url).unwrap();
         let name = |conn: &Connection| conn.query_row("SELECT slug FROM companies", [], |row| row.get::<_, String>(0));
-        let changed = beside.write(|conn, _| {
+        let changed = operator.write(|conn, _| {
             conn.execute("UPDATE companies SET slug = 'x'", [])?;
             Err::<(), _>(StoreError::Unavailable("half-way".into()))
         });
         assert!(changed.is_err());
-        assert_eq!(beside.read(|conn, _| Ok(name(conn)?)).unwrap(), "default");
+        assert_eq!(operator.read(|conn, _| Ok(name(conn)?)).unwrap(), "default");
         supervisor.stop();
         receiver.close().await.unwrap();
-        beside.write(|conn, _| Ok(conn.pragma_update(None, "user_version", 2)?)).unwrap();
+        operator.write(|conn, _| Ok(conn.pragma_update(None, "user_version", 2)?)).unwrap();
         let older = OperatorStore::open(&url).err().unwrap().to_string();
         assert!(older.contains("older version"), "{older}");
     }

@@ -1,4 +1,5 @@
-//! Figures of the whole store. Numbers of events are differences of sequence numbers, which are never used twice.
+//! Figures of the whole store in bounded time. Numbers of events are differences of sequence numbers, which are never
+//! reused.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -6,36 +7,35 @@ use super::events::{last_seq, seq_before};
 use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview};
 
 const HOUR_MS: i64 = 3_600_000;
-/// Dead letters of a handler that are looked at for when they died.
+/// Dead letters per handler, newest first, that are checked for the time of their last change.
 const MAX_DEAD_SCANNED: i64 = 1_000;
-/// Deliveries that are looked at from the other end when not all were counted.
+/// Deliveries per handler that are read from the other end of the index when not all were counted.
 const MAX_SCANNED_FROM_END: i64 = 10_000;
 
 pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<StoreOverview> {
-    // One look at one moment.
-    let at_once = conn.unchecked_transaction()?;
-    let newest = last_seq(&at_once)?;
+    // A read transaction, so that all figures are of the same moment: otherwise a handler could be ahead of the
+    // journal.
+    let snapshot = conn.unchecked_transaction()?;
+    let last = last_seq(&snapshot)?;
+    let query = BacklogQuery { max_counted: HandlerBacklog::MAX_COUNTED, dead_since_ms: now_ms - 24 * HOUR_MS };
     Ok(StoreOverview {
-        accepted: newest,
-        accepted_last_hour: newest - seq_before(&at_once, now_ms - HOUR_MS)?,
-        accepted_last_day: newest - seq_before(&at_once, now_ms - 24 * HOUR_MS)?,
-        backlogs: load_backlogs(
-            &at_once,
-            newest,
-            &BacklogQuery { max_counted: HandlerBacklog::MAX_COUNTED, dead_since_ms: now_ms - 24 * HOUR_MS },
-        )?,
+        accepted: last,
+        accepted_last_hour: last - seq_before(&snapshot, now_ms - HOUR_MS)?,
+        accepted_last_day: last - seq_before(&snapshot, now_ms - 24 * HOUR_MS)?,
+        backlogs: load_backlogs(&snapshot, last, &query)?,
     })
 }
 
-/// The journal's last number, and every handler's backlog.
+/// The last sequence number of the journal and the backlog of every handler. At most `max_counted` deliveries per
+/// handler are counted.
 pub(super) fn backlogs(
     conn: &Connection,
-    counted: i64,
+    max_counted: i64,
     dead_since_ms: i64,
 ) -> rusqlite::Result<(i64, Vec<HandlerBacklog>)> {
-    let at_once = conn.unchecked_transaction()?;
-    let newest = last_seq(&at_once)?;
-    Ok((newest, load_backlogs(&at_once, newest, &BacklogQuery { max_counted: counted, dead_since_ms })?))
+    let snapshot = conn.unchecked_transaction()?;
+    let last = last_seq(&snapshot)?;
+    Ok((last, load_backlogs(&snapshot, last, &BacklogQuery { max_counted, dead_since_ms })?))
 }
 
 struct BacklogQuery {
@@ -43,95 +43,116 @@ struct BacklogQuery {
     dead_since_ms: i64,
 }
 
-fn load_backlogs(conn: &Connection, newest: i64, asked: &BacklogQuery) -> rusqlite::Result<Vec<HandlerBacklog>> {
+/// A handler as registered, with the parts of its backlog that its row holds.
+struct HandlerProgress {
+    id: HandlerId,
+    /// The last event for which its deliveries have been planned.
+    through: i64,
+    backlog: HandlerBacklog,
+}
+
+fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite::Result<Vec<HandlerBacklog>> {
     let mut handlers =
         conn.prepare_cached("SELECT id, name, through, breaker, breaker_since_ms FROM handlers ORDER BY name")?;
     let handlers = handlers.query_map([], |row| {
-        let breaker = row.get::<_, Option<String>>(3)?.as_deref().map_or(BreakerState::Closed, BreakerState::from_name);
-        let known = HandlerBacklog {
+        let breaker = row.get::<_, Option<String>>(3)?;
+        let backlog = HandlerBacklog {
             handler: row.get(1)?,
-            breaker_state: breaker,
+            breaker_state: breaker.as_deref().map_or(BreakerState::Closed, BreakerState::from_name),
             breaker_since_ms: row.get(4)?,
             ..HandlerBacklog::default()
         };
-        Ok((row.get(0)?, row.get(2)?, known))
+        Ok(HandlerProgress { id: row.get(0)?, through: row.get(2)?, backlog })
     })?;
-    let handlers: Vec<(HandlerId, i64, HandlerBacklog)> = handlers.collect::<Result<_, _>>()?;
-    let full = |(id, through, known)| load_backlog(conn, id, (through, newest), known, asked);
-    handlers.into_iter().map(full).collect()
+    let handlers: Vec<HandlerProgress> = handlers.collect::<Result<_, _>>()?;
+    handlers.into_iter().map(|progress| load_backlog(conn, progress, last, query)).collect()
 }
 
 fn load_backlog(
     conn: &Connection,
-    handler: HandlerId,
-    (through, newest): (i64, i64),
-    mut backlog: HandlerBacklog,
-    asked: &BacklogQuery,
+    progress: HandlerProgress,
+    last: i64,
+    query: &BacklogQuery,
 ) -> rusqlite::Result<HandlerBacklog> {
-    let first = count_unfinished(conn, handler, &mut backlog, asked.max_counted)?;
-    let waits = backlog.pending + backlog.running;
-    backlog.behind = (newest - through).max(0) + waits;
-    let received = |seq: i64| {
+    let HandlerProgress { id: handler, through, mut backlog } = progress;
+    let first_unattempted = count_unfinished(conn, handler, &mut backlog, query.max_counted)?;
+    // Events without a delivery yet, and pending and running deliveries. A scheduled one is not counted: the handler
+    // has reached it.
+    backlog.behind = (last - through).max(0) + backlog.pending + backlog.running;
+    // `>=`, because the event itself may have been purged; the next one is the closest that is known.
+    let received_at_ms = |seq: i64| {
         conn.prepare_cached("SELECT received_at_ms FROM events WHERE seq >= ?1 ORDER BY seq LIMIT 1")?
             .query_row([seq], |row| row.get::<_, i64>(0))
             .optional()
     };
     if backlog.behind > 0 {
-        backlog.behind_since_ms = received(first.unwrap_or(through + 1))?;
+        backlog.behind_since_ms = received_at_ms(first_unattempted.unwrap_or(through + 1))?;
     }
-    let unplanned = if newest > through { received(through + 1)? } else { None };
-    backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(unplanned).min();
+    let unplanned_since_ms = if last > through { received_at_ms(through + 1)? } else { None };
+    backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, unplanned_since_ms);
+    // INDEXED BY in this module: with another plan the same statements would scan every delivery that ever existed,
+    // so a missing index must be an error and not a slow query.
     let mut dead = conn.prepare_cached(
         "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_dead WHERE handler_id = ?1 AND state = 4
          LIMIT ?2)",
     )?;
-    backlog.dead = dead.query_row(params![handler, asked.max_counted], |row| row.get(0))?;
-    let mut lately = conn.prepare_cached(
+    backlog.dead = dead.query_row(params![handler, query.max_counted], |row| row.get(0))?;
+    // The newest dead letters by event, because no index has the time of death. With more than the limit, old
+    // events that died lately are missed; the figure feeds an alarm, which needs no exact number.
+    let mut recent_dead = conn.prepare_cached(
         "SELECT count(*) FROM (SELECT updated_ms FROM deliveries INDEXED BY deliveries_dead
             WHERE handler_id = ?1 AND state = 4 ORDER BY event_seq DESC LIMIT ?2) WHERE updated_ms >= ?3",
     )?;
     backlog.recent_dead =
-        lately.query_row(params![handler, MAX_DEAD_SCANNED, asked.dead_since_ms], |row| row.get(0))?;
+        recent_dead.query_row(params![handler, MAX_DEAD_SCANNED, query.dead_since_ms], |row| row.get(0))?;
     Ok(backlog)
 }
 
-/// Counts what is not finished by state; the first event that no attempt was made at.
+/// The smaller of two optional values; an absent one does not count.
+fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
+}
+
+/// Counts unfinished deliveries by state and returns the first event that is pending or running.
 fn count_unfinished(
     conn: &Connection,
     handler: HandlerId,
     backlog: &mut HandlerBacklog,
-    counted: i64,
+    max_counted: i64,
 ) -> rusqlite::Result<Option<i64>> {
     let mut counts = conn.prepare_cached(
         "SELECT state, count(*), min(event_seq), min(since_ms) FROM (SELECT state, event_seq, since_ms
             FROM deliveries INDEXED BY deliveries_call_sequence WHERE handler_id = ?1 AND state < 3 LIMIT ?2)
          GROUP BY state",
     )?;
-    let mut rows = counts.query(params![handler, counted])?;
-    let (mut first, mut all) = (None, 0);
+    let mut rows = counts.query(params![handler, max_counted])?;
+    let mut first_unattempted = None;
+    let mut total = 0;
     while let Some(row) = rows.next()? {
+        let state = DeliveryState::from_number(row.get(0)?);
         let count: i64 = row.get(1)?;
-        all += count;
-        match DeliveryState::from_number(row.get(0)?) {
+        total += count;
+        match state {
             DeliveryState::Scheduled => backlog.scheduled = count,
             DeliveryState::Running => backlog.running = count,
             _ => backlog.pending = count,
         }
-        if DeliveryState::from_number(row.get(0)?) != DeliveryState::Scheduled {
-            first = first.into_iter().chain(Some(row.get(2)?)).min();
+        if state != DeliveryState::Scheduled {
+            first_unattempted = earliest(first_unattempted, row.get(2)?);
         }
-        backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(Some(row.get(3)?)).min();
+        backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, row.get(3)?);
     }
-    if all >= counted {
-        // Not all were seen. Events in lanes of their own lie there with the newest first, so look from the other end too.
+    if total >= max_counted {
+        // The limit cut some off, possibly the oldest: an event without a call has the ordering key `-seq`, so those
+        // come first in the index with the newest in front. Read some from the other end as well.
         let mut last = conn.prepare_cached(
             "SELECT min(since_ms) FROM (SELECT since_ms FROM deliveries INDEXED BY deliveries_call_sequence
                 WHERE handler_id = ?1 AND state < 3 ORDER BY ordering_key DESC, event_seq DESC LIMIT ?2)",
         )?;
         let oldest: Option<i64> = last.query_row([handler, MAX_SCANNED_FROM_END], |row| row.get(0))?;
-        backlog.oldest_waiting_since_ms = backlog.oldest_waiting_since_ms.into_iter().chain(oldest).min();
+        backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, oldest);
     }
-    Ok(first)
+    Ok(first_unattempted)
 }
 
 #[cfg(test)]
@@ -139,7 +160,8 @@ mod tests {
     use super::*;
     use crate::storage::sqlite::open::MIGRATIONS;
 
-    /// A handler that has looked at everything, with a delivery for each of these: event, lane, state, waiting since.
+    /// The backlog of a handler whose deliveries are all planned. Each delivery: event, ordering key, state, waiting
+    /// since.
     fn backlog(counted: i64, deliveries: &[(i64, i64, DeliveryState, i64)]) -> HandlerBacklog {
         let conn = Connection::open_in_memory().unwrap();
         for step in MIGRATIONS {
@@ -148,7 +170,8 @@ mod tests {
         conn.execute_batch("INSERT INTO handlers (id, name, since, through) VALUES (1, 'crm', 0, 1000)").unwrap();
         for (seq, ordering_key, state, since_ms) in deliveries {
             conn.execute(
-                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms, updated_ms, replay)
+                "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms,
+                   updated_ms, replay)
                  VALUES (1, ?1, ?2, 1, ?3, 0, ?4, ?4, 0)",
                 params![seq, *state as i64, ordering_key, since_ms],
             )
@@ -170,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_found_at_either_end() {
+    fn the_oldest_waiting_delivery_is_found_at_either_end() {
         let alone: Vec<_> = (1..=50).map(|seq| (seq, -seq, DeliveryState::Pending, seq)).collect();
         let found = backlog(10, &alone);
         assert_eq!(

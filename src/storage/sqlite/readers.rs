@@ -1,4 +1,4 @@
-//! A few threads with connections that can only read. In WAL mode they neither wait for the writer nor hold it up.
+//! Reader threads with read-only connections. In WAL mode readers and the writer do not wait for each other.
 
 use rusqlite::Connection;
 
@@ -8,14 +8,14 @@ use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError};
 
-/// What a reading thread owns.
+/// The state of a reader thread.
 pub(super) struct ReaderContext {
     pub(super) conn: Connection,
     pub(super) bodies: BodyFileReader,
     pub(super) identity_key: IdentityKey,
 }
 
-/// A handle to the reading threads, which end when it is dropped.
+/// A handle to the reader threads, which end when it is dropped.
 pub(super) struct ReaderPool(WorkerThreads<ReaderContext>);
 
 impl ReaderPool {
@@ -25,11 +25,12 @@ impl ReaderPool {
             let identity_key = open::load_identity_key(&conn)?;
             Ok(ReaderContext { conn, bodies: BodyFileReader::new(url), identity_key })
         };
+        // Opened here and not on their threads, so that a file that cannot be opened fails the start.
         let readers = (0..threads).map(|_| reader()).collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Self(WorkerThreads::start("store-reader", readers, supervisor)?))
     }
 
-    /// Runs `work` on a free thread.
+    /// Runs `work` on a free reader thread.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,

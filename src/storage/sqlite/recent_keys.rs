@@ -1,25 +1,24 @@
-//! Keys of recent events, in memory: what the index on disk does not know yet.
+//! Recent keys: the keys of events that the identity index on disk does not hold yet, in memory.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Bounded by the indexing task: it writes keys out past a threshold, see `index.rs`.
+/// Bounded by the index task, which flushes keys to disk above a threshold, see `identity_index.rs`.
 #[derive(Default)]
 pub(super) struct RecentKeys {
-    /// Key and seq, in the order of seq.
+    /// Key and seq in the order of seq, so that the index task can remove a prefix.
     entries: VecDeque<(i64, i64)>,
-    /// The first seq of each key.
+    /// The first seq of each key. Several events of a call share a key; revisions refer to the first.
     first_seqs: HashMap<i64, i64>,
-    /// Entries before this one are committed.
+    /// Number of entries, from the front, whose transactions have committed.
     committed_len: usize,
 }
 
 impl RecentKeys {
-    /// How many keys wait to be indexed.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The first event with this key. Keys are parts of hashes: whoever asks compares the event itself.
+    /// The first event with this key. A key is part of a hash, so the caller has to compare the event itself.
     pub(super) fn first_seq(&self, key: i64) -> Option<i64> {
         self.first_seqs.get(&key).copied()
     }
@@ -29,43 +28,50 @@ impl RecentKeys {
         self.entries.push_back((key, seq));
     }
 
-    /// Lets the event that comes next be the first with this key: the one before it is gone from the store.
+    /// Makes the next inserted event the first with this key, because the current first is no longer in the store.
     pub(super) fn remove(&mut self, key: i64) {
+        // Its entry stays until it is flushed or evicted; to find it in the queue would take a scan. An index row for
+        // a removed event is harmless, because every match is compared with the event itself.
         self.first_seqs.remove(&key);
     }
 
-    /// What was inserted so far is committed; what is inserted from here on can still be taken back.
+    /// Call between two transactions: keys inserted from now on can be rolled back, earlier ones cannot.
     pub(super) fn mark_committed(&mut self) {
         self.committed_len = self.entries.len();
     }
 
-    /// Forgets what came since [`RecentKeys::begin`]: the transaction failed.
+    /// Removes the keys inserted since [`RecentKeys::mark_committed`], because their transaction failed.
     pub(super) fn roll_back(&mut self) {
         for (key, seq) in self.entries.split_off(self.committed_len) {
             self.evict(key, seq);
         }
     }
 
-    /// Committed keys, to be written to the index.
+    /// The keys to be written to the index. Keys of the open transaction are excluded: it can still fail, and the
+    /// index would then name events that do not exist.
     pub(super) fn committed_keys(&self) -> Vec<(i64, i64)> {
         self.entries.iter().take(self.committed_len).copied().collect()
     }
 
-    /// The index on disk knows everything up to `through`: lets go of at most so many of them, and says whether any is left.
-    pub(super) fn evict_through(&mut self, through: i64, most: usize) -> bool {
-        let known = self.entries.partition_point(|(_, seq)| *seq <= through);
-        for (key, seq) in self.entries.drain(..known.min(most)).collect::<Vec<_>>() {
+    /// Removes keys of events up to `through`, which the index on disk holds by now, at most `limit` of them. Returns
+    /// whether some are left.
+    pub(super) fn evict_through(&mut self, through: i64, limit: usize) -> bool {
+        let indexed = self.entries.partition_point(|(_, seq)| *seq <= through);
+        let evicted = indexed.min(limit);
+        for (key, seq) in self.entries.drain(..evicted).collect::<Vec<_>>() {
             self.evict(key, seq);
         }
-        self.committed_len = self.committed_len.saturating_sub(known.min(most));
+        self.committed_len = self.committed_len.saturating_sub(evicted);
         if self.entries.is_empty() {
+            // After a burst, return the memory instead of keeping the largest size ever needed.
             self.entries.shrink_to(1024);
             self.first_seqs.shrink_to(1024);
         }
-        known > most
+        indexed > limit
     }
 
     fn evict(&mut self, key: i64, seq: i64) {
+        // A later event may be the first with this key by now, see `remove`; its entry stays.
         if self.first_seqs.get(&key) == Some(&seq) {
             self.first_seqs.remove(&key);
         }
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_indexed_is_forgotten() {
+    fn indexed_keys_are_evicted() {
         let mut recent = RecentKeys::default();
         for seq in 1..=4 {
             recent.insert(seq * 10, seq);

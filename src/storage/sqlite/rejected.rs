@@ -1,4 +1,4 @@
-//! The ring of refused requests.
+//! The latest rejected requests, as a ring of fixed size.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -8,11 +8,12 @@ const SELECT_COLUMNS: &str =
     "SELECT id, company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis,
     body IS NOT NULL";
 
-/// Keeps `request`; the oldest goes when there are too many. Ids ascend without gaps but those of failed commits.
+/// Stores `request` and deletes the oldest one when there are more than [`MAX_REJECTED_REQUESTS`].
 pub(super) fn insert(conn: &Connection, request: &RejectedRequest) -> Result<RejectedId, StoreError> {
     let headers = serde_json::to_string(&request.headers).unwrap_or_else(|_| "{}".into());
     conn.prepare_cached(
-        "INSERT INTO rejected (company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis, body)
+        "INSERT INTO rejected (company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis,
+           body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
@@ -28,12 +29,14 @@ pub(super) fn insert(conn: &Connection, request: &RejectedRequest) -> Result<Rej
         request.body.as_deref(),
     ])?;
     let id = conn.last_insert_rowid();
-    let most = i64::try_from(MAX_REJECTED_REQUESTS).unwrap_or(i64::MAX);
-    conn.prepare_cached("DELETE FROM rejected WHERE id <= ?1")?.execute([id - most])?;
+    // By id instead of by counting rows: ids ascend without gaps, so this leaves the latest ones, or fewer after a
+    // purge.
+    let capacity = i64::try_from(MAX_REJECTED_REQUESTS).unwrap_or(i64::MAX);
+    conn.prepare_cached("DELETE FROM rejected WHERE id <= ?1")?.execute([id - capacity])?;
     Ok(RejectedId(id))
 }
 
-/// The latest first.
+/// Rejected requests without bodies, the latest first.
 pub(super) fn list(conn: &Connection, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError> {
     let sql = format!("{SELECT_COLUMNS} FROM rejected ORDER BY id DESC LIMIT ?1");
     let mut statement = conn.prepare_cached(&sql)?;
@@ -43,12 +46,12 @@ pub(super) fn list(conn: &Connection, limit: usize) -> Result<Vec<StoredRejected
 
 pub(super) fn get(conn: &Connection, id: RejectedId) -> Result<Option<StoredRejectedRequest>, StoreError> {
     let sql = format!("{SELECT_COLUMNS}, body FROM rejected WHERE id = ?1");
-    let whole = |row: &Row| {
+    let with_body = |row: &Row| {
         let mut rejected = read_row(row)?;
         rejected.request.body = row.get::<_, Option<Vec<u8>>>(11)?.map(Into::into);
         Ok(rejected)
     };
-    Ok(conn.prepare_cached(&sql)?.query_row([id.0], whole).optional()?)
+    Ok(conn.prepare_cached(&sql)?.query_row([id.0], with_body).optional()?)
 }
 
 fn read_row(row: &Row) -> rusqlite::Result<StoredRejectedRequest> {

@@ -1,4 +1,4 @@
-//! What the rest of the program sees of the store: each request goes to the writer or to a reader.
+//! Implements [`Store`]: each method runs a job on the writer thread or on a reader thread.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,22 +19,27 @@ use crate::storage::{
     StoredEvent, StoredRejectedRequest,
 };
 
-/// What a part of a purge may change, about: see `StoreWriter::write_behind`.
+/// Approximate number of rows that one batch of a purge changes, see [`StoreWriter::write_background`].
+///
+/// [`StoreWriter::write_background`]: super::writer::StoreWriter::write_background
 const PURGE_BATCH_ROWS: usize = 256;
-/// How long [`Store::probe`] waits for the writer, and how long its answer is good.
+/// How long [`Store::probe`] waits for the writer, and how long its result is reused.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn append(&self, event: NewEvent) -> Result<AppendOutcome, StoreError> {
         let writer = self.writer()?;
-        // Here, on the request's own task, rather than on the one thread that writes.
+        // Hashed on the caller's task, so that the bodies of many requests are hashed in parallel and not by the
+        // writer.
         let keys = EventKeys::from_event(&event, &writer.identity_key);
-        let waits = if event.live { WritePriority::Live } else { WritePriority::Ingest };
-        let appended = writer.write_with_priority(waits, move |state| append::append(state, &event, keys)).await?;
+        let priority = if event.live { WritePriority::Live } else { WritePriority::Ingest };
+        let outcome = writer.write_with_priority(priority, move |state| append::append(state, &event, keys)).await?;
+        // Counted before the wake-up: a woken task that finds the old count would wait again. Duplicates count as
+        // well; dispatch then finds nothing new, which costs one query.
         self.appended_count.fetch_add(1, Ordering::Relaxed);
         self.append_notify.notify_waiters();
-        Ok(appended)
+        Ok(outcome)
     }
 
     async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError> {
@@ -42,17 +47,19 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        let mut latest = self.last_probe.lock().await;
-        if let Some((at, outcome)) = &*latest
+        // Held during the probe: concurrent callers wait for its result instead of each writing to the disk.
+        let mut last_probe = self.last_probe.lock().await;
+        if let Some((at, outcome)) = &*last_probe
             && at.elapsed() < PROBE_TIMEOUT
         {
             return outcome.clone();
         }
-        let written = self.writer()?.write(|state| append::probe(&state.conn));
-        let outcome = tokio::time::timeout(PROBE_TIMEOUT, written)
+        // With the priority of an event: what is measured is whether an event would be stored in time.
+        let write = self.writer()?.write(|state| append::probe(&state.conn));
+        let outcome = tokio::time::timeout(PROBE_TIMEOUT, write)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not answer within a second".into())));
-        *latest = Some((Instant::now(), outcome.clone()));
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not respond within 1 s".into())));
+        *last_probe = Some((Instant::now(), outcome.clone()));
         outcome
     }
 
@@ -80,7 +87,7 @@ impl Store for SqliteStore {
         let key = writer.identity_key.clone();
         let rows = planned.len();
         let work = move |state: &mut WriterContext| {
-            deliveries::insert_planned(&mut state.conn, &key, handler, (&planned, through), now_ms)
+            deliveries::insert_planned(&mut state.conn, &key, handler, &planned, through, now_ms)
         };
         writer.write_background(rows, work).await
     }
@@ -92,11 +99,13 @@ impl Store for SqliteStore {
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let rows = claim.limit;
         let work = move |state: &mut WriterContext| deliveries::claim(&mut state.conn, handler, &claim);
-        let taken = self.writer()?.write_background(rows, work).await?;
-        if taken.is_empty() {
+        let claimed = self.writer()?.write_background(rows, work).await?;
+        if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        self.readers.read(move |reader| deliveries::load_claimed_events(reader, taken)).await
+        // Only the leases need the writer. Reading up to `limit_bytes` of bodies there would hold up every event
+        // meanwhile.
+        self.readers.read(move |reader| deliveries::load_claimed_events(reader, claimed)).await
     }
 
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
@@ -130,14 +139,16 @@ impl Store for SqliteStore {
     }
 
     async fn wait_for_append(&self, seen: u64) {
-        // Registered before looking: what is appended in between is not missed.
-        let news = std::pin::pin!(self.append_notify.notified());
+        // Created before the check: `notify_waiters` wakes it from then on, so an append between check and wait is
+        // not missed.
+        let notified = std::pin::pin!(self.append_notify.notified());
         if self.appended_count() == seen {
-            news.await;
+            notified.await;
         }
     }
 
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError> {
+        // A row of `calls` or `chats`, its texts, and the entries of their indexes.
         self.writer()?.write_background(8, move |state| calls::merge_call(&state.conn, &call)).await
     }
 
@@ -174,9 +185,9 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
     }
 
-    async fn list_backlogs(&self, counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError> {
-        let counted = i64::try_from(counted).unwrap_or(i64::MAX);
-        self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, counted, dead_since_ms)?.1)).await
+    async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError> {
+        let max_counted = i64::try_from(max_counted).unwrap_or(i64::MAX);
+        self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, max_counted, dead_since_ms)?.1)).await
     }
 
     async fn replace_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError> {
@@ -236,24 +247,28 @@ impl Store for SqliteStore {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         let work = move |state: &mut WriterContext| {
-            // All or nothing, inside a transaction shared with others.
-            let part = state.conn.savepoint()?;
-            let purged = removal::purge_batch(&part, &key, &purge)?;
-            part.commit()?;
-            Ok(purged)
+            // All or nothing: a failure half-way must undo this batch and leave the other jobs of the transaction
+            // alone.
+            let savepoint = state.conn.savepoint()?;
+            let result = removal::purge_batch(&savepoint, &key, &purge)?;
+            savepoint.commit()?;
+            Ok(result)
         };
         writer.write_background(PURGE_BATCH_ROWS, work).await
     }
 
     async fn reclaim_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let writer = self.writer()?;
-        let clear = move |reader: &readers::ReaderContext| {
+        // Overwriting and punching holes takes long and needs no transaction, so a reader thread does it. The rows
+        // are deleted afterwards: a crash in between repeats the work, while the other order could leave erased bytes
+        // on the disk.
+        let reclaim = move |reader: &readers::ReaderContext| {
             removal::reclaim_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms)
         };
-        let cleared = self.readers.read(clear).await?;
-        let bodies_left = removal::is_full_batch(&cleared);
+        let reclaimed = self.readers.read(reclaim).await?;
+        let bodies_left = removal::is_full_batch(&reclaimed);
         let work = move |state: &mut WriterContext| {
-            removal::delete_freed_rows(&state.conn, &cleared)?;
+            removal::delete_freed_rows(&state.conn, &reclaimed)?;
             removal::reclaim_pages(&state.conn)
         };
         Ok(writer.write_background(PURGE_BATCH_ROWS, work).await? || bodies_left)
@@ -264,21 +279,23 @@ impl Store for SqliteStore {
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
-        let counted = |reader: &readers::ReaderContext| {
+        // With `dead_since_ms` in the far future `recent_dead` stays 0; `list_backlogs` counts it.
+        let count = |reader: &readers::ReaderContext| {
             Ok(overview::backlogs(&reader.conn, HandlerBacklog::MAX_COUNTED, i64::MAX)?)
         };
-        let (last_seq, backlogs) = self.readers.read(counted).await?;
-        let counted = self.writer.as_ref().map(|writer| writer.status.stats()).unwrap_or_default();
-        Ok(StoreStats { last_seq, backlogs, ..counted })
+        let (last_seq, backlogs) = self.readers.read(count).await?;
+        let writer_stats = self.writer.as_ref().map(|writer| writer.status.stats()).unwrap_or_default();
+        Ok(StoreStats { last_seq, backlogs, ..writer_stats })
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let ledger = match &self.ledger {
+        let ledger_synced = match &self.ledger {
             Some(ledger) => ledger.sync().await,
             None => Ok(()),
         };
         match &self.writer {
-            Some(writer) => writer.close().await.and(ledger),
+            // The writer is closed in any case; a failed sync of the ledger is reported afterwards.
+            Some(writer) => writer.close().await.and(ledger_synced),
             None => Ok(()),
         }
     }

@@ -41,24 +41,24 @@ fn rejection(number: usize) -> RejectedRequest {
 }
 
 #[tokio::test]
-async fn refused_requests_are_a_ring() {
+async fn rejected_requests_are_a_ring() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
     let all: Vec<_> = (1..=MAX_REJECTED_REQUESTS + 5).map(|number| store.insert_rejected(rejection(number))).collect();
     let mut ids: Vec<_> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
     ids.sort_unstable();
-    let kept = store.list_rejected(usize::MAX).await.unwrap();
+    let listed = store.list_rejected(usize::MAX).await.unwrap();
     assert_eq!(
-        (kept.len(), kept[0].id, kept[MAX_REJECTED_REQUESTS - 1].id),
+        (listed.len(), listed[0].id, listed[MAX_REJECTED_REQUESTS - 1].id),
         (MAX_REJECTED_REQUESTS, ids[ids.len() - 1], ids[5])
     );
     assert_eq!(store.list_rejected(3).await.unwrap().len(), 3);
-    let newest = store.get_rejected(kept[0].id).await.unwrap().unwrap();
-    assert_eq!((newest.has_body, newest.request.body.is_some()), (kept[0].has_body, kept[0].has_body));
-    assert_eq!(newest.request.headers, kept[0].request.headers);
-    assert!(kept.iter().all(|kept| kept.request.body.is_none()), "a list reads no bodies");
-    assert!(store.get_rejected(ids[4]).await.unwrap().is_none(), "the oldest are gone");
+    let newest = store.get_rejected(listed[0].id).await.unwrap().unwrap();
+    assert_eq!((newest.has_body, newest.request.body.is_some()), (listed[0].has_body, listed[0].has_body));
+    assert_eq!(newest.request.headers, listed[0].request.headers);
+    assert!(listed.iter().all(|rejected| rejected.request.body.is_none()), "a list reads no bodies");
+    assert!(store.get_rejected(ids[4]).await.unwrap().is_none(), "the oldest are deleted");
 }
 
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
@@ -67,7 +67,7 @@ async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn large_bodies_come_back_whole_and_in_order() {
+async fn large_bodies_are_read_back_whole_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
@@ -80,12 +80,12 @@ async fn large_bodies_come_back_whole_and_in_order() {
 
     let again = open(folder.path(), &supervisor);
     again.append(event(9, &vec![b'c'; 50_000])).await.unwrap();
-    let kept = bodies(&again).await;
-    assert_eq!((&kept[..4], kept[4].len()), (&sent[..], 50_000));
+    let stored = bodies(&again).await;
+    assert_eq!((&stored[..4], stored[4].len()), (&sent[..], 50_000));
 }
 
 #[tokio::test]
-async fn what_a_crash_left_behind_the_last_body_is_cut_off() {
+async fn bytes_after_the_last_body_are_cut_off_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
@@ -93,7 +93,7 @@ async fn what_a_crash_left_behind_the_last_body_is_cut_off() {
     store.close().await.unwrap();
     let file = folder.path().join("store.db-bodies/00000001.bodies");
     let mut torn = std::fs::read(&file).unwrap();
-    torn.extend_from_slice(b"half a body nobody was answered for");
+    torn.extend_from_slice(b"half a body that was never acknowledged");
     std::fs::write(&file, torn).unwrap();
 
     let again = open(folder.path(), &supervisor);
@@ -103,14 +103,15 @@ async fn what_a_crash_left_behind_the_last_body_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_failed_transaction_leaves_no_body() {
+async fn a_failed_transaction_leaves_no_body_behind() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
     let other = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     other
         .execute_batch(
-            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.call_id IS NOT NULL BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.call_id IS NOT NULL
+             BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
         )
         .unwrap();
     assert!(store.append(event(1, &[b'a'; 10_000])).await.is_err());
@@ -122,7 +123,7 @@ async fn a_failed_transaction_leaves_no_body() {
 }
 
 #[tokio::test]
-async fn duplicates_and_revisions_are_known_from_the_index_as_well_as_from_memory() {
+async fn duplicates_and_revisions_are_found_in_memory_and_in_the_index() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
@@ -145,7 +146,7 @@ async fn duplicates_and_revisions_are_known_from_the_index_as_well_as_from_memor
 }
 
 #[tokio::test]
-async fn many_at_once_share_commits() {
+async fn concurrent_events_share_commits() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = Arc::new(open(folder.path(), &supervisor));
@@ -163,7 +164,7 @@ async fn many_at_once_share_commits() {
 }
 
 #[tokio::test]
-async fn closing_finishes_and_refuses_what_comes_after() {
+async fn a_closed_store_keeps_its_events_and_accepts_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let store = open(folder.path(), &supervisor);
@@ -174,7 +175,7 @@ async fn closing_finishes_and_refuses_what_comes_after() {
 }
 
 #[test]
-fn urls_are_taken_apart() {
+fn urls_are_parsed() {
     let url = SqliteUrl::parse("sqlite://data/x.db").unwrap();
     assert_eq!((url.path(), url.folder()), (Path::new("data/x.db"), Path::new("data")));
     assert_eq!(SqliteUrl::parse("sqlite://x.db").unwrap().folder(), Path::new("."));
@@ -185,7 +186,7 @@ fn urls_are_taken_apart() {
 }
 
 #[tokio::test]
-async fn company_body_and_what_tells_apart_make_the_identity() {
+async fn company_discriminator_and_body_make_the_identity() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), &Supervisor::default());
     let one = event(1, b"body");
@@ -206,30 +207,30 @@ async fn company_body_and_what_tells_apart_make_the_identity() {
 }
 
 #[tokio::test]
-async fn a_request_that_asks_too_much_of_a_full_store_does_not_take_its_neighbours_down() {
+async fn a_write_that_does_not_fit_into_a_full_store_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}?max_page_count=60", folder.path().join("store.db").display());
     let store = SqliteStore::open(&SqliteUrl::parse(&url).unwrap(), &Supervisor::default()).unwrap();
     let writer = store.writer().unwrap();
-    let greedy = || {
+    let write_too_much = || {
         writer.write(|state| {
             state.conn.execute("INSERT INTO probes (filler) VALUES (zeroblob(1000000))", [])?;
             Ok(())
         })
     };
-    let (one, two, much, three) = tokio::join!(
+    let (one, two, too_much, three) = tokio::join!(
         store.append(event(1, b"one")),
         store.append(event(2, b"two")),
-        greedy(),
+        write_too_much(),
         store.append(event(3, b"three")),
     );
-    assert!(matches!(much, Err(StoreError::Unavailable(_))), "{much:?}");
+    assert!(matches!(too_much, Err(StoreError::Unavailable(_))), "{too_much:?}");
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(bodies(&store).await.len(), 3);
 }
 
 #[tokio::test]
-async fn a_body_that_is_lost_is_said_to_be_and_costs_no_other() {
+async fn a_lost_body_is_reported_and_affects_no_other_event() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path(), &Supervisor::default());
     store.append(event(1, &[b'a'; 10_000])).await.unwrap();
@@ -247,7 +248,7 @@ async fn a_body_that_is_lost_is_said_to_be_and_costs_no_other() {
 }
 
 #[test]
-fn a_database_of_another_program_is_left_alone() {
+fn a_database_of_another_program_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -258,9 +259,9 @@ fn a_database_of_another_program_is_left_alone() {
     assert_eq!(tables, 1);
 }
 
-/// Whoever waits on the line is answered while every other reader is busy.
+/// The history of a caller is read while all other readers are busy.
 #[tokio::test]
-async fn a_long_read_is_never_in_front_of_a_caller() {
+async fn a_live_read_does_not_wait_for_long_reads() {
     let folder = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::default();
     let url = SqliteUrl::file(folder.path().join("events.db"));
@@ -274,7 +275,7 @@ async fn a_long_read_is_never_in_front_of_a_caller() {
             store
                 .readers
                 .read(move |_| {
-                    // Until the gate is dropped.
+                    // Blocks until the gate is dropped.
                     let _ = closed.lock().unwrap().recv();
                     Ok(())
                 })

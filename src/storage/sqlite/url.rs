@@ -1,4 +1,4 @@
-//! Where a store lies: its file, and what lies beside it.
+//! The location of a store: the path of its database, and of the files next to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::removal;
 use crate::storage::StoreError;
 
-/// `sqlite://<path>[?max_page_count=<n>]`.
+/// The value of `storage.url`: `sqlite://<path>[?max_page_count=<n>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteUrl {
     path: PathBuf,
@@ -14,75 +14,81 @@ pub struct SqliteUrl {
 }
 
 impl SqliteUrl {
-    /// Takes the text of `storage.url` apart. `max_page_count` bounds the database file, in pages of 4096 bytes; large
-    /// bodies lie outside it.
+    /// Parses the value of `storage.url`. `max_page_count` limits the size of the database in pages of 4,096 bytes;
+    /// body files are not counted.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when it has another form.
+    /// [`StoreError::Unusable`] when the text has another form.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = || {
+        // Without the text itself: a `DATABASE_URL` of another database may hold a password.
+        let invalid = || {
             StoreError::Unusable(
-                "storage.url: expected sqlite://<path>, such as sqlite://data/retell-webhook.db".into(),
+                "storage.url (DATABASE_URL): not a SQLite URL; expected sqlite://<path>, such as \
+                 sqlite://data/retell-webhook.db"
+                    .into(),
             )
         };
-        let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(bad)?;
+        let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(invalid)?;
         let Some((path, query)) = rest.split_once('?') else {
             return Ok(Self { path: rest.into(), max_page_count: None });
         };
         let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
             StoreError::Unusable(
-                "storage.url: the only option after `?` is max_page_count=<number of 4096-byte pages>".into(),
+                "storage.url (DATABASE_URL): the only option after `?` is max_page_count=<number of 4096-byte pages>"
+                    .into(),
             )
         })?;
         Ok(Self { path: path.into(), max_page_count: Some(pages) })
     }
 
-    /// The store in the file at `path`.
+    /// A store whose database is the file at `path`, without a limit on its size.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), max_page_count: None }
     }
 
-    /// The file.
+    /// Path of the database file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder beside the file that holds large bodies.
+    /// The folder of the body files, next to the database.
     #[must_use]
     pub(super) fn bodies_folder(&self) -> PathBuf {
         self.path_with_suffix("-bodies")
     }
 
-    /// The database beside this one that holds the ledger of invocations.
+    /// The database of the invocation ledger, next to this one.
     #[must_use]
     pub(super) fn ledger_url(&self) -> Self {
         Self::file(self.path_with_suffix("-ledger"))
     }
 
-    /// The file's write-ahead log.
+    /// Path of the write-ahead log.
     pub(super) fn wal_path(&self) -> PathBuf {
         self.path_with_suffix("-wal")
     }
 
     pub(super) fn path_with_suffix(&self, suffix: &str) -> PathBuf {
+        // On `OsString`, because a path need not be valid UTF-8.
         let mut path = self.path.as_os_str().to_owned();
         path.push(suffix);
         path.into()
     }
 
-    /// Bytes that the store takes on disk: the database and the ledger with their logs, and the large bodies beside them.
+    /// Bytes that the store uses on disk: database and ledger with their logs, and body files.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
         let database = |url: &Self| size(url.path.clone()) + size(url.wal_path()) + size(url.path_with_suffix("-shm"));
         let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
-        // What was removed from the middle of a file takes no space any more.
+        // Allocated bytes, because a removed body leaves a hole that takes no space; at most the length, because the
+        // file system may allocate blocks in advance.
         let bodies = bodies.map(|entry| removal::allocated_bytes(&entry.path()).min(size(entry.path())));
         database(self) + database(&self.ledger_url()) + bodies.sum::<u64>()
     }
 
-    /// The folder that holds the file, and beside it the development key.
+    /// The folder of the database, which also holds the development key.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -1,4 +1,5 @@
-//! Threads that own something SQLite does not share, such as a connection, and run what is asked of them.
+//! Threads that each own a value, such as a connection, and run jobs on it. A connection cannot be used by two
+//! threads at once, and a query blocks its thread, so neither belongs on the async runtime.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,50 +8,53 @@ use tokio::sync::{mpsc, oneshot};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
-/// Requests waiting for a thread; further ones wait to be let in.
+/// Jobs that wait for a free thread. Callers of further ones wait for room.
 const QUEUE_CAPACITY: usize = 64;
 
 type ThreadJob<T> = Box<dyn FnOnce(&mut T) + Send>;
 
-/// A handle to the threads, which end when it is dropped.
+/// A handle to the threads. They end when it is dropped, after the jobs that wait.
 pub(super) struct WorkerThreads<T>(mpsc::Sender<ThreadJob<T>>);
 
 impl<T: Send + 'static> WorkerThreads<T> {
-    /// One for each owner.
+    /// Starts one thread per value in `values`.
     pub(super) fn start(
         name: &'static str,
-        owners: impl IntoIterator<Item = T>,
+        values: impl IntoIterator<Item = T>,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel::<ThreadJob<T>>(QUEUE_CAPACITY);
         let queue = Arc::new(Mutex::new(queue));
-        for mut owner in owners {
+        for mut value in values {
             let queue = Arc::clone(&queue);
             supervisor
                 .spawn_thread(name, move || {
                     while let Some(job) = next_job(&queue) {
-                        job(&mut owner);
+                        job(&mut value);
                     }
                 })
-                .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
+                .map_err(|error| StoreError::Unusable(format!("cannot start the thread {name}: {error}")))?;
         }
         Ok(Self(jobs))
     }
 
-    /// Runs `work` on a free one.
+    /// Runs `work` on a free thread.
     pub(super) async fn run<R, F>(&self, work: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
         F: FnOnce(&mut T) -> Result<R, StoreError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let job: ThreadJob<T> = Box::new(move |owner| drop(reply.send(work(owner))));
-        let closed = || StoreError::Unavailable("it is closed".into());
+        let (reply, result) = oneshot::channel();
+        // The caller may have given up meanwhile; the result is dropped then.
+        let job: ThreadJob<T> = Box::new(move |value| drop(reply.send(work(value))));
+        let closed = || StoreError::Unavailable("the store is closed".into());
         self.0.send(job).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        result.await.map_err(|_| closed())?
     }
 }
 
 fn next_job<T>(queue: &Mutex<mpsc::Receiver<ThreadJob<T>>>) -> Option<ThreadJob<T>> {
+    // An idle thread holds the lock while it waits for a job, and the other idle threads wait for the lock: each job
+    // still wakes exactly one thread. The lock is released before the job runs.
     queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
 }

@@ -1,56 +1,61 @@
-//! Whose turn it is: somebody on the line goes first, then who sends events, and the rest has time.
+//! Decides which queued writes share the next transaction: live requests first, then events, then background work.
 
 use std::collections::VecDeque;
 
-/// Most events in one transaction: bounds how long the last one of a burst waits for its commit.
+// The writer syncs once per transaction, so these bounds trade latency (how long the first write of a transaction
+// waits for its commit) against throughput (how many writes share one fsync). `benches/load` measures both.
+
+/// Events in one transaction. Bounds how long the last event of a burst waits for its commit.
 const MAX_EVENTS: usize = 512;
-/// Most that are still taken into one once somebody on the line waits for it.
+/// Events that still join a transaction after a live request has joined it.
 const MAX_EVENTS_AFTER_LIVE: usize = 64;
-/// Rows of work that has time, in a transaction that somebody waits for (a round of dispatch has three parts of 64), and in
-/// one of its own.
+/// Rows of background work in a transaction that also holds events or live requests. One store batch of dispatch
+/// (settle, plan and claim, 64 rows each) fits.
 const MAX_BACKGROUND_ROWS_SHARED: usize = 192;
+/// Rows of background work in a transaction that no sender and no caller waits for.
 const MAX_BACKGROUND_ROWS_ALONE: usize = 1_024;
 
-/// Who waits for a request.
+/// Who waits for a write, and therefore how early it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WritePriority {
-    /// Somebody on the line.
+    /// A caller on a live call.
     Live,
     /// The sender of an event, for its 2xx.
     Ingest,
-    /// Nobody. It changes about so many rows.
+    /// Background work, with the approximate number of rows it changes.
     Background(usize),
 }
 
-/// A request, and who waits for it.
+/// A write with its priority, as it travels through the channel to the writer thread.
 pub(super) struct QueuedWrite<J> {
     pub(super) priority: WritePriority,
     pub(super) job: J,
 }
 
-/// What waits for the writer.
+/// Writes that the writer thread has received and not run yet, and the budget of the current transaction.
 pub(super) struct WriteQueue<J> {
     live: VecDeque<J>,
     ingest: VecDeque<J>,
     background: VecDeque<(usize, J)>,
-    /// What this transaction has room for: events, and rows of the rest.
+    /// Events that may still join the current transaction.
     ingest_left: usize,
+    /// Rows of background work that may still join the current transaction.
     background_rows_left: usize,
-    /// This transaction has something of the rest in it.
+    /// Whether the current transaction holds background work.
     has_background: bool,
-    /// The one before had no room for it.
+    /// Whether the previous transaction left background work waiting without running any of it.
     background_skipped: bool,
 }
 
 impl<J> Default for WriteQueue<J> {
     fn default() -> Self {
-        let (callers, senders, rest) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         Self {
-            live: callers,
-            ingest: senders,
-            background: rest,
+            live: VecDeque::new(),
+            ingest: VecDeque::new(),
+            background: VecDeque::new(),
             ingest_left: 0,
             background_rows_left: 0,
+            // Before the first transaction nothing has been skipped, see `begin_transaction`.
             has_background: true,
             background_skipped: false,
         }
@@ -58,11 +63,11 @@ impl<J> Default for WriteQueue<J> {
 }
 
 impl<J> WriteQueue<J> {
-    pub(super) fn push(&mut self, asked: QueuedWrite<J>) {
-        match asked.priority {
-            WritePriority::Live => self.live.push_back(asked.job),
-            WritePriority::Ingest => self.ingest.push_back(asked.job),
-            WritePriority::Background(rows) => self.background.push_back((rows, asked.job)),
+    pub(super) fn push(&mut self, write: QueuedWrite<J>) {
+        match write.priority {
+            WritePriority::Live => self.live.push_back(write.job),
+            WritePriority::Ingest => self.ingest.push_back(write.job),
+            WritePriority::Background(rows) => self.background.push_back((rows, write.job)),
         }
     }
 
@@ -70,11 +75,15 @@ impl<J> WriteQueue<J> {
         self.live.len() + self.ingest.len() + self.background.len()
     }
 
-    /// A transaction begins. Events that come from here on wait for the next one, so that this one ends.
+    /// Sets the budget of a new transaction. Events that arrive later wait for the next one.
     pub(super) fn begin_transaction(&mut self) {
         self.background_skipped = !self.has_background && !self.background.is_empty();
         self.has_background = false;
+        // Only the events that wait now: under constant load a budget that grew with arrivals would keep the
+        // transaction open, and the first sender would wait for its commit without limit.
         self.ingest_left = self.ingest.len().min(MAX_EVENTS);
+        // A large background transaction is allowed only while no one waits: an event that arrives during it has to
+        // wait for its commit before the next transaction can begin.
         self.background_rows_left = if self.ingest_left == 0 && self.live.is_empty() {
             MAX_BACKGROUND_ROWS_ALONE
         } else {
@@ -82,12 +91,15 @@ impl<J> WriteQueue<J> {
         };
     }
 
-    /// What is next in this transaction; `None`: commit it. Somebody on the line gets in at any time, and little is begun
-    /// after that.
+    /// The next write of this transaction, or `None` when it is time to commit. A live request joins at any point and
+    /// shrinks the budget for everything else.
     pub(super) fn pop(&mut self) -> Option<J> {
         if let Some(job) = self.live.pop_front() {
+            // The commit that the caller waits for should come soon, but events that wait already still share it: to
+            // commit at once after each live request would give up group commit while calls are in progress.
             self.ingest_left = self.ingest_left.min(MAX_EVENTS_AFTER_LIVE);
-            // However many callers there are, every other transaction takes something of the rest.
+            // No more background work in this transaction, except when the previous one ran none either. Then one job
+            // may join (a budget of 1 admits one of any size), so constant live traffic cannot starve dispatch.
             self.background_rows_left = usize::from(self.background_skipped && !self.has_background);
             return Some(job);
         }
@@ -95,11 +107,13 @@ impl<J> WriteQueue<J> {
             self.ingest_left -= 1;
             return self.ingest.pop_front();
         }
+        // Background work comes last, so a transaction that fills up with it has run every event of its budget before.
         let (rows, _) = self.background.front()?;
-        // One is taken however large it is.
+        // The first job joins regardless of its size: a job larger than the budget would otherwise never run.
         if self.background_rows_left == 0 || (self.has_background && *rows > self.background_rows_left) {
             return None;
         }
+        // A job that reports 0 rows still costs something; counting it as 1 bounds the number of jobs.
         self.background_rows_left = self.background_rows_left.saturating_sub((*rows).max(1));
         self.has_background = true;
         self.background.pop_front().map(|(_, job)| job)
@@ -110,79 +124,80 @@ impl<J> WriteQueue<J> {
 mod tests {
     use super::*;
 
-    fn add(turns: &mut WriteQueue<String>, waits: WritePriority, name: &str) {
-        turns.push(QueuedWrite { priority: waits, job: name.to_owned() });
+    fn add(queue: &mut WriteQueue<String>, priority: WritePriority, name: &str) {
+        queue.push(QueuedWrite { priority, job: name.to_owned() });
     }
 
-    fn turns(events: usize, rest: &[usize]) -> WriteQueue<String> {
-        let mut turns = WriteQueue::default();
+    fn queue_of(events: usize, background_rows: &[usize]) -> WriteQueue<String> {
+        let mut queue = WriteQueue::default();
         for number in 0..events {
-            add(&mut turns, WritePriority::Ingest, &format!("event {number}"));
+            add(&mut queue, WritePriority::Ingest, &format!("event {number}"));
         }
-        for rows in rest {
-            add(&mut turns, WritePriority::Background(*rows), &format!("{rows} rows"));
+        for rows in background_rows {
+            add(&mut queue, WritePriority::Background(*rows), &format!("{rows} rows"));
         }
-        turns
+        queue
     }
 
-    fn transaction(turns: &mut WriteQueue<String>) -> Vec<String> {
-        turns.begin_transaction();
-        std::iter::from_fn(|| turns.pop()).collect()
-    }
-
-    #[test]
-    fn events_share_a_transaction_with_little_else() {
-        let mut turns = turns(2, &[512, 100, 92, 1]);
-        assert_eq!(transaction(&mut turns), ["event 0", "event 1", "512 rows"]);
-        add(&mut turns, WritePriority::Ingest, "event 2");
-        assert_eq!(transaction(&mut turns), ["event 2", "100 rows", "92 rows"]);
-        assert_eq!(transaction(&mut turns), ["1 rows"]);
-        assert_eq!(turns.len(), 0);
-        assert!(transaction(&mut turns).is_empty());
+    fn transaction(queue: &mut WriteQueue<String>) -> Vec<String> {
+        queue.begin_transaction();
+        std::iter::from_fn(|| queue.pop()).collect()
     }
 
     #[test]
-    fn a_burst_is_committed_in_parts_and_what_comes_meanwhile_waits() {
-        let mut turns = turns(MAX_EVENTS + 1, &[]);
-        turns.begin_transaction();
-        assert_eq!(turns.pop().as_deref(), Some("event 0"));
-        add(&mut turns, WritePriority::Ingest, "later");
-        assert_eq!(std::iter::from_fn(|| turns.pop()).count(), MAX_EVENTS - 1);
-        assert_eq!(transaction(&mut turns), [format!("event {MAX_EVENTS}"), "later".to_owned()]);
+    fn events_share_a_transaction_with_little_background_work() {
+        let mut queue = queue_of(2, &[512, 100, 92, 1]);
+        assert_eq!(transaction(&mut queue), ["event 0", "event 1", "512 rows"]);
+        add(&mut queue, WritePriority::Ingest, "event 2");
+        assert_eq!(transaction(&mut queue), ["event 2", "100 rows", "92 rows"]);
+        assert_eq!(transaction(&mut queue), ["1 rows"]);
+        assert_eq!(queue.len(), 0);
+        assert!(transaction(&mut queue).is_empty());
     }
 
     #[test]
-    fn alone_the_rest_goes_together() {
-        assert_eq!(transaction(&mut turns(0, &[512, 500, 512])), ["512 rows", "500 rows"]);
-        assert_eq!(transaction(&mut turns(0, &[5_000, 1])), ["5000 rows"]);
+    fn a_burst_is_committed_in_parts_and_later_events_wait() {
+        let mut queue = queue_of(MAX_EVENTS + 1, &[]);
+        queue.begin_transaction();
+        assert_eq!(queue.pop().as_deref(), Some("event 0"));
+        add(&mut queue, WritePriority::Ingest, "later");
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), MAX_EVENTS - 1);
+        assert_eq!(transaction(&mut queue), [format!("event {MAX_EVENTS}"), "later".to_owned()]);
     }
 
     #[test]
-    fn somebody_on_the_line_gets_into_the_transaction_under_way_and_it_ends_soon() {
-        let mut turns = turns(200, &[10]);
-        turns.begin_transaction();
-        assert_eq!(turns.pop().as_deref(), Some("event 0"));
-        add(&mut turns, WritePriority::Live, "caller");
-        assert_eq!(turns.pop().as_deref(), Some("caller"));
-        assert_eq!(std::iter::from_fn(|| turns.pop()).count(), MAX_EVENTS_AFTER_LIVE);
-        assert_eq!(turns.len(), 200 - 1 - MAX_EVENTS_AFTER_LIVE + 1);
-
-        let mut turns = self::turns(0, &[10, 20, 30]);
-        turns.begin_transaction();
-        assert_eq!(turns.pop().as_deref(), Some("10 rows"));
-        add(&mut turns, WritePriority::Live, "caller");
-        assert_eq!((turns.pop().as_deref(), turns.pop()), (Some("caller"), None));
+    fn background_work_alone_shares_a_larger_transaction() {
+        assert_eq!(transaction(&mut queue_of(0, &[512, 500, 512])), ["512 rows", "500 rows"]);
+        assert_eq!(transaction(&mut queue_of(0, &[5_000, 1])), ["5000 rows"]);
     }
 
     #[test]
-    fn callers_without_end_stop_nobody() {
-        let mut turns = turns(1_000, &[300; 10]);
+    fn a_live_request_joins_the_open_transaction_and_shortens_it() {
+        let mut queue = queue_of(200, &[10]);
+        queue.begin_transaction();
+        assert_eq!(queue.pop().as_deref(), Some("event 0"));
+        add(&mut queue, WritePriority::Live, "caller");
+        assert_eq!(queue.pop().as_deref(), Some("caller"));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).count(), MAX_EVENTS_AFTER_LIVE);
+        assert_eq!(queue.len(), 200 - 1 - MAX_EVENTS_AFTER_LIVE + 1);
+
+        let mut queue = queue_of(0, &[10, 20, 30]);
+        queue.begin_transaction();
+        assert_eq!(queue.pop().as_deref(), Some("10 rows"));
+        add(&mut queue, WritePriority::Live, "caller");
+        assert_eq!(queue.pop().as_deref(), Some("caller"));
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn constant_live_requests_starve_no_other_work() {
+        let mut queue = queue_of(1_000, &[300; 10]);
         let mut transactions = 0;
-        while turns.len() > 0 {
-            add(&mut turns, WritePriority::Live, "caller");
-            assert!(transaction(&mut turns).contains(&"caller".to_owned()));
+        while queue.len() > 0 {
+            add(&mut queue, WritePriority::Live, "caller");
+            assert!(transaction(&mut queue).contains(&"caller".to_owned()));
             transactions += 1;
         }
-        assert_eq!(transactions, 20, "rest goes into every other one, ten times; events long before");
+        assert_eq!(transactions, 20, "ten background jobs, one in every other transaction; events finish earlier");
     }
 }

@@ -1,5 +1,5 @@
-//! Group commit. One thread owns the writing connection; whatever waits when it is free shares one transaction and
-//! one fsync, and a lone request is committed at once.
+//! Group commit. One thread owns the writing connection. All writes that wait when it is free share one transaction
+//! and one fsync; a single write is committed at once. A caller gets its result after the commit.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,36 +16,37 @@ use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
 use crate::storage::{IdentityKey, StoreError, StoreStats};
 
-/// Requests waiting for the writer; further ones wait to be let in (and are bounded by the bytes in flight).
+/// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
+/// the memory they hold meanwhile is bounded by the in-flight budget.
 const QUEUE_CAPACITY: usize = 1024;
-/// How long closing waits for what was accepted.
+/// How long [`StoreWriter::close`] waits for the accepted writes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// For telling how many events share a commit.
+/// Upper bounds of the histogram `store_events_per_commit`.
 const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
-/// What the writing thread owns.
+/// The state of the writer thread.
 pub(super) struct WriterContext {
     pub(super) conn: Connection,
     pub(super) recent_keys: RecentKeys,
     pub(super) identity_filter: IdentityFilter,
     pub(super) bodies: BodyFileWriter,
-    /// Whether the latest transaction was begun: if not, the store itself is away.
+    /// Whether `BEGIN` succeeded for the latest transaction. If not, the store is unavailable and no job is to blame.
     pub(super) transaction_begun: bool,
-    /// Events the latest transaction has added.
+    /// Events that the latest transaction has added.
     pub(super) appended_events: usize,
 }
 
-/// What others may know about the writer without asking it.
+/// Figures about the writer that other threads read without queueing for it.
 pub(super) struct WriterStatus {
-    /// Keys not indexed on disk yet, two an event.
+    /// Keys that are not in the index on disk yet, two per event.
     pub(super) unindexed_keys: AtomicUsize,
-    /// Commits made so far: unchanged between two looks means idle.
+    /// Transactions so far, failed ones included. Unchanged between two checks means that the writer is idle.
     pub(super) transactions: AtomicI64,
-    /// The log has grown: finish the checkpoint between two transactions.
+    /// The checkpoint thread asks the writer to finish the checkpoint between two transactions.
     pub(super) checkpoint_requested: AtomicBool,
-    /// The latest transaction failed.
+    /// Whether the latest transaction failed.
     unavailable: AtomicBool,
-    /// Those of `commits` that succeeded.
+    /// Those of `transactions` that succeeded.
     successful_commits: AtomicU64,
     events_per_commit: Histogram,
 }
@@ -64,7 +65,7 @@ impl Default for WriterStatus {
 }
 
 impl WriterStatus {
-    /// What is known without asking the database.
+    /// The part of [`StoreStats`] that needs no query.
     pub(super) fn stats(&self) -> StoreStats {
         StoreStats {
             commits: self.successful_commits.load(Ordering::Relaxed),
@@ -84,23 +85,22 @@ impl WriterStatus {
         }
     }
 
-    /// Says it once when the store goes away, and once when it is back.
+    /// Logs one line when the store becomes unavailable and one when it is available again. Retell repeats events
+    /// that are answered 503, so a line per failed transaction would fill the log while the disk is full.
     fn log_availability_change(&self, failure: Option<&StoreError>) {
-        let was_away = self.unavailable.swap(failure.is_some(), Ordering::Relaxed);
+        let was_unavailable = self.unavailable.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
-            Some(error) if !was_away => {
-                tracing::error!(%error, "the store cannot be written; events are answered 503 until it can");
-            }
-            None if was_away => tracing::info!("the store can be written again"),
+            Some(error) if !was_unavailable => tracing::error!(%error, "store unavailable"),
+            None if was_unavailable => tracing::info!("store available again"),
             _ => {}
         }
     }
 }
 
-/// `None` once closed.
+/// `None` after [`StoreWriter::close`].
 type WriteJobSender = Arc<Mutex<Option<mpsc::Sender<QueuedWrite<Box<dyn WriteJob>>>>>>;
 
-/// A handle to the writing thread.
+/// A handle to the writer thread.
 #[derive(Clone)]
 pub(super) struct StoreWriter {
     jobs: WriteJobSender,
@@ -112,32 +112,35 @@ pub(super) struct StoreWriter {
 impl StoreWriter {
     /// Starts the thread. `lock` is released when it ends.
     pub(super) fn start(
-        state: WriterContext,
+        mut state: WriterContext,
         identity_key: IdentityKey,
         lock: super::open::StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
-        let (jobs, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let (done_tx, done) = oneshot::channel();
-        let shared = Arc::new(WriterStatus::default());
-        let for_thread = Arc::clone(&shared);
+        let (jobs, incoming) = mpsc::channel(QUEUE_CAPACITY);
+        let (done_sender, done) = oneshot::channel();
+        let status = Arc::new(WriterStatus::default());
+        let thread_status = Arc::clone(&status);
         supervisor
             .spawn_thread("store-writer", move || {
-                run_writer(state, queue, &for_thread);
+                run_writer(&mut state, incoming, &thread_status);
+                // The connection closes before the lock is released, and the lock is released before `close` returns:
+                // a receiver that starts afterwards finds neither.
+                drop(state);
                 drop(lock);
-                let _ = done_tx.send(());
+                let _ = done_sender.send(());
             })
-            .map_err(|error| StoreError::Unusable(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-writer: {error}")))?;
         Ok(Self {
             jobs: Arc::new(Mutex::new(Some(jobs))),
             thread_done: Arc::new(Mutex::new(Some(done))),
-            status: shared,
+            status,
             identity_key,
         })
     }
 
-    /// Runs `work` inside the next transaction; its answer comes after the commit. When that transaction fails `work` is
-    /// run once more in one of its own, so it must not use anything up.
+    /// Runs `work` inside the next transaction and returns its result after the commit. When the transaction fails,
+    /// `work` runs once more in a separate one, so it must be repeatable.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -146,7 +149,7 @@ impl StoreWriter {
         self.write_with_priority(WritePriority::Ingest, work).await
     }
 
-    /// The same for what somebody on the line waits for: it gets into the transaction under way.
+    /// Like [`StoreWriter::write`], for a live request: `work` joins the transaction that is open now.
     pub(super) async fn write_live<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -155,8 +158,8 @@ impl StoreWriter {
         self.write_with_priority(WritePriority::Live, work).await
     }
 
-    /// The same for work that has time: it lets requests go first that somebody waits for. `rows`: about how many it
-    /// changes.
+    /// Like [`StoreWriter::write`], for background work: events and live requests go first. `rows` is the approximate
+    /// number of rows that `work` changes.
     pub(super) async fn write_background<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -165,22 +168,22 @@ impl StoreWriter {
         self.write_with_priority(WritePriority::Background(rows), work).await
     }
 
-    pub(super) async fn write_with_priority<T, F>(&self, waits: WritePriority, work: F) -> Result<T, StoreError>
+    pub(super) async fn write_with_priority<T, F>(&self, priority: WritePriority, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
-        let closed = || StoreError::Unavailable("it is closed".into());
+        let closed = || StoreError::Unavailable("the store is closed".into());
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let (reply, answer) = oneshot::channel();
-        jobs.send(QueuedWrite { priority: waits, job: Box::new(WriteClosure { work, outcome: None, reply }) })
-            .await
-            .map_err(|_| closed())?;
+        let (reply, result) = oneshot::channel();
+        let job = Box::new(WriteClosure { work, outcome: None, reply });
+        jobs.send(QueuedWrite { priority, job }).await.map_err(|_| closed())?;
+        // The thread ends when the last sender is gone; one held here during the wait would keep `close` waiting.
         drop(jobs);
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        result.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Commits what waits, ends the thread and closes the file.
+    /// Commits the queued writes, ends the thread and closes the file.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let done = self.thread_done.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -189,15 +192,16 @@ impl StoreWriter {
         };
         match tokio::time::timeout(CLOSE_TIMEOUT, done).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(StoreError::Unavailable("it did not finish writing within 5 s".into())),
+            Err(_) => Err(StoreError::Unavailable("the queued writes did not finish within 5 s".into())),
         }
     }
 }
 
-/// One request's part of a transaction.
+/// One caller's part of a transaction.
 trait WriteJob: Send {
+    /// Runs the work and keeps its result. Called a second time when the job is retried in a separate transaction.
     fn run(&mut self, state: &mut WriterContext);
-    /// What kept the store from doing it, if it was the store.
+    /// The error, when the work failed because the store is unavailable and not because of its data.
     fn unavailable_error(&self) -> Option<&StoreError>;
     fn complete(self: Box<Self>, committed: &Result<(), StoreError>);
 }
@@ -223,84 +227,98 @@ impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> Writ
     fn complete(self: Box<Self>, committed: &Result<(), StoreError>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
+            // The work may have succeeded, but its effect was rolled back.
             (Err(error), _) => Err(error.clone()),
-            (Ok(()), None) => Err(StoreError::Unavailable("it was not tried".into())),
+            (Ok(()), None) => Err(StoreError::Unavailable("the write was not attempted".into())),
         };
-        // Whoever asked may have gone: its event is kept all the same, and a resent one is a duplicate.
+        // The caller may have given up. Its event is stored nevertheless, and the same body sent again is a duplicate.
         let _ = self.reply.send(outcome);
     }
 }
 
 fn run_writer(
-    mut state: WriterContext,
-    mut queue: mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
-    shared: &WriterStatus,
+    state: &mut WriterContext,
+    mut incoming: mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
+    status: &WriterStatus,
 ) {
-    let mut turns = WriteQueue::default();
+    let mut write_queue = WriteQueue::default();
     loop {
-        if turns.len() == 0 {
-            match queue.blocking_recv() {
-                Some(asked) => turns.push(asked),
+        if write_queue.len() == 0 {
+            match incoming.blocking_recv() {
+                Some(write) => write_queue.push(write),
+                // Every sender is gone and the channel is empty: nothing that was accepted is left.
                 None => break,
             }
         }
-        receive_queued(&mut turns, &mut queue);
-        turns.begin_transaction();
+        receive_queued(&mut write_queue, &mut incoming);
+        write_queue.begin_transaction();
         let mut batch = Vec::new();
-        let committed = run_transaction(&mut state, &mut batch, || {
-            receive_queued(&mut turns, &mut queue);
-            turns.pop()
+        let committed = run_transaction(state, &mut batch, || {
+            // Before every job, because a live request that arrived meanwhile joins this transaction.
+            receive_queued(&mut write_queue, &mut incoming);
+            write_queue.pop()
         });
         if committed.is_err() && state.transaction_begun && batch.len() > 1 {
-            // One request that asks too much of a full disk takes the transaction with it: the others need not fail.
+            // One job that needs too much space on a full disk makes SQLite roll the whole transaction back. Run each
+            // job alone, so that the others succeed. If `BEGIN` failed, the store is unavailable for all of them, and
+            // running each alone would only wait for the same lock again, job by job.
             for job in batch {
-                commit_alone(&mut state, job, shared);
+                commit_alone(state, job, status);
             }
         } else {
-            complete_batch(&mut state, batch, &committed, shared);
+            complete_batch(state, batch, &committed, status);
         }
-        if shared.checkpoint_requested.swap(false, Ordering::Relaxed) {
+        // Between two transactions, because only then can the checkpoint reach the end of the log, see
+        // `checkpoint.rs`.
+        if status.checkpoint_requested.swap(false, Ordering::Relaxed) {
             super::checkpoint::finish_checkpoint(&state.conn);
         }
     }
-    // Closed: leave nothing in the log that is not in the database file.
+    // Move everything from the log into the database file, so that a copy of the stopped store is complete without
+    // the log.
     super::checkpoint::finish_checkpoint(&state.conn);
 }
 
+/// Moves writes from the channel into the queue. The bound keeps backpressure in the channel: without it the queue
+/// would take every write at once, and senders would never wait for room.
 fn receive_queued(
-    turns: &mut WriteQueue<Box<dyn WriteJob>>,
-    queue: &mut mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
+    write_queue: &mut WriteQueue<Box<dyn WriteJob>>,
+    incoming: &mut mpsc::Receiver<QueuedWrite<Box<dyn WriteJob>>>,
 ) {
-    while turns.len() < QUEUE_CAPACITY
-        && let Ok(asked) = queue.try_recv()
+    while write_queue.len() < QUEUE_CAPACITY
+        && let Ok(write) = incoming.try_recv()
     {
-        turns.push(asked);
+        write_queue.push(write);
     }
 }
 
-fn commit_alone(state: &mut WriterContext, job: Box<dyn WriteJob>, shared: &WriterStatus) {
-    let (mut job, mut alone) = (Some(job), Vec::new());
-    let committed = run_transaction(state, &mut alone, || job.take());
-    complete_batch(state, alone, &committed, shared);
+fn commit_alone(state: &mut WriterContext, job: Box<dyn WriteJob>, status: &WriterStatus) {
+    let mut next_job = Some(job);
+    let mut batch = Vec::new();
+    let committed = run_transaction(state, &mut batch, || next_job.take());
+    complete_batch(state, batch, &committed, status);
 }
 
 fn complete_batch(
     state: &mut WriterContext,
     batch: Vec<Box<dyn WriteJob>>,
     committed: &Result<(), StoreError>,
-    shared: &WriterStatus,
+    status: &WriterStatus,
 ) {
-    shared.log_availability_change(
-        committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.unavailable_error())),
-    );
-    shared.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
-    shared.record_transaction(committed, state.appended_events);
+    // A transaction can commit although a job in it failed: SQLite may undo only the statement that found the disk
+    // full.
+    let failure = committed.as_ref().err().or_else(|| batch.iter().find_map(|job| job.unavailable_error()));
+    status.log_availability_change(failure);
+    status.unindexed_keys.store(state.recent_keys.len(), Ordering::Relaxed);
+    status.record_transaction(committed, state.appended_events);
+    // Results go out last: a caller that reads the figures after its result sees its own write counted.
     for job in batch {
         job.complete(committed);
     }
 }
 
-/// Runs what `next` gives, into `batch`, in one transaction.
+/// Runs the jobs that `next` yields in one transaction and moves them into `batch`. Afterwards the recent keys and
+/// the body files are in the same state as the database: all three have the transaction, or none has it.
 fn run_transaction(
     state: &mut WriterContext,
     batch: &mut Vec<Box<dyn WriteJob>>,
@@ -313,11 +331,12 @@ fn run_transaction(
         return committed;
     }
     if !state.transaction_begun {
-        // The store is away: those whose turn it was are told so.
+        // The jobs of this transaction get the error now. If they stayed queued, each would wait for its own
+        // lock timeout, and a sender could wait longer than the 10 s after which Retell gives up.
         batch.extend(std::iter::from_fn(next));
     }
     if !state.conn.is_autocommit() {
-        // Failing here means SQLite has rolled back by itself.
+        // An error here means that SQLite has rolled back already.
         let _ = state.conn.execute_batch("ROLLBACK");
     }
     state.recent_keys.roll_back();
@@ -330,22 +349,31 @@ fn try_transaction(
     batch: &mut Vec<Box<dyn WriteJob>>,
     next: &mut impl FnMut() -> Option<Box<dyn WriteJob>>,
 ) -> Result<(), StoreError> {
-    (state.transaction_begun, state.appended_events) = (false, 0);
+    state.transaction_begun = false;
+    state.appended_events = 0;
+    // Between two transactions: within one, all bodies lie in the same file and one sync covers them.
     state.bodies.rotate_if_full()?;
+    // Immediate, because a deferred transaction that turns into a writer later fails at once when another process has
+    // written meanwhile; this one waits for the lock here, before any job has run.
     execute(&state.conn, "BEGIN IMMEDIATE")?;
     state.transaction_begun = true;
     while let Some(mut job) = next() {
         job.run(state);
         batch.push(job);
+        // Autocommit is on again when SQLite has rolled the transaction back by itself. A further job would then run
+        // outside any transaction and commit by itself, without a sync of its body.
         if state.conn.is_autocommit() {
-            return Err(StoreError::Unavailable("SQLite gave up the transaction (disk full or an I/O error)".into()));
+            return Err(StoreError::Unavailable("SQLite rolled the transaction back: disk full or I/O error".into()));
         }
     }
+    // Bodies are synced before the commit: a row on disk never names a body that is not.
     state.bodies.write_staged()?;
     let committed = state.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     if let Err(error) = &committed
         && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
     {
+        // A failed sync leaves open whether the commit is on disk. If its rows are back after a crash, their bodies
+        // have to be there too, so the bytes stay.
         state.bodies.assume_committed();
     }
     committed?;

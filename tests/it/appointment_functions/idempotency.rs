@@ -1,4 +1,5 @@
-//! What is asked once more: sent again it is answered as before; asked again it is answered by what is true now.
+//! A repeated HTTP request gets its recorded answer; a repeated question in the same call is answered by the current
+//! state.
 
 use serde_json::{Value, json};
 
@@ -25,11 +26,11 @@ fn list_booked_numbers(home: &TestEnv) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_not_so_any_more_is_not_said_again() {
+fn outdated_answers_are_not_repeated() {
     let home = appointments_env();
     let server = home.start_server();
     let first = book_appointment(&server, "call_1", "Ada", "10:00");
-    assert_eq!(book_appointment(&server, "call_1", "Ada", "10:00"), first, "asked again, and still so");
+    assert_eq!(book_appointment(&server, "call_1", "Ada", "10:00"), first, "still true");
     assert_eq!(
         call_function(&server, "cancel_appointment", "call_1", &confirmation_number_args(&first))["result"],
         "cancelled"
@@ -52,7 +53,7 @@ fn what_is_not_so_any_more_is_not_said_again() {
 }
 
 #[test]
-fn a_name_that_is_corrected_back_is_corrected() {
+fn name_can_be_corrected_back() {
     let home = appointments_env();
     let server = home.start_server();
     let results: Vec<_> = ["Jon", "John", "Jon", "Jon"]
@@ -60,13 +61,13 @@ fn a_name_that_is_corrected_back_is_corrected() {
         .iter()
         .map(|answer| (answer["result"].clone(), answer["name"].clone()))
         .collect();
-    let wanted = [("booked", "Jon"), ("changed", "John"), ("changed", "Jon"), ("changed", "Jon")];
-    assert_eq!(results, wanted.map(|(result, name)| (json!(result), json!(name))));
+    let expected = [("booked", "Jon"), ("changed", "John"), ("changed", "Jon"), ("changed", "Jon")];
+    assert_eq!(results, expected.map(|(result, name)| (json!(result), json!(name))));
     assert_eq!((list_booked_numbers(&home).len(), home.export_events().len()), (1, 3));
 }
 
 #[test]
-fn a_name_that_is_given_up_again_is_looked_up_again() {
+fn repeated_cancellation_by_name_finds_the_next_appointment() {
     let home = appointments_env();
     let server = home.start_server();
     let cancel = || call_function(&server, "cancel_appointment", "call_1", &json!({"name": "Ada"}));
@@ -74,12 +75,12 @@ fn a_name_that_is_given_up_again_is_looked_up_again() {
     assert_eq!(cancel()["confirmation_number"], first["confirmation_number"]);
     let second = book_appointment(&server, "call_1", "Ada", "11:00");
     assert_eq!(cancel()["confirmation_number"], second["confirmation_number"]);
-    assert_eq!(cancel()["confirmation_number"], second["confirmation_number"], "the latest");
+    assert_eq!(cancel()["confirmation_number"], second["confirmation_number"], "the one cancelled last");
     assert!(list_booked_numbers(&home).is_empty());
 }
 
 #[test]
-fn a_time_that_was_taken_may_be_free_now() {
+fn slot_that_was_taken_can_be_booked_once_it_is_free() {
     let home = appointments_env();
     let server = home.start_server();
     let other = book_appointment(&server, "call_1", "Ada", "10:00");
@@ -89,7 +90,7 @@ fn a_time_that_was_taken_may_be_free_now() {
 }
 
 #[test]
-fn the_very_same_request_gets_the_same_answer_and_books_once() {
+fn identical_request_gets_the_same_answer_and_books_once() {
     let home = appointments_env();
     let mut server = home.start_server();
     let body = function_request_body(
@@ -110,31 +111,32 @@ fn the_very_same_request_gets_the_same_answer_and_books_once() {
     assert_eq!(
         send_function_request(&server, COLLECT_FUNCTION, &body, &signature),
         first,
-        "late, and not another booking"
+        "no second booking, even after the cancellation"
     );
     assert!(list_booked_numbers(&home).is_empty());
     assert_eq!(home.export_events().len(), 2);
 }
 
 #[test]
-fn killed_while_it_ran_it_ends_as_it_began() {
+fn invocation_interrupted_by_a_crash_is_completed_with_the_same_result() {
     let home = appointments_env();
     let mut server = home.start_server();
     let first = book_appointment(&server, "call_1", "Ada", "10:00");
     server.kill();
-    let interrupted = || {
+    // As if the process had been killed between the booking and the record of the answer.
+    let mark_interrupted = || {
         let sql = "UPDATE invocations SET state = 'running', answer = NULL, ended_at_ms = NULL WHERE function = ?1";
         assert_eq!(home.open_invocation_ledger().execute(sql, [COLLECT_FUNCTION]).unwrap(), 1);
     };
-    interrupted();
+    mark_interrupted();
     let mut server = home.start_server();
     assert_eq!(book_appointment(&server, "call_1", "Ada", "10:00"), first);
     let row = home.run_ok(&["functions", "calls", "--json"]).json()[0].clone();
     assert_eq!((&row["runs"], &row["state"]), (&json!(2), &json!("done")));
-    assert_eq!(home.export_events().len(), 1, "handlers are told once");
+    assert_eq!(home.export_events().len(), 1, "one event for handlers");
     call_function(&server, "cancel_appointment", "call_1", &confirmation_number_args(&first));
     server.kill();
-    interrupted();
+    mark_interrupted();
     let server = home.start_server();
     let second = book_appointment(&server, "call_1", "Ada", "10:00");
     assert_eq!(
@@ -144,7 +146,7 @@ fn killed_while_it_ran_it_ends_as_it_began() {
 }
 
 #[test]
-fn arguments_alone_that_were_seen_book_nothing_for_another_call() {
+fn replayed_arguments_are_rejected_for_another_call() {
     let home = appointments_env();
     let server = home.start_server();
     let body = br#"{"name":"Ada","date":"in 3 days","time":"10:00"}"#;

@@ -1,8 +1,8 @@
-//! The rules, each as a function from a file to what is wrong with it.
+//! The rules, each as a function from a source file to its violations.
 
 use super::source::SourceFile;
 
-/// Modules by rank; a file imports from lower ranks and its own module only.
+/// The modules by rank. A file may import from lower ranks and from its own module only.
 const MODULE_RANKS: [&[&str]; 8] = [
     &["base"],
     &["config", "event", "security"],
@@ -17,7 +17,7 @@ const MODULE_RANKS: [&[&str]; 8] = [
 const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
 
-/// Files that decide without waiting, reading a clock or spawning.
+/// Files whose code must not await, read a clock or spawn.
 const PURE_FILES: [&str; 9] = [
     "src/event/",
     "src/security/",
@@ -30,7 +30,7 @@ const PURE_FILES: [&str; 9] = [
     "src/app/alarms/raised.rs",
 ];
 
-/// What may be named only in certain places: name, places.
+/// Names that may be used only in certain places: name, allowed paths.
 const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/", "src/cli/send.rs"]),
@@ -55,7 +55,7 @@ const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
     ("eprint", &["src/cli/"]),
 ];
 
-/// What no file may contain.
+/// Texts that no file may contain outside tests.
 const FORBIDDEN_TEXTS: [&str; 5] = [".unwrap()", ".expect(", "todo!", "unimplemented!", "dbg!"];
 
 pub fn rank(module: &str) -> Option<usize> {
@@ -67,46 +67,53 @@ pub fn check_imports(source: &SourceFile) -> Vec<String> {
     let Some(own) = rank(module) else {
         return vec![format!("{}: module {module} has no rank", source.path)];
     };
-    let outside = |path: &String| {
-        let named = path.strip_prefix("crate::")?.split("::").next()?;
-        (named != module && rank(named).is_none_or(|rank| rank >= own)).then(|| path.clone())
+    let imports_higher_rank = |path: &str| {
+        let imported = path.strip_prefix("crate::").and_then(|rest| rest.split("::").next());
+        imported.is_some_and(|name| name != module && rank(name).is_none_or(|rank| rank >= own))
     };
+    // Enough `super`s lead to the crate root and would bypass the check of `crate::` paths.
+    let leaves_module = |path: &str| count_supers(path) >= source.depth();
     let paths = source.paths();
-    let above = paths.iter().filter_map(outside);
-    let around = paths.iter().filter(|path| count_supers(path) >= source.depth()).cloned();
-    above.chain(around).map(|path| format!("{}: {path}", source.path)).collect()
+    let violations = paths.iter().filter(|path| imports_higher_rank(path) || leaves_module(path));
+    violations.map(|path| format!("{}: {path}", source.path)).collect()
 }
 
 fn count_supers(path: &str) -> usize {
     let count = path.split("::").take_while(|name| *name == "super").count();
-    // A lone `super` is `pub(super)`, which imports nothing.
+    // A path that ends with `super` is that of `pub(super)`, which is not an import.
     if path.ends_with("super") { 0 } else { count }
 }
 
 pub fn check_file_length(source: &SourceFile) -> Vec<String> {
-    let long = source.lines > MAX_FILE_LINES;
-    long.then(|| format!("{}: {} lines", source.path, source.lines)).into_iter().collect()
+    if source.lines <= MAX_FILE_LINES {
+        return Vec::new();
+    }
+    vec![format!("{}: {} lines", source.path, source.lines)]
 }
 
 pub fn check_function_lengths(source: &SourceFile) -> Vec<String> {
     let lines: Vec<&str> = source.code.lines().collect();
-    let starts = (0..lines.len()).filter_map(|at| Some((at, function_name(lines[at])?)));
-    let long = starts.filter_map(|(at, name)| {
-        let length = function_length(&lines[at..]);
-        (length > MAX_FUNCTION_LINES).then(|| format!("{}:{}: {name} has {length} lines", source.path, at + 1))
-    });
-    long.collect()
+    let mut violations = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(name) = function_name(line) else { continue };
+        let length = function_length(&lines[index..]);
+        if length > MAX_FUNCTION_LINES {
+            violations.push(format!("{}:{}: {name} has {length} lines", source.path, index + 1));
+        }
+    }
+    violations
 }
 
 fn function_name(line: &str) -> Option<&str> {
     let (before, after) = line.trim_start().split_once("fn ")?;
-    let marks = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe"];
+    let modifiers = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe"];
     let name = after.split(['(', '<']).next()?;
-    let named = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    (named && before.split_whitespace().all(|word| marks.contains(&word))).then_some(name)
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let has_only_modifiers = before.split_whitespace().all(|word| modifiers.contains(&word));
+    (is_name && has_only_modifiers).then_some(name)
 }
 
-/// From the name to the closing brace; a declaration without a body ends at its `;`.
+/// Number of lines from the name to the closing brace, or to the `;` of a declaration without a body.
 fn function_length(lines: &[&str]) -> usize {
     let mut depth = 0;
     for (at, line) in lines.iter().enumerate() {
@@ -141,22 +148,22 @@ pub fn check_purity(source: &SourceFile) -> Vec<String> {
 
 pub fn check_restricted_names(source: &SourceFile) -> Vec<String> {
     let paths = source.paths();
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     for (name, allowed) in RESTRICTED_NAMES {
-        let at_home = allowed.iter().any(|place| source.path.starts_with(place));
-        if !at_home && paths.iter().any(|path| is_named_in(path, name)) {
-            wrong.push(format!("{}: {name}", source.path));
+        let is_allowed = allowed.iter().any(|place| source.path.starts_with(place));
+        if !is_allowed && paths.iter().any(|path| is_named_in(path, name)) {
+            violations.push(format!("{}: {name}", source.path));
         }
     }
-    wrong
+    violations
 }
 
-/// Whether `path` goes through `wanted`: `tokio::task::spawn_blocking` through `spawn_blocking`.
-fn is_named_in(path: &str, wanted: &str) -> bool {
-    format!("::{path}::").contains(&format!("::{wanted}::"))
+/// Whether `path` contains `name` as whole segments: `tokio::task::spawn_blocking` contains `spawn_blocking`.
+fn is_named_in(path: &str, name: &str) -> bool {
+    format!("::{path}::").contains(&format!("::{name}::"))
 }
 
 pub fn check_forbidden_texts(source: &SourceFile) -> Vec<String> {
-    let found = FORBIDDEN_TEXTS.iter().filter(|shortcut| source.code.contains(*shortcut));
-    found.map(|shortcut| format!("{}: {shortcut}", source.path)).collect()
+    let violations = FORBIDDEN_TEXTS.iter().filter(|text| source.code.contains(**text));
+    violations.map(|text| format!("{}: {text}", source.path)).collect()
 }

@@ -1,15 +1,16 @@
-//! Rust text as the rules want it: comments, texts and tests blanked out, paths taken from `use` groups.
+//! Rust source text prepared for the rules: comments, strings and tests are blanked, and paths in `use` groups are
+//! expanded.
 
 use std::fs;
 use std::path::Path;
 
-/// A file of `src`.
+/// A file below `src`, prepared for the rules.
 pub struct SourceFile {
     /// Relative to the package, such as `src/http/error.rs`.
     pub path: String,
-    /// As it is in the file.
+    /// Number of lines of the whole file.
     pub lines: usize,
-    /// Without comments, texts and tests; line breaks are kept.
+    /// The text without comments, strings and tests; line breaks are kept.
     pub code: String,
 }
 
@@ -22,18 +23,18 @@ impl SourceFile {
         }
     }
 
-    /// `http` for `src/http/error.rs`; nothing for `src/lib.rs` and `src/main.rs`.
+    /// `http` for `src/http/error.rs`; `None` for `src/lib.rs` and `src/main.rs`.
     pub fn module(&self) -> Option<&str> {
         self.path.strip_prefix("src/")?.split_once('/').map(|(module, _)| module)
     }
 
-    /// How many `super::` lead from here to the crate's root.
+    /// Number of `super::` from this file to the crate root.
     pub fn depth(&self) -> usize {
         let names = self.path.trim_start_matches("src/").trim_end_matches(".rs").split('/');
         names.filter(|name| !matches!(*name, "mod" | "lib" | "main")).count()
     }
 
-    /// Every path in the code, groups taken apart: `a::{b, c::d}` gives `a::b` and `a::c::d`.
+    /// Every path in the code, with groups expanded: `a::{b, c::d}` gives `a::b` and `a::c::d`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         let mut rest = self.code.as_str();
@@ -44,7 +45,8 @@ impl SourceFile {
     }
 }
 
-/// Reads one path at the start of `text`, after `prefix`; gives what follows it.
+/// Reads one path at the start of `text` and appends it to `paths`, with `prefix` in front. Returns the rest of the
+/// text.
 fn take_path<'t>(text: &'t str, prefix: &str, paths: &mut Vec<String>) -> &'t str {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
     let path = format!("{prefix}{}", &text[..end]);
@@ -80,7 +82,7 @@ fn take_group<'t>(mut text: &'t str, prefix: &str, paths: &mut Vec<String>) -> &
     }
 }
 
-/// Every file below `src`, those that are tests only left out.
+/// Every file below `src`, except test-only files.
 pub fn sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -91,8 +93,8 @@ pub fn sources() -> Vec<SourceFile> {
     });
     let texts: Vec<_> = texts.collect();
     let test_files: Vec<_> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
-    let kept = texts.iter().filter(|(path, _)| !test_files.contains(path));
-    kept.map(|(path, text)| SourceFile::new(path, text)).collect()
+    let product_files = texts.iter().filter(|(path, _)| !test_files.contains(path));
+    product_files.map(|(path, text)| SourceFile::new(path, text)).collect()
 }
 
 fn collect_rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
@@ -106,7 +108,7 @@ fn collect_rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// Files that `text` declares as `#[cfg(test)] mod name;`.
+/// The files that `text` declares as `#[cfg(test)] mod name;`.
 pub fn test_files(path: &str, text: &str) -> Vec<String> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let declared = text.split("#[cfg(test)]").skip(1).filter_map(|after| after.trim_start().strip_prefix("mod "));
@@ -114,7 +116,7 @@ pub fn test_files(path: &str, text: &str) -> Vec<String> {
     names.map(|name| format!("{folder}/{name}.rs")).collect()
 }
 
-/// Blanks comments, texts and characters; line breaks stay.
+/// Blanks comments, strings and character literals. Line breaks are kept.
 pub fn strip_strings_and_comments(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -132,7 +134,7 @@ pub fn strip_strings_and_comments(text: &str) -> String {
     out
 }
 
-/// How many bytes at the start of `text` are a comment, a text or a character; 0 for code.
+/// Number of bytes at the start of `text` that are a comment, a string or a character literal; 0 for code.
 fn blank_length(text: &str, before: Option<char>) -> usize {
     let in_name = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if text.starts_with("//") {
@@ -174,7 +176,7 @@ fn raw_string_length(text: &str) -> usize {
     text[opening..].find(&close).map_or(text.len(), |at| opening + at + close.len())
 }
 
-/// `'x'`, `'\n'`, `'\u{1b}'`, but not the lifetime `'x`.
+/// Length of `'x'`, `'\n'` or `'\u{1b}'`; 0 for a lifetime such as `'x`.
 fn char_literal_length(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match chars.next() {
@@ -184,7 +186,7 @@ fn char_literal_length(text: &str) -> usize {
     }
 }
 
-/// Blanks every item behind `#[cfg(test)]`. Texts must be blanked already: their braces would count.
+/// Blanks every item after `#[cfg(test)]`. Strings must be blanked before, because their braces would be counted.
 fn without_tests(code: &str) -> String {
     let mut code = code.to_owned();
     while let Some(start) = code.find("#[cfg(test)]") {
@@ -195,7 +197,7 @@ fn without_tests(code: &str) -> String {
     code
 }
 
-/// To the `;` or the closing brace that ends the item.
+/// Length up to the `;` or the closing brace that ends the item.
 fn item_length(text: &str) -> usize {
     let mut depth = 0;
     for (at, c) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! Senders that are slow, stop half-way, or send too many headers.
+//! Connections that are slow, stop halfway, send too many headers, or do not speak HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::client::{RawClient, WEBHOOK_PATH, request_head};
 use crate::support::signing::sign;
 
 #[test]
-fn a_body_that_stops_half_way_leaves_nothing() {
+fn an_incomplete_body_is_not_stored() {
     let mut bench = IntakeFixture::new();
     let body = event_body("call_ended", "call_truncated");
     let head = request_head("POST", WEBHOOK_PATH, &[("X-Retell-Signature", &sign(&body))], Some(body.len()));
@@ -55,7 +55,7 @@ fn a_slow_head_ends_the_connection_within_nine_seconds() {
 }
 
 #[test]
-fn floods_of_headers_are_turned_away() {
+fn too_many_or_too_large_headers_get_431() {
     let mut bench = IntakeFixture::new();
     let body = event_body("call_ended", "call_flood");
     let signature = sign(&body);
@@ -73,7 +73,7 @@ fn floods_of_headers_are_turned_away() {
 }
 
 #[test]
-fn what_is_no_http_harms_nobody() {
+fn invalid_http_does_not_affect_other_requests() {
     let mut bench = IntakeFixture::new();
     for bytes in
         [&b"\0\0\0\0\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\r\n\r\n\r\n"]
@@ -97,7 +97,7 @@ fn what_is_no_http_harms_nobody() {
 }
 
 #[test]
-fn requests_that_come_in_one_packet_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let mut bench = IntakeFixture::new();
     let bodies = ["call_1", "call_2", "call_3"].map(|call_id| event_body("call_ended", call_id));
     let mut packet = Vec::new();
@@ -118,7 +118,7 @@ fn requests_that_come_in_one_packet_are_answered_in_order() {
 }
 
 #[test]
-fn who_asks_before_sending_is_told_to_go_on_or_refused() {
+fn expect_100_continue_is_answered_with_100_or_401() {
     let mut bench = IntakeFixture::new();
     let body = event_body("call_ended", "call_asked");
     let ask = |signature: &str| {
@@ -129,11 +129,11 @@ fn who_asks_before_sending_is_told_to_go_on_or_refused() {
         (client, answer)
     };
     assert_eq!(ask("v=1,d=2").1.status, 401);
-    let (mut client, go_on) = ask(&sign(&body));
-    assert_eq!(go_on.status, 100);
+    let (mut client, interim) = ask(&sign(&body));
+    assert_eq!(interim.status, 100);
     client.send(&body).unwrap();
     let answer = client.read_response().expect("an answer");
-    bench.assert_accepted("asked first", &body, &answer);
+    bench.assert_accepted("after 100 Continue", &body, &answer);
     drop(client);
     bench.assert_clean_shutdown();
 }

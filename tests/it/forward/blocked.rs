@@ -1,4 +1,4 @@
-//! Where nothing is sent, and settings that are refused.
+//! Blocked destinations and invalid settings.
 
 use super::{forward_handler_config, start_with_forward_handler};
 use crate::support::bodies::event_body;
@@ -6,13 +6,13 @@ use crate::support::destination::{DestinationServer, header_response, status_res
 use crate::support::test_env::TestEnv;
 
 #[test]
-fn settings_that_would_not_do_are_refused_at_start() {
-    for (lines, said) in [
+fn invalid_settings_are_refused_at_start() {
+    for (lines, expected) in [
         ("", "handler `crm`: url: "),
-        ("url = \"crm.example.com/s3cr3t\"", "url: it is no http or https URL"),
+        ("url = \"crm.example.com/s3cr3t\"", "url: it is not an http or https URL"),
         ("url = \"http://169.254.169.254/s3cr3t\"", "always refused"),
         ("url = \"http://[::ffff:169.254.169.254]/s3cr3t\"", "always refused"),
-        ("url = \"https://a.example/s3cr3t\"\nurls = [\"https://b.example\"]", "either url or urls"),
+        ("url = \"https://a.example/s3cr3t\"\nurls = [\"https://b.example\"]", "set either url or urls"),
         ("url = \"https://a.example\"\nsecret = \"s3cr3t\"", "secret: expected whsec_"),
         ("url = \"https://a.example\"\nheaders = { Host = \"s3cr3t\" }", "headers: `host`"),
         ("url = \"https://a.example\"\nmax_redirects = 20", "max_redirects"),
@@ -21,17 +21,17 @@ fn settings_that_would_not_do_are_refused_at_start() {
         let home = TestEnv::new();
         home.write_config(&forward_handler_config(lines));
         for ran in [home.run(&["config", "check"]), home.start_expecting_exit()] {
-            assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{lines}: {ran:?}");
+            assert!(ran.exit_code == Some(1) && ran.output().contains(expected), "{lines}: {ran:?}");
             assert!(!ran.output().contains("s3cr3t"), "{ran:?}");
         }
     }
     let home = TestEnv::new();
     home.write_config(&forward_handler_config("url = \"http://10.0.0.5/hook\""));
-    assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n", "an address of the inside, written out, is meant");
+    assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n", "a literal internal address is allowed");
 }
 
 #[test]
-fn what_handlers_may_reach_is_set_in_files_only() {
+fn allowed_destinations_are_set_in_files_only() {
     for (name, value, key) in [
         ("RETELL_WEBHOOK__EGRESS__ALLOW_PRIVATE_NETWORKS", "true", "egress.allow_private_networks"),
         ("RETELL_WEBHOOK__EGRESS__ALLOWLIST", "10.0.0.0/8", "egress.allowlist"),
@@ -39,8 +39,8 @@ fn what_handlers_may_reach_is_set_in_files_only() {
     ] {
         let home = TestEnv::new().with_env(name, value);
         let ran = home.run(&["config", "check"]);
-        let said = ran.stderr.contains(key) && ran.stderr.contains("file only") && ran.stderr.contains("unset");
-        assert!(ran.exit_code == Some(1) && said, "{name}: {ran:?}");
+        let names_key = ran.stderr.contains(key) && ran.stderr.contains("file only") && ran.stderr.contains("unset");
+        assert!(ran.exit_code == Some(1) && names_key, "{name}: {ran:?}");
     }
     let home = TestEnv::new();
     home.write_config(
@@ -52,7 +52,7 @@ fn what_handlers_may_reach_is_set_in_files_only() {
 }
 
 #[test]
-fn a_redirect_into_the_inside_is_not_followed() {
+fn a_redirect_to_an_internal_address_is_not_followed() {
     let inside = DestinationServer::start();
     let there = inside.url().replace("127.0.0.1", "127.0.0.2") + "/s3cr3t";
     let sink = DestinationServer::start_with(move |_, _| header_response(307, "location", &there));
@@ -60,17 +60,17 @@ fn a_redirect_into_the_inside_is_not_followed() {
     server.post_signed(&event_body("call_ended", "call_1"));
     assert!(server.wait_for_output("127.0.0.2 is a loopback address"), "{}", server.output());
     assert!(!server.output().contains("s3cr3t"));
-    assert_eq!((sink.received().len(), inside.received().len()), (1, 0), "given up at once");
+    assert_eq!((sink.received().len(), inside.received().len()), (1, 0), "dead after the first attempt");
 }
 
 #[test]
-fn redirects_are_off_unless_asked_for() {
+fn redirects_are_not_followed_by_default() {
     let sink = DestinationServer::start_with(|_, got| {
         if got.path == "/a" { header_response(308, "location", "/b") } else { status_response(200) }
     });
     let (_home, server) = start_with_forward_handler(&format!("url = \"{}/a\"", sink.url()));
     server.post_signed(&event_body("call_ended", "call_1"));
-    assert!(server.wait_for_output("set the url to where it leads"), "{}", server.output());
+    assert!(server.wait_for_output("set `url` to its target"), "{}", server.output());
     drop(server);
     let (_home, server) = start_with_forward_handler(&format!("url = \"{}/a\"\nmax_redirects = 1", sink.url()));
     server.post_signed(&event_body("call_ended", "call_1"));

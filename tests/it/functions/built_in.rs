@@ -1,4 +1,4 @@
-//! Functions that come with the receiver, as the verbs show them.
+//! Functions that are part of the receiver, as the `functions` commands show them.
 
 use serde_json::{Value, json};
 
@@ -17,11 +17,11 @@ fn appointments_env(more: &str) -> TestEnv {
 }
 
 #[test]
-fn those_of_appointments_are_shown_as_any_other() {
+fn appointment_functions_are_listed_and_exported() {
     let home = appointments_env("");
     let all = [COLLECT_FUNCTION, "change_appointment_details", "cancel_appointment"];
-    for verb in [&["functions", "list", "--json"][..], &["functions", "export"]] {
-        assert_eq!(function_names(&home.run_ok(verb).json()), all);
+    for command in [&["functions", "list", "--json"][..], &["functions", "export"]] {
+        assert_eq!(function_names(&home.run_ok(command).json()), all);
     }
     let list = home.run_ok(&["functions", "list"]).stdout;
     assert!(list.contains(&format!("built in: {COLLECT_FUNCTION}")), "{list}");
@@ -35,15 +35,15 @@ fn those_of_appointments_are_shown_as_any_other() {
     assert_eq!(collect["url"], format!("https://example.ngrok.app/api/v1/function/{COLLECT_FUNCTION}"));
     assert_eq!((&collect["method"], &collect["timeout_ms"]), (&json!("POST"), &json!(15_000)));
     assert_eq!(collect["parameters"]["required"], json!(["name", "date", "time"]));
-    assert_eq!(collect["description"], "Books an appointment, or says which times are free when that one is taken.");
+    assert_eq!(collect["description"], "Books an appointment, or offers the next free times if that one is taken.");
     std::fs::write(home.path().join("all.json"), home.run_ok(&["functions", "export"]).stdout).unwrap();
     let imported = home.run_ok(&["functions", "import", "all.json"]).stdout;
-    assert!(imported.lines().all(|line| line.is_empty() || line.contains("comes with the receiver")), "{imported}");
+    assert!(imported.lines().all(|line| line.is_empty() || line.contains("is built in")), "{imported}");
     assert!(TestEnv::new().run_ok(&["functions", "schema"]).json() == json!([]), "not enabled");
 }
 
 #[test]
-fn a_table_gives_one_other_rules_and_leaves_the_rest() {
+fn a_table_changes_one_function_and_leaves_the_others() {
     let home = appointments_env(&format!(
         "[[functions]]\nname = \"book2\"\nbuiltin = \"{COLLECT_FUNCTION}\"\ntimeout_ms = 3000\n"
     ));
@@ -57,10 +57,9 @@ fn a_table_gives_one_other_rules_and_leaves_the_rest() {
     let server = home.start_server();
     let test = |name: &str| home.run(&["functions", "test", name, "--to", &server.url(), "--json"]);
     let missing = test("book2");
-    let told =
-        (&missing.json()["outcome"], &missing.json()["answer"]["result"]) == (&json!("answered"), &json!("invalid"));
-    assert!(told, "it says by itself what is missing: {missing:?}");
-    assert_eq!(test(COLLECT_FUNCTION).json()["status"], 404, "under its old name it is gone");
+    assert_eq!(missing.json()["outcome"], "answered", "{missing:?}");
+    assert_eq!(missing.json()["answer"]["result"], "invalid", "the function itself checks: {missing:?}");
+    assert_eq!(test(COLLECT_FUNCTION).json()["status"], 404, "the old name is gone");
     let own = "parameters_file = \"own.json\"\ndescription = \"Mine.\"";
     std::fs::write(home.path().join("own.json"), r#"{"type":"object","required":["service"]}"#).unwrap();
     home.write_config(&format!(
@@ -71,16 +70,16 @@ fn a_table_gives_one_other_rules_and_leaves_the_rest() {
     drop(server);
     let server = home.start_server();
     let ran = home.run(&["functions", "test", "book2", "--to", &server.url()]);
-    assert!(ran.stdout.contains("`service` is missing"), "the file holds for the receiver as well: {ran:?}");
+    assert!(ran.stdout.contains("`service` is missing"), "the receiver uses the file as well: {ran:?}");
 }
 
 #[test]
-fn what_serve_refuses_config_check_refuses() {
+fn config_check_reports_what_stops_the_start() {
     let table = |more: &str| format!("[[functions]]\nname = \"weather\"\n{more}\n");
     let url = "url = \"https://example.com\"";
-    for (text, said) in [
+    for (text, expected) in [
         (table("command = [\"/no/such/program\"]"), "/no/such/program"),
-        (table("builtin = \"nothing\""), "there is no function `nothing`"),
+        (table("builtin = \"nothing\""), "the function `nothing` does not exist"),
         (
             format!("[appointments]\nenabled = true\n[[functions]]\nname = \"{COLLECT_FUNCTION}\"\n{url}\n"),
             "another function",
@@ -88,7 +87,7 @@ fn what_serve_refuses_config_check_refuses() {
         (table(&format!("{url}\nsecret = \"plain\"")), "secret"),
         (table(&format!("{url}\nparameters = {{ type = \"array\" }}")), "must be \"object\""),
         (table(&format!("{url}\ncall_id_header = \"not a header!\"")), "call_id_header"),
-        ("[[inbound.rules]]\nname = \"r\"\ncompanies = [\"nobody\"]\n".to_owned(), "no company `nobody`"),
+        ("[[inbound.rules]]\nname = \"r\"\ncompanies = [\"unknown\"]\n".to_owned(), "no company `unknown`"),
         (
             "[[handlers]]\nname = \"x\"\nkind = \"exec\"\ncommand = [\"/no/such/program\"]\n".to_owned(),
             "/no/such/program",
@@ -96,9 +95,10 @@ fn what_serve_refuses_config_check_refuses() {
     ] {
         let home = TestEnv::new();
         home.write_config(&text);
-        let (checked, refused) = (home.run(&["config", "check"]), home.start_expecting_exit());
-        for ran in [&checked, &refused] {
-            assert!(ran.exit_code == Some(1) && ran.stderr.contains(said), "{text}: {ran:?}");
+        let checked = home.run(&["config", "check"]);
+        let started = home.start_expecting_exit();
+        for ran in [&checked, &started] {
+            assert!(ran.exit_code == Some(1) && ran.stderr.contains(expected), "{text}: {ran:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One invocation runs once, and a signature is good for one function.
+//! An invocation runs once, and a signature is valid for one function.
 
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn counting_sink() -> DestinationServer {
 }
 
 #[test]
-fn a_request_sent_again_gets_the_first_answer() {
+fn a_repeated_request_gets_the_stored_answer() {
     let sink = counting_sink();
     let (home, mut server) = start_with_weather_function(&sink.url(), "");
     let body = function_request_body("call_1", &json!({"city": "Bern", "days": 1}));
@@ -31,7 +31,7 @@ fn a_request_sent_again_gets_the_first_answer() {
     assert_eq!(
         post_function_request(server.address(), WEATHER_PATH, reordered).text(),
         "answer 0",
-        "order makes no difference"
+        "the order of the arguments does not matter"
     );
     assert_eq!(
         post_function_request(
@@ -58,21 +58,27 @@ fn a_request_sent_again_gets_the_first_answer() {
 }
 
 #[test]
-fn the_models_id_tells_tool_calls_apart() {
+fn another_tool_call_id_is_another_invocation() {
     let sink = counting_sink();
     let (_home, server) = start_with_weather_function(&sink.url(), "");
-    let with = |tool: &str, more: &str| {
-        json!({"name": "weather", "args": {"city": "Bern"}, "call": {"call_id": "c", "transcript": more,
+    let request_body = |tool: &str, transcript: &str| {
+        json!({"name": "weather", "args": {"city": "Bern"}, "call": {"call_id": "c", "transcript": transcript,
             "transcript_with_tool_calls": [{"role": "tool_call_invocation", "tool_call_id": tool, "name": "weather",
             "arguments": "{\"city\":\"Bern\"}"}]}})
         .to_string()
     };
-    assert_eq!(post_function_request(server.address(), WEATHER_PATH, with("t1", "").as_bytes()).text(), "answer 0");
     assert_eq!(
-        post_function_request(server.address(), WEATHER_PATH, with("t1", "longer by now").as_bytes()).text(),
+        post_function_request(server.address(), WEATHER_PATH, request_body("t1", "").as_bytes()).text(),
         "answer 0"
     );
-    assert_eq!(post_function_request(server.address(), WEATHER_PATH, with("t2", "").as_bytes()).text(), "answer 1");
+    assert_eq!(
+        post_function_request(server.address(), WEATHER_PATH, request_body("t1", "longer by now").as_bytes()).text(),
+        "answer 0"
+    );
+    assert_eq!(
+        post_function_request(server.address(), WEATHER_PATH, request_body("t2", "").as_bytes()).text(),
+        "answer 1"
+    );
 }
 
 #[test]
@@ -89,13 +95,14 @@ fn without_idempotency_and_beyond_the_window_each_request_runs() {
 }
 
 #[test]
-fn requests_at_the_same_time_share_a_run() {
+fn concurrent_requests_share_one_run() {
     let sink = DestinationServer::start_with(|before, _| {
         std::thread::sleep(Duration::from_millis(600));
         axum::response::Response::new(axum::body::Body::from(format!("answer {before}")))
     });
     let (home, server) = start_with_weather_function(&sink.url(), "");
-    let (address, barrier) = (server.address(), Arc::new(Barrier::new(20)));
+    let address = server.address();
+    let barrier = Arc::new(Barrier::new(20));
     let askers: Vec<_> = (0..20)
         .map(|_| {
             let barrier = Arc::clone(&barrier);
@@ -112,7 +119,7 @@ fn requests_at_the_same_time_share_a_run() {
 }
 
 #[test]
-fn killed_before_the_answer_it_runs_again_under_the_same_key() {
+fn an_invocation_killed_before_its_answer_runs_again_under_the_same_key() {
     let sink = DestinationServer::start_with(|before, _| {
         if before == 0 {
             std::thread::sleep(Duration::from_secs(3));
@@ -129,7 +136,7 @@ fn killed_before_the_answer_it_runs_again_under_the_same_key() {
     client.send(&body).unwrap();
     assert!(
         wait_until(Duration::from_secs(10), || has_running_invocation(&home)),
-        "it is written down before the call"
+        "the ledger has the invocation before the call"
     );
     server.kill();
     assert_eq!(client.read_response().map(|answer| answer.status), None);
@@ -140,7 +147,11 @@ fn killed_before_the_answer_it_runs_again_under_the_same_key() {
         got.iter().map(|got| got.header("idempotency-key").unwrap().to_owned()).collect();
     assert!(answer.starts_with("answer ") && keys.len() == 1, "{answer}: {keys:?}");
     assert_eq!((list_invocations(&home)[0]["runs"].clone(), list_invocations(&home).len()), (json!(2), 1));
-    assert_eq!(post_function_request(server.address(), WEATHER_PATH, &body).text(), answer, "and then no more");
+    assert_eq!(
+        post_function_request(server.address(), WEATHER_PATH, &body).text(),
+        answer,
+        "the stored answer from then on"
+    );
 }
 
 fn has_running_invocation(home: &TestEnv) -> bool {
@@ -148,7 +159,7 @@ fn has_running_invocation(home: &TestEnv) -> bool {
 }
 
 #[test]
-fn a_caller_who_hangs_up_leaves_the_run_going() {
+fn a_closed_connection_does_not_stop_the_run() {
     let sink = DestinationServer::start_with(|before, _| {
         std::thread::sleep(Duration::from_millis(500));
         axum::response::Response::new(axum::body::Body::from(format!("answer {before}")))
@@ -168,7 +179,7 @@ fn a_caller_who_hangs_up_leaves_the_run_going() {
 }
 
 #[test]
-fn a_failure_may_be_tried_again() {
+fn a_failed_invocation_runs_again_under_the_same_key() {
     let sink = DestinationServer::start_with(
         |before, _| if before == 0 { status_response(500) } else { status_response(200) },
     );
@@ -182,7 +193,7 @@ fn a_failure_may_be_tried_again() {
 }
 
 #[test]
-fn a_signature_is_good_for_one_function() {
+fn a_signature_is_valid_for_one_function() {
     let sink = DestinationServer::start();
     let home = TestEnv::new();
     let more = "[[functions]]\nname = \"other\"\nmethods = [\"GET\", \"POST\"]\n";
@@ -195,12 +206,12 @@ fn a_signature_is_good_for_one_function() {
     let body = br#"{"city":"Bern"}"#;
     let signature = sign(body);
     assert_eq!(post_to(server.address(), WEATHER_PATH, body, &signature).status, 200);
-    assert_eq!(post_to(server.address(), WEATHER_PATH, body, &signature).status, 200, "the same again is a retry");
-    let refused = post_to(server.address(), "/api/v1/function/other", body, &signature);
-    assert_eq!((refused.status, refused.json()), (401, json!({"message": "Unauthorized"})));
+    assert_eq!(post_to(server.address(), WEATHER_PATH, body, &signature).status, 200, "a retry of the same request");
+    let rejected = post_to(server.address(), "/api/v1/function/other", body, &signature);
+    assert_eq!((rejected.status, rejected.json()), (401, json!({"message": "Unauthorized"})));
     server.kill();
     let server = home.start_server();
-    assert_eq!(post_to(server.address(), "/api/v1/function/other", body, &signature).status, 401, "after a crash too");
+    assert_eq!(post_to(server.address(), "/api/v1/function/other", body, &signature).status, 401, "also after a crash");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains(r#"retell_webhook_requests_rejected_total{reason="signature_reused"} 1"#), "{metrics}");
     let empty = sign_with(KEY, b"", now_ms());
@@ -214,27 +225,27 @@ fn a_signature_is_good_for_one_function() {
 }
 
 #[test]
-fn equal_arguments_of_two_calls_may_have_one_signature() {
+fn one_signature_may_serve_equal_arguments_of_two_calls() {
     let sink = counting_sink();
     let (home, server) = start_with_weather_function(&sink.url(), "");
     let body = br#"{"city":"Bern"}"#;
     let signature = sign(body);
-    let said =
+    let answer_in =
         |call: &str| post_to(server.address(), &format!("{WEATHER_PATH}?call_id={call}"), body, &signature).text();
-    assert_eq!([said("c1"), said("c2"), said("c1")], ["answer 0", "answer 1", "answer 0"]);
+    assert_eq!([answer_in("c1"), answer_in("c2"), answer_in("c1")], ["answer 0", "answer 1", "answer 0"]);
     let calls: Vec<_> = list_invocations(&home).iter().map(|row| row["call_id"].clone()).collect();
     assert_eq!(calls, ["c2", "c1"]);
 }
 
 #[test]
-fn a_signature_is_good_for_events_or_for_functions() {
+fn a_signature_is_valid_for_events_or_for_functions() {
     let sink = counting_sink();
     let home = TestEnv::new();
     home.write_config(&format!("[[functions]]\nname = \"any\"\nurl = \"{}\"", sink.url()));
     let server = home.start_server();
     let any = |body: &[u8], signature: &str| post_to(server.address(), "/api/v1/function/any", body, signature).status;
     let webhook = |body: &[u8], signature: &str| post_to(server.address(), WEBHOOK_PATH, body, signature).status;
-    // An event, and another that was never seen: neither calls a function, however it is signed.
+    // A stored event and one that was never sent: neither runs a function, whatever its signature.
     for call in ["call_1", "call_2"] {
         let body = crate::support::bodies::event_body("call_ended", call);
         let signature = sign(&body);
@@ -243,12 +254,12 @@ fn a_signature_is_good_for_events_or_for_functions() {
         }
         assert_eq!((any(&body, &signature), any(&body, &sign_with(KEY, &body, now_ms() - 5))), (401, 401));
     }
-    // An event nobody knows: by the signature it came with.
+    // An event of an unknown kind: the route on which the signature is seen first decides.
     let odd = br#"{"event":"something_new","thing":1}"#;
     let signature = sign_with(KEY, odd, now_ms() - 7);
     assert_eq!((webhook(odd, &signature), any(odd, &signature)), (200, 401));
-    assert_eq!(any(odd, &sign(odd)), 200, "the same arguments, for the function");
-    // And the other way round.
+    assert_eq!(any(odd, &sign(odd)), 200, "the same body, signed again for the function");
+    // The reverse: the signature of a function request is not accepted on the webhook route.
     for (number, body) in
         [function_request_body("call_1", &json!({})), br#"{"city":"Bern"}"#.to_vec()].into_iter().enumerate()
     {
@@ -263,7 +274,7 @@ fn a_signature_is_good_for_events_or_for_functions() {
 }
 
 #[test]
-fn two_callers_without_a_call_id_are_two() {
+fn requests_without_a_call_id_are_distinguished_by_signature() {
     let sink = counting_sink();
     let (_home, server) = start_with_weather_function(&sink.url(), "");
     let body = br#"{"city":"Bern"}"#;
@@ -280,7 +291,7 @@ fn two_callers_without_a_call_id_are_two() {
 }
 
 #[test]
-fn a_persons_invocations_are_erased() {
+fn erase_removes_the_invocations_of_a_person() {
     let sink = counting_sink();
     let (home, server) = start_with_weather_function(&sink.url(), "");
     for (call_id, city) in [("call_1", "Bern"), ("call_2", "+1 (202) 555-0143"), ("call_3", "Basel")] {
@@ -301,7 +312,7 @@ fn a_persons_invocations_are_erased() {
 }
 
 #[test]
-fn no_commit_of_events_is_waited_for() {
+fn functions_do_not_wait_for_the_commit_of_events() {
     let sink = counting_sink();
     let (home, server) = start_with_weather_function(&sink.url(), "");
     let other = home.open_database();
@@ -311,14 +322,14 @@ fn no_commit_of_events_is_waited_for() {
     assert_eq!(
         post_function_request(server.address(), WEATHER_PATH, &body).text(),
         "answer 0",
-        "it is known although events cannot be written"
+        "the ledger works while events cannot be written"
     );
     assert_eq!(server.get("/health/ready").status, 503);
     other.execute_batch("ROLLBACK").unwrap();
 }
 
 #[test]
-fn a_ledger_that_cannot_be_written_costs_the_call_of_the_function_and_not_the_answer() {
+fn a_locked_ledger_prevents_the_call_but_not_the_answer() {
     let sink = counting_sink();
     let (home, server) = start_with_weather_function(&sink.url(), "timeout_ms = 300");
     let other = home.open_invocation_ledger();

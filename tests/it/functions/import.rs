@@ -1,4 +1,4 @@
-//! `functions import`: what it takes over of a Retell agent's tools, and what it says that it does not.
+//! `functions import`: what it takes over from the tools of a Retell agent, and what it reports as not taken over.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn import_agent(agent: &Value) -> String {
 }
 
 #[test]
-fn what_is_lost_of_a_tool_is_said() {
+fn what_is_not_taken_over_is_reported() {
     let tool = json!({
         "type": "custom", "name": "stock", "url": "https://example.com/stock", "method": "GET", "description": "In stock?",
         "timeout_ms": 8_000, "query_params": {"shop": "7"}, "args_at_root": true, "response_variables": {"left": "data.left"},
@@ -26,21 +26,21 @@ fn what_is_lost_of_a_tool_is_said() {
         "methods = [\"GET\"]",
         "headers = { authorization = \"Bearer 1\" }",
         "timeout_ms = 8000",
-        "# not taken over: the server was sent GET; it is sent POST now, with the arguments in the body",
-        "# not taken over: query_params: set them in the new tool, and they are passed on",
-        "# not taken over: args_at_root: the server gets the body as Retell sends it; set it in the new tool as well",
-        "# not taken over: the header x-call-id: Retell fills {{variables}} in, the receiver does not",
-        "# not taken over: response_variables: it is Retell's to do; set it in the new tool as well",
-        "# not taken over: speak_during_execution: it is Retell's to do; set it in the new tool as well",
-        "# not taken over: max_retry: it is Retell's to do; set it in the new tool as well",
+        "# not converted: the server received GET requests; it now receives POST with the arguments in the body",
+        "# not converted: query_params: set them in the new tool; the receiver passes them on",
+        "# not converted: args_at_root: set it in the new tool; the server receives the body as Retell sends it",
+        "# not converted: the header x-call-id: Retell replaces {{variables}} in it, the receiver does not",
+        "# not converted: response_variables: Retell applies it; set it in the new tool",
+        "# not converted: speak_during_execution: Retell applies it; set it in the new tool",
+        "# not converted: max_retry: Retell applies it; set it in the new tool",
     ] {
-        assert!(imported.lines().any(|own| own == line), "{line}: {imported}");
+        assert!(imported.lines().any(|imported_line| imported_line == line), "{line}: {imported}");
     }
-    assert_eq!(imported.matches("not taken over").count(), 7, "{imported}");
+    assert_eq!(imported.matches("not converted").count(), 7, "{imported}");
 }
 
 #[test]
-fn tools_of_states_and_of_flows_are_found() {
+fn tools_of_states_and_flows_are_imported() {
     let tool = |name: &str| json!({"type": "custom", "name": name, "url": "https://example.com/x"});
     let states = json!([{"name": "first", "tools": [tool("a"), {"type": "end_call", "name": "end"}]}, {"name": "second"},
         {"name": "third", "tools": [tool("b")]}]);
@@ -50,5 +50,5 @@ fn tools_of_states_and_of_flows_are_found() {
     assert!(import_agent(&json!({"states": [{"tools": [tool("a")]}]})).contains("name = \"a\""));
     let flow = json!({"nodes": [], "tools": [{"type": "custom", "tool_id": "t1", "name": "a", "url": "https://example.com/x"}]});
     let imported = import_agent(&flow);
-    assert!(imported.contains("name = \"a\"") && !imported.contains("not taken over"), "{imported}");
+    assert!(imported.contains("name = \"a\"") && !imported.contains("not converted"), "{imported}");
 }

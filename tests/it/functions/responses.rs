@@ -1,4 +1,4 @@
-//! What comes back, and when.
+//! The answers to functions: fallbacks, truncation, concurrency and programs.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn bern_request_body(call_id: &str) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_fails_the_fallback_is_answered() {
+fn every_failure_is_answered_with_the_fallback() {
     let sink = DestinationServer::start_with(|before, _| match before {
         0 => status_response(500),
         1 => status_response(404),
@@ -34,14 +34,14 @@ fn whatever_fails_the_fallback_is_answered() {
     assert_eq!(post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_4")).text(), "said");
     let ledger = list_invocations(&home);
     assert!(ledger[1..].iter().all(|row| row["state"] == "failed" && row["reason"].is_string()), "{ledger:?}");
-    let gone = start_with_weather_function("http://127.0.0.1:1", "fallback = \"Sorry.\"");
-    let answer = post_function_request(gone.1.address(), WEATHER_PATH, &bern_request_body("call_1"));
+    let (_home, server) = start_with_weather_function("http://127.0.0.1:1", "fallback = \"Sorry.\"");
+    let answer = post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1"));
     assert_eq!((answer.status, answer.text().as_str()), (200, "Sorry."));
     assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
 }
 
 #[test]
-fn an_error_page_and_bytes_are_no_answers_and_nothing_is_one() {
+fn web_pages_and_binary_data_fail_and_an_empty_body_is_an_answer() {
     let json =
         |body: &'static [u8]| Response::builder().header("content-type", "application/json").body(Body::from(body));
     let sink = DestinationServer::start_with(move |before, _| match before {
@@ -62,7 +62,7 @@ fn an_error_page_and_bytes_are_no_answers_and_nothing_is_one() {
 }
 
 #[test]
-fn a_late_target_is_not_waited_for() {
+fn a_late_target_is_answered_with_the_fallback() {
     let sink = DestinationServer::start_with(|before, _| {
         if before == 0 {
             std::thread::sleep(Duration::from_secs(8));
@@ -73,13 +73,13 @@ fn a_late_target_is_not_waited_for() {
     let began = Instant::now();
     let answer = post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1"));
     assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("failed")));
-    assert!(began.elapsed() < Duration::from_secs(6), "long before the target");
+    assert!(began.elapsed() < Duration::from_secs(6), "the request does not wait for the target");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains(r#"{function="weather",outcome="timed_out"} 1"#), "{metrics}");
 }
 
 #[test]
-fn answers_are_cut_where_retell_would() {
+fn answers_are_cut_to_15000_characters() {
     for (letter, more) in [("a", 1), ("é", 5_000), ("漢", 40_000), ("🙂", 1), ("🙂", 40_000)] {
         let text = letter.repeat(15_000 + more);
         let sink = DestinationServer::start_with(move |_, _| Response::new(Body::from(text.clone())));
@@ -87,11 +87,11 @@ fn answers_are_cut_where_retell_would() {
         let answer = post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1"));
         assert!(answer.text() == letter.repeat(15_000), "{letter} {more}: {}", answer.text().chars().count());
         assert_eq!(list_invocations(&home)[0]["truncated"], true);
-        assert!(server.wait_for_output("cut to 15000 characters"));
+        assert!(server.wait_for_output("function answer truncated"));
         assert!(
             post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1")).text()
                 == letter.repeat(15_000),
-            "and again"
+            "the stored answer is cut as well"
         );
     }
     let sink = DestinationServer::start_with(|_, _| Response::new(Body::from("é".repeat(15_000))));
@@ -104,7 +104,7 @@ fn answers_are_cut_where_retell_would() {
 }
 
 #[test]
-fn further_calls_wait_for_a_slot_no_longer_than_their_time() {
+fn calls_wait_for_a_permit_until_their_deadline() {
     let sink = DestinationServer::start_with(|_, _| {
         std::thread::sleep(Duration::from_millis(2_000));
         status_response(200)
@@ -118,8 +118,8 @@ fn further_calls_wait_for_a_slot_no_longer_than_their_time() {
             })
         })
         .collect();
-    let said = askers.into_iter().map(|asker| asker.join().unwrap()).filter(|text| text == "said").count();
-    assert!((1..3).contains(&said), "{said}");
+    let answered = askers.into_iter().map(|asker| asker.join().unwrap()).filter(|text| text == "said").count();
+    assert!((1..3).contains(&answered), "{answered}");
 }
 
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Targets, ledgers, bodies and stops that would keep somebody waiting.
+//! Deadlines: slow targets, a locked ledger, slow bodies and a stopping service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,15 +21,15 @@ fn bern_request_body(call_id: &str) -> Vec<u8> {
     function_request_body(call_id, &json!({"city": "Bern"}))
 }
 
-/// Answers so late, and says how many requests came before.
-fn slow_sink(ms: u64) -> DestinationServer {
+/// Answers after a delay, with the number of earlier requests.
+fn slow_sink(delay_ms: u64) -> DestinationServer {
     DestinationServer::start_with(move |before, _| {
-        thread::sleep(Duration::from_millis(ms));
+        thread::sleep(Duration::from_millis(delay_ms));
         Response::new(Body::from(format!("answer {before}")))
     })
 }
 
-/// Answers when it is told to, and says how many requests came before.
+/// Answers once the flag is set, with the number of earlier requests.
 fn blocked_sink() -> (DestinationServer, Arc<AtomicBool>) {
     let released = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&released);
@@ -41,22 +41,22 @@ fn blocked_sink() -> (DestinationServer, Arc<AtomicBool>) {
 }
 
 #[test]
-fn a_late_answer_is_kept_for_the_retry_and_nothing_runs_twice() {
+fn a_late_answer_is_stored_for_the_retry() {
     let (sink, released) = blocked_sink();
     let (home, server) = start_with_weather_function(&sink.url(), "timeout_ms = 1000");
     let ask = || post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1"));
-    assert_eq!(ask().json()["error"], "unavailable", "its time is over");
+    assert_eq!(ask().json()["error"], "unavailable", "the deadline has passed");
     assert_eq!(list_invocations(&home)[0]["state"], "running");
     released.store(true, Ordering::Relaxed);
-    assert!(wait_until(Duration::from_secs(20), || ask().text() == "answer 0"), "a retry gets what came late");
+    assert!(wait_until(Duration::from_secs(20), || ask().text() == "answer 0"), "a retry gets the late answer");
     assert_eq!((ask().text().as_str(), sink.received().len()), ("answer 0", 1));
     let rows = list_invocations(&home);
     assert_eq!((rows.len(), &rows[0]["runs"], &rows[0]["state"]), (1, &json!(1), &json!("done")));
-    assert!(server.output().contains("answered late"), "{}", server.output());
+    assert!(server.output().contains("function answered late"), "{}", server.output());
 }
 
 #[test]
-fn a_retry_waits_for_the_run_under_way() {
+fn a_retry_waits_for_the_running_invocation() {
     let (sink, released) = blocked_sink();
     let (_home, server) = start_with_weather_function(&sink.url(), "timeout_ms = 4000");
     let address = server.address();
@@ -66,10 +66,10 @@ fn a_retry_waits_for_the_run_under_way() {
     );
     let retry =
         thread::spawn(move || post_function_request(address, WEATHER_PATH, &bern_request_body("call_1")).text());
-    // Long enough for the retry to arrive, and well within its own time.
+    // Long enough for the retry to arrive, and well before its own deadline.
     thread::sleep(Duration::from_millis(1_500));
     released.store(true, Ordering::Relaxed);
-    assert_eq!(retry.join().unwrap(), "answer 0", "within its own time");
+    assert_eq!(retry.join().unwrap(), "answer 0", "before its own deadline");
     let metrics = server.get("/metrics").text();
     for outcome in ["timed_out", "shared"] {
         assert!(metrics.contains(&format!(r#"{{function="weather",outcome="{outcome}"}} 1"#)), "{metrics}");
@@ -77,7 +77,7 @@ fn a_retry_waits_for_the_run_under_way() {
 }
 
 #[test]
-fn a_locked_ledger_keeps_neither_the_first_request_nor_the_second() {
+fn a_locked_ledger_delays_no_request_beyond_its_deadline() {
     let sink = slow_sink(20_000);
     let (home, server) = start_with_weather_function(&sink.url(), "timeout_ms = 1000");
     let address = server.address();
@@ -93,13 +93,13 @@ fn a_locked_ledger_keeps_neither_the_first_request_nor_the_second() {
     for answer in others {
         assert_eq!(answer.join().unwrap()["error"], "unavailable");
     }
-    assert!(began.elapsed() < Duration::from_millis(2_900), "before the lock is given up on");
+    assert!(began.elapsed() < Duration::from_millis(2_900), "earlier than the ledger's own lock timeout");
     assert_eq!(first.join().unwrap()["error"], "unavailable");
     other.execute_batch("COMMIT").unwrap();
 }
 
 #[test]
-fn a_body_that_comes_slowly_uses_up_the_time() {
+fn the_deadline_counts_from_the_head_of_the_request() {
     let sink = slow_sink(20_000);
     let (_home, server) = start_with_weather_function(&sink.url(), "timeout_ms = 3000");
     let body = bern_request_body("call_1");
@@ -115,11 +115,11 @@ fn a_body_that_comes_slowly_uses_up_the_time() {
     }
     let answer = client.read_response().unwrap();
     assert_eq!((answer.status, &answer.json()["error"]), (200, &json!("unavailable")));
-    assert!(began.elapsed() < Duration::from_millis(4_700), "the time counts from the head");
+    assert!(began.elapsed() < Duration::from_millis(4_700), "a slow body does not extend the deadline");
 }
 
 #[test]
-fn who_waits_when_the_service_stops_gets_the_fallback() {
+fn a_waiting_request_gets_the_fallback_when_the_service_stops() {
     let sink = slow_sink(60_000);
     let (home, mut server) = start_with_weather_function(&sink.url(), "timeout_ms = 60000\nfallback = \"Sorry.\"");
     let address = server.address();
@@ -135,7 +135,7 @@ fn who_waits_when_the_service_stops_gets_the_fallback() {
 }
 
 #[test]
-fn who_is_answered_while_the_service_stops_gets_the_answer() {
+fn a_request_answered_during_the_stop_gets_its_answer() {
     let sink = slow_sink(1_500);
     let (home, mut server) = start_with_weather_function(&sink.url(), "");
     let address = server.address();
@@ -148,7 +148,7 @@ fn who_is_answered_while_the_service_stops_gets_the_answer() {
 }
 
 #[test]
-fn old_rows_are_forgotten() {
+fn old_rows_are_removed() {
     let sink = DestinationServer::start_with(|_, _| status_response(200));
     let (home, mut server) = start_with_weather_function(&sink.url(), "");
     for call_id in ["call_1", "call_2"] {
@@ -162,7 +162,7 @@ fn old_rows_are_forgotten() {
     let count = |table: &str| -> i64 {
         home.open_invocation_ledger().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
     };
-    let forgotten = || count("invocations") == 1 && count("invocation_signatures") == 1;
-    assert!(wait_until(Duration::from_secs(20), forgotten), "by itself");
+    let is_removed = || count("invocations") == 1 && count("invocation_signatures") == 1;
+    assert!(wait_until(Duration::from_secs(20), is_removed), "old rows are still there");
     assert_eq!(list_invocations(&home)[0]["call_id"], "call_2");
 }

@@ -1,4 +1,4 @@
-//! `exec`, in the real program: the pages' examples and what programs see of it.
+//! `exec` in a running receiver: the examples of its page, exit codes, and child processes.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) fn example_from_page(page: &str, language: &str) -> String {
     rest.split("```").next().unwrap().to_owned()
 }
 
-/// A folder with these handlers configured, and the usual PATH.
+/// An environment with these handlers and a PATH.
 pub(super) fn env_with_handlers(handlers: &str) -> TestEnv {
     let home = TestEnv::new().with_env("PATH", "/usr/bin:/bin");
     fs::create_dir(home.path().join("config")).unwrap();
@@ -27,7 +27,7 @@ pub(super) fn env_with_handlers(handlers: &str) -> TestEnv {
     home
 }
 
-/// With one `exec` handler that runs `script` in a shell, and is tried again after a second.
+/// Starts a receiver whose only handler runs `script` in a shell and is retried after one second.
 fn start_with_script(script: &str, more: &str) -> (TestEnv, ReceiverProcess) {
     let home = env_with_handlers(&format!(
         "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"/bin/sh\", \"script\"]\nretry_schedule = [\"1s\"]\n{more}\n"
@@ -53,7 +53,7 @@ fn is_process_running(process: &str) -> bool {
 }
 
 #[test]
-fn the_example_of_its_page_keeps_each_event() {
+fn the_example_of_the_page_stores_each_event() {
     let home = env_with_handlers(&example_from_page("exec.md", "toml"));
     fs::create_dir(home.path().join("bin")).unwrap();
     let program = home.path().join("bin/on-event");
@@ -68,27 +68,27 @@ fn the_example_of_its_page_keeps_each_event() {
     let kept = home.path().join(format!("inbox/{id}.json"));
     assert!(wait_until(WAIT_LIMIT, || kept.exists()));
     assert_eq!(fs::read(&kept).unwrap(), body);
-    assert_eq!(fs::read_dir(home.path().join("inbox")).unwrap().count(), 1, "call_started is not wanted");
+    assert_eq!(fs::read_dir(home.path().join("inbox")).unwrap().count(), 1, "call_started is filtered out");
 }
 
 #[test]
-fn bytes_and_environment_are_what_the_page_says() {
+fn bytes_and_environment_match_the_page() {
     let script = "cat > body.part; tr '\\0' '\\n' < /proc/$$/environ > env; mv body.part body";
     let (home, server) = start_with_script(script, "");
     let mut body = vec![0, 255, b'\n'];
     body.extend((0..1_200_000_u32).map(|at| (at % 253) as u8));
     assert_eq!(server.post_signed(&body).status, 200);
     assert!(wait_until(WAIT_LIMIT, || home.path().join("body").exists()));
-    assert!(fs::read(home.path().join("body")).unwrap() == body, "not the bytes that were sent");
+    assert!(fs::read(home.path().join("body")).unwrap() == body, "the body differs from the sent bytes");
     let environment = wait_for_file(&home.path().join("env"));
     let mut names: Vec<_> = environment.lines().map(|line| line.split('=').next().unwrap()).collect();
     names.sort_unstable();
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/handlers/exec.md")).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let mut said: Vec<_> = rows.filter(|name| *name == "PATH" || name.starts_with("RETELL_")).collect();
-    said.retain(|name| *name != "RETELL_REVISION_OF");
-    said.sort_unstable();
-    assert_eq!(names, said, "{environment}");
+    let mut documented: Vec<_> = rows.filter(|name| *name == "PATH" || name.starts_with("RETELL_")).collect();
+    documented.retain(|name| *name != "RETELL_REVISION_OF");
+    documented.sort_unstable();
+    assert_eq!(names, documented, "{environment}");
     let id = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
     let company = "RETELL_COMPANY=default".to_owned();
     for line in ["PATH=/usr/bin:/bin".to_owned(), format!("RETELL_EVENT_ID={id}"), "RETELL_EVENT=".to_owned(), company]
@@ -98,7 +98,7 @@ fn bytes_and_environment_are_what_the_page_says() {
 }
 
 #[test]
-fn exit_codes_decide_whether_it_comes_again() {
+fn exit_codes_decide_about_retries() {
     let script = "echo \"$RETELL_CALL_ID $RETELL_ATTEMPT\" >> seen
         case $RETELL_CALL_ID-$RETELL_ATTEMPT in call_again-1) exit 75;; call_never-*) exit 100;; esac";
     let (home, server) = start_with_script(script, "");
@@ -107,18 +107,18 @@ fn exit_codes_decide_whether_it_comes_again() {
     }
     let seen = || fs::read_to_string(home.path().join("seen")).unwrap_or_default();
     assert!(wait_until(WAIT_LIMIT, || seen().contains("call_again 2\n")), "{}", seen());
-    assert!(server.wait_for_output("the program ended with exit code 75"));
-    assert!(server.wait_for_output("the program ended with exit code 100"));
+    assert!(server.wait_for_output("the program exited with code 75"));
+    assert!(server.wait_for_output("the program exited with code 100"));
     let mut lines: Vec<_> = seen().lines().map(str::to_owned).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["call_again 1", "call_again 2", "call_fine 1", "call_never 1"]);
 }
 
 #[test]
-fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
+fn exit_code_and_beginning_of_output_are_stored() {
     let (home, server) = start_with_script("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
-    assert!(server.wait_for_output("the program ended with exit code 100"));
+    assert!(server.wait_for_output("the program exited with code 100"));
     let row = || {
         let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         home.open_database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
@@ -131,7 +131,7 @@ fn of_an_attempt_its_code_and_the_beginning_of_its_output_are_kept() {
 }
 
 #[test]
-fn a_program_that_is_not_there_any_more_comes_again() {
+fn a_program_that_was_removed_is_retried() {
     let home = env_with_handlers(
         "[[handlers]]\nname = \"script\"\nkind = \"exec\"\ncommand = [\"./program\"]\nretry_schedule = [\"1s\"]\n",
     );
@@ -140,13 +140,13 @@ fn a_program_that_is_not_there_any_more_comes_again() {
     let server = home.start_server();
     fs::remove_file(&program).unwrap();
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
-    assert!(server.wait_for_output("program cannot be run: No such file or directory"));
+    assert!(server.wait_for_output("program cannot be started: No such file or directory"));
     std::os::unix::fs::symlink("/bin/true", &program).unwrap();
-    assert!(server.wait_for_output("webhook delivery succeeded"), "{}", server.output());
+    assert!(server.wait_for_output("delivery succeeded"), "{}", server.output());
 }
 
 #[test]
-fn a_reload_that_names_a_missing_program_changes_nothing() {
+fn a_reload_with_a_missing_program_changes_nothing() {
     let (home, server) = start_with_script("echo old >> seen", "");
     fs::write(
         home.path().join("config/local.toml"),
@@ -160,7 +160,7 @@ fn a_reload_that_names_a_missing_program_changes_nothing() {
 }
 
 #[test]
-fn nothing_it_started_outlasts_its_time() {
+fn child_processes_are_killed_at_the_timeout() {
     let script = "[ $RETELL_ATTEMPT = 1 ] || { echo again > again; exit 0; }
         (sleep 1000 & echo $! > grandchild; wait)";
     let (home, server) = start_with_script(script, "timeout_ms = 1000");
@@ -171,7 +171,7 @@ fn nothing_it_started_outlasts_its_time() {
 }
 
 #[test]
-fn nothing_it_started_outlasts_the_receiver() {
+fn child_processes_are_killed_when_the_receiver_stops() {
     let (home, mut server) = start_with_script("sleep 1000 & echo $! > child; wait", "");
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
     let child = wait_for_file(&home.path().join("child"));
@@ -181,7 +181,7 @@ fn nothing_it_started_outlasts_the_receiver() {
 }
 
 #[test]
-fn a_flood_of_output_harms_nobody_and_is_not_logged() {
+fn a_flood_of_output_is_discarded_and_not_logged() {
     let (home, server) =
         start_with_script("yes '+12025550143' | head -c 30000000; echo done > done", "output_limit_bytes = 4096");
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
@@ -191,21 +191,24 @@ fn a_flood_of_output_harms_nobody_and_is_not_logged() {
 }
 
 #[test]
-fn a_mistake_is_refused_at_start() {
+fn invalid_settings_are_refused_at_start() {
     let table = |more: &str| format!("[[handlers]]\nname = \"script\"\nkind = \"exec\"\n{more}\n");
-    for (more, said) in [
+    for (more, expected) in [
         ("", "handlers[0].command: expected the program and its arguments"),
         ("command = [\"/bin/sh\"]\nretry_exit_codes = [0]", "handlers[0].retry_exit_codes: expected exit codes"),
         ("command = [\"/nowhere/x\"]", "handler `script`: command: /nowhere/x: No such file"),
-        ("command = [\"no-such-program\"]", "handler `script`: command: `no-such-program` is in no folder of PATH"),
+        (
+            "command = [\"no-such-program\"]",
+            "handler `script`: command: `no-such-program` is not in a directory of PATH",
+        ),
     ] {
         let ran = env_with_handlers(&table(more)).start_expecting_exit();
-        assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
+        assert!(ran.exit_code == Some(1) && ran.output().contains(expected), "{expected}: {ran:?}");
     }
 }
 
 #[test]
-fn no_variable_names_a_program() {
+fn no_variable_sets_a_program() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("ran");
     let touch = format!("touch {}", marker.display());

@@ -1,4 +1,4 @@
-//! `file` and `log`, in the real program: the pages' examples and what is left in the files.
+//! `file` and `log` in a running receiver: the examples of their pages, and the content of the files.
 
 use std::fs;
 use std::path::Path;
@@ -15,12 +15,12 @@ const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 fn read_json_lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    assert!(text.is_empty() || text.ends_with('\n'), "half a line: {text}");
+    assert!(text.is_empty() || text.ends_with('\n'), "partial line: {text}");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn the_example_of_its_page_writes_what_came() {
+fn the_example_of_the_page_writes_each_event() {
     let home = env_with_handlers(&example_from_page("file.md", "toml"));
     let server = home.start_server();
     let body = sample_payload("03_");
@@ -45,7 +45,7 @@ fn the_example_of_its_page_writes_what_came() {
 }
 
 #[test]
-fn files_are_put_away_and_one_that_was_moved_begins_anew() {
+fn files_are_rotated_and_a_moved_file_is_created_again() {
     let home = env_with_handlers(
         "[[handlers]]\nname = \"lines\"\nkind = \"file\"\npath = \"out/a.jsonl\"\nrotate_bytes = 2000\nkeep_files = 2\n",
     );
@@ -71,7 +71,7 @@ fn files_are_put_away_and_one_that_was_moved_begins_anew() {
 }
 
 #[test]
-fn a_line_that_cannot_be_written_comes_again() {
+fn a_line_that_cannot_be_written_is_retried() {
     let home = env_with_handlers(
         "[[handlers]]\nname = \"lines\"\nkind = \"file\"\npath = \"out/a.jsonl\"\nretry_schedule = [\"1s\"]\n",
     );
@@ -87,10 +87,10 @@ fn a_line_that_cannot_be_written_comes_again() {
 }
 
 #[test]
-fn a_mistake_is_refused_at_start() {
+fn invalid_settings_are_refused_at_start() {
     let table =
         |name: &str, path: &str| format!("[[handlers]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{path}\"\n");
-    for (tables, said) in [
+    for (tables, expected) in [
         (table("a", ""), "handlers[0].path: expected the path of a file"),
         (
             table("a", "out/a") + &table("b", "./out/b/../a"),
@@ -99,17 +99,17 @@ fn a_mistake_is_refused_at_start() {
         (table("a", "config/local.toml/a"), "handler `a`: path: config/local.toml/a: "),
     ] {
         let ran = env_with_handlers(&tables).start_expecting_exit();
-        assert!(ran.exit_code == Some(1) && ran.output().contains(said), "{said}: {ran:?}");
+        assert!(ran.exit_code == Some(1) && ran.output().contains(expected), "{expected}: {ran:?}");
     }
 }
 
 #[test]
-fn the_example_of_the_page_on_log() {
+fn the_example_of_the_log_page() {
     let home = env_with_handlers(&example_from_page("log.md", "toml"));
     let server = home.start_server();
     for name in ["call_started", "call_ended"] {
         assert_eq!(server.post_signed(&event_body(name, "call_1")).status, 200);
     }
-    assert!(server.wait_for_output("webhook call_ended"));
-    assert!(!server.output().contains("webhook call_started"));
+    assert!(server.wait_for_output("webhook event event=call_ended"));
+    assert!(!server.output().contains("webhook event event=call_started"));
 }

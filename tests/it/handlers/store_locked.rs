@@ -1,10 +1,10 @@
-//! Handlers while the store is away.
+//! Handlers while the store cannot be written.
 
 use std::path::PathBuf;
 
 use super::*;
 
-/// Locks the database for a while as soon as it sees its first event.
+/// Locks the database for 5.5 s when it receives its first event.
 struct DatabaseLockingHandler {
     seen: RecordedAttempts,
     database: PathBuf,
@@ -26,9 +26,9 @@ impl EventHandler for DatabaseLockingHandler {
     }
 }
 
-/// Longer than the writer waits for the lock, so that noting what was handled fails at first.
+/// The lock is held longer than the writer waits for it, so recording the attempt fails at first.
 #[test]
-fn what_was_handled_is_not_handled_again_while_it_cannot_be_noted() {
+fn a_handled_event_is_not_handled_again_while_the_store_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let seen = RecordedAttempts::default();
     let locker = DatabaseLockingHandler { seen: seen.clone(), database: database_path(folder.path()) };

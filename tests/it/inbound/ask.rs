@@ -1,4 +1,4 @@
-//! A service that answers, and every way in which it may fail to.
+//! Rules with `ask`: a service that answers, and the ways in which it can fail.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn expected_fallback() -> Value {
 }
 
 #[test]
-fn the_service_gets_the_very_bytes_signed_and_its_answer_is_passed_on() {
+fn service_receives_the_signed_body_and_its_answer_is_passed_on() {
     let answer = r#"{"call_inbound":{"override_agent_id":"agent_mine","dynamic_variables":{"n":7,"gone":null},
         "agent_override":{"agent":{"webhook_timeout_ms":4000}},"colour":"blue"}}"#;
     let sink = DestinationServer::start_with(move |_, _| response_with_body(answer));
@@ -45,18 +45,21 @@ fn the_service_gets_the_very_bytes_signed_and_its_answer_is_passed_on() {
     let expected = json!({"override_agent_id": "agent_mine", "dynamic_variables": {"n": "7"},
         "agent_override": {"agent": {"webhook_timeout_ms": 4000}}});
     assert_eq!(answer_fields(&server.post_signed(&body)), expected);
-    let got = sink.wait_for(1).remove(0);
-    assert_eq!((got.body.as_ref(), got.path.as_str()), (&body[..], "/who?token=abc"));
-    let header = got.header("x-retell-signature");
-    assert!(Verifier::new(vec![api_key(KEY)]).verify(header, &got.body, now_ms()).is_ok(), "as Retell signs");
-    assert!(got.header("webhook-signature").unwrap().starts_with("v1,"));
-    assert_eq!((got.header("x-team"), got.header("webhook-id")), (Some("blue"), Some(&*latest_event_id(&home))));
+    let received = sink.wait_for(1).remove(0);
+    assert_eq!((received.body.as_ref(), received.path.as_str()), (&body[..], "/who?token=abc"));
+    let header = received.header("x-retell-signature");
+    assert!(Verifier::new(vec![api_key(KEY)]).verify(header, &received.body, now_ms()).is_ok(), "as Retell signs");
+    assert!(received.header("webhook-signature").unwrap().starts_with("v1,"));
+    assert_eq!(
+        (received.header("x-team"), received.header("webhook-id")),
+        (Some("blue"), Some(&*latest_event_id(&home)))
+    );
     assert_eq!(wait_for_inbound_answer(&home, &latest_event_id(&home))["answer"]["call_inbound"], expected);
     assert!(!server.output().contains("token=abc"));
 }
 
 #[test]
-fn a_text_message_is_answered_under_its_own_key() {
+fn text_message_is_answered_under_chat_inbound() {
     let sink = DestinationServer::start_with(|before, _| {
         let agent = json!({"override_agent_id": "agent_chat", "dynamic_variables": {"n": 1}});
         let key = if before == 0 { "chat_inbound" } else { "call_inbound" };
@@ -70,30 +73,30 @@ fn a_text_message_is_answered_under_its_own_key() {
     let expected = json!({"override_agent_id": "agent_chat", "dynamic_variables": {"n": "1"}});
     assert_eq!(chat("chat_1"), json!({ "chat_inbound": expected }));
     assert_eq!(sink.received()[0].json()["chat_inbound"]["chat_id"], "chat_1");
-    let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-    assert_eq!((&kept["outcome"], &kept["answer"]["chat_inbound"]), (&json!("answered"), &expected));
+    let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+    assert_eq!((&stored["outcome"], &stored["answer"]["chat_inbound"]), (&json!("answered"), &expected));
     assert_eq!(
         chat("chat_2"),
         json!({ "chat_inbound": expected_fallback() }),
-        "an answer for a call is none for a message"
+        "an answer for a call is not valid for a text message"
     );
     assert_eq!(wait_for_inbound_answer(&home, &latest_event_id(&home))["outcome"], "invalid_answer");
 }
 
 #[test]
-fn an_override_of_another_type_is_not_sent() {
+fn override_with_a_wrong_type_is_not_sent() {
     let sink = DestinationServer::start_with(|_, _| {
         response_with_body(r#"{"call_inbound":{"agent_override":{"agent":{"voice_id":7}}}}"#)
     });
     let (_home, server) = start_with_ask_rule(&sink, "");
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected_fallback());
-    assert!(server.wait_for_output("agent_override.agent.voice_id: expected a text"), "{}", server.output());
+    assert!(server.wait_for_output("agent_override.agent.voice_id: expected a string"), "{}", server.output());
 }
 
 type ResponseFactory = fn() -> Response;
 
 #[test]
-fn whatever_goes_wrong_the_fallback_is_answered_in_time() {
+fn every_failure_is_answered_with_the_fallback_in_time() {
     let invalid = r#"{"call_inbound":{"reject":"yes","dynamic_variables":{"name":"Jane"}}}"#;
     let table: [(&str, &str, ResponseFactory); 6] = [
         ("500", "failed", || status_response(500)),
@@ -119,9 +122,9 @@ fn assert_fallback_answered(sink: &DestinationServer, what: &str, outcome: &str)
     let began = Instant::now();
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected_fallback(), "{what}");
     assert!(began.elapsed() < Duration::from_secs(5), "{what}");
-    let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-    assert_eq!((&kept["rule"], &kept["outcome"]), (&json!("ask"), &json!(outcome)), "{what}");
-    assert!(server.wait_for_output("the fallback is sent instead"), "{what}");
+    let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+    assert_eq!((&stored["rule"], &stored["outcome"]), (&json!("ask"), &json!(outcome)), "{what}");
+    assert!(server.wait_for_output("inbound answer failed"), "{what}");
     let output = server.output();
     assert!(!output.contains("Jane") && !output.contains(CALLER) && !output.contains("token=abc"), "{what}: {output}");
     if what == "an invalid field" {
@@ -130,8 +133,8 @@ fn assert_fallback_answered(sink: &DestinationServer, what: &str, outcome: &str)
 }
 
 #[test]
-fn a_service_that_is_down_or_slow_does_not_keep_the_caller() {
-    // Nobody listens there once the socket is closed.
+fn unreachable_or_slow_service_does_not_delay_the_caller() {
+    // The port is free again once the socket is closed, so connections are refused.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (home, server) = start_with_rules(&format!(
         "{FALLBACK_CONFIG}{}",
@@ -140,7 +143,7 @@ fn a_service_that_is_down_or_slow_does_not_keep_the_caller() {
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected_fallback());
     assert_eq!(wait_for_inbound_answer(&home, &latest_event_id(&home))["outcome"], "failed");
 
-    // Takes the connection and says nothing, longer than Retell would wait.
+    // Accepts the connection but never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     for (more, outcome) in [("", "timed_out"), (", timeout_ms = 200", "failed")] {
@@ -150,9 +153,9 @@ fn a_service_that_is_down_or_slow_does_not_keep_the_caller() {
         ));
         let began = Instant::now();
         assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected_fallback());
-        assert!(began.elapsed() < Duration::from_secs(8), "long before Retell gives up");
-        let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-        assert_eq!((&kept["outcome"], &kept["rule"]), (&json!(outcome), &json!("slow")));
+        assert!(began.elapsed() < Duration::from_secs(8), "before Retell gives up after 10 s");
+        let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+        assert_eq!((&stored["outcome"], &stored["rule"]), (&json!(outcome), &json!("slow")));
     }
     drop(silent);
 }

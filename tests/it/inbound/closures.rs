@@ -1,4 +1,4 @@
-//! The lane in this process: closures, and what must not hold it up.
+//! The live path with closures, and with a backlog of deliveries that must not delay it.
 
 use retell_webhook::{InboundAnswer, Settings};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn inbound_settings() -> Settings {
 }
 
 #[test]
-fn a_closure_is_asked_before_the_rules_and_may_fail_in_any_way() {
+fn closure_is_called_before_the_rules_and_its_failures_get_the_fallback() {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder.settings(inbound_settings()).on_inbound(|request, context| async move {
@@ -32,20 +32,20 @@ fn a_closure_is_asked_before_the_rules_and_may_fail_in_any_way() {
             }
         })
     });
-    let said = |id: &str| answer_fields(&local.post_signed(&call_inbound_body(CALLER, id)));
-    assert_eq!(said("call_known"), json!({"override_agent_id": "agent_2", "dynamic_variables": {"from": CALLER}}));
-    assert_eq!(said("call_spam"), json!({"reject": true}));
+    let answer = |id: &str| answer_fields(&local.post_signed(&call_inbound_body(CALLER, id)));
+    assert_eq!(answer("call_known"), json!({"override_agent_id": "agent_2", "dynamic_variables": {"from": CALLER}}));
+    assert_eq!(answer("call_spam"), json!({"reject": true}));
     let fallback = json!({"override_agent_id": "agent_fallback"});
     for id in ["call_invalid", "call_slow", "call_panics"] {
-        assert_eq!(said(id), fallback, "{id}");
+        assert_eq!(answer(id), fallback, "{id}");
     }
-    assert_eq!(said("call_other"), json!({}), "left to the rules, of which there are none");
+    assert_eq!(answer("call_other"), json!({}), "left to the rules, and there are none");
     local.stop();
 }
 
-/// Handlers that never finish, and events that wait: answers come all the same.
+/// Handlers that never finish, and pending events, do not delay answers.
 #[test]
-fn a_backlog_does_not_hold_up_an_answer() {
+fn delivery_backlog_does_not_delay_answers() {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalReceiver::start(folder.path(), |builder| {
         builder.settings(inbound_settings()).on_call_ended(|_, _| async { std::future::pending().await })

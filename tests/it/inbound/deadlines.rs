@@ -1,4 +1,4 @@
-//! Stores, bodies and requests that would keep a caller waiting.
+//! Slow stores, bodies and services must not keep a caller waiting.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -24,7 +24,7 @@ fn expected_fallback() -> serde_json::Value {
 }
 
 #[test]
-fn a_locked_store_does_not_keep_the_caller_and_has_the_request_later() {
+fn locked_store_gets_the_fallback_and_stores_the_request_later() {
     let (home, server) = start_with_rules(&format!("{FALLBACK_CONFIG}{}", marked_rule_config("usual", "")));
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_0")))["metadata"]["rule"], "usual");
     let other = home.open_database();
@@ -35,11 +35,11 @@ fn a_locked_store_does_not_keep_the_caller_and_has_the_request_later() {
         "while the store is locked"
     );
     other.execute_batch("COMMIT").unwrap();
-    assert!(wait_until(Duration::from_secs(10), || home.list_events(&[]).len() == 2), "it is kept after all");
-    let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-    assert_eq!((&kept["outcome"], &kept["answer"]["call_inbound"]), (&json!("not_stored"), &expected_fallback()));
-    let took = kept["duration_ms"].as_i64().unwrap();
-    assert!((1_000..3_000).contains(&took), "at the deadline, not when the lock is given up on: {took} ms");
+    assert!(wait_until(Duration::from_secs(10), || home.list_events(&[]).len() == 2), "the request is stored later");
+    let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+    assert_eq!((&stored["outcome"], &stored["answer"]["call_inbound"]), (&json!("not_stored"), &expected_fallback()));
+    let duration_ms = stored["duration_ms"].as_i64().unwrap();
+    assert!((1_000..3_000).contains(&duration_ms), "at the deadline, not at the lock timeout: {duration_ms} ms");
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"], "usual");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("inbound_answers_total{outcome=\"not_stored\"} 1"), "{metrics}");
@@ -47,7 +47,7 @@ fn a_locked_store_does_not_keep_the_caller_and_has_the_request_later() {
 }
 
 #[test]
-fn a_store_that_says_it_is_away_is_not_waited_for() {
+fn unavailable_store_is_not_waited_for() {
     let (home, server) =
         start_with_rules("[inbound]\ntimeout_ms = 8000\n[inbound.fallback]\nagent = \"agent_fallback\"\n");
     let other = home.open_database();
@@ -58,13 +58,13 @@ fn a_store_that_says_it_is_away_is_not_waited_for() {
         "while the store is locked"
     );
     other.execute_batch("COMMIT").unwrap();
-    assert!(wait_until(Duration::from_secs(10), || home.list_events(&[]).len() == 1), "it is tried again");
-    let took = wait_for_inbound_answer(&home, &latest_event_id(&home))["duration_ms"].as_i64().unwrap();
-    assert!(took < 7_000, "{took} ms");
+    assert!(wait_until(Duration::from_secs(10), || home.list_events(&[]).len() == 1), "storing is retried");
+    let duration_ms = wait_for_inbound_answer(&home, &latest_event_id(&home))["duration_ms"].as_i64().unwrap();
+    assert!(duration_ms < 7_000, "{duration_ms} ms");
 }
 
 #[test]
-fn a_body_that_comes_slowly_uses_up_the_time() {
+fn slow_body_uses_up_the_budget() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ask = format!("ask = {{ url = \"http://{}\" }}", silent.local_addr().unwrap());
     let (home, server) = start_with_rules(&format!("{FALLBACK_CONFIG}{}", rule_config("ask", &ask)));
@@ -79,14 +79,14 @@ fn a_body_that_comes_slowly_uses_up_the_time() {
         client.send(part).unwrap();
     }
     assert_eq!(answer_fields(&client.read_response().unwrap()), expected_fallback());
-    let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-    assert_eq!(kept["outcome"], "timed_out", "and it was stored before");
-    let took = kept["duration_ms"].as_i64().unwrap();
-    assert!((1_000..2_900).contains(&took), "the service gets no time of its own after that: {took} ms");
+    let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+    assert_eq!(stored["outcome"], "timed_out", "the request was stored in time");
+    let duration_ms = stored["duration_ms"].as_i64().unwrap();
+    assert!((1_000..2_900).contains(&duration_ms), "the service gets no extra time: {duration_ms} ms");
 }
 
 #[test]
-fn a_service_that_is_late_costs_the_budget_and_no_more() {
+fn late_service_is_cut_off_at_the_deadline() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ask = format!("ask = {{ url = \"http://{}\" }}", silent.local_addr().unwrap());
     let (home, server) = start_with_rules(&format!("{FALLBACK_CONFIG}{}", rule_config("ask", &ask)));
@@ -100,14 +100,14 @@ fn a_service_that_is_late_costs_the_budget_and_no_more() {
         ),
     ] {
         assert_eq!(server.post_signed(&body).json()[key], expected_fallback());
-        let kept = wait_for_inbound_answer(&home, &latest_event_id(&home));
-        let took = kept["duration_ms"].as_i64().unwrap();
-        assert!(kept["outcome"] == "timed_out" && (1_000..2_000).contains(&took), "{kept}");
+        let stored = wait_for_inbound_answer(&home, &latest_event_id(&home));
+        let duration_ms = stored["duration_ms"].as_i64().unwrap();
+        assert!(stored["outcome"] == "timed_out" && (1_000..2_000).contains(&duration_ms), "{stored}");
     }
 }
 
 #[test]
-fn requests_that_come_twice_at_once_share_an_answer() {
+fn concurrent_equal_requests_share_one_answer() {
     let sink = DestinationServer::start_with(|before, _| {
         thread::sleep(Duration::from_millis(600));
         Response::new(Body::from(json!({"call_inbound": {"metadata": {"n": before}}}).to_string()))
@@ -115,7 +115,7 @@ fn requests_that_come_twice_at_once_share_an_answer() {
     let ask = format!("ask = {{ url = \"{}\" }}", sink.url());
     let (home, server) = start_with_rules(&format!("[inbound]\ntimeout_ms = 8000\n{}", rule_config("ask", &ask)));
     let (address, barrier) = (server.address(), Arc::new(Barrier::new(4)));
-    let askers: Vec<_> = (0..4)
+    let requests: Vec<_> = (0..4)
         .map(|_| {
             let barrier = Arc::clone(&barrier);
             thread::spawn(move || {
@@ -124,8 +124,8 @@ fn requests_that_come_twice_at_once_share_an_answer() {
             })
         })
         .collect();
-    for asker in askers {
-        assert_eq!(asker.join().unwrap(), json!({"metadata": {"n": 0}}));
+    for request in requests {
+        assert_eq!(request.join().unwrap(), json!({"metadata": {"n": 0}}));
     }
     assert_eq!(sink.received().len(), 1);
     assert_eq!(home.list_events(&[]).len(), 1);
@@ -134,7 +134,7 @@ fn requests_that_come_twice_at_once_share_an_answer() {
 }
 
 #[test]
-fn a_body_that_names_the_event_and_holds_nothing_gets_the_fallback() {
+fn body_without_inbound_fields_gets_the_fallback() {
     let (home, server) = start_with_rules(FALLBACK_CONFIG);
     for body in ["{\"event\":\"call_inbound\"}", "{\"event\":\"call_inbound\",\"call_inbound\":[7]}"] {
         assert_eq!(answer_fields(&server.post_signed(body.as_bytes())), expected_fallback(), "{body}");
@@ -143,30 +143,30 @@ fn a_body_that_names_the_event_and_holds_nothing_gets_the_fallback() {
 }
 
 #[test]
-fn a_variable_that_cannot_be_made_is_left_out_and_the_rest_stays() {
+fn failing_variable_is_omitted_and_the_rest_is_sent() {
     let broken = "broken = \"{{ sip['x-trunk'] + 1 }}\", fine = \"{{ to_number }}\"";
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let rules = [
         format!("{FALLBACK_CONFIG}dynamic_variables = {{ {broken} }}\n"),
         rule_config("ask", &format!("from = [\"+1*\"]\nask = {{ url = \"http://{}\" }}", silent.local_addr().unwrap())),
-        rule_config("made", &format!("agent = \"agent_made\"\ndynamic_variables = {{ {broken} }}")),
+        rule_config("template", &format!("agent = \"agent_template\"\ndynamic_variables = {{ {broken} }}")),
     ];
     let (home, server) = start_with_rules(&rules.concat());
-    let said = |agent: &str| json!({"override_agent_id": agent, "dynamic_variables": {"fine": CALLED}});
-    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), said("agent_fallback"));
+    let expected = |agent: &str| json!({"override_agent_id": agent, "dynamic_variables": {"fine": CALLED}});
+    assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_1"))), expected("agent_fallback"));
     for number in 2..5 {
         assert_eq!(
             answer_fields(&server.post_signed(&call_inbound_body("+49", &format!("call_{number}")))),
-            said("agent_made")
+            expected("agent_template")
         );
     }
     assert_eq!(wait_for_inbound_answer(&home, &latest_event_id(&home))["outcome"], "answered");
     let output = server.output();
-    assert_eq!(output.matches("cannot be made and is left out").count(), 2, "once a rule: {output}");
+    assert_eq!(output.matches("inbound variable omitted").count(), 2, "once per rule: {output}");
     home.write_config("[inbound.fallback]\ndynamic_variables = { calls = \"{{ caller.calls + 1 }}\" }\n");
-    let refused = home.run(&["config", "check"]);
+    let check = home.run(&["config", "check"]);
     assert!(
-        refused.exit_code == Some(1) && refused.output().contains("inbound.fallback: dynamic_variables: `calls`"),
-        "{refused:?}"
+        check.exit_code == Some(1) && check.output().contains("inbound.fallback: dynamic_variables: `calls`"),
+        "{check:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! `inbound test`: which rule would answer.
+//! `inbound test`: which rule would answer a request.
 
 use serde_json::{Value, json};
 
@@ -39,31 +39,34 @@ to = ["+493099"]
 "#;
 
 #[test]
-fn the_rule_and_its_answer_are_told_and_nothing_happens() {
+fn dry_run_prints_rule_and_answer_without_side_effects() {
     let sink = DestinationServer::start();
     let home = TestEnv::new();
     home.write_config(&format!("{RULES_CONFIG}ask = {{ url = \"{}\" }}\n", sink.url()));
     drop(home.start_server());
-    let told = |from: &str, at: &str, more: &[&str]| -> (Value, Value) {
-        let usual = ["inbound", "test", "--json", "--from", from, "--to", "+493099", "--at", at];
-        let told = home.run_ok(&[&usual[..], more].concat()).json();
-        (told["rule"].clone(), told["answer"].clone())
+    let dry_run = |from: &str, at: &str, more: &[&str]| -> (Value, Value) {
+        let args = ["inbound", "test", "--json", "--from", from, "--to", "+493099", "--at", at];
+        let result = home.run_ok(&[&args[..], more].concat()).json();
+        (result["rule"].clone(), result["answer"].clone())
     };
     let (day, night) = ("2026-11-21T12:00:00+01:00", "2026-11-21T22:00:00+01:00");
-    assert_eq!(told("+999123", night, &[]), (json!("spam"), json!({"call_inbound": {"reject": true}})));
+    assert_eq!(dry_run("+999123", night, &[]), (json!("spam"), json!({"call_inbound": {"reject": true}})));
     let variables = json!({"number": "+4930123", "calls": "0"});
     let answer = json!({"call_inbound": {"override_agent_id": "agent_night", "dynamic_variables": variables}});
-    assert_eq!(told("+4930123", night, &[]), (json!("night"), answer));
-    assert_eq!(told("+4930123", day, &[]), (json!("crm"), Value::Null), "the service is not asked");
-    assert_eq!(told("anonymous", "2026-11-21T06:59:00Z", &[]).0, "night", "08:00 in Berlin is 07:00 in UTC");
+    assert_eq!(dry_run("+4930123", night, &[]), (json!("night"), answer));
+    assert_eq!(dry_run("+4930123", day, &[]), (json!("crm"), Value::Null), "the service is not called");
+    assert_eq!(dry_run("anonymous", "2026-11-21T06:59:00Z", &[]).0, "night", "08:00 in Berlin is 07:00 in UTC");
     assert_eq!(
-        told("+4930123", day, &["--sms", "--agent", "agent_texts"]),
+        dry_run("+4930123", day, &["--sms", "--agent", "agent_texts"]),
         (json!("texts"), json!({"chat_inbound": {}}))
     );
-    assert_eq!(told("+4930123", day, &["--company", "acme"]).1, json!({"call_inbound": {"metadata": {"of": "acme"}}}));
+    assert_eq!(
+        dry_run("+4930123", day, &["--company", "acme"]).1,
+        json!({"call_inbound": {"metadata": {"of": "acme"}}})
+    );
     let none = home.run_ok(&["inbound", "test", "--from", "+4930123", "--to", "+1", "--at", day]).stdout;
-    assert!(none.contains("none holds") && none.contains(r#"{"call_inbound":{}}"#), "{none}");
+    assert!(none.contains("no rule matches") && none.contains(r#"{"call_inbound":{}}"#), "{none}");
     assert!(sink.received().is_empty() && home.list_events(&[]).is_empty());
-    let args = ["inbound", "test", "--from", "+1", "--to", "+1", "--company", "nobody"];
+    let args = ["inbound", "test", "--from", "+1", "--to", "+1", "--company", "unknown"];
     assert_eq!(home.run(&args).exit_code, Some(1));
 }

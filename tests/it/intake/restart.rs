@@ -1,4 +1,4 @@
-//! Stopping, starting again, and files that belong to somebody else.
+//! Stopping and starting again, and stores and ports that another process uses.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ fn revision_body(call_id: &str, number: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_restart_keeps_events_and_knows_their_duplicates() {
+fn events_and_their_identities_survive_a_restart() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let body = event_body("call_ended", "call_1");
@@ -37,12 +37,12 @@ fn a_restart_keeps_events_and_knows_their_duplicates() {
 }
 
 #[test]
-fn duplicates_are_known_after_the_index_was_written_behind() {
+fn duplicates_are_found_after_the_recent_keys_were_flushed_to_the_index() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let bodies: Vec<_> = (0..20).map(|number| revision_body(&format!("call_{number}"), 1)).collect();
     assert!(!bodies.iter().any(|body| server.post_signed(body).is_duplicate()));
-    // Idle for so long, the store writes out what it has kept in memory so far.
+    // The store flushes its recent keys to the index after it has been idle for about 4 seconds.
     thread::sleep(Duration::from_secs(6));
     assert!(bodies.iter().all(|body| server.post_signed(body).is_duplicate()));
     assert_eq!(server.post_signed(&revision_body("call_3", 2)).json(), json!({ "received": true }));
@@ -57,7 +57,7 @@ fn duplicates_are_known_after_the_index_was_written_behind() {
     assert_eq!(home.export_events().len(), 22);
 }
 
-/// Sends events on one connection until the server lets it go; the call ids that were acknowledged.
+/// Sends events on one connection until the server closes it. Returns the call ids that were acknowledged.
 fn send_until_stopped(address: SocketAddr, sender: usize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut client = RawClient::connect(address);
@@ -65,8 +65,8 @@ fn send_until_stopped(address: SocketAddr, sender: usize) -> Vec<String> {
         let call_id = format!("call_{sender}_{number}");
         let body = event_body("call_ended", &call_id);
         match client.request("POST", WEBHOOK_PATH, &[("X-Retell-Signature", &sign(&body))], &body) {
-            Some(answer) if answer.status == 200 => acknowledged.push(call_id),
-            Some(answer) => panic!("{}: {}", answer.status, answer.text()),
+            Some(response) if response.status == 200 => acknowledged.push(call_id),
+            Some(response) => panic!("{}: {}", response.status, response.text()),
             None => break,
         }
     }
@@ -74,7 +74,7 @@ fn send_until_stopped(address: SocketAddr, sender: usize) -> Vec<String> {
 }
 
 #[test]
-fn sigterm_under_load_finishes_what_was_accepted() {
+fn sigterm_under_load_loses_no_acknowledged_event() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let address = server.address();
@@ -86,11 +86,11 @@ fn sigterm_under_load_finishes_what_was_accepted() {
     let stored: BTreeSet<_> = home.export_events().iter().filter_map(ExportedEvent::call_id).collect();
     let missing: Vec<_> = acknowledged.difference(&stored).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    assert!(server.output().contains("stopping"));
+    assert!(server.output().contains("shutting down"));
 }
 
 #[test]
-fn a_request_half_way_in_is_finished_and_a_new_one_is_not_let_in() {
+fn at_sigterm_a_begun_request_is_finished_and_new_connections_are_refused() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     let body = event_body("call_ended", "call_half_way");
@@ -101,16 +101,16 @@ fn a_request_half_way_in_is_finished_and_a_new_one_is_not_let_in() {
     client.send(&body[..20]).unwrap();
     thread::sleep(Duration::from_millis(300));
     server.send_sigterm();
-    let turned_away = || RawClient::try_connect(server.address()).is_err();
-    assert!(wait_until(Duration::from_secs(5), turned_away));
+    let connection_refused = || RawClient::try_connect(server.address()).is_err();
+    assert!(wait_until(Duration::from_secs(5), connection_refused));
     client.send(&body[20..]).unwrap();
-    assert_eq!(client.read_response().expect("an answer").status, 200);
+    assert_eq!(client.read_response().expect("a response").status, 200);
     assert_eq!(server.wait_for_exit_code(), Some(0), "{}", server.output());
     assert_eq!(home.export_events()[0].body, body);
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_alone() {
+fn a_store_of_a_newer_version_is_not_opened() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
@@ -127,7 +127,7 @@ fn a_store_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn a_second_receiver_on_the_same_store_is_refused() {
+fn a_second_receiver_on_the_same_store_does_not_start() {
     let home = TestEnv::new();
     let mut first = home.start_server();
     let second = home.start_expecting_exit();
@@ -140,9 +140,9 @@ fn a_second_receiver_on_the_same_store_is_refused() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_with_what_to_do() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
+fn a_port_in_use_is_reported_with_a_remedy() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
     let ran = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", &port).start_expecting_exit();
     assert_eq!(ran.exit_code, Some(1));
     assert!(ran.stderr.contains(&port) && ran.stderr.contains("PORT"), "{ran:?}");

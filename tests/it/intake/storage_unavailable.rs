@@ -1,4 +1,5 @@
-//! A store that cannot be written for a while: 503 and nothing half-stored, then by itself as before.
+//! A store that is unavailable for a while: events are answered 503, none is stored in part, and intake resumes
+//! without a restart.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ use crate::support::wait_until;
 
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-fn assert_unavailable_with_retry_after(answer: &HttpResponse) {
-    assert_eq!(answer.status, 503, "{}", answer.text());
-    let seconds: u32 = answer.header("retry-after").expect("Retry-After").parse().unwrap();
+fn assert_unavailable_with_retry_after(response: &HttpResponse) {
+    assert_eq!(response.status, 503, "{}", response.text());
+    let seconds: u32 = response.header("retry-after").expect("Retry-After").parse().unwrap();
     assert!((1..=60).contains(&seconds));
-    assert_eq!(answer.json(), json!({ "message": "Service Unavailable" }));
+    assert_eq!(response.json(), json!({ "message": "Service Unavailable" }));
 }
 
 /// An event of about `size` bytes.
@@ -29,29 +30,29 @@ fn event_of_size(call_id: &str, size: usize) -> Vec<u8> {
     json!({ "event": "call_ended", "call": { "call_id": call_id, "transcript": "x".repeat(size) } }).to_string().into()
 }
 
-/// Delivers events until one is not taken; those that were.
-fn deliver_until_full(server: &ReceiverProcess, name: &str, size: usize) -> Vec<Vec<u8>> {
-    let mut taken = Vec::new();
+/// Sends events until one is answered 503. Returns the acknowledged bodies.
+fn send_until_full(server: &ReceiverProcess, name: &str, size: usize) -> Vec<Vec<u8>> {
+    let mut acknowledged = Vec::new();
     for number in 0..2_000 {
         let body = event_of_size(&format!("call_{name}_{number}"), size);
-        let answer = server.post_signed(&body);
-        if answer.status != 200 {
-            assert_unavailable_with_retry_after(&answer);
-            return taken;
+        let response = server.post_signed(&body);
+        if response.status != 200 {
+            assert_unavailable_with_retry_after(&response);
+            return acknowledged;
         }
-        taken.push(body);
+        acknowledged.push(body);
     }
-    panic!("the store never was full");
+    panic!("the store never became full");
 }
 
 fn assert_stored_exactly(home: &TestEnv, acknowledged: &[Vec<u8>]) {
-    let kept: Vec<_> = home.export_events().into_iter().map(|kept| kept.body).collect();
-    assert_eq!(kept.len(), acknowledged.len());
-    assert!(kept == acknowledged, "a body differs from what was acknowledged");
+    let stored: Vec<_> = home.export_events().into_iter().map(|event| event.body).collect();
+    assert_eq!(stored.len(), acknowledged.len());
+    assert!(stored == acknowledged, "a stored body differs from the acknowledged one");
 }
 
 #[test]
-fn a_locked_store_is_503_until_the_lock_is_gone() {
+fn a_locked_store_is_answered_503_until_the_lock_is_released() {
     let home = TestEnv::new();
     let server = home.start_server();
     let mut acknowledged = vec![event_body("call_ended", "call_before")];
@@ -68,8 +69,8 @@ fn a_locked_store_is_503_until_the_lock_is_gone() {
     thread::sleep(Duration::from_millis(200));
     assert_eq!(server.get("/health/ready").status, 503);
     assert_eq!(server.get("/health/live").status, 200);
-    for answer in waiting {
-        assert_unavailable_with_retry_after(&answer.join().unwrap());
+    for response in waiting {
+        assert_unavailable_with_retry_after(&response.join().unwrap());
     }
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     let readable = home.run_ok(&["events", "list"]);
@@ -78,7 +79,7 @@ fn a_locked_store_is_503_until_the_lock_is_gone() {
     drop(other);
     assert!(wait_until(WAIT_LIMIT, || server.is_ready()));
     acknowledged.push(event_body("call_ended", "call_locked_0"));
-    assert_eq!(server.post_signed(&acknowledged[1]).json(), json!({ "received": true }), "nothing of it was kept");
+    assert_eq!(server.post_signed(&acknowledged[1]).json(), json!({ "received": true }), "nothing of it was stored");
     assert_stored_exactly(&home, &acknowledged);
 }
 
@@ -96,15 +97,15 @@ fn a_short_lock_is_waited_for() {
     assert_eq!(home.export_events().len(), 1);
 }
 
-/// The worst that can come together: a body that takes almost all of its time, and then a lock.
+/// The worst case for the response time: a body that takes almost its whole time limit, and then a locked store.
 #[test]
-fn a_slow_sender_and_a_lock_together_are_still_told_to_come_again_in_time() {
+fn a_slow_sender_of_a_locked_store_is_answered_503_in_time() {
     let home = TestEnv::new();
     let server = home.start_server();
     let address = server.address();
     let other = home.open_database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // Others wait all the time, so that one commit after the other fails.
+    // Other senders wait all the time, so that one commit after the other fails.
     let others: Vec<_> = (0..12)
         .map(|number| {
             thread::spawn(move || {
@@ -123,29 +124,29 @@ fn a_slow_sender_and_a_lock_together_are_still_told_to_come_again_in_time() {
     client.send(&body[..20]).unwrap();
     thread::sleep(Duration::from_millis(4_800));
     client.send(&body[20..]).unwrap();
-    let answer = client.read_response().expect("an answer");
-    assert_eq!(answer.status, 503);
-    assert!(answer.header("retry-after").is_some());
+    let response = client.read_response().expect("a response");
+    assert_eq!(response.status, 503);
+    assert!(response.header("retry-after").is_some());
     assert!(started.elapsed() < WAIT_LIMIT, "{:?}", started.elapsed());
     assert!(others.into_iter().all(|other| other.join().unwrap() == 503));
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     assert!(wait_until(WAIT_LIMIT, || server.is_ready()));
     assert_eq!(server.post_signed(&body).status, 200);
-    assert!(home.export_events().iter().any(|kept| kept.body == body));
+    assert!(home.export_events().iter().any(|event| event.body == body));
 }
 
 #[test]
-fn a_store_that_is_full_is_503_and_stays_readable() {
+fn a_full_store_is_answered_503_and_stays_readable() {
     let mut home = TestEnv::new().with_env("DATABASE_URL", "sqlite://data/x.db?max_page_count=200");
     let mut server = home.start_server();
-    let mut acknowledged = deliver_until_full(&server, "small", 2_000);
-    assert!(acknowledged.len() > 5, "only {} fitted", acknowledged.len());
+    let mut acknowledged = send_until_full(&server, "small", 2_000);
+    assert!(acknowledged.len() > 5, "only {} events fit", acknowledged.len());
     assert_eq!(server.get("/health/live").status, 200);
     assert_stored_exactly(&home, &acknowledged);
     assert_eq!(home.list_events(&["--limit", "1000"]).len(), acknowledged.len());
-    assert!(server.output().contains("the store cannot be written"), "{}", server.output());
-    assert!(server.post_signed(&acknowledged[0]).status >= 200, "the server still answers");
+    assert!(server.output().contains("store unavailable"), "{}", server.output());
+    assert!(server.post_signed(&acknowledged[0]).status >= 200, "the server still responds");
     server.kill();
     home.set_env("DATABASE_URL", "sqlite://data/x.db?max_page_count=2000");
     let server = home.start_server();
@@ -154,7 +155,7 @@ fn a_store_that_is_full_is_503_and_stays_readable() {
     assert_stored_exactly(&home, &acknowledged);
 }
 
-/// A small file system of its own, unmounted when dropped.
+/// A separate small file system; unmounted when dropped.
 struct TmpfsMount(PathBuf);
 
 impl TmpfsMount {
@@ -172,7 +173,7 @@ impl Drop for TmpfsMount {
 }
 
 #[test]
-fn a_full_disk_is_503_until_there_is_room_again() {
+fn a_full_disk_is_answered_503_until_space_is_free_again() {
     let home = TestEnv::new();
     let folder = home.path().join("data");
     let Some(_mounted) = TmpfsMount::mount(&folder, "size=2m,mode=0700") else {
@@ -182,12 +183,12 @@ fn a_full_disk_is_503_until_there_is_room_again() {
     let server = home.start_server();
     let mut acknowledged = vec![event_of_size("call_before", 10_000)];
     assert_eq!(server.post_signed(&acknowledged[0]).status, 200);
-    // Takes whatever is left; the error at the end is the point.
+    // Fills the disk; the write is expected to fail at the end.
     let filler = folder.join("filler");
     let _ = fs::write(&filler, vec![1; 4 * 1024 * 1024]);
-    // Large bodies lie in files of their own, small ones in the database: both must find the disk full in order.
-    acknowledged.extend(deliver_until_full(&server, "large", 50_000));
-    acknowledged.extend(deliver_until_full(&server, "small", 2_000));
+    // Large bodies are written to body files, small ones to the database; both have to handle the full disk.
+    acknowledged.extend(send_until_full(&server, "large", 50_000));
+    acknowledged.extend(send_until_full(&server, "small", 2_000));
     assert_eq!(server.get("/health/live").status, 200);
     fs::remove_file(&filler).unwrap();
     let last = event_of_size("call_after", 10_000);

@@ -1,4 +1,4 @@
-//! Who may look at metrics and the details of health, and where.
+//! Access to `/metrics` and to the results of the health checks.
 
 use std::net::SocketAddr;
 
@@ -11,19 +11,19 @@ use crate::support::test_env::TestEnv;
 
 const TOKEN: &str = "4f9c2d1e8b7a60534f9c2d1e8b7a6053";
 
-/// The status of `/metrics`, and whether health gives details, to a request with these headers.
+/// The status of `/metrics`, and whether `/health/ready` shows its checks, for a request with these headers.
 fn metrics_and_health_access(address: SocketAddr, headers: &[(&str, &str)]) -> (u16, bool) {
     let metrics = request(address, "GET", "/metrics", headers, b"");
     if metrics.status == 404 {
-        assert_eq!(metrics.json(), json!({ "message": "Not Found" }), "as for any unknown address");
+        assert_eq!(metrics.json(), json!({ "message": "Not Found" }), "the same as for any unknown path");
     }
     let ready = request(address, "GET", "/health/ready", headers, b"");
     assert_eq!(ready.status, 200);
-    (metrics.status, ready.json().get("parts").is_some())
+    (metrics.status, ready.json().get("checks").is_some())
 }
 
 #[test]
-fn only_operators_look() {
+fn only_operators_have_access() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__OPS__TOKEN", TOKEN);
     let server = home.start_server();
     let address = server.address();
@@ -38,14 +38,14 @@ fn only_operators_look() {
         (404, false)
     );
     assert_eq!(metrics_and_health_access(address, &[tunnel, ("Authorization", "Bearer ")]), (404, false));
-    let refused = request(address, "POST", "/metrics", &[tunnel], b"");
-    assert_eq!(refused.status, 404, "not even the method tells that there is something");
+    let response = request(address, "POST", "/metrics", &[tunnel], b"");
+    assert_eq!(response.status, 404, "the method does not reveal that the route exists");
     assert_eq!(request(address, "POST", "/metrics", &[], b"").status, 405);
     assert!(!server.output().contains(TOKEN));
 }
 
 #[test]
-fn a_listener_of_their_own_takes_them_off_the_main_address() {
+fn a_separate_listener_removes_them_from_the_main_listener() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__OPS__LISTEN", "127.0.0.1:0");
     let mut server = home.start_server();
     let ops = separate_metrics_address(&server);
@@ -55,7 +55,7 @@ fn a_listener_of_their_own_takes_them_off_the_main_address() {
     assert_eq!(metrics_and_health_access(ops, &[("Host", "example.com")]), (200, true), "only this machine reaches it");
     assert_eq!(get(ops, "/ping").status, 200);
     assert_eq!(get(ops, "/api/v1/webhook/retell/test").status, 404);
-    // A request under way on either listener is finished, a connection at rest holds nothing up.
+    // A stop waits for requests in progress, but not for idle connections.
     let _idle = RawClient::connect(ops);
     assert_eq!(server.stop(), Some(0));
     assert!(RawClient::try_connect(ops).is_err());
@@ -63,13 +63,13 @@ fn a_listener_of_their_own_takes_them_off_the_main_address() {
 
 fn separate_metrics_address(server: &ReceiverProcess) -> SocketAddr {
     let output = server.output();
-    let (_, rest) = output.split_once("http://127.0.0.1:").expect("the address of metrics");
+    let (_, rest) = output.split_once("http://127.0.0.1:").expect("the URL of /metrics");
     let (port, _) = rest.split_once("/metrics").unwrap();
     SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))
 }
 
 #[test]
-fn a_listener_others_can_reach_needs_the_token() {
+fn a_listener_that_other_machines_can_reach_needs_the_token() {
     let mut home = TestEnv::new().with_env("RETELL_WEBHOOK__OPS__LISTEN", "0.0.0.0:0");
     let ran = home.start_expecting_exit();
     assert_eq!(ran.exit_code, Some(1));
@@ -78,7 +78,7 @@ fn a_listener_others_can_reach_needs_the_token() {
     let server = home.start_server();
     let port = server.output().split_once("http://0.0.0.0:").unwrap().1.split_once('/').unwrap().0.parse().unwrap();
     let ops = SocketAddr::from(([127, 0, 0, 1], port));
-    assert_eq!(metrics_and_health_access(ops, &[]), (404, false), "loopback or not");
+    assert_eq!(metrics_and_health_access(ops, &[]), (404, false), "also from loopback");
     assert_eq!(metrics_and_health_access(ops, &[("Authorization", &format!("Bearer {TOKEN}"))]), (200, true));
     assert_eq!(
         metrics_and_health_access(server.address(), &[("Authorization", &format!("Bearer {TOKEN}"))]),
@@ -87,7 +87,7 @@ fn a_listener_others_can_reach_needs_the_token() {
 }
 
 #[test]
-fn tokens_that_are_none_are_refused_by_name() {
+fn invalid_tokens_are_rejected_by_setting_name() {
     for token in ["sh0rt_t0ken", "your_ops_token_here", KEY] {
         let ran = TestEnv::new().with_env("RETELL_WEBHOOK__OPS__TOKEN", token).start_expecting_exit();
         assert_eq!(ran.exit_code, Some(1));

@@ -1,4 +1,4 @@
-//! Keys, addresses and switches: what start-up says, and what is refused.
+//! Keys, URLs and other settings: the output at start, and the errors.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn file_mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Nobody else may look into the folder, the folders in it, or their files.
+/// Asserts that only the owner can access the folder, its subfolders and all files.
 fn assert_all_private(folder: &Path) {
     assert_eq!(file_mode(folder), 0o700, "{}", folder.display());
     for entry in fs::read_dir(folder).unwrap() {
@@ -29,7 +29,7 @@ fn assert_all_private(folder: &Path) {
 }
 
 #[test]
-fn without_verification_anybody_is_believed_but_only_json_is_taken() {
+fn without_verification_every_sender_is_trusted_but_only_json_is_accepted() {
     let home = TestEnv::without_key();
     home.write_config("[security]\nverify = false\n");
     let server = home.start_server();
@@ -37,8 +37,8 @@ fn without_verification_anybody_is_believed_but_only_json_is_taken() {
     let body = event_body("call_ended", "call_unsigned");
     let answer = request(server.address(), "POST", WEBHOOK_PATH, &[], &body);
     assert_eq!((answer.status, answer.json()), (200, json!({ "received": true })));
-    for nonsense in [&b""[..], b"hello", b"{\"event\":", b"\xff"] {
-        assert_eq!(request(server.address(), "POST", WEBHOOK_PATH, &[], nonsense).status, 400, "{nonsense:?}");
+    for invalid in [&b""[..], b"hello", b"{\"event\":", b"\xff"] {
+        assert_eq!(request(server.address(), "POST", WEBHOOK_PATH, &[], invalid).status, 400, "{invalid:?}");
     }
     let odd = [("X-Retell-Signature", "nonsense")];
     assert_eq!(request(server.address(), "POST", "/webhook", &odd, b"[]").status, 200);
@@ -46,7 +46,7 @@ fn without_verification_anybody_is_believed_but_only_json_is_taken() {
 }
 
 #[test]
-fn verification_cannot_be_off_in_public() {
+fn verification_cannot_be_off_with_a_public_url() {
     let home = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app");
     home.write_config("[security]\nverify = false\n");
     let ran = home.start_expecting_exit();
@@ -55,25 +55,25 @@ fn verification_cannot_be_off_in_public() {
 }
 
 #[test]
-fn a_development_key_is_made_once_and_send_signs_with_it() {
+fn a_development_key_is_created_once_and_send_signs_with_it() {
     let home = TestEnv::without_key();
     let path = home.path().join("data/dev.key");
     let server = home.start_server();
     assert!(server.output().contains("WARNING: no API key is set"), "{}", server.output());
-    let made = fs::read_to_string(&path).unwrap();
+    let key = fs::read_to_string(&path).unwrap();
     assert_eq!(file_mode(&path), 0o600);
     assert_all_private(&home.path().join("data"));
-    assert!(!server.output().contains(made.trim()));
+    assert!(!server.output().contains(key.trim()));
     let sent = home.run_ok(&["send", "call_ended", "--to", &server.url()]);
     assert!(sent.stdout.starts_with("200 "), "{sent:?}");
     drop(server);
     let _server = home.start_server();
-    assert_eq!(fs::read_to_string(&path).unwrap(), made);
+    assert_eq!(fs::read_to_string(&path).unwrap(), key);
     assert!(home.export_events()[0].call_id().unwrap().starts_with("call_test_"));
 }
 
 #[test]
-fn keys_that_are_none_are_refused_by_name_and_never_shown() {
+fn invalid_keys_are_rejected_by_setting_name_and_never_shown() {
     let table = [
         ("RETELL_API_KEY", "key_short", "shorter"),
         ("RETELL_API_KEY", "your_api_key_here", "placeholder"),
@@ -83,18 +83,18 @@ fn keys_that_are_none_are_refused_by_name_and_never_shown() {
         ("RETELL_API_KEY", "   ", "blank"),
         ("RETELL_WEBHOOK__SECURITY__KEYS", "key_little", "shorter"),
     ];
-    for (name, value, why) in table {
+    for (name, value, reason) in table {
         let ran = TestEnv::without_key().with_env(name, value).start_expecting_exit();
         assert_eq!(ran.exit_code, Some(1), "{name}={value}");
-        let named = if name.contains("__") { "security.keys" } else { name };
-        assert!(ran.stderr.contains(named) && ran.stderr.contains(why), "{ran:?}");
+        let expected_name = if name.contains("__") { "security.keys" } else { name };
+        assert!(ran.stderr.contains(expected_name) && ran.stderr.contains(reason), "{ran:?}");
         let shown = value.split(',').any(|key| !key.trim().is_empty() && ran.output().contains(key));
         assert!(!shown, "the value is in the output: {ran:?}");
     }
 }
 
 #[test]
-fn keys_may_be_several_or_in_a_file_and_an_empty_variable_is_unset() {
+fn several_keys_or_a_key_file_are_accepted_and_an_empty_variable_is_unset() {
     let both = format!("{KEY}, {OTHER_KEY}");
     let home = TestEnv::without_key().with_env("RETELL_WEBHOOK_SECRET_KEY", &both).with_env("RETELL_API_KEY", "");
     fs::write(home.path().join("key"), format!("{KEY}\n")).unwrap();
@@ -130,7 +130,7 @@ fn a_local_url_with_another_port_is_reported_with_the_line_to_change() {
 }
 
 #[test]
-fn unknown_settings_name_the_nearest_valid_one() {
+fn an_unknown_setting_is_reported_with_the_nearest_valid_one() {
     let misspelt = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PROT", "8000").start_expecting_exit();
     assert_eq!(misspelt.exit_code, Some(1));
     assert!(misspelt.stderr.contains("`server.prot`") && misspelt.stderr.contains("`server.port`"), "{misspelt:?}");
@@ -151,7 +151,7 @@ fn unknown_settings_name_the_nearest_valid_one() {
 }
 
 #[test]
-fn files_and_dotenv_rank_below_the_environment() {
+fn the_environment_overrides_files_and_dotenv() {
     let home = TestEnv::without_key();
     fs::create_dir(home.path().join("config")).unwrap();
     fs::write(home.path().join("config/default.toml"), "[server]\nurl = \"http://default.example\"\n").unwrap();
@@ -166,12 +166,12 @@ fn files_and_dotenv_rank_below_the_environment() {
 }
 
 #[test]
-fn a_public_address_without_a_key_is_not_ready() {
+fn a_public_url_without_a_key_is_not_ready() {
     let home = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
     let server = home.start_server();
     let answer = server.get("/health/ready");
-    assert_eq!((answer.status, &answer.json()["parts"]["storage"]), (503, &json!("ok")));
-    assert_ne!(answer.json()["parts"]["keys"], "ok");
+    assert_eq!((answer.status, &answer.json()["checks"]["storage"]), (503, &json!("ok")));
+    assert_ne!(answer.json()["checks"]["keys"], "ok");
     drop(server);
     assert!(home.with_env("RETELL_API_KEY", KEY).start_server().is_ready());
 }

@@ -1,4 +1,4 @@
-//! The layer by itself, in a plain axum router.
+//! The signature layer alone, in a plain axum router.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn signature_layer() -> SignatureLayer {
         .with_clock(Clock::from_fn(|| SIGNED_AT_MS))
 }
 
-/// Answers what the proof says, and whether the body can still be read behind the layer.
+/// Responds with the metadata of the request, and asserts that the body can be read again behind the layer.
 async fn receive_raw_event(raw: Verified<RawEvent>, body: Bytes) -> String {
     let raw = raw.into_inner();
     assert_eq!(raw.body, body);
@@ -48,7 +48,7 @@ fn post_with_signature(routes: &RouterServer, signature: &str, body: &[u8]) -> H
 }
 
 #[test]
-fn a_right_signature_brings_the_proof_and_leaves_the_body() {
+fn a_valid_signature_provides_metadata_and_keeps_the_body() {
     let routes = serve_with_layer(signature_layer());
     let answer = post_with_signature(&routes, &sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS), CALL_ENDED_BODY);
     let expected = format!(
@@ -65,20 +65,20 @@ fn a_right_signature_brings_the_proof_and_leaves_the_body() {
 }
 
 #[test]
-fn refusals_say_nothing_and_are_reported_with_their_reason() {
+fn rejections_have_one_body_and_are_reported_with_their_reason() {
     let reasons = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&reasons);
-    let routes = serve_with_layer(signature_layer().on_rejected(move |refused| {
-        assert_eq!(refused.client_ip, Some(IpAddr::from([127, 0, 0, 1])));
-        noted.lock().unwrap().push((refused.reason, refused.size_bytes));
+    let recorded = Arc::clone(&reasons);
+    let routes = serve_with_layer(signature_layer().on_rejected(move |rejection| {
+        assert_eq!(rejection.client_ip, Some(IpAddr::from([127, 0, 0, 1])));
+        recorded.lock().unwrap().push((rejection.reason, rejection.size_bytes));
     }));
-    let right = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
+    let valid = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
     let answers = [
         request(routes.address, "POST", "/raw", &[], CALL_ENDED_BODY),
         post_with_signature(&routes, "v=1,d=2", CALL_ENDED_BODY),
         post_with_signature(&routes, &sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS - WINDOW_MS - 1), CALL_ENDED_BODY),
         post_with_signature(&routes, &sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS + WINDOW_MS + 7), CALL_ENDED_BODY),
-        post_with_signature(&routes, &right, b"{}"),
+        post_with_signature(&routes, &valid, b"{}"),
         post_with_signature(
             &routes,
             &sign_with("key_third_000000000000", CALL_ENDED_BODY, SIGNED_AT_MS),
@@ -101,13 +101,13 @@ fn refusals_say_nothing_and_are_reported_with_their_reason() {
 }
 
 #[test]
-fn a_bad_header_is_refused_before_the_body_is_read() {
+fn an_invalid_header_is_rejected_before_the_body_is_read() {
     let routes = serve_with_layer(signature_layer());
     let stale = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS - WINDOW_MS - 1);
     for signature in [&[][..], &[("X-Retell-Signature", "v=1")], &[("X-Retell-Signature", &stale)]] {
         let mut client = RawClient::connect(routes.address);
         client.send(request_head("POST", "/raw", signature, Some(CALL_ENDED_BODY.len())).as_bytes()).unwrap();
-        let answer = client.read_response().expect("an answer although the body never came");
+        let answer = client.read_response().expect("a response although the body never arrived");
         assert_eq!((answer.status, answer.text().as_str()), (401, UNAUTHORIZED));
     }
 }
@@ -115,8 +115,8 @@ fn a_bad_header_is_refused_before_the_body_is_read() {
 #[test]
 fn two_signature_headers_are_malformed_even_when_equal() {
     let routes = serve_with_layer(signature_layer());
-    let right = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
-    let headers = [("X-Retell-Signature", right.as_str()), ("x-retell-signature", right.as_str())];
+    let valid = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
+    let headers = [("X-Retell-Signature", valid.as_str()), ("x-retell-signature", valid.as_str())];
     assert_eq!(request(routes.address, "POST", "/raw", &headers, CALL_ENDED_BODY).status, 401);
     assert_eq!(request(routes.address, "POST", "/raw", &headers[..1], CALL_ENDED_BODY).status, 200);
 }
@@ -130,7 +130,7 @@ fn a_body_over_the_limit_is_413_declared_or_not() {
 
     let mut declared = RawClient::connect(routes.address);
     declared.send(request_head("POST", "/raw", &[("X-Retell-Signature", &signature)], Some(101)).as_bytes()).unwrap();
-    assert_eq!(declared.read_response().expect("an answer before the body").status, 413);
+    assert_eq!(declared.read_response().expect("a response before the body").status, 413);
 
     let headers = [("X-Retell-Signature", signature.as_str()), ("Transfer-Encoding", "chunked")];
     let mut chunked = RawClient::connect(routes.address);
@@ -142,7 +142,7 @@ fn a_body_over_the_limit_is_413_declared_or_not() {
 }
 
 #[test]
-fn a_chunked_body_within_the_limit_is_taken() {
+fn a_chunked_body_within_the_limit_is_accepted() {
     let routes = serve_with_layer(signature_layer());
     let signature = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
     let headers = [("X-Retell-Signature", signature.as_str()), ("Transfer-Encoding", "chunked")];
@@ -156,7 +156,7 @@ fn a_chunked_body_within_the_limit_is_taken() {
 }
 
 #[test]
-fn a_slow_body_is_408_and_a_cut_one_400() {
+fn a_slow_body_is_408_and_a_truncated_one_400() {
     let routes = serve_with_layer(signature_layer().with_body_timeout(Duration::from_millis(300)));
     let signature = sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS);
     let begin = || {
@@ -171,13 +171,13 @@ fn a_slow_body_is_408_and_a_cut_one_400() {
         client
     };
     assert_eq!(begin().read_response().unwrap().status, 408);
-    let mut cut = begin();
-    cut.shutdown_write();
-    assert_eq!(cut.read_response().unwrap().status, 400);
+    let mut truncated = begin();
+    truncated.shutdown_write();
+    assert_eq!(truncated.read_response().unwrap().status, 400);
 }
 
 #[test]
-fn without_room_in_the_budget_it_is_503_before_the_body() {
+fn a_full_budget_is_503_before_the_body_is_read() {
     let budget = InflightBudget::new(1_000);
     let routes = serve_with_layer(signature_layer().with_inflight_budget(budget.clone()));
     let runtime = crate::support::local::new_runtime();
@@ -193,7 +193,7 @@ fn without_room_in_the_budget_it_is_503_before_the_body() {
             request_head("POST", "/raw", &[("X-Retell-Signature", &signature)], Some(CALL_ENDED_BODY.len())).as_bytes(),
         )
         .unwrap();
-    let answer = client.read_response().expect("an answer although the body never came");
+    let answer = client.read_response().expect("a response although the body never arrived");
     assert_eq!(answer.status, 503);
     assert!(answer.header("retry-after").is_some());
     drop(held);
@@ -201,7 +201,7 @@ fn without_room_in_the_budget_it_is_503_before_the_body() {
 }
 
 #[test]
-fn asking_for_the_proof_without_the_layer_is_500() {
+fn the_extractor_without_the_layer_is_500() {
     let routes = serve_with_layer(signature_layer());
     let answer = post_to(routes.address, "/bare", CALL_ENDED_BODY, &sign_with(KEY, CALL_ENDED_BODY, SIGNED_AT_MS));
     assert_eq!((answer.status, answer.text().as_str()), (500, r#"{"message":"Internal Server Error"}"#));

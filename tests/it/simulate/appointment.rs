@@ -1,4 +1,4 @@
-//! Calls in which an appointment is collected.
+//! Scenario `appointment`: an appointment is booked and canceled by function calls.
 
 use axum::Router;
 use axum::response::IntoResponse;
@@ -27,7 +27,7 @@ keys = ["OTHER_KEY"]
 time_zone = "America/New_York"
 "#;
 
-/// A receiver that gives appointments.
+/// Starts a receiver with appointments enabled and `more` configuration.
 fn start_with_appointments(more: &str) -> (TestEnv, ReceiverProcess) {
     let home = TestEnv::new();
     home.write_config(&(APPOINTMENTS_CONFIG.replace("OTHER_KEY", OTHER_KEY) + more));
@@ -35,14 +35,14 @@ fn start_with_appointments(more: &str) -> (TestEnv, ReceiverProcess) {
     (home, server)
 }
 
-/// What a call about an appointment asked for, and what it was told.
+/// Step and result of every request in the report.
 fn step_results(report: &Value) -> Vec<String> {
     let rows = report["requests"].as_array().unwrap();
     rows.iter().map(|row| format!("{}: {}", row["step"].as_str().unwrap(), row["result"].as_str().unwrap())).collect()
 }
 
 #[test]
-fn a_call_collects_an_appointment_and_gives_it_back() {
+fn an_appointment_is_booked_once_and_canceled() {
     let (home, server) = start_with_appointments("");
     for company in ["default", "acme"] {
         let report = simulate(&home, &server, &["appointment", "--calls", "1", "--company", company]);
@@ -75,41 +75,42 @@ fn a_call_collects_an_appointment_and_gives_it_back() {
         assert!(booked["confirmation_number"].is_string() && late["answer"] == *booked, "{report}");
         let outcomes: Vec<_> = (2..=6).map(|at| requests[at]["outcome"].as_str().unwrap()).collect();
         assert_eq!(outcomes, ["answered", "answered", "duplicate", "duplicate", "answered"]);
-        let checked = late["checked"].as_str().unwrap();
-        assert!(checked.contains("s after the first, past its deadline"), "{checked}");
+        let expectation = late["expectation"].as_str().unwrap();
+        assert!(expectation.contains("s after the first request, after its deadline"), "{expectation}");
     }
-    let told: Vec<_> = home.export_events().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
-    let count = |name: &str| told.iter().filter(|event| *event == name).count();
-    assert_eq!(count("appointment_booked"), 2, "once for each call, however often it was asked for: {told:?}");
-    assert_eq!(count("appointment_cancelled"), 2, "nobody is going to come: {told:?}");
+    let events: Vec<_> = home.export_events().iter().filter_map(|event| event.event().map(str::to_owned)).collect();
+    let count = |name: &str| events.iter().filter(|event| *event == name).count();
+    assert_eq!(count("appointment_booked"), 2, "one booking per call, despite the repeated requests: {events:?}");
+    assert_eq!(count("appointment_cancelled"), 2, "every booking is canceled: {events:?}");
 }
 
 #[test]
-fn many_calls_about_appointments_are_told_request_by_request_without_numbers() {
+fn requests_are_printed_one_by_one_without_phone_numbers() {
     let (home, server) = start_with_appointments("[inbound]\ntimeout_ms = 3000\n");
     let ran = home.run_ok(&["simulate", "appointment", "--calls", "20", "--to", &server.url()]);
-    for said in ["collect, wrong arguments", "200 invalid", "200 booked", "200 cancelled", "3000 ms", "10000 ms"] {
-        assert!(ran.stdout.contains(said), "{said}: {ran:?}");
+    for text in ["collect, wrong arguments", "200 invalid", "200 booked", "200 cancelled", "3000 ms", "10000 ms"] {
+        assert!(ran.stdout.contains(text), "{text}: {ran:?}");
     }
     assert!(ran.stdout.contains("more requests; --json lists them") && !ran.stdout.contains("WRONG"), "{ran:?}");
-    for said in
+    for text in
         ["200 booked (answered)", "    POST /api/v1/function/collect_appointment_information {\"date\":", "    -> "]
     {
-        assert!(ran.stdout.contains(said), "{said}: {ran:?}");
+        assert!(ran.stdout.contains(text), "{text}: {ran:?}");
     }
-    assert!(ran.stdout.contains("past its deadline: the stored answer") && !ran.stdout.contains("55501"), "{ran:?}");
-    // Four events of each call, five functions; those from the 17th on leave out the request that waits for a deadline.
+    assert!(ran.stdout.contains("after its deadline: the stored answer") && !ran.stdout.contains("55501"), "{ran:?}");
+    // Four events and five function requests per call; from the 17th call on, the request after the deadline is left
+    // out.
     let sent = ran.stdout.lines().find(|line| line.starts_with("sent ")).unwrap();
     let numbers: Vec<u64> = sent.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
     assert!(numbers[0] == 20 && numbers[1] == 80 + numbers[2] && numbers[2] >= 96, "{sent}");
     let mix = simulate(&home, &server, &["--calls", "11"]);
-    assert_eq!(step_results(&mix).len(), 9, "one in eleven of the usual mix: {mix}");
+    assert_eq!(step_results(&mix).len(), 9, "one of eleven calls in the default mix: {mix}");
 }
 
 #[test]
-fn callers_who_find_a_time_taken_take_what_is_offered() {
+fn an_offered_alternative_is_booked_when_a_slot_is_taken() {
     let (home, server) = start_with_appointments("");
-    // Everybody believes that there is one time a day.
+    // The settings of the simulation allow one slot per day, so that many calls ask for the same slot.
     let stranger = TestEnv::new();
     let narrow = "closes = \"10:00\"\n[[functions]]";
     stranger.write_config(&APPOINTMENTS_CONFIG.replace("OTHER_KEY", OTHER_KEY).replacen("[[functions]]", narrow, 1));
@@ -123,17 +124,20 @@ fn callers_who_find_a_time_taken_take_what_is_offered() {
 }
 
 #[test]
-fn a_receiver_without_appointments_is_said() {
+fn a_receiver_without_appointments_is_reported() {
     let (home, server) = start_server();
     let ran = home.run(&["simulate", "appointment", "--calls", "2", "--to", &server.url()]);
     assert_eq!(ran.exit_code, Some(1), "{ran:?}");
-    let said = "NOT RUN  the functions of 2 calls of `appointment`";
-    assert!(ran.stdout.contains(said) && ran.stdout.contains("appointments.enabled = true"), "{ran:?}");
+    let message = "NOT RUN  the functions of 2 calls of `appointment`";
+    assert!(ran.stdout.contains(message) && ran.stdout.contains("appointments.enabled = true"), "{ran:?}");
     let stored = stored_event_names(&home);
-    assert!(stored.len() == 8 && stored.contains(&"call_analyzed".to_owned()), "the rest was played: {stored:?}");
+    assert!(
+        stored.len() == 8 && stored.contains(&"call_analyzed".to_owned()),
+        "the other events were sent: {stored:?}"
+    );
     home.write_config("[appointments]\nenabled = true\n");
     let mix = simulate(&home, &server, &["--calls", "11"]);
-    assert_eq!((&mix["not_run"], &mix["ok"]), (&json!(1), &json!(true)), "not asked for by name: {mix}");
+    assert_eq!((&mix["not_run"], &mix["ok"]), (&json!(1), &json!(true)), "not requested by name: {mix}");
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_wrong_or_late_answer_is_a_failure() {
 
 #[cfg(unix)]
 #[test]
-fn who_is_interrupted_gives_back_what_was_booked() {
+fn an_interrupted_run_cancels_its_bookings() {
     use crate::support::server::wait_for_exit;
     use crate::support::wait_until;
     use std::time::Duration;
@@ -171,12 +175,12 @@ fn who_is_interrupted_gives_back_what_was_booked() {
         let rows = home.run_ok(&["appointments", "list", "--json"]).json();
         rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    // It waits for the deadline of ten seconds then, to come late.
+    // Both calls now wait for the deadline of ten seconds, to send the late request.
     assert!(wait_until(Duration::from_secs(8), || states().len() == 2), "{:?}", states());
     let signalled = std::process::Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap();
     assert!(signalled.success());
     assert_eq!(wait_for_exit(&mut run, Duration::from_secs(30)), Some(1));
     assert_eq!(states(), ["cancelled"; 2]);
     let report: Value = serde_json::from_reader(run.stdout.take().unwrap()).unwrap();
-    assert!(report["stopped"].as_str().unwrap().contains("given back"), "{report}");
+    assert!(report["stop_reason"].as_str().unwrap().contains("canceled"), "{report}");
 }

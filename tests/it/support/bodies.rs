@@ -1,13 +1,13 @@
-//! Bodies to send.
+//! Request bodies for the tests.
 
 use std::path::{Path, PathBuf};
 
-/// A short lifecycle event.
+/// A small event with this name and call id.
 pub fn event_body(name: &str, call_id: &str) -> Vec<u8> {
     serde_json::json!({ "event": name, "call": { "call_id": call_id, "agent_id": "agent_1" } }).to_string().into()
 }
 
-/// Where a sample payload lies; `prefix` begins its name.
+/// Path of the sample payload whose file name starts with `prefix`.
 pub fn sample_path(prefix: &str) -> PathBuf {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/payloads"));
     let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -20,7 +20,7 @@ pub fn sample_payload(prefix: &str) -> Vec<u8> {
     std::fs::read(sample_path(prefix)).unwrap()
 }
 
-/// `bytes` as a gzip file: one stored block for each 65,535 bytes, which every reader of gzip accepts.
+/// `bytes` as a gzip file, with one stored (uncompressed) block per 65,535 bytes, which every gzip reader accepts.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut blocks = bytes.chunks(65_535).peekable();

@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client: sends exactly the bytes it is given, however wrong they are.
+//! A raw HTTP/1.1 client: sends exactly the given bytes, even if they are not valid HTTP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,10 +10,9 @@ use super::signing::sign;
 
 pub const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
 
-/// Longer than anything the server lets a request take.
+/// Longer than any timeout of the server.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What came back.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
     pub status: u16,
@@ -31,7 +30,7 @@ impl HttpResponse {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
     pub fn is_duplicate(&self) -> bool {
@@ -39,7 +38,7 @@ impl HttpResponse {
     }
 }
 
-/// One connection.
+/// One connection to the server.
 pub struct RawClient {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -62,12 +61,12 @@ impl RawClient {
         self.stream.write_all(bytes)
     }
 
-    /// Tells the server that nothing more comes; its answer can still be read.
+    /// Closes the sending side of the connection. The response can still be read.
     pub fn shutdown_write(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// A whole request; `None` when the connection ended without an answer.
+    /// Sends a request and reads the response; `None` when the connection ends without one.
     pub fn request(
         &mut self,
         method: &str,
@@ -77,12 +76,13 @@ impl RawClient {
     ) -> Option<HttpResponse> {
         let mut bytes = request_head(method, target, headers, Some(body.len())).into_bytes();
         bytes.extend_from_slice(body);
-        // A server that refuses early may close before it has read everything: its answer still counts.
+        // A server that rejects early may close the connection before it has read everything. Its response still
+        // counts.
         let _ = self.send(&bytes);
         self.read_response()
     }
 
-    /// The next answer; `None` when the connection ended before a whole one.
+    /// Reads the next response; `None` when the connection ends before it is complete.
     pub fn read_response(&mut self) -> Option<HttpResponse> {
         let end = loop {
             if let Some(at) = find_bytes(&self.buffer, b"\r\n\r\n") {
@@ -95,16 +95,16 @@ impl RawClient {
         let mut lines = head.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
-        let mut answer = HttpResponse { status, headers: headers.collect(), body: Vec::new() };
-        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut response = HttpResponse { status, headers: headers.collect(), body: Vec::new() };
+        let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
         while self.buffer.len() < length {
             self.fill_buffer()?;
         }
-        answer.body = self.buffer.drain(..length).collect();
-        Some(answer)
+        response.body = self.buffer.drain(..length).collect();
+        Some(response)
     }
 
-    /// Whether the server has closed, without an answer, when `limit` has passed.
+    /// Whether the server closes the connection within `limit`.
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         self.stream.set_read_timeout(Some(limit)).unwrap();
         let mut rest = Vec::new();
@@ -130,7 +130,7 @@ fn find_bytes(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// The head of a request. Without a length it says nothing about a body.
+/// The head of a request. Without a length it has no `Content-Length` header.
 pub fn request_head(method: &str, target: &str, headers: &[(&str, &str)], length: Option<usize>) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -145,10 +145,10 @@ pub fn request_head(method: &str, target: &str, headers: &[(&str, &str)], length
     head + "\r\n"
 }
 
-/// A request on a connection of its own; panics when it is not answered.
+/// Sends a request on a new connection. Panics without a response.
 pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpResponse {
-    let answer = RawClient::connect(address).request(method, target, headers, body);
-    answer.unwrap_or_else(|| panic!("{method} {target} was not answered"))
+    let response = RawClient::connect(address).request(method, target, headers, body);
+    response.unwrap_or_else(|| panic!("no response to {method} {target}"))
 }
 
 pub fn get(address: SocketAddr, target: &str) -> HttpResponse {
@@ -165,7 +165,7 @@ pub fn post_to(address: SocketAddr, target: &str, body: &[u8], signature: &str) 
     request(address, "POST", target, &headers, body)
 }
 
-/// Posts `body` rightly signed.
+/// Posts `body` with a valid signature.
 pub fn post_signed(address: SocketAddr, body: &[u8]) -> HttpResponse {
     post(address, body, &sign(body))
 }

@@ -1,4 +1,4 @@
-//! A server that handlers post to: keeps what it got, and answers as it is told.
+//! A destination server for handlers: records the requests, and responds as the test defines.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,25 +37,25 @@ pub struct DestinationServer {
 }
 
 impl DestinationServer {
-    /// Answers every request with 200.
+    /// Responds to every request with status 200.
     pub fn start() -> Self {
         Self::start_with(|_, _| status_response(200))
     }
 
-    /// `answer` is told how many requests came before.
-    pub fn start_with(answer: impl Fn(usize, &ReceivedRequest) -> Response + Clone + Send + Sync + 'static) -> Self {
-        let got: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
-        let kept = Arc::clone(&got);
+    /// Responds with the result of `respond`, which gets the number of earlier requests.
+    pub fn start_with(respond: impl Fn(usize, &ReceivedRequest) -> Response + Clone + Send + Sync + 'static) -> Self {
+        let received: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
+        let requests = Arc::clone(&received);
         let router = Router::new().fallback(async move |request: Request| {
             let (head, body) = request.into_parts();
             let body = to_bytes(body, usize::MAX).await.unwrap();
-            let one = ReceivedRequest { path: head.uri.to_string(), headers: head.headers, body };
-            let mut kept = kept.lock().unwrap();
-            let answer = answer(kept.len(), &one);
-            kept.push(one);
-            answer
+            let request = ReceivedRequest { path: head.uri.to_string(), headers: head.headers, body };
+            let mut requests = requests.lock().unwrap();
+            let response = respond(requests.len(), &request);
+            requests.push(request);
+            response
         });
-        Self { routes: RouterServer::start(router), received: got }
+        Self { routes: RouterServer::start(router), received }
     }
 
     pub fn url(&self) -> String {
@@ -66,11 +66,11 @@ impl DestinationServer {
         self.received.lock().unwrap().clone()
     }
 
-    /// Waits for so many requests, and returns them.
+    /// Waits until `count` requests have arrived, and returns all.
     pub fn wait_for(&self, count: usize) -> Vec<ReceivedRequest> {
         assert!(
             wait_until(Duration::from_secs(30), || self.received.lock().unwrap().len() >= count),
-            "only {} of {count} requests came",
+            "only {} of {count} requests arrived",
             self.received().len()
         );
         self.received()

@@ -17,7 +17,7 @@ pub fn new_runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Serves `router` until it is dropped.
+/// A server for a router. It is stopped on drop.
 pub struct RouterServer {
     pub address: SocketAddr,
     runtime: Option<Runtime>,
@@ -42,7 +42,7 @@ impl Drop for RouterServer {
     }
 }
 
-/// A receiver with handlers of the test's own.
+/// A receiver in this process with the handlers of a test.
 pub struct LocalReceiver {
     pub address: SocketAddr,
     pub receiver: Receiver,
@@ -51,14 +51,14 @@ pub struct LocalReceiver {
 }
 
 impl LocalReceiver {
-    /// Keeps its events in `folder`; `add` puts handlers in.
+    /// Starts a receiver that stores events in `folder`. `add` adds the handlers.
     pub fn start(folder: &Path, add: impl FnOnce(ReceiverBuilder) -> ReceiverBuilder) -> Self {
         let runtime = new_runtime();
         let builder = Receiver::builder().api_key(KEY).storage_url(storage_url(folder));
         let receiver = runtime.block_on(add(builder).build()).unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let (router, supervisor): (_, Supervisor) = (receiver.router(), receiver.supervisor().clone());
+        let (router, supervisor): (_, Supervisor) = (receiver.webhook_router(), receiver.supervisor().clone());
         let serving =
             runtime.spawn(async move { retell_webhook::internals::serve(listener, router, &supervisor).await });
         Self { address, receiver, runtime, server_task: serving }
@@ -68,7 +68,7 @@ impl LocalReceiver {
         client::post_signed(self.address, body)
     }
 
-    /// Stops in order; the store is closed then.
+    /// Stops the receiver in order and closes the store.
     pub fn stop(self) {
         let Self { receiver, runtime, server_task: serving, .. } = self;
         runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! What the tests share: the program in a folder of its own, a client for odd requests, signatures, bodies.
+//! Helpers of the tests: the program in a separate folder, a raw HTTP client, signatures, bodies.
 
 pub mod bodies;
 pub mod client;
@@ -10,7 +10,7 @@ pub mod test_env;
 
 use std::time::{Duration, Instant};
 
-/// Asks `ready` until it answers or `limit` has passed; says which.
+/// Calls `ready` until it returns true or `limit` has passed. Returns whether it returned true.
 pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! The running program.
+//! The program as a child process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::client::{self, HttpResponse};
 use super::wait_until;
 
-/// Killed when dropped.
+/// A running receiver. It is killed on drop.
 pub struct ReceiverProcess {
     child: Child,
     address: SocketAddr,
@@ -18,7 +18,7 @@ pub struct ReceiverProcess {
     reader_threads: Vec<JoinHandle<()>>,
 }
 
-/// Everything it wrote to standard output and standard error so far.
+/// Everything that the process has written to standard output and standard error.
 #[derive(Clone, Default)]
 struct CapturedOutput(Arc<Mutex<String>>);
 
@@ -28,18 +28,18 @@ impl CapturedOutput {
     }
 
     fn capture(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
-        let printed = self.clone();
+        let captured = self.clone();
         std::thread::spawn(move || {
             let mut lines = BufReader::new(from);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                printed.0.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                captured.0.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         })
     }
 
-    /// The address after the word `listening`, once its line is whole.
+    /// The address after the word `listening`; `None` until its line is complete.
     fn listening_address(&self) -> Option<SocketAddr> {
         let text = self.text();
         let rest = text.split_once("listening")?.1;
@@ -56,22 +56,21 @@ impl ReceiverProcess {
         server
     }
 
-    /// Any program that prints the address it is listening on.
+    /// Starts any program that prints its listening address, and waits for the address.
     pub fn spawn_and_wait_for_address(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
-        let printed = CapturedOutput::default();
-        let readers =
-            vec![printed.capture(child.stdout.take().unwrap()), printed.capture(child.stderr.take().unwrap())];
+        let output = CapturedOutput::default();
+        let readers = vec![output.capture(child.stdout.take().unwrap()), output.capture(child.stderr.take().unwrap())];
         let mut address = None;
         let up = wait_until(Duration::from_secs(30), || {
-            address = printed.listening_address();
+            address = output.listening_address();
             address.is_some() || child.try_wait().unwrap().is_some()
         });
         let Some(address) = address.filter(|_| up) else {
             let _ = child.kill();
-            panic!("the server did not start: {}", printed.text());
+            panic!("the server did not start: {}", output.text());
         };
-        Self { child, address, output: printed, reader_threads: readers }
+        Self { child, address, output, reader_threads: readers }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -86,12 +85,12 @@ impl ReceiverProcess {
         self.output.text()
     }
 
-    /// Waits until `wanted` was printed.
-    pub fn wait_for_output(&self, wanted: &str) -> bool {
-        wait_until(Duration::from_secs(10), || self.output().contains(wanted))
+    /// Waits until the output contains `text`.
+    pub fn wait_for_output(&self, text: &str) -> bool {
+        wait_until(Duration::from_secs(10), || self.output().contains(text))
     }
 
-    /// Posts `body` rightly signed.
+    /// Posts `body` with a valid signature.
     pub fn post_signed(&self, body: &[u8]) -> HttpResponse {
         client::post_signed(self.address, body)
     }
@@ -104,7 +103,7 @@ impl ReceiverProcess {
         self.get("/health/ready").status == 200
     }
 
-    /// As the machine losing its power would, as far as the process can tell.
+    /// Kills the process with SIGKILL, which it cannot handle, as in a power failure.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
@@ -114,13 +113,13 @@ impl ReceiverProcess {
         self.send_signal("-TERM");
     }
 
-    /// Sends a signal, such as `-HUP`.
+    /// Sends a signal, given as an option of `kill` such as `-HUP`.
     pub fn send_signal(&self, signal: &str) {
         let signalled = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(signalled.success());
     }
 
-    /// SIGTERM, and the exit code; everything printed is collected by then.
+    /// Sends SIGTERM and returns the exit code. The captured output is complete afterwards.
     pub fn stop(&mut self) -> Option<i32> {
         self.send_sigterm();
         self.wait_for_exit_code()
@@ -140,13 +139,13 @@ impl Drop for ReceiverProcess {
         if std::thread::panicking() {
             let output = self.output();
             let lines: Vec<_> = output.lines().rev().take(30).collect();
-            eprintln!("the server printed last:");
+            eprintln!("last output of the server:");
             lines.iter().rev().for_each(|line| eprintln!("  {line}"));
         }
     }
 }
 
-/// The exit code; kills and panics when there is none in time.
+/// Waits for the exit code. Kills the process and panics when it does not exit in time.
 pub fn wait_for_exit(child: &mut Child, limit: Duration) -> Option<i32> {
     if wait_until(limit, || child.try_wait().unwrap().is_some()) {
         return child.wait().unwrap().code();

@@ -1,9 +1,9 @@
-//! Signatures as Retell makes them, by the library's own hand.
+//! Signatures as Retell makes them, made with the library.
 
 use retell_webhook::Clock;
 use retell_webhook::{ApiKey, Secret, Signature};
 
-/// The key the tests configure, and one they do not.
+/// The key that the tests configure; `OTHER_KEY` is not configured.
 pub const KEY: &str = "key_tests_9f27a1c4de5588b2031fa7c0";
 pub const OTHER_KEY: &str = "key_other_1b2c3d4e5f60718293a4b5c6";
 
@@ -15,7 +15,7 @@ pub fn api_key(text: &str) -> ApiKey {
     ApiKey::new(&Secret::new(text))
 }
 
-/// The header for `body`, signed now with [`KEY`].
+/// Value of the signature header for `body`, signed with [`KEY`] and the current time.
 pub fn sign(body: &[u8]) -> String {
     sign_with(KEY, body, now_ms())
 }

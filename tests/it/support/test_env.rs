@@ -1,4 +1,4 @@
-//! A folder to run the program in: cleared environment, nothing of this machine's settings.
+//! A folder to run the program in, with a cleared environment that local settings do not affect.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct TestEnv {
     variables: Vec<(String, String)>,
 }
 
-/// What a verb left behind.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub struct CommandOutput {
     pub exit_code: Option<i32>,
@@ -28,7 +28,7 @@ pub struct CommandOutput {
 
 impl CommandOutput {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     pub fn output(&self) -> String {
@@ -36,7 +36,7 @@ impl CommandOutput {
     }
 }
 
-/// A line of `events export`.
+/// One line of `events export`.
 #[derive(Clone, Debug)]
 pub struct ExportedEvent {
     pub json: Value,
@@ -59,7 +59,7 @@ impl ExportedEvent {
 }
 
 impl TestEnv {
-    /// With [`KEY`] configured.
+    /// An environment in which [`KEY`] is configured.
     pub fn new() -> Self {
         Self::without_key().with_env("RETELL_API_KEY", KEY)
     }
@@ -84,7 +84,6 @@ impl TestEnv {
         self.folder.path()
     }
 
-    /// Writes `config/local.toml`.
     pub fn write_config(&self, text: &str) {
         std::fs::create_dir_all(self.path().join("config")).unwrap();
         std::fs::write(self.path().join("config/local.toml"), text).unwrap();
@@ -94,12 +93,12 @@ impl TestEnv {
         self.path().join("data/retell-webhook.db")
     }
 
-    /// A second connection to the store, as another program would have.
+    /// A second connection to the database of the store, as another program would open it.
     pub fn open_database(&self) -> rusqlite::Connection {
         Self::open_sqlite(&self.database_path())
     }
 
-    /// One to the ledger of invocations.
+    /// A connection to the database of the invocation ledger.
     pub fn open_invocation_ledger(&self) -> rusqlite::Connection {
         Self::open_sqlite(&self.path().join("data/retell-webhook.db-ledger"))
     }
@@ -126,7 +125,7 @@ impl TestEnv {
         ReceiverProcess::start(self.command(&["serve"]))
     }
 
-    /// Starts a server that is expected to give up by itself.
+    /// Runs `serve` and expects it to exit.
     pub fn start_expecting_exit(&self) -> CommandOutput {
         self.run(&["serve"])
     }
@@ -149,22 +148,22 @@ impl TestEnv {
         CommandOutput { exit_code: code, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
     }
 
-    /// A verb that must succeed.
+    /// Runs a command that must succeed.
     pub fn run_ok(&self, args: &[&str]) -> CommandOutput {
         let ran = self.run(args);
         assert_eq!(ran.exit_code, Some(0), "{args:?}: {ran:?}");
         ran
     }
 
-    /// Everything stored, in the order of commit.
+    /// All stored events, in the order of commit.
     pub fn export_events(&self) -> Vec<ExportedEvent> {
         let ran = self.run_ok(&["events", "export"]);
         ran.stdout.lines().map(parse_exported).collect()
     }
 
-    /// `events list --json` with these further arguments.
-    pub fn list_events(&self, narrow: &[&str]) -> Vec<Value> {
-        let ran = self.run_ok(&[&["events", "list", "--json"], narrow].concat());
+    /// Output of `events list --json` with additional arguments.
+    pub fn list_events(&self, args: &[&str]) -> Vec<Value> {
+        let ran = self.run_ok(&[&["events", "list", "--json"], args].concat());
         ran.json().as_array().expect("an array").clone()
     }
 }

@@ -1,4 +1,4 @@
-//! Names of months and days, in English and German.
+//! Names of months and weekdays in English and German.
 
 use jiff::civil::Weekday;
 
@@ -27,7 +27,7 @@ const WEEKDAY_NAMES: [(Weekday, &[&str]); 7] = [
     (Weekday::Sunday, &["sunday", "sun", "sonntag", "so"]),
 ];
 
-/// The month of this name, from 1.
+/// The number of the month, 1 to 12. `word` must be lower case; abbreviations may end with a dot.
 pub(super) fn parse_month(word: &str) -> Option<i8> {
     let word = word.trim_end_matches('.');
     (1_i8..).zip(MONTH_NAMES).find_map(|(month, names)| names.contains(&word).then_some(month))

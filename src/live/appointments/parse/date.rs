@@ -1,4 +1,4 @@
-//! Dates.
+//! Parses dates with their many spoken and written forms.
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
@@ -8,44 +8,43 @@ use super::numeric_date::{self, PartialDate, no_such_date};
 use super::{ClarifyingQuestion, calendar_names, normalize_text, parse_digits};
 use crate::config::DateOrder;
 
-/// Words that say nothing about the day.
 const DATE_FILLER_WORDS: [&str; 14] =
     ["on", "the", "of", "am", "den", "der", "dem", "this", "coming", "diesen", "dieser", "kommenden", "at", "for"];
 
-/// A day as it was said, and a time if that was said with it.
+/// A date, and the time if the text was a full date-time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedDate {
-    /// The day.
     pub date: Date,
-    /// The time of a full ISO date-time. Midnight in a date says nothing but the day.
+    /// Set for a full ISO date-time, except for one at midnight where a date is expected.
     pub time: Option<Time>,
-    /// The moment of one with an offset.
+    /// Set for an ISO date-time with an offset.
     pub timestamp: Option<Timestamp>,
 }
 
-/// Reads a date said on the day `today` in `zone`: ISO, of digits in the order of the setting, with the name of the month, a
-/// day of the week, `today`, `tomorrow`, `in 3 days`. Without a year it is the next such date.
+/// Parses a date relative to `today` in `zone`: ISO, digits in the order of the setting, a named month, a weekday,
+/// `today`, `tomorrow`, `in 3 days`. Without a year it is the next such date.
 ///
 /// # Errors
-/// A sentence that asks.
+/// A question that asks for the date again, or which of two dates is meant.
 pub(crate) fn parse_date(
     text: &str,
     today: Date,
     zone: &TimeZone,
     order: DateOrder,
 ) -> Result<ParsedDate, ClarifyingQuestion> {
-    let tidied = normalize_text(text);
-    let only = |date| ParsedDate { date, time: None, timestamp: None };
-    if let Some(date) = parse_midnight_as_date(&tidied) {
-        return Ok(only(date));
+    let normalized = normalize_text(text);
+    let date_only = |date| ParsedDate { date, time: None, timestamp: None };
+    // Must come before the general date-time: with an offset, midnight would be another day in `zone`.
+    if let Some(date) = parse_midnight_as_date(&normalized) {
+        return Ok(date_only(date));
     }
-    if let Some(reading) = parse_iso_date_time(&tidied, zone) {
-        return reading;
+    if let Some(parsed) = parse_iso_date_time(&normalized, zone) {
+        return parsed;
     }
-    if let Some(date) = parse_relative_date(&tidied, today) {
-        return date.map(only);
+    if let Some(date) = parse_relative_date(&normalized, today) {
+        return date.map(date_only);
     }
-    let words: Vec<&str> = tidied.split(' ').filter(|word| !DATE_FILLER_WORDS.contains(word)).collect();
+    let words: Vec<&str> = normalized.split(' ').filter(|word| !DATE_FILLER_WORDS.contains(word)).collect();
     let (weekdays, rest): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| calendar_names::parse_weekday(word).is_some());
     let weekday = weekdays.first().and_then(|word| calendar_names::parse_weekday(word));
@@ -53,65 +52,71 @@ pub(crate) fn parse_date(
         return Err(unclear_date(text));
     }
     if let Some(weekday) = weekday
-        && let Some(next) = parse_next_modifier(&rest)
+        && let Some(has_next) = parse_next_modifier(&rest)
     {
-        return resolve_weekday(weekday, next, today).map(only);
+        return resolve_weekday(weekday, has_next, today).map(date_only);
     }
-    if let [of_month] = rest.as_slice()
-        && let Some(of_month) = parse_day_ordinal(of_month)
+    if let [word] = rest.as_slice()
+        && let Some(day_of_month) = parse_day_ordinal(word)
     {
-        let date = next_day_of_month(of_month, today).ok_or_else(|| no_such_date(text))?;
-        return check_weekday(date, weekday).map(only);
+        let date = next_day_of_month(day_of_month, today).ok_or_else(|| no_such_date(text))?;
+        return check_weekday(date, weekday).map(date_only);
     }
     let day = match numeric_date::parse_numeric_date(&rest.join(" "), order) {
         Some(day) => day?,
         None => parse_named_month(&rest).ok_or_else(|| unclear_date(text))?,
     };
     let date = resolve_year(day, today).ok_or_else(|| no_such_date(text))?;
-    check_weekday(date, weekday).map(only)
+    check_weekday(date, weekday).map(date_only)
 }
 
+/// A weekday that does not fit the date is asked about: either of the two may be wrong.
 fn check_weekday(date: Date, weekday: Option<Weekday>) -> Result<Date, ClarifyingQuestion> {
     match weekday {
         Some(weekday) if date.weekday() != weekday => {
-            Err(format!("{} is a {}. Which day is meant?", date.strftime("%B %-d, %Y"), date.strftime("%A")))
+            Err(format!("{} is a {}. Which day do you mean?", date.strftime("%B %-d, %Y"), date.strftime("%A")))
         }
         _ => Ok(date),
     }
 }
 
 fn unclear_date(text: &str) -> ClarifyingQuestion {
-    format!("I cannot tell which date {text:?} is. Please give it such as 2026-11-21 or November 21.")
+    format!("Sorry, I did not understand the date {text:?}. Please say the day and the month, such as November 21.")
 }
 
-/// Reads a full ISO date-time; `None` for anything else. One with an offset is a moment, and its day that of `zone`.
+/// Parses a full ISO date-time; `None` for anything else. One with an offset is an instant, and converted to `zone`.
 pub(in super::super) fn parse_iso_date_time(
     text: &str,
     zone: &TimeZone,
 ) -> Option<Result<ParsedDate, ClarifyingQuestion>> {
     let (date, clock) = split_iso_date_time(text)?;
-    let whole = format!("{date}T{clock}");
-    let reading =
-        |local: DateTime, moment| ParsedDate { date: local.date(), time: Some(local.time()), timestamp: moment };
-    if let Ok(moment) = whole.parse::<Timestamp>() {
-        return Some(Ok(reading(zone.to_datetime(moment), Some(moment))));
+    let iso = format!("{date}T{clock}");
+    let parsed = |local: DateTime, timestamp| ParsedDate { date: local.date(), time: Some(local.time()), timestamp };
+    // A `Timestamp` requires an offset.
+    if let Ok(instant) = iso.parse::<Timestamp>() {
+        return Some(Ok(parsed(zone.to_datetime(instant), Some(instant))));
     }
-    let local = whole.parse::<DateTime>().ok();
-    Some(local.map(|local| reading(local, None)).ok_or_else(|| no_such_date(text)))
+    match iso.parse::<DateTime>() {
+        Ok(local) => Some(Ok(parsed(local, None))),
+        Err(_) => Some(Err(no_such_date(text))),
+    }
 }
 
-/// Date and time of an ISO date-time.
+/// Splits at the `T` or space if the text looks like an ISO date-time.
 fn split_iso_date_time(text: &str) -> Option<(&str, &str)> {
     let (date, clock) = text.trim().split_once(['t', 'T', ' '])?;
-    let iso = date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
-    (iso && clock.starts_with(|c: char| c.is_ascii_digit())).then_some((date, clock))
+    let is_iso_date = date.len() == 10 && date.split('-').map(str::len).eq([4, 2, 2]);
+    let is_clock = clock.starts_with(|c: char| c.is_ascii_digit());
+    (is_iso_date && is_clock).then_some((date, clock))
 }
 
-/// The day of a date-time at midnight, whatever its offset: programs write days so.
+/// The date of a date-time at midnight, ignoring its offset: programs serialize a bare date this way.
 fn parse_midnight_as_date(text: &str) -> Option<Date> {
     let (date, clock) = split_iso_date_time(text)?;
-    let bare = clock.split(['z', '+', '-']).next().filter(|clock| clock.starts_with("00:00"))?;
-    bare.chars().all(|c| matches!(c, '0' | ':' | '.')).then(|| date.parse().ok())?
+    let without_offset = clock.split(['z', '+', '-']).next()?;
+    let is_midnight =
+        without_offset.starts_with("00:00") && without_offset.chars().all(|c| matches!(c, '0' | ':' | '.'));
+    if is_midnight { date.parse().ok() } else { None }
 }
 
 fn parse_relative_date(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
@@ -136,7 +141,7 @@ fn parse_relative_date(text: &str, today: Date) -> Option<Result<Date, Clarifyin
     Some(add_days(today, days))
 }
 
-/// Whether nothing but a weekday is said, and `next` before it.
+/// For a weekday without a date: whether `next` comes before it. `None` if there are other words.
 fn parse_next_modifier(rest: &[&str]) -> Option<bool> {
     match rest {
         [] => Some(false),
@@ -145,68 +150,80 @@ fn parse_next_modifier(rest: &[&str]) -> Option<bool> {
     }
 }
 
-/// The first such day after today; asked where people mean different ones: the day it is today, and a `next` day that comes
-/// this week already.
-fn resolve_weekday(weekday: Weekday, next: bool, today: Date) -> Result<Date, ClarifyingQuestion> {
-    let ahead = i32::from(today.weekday().until(weekday));
-    let first = add_days(today, ahead)?;
-    let this_week = weekday.to_monday_zero_offset() > today.weekday().to_monday_zero_offset();
-    let open = if next { this_week || ahead == 0 } else { ahead == 0 };
-    if !open {
+/// The next such day. People mean different days by the weekday that it is today, and by `next Friday` while this
+/// week's Friday is still to come; both are asked about. `next Friday` on a Friday can only be a week later.
+fn resolve_weekday(weekday: Weekday, has_next: bool, today: Date) -> Result<Date, ClarifyingQuestion> {
+    let days_ahead = i32::from(today.weekday().until(weekday));
+    let is_today = days_ahead == 0;
+    let first = add_days(today, days_ahead)?;
+    let later_this_week = weekday.to_monday_zero_offset() > today.weekday().to_monday_zero_offset();
+    let ambiguous = is_today || (has_next && later_this_week);
+    if !ambiguous {
         return Ok(first);
     }
     let second = add_days(first, 7)?;
-    if next && ahead == 0 {
+    if has_next && is_today {
         return Ok(second);
     }
-    Err(format!("Is {} meant, or {}?", first.strftime("%A, %B %-d"), second.strftime("%A, %B %-d")))
+    Err(format!("Do you mean {}, or {}?", first.strftime("%A, %B %-d"), second.strftime("%A, %B %-d")))
 }
 
 fn add_days(day: Date, days: i32) -> Result<Date, ClarifyingQuestion> {
-    day.checked_add(days.days()).map_err(|_| "That is too far ahead. Which date is meant?".to_owned())
+    day.checked_add(days.days()).map_err(|_| "Sorry, that is too far ahead. Which date do you mean?".to_owned())
 }
 
-/// `21 november 2026`, `november 21st`, `21. nov`.
+/// Parses `21 november 2026`, `november 21st`, `21. nov`: month, day and optional year in any order, each at most
+/// once.
 fn parse_named_month(words: &[&str]) -> Option<PartialDate> {
-    let (mut month, mut day, mut year) = (None, None, None);
+    let mut month = None;
+    let mut day = None;
+    let mut year = None;
     for word in words {
-        if let Some(name) = calendar_names::parse_month(word) {
-            (month.is_none()).then(|| month = Some(name))?;
-        } else if let Some(number) = parse_digits(word, 4).filter(|_| word.len() == 4) {
-            (year.is_none()).then(|| year = Some(number))?;
+        let repeated = if let Some(number) = calendar_names::parse_month(word) {
+            month.replace(number).is_some()
+        } else if word.len() == 4
+            && let Some(number) = parse_digits(word, 4)
+        {
+            year.replace(number).is_some()
         } else {
             let number = parse_digits(strip_ordinal_suffix(word), 2)?;
-            (day.is_none()).then(|| day = i8::try_from(number).ok())?;
+            day.replace(i8::try_from(number).ok()?).is_some()
+        };
+        if repeated {
+            return None;
         }
     }
-    let (month, day) = (month?, day?);
-    Some(PartialDate { year, month, day: day })
+    Some(PartialDate { year, month: month?, day: day? })
 }
 
-/// `24th`, `24.`: a day of which neither month nor year is said.
+/// Parses `24th` and `24.`, a day without month and year. A bare `24` may be anything, and is not accepted.
 fn parse_day_ordinal(word: &str) -> Option<i8> {
     let digits = strip_ordinal_suffix(word);
-    let day = parse_digits(digits, 2).filter(|_| digits.len() < word.len());
-    day.and_then(|day| i8::try_from(day).ok())
+    let has_suffix = digits.len() < word.len();
+    if !has_suffix {
+        return None;
+    }
+    i8::try_from(parse_digits(digits, 2)?).ok()
 }
 
-/// The next day of this number.
-fn next_day_of_month(of_month: i8, today: Date) -> Option<Date> {
+/// The next date with this day of the month, today included.
+fn next_day_of_month(day_of_month: i8, today: Date) -> Option<Date> {
+    // Two months ahead are enough: of two consecutive months, one has 31 days.
     let months = (0..=2_i32).filter_map(|ahead| today.first_of_month().checked_add(ahead.months()).ok());
-    let mut days = months.filter_map(|month| Date::new(month.year(), month.month(), of_month).ok());
-    days.find(|day| *day >= today)
+    let mut dates = months.filter_map(|month| Date::new(month.year(), month.month(), day_of_month).ok());
+    dates.find(|date| *date >= today)
 }
 
 fn strip_ordinal_suffix(word: &str) -> &str {
     ["st", "nd", "rd", "th", "."].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
 }
 
-/// Without a year: the next such date.
+/// Without a year it is the next such date, today included.
 fn resolve_year(day: PartialDate, today: Date) -> Option<Date> {
     if let Some(year) = day.year {
         return Date::new(year, day.month, day.day).ok();
     }
-    // Eight years may lie between two leap years.
-    let mut next = (0..=8).filter_map(|years| Date::new(today.year() + years, day.month, day.day).ok());
-    next.find(|date| *date >= today)
+    // February 29: two leap years may be eight years apart, as 1896 and 1904.
+    let mut dates = (0..=8).filter_map(|years| Date::new(today.year() + years, day.month, day.day).ok());
+    dates.find(|date| *date >= today)
 }

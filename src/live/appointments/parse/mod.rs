@@ -1,5 +1,5 @@
-//! Dates and times as agents send them, read without guessing: what could mean two days is asked. Pure: the day it is said
-//! on is passed in.
+//! Parses dates and times as voice agents send them. Nothing is guessed: text that could mean two days is an error
+//! with a question. No I/O; the current date is passed in.
 
 mod calendar_names;
 mod date;
@@ -13,24 +13,27 @@ pub(crate) use date::parse_date;
 pub(super) use date::parse_iso_date_time;
 pub(crate) use time::{ParsedTime, parse_time};
 
-/// Why something cannot be read, as a sentence that asks for what is missing.
+/// Why a text cannot be parsed, as a question that the agent reads aloud.
 pub(crate) type ClarifyingQuestion = String;
 
-/// Small letters, no doubled blanks, no commas.
+/// Lower case, single spaces, no commas, plain apostrophes, no punctuation at the end.
 fn normalize_text(text: &str) -> String {
     let lower = text.to_lowercase().replace([',', '\u{a0}', '\u{202f}'], " ").replace(['\u{2019}', '\u{2bc}'], "'");
     strip_sentence_end(lower.trim()).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Without what ends a sentence; the dot of `24.11.` and `p.m.` says something.
+/// Removes the punctuation that ends a sentence. The dot of `24.11.` and `p.m.` has a meaning and stays.
 fn strip_sentence_end(text: &str) -> &str {
     let text = text.trim_end_matches(['!', '?', ';', ' ']);
-    let said = [".m.", " m."].iter().any(|end| text.ends_with(end));
-    text.strip_suffix('.').filter(|rest| !said && rest.ends_with(char::is_alphabetic)).unwrap_or(text)
+    let is_meridiem = [".m.", " m."].iter().any(|end| text.ends_with(end));
+    match text.strip_suffix('.') {
+        Some(rest) if !is_meridiem && rest.ends_with(char::is_alphabetic) => rest,
+        _ => text,
+    }
 }
 
-/// A number of one to `most` digits.
-fn parse_digits(text: &str, most: usize) -> Option<i16> {
-    let plain = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
+/// Parses a number of 1 to `max_digits` digits, without a sign.
+fn parse_digits(text: &str, max_digits: usize) -> Option<i16> {
+    let only_digits = (1..=max_digits).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if only_digits { text.parse().ok() } else { None }
 }

@@ -1,11 +1,11 @@
-//! Dates of digits alone.
+//! Parses dates that consist of digits and separators.
 
 use jiff::civil::Date;
 
 use super::{ClarifyingQuestion, parse_digits};
 use crate::config::DateOrder;
 
-/// A day whose year may be left out.
+/// A date whose year may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PartialDate {
     pub(super) year: Option<i16>,
@@ -15,18 +15,22 @@ pub(super) struct PartialDate {
 
 impl PartialDate {
     fn new(year: Option<i16>, month: i16, day: i16) -> Option<Self> {
-        let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
-        // 2024 has every day there is.
-        Date::new(year.unwrap_or(2024), month, day).ok().map(|_| Self { year, month, day: day })
+        let month = i8::try_from(month).ok()?;
+        let day = i8::try_from(day).ok()?;
+        // Without a year, February 29 is possible; 2024 is a leap year.
+        Date::new(year.unwrap_or(2024), month, day).ok()?;
+        Some(Self { year, month, day })
     }
 }
 
-/// `None`: it is no date of digits.
+/// Parses `2026-11-24`, `20261124`, `24.11.2026`, `24.11.`, `11/24/2026` and the like; `None` for other text.
 pub(super) fn parse_numeric_date(text: &str, order: DateOrder) -> Option<Result<PartialDate, ClarifyingQuestion>> {
     if text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()) {
         return Some(parse_year_first([&text[..4], &text[4..6], &text[6..]], text));
     }
     let separator = ['.', '/', '-'].into_iter().find(|separator| text.contains(*separator))?;
+    // Dots are used where the day comes first, unless the setting says otherwise.
+    let order = if order == DateOrder::Auto && separator == '.' { DateOrder::Dmy } else { order };
     let body = if separator == '.' { text.strip_suffix('.').unwrap_or(text) } else { text };
     let parts: Vec<&str> = body.split(separator).map(str::trim).collect();
     if !parts.iter().all(|part| parse_digits(part, 4).is_some()) {
@@ -35,41 +39,45 @@ pub(super) fn parse_numeric_date(text: &str, order: DateOrder) -> Option<Result<
     match parts.as_slice() {
         [year, month, day] if year.len() == 4 => Some(parse_year_first([year, month, day], text)),
         [first, second, year] if year.len() == 4 || (year.len() == 2 && separator != '-') => {
-            let full = parse_digits(year, 4).map(|year| if year < 100 { year + 2000 } else { year });
-            Some(resolve_day_month_order((first, second), full, separator, (order, text)))
+            let year = parse_digits(year, 4).map(|year| if year < 100 { year + 2000 } else { year });
+            Some(resolve_day_month_order([first, second], year, order, text))
         }
-        [first, second] => Some(resolve_day_month_order((first, second), None, separator, (order, text))),
-        _ => Some(Err(format!("Which date is {text}? Please give day, month and the year with four digits."))),
+        [first, second] => Some(resolve_day_month_order([first, second], None, order, text)),
+        _ => Some(Err(format!("Which date is {text}? Please say the day, the month and the full year."))),
     }
 }
 
 fn parse_year_first(parts: [&str; 3], text: &str) -> Result<PartialDate, ClarifyingQuestion> {
     let [year, month, day] = parts.map(|part| parse_digits(part, 4));
-    let day = year.zip(month).zip(day).and_then(|((year, month), day)| PartialDate::new(Some(year), month, day));
-    day.ok_or_else(|| no_such_date(text))
-}
-
-/// Dots are written where the day comes first, unless the setting says otherwise.
-fn resolve_day_month_order(
-    (first, second): (&str, &str),
-    year: Option<i16>,
-    separator: char,
-    (order, text): (DateOrder, &str),
-) -> Result<PartialDate, ClarifyingQuestion> {
-    let (Some(first), Some(second)) = (parse_digits(first, 2), parse_digits(second, 2)) else {
+    let (Some(year), Some(month), Some(day)) = (year, month, day) else {
         return Err(no_such_date(text));
     };
-    let (dmy, mdy) = (PartialDate::new(year, second, first), PartialDate::new(year, first, second));
-    let order = if order == DateOrder::Auto && separator == '.' { DateOrder::Dmy } else { order };
+    PartialDate::new(Some(year), month, day).ok_or_else(|| no_such_date(text))
+}
+
+/// Decides which of the two numbers is the day. `text` is the whole date, for the question.
+fn resolve_day_month_order(
+    numbers: [&str; 2],
+    year: Option<i16>,
+    order: DateOrder,
+    text: &str,
+) -> Result<PartialDate, ClarifyingQuestion> {
+    let [first, second] = numbers.map(|number| parse_digits(number, 2));
+    let (Some(first), Some(second)) = (first, second) else {
+        return Err(no_such_date(text));
+    };
+    let dmy = PartialDate::new(year, second, first);
+    let mdy = PartialDate::new(year, first, second);
     match (order, dmy, mdy) {
-        // Thirteen is no month, whatever the setting.
+        // Only one order gives a date, since 13 is not a month. That overrides the setting.
         (_, Some(day), None)
         | (_, None, Some(day))
         | (DateOrder::Dmy, Some(day), _)
         | (DateOrder::Mdy, _, Some(day)) => Ok(day),
         (DateOrder::Auto, Some(dmy), Some(mdy)) if dmy == mdy => Ok(dmy),
         (DateOrder::Auto, Some(dmy), Some(mdy)) => {
-            Err(format!("Is {text} {} or {}? Please name the month.", format_month_day(dmy), format_month_day(mdy)))
+            let [dmy, mdy] = [dmy, mdy].map(format_month_day);
+            Err(format!("Is {text} {dmy} or {mdy}? Please say the month by name."))
         }
         _ => Err(no_such_date(text)),
     }
@@ -81,5 +89,5 @@ fn format_month_day(day: PartialDate) -> String {
 }
 
 pub(super) fn no_such_date(text: &str) -> ClarifyingQuestion {
-    format!("There is no date {text}. Please give day, month and year, such as 2026-11-21.")
+    format!("The date {text} does not exist. Please say the day, month and year, such as November 21, 2026.")
 }

@@ -1,4 +1,4 @@
-//! Times in words: `halb drei`, `half past two`, `quarter to three`, `zwei Uhr`.
+//! Parses times in words: `halb drei`, `half past two`, `quarter to three`, `zwei Uhr`.
 
 use super::parse_digits;
 
@@ -17,21 +17,21 @@ const HOUR_NAMES: [&[&str]; 12] = [
     &["twelve", "zwölf", "zwoelf"],
 ];
 
-/// Of twelve hours; `None`: it is not said in these words.
+/// Hour (1 to 12) and minute, or `None` for other words.
 pub(super) fn parse_spoken_time(text: &str) -> Option<(i16, i16)> {
     let text = text.strip_suffix("uhr").unwrap_or(text).trim();
     let words: Vec<&str> = text.split(' ').collect();
     match words.as_slice() {
         [hour] => Some((parse_hour_name(hour)?, 0)),
-        // Half of the hour that comes.
-        ["halb", coming] => Some((previous_hour(parse_hour(coming)?), 30)),
-        ["dreiviertel", coming] => Some((previous_hour(parse_hour(coming)?), 45)),
-        ["half", "past", past] => Some((parse_hour(past)?, 30)),
-        ["quarter" | "viertel", "past" | "after" | "nach", past] | ["a", "quarter", "past" | "after", past] => {
-            Some((parse_hour(past)?, 15))
+        // German counts towards the next hour: `halb drei` is 2:30, `dreiviertel drei` is 2:45.
+        ["halb", next] => Some((previous_hour(parse_hour(next)?), 30)),
+        ["dreiviertel", next] => Some((previous_hour(parse_hour(next)?), 45)),
+        ["half", "past", hour] => Some((parse_hour(hour)?, 30)),
+        ["quarter" | "viertel", "past" | "after" | "nach", hour] | ["a", "quarter", "past" | "after", hour] => {
+            Some((parse_hour(hour)?, 15))
         }
-        ["quarter" | "viertel", "to" | "before" | "vor", coming] | ["a", "quarter", "to" | "before", coming] => {
-            Some((previous_hour(parse_hour(coming)?), 45))
+        ["quarter" | "viertel", "to" | "before" | "vor", next] | ["a", "quarter", "to" | "before", next] => {
+            Some((previous_hour(parse_hour(next)?), 45))
         }
         _ => None,
     }

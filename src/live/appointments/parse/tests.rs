@@ -7,19 +7,19 @@ use super::date::ParsedDate;
 use super::*;
 use crate::config::DateOrder;
 
-/// A Saturday.
+/// A Saturday, which matters for weekdays and `next`.
 const TODAY: Date = Date::constant(2026, 11, 21);
 
 fn parse_date_in_order(text: &str, order: DateOrder) -> Result<Date, ClarifyingQuestion> {
-    parse_date(text, TODAY, &TimeZone::get("Europe/Berlin").unwrap(), order).map(|reading| reading.date)
+    parse_date(text, TODAY, &TimeZone::get("Europe/Berlin").unwrap(), order).map(|parsed| parsed.date)
 }
 
 fn parse_date_auto(text: &str) -> Date {
-    parse_date_in_order(text, DateOrder::Auto).unwrap_or_else(|why| panic!("{text}: {why}"))
+    parse_date_in_order(text, DateOrder::Auto).unwrap_or_else(|question| panic!("{text}: {question}"))
 }
 
 #[test]
-fn dates_are_read_in_every_form() {
+fn dates_are_parsed_in_every_form() {
     let day = date(2026, 11, 24);
     for text in [
         "2026-11-24",
@@ -58,7 +58,7 @@ fn dates_are_read_in_every_form() {
         "in drei Tagen",
     ] {
         if text == "in drei Tagen" {
-            assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "numbers in words are asked about");
+            assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "numbers in words are not understood");
         } else {
             assert_eq!(parse_date_auto(text), day, "{text}");
         }
@@ -82,22 +82,26 @@ fn dates_are_read_in_every_form() {
     assert_eq!(parse_date_auto("the 5th"), date(2026, 12, 5), "the next one");
     assert_eq!(parse_date_auto("übermorgen"), date(2026, 11, 23));
     assert_eq!(parse_date_auto("in two weeks".replace("two", "2").as_str()), date(2026, 12, 5));
-    assert_eq!(parse_date_auto("29.02."), date(2028, 2, 29), "the next there is");
-    assert_eq!(parse_date_auto("05/05/2027"), date(2027, 5, 5), "the same either way");
+    assert_eq!(parse_date_auto("29.02."), date(2028, 2, 29), "the next leap year");
+    assert_eq!(parse_date_auto("05/05/2027"), date(2027, 5, 5), "both orders give the same date");
 }
 
 #[test]
-fn the_setting_decides_what_digits_do_not() {
+fn date_order_setting_resolves_ambiguous_digits() {
     assert_eq!(parse_date_in_order("03/04/2027", DateOrder::Dmy), Ok(date(2027, 4, 3)));
     assert_eq!(parse_date_in_order("03/04/2027", DateOrder::Mdy), Ok(date(2027, 3, 4)));
-    assert_eq!(parse_date_in_order("03.04.2027", DateOrder::Auto), Ok(date(2027, 4, 3)), "dots are written so");
-    assert_eq!(parse_date_in_order("12/24/2026", DateOrder::Dmy), Ok(date(2026, 12, 24)), "there is no other way");
-    let asks = parse_date_in_order("03/04/2027", DateOrder::Auto).unwrap_err();
-    assert!(asks.contains("April 3") && asks.contains("March 4"), "{asks}");
+    assert_eq!(
+        parse_date_in_order("03.04.2027", DateOrder::Auto),
+        Ok(date(2027, 4, 3)),
+        "with dots the day comes first"
+    );
+    assert_eq!(parse_date_in_order("12/24/2026", DateOrder::Dmy), Ok(date(2026, 12, 24)), "24 is not a month");
+    let question = parse_date_in_order("03/04/2027", DateOrder::Auto).unwrap_err();
+    assert!(question.contains("April 3") && question.contains("March 4"), "{question}");
 }
 
 #[test]
-fn what_is_unclear_is_asked() {
+fn unclear_dates_are_asked_about() {
     for text in [
         "",
         "soon",
@@ -121,33 +125,32 @@ fn what_is_unclear_is_asked() {
     ] {
         assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "{text}");
     }
-    let tuesday = parse_date("next Friday", date(2026, 11, 24), &TimeZone::UTC, DateOrder::Auto).unwrap_err();
-    assert!(tuesday.contains("November 27") && tuesday.contains("December 4"), "{tuesday}");
+    let question = parse_date("next Friday", date(2026, 11, 24), &TimeZone::UTC, DateOrder::Auto).unwrap_err();
+    assert!(question.contains("November 27") && question.contains("December 4"), "{question}");
 }
 
 #[test]
-fn full_date_times_bring_their_time() {
+fn full_date_times_include_a_time() {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
     let read = |text: &str| parse_date(text, TODAY, &zone, DateOrder::Auto).unwrap();
-    let moment = |text: &str| Some(text.parse().unwrap());
-    let at =
-        |hour, moment| ParsedDate { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)), timestamp: moment };
-    let named = moment("2026-11-23T13:30:00Z");
+    let instant = |text: &str| Some(text.parse().unwrap());
+    let at = |hour, timestamp| ParsedDate { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)), timestamp };
+    let named = instant("2026-11-23T13:30:00Z");
     assert_eq!(read("2026-11-23T14:30:00"), at(14, None));
     assert_eq!(read("2026-11-23 14:30"), at(14, None));
     assert_eq!(read("2026-11-23T14:30:00+01:00"), at(14, named));
-    assert_eq!(read("2026-11-23T13:30:00Z"), at(14, named), "a moment is put into the company's time");
+    assert_eq!(read("2026-11-23T13:30:00Z"), at(14, named), "an instant is converted to the company's time zone");
     let day = ParsedDate { date: date(2026, 11, 24), time: None, timestamp: None };
     for text in ["2026-11-24T00:00:00Z", "2026-11-24T00:00:00.000Z", "2026-11-24 00:00", "2026-11-24T00:00:00+05:30"] {
-        assert_eq!(read(text), day, "{text}: a day, as programs write it");
+        assert_eq!(read(text), day, "{text}: a bare date, as programs write it");
     }
     let evening = ParsedDate { date: date(2026, 11, 24), time: Some(time(0, 0, 0, 0)), ..at(0, None) };
-    assert_eq!(read("2026-11-23T23:00:00Z"), ParsedDate { timestamp: moment("2026-11-23T23:00:00Z"), ..evening });
+    assert_eq!(read("2026-11-23T23:00:00Z"), ParsedDate { timestamp: instant("2026-11-23T23:00:00Z"), ..evening });
 }
 
 #[test]
-fn times_are_read_in_every_form() {
-    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+fn times_are_parsed_in_every_form() {
+    let read = |text: &str| parse_time(text).map(|parsed| (parsed.time, parsed.am_pm_ambiguous));
     for text in
         ["14:30", "14.30", "14.30 Uhr", "14 Uhr 30", "14h30", "1430", "14:30:00", "2:30 pm", "2:30PM", "2.30 p.m."]
     {
@@ -174,10 +177,10 @@ fn times_are_read_in_every_form() {
 }
 
 #[test]
-fn times_are_read_in_words() {
-    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+fn times_are_parsed_in_words() {
+    let read = |text: &str| parse_time(text).map(|parsed| (parsed.time, parsed.am_pm_ambiguous));
     for text in ["2 Uhr", "um 2 Uhr", "2 h", "2 o'clock", "2 o\u{2019}clock", "zwei Uhr", "two", "two o'clock."] {
-        assert_eq!(read(text), Ok((time(2, 0, 0, 0), true)), "{text}: by day or by night");
+        assert_eq!(read(text), Ok((time(2, 0, 0, 0), true)), "{text}: AM or PM is open");
     }
     assert_eq!(read("02 Uhr"), Ok((time(2, 0, 0, 0), false)));
     for text in ["halb drei", "halb 3", "um halb drei Uhr", "half past two"] {
@@ -197,8 +200,8 @@ fn times_are_read_in_words() {
 }
 
 #[test]
-fn hours_and_halves_of_the_day() {
-    let read = |text: &str| parse_time(text).map(|reading| (reading.time, reading.am_pm_ambiguous));
+fn hours_and_meridiems_are_parsed() {
+    let read = |text: &str| parse_time(text).map(|parsed| (parsed.time, parsed.am_pm_ambiguous));
     assert_eq!(read("9"), Ok((time(9, 0, 0, 0), true)));
     assert_eq!([read("12 pm"), read("noon")], [Ok((time(12, 0, 0, 0), false)), Ok((time(12, 0, 0, 0), false))]);
     assert_eq!(read("12 am"), Ok((time(0, 0, 0, 0), false)));
@@ -227,7 +230,7 @@ fn any_date() -> impl Strategy<Value = Date> {
 
 proptest! {
     #[test]
-    fn every_way_of_writing_a_day_is_that_day(day in any_date()) {
+    fn every_date_format_parses_to_that_date(day in any_date()) {
         for format in ["%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%B %-d, %Y", "%-d %b %Y", "%A, %-d. %B %Y", "%A the %-dth of %B %Y"] {
             prop_assert_eq!(parse_date_auto(&day.strftime(format).to_string()), day, "{}", format);
         }
@@ -235,36 +238,36 @@ proptest! {
         prop_assert_eq!(slashes("%d/%m/%Y", DateOrder::Dmy), Ok(day));
         prop_assert_eq!(slashes("%m/%d/%Y", DateOrder::Mdy), Ok(day));
         if let Ok(read) = slashes("%d/%m/%Y", DateOrder::Auto) {
-            prop_assert_eq!(read, day, "read without being told, so there was one way only");
+            prop_assert_eq!(read, day, "without a setting only one order was possible");
         }
     }
 
     #[test]
-    fn without_a_year_it_is_the_next_one(day in any_date()) {
+    fn missing_year_means_the_next_such_date(day in any_date()) {
         let read = parse_date_auto(&day.strftime("%d.%m.").to_string());
         prop_assert!(read >= TODAY && (read.month(), read.day()) == (day.month(), day.day()));
         prop_assert!(read <= day);
     }
 
     #[test]
-    fn every_way_of_writing_a_time_is_that_time(hour in 0_i8..24, minute in 0_i8..60) {
+    fn every_time_format_parses_to_that_time(hour in 0_i8..24, minute in 0_i8..60) {
         let at = time(hour, minute, 0, 0);
         for format in ["%H:%M", "%H%M", "%H.%M Uhr", "%-I:%M %p", "%I:%M%P", "%H:%M:%S"] {
             let text = DateTime::from_parts(TODAY, at).strftime(format).to_string();
             let read = parse_time(&text);
-            prop_assert_eq!(read.clone().map(|reading| reading.time), Ok(at), "{}", text);
-            let unsaid = !format.to_lowercase().ends_with('p') && !text.starts_with('0') && (10..12).contains(&hour);
-            prop_assert!(!read.unwrap().am_pm_ambiguous || unsaid, "{}", text);
+            prop_assert_eq!(read.clone().map(|parsed| parsed.time), Ok(at), "{}", text);
+            let may_be_ambiguous = !format.to_lowercase().ends_with('p') && !text.starts_with('0') && (10..12).contains(&hour);
+            prop_assert!(!read.unwrap().am_pm_ambiguous || may_be_ambiguous, "{}", text);
         }
     }
 
     #[test]
-    fn no_text_makes_it_fail(text in "\\PC{0,40}") {
+    fn arbitrary_text_does_not_panic(text in "\\PC{0,40}") {
         let _ = (parse_date_in_order(&text, DateOrder::Auto), parse_time(&text));
     }
 
     #[test]
-    fn no_text_of_such_characters_makes_it_fail(text in "[0-9./:tz +-]{0,24}") {
+    fn text_of_date_characters_does_not_panic(text in "[0-9./:tz +-]{0,24}") {
         let _ = (parse_date_in_order(&text, DateOrder::Auto), parse_time(&text));
     }
 }

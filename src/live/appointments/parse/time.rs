@@ -1,16 +1,14 @@
-//! Times of day.
+//! Parses times of day in digits; `spoken_time` parses words.
 
 use jiff::civil::Time;
 
 use super::{ClarifyingQuestion, normalize_text, parse_digits, spoken_time};
 
-/// A time of day as it was said.
+/// A time of day, and whether AM or PM is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedTime {
-    /// The time.
     pub time: Time,
-    /// An hour from 1 to 11 without a leading zero, and no word on whether it is before noon: in the afternoon it may be
-    /// meant twelve hours later.
+    /// Set for an hour from 1 to 11 without a leading zero and without AM or PM: it may be meant twelve hours later.
     pub am_pm_ambiguous: bool,
 }
 
@@ -20,18 +18,20 @@ enum Meridiem {
     Pm,
 }
 
-/// Reads a time: `14:30`, `14.30 Uhr`, `1430`, `14 h`, `2:30 pm`, `2 PM`, `noon`, or that of a full ISO date-time.
+/// Parses a time: `14:30`, `14.30 Uhr`, `1430`, `14 h`, `2:30 pm`, `2 PM`, `noon`, or the time of a full ISO
+/// date-time.
 ///
 /// # Errors
-/// A sentence that asks.
+/// A question that asks for the time again.
 pub(crate) fn parse_time(text: &str) -> Result<ParsedTime, ClarifyingQuestion> {
-    let tidied = normalize_text(text);
-    let unclear = || format!("I cannot tell which time {text:?} is. Please give it such as 14:30 or 2:30 PM.");
-    let clock = match tidied.split_at_checked(10) {
+    let normalized = normalize_text(text);
+    let clock = match normalized.split_at_checked(10) {
         Some((date, rest)) if date.split('-').map(str::len).eq([4, 2, 2]) => rest.trim_start_matches(['t', ' ']),
-        _ => &tidied,
+        _ => &normalized,
     };
-    parse_normalized_time(clock).ok_or_else(unclear)
+    parse_normalized_time(clock).ok_or_else(|| {
+        format!("Sorry, I did not understand the time {text:?}. Please say it with AM or PM, such as 2:30 PM.")
+    })
 }
 
 fn parse_normalized_time(text: &str) -> Option<ParsedTime> {
@@ -40,36 +40,37 @@ fn parse_normalized_time(text: &str) -> Option<ParsedTime> {
     if matches!(text.as_str(), "noon" | "midday" | "12 noon" | "mittag" | "mittags") {
         return Some(ParsedTime { time: Time::constant(12, 0, 0, 0), am_pm_ambiguous: false });
     }
-    let (clock, half) = split_meridiem(text);
+    let (clock, meridiem) = split_meridiem(text);
     let clock = ["o'clock", "o clock", "oclock"].iter().find_map(|end| clock.strip_suffix(end)).unwrap_or(clock).trim();
     if let Some((hour, minute)) = spoken_time::parse_spoken_time(clock) {
-        return resolve_time(hour, minute, half, true);
+        return resolve_time(hour, minute, meridiem, true);
     }
     let clock = match ["uhr", "hrs", "hours", "h"].iter().find_map(|word| clock.strip_suffix(word)) {
         Some(clock) => clock.trim().to_owned(),
-        // 14 Uhr 30, 14h30
+        // `14 Uhr 30` and `14h30`.
         None => clock.replace(" uhr ", ":").replace('h', ":"),
     };
-    let (hour, minute, padded) = parse_clock_time(&clock)?;
-    resolve_time(hour, minute, half, !padded)
+    let (hour, minute, is_24_hour) = parse_clock_time(&clock)?;
+    resolve_time(hour, minute, meridiem, !is_24_hour)
 }
 
-/// `open`: nothing in how the hour is written says that it is of 24.
-fn resolve_time(hour: i16, minute: i16, half: Option<Meridiem>, open: bool) -> Option<ParsedTime> {
+/// `may_be_12_hour`: the way in which the hour is written does not show that it is a 24-hour time.
+fn resolve_time(hour: i16, minute: i16, meridiem: Option<Meridiem>, may_be_12_hour: bool) -> Option<ParsedTime> {
     let time = |hour: i16| Time::new(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0).ok();
-    let time = match half {
+    let time = match meridiem {
         None => time(hour)?,
         Some(Meridiem::Am) if (1..=12).contains(&hour) => time(hour % 12)?,
         Some(Meridiem::Pm) if (1..=12).contains(&hour) => time(hour % 12 + 12)?,
-        // 14:30 pm says the same twice.
+        // `14:30 pm`: redundant, but clear.
         Some(Meridiem::Pm) if hour > 12 => time(hour)?,
         Some(_) => return None,
     };
-    let either_half = half.is_none() && open && (1..=11).contains(&hour);
-    Some(ParsedTime { time, am_pm_ambiguous: either_half })
+    let am_pm_ambiguous = meridiem.is_none() && may_be_12_hour && (1..=11).contains(&hour);
+    Some(ParsedTime { time, am_pm_ambiguous })
 }
 
 fn split_meridiem(text: &str) -> (&str, Option<Meridiem>) {
+    // Longer forms come before the forms they end with.
     let words = [
         ("p.m.", Meridiem::Pm),
         ("p.m", Meridiem::Pm),
@@ -85,15 +86,19 @@ fn split_meridiem(text: &str) -> (&str, Option<Meridiem>) {
         ("morgens", Meridiem::Am),
         ("vormittags", Meridiem::Am),
     ];
-    words
-        .into_iter()
-        .find_map(|(word, half)| text.strip_suffix(word).map(|clock| (clock.trim(), Some(half))))
-        .unwrap_or((text, None))
+    for (word, meridiem) in words {
+        if let Some(clock) = text.strip_suffix(word) {
+            return (clock.trim(), Some(meridiem));
+        }
+    }
+    (text, None)
 }
 
-/// With whether the hour has a leading zero, or the digits are four: then it is of 24 hours.
+/// Hour, minute, and whether it is written as a 24-hour time: four digits, or an hour with a leading zero.
 fn parse_clock_time(clock: &str) -> Option<(i16, i16, bool)> {
-    if let Some(digits) = parse_digits(clock, 4).filter(|_| clock.len() >= 3) {
+    if clock.len() >= 3
+        && let Some(digits) = parse_digits(clock, 4)
+    {
         return Some((digits / 100, digits % 100, clock.len() == 4));
     }
     let mut parts = clock.split([':', '.']);
@@ -103,7 +108,11 @@ fn parse_clock_time(clock: &str) -> Option<(i16, i16, bool)> {
         Some(_) => return None,
         None => 0,
     };
-    // Seconds say nothing here, unless there are some.
-    let whole = parts.next().is_none_or(|seconds| matches!(seconds, "00")) && parts.all(|part| part == "000");
-    whole.then_some((parse_digits(hour, 2)?, minute, hour.starts_with('0')))
+    // Programs add seconds and milliseconds. Other than zero they cannot be a slot, so the text is not understood.
+    let seconds_are_zero = parts.next().is_none_or(|seconds| seconds == "00");
+    let milliseconds_are_zero = parts.all(|part| part == "000");
+    if !(seconds_are_zero && milliseconds_are_zero) {
+        return None;
+    }
+    Some((parse_digits(hour, 2)?, minute, hour.starts_with('0')))
 }

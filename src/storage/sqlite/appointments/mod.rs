@@ -1,5 +1,5 @@
-//! Appointments. A time is taken by rows under a key, so that no two calls can get the same place, whatever they looked at
-//! before.
+//! Appointments. An appointment occupies one row of `appointment_slots` per step of its time, under a unique key. Two
+//! callers can be offered the same time, but the database lets only one of them have it.
 
 mod name_similarity;
 mod read;
@@ -23,21 +23,21 @@ use crate::storage::{
 #[async_trait]
 impl AppointmentStore for SqliteStore {
     async fn book_appointment(&self, booking: BookingRequest) -> Result<BookingOutcome, StoreError> {
-        let announce = booking.context.make_event.clone();
-        self.write_with_event(announce, move |conn| write::book(conn, &booking)).await
+        let make_event = booking.context.make_event.clone();
+        self.write_with_event(make_event, move |conn| write::book(conn, &booking)).await
     }
 
     async fn change_appointment(&self, moving: AppointmentChange) -> Result<BookingOutcome, StoreError> {
-        let announce = moving.context.make_event.clone();
-        self.write_with_event(announce, move |conn| write::move_appointment(conn, &moving)).await
+        let make_event = moving.context.make_event.clone();
+        self.write_with_event(make_event, move |conn| write::move_appointment(conn, &moving)).await
     }
 
     async fn cancel_appointment(&self, cancelling: AppointmentCancellation) -> Result<BookingOutcome, StoreError> {
-        let announce = cancelling.context.make_event.clone();
-        self.write_with_event(announce, move |conn| {
-            let asked = &cancelling.context;
-            let invocation = asked.idempotency_key.as_deref();
-            write::cancel(conn, (asked.company_id, cancelling.appointment_id), invocation, asked.now_ms)
+        let make_event = cancelling.context.make_event.clone();
+        self.write_with_event(make_event, move |conn| {
+            let context = &cancelling.context;
+            let invocation = context.idempotency_key.as_deref();
+            write::cancel(conn, context.company_id, cancelling.appointment_id, invocation, context.now_ms)
         })
         .await
     }
@@ -62,34 +62,37 @@ impl AppointmentStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// The change and the event about it, in one transaction.
+    /// Writes a change and appends the event about it in the same transaction: a crash cannot lose one of them.
     async fn write_with_event(
         &self,
-        announce: BookingEventFactory,
+        make_event: BookingEventFactory,
         mut work: impl FnMut(&rusqlite::Connection) -> Result<AppointmentWrite, StoreError> + Send + 'static,
     ) -> Result<BookingOutcome, StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
-        let (arranged, announced) = writer
+        // Live priority: a caller is waiting for the answer.
+        let (outcome, is_appended) = writer
             .write_live(move |state: &mut WriterContext| {
                 let change = write::with_savepoint(&state.conn, &mut work)?;
                 let AppointmentWrite::Applied(action, appointment) = change else {
                     return Ok((change.into_outcome(), false));
                 };
-                let event = announce(action, &appointment);
-                let announced = append_appointment_event(state, &event, EventKeys::from_event(&event, &key))?;
-                Ok((BookingOutcome::Done(action, appointment), announced))
+                let event = make_event(action, &appointment);
+                let is_appended = append_appointment_event(state, &event, EventKeys::from_event(&event, &key))?;
+                Ok((BookingOutcome::Done(action, appointment), is_appended))
             })
             .await?;
-        if announced {
+        // After the commit: a worker that is woken earlier would not see the event yet.
+        if is_appended {
             self.appended_count.fetch_add(1, Ordering::Relaxed);
             self.append_notify.notify_waiters();
         }
-        Ok(arranged)
+        Ok(outcome)
     }
 }
 
-/// A booking does not fail because handlers cannot be told of it.
+/// Appends the event about a change. Returns `false` when that failed: the caller has been promised the appointment,
+/// which counts more than a notification of handlers.
 fn append_appointment_event(
     state: &mut WriterContext,
     event: &crate::storage::NewEvent,
@@ -97,18 +100,18 @@ fn append_appointment_event(
 ) -> Result<bool, StoreError> {
     match append::append(state, event, keys) {
         Ok(_) => Ok(true),
-        // The transaction is gone, and the appointment with it.
+        // SQLite has rolled back the whole transaction, and the appointment with it.
         Err(error) if state.conn.is_autocommit() => Err(error),
         Err(error) => {
-            tracing::warn!(%error, "an appointment's event was not stored; the appointment was");
+            tracing::warn!(%error, "appointment event not stored");
             Ok(false)
         }
     }
 }
 
 impl OperatorStore {
-    /// Cancels the appointment with this number, beside a running receiver, and appends the event that `announce` makes in the
-    /// same transaction: the receiver's handlers come upon it within a second.
+    /// Cancels an appointment while a receiver may be running, and appends the event from `make_event` in the same
+    /// transaction. The receiver's handlers find the event within a second.
     ///
     /// # Errors
     /// [`StoreError`]: nothing was changed.
@@ -117,12 +120,12 @@ impl OperatorStore {
         company_id: i64,
         id: i64,
         now_ms: i64,
-        announce: &BookingEventFactory,
+        make_event: &BookingEventFactory,
     ) -> Result<BookingOutcome, StoreError> {
         self.write(|conn, key| {
-            let change = write::cancel(conn, (company_id, id), None, now_ms)?;
+            let change = write::cancel(conn, company_id, id, None, now_ms)?;
             if let AppointmentWrite::Applied(action, appointment) = &change {
-                let event = announce(*action, appointment);
+                let event = make_event(*action, appointment);
                 append::append_by_operator(conn, &event, EventKeys::from_event(&event, key))?;
             }
             Ok(change.into_outcome())

@@ -1,4 +1,4 @@
-//! Reading appointments.
+//! Reads appointments and the outcomes of earlier invocations.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -11,6 +11,8 @@ const SELECT_APPOINTMENTS: &str =
     a.booked_at_ms, a.changed_at_ms FROM appointments a LEFT JOIN companies c ON c.id = a.company_id";
 
 pub(super) fn list_appointments(conn: &Connection, filter: &AppointmentFilter) -> Result<Vec<Appointment>, StoreError> {
+    // `?n IS NULL` for a filter that is not set keeps the parameter numbers; a condition like `(?1 IS NULL OR …)` for
+    // all of them would keep SQLite from using an index.
     let company = if filter.company_id.is_some() { "a.company_id = ?1" } else { "?1 IS NULL" };
     let confirmation = if filter.confirmation.is_some() { "a.confirmation = ?3" } else { "?3 IS NULL" };
     let name = if filter.name_key.is_some() { "a.name_key = ?4" } else { "?4 IS NULL" };
@@ -29,6 +31,7 @@ pub(super) fn list_appointments(conn: &Connection, filter: &AppointmentFilter) -
             filter.since_ms.unwrap_or(i64::MIN),
             filter.until_ms.unwrap_or(i64::MAX),
             filter.booked_only,
+            // SQLite takes -1 as no limit.
             filter.limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1),
         ],
         appointment_from_row,
@@ -41,10 +44,17 @@ pub(super) fn find_by_id(conn: &Connection, company_id: i64, id: i64) -> Result<
     Ok(conn.prepare_cached(&sql)?.query_row([id, company_id], appointment_from_row).optional()?)
 }
 
-/// Deed, appointment, service, beginning, end, when it was done.
-type AppointmentInvocationRow = (String, i64, Option<String>, i64, i64, i64);
+struct AppointmentInvocationRow {
+    action: String,
+    appointment_id: i64,
+    service: Option<String>,
+    start_ms: i64,
+    end_ms: i64,
+    at_ms: i64,
+}
 
-/// The appointment as the invocation left it.
+/// The outcome of an earlier invocation: the appointment as that invocation left it. A repeated invocation gets the
+/// same answer, even when the appointment was changed in between.
 pub(super) fn find_invocation_outcome(
     conn: &Connection,
     company_id: i64,
@@ -52,22 +62,38 @@ pub(super) fn find_invocation_outcome(
 ) -> Result<Option<BookingOutcome>, StoreError> {
     let sql = "SELECT action, appointment_id, service, start_ms, end_ms, at_ms FROM appointment_invocations
                WHERE company_id = ?1 AND invocation = ?2";
-    let read = |row: &Row| -> rusqlite::Result<AppointmentInvocationRow> {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    let read = |row: &Row| {
+        Ok(AppointmentInvocationRow {
+            action: row.get(0)?,
+            appointment_id: row.get(1)?,
+            service: row.get(2)?,
+            start_ms: row.get(3)?,
+            end_ms: row.get(4)?,
+            at_ms: row.get(5)?,
+        })
     };
-    let then = conn.prepare_cached(sql)?.query_row(params![company_id, invocation], read).optional()?;
-    let Some((name, id, service, start_ms, end_ms, changed_at_ms)) = then else { return Ok(None) };
-    let (Some(action), Some(now)) = (parse_action(&name), find_by_id(conn, company_id, id)?) else { return Ok(None) };
-    let cancelled = action == BookingAction::Cancelled;
-    let then = Appointment { cancelled, service, start_ms, end_ms, updated_at_ms: changed_at_ms, ..now };
-    Ok(Some(BookingOutcome::Done(action, Box::new(then))))
+    let recorded = conn.prepare_cached(sql)?.query_row(params![company_id, invocation], read).optional()?;
+    let Some(recorded) = recorded else { return Ok(None) };
+    let Some(action) = parse_action(&recorded.action) else { return Ok(None) };
+    let Some(current) = find_by_id(conn, company_id, recorded.appointment_id)? else { return Ok(None) };
+    let appointment = Appointment {
+        cancelled: action == BookingAction::Cancelled,
+        service: recorded.service,
+        start_ms: recorded.start_ms,
+        end_ms: recorded.end_ms,
+        updated_at_ms: recorded.at_ms,
+        ..current
+    };
+    Ok(Some(BookingOutcome::Done(action, Box::new(appointment))))
 }
 
-/// What the same call booked and meets this time.
+/// Appointments booked in a call that overlap with a time.
 pub(super) fn list_overlapping_of_call(
     conn: &Connection,
-    (company_id, call_id): (i64, &str),
-    (start_ms, end_ms): (i64, i64),
+    company_id: i64,
+    call_id: &str,
+    start_ms: i64,
+    end_ms: i64,
 ) -> Result<Vec<Appointment>, StoreError> {
     let sql = format!(
         "{SELECT_APPOINTMENTS} WHERE a.id IN (SELECT appointment_id FROM appointment_slots
@@ -79,6 +105,7 @@ pub(super) fn list_overlapping_of_call(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Number of occupied places per step of time, for steps with at least one.
 pub(super) fn count_places_taken(
     conn: &Connection,
     company_id: i64,

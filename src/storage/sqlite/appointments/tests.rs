@@ -12,7 +12,6 @@ use crate::storage::{
     Store,
 };
 
-/// A whole number of five minutes.
 const DAY_START_MS: i64 = 1_795_219_200_000;
 const MONTH_MS: i64 = 31 * 24 * 3_600_000;
 
@@ -71,7 +70,7 @@ async fn book(store: &SqliteStore, booking: BookingRequest) -> Option<Appointmen
 }
 
 #[tokio::test]
-async fn times_that_meet_in_one_step_are_not_both_given() {
+async fn overlapping_times_are_booked_once() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open_store(folder.path());
     assert!(book(&store, booking("a", &["A"], slot(10, 6))).await.is_some());
@@ -81,11 +80,15 @@ async fn times_that_meet_in_one_step_are_not_both_given() {
     }
     let taken = store.slot_occupancy(DEFAULT_COMPANY_ID, DAY_START_MS, DAY_START_MS + 13 * SLOT_STEP_MS).await.unwrap();
     assert_eq!(taken, (4..13).map(|step| (DAY_START_MS + step * SLOT_STEP_MS, 1)).collect::<Vec<_>>());
-    assert_eq!(store.list_events(EventFilter::default()).await.unwrap().len(), 3, "one each, and none for the refused");
+    assert_eq!(
+        store.list_events(EventFilter::default()).await.unwrap().len(),
+        3,
+        "one event per booking, and none for an unavailable time"
+    );
 }
 
 #[tokio::test]
-async fn the_database_itself_refuses_a_second_row_for_a_place() {
+async fn the_database_rejects_a_second_row_for_a_place() {
     let folder = tempfile::tempdir().unwrap();
     let (store, url) = open_store(folder.path());
     let appointment = book(&store, booking("a", &["A"], slot(10, 1))).await.unwrap();
@@ -98,7 +101,7 @@ async fn the_database_itself_refuses_a_second_row_for_a_place() {
 }
 
 #[tokio::test]
-async fn a_confirmation_number_is_given_once() {
+async fn a_confirmation_number_is_used_once() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open_store(folder.path());
     assert_eq!(book(&store, booking("a", &["A", "B"], slot(1, 1))).await.unwrap().confirmation, "A");
@@ -106,41 +109,44 @@ async fn a_confirmation_number_is_given_once() {
     let none_left = store.book_appointment(booking("c", &["A", "B"], slot(3, 1))).await;
     assert!(matches!(none_left, Err(StoreError::InvalidData(_))));
     let taken = store.slot_occupancy(DEFAULT_COMPANY_ID, DAY_START_MS, i64::MAX).await.unwrap();
-    assert_eq!(taken.len(), 2, "nothing is left of what failed");
+    assert_eq!(taken.len(), 2, "the failed booking left no slot");
 }
 
 #[tokio::test]
-async fn work_that_fails_half_way_leaves_nothing_and_takes_nobody_along() {
+async fn failed_work_is_undone_without_affecting_other_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open_store(folder.path());
-    let broken = store.write_with_event(Arc::new(new_event), |conn| {
+    let failing = store.write_with_event(Arc::new(new_event), |conn| {
         conn.execute("INSERT INTO appointment_slots VALUES (1, 300000, 0, 1)", [])?;
         Err(StoreError::InvalidData("half way".into()))
     });
-    let (broken, kept) = tokio::join!(broken, book(&store, booking("a", &["A"], slot(1, 1))));
-    assert!(broken.is_err() && kept.is_some());
+    let (failed, booked) = tokio::join!(failing, book(&store, booking("a", &["A"], slot(1, 1))));
+    assert!(failed.is_err() && booked.is_some());
     assert!(store.slot_occupancy(DEFAULT_COMPANY_ID, 0, DAY_START_MS).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn cancelled_beside_the_receiver_it_is_free_for_the_next() {
+async fn an_operator_can_cancel_while_the_receiver_runs() {
     let folder = tempfile::tempdir().unwrap();
     let (store, url) = open_store(folder.path());
     let appointment = book(&store, booking("a", &["A"], slot(10, 6))).await.unwrap();
-    let (mut beside, announce): (_, BookingEventFactory) = (OperatorStore::open(&url).unwrap(), Arc::new(new_event));
+    let mut operator_store = OperatorStore::open(&url).unwrap();
+    let make_event: BookingEventFactory = Arc::new(new_event);
     for _ in 0..2 {
-        let cancelled = beside.cancel_appointment(DEFAULT_COMPANY_ID, appointment.id, DAY_START_MS, &announce).unwrap();
+        let cancelled =
+            operator_store.cancel_appointment(DEFAULT_COMPANY_ID, appointment.id, DAY_START_MS, &make_event).unwrap();
         assert!(
             matches!(cancelled, BookingOutcome::Done(BookingAction::Cancelled, it) if it.cancelled && it.revision == 1)
         );
     }
-    let other = beside.cancel_appointment(DEFAULT_COMPANY_ID + 1, appointment.id, DAY_START_MS, &announce).unwrap();
-    assert_eq!(other, BookingOutcome::NotFound, "another company's");
+    let other_company = DEFAULT_COMPANY_ID + 1;
+    let other = operator_store.cancel_appointment(other_company, appointment.id, DAY_START_MS, &make_event).unwrap();
+    assert_eq!(other, BookingOutcome::NotFound, "an appointment of another company");
     assert!(book(&store, booking("b", &["B"], slot(10, 6))).await.is_some());
 }
 
 #[tokio::test]
-async fn what_nobody_can_ask_for_any_more_is_forgotten() {
+async fn expired_slots_and_invocations_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open_store(folder.path());
     book(&store, booking("a", &["A"], slot(1, 1))).await.unwrap();
@@ -153,5 +159,5 @@ async fn what_nobody_can_ask_for_any_more_is_forgotten() {
     assert_eq!(taken.len(), 1);
     let before = store.find_invocation_outcome(DEFAULT_COMPANY_ID, "a".into()).await.unwrap();
     assert_eq!(before, None);
-    assert_eq!(store.list_appointments(AppointmentFilter::default()).await.unwrap().len(), 2, "they themselves stay");
+    assert_eq!(store.list_appointments(AppointmentFilter::default()).await.unwrap().len(), 2, "the appointments stay");
 }

@@ -1,4 +1,8 @@
-//! Booking, moving, cancelling: inside a transaction of the caller's.
+//! Books, moves and cancels appointments. Every function runs inside a transaction that its caller opened.
+//!
+//! Functions are retried: a voice agent that gets no answer in time invokes them again, often with other words. The
+//! same invocation (idempotency key) therefore gets its first outcome again, and a call that books again may mean an
+//! appointment it has made already.
 
 use rusqlite::{Connection, params};
 
@@ -8,14 +12,14 @@ use crate::storage::{
     SLOT_STEP_MS, StoreError,
 };
 
-/// Thirty days after it nobody repeats an invocation, and nobody asks for a time that is past.
+/// Invocations, and slots of times in the past, are kept for 30 days: no call lasts that long, so no invocation is
+/// repeated after it.
 const INVOCATION_RETENTION_MS: i64 = 30 * 24 * 3_600_000;
 
-/// What became of it.
 pub(super) enum AppointmentWrite {
-    /// It was done now.
+    /// The appointment was changed now, so an event has to be appended.
     Applied(BookingAction, Box<Appointment>),
-    /// It was done before, or cannot be done.
+    /// The change was made before, or is not possible.
     Unchanged(BookingOutcome),
 }
 
@@ -23,18 +27,24 @@ impl AppointmentWrite {
     pub(super) fn into_outcome(self) -> BookingOutcome {
         match self {
             Self::Applied(action, appointment) => BookingOutcome::Done(action, appointment),
-            Self::Unchanged(arranged) => arranged,
+            Self::Unchanged(outcome) => outcome,
         }
+    }
+
+    fn unchanged(action: BookingAction, appointment: Appointment) -> Self {
+        Self::Unchanged(BookingOutcome::Done(action, Box::new(appointment)))
     }
 }
 
-/// All of the work or nothing of it: others share the transaction.
+/// Runs `work` in a savepoint: the transaction is shared with other writes, and a failure must undo this part alone.
 pub(super) fn with_savepoint(
     conn: &Connection,
     work: &mut impl FnMut(&Connection) -> Result<AppointmentWrite, StoreError>,
 ) -> Result<AppointmentWrite, StoreError> {
     conn.prepare_cached("SAVEPOINT appointment")?.execute([])?;
     let change = work(conn);
+    // In autocommit mode SQLite has rolled back the whole transaction, on a full disk for example; the savepoint is
+    // gone.
     if change.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK TO appointment")?.execute([])?;
     }
@@ -45,165 +55,188 @@ pub(super) fn with_savepoint(
 }
 
 pub(super) fn book(conn: &Connection, booking: &BookingRequest) -> Result<AppointmentWrite, StoreError> {
-    let asked = &booking.context;
-    if let Some(before) = find_earlier_outcome(conn, asked)? {
-        return Ok(AppointmentWrite::Unchanged(before));
+    let context = &booking.context;
+    let company_id = context.company_id;
+    if let Some(earlier) = find_earlier_outcome(conn, context)? {
+        return Ok(AppointmentWrite::Unchanged(earlier));
     }
     let slot = &booking.slot;
-    let own = match &booking.call_id {
-        Some(call_id) => {
-            read::list_overlapping_of_call(conn, (asked.company_id, call_id), (slot.start_ms, slot.end_ms))?
-        }
+    let of_same_call = match &booking.call_id {
+        Some(call_id) => read::list_overlapping_of_call(conn, company_id, call_id, slot.start_ms, slot.end_ms)?,
         None => Vec::new(),
     };
-    let places = find_free_places(conn, asked.company_id, slot, None)?;
-    if let Some(meant) = find_repeated_booking(own, booking, places.is_none()) {
-        return correct_booking(conn, booking, meant);
+    let places = find_free_places(conn, company_id, slot, None)?;
+    if let Some(repeated) = find_repeated_booking(of_same_call, booking, places.is_none()) {
+        return correct_booking(conn, booking, repeated);
     }
     let Some(places) = places else {
         return Ok(AppointmentWrite::Unchanged(BookingOutcome::Unavailable));
     };
     let id = insert_appointment(conn, booking)?;
-    insert_places(conn, asked.company_id, id, &places)?;
-    delete_expired(conn, asked)?;
-    finish_write(conn, asked.company_id, invocation_stamp(asked), BookingAction::Booked, id)
+    insert_places(conn, company_id, id, &places)?;
+    delete_expired(conn, context)?;
+    finish_write(conn, company_id, invocation_stamp(context), BookingAction::Booked, id)
 }
 
-/// Which appointment of the same call is spoken of again: one person is at one place at a time, and where there is no other
-/// place, another spelling of the name for the same time corrects the first. Another person gets nobody's time.
-fn find_repeated_booking(own: Vec<Appointment>, booking: &BookingRequest, full: bool) -> Option<Appointment> {
-    let same_name = |it: &Appointment| it.name_key == booking.name_key;
-    let same_start = |it: &Appointment| it.start_ms == booking.slot.start_ms;
-    let found = own.iter().position(|it| same_name(it) && same_start(it));
-    let found = found.or_else(|| own.iter().position(same_name));
-    let corrected =
-        |it: &Appointment| full && same_start(it) && name_similarity::is_respelling(&booking.name, &it.name);
-    let found = found.or_else(|| own.iter().position(corrected));
-    found.and_then(|position| own.into_iter().nth(position))
+/// The appointment of the same call that a booking repeats or corrects. The same name stands for the same person, who
+/// can be at one place at a time only. Another spelling of the name counts as a correction only where no other place
+/// is free: two people with similar names can book the same time as long as there is room, and no one gets another
+/// person's appointment.
+fn find_repeated_booking(
+    of_same_call: Vec<Appointment>,
+    booking: &BookingRequest,
+    is_full: bool,
+) -> Option<Appointment> {
+    let is_same_name = |appointment: &Appointment| appointment.name_key == booking.name_key;
+    let is_same_start = |appointment: &Appointment| appointment.start_ms == booking.slot.start_ms;
+    let is_respelled = |appointment: &Appointment| name_similarity::is_respelling(&booking.name, &appointment.name);
+    let find = |matches: &dyn Fn(&Appointment) -> bool| of_same_call.iter().position(matches);
+    // From the strictest match to the loosest.
+    let mut position = find(&|appointment| is_same_name(appointment) && is_same_start(appointment));
+    if position.is_none() {
+        position = find(&is_same_name);
+    }
+    if position.is_none() && is_full {
+        position = find(&|appointment| is_same_start(appointment) && is_respelled(appointment));
+    }
+    of_same_call.into_iter().nth(position?)
 }
 
-/// What the caller said anew of an appointment made in the same call.
+/// Applies what a repeated booking says differently about an appointment of the same call: name, time or service.
 fn correct_booking(
     conn: &Connection,
     booking: &BookingRequest,
-    it: Appointment,
+    current: Appointment,
 ) -> Result<AppointmentWrite, StoreError> {
-    let (asked, slot) = (&booking.context, &booking.slot);
-    let service = slot.service.clone().or_else(|| it.service.clone());
-    let same = (it.start_ms, it.end_ms, &it.service, &it.name_key)
-        == (slot.start_ms, slot.end_ms, &service, &booking.name_key);
-    if same {
-        insert_invocation(conn, invocation_stamp(asked), BookingAction::Booked, &it)?;
-        return Ok(AppointmentWrite::Unchanged(BookingOutcome::Done(BookingAction::Booked, Box::new(it))));
+    let context = &booking.context;
+    let slot = &booking.slot;
+    // A booking without a service does not take the service away.
+    let service = slot.service.clone().or_else(|| current.service.clone());
+    let is_same = current.start_ms == slot.start_ms
+        && current.end_ms == slot.end_ms
+        && current.service == service
+        && current.name_key == booking.name_key;
+    if is_same {
+        insert_invocation(conn, invocation_stamp(context), BookingAction::Booked, &current)?;
+        return Ok(AppointmentWrite::unchanged(BookingAction::Booked, current));
     }
-    let Some(places) = find_free_places(conn, asked.company_id, slot, Some(it.id))? else {
+    let Some(places) = find_free_places(conn, context.company_id, slot, Some(current.id))? else {
         return Ok(AppointmentWrite::Unchanged(BookingOutcome::Unavailable));
     };
     conn.prepare_cached("UPDATE appointments SET name = ?2, name_key = ?3 WHERE id = ?1")?.execute(params![
-        it.id,
+        current.id,
         booking.name,
         booking.name_key
     ])?;
-    update_slot(conn, asked, it.id, &AppointmentSlot { service, ..slot.clone() }, &places)
+    update_slot(conn, context, current.id, &AppointmentSlot { service, ..slot.clone() }, &places)
 }
 
 pub(super) fn move_appointment(conn: &Connection, moving: &AppointmentChange) -> Result<AppointmentWrite, StoreError> {
-    let (asked, slot) = (&moving.context, &moving.new_slot);
-    if let Some(before) = find_earlier_outcome(conn, asked)? {
-        return Ok(AppointmentWrite::Unchanged(before));
+    let context = &moving.context;
+    let slot = &moving.new_slot;
+    if let Some(earlier) = find_earlier_outcome(conn, context)? {
+        return Ok(AppointmentWrite::Unchanged(earlier));
     }
-    let Some(now) = read::find_by_id(conn, asked.company_id, moving.appointment_id)?.filter(|now| !now.cancelled)
-    else {
+    let appointment = read::find_by_id(conn, context.company_id, moving.appointment_id)?;
+    let Some(current) = appointment.filter(|appointment| !appointment.cancelled) else {
         return Ok(AppointmentWrite::Unchanged(BookingOutcome::NotFound));
     };
-    let Some(places) = find_free_places(conn, asked.company_id, slot, Some(now.id))? else {
+    let Some(places) = find_free_places(conn, context.company_id, slot, Some(current.id))? else {
         return Ok(AppointmentWrite::Unchanged(BookingOutcome::Unavailable));
     };
-    if (now.start_ms, now.end_ms, &now.service) == (slot.start_ms, slot.end_ms, &slot.service) {
-        insert_invocation(conn, invocation_stamp(asked), BookingAction::Changed, &now)?;
-        return Ok(AppointmentWrite::Unchanged(BookingOutcome::Done(BookingAction::Changed, Box::new(now))));
+    if (current.start_ms, current.end_ms, &current.service) == (slot.start_ms, slot.end_ms, &slot.service) {
+        insert_invocation(conn, invocation_stamp(context), BookingAction::Changed, &current)?;
+        return Ok(AppointmentWrite::unchanged(BookingAction::Changed, current));
     }
-    update_slot(conn, asked, now.id, slot, &places)
+    update_slot(conn, context, current.id, slot, &places)
 }
 
 fn update_slot(
     conn: &Connection,
-    asked: &BookingContext,
+    context: &BookingContext,
     id: i64,
     slot: &AppointmentSlot,
     places: &[(i64, u16)],
 ) -> Result<AppointmentWrite, StoreError> {
+    // The new places were found before the old ones are released, in one transaction: a move never loses the
+    // appointment.
     release_places(conn, id)?;
-    insert_places(conn, asked.company_id, id, places)?;
+    insert_places(conn, context.company_id, id, places)?;
     conn.prepare_cached(
         "UPDATE appointments SET service = ?2, start_ms = ?3, end_ms = ?4, changed_at_ms = ?5, revision = revision + 1
          WHERE id = ?1",
     )?
-    .execute(params![id, slot.service, slot.start_ms, slot.end_ms, asked.now_ms])?;
-    finish_write(conn, asked.company_id, invocation_stamp(asked), BookingAction::Changed, id)
+    .execute(params![id, slot.service, slot.start_ms, slot.end_ms, context.now_ms])?;
+    finish_write(conn, context.company_id, invocation_stamp(context), BookingAction::Changed, id)
 }
 
 pub(super) fn cancel(
     conn: &Connection,
-    (company_id, id): (i64, i64),
+    company_id: i64,
+    id: i64,
     invocation: Option<&str>,
     now_ms: i64,
 ) -> Result<AppointmentWrite, StoreError> {
     if let Some(invocation) = invocation
-        && let Some(before) = read::find_invocation_outcome(conn, company_id, invocation)?
+        && let Some(earlier) = read::find_invocation_outcome(conn, company_id, invocation)?
     {
-        return Ok(AppointmentWrite::Unchanged(before));
+        return Ok(AppointmentWrite::Unchanged(earlier));
     }
-    let asking = (invocation, now_ms);
-    let Some(now) = read::find_by_id(conn, company_id, id)? else {
+    let stamp = InvocationStamp { idempotency_key: invocation, now_ms };
+    let Some(current) = read::find_by_id(conn, company_id, id)? else {
         return Ok(AppointmentWrite::Unchanged(BookingOutcome::NotFound));
     };
-    if now.cancelled {
-        insert_invocation(conn, asking, BookingAction::Cancelled, &now)?;
-        return Ok(AppointmentWrite::Unchanged(BookingOutcome::Done(BookingAction::Cancelled, Box::new(now))));
+    if current.cancelled {
+        insert_invocation(conn, stamp, BookingAction::Cancelled, &current)?;
+        return Ok(AppointmentWrite::unchanged(BookingAction::Cancelled, current));
     }
-    release_places(conn, now.id)?;
+    release_places(conn, current.id)?;
     conn.prepare_cached(
         "UPDATE appointments SET state = 'cancelled', changed_at_ms = ?2, revision = revision + 1 WHERE id = ?1",
     )?
-    .execute([now.id, now_ms])?;
-    finish_write(conn, company_id, asking, BookingAction::Cancelled, now.id)
+    .execute([current.id, now_ms])?;
+    finish_write(conn, company_id, stamp, BookingAction::Cancelled, current.id)
 }
 
-fn find_earlier_outcome(conn: &Connection, asked: &BookingContext) -> Result<Option<BookingOutcome>, StoreError> {
-    match &asked.idempotency_key {
-        Some(invocation) => read::find_invocation_outcome(conn, asked.company_id, invocation),
+fn find_earlier_outcome(conn: &Connection, context: &BookingContext) -> Result<Option<BookingOutcome>, StoreError> {
+    match &context.idempotency_key {
+        Some(invocation) => read::find_invocation_outcome(conn, context.company_id, invocation),
         None => Ok(None),
     }
 }
 
-/// By which invocation, if by one, and when.
-type InvocationStamp<'a> = (Option<&'a str>, i64);
+/// The invocation that makes a change, and its time. Without a key (an operator command) nothing is recorded.
+#[derive(Clone, Copy)]
+struct InvocationStamp<'a> {
+    idempotency_key: Option<&'a str>,
+    now_ms: i64,
+}
 
-fn invocation_stamp(asked: &BookingContext) -> InvocationStamp<'_> {
-    (asked.idempotency_key.as_deref(), asked.now_ms)
+fn invocation_stamp(context: &BookingContext) -> InvocationStamp<'_> {
+    InvocationStamp { idempotency_key: context.idempotency_key.as_deref(), now_ms: context.now_ms }
 }
 
 fn finish_write(
     conn: &Connection,
     company_id: i64,
-    asking: InvocationStamp<'_>,
+    stamp: InvocationStamp<'_>,
     action: BookingAction,
     id: i64,
 ) -> Result<AppointmentWrite, StoreError> {
     let appointment = read::find_by_id(conn, company_id, id)?
-        .ok_or_else(|| StoreError::InvalidData("an appointment that was just written is not there".into()))?;
-    insert_invocation(conn, asking, action, &appointment)?;
+        .ok_or_else(|| StoreError::InvalidData(format!("appointment {id} not found right after it was written")))?;
+    insert_invocation(conn, stamp, action, &appointment)?;
     Ok(AppointmentWrite::Applied(action, Box::new(appointment)))
 }
 
 fn insert_invocation(
     conn: &Connection,
-    (invocation, now_ms): InvocationStamp<'_>,
+    stamp: InvocationStamp<'_>,
     action: BookingAction,
     appointment: &Appointment,
 ) -> Result<(), StoreError> {
-    let Some(invocation) = invocation else { return Ok(()) };
+    let Some(invocation) = stamp.idempotency_key else { return Ok(()) };
+    // Service and time are copied: a later change of the appointment must not change the outcome of this invocation.
     conn.prepare_cached(
         "INSERT INTO appointment_invocations
            (company_id, invocation, action, appointment_id, service, start_ms, end_ms, at_ms)
@@ -217,18 +250,20 @@ fn insert_invocation(
         appointment.service,
         appointment.start_ms,
         appointment.end_ms,
-        now_ms,
+        stamp.now_ms,
     ])?;
     Ok(())
 }
 
-/// A free place in each step of the time; `None` when one has none left. What `own` holds counts as free.
+/// A free place for each step of the slot, as (start of the step, place); `None` when a step has none left. Places of
+/// the appointment `own` count as free: an appointment may be moved to a time that overlaps with its old one.
 fn find_free_places(
     conn: &Connection,
     company_id: i64,
     slot: &AppointmentSlot,
     own: Option<i64>,
 ) -> Result<Option<Vec<(i64, u16)>>, StoreError> {
+    // `IS NOT` instead of `<>`: with `own` NULL, every row has to count.
     let mut others = conn.prepare_cached(
         "SELECT place FROM appointment_slots WHERE company_id = ?1 AND start_ms = ?2 AND appointment_id IS NOT ?3
          ORDER BY place",
@@ -236,21 +271,25 @@ fn find_free_places(
     let mut free = Vec::new();
     for start_ms in (slot.start_ms..slot.end_ms).step_by(usize::try_from(SLOT_STEP_MS).unwrap_or(1)) {
         let rows = others.query_map(params![company_id, start_ms, own], |row| row.get(0))?;
-        let taken: Vec<u16> = rows.collect::<Result<_, _>>()?;
-        // Places beyond the capacity are left from when it was larger, and count.
-        let place = (0..slot.capacity).find(|place| !taken.contains(place));
-        let Some(place) = place.filter(|_| taken.len() < usize::from(slot.capacity)) else { return Ok(None) };
+        let occupied: Vec<u16> = rows.collect::<Result<_, _>>()?;
+        // Appointments booked while the capacity was larger may hold places beyond it. They count, or a time could
+        // get more appointments than the capacity allows now.
+        if occupied.len() >= usize::from(slot.capacity) {
+            return Ok(None);
+        }
+        let Some(place) = (0..slot.capacity).find(|place| !occupied.contains(place)) else { return Ok(None) };
         free.push((start_ms, place));
     }
     Ok(Some(free))
 }
 
 fn insert_places(conn: &Connection, company_id: i64, id: i64, places: &[(i64, u16)]) -> Result<(), StoreError> {
-    let mut take = conn.prepare_cached(
+    // The primary key (company, start, place) is what prevents double bookings, whatever the checks before have seen.
+    let mut insert = conn.prepare_cached(
         "INSERT INTO appointment_slots (company_id, start_ms, place, appointment_id) VALUES (?1, ?2, ?3, ?4)",
     )?;
     for (start_ms, place) in places {
-        take.execute(params![company_id, start_ms, place, id])?;
+        insert.execute(params![company_id, start_ms, place, id])?;
     }
     Ok(())
 }
@@ -260,34 +299,39 @@ fn release_places(conn: &Connection, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes what no call can need any more; the appointments stay.
-fn delete_expired(conn: &Connection, asked: &BookingContext) -> Result<(), StoreError> {
-    let before_ms = asked.now_ms - INVOCATION_RETENTION_MS;
+/// Deletes slots and invocations that are past [`INVOCATION_RETENTION_MS`]; the appointments themselves stay. Done
+/// with each booking, so both tables stay small without a task for it.
+fn delete_expired(conn: &Connection, context: &BookingContext) -> Result<(), StoreError> {
+    let before_ms = context.now_ms - INVOCATION_RETENTION_MS;
     conn.prepare_cached("DELETE FROM appointment_slots WHERE company_id = ?1 AND start_ms < ?2")?
-        .execute([asked.company_id, before_ms])?;
+        .execute([context.company_id, before_ms])?;
     conn.prepare_cached("DELETE FROM appointment_invocations WHERE at_ms < ?1")?.execute([before_ms])?;
     Ok(())
 }
 
 fn insert_appointment(conn: &Connection, booking: &BookingRequest) -> Result<i64, StoreError> {
-    let (asked, slot) = (&booking.context, &booking.slot);
-    let mut known = conn.prepare_cached("SELECT 1 FROM appointments WHERE company_id = ?1 AND confirmation = ?2")?;
-    let mut free = None;
+    let context = &booking.context;
+    let slot = &booking.slot;
+    let mut is_used = conn.prepare_cached("SELECT 1 FROM appointments WHERE company_id = ?1 AND confirmation = ?2")?;
+    let mut unused = None;
     for confirmation in &booking.confirmation_candidates {
-        if !known.exists(params![asked.company_id, confirmation])? {
-            free = Some(confirmation);
+        if !is_used.exists(params![context.company_id, confirmation])? {
+            unused = Some(confirmation);
             break;
         }
     }
-    let free = free.ok_or_else(|| StoreError::InvalidData("every confirmation number offered is taken".into()))?;
+    let Some(confirmation) = unused else {
+        let count = booking.confirmation_candidates.len();
+        return Err(StoreError::InvalidData(format!("all {count} confirmation numbers tried are in use already")));
+    };
     conn.prepare_cached(
         "INSERT INTO appointments (company_id, confirmation, state, name, name_key, from_number, to_number, call_id,
            service, start_ms, end_ms, time_zone, revision, booked_at_ms, changed_at_ms)
          VALUES (?1, ?2, 'booked', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?12)",
     )?
     .execute(params![
-        asked.company_id,
-        free,
+        context.company_id,
+        confirmation,
         booking.name,
         booking.name_key,
         booking.from_number,
@@ -297,7 +341,7 @@ fn insert_appointment(conn: &Connection, booking: &BookingRequest) -> Result<i64
         slot.start_ms,
         slot.end_ms,
         booking.time_zone,
-        asked.now_ms,
+        context.now_ms,
     ])?;
     Ok(conn.last_insert_rowid())
 }

@@ -1,4 +1,4 @@
-//! The row a call, and a chat.
+//! One row per call and per chat, merged from its events.
 
 mod stats;
 
@@ -15,7 +15,7 @@ const CALL_COLUMNS: &str = "company_id, call_id, stage, call_type, direction, ag
     call_successful, cost_cents, transfers, first_event_at_ms, last_event_at_ms, in_voicemail, latency_p50_ms,
     latency_p90_ms, latency_p99_ms, has_recording, sources";
 
-/// The rows of either kind have a table of their own, of the same columns.
+/// Calls and chats have separate tables with the same columns.
 fn table_name(kind: CallKind) -> &'static str {
     match kind {
         CallKind::Call => "calls",
@@ -28,26 +28,32 @@ fn select_sql(kind: CallKind) -> String {
     format!("SELECT {CALL_COLUMNS}, coalesce((SELECT slug FROM companies WHERE id = company_id), '') FROM {table}")
 }
 
-pub(super) fn merge_call(conn: &Connection, news: &CallRecord) -> Result<(), StoreError> {
-    let sql = format!("{} WHERE company_id = ?1 AND call_id = ?2", select_sql(news.kind));
-    let read = |row: &Row| call_from_row(row, news.kind);
-    let known = conn.prepare_cached(&sql)?.query_row(params![news.company_id, news.call_id], read).optional()?;
-    let Some(mut known) = known else {
-        upsert_call(conn, news)?;
-        return upsert_texts(conn, news);
+/// Merges the facts of one event into the row of its call. Events may come in any order and more than once: for each
+/// value, [`CallRecord::merge`] decides which event counts.
+pub(super) fn merge_call(conn: &Connection, update: &CallRecord) -> Result<(), StoreError> {
+    let sql = format!("{} WHERE company_id = ?1 AND call_id = ?2", select_sql(update.kind));
+    let read = |row: &Row| call_from_row(row, update.kind);
+    let stored = conn.prepare_cached(&sql)?.query_row(params![update.company_id, update.call_id], read).optional()?;
+    let Some(mut call) = stored else {
+        upsert_call(conn, update)?;
+        return upsert_texts(conn, update);
     };
-    read_texts(conn, &mut known)?;
-    known.merge(news.clone());
-    upsert_call(conn, &known)?;
-    if news.summary.is_some() || news.custom_analysis_data.is_some() { upsert_texts(conn, &known) } else { Ok(()) }
+    read_texts(conn, &mut call)?;
+    call.merge(update.clone());
+    upsert_call(conn, &call)?;
+    // Texts are large and come with one event of a call, so most updates leave their row alone.
+    if update.summary.is_none() && update.custom_analysis_data.is_none() {
+        return Ok(());
+    }
+    upsert_texts(conn, &call)
 }
 
 fn upsert_call(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     let transfers = serde_json::to_string(&call.transfers).unwrap_or_else(|_| "{}".into());
     let latency = call.latency_e2e.unwrap_or_default();
     let sql = format!(
-        "INSERT OR REPLACE INTO {} ({CALL_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
-           ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+        "INSERT OR REPLACE INTO {} ({CALL_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+           ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
         table_name(call.kind)
     );
     conn.prepare_cached(&sql)?.execute(params![
@@ -82,6 +88,7 @@ fn upsert_call(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The texts are in a separate table, so that lists and statistics do not read past them.
 fn upsert_texts(conn: &Connection, call: &CallRecord) -> Result<(), StoreError> {
     if call.summary.is_none() && call.custom_analysis_data.is_none() {
         return Ok(());
@@ -111,9 +118,10 @@ fn read_texts(conn: &Connection, call: &mut CallRecord) -> Result<(), StoreError
     Ok(())
 }
 
-/// Without the texts.
+/// The latest calls that match the filter, without their texts.
 pub(super) fn list_calls(conn: &Connection, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
-    let (mut sql, mut values) = (select_sql(filter.kind) + " WHERE 1", Vec::new());
+    let mut sql = select_sql(filter.kind) + " WHERE 1";
+    let mut values = Vec::new();
     if let Some(company) = &filter.company {
         sql.push_str(" AND company_id = (SELECT id FROM companies WHERE slug = ?)");
         values.push(Value::Text(company.clone()));
@@ -126,8 +134,9 @@ pub(super) fn list_calls(conn: &Connection, filter: &CallFilter) -> Result<Vec<C
         sql.push_str(" AND call_id NOT GLOB ?");
         values.push(Value::Text(format!("{}*", filter.kind.test_prefix())));
     }
-    // Company and id are in the index of latest events. An agent is not: going through all rows in their own order (`+`)
-    // is faster then than looking up one after the other.
+    // The index of latest events contains company and call id, so a list is read from it in order and ends early. It
+    // does not contain the agent: each index entry would need a lookup of its row. Unary plus disables the index, and
+    // one scan of the table with a sort is faster then.
     sql.push_str(match filter.agent_id {
         Some(_) => " ORDER BY +last_event_at_ms DESC LIMIT ?",
         None => " ORDER BY last_event_at_ms DESC LIMIT ?",
@@ -138,9 +147,9 @@ pub(super) fn list_calls(conn: &Connection, filter: &CallFilter) -> Result<Vec<C
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// With the texts.
+/// One call with its texts, of any company.
 pub(super) fn find_by_id(conn: &Connection, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError> {
-    // Through the companies, of which there are few, so that the primary key serves.
+    // The primary key starts with the company. There are few companies, so one key lookup per company beats a scan.
     let sql = format!("{} WHERE company_id IN (SELECT id FROM companies) AND call_id = ?1 LIMIT 1", select_sql(kind));
     let found = conn.prepare_cached(&sql)?.query_row([call_id], |row| call_from_row(row, kind)).optional()?;
     let Some(mut call) = found else { return Ok(None) };

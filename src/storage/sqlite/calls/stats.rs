@@ -1,4 +1,4 @@
-//! Figures over calls, from an index that holds all they need.
+//! Statistics over calls, computed from a covering index that contains every column they need.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,14 @@ use rusqlite::{Connection, Row, params_from_iter};
 use super::table_name;
 use crate::storage::{CallStats, CallStatsFilter, CallStatsRow, Cost, StoreError};
 
-/// As the index has it.
+/// Must be the same expression as in the index, or SQLite does not use it.
 const STARTED_AT_SQL: &str = "coalesce(started_at_ms, first_event_at_ms)";
 
 pub(in crate::storage::sqlite) fn compute_stats(
     conn: &Connection,
     filter: &CallStatsFilter,
 ) -> Result<CallStats, StoreError> {
+    // Looked up once here: a join would add a lookup per row.
     let mut companies = conn.prepare_cached("SELECT id, slug FROM companies")?;
     let companies = companies.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let companies: HashMap<i64, String> = companies.collect::<Result<_, _>>()?;
@@ -31,7 +32,8 @@ pub(in crate::storage::sqlite) fn compute_stats(
 fn build_query(filter: &CallStatsFilter) -> (String, Vec<Value>) {
     let mut sql = format!(
         "SELECT call_id, {STARTED_AT_SQL}, company_id, agent_id, agent_name, disconnection_reason, user_sentiment,
-           call_successful, duration_ms, cost_cents FROM {table} INDEXED BY {table}_begun WHERE {STARTED_AT_SQL} >= ? AND {STARTED_AT_SQL} < ?",
+           call_successful, duration_ms, cost_cents FROM {table} INDEXED BY {table}_begun
+         WHERE {STARTED_AT_SQL} >= ? AND {STARTED_AT_SQL} < ?",
         table = table_name(filter.kind)
     );
     let mut values = vec![filter.since_ms.unwrap_or(i64::MIN).into(), filter.until_ms.unwrap_or(i64::MAX).into()];
@@ -52,6 +54,7 @@ fn add_row(
     row: &Row,
     companies: &HashMap<i64, String>,
 ) -> Result<(), StoreError> {
+    // Borrowed from the row: there may be millions, and most of their texts are only compared.
     let text = |at: usize| row.get_ref(at).map(|value| value.as_str_or_null().ok().flatten());
     let company = companies.get(&row.get(2)?).map(String::as_str);
     let row = CallStatsRow {
@@ -76,7 +79,7 @@ mod tests {
     use crate::storage::CallKind;
 
     #[test]
-    fn figures_come_from_the_index_alone() {
+    fn statistics_use_the_covering_index() {
         let conn = Connection::open_in_memory().unwrap();
         for step in crate::storage::sqlite::open::MIGRATIONS {
             conn.execute_batch(step).unwrap();

@@ -1,4 +1,4 @@
-//! Changes by a second process, and the order in a call.
+//! Bulk operations by an operator while a receiver uses the store, and the order within a call.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::storage::{
 const NOW_MS: i64 = 1_790_000_000_000;
 const ORDERING_TIMEOUT_MS: i64 = 60_000;
 
-/// A receiver's store with one handler and six events of one call, and a second writer.
+/// The store of a receiver with one handler and six events of one call, and an operator store on the same file.
 struct BulkOperationFixture {
     store: SqliteStore,
     operator_store: OperatorStore,
@@ -77,7 +77,7 @@ impl BulkOperationFixture {
             .unwrap()
     }
 
-    /// State and, if it may be taken, when, by event.
+    /// Sequence number, state and due time (relative to `NOW_MS`) of each delivery.
     fn delivery_rows(&self) -> Vec<(i64, DeliveryState, Option<i64>)> {
         let sql = "SELECT event_seq, state, due_ms - 1790000000000 FROM deliveries ORDER BY event_seq";
         let read = self.operator_store.read(|conn, _| {
@@ -102,98 +102,98 @@ fn new_event(ids: &EventIdGenerator, number: u8) -> NewEvent {
 use DeliveryState::{Pending, Running, Scheduled, Skipped, Succeeded};
 
 #[tokio::test]
-async fn what_is_replayed_goes_in_front_of_what_waits() {
+async fn replayed_deliveries_precede_pending_ones_of_their_call() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    scene.plan(1..=4).await;
-    scene.claim_and_succeed(&[1, 2]).await;
-    assert_eq!(scene.apply(&[1, 2], DeliveryChange::Replay), 2);
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    fixture.plan(1..=4).await;
+    fixture.claim_and_succeed(&[1, 2]).await;
+    assert_eq!(fixture.apply(&[1, 2], DeliveryChange::Replay), 2);
     let rows = [(1, Pending, Some(0)), (2, Pending, None), (3, Pending, None), (4, Pending, None)];
-    assert_eq!(scene.delivery_rows(), rows, "event 3 could have been taken until then");
-    scene.claim_and_succeed(&[1, 2, 3, 4]).await;
+    assert_eq!(fixture.delivery_rows(), rows, "event 3 is no longer due");
+    fixture.claim_and_succeed(&[1, 2, 3, 4]).await;
     supervisor.stop();
 }
 
 #[tokio::test]
-async fn what_runs_is_waited_for_and_left_alone() {
+async fn running_deliveries_are_not_changed() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    scene.plan(1..=3).await;
-    scene.claim_and_succeed(&[1]).await;
-    assert_eq!(scene.claim(NOW_MS).await, [2]);
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    fixture.plan(1..=3).await;
+    fixture.claim_and_succeed(&[1]).await;
+    assert_eq!(fixture.claim(NOW_MS).await, [2]);
     for change in [DeliveryChange::Replay, DeliveryChange::Retry, DeliveryChange::Cancel, DeliveryChange::Discard] {
-        assert_eq!(scene.apply(&[2], change), 0, "{change:?}");
+        assert_eq!(fixture.apply(&[2], change), 0, "{change:?}");
     }
-    assert_eq!(scene.apply(&[1], DeliveryChange::Replay), 1);
-    assert!(scene.claim(NOW_MS).await.is_empty(), "one of a call at a time");
-    scene.settle(2, Settlement::Succeeded).await;
-    scene.claim_and_succeed(&[1, 3]).await;
+    assert_eq!(fixture.apply(&[1], DeliveryChange::Replay), 1);
+    assert!(fixture.claim(NOW_MS).await.is_empty(), "one running delivery per call");
+    fixture.settle(2, Settlement::Succeeded).await;
+    fixture.claim_and_succeed(&[1, 3]).await;
     supervisor.stop();
 }
 
 #[tokio::test]
-async fn cancelling_the_head_lets_the_next_one_go() {
+async fn canceling_the_head_makes_the_next_delivery_due() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    scene.plan(1..=3).await;
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    fixture.plan(1..=3).await;
+    assert_eq!(fixture.claim(NOW_MS).await, [1]);
     let later = Settlement::Scheduled { next_attempt_at_ms: NOW_MS + 5_000, error: "down".into() };
-    scene.settle(1, later).await;
-    assert_eq!(scene.delivery_rows()[..2], [(1, Scheduled, Some(5_000)), (2, Pending, Some(ORDERING_TIMEOUT_MS))]);
-    assert_eq!(scene.apply(&[1, 3], DeliveryChange::Cancel), 2);
-    assert_eq!(scene.delivery_rows(), [(1, Skipped, None), (2, Pending, Some(0)), (3, Skipped, None)]);
-    scene.claim_and_succeed(&[2]).await;
+    fixture.settle(1, later).await;
+    assert_eq!(fixture.delivery_rows()[..2], [(1, Scheduled, Some(5_000)), (2, Pending, Some(ORDERING_TIMEOUT_MS))]);
+    assert_eq!(fixture.apply(&[1, 3], DeliveryChange::Cancel), 2);
+    assert_eq!(fixture.delivery_rows(), [(1, Skipped, None), (2, Pending, Some(0)), (3, Skipped, None)]);
+    fixture.claim_and_succeed(&[2]).await;
     supervisor.stop();
 }
 
 #[tokio::test]
-async fn one_that_is_retried_is_due_now_and_the_next_one_waits_for_it() {
+async fn a_retried_delivery_is_due_now_and_later_ones_wait() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    scene.plan(1..=2).await;
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
-    scene.settle(1, Settlement::Scheduled { next_attempt_at_ms: NOW_MS + 5_000, error: "down".into() }).await;
-    assert_eq!(scene.apply(&[1], DeliveryChange::Retry), 1);
-    assert_eq!(scene.delivery_rows(), [(1, Pending, Some(0)), (2, Pending, None)]);
-    assert_eq!(scene.claim(NOW_MS).await, [1]);
-    assert_eq!(scene.delivery_rows()[0].1, Running);
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    fixture.plan(1..=2).await;
+    assert_eq!(fixture.claim(NOW_MS).await, [1]);
+    fixture.settle(1, Settlement::Scheduled { next_attempt_at_ms: NOW_MS + 5_000, error: "down".into() }).await;
+    assert_eq!(fixture.apply(&[1], DeliveryChange::Retry), 1);
+    assert_eq!(fixture.delivery_rows(), [(1, Pending, Some(0)), (2, Pending, None)]);
+    assert_eq!(fixture.claim(NOW_MS).await, [1]);
+    assert_eq!(fixture.delivery_rows()[0].1, Running);
     supervisor.stop();
 }
 
 #[tokio::test]
-async fn an_event_without_a_delivery_becomes_one_once_it_was_looked_at() {
+async fn a_replay_inserts_a_delivery_for_a_planned_event() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    // Of the first four only two were wanted; the others are still to be looked at.
-    scene.plan([2, 4]).await;
-    scene.claim_and_succeed(&[2, 4]).await;
-    assert_eq!(scene.apply(&[1, 3, 5], DeliveryChange::Retry), 0, "only a replay makes one");
-    assert_eq!(scene.apply(&[1, 3, 5], DeliveryChange::Replay), 2);
-    scene.plan([5, 6]).await;
-    scene.claim_and_succeed(&[1, 3, 5, 6]).await;
-    assert!(scene.delivery_rows().iter().all(|(_, state, _)| *state == Succeeded));
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    // Events 1 and 3 are filtered; events 5 and 6 are not planned yet.
+    fixture.plan([2, 4]).await;
+    fixture.claim_and_succeed(&[2, 4]).await;
+    assert_eq!(fixture.apply(&[1, 3, 5], DeliveryChange::Retry), 0, "only a replay inserts a delivery");
+    assert_eq!(fixture.apply(&[1, 3, 5], DeliveryChange::Replay), 2);
+    fixture.plan([5, 6]).await;
+    fixture.claim_and_succeed(&[1, 3, 5, 6]).await;
+    assert!(fixture.delivery_rows().iter().all(|(_, state, _)| *state == Succeeded));
     supervisor.stop();
 }
 
 #[tokio::test]
-async fn a_walk_meets_each_once_and_ends_where_the_journal_ended() {
+async fn a_cursor_selects_each_delivery_once_up_to_the_end_of_the_journal() {
     let supervisor = Supervisor::default();
-    let mut scene = BulkOperationFixture::new(&supervisor).await;
-    scene.plan(1..=6).await;
-    scene.claim_and_succeed(&[1, 2, 3, 4, 5, 6]).await;
+    let mut fixture = BulkOperationFixture::new(&supervisor).await;
+    fixture.plan(1..=6).await;
+    fixture.claim_and_succeed(&[1, 2, 3, 4, 5, 6]).await;
     let filter = DeliveryFilter { states: Some(vec![Succeeded]), ..DeliveryFilter::default() };
-    let mut walk = scene.operator_store.select_deliveries(&filter).unwrap();
+    let mut cursor = fixture.operator_store.select_deliveries(&filter).unwrap();
     let mut late = new_event(&EventIdGenerator::default(), 7);
     late.id = EventIdGenerator::default().next_id(NOW_MS + 1);
-    scene.store.append(late).await.unwrap();
-    scene.plan([7]).await;
-    scene.claim_and_succeed(&[7]).await;
-    let mut met = Vec::new();
-    while let Some(chosen) = scene.operator_store.next_batch(&mut walk, 4).unwrap() {
-        assert_eq!(scene.apply(&chosen.seqs, DeliveryChange::Replay), chosen.seqs.len() as u64);
-        scene.claim_and_succeed(&chosen.seqs).await;
-        met.push(chosen.seqs);
+    fixture.store.append(late).await.unwrap();
+    fixture.plan([7]).await;
+    fixture.claim_and_succeed(&[7]).await;
+    let mut batches = Vec::new();
+    while let Some(batch) = fixture.operator_store.next_batch(&mut cursor, 4).unwrap() {
+        assert_eq!(fixture.apply(&batch.seqs, DeliveryChange::Replay), batch.seqs.len() as u64);
+        fixture.claim_and_succeed(&batch.seqs).await;
+        batches.push(batch.seqs);
     }
-    assert_eq!(met, [vec![1, 2, 3, 4], vec![5, 6]]);
+    assert_eq!(batches, [vec![1, 2, 3, 4], vec![5, 6]]);
     supervisor.stop();
 }

@@ -1,4 +1,5 @@
-//! Deliveries taken for an attempt. Only those with `due_ms` are looked at, so it costs the same however many wait.
+//! Claims deliveries for an attempt. The index `deliveries_due` holds only deliveries with a `due_ms`, so a claim
+//! costs the same however large the backlog is.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -6,16 +7,25 @@ use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, 
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, StoreError};
 
-/// What is due of a company, without those whose lane has another one under way already.
+/// Due deliveries of one company, earliest first, without those whose call sequence has another delivery running.
+///
+/// The inner query must stay on the partial index, which is why `state < 3` stands next to `state = 1`. A delivery
+/// that is running itself is due again when its lease has ended, so it must not exclude itself (`event_seq <>`).
 pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
        coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
     FROM deliveries d INDEXED BY deliveries_due
     WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3
-    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
+    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence
+       WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
        AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
     ORDER BY d.due_ms, d.event_seq LIMIT ?4";
 
-/// What was taken, before the event is read.
+/// The first company after ?2 that has a claimable delivery, with the earliest due time. Asked again and again with
+/// the company it returned, this visits each company with one index step; `SELECT DISTINCT` would read every due row.
+const NEXT_DUE_COMPANY_SQL: &str = "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
+    WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL ORDER BY company_id, due_ms LIMIT 1";
+
+/// A claimed delivery whose event has not been read yet.
 pub(in crate::storage::sqlite) struct ClaimedRow {
     seq: i64,
     attempts: u32,
@@ -24,50 +34,55 @@ pub(in crate::storage::sqlite) struct ClaimedRow {
     size_bytes: u64,
 }
 
-/// Takes what is due, a share for each company in turn.
+/// Claims due deliveries in rounds, with an equal share per company and round, so that the backlog of one company
+/// does not keep others waiting.
 pub(in crate::storage::sqlite) fn claim(
     conn: &mut Connection,
     handler: HandlerId,
-    claim: &ClaimRequest,
+    request: &ClaimRequest,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
-    let part = conn.savepoint()?;
-    let mut companies = list_due_companies(&part, handler, claim.due_before_ms)?;
-    let first = companies.iter().position(|company| *company > claim.after_company_id).unwrap_or(0);
+    let savepoint = conn.savepoint()?;
+    let mut companies = list_due_companies(&savepoint, handler, request.due_before_ms)?;
+    // Start after the company that came last the previous time: with more companies than `limit`, the first ones in
+    // id order would otherwise get everything.
+    let first = companies.iter().position(|company| *company > request.after_company_id).unwrap_or(0);
     companies.rotate_left(first);
-    let mut waiting = claim.prefetched_by_company.clone();
-    let (mut taken, mut bytes) = (Vec::new(), 0);
-    // Round after round, until there is no room or nothing left.
-    while !companies.is_empty() && taken.len() < claim.limit && bytes < claim.limit_bytes {
-        let share = (claim.limit - taken.len()).div_ceil(companies.len());
-        let mut left = Vec::new();
+    let mut prefetched = request.prefetched_by_company.clone();
+    let mut claimed = Vec::new();
+    let mut claimed_bytes = 0;
+    while !companies.is_empty() && claimed.len() < request.limit && claimed_bytes < request.limit_bytes {
+        let share = (request.limit - claimed.len()).div_ceil(companies.len());
+        let mut companies_with_more = Vec::new();
         for company in companies {
-            let waits = waiting.entry(company).or_default();
-            let room = share.min(claim.limit - taken.len()).min(claim.limit_per_company.saturating_sub(*waits));
-            let found = list_due(&part, handler, company, claim, room)?;
-            if room > 0 && found.len() == room {
-                left.push(company);
+            let company_prefetched = prefetched.entry(company).or_default();
+            let company_room = request.limit_per_company.saturating_sub(*company_prefetched);
+            let room = share.min(request.limit - claimed.len()).min(company_room);
+            let due = list_due(&savepoint, handler, company, request.due_before_ms, room)?;
+            // A full page means that the company may have more due; what others left of their share goes to it next
+            // round.
+            if room > 0 && due.len() == room {
+                companies_with_more.push(company);
             }
-            for delivery in found {
-                if bytes < claim.limit_bytes && acquire_lease(&part, handler, delivery.seq, claim)? {
-                    bytes += delivery.size_bytes;
-                    *waits += 1;
-                    taken.push(delivery);
+            for delivery in due {
+                // Compared before adding, so one body larger than the limit is still delivered, alone.
+                if claimed_bytes < request.limit_bytes && acquire_lease(&savepoint, handler, delivery.seq, request)? {
+                    claimed_bytes += delivery.size_bytes;
+                    *company_prefetched += 1;
+                    claimed.push(delivery);
                 }
             }
         }
-        companies = left;
+        companies = companies_with_more;
     }
-    part.commit()?;
-    Ok(taken)
+    savepoint.commit()?;
+    Ok(claimed)
 }
 
-/// The companies of which something is due, in order; each found by one step in the index.
+/// Companies with a delivery that is due, in the order of their ids.
 fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<i64>, StoreError> {
-    let mut next = conn.prepare_cached(
-        "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
-         WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL ORDER BY company_id, due_ms LIMIT 1",
-    )?;
-    let (mut companies, mut after) = (Vec::new(), i64::MIN);
+    let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
+    let mut companies = Vec::new();
+    let mut after = i64::MIN;
     while let Some((company, due_ms)) =
         next.query_row([handler, after], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?
     {
@@ -83,11 +98,11 @@ fn list_due(
     conn: &Connection,
     handler: HandlerId,
     company: i64,
-    claim: &ClaimRequest,
+    due_before_ms: i64,
     limit: usize,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
     let mut statement = conn.prepare_cached(DUE_SQL)?;
-    let rows = statement.query_map(params![handler, company, claim.due_before_ms, limit], |row| {
+    let rows = statement.query_map(params![handler, company, due_before_ms, limit], |row| {
         Ok(ClaimedRow {
             seq: row.get(0)?,
             attempts: row.get(1)?,
@@ -99,64 +114,68 @@ fn list_due(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Two of one lane may have been found together: only the first is taken.
-fn acquire_lease(conn: &Connection, handler: HandlerId, seq: i64, claim: &ClaimRequest) -> Result<bool, StoreError> {
+/// Marks a delivery as running until the lease ends. `false` when its call sequence has another delivery running.
+fn acquire_lease(conn: &Connection, handler: HandlerId, seq: i64, request: &ClaimRequest) -> Result<bool, StoreError> {
+    // `DUE_SQL` made the same check, but one page of it can hold two due deliveries of one call sequence (the head
+    // that waits for a retry, and one that may overtake it): the second must lose here.
     let mut statement = conn.prepare_cached(
-        "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5 WHERE handler_id = ?1 AND event_seq = ?2
-         AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
+        "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5
+         WHERE handler_id = ?1 AND event_seq = ?2
+         AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence
+            WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
             AND o.state < 3 AND o.state = 1 AND o.event_seq <> ?2)",
     )?;
     let running = DeliveryState::Running as i64;
-    Ok(statement.execute(params![handler, seq, running, claim.lease_until_ms, claim.now_ms])? == 1)
+    Ok(statement.execute(params![handler, seq, running, request.lease_until_ms, request.now_ms])? == 1)
 }
 
-/// The events of what was taken, in that order; one that was erased since is left out.
+/// Reads the events of claimed deliveries, in the same order. Runs on a reader, after the claim was committed: bodies
+/// can be large, and the writer must not wait for them. An event that was erased in between is left out.
 pub(in crate::storage::sqlite) fn load_claimed_events(
     reader: &ReaderContext,
-    taken: Vec<ClaimedRow>,
+    claimed_rows: Vec<ClaimedRow>,
 ) -> Result<Vec<ClaimedDelivery>, StoreError> {
     let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.seq = ?1");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut claimed = Vec::new();
-    for delivery in taken {
+    for delivery in claimed_rows {
         let mut rows = statement.query([delivery.seq])?;
         if let Some(row) = rows.next()? {
-            let event = read_event(row, &reader.bodies)?;
-            let ClaimedRow { attempts, since_ms, replay, .. } = delivery;
             claimed.push(ClaimedDelivery {
-                event,
-                previous_attempts: attempts,
-                queued_at_ms: since_ms,
-                is_replay: replay,
+                event: read_event(row, &reader.bodies)?,
+                previous_attempts: delivery.attempts,
+                queued_at_ms: delivery.since_ms,
+                is_replay: delivery.replay,
             });
         }
     }
     Ok(claimed)
 }
 
-/// When the next one of this handler may be taken.
+/// The earliest due time of any delivery of this handler, over all companies; `None` when nothing can be claimed.
 pub(in crate::storage::sqlite) fn next_due_ms(
     conn: &Connection,
     handler: HandlerId,
 ) -> Result<Option<i64>, StoreError> {
-    let mut next = conn.prepare_cached(
-        "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
-         WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL ORDER BY company_id, due_ms LIMIT 1",
-    )?;
-    let (mut soonest, mut after): (Option<i64>, i64) = (None, i64::MIN);
+    let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
+    let mut earliest: Option<i64> = None;
+    let mut after = i64::MIN;
     while let Some((company, due_ms)) =
         next.query_row([handler, after], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?
     {
-        soonest = Some(soonest.map_or(due_ms, |soonest| soonest.min(due_ms)));
+        earliest = Some(earliest.map_or(due_ms, |earliest| earliest.min(due_ms)));
         after = company;
     }
-    Ok(soonest)
+    Ok(earliest)
 }
 
-/// Gives back what was under way when the process before this one ended; says how many there were.
+/// Releases the leases that a previous process left behind and returns their number. Called once at start, before any
+/// worker runs: the store lock guarantees that no other receiver still makes these attempts.
 pub(in crate::storage::sqlite) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
+    // Due at once instead of at the end of the lease, which may be many minutes away.
     conn.execute(
-        "UPDATE deliveries INDEXED BY deliveries_call_sequence SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = 0
+        "UPDATE deliveries INDEXED BY deliveries_call_sequence
+         SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = 0
          WHERE state < 3 AND state = 1",
         [],
     )

@@ -1,5 +1,5 @@
-//! From what an operator names to rows. Every statement goes along the primary key of one handler's deliveries, or the
-//! index of its dead letters, so that a list of the latest stops early.
+//! Resolves the filter of an operator command to rows. Every statement runs along the primary key of one handler's
+//! deliveries, or along the index of its dead letters, so a list of the latest rows ends early.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
@@ -8,15 +8,16 @@ use crate::base::id::EventId;
 use crate::storage::sqlite::events::seq_before;
 use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, StoreError};
 
-/// A filter, its names looked up.
+/// A filter whose handlers, events, call and company were looked up in the store.
 #[derive(Clone, Debug)]
 pub(in crate::storage::sqlite) struct DeliveryQuery {
     pub(super) handlers: Vec<HandlerCursor>,
     filter: DeliveryFilter,
     company_id: Option<i64>,
-    /// Events behind this one only.
+    /// Exclusive lower bound of the events.
     after_seq: i64,
-    /// The latest one there was: what comes in while deliveries are changed is not meant.
+    /// Inclusive upper bound: the latest event at the time of the lookup. A replay would otherwise also select the
+    /// events that arrive while it runs.
     through_seq: i64,
     call_event_seqs: Option<Vec<i64>>,
 }
@@ -28,7 +29,7 @@ pub(super) struct HandlerCursor {
     pub(super) registered_at_seq: i64,
     pub(super) planned_through: i64,
     pub(super) purged_through: i64,
-    /// The events that were named for it, when any were.
+    /// Events that the filter names for this handler; `None` when it names no events at all.
     named_event_seqs: Option<Vec<i64>>,
 }
 
@@ -38,69 +39,66 @@ impl DeliveryQuery {
         key: &IdentityKey,
         filter: &DeliveryFilter,
     ) -> Result<Self, StoreError> {
-        let mut known = list_handlers(conn)?;
-        for wanted in
-            filter.handler.iter().chain(filter.event_handler_pairs.iter().filter_map(|(_, handler)| handler.as_ref()))
-        {
-            if !known.iter().any(|handler| handler.name == *wanted) {
-                return Err(unknown_handler_error(wanted, &known));
+        let mut handlers = list_handlers(conn)?;
+        // An unknown name is an error rather than an empty result: a typing error must not look like "nothing to do".
+        let names_in_pairs = filter.event_handler_pairs.iter().filter_map(|(_, handler)| handler.as_ref());
+        for name in filter.handler.iter().chain(names_in_pairs) {
+            if !handlers.iter().any(|handler| handler.name == *name) {
+                return Err(unknown_handler_error(name, &handlers));
             }
         }
-        known.retain(|handler| filter.handler.as_ref().is_none_or(|wanted| handler.name == *wanted));
+        handlers.retain(|handler| filter.handler.as_ref().is_none_or(|name| handler.name == *name));
         if !filter.event_handler_pairs.is_empty() {
-            for (id, wanted) in &filter.event_handler_pairs {
-                let seq = get_event_seq(conn, *id)?;
-                for handler in known.iter_mut().filter(|known| wanted.as_ref().is_none_or(|name| known.name == *name)) {
-                    handler.named_event_seqs.get_or_insert_default().push(seq);
-                }
-            }
-            known.retain(|handler| handler.named_event_seqs.is_some());
+            add_named_events(conn, filter, &mut handlers)?;
+            handlers.retain(|handler| handler.named_event_seqs.is_some());
         }
+        let company_id = filter.company.as_deref().map(|slug| get_company_id(conn, slug)).transpose()?;
+        let after_seq = filter.since_ms.map(|since_ms| seq_before(conn, since_ms)).transpose()?;
+        let call_event_seqs =
+            filter.call_id.as_deref().map(|call_id| list_event_seqs_of_call(conn, key, call_id)).transpose()?;
         Ok(Self {
-            handlers: known,
-            company_id: filter.company.as_deref().map(|slug| get_company_id(conn, slug)).transpose()?,
-            after_seq: filter.since_ms.map(|since_ms| seq_before(conn, since_ms)).transpose()?.unwrap_or(0),
+            handlers,
+            company_id,
+            after_seq: after_seq.unwrap_or(0),
             through_seq: newest_stored_seq(conn)?,
-            call_event_seqs: filter
-                .call_id
-                .as_deref()
-                .map(|call_id| list_event_seqs_of_call(conn, key, call_id))
-                .transpose()?,
+            call_event_seqs,
             filter: filter.clone(),
         })
     }
 
-    /// The same, of events behind this one only.
+    /// The same query, for events after `seq` only.
     pub(in crate::storage::sqlite) fn starting_after(&self, seq: i64) -> Self {
         Self { after_seq: self.after_seq.max(seq), ..self.clone() }
     }
 
-    /// How many handlers it is about.
     pub(in crate::storage::sqlite) fn handler_count(&self) -> usize {
         self.handlers.len()
     }
 
-    /// The column with the number of the event.
+    /// The column that holds the event's sequence number.
     pub(super) fn seq_column(&self) -> &'static str {
         if self.filter.include_undelivered { "e.seq" } else { "d.event_seq" }
     }
 
-    /// `SELECT … FROM … WHERE …` for one handler: `d` is the delivery, and `e` the event if the columns need it.
+    /// `SELECT … FROM … WHERE …` for one handler: `d` is the delivery; `e` is the event, joined only when
+    /// `with_event` is set or a condition needs it.
     pub(super) fn select_sql(&self, handler: &HandlerCursor, columns: &str, with_event: bool) -> (String, Vec<Value>) {
         let filter = &self.filter;
         let mut values = vec![Value::Integer(handler.id)];
         let from = if filter.include_undelivered {
-            // What the handler has yet to look at becomes a delivery without anybody's help.
+            // Events after `planned_through` are left out: planning will make their deliveries.
             values.push(Value::Integer(handler.planned_through));
             "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2".to_owned()
         } else {
             let is_dead = filter.states.as_deref() == Some(&[DeliveryState::Dead]);
             let index = if is_dead { " INDEXED BY deliveries_dead" } else { "" };
-            let joins = with_event || self.needs_event();
-            let event = if joins { " CROSS JOIN events e ON e.seq = d.event_seq" } else { "" };
+            let joins_event = with_event || self.needs_event();
+            // CROSS JOIN fixes the order of the loops: deliveries outside, in key order, one event looked up per row.
+            let event = if joins_event { " CROSS JOIN events e ON e.seq = d.event_seq" } else { "" };
             format!("deliveries d{index}{event} WHERE d.handler_id = ?1")
         };
         let mut sql = format!("SELECT {columns} FROM {from}");
+        // A bare `?` takes the number after the highest one used so far, so the values stay in the order of the text.
         for (condition, value) in self.conditions(handler) {
             sql.extend([" AND ", &condition]);
             values.extend(value);
@@ -109,26 +107,33 @@ impl DeliveryQuery {
     }
 
     fn conditions(&self, handler: &HandlerCursor) -> Vec<(String, Option<Value>)> {
-        let (filter, seq) = (&self.filter, self.seq_column());
+        let filter = &self.filter;
+        let seq = self.seq_column();
         let owner = if filter.include_undelivered { "e" } else { "d" };
-        let mut all = Vec::new();
+        let mut conditions = Vec::new();
         let mut add = |condition: &str, value: Option<Value>| {
-            all.extend(value.map(|value| (condition.to_owned(), Some(value))));
+            if value.is_some() {
+                conditions.push((condition.to_owned(), value));
+            }
         };
-        // A plus sign leaves the place to be found by the list, where there is one.
-        let by_list = if self.call_event_seqs.is_some() || handler.named_event_seqs.is_some() { "+" } else { "" };
-        add(&format!("{by_list}{seq} > ?"), Some(Value::Integer(self.after_seq)));
-        add(&format!("{by_list}{seq} <= ?"), Some(Value::Integer(self.through_seq)));
+        // Unary plus keeps SQLite from using the range for the key lookup: with a list of events, the list is
+        // shorter.
+        let has_event_list = self.call_event_seqs.is_some() || handler.named_event_seqs.is_some();
+        let plus = if has_event_list { "+" } else { "" };
+        add(&format!("{plus}{seq} > ?"), Some(Value::Integer(self.after_seq)));
+        add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq)));
         add(&format!("{owner}.company_id = ?"), self.company_id.map(Value::Integer));
         add("d.note = ?", filter.reason.clone().map(Value::Text));
         add("e.event = ?", filter.event_kind.clone().map(Value::Text));
         add("e.received_at_ms >= ?", filter.since_ms.map(Value::Integer));
         add("e.received_at_ms < ?", filter.until_ms.map(Value::Integer));
-        let among = format!("{seq} IN (SELECT value FROM json_each(?))");
-        add(&among, self.call_event_seqs.as_deref().map(json_array));
-        add(&among, handler.named_event_seqs.as_deref().map(json_array));
-        all.extend(filter.states.as_deref().map(|states| (state_condition(states, filter.include_undelivered), None)));
-        all
+        let in_list = format!("{seq} IN (SELECT value FROM json_each(?))");
+        add(&in_list, self.call_event_seqs.as_deref().map(json_array));
+        add(&in_list, handler.named_event_seqs.as_deref().map(json_array));
+        if let Some(states) = &filter.states {
+            conditions.push((state_condition(states, filter.include_undelivered), None));
+        }
+        conditions
     }
 
     fn needs_event(&self) -> bool {
@@ -137,18 +142,37 @@ impl DeliveryQuery {
     }
 }
 
+fn add_named_events(
+    conn: &Connection,
+    filter: &DeliveryFilter,
+    handlers: &mut [HandlerCursor],
+) -> Result<(), StoreError> {
+    for (event_id, name) in &filter.event_handler_pairs {
+        let seq = get_event_seq(conn, *event_id)?;
+        for handler in handlers.iter_mut() {
+            // An event without a handler name stands for its deliveries to all handlers.
+            if name.as_ref().is_none_or(|name| handler.name == *name) {
+                handler.named_event_seqs.get_or_insert_default().push(seq);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One parameter instead of one per event: the SQL text stays the same, so its prepared statement is reused.
 fn json_array(seqs: &[i64]) -> Value {
     let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
     Value::Text(format!("[{}]", list.join(",")))
 }
 
-/// With the numbers in the text, or SQLite could not know that the index of dead letters fits.
-fn state_condition(states: &[DeliveryState], or_none: bool) -> String {
+/// The state numbers are part of the text: with a parameter, SQLite could not know that the query implies the WHERE
+/// of the partial index of dead letters.
+fn state_condition(states: &[DeliveryState], or_undelivered: bool) -> String {
     let numbers: Vec<String> = states.iter().map(|state| (*state as i64).to_string()).collect();
-    match (numbers.as_slice(), or_none) {
+    match (numbers.as_slice(), or_undelivered) {
         ([one], false) => format!("d.state = {one}"),
-        (some, false) => format!("d.state IN ({})", some.join(",")),
-        (some, true) => format!("(d.state IN ({}) OR d.state IS NULL)", some.join(",")),
+        (several, false) => format!("d.state IN ({})", several.join(",")),
+        (several, true) => format!("(d.state IN ({}) OR d.state IS NULL)", several.join(",")),
     }
 }
 
@@ -172,10 +196,14 @@ fn newest_stored_seq(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?)
 }
 
-fn unknown_handler_error(wanted: &str, known: &[HandlerCursor]) -> StoreError {
-    let names: Vec<&str> = known.iter().map(|handler| handler.name.as_str()).collect();
-    let known = if names.is_empty() { "none has run yet".to_owned() } else { names.join(", ") };
-    StoreError::NotFound(format!("the store knows no handler `{wanted}`; it knows: {known}"))
+fn unknown_handler_error(name: &str, handlers: &[HandlerCursor]) -> StoreError {
+    let names: Vec<&str> = handlers.iter().map(|handler| handler.name.as_str()).collect();
+    let known = if names.is_empty() {
+        "no handler has run on it yet".to_owned()
+    } else {
+        format!("known handlers: {}", names.join(", "))
+    };
+    StoreError::NotFound(format!("the store knows no handler `{name}`; {known}"))
 }
 
 pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, StoreError> {
@@ -183,7 +211,9 @@ pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, Store
         .prepare_cached("SELECT seq FROM events WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()?;
-    seq.ok_or_else(|| StoreError::NotFound(format!("there is no event {id}; `retell-webhook events list` prints ids")))
+    seq.ok_or_else(|| {
+        StoreError::NotFound(format!("event {id} not found; `retell-webhook events list` prints event ids"))
+    })
 }
 
 fn get_company_id(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
@@ -194,10 +224,11 @@ fn get_company_id(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
     id.ok_or_else(|| StoreError::NotFound(format!("the store knows no company `{slug}`")))
 }
 
-/// Older events through the index, the tail it does not cover yet by looking at each.
+/// The events of a call. The index of call keys is written behind: it lacks the latest events, which are searched one
+/// by one.
 fn list_event_seqs_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<i64>, StoreError> {
     let (first, last) = key.call_key_range(call_id).into_inner();
-    // Not with an OR, for which SQLite would look at every event.
+    // UNION instead of OR: for an OR over two tables SQLite would scan all events.
     let mut statement = conn.prepare_cached(
         "SELECT seq FROM events WHERE call_id = ?1 AND seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?2 AND ?3)
          UNION

@@ -1,4 +1,4 @@
-//! Deliveries: planned from the journal, claimed by handlers, settled.
+//! Deliveries: planned from the journal, claimed for an attempt, settled after it.
 
 mod bulk_operation;
 #[cfg(test)]
@@ -24,32 +24,37 @@ use rusqlite::{Connection, params};
 
 use crate::storage::{BreakerState, HandlerId, HandlerRow, StoreError};
 
-/// A handler that is new starts behind the latest event. Whatever its breaker was, it begins anew.
+/// Inserts a handler, or updates the settings of a known one, and returns its id. A new handler starts after the
+/// latest event. A known one keeps its position in the journal.
 pub(super) fn register_handler(conn: &Connection, handler: &HandlerRow) -> Result<HandlerId, StoreError> {
+    // `sqlite_sequence` instead of `max(seq)`: the latest events may have been purged, and their numbers are not
+    // reused. `WHERE true` is there for SQLite's parser, which would otherwise read ON CONFLICT as a join condition.
+    // A worker starts with a closed circuit breaker, so the state that an earlier worker stored is reset.
     let mut statement = conn.prepare_cached(
         "INSERT INTO handlers (name, since, through, ordered, ordering_timeout_ms)
          SELECT ?1, latest, latest, ?2, ?3 FROM (SELECT coalesce(max(seq), 0) AS latest FROM sqlite_sequence
             WHERE name = 'events') WHERE true
-         ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered, ordering_timeout_ms = excluded.ordering_timeout_ms, breaker = NULL,
-            breaker_since_ms = NULL
+         ON CONFLICT (name) DO UPDATE SET ordered = excluded.ordered,
+            ordering_timeout_ms = excluded.ordering_timeout_ms, breaker = NULL, breaker_since_ms = NULL
          RETURNING id",
     )?;
     Ok(statement.query_row(params![handler.name, handler.ordered, handler.max_hold_ms], |row| row.get(0))?)
 }
 
-/// Shows the state, and since when attempts are not simply made.
+/// Stores the state of a handler's circuit breaker for `status` and metrics: NULL when closed.
 pub(super) fn update_breaker_state(
     conn: &Connection,
     handler: HandlerId,
     state: BreakerState,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let shown = (state != BreakerState::Closed).then_some(state.as_str());
+    let stored_state = (state != BreakerState::Closed).then_some(state.as_str());
+    // `breaker_since_ms` survives the steps between open and half-open: it is the start of the whole outage.
     conn.prepare_cached(
         "UPDATE handlers SET breaker = ?2, breaker_since_ms = CASE WHEN ?2 IS NULL THEN NULL
             ELSE coalesce(breaker_since_ms, ?3) END
          WHERE id = ?1",
     )?
-    .execute(params![handler, shown, now_ms])?;
+    .execute(params![handler, stored_state, now_ms])?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! From the journal to deliveries.
+//! Turns events of the journal into deliveries, handler by handler.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -8,7 +8,8 @@ use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, 
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{DeliveryState, EventSummary, HandlerId, IdentityKey, PlannedDelivery, SkipReason, StoreError};
 
-/// The events behind those a handler has looked at, oldest first, with their bodies if it needs them.
+/// Events after the handler's position in the journal, oldest first. The bodies are read only when its filter needs
+/// them; a body that cannot be read is `None`.
 pub(in crate::storage::sqlite) fn list_unplanned(
     reader: &ReaderContext,
     handler: HandlerId,
@@ -23,14 +24,15 @@ pub(in crate::storage::sqlite) fn list_unplanned(
     let Some(through) = through else {
         return Ok(Vec::new());
     };
-    let body = if bodies { BODY_COLUMNS } else { "" };
-    let sql = format!("{SELECT_SUMMARY}{body}{FROM_EVENTS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+    let body_columns = if bodies { BODY_COLUMNS } else { "" };
+    let sql = format!("{SELECT_SUMMARY}{body_columns}{FROM_EVENTS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![through, limit])?;
     if !bodies {
         let rows = rows.mapped(|row| Ok((read_summary(row)?, None)));
         return Ok(rows.collect::<Result<_, _>>()?);
     }
+    // In a chunk bounded by bytes: `limit` bodies of the largest size would take too much memory.
     read_chunk(
         &mut rows,
         |row| read_event(row, &reader.bodies).map(|event| (event.summary, event.body.ok())),
@@ -38,31 +40,38 @@ pub(in crate::storage::sqlite) fn list_unplanned(
     )
 }
 
-/// Writes down which events become deliveries, and that everything up to `through` was looked at.
+/// Inserts the planned deliveries and advances the handler's position to `through`, in one step: a crash can neither
+/// lose an event nor plan it twice.
 pub(in crate::storage::sqlite) fn insert_planned(
     conn: &mut Connection,
     key: &IdentityKey,
     handler: HandlerId,
-    (planned, through): (&[PlannedDelivery], i64),
+    planned: &[PlannedDelivery],
+    through: i64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    // All or nothing, inside a transaction shared with others.
-    let part = conn.savepoint()?;
-    let (before, ordered): (i64, bool) = part
+    // The transaction is shared with other writes; the savepoint undoes this part alone when it fails.
+    let savepoint = conn.savepoint()?;
+    let (planned_through, ordered): (i64, bool) = savepoint
         .prepare_cached("SELECT through, ordered FROM handlers WHERE id = ?1")?
         .query_row([handler], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    for delivery in planned.iter().filter(|delivery| delivery.seq > before) {
-        insert_delivery(&part, key, (handler, ordered), delivery, now_ms)?;
+    // The events were read outside this transaction. What was planned up to this position meanwhile is not planned
+    // again.
+    for delivery in planned.iter().filter(|delivery| delivery.seq > planned_through) {
+        insert_delivery(&savepoint, key, handler, ordered, delivery, now_ms)?;
     }
-    part.prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE id = ?1")?
+    // `max`: the position never moves back, or events would be delivered a second time.
+    savepoint
+        .prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE id = ?1")?
         .execute(params![handler, through])?;
-    Ok(part.commit()?)
+    Ok(savepoint.commit()?)
 }
 
 fn insert_delivery(
     conn: &Connection,
     key: &IdentityKey,
-    (handler, ordered): (HandlerId, bool),
+    handler: HandlerId,
+    ordered: bool,
     planned: &PlannedDelivery,
     now_ms: i64,
 ) -> Result<(), StoreError> {
@@ -70,19 +79,20 @@ fn insert_delivery(
         .prepare_cached("SELECT company_id, call_id FROM events WHERE seq = ?1")?
         .query_row([planned.seq], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)))
         .optional()?;
-    // Erased since it was read.
+    // Planning reads events outside this transaction, so the event may have been erased since.
     let Some((company, call_id)) = event else {
         return Ok(());
     };
     let ordering_key = call_sequence::ordering_key(key, ordered, planned.seq, call_id.as_deref());
     if planned.supersedes {
-        skip_superseded(conn, (handler, ordering_key), planned.seq, now_ms)?;
+        skip_superseded(conn, handler, ordering_key, planned.seq, now_ms)?;
     }
-    let state = if planned.skip_reason.is_some() { DeliveryState::Skipped } else { DeliveryState::Pending };
-    let is_head = planned.skip_reason.is_none() && !has_unfinished(conn, handler, ordering_key)?;
+    let is_skipped = planned.skip_reason.is_some();
+    let state = if is_skipped { DeliveryState::Skipped } else { DeliveryState::Pending };
+    let is_head = !is_skipped && !has_unfinished(conn, handler, ordering_key)?;
     conn.prepare_cached(
-        "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, attempts, since_ms, updated_ms, note,
-            replay)
+        "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, attempts, since_ms,
+            updated_ms, note, replay)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, 0)",
     )?
     .execute(params![
@@ -95,8 +105,9 @@ fn insert_delivery(
         now_ms,
         planned.skip_reason.map(SkipReason::as_str)
     ])?;
-    if !is_head && planned.skip_reason.is_none() {
-        // What is in front may be past its hold.
+    if !is_head && !is_skipped {
+        // All earlier deliveries may be waiting for a retry. Then none of them is settled soon, and only this call
+        // gives the new delivery the time from which it may overtake them.
         call_sequence::advance_call_sequence(conn, handler, ordering_key, now_ms)?;
     }
     Ok(())
@@ -104,18 +115,22 @@ fn insert_delivery(
 
 fn has_unfinished(conn: &Connection, handler: HandlerId, ordering_key: i64) -> Result<bool, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT 1 FROM deliveries INDEXED BY deliveries_call_sequence WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 LIMIT 1",
+        "SELECT 1 FROM deliveries INDEXED BY deliveries_call_sequence
+         WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 LIMIT 1",
     )?;
     Ok(statement.exists([handler, ordering_key])?)
 }
 
-/// Skips earlier transcripts of the lane that nobody has tried yet.
+/// Skips earlier deliveries of the call sequence that have the same event kind and have not been attempted.
 fn skip_superseded(
     conn: &Connection,
-    (handler, ordering_key): (HandlerId, i64),
+    handler: HandlerId,
+    ordering_key: i64,
     seq: i64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    // Only pending deliveries: one that was attempted may have had effects outside, so its retries are kept. `state <
+    // 3` lets SQLite use the partial index.
     conn.prepare_cached(
         "UPDATE deliveries INDEXED BY deliveries_call_sequence SET state = ?4, due_ms = NULL, updated_ms = ?5, note = ?6
          WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 AND state = 0 AND attempts = 0 AND event_seq < ?3
@@ -129,5 +144,6 @@ fn skip_superseded(
         now_ms,
         SkipReason::Superseded.as_str()
     ])?;
+    // The skipped delivery may have been the head.
     call_sequence::advance_call_sequence(conn, handler, ordering_key, now_ms)
 }

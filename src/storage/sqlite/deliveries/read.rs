@@ -1,4 +1,4 @@
-//! Reading deliveries: lists, counts, and what became of one event.
+//! Reads deliveries: lists, counts, and the outlook of one event per handler.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -14,17 +14,19 @@ const DELIVERY_COLUMNS: &str =
     "d.event_seq, e.id, e.event, e.call_id, d.state, d.attempts, d.due_ms, d.since_ms, d.updated_ms, d.note,
     d.replay";
 
-/// Deliveries, the newest event first.
+/// The latest deliveries that match the filter, newest event first.
 pub(in crate::storage::sqlite) fn list_deliveries(
     conn: &Connection,
     key: &IdentityKey,
     filter: &DeliveryFilter,
     limit: usize,
 ) -> Result<Vec<DeliveryRow>, StoreError> {
-    // Only what has a row can be listed.
-    let selection =
-        DeliveryQuery::resolve(conn, key, &DeliveryFilter { include_undelivered: false, ..filter.clone() })?;
-    let mut found: Vec<(i64, DeliveryRow)> = Vec::new();
+    // An event without a delivery has no row to show.
+    let filter = DeliveryFilter { include_undelivered: false, ..filter.clone() };
+    let selection = DeliveryQuery::resolve(conn, key, &filter)?;
+    let mut deliveries: Vec<(i64, DeliveryRow)> = Vec::new();
+    // One query per handler, each with the full limit: every query then follows the primary key (handler, event)
+    // backwards and ends early, where one query over all handlers would have to sort.
     for handler in &selection.handlers {
         let (mut sql, mut values) = selection.select_sql(handler, DELIVERY_COLUMNS, true);
         sql += " ORDER BY d.event_seq DESC LIMIT ?";
@@ -33,12 +35,12 @@ pub(in crate::storage::sqlite) fn list_deliveries(
         let rows =
             statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, delivery_from_row(row, handler)?)))?;
         for row in rows {
-            found.push(row?);
+            deliveries.push(row?);
         }
     }
-    found.sort_by(|(a, _), (b, _)| b.cmp(a));
-    found.truncate(limit);
-    Ok(found.into_iter().map(|(_, row)| row).collect())
+    deliveries.sort_by(|(a, _), (b, _)| b.cmp(a));
+    deliveries.truncate(limit);
+    Ok(deliveries.into_iter().map(|(_, row)| row).collect())
 }
 
 fn delivery_from_row(row: &Row, handler: &HandlerCursor) -> rusqlite::Result<DeliveryRow> {
@@ -61,13 +63,14 @@ fn limit_value(limit: usize) -> Value {
     Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))
 }
 
-/// How many there are, by handler, state and, of those skipped, reason.
+/// Counts deliveries by handler and state; skipped ones also by reason.
 pub(in crate::storage::sqlite) fn count_deliveries(
     conn: &Connection,
     selection: &DeliveryQuery,
 ) -> Result<Vec<DeliveryCount>, StoreError> {
-    let mut counted = Vec::new();
+    let mut counts = Vec::new();
     for handler in &selection.handlers {
+        // The note of a dead or scheduled delivery is an error text, which may differ in every row.
         let reason = format!("CASE d.state WHEN {} THEN d.note END", DeliveryState::Skipped as i64);
         let columns = format!("d.state, {reason}, count(*)");
         let (mut sql, values) = selection.select_sql(handler, &columns, false);
@@ -82,20 +85,21 @@ pub(in crate::storage::sqlite) fn count_deliveries(
             })
         })?;
         for row in rows {
-            counted.push(row?);
+            counts.push(row?);
         }
     }
-    Ok(counted)
+    Ok(counts)
 }
 
-/// The next few of the handler numbered `part`, oldest first.
+/// The next deliveries of one handler, oldest event first. `handler_index` counts the handlers of the query; `None`
+/// after the last one.
 pub(in crate::storage::sqlite) fn next_batch(
     conn: &Connection,
     selection: &DeliveryQuery,
-    part: usize,
+    handler_index: usize,
     limit: usize,
 ) -> Result<Option<DeliveryBatch>, StoreError> {
-    let Some(handler) = selection.handlers.get(part) else {
+    let Some(handler) = selection.handlers.get(handler_index) else {
         return Ok(None);
     };
     let seq = selection.seq_column();
@@ -107,23 +111,31 @@ pub(in crate::storage::sqlite) fn next_batch(
     Ok(Some(DeliveryBatch { handler_id: handler.id, seqs: seqs.collect::<Result<_, _>>()? }))
 }
 
-/// What became of an event, for each handler the store knows.
+/// The outlook of an event for each handler in the store.
 pub(in crate::storage::sqlite) fn list_outlooks(
     conn: &Connection,
     id: EventId,
 ) -> Result<Vec<(String, DeliveryOutlook)>, StoreError> {
-    let at_once = conn.unchecked_transaction()?;
-    let seq = delivery_query::get_event_seq(&at_once, id)?;
-    let handlers = delivery_query::list_handlers(&at_once)?;
-    handlers.into_iter().map(|handler| Ok((handler.name.clone(), get_outlook(&at_once, &handler, seq)?))).collect()
+    // One snapshot: a purge between two reads could remove a delivery, and the event would appear as filtered.
+    let snapshot = conn.unchecked_transaction()?;
+    let seq = delivery_query::get_event_seq(&snapshot, id)?;
+    let mut outlooks = Vec::new();
+    for handler in delivery_query::list_handlers(&snapshot)? {
+        let outlook = get_outlook(&snapshot, &handler, seq)?;
+        outlooks.push((handler.name, outlook));
+    }
+    Ok(outlooks)
 }
 
 fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: i64) -> Result<DeliveryOutlook, StoreError> {
     let sql = format!(
-        "SELECT {DELIVERY_COLUMNS} FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.handler_id = ?1 AND d.event_seq = ?2"
+        "SELECT {DELIVERY_COLUMNS} FROM deliveries d JOIN events e ON e.seq = d.event_seq
+         WHERE d.handler_id = ?1 AND d.event_seq = ?2"
     );
     let row =
         conn.prepare_cached(&sql)?.query_row([handler.id, seq], |row| delivery_from_row(row, handler)).optional()?;
+    // Without a row, the handler's positions tell why. The order matters: after a purge, the lack of a row says
+    // nothing about the filter any more.
     Ok(match row {
         Some(row) => DeliveryOutlook::Delivery(row, list_attempts(conn, handler.id, seq)?),
         None if seq > handler.planned_through => DeliveryOutlook::Unplanned,

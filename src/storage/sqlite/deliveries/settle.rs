@@ -1,31 +1,34 @@
-//! What became of attempts.
+//! Settles deliveries: records attempts and moves each delivery to its next state.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
 use crate::storage::{AttemptRecord, DeliveryState, HandlerId, SettledDelivery, Settlement, StoreError};
 
-/// Writes down the attempts and what they led to, and lets the next of each call go.
+/// Records the attempts and the new states, and advances the call sequence of each delivery.
 pub(in crate::storage::sqlite) fn settle(
     conn: &mut Connection,
     handler: HandlerId,
     settled: &[SettledDelivery],
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    // All or nothing, inside a transaction shared with others.
-    let part = conn.savepoint()?;
+    // The transaction is shared with other writes; the savepoint undoes this part alone when it fails. The worker
+    // then sends all of it again, which is safe: a delivery that is no longer running is left as it is.
+    let savepoint = conn.savepoint()?;
     for delivery in settled {
         if let Some(attempt) = &delivery.attempt {
-            insert_attempt(&part, handler, delivery.seq, attempt)?;
+            insert_attempt(&savepoint, handler, delivery.seq, attempt)?;
         }
-        if let Some(ordering_key) = settle_delivery(&part, handler, delivery, now_ms)? {
-            call_sequence::advance_call_sequence(&part, handler, ordering_key, now_ms)?;
+        if let Some(ordering_key) = settle_delivery(&savepoint, handler, delivery, now_ms)? {
+            // In the same transaction, or a crash in between would leave the next delivery without a due time.
+            call_sequence::advance_call_sequence(&savepoint, handler, ordering_key, now_ms)?;
         }
     }
-    Ok(part.commit()?)
+    Ok(savepoint.commit()?)
 }
 
-/// The lane it was in; none when somebody has put an end to it meanwhile.
+/// Returns the ordering key of the delivery, or `None` when it is not running any more: it was erased, or settled
+/// before.
 fn settle_delivery(
     conn: &Connection,
     handler: HandlerId,
@@ -42,6 +45,8 @@ fn settle_delivery(
     };
     let attempts = settled.attempt.as_ref().map(|attempt| attempt.attempt);
     let failed_at_ms = note.map(|_| now_ms);
+    // `failed_at_ms` keeps the first failure: the ordering timeout counts from it. `state = 1` (running) makes this a
+    // compare-and-set: a settlement that is repeated, or comes after an erasure, changes nothing.
     Ok(conn
         .prepare_cached(
             "UPDATE deliveries SET state = ?3, due_ms = ?4, attempts = coalesce(?5, attempts), note = ?6,
@@ -54,9 +59,11 @@ fn settle_delivery(
         .optional()?)
 }
 
-/// Back to where it was before it was taken. One that nobody tried is as old as it was: while attempts rest, only what
-/// became too old is taken.
+/// Returns a claimed delivery to the state it had before the claim.
 fn release_delivery(conn: &Connection, handler: HandlerId, seq: i64, now_ms: i64) -> Result<Option<i64>, StoreError> {
+    // A delivery without a failure becomes due as of `since_ms`, not as of now. While the circuit breaker is open,
+    // the worker claims only what has been due for longer than `max_age_ms`: with a due time of now, each release
+    // would put off the end of a delivery that is too old.
     Ok(conn
         .prepare_cached(
             "UPDATE deliveries SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END,
@@ -67,11 +74,12 @@ fn release_delivery(conn: &Connection, handler: HandlerId, seq: i64, now_ms: i64
         .optional()?)
 }
 
-/// Nothing is written about an event that is gone: the answer may repeat what was in it.
 fn insert_attempt(conn: &Connection, handler: HandlerId, seq: i64, attempt: &AttemptRecord) -> Result<(), StoreError> {
+    // Nothing is recorded for an event that was erased or removed during the attempt: the response excerpt may repeat
+    // what was in the event. OR REPLACE makes a repeated settlement harmless.
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status, error,
-            answer)
+        "INSERT OR REPLACE INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome, status,
+            error, answer)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
          WHERE EXISTS (SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2)
          AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?2)",

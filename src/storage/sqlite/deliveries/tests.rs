@@ -19,7 +19,7 @@ async fn register_handler(store: &SqliteStore) -> HandlerId {
     store.register_handler(row).await.unwrap()
 }
 
-/// Appends an event of this company and plans it.
+/// Appends an event and plans it; returns its sequence number.
 async fn append_and_plan(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
     let event = NewEvent {
         kind: Some("call_ended".into()),
@@ -59,25 +59,25 @@ async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: C
 }
 
 #[tokio::test]
-async fn companies_take_turns() {
+async fn claims_are_shared_between_companies() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());
     let handler = register_handler(&store).await;
     for number in 0..6 {
         append_and_plan(&store, handler, 1, &format!("a{number}"), &format!("a{number}")).await;
     }
-    let (b, c) =
-        (append_and_plan(&store, handler, 2, "b", "b").await, append_and_plan(&store, handler, 3, "c", "c").await);
+    let b = append_and_plan(&store, handler, 2, "b", "b").await;
+    let c = append_and_plan(&store, handler, 3, "c", "c").await;
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(4)).await, [(1, 1), (1, 2), (2, b), (3, c)]);
     let full = ClaimRequest { prefetched_by_company: BTreeMap::from([(1, 4)]), ..claim_up_to(4) };
-    assert!(claim_company_and_seq(&store, handler, full).await.is_empty(), "company 1 has as many waiting as it may");
+    assert!(claim_company_and_seq(&store, handler, full).await.is_empty(), "company 1 has reached its prefetch limit");
     let next = append_and_plan(&store, handler, 2, "b2", "b2").await;
     let after_one = ClaimRequest { after_company_id: 1, ..claim_up_to(1) };
     assert_eq!(claim_company_and_seq(&store, handler, after_one).await, [(2, next)]);
 }
 
 #[tokio::test]
-async fn of_a_call_only_the_first_is_taken_and_bodies_are_bounded() {
+async fn a_claim_takes_one_delivery_per_call_and_bounds_body_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());
     let handler = register_handler(&store).await;
@@ -85,18 +85,25 @@ async fn of_a_call_only_the_first_is_taken_and_bodies_are_bounded() {
     let second = append_and_plan(&store, handler, 1, "call_1", "{}").await;
     let other = append_and_plan(&store, handler, 1, "call_2", "{} ").await;
     let bounded = ClaimRequest { limit_bytes: 5_000, ..claim_up_to(9) };
-    assert_eq!(claim_company_and_seq(&store, handler, bounded).await, [(1, first)], "one may be larger than the bound");
+    assert_eq!(
+        claim_company_and_seq(&store, handler, bounded).await,
+        [(1, first)],
+        "a single body may exceed the limit"
+    );
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, other)]);
-    assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(1_000_000), "the leases");
+    assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(1_000_000), "the end of the leases");
     let settled = vec![SettledDelivery { seq: first, settlement: Settlement::Succeeded, attempt: None }];
     store.settle_deliveries(handler, settled.clone(), 0).await.unwrap();
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
     store.settle_deliveries(handler, settled, 5).await.unwrap();
-    assert!(claim_company_and_seq(&store, handler, claim_up_to(9)).await.is_empty(), "what is over stays over");
+    assert!(
+        claim_company_and_seq(&store, handler, claim_up_to(9)).await.is_empty(),
+        "a finished delivery is not claimed again"
+    );
 }
 
 #[tokio::test]
-async fn what_was_under_way_is_given_back_at_the_next_start() {
+async fn leases_are_released_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());
     let id = register_handler(&store).await;

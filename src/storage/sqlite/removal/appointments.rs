@@ -1,26 +1,27 @@
-//! A person's appointments.
+//! Erasure of a person's appointments.
 
 use rusqlite::Connection;
 
 use super::data_subject::{DataSubject, row_matches};
 use crate::storage::StoreError;
 
-/// Appointments in which the number or a call of the person is, by number in the store. There is a row for each that was
-/// ever made, some hundred bytes long.
+/// Ids of the appointments that contain the person's phone number, or the id of one of the person's calls.
 pub(super) fn find_appointments_of(conn: &Connection, person: &DataSubject) -> Result<Vec<i64>, StoreError> {
+    // A scan of the whole table: a phone number can be spelled in many ways, so no index helps. Rows take some
+    // hundred bytes.
     let mut statement =
         conn.prepare_cached("SELECT id, company_id, from_number, to_number, call_id FROM appointments")?;
     let mut rows = statement.query([])?;
-    let mut found = Vec::new();
+    let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
         if person.includes_company(row.get(1)?) && row_matches(row, 5, person)? {
-            found.push(row.get(0)?);
+            ids.push(row.get(0)?);
         }
     }
-    Ok(found)
+    Ok(ids)
 }
 
-/// Removes them; their times are free again. Says how many there were.
+/// Deletes appointments and returns how many there were. Their slots become free for other callers.
 pub(super) fn delete_appointments(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
     let mut removed = 0;
     for id in ids {

@@ -1,4 +1,4 @@
-//! Finds what is to be erased for a person: by the ids of calls, or by a phone number in whatever the store holds.
+//! Finds the data of one person: by the ids of calls, or by a phone number in any text that the store holds.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,55 +9,56 @@ use crate::security::phone_number::PhoneNumber;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
 use crate::storage::{IdentityKey, StoreError};
 
-/// Events looked at in one go; a reader that stays longer holds the log up.
+/// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
+/// checkpointed.
 const MAX_ROWS_SCANNED: usize = 2_000;
-/// Bytes of bodies looked at in one go.
+/// Body bytes read in one go, for the same reason.
 const MAX_BODY_BYTES_SCANNED: usize = 16 * 1024 * 1024;
 
-/// A call or chat: the number of its company, and its id.
+/// A call or chat: the id of its company, and its own id. Call ids are unique within a company only.
 type CallKey = (i64, String);
 
-/// Whose data it is.
+/// The person whose data is searched: a phone number, calls, or both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DataSubject {
     call_keys: BTreeSet<CallKey>,
-    /// The ids of these calls: those that are one word, and others.
+    /// Ids that consist of word characters; see [`is_id_byte`]. Found by hashing each word of a text.
     whole_word_ids: HashSet<Vec<u8>>,
+    /// Other ids, found by a substring search each.
     substring_ids: HashSet<Vec<u8>>,
-    /// A phone number, however it is spelled.
+    /// Matches in all usual spellings.
     phone_number: Option<PhoneNumber>,
-    /// Only this company.
+    /// Limits the search to one company.
     company_id: Option<i64>,
 }
 
-/// What a look at a part of the journal has found.
+/// The result of a search in one part of the journal.
 #[derive(Debug, Default)]
 pub(crate) struct JournalScanResult {
-    /// Events in which the number is.
     pub matching_seqs: Vec<i64>,
-    /// Their calls.
+    /// The calls of these events: all their events belong to the person.
     pub matching_calls: Vec<CallKey>,
-    /// Bodies that could not be read.
     pub unreadable_bodies: u64,
-    /// The last event looked at; `None` at the journal's end.
+    /// Sequence number of the last event searched; `None` at the end of the journal.
     pub next_after: Option<i64>,
 }
 
 impl DataSubject {
-    /// Nobody's calls yet; whoever has this number, if one is given.
+    /// A data subject without calls; [`Self::add_calls`] adds them.
     #[must_use]
     pub(crate) fn new(number: Option<PhoneNumber>, company: Option<i64>) -> Self {
         Self { phone_number: number, company_id: company, ..Self::default() }
     }
 
-    /// Whether this text is about the person: it holds the number or the id of a call.
+    /// Whether a text contains the phone number or one of the ids.
     #[must_use]
     pub(crate) fn matches_text(&self, text: &[u8]) -> bool {
         self.phone_number.as_ref().is_some_and(|number| number.occurs_in(text)) || self.matches_id(text)
     }
 
-    /// There may be thousands of calls, and millions of lines to be looked at.
     fn matches_id(&self, text: &[u8]) -> bool {
+        // There may be thousands of ids and millions of log lines. Looking up each word takes the same time for any
+        // number of ids; the substring search is only for the rare ids that are not words.
         if self.whole_word_ids.is_empty() && self.substring_ids.is_empty() {
             return false;
         }
@@ -66,7 +67,6 @@ impl DataSubject {
             || self.substring_ids.iter().any(|id| contains_bytes(text, id))
     }
 
-    /// Adds calls.
     pub(crate) fn add_calls(&mut self, calls: impl IntoIterator<Item = CallKey>) {
         for (company, call_id) in calls {
             let id = call_id.as_bytes().to_vec();
@@ -79,18 +79,18 @@ impl DataSubject {
         }
     }
 
-    /// Adds words, such as the ids of events, that are about nobody else.
+    /// Adds other words that identify the person, such as the ids of the person's events.
     pub(crate) fn add_ids(&mut self, words: impl IntoIterator<Item = String>) {
         self.whole_word_ids.extend(words.into_iter().map(String::into_bytes));
     }
 
-    /// The same number, and no calls.
+    /// The same phone number and company, without calls and ids.
     #[must_use]
     pub(crate) fn without_calls(&self) -> Self {
         Self::new(self.phone_number.clone(), self.company_id)
     }
 
-    /// The calls and chats that were added, with the number of their company.
+    /// All calls and chats added so far.
     #[must_use]
     pub(crate) fn calls(&self) -> &BTreeSet<CallKey> {
         &self.call_keys
@@ -109,7 +109,7 @@ fn contains_bytes(text: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && text.windows(wanted.len()).any(|part| part == wanted)
 }
 
-/// Looks at the events after `after`.
+/// Searches the events after `after`, up to the limits of one go.
 pub(in crate::storage::sqlite) fn scan_journal(
     conn: &Connection,
     bodies: &BodyFileReader,
@@ -121,31 +121,40 @@ pub(in crate::storage::sqlite) fn scan_journal(
          WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = rows.query(params![after, MAX_ROWS_SCANNED])?;
-    let (mut found, mut looked, mut bytes, mut at) = (JournalScanResult::default(), 0, 0, after);
+    let mut result = JournalScanResult::default();
+    let mut scanned_rows = 0;
+    let mut scanned_bytes = 0;
+    let mut last_seq = after;
     while let Some(row) = rows.next()? {
-        let (seq, company): (i64, i64) = (row.get(0)?, row.get(1)?);
-        (looked, at) = (looked + 1, seq);
+        let seq: i64 = row.get(0)?;
+        let company: i64 = row.get(1)?;
+        scanned_rows += 1;
+        last_seq = seq;
         if person.includes_company(company) {
-            bytes += row.get::<_, usize>(4)?;
+            scanned_bytes += row.get::<_, usize>(4)?;
             match event_matches(row, bodies, person)? {
-                None => found.unreadable_bodies += 1,
+                // Counted, because the erasure must not report that nothing is left.
+                None => result.unreadable_bodies += 1,
                 Some(false) => {}
                 Some(true) => {
-                    found.matching_seqs.push(seq);
-                    found.matching_calls.extend(row.get::<_, Option<String>>(2)?.map(|call_id| (company, call_id)));
+                    result.matching_seqs.push(seq);
+                    let call_id: Option<String> = row.get(2)?;
+                    result.matching_calls.extend(call_id.map(|call_id| (company, call_id)));
                 }
             }
         }
-        if bytes > MAX_BODY_BYTES_SCANNED {
+        if scanned_bytes > MAX_BODY_BYTES_SCANNED {
             break;
         }
     }
-    found.next_after = (looked == MAX_ROWS_SCANNED || bytes > MAX_BODY_BYTES_SCANNED).then_some(at);
-    Ok(found)
+    let has_more = scanned_rows == MAX_ROWS_SCANNED || scanned_bytes > MAX_BODY_BYTES_SCANNED;
+    result.next_after = has_more.then_some(last_seq);
+    Ok(result)
 }
 
-/// `None` when the body cannot be read.
+/// Whether an event contains data of the person; `None` when its body cannot be read.
 fn event_matches(row: &Row, bodies: &BodyFileReader, person: &DataSubject) -> rusqlite::Result<Option<bool>> {
+    // The call id and the query of the request are columns; everything else of a request is in the body.
     for column in [2, 3] {
         if row.get_ref(column)?.as_bytes_or_null()?.is_some_and(|text| person.matches_text(text)) {
             return Ok(Some(true));
@@ -160,13 +169,15 @@ fn event_matches(row: &Row, bodies: &BodyFileReader, person: &DataSubject) -> ru
     })
 }
 
-/// The events of the calls: older ones through the index, the tail it does not cover yet by looking at each.
+/// Sequence numbers of the events of calls. The index of call keys is written behind: it lacks the latest events,
+/// which are searched one by one.
 pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
     conn: &Connection,
     key: &IdentityKey,
     calls: &BTreeSet<CallKey>,
 ) -> Result<BTreeSet<i64>, StoreError> {
     let mut seqs = BTreeSet::new();
+    // The index key contains the event kind, so the keys of one call are a range.
     let mut indexed = conn.prepare_cached(
         "SELECT seq FROM events WHERE company_id = ?1 AND call_id = ?2
          AND seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?3 AND ?4)",
@@ -178,6 +189,7 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
             seqs.insert(seq?);
         }
     }
+    // One scan for all calls: the tail is short, and calls may be many.
     let mut tail = conn.prepare_cached(
         "SELECT seq, company_id, call_id FROM events WHERE call_id IS NOT NULL
          AND seq > (SELECT value FROM progress WHERE name = 'indexed_through')",
@@ -191,17 +203,19 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
     Ok(seqs)
 }
 
-/// The rows a call or chat has, each in the order of its key.
+/// Tables with rows per call or chat, each as table name and condition. All are scanned in the order of their key.
 pub(super) const CALL_TABLES: [&str; 4] =
     ["calls WHERE 1", "chats WHERE 1", "call_texts WHERE kind = 'call'", "call_texts WHERE kind = 'chat'"];
 
-/// Calls and chats whose rows hold the number, whatever became of their events; and where to go on.
+/// Calls and chats whose rows contain data of the person, even when their events are gone; and where to continue,
+/// `None` at the end of the table.
 pub(super) fn find_calls_in_table(
     conn: &Connection,
     person: &DataSubject,
     rows: &str,
     (company, call_id): &CallKey,
 ) -> Result<(Vec<CallKey>, Option<CallKey>), StoreError> {
+    // `*`: every column is searched, also those that a later version adds.
     let sql = format!(
         "SELECT company_id, call_id, * FROM {rows} AND (company_id, call_id) > (?1, ?2)
          ORDER BY company_id, call_id LIMIT ?3"
@@ -209,18 +223,22 @@ pub(super) fn find_calls_in_table(
     let mut statement = conn.prepare_cached(&sql)?;
     let columns = statement.column_count();
     let mut rows = statement.query(params![company, call_id, MAX_ROWS_SCANNED])?;
-    let (mut found, mut looked, mut at) = (Vec::new(), 0, None);
+    let mut matching = Vec::new();
+    let mut scanned = 0;
+    let mut last_call = None;
     while let Some(row) = rows.next()? {
-        let call = (row.get(0)?, row.get(1)?);
+        let call: CallKey = (row.get(0)?, row.get(1)?);
         if person.includes_company(call.0) && row_matches(row, columns, person)? {
-            found.push(call.clone());
+            matching.push(call.clone());
         }
-        (looked, at) = (looked + 1, Some(call));
+        scanned += 1;
+        last_call = Some(call);
     }
-    Ok((found, at.filter(|_| looked == MAX_ROWS_SCANNED)))
+    let next_after = if scanned == MAX_ROWS_SCANNED { last_call } else { None };
+    Ok((matching, next_after))
 }
 
-/// Whether any text or bytes of a row are about the person.
+/// Whether any text or blob among the first `columns` columns of a row contains data of the person.
 pub(super) fn row_matches(row: &Row, columns: usize, person: &DataSubject) -> rusqlite::Result<bool> {
     for column in 0..columns {
         if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column)?

@@ -1,4 +1,8 @@
-//! Erasure: one person's data goes, and does not come back when Retell or somebody else sends it again.
+//! Erasure: deletes one person's data, so that it also does not come back when the same webhook is sent or imported
+//! again.
+//!
+//! A resent body is recognized by its identity, a hash under the store's secret key, which stays in the table
+//! `erased` and in the identity index. Without that, a retry of Retell would store the event a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,66 +14,64 @@ use super::{BodyDisposal, appointments, delete_attempts, delete_call, delete_eve
 use crate::storage::sqlite::deliveries::advance_call_sequence;
 use crate::storage::{DeliveryState, HandlerId, IdentityKey, SkipReason, StoreError};
 
-/// What was erased in the store.
+/// Numbers of rows that an erasure deleted or would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ErasureCounts {
-    /// Events.
     pub events: u64,
-    /// Bytes of their bodies.
+    /// Sum of the sizes of the events' bodies.
     pub body_bytes: u64,
-    /// Deliveries that had not been made and never will be.
+    /// Unfinished or dead deliveries of the events: they are not attempted any more.
     pub cancelled_deliveries: u64,
-    /// Attempts.
     pub attempts: u64,
-    /// Rows of calls and chats.
+    /// Rows of calls and of chats.
     pub calls: u64,
-    /// Refused requests.
     pub rejected: u64,
-    /// Invocations of custom functions.
+    /// Invocations of custom functions, from the ledger database.
     pub invocations: u64,
-    /// Appointments.
     pub appointments: u64,
 }
 
 impl std::ops::AddAssign for ErasureCounts {
-    fn add_assign(&mut self, more: Self) {
-        self.events += more.events;
-        self.body_bytes += more.body_bytes;
-        self.cancelled_deliveries += more.cancelled_deliveries;
-        self.attempts += more.attempts;
-        self.calls += more.calls;
-        self.rejected += more.rejected;
-        self.invocations += more.invocations;
-        self.appointments += more.appointments;
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.body_bytes += other.body_bytes;
+        self.cancelled_deliveries += other.cancelled_deliveries;
+        self.attempts += other.attempts;
+        self.calls += other.calls;
+        self.rejected += other.rejected;
+        self.invocations += other.invocations;
+        self.appointments += other.appointments;
     }
 }
 
-/// How many events each handler was given, by name: what it did with them is beyond the store.
+/// The events that each handler received, by handler name. What a handler did with them is beyond the reach of an
+/// erasure.
 pub(crate) type EventsByHandler = BTreeMap<String, BTreeSet<i64>>;
 
-/// Who was given these events: deliveries that succeeded, are under way, or were tried.
+/// The handlers that received any of these events. An attempt that failed or is running counts: the data may have
+/// arrived.
 pub(in crate::storage::sqlite) fn list_recipients(
     conn: &Connection,
     seqs: &BTreeSet<i64>,
 ) -> Result<EventsByHandler, StoreError> {
-    let mut names = conn.prepare_cached("SELECT id, name FROM handlers")?;
-    let names = names.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let names: Vec<(HandlerId, String)> = names.collect::<Result<_, _>>()?;
-    let mut given = conn.prepare_cached(
+    let mut handlers = conn.prepare_cached("SELECT id, name FROM handlers")?;
+    let handlers = handlers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let handlers: Vec<(HandlerId, String)> = handlers.collect::<Result<_, _>>()?;
+    let mut received = conn.prepare_cached(
         "SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND (state IN (1, 3) OR attempts > 0)",
     )?;
-    let mut outside = EventsByHandler::new();
-    for (handler, name) in names {
+    let mut recipients = EventsByHandler::new();
+    for (handler, name) in handlers {
         for seq in seqs {
-            if given.exists([handler, *seq])? {
-                outside.entry(name.clone()).or_default().insert(*seq);
+            if received.exists([handler, *seq])? {
+                recipients.entry(name.clone()).or_default().insert(*seq);
             }
         }
     }
-    Ok(outside)
+    Ok(recipients)
 }
 
-/// How many of these events a handler is at.
+/// Number of running deliveries of these events.
 pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[i64]) -> Result<u64, StoreError> {
     let handlers = list_handler_ids(conn)?;
     let mut running = conn.prepare_cached(
@@ -84,8 +86,8 @@ pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[i64])
     Ok(count)
 }
 
-/// Ends deliveries of an event that are not finished. Those under way go on, what they come to is not written down; with
-/// `waiting_only` they are left alone for now.
+/// Ends the deliveries of an event as skipped, except those that succeeded or were skipped before. A running attempt
+/// cannot be stopped, but its outcome is not recorded; with `waiting_only`, running deliveries are left unchanged.
 pub(in crate::storage::sqlite) fn cancel_deliveries(
     conn: &Connection,
     seq: i64,
@@ -94,7 +96,8 @@ pub(in crate::storage::sqlite) fn cancel_deliveries(
 ) -> Result<u64, StoreError> {
     let mut cancelled = 0;
     for handler in list_handler_ids(conn)? {
-        let delivery = conn
+        // Dead ones too: their note is an error text, which may repeat what was in the event.
+        let ordering_key = conn
             .prepare_cached(
                 "UPDATE deliveries SET state = ?3, due_ms = NULL, updated_ms = ?4, note = ?5
                  WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5) AND NOT (?6 AND state = 1)
@@ -105,7 +108,7 @@ pub(in crate::storage::sqlite) fn cancel_deliveries(
                 |row| row.get(0),
             )
             .optional()?;
-        if let Some(ordering_key) = delivery {
+        if let Some(ordering_key) = ordering_key {
             cancelled += 1;
             advance_call_sequence(conn, handler, ordering_key, now_ms)?;
         }
@@ -113,13 +116,16 @@ pub(in crate::storage::sqlite) fn cancel_deliveries(
     Ok(cancelled)
 }
 
-/// Erases one event. What stays is its id, its number, and a hash by which its body is known when it comes again.
+/// Erases one event. Its id, its sequence number and its identity stay: the identity recognizes the body when it is
+/// sent again.
 pub(in crate::storage::sqlite) fn erase_event(
     conn: &Connection,
     key: &IdentityKey,
     seq: i64,
     now_ms: i64,
 ) -> Result<ErasureCounts, StoreError> {
+    // Because of this row, `settle` records nothing about the event any more, and a resent body is a duplicate. It is
+    // copied from the event, so it comes before the deletion.
     conn.prepare_cached(
         "INSERT OR REPLACE INTO erased (seq, id, identity, company_id, erased_at_ms)
          SELECT seq, id, identity, company_id, ?2 FROM events WHERE seq = ?1",
@@ -139,7 +145,7 @@ pub(in crate::storage::sqlite) fn erase_event(
     Ok(erased)
 }
 
-/// The index goes on finding the identity, and so what is left of the event.
+/// Puts the identity back into the index, from which `delete_event` has removed it with all keys of the event.
 fn index_erased_identity(conn: &Connection, seq: i64) -> Result<(), StoreError> {
     let identity = conn
         .prepare_cached("SELECT identity FROM erased WHERE seq = ?1")?
@@ -149,12 +155,16 @@ fn index_erased_identity(conn: &Connection, seq: i64) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The rows of these calls and chats.
+/// Deletes the rows of these calls and chats, and returns their number.
 pub(in crate::storage::sqlite) fn delete_calls(conn: &Connection, calls: &[(i64, String)]) -> Result<u64, StoreError> {
-    calls.iter().try_fold(0, |removed, (company, call_id)| Ok(removed + delete_call(conn, *company, call_id)?))
+    let mut removed = 0;
+    for (company, call_id) in calls {
+        removed += delete_call(conn, *company, call_id)?;
+    }
+    Ok(removed)
 }
 
-/// Refused requests that are about the person, by number. There are never many.
+/// Ids of rejected requests that contain data of the person. The table holds at most 1,000 rows, so all are read.
 pub(in crate::storage::sqlite) fn find_rejected_of(
     conn: &Connection,
     person: &DataSubject,
@@ -165,22 +175,26 @@ pub(in crate::storage::sqlite) fn find_rejected_of(
     )?;
     let columns = statement.column_count();
     let mut rows = statement.query([])?;
-    let mut found = Vec::new();
+    let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
         if person.includes_company(row.get(1)?) && row_matches(row, columns, person)? {
-            found.push(row.get(0)?);
+            ids.push(row.get(0)?);
         }
     }
-    Ok(found)
+    Ok(ids)
 }
 
-/// Removes them.
 pub(in crate::storage::sqlite) fn delete_rejected(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
     let mut remove = conn.prepare_cached("DELETE FROM rejected WHERE id = ?1")?;
-    ids.iter().try_fold(0, |removed, id| Ok(removed + remove.execute([id])? as u64))
+    let mut removed = 0;
+    for id in ids {
+        removed += remove.execute([id])? as u64;
+    }
+    Ok(removed)
 }
 
-/// Looks for the person in invocations behind this one: which, and where to go on.
+/// Searches the invocations after the id `after`. Returns the matching ids, and where to continue; `None` at the end.
+/// Bounded, because a read of the whole ledger in one go would keep its write-ahead log from being checkpointed.
 pub(in crate::storage::sqlite) fn find_invocations_of(
     conn: &Connection,
     person: &DataSubject,
@@ -192,28 +206,37 @@ pub(in crate::storage::sqlite) fn find_invocations_of(
          ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![after, MAX_INVOCATIONS_SCANNED])?;
-    let (mut found, mut at, mut looked) = (Vec::new(), after, 0);
+    let mut ids = Vec::new();
+    let mut last_id = after;
+    let mut scanned = 0;
     while let Some(row) = rows.next()? {
-        (at, looked) = (row.get(0)?, looked + 1);
-        let (company, call_id): (i64, Option<String>) = (row.get(1)?, row.get(2)?);
-        let in_call = call_id.is_some_and(|call_id| person.calls().contains(&(company, call_id)));
-        if in_call || (person.includes_company(company) && row_matches(row, 6, person)?) {
-            found.push(at);
+        last_id = row.get(0)?;
+        scanned += 1;
+        let company: i64 = row.get(1)?;
+        let call_id: Option<String> = row.get(2)?;
+        let is_in_call = call_id.is_some_and(|call_id| person.calls().contains(&(company, call_id)));
+        if is_in_call || (person.includes_company(company) && row_matches(row, 6, person)?) {
+            ids.push(last_id);
         }
     }
-    Ok((found, (looked == MAX_INVOCATIONS_SCANNED).then_some(at)))
+    Ok((ids, (scanned == MAX_INVOCATIONS_SCANNED).then_some(last_id)))
 }
 
-/// Removes them.
 pub(in crate::storage::sqlite) fn delete_invocations(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
     let mut remove = conn.prepare_cached("DELETE FROM invocations WHERE id = ?1")?;
-    ids.iter().try_fold(0, |removed, id| Ok(removed + remove.execute([id])? as u64))
+    let mut removed = 0;
+    for id in ids {
+        removed += remove.execute([id])? as u64;
+    }
+    Ok(removed)
 }
 
-/// Where a look over deliveries and attempts is.
+/// Primary key of a delivery: the handler and the sequence number of the event.
 pub(in crate::storage::sqlite) type DeliveryKey = (HandlerId, i64);
 
-/// Looks for the person in what other deliveries say went wrong or was answered: which, and where to go on.
+/// Searches the notes of deliveries and the errors and responses of attempts, also of other events: a destination may
+/// have repeated the person's data in its response. Returns the matching deliveries, and where to continue; `None` at
+/// the end.
 pub(in crate::storage::sqlite) fn find_deliveries_mentioning(
     conn: &Connection,
     person: &DataSubject,
@@ -227,17 +250,20 @@ pub(in crate::storage::sqlite) fn find_deliveries_mentioning(
          FROM deliveries d WHERE (d.handler_id, d.event_seq) > (?1, ?2) ORDER BY d.handler_id, d.event_seq LIMIT ?3",
     )?;
     let mut rows = statement.query(params![after.0, after.1, MAX_DELIVERIES_SCANNED])?;
-    let (mut found, mut at, mut looked) = (Vec::new(), after, 0);
+    let mut matching = Vec::new();
+    let mut last_key = after;
+    let mut scanned = 0;
     while let Some(row) = rows.next()? {
-        (at, looked) = ((row.get(0)?, row.get(1)?), looked + 1);
+        last_key = (row.get(0)?, row.get(1)?);
+        scanned += 1;
         if person.includes_company(row.get(2)?) && row_matches(row, 5, person)? {
-            found.push(at);
+            matching.push(last_key);
         }
     }
-    Ok((found, (looked == MAX_DELIVERIES_SCANNED).then_some(at)))
+    Ok((matching, (scanned == MAX_DELIVERIES_SCANNED).then_some(last_key)))
 }
 
-/// Removes what these deliveries and their attempts say.
+/// Deletes the notes and attempts of these deliveries. The deliveries stay: they belong to events of other people.
 pub(in crate::storage::sqlite) fn delete_delivery_texts(
     conn: &Connection,
     deliveries: &[DeliveryKey],
@@ -251,35 +277,38 @@ pub(in crate::storage::sqlite) fn delete_delivery_texts(
     Ok(removed)
 }
 
-/// How much there is to erase.
+/// Counts the rows that an erasure of the person and these events would delete.
 pub(in crate::storage::sqlite) fn count_erasable(
     conn: &Connection,
     person: &DataSubject,
     seqs: &BTreeSet<i64>,
 ) -> Result<ErasureCounts, StoreError> {
-    let mut count =
-        ErasureCounts { rejected: find_rejected_of(conn, person)?.len() as u64, ..ErasureCounts::default() };
-    count.appointments = appointments::find_appointments_of(conn, person)?.len() as u64;
+    let mut counts = ErasureCounts {
+        rejected: find_rejected_of(conn, person)?.len() as u64,
+        appointments: appointments::find_appointments_of(conn, person)?.len() as u64,
+        ..ErasureCounts::default()
+    };
     let mut size = conn.prepare_cached("SELECT size_bytes FROM events WHERE seq = ?1")?;
-    let mut waiting = conn.prepare_cached(
+    // The same condition as in `cancel_deliveries`, so that the count announces what will be done.
+    let mut cancelable = conn.prepare_cached(
         "SELECT count(*) FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state NOT IN (3, 5)",
     )?;
     let mut attempts = conn.prepare_cached("SELECT count(*) FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
     let handlers = list_handler_ids(conn)?;
     for seq in seqs {
-        count.body_bytes += size.query_row([seq], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
-        count.events += 1;
+        counts.body_bytes += size.query_row([seq], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
+        counts.events += 1;
         for handler in &handlers {
-            count.cancelled_deliveries += waiting.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
-            count.attempts += attempts.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
+            counts.cancelled_deliveries += cancelable.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
+            counts.attempts += attempts.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
         }
     }
-    let mut row = conn.prepare_cached(
+    let mut call_rows = conn.prepare_cached(
         "SELECT (SELECT count(*) FROM calls WHERE company_id = ?1 AND call_id = ?2)
             + (SELECT count(*) FROM chats WHERE company_id = ?1 AND call_id = ?2)",
     )?;
     for (company, call_id) in person.calls() {
-        count.calls += row.query_row(params![company, call_id], |row| row.get::<_, u64>(0))?;
+        counts.calls += call_rows.query_row(params![company, call_id], |row| row.get::<_, u64>(0))?;
     }
-    Ok(count)
+    Ok(counts)
 }

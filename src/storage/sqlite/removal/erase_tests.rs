@@ -5,7 +5,7 @@ use super::DataSubject;
 use super::tests::{RemovalFixture, START_MS, large_body};
 use crate::storage::*;
 
-/// The bytes of every file in a folder and below.
+/// The bytes of all files in a folder and its subfolders.
 fn read_all_files(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -19,51 +19,51 @@ fn contains_text(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-fn find_data_subject(world: &RemovalFixture, call: &str) -> (DataSubject, BTreeSet<i64>) {
+fn find_data_subject(fixture: &RemovalFixture, call: &str) -> (DataSubject, BTreeSet<i64>) {
     let mut person = DataSubject::default();
     person.add_calls([(DEFAULT_COMPANY_ID, call.to_owned())]);
-    let seqs = world.open_removal().list_event_seqs_of_calls(person.calls()).unwrap();
+    let seqs = fixture.open_removal().list_event_seqs_of_calls(person.calls()).unwrap();
     (person, seqs)
 }
 
 #[tokio::test]
-async fn an_erased_call_leaves_no_byte_and_does_not_come_back() {
+async fn an_erased_call_leaves_no_bytes_and_is_not_stored_again() {
     for indexed in [false, true] {
-        let world = RemovalFixture::new();
+        let fixture = RemovalFixture::new();
         let secret = |size: usize| format!("{}the secret words", "x".repeat(size)).into_bytes();
-        world.append(0, "call_gone", &secret(10)).await;
-        world.append(0, "call_gone", &secret(50_000)).await;
-        world.append(0, "call_kept", &large_body(b'k')).await;
+        fixture.append(0, "call_gone", &secret(10)).await;
+        fixture.append(0, "call_gone", &secret(50_000)).await;
+        fixture.append(0, "call_kept", &large_body(b'k')).await;
         if indexed {
-            world.flush_index().await;
+            fixture.flush_index().await;
         }
-        assert!(contains_text(&read_all_files(world.folder.path()), "secret words"));
-        let (person, seqs) = find_data_subject(&world, "call_gone");
+        assert!(contains_text(&read_all_files(fixture.folder.path()), "secret words"));
+        let (person, seqs) = find_data_subject(&fixture, "call_gone");
         assert_eq!(seqs.len(), 2);
-        let mut removal = world.open_removal();
+        let mut removal = fixture.open_removal();
         let erased = removal.erase_events(&seqs, START_MS, |_| {}).unwrap();
         assert_eq!((erased.events, erased.body_bytes), (2, 50_042));
         removal.erase_related_rows(&person).unwrap();
         assert!(removal.scrub_files().unwrap());
-        let bytes = read_all_files(world.folder.path());
+        let bytes = read_all_files(fixture.folder.path());
         assert!(!contains_text(&bytes, "secret words") && !contains_text(&bytes, "call_gone"));
-        // Retell sends it again, to the receiver that still remembers it and to one that was started since.
-        assert!(matches!(world.append(1, "call_gone", &secret(10)).await, AppendOutcome::Duplicate { .. }));
-        let world = world.restart().await;
-        assert!(matches!(world.append(1, "call_gone", &secret(50_000)).await, AppendOutcome::Duplicate { .. }));
-        assert_eq!(world.list_remaining_seqs().await, [3]);
-        assert!(!contains_text(&read_all_files(world.folder.path()), "call_gone"));
+        // The same body is sent again: to the receiver with its caches, and to one started since.
+        assert!(matches!(fixture.append(1, "call_gone", &secret(10)).await, AppendOutcome::Duplicate { .. }));
+        let fixture = fixture.restart().await;
+        assert!(matches!(fixture.append(1, "call_gone", &secret(50_000)).await, AppendOutcome::Duplicate { .. }));
+        assert_eq!(fixture.list_remaining_seqs().await, [3]);
+        assert!(!contains_text(&read_all_files(fixture.folder.path()), "call_gone"));
     }
 }
 
 #[tokio::test]
-async fn deliveries_of_an_erased_event_are_cancelled_and_late_attempts_not_written_down() {
-    let world = RemovalFixture::new();
-    let handler = world.register_handler().await;
-    world.append(0, "call_gone", b"one").await;
-    world.append(0, "call_gone", b"two").await;
+async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_recorded() {
+    let fixture = RemovalFixture::new();
+    let handler = fixture.register_handler().await;
+    fixture.append(0, "call_gone", b"one").await;
+    fixture.append(0, "call_gone", b"two").await;
     let planned = |seq| PlannedDelivery { seq, skip_reason: None, supersedes: false };
-    world.store.plan_deliveries(handler, vec![planned(1), planned(2)], 2, START_MS).await.unwrap();
+    fixture.store.plan_deliveries(handler, vec![planned(1), planned(2)], 2, START_MS).await.unwrap();
     let claim = ClaimRequest {
         now_ms: START_MS,
         lease_until_ms: START_MS + 1,
@@ -74,9 +74,9 @@ async fn deliveries_of_an_erased_event_are_cancelled_and_late_attempts_not_writt
         limit_bytes: 1_000,
         after_company_id: 0,
     };
-    assert_eq!(world.store.claim_deliveries(handler, claim).await.unwrap().len(), 1);
-    let (_, seqs) = find_data_subject(&world, "call_gone");
-    let mut removal = world.open_removal();
+    assert_eq!(fixture.store.claim_deliveries(handler, claim).await.unwrap().len(), 1);
+    let (_, seqs) = find_data_subject(&fixture, "call_gone");
+    let mut removal = fixture.open_removal();
     let all: Vec<i64> = seqs.iter().copied().collect();
     assert_eq!(removal.cancel_deliveries(&all, START_MS).unwrap(), (1, 1));
     assert_eq!(removal.list_recipients(&seqs).unwrap()["handler"], BTreeSet::from([1]));
@@ -88,42 +88,42 @@ async fn deliveries_of_an_erased_event_are_cancelled_and_late_attempts_not_writt
         outcome: "retry".into(),
         status: None,
         error: None,
-        answer: Some("what was said".into()),
+        answer: Some("words of the caller".into()),
     };
     let settlement = Settlement::Scheduled { next_attempt_at_ms: START_MS, error: "later".into() };
     let late = SettledDelivery { seq: 1, settlement, attempt: Some(attempt) };
-    world.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap();
-    assert_eq!(world.query_i64("SELECT count(*) FROM attempts").await, 0);
+    fixture.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap();
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM attempts").await, 0);
     let ended = "SELECT count(*) FROM deliveries WHERE state = 5 AND note = 'erased' AND due_ms IS NULL";
-    assert_eq!(world.query_i64(ended).await, 2);
-    assert_eq!(world.store.next_due_ms(handler).await.unwrap(), None);
+    assert_eq!(fixture.query_i64(ended).await, 2);
+    assert_eq!(fixture.store.next_due_ms(handler).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_number_is_found_in_small_and_large_bodies() {
-    let world = RemovalFixture::new();
-    world.append(0, "call_1", br#"{"from_number":"+12025550143"}"#).await;
-    world.append(0, "call_2", &[&large_body(b'x')[..], b" call me at (202) 555-0143 "].concat()).await;
-    world.append(0, "call_3", br#"{"from_number":"+12025550144"}"#).await;
+async fn a_phone_number_is_found_in_small_and_large_bodies() {
+    let fixture = RemovalFixture::new();
+    fixture.append(0, "call_1", br#"{"from_number":"+12025550143"}"#).await;
+    fixture.append(0, "call_2", &[&large_body(b'x')[..], b" call me at (202) 555-0143 "].concat()).await;
+    fixture.append(0, "call_3", br#"{"from_number":"+12025550144"}"#).await;
     let person = |company| DataSubject::new(Some("+12025550143".parse().unwrap()), company);
-    let found = world.open_removal().scan_journal(&person(None), 0).unwrap();
+    let found = fixture.open_removal().scan_journal(&person(None), 0).unwrap();
     assert_eq!((found.matching_seqs, found.next_after, found.unreadable_bodies), (vec![1, 2], None, 0));
-    assert!(world.open_removal().scan_journal(&person(Some(77)), 0).unwrap().matching_seqs.is_empty());
+    assert!(fixture.open_removal().scan_journal(&person(Some(77)), 0).unwrap().matching_seqs.is_empty());
 }
 
 #[tokio::test]
-async fn a_number_is_found_in_rows_of_calls_whose_events_are_gone() {
-    let world = RemovalFixture::new();
+async fn a_phone_number_is_found_in_calls_without_events() {
+    let fixture = RemovalFixture::new();
     let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 4500)
         INSERT INTO calls (company_id, call_id, stage, from_number, transfers, first_event_at_ms, last_event_at_ms)
           SELECT 1, 'call_' || n, 1, iif(n = 4400, '+12025550143', '+12025550199'), '{}', 1, 1 FROM n;
         INSERT INTO chats (company_id, call_id, stage, to_number, transfers, first_event_at_ms, last_event_at_ms)
           VALUES (1, 'chat_1', 1, '+12025550143', '{}', 1, 1), (1, 'chat_2', 1, NULL, '{}', 1, 1);
-        INSERT INTO call_texts (kind, company_id, call_id, summary) VALUES ('call', 1, 'call_7', 'call back (202) 555-0143'),
-          ('chat', 1, 'chat_2', 'nothing');";
-    world.store.writer().unwrap().write(move |state| Ok(state.conn.execute_batch(rows)?)).await.unwrap();
+        INSERT INTO call_texts (kind, company_id, call_id, summary)
+          VALUES ('call', 1, 'call_7', 'call back (202) 555-0143'), ('chat', 1, 'chat_2', 'nothing');";
+    fixture.store.writer().unwrap().write(move |state| Ok(state.conn.execute_batch(rows)?)).await.unwrap();
     let mut person = DataSubject::new(Some("+12025550143".parse().unwrap()), None);
-    let mut removal = world.open_removal();
+    let mut removal = fixture.open_removal();
     let found = removal.find_calls(&person).unwrap();
     assert_eq!(
         found.iter().map(|(_, call_id)| call_id.as_str()).collect::<Vec<_>>(),
@@ -132,5 +132,5 @@ async fn a_number_is_found_in_rows_of_calls_whose_events_are_gone() {
     person.add_calls(found);
     assert_eq!(removal.erase_related_rows(&person).unwrap().calls, 3);
     assert!(removal.find_calls(&person).unwrap().is_empty());
-    assert_eq!(world.query_i64("SELECT count(*) FROM calls").await, 4_498);
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM calls").await, 4_498);
 }

@@ -1,5 +1,6 @@
-//! What leaves the store. Every function here works inside a transaction of its caller's: the receiver's writer, or a
-//! connection beside it.
+//! Removal of data: retention (by age or size) and erasure (one person's data). Every function runs inside a
+//! transaction that its caller opened: the receiver's writer, or the connection of an operator command while the
+//! receiver runs.
 
 mod appointments;
 mod data_subject;
@@ -23,10 +24,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, StoreError};
 
-/// Whether bodies must not stay readable: what is kept too long is given back, what is erased is overwritten first.
+/// What happens to a body in a body file once its event is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyDisposal {
+    /// The space is released; the bytes may stay on disk until it is used again.
     Free,
+    /// It is overwritten first: erased data must not stay readable in a file system that keeps released blocks.
     Overwrite,
 }
 
@@ -39,7 +42,25 @@ struct RemovedEvent {
     body_location: Option<(i64, i64)>,
 }
 
-/// Removes an event from the journal and from the index. Says how large its body was; `None` when it is gone already.
+impl RemovedEvent {
+    fn from_row(row: &rusqlite::Row) -> rusqlite::Result<Self> {
+        let body_location = match row.get::<_, Option<i64>>(5)? {
+            Some(file) => Some((file, row.get(6)?)),
+            None => None,
+        };
+        Ok(Self {
+            identity: Identity(row.get(0)?),
+            company_id: row.get(1)?,
+            event: row.get(2)?,
+            call_id: row.get(3)?,
+            size_bytes: row.get(4)?,
+            body_location,
+        })
+    }
+}
+
+/// Deletes an event from the journal and its keys from the identity index. Returns the size of its body in bytes, or
+/// `None` when the event does not exist any more.
 fn delete_event(
     conn: &Connection,
     key: &IdentityKey,
@@ -47,40 +68,35 @@ fn delete_event(
     bodies: BodyDisposal,
     now_ms: i64,
 ) -> Result<Option<u64>, StoreError> {
-    let row = conn
+    let event = conn
         .prepare_cached(
             "DELETE FROM events WHERE seq = ?1
              RETURNING identity, company_id, event, call_id, size_bytes, body_file, body_at",
         )?
-        .query_row([seq], |row| {
-            Ok(RemovedEvent {
-                identity: Identity(row.get(0)?),
-                company_id: row.get(1)?,
-                event: row.get(2)?,
-                call_id: row.get(3)?,
-                size_bytes: row.get(4)?,
-                body_location: row.get::<_, Option<i64>>(5)?.map(|file| row.get(6).map(|at| (file, at))).transpose()?,
-            })
-        })
+        .query_row([seq], RemovedEvent::from_row)
         .optional()?;
-    let Some(row) = row else { return Ok(None) };
-    let mut unindex = conn.prepare_cached("DELETE FROM event_keys WHERE key = ?1 AND seq = ?2")?;
-    unindex.execute([row.identity.index_key(), seq])?;
-    if let (Some(call_id), Some(event)) = (&row.call_id, &row.event) {
-        unindex.execute([key.call_key(row.company_id, call_id, event), seq])?;
+    let Some(event) = event else { return Ok(None) };
+    // Key and number: another event may have the same key, by a hash collision or because it is a revision.
+    let mut delete_key = conn.prepare_cached("DELETE FROM event_keys WHERE key = ?1 AND seq = ?2")?;
+    delete_key.execute([event.identity.index_key(), seq])?;
+    if let (Some(call_id), Some(kind)) = (&event.call_id, &event.event) {
+        delete_key.execute([key.call_key(event.company_id, call_id, kind), seq])?;
     }
     conn.prepare_cached("DELETE FROM duplicates WHERE event_seq = ?1")?.execute([seq])?;
     conn.prepare_cached("DELETE FROM inbound_answers WHERE event_seq = ?1")?.execute([seq])?;
-    if let Some((file, at)) = row.body_location {
+    if let Some((file, offset)) = event.body_location {
+        // The file itself is changed later and outside of any transaction. This row commits together with the
+        // deletion, so a crash can neither leak the space nor leave an erased body readable.
         conn.prepare_cached(
-            "INSERT OR REPLACE INTO freed_bodies (file, at, size_bytes, overwrite, freed_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO freed_bodies (file, at, size_bytes, overwrite, freed_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![file, at, row.size_bytes, bodies == BodyDisposal::Overwrite, now_ms])?;
+        .execute(params![file, offset, event.size_bytes, bodies == BodyDisposal::Overwrite, now_ms])?;
     }
-    Ok(Some(row.size_bytes))
+    Ok(Some(event.size_bytes))
 }
 
-/// Removes a delivery with its attempts; says how many of each there were.
+/// Deletes a delivery and its attempts, and returns how many of each there were.
 fn delete_delivery(conn: &Connection, handler: HandlerId, seq: i64) -> Result<CascadedCounts, StoreError> {
     let attempts = delete_attempts(conn, handler, seq)?;
     let mut delivery = conn.prepare_cached("DELETE FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
@@ -92,10 +108,11 @@ fn delete_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u6
     Ok(attempts.execute([handler, seq])? as u64)
 }
 
-/// Removes the row of a call or chat with its texts; says how many rows there were.
+/// Deletes the row of a call or chat and its texts. Returns the number of rows, without the texts.
 fn delete_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, StoreError> {
     conn.prepare_cached("DELETE FROM call_texts WHERE kind IN ('call', 'chat') AND company_id = ?1 AND call_id = ?2")?
         .execute(params![company, call_id])?;
+    // The kind is not known here: an id from an event can be that of a call or of a chat.
     let mut removed = 0;
     for table in ["calls", "chats"] {
         let sql = format!("DELETE FROM {table} WHERE company_id = ?1 AND call_id = ?2");
@@ -104,6 +121,7 @@ fn delete_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, St
     Ok(removed)
 }
 
+// Also handlers that are no longer in the settings: their deliveries hold data of the events, too.
 fn list_handler_ids(conn: &Connection) -> Result<Vec<HandlerId>, StoreError> {
     let mut ids = conn.prepare_cached("SELECT id FROM handlers ORDER BY id")?;
     Ok(ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)

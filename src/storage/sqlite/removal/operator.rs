@@ -1,4 +1,6 @@
-//! Removing beside a running receiver: every change is a transaction of a few milliseconds.
+//! Purge and erase commands, which may run while a receiver writes the store. Every change is a transaction of a few
+//! milliseconds: SQLite allows one writer at a time, so the receiver's commits, and the webhook requests behind them,
+//! wait for each of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,12 +15,12 @@ use crate::storage::sqlite::bodies::BodyFileReader;
 use crate::storage::sqlite::{OperatorStore, SqliteUrl, open};
 use crate::storage::{PurgeBatch, PurgeBatchResult, StoreError};
 
-/// Events erased in one transaction.
+/// Rows changed in one transaction.
 const ROWS_PER_TRANSACTION: usize = 25;
-/// How long one try to empty the log may hold the receiver's writer up.
+/// Longest time that one attempt to truncate the write-ahead log may block the receiver's writer.
 const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(40);
 
-/// Purges and erases in a store that a receiver may be writing.
+/// Purges and erases data in a store that a receiver may be writing.
 pub(crate) struct OperatorRemoval {
     store: OperatorStore,
     bodies: BodyFileReader,
@@ -26,23 +28,25 @@ pub(crate) struct OperatorRemoval {
 }
 
 impl OperatorRemoval {
-    /// Opens an existing store.
+    /// Opens an existing store. Creates and migrates nothing.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when there is none, or its schema is not this version's.
+    /// [`StoreError::Unusable`] when the database does not exist, or has the schema of another version.
     pub(crate) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         Ok(Self { store: OperatorStore::open(url)?, bodies: BodyFileReader::new(url), url: url.clone() })
     }
 
-    /// Removes a batch of what is past its time, or with `dry` only finds out what would be.
+    /// Deletes one batch of data that is older than its limit; with `dry`, only counts it.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing was removed.
+    /// [`StoreError`]: nothing of this batch was deleted.
     pub(crate) fn purge(&mut self, purge: &PurgeBatch, dry: bool) -> Result<PurgeBatchResult, StoreError> {
         self.store.write(|conn, key| {
             if !dry {
                 return super::purge_batch(conn, key, purge);
             }
+            // Counted by deleting and rolling back: a separate counting query could disagree with what `--yes`
+            // deletes.
             conn.execute_batch("SAVEPOINT dry")?;
             let purged = super::purge_batch(conn, key, purge);
             conn.execute_batch("ROLLBACK TO dry; RELEASE dry")?;
@@ -50,36 +54,30 @@ impl OperatorRemoval {
         })
     }
 
-    /// As [`Store::give_back_space`](crate::storage::Store::give_back_space).
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// As [`Store::reclaim_space`](crate::storage::Store::reclaim_space).
     pub(crate) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
-        let bodies = self.reclaim_bodies(freed_before_ms)?;
-        Ok(self.store.write(|conn, _| space::reclaim_pages(conn))? || bodies)
+        let more_bodies = self.reclaim_bodies(freed_before_ms)?;
+        let more_pages = self.store.write(|conn, _| space::reclaim_pages(conn))?;
+        Ok(more_pages || more_bodies)
     }
 
     fn reclaim_bodies(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let folder = &self.bodies.folder;
-        let cleared = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, freed_before_ms))?;
-        if !cleared.is_empty() {
-            self.store.write(|conn, _| space::delete_freed_rows(conn, &cleared))?;
+        // First the files, then the rows: after a crash in between, the same bodies are reclaimed again, which
+        // changes nothing. The other order could forget a body that has to be overwritten.
+        let reclaimed = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, freed_before_ms))?;
+        if !reclaimed.is_empty() {
+            self.store.write(|conn, _| space::delete_freed_rows(conn, &reclaimed))?;
         }
-        Ok(space::is_full_batch(&cleared))
+        Ok(space::is_full_batch(&reclaimed))
     }
 
-    /// Bytes that are in use.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Bytes in use by the database and the body files, without free space that is still to be released.
     pub(crate) fn used_bytes(&self) -> Result<u64, StoreError> {
         self.store.read(|conn, _| space::used_bytes(conn, &self.bodies.folder))
     }
 
-    /// Companies by slug, with their numbers.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// All companies as (slug, id).
     pub(crate) fn list_companies(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.store.read(|conn, _| {
             let mut companies = conn.prepare_cached("SELECT slug, id FROM companies ORDER BY id")?;
@@ -87,44 +85,32 @@ impl OperatorRemoval {
         })
     }
 
-    /// The number of the journal's last event.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The highest sequence number ever given to an event.
     pub(crate) fn last_seq(&self) -> Result<i64, StoreError> {
         self.store.read(|conn, _| Ok(crate::storage::sqlite::events::last_seq(conn)?))
     }
 
-    /// Looks for the person's number in a part of the journal.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Searches one part of the journal for the data subject.
     pub(crate) fn scan_journal(&self, person: &DataSubject, after: i64) -> Result<JournalScanResult, StoreError> {
         self.store.read(|conn, _| data_subject::scan_journal(conn, &self.bodies, person, after))
     }
 
-    /// Calls whose row holds the number.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).
     pub(crate) fn find_calls(&self, person: &DataSubject) -> Result<Vec<(i64, String)>, StoreError> {
         let mut calls = Vec::new();
         for rows in data_subject::CALL_TABLES {
             let mut next = Some((0, String::new()));
             while let Some(after) = next {
-                let (found, at) =
+                let (matching, next_after) =
                     self.store.read(|conn, _| data_subject::find_calls_in_table(conn, person, rows, &after))?;
-                calls.extend(found);
-                next = at;
+                calls.extend(matching);
+                next = next_after;
             }
         }
         Ok(calls)
     }
 
-    /// All events of these calls.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Sequence numbers of all events of these calls.
     pub(crate) fn list_event_seqs_of_calls(
         &self,
         calls: &BTreeSet<(i64, String)>,
@@ -132,10 +118,7 @@ impl OperatorRemoval {
         self.store.read(|conn, key| data_subject::list_event_seqs_of_calls(conn, key, calls))
     }
 
-    /// The ids of these events, as they are shown.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The ids (`evt_…`) of these events; erased ones are left out.
     pub(crate) fn list_event_ids(&self, seqs: &BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
         self.store.read(|conn, _| {
             let mut id = conn.prepare_cached("SELECT id FROM events WHERE seq = ?1")?;
@@ -148,94 +131,87 @@ impl OperatorRemoval {
         })
     }
 
-    /// How much there is to erase of these events and calls.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Counts what an erasure of these events and calls would change.
     pub(crate) fn count_erasable(
         &self,
         person: &DataSubject,
         seqs: &BTreeSet<i64>,
     ) -> Result<ErasureCounts, StoreError> {
-        let mut count = self.store.read(|conn, _| erase::count_erasable(conn, person, seqs))?;
+        let mut counts = self.store.read(|conn, _| erase::count_erasable(conn, person, seqs))?;
         let mut after = Some(0);
         while let Some(at) = after {
-            let (found, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
-            count.invocations += found.len() as u64;
+            let (invocations, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
+            counts.invocations += invocations.len() as u64;
             after = next;
         }
-        Ok(count)
+        Ok(counts)
     }
 
-    /// Who was given these events.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// The handlers that received any of these events, with the events.
     pub(crate) fn list_recipients(&self, seqs: &BTreeSet<i64>) -> Result<EventsByHandler, StoreError> {
         self.store.read(|conn, _| erase::list_recipients(conn, seqs))
     }
 
-    /// Cancels deliveries of these events that wait; says how many are under way.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Cancels waiting deliveries of these events. Returns the number of canceled and of running deliveries.
     pub(crate) fn cancel_deliveries(&mut self, seqs: &[i64], now_ms: i64) -> Result<(u64, u64), StoreError> {
-        let (mut cancelled, mut under_way) = (0, 0);
+        let mut cancelled = 0;
+        let mut running = 0;
         for part in seqs.chunks(ROWS_PER_TRANSACTION) {
-            let (ended, running) = self.store.write(|conn, _| {
-                let ended = part.iter().try_fold(0, |sum, seq| {
-                    Ok::<_, StoreError>(sum + erase::cancel_deliveries(conn, *seq, true, now_ms)?)
-                })?;
-                Ok((ended, erase::count_running(conn, part)?))
+            // Counted in the transaction that cancels: no delivery can be claimed between the two.
+            let (part_cancelled, part_running) = self.store.write(|conn, _| {
+                let mut part_cancelled = 0;
+                for seq in part {
+                    part_cancelled += erase::cancel_deliveries(conn, *seq, true, now_ms)?;
+                }
+                Ok((part_cancelled, erase::count_running(conn, part)?))
             })?;
-            (cancelled, under_way) = (cancelled + ended, under_way + running);
+            cancelled += part_cancelled;
+            running += part_running;
         }
-        Ok((cancelled, under_way))
+        Ok((cancelled, running))
     }
 
-    /// Erases these events. `each` is told how many are done.
+    /// Erases these events. Calls `on_progress` after each transaction with the number of events erased in it.
     ///
     /// # Errors
-    /// [`StoreError`]: those told are erased.
+    /// [`StoreError`]: the events reported to `on_progress` are erased, the others are unchanged.
     pub(crate) fn erase_events(
         &mut self,
         seqs: &BTreeSet<i64>,
         now_ms: i64,
-        mut each: impl FnMut(usize),
+        mut on_progress: impl FnMut(usize),
     ) -> Result<ErasureCounts, StoreError> {
         let seqs: Vec<i64> = seqs.iter().copied().collect();
         let mut erased = ErasureCounts::default();
         for part in seqs.chunks(ROWS_PER_TRANSACTION) {
             erased += self.store.write(|conn, key| {
-                part.iter().try_fold(ErasureCounts::default(), |mut sum, seq| {
-                    sum += erase::erase_event(conn, key, *seq, now_ms)?;
-                    Ok(sum)
-                })
+                let mut part_erased = ErasureCounts::default();
+                for seq in part {
+                    part_erased += erase::erase_event(conn, key, *seq, now_ms)?;
+                }
+                Ok(part_erased)
             })?;
-            each(part.len());
+            on_progress(part.len());
         }
         Ok(erased)
     }
 
-    /// Erases what else the store knows of the person: rows of calls, refused requests, appointments, what
-    /// attempts said.
-    ///
-    /// # Errors
-    /// [`StoreError`].
+    /// Erases what the store holds of the person outside the events: rows of calls, rejected requests, invocations of
+    /// custom functions, appointments, and texts of attempts.
     pub(crate) fn erase_related_rows(&mut self, person: &DataSubject) -> Result<ErasureCounts, StoreError> {
         let mut erased = ErasureCounts::default();
         let calls: Vec<_> = person.calls().iter().cloned().collect();
         for part in calls.chunks(ROWS_PER_TRANSACTION) {
             erased.calls += self.store.write(|conn, _| erase::delete_calls(conn, part))?;
         }
-        let refused = self.store.read(|conn, _| erase::find_rejected_of(conn, person))?;
-        for part in refused.chunks(ROWS_PER_TRANSACTION) {
+        let rejected = self.store.read(|conn, _| erase::find_rejected_of(conn, person))?;
+        for part in rejected.chunks(ROWS_PER_TRANSACTION) {
             erased.rejected += self.store.write(|conn, _| erase::delete_rejected(conn, part))?;
         }
         let mut after = Some(0);
         while let Some(at) = after {
-            let (found, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
-            for part in found.chunks(ROWS_PER_TRANSACTION) {
+            let (invocations, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
+            for part in invocations.chunks(ROWS_PER_TRANSACTION) {
                 erased.invocations += self.store.write_ledger(|conn| erase::delete_invocations(conn, part))?;
             }
             after = next;
@@ -255,28 +231,31 @@ impl OperatorRemoval {
         Ok(erased)
     }
 
-    /// Makes sure that nothing of what was removed can be read in any file of the store: empties the log, and clears away
-    /// the bodies. `false`: somebody reads the store all the time, and the log could not be emptied yet.
+    /// Scrubs the files of the store, so that no deleted byte can be read in them: truncates the write-ahead log and
+    /// overwrites the freed bodies. Returns `false` when readers kept the log in use the whole time; the caller has
+    /// to try again.
     ///
-    /// # Errors
-    /// [`StoreError`].
+    /// A `DELETE` alone is not an erasure. Old pages stay in the log until it is truncated, and a body stays in its
+    /// file until it is overwritten. Pages of the database itself are zeroed by SQLite (`secure_delete`).
     pub(crate) fn scrub_files(&mut self) -> Result<bool, StoreError> {
         if !self.truncate_wal()? {
             return Ok(false);
         }
-        // Nobody can be reading the bodies any more: who reads now sees that the events are gone.
+        // A complete checkpoint proves that no reader has a snapshot from before the deletion, so the bodies can be
+        // overwritten now; a reader that starts later no longer finds their events.
         while self.reclaim_bodies(i64::MAX)? {}
+        // Deleting the rows of the freed bodies has filled the log again.
         self.truncate_wal()
     }
 
     fn truncate_wal(&self) -> Result<bool, StoreError> {
-        let mut empty = true;
+        let mut is_empty = true;
         for url in [&self.url, &self.url.ledger_url()] {
             let conn = open::open_checkpointer(url.path())?;
             conn.busy_timeout(CHECKPOINT_BUSY_TIMEOUT)?;
             let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-            empty &= busy == 0;
+            is_empty &= busy == 0;
         }
-        Ok(empty)
+        Ok(is_empty)
     }
 }

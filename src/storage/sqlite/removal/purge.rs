@@ -1,5 +1,9 @@
-//! What is past its time, a batch at once. Every batch says where the next one goes on, so what has to stay is not looked
-//! at again and again.
+//! Deletes data that is older than its limit, one batch per call.
+//!
+//! In batches, because the store has a single writer: a `DELETE` of a month of events would keep every webhook
+//! waiting for seconds, and one transaction of that size would grow the write-ahead log without limit. A batch is
+//! bounded by rows and by time. Its result contains the cursor of the next batch, so rows that have to stay are read
+//! once per pass, not per batch.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,30 +16,32 @@ use crate::storage::{
     CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, StoreError,
 };
 
-/// Intake waits for no batch longer than about this.
+/// Time after which a batch ends early: about the longest that a webhook request waits for it. Rows differ too much
+/// for a row limit alone, because an event may have many deliveries and attempts.
 const MAX_BATCH_DURATION: Duration = Duration::from_millis(15);
 
-/// Removes a batch. Inside a transaction.
+/// Deletes one batch. Must run inside a transaction.
 pub(in crate::storage::sqlite) fn purge_batch(
     conn: &Connection,
     key: &IdentityKey,
     purge: &PurgeBatch,
 ) -> Result<PurgeBatchResult, StoreError> {
-    let whose = ResolvedCompanyScope::resolve(conn, &purge.company_scope)?;
+    let scope = ResolvedCompanyScope::resolve(conn, &purge.company_scope)?;
     match purge.kind {
-        RetentionKind::Events => purge_events(conn, key, purge, &whose),
+        // Events take their deliveries and attempts along, so the rules for those find only what is left.
+        RetentionKind::Events => purge_events(conn, key, purge, &scope),
         RetentionKind::Deliveries => {
-            purge_by_delivery(conn, purge, |seq, handler| purge_delivery(conn, purge, &whose, handler, seq))
+            purge_by_delivery(conn, purge, |seq, handler| purge_delivery(conn, purge, &scope, handler, seq))
         }
         RetentionKind::Attempts => {
-            purge_by_delivery(conn, purge, |seq, handler| purge_attempts(conn, purge, &whose, handler, seq))
+            purge_by_delivery(conn, purge, |seq, handler| purge_attempts(conn, purge, &scope, handler, seq))
         }
-        RetentionKind::Calls => purge_calls(conn, purge, &whose),
-        RetentionKind::Rejected => purge_rejected(conn, purge, &whose),
+        RetentionKind::Calls => purge_calls(conn, purge, &scope),
+        RetentionKind::Rejected => purge_rejected(conn, purge, &scope),
     }
 }
 
-/// The companies of a rule, by number.
+/// A [`CompanyScope`] with company ids instead of slugs.
 struct ResolvedCompanyScope {
     company_ids: HashSet<i64>,
     is_exclusion: bool,
@@ -43,19 +49,20 @@ struct ResolvedCompanyScope {
 
 impl ResolvedCompanyScope {
     fn resolve(conn: &Connection, companies: &CompanyScope) -> Result<Self, StoreError> {
-        let (slugs, all_but) = match companies {
+        let (slugs, is_exclusion) = match companies {
             CompanyScope::Only(slugs) => (slugs, false),
             CompanyScope::AllExcept(slugs) => (slugs, true),
         };
         let mut id = conn.prepare_cached("SELECT id FROM companies WHERE slug = ?1")?;
-        let mut named = HashSet::new();
+        let mut company_ids = HashSet::new();
         for slug in slugs {
+            // A company without events has no row yet, and no data to delete either.
             let mut rows = id.query([slug])?;
             if let Some(row) = rows.next()? {
-                named.insert(row.get(0)?);
+                company_ids.insert(row.get(0)?);
             }
         }
-        Ok(Self { company_ids: named, is_exclusion: all_but })
+        Ok(Self { company_ids, is_exclusion })
     }
 
     fn includes(&self, company: i64) -> bool {
@@ -67,40 +74,45 @@ fn purge_events(
     conn: &Connection,
     key: &IdentityKey,
     purge: &PurgeBatch,
-    whose: &ResolvedCompanyScope,
+    scope: &ResolvedCompanyScope,
 ) -> Result<PurgeBatchResult, StoreError> {
     let protecting = list_protecting_handlers(conn, purge.protecting_handlers.as_deref())?;
-    let looked_at = protecting.iter().map(|(_, through)| *through).min().unwrap_or(i64::MAX);
-    let last = seq_before(conn, purge.before_ms)?.min(looked_at);
+    // An event that a handler has not planned yet has no delivery that could protect it, so the slowest handler's
+    // position is the limit.
+    let planned_by_all = protecting.iter().map(|(_, through)| *through).min().unwrap_or(i64::MAX);
+    let last = seq_before(conn, purge.before_ms)?.min(planned_by_all);
     let mut rows =
         conn.prepare_cached("SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
     let rows = rows.query_map(params![purge.cursor.0, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
-    let everyone = list_handler_ids(conn)?;
+    // Deliveries of handlers that no longer protect anything go with the event, too.
+    let all_handlers = list_handler_ids(conn)?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
     for (seq, company) in rows {
         if batch.is_out_of_time() {
             break;
         }
-        if whose.includes(company) && !has_unfinished_delivery(conn, &protecting, seq)? {
-            for handler in &everyone {
+        if scope.includes(company) && !has_unfinished_delivery(conn, &protecting, seq)? {
+            for handler in &all_handlers {
                 batch.purged.cascaded += delete_delivery(conn, *handler, seq)?;
             }
             let size_bytes = delete_event(conn, key, seq, BodyDisposal::Free, purge.now_ms)?;
             batch.purged.cascaded.body_bytes += size_bytes.unwrap_or(0);
             batch.purged.removed += 1;
         }
+        // Also for an event that stays: the next batch must not read it again.
         batch.cursor = PurgeCursor(seq, 0, String::new());
     }
     Ok(batch.into_purged())
 }
 
-/// Handlers whose unfinished work keeps its events, and how far each has looked at the journal.
+/// Handlers whose unfinished deliveries protect their events, with the position up to which each has planned the
+/// journal.
 fn list_protecting_handlers(conn: &Connection, names: Option<&[String]>) -> Result<Vec<(HandlerId, i64)>, StoreError> {
-    let mut known = conn.prepare_cached("SELECT id, through, name FROM handlers")?;
-    let known = known.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
+    let mut handlers = conn.prepare_cached("SELECT id, through, name FROM handlers")?;
+    let handlers = handlers.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
     let mut protecting = Vec::new();
-    for row in known {
+    for row in handlers {
         let (id, through, name) = row?;
         if names.is_none_or(|names| names.contains(&name)) {
             protecting.push((id, through));
@@ -120,14 +132,17 @@ fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq
     Ok(false)
 }
 
-/// From now on no row of an event up to `seq` says nothing.
+/// Records that deliveries of events up to `seq` may have been deleted. For these events, the lack of a delivery no
+/// longer means that the filter left the event out.
 fn update_purged_through(conn: &Connection, handler: HandlerId, seq: i64) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE handlers SET purged_through = max(purged_through, ?2) WHERE id = ?1")?
         .execute([handler, seq])?;
     Ok(())
 }
 
-/// Goes over the deliveries of old events, handler by handler: no index by time is needed for that.
+/// Visits the deliveries of old events along the primary key, handler by handler. A delivery is never older than its
+/// event, so the events' age is a safe limit, and no index by time is needed, which every settlement would have to
+/// maintain.
 fn purge_by_delivery(
     conn: &Connection,
     purge: &PurgeBatch,
@@ -146,9 +161,9 @@ fn purge_by_delivery(
         if batch.is_out_of_time() {
             break;
         }
-        let one = remove(seq, handler)?;
-        batch.purged.removed += one.removed;
-        batch.purged.cascaded += one.cascaded;
+        let result = remove(seq, handler)?;
+        batch.purged.removed += result.removed;
+        batch.purged.cascaded += result.cascaded;
         batch.cursor = PurgeCursor(handler, seq, String::new());
     }
     Ok(batch.into_purged())
@@ -157,7 +172,7 @@ fn purge_by_delivery(
 fn purge_delivery(
     conn: &Connection,
     purge: &PurgeBatch,
-    whose: &ResolvedCompanyScope,
+    scope: &ResolvedCompanyScope,
     handler: HandlerId,
     seq: i64,
 ) -> Result<PurgeBatchResult, StoreError> {
@@ -169,29 +184,30 @@ fn purge_delivery(
     let Some(company) = rows.next()?.map(|row| row.get(0)).transpose()? else {
         return Ok(PurgeBatchResult::default());
     };
-    if !whose.includes(company) {
+    if !scope.includes(company) {
         return Ok(PurgeBatchResult::default());
     }
-    let gone = delete_delivery(conn, handler, seq)?;
+    let cascaded = delete_delivery(conn, handler, seq)?;
     update_purged_through(conn, handler, seq)?;
-    Ok(PurgeBatchResult { removed: gone.deliveries, cascaded: gone, next_cursor: None })
+    Ok(PurgeBatchResult { removed: cascaded.deliveries, cascaded, next_cursor: None })
 }
 
 fn purge_attempts(
     conn: &Connection,
     purge: &PurgeBatch,
-    whose: &ResolvedCompanyScope,
+    scope: &ResolvedCompanyScope,
     handler: HandlerId,
     seq: i64,
 ) -> Result<PurgeBatchResult, StoreError> {
-    // Those of an unfinished delivery say why it is not finished.
+    // The attempts of an unfinished delivery stay: they show why it is not finished.
     let mut delivery = conn
         .prepare_cached("SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state >= 3")?;
     let mut rows = delivery.query([handler, seq])?;
     let company = rows.next()?.map(|row| row.get(0)).transpose()?;
-    if !company.is_some_and(|company| whose.includes(company)) {
+    if !company.is_some_and(|company| scope.includes(company)) {
         return Ok(PurgeBatchResult::default());
     }
+    // All or none of a delivery's attempts: a history with a gap would be misleading.
     let mut newer = conn.prepare_cached(
         "SELECT 1 FROM attempts WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms >= ?3 LIMIT 1",
     )?;
@@ -201,11 +217,12 @@ fn purge_attempts(
     Ok(PurgeBatchResult { removed: delete_attempts(conn, handler, seq)?, ..PurgeBatchResult::default() })
 }
 
-/// Calls and chats, whose rows have tables of their own.
+/// Deletes rows of calls and chats. They have their own limit, counted from their last event, because they are
+/// summaries that are often kept for longer than the events.
 fn purge_calls(
     conn: &Connection,
     purge: &PurgeBatch,
-    whose: &ResolvedCompanyScope,
+    scope: &ResolvedCompanyScope,
 ) -> Result<PurgeBatchResult, StoreError> {
     let PurgeCursor(at_ms, company, call_id) = &purge.cursor;
     let mut rows = conn.prepare_cached(
@@ -224,7 +241,7 @@ fn purge_calls(
         if batch.is_out_of_time() {
             break;
         }
-        if whose.includes(row.1) {
+        if scope.includes(row.1) {
             batch.purged.removed += delete_call(conn, row.1, &row.2)?;
         }
         batch.cursor = row;
@@ -232,11 +249,11 @@ fn purge_calls(
     Ok(batch.into_purged())
 }
 
-/// There are never many.
+/// Deletes rejected requests, all in one batch: the table holds at most 1,000 rows.
 fn purge_rejected(
     conn: &Connection,
     purge: &PurgeBatch,
-    whose: &ResolvedCompanyScope,
+    scope: &ResolvedCompanyScope,
 ) -> Result<PurgeBatchResult, StoreError> {
     let mut rows = conn.prepare_cached(
         "SELECT r.id, coalesce(c.id, 0) FROM rejected r LEFT JOIN companies c ON c.slug = coalesce(r.company, 'default')
@@ -247,38 +264,39 @@ fn purge_rejected(
     let mut remove = conn.prepare_cached("DELETE FROM rejected WHERE id = ?1")?;
     let mut purged = PurgeBatchResult::default();
     for (id, company) in rows {
-        if whose.includes(company) {
+        if scope.includes(company) {
             purged.removed += remove.execute([id])? as u64;
         }
     }
     Ok(purged)
 }
 
-/// A batch under way.
 struct PurgeProgress {
     started_at: Instant,
     purged: PurgeBatchResult,
-    /// The last row looked at.
+    /// The last row visited, deleted or not.
     cursor: PurgeCursor,
-    /// Whether there is more than was read.
+    /// Whether the scan may not have reached the end.
     has_more: bool,
 }
 
 impl PurgeProgress {
-    fn new(more: bool) -> Self {
+    fn new(has_more: bool) -> Self {
         Self {
             started_at: Instant::now(),
             purged: PurgeBatchResult::default(),
             cursor: PurgeCursor::default(),
-            has_more: more,
+            has_more,
         }
     }
 
-    /// Whether it has taken long enough; at least one row is looked at.
+    /// Whether the batch has to end. At least one row is visited first, or a slow store would make no progress at
+    /// all.
     fn is_out_of_time(&mut self) -> bool {
-        let over = self.cursor != PurgeCursor::default() && self.started_at.elapsed() > MAX_BATCH_DURATION;
-        self.has_more |= over;
-        over
+        let visited_any = self.cursor != PurgeCursor::default();
+        let is_over = visited_any && self.started_at.elapsed() > MAX_BATCH_DURATION;
+        self.has_more |= is_over;
+        is_over
     }
 
     fn into_purged(self) -> PurgeBatchResult {

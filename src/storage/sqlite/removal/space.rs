@@ -1,5 +1,5 @@
-//! Space goes back to the file system: free pages are cut off the database, bodies that are gone are punched out of their
-//! file, and a file without any is deleted.
+//! Releases disk space: truncates free pages from the database, punches holes into body files where bodies were, and
+//! deletes body files without any body.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -10,20 +10,20 @@ use rusqlite::{Connection, params};
 use crate::storage::StoreError;
 use crate::storage::sqlite::bodies;
 
-/// Free pages that stay for what comes next.
+/// Free pages that stay in the database: releasing and allocating the same pages again would only cause writes.
 const MIN_FREE_PAGES: i64 = 64;
-/// Pages moved at once: a few milliseconds.
+/// Pages moved per transaction, which takes a few milliseconds.
 const MAX_PAGES_PER_VACUUM: i64 = 100;
-/// Bodies cleared away at once.
+/// Freed bodies reclaimed per call.
 const MAX_BODIES_PER_BATCH: i64 = 500;
 
-/// A freed body whose bytes are gone.
+/// A freed body whose bytes no longer exist on disk; its row can be deleted.
 pub(in crate::storage::sqlite) struct ReclaimedBody {
     file: i64,
     offset: i64,
 }
 
-/// Gives some free pages back; says whether there are more. Inside a transaction.
+/// Releases some free pages and returns whether there are more. Must run inside a transaction.
 pub(in crate::storage::sqlite) fn reclaim_pages(conn: &Connection) -> Result<bool, StoreError> {
     let free: i64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     let spare = free - MIN_FREE_PAGES;
@@ -31,24 +31,26 @@ pub(in crate::storage::sqlite) fn reclaim_pages(conn: &Connection) -> Result<boo
         return Ok(false);
     }
     let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({})", spare.min(MAX_PAGES_PER_VACUUM)))?;
+    // One page is moved per step, so the statement has to be stepped to its end.
     let mut steps = vacuum.query([])?;
     while steps.next()?.is_some() {}
     Ok(spare > MAX_PAGES_PER_VACUUM)
 }
 
-/// Clears bodies away that were freed before `before_ms`, so that nobody is reading them any more. Takes no lock; what it
-/// returns is to be handed to [`forget_cleared`].
+/// Reclaims bodies that were freed before `before_ms`, a time since which no reader can still have the event. Changes
+/// files only and takes no lock on the database; pass the result to [`delete_freed_rows`] in a transaction.
 pub(in crate::storage::sqlite) fn reclaim_bodies(
     conn: &Connection,
     folder: &Path,
     before_ms: i64,
 ) -> Result<Vec<ReclaimedBody>, StoreError> {
-    // In this order: the writer only goes on to a new file after what is in the one before was committed.
+    // Listed before the rows are read. The writer starts a new file only after the bodies of the previous one are
+    // committed, so every body of a file below `current` is visible to the queries that follow.
     let current = bodies::list_file_numbers(folder).max().unwrap_or(0);
     let mut freed = conn.prepare_cached(
         "SELECT file, at, size_bytes, overwrite FROM freed_bodies WHERE freed_at_ms < ?1 ORDER BY file, at LIMIT ?2",
     )?;
-    let freed = freed.query_map([before_ms, MAX_BODIES_PER_BATCH], |row| {
+    let rows = freed.query_map([before_ms, MAX_BODIES_PER_BATCH], |row| {
         Ok(FreedBody {
             file: row.get(0)?,
             offset: row.get(1)?,
@@ -57,27 +59,32 @@ pub(in crate::storage::sqlite) fn reclaim_bodies(
             unused_range: (0, 0),
         })
     })?;
-    let mut freed: Vec<FreedBody> = freed.collect::<Result<_, _>>()?;
-    for freed in &mut freed {
+    let mut freed_bodies: Vec<FreedBody> = rows.collect::<Result<_, _>>()?;
+    for freed in &mut freed_bodies {
         freed.unused_range = find_unused_range(conn, freed)?;
     }
-    for of_file in freed.chunk_by(|one, other| one.file == other.file) {
-        let [first, ..] = of_file else { continue };
+    for in_file in freed_bodies.chunk_by(|one, other| one.file == other.file) {
+        let [first, ..] = in_file else { continue };
         let path = bodies::body_file_path(folder, first.file);
-        let unused = first.file < current && !is_body_file_used(conn, first.file)?;
-        reclaim_body_file(&path, of_file, unused).map_err(|error| {
-            StoreError::Unavailable(format!("cannot give back the space of {}: {error}", path.display()))
+        // The current file is never deleted: the writer has it open and appends to it.
+        let is_unused = first.file < current && !is_body_file_used(conn, first.file)?;
+        reclaim_body_file(&path, in_file, is_unused).map_err(|error| {
+            StoreError::Unavailable(format!("cannot release the space of {}: {error}", path.display()))
         })?;
-        if unused {
-            bodies::sync_folder(folder).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        if is_unused {
+            // Before the rows are deleted: after a power failure the file could be back, and nothing would delete it
+            // again.
+            bodies::sync_folder(folder).map_err(|error| {
+                StoreError::Unavailable(format!("cannot sync the folder {}: {error}", folder.display()))
+            })?;
         }
     }
-    Ok(freed.into_iter().map(|freed| ReclaimedBody { file: freed.file, offset: freed.offset }).collect())
+    Ok(freed_bodies.into_iter().map(|freed| ReclaimedBody { file: freed.file, offset: freed.offset }).collect())
 }
 
-/// Whether there may be more to clear away.
-pub(in crate::storage::sqlite) fn is_full_batch(cleared: &[ReclaimedBody]) -> bool {
-    i64::try_from(cleared.len()).is_ok_and(|cleared| cleared >= MAX_BODIES_PER_BATCH)
+/// Whether there may be further bodies to reclaim.
+pub(in crate::storage::sqlite) fn is_full_batch(reclaimed: &[ReclaimedBody]) -> bool {
+    i64::try_from(reclaimed.len()).is_ok_and(|count| count >= MAX_BODIES_PER_BATCH)
 }
 
 struct FreedBody {
@@ -85,53 +92,63 @@ struct FreedBody {
     offset: i64,
     size_bytes: u64,
     overwrite: bool,
-    /// From where to where nothing is in use: it takes whole blocks to give space back, and neighbours may be gone too.
+    /// Start and end offset of the range around the body in which no body is in use. A file system releases whole
+    /// blocks only, so a hole of the size of one body may release nothing; together with removed neighbors it does.
     unused_range: (u64, u64),
 }
 
-/// From the end of the body in front that is in use to the beginning of the next one. What the writer is about to append lies
-/// behind the last one, and so never in a gap.
+/// The range from the end of the previous body in use to the start of the next one; without a next one, to the end of
+/// the freed body itself. The writer appends after the last body of the file, so the range never reaches what it is
+/// writing.
 fn find_unused_range(conn: &Connection, freed: &FreedBody) -> Result<(u64, u64), StoreError> {
-    let mut ends = conn.prepare_cached(
+    let mut neighbors = conn.prepare_cached(
         "SELECT coalesce((SELECT body_at + size_bytes FROM events WHERE body_file = ?1 AND body_at < ?2
             ORDER BY body_at DESC LIMIT 1), 0),
          (SELECT body_at FROM events WHERE body_file = ?1 AND body_at > ?2 ORDER BY body_at LIMIT 1)",
     )?;
-    let ends = ends.query_row(params![freed.file, freed.offset], |row| Ok((row.get(0)?, row.get(1)?)));
-    let (from, to): (u64, Option<u64>) = ends?;
-    Ok((from, to.unwrap_or(freed.offset.unsigned_abs() + freed.size_bytes)))
+    let (start, end): (u64, Option<u64>) =
+        neighbors.query_row(params![freed.file, freed.offset], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((start, end.unwrap_or(freed.offset.unsigned_abs() + freed.size_bytes)))
 }
 
 fn is_body_file_used(conn: &Connection, file: i64) -> Result<bool, StoreError> {
     Ok(conn.prepare_cached("SELECT 1 FROM events WHERE body_file = ?1 LIMIT 1")?.exists([file])?)
 }
 
-fn reclaim_body_file(path: &Path, freed: &[FreedBody], unused: bool) -> io::Result<()> {
+fn reclaim_body_file(path: &Path, freed: &[FreedBody], is_unused: bool) -> io::Result<()> {
     let mut file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,
+        // Deleted before a crash that kept the rows.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let size = file.metadata()?.len();
-    // Behind the end lies nothing; writing there would make zeros pass for a body.
-    let within = freed.iter().filter(|freed| freed.offset.unsigned_abs() + freed.size_bytes <= size);
-    let mut punched = (0, 0);
-    for FreedBody { offset: at, size_bytes: size, overwrite, unused_range: gap, .. } in within {
-        if *overwrite {
-            write_zeros(&mut file, at.unsigned_abs(), *size)?;
+    let file_bytes = file.metadata()?.len();
+    let mut punched_range = (0, 0);
+    for body in freed {
+        let offset = body.offset.unsigned_abs();
+        // The file may have been cut off at a start. Writing past its end would extend it, and the zeros would be
+        // taken for the body of an event.
+        if offset + body.size_bytes > file_bytes {
+            continue;
+        }
+        if body.overwrite {
+            // Synced before the hole is punched: the zeros must reach the blocks that are released after that.
+            write_zeros(&mut file, offset, body.size_bytes)?;
             file.sync_data()?;
         }
-        if !unused && (*overwrite || punched != *gap) {
-            punch_hole(&mut file, gap.0, gap.1 - gap.0)?;
-            punched = *gap;
+        // Neighbors that are gone too share one range, which is punched once.
+        if !is_unused && (body.overwrite || punched_range != body.unused_range) {
+            let (start, end) = body.unused_range;
+            punch_hole(&mut file, start, end - start)?;
+            punched_range = body.unused_range;
         }
     }
-    if unused { fs::remove_file(path) } else { Ok(()) }
+    if is_unused { fs::remove_file(path) } else { Ok(()) }
 }
 
-fn write_zeros(file: &mut File, at: u64, mut size: u64) -> io::Result<()> {
+fn write_zeros(file: &mut File, offset: u64, mut size: u64) -> io::Result<()> {
     let zeros = [0; 16 * 1024];
-    file.seek(SeekFrom::Start(at))?;
+    file.seek(SeekFrom::Start(offset))?;
     while size > 0 {
         let part = usize::try_from(size).unwrap_or(zeros.len()).min(zeros.len());
         file.write_all(&zeros[..part])?;
@@ -140,51 +157,54 @@ fn write_zeros(file: &mut File, at: u64, mut size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the bytes back; they read as zeros from now on. A file system that cannot do that keeps the space until the whole
-/// file is unused.
+/// Releases a range of the file, which reads as zeros from then on. A file system that cannot do this keeps the space
+/// until the whole file is unused.
 #[cfg(target_os = "linux")]
-fn punch_hole(file: &mut File, at: u64, size: u64) -> io::Result<()> {
+fn punch_hole(file: &mut File, offset: u64, size: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
-    match fallocate(&*file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, size) {
+    match fallocate(&*file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, size) {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, at, size),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, offset, size),
         Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn punch_hole(file: &mut File, at: u64, size: u64) -> io::Result<()> {
-    zero(file, at, size)
+fn punch_hole(file: &mut File, offset: u64, size: u64) -> io::Result<()> {
+    write_zeros(file, offset, size)
 }
 
-/// The bodies that were cleared need no row any more. Inside a transaction.
+/// Deletes the rows of reclaimed bodies. Must run inside a transaction.
 pub(in crate::storage::sqlite) fn delete_freed_rows(
     conn: &Connection,
-    cleared: &[ReclaimedBody],
+    reclaimed: &[ReclaimedBody],
 ) -> Result<(), StoreError> {
-    let mut forget = conn.prepare_cached("DELETE FROM freed_bodies WHERE file = ?1 AND at = ?2")?;
-    for ReclaimedBody { file, offset: at } in cleared {
-        forget.execute(params![file, at])?;
+    let mut delete = conn.prepare_cached("DELETE FROM freed_bodies WHERE file = ?1 AND at = ?2")?;
+    for ReclaimedBody { file, offset } in reclaimed {
+        delete.execute(params![file, offset])?;
     }
     Ok(())
 }
 
-/// Bytes in use: pages that are not free, and what the files of bodies take without what is about to be given back.
+/// Bytes in use: database pages that are not free, and allocated bytes of the body files without freed bodies. Freed
+/// space does not count, or a purge by size would delete more and more events until it is released.
 pub(in crate::storage::sqlite) fn used_bytes(conn: &Connection, folder: &Path) -> Result<u64, StoreError> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-    let pages = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
-    let freed: u64 = conn
+    let database_bytes = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+    let freed_bytes: u64 = conn
         .prepare_cached("SELECT coalesce(sum(size_bytes), 0) FROM freed_bodies")?
         .query_row([], |row| row.get(0))?;
-    let files =
-        bodies::list_file_numbers(folder).map(|number| allocated_bytes(&bodies::body_file_path(folder, number)));
-    Ok(pages + files.sum::<u64>().saturating_sub(freed))
+    let file_bytes: u64 =
+        bodies::list_file_numbers(folder).map(|number| allocated_bytes(&bodies::body_file_path(folder, number))).sum();
+    Ok(database_bytes + file_bytes.saturating_sub(freed_bytes))
 }
 
+/// Bytes that the file occupies on disk. Holes do not count, so the length of the file would be too much.
 #[cfg(unix)]
 pub(in crate::storage::sqlite) fn allocated_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
+    // Blocks of 512 bytes by definition of `st_blocks`, whatever the block size of the file system.
     fs::metadata(path).map_or(0, |file| file.blocks() * 512)
 }
 

@@ -53,9 +53,9 @@ impl RemovalFixture {
         self.store.register_handler(row).await.unwrap()
     }
 
-    fn purge_request(kept: RetentionKind, day: i64) -> PurgeBatch {
+    fn purge_request(kind: RetentionKind, day: i64) -> PurgeBatch {
         PurgeBatch {
-            kind: kept,
+            kind,
             company_scope: CompanyScope::AllExcept(Vec::new()),
             before_ms: START_MS + day * DAY_MS,
             cursor: PurgeCursor::default(),
@@ -65,7 +65,7 @@ impl RemovalFixture {
         }
     }
 
-    /// All batches; how many rows each removed.
+    /// Purges all batches and returns the number of rows deleted by each.
     async fn purge_all(&self, mut purge: PurgeBatch) -> Vec<u64> {
         let mut batches = Vec::new();
         loop {
@@ -107,73 +107,73 @@ fn store_url(folder: &Path) -> SqliteUrl {
 }
 
 #[tokio::test]
-async fn events_go_by_age_in_bounded_batches_and_their_numbers_stay_used() {
-    let world = RemovalFixture::new();
+async fn events_are_purged_by_age_in_batches_and_their_numbers_are_not_reused() {
+    let fixture = RemovalFixture::new();
     for day in 0..10 {
-        world.append(day, &format!("call_{day}"), format!("body {day}").as_bytes()).await;
+        fixture.append(day, &format!("call_{day}"), format!("body {day}").as_bytes()).await;
     }
-    world.flush_index().await;
-    assert_eq!(world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 8)).await, [3, 3, 2]);
-    assert_eq!(world.list_remaining_seqs().await, [9, 10]);
-    assert_eq!(world.query_i64("SELECT count(*) FROM event_keys").await, 4);
-    assert_eq!(world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 100)).await, [2]);
-    let overview = world.store.overview(START_MS + 10 * DAY_MS).await.unwrap();
+    fixture.flush_index().await;
+    assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 8)).await, [3, 3, 2]);
+    assert_eq!(fixture.list_remaining_seqs().await, [9, 10]);
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM event_keys").await, 4);
+    assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 100)).await, [2]);
+    let overview = fixture.store.overview(START_MS + 10 * DAY_MS).await.unwrap();
     assert_eq!((overview.accepted, overview.accepted_last_hour), (10, 0));
-    let world = world.restart().await;
-    world.append(20, "call_20", b"later").await;
-    assert_eq!(world.list_remaining_seqs().await, [11]);
-    let overview = world.store.overview(START_MS + 20 * DAY_MS + 1).await.unwrap();
+    let fixture = fixture.restart().await;
+    fixture.append(20, "call_20", b"later").await;
+    assert_eq!(fixture.list_remaining_seqs().await, [11]);
+    let overview = fixture.store.overview(START_MS + 20 * DAY_MS + 1).await.unwrap();
     assert_eq!((overview.accepted, overview.accepted_last_hour), (11, 1));
 }
 
 #[tokio::test]
-async fn what_was_purged_is_new_when_it_comes_again() {
+async fn a_purged_event_is_new_when_it_is_sent_again() {
     for indexed in [false, true] {
-        let world = RemovalFixture::new();
+        let fixture = RemovalFixture::new();
         let stored = AppendOutcome::Stored { revision: false, unparsed: false };
-        assert_eq!(world.append(0, "call_1", b"one").await, stored);
-        assert!(matches!(world.append(0, "call_1", b"one").await, AppendOutcome::Duplicate { .. }));
-        assert!(matches!(world.append(0, "call_1", b"two").await, AppendOutcome::Stored { revision: true, .. }));
+        assert_eq!(fixture.append(0, "call_1", b"one").await, stored);
+        assert!(matches!(fixture.append(0, "call_1", b"one").await, AppendOutcome::Duplicate { .. }));
+        assert!(matches!(fixture.append(0, "call_1", b"two").await, AppendOutcome::Stored { revision: true, .. }));
         if indexed {
-            world.flush_index().await;
+            fixture.flush_index().await;
         }
-        assert_eq!(world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await, [2]);
-        assert_eq!(world.query_i64("SELECT count(*) FROM duplicates").await, 0);
-        // The second time it is known again, whatever memory still held of the first.
-        assert_eq!(world.append(2, "call_1", b"one").await, stored, "indexed: {indexed}");
+        assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await, [2]);
+        assert_eq!(fixture.query_i64("SELECT count(*) FROM duplicates").await, 0);
+        // Neither the caches nor the index may still know the purged event.
+        assert_eq!(fixture.append(2, "call_1", b"one").await, stored, "indexed: {indexed}");
         assert!(
-            matches!(world.append(2, "call_1", b"one").await, AppendOutcome::Duplicate { .. }),
+            matches!(fixture.append(2, "call_1", b"one").await, AppendOutcome::Duplicate { .. }),
             "indexed: {indexed}"
         );
-        assert!(matches!(world.append(2, "call_1", b"two").await, AppendOutcome::Stored { revision: true, .. }));
-        world.flush_index().await;
-        let world = world.restart().await;
-        assert!(matches!(world.append(2, "call_1", b"two").await, AppendOutcome::Duplicate { .. }));
+        assert!(matches!(fixture.append(2, "call_1", b"two").await, AppendOutcome::Stored { revision: true, .. }));
+        fixture.flush_index().await;
+        let fixture = fixture.restart().await;
+        assert!(matches!(fixture.append(2, "call_1", b"two").await, AppendOutcome::Duplicate { .. }));
     }
 }
 
 #[tokio::test]
 async fn a_revision_outlives_the_first() {
-    let world = RemovalFixture::new();
-    world.append(0, "call_1", b"one").await;
-    world.append(2, "call_1", b"two").await;
-    world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
-    let left = world.store.list_events(EventFilter::default()).await.unwrap();
+    let fixture = RemovalFixture::new();
+    fixture.append(0, "call_1", b"one").await;
+    fixture.append(2, "call_1", b"two").await;
+    fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
+    let left = fixture.store.list_events(EventFilter::default()).await.unwrap();
     assert_eq!((left.len(), left[0].revision_of), (1, None));
 }
 
 #[tokio::test]
 async fn unfinished_deliveries_protect_their_event() {
-    let world = RemovalFixture::new();
-    let handler = world.register_handler().await;
+    let fixture = RemovalFixture::new();
+    let handler = fixture.register_handler().await;
     for call in ["call_1", "call_2", "call_3", "call_4"] {
-        world.append(0, call, call.as_bytes()).await;
+        fixture.append(0, call, call.as_bytes()).await;
     }
     let planned = |seq| PlannedDelivery { seq, skip_reason: None, supersedes: false };
-    // The fourth was not looked at yet.
-    world.store.plan_deliveries(handler, vec![planned(1), planned(2)], 3, START_MS).await.unwrap();
-    assert_eq!(world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await.iter().sum::<u64>(), 1);
-    assert_eq!(world.list_remaining_seqs().await, [1, 2, 4]);
+    // Event 3 is filtered, event 4 is not planned yet.
+    fixture.store.plan_deliveries(handler, vec![planned(1), planned(2)], 3, START_MS).await.unwrap();
+    assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await.iter().sum::<u64>(), 1);
+    assert_eq!(fixture.list_remaining_seqs().await, [1, 2, 4]);
     let settled = |seq, settlement| SettledDelivery { seq, settlement, attempt: None };
     let claim = ClaimRequest {
         now_ms: START_MS,
@@ -185,26 +185,30 @@ async fn unfinished_deliveries_protect_their_event() {
         limit_bytes: 1_000,
         after_company_id: 0,
     };
-    assert_eq!(world.store.claim_deliveries(handler, claim).await.unwrap().len(), 2);
-    assert_eq!(world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await, [0], "under way");
+    assert_eq!(fixture.store.claim_deliveries(handler, claim).await.unwrap().len(), 2);
+    assert_eq!(
+        fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
+        [0],
+        "running deliveries protect their events"
+    );
     let dead = settled(1, Settlement::Dead { error: "gone".into() });
-    world.store.settle_deliveries(handler, vec![dead, settled(2, Settlement::Succeeded)], START_MS).await.unwrap();
-    // A handler that is none any more protects nothing.
-    let of_nobody =
+    fixture.store.settle_deliveries(handler, vec![dead, settled(2, Settlement::Succeeded)], START_MS).await.unwrap();
+    // Handlers that are not in the settings any more protect nothing.
+    let without_protection =
         PurgeBatch { protecting_handlers: Some(Vec::new()), ..RemovalFixture::purge_request(RetentionKind::Events, 1) };
     assert_eq!(
-        world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
+        fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
         [2],
-        "a dead letter goes with its event"
+        "a dead letter is purged with its event"
     );
-    assert_eq!(world.purge_all(of_nobody).await, [1]);
-    assert_eq!(world.query_i64("SELECT count(*) FROM deliveries").await, 0);
+    assert_eq!(fixture.purge_all(without_protection).await, [1]);
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM deliveries").await, 0);
 }
 
 #[tokio::test]
-async fn deliveries_attempts_calls_and_refused_requests_have_their_own_ages() {
-    let world = RemovalFixture::new();
-    world
+async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() {
+    let fixture = RemovalFixture::new();
+    fixture
         .store
         .writer()
         .unwrap()
@@ -214,13 +218,14 @@ async fn deliveries_attempts_calls_and_refused_requests_have_their_own_ages() {
                  INSERT INTO events (id, identity, company_id, received_at_ms, state, size_bytes, body)
                    VALUES (x'00000000000000000000000000000001', zeroblob(16), 1, 0, 'stored', 0, x''),
                      (x'00000000000000000000000000000002', zeroblob(16), 1, 0, 'stored', 0, x'');
-                 INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms, updated_ms, replay)
+                 INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms,
+                     updated_ms, replay)
                    VALUES (1, 1, 3, 1, -1, 1, 0, 10, 0), (1, 2, 2, 1, -2, 1, 0, 10, 0);
                  INSERT INTO attempts (handler_id, event_seq, started_at_ms, attempt, duration_ms, outcome)
                    VALUES (1, 1, 10, 1, 0, 'done'), (1, 2, 10, 1, 0, 'retry');
                  INSERT INTO calls (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
-                   VALUES (1, 'a', 1, '{}', 5, 10), (1, 'b', 1, '{}', 5, 10), (1, 'c', 1, '{}', 5, 10), (1, 'd', 1, '{}', 5, 10),
-                     (2, 'e', 1, '{}', 5, 10), (1, 'f', 1, '{}', 5, 20);
+                   VALUES (1, 'a', 1, '{}', 5, 10), (1, 'b', 1, '{}', 5, 10), (1, 'c', 1, '{}', 5, 10),
+                     (1, 'd', 1, '{}', 5, 10), (2, 'e', 1, '{}', 5, 10), (1, 'f', 1, '{}', 5, 20);
                  INSERT INTO chats (company_id, call_id, stage, transfers, first_event_at_ms, last_event_at_ms)
                    VALUES (1, 'chat', 1, '{}', 5, 10);
                  INSERT INTO call_texts (kind, company_id, call_id, summary)
@@ -231,102 +236,107 @@ async fn deliveries_attempts_calls_and_refused_requests_have_their_own_ages() {
         })
         .await
         .unwrap();
-    let purge = |kept, before_ms| PurgeBatch { before_ms, ..RemovalFixture::purge_request(kept, 0) };
-    assert_eq!(world.purge_all(purge(RetentionKind::Attempts, 10)).await, [0]);
-    assert_eq!(world.purge_all(purge(RetentionKind::Attempts, 11)).await, [1], "those of an unfinished delivery stay");
-    assert_eq!(world.purge_all(purge(RetentionKind::Deliveries, 11)).await, [1]);
-    // That there is none does not say any more that the handler did not want it.
+    let purge = |kind, before_ms| PurgeBatch { before_ms, ..RemovalFixture::purge_request(kind, 0) };
+    assert_eq!(fixture.purge_all(purge(RetentionKind::Attempts, 10)).await, [0]);
+    assert_eq!(
+        fixture.purge_all(purge(RetentionKind::Attempts, 11)).await,
+        [1],
+        "attempts of an unfinished delivery stay"
+    );
+    assert_eq!(fixture.purge_all(purge(RetentionKind::Deliveries, 11)).await, [1]);
+    // The lack of a delivery no longer means that the filter left the event out.
     let id = crate::base::id::EventId::from_bytes(std::array::from_fn(|at| u8::from(at == 15)));
-    assert_eq!(world.store.delivery_outlooks(id).await.unwrap(), [("h".to_owned(), DeliveryOutlook::Removed)]);
+    assert_eq!(fixture.store.delivery_outlooks(id).await.unwrap(), [("h".to_owned(), DeliveryOutlook::Removed)]);
     let own = PurgeBatch {
         company_scope: CompanyScope::AllExcept(vec!["default".into()]),
         ..purge(RetentionKind::Calls, 15)
     };
-    assert_eq!(world.purge_all(own).await.iter().sum::<u64>(), 1, "the one of company 2");
-    assert_eq!(world.purge_all(purge(RetentionKind::Calls, 15)).await, [3, 2]);
+    assert_eq!(fixture.purge_all(own).await.iter().sum::<u64>(), 1, "the call of company 2");
+    assert_eq!(fixture.purge_all(purge(RetentionKind::Calls, 15)).await, [3, 2]);
     for rows in ["SELECT count(*) FROM calls", "SELECT count(*) FROM call_texts"] {
-        assert_eq!(world.query_i64(rows).await, 1, "{rows}");
+        assert_eq!(fixture.query_i64(rows).await, 1, "{rows}");
     }
-    assert_eq!(world.purge_all(purge(RetentionKind::Rejected, 15)).await, [1]);
-    assert_eq!(world.query_i64("SELECT count(*) FROM rejected").await, 1);
+    assert_eq!(fixture.purge_all(purge(RetentionKind::Rejected, 15)).await, [1]);
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM rejected").await, 1);
 }
 
 #[tokio::test]
-async fn companies_are_told_apart() {
-    let world = RemovalFixture::new();
-    let ids = world.store.get_or_create_company_ids(vec!["acme".into(), "other".into()]).await.unwrap();
+async fn a_purge_is_limited_to_its_companies() {
+    let fixture = RemovalFixture::new();
+    let ids = fixture.store.get_or_create_company_ids(vec!["acme".into(), "other".into()]).await.unwrap();
     for (company_id, name) in [(ids[0], "a"), (ids[1], "o"), (DEFAULT_COMPANY_ID, "d")] {
-        let event = new_event(&world.ids, START_MS, "call_1", name.as_bytes());
-        world.store.append(NewEvent { company_id, ..event }).await.unwrap();
+        let event = new_event(&fixture.ids, START_MS, "call_1", name.as_bytes());
+        fixture.store.append(NewEvent { company_id, ..event }).await.unwrap();
     }
     let purge =
         |companies| PurgeBatch { company_scope: companies, ..RemovalFixture::purge_request(RetentionKind::Events, 1) };
-    assert_eq!(world.purge_all(purge(CompanyScope::Only(vec!["nobody".into()]))).await, [0, 0]);
-    assert_eq!(world.purge_all(purge(CompanyScope::Only(vec!["acme".into()]))).await, [1, 0]);
-    assert_eq!(world.purge_all(purge(CompanyScope::AllExcept(vec!["default".into()]))).await, [1]);
-    let left = world.store.list_events(EventFilter::default()).await.unwrap();
+    assert_eq!(fixture.purge_all(purge(CompanyScope::Only(vec!["unknown".into()]))).await, [0, 0]);
+    assert_eq!(fixture.purge_all(purge(CompanyScope::Only(vec!["acme".into()]))).await, [1, 0]);
+    assert_eq!(fixture.purge_all(purge(CompanyScope::AllExcept(vec!["default".into()]))).await, [1]);
+    let left = fixture.store.list_events(EventFilter::default()).await.unwrap();
     assert_eq!(left.iter().map(|event| event.company.as_str()).collect::<Vec<_>>(), ["default"]);
 }
 
 #[tokio::test]
-async fn space_goes_back_to_the_file_system() {
-    let world = RemovalFixture::new();
+async fn disk_space_is_released() {
+    let fixture = RemovalFixture::new();
     let (small, big) = (vec![b's'; 3_000], large_body(b'l'));
     for number in 0..400 {
         let call = format!("call_{number}");
         let body = [number.to_string().as_bytes(), if number % 2 == 0 { &small[..] } else { &big }].concat();
-        world.append(number / 100, &call, &body).await;
+        fixture.append(number / 100, &call, &body).await;
     }
-    let bytes =
-        || (super::allocated_bytes(&world.body_file_path(1)), std::fs::metadata(world.folder.path().join("store.db")));
-    let full = world.store.used_bytes().await.unwrap();
+    let bytes = || {
+        (super::allocated_bytes(&fixture.body_file_path(1)), std::fs::metadata(fixture.folder.path().join("store.db")))
+    };
+    let full = fixture.store.used_bytes().await.unwrap();
     let big_file = bytes().0;
-    world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 3)).await;
-    assert!(world.store.used_bytes().await.unwrap() < full / 2);
-    while world.store.reclaim_space(i64::MAX).await.unwrap() {}
+    fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 3)).await;
+    assert!(fixture.store.used_bytes().await.unwrap() < full / 2);
+    while fixture.store.reclaim_space(i64::MAX).await.unwrap() {}
     assert!(bytes().0 < big_file / 3, "{} of {big_file}", bytes().0);
-    assert_eq!(world.query_i64("SELECT count(*) FROM freed_bodies").await, 0);
-    assert!(world.query_i64("PRAGMA freelist_count").await <= 64);
-    assert_eq!(world.list_remaining_seqs().await.len(), 100);
-    // What remains is whole, also after a restart, and new bodies do not lie over old ones.
-    let world = world.restart().await;
-    assert!(std::fs::metadata(world.folder.path().join("store.db")).unwrap().len() < 800_000);
-    world.append(9, "call_new", &large_body(b'n')).await;
-    let kept = world.store.export_events(0, EventFilter::default()).await.unwrap();
+    assert_eq!(fixture.query_i64("SELECT count(*) FROM freed_bodies").await, 0);
+    assert!(fixture.query_i64("PRAGMA freelist_count").await <= 64);
+    assert_eq!(fixture.list_remaining_seqs().await.len(), 100);
+    // The remaining bodies are intact, also after a restart, and new bodies do not overwrite them.
+    let fixture = fixture.restart().await;
+    assert!(std::fs::metadata(fixture.folder.path().join("store.db")).unwrap().len() < 800_000);
+    fixture.append(9, "call_new", &large_body(b'n')).await;
+    let events = fixture.store.export_events(0, EventFilter::default()).await.unwrap();
     assert!(
-        kept.iter().all(|event| event.body.as_ref().is_ok_and(|body| body.len() as u64 == event.summary.size_bytes))
+        events.iter().all(|event| event.body.as_ref().is_ok_and(|body| body.len() as u64 == event.summary.size_bytes))
     );
 }
 
 #[tokio::test]
-async fn a_file_without_bodies_is_deleted_and_its_number_not_used_again() {
-    let world = RemovalFixture::new();
-    world.append(0, "call_1", &large_body(b'a')).await;
-    world.store.close().await.unwrap();
-    std::fs::write(world.body_file_path(2), b"").unwrap();
-    let world = RemovalFixture {
-        store: SqliteStore::open(&store_url(world.folder.path()), &world.supervisor).unwrap(),
-        ..world
+async fn a_body_file_without_bodies_is_deleted_and_its_number_not_reused() {
+    let fixture = RemovalFixture::new();
+    fixture.append(0, "call_1", &large_body(b'a')).await;
+    fixture.store.close().await.unwrap();
+    std::fs::write(fixture.body_file_path(2), b"").unwrap();
+    let fixture = RemovalFixture {
+        store: SqliteStore::open(&store_url(fixture.folder.path()), &fixture.supervisor).unwrap(),
+        ..fixture
     };
-    world.append(2, "call_2", &large_body(b'b')).await;
-    world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
-    assert!(!world.store.reclaim_space(i64::MAX).await.unwrap());
-    assert!(!world.body_file_path(1).exists() && world.body_file_path(2).exists());
-    world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 9)).await;
-    while world.store.reclaim_space(i64::MAX).await.unwrap() {}
-    let world = world.restart().await;
-    world.append(9, "call_3", &large_body(b'c')).await;
-    assert!(!world.body_file_path(1).exists() && world.body_file_path(2).exists());
-    assert_eq!(world.list_remaining_seqs().await.len(), 1);
+    fixture.append(2, "call_2", &large_body(b'b')).await;
+    fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
+    assert!(!fixture.store.reclaim_space(i64::MAX).await.unwrap());
+    assert!(!fixture.body_file_path(1).exists() && fixture.body_file_path(2).exists());
+    fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 9)).await;
+    while fixture.store.reclaim_space(i64::MAX).await.unwrap() {}
+    let fixture = fixture.restart().await;
+    fixture.append(9, "call_3", &large_body(b'c')).await;
+    assert!(!fixture.body_file_path(1).exists() && fixture.body_file_path(2).exists());
+    assert_eq!(fixture.list_remaining_seqs().await.len(), 1);
 }
 
 #[tokio::test]
-async fn bodies_that_are_about_to_be_cleared_are_not_written_over_after_a_restart() {
-    let world = RemovalFixture::new();
-    world.append(0, "call_1", &large_body(b'a')).await;
-    world.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
-    let world = world.restart().await;
-    world.append(2, "call_2", &large_body(b'b')).await;
-    while world.store.reclaim_space(i64::MAX).await.unwrap() {}
-    assert_eq!(world.list_remaining_seqs().await, [2]);
+async fn space_of_freed_bodies_is_not_reused_before_it_is_reclaimed() {
+    let fixture = RemovalFixture::new();
+    fixture.append(0, "call_1", &large_body(b'a')).await;
+    fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await;
+    let fixture = fixture.restart().await;
+    fixture.append(2, "call_2", &large_body(b'b')).await;
+    while fixture.store.reclaim_space(i64::MAX).await.unwrap() {}
+    assert_eq!(fixture.list_remaining_seqs().await, [2]);
 }

@@ -1,12 +1,10 @@
-//! What asks the program to stop.
+//! The signals that stop a receiver.
 
 use std::io;
 
-/// Until Ctrl-C or SIGTERM. From the call on, not only from the first poll, SIGTERM ends nothing by itself.
-///
-/// # Errors
-/// SIGTERM cannot be caught.
-pub(super) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+/// Completes on Ctrl-C or SIGTERM. SIGTERM is caught from this call on, not only from the first poll, so that a signal
+/// during startup is not lost. Fails when no handler for SIGTERM can be installed.
+pub(crate) fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     Ok(async move {
