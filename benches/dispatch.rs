@@ -138,7 +138,7 @@ async fn store_backlog(folder: &Path, args: &DispatchArgs, names: &[String]) {
     let supervisor = Supervisor::default();
     let store = Arc::new(SqliteStore::open(&SqliteUrl::parse(&database_url(folder)).unwrap(), &supervisor).unwrap());
     for name in names {
-        let row = HandlerRow { name: name.clone(), ordered: true, max_hold_ms: 600_000 };
+        let row = HandlerRow { name: name.clone(), ordered: true, ordering_timeout_ms: 600_000 };
         store.register_handler(row).await.unwrap();
     }
     let ids = EventIdGenerator::default();

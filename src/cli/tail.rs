@@ -61,7 +61,7 @@ impl TailArgs {
             // Ctrl-C is polled first, so that its handler is installed before anything is printed.
             biased;
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("\nto continue: {}", self.resume_command(resume.get()));
+                eprintln!("\ncontinue: {}", self.resume_command(resume.get()));
                 Ok(())
             }
             result = self.follow(&mut source, style, &resume) => result,

@@ -82,7 +82,7 @@ struct DispatchModel<'a> {
 async fn open_store(folder: &Path) -> (SqliteStore, HandlerId) {
     let url = SqliteUrl::parse(&format!("sqlite://{}", folder.join("store.db").display())).unwrap();
     let store = SqliteStore::open(&url, &Supervisor::default()).unwrap();
-    let row = HandlerRow { name: "handler".into(), ordered: true, max_hold_ms: ORDERING_TIMEOUT_MS };
+    let row = HandlerRow { name: "handler".into(), ordered: true, ordering_timeout_ms: ORDERING_TIMEOUT_MS };
     let handler = store.register_handler(row).await.unwrap();
     (store, handler)
 }

@@ -41,7 +41,8 @@ impl Workers {
             let row = HandlerRow {
                 name: registered.name.clone(),
                 ordered: registered.delivery.ordering == DeliveryOrdering::Call,
-                max_hold_ms: i64::try_from(registered.delivery.ordering_timeout.as_millis()).unwrap_or(i64::MAX),
+                ordering_timeout_ms: i64::try_from(registered.delivery.ordering_timeout.as_millis())
+                    .unwrap_or(i64::MAX),
             };
             let id = self.deps.store.register_handler(row).await?;
             self.handler_ids.lock().unwrap_or_else(PoisonError::into_inner).insert(registered.name.clone(), id);

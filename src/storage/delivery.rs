@@ -103,7 +103,7 @@ pub struct HandlerRow {
     /// Whether the deliveries of one call are attempted in order, one at a time.
     pub ordered: bool,
     /// How long a delivery that waits for another attempt holds back later ones of its call, in milliseconds.
-    pub max_hold_ms: i64,
+    pub ordering_timeout_ms: i64,
 }
 
 /// A delivery to be made for an event.

@@ -56,7 +56,7 @@ impl TailProcess {
         assert_eq!(wait_for_exit(&mut self.child, WAIT_LIMIT), Some(0));
         let messages: Vec<_> = self.stderr_lines.iter().collect();
         let command =
-            messages.iter().find_map(|line| line.strip_prefix("to continue: retell-webhook tail ")).expect("a command");
+            messages.iter().find_map(|line| line.strip_prefix("continue: retell-webhook tail ")).expect("a command");
         (command.split(' ').map(str::to_owned).collect(), self.stdout_lines.iter().collect())
     }
 }
@@ -234,7 +234,7 @@ fn a_terminal_gets_colors_and_ctrl_c_ends() {
     std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
     assert_eq!(wait_for_exit(&mut tail.child, WAIT_LIMIT), Some(0));
     let rest: Vec<_> = tail.stdout_lines.iter().collect();
-    assert!(rest.iter().any(|line| line.starts_with("to continue: retell-webhook tail --after evt_")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("continue: retell-webhook tail --after evt_")), "{rest:?}");
     let plain = spawn_tail_in_terminal(&home, &[("NO_COLOR", "1")]).unwrap();
     let line = plain.next_line();
     assert!(line.contains("call_ended") && !line.contains('\u{1b}'), "{line:?}");

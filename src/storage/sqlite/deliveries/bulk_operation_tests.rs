@@ -28,7 +28,7 @@ impl BulkOperationFixture {
         let folder = tempfile::tempdir().unwrap();
         let url = SqliteUrl::file(folder.path().join("events.db"));
         let store = SqliteStore::open(&url, supervisor).unwrap();
-        let row = HandlerRow { name: "crm".into(), ordered: true, max_hold_ms: ORDERING_TIMEOUT_MS };
+        let row = HandlerRow { name: "crm".into(), ordered: true, ordering_timeout_ms: ORDERING_TIMEOUT_MS };
         let handler = store.register_handler(row).await.unwrap();
         let ids = EventIdGenerator::default();
         for number in 1..=6 {

@@ -38,7 +38,7 @@ pub(super) fn register_handler(conn: &Connection, handler: &HandlerRow) -> Resul
             ordering_timeout_ms = excluded.ordering_timeout_ms, breaker = NULL, breaker_since_ms = NULL
          RETURNING id",
     )?;
-    Ok(statement.query_row(params![handler.name, handler.ordered, handler.max_hold_ms], |row| row.get(0))?)
+    Ok(statement.query_row(params![handler.name, handler.ordered, handler.ordering_timeout_ms], |row| row.get(0))?)
 }
 
 /// Stores the state of a handler's circuit breaker for `status` and metrics: NULL when closed.

@@ -15,7 +15,7 @@ fn open_store(folder: &Path) -> SqliteStore {
 }
 
 async fn register_handler(store: &SqliteStore) -> HandlerId {
-    let row = HandlerRow { name: "crm".into(), ordered: true, max_hold_ms: 1_000 };
+    let row = HandlerRow { name: "crm".into(), ordered: true, ordering_timeout_ms: 1_000 };
     store.register_handler(row).await.unwrap()
 }
 

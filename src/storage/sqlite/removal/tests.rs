@@ -49,7 +49,7 @@ impl RemovalFixture {
     }
 
     pub(super) async fn register_handler(&self) -> HandlerId {
-        let row = HandlerRow { name: "handler".into(), ordered: true, max_hold_ms: 0 };
+        let row = HandlerRow { name: "handler".into(), ordered: true, ordering_timeout_ms: 0 };
         self.store.register_handler(row).await.unwrap()
     }
 
