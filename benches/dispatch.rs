@@ -9,7 +9,7 @@
 #![allow(unreachable_pub, reason = "no other crate uses this one")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints, and stops where it fails")]
 #![allow(clippy::cast_precision_loss, reason = "rates")]
-#![allow(missing_docs, reason = "a program")]
+#![allow(missing_docs, clippy::doc_markdown, reason = "a program: doc comments are its help text")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
     let inbound = InboundResponder::new(&store, &clock, inbound_rules.clone(), metrics, &supervisor);
     let rejection_settings = rejection_settings(&settings, port, &companies);
     let rejections = RejectionRecorder::start(rejection_settings, store.clone(), ops.counters.clone(), &supervisor);
-    let routes = RouterDeps {
+    let router_deps = RouterDeps {
         settings: &settings,
         store: &store,
         companies: &companies,
@@ -60,7 +60,7 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         supervisor: &supervisor,
         inbound: Arc::new(InboundAdapter(inbound.with_closure(builder.on_inbound))),
     };
-    let routers = routes.into_routers(port);
+    let routers = router_deps.into_routers(port);
     let reload_handle = ReloadHandle::new(reload::ReloadState {
         handler_deps: deps,
         companies,

@@ -133,7 +133,7 @@ fn simplify(node: &mut Value) {
     }
     match node {
         Value::Object(fields) => {
-            fields.iter_mut().filter(|(name, _)| *name != "default").for_each(|(_, value)| simplify(value))
+            fields.iter_mut().filter(|(name, _)| *name != "default").for_each(|(_, value)| simplify(value));
         }
         Value::Array(items) => items.iter_mut().for_each(simplify),
         _ => {}

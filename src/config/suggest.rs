@@ -5,7 +5,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::*;
+use super::{
+    AlarmSettings, AppointmentSettings, CompanySettings, DocsSettings, EgressSettings, FunctionSettings,
+    HandlerSettings, InboundAnswerSettings, InboundAskSettings, InboundRuleSettings, InboundSettings, LogSettings,
+    OpsSettings, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings, ServiceSettings, Settings,
+    StorageSettings,
+};
 
 /// The valid key that is most similar to `unknown` (a dotted path without list positions), if any is similar.
 pub(super) fn suggest_key(unknown: &str) -> Option<String> {

@@ -138,7 +138,7 @@ async fn names_are_checked_by_their_addresses() {
     match post(&name, 0, &[]).await.unwrap_err() {
         RequestError::Blocked(why) => assert!(why.contains("egress.allowlist") && !why.contains("token"), "{why}"),
         RequestError::NoResponse(why) => {
-            assert!(why.contains("cannot be resolved") && !why.contains("token"), "{why}")
+            assert!(why.contains("cannot be resolved") && !why.contains("token"), "{why}");
         }
         RequestError::BlockedRedirect(why) => panic!("{why}"),
     }

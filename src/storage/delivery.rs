@@ -25,7 +25,7 @@ pub enum DeliveryState {
     Succeeded = 3,
     /// A dead letter: failed, without further attempts.
     Dead = 4,
-    /// Ended without success and without further attempts; the delivery's reason is a [`SkipReason`].
+    /// Ended without success and without further attempts; the delivery's reason is a `SkipReason`.
     Skipped = 5,
 }
 

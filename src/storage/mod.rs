@@ -139,7 +139,7 @@ pub trait Store: Send + Sync {
     /// Completes when [`Store::appended_count`] differs from `seen`.
     async fn wait_for_append(&self, seen: u64);
 
-    /// Merges the values of one event into the row of its call or chat, see [`CallRecord::merge`].
+    /// Merges the values of one event into the row of its call or chat, see `CallRecord::merge`.
     async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
 
     /// Earlier calls between a phone number and a company, in either direction. Read by a separate thread, because a
@@ -207,7 +207,7 @@ pub trait Store: Send + Sync {
     /// [`StoreError::NotFound`] when the event does not exist.
     async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
 
-    /// Stores a rejected request; only the latest [`MAX_REJECTED_REQUESTS`] are kept.
+    /// Stores a rejected request; only the latest `MAX_REJECTED_REQUESTS` are kept.
     async fn insert_rejected(&self, request: RejectedRequest) -> Result<RejectedId, StoreError>;
 
     /// Rejected requests without bodies, the latest first.

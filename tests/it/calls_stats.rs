@@ -14,7 +14,7 @@ use crate::support::wait_until;
 const DAY_MS: i64 = 24 * 3_600_000;
 /// 2026-11-21T00:00:00Z.
 const TODAY_MS: i64 = 1_795_219_200_000;
-/// Confidential texts of the sample call_analyzed event.
+/// Confidential texts of the sample `call_analyzed` event.
 const PRIVATE_TEXTS: [&str; 4] = ["moved it from Thursday", "rescheduled", "+12025550178", "+12025550199"];
 
 fn post_event(server: &ReceiverProcess, event: &str, kind: &str, about: &Value) {

@@ -54,8 +54,8 @@ fn random_delay() -> Duration {
 fn assert_complete(event: &ExportedEvent) {
     let received_at_ms = event.json["received_at_ms"].as_i64().unwrap();
     let verifier = retell_webhook::Verifier::new(vec![api_key(KEY)]);
-    let verified = verifier.verify(event.signature(), &event.body, received_at_ms);
-    assert!(verified.is_ok(), "{}: {verified:?}", event.json["id"]);
+    let result = verifier.verify(event.signature(), &event.body, received_at_ms);
+    assert!(result.is_ok(), "{}: {result:?}", event.json["id"]);
 }
 
 #[test]

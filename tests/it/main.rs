@@ -8,6 +8,7 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::too_many_lines,
     reason = "a failing test panics; tests may read the clock, start threads and print"
 )]
 

@@ -53,7 +53,7 @@ pub(super) fn evaluate(
     let mut results = Vec::new();
     match &inputs.backlogs {
         Some(handlers) => {
-            results.extend(handlers.iter().flat_map(|backlog| check_handler(backlog, settings, inputs.now_ms)))
+            results.extend(handlers.iter().flat_map(|backlog| check_handler(backlog, settings, inputs.now_ms)));
         }
         // An alarm without a result is resolved. Handlers are unknown here, so their raised alarms stay as they are.
         None => results.extend(indeterminate_results(

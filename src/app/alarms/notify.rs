@@ -19,7 +19,7 @@ pub(super) fn log_notification(notification: &AlarmNotification, now_ms: i64) {
         AlarmNotificationKind::Resolved => tracing::info!(alarm, subject, duration_ms, text, "alarm resolved"),
         AlarmNotificationKind::Reminder => tracing::warn!(alarm, subject, duration_ms, text, "alarm still raised"),
         AlarmNotificationKind::Raised if notification.alarm.is_data_loss() => {
-            tracing::error!(alarm, subject, text, "alarm raised")
+            tracing::error!(alarm, subject, text, "alarm raised");
         }
         AlarmNotificationKind::Raised => tracing::warn!(alarm, subject, text, "alarm raised"),
     }

@@ -66,7 +66,7 @@ impl CallDisplayArgs {
     }
 }
 
-/// Stored JSON that serde_json cannot parse, such as too deeply nested values, is shown as a string.
+/// Stored JSON that `serde_json` cannot parse, such as too deeply nested values, is shown as a string.
 fn parse_json_or_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }

@@ -1,5 +1,6 @@
 //! Report of every request in the scenario `appointment`: request, response, duration and result of the check.
 
+use std::fmt::Write;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -115,7 +116,7 @@ impl RequestReport {
         let mut text = message.to_owned();
         for key in ["confirmation_number", "alternatives"] {
             if let Some(value) = answer.get(key).filter(|value| is_present(value)) {
-                text += &format!(" [{key}: {value}]");
+                let _ = write!(text, " [{key}: {value}]");
             }
         }
         text

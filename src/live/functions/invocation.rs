@@ -185,12 +185,10 @@ impl Invocation {
     async fn begin(&self, deps: &FunctionDeps) -> Result<BeginInvocationOutcome, StoreError> {
         let begun = deps.ledger.begin_invocation(self.new_invocation()).await?;
         // `signature_seen: false` means that this is not the earlier request sent again, only one with equal arguments.
-        let earlier = match &begun {
-            BeginInvocationOutcome::AlreadyAnswered { idempotency_key, signature_seen: false, .. }
-            | BeginInvocationOutcome::Run { idempotency_key, signature_seen: false, run_number: 2.. } => {
-                idempotency_key
-            }
-            _ => return Ok(begun),
+        let (BeginInvocationOutcome::AlreadyAnswered { idempotency_key: earlier, signature_seen: false, .. }
+        | BeginInvocationOutcome::Run { idempotency_key: earlier, signature_seen: false, run_number: 2.. }) = &begun
+        else {
+            return Ok(begun);
         };
         let Ok(payload) = &self.payload else { return Ok(begun) };
         // The same tool call id is proof that the model asked once.

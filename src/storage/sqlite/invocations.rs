@@ -21,7 +21,7 @@ impl InvocationStore for SqliteStore {
 
     async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError> {
         let reuse = self.ledger()?.write(move |conn| use_signature(conn, &signature)).await?;
-        Ok(!matches!(reuse, SignatureReuse::OtherUse))
+        Ok(!matches!(reuse, SignatureReuse::Other))
     }
 
     async fn purge_invocations(
@@ -50,9 +50,9 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
     // behind that its repetition would run into.
     let signature_seen = match &new.signature {
         Some(signature) => match use_signature(conn, signature)? {
-            SignatureReuse::OtherUse => return Ok(BeginInvocationOutcome::SignatureReused),
-            SignatureReuse::SameUse => true,
-            SignatureReuse::FirstUse => false,
+            SignatureReuse::Other => return Ok(BeginInvocationOutcome::SignatureReused),
+            SignatureReuse::Same => true,
+            SignatureReuse::First => false,
         },
         None => false,
     };
@@ -161,9 +161,9 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
 
 /// How a signature was used before.
 enum SignatureReuse {
-    FirstUse,
-    SameUse,
-    OtherUse,
+    First,
+    Same,
+    Other,
 }
 
 /// Binds a signature to the purpose of its first use. A signature covers the body but not the URL, so a captured
@@ -174,11 +174,11 @@ fn use_signature(conn: &Connection, signature: &SignatureUse) -> Result<Signatur
         .query_row([&signature.signature_hash], |row| row.get(0))
         .optional()?;
     if let Some(used_for) = used_for {
-        return Ok(if used_for == signature.purpose_hash { SignatureReuse::SameUse } else { SignatureReuse::OtherUse });
+        return Ok(if used_for == signature.purpose_hash { SignatureReuse::Same } else { SignatureReuse::Other });
     }
     conn.prepare_cached("INSERT INTO invocation_signatures (signature, used_for, seen_at_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![signature.signature_hash, signature.purpose_hash, signature.seen_at_ms])?;
-    Ok(SignatureReuse::FirstUse)
+    Ok(SignatureReuse::First)
 }
 
 /// Removes rows among the oldest `limit` of each table, so that the time it takes does not grow with their number.
