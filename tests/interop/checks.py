@@ -1,4 +1,4 @@
-"""Counting checks, and what every script here needs to know about the sample payloads."""
+"""Counts checks, and reads the sample payloads for the other scripts."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def payload_files(folder):
 
 
 def is_anonymous_inbound(body):
-    """Such a body names no call or chat: each signature is a caller of its own, so it is never a duplicate."""
+    """Whether the body has no call or chat id. Each signature is then a separate caller, so it is never a duplicate."""
     event = json.loads(body)
     if event.get("event") not in ("call_inbound", "chat_inbound"):
         return False

@@ -1,4 +1,4 @@
-"""Compares what `events export` printed with the files both SDKs posted, byte for byte.
+"""Compares the output of `events export` with the files that both SDKs posted, byte for byte.
 
 Arguments: the export, payload folder, totals file.
 """
@@ -21,7 +21,7 @@ def main():
         body = file.read_bytes()
         times = 2 if is_anonymous_inbound(body) else 1
         checks.equal(f"{file.name}: times stored", stored.pop(body, 0), times)
-    checks.equal("bodies that nobody posted", len(stored), 0)
+    checks.equal("bodies that were not posted", len(stored), 0)
     checks.equal("ids that occur twice", len(events) - len({event["id"] for event in events}), 0)
     unsigned = [event["id"] for event in events if not event["headers"].get("x-retell-signature", "").startswith("v=")]
     checks.equal("events without their signature header", unsigned, [])

@@ -1,4 +1,4 @@
-"""Compares what the receivers behind `forward` saw with what `events export` printed.
+"""Compares what the servers behind `forward` received with the output of `events export`.
 
 Arguments: the export, totals file, addresses of the receivers.
 """
@@ -21,7 +21,7 @@ def seen(address):
 
 
 def wait_for(addresses, ids):
-    """What came, by receiver, once every event was taken or it took too long."""
+    """The received events per server, when all have arrived or the time limit has passed."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         came = {f"{address}/{path}": got for address in addresses for path, got in seen(address).items()}

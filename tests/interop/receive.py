@@ -1,4 +1,4 @@
-"""Receivers to put behind `forward`, as their libraries' documents write them: FastAPI with Retell's SDK at /retell,
+"""Servers to put behind `forward`, written as the documentation of their libraries shows: FastAPI with Retell's SDK at /retell,
 with a Standard Webhooks library at /standard. The first attempt of every fourth event is answered with 503, so that it
 comes again. GET /seen tells what came.
 
