@@ -69,7 +69,7 @@ pub(super) fn format_event_line(event: &StoredEvent, style: LineStyle) -> String
     columns.join("  ").trim_end().to_owned()
 }
 
-/// `10:04:05  call_ended          call_7c41d…1f0a92d6   8.6 kB  1:23 user_hangup`: without date and agent, the call id
+/// `10:04:05  call_ended          call_7c41d…e1f0a92d6   8.6 kB  1:23 user_hangup`: without date and agent, the call id
 /// shortened, and the state only when it is not simply `stored`.
 fn format_compact_line(event: &StoredEvent, style: LineStyle, columns: usize) -> String {
     let summary = &event.summary;
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(truncate_end("user_hangup", 11), "user_hangup");
         assert_eq!(truncate_end("user_hangup", 6), "user_…");
         assert_eq!(truncate_middle("call_1", 20), "call_1");
-        assert_eq!(truncate_middle("call_7c41d09e5b2f4a86b3e1f0a92d6", 20), "call_7c41d…1f0a92d6");
+        assert_eq!(truncate_middle("call_7c41d09e5b2f4a86b3e1f0a92d6", 20), "call_7c41d…e1f0a92d6");
         assert_eq!(truncate_middle(&"ä".repeat(32), 20).chars().count(), 20);
     }
 
