@@ -10,13 +10,14 @@
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
+//! # async fn main() -> Result<(), std::convert::Infallible> {
 //! let app: Router = Router::new()
 //!     .route(testing::WEBHOOK_PATH, post(receive))
 //!     .layer(SignatureLayer::new(testing::API_KEY));
 //! let body = r#"{"event":"call_ended","call":{"call_id":"call_1"}}"#;
-//! let response = app.oneshot(testing::signed_request(body)).await.unwrap();
+//! let response = app.oneshot(testing::signed_request(body)).await?;
 //! assert_eq!(response.status(), 200);
+//! # Ok(())
 //! # }
 //! ```
 

@@ -181,7 +181,7 @@ impl Invocation {
     }
 
     /// Begins the invocation in the ledger. An earlier invocation with the same key is continued, unless the function
-    /// says that its answer is no longer true.
+    /// reports that its answer is outdated.
     async fn begin(&self, deps: &FunctionDeps) -> Result<BeginInvocationOutcome, StoreError> {
         let begun = deps.ledger.begin_invocation(self.new_invocation()).await?;
         // `signature_seen: false` means that this is not the earlier request sent again, only one with equal arguments.

@@ -139,8 +139,8 @@ fn read_only_error() -> StoreError {
     StoreError::Unusable("the store was opened read-only".into())
 }
 
-/// Releases the deliveries that the previous process had claimed. The lock proves that it is gone, so there is no
-/// need to wait for the leases to expire.
+/// Releases the deliveries that the previous process had claimed. The lock proves that it has ended, so their leases
+/// need not expire first.
 fn release_interrupted_deliveries(conn: &rusqlite::Connection) -> rusqlite::Result<()> {
     let released = deliveries::release_all_leases(conn)?;
     if released > 0 {
