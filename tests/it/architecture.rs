@@ -125,6 +125,14 @@ fn strings_and_comments_are_not_code() {
     assert_eq!(blanked.len(), code.len());
 }
 
+/// A rule about a path that was renamed would check nothing.
+#[test]
+fn paths_in_the_rules_exist() {
+    for path in rules::named_paths() {
+        assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
+    }
+}
+
 #[test]
 fn test_only_files_are_recognized() {
     let declared = test_files("src/config/mod.rs", "mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod b { fn c(); }");

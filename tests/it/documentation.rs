@@ -220,6 +220,14 @@ fn the_settings_reference_is_up_to_date() {
 }
 
 #[test]
+fn the_glossary_has_at_most_fifty_terms() {
+    let glossary = read_document("docs/glossary.md");
+    let rows: Vec<_> = glossary.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!((1..=50).contains(&rows.len()), "{} terms", rows.len());
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "the terms are sorted");
+}
+
+#[test]
 fn links_have_targets() {
     for document in documentation_files() {
         let folder = repository_root().join(&document).parent().unwrap().to_owned();

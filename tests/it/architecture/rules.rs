@@ -58,6 +58,11 @@ const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
 /// Texts that no file may contain outside tests.
 const FORBIDDEN_TEXTS: [&str; 5] = [".unwrap()", ".expect(", "todo!", "unimplemented!", "dbg!"];
 
+/// Every file and folder that the rules name.
+pub fn named_paths() -> impl Iterator<Item = &'static str> {
+    PURE_FILES.into_iter().chain(RESTRICTED_NAMES.into_iter().flat_map(|(_, places)| places.iter().copied()))
+}
+
 pub fn rank(module: &str) -> Option<usize> {
     MODULE_RANKS.iter().position(|names| names.contains(&module))
 }
