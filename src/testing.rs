@@ -46,7 +46,7 @@ pub fn signed_request(body: impl Into<Bytes>) -> Request<Body> {
     *request.uri_mut() = Uri::from_static(WEBHOOK_PATH);
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    // The text is ASCII digits and hexadecimal digits only, so it is always a valid header value.
+    // The text is visible ASCII, so it is always a valid header value.
     if let Ok(value) = header::HeaderValue::try_from(signature.to_string()) {
         headers.insert(SIGNATURE_HEADER, value);
     }

@@ -3,7 +3,7 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_service_name};
+use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_name};
 use super::{ConfigError, string_list};
 
 /// Appointments begin and end on a grid of this many minutes, so two of them either share a grid step or do not
@@ -123,9 +123,9 @@ impl AppointmentSettings {
             if service.name.trim().is_empty() || service.name.len() > 100 {
                 return invalid(&key, "expected a name of 1 to 100 bytes");
             }
-            let name = normalize_service_name(&service.name);
+            let name = normalize_name(&service.name);
             let earlier = &self.services[..position];
-            if earlier.iter().any(|other| normalize_service_name(&other.name) == name) {
+            if earlier.iter().any(|other| normalize_name(&other.name) == name) {
                 return invalid(&key, "an earlier service has the same name");
             }
             if service.duration_minutes.is_some_and(|minutes| !on_grid(minutes) || minutes > open_minutes) {

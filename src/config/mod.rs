@@ -52,7 +52,7 @@ pub(crate) use ops::OpsSettings;
 pub(crate) use retention::{RetentionDays, RetentionSettings};
 pub(crate) use security::SecuritySettings;
 pub(crate) use server::ServerSettings;
-pub(crate) use services::{ServiceSettings, normalize_service_name};
+pub(crate) use services::{ServiceSettings, normalize_name};
 pub(crate) use storage::StorageSettings;
 
 /// All settings of the receiver, after every layer has been merged.

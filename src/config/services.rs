@@ -21,9 +21,9 @@ pub struct ServiceSettings {
     pub duration_minutes: Option<u16>,
 }
 
-/// Reduces a name to what counts in comparisons: `Check-up` and `check up` are the same service.
+/// Reduces the name of a service or a person to what counts in comparisons: `Check-up` and `check up` are the same service.
 #[must_use]
-pub(crate) fn normalize_service_name(name: &str) -> String {
+pub(crate) fn normalize_name(name: &str) -> String {
     name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
 }
 

@@ -70,6 +70,6 @@ impl<T> Serialize for LazyJson<T> {
 /// Shows the size only: the text may contain what a caller said.
 impl<T> fmt::Debug for LazyJson<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Deferred({} bytes)", self.as_str().len())
+        write!(f, "LazyJson({} bytes)", self.as_str().len())
     }
 }

@@ -63,6 +63,6 @@ impl Serialize for RawJson {
 /// Shows the size only: the value may contain personal data.
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Json({} bytes)", self.as_str().len())
+        write!(f, "RawJson({} bytes)", self.as_str().len())
     }
 }

@@ -12,8 +12,8 @@ use crate::event::EventIdentifiers;
 /// `None` for every other request.
 pub(super) fn dedupe_discriminator(signature: Option<&str>, head: Option<&EventIdentifiers>) -> Option<String> {
     let head = head?;
-    // The signature contains the time in milliseconds: a retry by Retell carries the same one, a second caller
-    // another one.
+    // The signature contains the time in milliseconds: the same request sent again carries the same one, a second
+    // caller another one. A retry that is signed anew counts as a second caller.
     let is_anonymous = head.kind().is_inbound() && head.call_id.is_none() && head.chat_id.is_none();
     if is_anonymous { signature.map(str::to_owned) } else { None }
 }

@@ -21,8 +21,8 @@ pub(crate) struct ImportedEvent {
 }
 
 impl ImportedEvent {
-    /// The event as [`Intake::accept`](super::Intake::accept) would have stored it, under `id`, so that an event that
-    /// the store has already is a duplicate. The signature is not verified again: the operator who imports the file
+    /// The event with the identity that [`Intake::accept`](super::Intake::accept) would have given it, under `id` and
+    /// without source address and query, so that an event that the store has already is a duplicate. The signature is not verified again: the operator who imports the file
     /// vouches for it.
     #[must_use]
     pub(crate) fn into_new_event(self, id: EventId) -> NewEvent {

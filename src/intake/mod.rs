@@ -157,7 +157,7 @@ impl Intake {
             // The write stays in the queue and may still be committed. That is safe: when Retell sends the event
             // again, it is a duplicate.
             Err(_) => {
-                let timeout_ms = COMMIT_TIMEOUT.as_secs() * 1_000;
+                let timeout_ms = COMMIT_TIMEOUT.as_millis();
                 tracing::warn!(%event_id, timeout_ms, status = 503, "webhook commit timed out");
                 Err(StoreError::Unavailable("the commit took too long".into()))
             }

@@ -43,7 +43,7 @@ const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 /// public URL leads to this instance.
 pub(crate) const INSTANCE_HEADER: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
-/// Answers function requests on the webhook routes. A trait, because `intake` must not depend on `live`.
+/// Answers function requests on [`LEGACY_PATH`], and reserves signatures for events. A trait, because `intake` must not depend on `live`.
 #[async_trait]
 pub(crate) trait FunctionAnswerProvider: Send + Sync {
     /// Answers a request whose body names the function.

@@ -7,16 +7,17 @@ use tokio::time::Instant;
 /// A Retell custom function, which the agent's model calls during a call or chat.
 ///
 /// The arguments were checked against the function's schema, except when [`Function::checks_arguments`] is true. It is
-/// called once per invocation, however often Retell sends the request, and again only after a failure or a restart.
+/// called once per invocation, however often Retell sends the request, and again only when no answer was stored: after a
+/// failure, invalid arguments or a restart.
 #[async_trait]
 pub trait Function: Send + Sync {
     /// Runs the function. The caller gets the fallback when it takes longer than [`FunctionContext::deadline`].
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome;
 
     /// Whether the answer of an earlier invocation is still true, so that a second request with equal arguments in
-    /// the same call gets the same answer. `context` is that of the earlier invocation. `false` starts a new
-    /// invocation. Not called for a repeated request (same signature or same tool call id), which always gets the
-    /// stored answer.
+    /// the same call gets the same answer. `context.invocation_id` is that of the earlier invocation; all other fields
+    /// are those of the new request. `false` starts a new invocation. Not called for a repeated request (same signature
+    /// or same tool call id): it gets the stored answer, or runs again if there was none.
     async fn can_reuse_answer(&self, _context: &FunctionContext) -> bool {
         true
     }

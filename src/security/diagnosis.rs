@@ -179,12 +179,12 @@ fn write_stale(f: &mut fmt::Formatter<'_>, age_ms: i64, digest: DigestCheck) -> 
         (DigestCheck::ExplainedMismatch, _) => f.write_str("; compare the clocks (NTP)"),
         (DigestCheck::NotChecked, true) => write!(
             f,
-            "(the body was not checked): this machine's clock is {offset} ahead of the sender's (check NTP), or an \
+            " (the body was not checked): this machine's clock is {offset} ahead of the sender's (check NTP), or an \
              old request was sent again"
         ),
         (DigestCheck::NotChecked, false) => write!(
             f,
-            "(the body was not checked): this machine's clock is {offset} behind the sender's (check NTP), or the \
+            " (the body was not checked): this machine's clock is {offset} behind the sender's (check NTP), or the \
              signature is forged"
         ),
     }
@@ -260,6 +260,7 @@ mod tests {
         assert!(text(400_000, DigestCheck::Matches).contains("clock is 6 min 40 s ahead"));
         assert!(text(-7_260_000, DigestCheck::Matches).contains("clock is 2 h 1 min behind"));
         assert!(text(i64::MAX, DigestCheck::NotChecked).contains("days ahead"));
+        assert!(text(1_500, DigestCheck::NotChecked).contains("ms ago (the body"));
         assert!(text(1_500, DigestCheck::Mismatch).contains("does not match either"));
         assert_eq!(HumanDuration(1_540).to_string(), "1.5 s");
     }

@@ -227,7 +227,7 @@ fn ends_with_plus(text: &[u8]) -> bool {
 
 impl fmt::Debug for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Number(***)")
+        f.write_str("PhoneNumber(***)")
     }
 }
 

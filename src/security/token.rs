@@ -18,7 +18,8 @@ pub(crate) struct BearerToken {
 impl BearerToken {
     #[must_use]
     pub(crate) fn new(token: &Secret) -> Self {
-        // MACs under a key that only this process knows are compared, so timing reveals nothing about the token.
+        // MACs keyed with the token itself are compared: an attacker who guesses does not have the key, so timing
+        // reveals nothing about the token.
         let keyed_mac = ApiKey::new(token).keyed_mac;
         let expected_mac = keyed_mac.clone().chain_update(token.expose()).finalize().into_bytes().into();
         Self { keyed_mac, expected_mac }
@@ -32,7 +33,7 @@ impl BearerToken {
 
 impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(***)")
+        f.write_str("BearerToken(***)")
     }
 }
 
@@ -47,6 +48,6 @@ mod tests {
         for wrong in ["", "4f9c2d1e8b7a605", "4f9c2d1e8b7a60533", "4F9C2D1E8B7A6053"] {
             assert!(!token.matches(wrong), "{wrong}");
         }
-        assert_eq!(format!("{token:?}"), "Token(***)");
+        assert_eq!(format!("{token:?}"), "BearerToken(***)");
     }
 }

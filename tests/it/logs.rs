@@ -158,7 +158,7 @@ fn without_debug_level_neither_head_nor_body_is_logged() {
 
 /// The arguments of every `tracing` macro of this name in a source file, tests not included.
 fn tracing_calls(source: &str, name: &str) -> Vec<String> {
-    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let mut calls = Vec::new();
     for rest in source.split(&format!("tracing::{name}!(")).skip(1) {
         let mut depth = 1;

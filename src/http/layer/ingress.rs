@@ -56,7 +56,7 @@ pub(crate) async fn ingress_middleware(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    // First, so that every log line about the request can name it.
+    // First, so that the access log line and the response have it.
     let request_id = ingress.request_ids.get_or_generate(request.headers());
     // Before everything that depends on the address: the allowlist, the in-flight budget and the rejection log limit.
     let address = client_addr::client_ip(request.extensions())

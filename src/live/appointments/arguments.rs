@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::calendar::{Calendar, ClosedReason, StartCheck};
 use super::parse::{ClarifyingQuestion, ParsedTime, parse_date, parse_iso_date_time, parse_time};
 use crate::base::id::SPOKEN_CODE_LENGTH;
-use crate::config::normalize_service_name;
+use crate::config::normalize_name;
 use crate::storage::sanitize_text;
 
 /// The first of these arguments that is not empty, as text. Values other than strings and numbers count as missing.
@@ -32,7 +32,7 @@ fn collapse_whitespace(text: &str) -> String {
 /// The name as it is stored, and the key by which names are compared.
 pub(super) fn parse_name(arguments: &Map<String, Value>) -> Option<(String, String)> {
     let name = find_text(arguments, &["name"])?;
-    let key = normalize_service_name(&name);
+    let key = normalize_name(&name);
     (!key.is_empty()).then_some((name, key))
 }
 

@@ -21,7 +21,7 @@ impl AppointmentInvocation<'_> {
             return Ok(answer::completed_booking(action, &appointment, calendar, now_ms));
         }
         let Some((name, name_key)) = arguments::parse_name(arguments) else {
-            return Ok(answer::invalid("What name should I book it under?"));
+            return Err(answer::invalid("What name should I book it under?"));
         };
         let requested = arguments::find_text(arguments, &["service"]);
         let service = calendar.find_service(requested.as_deref()).map_err(answer::invalid)?;

@@ -6,7 +6,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
 use crate::config::{
-    AppointmentSettings, ConfigError, DateOrder, OpeningHours, ServiceSettings, normalize_service_name, parse_time_zone,
+    AppointmentSettings, ConfigError, DateOrder, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -85,8 +85,8 @@ impl Calendar {
             }
             (None, _) => Err(format!("Which service would you like? We offer {}.", self.spoken_services())),
             (Some(requested), services) => {
-                let key = normalize_service_name(requested);
-                match services.iter().find(|service| normalize_service_name(&service.name) == key) {
+                let key = normalize_name(requested);
+                match services.iter().find(|service| normalize_name(&service.name) == key) {
                     Some(service) => {
                         Ok(RequestedService { name: Some(service.name.clone()), minutes: minutes(service) })
                     }

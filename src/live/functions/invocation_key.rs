@@ -10,8 +10,8 @@ use crate::config::IdempotencyMode;
 
 pub(super) type InvocationKey = [u8; 32];
 
-/// The key of a request. `payload` is `None` when the body could not be read, `signature` when verification is off,
-/// `query` when the body is empty: the query is then the arguments.
+/// The key of a request. `payload` is `None` when the body could not be read, `signature` when the
+/// request has no signature header, `query` when the body is empty: the query is then the arguments.
 pub(super) fn for_request(
     entry: &RegisteredFunction,
     company_id: i64,
@@ -32,8 +32,8 @@ pub(super) fn for_request(
 /// The parts besides company and function. The first one keeps the forms distinct: a call id never equals a signature.
 fn own_parts(payload: Option<&FunctionPayload>, signature: Option<&str>, query: Option<&str>) -> Vec<Vec<u8>> {
     let query_part = || payload::canonical_query(query).into_bytes();
-    // Without a call, equal arguments can come from two callers. The same signature means the same bytes, signed in
-    // the same millisecond: that is taken for one request. Without a signature no two requests are the same.
+    // Without a call, equal arguments can come from two callers. The same verified signature means the same
+    // bytes, signed in the same millisecond: that is taken for one request. Without a signature no two requests are the same.
     let by_signature = || {
         let signature_part = signature.map_or_else(unique_part, |text| text.as_bytes().to_vec());
         vec![b"signature".to_vec(), signature_part, query_part()]

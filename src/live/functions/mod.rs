@@ -132,8 +132,8 @@ impl FunctionService {
         if raw.key_fingerprint.is_some() && is_event {
             return Err(self.reject_reused_signature(&name));
         }
-        // Which header holds the call id is a setting of the function, which had to be found first. The header takes
-        // precedence over the query, but not over the call in an envelope.
+        // Which header holds the call id is a setting of the function, which had to be found first. With bare arguments
+        // the header takes precedence over the query. An envelope uses its own call id, then the query, then the header.
         let call_id_header = request.headers.get(&entry.settings.call_id_header).and_then(|value| value.to_str().ok());
         let payload = match (payload, call_id_header) {
             (Ok(payload), Some(_)) if payload.call_id.is_none() || payload.name.is_none() => {
@@ -220,8 +220,8 @@ impl FunctionService {
         let functions = Arc::clone(&self.0);
         self.0.deps.supervisor.spawn_detached(async move {
             if let Some(invocation) = invocation {
-                // `run` has written the answer to the ledger when it returns. Only then does the leader leave the
-                // map, so a request that comes at any moment finds the running invocation or the stored answer.
+                // `run` has written the answer to the ledger when it returns, unless that failed. Only then does the
+                // leader leave the map, so a request finds the running invocation or, normally, the stored answer.
                 leader.complete(Arc::new(invocation.run(&functions.deps).await));
             }
         });

@@ -40,8 +40,8 @@ impl CallerLookup {
         self.history().await.map(|history| history.call_count > 0)
     }
 
-    /// The object `caller` of templates. Unknown values are undefined; after a failed lookup it is that of a new
-    /// caller.
+    /// The object `caller` of templates. Unknown values are `none`, which renders as empty text. After a failed lookup
+    /// only `calls` and `known` are set, as for a new caller.
     pub(super) async fn template_variables(&self, zone: &TimeZone) -> Value {
         let Some(history) = self.history().await else { return context! { calls => 0, known => false } };
         let last_call_at = history.last_call_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());

@@ -1,7 +1,7 @@
 //! Answers inbound calls and text messages: a closure first, then the rules, first match wins.
 //!
 //! There is always an answer within `inbound.timeout_ms`, whatever fails or is late, and it always conforms to
-//! Retell's contract. The request is stored at the same time. Normally it is on disk before the answer is sent; if
+//! Retell's contract. (Up to 0.2 s later if the body arrived slowly or the request is repeated.) The request is stored at the same time. Normally it is on disk before the answer is sent; if
 //! the store is slow or unavailable, the fallback is answered first, since a caller waits.
 
 mod answer;
@@ -160,8 +160,8 @@ impl InboundResponder {
             duration_ms,
             answered_at_ms: self.clock.now_ms(),
         };
-        // The writer holds the leader until the record is stored, so a repeated request always
-        // finds either a flight to follow or a stored answer.
+        // The writer holds the leader until the record is stored, so a repeated request normally finds either a flight
+        // to follow or a stored answer.
         self.answer_writer.spawn_write(record, live.final_store_result, leader);
         json
     }

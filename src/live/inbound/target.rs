@@ -120,7 +120,7 @@ fn parse_target_url(settings: &InboundAskSettings, egress: &Egress) -> Result<De
 }
 
 /// A service that answered Retell directly before checks Retell's signature, so by default the request is signed as
-/// Retell signs. The original signature would fail: its timestamp may be too old by then.
+/// Retell signs.
 fn build_signing(
     settings: &InboundAskSettings,
     retell_mode: RetellSignatureMode,

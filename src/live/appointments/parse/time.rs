@@ -70,7 +70,6 @@ fn resolve_time(hour: i16, minute: i16, meridiem: Option<Meridiem>, may_be_12_ho
 }
 
 fn split_meridiem(text: &str) -> (&str, Option<Meridiem>) {
-    // Longer forms come before the forms they end with.
     let words = [
         ("p.m.", Meridiem::Pm),
         ("p.m", Meridiem::Pm),
