@@ -53,8 +53,12 @@
 )]
 
 #[cfg(feature = "receiver")]
+mod alarms;
+#[cfg(feature = "receiver")]
 mod app;
 mod base;
+#[cfg(feature = "receiver")]
+mod calls;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "receiver")]
@@ -71,11 +75,17 @@ mod http;
 mod intake;
 #[cfg(feature = "receiver")]
 mod live;
+#[cfg(feature = "receiver")]
+mod outbound;
+mod privacy;
+#[cfg(feature = "receiver")]
+mod rejections;
 mod security;
 #[cfg(feature = "receiver")]
 mod storage;
 #[cfg(feature = "receiver")]
 mod telemetry;
+mod tenants;
 pub mod testing;
 
 #[cfg(feature = "receiver")]

@@ -91,7 +91,7 @@ CREATE INDEX deliveries_due ON deliveries (handler, next_attempt_at_ms) WHERE st
 CREATE TABLE calls (
   company_id           INTEGER NOT NULL,
   call_id              TEXT NOT NULL,
-  stage                INTEGER NOT NULL,  -- latest stage of any event so far (src/storage/call/mod.rs)
+  stage                INTEGER NOT NULL,  -- latest stage of any event so far (src/calls/mod.rs)
   call_type            TEXT,
   direction            TEXT,
   agent_id             TEXT,

@@ -4,7 +4,7 @@ ALTER TABLE calls ADD COLUMN latency_p50_ms INTEGER;  -- from the end of the use
 ALTER TABLE calls ADD COLUMN latency_p90_ms INTEGER;
 ALTER TABLE calls ADD COLUMN latency_p99_ms INTEGER;
 ALTER TABLE calls ADD COLUMN has_recording INTEGER;
--- JSON, see src/storage/call/sources.rs: the event from which each value came. An empty list means the latest event.
+-- JSON, see src/calls/sources.rs: the event from which each value came. An empty list means the latest event.
 ALTER TABLE calls ADD COLUMN sources TEXT NOT NULL DEFAULT '[]';
 -- Contains every column that statistics use, so that they read this index alone.
 CREATE INDEX calls_begun ON calls (coalesce(started_at_ms, first_event_at_ms), agent_id, agent_name,

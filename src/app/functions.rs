@@ -12,12 +12,12 @@ use super::reload::{self, BuilderOverrides};
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::handlers::HandlerDeps;
-use crate::http::company::Company;
 use crate::http::{RawEvent, Verified};
 use crate::intake::FunctionAnswerProvider;
 use crate::live::appointments::built_in_functions;
 use crate::live::functions::{FunctionDeps, FunctionRequest, FunctionService};
 use crate::storage::sqlite::SqliteStore;
+use crate::tenants::Company;
 
 pub(super) fn start_functions(
     settings: &Settings,

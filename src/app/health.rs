@@ -10,9 +10,9 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
-use crate::http::company::CurrentCompanyDirectory;
 use crate::http::operator::OperatorAuth;
 use crate::storage::Store;
+use crate::tenants::CurrentCompanyDirectory;
 
 /// What the readiness check needs.
 #[derive(Clone)]

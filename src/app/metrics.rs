@@ -2,9 +2,8 @@
 //! kinds come from fixed lists; handlers, functions and companies from the configuration. No label comes from a
 //! request.
 
-use super::alarms::{AlarmKind, AlarmStatus};
+use crate::alarms::{AlarmKind, AlarmStatus};
 use crate::http::budget::InflightBudget;
-use crate::http::company::CompanyDirectory;
 use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, StoreStats};
 use crate::telemetry::deliveries::{DeliveryMetrics, SKIPPED};
 use crate::telemetry::disk::DiskSpace;
@@ -15,6 +14,7 @@ use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessStats;
 use crate::telemetry::requests::{CounterGroup, RequestCounters};
 use crate::telemetry::retention::RemovedCounts;
+use crate::tenants::CompanyDirectory;
 
 /// The sources of the metrics.
 pub(super) struct MetricSources<'a> {

@@ -1,6 +1,5 @@
 //! Puts the parts together: settings in, running service out.
 
-mod alarms;
 mod builder;
 mod connections;
 mod dev_key;
@@ -10,10 +9,7 @@ mod health;
 mod inbound;
 mod metrics;
 mod ops;
-mod pending_rejection;
 mod receiver;
-mod rejection_log_limit;
-mod rejections;
 mod reload;
 mod routes;
 mod serve;

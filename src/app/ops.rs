@@ -12,15 +12,15 @@ use axum::routing::any;
 use axum::{Extension, Router};
 
 use super::Receiver;
-use super::ReloadHandle;
-use super::alarms::{self, AlarmStatus};
 use super::health::{self, HealthState};
 use super::metrics::MetricSources;
+use crate::alarms::{self, AlarmStatus};
 use crate::base::clock::Clock;
-use crate::config::{OpsSettings, Settings};
+use crate::base::current::Current;
+use crate::config::{AlarmSettings, OpsSettings, Settings};
+use crate::dispatch::Workers;
 use crate::http::ApiError;
 use crate::http::budget::InflightBudget;
-use crate::http::company::CurrentCompanyDirectory;
 use crate::http::operator::{OperatorAuth, OperatorTrust};
 use crate::security::token::BearerToken;
 use crate::storage::Store;
@@ -34,6 +34,7 @@ use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessStats;
 use crate::telemetry::requests::RequestCounters;
 use crate::telemetry::retention::RemovedCounts;
+use crate::tenants::CurrentCompanyDirectory;
 
 /// Time limit for the statistics of the store. `/metrics` leaves its metrics out when it takes longer.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -107,9 +108,15 @@ impl OpsState {
         }
     }
 
-    pub(super) fn alarm_monitor_deps(&self, reload: &ReloadHandle, clock: Clock) -> alarms::AlarmMonitorDeps {
+    pub(super) fn alarm_monitor_deps(
+        &self,
+        settings: Current<AlarmSettings>,
+        workers: Workers,
+        clock: Clock,
+    ) -> alarms::AlarmMonitorDeps {
         alarms::AlarmMonitorDeps {
-            reload: reload.clone(),
+            settings,
+            workers,
             store: Arc::clone(&self.store),
             counters: Arc::clone(&self.counters),
             companies: self.companies.clone(),

@@ -10,7 +10,6 @@ use tokio::net::TcpListener;
 
 use super::builder::ReceiverBuilder;
 use super::ops::OpsState;
-use super::rejections::RejectionRecorder;
 use super::reload::ReloadHandle;
 use super::routes::Routers;
 use super::serve::serve;
@@ -18,6 +17,7 @@ use super::shutdown_signal::shutdown_signal;
 use crate::base::supervise::Supervisor;
 use crate::handlers::HandlerRegistry;
 use crate::http::ApiError;
+use crate::rejections::RejectionRecorder;
 use crate::storage::{Store, StoreError};
 use crate::telemetry::requests::RequestCounters;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 use super::{BuildError, dev_key};
+use crate::base::current::Current;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{AlarmSettings, CompanySettings, DEFAULT_COMPANY_SLUG, HandlerSettings, Settings};
 use crate::dispatch::{RetentionRules, RetentionTask, Workers};
 use crate::handlers::{HandlerDeps, HandlerRegistry, RegisteredHandler};
-use crate::http::company::{Company, CompanyDirectory, CurrentCompanyDirectory};
 use crate::live::BuiltInFunction;
 use crate::live::functions::{FunctionConfigError, FunctionRegistry, FunctionService};
 use crate::live::inbound::{self, CurrentInboundRules};
@@ -21,6 +21,7 @@ use crate::storage::Store;
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::retention::RemovedCounts;
+use crate::tenants::{Company, CompanyDirectory, CurrentCompanyDirectory};
 
 /// Applies new settings while the receiver runs: companies, keys, handlers, functions, inbound rules, retention and
 /// alarms. Clones act on the same receiver.
@@ -35,6 +36,7 @@ pub(super) struct ReloadState {
     pub(super) function_metrics: FunctionMetrics,
     pub(super) inbound_rules: CurrentInboundRules,
     pub(super) retention: RetentionHandle,
+    pub(super) alarm_settings: Current<AlarmSettings>,
     /// Values set in code with the builder; they survive every reload.
     pub(super) overrides: BuilderOverrides,
     /// The settings in effect. The lock is held during a reload, so that only one runs at a time.
@@ -70,15 +72,6 @@ impl BuilderOverrides {
 impl ReloadHandle {
     pub(super) fn new(state: ReloadState) -> Self {
         Self(Arc::new(state))
-    }
-
-    /// The alarm settings in effect.
-    pub(super) async fn alarm_settings(&self) -> AlarmSettings {
-        self.0.settings.lock().await.alarms.clone()
-    }
-
-    pub(super) fn workers(&self) -> &Workers {
-        &self.0.workers
     }
 
     /// Puts the companies, keys, handlers, functions, inbound rules, retention and alarms of `settings` into effect.
@@ -119,6 +112,7 @@ impl ReloadHandle {
             state.workers.start(handler);
         }
         state.retention.update(&settings, &state.workers);
+        state.alarm_settings.replace(settings.alarms.clone());
         let restart_required = running.keys_requiring_restart(&settings);
         *running = settings;
         Ok(restart_required)

@@ -16,19 +16,19 @@ use super::docs;
 use super::functions::FunctionsAdapter;
 use super::inbound::InboundAdapter;
 use super::ops::OpsState;
-use super::rejections::RejectionRecorder;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::networks::Networks;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::http::ApiError;
-use crate::http::company::CurrentCompanyDirectory;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
 use crate::intake::{self, InboundAnswerProvider, Intake, WebhookState};
 use crate::live::functions::{self, FunctionService};
+use crate::rejections::RejectionRecorder;
 use crate::security::allowlist;
 use crate::storage::Store;
+use crate::tenants::CurrentCompanyDirectory;
 
 /// Time limit of a webhook request. It is below Retell's 10 s, so that Retell receives a 503 and tries again. Reading
 /// the body and committing have shorter limits.

@@ -1,8 +1,8 @@
 //! Signs the requests of handlers as Retell would, with the company's current key.
 
-use crate::handlers::RetellSigner;
-use crate::http::company::CurrentCompanyDirectory;
+use crate::outbound::RetellSigner;
 use crate::security::signature::Signature;
+use crate::tenants::CurrentCompanyDirectory;
 
 pub(super) struct CompanySigner(pub(super) CurrentCompanyDirectory);
 

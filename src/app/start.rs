@@ -3,25 +3,27 @@
 use std::sync::Arc;
 
 use super::builder::{BuildError, ReceiverBuilder};
+use super::functions;
 use super::inbound::InboundAdapter;
 use super::ops::OpsState;
 use super::receiver::{Receiver, StopOnDrop};
-use super::rejections::{self, RejectionRecorder};
 use super::reload::{self, ReloadHandle};
 use super::routes::RouterDeps;
 use super::signer::CompanySigner;
-use super::{alarms, functions};
+use crate::alarms;
 use crate::base::clock::Clock;
+use crate::base::current::Current;
 use crate::base::supervise::Supervisor;
 use crate::config::{ProgramSearchPath, Settings};
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::egress::Egress;
 use crate::handlers::{ClosureHandler, EventHandler, Filter, HandlerDeps, HandlerRegistry, RegisteredHandler};
-use crate::http::company::CurrentCompanyDirectory;
 use crate::intake::WEBHOOK_PATH;
 use crate::live::inbound::{CurrentInboundRules, InboundResponder, InboundRules};
+use crate::rejections::{self, RejectionRecorder};
 use crate::storage::Store;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::tenants::CurrentCompanyDirectory;
 
 /// Opens the store and starts every component. A component that fails to start stops those before it.
 pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, BuildError> {
@@ -61,6 +63,8 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         inbound: Arc::new(InboundAdapter(inbound.with_closure(builder.on_inbound))),
     };
     let routers = router_deps.into_routers(port);
+    let alarm_settings = Current::new(settings.alarms.clone());
+    alarms::start(ops.alarm_monitor_deps(alarm_settings.clone(), workers.clone(), clock), &supervisor);
     let reload_handle = ReloadHandle::new(reload::ReloadState {
         handler_deps: deps,
         companies,
@@ -69,10 +73,10 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         function_metrics: ops.function_metrics.clone(),
         inbound_rules,
         retention,
+        alarm_settings,
         overrides: builder.overrides,
         settings: tokio::sync::Mutex::new(settings),
     });
-    alarms::start(ops.alarm_monitor_deps(&reload_handle, clock), &supervisor);
     Ok(Receiver { routers, registry, store, rejections, reload_handle, supervisor, ops, _stop: stop })
 }
 

@@ -1,6 +1,7 @@
 //! Building blocks that know nothing about webhooks: time, ids, secrets, address ranges, tasks and shutdown.
 
 pub(crate) mod clock;
+pub(crate) mod current;
 pub(crate) mod erase_lines;
 pub(crate) mod histogram;
 pub(crate) mod id;
@@ -8,3 +9,4 @@ pub(crate) mod networks;
 pub(crate) mod random;
 pub(crate) mod secret;
 pub(crate) mod supervise;
+pub(crate) mod token_bucket;

@@ -10,8 +10,8 @@ use crate::egress::Egress;
 use crate::handlers::HandlerRegistry;
 use crate::live::functions::FunctionRegistry;
 use crate::live::inbound::InboundRules;
+use crate::privacy::redact;
 use crate::security::keys::ApiKey;
-use crate::security::redact;
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 

@@ -128,3 +128,6 @@ impl Settings {
         Ok(settings)
     }
 }
+
+/// A key, and why its value is invalid.
+pub(crate) type InvalidSetting = (&'static str, String);

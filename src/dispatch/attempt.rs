@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::Clock;
 use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
-use crate::security::redact;
+use crate::privacy::redact;
 use crate::storage::{AttemptRecord, ClaimedDelivery};
 
 /// Longest excerpt of a response that is stored, in bytes.

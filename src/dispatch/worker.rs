@@ -22,8 +22,8 @@ use super::prefetch::PrefetchQueue;
 use super::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
 use crate::base::clock::Clock;
 use crate::base::supervise::{Supervisor, TaskGroup};
+use crate::base::token_bucket::TokenBucket;
 use crate::handlers::RegisteredHandler;
-use crate::security::rate_limit::TokenBucket;
 use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError};
 use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 

@@ -9,13 +9,14 @@ use crate::config::DeliveryOrdering;
 use crate::handlers::{Filter, HandlerRegistry, RegisteredHandler};
 use crate::storage::{HandlerId, HandlerRow, StoreError};
 
-/// One worker per handler. A worker that is stopped finishes its current store batch first.
+/// One worker per handler. A worker that is stopped finishes its current store batch first. Clones share the workers.
+#[derive(Clone)]
 pub(crate) struct Workers {
     deps: DispatchDeps,
     /// By handler name. Stopped workers stay in the map, because a successor needs their [`WorkerHandle::run_lock`].
-    workers: Mutex<BTreeMap<String, WorkerHandle>>,
+    workers: Arc<Mutex<BTreeMap<String, WorkerHandle>>>,
     /// Ids of the registered handlers in the store, by name.
-    handler_ids: Mutex<BTreeMap<String, HandlerId>>,
+    handler_ids: Arc<Mutex<BTreeMap<String, HandlerId>>>,
 }
 
 struct WorkerHandle {
@@ -29,7 +30,7 @@ struct WorkerHandle {
 impl Workers {
     #[must_use]
     pub(crate) fn new(dispatch: DispatchDeps) -> Self {
-        Self { deps: dispatch, workers: Mutex::default(), handler_ids: Mutex::default() }
+        Self { deps: dispatch, workers: Arc::default(), handler_ids: Arc::default() }
     }
 
     /// Registers handlers in the store. Must come before [`Workers::start`].

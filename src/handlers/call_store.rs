@@ -5,10 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
+use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
 use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
-use crate::storage::{
-    CallKind, CallRecord, CallStage, E2eLatency, Store, StoreError, TransferKind, sanitize_text, sanitize_text_to,
-};
+use crate::storage::{Store, StoreError, sanitize_text, sanitize_text_to};
 
 /// Longest summary that is stored, in bytes.
 const MAX_SUMMARY_BYTES: usize = 8 * 1024;

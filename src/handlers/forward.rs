@@ -10,13 +10,15 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::registry::{InvalidSetting, NamedHandler};
+use super::registry::NamedHandler;
 use super::status_policy::StatusPolicy;
-use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome, RequestSigner, RetellSigner, SigningInput};
+use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
+use crate::config::InvalidSetting;
 use crate::config::{HandlerSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
+use crate::outbound::{RequestSigner, RetellSigner, SigningInput};
 use crate::storage::EventSummary;
 
 /// A longer chain of redirects is most likely a loop.

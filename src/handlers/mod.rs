@@ -10,10 +10,8 @@ mod forward;
 mod log;
 mod outcome;
 mod registry;
-mod signing;
 mod slack;
 mod status_policy;
-pub(crate) mod template;
 #[cfg(test)]
 mod test_fixtures;
 
@@ -23,7 +21,7 @@ use bytes::Bytes;
 pub(crate) use call_store::CallStoreHandler;
 pub(crate) use closure_handler::ClosureHandler;
 pub use context::Context;
-pub(crate) use exec::{ExecHandler, FunctionProgram};
+pub(crate) use exec::ExecHandler;
 pub(crate) use file::FileHandler;
 pub use filter::Filter;
 pub(crate) use log::LogHandler;
@@ -31,7 +29,6 @@ pub(crate) use outcome::AttemptResult;
 pub use outcome::Outcome;
 pub use registry::RegisteredHandler;
 pub(crate) use registry::{HandlerConfigError, HandlerDeps, HandlerRegistry};
-pub(crate) use signing::{RequestSigner, RetellSigner, SigningInput};
 pub(crate) use slack::SlackHandler;
 
 use crate::event::{Call, Event};

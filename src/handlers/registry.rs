@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{
-    CallStoreHandler, EventHandler, ExecHandler, FileHandler, Filter, LogHandler, RetellSigner, SlackHandler, forward,
-    slack,
+    CallStoreHandler, EventHandler, ExecHandler, FileHandler, Filter, LogHandler, SlackHandler, forward, slack,
 };
 use crate::base::clock::Clock;
-use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, ProgramSearchPath};
+use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, InvalidSetting, ProgramSearchPath};
 use crate::egress::Egress;
+use crate::outbound::RetellSigner;
 use crate::storage::Store;
 
 /// A `[[handlers]]` table with an invalid value.
@@ -140,8 +140,6 @@ impl HandlerRegistry {
     }
 }
 
-/// A key, and why its value is invalid.
-pub(crate) type InvalidSetting = (&'static str, String);
 pub(super) type NamedHandler = (String, Arc<dyn EventHandler>);
 
 /// The handlers of a table: one, or for `forward` with `urls` one per destination.

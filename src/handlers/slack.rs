@@ -10,11 +10,11 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::registry::InvalidSetting;
 use super::status_policy::StatusPolicy;
 use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome};
 use crate::base::clock::Clock;
 use crate::config::HandlerSettings;
+use crate::config::InvalidSetting;
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::storage::EventSummary;
 use templates::MessageTemplates;

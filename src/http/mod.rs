@@ -1,7 +1,6 @@
 //! Shared parts of all HTTP routes: error responses, verified requests, companies, limits and layers.
 
 pub(crate) mod budget;
-pub(crate) mod company;
 mod error;
 pub(crate) mod layer;
 pub(crate) mod operator;

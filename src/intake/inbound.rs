@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::write_behind::PendingWrite;
 use crate::base::id::EventId;
 use crate::event::EventKind;
-use crate::http::company::Company;
 use crate::storage::NewEvent;
+use crate::tenants::Company;
 
 /// Answers inbound requests. A trait, because `intake` must not depend on `live`.
 #[async_trait]

@@ -23,13 +23,13 @@ use self::write_behind::WriteBehind;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::event::{EventIdentifiers, EventKind, describe};
-use crate::http::company::Company;
 use crate::http::layer::AccessLogFields;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::signature::Signature;
 use crate::storage::{AppendOutcome, NewEvent, Store, StoreError, sanitize_text};
 use crate::telemetry::activity::{Activity, SignatureAge};
 use crate::telemetry::requests::RequestCounters;
+use crate::tenants::Company;
 
 /// How long a request waits for its commit. Together with the time for reading the body it stays below the 10 s after
 /// which Retell gives up and sends the event again.

@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 
 use super::{AcceptedEvent, InboundAnswerProvider, IncomingEvent, Intake};
 use crate::event::{Event, JsonObject};
-use crate::http::company::{Company, CurrentCompanyDirectory};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
+use crate::tenants::{Company, CurrentCompanyDirectory};
 
 /// The path of the webhook URL in Retell's dashboard.
 pub(crate) const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";

@@ -1,5 +1,4 @@
-//! Authentication of requests and redaction of personal data. All functions are pure: bytes and times in, results
-//! out.
+//! Authentication of requests. All functions are pure: bytes and times in, results out.
 
 pub(crate) mod allowlist;
 pub(crate) mod diagnose;
@@ -7,9 +6,6 @@ pub(crate) mod diagnosis;
 mod json_style;
 pub(crate) mod keys;
 mod malformed_header;
-pub(crate) mod phone_number;
-pub(crate) mod rate_limit;
-pub(crate) mod redact;
 pub(crate) mod signature;
 #[cfg(test)]
 mod tests;

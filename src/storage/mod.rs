@@ -6,7 +6,6 @@
 
 mod alarm;
 mod appointment;
-mod call;
 mod delivery;
 mod error;
 mod event;
@@ -27,10 +26,6 @@ pub(crate) use alarm::{ActivityRow, AlarmRow};
 pub(crate) use appointment::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentSlot, AppointmentStore,
     BookingAction, BookingContext, BookingEventFactory, BookingOutcome, BookingRequest, SLOT_STEP_MS,
-};
-pub(crate) use call::{
-    CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStage, CallStats, CallStatsFilter, CallStatsRow,
-    CallTotals, Cost, E2eLatency, TransferKind, ValueSources,
 };
 pub(crate) use delivery::{
     AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
@@ -57,6 +52,7 @@ pub(crate) use selection::{
 pub(crate) use text::sanitize_text;
 
 use crate::base::id::EventId;
+use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 
 /// A durable store. Methods return [`StoreError::Unavailable`] when the store cannot be read or written for now, and
 /// nothing was changed then.

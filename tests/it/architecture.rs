@@ -34,7 +34,7 @@ fn modules_import_from_lower_ranks_only() {
 fn the_import_rule_finds_violations() {
     let rule = rules::check_imports;
     assert_violation(rule, "src/config/load.rs", "use crate::storage::Store;");
-    assert_violation(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, egress};");
+    assert_violation(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, http};");
     assert_violation(rule, "src/http/error.rs", "fn f() { crate::app::health::check(); }");
     assert_violation(rule, "src/event/call.rs", "use crate::Secret;");
     assert_violation(rule, "src/event/call.rs", "use super::super::storage::Store;");
@@ -102,7 +102,7 @@ fn external_crates_and_side_effects_stay_in_their_modules() {
     assert_violation(rule, "src/app/x.rs", "eprint!();");
     assert_allowed(rule, "src/storage/sqlite/x.rs", "use rusqlite::Connection;");
     assert_allowed(rule, "src/base/supervise.rs", "thread::Builder::new();");
-    assert_allowed(rule, "src/handlers/exec/run.rs", "use tokio::process::{Child, Command};");
+    assert_allowed(rule, "src/outbound/program/run.rs", "use tokio::process::{Child, Command};");
     assert_allowed(rule, "src/app/x.rs", "supervisor.spawn_thread(f); writeln!(out); let url = \"reqwest::get\";");
 }
 

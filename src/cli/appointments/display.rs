@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::super::output::{self, CliResult};
-use crate::security::redact;
+use crate::privacy::redact;
 use crate::storage::Appointment;
 
 const HIDDEN_PLACEHOLDER: &str = "(hidden; --reveal prints it)";

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::output;
-use crate::security::redact;
-use crate::storage::{CallKind, CallRecord};
+use crate::calls::{CallKind, CallRecord};
+use crate::privacy::redact;
 
 /// Fields that have another name in Retell's chat object: (name for calls, name for chats).
 const CHAT_FIELD_NAMES: [(&str, &str); 4] = [

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::super::output::{self, CliResult};
 use super::display::{CallDisplayArgs, format_duration, kind_plural, yes_or_no};
-use crate::storage::{CallFilter, CallKind, CallRecord, Store};
+use crate::calls::{CallFilter, CallKind, CallRecord};
+use crate::storage::Store;
 
 const CALL_COLUMNS: [&str; 12] = [
     "LAST EVENT (UTC)",

@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use super::context;
 use super::output::CliResult;
-use crate::storage::CallKind;
+use crate::calls::CallKind;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CallsCommand {

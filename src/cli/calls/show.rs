@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::super::output::{self, CliError, CliResult};
 use super::display::{CallDisplayArgs, format_duration, kind_plural, yes_or_no};
-use crate::storage::{CallKind, CallRecord, E2eLatency, Store};
+use crate::calls::{CallKind, CallRecord, E2eLatency};
+use crate::storage::Store;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsShowArgs {

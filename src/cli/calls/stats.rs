@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use super::super::events::parse_time_arg;
 use super::super::output::{self, CliError, CliResult};
 use super::display::{format_duration, kind_plural};
-use crate::storage::{CallGroup, CallGrouping, CallKind, CallStats, CallStatsFilter, CallTotals, Store};
+use crate::calls::{CallGroup, CallGrouping, CallKind, CallStats, CallStatsFilter, CallTotals};
+use crate::storage::Store;
 
 /// Rows per table when no `--by` is given.
 const OVERVIEW_ROWS: usize = 10;
@@ -286,10 +287,10 @@ mod tests {
     fn totals_are_summarized_in_one_line() {
         let mut stats = CallStats::default();
         for (duration_ms, successful) in [(60_000, true), (70_000, false)] {
-            let row = crate::storage::CallStatsRow {
+            let row = crate::calls::CallStatsRow {
                 duration_ms: Some(duration_ms),
                 call_successful: Some(successful),
-                cost_cents: crate::storage::Cost::parse("0.1"),
+                cost_cents: crate::calls::Cost::parse("0.1"),
                 ..Default::default()
             };
             stats.add(CallKind::Call, &row);

@@ -11,7 +11,7 @@ use super::DoctorFinding;
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::egress;
-use crate::security::redact;
+use crate::privacy::redact;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clock skew that is worth fixing although signatures are still accepted.

@@ -19,7 +19,7 @@ use self::search::PersonSearch;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::security::phone_number::PhoneNumber;
+use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
 
 /// Time that running attempts get to end before their events are erased.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::CliError;
-use crate::security::phone_number::PhoneNumber;
+use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::StoreError;
 use crate::storage::sqlite::{DataSubject, OperatorRemoval};
 

@@ -2,21 +2,17 @@
 //! program has a separate environment, and every process that it starts is killed when the attempt ends.
 
 mod exit_status;
-mod function_program;
-mod program;
-mod run;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
-
-pub(crate) use function_program::FunctionProgram;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::config::{ExecSettings, HandlerSettings, ProgramSearchPath};
+use crate::outbound::program::{ProgramRun, find_program, run_program};
 use crate::storage::EventSummary;
 
 /// The handler of kind `exec`: runs a program for each event.
@@ -36,7 +32,7 @@ impl ExecHandler {
         if cfg!(not(unix)) {
             return Err("programs run on Unix only: elsewhere their child processes could not be killed".to_owned());
         }
-        let program = program::find_program(&settings.program, &path)?;
+        let program = find_program(&settings.program, &path)?;
         Ok(Self { settings, program, search_path: path })
     }
 
@@ -71,7 +67,7 @@ impl ExecHandler {
 #[async_trait]
 impl EventHandler for ExecHandler {
     async fn deliver(&self, event: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
-        let run = run::ProgramRun {
+        let run = ProgramRun {
             program: &self.program,
             arguments: &self.settings.arguments,
             path_variable: self.search_path.value(),
@@ -80,7 +76,7 @@ impl EventHandler for ExecHandler {
             output_limit_bytes: self.settings.output_limit_bytes,
             capture_stderr: true,
         };
-        match run::run_program(run, &context.cancellation).await {
+        match run_program(run, &context.cancellation).await {
             Ok(Some(exit)) => exit_status::attempt_result(&self.settings, exit.status, &exit.output),
             Ok(None) => Outcome::retry("the receiver stopped before the program exited").into(),
             Err(error) => Outcome::retry(format!("{} cannot be started: {error}", self.program.display())).into(),

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::escape;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::handlers::Context;
-use crate::security::redact;
+use crate::privacy::redact;
 
 const OUTCOME_TEMPLATE: &str =
     "{{ [duration_ms | duration or not_connected, outcome, sentiment, reason] | select | join(' · ') }}";

@@ -9,8 +9,8 @@ use super::{default_templates, escape};
 use crate::base::id::EventId;
 use crate::event::{EventKind, sample_body};
 use crate::handlers::Context;
-use crate::handlers::template::{self, describe_error, error_location, is_template_error};
-use crate::security::redact;
+use crate::outbound::template::{self, describe_error, error_location, is_template_error};
+use crate::privacy::redact;
 
 /// Instructions a template may execute, so that nested loops end.
 const TEMPLATE_FUEL: u64 = 100_000;

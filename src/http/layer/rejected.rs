@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::body::BodyLimits;
 use crate::http::ApiError;
-use crate::http::company::Company;
 use crate::security::diagnose::MAX_DIAGNOSED_BODY_BYTES;
 use crate::security::signature::SignatureError;
+use crate::tenants::Company;
 
 /// Time limit for the body of a request that was already answered.
 const LATE_READ_TIMEOUT: Duration = Duration::from_secs(2);

@@ -20,10 +20,10 @@ use super::rejected::{RequestHead, SignatureRejection, UnreadableRequest};
 use super::{client_addr, debug_log};
 use crate::base::clock::Clock;
 use crate::http::budget::InflightBudget;
-use crate::http::company::CurrentCompanyDirectory;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::keys::KeyFingerprint;
 use crate::security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Verifier};
+use crate::tenants::CurrentCompanyDirectory;
 
 type OnRejected = Arc<dyn Fn(&SignatureRejection) + Send + Sync>;
 type OnUnreadable = Arc<dyn Fn(&UnreadableRequest) + Send + Sync>;

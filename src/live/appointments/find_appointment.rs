@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::booking_service::AppointmentInvocation;
 use super::{answer, arguments};
 use crate::live::{FunctionContext, FunctionOutcome};
-use crate::security::phone_number;
+use crate::privacy::phone_number;
 use crate::storage::{Appointment, AppointmentFilter};
 
 /// Appointments of one name that are examined. It bounds the query when very many share a name.

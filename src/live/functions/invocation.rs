@@ -18,11 +18,11 @@ use super::target::{TargetCall, TargetOutcome};
 use super::{FunctionDeps, answer, deadline, wait_for_shutdown_grace};
 use crate::base::id::random_hex;
 use crate::http::RawEvent;
-use crate::http::company::Company;
 use crate::live::FunctionContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationState, NewInvocation, SignatureUse, StoreError, StoredAnswer,
 };
+use crate::tenants::Company;
 
 /// How long an answer waits for its commit. It is sent without one after that: the function has been called, and the
 /// caller is waiting.

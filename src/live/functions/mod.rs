@@ -19,7 +19,7 @@ mod routes;
 mod schema;
 mod target;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -34,14 +34,15 @@ use self::invocation::{Invocation, InvocationResult};
 use self::invocation_key::InvocationKey;
 use super::single_flight::{self, FlightRole, SingleFlight};
 use crate::base::clock::Clock;
+use crate::base::current::Current;
 use crate::base::supervise::Supervisor;
-use crate::http::company::Company;
 use crate::http::layer::AccessLogFields;
 use crate::http::{ApiError, RawEvent, Verified};
-use crate::security::redact;
+use crate::privacy::redact;
 use crate::storage::{InvocationStore, SignatureUse};
 use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::requests::RequestCounters;
+use crate::tenants::Company;
 
 /// The purpose of a signature that was used for an event. The purpose of a function is a hash of several
 /// length-prefixed parts, so the two are never equal.
@@ -58,7 +59,7 @@ const REQUEST_SHUTDOWN_GRACE: Duration = Duration::from_secs(6);
 pub(crate) struct FunctionService(Arc<FunctionServiceInner>);
 
 struct FunctionServiceInner {
-    registry: RwLock<Arc<FunctionRegistry>>,
+    registry: Current<FunctionRegistry>,
     single_flight: SingleFlight<InvocationKey, Arc<InvocationResult>>,
     deps: FunctionDeps,
 }
@@ -88,7 +89,7 @@ impl FunctionService {
     #[must_use]
     pub(crate) fn start(registry: FunctionRegistry, deps: FunctionDeps) -> Self {
         let functions = Self(Arc::new(FunctionServiceInner {
-            registry: RwLock::new(Arc::new(registry)),
+            registry: Current::new(registry),
             single_flight: SingleFlight::default(),
             deps,
         }));
@@ -98,11 +99,11 @@ impl FunctionService {
 
     /// Replaces the functions for requests that arrive from now on. Running invocations keep their own.
     pub(crate) fn replace_registry(&self, registry: FunctionRegistry) {
-        *self.0.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        self.0.registry.replace(registry);
     }
 
     fn registry(&self) -> Arc<FunctionRegistry> {
-        Arc::clone(&self.0.registry.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.registry.get()
     }
 
     /// Answers a request with status 200 whatever the function did: Retell repeats a request that was answered with

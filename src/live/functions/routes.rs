@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::{FunctionRequest, FunctionService, answer};
 use crate::config::DEFAULT_COMPANY_SLUG;
-use crate::http::company::Company;
 use crate::http::layer::{AccessLogFields, SignatureLayer};
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::storage::StoredAnswer;
+use crate::tenants::Company;
 
 const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
 

@@ -15,7 +15,8 @@ use super::answer;
 use crate::base::clock::Clock;
 use crate::config::{FunctionSettings, ProgramSearchPath, RetellSignatureMode};
 use crate::egress::{Destination, Egress, PostRequest};
-use crate::handlers::{FunctionProgram, HandlerDeps, RequestSigner, RetellSigner, SigningInput};
+use crate::handlers::HandlerDeps;
+use crate::outbound::{FunctionProgram, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::StoredAnswer;
 
 pub(super) enum FunctionTarget {

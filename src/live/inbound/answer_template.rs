@@ -12,7 +12,7 @@ use super::caller_lookup::CallerLookup;
 use super::request::{InboundContext, InboundRequest};
 use super::rules::InvalidInboundKey;
 use crate::config::{InboundAnswerSettings, InboundKind};
-use crate::handlers::template::{describe_error, error_location, is_template_error, limited_environment};
+use crate::outbound::template::{describe_error, error_location, is_template_error, limited_environment};
 
 /// Instructions that one template may execute. It ends a runaway loop long before the deadline.
 const TEMPLATE_FUEL: u64 = 20_000;

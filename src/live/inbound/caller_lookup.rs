@@ -10,7 +10,7 @@ use minijinja::{Value, context};
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
-use crate::security::phone_number;
+use crate::privacy::phone_number;
 use crate::storage::{CallerHistory, Store};
 
 /// Limit for the lookup. The rest of the budget is needed for the answer.

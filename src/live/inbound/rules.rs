@@ -1,6 +1,6 @@
 //! The compiled rules of `[inbound]`.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer_template::AnswerTemplate;
@@ -9,6 +9,7 @@ use super::number_matcher::NumberMatcher;
 use super::request::{InboundContext, InboundRequest};
 use super::rule_schedule::RuleSchedule;
 use super::target::{self, InboundTarget};
+use crate::base::current::Current;
 use crate::config::{InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings};
 use crate::egress::Egress;
 use crate::handlers::HandlerDeps;
@@ -170,22 +171,5 @@ impl<A> CompiledInboundRule<A> {
     }
 }
 
-/// The rules in use, replaced by a reload. A request takes a snapshot and keeps it until it is answered.
-#[derive(Clone)]
-pub(crate) struct CurrentInboundRules(Arc<RwLock<Arc<InboundRules>>>);
-
-impl CurrentInboundRules {
-    #[must_use]
-    pub(crate) fn new(rules: InboundRules) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(rules))))
-    }
-
-    pub(super) fn get(&self) -> Arc<InboundRules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces the rules for requests that start from now on.
-    pub(crate) fn replace(&self, rules: InboundRules) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-    }
-}
+/// The rules in use. A request takes a snapshot and keeps it until it is answered.
+pub(crate) type CurrentInboundRules = Current<InboundRules>;

@@ -14,7 +14,8 @@ use super::rules::InvalidInboundKey;
 use crate::base::clock::Clock;
 use crate::config::{InboundAskSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError};
-use crate::handlers::{HandlerDeps, RequestSigner, RetellSigner, SigningInput};
+use crate::handlers::HandlerDeps;
+use crate::outbound::{RequestSigner, RetellSigner, SigningInput};
 
 /// The service of an `ask` table.
 pub(crate) struct InboundTarget {

@@ -11,12 +11,12 @@ use super::write_queue::WritePriority;
 use super::writer::WriterContext;
 use super::{SqliteStore, alarms, calls, companies, deliveries, events, inbound, overview, readers, rejected, removal};
 use crate::base::id::EventId;
+use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::{
-    ActivityRow, AlarmRow, AppendOutcome, BreakerState, CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter,
-    CallerHistory, ClaimRequest, ClaimedDelivery, DeliveryFilter, DeliveryOutlook, DeliveryRow, EventFilter,
-    EventSummary, HandlerBacklog, HandlerId, HandlerRow, InboundAnswerRecord, NewEvent, PlannedDelivery, PurgeBatch,
-    PurgeBatchResult, RejectedId, RejectedRequest, SettledDelivery, Store, StoreError, StoreOverview, StoreStats,
-    StoredEvent, StoredRejectedRequest,
+    ActivityRow, AlarmRow, AppendOutcome, BreakerState, CallerHistory, ClaimRequest, ClaimedDelivery, DeliveryFilter,
+    DeliveryOutlook, DeliveryRow, EventFilter, EventSummary, HandlerBacklog, HandlerId, HandlerRow,
+    InboundAnswerRecord, NewEvent, PlannedDelivery, PurgeBatch, PurgeBatchResult, RejectedId, RejectedRequest,
+    SettledDelivery, Store, StoreError, StoreOverview, StoreStats, StoredEvent, StoredRejectedRequest,
 };
 
 /// Approximate number of rows that one batch of a purge changes, see [`StoreWriter::write_background`].

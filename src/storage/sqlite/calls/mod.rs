@@ -8,7 +8,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 pub(super) use self::stats::compute_stats;
-use crate::storage::{CallFilter, CallKind, CallRecord, CallStage, E2eLatency, StoreError, TransferKind, ValueSources};
+use crate::calls::{CallFilter, CallKind, CallRecord, CallStage, E2eLatency, TransferKind, ValueSources};
+use crate::storage::StoreError;
 
 const CALL_COLUMNS: &str = "company_id, call_id, stage, call_type, direction, agent_id, agent_name, agent_version,
     from_number, to_number, call_status, started_at_ms, ended_at_ms, duration_ms, disconnection_reason, user_sentiment,

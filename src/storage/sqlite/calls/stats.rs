@@ -6,7 +6,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::table_name;
-use crate::storage::{CallStats, CallStatsFilter, CallStatsRow, Cost, StoreError};
+use crate::calls::{CallStats, CallStatsFilter, CallStatsRow, Cost};
+use crate::storage::StoreError;
 
 /// Must be the same expression as in the index, or SQLite does not use it.
 const STARTED_AT_SQL: &str = "coalesce(started_at_ms, first_event_at_ms)";
@@ -76,7 +77,7 @@ fn add_row(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::CallKind;
+    use crate::calls::CallKind;
 
     #[test]
     fn statistics_use_the_covering_index() {

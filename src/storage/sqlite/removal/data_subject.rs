@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::security::phone_number::PhoneNumber;
+use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
 use crate::storage::{IdentityKey, StoreError};
 

@@ -7,7 +7,7 @@ use super::kind::AlarmKind;
 use crate::telemetry::activity::SignatureAge;
 
 #[derive(Clone, Default)]
-pub(in crate::app) struct AlarmStatus(Arc<Mutex<AlarmStatusInner>>);
+pub(crate) struct AlarmStatus(Arc<Mutex<AlarmStatusInner>>);
 
 #[derive(Default)]
 struct AlarmStatusInner {
@@ -21,12 +21,12 @@ impl AlarmStatus {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = AlarmStatusInner { raised, min_signature_age_ms };
     }
 
-    pub(in crate::app) fn is_raised(&self, alarm: AlarmKind) -> bool {
+    pub(crate) fn is_raised(&self, alarm: AlarmKind) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).raised.contains(&alarm)
     }
 
     /// The smallest age of the latest 16 valid signatures, in milliseconds; negative for one from the future.
-    pub(in crate::app) fn min_signature_age_ms(&self) -> i64 {
+    pub(crate) fn min_signature_age_ms(&self) -> i64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).min_signature_age_ms
     }
 }

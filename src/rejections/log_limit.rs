@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::base::token_bucket::{SenderRateLimiter, TokenBucket};
 use crate::http::budget::client_network;
-use crate::security::rate_limit::{SenderRateLimiter, TokenBucket};
 
 /// Logged rejections per address (IPv6: per /64 network): burst, then number per second.
 const PER_ADDRESS_RATE: (u32, u32) = (20, 1);

@@ -2,7 +2,7 @@
 
 /// A kind of alarm. Its name is the same in the log, the metrics, the events and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::app) enum AlarmKind {
+pub(crate) enum AlarmKind {
     /// Deliveries of a handler became dead letters.
     DeadDeliveries,
     /// The oldest delivery of a handler waits for too long.
@@ -22,7 +22,7 @@ pub(in crate::app) enum AlarmKind {
 }
 
 impl AlarmKind {
-    pub(in crate::app) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::DeadDeliveries,
         Self::OldestUndelivered,
         Self::BreakerOpen,
@@ -33,7 +33,7 @@ impl AlarmKind {
         Self::ClockSkew,
     ];
 
-    pub(in crate::app) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::DeadDeliveries => "dead_deliveries",
             Self::OldestUndelivered => "oldest_undelivered",

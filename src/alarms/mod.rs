@@ -11,6 +11,6 @@ mod rate;
 mod silence;
 mod status;
 
-pub(super) use kind::AlarmKind;
-pub(super) use monitor::{AlarmMonitorDeps, start};
-pub(super) use status::AlarmStatus;
+pub(crate) use kind::AlarmKind;
+pub(crate) use monitor::{AlarmMonitorDeps, start};
+pub(crate) use status::AlarmStatus;

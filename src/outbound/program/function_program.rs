@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{program, run};
+use super::{ProgramRun, find_program, run_program};
 use crate::config::ProgramSearchPath;
 
 /// A program with its arguments. Every process that it starts is killed when the run ends.
@@ -27,7 +27,7 @@ impl FunctionProgram {
         let Some((name, arguments)) = command.split_first() else {
             return Err("expected the program and its arguments".to_owned());
         };
-        Ok(Self { program: program::find_program(name, &path)?, arguments: arguments.to_vec(), search_path: path })
+        Ok(Self { program: find_program(name, &path)?, arguments: arguments.to_vec(), search_path: path })
     }
 
     /// Runs the program with `input` on its standard input, and returns the first `output_limit` bytes of its standard
@@ -41,7 +41,7 @@ impl FunctionProgram {
         variables: Vec<(&'static str, String)>,
         output_limit: usize,
     ) -> Result<Vec<u8>, String> {
-        let run = run::ProgramRun {
+        let run = ProgramRun {
             program: &self.program,
             arguments: &self.arguments,
             path_variable: self.search_path.value(),
@@ -50,7 +50,7 @@ impl FunctionProgram {
             output_limit_bytes: output_limit,
             capture_stderr: false,
         };
-        match run::run_program(run, &CancellationToken::new()).await {
+        match run_program(run, &CancellationToken::new()).await {
             Ok(Some(exit)) if exit.status.success() => Ok(exit.output),
             Ok(Some(exit)) => Err(match exit.status.code() {
                 Some(code) => format!("the program exited with code {code}"),

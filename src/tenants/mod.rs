@@ -1,8 +1,8 @@
 //! Companies: the tenants of the receiver, and the snapshot of all that are configured.
 
-use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use crate::base::current::Current;
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 
@@ -52,31 +52,5 @@ impl CompanyDirectory {
     }
 }
 
-/// The current companies. A request reads them once and keeps its snapshot, so a reload does not change it midway.
-#[derive(Clone)]
-pub(crate) struct CurrentCompanyDirectory(Arc<RwLock<Arc<CompanyDirectory>>>);
-
-impl CurrentCompanyDirectory {
-    /// Creates a handle that returns `companies` until they are replaced.
-    #[must_use]
-    pub(crate) fn new(companies: CompanyDirectory) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(companies))))
-    }
-
-    /// Returns the current snapshot; it does not change when the companies are replaced.
-    #[must_use]
-    pub(crate) fn get(&self) -> Arc<CompanyDirectory> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces the snapshot. Requests in progress keep the old one.
-    pub(crate) fn replace(&self, companies: CompanyDirectory) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(companies);
-    }
-}
-
-impl fmt::Debug for CurrentCompanyDirectory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
-    }
-}
+/// The current companies. A request takes one snapshot and keeps it, so a reload does not change it midway.
+pub(crate) type CurrentCompanyDirectory = Current<CompanyDirectory>;

@@ -19,22 +19,22 @@ const STOP_GRACE_PERIOD: Duration = Duration::from_secs(5);
 const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The program, its input and its environment.
-pub(super) struct ProgramRun<'a> {
-    pub(super) program: &'a Path,
-    pub(super) arguments: &'a [String],
-    pub(super) path_variable: Option<&'a OsStr>,
-    pub(super) environment_variables: Vec<(&'static str, String)>,
-    pub(super) stdin: &'a [u8],
-    pub(super) output_limit_bytes: usize,
+pub(crate) struct ProgramRun<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [String],
+    pub(crate) path_variable: Option<&'a OsStr>,
+    pub(crate) environment_variables: Vec<(&'static str, String)>,
+    pub(crate) stdin: &'a [u8],
+    pub(crate) output_limit_bytes: usize,
     /// Whether standard error is captured together with standard output.
-    pub(super) capture_stderr: bool,
+    pub(crate) capture_stderr: bool,
 }
 
 /// The exit of a program that was not interrupted.
-pub(super) struct ProgramExit {
-    pub(super) status: ExitStatus,
+pub(crate) struct ProgramExit {
+    pub(crate) status: ExitStatus,
     /// The beginning of the captured output.
-    pub(super) output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
 }
 
 impl ProgramRun<'_> {
@@ -52,7 +52,7 @@ impl ProgramRun<'_> {
 
 /// Runs a program until it exits; `None` when the receiver stopped before. Its process group is killed when this future
 /// ends or is dropped.
-pub(super) async fn run_program(run: ProgramRun<'_>, stopping: &CancellationToken) -> io::Result<Option<ProgramExit>> {
+pub(crate) async fn run_program(run: ProgramRun<'_>, stopping: &CancellationToken) -> io::Result<Option<ProgramExit>> {
     let mut child = run.command().spawn()?;
     // Declared after `child`, so dropped before it: until the child has been waited for, the kernel cannot reuse its
     // process id for another process group.

@@ -1,28 +1,30 @@
 //! Rejected requests: all are counted. Within the rate limits each one is also diagnosed after its response, logged,
 //! and stored in the ring of rejected requests.
 
+mod log_limit;
+mod pending_rejection;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request};
-use axum::http::Method;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
-
-use super::pending_rejection::PendingRejection;
-use super::rejection_log_limit::RejectionLogLimit;
+use self::log_limit::RejectionLogLimit;
+use self::pending_rejection::PendingRejection;
 use crate::base::supervise::Supervisor;
-use crate::http::company::CurrentCompanyDirectory;
+use crate::base::token_bucket::TokenBucket;
 use crate::http::layer::{SignatureRejection, UnreadBody};
+use crate::privacy::redact;
 use crate::security::diagnose;
 use crate::security::diagnosis::{Diagnosis, DigestCheck};
-use crate::security::rate_limit::TokenBucket;
-use crate::security::redact;
 use crate::security::signature::SIGNATURE_HEADER;
 use crate::storage::{RejectedId, RejectedRequest, Store};
 use crate::telemetry::activity::SignatureAge;
 use crate::telemetry::requests::RequestCounters;
+use crate::tenants::CurrentCompanyDirectory;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::Method;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Maximum number of rejected requests that wait for their diagnosis; further ones are only counted.
 const QUEUE_CAPACITY: usize = 64;
@@ -36,19 +38,19 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How rejected requests are diagnosed and stored.
-pub(super) struct RejectionSettings {
+pub(crate) struct RejectionSettings {
     /// Maximum difference between a signature's time and the receiver's clock (`security.signature_tolerance_ms`).
-    pub(super) signature_tolerance_ms: i64,
+    pub(crate) signature_tolerance_ms: i64,
     /// Whether bodies are stored too (`security.keep_rejected_bodies`).
-    pub(super) keep_bodies: bool,
+    pub(crate) keep_bodies: bool,
     /// The webhook URL to enter in Retell's dashboard.
-    pub(super) webhook_url: String,
+    pub(crate) webhook_url: String,
     /// The companies whose keys may have signed a rejected request.
-    pub(super) companies: CurrentCompanyDirectory,
+    pub(crate) companies: CurrentCompanyDirectory,
 }
 
 /// Records rejected requests. On the request path this costs a few short copies at most.
-pub(super) struct RejectionRecorder {
+pub(crate) struct RejectionRecorder {
     counters: Arc<RequestCounters>,
     supervisor: Supervisor,
     log_limit: Arc<RejectionLogLimit>,
@@ -59,7 +61,7 @@ pub(super) struct RejectionRecorder {
 
 impl RejectionRecorder {
     /// Starts the diagnosis task under `supervisor`.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: RejectionSettings,
         store: Arc<dyn Store>,
         counters: Arc<RequestCounters>,
@@ -87,7 +89,7 @@ impl RejectionRecorder {
     }
 
     /// Counts a rejected request and, within the limits, queues it for its diagnosis.
-    pub(super) fn record(&self, rejection: &SignatureRejection) {
+    pub(crate) fn record(&self, rejection: &SignatureRejection) {
         self.counters.count(rejection.reason.label());
         if !self.log_limit.try_acquire_log(rejection.client_ip) {
             return self.log_limit.count_suppressed(rejection.client_ip);
@@ -124,7 +126,7 @@ impl RejectionRecorder {
 
     /// Logs a signed request to an unknown path, which means that Retell's dashboard has a wrong webhook URL. Unsigned
     /// requests are ignored: scanners send them all the time.
-    pub(super) fn log_unknown_path(&self, request: &Request) {
+    pub(crate) fn log_unknown_path(&self, request: &Request) {
         let is_signed = request.method() == Method::POST && request.headers().contains_key(SIGNATURE_HEADER);
         let client_ip = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         if is_signed && self.log_limit.try_acquire_log(client_ip) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::ProgramSearchPath;
 
 /// A name with a slash is a path, relative to the working directory; any other name is searched in PATH.
-pub(super) fn find_program(name: &str, path: &ProgramSearchPath) -> Result<PathBuf, String> {
+pub(crate) fn find_program(name: &str, path: &ProgramSearchPath) -> Result<PathBuf, String> {
     if name.contains('/') {
         let program = absolute(Path::new(name));
         return match program.metadata() {

@@ -1,5 +1,5 @@
-use super::super::raised::{AlarmNotificationKind, RaisedAlarms};
 use super::*;
+use crate::alarms::raised::{AlarmNotificationKind, RaisedAlarms};
 
 const NOW: i64 = 1_795_000_000_000;
 const MINUTE: i64 = 60_000;

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::registry::InvalidSetting;
 use crate::base::secret::Secret;
+use crate::config::InvalidSetting;
 use crate::config::RetellSignatureMode;
 use crate::security::signature::SIGNATURE_HEADER;
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use crate::http::company::{Company, CompanyDirectory};
 use crate::http::layer::SignatureRejection;
+use crate::privacy::redact;
 use crate::security::diagnose::{CandidateKeys, DiagnosisInput, diagnose};
 use crate::security::diagnosis::Diagnosis;
 use crate::security::keys::ApiKey;
-use crate::security::redact;
 use crate::security::signature::{SIGNATURE_HEADER, SignatureError};
 use crate::storage::{RejectedRequest, sanitize_text};
+use crate::tenants::{Company, CompanyDirectory};
 
 /// Headers that are stored in addition to `x-forwarded-…`. None of them carries a secret or personal data.
 const KEPT_HEADERS: [&str; 7] =

@@ -13,16 +13,17 @@ use super::rate::MinuteRate;
 use super::silence::HOUR_MS;
 use super::status::AlarmStatus;
 use super::{kind::AlarmKind, notify};
-use crate::app::ReloadHandle;
 use crate::base::clock::Clock;
+use crate::base::current::Current;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::AlarmSettings;
-use crate::http::company::CurrentCompanyDirectory;
+use crate::dispatch::Workers;
 use crate::storage::{ActivityRow, AlarmRow, HandlerBacklog, NewEvent, Store, StoreError};
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::requests::{CounterGroup, RequestCounters};
+use crate::tenants::CurrentCompanyDirectory;
 
 /// Time limit per store query; afterwards its result counts as unknown.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,16 +33,17 @@ const ACTIVITY_HOURS_KEPT: i64 = 9 * 24;
 const MAX_PENDING_EVENTS: usize = 100;
 
 /// What the alarm checks read, and where they publish their results.
-pub(in crate::app) struct AlarmMonitorDeps {
-    /// Provides the current settings and the running handlers.
-    pub(in crate::app) reload: ReloadHandle,
-    pub(in crate::app) store: Arc<dyn Store>,
-    pub(in crate::app) counters: Arc<RequestCounters>,
-    pub(in crate::app) companies: CurrentCompanyDirectory,
-    pub(in crate::app) clock: Clock,
-    pub(in crate::app) store_folder: PathBuf,
+pub(crate) struct AlarmMonitorDeps {
+    pub(crate) settings: Current<AlarmSettings>,
+    /// Tells which handlers are running, and which of them select alarm events.
+    pub(crate) workers: Workers,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) counters: Arc<RequestCounters>,
+    pub(crate) companies: CurrentCompanyDirectory,
+    pub(crate) clock: Clock,
+    pub(crate) store_folder: PathBuf,
     /// Receives the results for `/metrics`.
-    pub(in crate::app) status: AlarmStatus,
+    pub(crate) status: AlarmStatus,
 }
 
 struct AlarmMonitor {
@@ -58,12 +60,12 @@ struct AlarmMonitor {
 }
 
 /// Starts the alarm task under `supervisor`.
-pub(in crate::app) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
+pub(crate) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
     let stop = supervisor.clone();
     supervisor.spawn("alarms", async move {
         let mut monitor = AlarmMonitor::load(deps).await;
         while !stop.is_stopping() {
-            let settings = monitor.deps.reload.alarm_settings().await;
+            let settings = monitor.deps.settings.get();
             monitor.check_all(&settings).await;
             tokio::select! {
                 () = stop.wait_for_stop() => {}
@@ -122,7 +124,7 @@ impl AlarmMonitor {
         let dead_since_ms = now_ms.saturating_sub(dead_window_ms);
         let backlogs = with_store_timeout(deps.store.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
         // The store also has backlogs of handlers that were removed from the settings. Those raise no alarm.
-        let running_handlers = deps.reload.workers().running_handlers();
+        let running_handlers = deps.workers.running_handlers();
         let is_running = |backlog: &HandlerBacklog| running_handlers.contains(&backlog.handler);
         let rejected = counters.by_group(CounterGroup::Rejected).map(|(reason, total)| {
             (reason, self.rejected_rates.entry(reason).or_default().record_total(total, now_ms))
@@ -143,7 +145,7 @@ impl AlarmMonitor {
     fn notify(&mut self, notification: &AlarmNotification, now_ms: i64) {
         notify::log_notification(notification, now_ms);
         // An event is stored only if a handler selects it: without one it would stay in the journal unread.
-        if self.deps.reload.workers().is_event_selected_by_name(notify::event_name(notification)) {
+        if self.deps.workers.is_event_selected_by_name(notify::event_name(notification)) {
             if self.pending_events.len() >= MAX_PENDING_EVENTS {
                 self.pending_events.pop_front();
             }
