@@ -6,7 +6,6 @@ mod dev_key;
 mod docs;
 mod functions;
 mod health;
-mod inbound;
 mod metrics;
 mod ops;
 mod receiver;

@@ -13,8 +13,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::docs;
-use super::functions::FunctionsAdapter;
-use super::inbound::InboundAdapter;
 use super::ops::OpsState;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
@@ -23,8 +21,10 @@ use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::http::ApiError;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
-use crate::intake::{self, InboundAnswerProvider, Intake, WebhookState};
+use crate::intake::Intake;
 use crate::live::functions::{self, FunctionService};
+use crate::live::inbound::InboundResponder;
+use crate::live::{self, WebhookState};
 use crate::rejections::RejectionRecorder;
 use crate::security::allowlist;
 use crate::storage::Store;
@@ -43,7 +43,7 @@ pub(super) struct RouterDeps<'a> {
     pub(super) rejections: &'a Arc<RejectionRecorder>,
     pub(super) functions: &'a FunctionService,
     pub(super) supervisor: &'a Supervisor,
-    pub(super) inbound: Arc<InboundAdapter>,
+    pub(super) inbound: Arc<InboundResponder>,
 }
 
 /// The parts of a receiver's router, which can be mounted separately.
@@ -76,14 +76,14 @@ impl RouterDeps<'_> {
         let webhook_state = Arc::new(self.webhook_endpoint(port));
         let signature = self.signature_layer();
         // Layers are added from the inside out.
-        intake::router(Arc::clone(&webhook_state), &signature)
+        live::router(Arc::clone(&webhook_state), &signature)
             .method_not_allowed_fallback(method_not_allowed)
             // Limits everything that waits: the body, the in-flight budget and the commit.
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
             .layer(map_response(add_retry_after))
             // Merged after the timeout layer: each function has its own timeout, which may be longer.
             .merge(functions::router(self.functions.clone(), &signature))
-            .merge(intake::legacy_router(webhook_state, &signature).method_not_allowed_fallback(method_not_allowed))
+            .merge(live::legacy_router(webhook_state, &signature).method_not_allowed_fallback(method_not_allowed))
             // Inside the ingress middleware, so that a panic also gets a request id and an access log line.
             .layer(CatchPanicLayer::custom(respond_to_panic))
             .layer(from_fn_with_state(Arc::new(self.ingress()), ingress_middleware))
@@ -92,9 +92,9 @@ impl RouterDeps<'_> {
     fn webhook_endpoint(&self, port: u16) -> WebhookState {
         WebhookState {
             intake: Intake::new(Arc::clone(self.store), Arc::clone(&self.ops.counters), self.supervisor.clone()),
-            inbound_answers: Arc::clone(&self.inbound) as Arc<dyn InboundAnswerProvider>,
+            inbound: Arc::clone(&self.inbound),
             companies: self.companies.clone(),
-            function_answers: Arc::new(FunctionsAdapter(self.functions.clone())),
+            functions: self.functions.clone(),
             verify_signatures: self.settings.security.verify,
             public_url: self.settings.server.public_url(port).into(),
             instance_id: random_hex().into(),

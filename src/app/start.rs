@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::builder::{BuildError, ReceiverBuilder};
 use super::functions;
-use super::inbound::InboundAdapter;
 use super::ops::OpsState;
 use super::receiver::{Receiver, StopOnDrop};
 use super::reload::{self, ReloadHandle};
@@ -18,7 +17,7 @@ use crate::config::{ProgramSearchPath, Settings};
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::egress::Egress;
 use crate::handlers::{ClosureHandler, EventHandler, Filter, HandlerDeps, HandlerRegistry, RegisteredHandler};
-use crate::intake::WEBHOOK_PATH;
+use crate::live::WEBHOOK_PATH;
 use crate::live::inbound::{CurrentInboundRules, InboundResponder, InboundRules};
 use crate::rejections::{self, RejectionRecorder};
 use crate::storage::Store;
@@ -60,7 +59,7 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
         rejections: &rejections,
         functions: &functions,
         supervisor: &supervisor,
-        inbound: Arc::new(InboundAdapter(inbound.with_closure(builder.on_inbound))),
+        inbound: Arc::new(inbound.with_closure(builder.on_inbound)),
     };
     let routers = router_deps.into_routers(port);
     let alarm_settings = Current::new(settings.alarms.clone());

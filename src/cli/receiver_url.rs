@@ -7,7 +7,7 @@ use url::{Host, Url};
 use super::output::{self, CliError};
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::egress;
-use crate::intake::{INSTANCE_HEADER, TEST_PATH, webhook_path};
+use crate::live::{INSTANCE_HEADER, TEST_PATH, webhook_path};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -11,7 +11,8 @@ use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, HandlerSettings, LogFormat, Settings};
 use crate::event::EventKind;
 use crate::handlers::{Filter, RegisteredHandler};
-use crate::intake::{INTERNAL_EVENT_NAMES, TEST_PATH, WEBHOOK_PATH};
+use crate::intake::INTERNAL_EVENT_NAMES;
+use crate::live::{TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 

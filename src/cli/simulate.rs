@@ -41,7 +41,7 @@ use crate::base::id::random_hex;
 use crate::base::supervise::TaskGroup;
 use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
-use crate::intake::webhook_path;
+use crate::live::webhook_path;
 
 /// Number of simulated calls at the same time. Each has at most one request in flight.
 const MAX_CONCURRENT_CALLS: u64 = 16;

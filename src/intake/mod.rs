@@ -4,24 +4,22 @@
 
 mod dedupe;
 mod import;
-mod inbound;
 mod internal;
-mod routes;
+mod live_request;
 mod write_behind;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use import::ImportedEvent;
-pub(crate) use inbound::{InboundAnswerProvider, InboundWebhook};
 pub(crate) use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENT_NAMES, InternalEvent};
-pub(crate) use routes::{
-    FunctionAnswerProvider, INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, legacy_router, router, webhook_path,
-};
+pub(crate) use live_request::LiveInboundRequest;
+pub(crate) use write_behind::PendingWrite;
 
 use self::write_behind::WriteBehind;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
+use crate::config::InboundKind;
 use crate::event::{EventIdentifiers, EventKind, describe};
 use crate::http::layer::AccessLogFields;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -43,17 +41,20 @@ pub(crate) struct Intake {
     write_behind: WriteBehind,
 }
 
-/// An event that is on disk, or an inbound request that is being stored while its caller waits.
-#[derive(Clone, Debug)]
-pub(crate) struct AcceptedEvent {
-    /// `Unknown` when the body names no event that Retell is known to send.
-    pub kind: EventKind,
-    /// Whether the same event was on disk already.
-    pub duplicate: bool,
-    pub log_fields: AccessLogFields,
-    /// Set for an inbound request, which has yet to be answered. It is counted after that, because only then the
-    /// outcome of its write is known.
-    inbound_webhook: Option<InboundWebhook>,
+/// What became of an accepted event.
+pub(crate) enum AcceptedEvent {
+    /// It is on disk.
+    Stored {
+        /// Whether the same event was on disk before.
+        duplicate: bool,
+        log_fields: AccessLogFields,
+    },
+    /// An inbound request, which is being stored and has yet to be answered. Call [`Intake::record_answered`] then.
+    Live {
+        request: LiveInboundRequest,
+        /// The outcome is known only after the answer.
+        log_fields: AccessLogFields,
+    },
 }
 
 /// A verified request, with the name and the ids in its body.
@@ -126,24 +127,37 @@ impl Intake {
         let activity = ActivitySample::from_event(&event);
         let call_id = event.call_id.clone();
         let mut log_fields = AccessLogFields { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
-        if kind.is_inbound() {
+        if let Some(inbound_kind) = inbound_kind(kind) {
             // The request is answered whether or not the write succeeds, so it is activity in both cases.
             activity.record(self.counters.activity());
             let pending_write = self.write_behind.append(event.clone());
-            let inbound = InboundWebhook::new(&event, kind, company, received_at, pending_write);
-            return Ok(AcceptedEvent { kind, duplicate: false, log_fields, inbound_webhook: Some(inbound) });
+            let request = LiveInboundRequest::new(inbound_kind, event, company, received_at, pending_write);
+            return Ok(AcceptedEvent::Live { request, log_fields });
         }
         let appended = self.append(event).await.inspect_err(|_| self.record_event(kind, &log_fields, received_at))?;
         log_fields.outcome = outcome_label(&appended);
         self.record_event(kind, &log_fields, received_at);
         // Only after the commit: Retell sends an event again that was not stored, and it would count twice.
         activity.record(self.counters.activity());
-        Ok(AcceptedEvent {
-            kind,
-            duplicate: matches!(appended, AppendOutcome::Duplicate { .. }),
-            log_fields,
-            inbound_webhook: None,
-        })
+        let duplicate = matches!(appended, AppendOutcome::Duplicate { .. });
+        Ok(AcceptedEvent::Stored { duplicate, log_fields })
+    }
+
+    /// Counts an inbound request that was answered. It is not counted before, because its write runs at the same time
+    /// and has usually ended by now.
+    pub(crate) fn record_answered(
+        &self,
+        kind: InboundKind,
+        received_at: Instant,
+        pending_write: &PendingWrite,
+        log_fields: &mut AccessLogFields,
+    ) {
+        log_fields.outcome = pending_write.outcome();
+        let kind = match kind {
+            InboundKind::Call => EventKind::CallInbound,
+            InboundKind::Chat => EventKind::ChatInbound,
+        };
+        self.record_event(kind, log_fields, received_at);
     }
 
     fn record_event(&self, kind: EventKind, log_fields: &AccessLogFields, received_at: Instant) {
@@ -189,6 +203,14 @@ impl Intake {
             key_fingerprint: raw.key_fingerprint.map(|fingerprint| fingerprint.to_string()),
             ..NewEvent::new(self.event_ids.next_id(raw.received_at_ms), company_id, raw.received_at_ms, raw.body)
         }
+    }
+}
+
+fn inbound_kind(kind: EventKind) -> Option<InboundKind> {
+    match kind {
+        EventKind::CallInbound => Some(InboundKind::Call),
+        EventKind::ChatInbound => Some(InboundKind::Chat),
+        _ => None,
     }
 }
 

@@ -39,15 +39,17 @@ pub(crate) struct PendingWrite {
 impl PendingWrite {
     /// Waits for the first response of the store. Returns the id under which the event is stored, and whether it was
     /// stored before; `None` when the store is unavailable, so that an answer does not wait for the retries.
-    pub(crate) async fn first_store_result(mut self) -> Option<(EventId, bool)> {
-        let state = self.state.wait_for(|state| *state != PendingWriteState::Pending).await.ok()?;
+    pub(crate) async fn first_store_result(&self) -> Option<(EventId, bool)> {
+        let mut state = self.state.clone();
+        let state = state.wait_for(|state| *state != PendingWriteState::Pending).await.ok()?;
         committed_event(self.event_id, *state)
     }
 
     /// Waits for the end of the write, retries included. `None` when the event could not be stored.
-    pub(crate) async fn final_store_result(mut self) -> Option<(EventId, bool)> {
+    pub(crate) async fn final_store_result(&self) -> Option<(EventId, bool)> {
         // The sender is dropped when the write is given up, which ends this wait with an error.
-        let state = self.state.wait_for(|state| matches!(state, PendingWriteState::Committed(_))).await.ok()?;
+        let mut state = self.state.clone();
+        let state = state.wait_for(|state| matches!(state, PendingWriteState::Committed(_))).await.ok()?;
         committed_event(self.event_id, *state)
     }
 

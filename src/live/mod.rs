@@ -5,7 +5,9 @@ pub(crate) mod appointments;
 mod function;
 pub(crate) mod functions;
 pub(crate) mod inbound;
+mod routes;
 mod single_flight;
 
 pub(crate) use function::BuiltInFunction;
 pub use function::{Function, FunctionContext, FunctionOutcome};
+pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, legacy_router, router, webhook_path};

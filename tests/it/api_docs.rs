@@ -40,7 +40,7 @@ fn operations<'a>(document: &'a Value, key: &str) -> Vec<(&'a str, &'a str, &'a 
 
 /// The route paths in the source code.
 fn routes_in_source() -> BTreeSet<String> {
-    let files = ["src/intake/routes.rs", "src/live/functions/routes.rs", "src/app/health.rs"];
+    let files = ["src/live/routes.rs", "src/live/functions/routes.rs", "src/app/health.rs"];
     let texts = files.map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
     let quoted = texts.iter().flat_map(|text| text.split('"').skip(1).step_by(2));
     quoted.filter(|text| text.starts_with('/') && !text.contains(' ')).map(str::to_owned).collect()

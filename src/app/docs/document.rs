@@ -10,7 +10,7 @@ use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuil
 
 use super::schemas::{self, reference};
 use super::{OPENAPI_PATH, webhooks};
-use crate::intake::{TEST_PATH, WEBHOOK_PATH};
+use crate::live::{TEST_PATH, WEBHOOK_PATH};
 
 const HEALTH_TAG: &str = "health";
 const DOCS_TAG: &str = "docs";

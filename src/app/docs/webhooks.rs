@@ -13,7 +13,7 @@ use utoipa::openapi::{Content, ContentBuilder, RefOr, Required, Response, Respon
 use super::schemas::{self, reference};
 use crate::event::{EventKind, sample_body};
 use crate::http::ApiError;
-use crate::intake::WEBHOOK_PATH;
+use crate::live::WEBHOOK_PATH;
 
 pub(super) const TAG: &str = "webhooks";
 /// The tag of the events. It is not declared in the document: Swagger UI shows `webhooks` in their own section and

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{InboundLeader, StoreResultFuture};
+use super::InboundLeader;
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
+use crate::intake::PendingWrite;
 use crate::storage::{InboundAnswerRecord, Store};
 
 /// Answers that may wait to be written. It bounds memory while the store is unavailable; further answers are logged
@@ -28,12 +29,12 @@ impl InboundAnswerWriter {
         Self { store, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
     }
 
-    /// Stores `record` once `request` is on disk: the row refers to the event, whose id is known only then. Requests
+    /// Stores `record` once the request is on disk: the row refers to the event, whose id is known only then. Requests
     /// that are repeated in the meantime get the answer from `leader`, which is released afterwards.
     pub(super) fn spawn_write(
         &self,
         record: InboundAnswerRecord,
-        request: StoreResultFuture,
+        request_write: PendingWrite,
         leader: Option<InboundLeader>,
     ) {
         let answered_event_id = record.event_id;
@@ -49,7 +50,7 @@ impl InboundAnswerWriter {
         self.supervisor.spawn_detached(async move {
             let write = async {
                 // `None`: the request could not be stored, which the intake has logged.
-                let (event_id, _) = request.await?;
+                let (event_id, _) = request_write.final_store_result().await?;
                 Some(store.insert_inbound_answer(InboundAnswerRecord { event_id, ..record }).await)
             };
             match tokio::time::timeout(WRITE_TIMEOUT, write).await {

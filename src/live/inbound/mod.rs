@@ -8,8 +8,8 @@ mod answer;
 mod answer_template;
 mod answer_writer;
 mod caller_lookup;
+mod decision;
 mod dry_run;
-mod live_request;
 mod number_matcher;
 mod overrides;
 mod request;
@@ -22,25 +22,26 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 pub use self::answer::InboundAnswer;
 pub(crate) use self::dry_run::InboundDryRun;
-pub(crate) use self::live_request::{LiveInboundRequest, StoreResultFuture};
 pub use self::request::{InboundContext, InboundRequest};
 pub(crate) use self::rules::{CurrentInboundRules, InboundConfigError, InboundRules};
 
 use self::answer_writer::InboundAnswerWriter;
 use self::caller_lookup::CallerLookup;
-use self::live_request::{InboundDecision, InboundFlightKey};
+use self::decision::InboundDecision;
 use self::rules::AnswerSource;
 use self::target::InboundTargetError;
 use super::single_flight::{self, FlightRole, SingleFlight};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
+use crate::intake::LiveInboundRequest;
 use crate::storage::{InboundAnswerRecord, Store};
 use crate::telemetry::inbound::{InboundMetrics, InboundOutcome};
 
@@ -53,6 +54,8 @@ const EARLIER_ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 /// such requests would always count as not stored.
 const MIN_COMMIT_WAIT: Duration = Duration::from_millis(100);
 
+/// Company, discriminator and body: two requests with the same key are duplicates and share one answer.
+type InboundFlightKey = (i64, Option<String>, Bytes);
 type InboundLeader = single_flight::FlightLeader<InboundFlightKey, Arc<str>>;
 
 /// A closure that answers inbound requests, see [`boxed_closure`].
@@ -103,7 +106,7 @@ impl InboundResponder {
         let rules = self.rules.get();
         let deadline = Instant::from_std(live.received_at + rules.timeout);
         loop {
-            let follower = match self.single_flight.join(live.flight_key()) {
+            let follower = match self.single_flight.join(flight_key(&live)) {
                 FlightRole::Leader(leader) => {
                     return self.answer_as_leader(live, &rules, deadline, Some(leader)).await;
                 }
@@ -113,7 +116,7 @@ impl InboundResponder {
             match tokio::time::timeout_at(deadline, follower.wait()).await {
                 Ok(Some(answer)) => {
                     // The store decides under which event id equal requests are stored; the log names that one.
-                    let stored = tokio::time::timeout_at(deadline, live.first_store_result.clone()).await;
+                    let stored = tokio::time::timeout_at(deadline, live.pending_write.first_store_result()).await;
                     if let Ok(Some((event_id, _))) = stored {
                         live.event_id = event_id;
                     }
@@ -145,7 +148,7 @@ impl InboundResponder {
         };
         let answer = match decision.answer {
             Some(answer) => answer,
-            None => render_fallback(rules, request, &live, &live.context(deadline)).await,
+            None => render_fallback(rules, request, &live, &InboundContext::new(&live, deadline)).await,
         };
         let json = answer.to_json(live.kind);
         if let Some(leader) = &leader {
@@ -162,7 +165,7 @@ impl InboundResponder {
         };
         // The writer holds the leader until the record is stored, so a repeated request normally finds either a flight
         // to follow or a stored answer.
-        self.answer_writer.spawn_write(record, live.final_store_result, leader);
+        self.answer_writer.spawn_write(record, live.pending_write, leader);
         json
     }
 
@@ -177,10 +180,10 @@ impl InboundResponder {
         request: Option<&InboundRequest>,
         deadline: Instant,
     ) -> Result<InboundDecision, InboundAnswerRecord> {
-        let first_store_result = live.first_store_result.clone();
+        let pending_write = live.pending_write.clone();
         let commit_deadline = deadline.max(Instant::now() + MIN_COMMIT_WAIT);
         let storing = async {
-            let result = tokio::time::timeout_at(commit_deadline, first_store_result).await;
+            let result = tokio::time::timeout_at(commit_deadline, pending_write.first_store_result()).await;
             let Ok(Some((event_id, is_duplicate))) = result else { return Err(None) };
             if !is_duplicate {
                 return Ok(event_id);
@@ -217,7 +220,7 @@ impl InboundResponder {
     ) -> InboundDecision {
         // The body names an inbound event but lacks its fields, so no rule can be applied.
         let Some(request) = request else { return InboundDecision::without_rule(InboundOutcome::Failed) };
-        let context = live.context(deadline);
+        let context = InboundContext::new(live, deadline);
         // Outside of the future, so that the rule is known even if the future is dropped at the deadline.
         let matched_rule = OnceLock::new();
         let decide = self.decide(rules, request, &context, live.signature.as_deref(), &matched_rule);
@@ -286,6 +289,10 @@ impl InboundResponder {
         tracing::info!(%event_id, %company, rule, outcome, duration_ms, "inbound answered");
         duration_ms
     }
+}
+
+fn flight_key(live: &LiveInboundRequest) -> InboundFlightKey {
+    (live.company_id, live.dedupe_discriminator.clone(), live.body.clone())
 }
 
 // The three functions below log the cause, since the record in the store has only the outcome.

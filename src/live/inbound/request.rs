@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::base::id::EventId;
 use crate::config::InboundKind;
 use crate::event::{Event, JsonObject};
+use crate::intake::LiveInboundRequest;
 
 /// A call that is ringing, or the first text message of a chat.
 #[derive(Clone)]
@@ -47,6 +48,18 @@ pub struct InboundContext {
     pub received_at_ms: i64,
     /// When the fallback is sent, unless there is an answer by then.
     pub deadline: Instant,
+}
+
+impl InboundContext {
+    pub(super) fn new(live: &LiveInboundRequest, deadline: Instant) -> Self {
+        Self {
+            event_id: live.event_id,
+            company_id: live.company_id,
+            company: live.company.to_string(),
+            received_at_ms: live.received_at_ms,
+            deadline,
+        }
+    }
 }
 
 /// The fields that calls and text messages have in common.

@@ -1,11 +1,13 @@
 //! The webhook routes, and the route of an older guide that takes events and function requests.
+//!
+//! They are here and not in `intake`, because every webhook route also takes inbound requests, whose callers wait for
+//! an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -13,10 +15,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{AcceptedEvent, InboundAnswerProvider, IncomingEvent, Intake};
+use super::functions::{FunctionRequest, FunctionService};
+use super::inbound::InboundResponder;
 use crate::event::{Event, JsonObject};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
+use crate::intake::{AcceptedEvent, IncomingEvent, Intake};
 use crate::tenants::{Company, CurrentCompanyDirectory};
 
 /// The path of the webhook URL in Retell's dashboard.
@@ -43,23 +47,12 @@ const COMPANY_TEST_PATH: &str = "/api/v1/webhook/retell/{company}/test";
 /// public URL leads to this instance.
 pub(crate) const INSTANCE_HEADER: HeaderName = HeaderName::from_static("x-retell-webhook-instance");
 
-/// Answers function requests on [`LEGACY_PATH`], and reserves signatures for events. A trait, because `intake` must not depend on `live`.
-#[async_trait]
-pub(crate) trait FunctionAnswerProvider: Send + Sync {
-    /// Answers a request whose body names the function.
-    async fn answer(&self, company: Arc<Company>, headers: HeaderMap, verified: Verified<RawEvent>) -> Response;
-
-    /// Reserves the signature of a request received at `at_ms` for an event. `false` when a request for a function
-    /// has used it.
-    async fn reserve_signature_for_event(&self, signature: &str, at_ms: i64) -> bool;
-}
-
 /// The state of the webhook routes.
 pub(crate) struct WebhookState {
     pub intake: Intake,
-    pub inbound_answers: Arc<dyn InboundAnswerProvider>,
+    pub inbound: Arc<InboundResponder>,
+    pub functions: FunctionService,
     pub companies: CurrentCompanyDirectory,
-    pub function_answers: Arc<dyn FunctionAnswerProvider>,
     /// Whether signatures are checked. When not, a body that is not JSON is answered with 400.
     pub verify_signatures: bool,
     /// The base URL shown by the test route, such as `http://localhost:8000`.
@@ -113,7 +106,9 @@ async fn receive_event_or_function(
     let has_event_name = match Event::parse(&event.get().body) {
         Ok(Event::Unknown { name, fields }) if name.is_empty() => {
             if has_string_field(&fields, "name") {
-                return Ok(state.function_answers.answer(company, headers, event).await);
+                let method = Method::POST;
+                let request = FunctionRequest { method, name: None, headers, company, raw_event: event };
+                return state.functions.answer(request).await;
             }
             false
         }
@@ -186,7 +181,7 @@ impl WebhookState {
     ) -> Result<AcceptedEvent, ApiError> {
         let incoming = IncomingEvent::parse(event);
         if let Some((signature, at_ms)) = incoming.verified_signature_of_unknown_event()
-            && !self.function_answers.reserve_signature_for_event(signature, at_ms).await
+            && !self.functions.reserve_signature_for_event(signature, at_ms).await
         {
             return Err(ApiError::Unauthorized);
         }
@@ -195,19 +190,20 @@ impl WebhookState {
 
     /// Acknowledges an event, or answers an inbound request.
     async fn respond(&self, accepted: AcceptedEvent) -> Response {
-        let AcceptedEvent { kind, duplicate, mut log_fields, inbound_webhook } = accepted;
-        let body = match inbound_webhook {
-            Some(inbound) => {
-                let pending_write = inbound.pending_write.clone();
-                let received_at = inbound.received_at;
-                let answer = self.inbound_answers.answer(inbound).await;
-                // Read after the answer was made: the write ran at the same time and has usually ended by now.
-                log_fields.outcome = pending_write.outcome();
-                self.intake.record_event(kind, &log_fields, received_at);
-                answer.into()
+        let (body, log_fields) = match accepted {
+            AcceptedEvent::Live { request, mut log_fields } => {
+                let (kind, received_at) = (request.kind, request.received_at);
+                let pending_write = request.pending_write.clone();
+                let answer = self.inbound.answer(request).await;
+                self.intake.record_answered(kind, received_at, &pending_write, &mut log_fields);
+                (answer.into(), log_fields)
             }
-            None if duplicate => Bytes::from_static(br#"{"received":true,"duplicate":true}"#),
-            None => Bytes::from_static(br#"{"received":true}"#),
+            AcceptedEvent::Stored { duplicate: true, log_fields } => {
+                (Bytes::from_static(br#"{"received":true,"duplicate":true}"#), log_fields)
+            }
+            AcceptedEvent::Stored { duplicate: false, log_fields } => {
+                (Bytes::from_static(br#"{"received":true}"#), log_fields)
+            }
         };
         let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         (StatusCode::OK, Extension(log_fields), headers, body).into_response()
