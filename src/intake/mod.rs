@@ -41,7 +41,7 @@ pub(crate) struct Intake {
     write_behind: WriteBehind,
 }
 
-/// What became of an accepted event.
+/// An accepted event: on disk, or an inbound request that is being stored.
 pub(crate) enum AcceptedEvent {
     /// It is on disk.
     Stored {
