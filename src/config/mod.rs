@@ -6,54 +6,27 @@
 //! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
 //! `docs/configuration.md` and `docs/configuration.schema.json`; see [`reference`].
 
-mod alarms;
-mod appointments;
-mod companies;
-mod docs;
-mod egress;
-mod functions;
-mod handlers;
-mod inbound;
 mod load;
-mod log;
-mod ops;
-mod origins;
-pub(crate) mod reference;
-mod renamed;
-mod restart_keys;
-mod retention;
-mod security;
-mod server;
-mod services;
-mod storage;
-mod string_list;
-mod suggest;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod values;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use alarms::AlarmSettings;
-pub(crate) use appointments::{AppointmentSettings, DateOrder, OpeningHours, parse_time_zone};
-pub(crate) use companies::{CompanySettings, DEFAULT_COMPANY_SLUG};
-pub(crate) use docs::DocsSettings;
-pub(crate) use egress::EgressSettings;
-pub(crate) use functions::{FunctionFallback, FunctionSettings, IdempotencyMode, is_function_name};
-pub(crate) use handlers::{DeliveryOrdering, ExecSettings, FileSettings, ProgramSearchPath, RetellSignatureMode};
-pub use handlers::{DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
-pub(crate) use inbound::{
-    InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings,
-};
+pub(crate) use load::reference;
 pub use load::{ConfigError, ConfigSources};
-pub(crate) use log::{LogFormat, LogSettings};
-pub(crate) use ops::OpsSettings;
-pub(crate) use retention::{RetentionDays, RetentionSettings};
-pub(crate) use security::SecuritySettings;
-pub(crate) use server::ServerSettings;
-pub(crate) use services::{ServiceSettings, normalize_name};
-pub(crate) use storage::StorageSettings;
+pub use sections::{AlarmSettings, DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
+pub(crate) use sections::{
+    AppointmentSettings, CompanySettings, DEFAULT_COMPANY_SLUG, DateOrder, DeliveryOrdering, DocsSettings,
+    EgressSettings, ExecSettings, FileSettings, FunctionFallback, FunctionSettings, IdempotencyMode,
+    InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings, LogFormat,
+    LogSettings, OpeningHours, OpsSettings, ProgramSearchPath, RetellSignatureMode, RetentionDays, RetentionSettings,
+    SecuritySettings, ServerSettings, ServiceSettings, StorageSettings, is_function_name, normalize_name,
+    parse_time_zone,
+};
 
 /// All settings of the receiver, after every layer has been merged.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::load::suggest;
 use super::*;
 
 const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";

@@ -2,11 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::companies;
-use super::functions;
-use super::handlers::file;
-use super::retention;
-use super::security::{invalid_key_reason, invalid_token_reason};
+use super::sections::security::{invalid_key_reason, invalid_token_reason};
+use super::sections::{companies, find_shared_file, functions, retention};
 use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
 
@@ -193,7 +190,7 @@ fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
             return Err(ConfigError::invalid(&format!("handlers[{position}].{key}"), why));
         }
     }
-    match file::find_shared_file(handlers) {
+    match find_shared_file(handlers) {
         Some((position, name)) => {
             let why = format!("handler `{name}` appends to this file already; give each handler a separate file");
             Err(ConfigError::invalid(&format!("handlers[{position}].path"), why))

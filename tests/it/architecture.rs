@@ -33,7 +33,7 @@ fn modules_import_from_lower_ranks_only() {
 #[test]
 fn the_import_rule_finds_violations() {
     let rule = rules::check_imports;
-    assert_violation(rule, "src/config/load.rs", "use crate::storage::Store;");
+    assert_violation(rule, "src/config/load/mod.rs", "use crate::storage::Store;");
     assert_violation(rule, "src/storage/mod.rs", "use crate::{base::id::EventId, http};");
     assert_violation(rule, "src/http/error.rs", "fn f() { crate::app::health::check(); }");
     assert_violation(rule, "src/event/call.rs", "use crate::Secret;");
@@ -43,7 +43,7 @@ fn the_import_rule_finds_violations() {
     assert_allowed(rule, "src/app/builder.rs", "use crate::{base::id, intake::{Intake, Endpoint as E}};");
     assert_allowed(
         rule,
-        "src/config/load.rs",
+        "src/config/load/mod.rs",
         "/// See crate::app.\n// crate::cli\nuse super::Settings;\npub(super) fn f() {}",
     );
     assert_allowed(rule, "src/config/x.rs", "#[cfg(test)]\nmod tests { use crate::app::Receiver; fn f() { { } } }");

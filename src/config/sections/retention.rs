@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CompanySettings, ConfigError};
+use crate::config::{CompanySettings, ConfigError};
 
 /// A century. A larger number is most likely a mistake in the unit.
 const MAX_RETENTION_DAYS: u32 = 36_500;
@@ -92,7 +92,10 @@ impl RetentionDays {
 }
 
 /// Refuses periods that are longer than a century, and a size in which no store fits.
-pub(super) fn validate(settings: &RetentionSettings, companies: &[CompanySettings]) -> Result<(), ConfigError> {
+pub(in crate::config) fn validate(
+    settings: &RetentionSettings,
+    companies: &[CompanySettings],
+) -> Result<(), ConfigError> {
     validate_days("retention", &settings.days())?;
     for (position, company) in companies.iter().enumerate() {
         if let Some(days) = &company.retention {

@@ -4,8 +4,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, string_list};
 use crate::base::networks::Networks;
+use crate::config::ConfigError;
+use crate::config::values::string_list;
 
 /// `[egress]`: which internal addresses handlers may post to. Read from configuration files only: access to environment
 /// variables must not be enough to open an internal network.

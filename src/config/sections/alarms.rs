@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use crate::config::ConfigError;
 
 /// `[alarms]`: the thresholds at which the receiver raises an alarm about itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -68,7 +68,7 @@ impl Default for AlarmSettings {
 }
 
 impl AlarmSettings {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(in crate::config) fn validate(&self) -> Result<(), ConfigError> {
         if !(100..=3_600_000).contains(&self.check_interval_ms) {
             let why = format!("{} ms is out of range; expected 100 to 3600000 ms", self.check_interval_ms);
             return Err(ConfigError::invalid("alarms.check_interval_ms", why));

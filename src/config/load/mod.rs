@@ -1,4 +1,10 @@
-//! Reads the layers of the settings and merges them.
+//! Reads the layers of the settings and merges them, and describes the keys that they may hold.
+
+mod origins;
+pub(crate) mod reference;
+mod renamed;
+mod restart_keys;
+pub(in crate::config) mod suggest;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,17 +12,17 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat};
 
-use super::Settings;
-use super::renamed;
-use super::security::{invalid_key_reason, parse_keys};
-use super::suggest::suggest_key;
+use crate::config::Settings;
+
+use self::suggest::suggest_key;
 use crate::base::secret::Secret;
+use crate::config::sections::security::{invalid_key_reason, parse_keys};
 
 /// Variables with conventional names, and the keys that they set.
-pub(super) const ENV_ALIASES: [(&str, &str); 3] =
+pub(in crate::config) const ENV_ALIASES: [(&str, &str); 3] =
     [("SERVER_URL", "server.url"), ("PORT", "server.port"), ("DATABASE_URL", "storage.url")];
 /// Variables that hold API keys. Each also has a `_FILE` form.
-pub(super) const API_KEY_VARIABLES: [&str; 2] = ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"];
+pub(in crate::config) const API_KEY_VARIABLES: [&str; 2] = ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"];
 
 /// Where settings are read from. A value, so that tests read neither local files nor `.env`.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +69,7 @@ fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
 pub struct ConfigError(String);
 
 impl ConfigError {
-    pub(super) fn invalid(key: &str, why: impl fmt::Display) -> Self {
+    pub(in crate::config) fn invalid(key: &str, why: impl fmt::Display) -> Self {
         Self(format!("{key}: {why}"))
     }
 }
@@ -76,7 +82,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-pub(super) fn load(sources: &ConfigSources) -> Result<Settings, ConfigError> {
+pub(in crate::config) fn load(sources: &ConfigSources) -> Result<Settings, ConfigError> {
     let merged = merge_layers(sources)?;
     let mut unknown = None;
     let deserialized = serde_ignored::deserialize(merged, |path| {

@@ -2,8 +2,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::security::{deserialize_keys, invalid_key_reason};
-use super::{ConfigError, RetentionDays, parse_time_zone, string_list};
 use crate::base::secret::Secret;
+use crate::config::values::string_list;
+use crate::config::{ConfigError, RetentionDays, parse_time_zone};
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
 pub(crate) const DEFAULT_COMPANY_SLUG: &str = "default";
@@ -42,7 +43,11 @@ pub struct CompanySettings {
 }
 
 /// Refuses invalid or duplicate slugs, invalid keys, and keys or agents that two companies share.
-pub(super) fn validate(companies: &[CompanySettings], own: &[Secret], verify: bool) -> Result<(), ConfigError> {
+pub(in crate::config) fn validate(
+    companies: &[CompanySettings],
+    own: &[Secret],
+    verify: bool,
+) -> Result<(), ConfigError> {
     for (position, company) in companies.iter().enumerate() {
         let refused = |key: &str, why: String| Err(ConfigError::invalid(&format!("companies[{position}].{key}"), why));
         if let Some(why) = invalid_slug_reason(&company.slug) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Settings;
+use crate::config::Settings;
 
 /// Keys that a reload applies; every other key needs a restart.
 const RELOADABLE_KEYS: [&str; 4] = ["companies", "functions", "handlers", "security.keys"];

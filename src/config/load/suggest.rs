@@ -5,11 +5,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{
+use crate::config::Settings;
+use crate::config::sections::{
     AlarmSettings, AppointmentSettings, CompanySettings, DocsSettings, EgressSettings, FunctionSettings,
     HandlerSettings, InboundAnswerSettings, InboundAskSettings, InboundRuleSettings, InboundSettings, LogSettings,
-    OpsSettings, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings, ServiceSettings, Settings,
-    StorageSettings,
+    OpsSettings, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings, ServiceSettings, StorageSettings,
 };
 
 /// The valid key that is most similar to `unknown` (a dotted path without list positions), if any is similar.
@@ -19,11 +19,11 @@ pub(super) fn suggest_key(unknown: &str) -> Option<String> {
 }
 
 /// A table of the settings and the names of its keys, in the order of the struct's fields.
-pub(super) type TableKeys = (&'static str, &'static [&'static str]);
+pub(in crate::config) type TableKeys = (&'static str, &'static [&'static str]);
 
 /// Every table of the settings, by its dotted path. Their order is the one of `config/default.toml` and of the
 /// reference.
-pub(super) fn tables() -> [TableKeys; 20] {
+pub(in crate::config) fn tables() -> [TableKeys; 20] {
     [
         ("server", field_names::<ServerSettings>()),
         ("security", field_names::<SecuritySettings>()),
@@ -49,7 +49,7 @@ pub(super) fn tables() -> [TableKeys; 20] {
 }
 
 /// The dotted path of every key.
-pub(super) fn valid_keys() -> Vec<String> {
+pub(in crate::config) fn valid_keys() -> Vec<String> {
     let dotted = |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
     let tables = tables().into_iter();
     tables.flat_map(|(table, keys)| keys.iter().map(move |key| dotted(table, key))).collect()

@@ -2,7 +2,7 @@
 
 mod delivery;
 mod exec;
-pub(super) mod file;
+mod file;
 mod kind;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub use delivery::RevisionPolicy;
 pub use delivery::TranscriptPolicy;
 pub(crate) use exec::ExecSettings;
 pub(crate) use exec::ProgramSearchPath;
-pub(crate) use file::FileSettings;
+pub(crate) use file::{FileSettings, find_shared_file};
 pub use kind::HandlerKind;
 pub(crate) use kind::RetellSignatureMode;
 

@@ -1,8 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::string_list;
 use crate::base::secret::Secret;
+use crate::config::values::string_list;
 
 /// `[security]`: which requests are accepted as coming from Retell.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -43,17 +43,17 @@ impl Default for SecuritySettings {
 }
 
 /// Splits `"a,b"`. Blank entries stay, so that validation can name them.
-pub(super) fn parse_keys(text: &str) -> Vec<Secret> {
+pub(in crate::config) fn parse_keys(text: &str) -> Vec<Secret> {
     string_list::split_commas(text).into_iter().map(Secret::new).collect()
 }
 
 /// Reads a list of keys, or one string with commas.
-pub(super) fn deserialize_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+pub(in crate::config) fn deserialize_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
     Ok(string_list::deserialize_strings(deserializer)?.into_iter().map(Secret::new).collect())
 }
 
 /// Why `key` cannot be an API key. The text never contains the key.
-pub(super) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
+pub(in crate::config) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
     const MIN_KEY_CHARS: usize = 16;
     let text = key.expose();
     if text.is_empty() {
@@ -68,7 +68,7 @@ pub(super) fn invalid_key_reason(key: &Secret) -> Option<&'static str> {
 }
 
 /// Why `token` cannot protect operator data. The text never contains the token.
-pub(super) fn invalid_token_reason(token: &Secret) -> Option<&'static str> {
+pub(in crate::config) fn invalid_token_reason(token: &Secret) -> Option<&'static str> {
     let text = token.expose();
     if text.trim().is_empty() {
         Some("is blank")

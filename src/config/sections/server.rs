@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::string_list;
+use crate::config::values::string_list;
 
 /// `[server]`: the listening address and the limits on received bodies.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -65,7 +65,7 @@ impl ServerSettings {
         url.port_or_known_default().filter(|named| *named != port)
     }
 
-    pub(super) fn parsed_url(&self) -> Option<url::Url> {
+    pub(in crate::config) fn parsed_url(&self) -> Option<url::Url> {
         self.url.as_deref().and_then(|text| url::Url::parse(text).ok())
     }
 }

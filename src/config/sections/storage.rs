@@ -20,7 +20,7 @@ impl Default for StorageSettings {
 
 impl StorageSettings {
     /// The directory of the database file, which also holds the development key.
-    pub(super) fn database_dir(&self) -> &Path {
+    pub(in crate::config) fn database_dir(&self) -> &Path {
         let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         Path::new(path).parent().unwrap_or(Path::new("."))

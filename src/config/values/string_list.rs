@@ -9,13 +9,15 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[allow(dead_code, reason = "only its schema is used")]
-pub(super) enum StringList {
+pub(in crate::config) enum StringList {
     List(Vec<String>),
     CommaSeparated(String),
 }
 
 /// Reads the strings of the list, trimmed. Blank entries stay, so that validation can name them.
-pub(super) fn deserialize_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(in crate::config) fn deserialize_strings<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
     struct StringListVisitor;
     impl<'de> Visitor<'de> for StringListVisitor {
         type Value = Vec<String>;
@@ -40,6 +42,6 @@ pub(super) fn deserialize_strings<'de, D: Deserializer<'de>>(deserializer: D) ->
 }
 
 /// Splits `"a, b"` into trimmed entries.
-pub(super) fn split_commas(text: &str) -> Vec<String> {
+pub(in crate::config) fn split_commas(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).collect()
 }

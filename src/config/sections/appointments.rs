@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_name};
-use super::{ConfigError, string_list};
+use crate::config::ConfigError;
+use crate::config::values::string_list;
 
 /// Appointments begin and end on a grid of this many minutes, so two of them either share a grid step or do not
 /// overlap.
@@ -95,7 +96,7 @@ impl Default for AppointmentSettings {
 }
 
 impl AppointmentSettings {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(in crate::config) fn validate(&self) -> Result<(), ConfigError> {
         let invalid = |key: &str, why: &str| Err(ConfigError::invalid(&format!("appointments.{key}"), why));
         let hours = self.opening_hours()?;
         parse_time_zone("appointments.time_zone", &self.time_zone)?;

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::Settings;
-use super::load::{API_KEY_VARIABLES, ENV_ALIASES};
 use super::suggest::tables;
+use super::{API_KEY_VARIABLES, ENV_ALIASES};
+use crate::config::Settings;
 
 /// Tables whose keys are refused in environment variables, or cannot be written there because they are lists of tables.
 const FILE_ONLY_TABLES: [&str; 7] =
@@ -154,12 +154,12 @@ fn merge_optional(fields: &mut Map<String, Value>) {
 }
 
 /// The schema of the table at a dotted path, or of the list of tables there.
-pub(super) fn node_at<'a>(schema: &'a Value, path: &str) -> &'a Value {
+pub(in crate::config) fn node_at<'a>(schema: &'a Value, path: &str) -> &'a Value {
     path.split('.').filter(|name| !name.is_empty()).fold(schema, |node, name| &properties(node)[name])
 }
 
 /// The properties of a table, or of the tables in a list.
-pub(super) fn properties(node: &Value) -> &Value {
+pub(in crate::config) fn properties(node: &Value) -> &Value {
     &table_schema(node)["properties"]
 }
 

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, RetellSignatureMode};
 use crate::base::secret::Secret;
+use crate::config::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, RetellSignatureMode};
 
 /// Retell gives up after 10 s; the rest is left for the network in both directions.
 const MAX_TIMEOUT_MS: u64 = 8_000;
@@ -179,7 +179,7 @@ impl InboundRuleSettings {
 }
 
 impl InboundSettings {
-    pub(super) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
+    pub(in crate::config) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
         let is_known =
             |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
         if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use config::{File, FileFormat, Source, Value, ValueKind};
 
-use super::load::{API_KEY_VARIABLES, ENV_ALIASES, config_files, is_truthy};
+use super::{API_KEY_VARIABLES, ENV_ALIASES, config_files, is_truthy};
 use super::{ConfigError, ConfigSources};
 
 impl ConfigSources {
@@ -18,7 +18,7 @@ impl ConfigSources {
         for file in config_files(self)? {
             let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
             let read = File::from(file).format(FileFormat::Toml).required(false).collect();
-            for (key, value) in read.map_err(super::load::redact_error)? {
+            for (key, value) in read.map_err(super::redact_error)? {
                 record_origin(&mut origins, key, &value, &name);
             }
         }

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, string_list};
 use crate::base::secret::Secret;
+use crate::config::values::string_list;
+use crate::config::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG};
 
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// The longest timeout that Retell lets a custom function have.
@@ -207,7 +208,10 @@ fn is_header_name(name: &str) -> bool {
 }
 
 /// Refuses invalid tables by their key. Different companies may each have a function with the same name.
-pub(super) fn validate(functions: &[FunctionSettings], companies: &[CompanySettings]) -> Result<(), ConfigError> {
+pub(in crate::config) fn validate(
+    functions: &[FunctionSettings],
+    companies: &[CompanySettings],
+) -> Result<(), ConfigError> {
     let is_known =
         |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
     for (position, function) in functions.iter().enumerate() {

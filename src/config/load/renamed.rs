@@ -34,8 +34,9 @@ pub(super) fn new_name(old: &str) -> Option<&'static str> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{ConfigSources, Settings, suggest};
+    use super::super::suggest;
     use super::*;
+    use crate::config::{ConfigSources, Settings};
 
     fn load_error(file: &str, env: &[(&str, &str)]) -> String {
         let folder = tempfile::tempdir().unwrap();

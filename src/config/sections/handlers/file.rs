@@ -48,7 +48,7 @@ impl HandlerSettings {
 
 /// The first handler that appends to the file of an earlier one, by their paths: its position, and the earlier one's
 /// name. Two writers would cut off each other's lines.
-pub(in crate::config) fn find_shared_file(handlers: &[HandlerSettings]) -> Option<(usize, &str)> {
+pub(crate) fn find_shared_file(handlers: &[HandlerSettings]) -> Option<(usize, &str)> {
     let mut seen: Vec<(PathBuf, &str)> = Vec::new();
     for (position, handler) in handlers.iter().enumerate() {
         let Some(path) = handler.path.as_deref().filter(|_| handler.kind == HandlerKind::File) else { continue };
