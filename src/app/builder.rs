@@ -13,7 +13,7 @@ use crate::event::{Call, Event};
 use crate::handlers::{ClosureHandler, Context, EventHandler, Filter, HandlerConfigError, Outcome, RegisteredHandler};
 use crate::live::functions::FunctionConfigError;
 use crate::live::inbound::{self, InboundAnswer, InboundClosure, InboundConfigError, InboundContext, InboundRequest};
-use crate::live::{BuiltInFunction, Function};
+use crate::live::{BuiltInFunction, Function, FunctionPolicy};
 use crate::storage::StoreError;
 use crate::telemetry::logging::DroppedLines;
 
@@ -170,6 +170,7 @@ impl ReceiverBuilder {
             description: description.into(),
             parameters,
             function: Arc::new(function),
+            policy: FunctionPolicy::default(),
         });
         self
     }

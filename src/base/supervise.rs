@@ -42,6 +42,12 @@ impl Supervisor {
         self.stop_token.cancelled().await;
     }
 
+    /// Resolves `grace` after the service was told to stop.
+    pub async fn wait_for_stop_and_grace(&self, grace: Duration) {
+        self.wait_for_stop().await;
+        tokio::time::sleep(grace).await;
+    }
+
     /// Whether the service has to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {

@@ -1,36 +1,59 @@
+//! What a custom function is, in this process or elsewhere.
+
+use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 /// A Retell custom function, which the agent's model calls during a call or chat.
 ///
-/// The arguments were checked against the function's schema, except when [`Function::checks_arguments`] is true. It is
-/// called once per invocation, however often Retell sends the request, and again only when no answer was stored: after a
-/// failure, invalid arguments or a restart.
+/// The arguments were checked against the function's schema. It is called once per invocation, however often Retell
+/// sends the request, and again only when no answer was stored: after a failure, invalid arguments or a restart.
 #[async_trait]
 pub trait Function: Send + Sync {
     /// Runs the function. The caller gets the fallback when it takes longer than [`FunctionContext::deadline`].
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome;
+}
 
-    /// Whether the answer of an earlier invocation is still true, so that a second request with equal arguments in
-    /// the same call gets the same answer. `context.invocation_id` is that of the earlier invocation; all other fields
-    /// are those of the new request. `false` starts a new invocation. Not called for a repeated request (same signature
-    /// or same tool call id): it gets the stored answer, or runs again if there was none.
-    async fn can_reuse_answer(&self, _context: &FunctionContext) -> bool {
-        true
+#[async_trait]
+impl<F, R> Function for F
+where
+    F: Fn(Map<String, Value>, FunctionContext) -> R + Send + Sync,
+    R: Future<Output = FunctionOutcome> + Send,
+{
+    async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome {
+        let called = self(arguments.clone(), context.clone());
+        called.await
     }
+}
 
-    /// Whether the function checks its arguments itself, to report problems in words that can be read to the caller.
-    /// They are then not checked against its schema.
-    fn checks_arguments(&self) -> bool {
-        false
-    }
+/// Decides whether the answer of an earlier invocation is still true, see [`FunctionPolicy::can_reuse_answer`].
+pub(crate) type ReuseCheck = Arc<dyn Fn(FunctionContext) -> BoxFuture<'static, bool> + Send + Sync>;
 
+/// How the invocations of a function differ from those of an ordinary one, which is the default.
+#[derive(Clone)]
+pub struct FunctionPolicy {
+    /// The function checks its arguments itself, to report problems in words that can be read to the caller. They are
+    /// then not checked against its schema. Such a function changes what belongs to a caller, so a signature counts for
+    /// the call that it was first used in.
+    pub checks_arguments: bool,
     /// The answer when the function failed or took too long. `fallback` in the settings takes precedence.
-    fn fallback(&self) -> Option<Map<String, Value>> {
-        None
+    pub fallback: Option<Map<String, Value>>,
+    /// Whether the function may continue after its fallback was sent. Its late answer is stored for a retry.
+    pub may_answer_late: bool,
+    /// Whether a second request with equal arguments in the same call gets the earlier answer; `None` means that it
+    /// does. `invocation_id` in the context is that of the earlier invocation; all other fields are those of the new
+    /// request. `false` starts a new invocation. Not asked for a repeated request (same signature or same tool call
+    /// id): it gets the stored answer, or runs again if there was none.
+    pub can_reuse_answer: Option<ReuseCheck>,
+}
+
+impl Default for FunctionPolicy {
+    fn default() -> Self {
+        Self { checks_arguments: false, fallback: None, may_answer_late: true, can_reuse_answer: None }
     }
 }
 
@@ -111,4 +134,5 @@ pub struct BuiltInFunction {
     /// JSON Schema of the arguments.
     pub parameters: Value,
     pub function: Arc<dyn Function>,
+    pub policy: FunctionPolicy,
 }

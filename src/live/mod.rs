@@ -8,6 +8,6 @@ pub(crate) mod inbound;
 mod routes;
 mod single_flight;
 
-pub(crate) use function::BuiltInFunction;
+pub(crate) use function::{BuiltInFunction, FunctionPolicy};
 pub use function::{Function, FunctionContext, FunctionOutcome};
 pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, legacy_router, router, webhook_path};

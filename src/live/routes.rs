@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::functions::{FunctionRequest, FunctionService};
+use super::functions::{self, FunctionRequest, FunctionService};
 use super::inbound::InboundResponder;
 use crate::event::{Event, JsonObject};
 use crate::http::layer::SignatureLayer;
@@ -108,7 +108,7 @@ async fn receive_event_or_function(
             if has_string_field(&fields, "name") {
                 let method = Method::POST;
                 let request = FunctionRequest { method, name: None, headers, company, raw_event: event };
-                return state.functions.answer(request).await;
+                return functions::answer_request(&state.functions, request).await;
             }
             false
         }

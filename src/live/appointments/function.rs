@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 
 use super::answer;
 use super::booking_service::BookingService;
-use crate::live::{Function, FunctionContext, FunctionOutcome};
+use crate::live::{Function, FunctionContext, FunctionOutcome, FunctionPolicy};
 
 #[derive(Clone, Copy)]
 pub(super) enum AppointmentFunctionKind {
@@ -21,6 +22,23 @@ pub(super) struct AppointmentFunction {
     pub(super) booking_service: Arc<BookingService>,
 }
 
+impl AppointmentFunction {
+    /// An answer is repeated only while the appointment is as the earlier invocation left it.
+    pub(super) fn policy(booking_service: &Arc<BookingService>) -> FunctionPolicy {
+        let booking_service = Arc::clone(booking_service);
+        let is_outcome_current = move |context: FunctionContext| {
+            let booking_service = Arc::clone(&booking_service);
+            async move { booking_service.new_invocation(&context).is_outcome_current().await }.boxed()
+        };
+        FunctionPolicy {
+            checks_arguments: true,
+            fallback: Some(answer::store_unavailable()),
+            can_reuse_answer: Some(Arc::new(is_outcome_current)),
+            ..FunctionPolicy::default()
+        }
+    }
+}
+
 #[async_trait]
 impl Function for AppointmentFunction {
     async fn call(&self, arguments: &Map<String, Value>, context: &FunctionContext) -> FunctionOutcome {
@@ -32,17 +50,5 @@ impl Function for AppointmentFunction {
         };
         // `Err` is an early return, not a failure: a question to the caller, for example.
         result.unwrap_or_else(|early| early)
-    }
-
-    async fn can_reuse_answer(&self, context: &FunctionContext) -> bool {
-        self.booking_service.new_invocation(context).is_outcome_current().await
-    }
-
-    fn checks_arguments(&self) -> bool {
-        true
-    }
-
-    fn fallback(&self) -> Option<Map<String, Value>> {
-        Some(answer::store_unavailable())
     }
 }

@@ -55,6 +55,7 @@ pub fn built_in_functions(
         description: definition.description,
         parameters: definition.parameters.unwrap_or_default().into(),
         function: Arc::new(AppointmentFunction { kind, booking_service: Arc::clone(&booking_service) }),
+        policy: AppointmentFunction::policy(&booking_service),
     });
     Ok(functions.collect())
 }

@@ -1,8 +1,11 @@
 //! Removes old rows from the ledger, a few at a time, so that no invocation waits long for the write lock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::FunctionDeps;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
+use crate::storage::InvocationStore;
 
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(30);
 const CLEANUP_BATCH_ROWS: usize = 100;
@@ -12,11 +15,9 @@ const INVOCATION_RETENTION_MS: i64 = 86_400_000;
 const SIGNATURE_RETENTION_MS: i64 = 3 * 3_600_000;
 
 /// Starts the task. It ends when the service stops.
-pub(super) fn start(deps: &FunctionDeps) {
-    let ledger = deps.ledger.clone();
-    let clock = deps.clock.clone();
-    let supervisor = deps.supervisor.clone();
-    deps.supervisor.spawn("invocations", async move {
+pub(super) fn start(ledger: Arc<dyn InvocationStore>, clock: Clock, supervisor: &Supervisor) {
+    let stop = supervisor.clone();
+    supervisor.spawn("invocations", async move {
         loop {
             let now_ms = clock.now_ms();
             let purged = ledger
@@ -34,7 +35,7 @@ pub(super) fn start(deps: &FunctionDeps) {
                 CLEANUP_INTERVAL
             };
             tokio::select! {
-                () = supervisor.wait_for_stop() => return,
+                () = stop.wait_for_stop() => return,
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -9,7 +9,7 @@ const MAX_ID_BYTES: usize = 256;
 
 /// The call and the arguments of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct FunctionPayload {
+pub(crate) struct FunctionPayload {
     /// The function's name in the envelope; `None` when the body holds only the arguments.
     pub(super) name: Option<String>,
     pub(super) arguments: Map<String, Value>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::super::BuiltInFunction;
+use super::super::{BuiltInFunction, FunctionPolicy};
 use super::schema::ArgumentsSchema;
 use super::target::FunctionTarget;
 use crate::config::{FunctionFallback, FunctionSettings, ProgramSearchPath, is_function_name};
@@ -28,13 +28,14 @@ pub struct FunctionConfigError {
 }
 
 /// A function with everything that a call needs.
-pub(super) struct RegisteredFunction {
+pub(crate) struct RegisteredFunction {
     pub(super) settings: FunctionSettings,
     pub(super) schema: ArgumentsSchema,
     pub(super) target: FunctionTarget,
-    /// The function checks its arguments itself, so the schema is not used. False when the settings replaced the
-    /// schema.
-    pub(super) checks_arguments: bool,
+    pub(super) policy: FunctionPolicy,
+    /// Whether the arguments are checked against the schema: not for a function that checks them itself, unless the
+    /// settings replaced its schema.
+    pub(super) uses_schema: bool,
     /// One permit per concurrent call.
     pub(super) permits: Arc<Semaphore>,
     pub(super) counts: Arc<FunctionCounts>,
@@ -172,21 +173,29 @@ fn register(
 ) -> Result<RegisteredFunction, FunctionConfigError> {
     let to_error = |problem| config_error(&table.name, problem);
     let mut settings = table.clone();
-    let mut has_builtin_schema = false;
+    let mut uses_schema = true;
     let builtin = builtins.iter().find(|builtin| table.builtin.as_ref() == Some(&builtin.name));
-    let target = match builtin {
+    let (target, policy) = match builtin {
         Some(builtin) => {
-            has_builtin_schema =
+            let policy = builtin.policy.clone();
+            // A schema from the settings demands more than the function knows about, so it is always checked.
+            let has_builtin_schema =
                 table.parameters_file.is_none() && table.parameters == builtin_settings(builtin).parameters;
-            settings.fallback = settings.fallback.or_else(|| builtin.function.fallback().map(FunctionFallback::Json));
-            FunctionTarget::InProcess(Arc::clone(&builtin.function))
+            uses_schema = !(has_builtin_schema && policy.checks_arguments);
+            settings.fallback = settings.fallback.or_else(|| policy.fallback.clone().map(FunctionFallback::Json));
+            (FunctionTarget::InProcess(Arc::clone(&builtin.function)), policy)
         }
-        None => FunctionTarget::from_settings(table, deps).map_err(to_error)?,
+        None => {
+            let target = FunctionTarget::from_settings(table, deps).map_err(to_error)?;
+            // A program is killed at the deadline, because nothing else would end it.
+            let may_answer_late = !matches!(target, FunctionTarget::Program(_));
+            (target, FunctionPolicy { may_answer_late, ..FunctionPolicy::default() })
+        }
     };
     Ok(RegisteredFunction {
         schema: load_schema(table).map_err(to_error)?,
-        // A schema from the settings demands more than the function knows about, so it is always checked.
-        checks_arguments: has_builtin_schema && target.checks_arguments(),
+        policy,
+        uses_schema,
         target,
         permits: Arc::new(Semaphore::new(table.concurrency.into())),
         // The same counters before and after a reload: they are counted by name, since the start of the process.

@@ -7,7 +7,9 @@ use axum::routing::any;
 use axum::{Extension, Router};
 use std::sync::Arc;
 
-use super::{FunctionRequest, FunctionService, answer};
+use super::answer;
+use super::request::{FunctionRequest, UnusableRequest};
+use super::service::FunctionService;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::http::layer::{AccessLogFields, SignatureLayer};
 use crate::http::{ApiError, RawEvent, Verified};
@@ -49,11 +51,46 @@ async fn receive_function_request(
     verified: Verified<RawEvent>,
 ) -> Result<Response, ApiError> {
     let name = params.iter().find(|(name, _)| *name == "name").map(|(_, name)| name.to_owned());
-    functions.answer(FunctionRequest { method, name, headers, company, raw_event: verified }).await
+    answer_request(&functions, FunctionRequest { method, name, headers, company, raw_event: verified }).await
+}
+
+/// Answers a request with status 200 whatever the function did: Retell repeats a request that was answered with 4xx or
+/// 5xx.
+///
+/// # Errors
+/// 405 for a method that is not listed; 401 for a signature that was used for another function or for an event. An
+/// unknown function is answered with 404.
+pub(crate) async fn answer_request(
+    functions: &FunctionService,
+    request: FunctionRequest,
+) -> Result<Response, ApiError> {
+    let company = Arc::clone(&request.company);
+    let invocation = match request.parse(&functions.registry()) {
+        Ok(invocation) => invocation,
+        Err(UnusableRequest::UnknownFunction(name)) => {
+            functions.record_unknown_function(&name, &company.slug);
+            return Ok(unknown_function_response());
+        }
+        Err(UnusableRequest::MethodNotAllowed) => return Err(ApiError::MethodNotAllowed),
+        Err(UnusableRequest::SignatureOfEvent(name)) => {
+            functions.record_reused_signature(&name);
+            return Err(ApiError::Unauthorized);
+        }
+    };
+    let function = Arc::clone(&invocation.function);
+    let call_id = invocation.call_id();
+    let size_bytes = invocation.original.body.len();
+    let reply = functions.invoke(invocation).await;
+    let Some(answer) = reply.answer() else {
+        functions.record_reused_signature(&function.settings.name);
+        return Err(ApiError::Unauthorized);
+    };
+    let log_fields = AccessLogFields { event: "custom_function", call_id, outcome: reply.outcome, size_bytes };
+    Ok(answer_response(answer, log_fields))
 }
 
 /// Status 200 with the answer. The extension carries the fields to the access log.
-pub(super) fn answer_response(answer: &StoredAnswer, log_fields: AccessLogFields) -> Response {
+fn answer_response(answer: &StoredAnswer, log_fields: AccessLogFields) -> Response {
     let content_type = HeaderValue::from_str(&answer.content_type);
     let content_type = content_type.unwrap_or_else(|_| HeaderValue::from_static("text/plain; charset=utf-8"));
     let outcome = (HeaderName::from_static(OUTCOME_HEADER), HeaderValue::from_static(log_fields.outcome));
@@ -61,7 +98,7 @@ pub(super) fn answer_response(answer: &StoredAnswer, log_fields: AccessLogFields
     (StatusCode::OK, Extension(log_fields), headers, answer.body.clone()).into_response()
 }
 
-pub(super) fn unknown_function_response() -> Response {
+fn unknown_function_response() -> Response {
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE))];
     (StatusCode::NOT_FOUND, headers, answer::unknown_function_body()).into_response()
 }

@@ -91,12 +91,6 @@ impl FunctionTarget {
         RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers).map(drop)
     }
 
-    /// Whether the target may continue after the deadline. A program is killed at the deadline, because nothing else
-    /// would end it.
-    pub(super) fn outlives_deadline(&self) -> bool {
-        !matches!(self, Self::Program(_))
-    }
-
     /// Calls the target. The caller of this method enforces the deadline by dropping the future.
     pub(super) async fn call(&self, call: TargetCall<'_>) -> TargetOutcome {
         match self {
@@ -113,20 +107,6 @@ impl FunctionTarget {
                 }
             }
         }
-    }
-
-    /// Whether the answer of an earlier invocation is still true. Only functions in this process can say that it is
-    /// not.
-    pub(super) async fn can_reuse_answer(&self, context: &FunctionContext) -> bool {
-        match self {
-            Self::InProcess(function) => function.can_reuse_answer(context).await,
-            Self::Url(_) | Self::Program(_) => true,
-        }
-    }
-
-    /// Whether the function reports problems with its arguments itself.
-    pub(super) fn checks_arguments(&self) -> bool {
-        matches!(self, Self::InProcess(function) if function.checks_arguments())
     }
 }
 

@@ -1,0 +1,228 @@
+//! The functions of a running receiver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cleanup;
+use super::dedupe::InvocationDedupe;
+use super::execute::Executor;
+use super::invocation::{Invocation, InvocationResult};
+use super::invocation_key::hash_parts;
+use super::registry::FunctionRegistry;
+use crate::base::clock::Clock;
+use crate::base::current::Current;
+use crate::base::supervise::Supervisor;
+use crate::privacy::redact;
+use crate::storage::{InvocationStore, SignatureUse, StoredAnswer};
+use crate::telemetry::functions::FunctionMetrics;
+use crate::telemetry::requests::RequestCounters;
+
+/// The purpose of a signature that was used for an event. The purpose of a function is a hash of several
+/// length-prefixed parts, so the two are never equal.
+const EVENT_SIGNATURE_USE: &[u8] = b"event";
+/// How long an event of an unknown kind waits for the ledger to look up its signature.
+const SIGNATURE_LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Runs custom functions. A handle: clones share their state.
+#[derive(Clone)]
+pub(crate) struct FunctionService(Arc<FunctionServiceInner>);
+
+struct FunctionServiceInner {
+    registry: Current<FunctionRegistry>,
+    dedupe: InvocationDedupe,
+    ledger: Arc<dyn InvocationStore>,
+    metrics: FunctionMetrics,
+    counters: Arc<RequestCounters>,
+}
+
+pub(crate) struct FunctionDeps {
+    pub ledger: Arc<dyn InvocationStore>,
+    pub clock: Clock,
+    /// Runs invocations in tasks that continue when their request ends.
+    pub supervisor: Supervisor,
+    pub metrics: FunctionMetrics,
+    /// Counts requests that were rejected for a reused signature.
+    pub counters: Arc<RequestCounters>,
+}
+
+/// The answer to one request for an invocation.
+pub(crate) struct InvocationReply {
+    result: Arc<InvocationResult>,
+    /// The outcome under which this request is counted.
+    pub outcome: &'static str,
+}
+
+impl InvocationReply {
+    /// `None` when the request's signature was used for something else before.
+    pub(crate) fn answer(&self) -> Option<&StoredAnswer> {
+        self.result.answer()
+    }
+}
+
+impl FunctionService {
+    /// Starts the service, and a task that removes old rows from the ledger.
+    #[must_use]
+    pub(crate) fn start(registry: FunctionRegistry, deps: FunctionDeps) -> Self {
+        let FunctionDeps { ledger, clock, supervisor, metrics, counters } = deps;
+        cleanup::start(Arc::clone(&ledger), clock.clone(), &supervisor);
+        let executor = Executor { ledger: Arc::clone(&ledger), clock, supervisor };
+        Self(Arc::new(FunctionServiceInner {
+            registry: Current::new(registry),
+            dedupe: InvocationDedupe::new(executor),
+            ledger,
+            metrics,
+            counters,
+        }))
+    }
+
+    /// Replaces the functions for requests that arrive from now on. Running invocations keep their own.
+    pub(crate) fn replace_registry(&self, registry: FunctionRegistry) {
+        self.0.registry.replace(registry);
+    }
+
+    /// The functions at this moment. A request uses one snapshot, so that a reload in the middle changes neither its
+    /// settings nor its target.
+    pub(super) fn registry(&self) -> Arc<FunctionRegistry> {
+        self.0.registry.get()
+    }
+
+    /// Runs the invocation, or waits for an equal one that is running. There is an answer before its deadline whatever
+    /// the function does.
+    pub(crate) async fn invoke(&self, invocation: Invocation) -> InvocationReply {
+        let function = Arc::clone(&invocation.function);
+        let received_at = invocation.received_at;
+        let (result, outcome) = self.0.dedupe.run(invocation).await;
+        self.0.metrics.record_duration(received_at.elapsed());
+        function.counts.count(outcome);
+        InvocationReply { result, outcome }
+    }
+
+    /// Reserves the signature for an event. `false` when a request for a function has used it. When the ledger does
+    /// not answer within [`SIGNATURE_LOOKUP_TIMEOUT`] the event is accepted: storing one too many is better than
+    /// losing one.
+    pub(crate) async fn reserve_signature_for_event(&self, signature: &str, at_ms: i64) -> bool {
+        // Without functions there is nothing to confuse an event with, and events cost no write to the ledger.
+        if self.0.registry.get().is_empty() {
+            return true;
+        }
+        let reservation = self.0.ledger.use_signature(SignatureUse {
+            signature_hash: hash_parts(&[signature.as_bytes()]),
+            purpose_hash: hash_parts(&[EVENT_SIGNATURE_USE]),
+            seen_at_ms: at_ms,
+        });
+        let is_free = !matches!(tokio::time::timeout(SIGNATURE_LOOKUP_TIMEOUT, reservation).await, Ok(Ok(false)));
+        if !is_free {
+            self.0.counters.count("signature_reused");
+            tracing::warn!(status = 401, reason = "signature_reused", "webhook request rejected");
+        }
+        is_free
+    }
+
+    /// Counts and logs a request for the function `name` whose signature was used for something else.
+    pub(super) fn record_reused_signature(&self, name: &str) {
+        self.0.counters.count("signature_reused");
+        tracing::warn!(function = name, status = 401, reason = "signature_reused", "function request rejected");
+    }
+
+    /// Counts and logs a request for a function that the company does not have.
+    pub(super) fn record_unknown_function(&self, name: &str, company: &str) {
+        self.0.metrics.count_unknown_function();
+        // The name was chosen by the sender and may contain a phone number.
+        let function = redact::path(name);
+        tracing::warn!(function, company, status = 404, "function not found");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::config::{EgressSettings, ProgramSearchPath};
+    use crate::egress::Egress;
+    use crate::handlers::HandlerDeps;
+    use crate::live::functions::invocation::OriginalRequest;
+    use crate::live::functions::payload::FunctionPayload;
+    use crate::live::{BuiltInFunction, FunctionContext, FunctionOutcome, FunctionPolicy};
+    use crate::outbound::RetellSigner;
+    use crate::storage::DEFAULT_COMPANY_ID;
+    use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+    use crate::tenants::Company;
+
+    struct NoSigner;
+
+    impl RetellSigner for NoSigner {
+        fn sign(&self, _: &str, _: &[u8], _: i64) -> Option<String> {
+            None
+        }
+    }
+
+    /// A service with one function, `count`, which answers how often it was called.
+    fn counting_service(store: &Arc<SqliteStore>, supervisor: &Supervisor) -> FunctionService {
+        let calls = Arc::new(AtomicU64::new(0));
+        let count = move |_: Map<String, Value>, _: FunctionContext| {
+            let calls = calls.fetch_add(1, Ordering::Relaxed) + 1;
+            async move { FunctionOutcome::Answer(json!({ "calls": calls })) }
+        };
+        let function = BuiltInFunction {
+            name: "count".to_owned(),
+            description: String::new(),
+            parameters: json!({}),
+            function: Arc::new(count),
+            policy: FunctionPolicy::default(),
+        };
+        let deps = HandlerDeps {
+            store: store.clone(),
+            clock: Clock::default(),
+            program_search_path: ProgramSearchPath::from_process(),
+            egress: Egress::new(&EgressSettings::default()).unwrap(),
+            retell_signer: Arc::new(NoSigner),
+        };
+        let metrics = FunctionMetrics::default();
+        let registry = FunctionRegistry::new(&[], &[function], &deps, &metrics).unwrap();
+        let deps = FunctionDeps {
+            ledger: store.clone(),
+            clock: Clock::default(),
+            supervisor: supervisor.clone(),
+            metrics,
+            counters: Arc::default(),
+        };
+        FunctionService::start(registry, deps)
+    }
+
+    /// An invocation that begins in this process: without a body, a signature or headers.
+    fn invocation(functions: &FunctionService, company: &Arc<Company>, call_id: &str) -> Invocation {
+        let function = Arc::clone(functions.registry().find("count", &company.slug).unwrap());
+        let payload = FunctionPayload { call_id: Some(call_id.to_owned()), ..FunctionPayload::default() };
+        let original = OriginalRequest::default();
+        Invocation::new(&function, company, Ok(payload), original, Instant::now(), Clock::default().now_ms())
+    }
+
+    #[tokio::test]
+    async fn code_in_this_process_invokes_a_function_without_a_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::default();
+        let url = SqliteUrl::file(folder.path().join("store.db"));
+        let store = Arc::new(SqliteStore::open(&url, &supervisor).unwrap());
+        let functions = counting_service(&store, &supervisor);
+        let company = Arc::new(Company {
+            id: DEFAULT_COMPANY_ID,
+            slug: "default".into(),
+            agent_ids: Vec::new(),
+            has_development_key_only: false,
+            verifier: None,
+            signing_key: None,
+        });
+        let mut answers = Vec::new();
+        for call_id in ["call_1", "call_1", "call_2"] {
+            let reply = functions.invoke(invocation(&functions, &company, call_id)).await;
+            answers.push((reply.outcome, String::from_utf8(reply.answer().unwrap().body.to_vec()).unwrap()));
+        }
+        let expected = [("answered", 1), ("duplicate", 1), ("answered", 2)];
+        assert_eq!(answers, expected.map(|(outcome, calls)| (outcome, format!(r#"{{"calls":{calls}}}"#))));
+        supervisor.stop();
+    }
+}
