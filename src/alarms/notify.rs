@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::raised::{AlarmNotification, AlarmNotificationKind};
-use crate::intake::{ALARM_RESOLVED, ALARM_TRIGGERED, InternalEvent};
+use crate::event::internal::{ALARM_RESOLVED, ALARM_TRIGGERED};
+use crate::intake::InternalEvent;
 use crate::storage::DEFAULT_COMPANY_ID;
 
 pub(super) fn event_name(notification: &AlarmNotification) -> &'static str {

@@ -22,6 +22,7 @@ mod error;
 mod from_json;
 mod identifiers;
 mod inbound;
+pub(crate) mod internal;
 mod json_number;
 mod json_object;
 mod kind;

@@ -7,13 +7,6 @@ use crate::base::id::EventId;
 use crate::event::EventIdentifiers;
 use crate::storage::{INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text};
 
-/// Event name of an alarm. Not `alert_…`, which is Retell's prefix for its own alerts.
-pub(crate) const ALARM_TRIGGERED: &str = "alarm_triggered";
-pub(crate) const ALARM_RESOLVED: &str = "alarm_resolved";
-/// The names of all internal events.
-pub(crate) const INTERNAL_EVENT_NAMES: [&str; 5] =
-    [ALARM_TRIGGERED, ALARM_RESOLVED, "appointment_booked", "appointment_changed", "appointment_cancelled"];
-
 /// An internal event to be stored. Only handlers whose filter names it get it, see [`Filter`](crate::handlers::Filter).
 #[derive(Clone, Debug)]
 pub(crate) struct InternalEvent {

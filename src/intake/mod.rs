@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use import::ImportedEvent;
-pub(crate) use internal::{ALARM_RESOLVED, ALARM_TRIGGERED, INTERNAL_EVENT_NAMES, InternalEvent};
+pub(crate) use internal::InternalEvent;
 pub(crate) use live_request::LiveInboundRequest;
 pub(crate) use write_behind::PendingWrite;
 

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::answer::format_rfc3339;
 use super::calendar::Calendar;
 use crate::base::id::EventIdGenerator;
-use crate::storage::{
-    Appointment, BookingAction, BookingEventFactory, INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text,
-};
+use crate::event::internal::{APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED};
+use crate::intake::InternalEvent;
+use crate::storage::{Appointment, BookingAction, BookingEventFactory, NewEvent};
 
 /// Builds events for changes made during a call, with times in the company's time zone.
 pub(super) fn event_builder(
@@ -53,7 +53,11 @@ fn build_event(
     zone: EventZone<'_>,
     call_id: Option<&str>,
 ) -> NewEvent {
-    let name = format!("appointment_{}", action.as_str());
+    let name = match action {
+        BookingAction::Booked => APPOINTMENT_BOOKED,
+        BookingAction::Changed => APPOINTMENT_CHANGED,
+        BookingAction::Cancelled => APPOINTMENT_CANCELLED,
+    };
     let mut body = json!({
         "event": name,
         "appointment": {
@@ -76,16 +80,7 @@ fn build_event(
     if let Some(call_id) = call_id {
         body["call"] = json!({"call_id": call_id});
     }
-    NewEvent {
-        kind: Some(name),
-        call_id: sanitize_text(call_id.map(str::to_owned)),
-        content_type: Some("application/json".to_owned()),
-        key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()),
-        ..NewEvent::new(
-            ids.next_id(appointment.updated_at_ms),
-            appointment.company_id,
-            appointment.updated_at_ms,
-            body.to_string(),
-        )
-    }
+    let occurred_at_ms = appointment.updated_at_ms;
+    let event = InternalEvent { company_id: appointment.company_id, occurred_at_ms, body };
+    event.into_new_event(ids.next_id(occurred_at_ms))
 }
