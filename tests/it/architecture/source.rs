@@ -1,8 +1,12 @@
-//! Rust source text prepared for the rules: comments, strings and tests are blanked, and paths in `use` groups are
-//! expanded.
+//! Rust source text prepared for the rules: tokens without comments, tests and the contents of literals, read by
+//! `proc-macro2` as the compiler does. Tokens rather than a syntax tree, because the rules also apply inside macros.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// A file below `src`, prepared for the rules.
 pub struct SourceFile {
@@ -10,17 +14,35 @@ pub struct SourceFile {
     pub path: String,
     /// Number of lines of the whole file.
     pub lines: usize,
-    /// The text without comments, strings and tests; line breaks are kept.
-    pub code: String,
+    /// Every path in the code, with groups expanded: `a::{b, c::d}` gives `a::b` and `a::c::d`.
+    pub paths: Vec<String>,
+    /// Every function: free, associated, nested, and in macros. Those without a body are left out.
+    pub functions: Vec<Function>,
+    /// Every method with its dot and every macro with its exclamation mark: `.unwrap`, `vec!`.
+    pub methods_and_macros: BTreeSet<String>,
+}
+
+/// A function with its length, from the line of its name to that of its closing brace.
+pub struct Function {
+    pub name: String,
+    pub line: usize,
+    pub lines: usize,
 }
 
 impl SourceFile {
     pub fn new(path: &str, text: &str) -> Self {
-        Self {
+        let mut source = Self {
             path: path.to_owned(),
             lines: text.lines().count(),
-            code: without_tests(&strip_strings_and_comments(text)),
-        }
+            paths: Vec::new(),
+            functions: Vec::new(),
+            methods_and_macros: BTreeSet::new(),
+        };
+        let tokens = without_tests(parse(path, text));
+        collect_paths(&tokens, "", &mut source.paths);
+        collect_functions(&tokens, &mut source.functions);
+        collect_methods_and_macros(&tokens, &mut source.methods_and_macros);
+        source
     }
 
     /// `http` for `src/http/error.rs`; `None` for `src/lib.rs` and `src/main.rs`.
@@ -33,63 +55,19 @@ impl SourceFile {
         let names = self.path.trim_start_matches("src/").trim_end_matches(".rs").split('/');
         names.filter(|name| !matches!(*name, "mod" | "lib" | "main")).count()
     }
-
-    /// Every path in the code, with groups expanded: `a::{b, c::d}` gives `a::b` and `a::c::d`.
-    pub fn paths(&self) -> Vec<String> {
-        let mut paths = Vec::new();
-        let mut rest = self.code.as_str();
-        while let Some(at) = rest.find(|c: char| c.is_alphanumeric() || c == '_') {
-            rest = take_path(&rest[at..], "", &mut paths);
-        }
-        paths
-    }
 }
 
-/// Reads one path at the start of `text` and appends it to `paths`, with `prefix` in front. Returns the rest of the
-/// text.
-fn take_path<'t>(text: &'t str, prefix: &str, paths: &mut Vec<String>) -> &'t str {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    let path = format!("{prefix}{}", &text[..end]);
-    let rest = &text[end..];
-    let Some(after) = rest.strip_prefix("::") else {
-        paths.push(path);
-        return rest;
-    };
-    if let Some(group) = after.strip_prefix('{') {
-        return take_group(group, &format!("{path}::"), paths);
-    }
-    if after.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-        return take_path(after, &format!("{path}::"), paths);
-    }
-    // `a::*` or `a::<T>`.
-    paths.push(path);
-    after
+/// The product's files below `src`: all except test-only ones. Read once for all tests.
+pub fn sources() -> &'static [SourceFile] {
+    static SOURCES: LazyLock<Vec<SourceFile>> = LazyLock::new(read_sources);
+    &SOURCES
 }
 
-fn take_group<'t>(mut text: &'t str, prefix: &str, paths: &mut Vec<String>) -> &'t str {
-    loop {
-        text = text.trim_start_matches(|c: char| c.is_whitespace() || c == ',' || c == '*');
-        if let Some(rest) = text.strip_prefix('}') {
-            return rest;
-        }
-        if !text.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-            return text;
-        }
-        text = take_path(text, prefix, paths);
-        if let Some((_, rest)) = text.trim_start().strip_prefix("as ").and_then(|rest| rest.split_once([',', '}'])) {
-            text = &text[text.len() - rest.len() - 1..];
-        }
-    }
-}
-
-/// Every file below `src`, except test-only files.
-pub fn sources() -> Vec<SourceFile> {
+fn read_sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect_rust_files(&root.join("src"), &mut files);
-    let texts = files.iter().map(|path| {
-        let name = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
-        (name, fs::read_to_string(path).unwrap())
+    let texts = rust_files("src").into_iter().map(|path| {
+        let text = fs::read_to_string(root.join(&path)).unwrap();
+        (path, text)
     });
     let texts: Vec<_> = texts.collect();
     let test_files: Vec<_> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
@@ -97,7 +75,16 @@ pub fn sources() -> Vec<SourceFile> {
     product_files.map(|(path, text)| SourceFile::new(path, text)).collect()
 }
 
-fn collect_rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
+/// Every Rust file below a folder of the package, tests included.
+pub fn rust_files(folder: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect_rust_files(&root.join(folder), &mut files);
+    let names = files.iter().map(|path| path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"));
+    names.collect()
+}
+
+fn collect_rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -108,110 +95,174 @@ fn collect_rust_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// The files that `text` declares as `#[cfg(test)] mod name;`.
+/// The files that `text` declares as `#[cfg(test)] mod name;`, with or without `#[path = "…"]`.
 pub fn test_files(path: &str, text: &str) -> Vec<String> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let declared = text.split("#[cfg(test)]").skip(1).filter_map(|after| after.trim_start().strip_prefix("mod "));
-    let names = declared.filter_map(|after| Some(after.split_once(';')?.0).filter(|name| !name.contains(' ')));
-    names.map(|name| format!("{folder}/{name}.rs")).collect()
-}
-
-/// Blanks comments, strings and character literals. Line breaks are kept.
-pub fn strip_strings_and_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let blank = blank_length(rest, out.chars().next_back());
-        let length = if blank > 0 { blank } else { first.len_utf8() };
-        let (piece, after) = rest.split_at(length);
-        if blank > 0 {
-            out.extend(piece.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
-        } else {
-            out.push(first);
+    let mut files = Vec::new();
+    let mut tokens = parse(path, text).into_iter();
+    while let Some(token) = tokens.next() {
+        if !matches!(&token, TokenTree::Group(group) if is_test_attribute(group)) {
+            continue;
         }
-        rest = after;
-    }
-    out
-}
-
-/// Number of bytes at the start of `text` that are a comment, a string or a character literal; 0 for code.
-fn blank_length(text: &str, before: Option<char>) -> usize {
-    let in_name = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    if text.starts_with("//") {
-        return text.find('\n').unwrap_or(text.len());
-    }
-    if text.starts_with("/*") {
-        return text.find("*/").map_or(text.len(), |end| end + 2);
-    }
-    if text.starts_with('"') {
-        return string_literal_length(text, 1);
-    }
-    if !in_name && (text.starts_with("r\"") || text.starts_with("r#") || text.starts_with("br")) {
-        return raw_string_length(text);
-    }
-    if text.starts_with('\'') { char_literal_length(text) } else { 0 }
-}
-
-fn string_literal_length(text: &str, start: usize) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(start) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
+        let mut item = Vec::new();
+        let is_declaration = tokens.by_ref().find_map(|token| {
+            item.push(token.to_string());
+            ends_item(&token).then(|| is_punctuation(&token, ';'))
+        });
+        let declared = item.iter().position(|word| word == "mod").and_then(|at| item.get(at + 1));
+        let own_path = item.iter().find_map(|word| word.strip_prefix("[path = \"")?.strip_suffix("\"]"));
+        if let (Some(true), Some(name)) = (is_declaration, declared) {
+            files.push(own_path.map_or(format!("{folder}/{name}.rs"), |own_path| format!("{folder}/{own_path}")));
         }
     }
-    text.len()
+    files
 }
 
-fn raw_string_length(text: &str) -> usize {
-    let after = text.trim_start_matches('b').trim_start_matches('r');
-    let hashes = after.len() - after.trim_start_matches('#').len();
-    if !after[hashes..].starts_with('"') {
-        return 0;
-    }
-    let opening = text.len() - after.len() + hashes + 1;
-    let close = format!("\"{}", "#".repeat(hashes));
-    text[opening..].find(&close).map_or(text.len(), |at| opening + at + close.len())
+fn parse(path: &str, text: &str) -> Vec<TokenTree> {
+    let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
+    tokens.into_iter().collect()
 }
 
-/// Length of `'x'`, `'\n'` or `'\u{1b}'`; 0 for a lifetime such as `'x`.
-fn char_literal_length(text: &str) -> usize {
-    let mut chars = text.char_indices().skip(1);
-    match chars.next() {
-        Some((_, '\\')) => text[3..].find('\'').map_or(0, |at| at + 4),
-        Some(_) => chars.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 1),
-        None => 0,
-    }
-}
-
-/// Blanks every item after `#[cfg(test)]`. Strings must be blanked before, because their braces would be counted.
-fn without_tests(code: &str) -> String {
-    let mut code = code.to_owned();
-    while let Some(start) = code.find("#[cfg(test)]") {
-        let end = start + item_length(&code[start..]);
-        let blank: String = code[start..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-        code.replace_range(start..end, &blank);
-    }
-    code
-}
-
-/// Length up to the `;` or the closing brace that ends the item.
-fn item_length(text: &str) -> usize {
-    let mut depth = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            ';' if depth == 0 => return at + 1,
-            '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1;
-                }
+/// Leaves out every item after `#[cfg(test)]`, at any depth.
+fn without_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
+    let mut kept = Vec::new();
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(group) if is_test_attribute(&group) => {
+                kept.pop(); // the `#` of the attribute
+                while tokens.next().is_some_and(|token| !ends_item(&token)) {}
+                // `use a::{b};` has its semicolon after the brace.
+                tokens.next_if(|token| is_punctuation(token, ';'));
             }
+            TokenTree::Group(group) => {
+                let inner = without_tests(group.stream().into_iter().collect());
+                let mut without = Group::new(group.delimiter(), inner.into_iter().collect());
+                without.set_span(group.span());
+                kept.push(TokenTree::Group(without));
+            }
+            token => kept.push(token),
+        }
+    }
+    kept
+}
+
+fn is_test_attribute(group: &Group) -> bool {
+    let mut inner = group.stream().into_iter();
+    group.delimiter() == Delimiter::Bracket
+        && matches!(inner.next(), Some(TokenTree::Ident(name)) if name == "cfg")
+        && inner.next().is_some_and(|condition| condition.to_string() == "(test)")
+}
+
+fn ends_item(token: &TokenTree) -> bool {
+    is_punctuation(token, ';') || brace(token).is_some()
+}
+
+fn is_punctuation(token: &TokenTree, c: char) -> bool {
+    matches!(token, TokenTree::Punct(punctuation) if punctuation.as_char() == c)
+}
+
+fn brace(token: &TokenTree) -> Option<&Group> {
+    match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
+        _ => None,
+    }
+}
+
+/// Appends the paths in `tokens`, each with `prefix` in front.
+fn collect_paths(mut tokens: &[TokenTree], prefix: &str, paths: &mut Vec<String>) {
+    while let Some((token, rest)) = tokens.split_first() {
+        tokens = match token {
+            TokenTree::Ident(name) => take_path(&format!("{prefix}{name}"), rest, paths),
+            TokenTree::Group(group) => {
+                collect_paths(&inner_tokens(group), "", paths);
+                rest
+            }
+            _ => rest,
+        };
+    }
+}
+
+/// Appends the path that begins with `path` and continues in `tokens`. Returns the tokens after it.
+fn take_path<'t>(path: &str, tokens: &'t [TokenTree], paths: &mut Vec<String>) -> &'t [TokenTree] {
+    let [first, second, rest @ ..] = tokens else {
+        paths.push(path.to_owned());
+        return without_alias(tokens);
+    };
+    if !(is_punctuation(first, ':') && is_punctuation(second, ':')) {
+        paths.push(path.to_owned());
+        return without_alias(tokens);
+    }
+    match rest.split_first() {
+        Some((TokenTree::Ident(name), rest)) => take_path(&format!("{path}::{name}"), rest, paths),
+        Some((TokenTree::Group(group), rest)) => {
+            collect_paths(&inner_tokens(group), &format!("{path}::"), paths);
+            rest
+        }
+        // `a::*` or `a::<T>`.
+        _ => {
+            paths.push(path.to_owned());
+            rest
+        }
+    }
+}
+
+/// The tokens after `as name`, if they begin with it: the new name is not a path.
+fn without_alias(tokens: &[TokenTree]) -> &[TokenTree] {
+    match tokens {
+        [TokenTree::Ident(word), TokenTree::Ident(_), rest @ ..]
+            if word == "as" && !rest.first().is_some_and(|next| is_punctuation(next, ':')) =>
+        {
+            rest
+        }
+        _ => tokens,
+    }
+}
+
+fn inner_tokens(group: &Group) -> Vec<TokenTree> {
+    group.stream().into_iter().collect()
+}
+
+fn collect_functions(tokens: &[TokenTree], functions: &mut Vec<Function>) {
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Ident(word) if word == "fn" => functions.extend(function(&tokens[at..])),
+            TokenTree::Group(group) => collect_functions(&inner_tokens(group), functions),
             _ => {}
         }
     }
-    text.len()
+}
+
+/// The function at the start of `tokens`; `None` for a function pointer and for a declaration without a body.
+fn function(tokens: &[TokenTree]) -> Option<Function> {
+    let (keyword, name, signature) = match tokens {
+        [keyword, TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
+        // `fn $name` in a macro.
+        [keyword, TokenTree::Punct(_), TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
+        _ => return None,
+    };
+    let end = signature.iter().enumerate().position(|(at, token)| {
+        // `A<{ B }>` has a brace that is not the body.
+        let is_argument =
+            signature.get(at + 1).is_some_and(|next| is_punctuation(next, '>') || is_punctuation(next, ','));
+        is_punctuation(token, ';') || (brace(token).is_some() && !is_argument)
+    })?;
+    let line = keyword.span().start().line;
+    let last_line = brace(&signature[end])?.span_close().end().line;
+    Some(Function { name: name.to_string(), line, lines: last_line + 1 - line })
+}
+
+fn collect_methods_and_macros(tokens: &[TokenTree], names: &mut BTreeSet<String>) {
+    for pair in tokens.windows(2) {
+        match pair {
+            [dot, TokenTree::Ident(name)] if is_punctuation(dot, '.') => names.insert(format!(".{name}")),
+            [TokenTree::Ident(name), mark] if is_punctuation(mark, '!') => names.insert(format!("{name}!")),
+            _ => continue,
+        };
+    }
+    for token in tokens {
+        if let TokenTree::Group(group) = token {
+            collect_methods_and_macros(&inner_tokens(group), names);
+        }
+    }
 }

@@ -251,7 +251,7 @@ fn deliveries_count_by_outcome_and_undelivered_events_are_the_backlog() {
 
 /// The first column of the table "All metrics" in docs/running.md.
 fn documented_metrics() -> BTreeSet<String> {
-    let page = include_str!("../../docs/running.md");
+    let page = include_str!("../../../docs/running.md");
     let (_, section) = page.split_once("## All metrics").unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `retell_webhook_"));
     rows.map(|row| format!("retell_webhook_{}", row.split('`').next().unwrap())).collect()

@@ -15,7 +15,7 @@ const SIGNED_AT_MS: i64 = 1_790_000_000_000;
 const WINDOW_MS: i64 = 300_000;
 
 fn read_test_vectors(list: &str) -> Vec<Value> {
-    let text = include_str!("../fixtures/signature-vectors.json");
+    let text = include_str!("../../fixtures/signature-vectors.json");
     let file: Value = serde_json::from_str(text).unwrap();
     file[list].as_array().unwrap().clone()
 }
