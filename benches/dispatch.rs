@@ -12,7 +12,6 @@
 #![allow(missing_docs, clippy::doc_markdown, reason = "a program: doc comments are its help text")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,8 +23,8 @@ use retell_webhook::Secret;
 use retell_webhook::internals::EventIdGenerator;
 use retell_webhook::internals::ProcessStats;
 use retell_webhook::internals::Supervisor;
-use retell_webhook::internals::{BreakerState, DEFAULT_COMPANY_ID, HandlerRow, NewEvent, Store};
-use retell_webhook::internals::{SqliteStore, SqliteUrl};
+use retell_webhook::internals::{BreakerState, DEFAULT_COMPANY_ID, HandlerRow, NewEvent};
+use retell_webhook::internals::{Role, open_store};
 use retell_webhook::{Context, Event, EventHandler, Outcome, Receiver, async_trait};
 use retell_webhook::{HandlerKind, HandlerSettings, Settings};
 
@@ -136,7 +135,7 @@ fn handler_settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
 
 async fn store_backlog(folder: &Path, args: &DispatchArgs, names: &[String]) {
     let supervisor = Supervisor::default();
-    let store = Arc::new(SqliteStore::open(&SqliteUrl::parse(&database_url(folder)).unwrap(), &supervisor).unwrap());
+    let store = open_store(&database_url(folder), Role::Receiver, &supervisor).unwrap();
     for name in names {
         let row = HandlerRow { name: name.clone(), ordered: true, ordering_timeout_ms: 600_000 };
         store.register_handler(row).await.unwrap();

@@ -125,9 +125,9 @@ pub mod internals {
     pub use crate::config::{AlarmSettings, DeliverySettings, RevisionPolicy, TranscriptPolicy};
     pub use crate::handlers::RegisteredHandler;
     pub use crate::live::appointments::built_in_functions;
-    pub use crate::storage::sqlite::{SqliteStore, SqliteUrl};
     pub use crate::storage::{
-        BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, HandlerRow, IdentityKey, NewEvent, Store,
+        BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, HandlerRow, IdentityKey, NewEvent, Role, Store,
+        open as open_store,
     };
     pub use crate::telemetry::process::ProcessStats;
 }

@@ -20,8 +20,7 @@ use crate::handlers::{ClosureHandler, EventHandler, Filter, HandlerDeps, Handler
 use crate::live::WEBHOOK_PATH;
 use crate::live::inbound::{CurrentInboundRules, InboundResponder, InboundRules};
 use crate::rejections::{self, RejectionRecorder};
-use crate::storage::Store;
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::storage::{self, Role, Store};
 use crate::tenants::CurrentCompanyDirectory;
 
 /// Opens the store and starts every component. A component that fails to start stops those before it.
@@ -34,15 +33,14 @@ pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, Buil
     let supervisor = Supervisor::default();
     let stop = StopOnDrop(supervisor.clone());
 
-    let sqlite = Arc::new(SqliteStore::open(&SqliteUrl::parse(&settings.storage.url)?, &supervisor)?);
-    let store: Arc<dyn Store> = sqlite.clone();
+    let store = storage::open(&settings.storage.url, Role::Receiver, &supervisor)?;
     let companies = CurrentCompanyDirectory::new(reload::load_companies(&settings, &store).await?);
     let deps = handler_deps(&settings, &store, &clock, &companies)?;
     // Everything that can be refused is built before the first worker starts.
     let registry = build_registry(&settings, &builder.overrides.handlers, &deps)?;
     let inbound_rules = CurrentInboundRules::new(InboundRules::from_settings(&settings.inbound, &deps)?);
     let ops = OpsState::new(&settings, &store, &companies, builder.dropped_lines, clock.now_ms());
-    let functions = functions::start_functions(&settings, &mut builder.overrides, sqlite, &deps, &ops, &supervisor)?;
+    let functions = functions::start_functions(&settings, &mut builder.overrides, &store, &deps, &ops, &supervisor)?;
 
     let workers = start_workers(&registry, &store, &clock, &supervisor, &ops).await?;
     let retention = reload::RetentionHandle::start(&settings, &workers, &ops.removed_rows, &deps, &supervisor);

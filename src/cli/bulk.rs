@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::storage::sqlite::OperatorStore;
-use crate::storage::{DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
+use crate::storage::{DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState, Role};
 
 /// Deliveries per transaction: about 10 ms, during which the receiver cannot commit.
 const MAX_BATCH_SIZE: u32 = 200;
@@ -91,8 +90,8 @@ struct BulkResult {
 
 impl BulkArgs {
     pub(super) async fn run(self, operation: BulkOperation) -> CliResult {
-        let mut store = OperatorStore::open(&context::sqlite_url()?)?;
-        let counts = store.count_deliveries(&operation.count_filter())?;
+        let store = context::open_store_as(Role::Operator)?;
+        let counts = store.count_deliveries(operation.count_filter()).await?;
         let matching: u64 =
             counts.iter().filter(|counted| operation.includes(counted)).map(|counted| counted.count).sum();
         let selected = matching.min(self.limit.unwrap_or(u64::MAX));
@@ -101,7 +100,7 @@ impl BulkArgs {
         if only_counts && !self.json {
             print_counts(&operation, &counts)?;
         }
-        let changed = if only_counts { 0 } else { self.apply(&mut store, &operation, selected).await? };
+        let changed = if only_counts { 0 } else { self.apply(&*store, &operation, selected).await? };
         let result = BulkResult { is_dry_run, selected, changed };
         if self.json {
             print_json_report(&operation, &counts, &result)?;
@@ -116,11 +115,11 @@ impl BulkArgs {
 
     async fn apply(
         &self,
-        store: &mut OperatorStore,
+        store: &dyn DeliveryAdmin,
         operation: &BulkOperation,
         selected: u64,
     ) -> Result<u64, CliError> {
-        let mut selection = store.select_deliveries(&operation.selection_filter())?;
+        let mut selection = store.select_deliveries(operation.selection_filter()).await?;
         let progress = bulk_progress_bar(selected);
         let batch_size = (self.rate / BATCHES_PER_SECOND).clamp(1, MAX_BATCH_SIZE);
         let time_per_delivery = Duration::from_secs(1) / self.rate;
@@ -129,18 +128,18 @@ impl BulkArgs {
         while remaining > 0 {
             let started = Instant::now();
             let size = usize::try_from(remaining).unwrap_or(usize::MAX).min(batch_size as usize);
-            let Some(batch) = store.next_batch(&mut selection, size)? else { break };
+            let step = selection.change_next(operation.change, size, Clock::system().now_ms()).await;
+            let step = step.map_err(|error| {
+                let done = past_participle(operation.change);
+                CliError::Message(format!("stopped after {changed} deliveries were {done}: {error}"))
+            })?;
+            let Some(batch) = step else { break };
             // The receiver may have claimed or finished some of the batch since it was selected: those are not changed,
             // and only what was changed counts against the limit.
-            let changed_now =
-                store.change_deliveries(&batch, operation.change, Clock::system().now_ms()).map_err(|error| {
-                    let done = past_participle(operation.change);
-                    CliError::Message(format!("stopped after {changed} deliveries were {done}: {error}"))
-                })?;
-            changed += changed_now;
-            remaining -= changed_now.min(remaining);
-            progress.inc(batch.seqs.len() as u64);
-            let deliveries = u32::try_from(batch.seqs.len()).unwrap_or(batch_size);
+            changed += batch.changed;
+            remaining -= batch.changed.min(remaining);
+            progress.inc(batch.visited);
+            let deliveries = u32::try_from(batch.visited).unwrap_or(batch_size);
             sleep_until(started + time_per_delivery * deliveries).await;
         }
         progress.finish_and_clear();

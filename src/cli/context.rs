@@ -1,18 +1,22 @@
 //! The settings and the store of a command; a receiver may be running on the same store.
 
+use std::sync::Arc;
+
 use super::output::CliError;
 use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, Settings};
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::storage::{self, Role, Store};
 
 pub(super) fn load_settings() -> Result<Settings, CliError> {
     Ok(Settings::load(&ConfigSources::from_process()?)?)
 }
 
-pub(super) fn sqlite_url() -> Result<SqliteUrl, CliError> {
-    Ok(SqliteUrl::parse(&load_settings()?.storage.url)?)
+/// Opens the store for reading.
+pub(super) fn open_store() -> Result<Arc<dyn Store>, CliError> {
+    open_store_as(Role::Reader)
 }
 
-pub(super) fn open_store() -> Result<SqliteStore, CliError> {
-    Ok(SqliteStore::open_read_only(&sqlite_url()?, &Supervisor::default())?)
+/// Opens the store of the settings.
+pub(super) fn open_store_as(role: Role) -> Result<Arc<dyn Store>, CliError> {
+    Ok(storage::open(&load_settings()?.storage.url, role, &Supervisor::default())?)
 }

@@ -10,7 +10,7 @@ use super::list_args::CommonListArgs;
 use super::output::{self, CliResult};
 use super::{context, outlook};
 use crate::base::id::EventId;
-use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryRow, DeliveryState, Store};
+use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryRow, DeliveryState};
 
 /// Characters of a reason that the table shows; `deliveries show` prints all of it.
 const MAX_REASON_CHARS: usize = 60;
@@ -146,7 +146,7 @@ impl DeliveriesListArgs {
             self.filter;
         // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
         if let (Some(id), None) = (event_id, self.state) {
-            return outlook::print_outlooks(&store, id, handler.as_deref(), json).await;
+            return outlook::print_outlooks(&*store, id, handler.as_deref(), json).await;
         }
         let filter = DeliveryFilter {
             event_handler_pairs: event_id.map(|id| (id, None)).into_iter().collect(),
@@ -220,7 +220,7 @@ impl DeliveriesShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let handler = self.delivery_ref.handler.or(self.handler);
-        let outlooks = outlook::list_outlooks(&store, self.delivery_ref.id, handler.as_deref()).await?;
+        let outlooks = outlook::list_outlooks(&*store, self.delivery_ref.id, handler.as_deref()).await?;
         if self.json {
             return output::print_json(&outlooks.iter().map(outlook::outlook_json).collect::<Vec<_>>());
         }

@@ -75,9 +75,9 @@ pub(super) fn parse_time_arg(text: &str) -> Result<i64, String> {
 impl EventsCommand {
     pub(super) async fn run(self) -> CliResult {
         match self {
-            Self::List(list) => list.run(&context::open_store()?).await,
-            Self::Show(show) => show.run(&context::open_store()?).await,
-            Self::Export(filter) => export_events(filter.into_filter(), &context::open_store()?).await,
+            Self::List(list) => list.run(&*context::open_store()?).await,
+            Self::Show(show) => show.run(&*context::open_store()?).await,
+            Self::Export(filter) => export_events(filter.into_filter(), &*context::open_store()?).await,
             Self::Import(import) => import.run().await,
         }
     }
@@ -97,7 +97,7 @@ impl EventFilterArgs {
 }
 
 impl EventsListArgs {
-    async fn run(self, store: &impl Store) -> CliResult {
+    async fn run(self, store: &dyn Store) -> CliResult {
         let mut filter = self.filter.into_filter();
         filter.limit.get_or_insert(50);
         let events = store.list_events(filter).await?;
@@ -168,7 +168,7 @@ fn inbound_answer_text(answered: &InboundAnswerRecord) -> String {
 }
 
 impl EventsShowArgs {
-    async fn run(self, store: &impl Store) -> CliResult {
+    async fn run(self, store: &dyn Store) -> CliResult {
         let Some(StoredEvent { summary, body }) = store.get_event(self.id).await? else {
             return Err(CliError::Message(format!(
                 "no event has the id {}; `retell-webhook events list` prints the ids",
@@ -216,7 +216,7 @@ impl EventsShowArgs {
     }
 }
 
-async fn export_events(filter: EventFilter, store: &impl Store) -> CliResult {
+async fn export_events(filter: EventFilter, store: &dyn Store) -> CliResult {
     let progress = export_progress_bar();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut unreadable = 0;

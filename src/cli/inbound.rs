@@ -1,7 +1,5 @@
 //! `inbound test`.
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -10,7 +8,6 @@ use super::{config, context};
 use crate::base::clock::Clock;
 use crate::config::{ConfigSources, DEFAULT_COMPANY_SLUG, InboundKind};
 use crate::live::inbound::InboundDryRun;
-use crate::storage::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboundCommand {
@@ -77,7 +74,6 @@ impl InboundTestArgs {
             company: (company_id, self.company),
             received_at_ms: self.at.unwrap_or_else(|| Clock::system().now_ms()),
         };
-        let store: Arc<dyn Store> = Arc::new(store);
         let result = dry_run.run(&settings.inbound, &store).await?;
         if self.json {
             let answer = result.answer.as_deref().and_then(|answer| serde_json::from_str::<Value>(answer).ok());

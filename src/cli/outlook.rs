@@ -13,7 +13,7 @@ pub(super) type HandlerOutlook = (String, DeliveryOutlook);
 const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
 
 pub(super) async fn list_outlooks(
-    store: &impl Store,
+    store: &dyn Store,
     id: EventId,
     handler: Option<&str>,
 ) -> Result<Vec<HandlerOutlook>, CliError> {
@@ -30,7 +30,7 @@ pub(super) async fn list_outlooks(
 }
 
 /// The output of `deliveries list --event-id`.
-pub(super) async fn print_outlooks(store: &impl Store, id: EventId, handler: Option<&str>, json: bool) -> CliResult {
+pub(super) async fn print_outlooks(store: &dyn Store, id: EventId, handler: Option<&str>, json: bool) -> CliResult {
     let outlooks = list_outlooks(store, id, handler).await?;
     if json {
         output::print_json(&outlooks.iter().map(outlook_json).collect::<Vec<_>>())

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
 use crate::dispatch::{RetentionRule, RetentionRules};
-use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
-use crate::storage::{CascadedCounts, CompanyScope, PurgeBatch};
+use crate::storage::{self, CascadedCounts, CompanyScope, PurgeBatch, RetentionStore, Role};
 
 /// A reader that found an event before it was deleted has read its body file within this time.
 const BODY_READ_GRACE: Duration = Duration::from_secs(3);
@@ -42,8 +42,8 @@ impl PurgeArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let rules = RetentionRules::from_settings(&settings);
-        let mut removal = OperatorRemoval::open(&SqliteUrl::parse(&settings.storage.url)?)?;
-        let outcome = self.purge_all(&rules, &mut removal).await?;
+        let store = storage::open(&settings.storage.url, Role::Operator, &Supervisor::default())?;
+        let outcome = self.purge_all(&rules, &*store).await?;
         if self.json {
             output::print_json(&self.outcome_json(&rules, &outcome))
         } else {
@@ -51,28 +51,28 @@ impl PurgeArgs {
         }
     }
 
-    async fn purge_all(&self, rules: &RetentionRules, removal: &mut OperatorRemoval) -> Result<PurgeOutcome, CliError> {
+    async fn purge_all(&self, rules: &RetentionRules, store: &dyn RetentionStore) -> Result<PurgeOutcome, CliError> {
         let now_ms = Clock::system().now_ms();
         let mut outcome = PurgeOutcome::default();
         for rule in &rules.age_rules {
             let mut next = Some(rules.first_batch(rule, now_ms));
             let mut rows = 0;
             while let Some(batch) = next {
-                next = self.purge_batch(removal, batch, &mut rows, &mut outcome.cascaded).await?;
+                next = self.purge_batch(store, batch, &mut rows, &mut outcome.cascaded).await?;
             }
             outcome.rows_by_rule.push((rule.clone(), rows));
         }
         // A dry run deletes nothing, so the size would stay above the limit and every event would be counted.
         if let Some(max_bytes) = rules.max_bytes.filter(|_| self.yes) {
             let oldest = rules.oldest_events_batch(now_ms);
-            self.purge_to_size(oldest, max_bytes, removal, &mut outcome).await?;
+            self.purge_to_size(oldest, max_bytes, store, &mut outcome).await?;
         }
         let has_removed = outcome.events_over_size > 0 || outcome.rows_by_rule.iter().any(|(_, rows)| *rows > 0);
         if self.yes && has_removed {
             tokio::time::sleep(BODY_READ_GRACE).await;
-            reclaim_space(removal).await?;
+            reclaim_space(store).await?;
         }
-        outcome.used_bytes = removal.used_bytes()?;
+        outcome.used_bytes = store.used_bytes().await?;
         Ok(outcome)
     }
 
@@ -81,14 +81,14 @@ impl PurgeArgs {
         &self,
         oldest: PurgeBatch,
         max_bytes: u64,
-        removal: &mut OperatorRemoval,
+        store: &dyn RetentionStore,
         outcome: &mut PurgeOutcome,
     ) -> Result<(), CliError> {
         let mut next = Some(oldest);
         while let Some(batch) = next
-            && removal.used_bytes().is_ok_and(|used| used > max_bytes)
+            && store.used_bytes().await.is_ok_and(|used| used > max_bytes)
         {
-            next = self.purge_batch(removal, batch, &mut outcome.events_over_size, &mut outcome.cascaded).await?;
+            next = self.purge_batch(store, batch, &mut outcome.events_over_size, &mut outcome.cascaded).await?;
         }
         Ok(())
     }
@@ -97,13 +97,14 @@ impl PurgeArgs {
     /// time.
     async fn purge_batch(
         &self,
-        removal: &mut OperatorRemoval,
+        store: &dyn RetentionStore,
         batch: PurgeBatch,
         rows: &mut u64,
         cascaded: &mut CascadedCounts,
     ) -> Result<Option<PurgeBatch>, CliError> {
         let started = Instant::now();
-        let purged = removal.purge(&batch, !self.yes)?;
+        let purge = batch.clone();
+        let purged = if self.yes { store.purge_batch(purge).await? } else { store.count_purgeable(purge).await? };
         *rows += purged.removed;
         *cascaded += purged.cascaded;
         tokio::time::sleep(started.elapsed()).await;
@@ -152,10 +153,10 @@ impl PurgeArgs {
 }
 
 /// Deletes the body files of deleted events and returns free pages of the database to the file system.
-async fn reclaim_space(removal: &mut OperatorRemoval) -> Result<(), CliError> {
+async fn reclaim_space(store: &dyn RetentionStore) -> Result<(), CliError> {
     loop {
         let started = Instant::now();
-        let has_more = removal.reclaim_space(Clock::system().now_ms())?;
+        let has_more = store.reclaim_space(Clock::system().now_ms()).await?;
         tokio::time::sleep(started.elapsed()).await;
         if !has_more {
             return Ok(());

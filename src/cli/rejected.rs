@@ -40,14 +40,14 @@ impl RejectedCommand {
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&store).await,
-            Self::Show(show) => show.run(&store).await,
+            Self::List(list) => list.run(&*store).await,
+            Self::Show(show) => show.run(&*store).await,
         }
     }
 }
 
 impl RejectedListArgs {
-    async fn run(self, store: &impl Store) -> CliResult {
+    async fn run(self, store: &dyn Store) -> CliResult {
         let rejected = store.list_rejected(self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rejected.iter().map(rejected_json).collect::<Vec<_>>());
@@ -95,7 +95,7 @@ fn rejected_json(Row { id, request, has_body }: &Row) -> Value {
 }
 
 impl RejectedShowArgs {
-    async fn run(self, store: &impl Store) -> CliResult {
+    async fn run(self, store: &dyn Store) -> CliResult {
         let Some(rejected) = store.get_rejected(self.id).await? else {
             return Err(CliError::Message(format!(
                 "no rejected request has the id {}; `retell-webhook rejected list` prints the ids \

@@ -298,7 +298,7 @@ impl SimulateArgs {
             Err(error) => return Err(error),
         };
         let company = self.company.as_deref().unwrap_or(DEFAULT_COMPANY_SLUG);
-        let stored = store_check::find_stored(&store, sent_events, company, since_ms).await?;
+        let stored = store_check::find_stored(&*store, sent_events, company, since_ms).await?;
         Ok(StoreCheck::Compared(store_check::compare(sent_events, &stored)))
     }
 }

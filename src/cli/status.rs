@@ -10,8 +10,7 @@ use super::{context, events, health};
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{AlarmRow, EventFilter, EventSummary, HandlerBacklog, Store, StoreOverview};
+use crate::storage::{self, AlarmRow, EventFilter, EventSummary, HandlerBacklog, Role, StoreOverview};
 
 /// Time without an event after which `status` warns.
 const SILENCE_WARNING_MS: i64 = 24 * 3_600_000;
@@ -31,7 +30,7 @@ struct StatusReport {
     receiver_url: String,
     /// Response of `/health/ready`; `None` when the receiver does not respond.
     readiness: Option<health::Readiness>,
-    store_url: SqliteUrl,
+    store_location: String,
     /// `Err` with the reason when the store cannot be read.
     store_status: Result<StoreStatus, String>,
     warnings: Vec<String>,
@@ -51,27 +50,33 @@ impl StatusArgs {
         let now_ms = Clock::system().now_ms();
         let url = health::local_base_url(&settings);
         let readiness = health::get_readiness(&url).await?;
-        let store_url = SqliteUrl::parse(&settings.storage.url)?;
-        let store_status = read_store_status(&store_url, now_ms).await;
+        let store_status = read_store_status(&settings.storage.url, now_ms).await;
         let mut warnings = settings.warnings(settings.server.port);
         if let Ok(status) = &store_status {
             warnings.extend(status.warnings(&settings, now_ms));
         }
-        let report = StatusReport { receiver_url: url, readiness, store_url, store_status, warnings };
+        let report = StatusReport {
+            receiver_url: url,
+            readiness,
+            store_location: storage::location(&settings.storage.url),
+            store_status,
+            warnings,
+        };
         if self.json { report.print_json(&settings) } else { report.print_text(&settings, now_ms) }?;
         if report.is_ready() { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 
-async fn read_store_status(url: &SqliteUrl, now_ms: i64) -> Result<StoreStatus, String> {
+async fn read_store_status(url: &str, now_ms: i64) -> Result<StoreStatus, String> {
     let to_text = |error: crate::storage::StoreError| error.to_string();
-    let store = SqliteStore::open_read_only(url, &Supervisor::default()).map_err(to_text)?;
+    let store = storage::open(url, Role::Reader, &Supervisor::default()).map_err(to_text)?;
     let overview = store.overview(now_ms).await.map_err(to_text)?;
     let filter = EventFilter { limit: Some(MAX_RECENT_EVENTS), ..EventFilter::default() };
     let recent = store.list_events(filter).await.map_err(to_text)?;
     let last_event = recent.into_iter().find(|event| !event.is_internal());
     let alarms = store.list_alarms().await.map_err(to_text)?;
-    Ok(StoreStatus { overview, last_event, alarms, size_bytes: url.size_bytes() })
+    let size_bytes = store.size_bytes().await.map_err(to_text)?;
+    Ok(StoreStatus { overview, last_event, alarms, size_bytes })
 }
 
 impl StoreStatus {
@@ -161,7 +166,7 @@ impl StatusReport {
             ("in the last hour", Some(overview.accepted_last_hour.to_string())),
             ("in the last 24 h", Some(overview.accepted_last_day.to_string())),
             ("last event (UTC)", Some(last_event.unwrap_or_else(|| "none yet".to_owned()))),
-            ("store", Some(format!("{}, {}", self.store_url.path().display(), output::format_bytes(*size_bytes)))),
+            ("store", Some(format!("{}, {}", self.store_location, output::format_bytes(*size_bytes)))),
             ("retention", Some(retention::format_text(settings))),
         ])
     }
@@ -187,7 +192,7 @@ impl StatusReport {
             "handlers": handlers,
             "alarms": alarms,
             "store": {
-                "path": self.store_url.path().display().to_string(),
+                "path": self.store_location,
                 "size_bytes": status.map(|status| status.size_bytes),
                 "error": self.store_status.as_ref().err(),
             },

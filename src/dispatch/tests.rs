@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,9 @@ use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::DeliverySettings;
 use crate::handlers::Outcome;
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
-    AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, PlannedDelivery,
-    SettledDelivery, Settlement, Store,
+    self, AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent,
+    PlannedDelivery, Role, SettledDelivery, Settlement, Store,
 };
 
 const ORDERING_TIMEOUT_MS: i64 = 20_000;
@@ -66,7 +66,7 @@ fn step_strategy() -> impl Strategy<Value = Vec<DispatchStep>> {
 
 struct DispatchModel<'a> {
     folder: &'a Path,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     handler: HandlerId,
     now_ms: i64,
     ids: EventIdGenerator,
@@ -79,9 +79,9 @@ struct DispatchModel<'a> {
     first_failed_at_ms: BTreeMap<i64, i64>,
 }
 
-async fn open_store(folder: &Path) -> (SqliteStore, HandlerId) {
-    let url = SqliteUrl::parse(&format!("sqlite://{}", folder.join("store.db").display())).unwrap();
-    let store = SqliteStore::open(&url, &Supervisor::default()).unwrap();
+async fn open_store(folder: &Path) -> (Arc<dyn Store>, HandlerId) {
+    let url = format!("sqlite://{}", folder.join("store.db").display());
+    let store = storage::open(&url, Role::Receiver, &Supervisor::default()).unwrap();
     let row = HandlerRow { name: "handler".into(), ordered: true, ordering_timeout_ms: ORDERING_TIMEOUT_MS };
     let handler = store.register_handler(row).await.unwrap();
     (store, handler)

@@ -1,15 +1,12 @@
 //! Invocations of custom functions, and the trait of the invocation ledger.
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
-
-use super::StoreError;
 
 /// The state of an invocation in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum InvocationState {
+pub enum InvocationState {
     /// The function is being called, or was being called when the process ended.
     Running,
     Done,
@@ -43,7 +40,7 @@ impl InvocationState {
 
 /// A use of a signature. A signature may only be used for the purpose for which it was used first.
 #[derive(Clone, Debug)]
-pub(crate) struct SignatureUse {
+pub struct SignatureUse {
     pub signature_hash: [u8; 32],
     /// Hash of company, function and everything else that the signature does not cover.
     pub purpose_hash: [u8; 32],
@@ -53,7 +50,7 @@ pub(crate) struct SignatureUse {
 
 /// An invocation that is about to begin.
 #[derive(Clone)]
-pub(crate) struct NewInvocation {
+pub struct NewInvocation {
     /// Hash of everything that makes two requests the same invocation.
     pub key: [u8; 32],
     /// Start of the idempotency window: an invocation with the same key that began earlier is a different one.
@@ -77,7 +74,7 @@ pub(crate) struct NewInvocation {
 
 /// How an invocation continues after its request is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum BeginInvocationOutcome {
+pub enum BeginInvocationOutcome {
     /// The function has to be called.
     Run {
         idempotency_key: String,
@@ -99,7 +96,7 @@ pub(crate) enum BeginInvocationOutcome {
 
 /// An answer of a function, as it was sent to Retell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoredAnswer {
+pub struct StoredAnswer {
     pub content_type: String,
     pub body: Bytes,
     /// Whether the body was cut to the 15,000 characters that Retell passes on.
@@ -108,7 +105,7 @@ pub(crate) struct StoredAnswer {
 
 /// The outcome of an invocation.
 #[derive(Clone)]
-pub(crate) struct EndedInvocation {
+pub struct EndedInvocation {
     pub key: [u8; 32],
     pub state: InvocationState,
     /// Milliseconds since the Unix epoch.
@@ -120,7 +117,7 @@ pub(crate) struct EndedInvocation {
 
 /// An invocation in the ledger.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct InvocationRow {
+pub struct InvocationRow {
     #[serde(rename = "invocation")]
     pub idempotency_key: String,
     /// The slug of the company.
@@ -146,39 +143,10 @@ pub(crate) struct InvocationRow {
 
 /// Selects invocations; all set conditions must hold.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct InvocationFilter {
+pub struct InvocationFilter {
     pub idempotency_key: Option<String>,
     pub function: Option<String>,
     /// The call or chat in which the function was called.
     pub call_id: Option<String>,
     pub state: Option<InvocationState>,
-}
-
-/// The invocation ledger. `Ok` from a method that writes means that the write survives a crash of the process; it is
-/// synced to disk within about 100 ms.
-#[async_trait]
-pub(crate) trait InvocationStore: Send + Sync {
-    /// Records the beginning of an invocation, unless it has been answered already.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the function must not be called.
-    async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError>;
-
-    /// Records the outcome of an invocation.
-    async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
-
-    /// Whether a signature may be used for this purpose: it is new, or was used for the same purpose before.
-    async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError>;
-
-    /// Removes invocations received before `before_ms` and signatures seen before `signatures_before_ms`, at most
-    /// `limit` rows of each. Returns the number of removed rows.
-    async fn purge_invocations(
-        &self,
-        before_ms: i64,
-        signatures_before_ms: i64,
-        limit: usize,
-    ) -> Result<usize, StoreError>;
-
-    /// At most `limit` matching invocations, the latest first.
-    async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
 }

@@ -82,7 +82,7 @@ impl DeliveryOutlook {
 
 /// Number of deliveries of one handler with the same state and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct DeliveryCount {
+pub struct DeliveryCount {
     pub handler: String,
     /// `None` for events without a delivery.
     pub state: Option<DeliveryState>,
@@ -93,7 +93,7 @@ pub(crate) struct DeliveryCount {
 
 /// A change that an operator makes to a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DeliveryChange {
+pub enum DeliveryChange {
     /// Deliver the event again, starting with the first attempt, marked as a replay. Makes a delivery if there is
     /// none.
     Replay,

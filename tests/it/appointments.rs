@@ -1,12 +1,11 @@
 //! Appointments for operators: the commands, the events for handlers, and erasure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use retell_webhook::internals::DEFAULT_COMPANY_ID;
 use retell_webhook::internals::Supervisor;
 use retell_webhook::internals::built_in_functions;
-use retell_webhook::internals::{DEFAULT_COMPANY_ID, Store};
-use retell_webhook::internals::{SqliteStore, SqliteUrl};
+use retell_webhook::internals::{Role, open_store};
 use retell_webhook::{Clock, Settings};
 use retell_webhook::{FunctionContext, FunctionOutcome};
 use serde_json::{Value, json};
@@ -39,7 +38,8 @@ fn book_appointment(home: &TestEnv, number: &str, name: &str, time: &str) -> Val
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let supervisor = Supervisor::default();
-        let store = Arc::new(SqliteStore::open(&SqliteUrl::file(home.database_path()), &supervisor).unwrap());
+        let store =
+            open_store(&format!("sqlite://{}", home.database_path().display()), Role::Receiver, &supervisor).unwrap();
         let functions = built_in_functions(&settings, store.clone(), Clock::from_fn(|| BOOKED_AT_MS)).unwrap();
         let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
         let function = &functions[0].name;

@@ -12,8 +12,7 @@ use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
 use crate::live::appointments::operator_event_builder;
-use crate::storage::sqlite::OperatorStore;
-use crate::storage::{Appointment, AppointmentFilter, AppointmentStore, BookingOutcome};
+use crate::storage::{Appointment, AppointmentCancellation, AppointmentFilter, BookingContext, BookingOutcome, Role};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AppointmentsCommand {
@@ -153,10 +152,14 @@ impl AppointmentRefArgs {
 impl AppointmentsCancelArgs {
     async fn run(self) -> CliResult {
         let appointment = self.appointment.find_appointment().await?;
-        let mut store = OperatorStore::open(&context::sqlite_url()?)?;
-        let now_ms = Clock::system().now_ms();
-        let outcome =
-            store.cancel_appointment(appointment.company_id, appointment.id, now_ms, &operator_event_builder())?;
+        let context = BookingContext {
+            company_id: appointment.company_id,
+            idempotency_key: None,
+            now_ms: Clock::system().now_ms(),
+            make_event: operator_event_builder(),
+        };
+        let cancellation = AppointmentCancellation { context, appointment_id: appointment.id };
+        let outcome = context::open_store_as(Role::Operator)?.cancel_appointment(cancellation).await?;
         match outcome {
             BookingOutcome::Done(_, cancelled) => self.display.print_appointment(&cancelled),
             _ => Err(CliError::Message("the appointment was deleted in the meantime".into())),

@@ -42,7 +42,7 @@ pub(in crate::cli) struct CallsListArgs {
 }
 
 impl CallsListArgs {
-    pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
         let CallsListArgs { company, agent, no_tests, limit, display } = self;
         let calls =
             store.list_calls(CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit }).await?;

@@ -35,9 +35,9 @@ impl CallsCommand {
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&store, CallKind::Call).await,
-            Self::Show(show) => show.run(&store, CallKind::Call).await,
-            Self::Stats(stats) => stats.run(&store, CallKind::Call).await,
+            Self::List(list) => list.run(&*store, CallKind::Call).await,
+            Self::Show(show) => show.run(&*store, CallKind::Call).await,
+            Self::Stats(stats) => stats.run(&*store, CallKind::Call).await,
         }
     }
 }
@@ -46,9 +46,9 @@ impl ChatsCommand {
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&store, CallKind::Chat).await,
-            Self::Show(show) => show.run(&store, CallKind::Chat).await,
-            Self::Stats(stats) => stats.run(&store, CallKind::Chat).await,
+            Self::List(list) => list.run(&*store, CallKind::Chat).await,
+            Self::Show(show) => show.run(&*store, CallKind::Chat).await,
+            Self::Stats(stats) => stats.run(&*store, CallKind::Chat).await,
         }
     }
 }

@@ -16,7 +16,7 @@ pub(in crate::cli) struct CallsShowArgs {
 }
 
 impl CallsShowArgs {
-    pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
         let Some(call) = store.get_call(kind, &self.id).await? else {
             return Err(CliError::Message(format!(
                 "no {} has the id {}; `retell-webhook {} list` prints the ids",

@@ -99,7 +99,7 @@ impl GroupBy {
 }
 
 impl CallsStatsArgs {
-    pub(super) async fn run(self, store: &impl Store, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
         if self.by.is_some_and(|by| GroupBy::for_kind(kind).all(|possible| possible != by)) {
             return Err(CliError::Message(
                 "--by reason: chats have no disconnection reason; use --by sentiment or --by success".to_owned(),

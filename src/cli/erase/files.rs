@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::base::erase_lines;
 use crate::config::{HandlerKind, Settings};
-use crate::storage::sqlite::DataSubject;
+use crate::storage::DataSubject;
 
 pub(super) struct ErasableFiles {
     log_file: Option<PathBuf>,

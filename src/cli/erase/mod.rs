@@ -19,8 +19,9 @@ use self::search::PersonSearch;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::sqlite::{OperatorRemoval, SqliteUrl};
+use crate::storage::{self, MAX_ERASED_EVENTS, Role, Store};
 
 /// Time that running attempts get to end before their events are erased.
 const ATTEMPT_END_TIMEOUT: Duration = Duration::from_secs(15);
@@ -67,17 +68,17 @@ impl EraseArgs {
             )));
         }
         let settings = context::load_settings()?;
-        let mut removal = OperatorRemoval::open(&SqliteUrl::parse(&settings.storage.url)?)?;
+        let store = storage::open(&settings.storage.url, Role::Operator, &Supervisor::default())?;
         let mut search =
-            PersonSearch::new(&removal, self.call.as_deref(), self.phone.clone(), self.company.as_deref())?;
-        search.run(&removal)?;
+            PersonSearch::new(&*store, self.call.as_deref(), self.phone.clone(), self.company.as_deref()).await?;
+        search.run(&*store).await?;
         let files = ErasableFiles::from_settings(&settings);
         let mut receipt = EraseReceipt::new(&self, &settings, Clock::system().now_ms());
-        receipt.add_delivered_events(removal.list_recipients(&search.seqs)?);
+        receipt.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
         if self.yes {
-            self.erase(&mut removal, &mut search, &files, &mut receipt).await?;
+            self.erase(&*store, &mut search, &files, &mut receipt).await?;
         } else {
-            receipt.erased = removal.count_erasable(&search.person, &search.seqs)?;
+            receipt.erased = store.count_erasable(search.person.clone(), search.seqs.clone()).await?;
             receipt.erased_lines = files.overwrite_lines(&search.person, true, &mut receipt.failed_files);
         }
         receipt.unreadable_bodies = search.unreadable_bodies;
@@ -88,29 +89,33 @@ impl EraseArgs {
 
     async fn erase(
         &self,
-        removal: &mut OperatorRemoval,
+        store: &dyn Store,
         search: &mut PersonSearch,
         files: &ErasableFiles,
         receipt: &mut EraseReceipt,
     ) -> CliResult {
         for _ in 0..MAX_ERASE_PASSES {
-            receipt.add_delivered_events(removal.list_recipients(&search.seqs)?);
-            receipt.running_attempts = cancel_and_wait_for_attempts(removal, search, receipt).await?;
-            receipt.add_delivered_events(removal.list_recipients(&search.seqs)?);
+            receipt.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
+            receipt.running_attempts = cancel_and_wait_for_attempts(store, search, receipt).await?;
+            receipt.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
             let progress = search::erase_progress_bar("erased", search.seqs.len() as u64);
             let now_ms = Clock::system().now_ms();
-            receipt.erased += removal.erase_events(&search.seqs, now_ms, |done| progress.inc(done as u64))?;
+            let seqs: Vec<i64> = search.seqs.iter().copied().collect();
+            for part in seqs.chunks(MAX_ERASED_EVENTS) {
+                receipt.erased += store.erase_events(part.to_vec(), now_ms).await?;
+                progress.inc(part.len() as u64);
+            }
             progress.finish_and_clear();
-            receipt.erased += removal.erase_related_rows(&search.person)?;
+            receipt.erased += store.erase_related_rows(search.person.clone()).await?;
             tokio::time::sleep(LATE_WRITE_GRACE).await;
-            search.run_again(removal)?;
+            search.run_again(store).await?;
             if search.seqs.is_empty() {
                 break;
             }
         }
         // Rows that a handler wrote about an event it had received before the event was erased.
-        receipt.erased += removal.erase_related_rows(&search.person)?;
-        receipt.store_files_cleared = clear_store_files(removal).await?;
+        receipt.erased += store.erase_related_rows(search.person.clone()).await?;
+        receipt.store_files_cleared = clear_store_files(store).await?;
         receipt.erased_lines = files.overwrite_lines(&search.person, false, &mut receipt.failed_files);
         tokio::time::sleep(LATE_WRITE_GRACE).await;
         let late = files.overwrite_lines(&search.person, false, &mut receipt.failed_files);
@@ -123,14 +128,14 @@ impl EraseArgs {
 ///
 /// An attempt that still runs could write about an erased event, so the receipt reports it as incomplete.
 async fn cancel_and_wait_for_attempts(
-    removal: &mut OperatorRemoval,
+    store: &dyn Store,
     search: &PersonSearch,
     receipt: &mut EraseReceipt,
 ) -> Result<u64, CliError> {
     let seqs: Vec<i64> = search.seqs.iter().copied().collect();
     let started = std::time::Instant::now();
     loop {
-        let (cancelled, running) = removal.cancel_deliveries(&seqs, Clock::system().now_ms())?;
+        let (cancelled, running) = store.cancel_deliveries(seqs.clone(), Clock::system().now_ms()).await?;
         receipt.erased.cancelled_deliveries += cancelled;
         if running == 0 || started.elapsed() > ATTEMPT_END_TIMEOUT {
             return Ok(running);
@@ -140,9 +145,9 @@ async fn cancel_and_wait_for_attempts(
 }
 
 /// Whether no copy of the erased data is left in the files of the store.
-async fn clear_store_files(removal: &mut OperatorRemoval) -> Result<bool, CliError> {
+async fn clear_store_files(store: &dyn Store) -> Result<bool, CliError> {
     let started = std::time::Instant::now();
-    while !removal.scrub_files()? {
+    while !store.finish_erasure().await? {
         if started.elapsed() > STORE_CLEAR_TIMEOUT {
             return Ok(false);
         }

@@ -11,7 +11,7 @@ use super::EraseArgs;
 use super::files::ErasedLines;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::config::Settings;
-use crate::storage::sqlite::{ErasureCounts, EventsByHandler};
+use crate::storage::{ErasureCounts, EventsByHandler};
 
 /// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];

@@ -6,8 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::CliError;
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::StoreError;
-use crate::storage::sqlite::{DataSubject, OperatorRemoval};
+use crate::storage::{DataSubject, Store, StoreError};
 
 /// The person's identifiers and events found so far.
 pub(super) struct PersonSearch {
@@ -22,13 +21,13 @@ pub(super) struct PersonSearch {
 }
 
 impl PersonSearch {
-    pub(super) fn new(
-        removal: &OperatorRemoval,
+    pub(super) async fn new(
+        store: &dyn Store,
         call: Option<&str>,
         phone: Option<PhoneNumber>,
         company: Option<&str>,
     ) -> Result<Self, CliError> {
-        let mut companies = removal.list_companies()?;
+        let mut companies = store.list_companies().await?;
         if let Some(slug) = company {
             companies.retain(|(known, _)| known == slug);
             if companies.is_empty() {
@@ -46,40 +45,40 @@ impl PersonSearch {
 
     /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
     /// either may have been deleted by retention while the other is still there.
-    pub(super) fn run(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
+    pub(super) async fn run(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         if self.by_phone {
-            let calls = removal.find_calls(&self.person)?;
-            self.scan_journal(removal)?;
+            let calls = store.find_calls(self.person.clone()).await?;
+            self.scan_journal(store).await?;
             self.person.add_calls(calls);
         }
-        self.add_call_events(removal)
+        self.add_call_events(store).await
     }
 
     /// Searches for what was stored since the previous search, whose events have been erased.
-    pub(super) fn run_again(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
+    pub(super) async fn run_again(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         self.seqs.clear();
         if self.by_phone {
-            self.scan_journal(removal)?;
+            self.scan_journal(store).await?;
         }
-        self.add_call_events(removal)
+        self.add_call_events(store).await
     }
 
     /// Adds all events of the calls found: also events without the number contain what the person said.
-    fn add_call_events(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
-        self.seqs.extend(removal.list_event_seqs_of_calls(self.person.calls())?);
-        self.person.add_ids(removal.list_event_ids(&self.seqs)?);
+    async fn add_call_events(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        self.seqs.extend(store.list_event_seqs_of_calls(self.person.calls().clone()).await?);
+        self.person.add_ids(store.list_event_ids(self.seqs.clone()).await?);
         Ok(())
     }
 
-    fn scan_journal(&mut self, removal: &OperatorRemoval) -> Result<(), StoreError> {
-        let last = removal.last_seq()?;
+    async fn scan_journal(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let last = store.last_seq().await?;
         let progress = erase_progress_bar("searched", last.abs_diff(self.scanned_through));
         // Events of the calls found so far are selected by their ids afterwards; comparing every body with every id
         // would be slow.
         let number_only = self.person.without_calls();
         let mut next = Some(self.scanned_through);
         while let Some(after) = next {
-            let batch = removal.scan_journal(&number_only, after)?;
+            let batch = store.scan_journal(number_only.clone(), after).await?;
             self.seqs.extend(batch.matching_seqs);
             self.person.add_calls(batch.matching_calls);
             self.unreadable_bodies += batch.unreadable_bodies;

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::context;
 use crate::cli::list_args::CommonListArgs;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::storage::{InvocationFilter, InvocationRow, InvocationState, InvocationStore};
+use crate::storage::{InvocationFilter, InvocationRow, InvocationState};
 
 /// Characters of an answer or error that the table shows.
 const MAX_ANSWER_CHARS: usize = 60;

@@ -25,8 +25,7 @@ use super::{context, keys};
 use crate::base::supervise::Supervisor;
 use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::signature::Verifier;
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{AppendOutcome, EventFilter, Store};
+use crate::storage::{self, AppendOutcome, EventFilter, Role, Store};
 
 /// Limits of events that are being stored at the same time; these share commits.
 const MAX_IN_FLIGHT_EVENTS: usize = 512;
@@ -66,19 +65,18 @@ impl EventsImportArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let (input, size) = open_input(&self.file)?;
-        let url = SqliteUrl::parse(&settings.storage.url)?;
         let supervisor = Supervisor::default();
-        let store = SqliteStore::open(&url, &supervisor)
+        let store = storage::open(&settings.storage.url, Role::Receiver, &supervisor)
             .map_err(|error| CliError::Message(format!("import needs the store for itself: {error}")))?;
         let latest = store.list_events(EventFilter { limit: Some(NEWEST_ID_WINDOW), ..EventFilter::default() }).await?;
         let newest = latest.iter().map(|event| event.id).max();
-        let companies = load_companies(&settings, &store).await?;
+        let companies = load_companies(&settings, &*store).await?;
         let decoder = ImportDecoder::new(newest, companies);
         // Base64 encodes three bytes as four characters.
         let max_line_bytes = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_OVERHEAD_BYTES;
         let progress = import_progress_bar(size);
         let lines = BoundedLines::new(progress.wrap_read(input), max_line_bytes);
-        let outcome = self.import_lines(lines, decoder, &store).await;
+        let outcome = self.import_lines(lines, decoder, &*store).await;
         progress.finish_and_clear();
         supervisor.stop();
         store.close().await?;
@@ -89,7 +87,7 @@ impl EventsImportArgs {
         &self,
         mut lines: BoundedLines<impl Read>,
         mut decoder: ImportDecoder,
-        store: &SqliteStore,
+        store: &dyn Store,
     ) -> Result<ImportOutcome, CliError> {
         let mut outcome = ImportOutcome::default();
         let mut appending = FuturesOrdered::new();
@@ -185,7 +183,7 @@ impl ImportOutcome {
 }
 
 /// The configured companies and the default company, by slug. The key of a signature can be named for configured keys.
-async fn load_companies(settings: &Settings, store: &SqliteStore) -> Result<HashMap<String, ImportCompany>, CliError> {
+async fn load_companies(settings: &Settings, store: &dyn Store) -> Result<HashMap<String, ImportCompany>, CliError> {
     let configured = settings.companies.iter().map(|company| company.slug.clone());
     let slugs: Vec<_> = configured.chain([DEFAULT_COMPANY_SLUG.to_owned()]).collect();
     let ids = store.get_or_create_company_ids(slugs.clone()).await?;
@@ -199,7 +197,7 @@ async fn load_companies(settings: &Settings, store: &SqliteStore) -> Result<Hash
 }
 
 async fn append_event(
-    store: &SqliteStore,
+    store: &dyn Store,
     record: ImportRecord,
     line: u64,
 ) -> Result<(AppendOutcome, ImportRecord), CliError> {

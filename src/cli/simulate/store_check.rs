@@ -75,7 +75,7 @@ pub(super) struct StoreComparison {
 
 /// Finds the rows that hold one of the bodies in `sent_events`. Rows received before `since_ms` are not read.
 pub(super) async fn find_stored(
-    store: &impl Store,
+    store: &dyn Store,
     sent_events: &[SentEvent],
     company: &str,
     since_ms: i64,

@@ -53,7 +53,7 @@ pub(super) struct TailArgs {
 
 impl TailArgs {
     pub(super) async fn run(self) -> CliResult {
-        let mut source = FollowedStore::new(context::sqlite_url()?);
+        let mut source = FollowedStore::new(context::load_settings()?.storage.url);
         let style = LineStyle::from_env()?;
         // The event to resume after. With no event yet it is the lowest possible id, which means: from the beginning.
         let resume = Cell::new(EventId::lower_bound_at(0));
@@ -82,7 +82,7 @@ impl TailArgs {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
             // A new store, such as after a restored backup, starts with its own sequence numbers.
-            if source.was_replaced() {
+            if source.was_replaced().await {
                 source.wait_and_open().await?;
                 cursor = 0;
             }
@@ -120,7 +120,7 @@ impl TailArgs {
     }
 
     /// The sequence number before the latest `count` events that match.
-    async fn seq_before_latest(&self, store: &impl Store, count: usize) -> Result<i64, StoreError> {
+    async fn seq_before_latest(&self, store: &dyn Store, count: usize) -> Result<i64, StoreError> {
         let newest = newest_event(store).await?.map_or(0, |(seq, _)| seq);
         let mut latest = Vec::new();
         let names: Vec<_> = self.event.iter().cloned().map(Some).collect();
@@ -225,7 +225,7 @@ impl From<io::Error> for TailError {
     }
 }
 
-async fn newest_event(store: &impl Store) -> Result<Option<(i64, EventId)>, StoreError> {
+async fn newest_event(store: &dyn Store) -> Result<Option<(i64, EventId)>, StoreError> {
     let latest = store.list_events(EventFilter { limit: Some(1), ..EventFilter::default() }).await?;
     Ok(latest.first().map(|event| (event.seq, event.id)))
 }

@@ -10,15 +10,14 @@ use super::*;
 use crate::base::supervise::Supervisor;
 use crate::config::ServiceSettings;
 use crate::live::{FunctionContext, FunctionOutcome};
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{DEFAULT_COMPANY_ID, EventFilter, Store};
+use crate::storage::{self, DEFAULT_COMPANY_ID, EventFilter, Role, Store};
 
 /// 2026-11-21T09:00:00Z, a Saturday.
 pub(super) const NOW: i64 = 1_795_251_600_000;
 
 pub(super) struct BookingFixture {
     _supervisor: Supervisor,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     functions: Vec<BuiltInFunction>,
     invocation_counter: AtomicI64,
 }
@@ -33,8 +32,8 @@ pub(super) fn settings(zone: &str) -> Settings {
 impl BookingFixture {
     pub(super) fn open(folder: &Path, settings: &Settings, now_ms: i64) -> Self {
         let supervisor = Supervisor::default();
-        let url = SqliteUrl::file(folder.join("store.db"));
-        let store = Arc::new(SqliteStore::open(&url, &supervisor).unwrap());
+        let url = format!("sqlite://{}", folder.join("store.db").display());
+        let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
         let functions = built_in_functions(settings, store.clone(), Clock::from_fn(move || now_ms)).unwrap();
         Self { _supervisor: supervisor, store, functions, invocation_counter: AtomicI64::new(0) }
     }

@@ -2,22 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::SqliteStore;
 use crate::storage::StoreError;
 
-impl SqliteStore {
-    /// The id of the company with this slug, or `None` if it was never configured. Creates no id.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot be read.
-    pub async fn find_company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
-        let slug = slug.to_owned();
-        let look_up = move |conn: &Connection| {
-            let id = conn.query_row("SELECT id FROM companies WHERE slug = ?1", [&slug], |row| row.get(0));
-            Ok(id.optional()?)
-        };
-        self.readers.read(move |reader| look_up(&reader.conn)).await
-    }
+/// The id of the company with this slug, or `None` if it was never configured.
+pub(super) fn find_id(conn: &Connection, slug: &str) -> rusqlite::Result<Option<i64>> {
+    conn.query_row("SELECT id FROM companies WHERE slug = ?1", [slug], |row| row.get(0)).optional()
 }
 
 pub(super) fn get_or_create_ids(conn: &Connection, slugs: &[String]) -> Result<Vec<i64>, StoreError> {
@@ -31,4 +20,10 @@ pub(super) fn get_or_create_ids(conn: &Connection, slugs: &[String]) -> Result<V
         ids.push(look_up.query_row([slug], |row| row.get(0))?);
     }
     Ok(ids)
+}
+
+/// All companies as (slug, id).
+pub(super) fn list(conn: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+    let mut companies = conn.prepare_cached("SELECT slug, id FROM companies ORDER BY id")?;
+    companies.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }

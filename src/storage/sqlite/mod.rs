@@ -11,20 +11,19 @@ mod companies;
 mod deliveries;
 mod errors;
 mod events;
+mod facets;
 mod identity_filter;
 mod identity_index;
 mod inbound;
 mod invocations;
 mod ledger;
 mod open;
-mod operator_deliveries;
-mod operator_store;
+mod operator;
 mod overview;
 mod readers;
 mod recent_keys;
 mod rejected;
 mod removal;
-mod store;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -38,12 +37,11 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-pub(crate) use operator_store::OperatorStore;
-pub(crate) use removal::{DataSubject, ErasureCounts, EventsByHandler, OperatorRemoval};
-pub use url::SqliteUrl;
+pub(crate) use url::SqliteUrl;
 
 use self::bodies::BodyFileWriter;
 use self::ledger::LedgerWriter;
+use self::operator::Operator;
 use self::readers::ReaderPool;
 use self::writer::{StoreWriter, WriterContext};
 use super::StoreError;
@@ -52,7 +50,7 @@ use crate::base::supervise::Supervisor;
 const READER_THREADS: usize = 2;
 
 /// A store in a SQLite database. One receiver writes it; other processes may read it meanwhile.
-pub struct SqliteStore {
+pub(crate) struct SqliteStore {
     /// `None` when the store was opened read-only.
     writer: Option<StoreWriter>,
     readers: ReaderPool,
@@ -61,8 +59,12 @@ pub struct SqliteStore {
     /// A separate thread for live requests, so that a caller never waits behind a long read of dispatch or of an
     /// operator.
     live_readers: Option<ReaderPool>,
+    operator: Operator,
     append_notify: Arc<Notify>,
     appended_count: AtomicU64,
+    url: SqliteUrl,
+    /// The database file as it was opened, to notice when another one takes its place.
+    file_id: Option<u64>,
     /// The latest probe and its result. It is reused for a while, because readiness can be polled by anyone and each
     /// probe writes to the disk.
     last_probe: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
@@ -74,7 +76,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unusable`] when the file was made by a newer version, belongs to another program, is used by
     /// another receiver, or cannot be created or opened.
-    pub fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(crate) fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::create_folder_and_file(url)?;
         // The lock comes first: everything below changes the files, and recovery assumes that no one else writes them.
         let lock = open::acquire_lock(url)?;
@@ -99,6 +101,9 @@ impl SqliteStore {
             ledger,
             readers,
             live_readers,
+            operator: Operator::new(url, supervisor),
+            file_id: url.file_id(),
+            url: url.clone(),
             append_notify: Arc::new(Notify::new()),
             appended_count: AtomicU64::new(0),
             last_probe: tokio::sync::Mutex::default(),
@@ -109,9 +114,14 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the file does not exist or its schema is not that of this version.
-    pub fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(crate) fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::check_readable(url)?;
+        // Read before opening: a file that is replaced in between then counts as replaced.
+        let file_id = url.file_id();
         Ok(Self {
+            operator: Operator::ReadOnly,
+            file_id,
+            url: url.clone(),
             writer: None,
             ledger: None,
             readers: ReaderPool::start(url, READER_THREADS, supervisor)?,
@@ -120,6 +130,15 @@ impl SqliteStore {
             appended_count: AtomicU64::new(0),
             last_probe: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Opens an existing store for reading and for the changes of an operator, also while a receiver is running.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_read_only`], and when the file cannot be written.
+    pub(crate) fn open_as_operator(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        let store = Self::open_read_only(url, supervisor)?;
+        Ok(Self { operator: Operator::start(url, supervisor)?, ..store })
     }
 
     fn live_readers(&self) -> &ReaderPool {

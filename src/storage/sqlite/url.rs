@@ -8,7 +8,7 @@ use crate::storage::StoreError;
 
 /// The value of `storage.url`: `sqlite://<path>[?max_page_count=<n>]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqliteUrl {
+pub(crate) struct SqliteUrl {
     path: PathBuf,
     pub(super) max_page_count: Option<u32>,
 }
@@ -19,7 +19,7 @@ impl SqliteUrl {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the text has another form.
-    pub fn parse(url: &str) -> Result<Self, StoreError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         // Without the text itself: a `DATABASE_URL` of another database may hold a password.
         let invalid = || {
             StoreError::Unusable(
@@ -42,13 +42,13 @@ impl SqliteUrl {
     }
 
     /// A store whose database is the file at `path`, without a limit on its size.
-    pub fn file(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), max_page_count: None }
     }
 
     /// Path of the database file.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -78,7 +78,7 @@ impl SqliteUrl {
 
     /// Bytes that the store uses on disk: database and ledger with their logs, and body files.
     #[must_use]
-    pub fn size_bytes(&self) -> u64 {
+    pub(crate) fn size_bytes(&self) -> u64 {
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
         let database = |url: &Self| size(url.path.clone()) + size(url.wal_path()) + size(url.path_with_suffix("-shm"));
         let bodies = fs::read_dir(self.bodies_folder()).into_iter().flatten().flatten();
@@ -88,9 +88,21 @@ impl SqliteUrl {
         database(self) + database(&self.ledger_url()) + bodies.sum::<u64>()
     }
 
+    /// Identifies the database file, as opposed to its path; `None` when it does not exist.
+    #[cfg(unix)]
+    pub(super) fn file_id(&self) -> Option<u64> {
+        fs::metadata(&self.path).ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file))
+    }
+
+    /// Whether the database file exists: without inodes, a replaced file cannot be told from the old one.
+    #[cfg(not(unix))]
+    pub(super) fn file_id(&self) -> Option<u64> {
+        fs::metadata(&self.path).ok().map(|_| 0)
+    }
+
     /// The folder of the database, which also holds the development key.
     #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }

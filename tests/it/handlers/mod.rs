@@ -13,8 +13,8 @@ use retell_webhook::Clock;
 use retell_webhook::Filter;
 use retell_webhook::internals::EventIdGenerator;
 use retell_webhook::internals::Supervisor;
-use retell_webhook::internals::{DEFAULT_COMPANY_ID, DeliveryState, NewEvent, Store};
-use retell_webhook::internals::{SqliteStore, SqliteUrl};
+use retell_webhook::internals::{DEFAULT_COMPANY_ID, DeliveryState, NewEvent};
+use retell_webhook::internals::{Role, open_store};
 use retell_webhook::{Call, Context, Event, EventHandler, Outcome, async_trait};
 use serde_json::json;
 
@@ -240,10 +240,10 @@ fn events_of_a_call_are_delivered_in_order() {
 
 /// Appends events to the store while no receiver runs.
 fn append_without_dispatch(folder: &Path, bodies: &[Vec<u8>]) {
-    let url = SqliteUrl::file(database_path(folder));
+    let url = format!("sqlite://{}", database_path(folder).display());
     let supervisor = Supervisor::default();
     new_runtime().block_on(async {
-        let store = SqliteStore::open(&url, &supervisor).unwrap();
+        let store = open_store(&url, Role::Receiver, &supervisor).unwrap();
         let ids = EventIdGenerator::default();
         for (number, body) in (1..).zip(bodies) {
             let event = NewEvent {

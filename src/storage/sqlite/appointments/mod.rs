@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 
 use self::write::AppointmentWrite;
+use super::SqliteStore;
 use super::append::{self, EventKeys};
+use super::operator::{OperatorRemoval, OperatorStore};
 use super::writer::WriterContext;
-use super::{OperatorStore, SqliteStore};
 use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingAction,
     BookingEventFactory, BookingOutcome, BookingRequest, StoreError,
@@ -33,6 +34,10 @@ impl AppointmentStore for SqliteStore {
     }
 
     async fn cancel_appointment(&self, cancelling: AppointmentCancellation) -> Result<BookingOutcome, StoreError> {
+        if self.writer.is_none() {
+            let cancel = move |operator: &mut OperatorRemoval| operator.store.cancel_appointment(&cancelling);
+            return self.operator().await?.run(cancel).await;
+        }
         let make_event = cancelling.context.make_event.clone();
         self.write_with_event(make_event, move |conn| {
             let context = &cancelling.context;
@@ -115,17 +120,15 @@ impl OperatorStore {
     ///
     /// # Errors
     /// [`StoreError`]: nothing was changed.
-    pub(crate) fn cancel_appointment(
+    pub(super) fn cancel_appointment(
         &mut self,
-        company_id: i64,
-        id: i64,
-        now_ms: i64,
-        make_event: &BookingEventFactory,
+        cancelling: &AppointmentCancellation,
     ) -> Result<BookingOutcome, StoreError> {
+        let AppointmentCancellation { context, appointment_id } = cancelling;
         self.write(|conn, key| {
-            let change = write::cancel(conn, company_id, id, None, now_ms)?;
+            let change = write::cancel(conn, context.company_id, *appointment_id, None, context.now_ms)?;
             if let AppointmentWrite::Applied(action, appointment) = &change {
-                let event = make_event(*action, appointment);
+                let event = (context.make_event)(*action, appointment);
                 append::append_by_operator(conn, &event, EventKeys::from_event(&event, key))?;
             }
             Ok(change.into_outcome())

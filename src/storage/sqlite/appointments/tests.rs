@@ -6,10 +6,10 @@ use bytes::Bytes;
 use super::*;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
+use crate::storage::Journal;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::{
     AppointmentSlot, BookingContext, DEFAULT_COMPANY_ID, EventFilter, INTERNAL_KEY_FINGERPRINT, NewEvent, SLOT_STEP_MS,
-    Store,
 };
 
 const DAY_START_MS: i64 = 1_795_219_200_000;
@@ -131,16 +131,18 @@ async fn an_operator_can_cancel_while_the_receiver_runs() {
     let (store, url) = open_store(folder.path());
     let appointment = book(&store, booking("a", &["A"], slot(10, 6))).await.unwrap();
     let mut operator_store = OperatorStore::open(&url).unwrap();
-    let make_event: BookingEventFactory = Arc::new(new_event);
+    let cancellation = |company_id| {
+        let make_event: BookingEventFactory = Arc::new(new_event);
+        let context = BookingContext { company_id, idempotency_key: None, now_ms: DAY_START_MS, make_event };
+        AppointmentCancellation { context, appointment_id: appointment.id }
+    };
     for _ in 0..2 {
-        let cancelled =
-            operator_store.cancel_appointment(DEFAULT_COMPANY_ID, appointment.id, DAY_START_MS, &make_event).unwrap();
+        let cancelled = operator_store.cancel_appointment(&cancellation(DEFAULT_COMPANY_ID)).unwrap();
         assert!(
             matches!(cancelled, BookingOutcome::Done(BookingAction::Cancelled, it) if it.cancelled && it.revision == 1)
         );
     }
-    let other_company = DEFAULT_COMPANY_ID + 1;
-    let other = operator_store.cancel_appointment(other_company, appointment.id, DAY_START_MS, &make_event).unwrap();
+    let other = operator_store.cancel_appointment(&cancellation(DEFAULT_COMPANY_ID + 1)).unwrap();
     assert_eq!(other, BookingOutcome::NotFound, "an appointment of another company");
     assert!(book(&store, booking("b", &["B"], slot(10, 6))).await.is_some());
 }

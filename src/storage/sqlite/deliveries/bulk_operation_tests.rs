@@ -6,11 +6,13 @@ use bytes::Bytes;
 
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
-use crate::storage::sqlite::{OperatorStore, SqliteStore, SqliteUrl};
+use crate::storage::sqlite::operator::OperatorStore;
+use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
     ClaimRequest, DEFAULT_COMPANY_ID, DeliveryBatch, DeliveryChange, DeliveryFilter, DeliveryState, HandlerId,
-    HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement, Store,
+    HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement,
 };
+use crate::storage::{DeliveryQueue, Journal};
 
 const NOW_MS: i64 = 1_790_000_000_000;
 const ORDERING_TIMEOUT_MS: i64 = 60_000;

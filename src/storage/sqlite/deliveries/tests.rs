@@ -6,9 +6,8 @@ use bytes::Bytes;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{
-    ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement, Store,
-};
+use crate::storage::{ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement};
+use crate::storage::{DeliveryQueue, Journal, Maintenance};
 
 fn open_store(folder: &Path) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), &Supervisor::default()).unwrap()

@@ -2,11 +2,14 @@
 
 use rusqlite::Connection;
 
-use super::data_subject::{DataSubject, row_matches};
-use crate::storage::StoreError;
+use super::data_subject::row_matches;
+use crate::storage::{DataSubject, StoreError};
 
 /// Ids of the appointments that contain the person's phone number, or the id of one of the person's calls.
-pub(super) fn find_appointments_of(conn: &Connection, person: &DataSubject) -> Result<Vec<i64>, StoreError> {
+pub(in crate::storage::sqlite) fn find_appointments_of(
+    conn: &Connection,
+    person: &DataSubject,
+) -> Result<Vec<i64>, StoreError> {
     // A scan of the whole table: a phone number can be spelled in many ways, so no index helps. Rows take some
     // hundred bytes.
     let mut statement =
@@ -22,7 +25,7 @@ pub(super) fn find_appointments_of(conn: &Connection, person: &DataSubject) -> R
 }
 
 /// Deletes appointments and returns how many there were. Their slots become free for other callers.
-pub(super) fn delete_appointments(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
+pub(in crate::storage::sqlite) fn delete_appointments(conn: &Connection, ids: &[i64]) -> Result<u64, StoreError> {
     let mut removed = 0;
     for id in ids {
         conn.prepare_cached("DELETE FROM appointment_slots WHERE appointment_id = ?1")?.execute([id])?;

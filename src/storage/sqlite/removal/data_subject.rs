@@ -1,113 +1,18 @@
 //! Finds the data of one person: by the ids of calls, or by a phone number in any text that the store holds.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
-use crate::storage::{IdentityKey, StoreError};
+use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
 /// checkpointed.
 const MAX_ROWS_SCANNED: usize = 2_000;
 /// Body bytes read in one go, for the same reason.
 const MAX_BODY_BYTES_SCANNED: usize = 16 * 1024 * 1024;
-
-/// A call or chat: the id of its company, and its own id. Call ids are unique within a company only.
-type CallKey = (i64, String);
-
-/// The person whose data is searched: a phone number, calls, or both.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct DataSubject {
-    call_keys: BTreeSet<CallKey>,
-    /// Ids that consist of word characters; see [`is_id_byte`]. Found by hashing each word of a text.
-    whole_word_ids: HashSet<Vec<u8>>,
-    /// Other ids, found by a substring search each.
-    substring_ids: HashSet<Vec<u8>>,
-    /// Matches in all usual spellings.
-    phone_number: Option<PhoneNumber>,
-    /// Limits the search to one company.
-    company_id: Option<i64>,
-}
-
-/// The result of a search in one part of the journal.
-#[derive(Debug, Default)]
-pub(crate) struct JournalScanResult {
-    pub matching_seqs: Vec<i64>,
-    /// The calls of these events: all their events belong to the person.
-    pub matching_calls: Vec<CallKey>,
-    pub unreadable_bodies: u64,
-    /// Sequence number of the last event searched; `None` at the end of the journal.
-    pub next_after: Option<i64>,
-}
-
-impl DataSubject {
-    /// A data subject without calls; [`Self::add_calls`] adds them.
-    #[must_use]
-    pub(crate) fn new(number: Option<PhoneNumber>, company: Option<i64>) -> Self {
-        Self { phone_number: number, company_id: company, ..Self::default() }
-    }
-
-    /// Whether a text contains the phone number or one of the ids.
-    #[must_use]
-    pub(crate) fn matches_text(&self, text: &[u8]) -> bool {
-        self.phone_number.as_ref().is_some_and(|number| number.occurs_in(text)) || self.matches_id(text)
-    }
-
-    fn matches_id(&self, text: &[u8]) -> bool {
-        // There may be thousands of ids and millions of log lines. Looking up each word takes the same time for any
-        // number of ids; the substring search is only for the rare ids that are not words.
-        if self.whole_word_ids.is_empty() && self.substring_ids.is_empty() {
-            return false;
-        }
-        let words = || text.split(|byte| !is_id_byte(*byte)).filter(|word| !word.is_empty());
-        words().any(|word| self.whole_word_ids.contains(word))
-            || self.substring_ids.iter().any(|id| contains_bytes(text, id))
-    }
-
-    pub(crate) fn add_calls(&mut self, calls: impl IntoIterator<Item = CallKey>) {
-        for (company, call_id) in calls {
-            let id = call_id.as_bytes().to_vec();
-            if id.iter().copied().all(is_id_byte) {
-                self.whole_word_ids.insert(id);
-            } else {
-                self.substring_ids.insert(id);
-            }
-            self.call_keys.insert((company, call_id));
-        }
-    }
-
-    /// Adds other words that identify the person, such as the ids of the person's events.
-    pub(crate) fn add_ids(&mut self, words: impl IntoIterator<Item = String>) {
-        self.whole_word_ids.extend(words.into_iter().map(String::into_bytes));
-    }
-
-    /// The same phone number and company, without calls and ids.
-    #[must_use]
-    pub(crate) fn without_calls(&self) -> Self {
-        Self::new(self.phone_number.clone(), self.company_id)
-    }
-
-    /// All calls and chats added so far.
-    #[must_use]
-    pub(crate) fn calls(&self) -> &BTreeSet<CallKey> {
-        &self.call_keys
-    }
-
-    pub(super) fn includes_company(&self, company: i64) -> bool {
-        self.company_id.is_none_or(|only| only == company)
-    }
-}
-
-fn is_id_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-}
-
-fn contains_bytes(text: &[u8], wanted: &[u8]) -> bool {
-    !wanted.is_empty() && text.windows(wanted.len()).any(|part| part == wanted)
-}
 
 /// Searches the events after `after`, up to the limits of one go.
 pub(in crate::storage::sqlite) fn scan_journal(
@@ -204,12 +109,12 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
 }
 
 /// Tables with rows per call or chat, each as table name and condition. All are scanned in the order of their key.
-pub(super) const CALL_TABLES: [&str; 4] =
+pub(in crate::storage::sqlite) const CALL_TABLES: [&str; 4] =
     ["calls WHERE 1", "chats WHERE 1", "call_texts WHERE kind = 'call'", "call_texts WHERE kind = 'chat'"];
 
 /// Calls and chats whose rows contain data of the person, even when their events are gone; and where to continue,
 /// `None` at the end of the table.
-pub(super) fn find_calls_in_table(
+pub(in crate::storage::sqlite) fn find_calls_in_table(
     conn: &Connection,
     person: &DataSubject,
     rows: &str,
@@ -239,7 +144,11 @@ pub(super) fn find_calls_in_table(
 }
 
 /// Whether any text or blob among the first `columns` columns of a row contains data of the person.
-pub(super) fn row_matches(row: &Row, columns: usize, person: &DataSubject) -> rusqlite::Result<bool> {
+pub(in crate::storage::sqlite) fn row_matches(
+    row: &Row,
+    columns: usize,
+    person: &DataSubject,
+) -> rusqlite::Result<bool> {
     for column in 0..columns {
         if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column)?
             && person.matches_text(bytes)

@@ -4,49 +4,16 @@
 //! A resent body is recognized by its identity, a hash under the store's secret key, which stays in the table
 //! `erased` and in the identity index. Without that, a retry of Retell would store the event a second time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
 
-use super::data_subject::{DataSubject, row_matches};
+use super::data_subject::row_matches;
 use super::{BodyDisposal, appointments, delete_attempts, delete_call, delete_event, list_handler_ids};
 use crate::storage::sqlite::deliveries::advance_call_sequence;
-use crate::storage::{DeliveryState, HandlerId, IdentityKey, SkipReason, StoreError};
-
-/// Numbers of rows that an erasure deleted or would delete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct ErasureCounts {
-    pub events: u64,
-    /// Sum of the sizes of the events' bodies.
-    pub body_bytes: u64,
-    /// Unfinished or dead deliveries of the events: they are not attempted any more.
-    pub cancelled_deliveries: u64,
-    pub attempts: u64,
-    /// Rows of calls and of chats.
-    pub calls: u64,
-    pub rejected: u64,
-    /// Invocations of custom functions, from the ledger database.
-    pub invocations: u64,
-    pub appointments: u64,
-}
-
-impl std::ops::AddAssign for ErasureCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.events += other.events;
-        self.body_bytes += other.body_bytes;
-        self.cancelled_deliveries += other.cancelled_deliveries;
-        self.attempts += other.attempts;
-        self.calls += other.calls;
-        self.rejected += other.rejected;
-        self.invocations += other.invocations;
-        self.appointments += other.appointments;
-    }
-}
-
-/// The events that each handler received, by handler name. What a handler did with them is beyond the reach of an
-/// erasure.
-pub(crate) type EventsByHandler = BTreeMap<String, BTreeSet<i64>>;
+use crate::storage::{
+    DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, SkipReason, StoreError,
+};
 
 /// The handlers that received any of these events. An attempt that failed or is running counts: the data may have
 /// arrived.

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::DataSubject;
 use super::tests::{RemovalFixture, START_MS, large_body};
+use crate::storage::DataSubject;
 use crate::storage::*;
 
 /// The bytes of all files in a folder and its subfolders.
@@ -41,7 +41,7 @@ async fn an_erased_call_leaves_no_bytes_and_is_not_stored_again() {
         let (person, seqs) = find_data_subject(&fixture, "call_gone");
         assert_eq!(seqs.len(), 2);
         let mut removal = fixture.open_removal();
-        let erased = removal.erase_events(&seqs, START_MS, |_| {}).unwrap();
+        let erased = removal.erase_events(&Vec::from_iter(seqs.clone()), START_MS).unwrap();
         assert_eq!((erased.events, erased.body_bytes), (2, 50_042));
         removal.erase_related_rows(&person).unwrap();
         assert!(removal.scrub_files().unwrap());
@@ -80,7 +80,7 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     let all: Vec<i64> = seqs.iter().copied().collect();
     assert_eq!(removal.cancel_deliveries(&all, START_MS).unwrap(), (1, 1));
     assert_eq!(removal.list_recipients(&seqs).unwrap()["handler"], BTreeSet::from([1]));
-    assert_eq!(removal.erase_events(&seqs, START_MS, |_| {}).unwrap().cancelled_deliveries, 1);
+    assert_eq!(removal.erase_events(&Vec::from_iter(seqs.clone()), START_MS).unwrap().cancelled_deliveries, 1);
     let attempt = AttemptRecord {
         attempt: 1,
         started_at_ms: START_MS,

@@ -2,20 +2,15 @@
 //! transaction that its caller opened: the receiver's writer, or the connection of an operator command while the
 //! receiver runs.
 
-mod appointments;
-mod data_subject;
-mod erase;
+pub(super) mod appointments;
+pub(super) mod data_subject;
+pub(super) mod erase;
 #[cfg(test)]
 mod erase_tests;
-mod operator;
 mod purge;
-mod space;
+pub(super) mod space;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use data_subject::DataSubject;
-pub(crate) use erase::{ErasureCounts, EventsByHandler};
-pub(crate) use operator::OperatorRemoval;
 
 pub(super) use purge::purge_batch;
 pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclaim_bodies, reclaim_pages, used_bytes};

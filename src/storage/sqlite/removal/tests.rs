@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::OperatorRemoval;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
+use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::*;
 

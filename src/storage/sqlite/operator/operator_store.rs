@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{SqliteUrl, open};
+use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{IdentityKey, StoreError};
 
 /// How long a change waits for the lock. The receiver's transactions take milliseconds, and no caller waits for a
@@ -17,7 +17,7 @@ use crate::storage::{IdentityKey, StoreError};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A second writer of a store that a receiver may be writing at the same time.
-pub(crate) struct OperatorStore {
+pub(in crate::storage::sqlite) struct OperatorStore {
     conn: Connection,
     /// A separate connection, because a transaction over both databases would hold the lock of the ledger, for which
     /// callers wait, as long as it waits for that of the store.
@@ -31,7 +31,7 @@ impl OperatorStore {
     /// # Errors
     /// [`StoreError::Unusable`] when the file does not exist, its schema is not that of this version, or it cannot be
     /// written.
-    pub(crate) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
+    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         let conn = open::open_operator(url, BUSY_TIMEOUT)?;
         let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT)?;
@@ -41,7 +41,7 @@ impl OperatorStore {
 
     /// Runs `work` in one transaction: all of it takes effect, or nothing. Split work that takes longer than about 50
     /// ms.
-    pub(super) fn write<T>(
+    pub(in crate::storage::sqlite) fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction, &IdentityKey) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -54,7 +54,7 @@ impl OperatorStore {
     }
 
     /// Like [`OperatorStore::write`], in the ledger.
-    pub(super) fn write_ledger<T>(
+    pub(in crate::storage::sqlite) fn write_ledger<T>(
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -65,12 +65,12 @@ impl OperatorStore {
     }
 
     /// The connection of the ledger, for reading.
-    pub(super) fn ledger(&self) -> &Connection {
+    pub(in crate::storage::sqlite) fn ledger(&self) -> &Connection {
         &self.ledger
     }
 
     /// Runs `work` on one snapshot of the store. `work` must not write.
-    pub(super) fn read<T>(
+    pub(in crate::storage::sqlite) fn read<T>(
         &self,
         work: impl FnOnce(&Connection, &IdentityKey) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -86,7 +86,7 @@ impl OperatorStore {
 mod tests {
     use super::*;
     use crate::base::supervise::Supervisor;
-    use crate::storage::Store;
+    use crate::storage::Maintenance;
     use crate::storage::sqlite::SqliteStore;
 
     #[tokio::test]

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use rusqlite::OptionalExtension;
 
-use super::data_subject::{self, DataSubject, JournalScanResult};
-use super::erase::{self, DeliveryKey, ErasureCounts, EventsByHandler};
-use super::{appointments, space};
 use crate::base::id::EventId;
 use crate::storage::sqlite::bodies::BodyFileReader;
-use crate::storage::sqlite::{OperatorStore, SqliteUrl, open};
-use crate::storage::{PurgeBatch, PurgeBatchResult, StoreError};
+use crate::storage::sqlite::operator::OperatorStore;
+use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
+use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
+use crate::storage::sqlite::{SqliteUrl, open};
+use crate::storage::{
+    DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, PurgeBatch, PurgeBatchResult, StoreError,
+};
 
 /// Rows changed in one transaction.
 const ROWS_PER_TRANSACTION: usize = 25;
@@ -21,8 +23,8 @@ const ROWS_PER_TRANSACTION: usize = 25;
 const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// Purges and erases data in a store that a receiver may be writing.
-pub(crate) struct OperatorRemoval {
-    store: OperatorStore,
+pub(in crate::storage::sqlite) struct OperatorRemoval {
+    pub(in crate::storage::sqlite) store: OperatorStore,
     bodies: BodyFileReader,
     url: SqliteUrl,
 }
@@ -32,7 +34,7 @@ impl OperatorRemoval {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the database does not exist, or has the schema of another version.
-    pub(crate) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
+    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         Ok(Self { store: OperatorStore::open(url)?, bodies: BodyFileReader::new(url), url: url.clone() })
     }
 
@@ -40,22 +42,26 @@ impl OperatorRemoval {
     ///
     /// # Errors
     /// [`StoreError`]: nothing of this batch was deleted.
-    pub(crate) fn purge(&mut self, purge: &PurgeBatch, dry: bool) -> Result<PurgeBatchResult, StoreError> {
+    pub(in crate::storage::sqlite) fn purge(
+        &mut self,
+        purge: &PurgeBatch,
+        dry: bool,
+    ) -> Result<PurgeBatchResult, StoreError> {
         self.store.write(|conn, key| {
             if !dry {
-                return super::purge_batch(conn, key, purge);
+                return removal::purge_batch(conn, key, purge);
             }
             // Counted by deleting and rolling back: a separate counting query could disagree with what `--yes`
             // deletes.
             conn.execute_batch("SAVEPOINT dry")?;
-            let purged = super::purge_batch(conn, key, purge);
+            let purged = removal::purge_batch(conn, key, purge);
             conn.execute_batch("ROLLBACK TO dry; RELEASE dry")?;
             purged
         })
     }
 
-    /// As [`Store::reclaim_space`](crate::storage::Store::reclaim_space).
-    pub(crate) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
+    /// As [`RetentionStore::reclaim_space`](crate::storage::RetentionStore::reclaim_space).
+    pub(in crate::storage::sqlite) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let more_bodies = self.reclaim_bodies(freed_before_ms)?;
         let more_pages = self.store.write(|conn, _| space::reclaim_pages(conn))?;
         Ok(more_pages || more_bodies)
@@ -72,31 +78,20 @@ impl OperatorRemoval {
         Ok(space::is_full_batch(&reclaimed))
     }
 
-    /// Bytes in use by the database and the body files, without free space that is still to be released.
-    pub(crate) fn used_bytes(&self) -> Result<u64, StoreError> {
-        self.store.read(|conn, _| space::used_bytes(conn, &self.bodies.folder))
-    }
-
-    /// All companies as (slug, id).
-    pub(crate) fn list_companies(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        self.store.read(|conn, _| {
-            let mut companies = conn.prepare_cached("SELECT slug, id FROM companies ORDER BY id")?;
-            Ok(companies.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
-        })
-    }
-
-    /// The highest sequence number ever given to an event.
-    pub(crate) fn last_seq(&self) -> Result<i64, StoreError> {
-        self.store.read(|conn, _| Ok(crate::storage::sqlite::events::last_seq(conn)?))
-    }
-
     /// Searches one part of the journal for the data subject.
-    pub(crate) fn scan_journal(&self, person: &DataSubject, after: i64) -> Result<JournalScanResult, StoreError> {
+    pub(in crate::storage::sqlite) fn scan_journal(
+        &self,
+        person: &DataSubject,
+        after: i64,
+    ) -> Result<JournalScanResult, StoreError> {
         self.store.read(|conn, _| data_subject::scan_journal(conn, &self.bodies, person, after))
     }
 
     /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).
-    pub(crate) fn find_calls(&self, person: &DataSubject) -> Result<Vec<(i64, String)>, StoreError> {
+    pub(in crate::storage::sqlite) fn find_calls(
+        &self,
+        person: &DataSubject,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
         let mut calls = Vec::new();
         for rows in data_subject::CALL_TABLES {
             let mut next = Some((0, String::new()));
@@ -111,7 +106,7 @@ impl OperatorRemoval {
     }
 
     /// Sequence numbers of all events of these calls.
-    pub(crate) fn list_event_seqs_of_calls(
+    pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
         &self,
         calls: &BTreeSet<(i64, String)>,
     ) -> Result<BTreeSet<i64>, StoreError> {
@@ -119,7 +114,7 @@ impl OperatorRemoval {
     }
 
     /// The ids (`evt_…`) of these events; erased ones are left out.
-    pub(crate) fn list_event_ids(&self, seqs: &BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
+    pub(in crate::storage::sqlite) fn list_event_ids(&self, seqs: &BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
         self.store.read(|conn, _| {
             let mut id = conn.prepare_cached("SELECT id FROM events WHERE seq = ?1")?;
             let mut ids = Vec::new();
@@ -132,7 +127,7 @@ impl OperatorRemoval {
     }
 
     /// Counts what an erasure of these events and calls would change.
-    pub(crate) fn count_erasable(
+    pub(in crate::storage::sqlite) fn count_erasable(
         &self,
         person: &DataSubject,
         seqs: &BTreeSet<i64>,
@@ -148,12 +143,19 @@ impl OperatorRemoval {
     }
 
     /// The handlers that received any of these events, with the events.
-    pub(crate) fn list_recipients(&self, seqs: &BTreeSet<i64>) -> Result<EventsByHandler, StoreError> {
+    pub(in crate::storage::sqlite) fn list_recipients(
+        &self,
+        seqs: &BTreeSet<i64>,
+    ) -> Result<EventsByHandler, StoreError> {
         self.store.read(|conn, _| erase::list_recipients(conn, seqs))
     }
 
     /// Cancels waiting deliveries of these events. Returns the number of canceled and of running deliveries.
-    pub(crate) fn cancel_deliveries(&mut self, seqs: &[i64], now_ms: i64) -> Result<(u64, u64), StoreError> {
+    pub(in crate::storage::sqlite) fn cancel_deliveries(
+        &mut self,
+        seqs: &[i64],
+        now_ms: i64,
+    ) -> Result<(u64, u64), StoreError> {
         let mut cancelled = 0;
         let mut running = 0;
         for part in seqs.chunks(ROWS_PER_TRANSACTION) {
@@ -171,34 +173,30 @@ impl OperatorRemoval {
         Ok((cancelled, running))
     }
 
-    /// Erases these events. Calls `on_progress` after each transaction with the number of events erased in it.
+    /// Erases these events in one transaction.
     ///
     /// # Errors
-    /// [`StoreError`]: the events reported to `on_progress` are erased, the others are unchanged.
-    pub(crate) fn erase_events(
+    /// [`StoreError`]: nothing was erased.
+    pub(in crate::storage::sqlite) fn erase_events(
         &mut self,
-        seqs: &BTreeSet<i64>,
+        seqs: &[i64],
         now_ms: i64,
-        mut on_progress: impl FnMut(usize),
     ) -> Result<ErasureCounts, StoreError> {
-        let seqs: Vec<i64> = seqs.iter().copied().collect();
-        let mut erased = ErasureCounts::default();
-        for part in seqs.chunks(ROWS_PER_TRANSACTION) {
-            erased += self.store.write(|conn, key| {
-                let mut part_erased = ErasureCounts::default();
-                for seq in part {
-                    part_erased += erase::erase_event(conn, key, *seq, now_ms)?;
-                }
-                Ok(part_erased)
-            })?;
-            on_progress(part.len());
-        }
-        Ok(erased)
+        self.store.write(|conn, key| {
+            let mut erased = ErasureCounts::default();
+            for seq in seqs {
+                erased += erase::erase_event(conn, key, *seq, now_ms)?;
+            }
+            Ok(erased)
+        })
     }
 
     /// Erases what the store holds of the person outside the events: rows of calls, rejected requests, invocations of
     /// custom functions, appointments, and texts of attempts.
-    pub(crate) fn erase_related_rows(&mut self, person: &DataSubject) -> Result<ErasureCounts, StoreError> {
+    pub(in crate::storage::sqlite) fn erase_related_rows(
+        &mut self,
+        person: &DataSubject,
+    ) -> Result<ErasureCounts, StoreError> {
         let mut erased = ErasureCounts::default();
         let calls: Vec<_> = person.calls().iter().cloned().collect();
         for part in calls.chunks(ROWS_PER_TRANSACTION) {
@@ -237,7 +235,7 @@ impl OperatorRemoval {
     ///
     /// A `DELETE` alone is not an erasure. Old pages stay in the log until it is truncated, and a body stays in its
     /// file until it is overwritten. Pages of the database itself are zeroed by SQLite (`secure_delete`).
-    pub(crate) fn scrub_files(&mut self) -> Result<bool, StoreError> {
+    pub(in crate::storage::sqlite) fn scrub_files(&mut self) -> Result<bool, StoreError> {
         if !self.truncate_wal()? {
             return Ok(false);
         }

@@ -1,13 +1,13 @@
 //! Changes deliveries while a receiver is running, in small batches.
 
 use super::OperatorStore;
-use super::deliveries::{self, DeliveryQuery};
+use crate::storage::sqlite::deliveries::{self, DeliveryQuery};
 use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, StoreError};
 
 /// Position in the selected deliveries: handler by handler, oldest event first. Each delivery is visited once, even
 /// one that returns to a selected state meanwhile: a replayed delivery that dies again is not replayed a second time.
 #[derive(Clone, Debug)]
-pub(crate) struct DeliveryCursor {
+pub(in crate::storage::sqlite) struct DeliveryCursor {
     selection: DeliveryQuery,
     /// Index of the handler within the selection.
     part_index: usize,
@@ -20,18 +20,24 @@ impl OperatorStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an event, handler or company that does not exist.
-    pub(crate) fn select_deliveries(&self, filter: &DeliveryFilter) -> Result<DeliveryCursor, StoreError> {
+    pub(in crate::storage::sqlite) fn select_deliveries(
+        &self,
+        filter: &DeliveryFilter,
+    ) -> Result<DeliveryCursor, StoreError> {
         let selection = self.read(|conn, key| DeliveryQuery::resolve(conn, key, filter))?;
         Ok(DeliveryCursor { selection, part_index: 0, after_seq: 0 })
     }
 
     /// Numbers of the selected deliveries by handler, state and reason.
-    pub(crate) fn count_deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError> {
+    pub(in crate::storage::sqlite) fn count_deliveries(
+        &self,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryCount>, StoreError> {
         self.read(|conn, key| deliveries::count_deliveries(conn, &DeliveryQuery::resolve(conn, key, filter)?))
     }
 
     /// The next batch of at most `limit` deliveries of one handler; `None` at the end.
-    pub(crate) fn next_batch(
+    pub(in crate::storage::sqlite) fn next_batch(
         &self,
         cursor: &mut DeliveryCursor,
         limit: usize,
@@ -57,7 +63,7 @@ impl OperatorStore {
     ///
     /// # Errors
     /// On any error nothing was changed.
-    pub(crate) fn change_deliveries(
+    pub(in crate::storage::sqlite) fn change_deliveries(
         &mut self,
         batch: &DeliveryBatch,
         change: DeliveryChange,

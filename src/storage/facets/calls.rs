@@ -1,0 +1,26 @@
+//! The records of calls and chats.
+
+use async_trait::async_trait;
+
+use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
+use crate::storage::{CallerHistory, StoreError};
+
+/// Merges the values of events into one row per call or chat, and reads the rows.
+#[async_trait]
+pub trait CallStore: Send + Sync {
+    /// Merges the values of one event into the row of its call or chat, see `CallRecord::merge`.
+    async fn merge_call(&self, call: CallRecord) -> Result<(), StoreError>;
+
+    /// Calls or chats, the one with the latest event first. Without summary and custom analysis data.
+    async fn list_calls(&self, filter: CallFilter) -> Result<Vec<CallRecord>, StoreError>;
+
+    /// One call or chat, with summary and custom analysis data.
+    async fn get_call(&self, kind: CallKind, call_id: &str) -> Result<Option<CallRecord>, StoreError>;
+
+    /// Statistics of calls or chats, test calls excluded.
+    async fn call_stats(&self, filter: CallStatsFilter) -> Result<CallStats, StoreError>;
+
+    /// Earlier calls between a phone number and a company, in either direction. Read by a separate thread, because a
+    /// caller is waiting and other reads can take long.
+    async fn caller_history(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
+}

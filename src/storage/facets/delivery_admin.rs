@@ -1,0 +1,66 @@
+//! Deliveries as an operator sees and changes them, also while a receiver is running on the same store.
+
+use async_trait::async_trait;
+
+use crate::base::id::EventId;
+use crate::storage::{
+    DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow, HandlerBacklog, StoreError,
+};
+
+/// Lists, counts and changes deliveries.
+#[async_trait]
+pub trait DeliveryAdmin: Send + Sync {
+    /// At most `limit` matching deliveries, the newest event first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when an event, handler or company in the filter does not exist.
+    async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// The delivery of an event to each handler, or the reason why there is none, by the name of the handler.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the event does not exist.
+    async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
+
+    /// The backlog of each handler, counted up to `max_counted` deliveries, with the dead letters since
+    /// `dead_since_ms`.
+    async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
+
+    /// Numbers of the selected deliveries by handler, state and reason.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when an event, handler or company in the filter does not exist.
+    async fn count_deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError>;
+
+    /// Selects deliveries, to be changed in batches. Events that arrive later are not part of the selection.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] as for [`DeliveryAdmin::count_deliveries`].
+    async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError>;
+}
+
+/// Selected deliveries, handler by handler, oldest event first. Each one is visited once, even if it returns to a
+/// selected state meanwhile: a replayed delivery that dies again is not replayed a second time.
+#[async_trait]
+pub trait DeliverySelection: Send {
+    /// Changes the next deliveries, at most `limit`, in one step of a few milliseconds; `None` at the end. Deliveries
+    /// that have left the selected states meanwhile are not changed.
+    ///
+    /// # Errors
+    /// Nothing of this batch was changed, and the next call tries it again.
+    async fn change_next(
+        &mut self,
+        change: DeliveryChange,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Option<ChangedBatch>, StoreError>;
+}
+
+/// What one step of a [`DeliverySelection`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangedBatch {
+    /// Deliveries visited.
+    pub visited: u64,
+    /// Deliveries changed.
+    pub changed: u64,
+}

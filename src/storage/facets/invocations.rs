@@ -1,0 +1,36 @@
+//! The ledger of function invocations.
+
+use async_trait::async_trait;
+
+use crate::storage::{
+    BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, NewInvocation, SignatureUse, StoreError,
+};
+
+/// The invocation ledger. `Ok` from a method that writes means that the write survives a crash of the process; it is
+/// synced to disk within about 100 ms.
+#[async_trait]
+pub trait InvocationStore: Send + Sync {
+    /// Records the beginning of an invocation, unless it has been answered already.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the function must not be called.
+    async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError>;
+
+    /// Records the outcome of an invocation.
+    async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
+
+    /// Whether a signature may be used for this purpose: it is new, or was used for the same purpose before.
+    async fn use_signature(&self, signature: SignatureUse) -> Result<bool, StoreError>;
+
+    /// Removes invocations received before `before_ms` and signatures seen before `signatures_before_ms`, at most
+    /// `limit` rows of each. Returns the number of removed rows.
+    async fn purge_invocations(
+        &self,
+        before_ms: i64,
+        signatures_before_ms: i64,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// At most `limit` matching invocations, the latest first.
+    async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError>;
+}

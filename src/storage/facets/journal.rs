@@ -1,0 +1,44 @@
+//! The journal: every accepted event, in the order in which it was stored.
+
+use async_trait::async_trait;
+
+use crate::base::id::EventId;
+use crate::storage::{AppendOutcome, EventFilter, EventSummary, NewEvent, StoreError, StoredEvent};
+
+/// Stores events and reads them back.
+///
+/// `Ok` from [`Journal::append`] is the promise of the product: the event survives a crash of the process and of the
+/// machine. Reads see everything that was acknowledged before they began.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Stores `event` unless it is a duplicate. `Ok` means committed and synced to disk.
+    ///
+    /// Events that wait together share one commit. An event whose columns cannot be stored is stored without them, in
+    /// the state `unparsed`, and does not affect the others.
+    ///
+    /// # Errors
+    /// Nothing of the event was stored; sending it again later is safe.
+    async fn append(&self, event: NewEvent) -> Result<AppendOutcome, StoreError>;
+
+    /// Stored events without bodies, newest first.
+    async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError>;
+
+    /// One event with its body.
+    async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Events with a sequence number above `after`, oldest first, with about 2 MiB of bodies at most (a single larger
+    /// body is returned alone).
+    async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
+
+    /// Number of successful appends since the store was opened. Two readings show how busy intake is.
+    fn appended_count(&self) -> u64;
+
+    /// Completes when [`Store::appended_count`] differs from `seen`.
+    async fn wait_for_append(&self, seen: u64);
+
+    /// The sequence number of the newest event ever stored, erased ones included; 0 when there is none.
+    async fn last_seq(&self) -> Result<i64, StoreError>;
+}

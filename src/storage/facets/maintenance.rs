@@ -1,0 +1,38 @@
+//! The store as a whole: whether it can be written, its figures, and its end.
+
+use async_trait::async_trait;
+
+use crate::storage::{StoreError, StoreOverview, StoreStats};
+
+/// Checks, measures and closes a store.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// Checks by a write that the store can be written. Waits at most 1 s, and reuses the result for 1 s.
+    ///
+    /// # Errors
+    /// The reason why the store cannot be written.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Numbers of accepted events at `now_ms`, and the backlogs of the handlers. Takes milliseconds regardless of the
+    /// number of events.
+    async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError>;
+
+    /// Figures about commits, the identity index and the backlogs, for metrics.
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Finishes the accepted writes and closes the store. Later writes fail.
+    ///
+    /// # Errors
+    /// The writes did not finish in time. What was acknowledged is on disk nevertheless.
+    async fn close(&self) -> Result<(), StoreError>;
+
+    /// Where the store is, for people: a path, or a URL without its password.
+    fn location(&self) -> String;
+
+    /// Bytes that the store uses on disk.
+    async fn size_bytes(&self) -> Result<u64, StoreError>;
+
+    /// Whether another store has taken the place of this one since it was opened, such as a restored backup. What is
+    /// read from then on is from the old one.
+    async fn was_replaced(&self) -> bool;
+}

@@ -1,0 +1,85 @@
+//! The queue of deliveries: writes of dispatch give way to webhook requests, see `write_queue.rs`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::storage::sqlite::writer::WriterContext;
+use crate::storage::sqlite::{SqliteStore, deliveries};
+use crate::storage::{
+    BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, EventSummary, HandlerId, HandlerRow, PlannedDelivery,
+    SettledDelivery, StoreError,
+};
+
+#[async_trait]
+impl DeliveryQueue for SqliteStore {
+    async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError> {
+        self.writer()?.write(move |state| deliveries::register_handler(&state.conn, &handler)).await
+    }
+
+    async fn unplanned_events(
+        &self,
+        handler: HandlerId,
+        limit: usize,
+        bodies: bool,
+    ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
+        self.readers.read(move |reader| deliveries::list_unplanned(reader, handler, limit, bodies)).await
+    }
+
+    async fn plan_deliveries(
+        &self,
+        handler: HandlerId,
+        planned: Vec<PlannedDelivery>,
+        through: i64,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        let key = writer.identity_key.clone();
+        let rows = planned.len();
+        let work = move |state: &mut WriterContext| {
+            deliveries::insert_planned(&mut state.conn, &key, handler, &planned, through, now_ms)
+        };
+        writer.write_background(rows, work).await
+    }
+
+    async fn claim_deliveries(
+        &self,
+        handler: HandlerId,
+        claim: ClaimRequest,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let rows = claim.limit;
+        let work = move |state: &mut WriterContext| deliveries::claim(&mut state.conn, handler, &claim);
+        let claimed = self.writer()?.write_background(rows, work).await?;
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Only the leases need the writer. Reading up to `limit_bytes` of bodies there would hold up every event
+        // meanwhile.
+        self.readers.read(move |reader| deliveries::load_claimed_events(reader, claimed)).await
+    }
+
+    async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
+        self.readers.read(move |reader| deliveries::next_due_ms(&reader.conn, handler)).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        handler: HandlerId,
+        settled: Vec<SettledDelivery>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let rows = settled.len();
+        let work = move |state: &mut WriterContext| deliveries::settle(&mut state.conn, handler, &settled, now_ms);
+        self.writer()?.write_background(rows, work).await
+    }
+
+    async fn update_breaker_state(
+        &self,
+        handler: HandlerId,
+        breaker: BreakerState,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.writer()?
+            .write_background(1, move |state| deliveries::update_breaker_state(&state.conn, handler, breaker, now_ms))
+            .await
+    }
+}

@@ -1,0 +1,78 @@
+//! The journal: [`Journal`] on the writer thread and the reader threads.
+
+use async_trait::async_trait;
+
+use crate::base::id::EventId;
+use crate::storage::sqlite::append::{self, EventKeys};
+use crate::storage::sqlite::write_queue::WritePriority;
+use crate::storage::sqlite::{SqliteStore, companies, events};
+use crate::storage::{
+    AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, StoreError, StoredEvent,
+};
+use std::sync::atomic::Ordering;
+
+#[async_trait]
+impl Journal for SqliteStore {
+    async fn append(&self, event: NewEvent) -> Result<AppendOutcome, StoreError> {
+        let writer = self.writer()?;
+        // Hashed on the caller's task, so that the bodies of many requests are hashed in parallel and not by the
+        // writer.
+        let keys = EventKeys::from_event(&event, &writer.identity_key);
+        let priority = if event.live { WritePriority::Live } else { WritePriority::Ingest };
+        let outcome = writer.write_with_priority(priority, move |state| append::append(state, &event, keys)).await?;
+        // Counted before the wake-up: a woken task that finds the old count would wait again. Duplicates count as
+        // well; dispatch then finds nothing new, which costs one query.
+        self.appended_count.fetch_add(1, Ordering::Relaxed);
+        self.append_notify.notify_waiters();
+        Ok(outcome)
+    }
+
+    async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+        self.readers.read(move |reader| events::list(reader, &filter)).await
+    }
+
+    async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        self.readers.read(move |reader| events::get(reader, id)).await
+    }
+
+    async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+        self.readers.read(move |reader| events::export(reader, after, &filter)).await
+    }
+
+    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError> {
+        self.readers.read(move |reader| Ok(events::seq_before(&reader.conn, ms)?)).await
+    }
+
+    fn appended_count(&self) -> u64 {
+        self.appended_count.load(Ordering::Relaxed)
+    }
+
+    async fn wait_for_append(&self, seen: u64) {
+        // Created before the check: `notify_waiters` wakes it from then on, so an append between check and wait is
+        // not missed.
+        let notified = std::pin::pin!(self.append_notify.notified());
+        if self.appended_count() == seen {
+            notified.await;
+        }
+    }
+
+    async fn last_seq(&self) -> Result<i64, StoreError> {
+        self.readers.read(|reader| Ok(events::last_seq(&reader.conn)?)).await
+    }
+}
+
+#[async_trait]
+impl CompanyStore for SqliteStore {
+    async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError> {
+        self.writer()?.write(move |state| companies::get_or_create_ids(&state.conn, &slugs)).await
+    }
+
+    async fn find_company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
+        let slug = slug.to_owned();
+        self.readers.read(move |reader| Ok(companies::find_id(&reader.conn, &slug)?)).await
+    }
+
+    async fn list_companies(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.readers.read(|reader| Ok(companies::list(&reader.conn)?)).await
+    }
+}

@@ -1,0 +1,9 @@
+//! Implements the facets: each method runs a job on the writer thread, on a reader thread or on the operator's thread.
+
+mod alarms;
+mod calls;
+mod delivery_admin;
+mod delivery_queue;
+mod journal;
+mod maintenance;
+mod retention;

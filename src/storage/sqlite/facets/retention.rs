@@ -1,0 +1,106 @@
+//! Removal of data: by age in the receiver's writer, everything else on the operator's thread.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use crate::storage::sqlite::writer::WriterContext;
+use crate::storage::sqlite::{SqliteStore, readers, removal};
+use crate::storage::{
+    CallKey, DataSubject, ErasureCounts, ErasureStore, EventsByHandler, JournalScanResult, PurgeBatch,
+    PurgeBatchResult, RetentionStore, StoreError,
+};
+
+/// Approximate number of rows that one batch of a purge changes, see [`StoreWriter::write_background`].
+///
+/// [`StoreWriter::write_background`]: crate::storage::sqlite::writer::StoreWriter::write_background
+const PURGE_BATCH_ROWS: usize = 256;
+
+#[async_trait]
+impl RetentionStore for SqliteStore {
+    async fn purge_batch(&self, purge: PurgeBatch) -> Result<PurgeBatchResult, StoreError> {
+        let Some(writer) = &self.writer else {
+            return self.operator().await?.run(move |operator| operator.purge(&purge, false)).await;
+        };
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriterContext| {
+            // All or nothing: a failure half-way must undo this batch and leave the other jobs of the transaction
+            // alone.
+            let savepoint = state.conn.savepoint()?;
+            let result = removal::purge_batch(&savepoint, &key, &purge)?;
+            savepoint.commit()?;
+            Ok(result)
+        };
+        writer.write_background(PURGE_BATCH_ROWS, work).await
+    }
+
+    async fn reclaim_space(&self, freed_before_ms: i64) -> Result<bool, StoreError> {
+        let Some(writer) = &self.writer else {
+            return self.operator().await?.run(move |operator| operator.reclaim_space(freed_before_ms)).await;
+        };
+        // Overwriting and punching holes takes long and needs no transaction, so a reader thread does it. The rows
+        // are deleted afterwards: a crash in between repeats the work, while the other order could leave erased bytes
+        // on the disk.
+        let reclaim = move |reader: &readers::ReaderContext| {
+            removal::reclaim_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms)
+        };
+        let reclaimed = self.readers.read(reclaim).await?;
+        let bodies_left = removal::is_full_batch(&reclaimed);
+        let work = move |state: &mut WriterContext| {
+            removal::delete_freed_rows(&state.conn, &reclaimed)?;
+            removal::reclaim_pages(&state.conn)
+        };
+        Ok(writer.write_background(PURGE_BATCH_ROWS, work).await? || bodies_left)
+    }
+
+    async fn used_bytes(&self) -> Result<u64, StoreError> {
+        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.folder)).await
+    }
+
+    async fn count_purgeable(&self, purge: PurgeBatch) -> Result<PurgeBatchResult, StoreError> {
+        self.operator().await?.run(move |operator| operator.purge(&purge, true)).await
+    }
+}
+
+#[async_trait]
+impl ErasureStore for SqliteStore {
+    async fn scan_journal(&self, person: DataSubject, after: i64) -> Result<JournalScanResult, StoreError> {
+        self.operator().await?.run(move |operator| operator.scan_journal(&person, after)).await
+    }
+
+    async fn find_calls(&self, person: DataSubject) -> Result<Vec<CallKey>, StoreError> {
+        self.operator().await?.run(move |operator| operator.find_calls(&person)).await
+    }
+
+    async fn list_event_seqs_of_calls(&self, calls: BTreeSet<CallKey>) -> Result<BTreeSet<i64>, StoreError> {
+        self.operator().await?.run(move |operator| operator.list_event_seqs_of_calls(&calls)).await
+    }
+
+    async fn list_event_ids(&self, seqs: BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
+        self.operator().await?.run(move |operator| operator.list_event_ids(&seqs)).await
+    }
+
+    async fn count_erasable(&self, person: DataSubject, seqs: BTreeSet<i64>) -> Result<ErasureCounts, StoreError> {
+        self.operator().await?.run(move |operator| operator.count_erasable(&person, &seqs)).await
+    }
+
+    async fn list_recipients(&self, seqs: BTreeSet<i64>) -> Result<EventsByHandler, StoreError> {
+        self.operator().await?.run(move |operator| operator.list_recipients(&seqs)).await
+    }
+
+    async fn cancel_deliveries(&self, seqs: Vec<i64>, now_ms: i64) -> Result<(u64, u64), StoreError> {
+        self.operator().await?.run(move |operator| operator.cancel_deliveries(&seqs, now_ms)).await
+    }
+
+    async fn erase_events(&self, seqs: Vec<i64>, now_ms: i64) -> Result<ErasureCounts, StoreError> {
+        self.operator().await?.run(move |operator| operator.erase_events(&seqs, now_ms)).await
+    }
+
+    async fn erase_related_rows(&self, person: DataSubject) -> Result<ErasureCounts, StoreError> {
+        self.operator().await?.run(move |operator| operator.erase_related_rows(&person)).await
+    }
+
+    async fn finish_erasure(&self) -> Result<bool, StoreError> {
+        self.operator().await?.run(|operator| operator.scrub_files()).await
+    }
+}
