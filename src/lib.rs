@@ -76,6 +76,8 @@ mod intake;
 #[cfg(feature = "receiver")]
 mod live;
 #[cfg(feature = "receiver")]
+mod operations;
+#[cfg(feature = "receiver")]
 mod outbound;
 mod privacy;
 #[cfg(feature = "receiver")]
@@ -87,6 +89,8 @@ mod storage;
 mod telemetry;
 mod tenants;
 pub mod testing;
+#[cfg(feature = "receiver")]
+mod view;
 
 #[cfg(feature = "receiver")]
 pub use app::{BuildError, Receiver, ReceiverBuilder, ReloadHandle, ServeError};

@@ -72,6 +72,15 @@ impl CallKind {
         }
     }
 
+    /// The name of several: `calls` or `chats`.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Call => "calls",
+            Self::Chat => "chats",
+        }
+    }
+
     /// Whether the id is that of a test. Tests are handled like other calls, except that statistics exclude them.
     #[must_use]
     pub fn is_test(self, id: &str) -> bool {

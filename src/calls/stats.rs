@@ -42,6 +42,28 @@ pub enum CallGrouping {
     Company,
 }
 
+impl CallGrouping {
+    const ALL: [Self; 6] = [Self::Day, Self::Agent, Self::Reason, Self::Sentiment, Self::Success, Self::Company];
+
+    /// The name in `--by` and `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Reason => "reason",
+            Self::Sentiment => "sentiment",
+            Self::Success => "success",
+            Self::Company => "company",
+        }
+    }
+
+    /// The groupings of a kind: chats have no disconnection reason.
+    pub fn for_kind(kind: CallKind) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |grouping| kind == CallKind::Call || *grouping != Self::Reason)
+    }
+}
+
 /// The values of one call that statistics use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallStatsRow<'a> {

@@ -1,7 +1,6 @@
 //! `appointments list|show|cancel|export`.
 
 mod display;
-mod ics;
 
 use std::io::Write;
 
@@ -11,8 +10,8 @@ use self::display::AppointmentDisplayArgs;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::live::appointments::operator_event_builder;
-use crate::storage::{Appointment, AppointmentCancellation, AppointmentFilter, BookingContext, BookingOutcome, Role};
+use crate::operations::appointments::{self as operations, AppointmentReference};
+use crate::storage::{AppointmentFilter, Role};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AppointmentsCommand {
@@ -92,7 +91,7 @@ impl AppointmentsCommand {
     pub(super) async fn run(self) -> CliResult {
         match self {
             Self::List(list) => list.run().await,
-            Self::Show(show) => show.display.print_appointment(&show.appointment.find_appointment().await?),
+            Self::Show(show) => show.run().await,
             Self::Cancel(cancel) => cancel.run().await,
             Self::Export(export) => export.run().await,
         }
@@ -100,78 +99,61 @@ impl AppointmentsCommand {
 }
 
 impl AppointmentFilterArgs {
-    async fn list_appointments(self, limit: Option<usize>, booked_only: bool) -> Result<Vec<Appointment>, CliError> {
+    fn into_filter(self, limit: Option<usize>, booked_only: bool) -> Result<AppointmentFilter, CliError> {
         let now_ms = Clock::system().now_ms();
         let parse = |option: &str, text: Option<String>| {
             let time = text.map(|text| output::parse_time(&text, now_ms)).transpose();
             time.map_err(|error| CliError::Message(format!("{option}: {error}")))
         };
-        let filter = AppointmentFilter {
+        Ok(AppointmentFilter {
             company: self.company,
-            since_ms: Some(parse("--since", self.since)?.unwrap_or(now_ms)),
+            since_ms: parse("--since", self.since)?,
             until_ms: parse("--until", self.until)?,
             booked_only,
             limit,
             ..AppointmentFilter::default()
-        };
-        Ok(context::open_store()?.list_appointments(filter).await?)
+        })
+    }
+}
+
+impl From<AppointmentRefArgs> for AppointmentReference {
+    fn from(args: AppointmentRefArgs) -> Self {
+        Self { confirmation: args.confirmation, company: args.company }
     }
 }
 
 impl AppointmentsListArgs {
     async fn run(self) -> CliResult {
-        let appointments = self.filter.list_appointments(Some(self.limit), self.booked).await?;
-        self.display.print_list(&appointments)
+        let filter = self.filter.into_filter(Some(self.limit), self.booked)?;
+        let store = context::open_store()?;
+        let listed = operations::list_appointments(&*store, &Clock::system(), filter, self.display.reveal).await?;
+        self.display.print_list(&listed)
     }
 }
 
-impl AppointmentRefArgs {
-    async fn find_appointment(&self) -> Result<Appointment, CliError> {
-        // Numbers are read aloud and typed with blanks or hyphens.
-        let number = self.confirmation.to_uppercase();
-        let filter = AppointmentFilter {
-            confirmation: Some(number.chars().filter(char::is_ascii_alphanumeric).collect()),
-            company: self.company.clone(),
-            limit: Some(2),
-            ..AppointmentFilter::default()
-        };
-        let mut matching = context::open_store()?.list_appointments(filter).await?;
-        let Some(appointment) = matching.pop() else {
-            return Err(CliError::Message(
-                "no appointment has this number; `retell-webhook appointments list` prints the upcoming ones".into(),
-            ));
-        };
-        if matching.is_empty() {
-            Ok(appointment)
-        } else {
-            Err(CliError::Message("several companies have an appointment with this number: add --company SLUG".into()))
-        }
+impl AppointmentsShowArgs {
+    async fn run(self) -> CliResult {
+        let reference = self.appointment.into();
+        let shown = operations::show_appointment(&*context::open_store()?, &reference, self.display.reveal).await?;
+        self.display.print_appointment(&shown)
     }
 }
 
 impl AppointmentsCancelArgs {
     async fn run(self) -> CliResult {
-        let appointment = self.appointment.find_appointment().await?;
-        let context = BookingContext {
-            company_id: appointment.company_id,
-            idempotency_key: None,
-            now_ms: Clock::system().now_ms(),
-            make_event: operator_event_builder(),
-        };
-        let cancellation = AppointmentCancellation { context, appointment_id: appointment.id };
-        let outcome = context::open_store_as(Role::Operator)?.cancel_appointment(cancellation).await?;
-        match outcome {
-            BookingOutcome::Done(_, cancelled) => self.display.print_appointment(&cancelled),
-            _ => Err(CliError::Message("the appointment was deleted in the meantime".into())),
-        }
+        let reference = self.appointment.into();
+        let store = context::open_store_as(Role::Operator)?;
+        let clock = Clock::system();
+        let cancelled = operations::cancel_appointment(&*store, &clock, &reference, self.display.reveal).await?;
+        self.display.print_appointment(&cancelled)
     }
 }
 
 impl AppointmentsExportArgs {
     async fn run(self) -> CliResult {
-        let appointments = self.filter.list_appointments(None, false).await?;
-        eprintln!("retell-webhook: {} appointments, with names and phone numbers", appointments.len());
-        let calendar = ics::format_calendar(&appointments);
-        output::ignore_broken_pipe(std::io::stdout().lock().write_all(calendar.as_bytes()))
+        let filter = self.filter.into_filter(None, false)?;
+        let calendar = operations::export_appointments(&*context::open_store()?, &Clock::system(), filter).await?;
+        eprintln!("retell-webhook: {} appointments, with names and phone numbers", calendar.appointments);
+        output::ignore_broken_pipe(std::io::stdout().lock().write_all(calendar.text.as_bytes()))
     }
 }

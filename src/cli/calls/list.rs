@@ -3,9 +3,11 @@
 use clap::Args;
 
 use super::super::output::{self, CliResult};
-use super::display::{CallDisplayArgs, format_duration, kind_plural, yes_or_no};
-use crate::calls::{CallFilter, CallKind, CallRecord};
-use crate::storage::Store;
+use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
+use crate::calls::{CallFilter, CallKind};
+use crate::operations::conversations::list_conversations;
+use crate::storage::CallStore;
+use crate::view::{CallView, ChatView, ConversationView};
 
 const CALL_COLUMNS: [&str; 12] = [
     "LAST EVENT (UTC)",
@@ -42,22 +44,19 @@ pub(in crate::cli) struct CallsListArgs {
 }
 
 impl CallsListArgs {
-    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
         let CallsListArgs { company, agent, no_tests, limit, display } = self;
-        let calls =
-            store.list_calls(CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit }).await?;
+        let filter = CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit };
+        let conversations = list_conversations(store, filter, display.reveal).await?;
         if display.json {
-            return output::print_json(&calls.iter().map(|call| display.call_json(call)).collect::<Vec<_>>());
+            return output::print_json(&conversations);
         }
-        let noun = kind_plural(kind);
-        let empty = format!("no {noun}; send one with: retell-webhook send {}_ended", kind.as_str());
-        match kind {
-            CallKind::Call => {
-                let rows = calls.iter().map(|call| call_row(call, &display));
-                output::print_table(&CALL_COLUMNS, rows.collect(), &empty)
-            }
-            CallKind::Chat => output::print_table(&CHAT_COLUMNS, calls.iter().map(chat_row).collect(), &empty),
-        }
+        let header = match kind {
+            CallKind::Call => &CALL_COLUMNS[..],
+            CallKind::Chat => &CHAT_COLUMNS[..],
+        };
+        let empty = format!("no {}; send one with: retell-webhook send {}_ended", kind.plural(), kind.as_str());
+        output::print_table(header, conversations.iter().map(conversation_row).collect(), &empty)
     }
 }
 
@@ -65,36 +64,39 @@ fn text_or_dash(text: Option<impl AsRef<str>>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| output::sanitize(text.as_ref()))
 }
 
-fn test_mark(call: &CallRecord) -> String {
-    if call.is_test() { "test" } else { "" }.to_owned()
+fn conversation_row(conversation: &ConversationView) -> Vec<String> {
+    let base = base_view(conversation);
+    let mut row = vec![output::format_time(base.last_event_at_ms)];
+    match conversation {
+        ConversationView::Call(call) => row.extend(call_cells(call)),
+        ConversationView::Chat(chat) => row.extend(chat_cells(chat)),
+    }
+    row.push(if base.test { "test" } else { "" }.to_owned());
+    row
 }
 
-fn call_row(call: &CallRecord, display: &CallDisplayArgs) -> Vec<String> {
-    vec![
-        output::format_time(call.last_event_at_ms),
+fn call_cells(call: &CallView) -> [String; 10] {
+    [
         output::sanitize(&call.call_id),
         text_or_dash(call.direction.as_ref().or(call.call_type.as_ref())),
-        text_or_dash(display.format_number(call.from_number.as_ref())),
-        text_or_dash(display.format_number(call.to_number.as_ref())),
+        text_or_dash(call.from_number.as_ref()),
+        text_or_dash(call.to_number.as_ref()),
         text_or_dash(call.call_status.as_ref()),
-        text_or_dash(call.duration_ms.map(format_duration)),
+        text_or_dash(call.base.duration_ms.map(format_duration)),
         text_or_dash(call.disconnection_reason.as_ref()),
-        text_or_dash(call.user_sentiment.as_ref()),
+        text_or_dash(call.base.user_sentiment.as_ref()),
         text_or_dash(call.call_successful.map(yes_or_no)),
-        text_or_dash(call.transfer_state()),
-        test_mark(call),
+        text_or_dash(call.transfer_state),
     ]
 }
 
-fn chat_row(chat: &CallRecord) -> Vec<String> {
-    vec![
-        output::format_time(chat.last_event_at_ms),
-        output::sanitize(&chat.call_id),
-        text_or_dash(chat.call_type.as_ref()),
-        text_or_dash(chat.call_status.as_ref()),
-        text_or_dash(chat.duration_ms.map(format_duration)),
-        text_or_dash(chat.user_sentiment.as_ref()),
-        text_or_dash(chat.call_successful.map(yes_or_no)),
-        test_mark(chat),
+fn chat_cells(chat: &ChatView) -> [String; 6] {
+    [
+        output::sanitize(&chat.chat_id),
+        text_or_dash(chat.chat_type.as_ref()),
+        text_or_dash(chat.chat_status.as_ref()),
+        text_or_dash(chat.base.duration_ms.map(format_duration)),
+        text_or_dash(chat.base.user_sentiment.as_ref()),
+        text_or_dash(chat.chat_successful.map(yes_or_no)),
     ]
 }

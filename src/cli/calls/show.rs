@@ -1,11 +1,16 @@
 //! `calls show`, `chats show`.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::super::output::{self, CliError, CliResult};
-use super::display::{CallDisplayArgs, format_duration, kind_plural, yes_or_no};
-use crate::calls::{CallKind, CallRecord, E2eLatency};
-use crate::storage::Store;
+use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
+use crate::calls::{CallKind, E2eLatency};
+use crate::operations::conversations::show_conversation;
+use crate::storage::CallStore;
+use crate::view::{CallView, ConversationBaseView, ConversationDetailsView, ConversationView};
+
+const HIDDEN_PLACEHOLDER: &str = "(hidden; --reveal prints it)";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsShowArgs {
@@ -16,55 +21,104 @@ pub(in crate::cli) struct CallsShowArgs {
 }
 
 impl CallsShowArgs {
-    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
-        let Some(call) = store.get_call(kind, &self.id).await? else {
+    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
+        let Some(details) = show_conversation(store, kind, &self.id, self.display.reveal).await? else {
             return Err(CliError::Message(format!(
                 "no {} has the id {}; `retell-webhook {} list` prints the ids",
                 kind.as_str(),
                 output::sanitize(&self.id),
-                kind_plural(kind)
+                kind.plural()
             )));
         };
-        if self.display.json {
-            return output::print_json(&self.display.call_details_json(&call));
-        }
-        self.print_text(&call)
+        if self.display.json { output::print_json(&details) } else { print_text(&details) }
     }
+}
 
-    fn print_text(&self, call: &CallRecord) -> CliResult {
-        let confidential = |text: &Option<String>| {
-            let hidden = "(hidden; --reveal prints it)";
-            text.as_ref().map(|text| if self.display.reveal { to_single_line(text) } else { hidden.to_owned() })
-        };
-        output::print_fields(&[
-            (call.kind.as_str(), Some(call.call_id.clone())),
-            ("test", call.is_test().then(|| "yes: excluded from statistics".to_owned())),
-            ("company", Some(call.company.clone())),
-            ("type", call.call_type.clone()),
-            ("direction", call.direction.clone()),
-            ("agent", call.agent_name.clone().or_else(|| call.agent_id.clone())),
-            ("agent version", call.agent_version.map(|version| version.to_string())),
-            ("from", self.display.format_number(call.from_number.as_ref())),
-            ("to", self.display.format_number(call.to_number.as_ref())),
-            ("status", call.call_status.clone()),
-            ("started (UTC)", call.started_at_ms.map(output::format_time)),
-            ("ended (UTC)", call.ended_at_ms.map(output::format_time)),
-            ("duration", call.duration_ms.map(format_duration)),
-            ("ended by", call.disconnection_reason.clone()),
-            ("in voicemail", call.in_voicemail.map(yes_or_no)),
-            ("sentiment", call.user_sentiment.clone()),
-            ("successful", call.call_successful.map(yes_or_no)),
-            ("cost", call.cost_cents.as_ref().map(|cents| format!("{cents} cents"))),
-            ("latency", call.latency_e2e.map(format_latency)),
-            // The URL may open the recording without a login, so only `events show --body` prints it.
-            ("recording", call.has_recording.map(|_| "yes: its URL is in the body of the events".to_owned())),
-            ("transfer", call.transfer_state().map(str::to_owned)),
-            ("summary", confidential(&call.summary)),
-            ("analysis", confidential(&call.custom_analysis_data)),
-            ("first event (UTC)", Some(output::format_time(call.first_event_at_ms))),
-            ("last event (UTC)", Some(output::format_time(call.last_event_at_ms))),
-        ])
-    }
+fn print_text(details: &ConversationDetailsView) -> CliResult {
+    let base = base_view(&details.conversation);
+    let mut fields = match &details.conversation {
+        ConversationView::Call(call) => call_fields(call),
+        ConversationView::Chat(chat) => {
+            let outcome = chat.chat_successful.map(yes_or_no);
+            let mut fields = identity_fields(base, &chat.chat_id, chat.chat_type.as_ref());
+            fields.extend(agent_fields(base));
+            fields.push(("status", chat.chat_status.clone()));
+            fields.extend(time_fields(base));
+            fields.extend([("sentiment", base.user_sentiment.clone()), ("successful", outcome), cost_field(base)]);
+            fields
+        }
+    };
+    fields.extend(text_fields(details));
+    fields.push(("first event (UTC)", Some(output::format_time(base.first_event_at_ms))));
+    fields.push(("last event (UTC)", Some(output::format_time(base.last_event_at_ms))));
+    output::print_fields(&fields)
+}
+
+/// The name of a field, and its value if it has one.
+type Field = (&'static str, Option<String>);
+
+fn call_fields(call: &CallView) -> Vec<Field> {
+    let base = &call.base;
+    let mut fields = identity_fields(base, &call.call_id, call.call_type.as_ref());
+    fields.push(("direction", call.direction.clone()));
+    fields.extend(agent_fields(base));
+    fields.push(("from", call.from_number.clone()));
+    fields.push(("to", call.to_number.clone()));
+    fields.push(("status", call.call_status.clone()));
+    fields.extend(time_fields(base));
+    fields.extend([
+        ("ended by", call.disconnection_reason.clone()),
+        ("in voicemail", call.in_voicemail.map(yes_or_no)),
+        ("sentiment", base.user_sentiment.clone()),
+        ("successful", call.call_successful.map(yes_or_no)),
+        cost_field(base),
+        ("latency", call.latency_e2e.map(format_latency)),
+        // The URL may open the recording without a login, so only `events show --body` prints it.
+        ("recording", call.has_recording.map(|_| "yes: its URL is in the body of the events".to_owned())),
+        ("transfer", call.transfer_state.map(str::to_owned)),
+    ]);
+    fields
+}
+
+fn identity_fields(base: &ConversationBaseView, id: &str, conversation_type: Option<&String>) -> Vec<Field> {
+    vec![
+        (base.kind.as_str(), Some(id.to_owned())),
+        ("test", base.test.then(|| "yes: excluded from statistics".to_owned())),
+        ("company", Some(base.company.clone())),
+        ("type", conversation_type.cloned()),
+    ]
+}
+
+fn agent_fields(base: &ConversationBaseView) -> [Field; 2] {
+    [
+        ("agent", base.agent_name.clone().or_else(|| base.agent_id.clone())),
+        ("agent version", base.agent_version.map(|version| version.to_string())),
+    ]
+}
+
+fn time_fields(base: &ConversationBaseView) -> [Field; 3] {
+    [
+        ("started (UTC)", base.started_at_ms.map(output::format_time)),
+        ("ended (UTC)", base.ended_at_ms.map(output::format_time)),
+        ("duration", base.duration_ms.map(format_duration)),
+    ]
+}
+
+fn cost_field(base: &ConversationBaseView) -> Field {
+    ("cost", base.cost_cents.as_ref().map(|cents| format!("{cents} cents")))
+}
+
+fn text_fields(details: &ConversationDetailsView) -> [Field; 2] {
+    let text = |is_known: bool, revealed: Option<String>| {
+        is_known.then(|| revealed.map_or_else(|| HIDDEN_PLACEHOLDER.to_owned(), |text| to_single_line(&text)))
+    };
+    let summary = details.texts.as_ref().and_then(|texts| texts.summary.clone());
+    let analysis = details.texts.as_ref().and_then(|texts| texts.custom_analysis_data.as_ref()).map(value_text);
+    [("summary", text(details.has_summary, summary)), ("analysis", text(details.has_custom_analysis_data, analysis))]
+}
+
+fn value_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn to_single_line(text: &str) -> String {

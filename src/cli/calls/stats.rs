@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use jiff::civil::Date;
 
 use super::super::events::parse_time_arg;
 use super::super::output::{self, CliError, CliResult};
-use super::display::{format_duration, kind_plural};
-use crate::calls::{CallGroup, CallGrouping, CallKind, CallStats, CallStatsFilter, CallTotals};
-use crate::storage::Store;
+use super::display::format_duration;
+use crate::calls::{CallGrouping, CallKind, CallStatsFilter};
+use crate::operations::conversations::count_conversations;
+use crate::storage::CallStore;
+use crate::view::{CallGroupView, CallStatsView, CallTotalsView};
 
 /// Rows per table when no `--by` is given.
 const OVERVIEW_ROWS: usize = 10;
@@ -18,6 +20,7 @@ const SPARKLINE_DAYS: i64 = 60;
 /// Bars from the fewest to the most calls per day.
 const SPARKLINE_BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const SPARKLINE_EMPTY: char = '·';
+const UNIX_EPOCH_DAY: Date = Date::constant(1970, 1, 1);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsStatsArgs {
@@ -68,39 +71,23 @@ impl GroupBy {
             Self::Company => CallGrouping::Company,
         }
     }
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Agent => "agent",
-            Self::Reason => "reason",
-            Self::Sentiment => "sentiment",
-            Self::Success => "success",
-            Self::Company => "company",
-        }
-    }
-
-    fn heading(self) -> &'static str {
-        match self {
-            Self::Day => "DAY (UTC)",
-            Self::Agent => "AGENT",
-            Self::Reason => "ENDED BY",
-            Self::Sentiment => "SENTIMENT",
-            Self::Success => "SUCCESSFUL",
-            Self::Company => "COMPANY",
-        }
-    }
-
-    /// The groupings of a kind: chats have no disconnection reason.
-    fn for_kind(kind: CallKind) -> impl Iterator<Item = Self> {
-        let all = [Self::Day, Self::Agent, Self::Reason, Self::Sentiment, Self::Success, Self::Company];
-        all.into_iter().filter(move |by| kind == CallKind::Call || *by != Self::Reason)
+fn grouping_heading(grouping: CallGrouping) -> &'static str {
+    match grouping {
+        CallGrouping::Day => "DAY (UTC)",
+        CallGrouping::Agent => "AGENT",
+        CallGrouping::Reason => "ENDED BY",
+        CallGrouping::Sentiment => "SENTIMENT",
+        CallGrouping::Success => "SUCCESSFUL",
+        CallGrouping::Company => "COMPANY",
     }
 }
 
 impl CallsStatsArgs {
-    pub(super) async fn run(self, store: &dyn Store, kind: CallKind) -> CliResult {
-        if self.by.is_some_and(|by| GroupBy::for_kind(kind).all(|possible| possible != by)) {
+    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
+        let grouping = self.by.map(GroupBy::to_grouping);
+        if grouping.is_some_and(|by| CallGrouping::for_kind(kind).all(|possible| possible != by)) {
             return Err(CliError::Message(
                 "--by reason: chats have no disconnection reason; use --by sentiment or --by success".to_owned(),
             ));
@@ -109,71 +96,54 @@ impl CallsStatsArgs {
             kind,
             since_ms: self.since,
             until_ms: self.until,
-            company: self.company.clone(),
-            agent_id: self.agent.clone(),
+            company: self.company,
+            agent_id: self.agent,
         };
-        let stats = store.call_stats(filter).await?;
-        if self.json { self.print_json(kind, &stats) } else { self.print_text(kind, &stats) }
-    }
-
-    fn print_text(&self, kind: CallKind, stats: &CallStats) -> CliResult {
-        if stats.totals().calls == 0 {
-            let excluded = format_excluded_tests(stats, kind);
-            return output::print_line(format!("no {} to count{excluded}", kind_plural(kind)));
-        }
-        output::print_line(format!("{}{}", format_summary(kind, stats.totals()), format_excluded_tests(stats, kind)))?;
-        if self.by.is_none_or(|by| by == GroupBy::Day) {
-            output::print_line(sparkline(&stats.days()))?;
-        }
-        match self.by {
-            Some(by) => print_group_table(by, kind, stats, usize::MAX),
-            // A table with one company would only repeat the total.
-            None => GroupBy::for_kind(kind)
-                .filter(|by| *by != GroupBy::Company || stats.groups(CallGrouping::Company).len() > 1)
-                .try_for_each(|by| print_group_table(by, kind, stats, OVERVIEW_ROWS)),
-        }
-    }
-
-    fn print_json(&self, kind: CallKind, stats: &CallStats) -> CliResult {
-        let wanted = GroupBy::for_kind(kind).filter(|by| self.by.is_none_or(|only| only == *by));
-        let by: BTreeMap<_, _> = wanted.map(|by| (by.name(), groups_json(by, stats))).collect();
-        output::print_json(&json!({
-            "kind": kind_plural(kind),
-            "since_ms": self.since,
-            "until_ms": self.until,
-            "company": self.company,
-            "agent": self.agent,
-            "time_zone": "UTC",
-            "tests_excluded": stats.excluded_tests(),
-            "total": totals_json(stats.totals()),
-            "by": by,
-        }))
+        let stats = count_conversations(store, filter, grouping).await?;
+        if self.json { output::print_json(&stats) } else { print_text(kind, grouping, &stats) }
     }
 }
 
-fn format_excluded_tests(stats: &CallStats, kind: CallKind) -> String {
-    match stats.excluded_tests() {
+fn print_text(kind: CallKind, only: Option<CallGrouping>, stats: &CallStatsView) -> CliResult {
+    if stats.total.count == 0 {
+        let excluded = format_excluded_tests(stats, kind);
+        return output::print_line(format!("no {} to count{excluded}", kind.plural()));
+    }
+    output::print_line(format!("{}{}", format_summary(kind, &stats.total), format_excluded_tests(stats, kind)))?;
+    let groups = |grouping: CallGrouping| stats.by.get(grouping.as_str()).map(Vec::as_slice);
+    if let Some(days) = groups(CallGrouping::Day) {
+        output::print_line(sparkline(&calls_per_day(days)))?;
+    }
+    let max_rows = if only.is_some() { usize::MAX } else { OVERVIEW_ROWS };
+    for grouping in CallGrouping::for_kind(kind) {
+        let Some(groups) = groups(grouping) else { continue };
+        // In the overview, a table with one company would only repeat the total.
+        if only.is_some() || grouping != CallGrouping::Company || groups.len() > 1 {
+            print_group_table(grouping, kind, groups, max_rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn format_excluded_tests(stats: &CallStatsView, kind: CallKind) -> String {
+    match stats.tests_excluded {
         0 => String::new(),
         1 => format!(" (1 test {} excluded)", kind.as_str()),
-        more => format!(" ({more} test {} excluded)", kind_plural(kind)),
+        more => format!(" ({more} test {} excluded)", kind.plural()),
     }
 }
 
 /// `42 calls, 1:05 on average, 0:45:30 in total, 12.5 cents, 71 % successful of 40 evaluated`.
-fn format_summary(kind: CallKind, total: &CallTotals) -> String {
-    let noun = if total.calls == 1 { kind.as_str() } else { kind_plural(kind) };
-    let mut parts = vec![format!("{} {noun}", total.calls)];
-    if let Some(average) = total.average_duration_ms() {
+fn format_summary(kind: CallKind, total: &CallTotalsView) -> String {
+    let noun = if total.count == 1 { kind.as_str() } else { kind.plural() };
+    let mut parts = vec![format!("{} {noun}", total.count)];
+    if let Some(average) = total.average_duration_ms {
         parts.push(format!("{} on average", format_duration(average)));
-        parts.push(format!("{} in total", format_hours(total.total_duration_ms)));
+        parts.push(format!("{} in total", format_hours(total.duration_ms)));
     }
-    parts.push(format!("{} cents", total.total_cost_cents));
-    if let Some(rate) = total.success_rate() {
-        parts.push(format!(
-            "{} successful of {} evaluated",
-            format_percent(Some(rate)),
-            total.calls_with_success_known
-        ));
+    parts.push(format!("{} cents", total.cost_cents));
+    if let Some(rate) = total.success_rate {
+        parts.push(format!("{} successful of {} evaluated", format_percent(Some(rate)), total.evaluated));
     }
     parts.join(", ")
 }
@@ -187,15 +157,19 @@ fn format_percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0))
 }
 
+/// Days since the Unix epoch with their number of calls.
+fn calls_per_day(days: &[CallGroupView]) -> BTreeMap<i64, u64> {
+    let day = |key: &str| Some(key.parse::<Date>().ok()?.duration_since(UNIX_EPOCH_DAY).as_hours() / 24);
+    days.iter().filter_map(|group| Some((day(group.key.as_deref()?)?, group.totals.count))).collect()
+}
+
 /// One character per day: `2026-11-01 ▁·▃█ 2026-11-04, at most 12 per day`.
-fn sparkline(days: &[(i64, CallTotals)]) -> String {
-    let Some((last, _)) = days.last() else { return String::new() };
-    let from = last.saturating_sub(SPARKLINE_DAYS - 1);
-    let shown: BTreeMap<i64, u64> =
-        days.iter().filter(|(day, _)| *day >= from).map(|(day, totals)| (*day, totals.calls)).collect();
-    let first = shown.keys().next().copied().unwrap_or(*last);
-    let most = shown.values().copied().max().unwrap_or(0);
-    let bars: String = (first..=*last).map(|day| sparkline_bar(shown.get(&day).copied(), most)).collect();
+fn sparkline(days: &BTreeMap<i64, u64>) -> String {
+    let Some((last, _)) = days.last_key_value() else { return String::new() };
+    let shown = || days.range(last.saturating_sub(SPARKLINE_DAYS - 1)..);
+    let first = shown().next().map_or(*last, |(day, _)| *day);
+    let most = shown().map(|(_, calls)| *calls).max().unwrap_or(0);
+    let bars: String = (first..=*last).map(|day| sparkline_bar(days.get(&day).copied(), most)).collect();
     let date = |day: i64| output::format_time(day.saturating_mul(86_400_000)).chars().take(10).collect::<String>();
     format!("{} {bars} {}, at most {most} per day", date(first), date(*last))
 }
@@ -207,99 +181,74 @@ fn sparkline_bar(calls: Option<u64>, most: u64) -> char {
     index.map_or(SPARKLINE_EMPTY, |index| SPARKLINE_BARS[index.min(7)])
 }
 
-fn print_group_table(by: GroupBy, kind: CallKind, stats: &CallStats, max_rows: usize) -> CliResult {
-    let groups = stats.groups(by.to_grouping());
+fn print_group_table(grouping: CallGrouping, kind: CallKind, groups: &[CallGroupView], max_rows: usize) -> CliResult {
     let hidden = groups.len().saturating_sub(max_rows);
     // Days are in order of time, so the latest are at the end; other groups are in order of size, largest first.
-    let shown = if by == GroupBy::Day { &groups[hidden..] } else { &groups[..groups.len() - hidden] };
-    let rows = shown.iter().map(|group| group_row(group, stats.totals())).collect();
+    let shown = if grouping == CallGrouping::Day { &groups[hidden..] } else { &groups[..groups.len() - hidden] };
     output::print_line("")?;
-    let column = kind_plural(kind).to_uppercase();
-    let header = [by.heading(), &column, "SHARE", "AVERAGE", "TOTAL", "CENTS", "SUCCESS"];
-    output::print_table(&header, rows, "none")?;
+    let column = kind.plural().to_uppercase();
+    let header = [grouping_heading(grouping), &column, "SHARE", "AVERAGE", "TOTAL", "CENTS", "SUCCESS"];
+    output::print_table(&header, shown.iter().map(group_row).collect(), "none")?;
     if hidden > 0 {
-        output::print_line(format!("and {hidden} more: --by {}", by.name()))?;
+        output::print_line(format!("and {hidden} more: --by {}", grouping.as_str()))?;
     }
     Ok(())
 }
 
-fn group_row(group: &CallGroup, total: &CallTotals) -> Vec<String> {
+fn group_row(group: &CallGroupView) -> Vec<String> {
     let key = group.key.as_deref().unwrap_or("-");
-    let key = group.name.as_ref().map_or_else(|| key.to_owned(), |name| format!("{key} ({name})"));
+    let agent_name = group.agent.as_ref().and_then(|agent| agent.name.as_ref());
+    let key = agent_name.map_or_else(|| key.to_owned(), |name| format!("{key} ({name})"));
     let totals = &group.totals;
     vec![
         output::sanitize(&key),
-        totals.calls.to_string(),
-        format_percent(totals.share_of(total)),
-        totals.average_duration_ms().map_or_else(|| "-".to_owned(), format_duration),
-        format_hours(totals.total_duration_ms),
-        totals.total_cost_cents.to_string(),
-        format_percent(totals.success_rate()),
+        totals.count.to_string(),
+        format_percent(group.share),
+        totals.average_duration_ms.map_or_else(|| "-".to_owned(), format_duration),
+        format_hours(totals.duration_ms),
+        totals.cost_cents.to_string(),
+        format_percent(totals.success_rate),
     ]
-}
-
-fn groups_json(by: GroupBy, stats: &CallStats) -> Vec<Value> {
-    let groups = stats.groups(by.to_grouping()).into_iter().map(|group| {
-        let mut fields = totals_json(&group.totals);
-        fields.insert("key".to_owned(), json!(group.key));
-        fields.insert("share".to_owned(), json!(group.totals.share_of(stats.totals())));
-        if by == GroupBy::Agent {
-            fields.insert("name".to_owned(), json!(group.name));
-        }
-        Value::Object(fields)
-    });
-    groups.collect()
-}
-
-fn totals_json(totals: &CallTotals) -> Map<String, Value> {
-    let figures = [
-        ("count", json!(totals.calls)),
-        ("duration_ms", json!(totals.total_duration_ms)),
-        ("average_duration_ms", json!(totals.average_duration_ms())),
-        ("cost_cents", json!(totals.total_cost_cents)),
-        ("evaluated", json!(totals.calls_with_success_known)),
-        ("successful", json!(totals.successful_calls)),
-        ("success_rate", json!(totals.success_rate())),
-    ];
-    figures.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn days(calls: &[(i64, u64)]) -> Vec<(i64, CallTotals)> {
-        calls.iter().map(|(day, calls)| (*day, CallTotals { calls: *calls, ..CallTotals::default() })).collect()
-    }
+    use crate::calls::Cost;
 
     #[test]
     fn a_sparkline_has_one_character_per_day() {
-        let line = sparkline(&days(&[(20_775, 1), (20_776, 40), (20_778, 80)]));
+        let line = sparkline(&[(20_775, 1), (20_776, 40), (20_778, 80)].into());
         assert_eq!(line, "2026-11-18 ▁▄·█ 2026-11-21, at most 80 per day");
-        let line = sparkline(&days(&[(0, 9), (20_778, 1)]));
+        let line = sparkline(&[(0, 9), (20_778, 1)].into());
         assert_eq!(line, "2026-11-21 █ 2026-11-21, at most 1 per day", "one old call does not make a long line");
-        assert_eq!(sparkline(&[]), "");
-        let line = sparkline(&days(&[(i64::MIN / 86_400_000, 1)]));
+        assert_eq!(sparkline(&BTreeMap::new()), "");
+        let line = sparkline(&[(i64::MIN / 86_400_000, 1)].into());
         assert!(line.contains('█'), "{line}");
     }
 
     #[test]
     fn totals_are_summarized_in_one_line() {
-        let mut stats = CallStats::default();
-        for (duration_ms, successful) in [(60_000, true), (70_000, false)] {
-            let row = crate::calls::CallStatsRow {
-                duration_ms: Some(duration_ms),
-                call_successful: Some(successful),
-                cost_cents: crate::calls::Cost::parse("0.1"),
-                ..Default::default()
-            };
-            stats.add(CallKind::Call, &row);
-        }
-        let summary = format_summary(CallKind::Call, stats.totals());
+        let totals = CallTotalsView {
+            count: 2,
+            duration_ms: 130_000,
+            average_duration_ms: Some(65_000),
+            cost_cents: Cost::parse("0.2").unwrap(),
+            evaluated: 2,
+            successful: 1,
+            success_rate: Some(0.5),
+        };
+        let summary = format_summary(CallKind::Call, &totals);
         assert_eq!(summary, "2 calls, 1:05 on average, 0:02:10 in total, 0.2 cents, 50 % successful of 2 evaluated");
-        assert_eq!(
-            format_summary(CallKind::Chat, &CallTotals { calls: 1, ..CallTotals::default() }),
-            "1 chat, 0 cents"
-        );
+        let single = CallTotalsView {
+            count: 1,
+            duration_ms: 0,
+            average_duration_ms: None,
+            cost_cents: Cost::default(),
+            evaluated: 0,
+            successful: 0,
+            success_rate: None,
+        };
+        assert_eq!(format_summary(CallKind::Chat, &single), "1 chat, 0 cents");
     }
 }

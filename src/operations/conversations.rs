@@ -1,0 +1,145 @@
+//! Lists, shows and counts calls and chats.
+
+use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
+use crate::operations::OperationError;
+use crate::privacy::redact;
+use crate::storage::CallStore;
+use crate::view::{
+    AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
+    ConversationDetailsView, ConversationTextsView, ConversationView,
+};
+
+/// Calls or chats that match the filter, the latest event first. Phone numbers are masked unless `reveal` is set.
+pub(crate) async fn list_conversations(
+    store: &dyn CallStore,
+    filter: CallFilter,
+    reveal: bool,
+) -> Result<Vec<ConversationView>, OperationError> {
+    Ok(store.list_calls(filter).await?.into_iter().map(|call| conversation_view(call, reveal)).collect())
+}
+
+/// One call or chat; `None` when none has the id. Its content is included if `reveal` is set.
+pub(crate) async fn show_conversation(
+    store: &dyn CallStore,
+    kind: CallKind,
+    id: &str,
+    reveal: bool,
+) -> Result<Option<ConversationDetailsView>, OperationError> {
+    let Some(mut call) = store.get_call(kind, id).await? else { return Ok(None) };
+    let summary = call.summary.take();
+    let custom_analysis_data = call.custom_analysis_data.take();
+    Ok(Some(ConversationDetailsView {
+        conversation: conversation_view(call, reveal),
+        has_summary: summary.is_some(),
+        has_custom_analysis_data: custom_analysis_data.is_some(),
+        texts: reveal.then(|| ConversationTextsView {
+            summary,
+            // Stored JSON that cannot be parsed, such as too deeply nested values, is shown as a string.
+            custom_analysis_data: custom_analysis_data
+                .map(|text| serde_json::from_str(&text).unwrap_or_else(|_| text.into())),
+        }),
+    }))
+}
+
+/// Counts calls or chats by `grouping`, by all groupings of the kind when it is `None`.
+///
+/// # Errors
+/// The kind has no such grouping, or the store cannot be read.
+pub(crate) async fn count_conversations(
+    store: &dyn CallStore,
+    filter: CallStatsFilter,
+    grouping: Option<CallGrouping>,
+) -> Result<CallStatsView, OperationError> {
+    let kind = filter.kind;
+    let mut groupings: Vec<_> = CallGrouping::for_kind(kind).collect();
+    if let Some(only) = grouping {
+        groupings.retain(|grouping| *grouping == only);
+    }
+    if groupings.is_empty() {
+        return Err(OperationError::InvalidInput("chats have no disconnection reason".to_owned()));
+    }
+    let CallStatsFilter { since_ms, until_ms, company, agent_id, .. } = filter.clone();
+    let stats = store.call_stats(filter).await?;
+    Ok(CallStatsView {
+        kind: kind.plural(),
+        since_ms,
+        until_ms,
+        company,
+        agent: agent_id,
+        time_zone: "UTC",
+        tests_excluded: stats.excluded_tests(),
+        total: totals_view(stats.totals()),
+        by: groupings.into_iter().map(|grouping| (grouping.as_str(), group_views(grouping, &stats))).collect(),
+    })
+}
+
+fn conversation_view(call: CallRecord, reveal: bool) -> ConversationView {
+    let format_number =
+        |number: Option<&String>| number.map(|number| if reveal { number.clone() } else { redact::phone(number) });
+    let from_number = format_number(call.from_number.as_ref());
+    let to_number = format_number(call.to_number.as_ref());
+    let transfer_state = call.transfer_state();
+    let base = ConversationBaseView {
+        kind: call.kind,
+        company_id: call.company_id,
+        test: call.is_test(),
+        company: call.company,
+        stage: call.stage,
+        agent_id: call.agent_id,
+        agent_name: call.agent_name,
+        agent_version: call.agent_version,
+        started_at_ms: call.started_at_ms,
+        ended_at_ms: call.ended_at_ms,
+        duration_ms: call.duration_ms,
+        user_sentiment: call.user_sentiment,
+        cost_cents: call.cost_cents,
+        first_event_at_ms: call.first_event_at_ms,
+        last_event_at_ms: call.last_event_at_ms,
+    };
+    match call.kind {
+        CallKind::Call => ConversationView::Call(Box::new(CallView {
+            call_id: call.call_id,
+            call_type: call.call_type,
+            call_status: call.call_status,
+            call_successful: call.call_successful,
+            direction: call.direction,
+            from_number,
+            to_number,
+            disconnection_reason: call.disconnection_reason,
+            in_voicemail: call.in_voicemail,
+            latency_e2e: call.latency_e2e,
+            has_recording: call.has_recording,
+            transfer_state,
+            base,
+        })),
+        CallKind::Chat => ConversationView::Chat(Box::new(ChatView {
+            chat_id: call.call_id,
+            chat_type: call.call_type,
+            chat_status: call.call_status,
+            chat_successful: call.call_successful,
+            base,
+        })),
+    }
+}
+
+fn group_views(grouping: CallGrouping, stats: &CallStats) -> Vec<CallGroupView> {
+    let view = |group: CallGroup| CallGroupView {
+        key: group.key,
+        agent: (grouping == CallGrouping::Agent).then_some(AgentNameView { name: group.name }),
+        share: group.totals.share_of(stats.totals()),
+        totals: totals_view(&group.totals),
+    };
+    stats.groups(grouping).into_iter().map(view).collect()
+}
+
+fn totals_view(totals: &CallTotals) -> CallTotalsView {
+    CallTotalsView {
+        count: totals.calls,
+        duration_ms: totals.total_duration_ms,
+        average_duration_ms: totals.average_duration_ms(),
+        cost_cents: totals.total_cost_cents,
+        evaluated: totals.calls_with_success_known,
+        successful: totals.successful_calls,
+        success_rate: totals.success_rate(),
+    }
+}

@@ -1,0 +1,35 @@
+//! The error of operations.
+
+use crate::config::ConfigError;
+use crate::egress::ClientBuildError;
+use crate::handlers::HandlerConfigError;
+use crate::live::functions::FunctionConfigError;
+use crate::live::inbound::InboundConfigError;
+use crate::storage::StoreError;
+
+/// Why an operation was not carried out, or only in part.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperationError {
+    /// The input cannot be used; the text says why.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// What the input names does not exist, or not uniquely.
+    #[error("{0}")]
+    NotFound(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
+    #[error(transparent)]
+    Handlers(#[from] HandlerConfigError),
+    #[error(transparent)]
+    Functions(#[from] FunctionConfigError),
+    #[error(transparent)]
+    Inbound(#[from] InboundConfigError),
+    #[error(transparent)]
+    HttpClient(#[from] ClientBuildError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
