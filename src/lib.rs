@@ -84,6 +84,8 @@ mod privacy;
 mod rejections;
 mod security;
 #[cfg(feature = "receiver")]
+mod simulation;
+#[cfg(feature = "receiver")]
 mod storage;
 #[cfg(feature = "receiver")]
 mod telemetry;

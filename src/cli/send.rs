@@ -14,13 +14,10 @@ use crate::config::Settings;
 use crate::egress;
 use crate::event::{EventKind, sample_body};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
+use crate::simulation::REJECTED_MESSAGE;
 
 /// Retell waits for a response for this long by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Explanation of a 401, for every command that sends requests.
-pub(super) const REJECTED_MESSAGE: &str = "rejected (401): the receiver has another key than this command \
-(RETELL_API_KEY, or dev.key next to the store), or the two clocks differ by more than five minutes; see \
-`retell-webhook rejected list` or the log of the receiver";
 
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {

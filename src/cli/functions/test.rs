@@ -16,6 +16,7 @@ use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
 use crate::live::functions::{OUTCOME_HEADER, function_path};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
+use crate::simulation::REJECTED_MESSAGE;
 
 /// The time Retell waits for a custom function by default.
 const RETELL_DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -112,7 +113,7 @@ impl FunctionsTestArgs {
         }
         match status {
             200..300 if is_success => Ok(()),
-            401 => Err(CliError::Message(send::REJECTED_MESSAGE.into())),
+            401 => Err(CliError::Message(REJECTED_MESSAGE.into())),
             _ => Err(CliError::AlreadyPrinted),
         }
     }

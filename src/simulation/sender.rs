@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::send::REJECTED_MESSAGE;
 use crate::base::clock::Clock;
 use crate::egress;
 use crate::live::functions::OUTCOME_HEADER;
 use crate::security::keys::ApiKey;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
+/// Explanation of a 401, for every command that sends requests.
+pub(crate) const REJECTED_MESSAGE: &str = "rejected (401): the receiver has another key than this command \
+(RETELL_API_KEY, or dev.key next to the store), or the two clocks differ by more than five minutes; see \
+`retell-webhook rejected list` or the log of the receiver";
 /// Retell waits for a response for this long by default.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of attempts after the first one, as many as Retell makes.

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::MAX_CONCURRENT_CALLS;
 use super::appointment_slots::SimulatedSlots;
 use super::call::{CallEnding, SimulatedCall};
 use super::live_answer::ParsedFunctionAnswer;
 use super::request_report::{AnswerCheck, RequestDetails, RequestReport};
+use super::run::{CallProgress, SimulationRun};
 use super::scenario::new_step;
 use super::sender::{SendOutcome, SendResult};
 use super::transcript::SimulatedToolCall;
-use super::{CallProgress, MAX_CONCURRENT_CALLS, SimulationRun};
+
 use crate::config::{DEFAULT_COMPANY_SLUG, FunctionSettings, Settings};
 use crate::event::EventKind;
 use crate::live::functions::function_path;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::ValueEnum;
 
 use super::call::{CallEnding, SimulatedCall};
 use crate::event::EventKind;
@@ -15,30 +14,19 @@ const DUPLICATE_DELAY: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 const STORM_UPDATES: usize = 60;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
-pub(super) enum Scenario {
-    /// A call from start to analysis, with transcript updates in between
+/// The course of a simulated call; [`Scenario::description`] explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Scenario {
     Happy,
-    /// An outbound call that no one answers: it ends without having started
     FailedDial,
-    /// A warm transfer is canceled and the next one bridged; it ends after the analysis
     Transfers,
-    /// A call with 60 transcript updates in quick succession
     TranscriptStorm,
-    /// The last two requests again one second later, with the same signature
     Duplicates,
-    /// The last two requests twice again with new signatures, as retries
     Retries,
-    /// The analysis arrives before the end of the call
     AnalyzedFirst,
-    /// A call of one hour: the last two bodies have 1.2 MB each
     LongCall,
-    /// A text chat from start to analysis
     Chat,
-    /// The analysis runs twice with different results
     Revision,
-    /// An appointment is booked and canceled: an inbound request and function calls with wrong and correct arguments,
-    /// repeated and after the deadline; every answer is checked. Part of the default only if appointments are enabled
     Appointment,
 }
 
@@ -61,18 +49,59 @@ pub(super) enum StepSigning {
 }
 
 impl Scenario {
-    pub(super) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    /// All scenarios, in the order in which they alternate and are listed.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Happy,
+        Self::FailedDial,
+        Self::Transfers,
+        Self::TranscriptStorm,
+        Self::Duplicates,
+        Self::Retries,
+        Self::AnalyzedFirst,
+        Self::LongCall,
+        Self::Chat,
+        Self::Revision,
+        Self::Appointment,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Happy => "happy",
+            Self::FailedDial => "failed-dial",
+            Self::Transfers => "transfers",
+            Self::TranscriptStorm => "transcript-storm",
+            Self::Duplicates => "duplicates",
+            Self::Retries => "retries",
+            Self::AnalyzedFirst => "analyzed-first",
+            Self::LongCall => "long-call",
+            Self::Chat => "chat",
+            Self::Revision => "revision",
+            Self::Appointment => "appointment",
+        }
     }
 
-    pub(super) fn description(self) -> String {
-        let value = self.to_possible_value();
-        value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+    /// What happens in the calls of this scenario, for its user.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Happy => "A call from start to analysis, with transcript updates in between",
+            Self::FailedDial => "An outbound call that no one answers: it ends without having started",
+            Self::Transfers => "A warm transfer is canceled and the next one bridged; it ends after the analysis",
+            Self::TranscriptStorm => "A call with 60 transcript updates in quick succession",
+            Self::Duplicates => "The last two requests again one second later, with the same signature",
+            Self::Retries => "The last two requests twice again with new signatures, as retries",
+            Self::AnalyzedFirst => "The analysis arrives before the end of the call",
+            Self::LongCall => "A call of one hour: the last two bodies have 1.2 MB each",
+            Self::Chat => "A text chat from start to analysis",
+            Self::Revision => "The analysis runs twice with different results",
+            Self::Appointment => {
+                "An appointment is booked and canceled: an inbound request and function calls with wrong and correct arguments, repeated and after the deadline; every answer is checked. Part of the default only if appointments are enabled"
+            }
+        }
     }
 
     /// The scenarios that are used when none is given.
-    pub(super) fn default_scenarios(has_appointments: bool) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
+    pub(crate) fn default_scenarios(has_appointments: bool) -> Vec<Self> {
+        let all = Self::ALL.into_iter();
         all.filter(|scenario| has_appointments || *scenario != Self::Appointment).collect()
     }
 
@@ -190,7 +219,7 @@ mod tests {
     #[test]
     fn equal_seeds_give_equal_bodies() {
         let bodies = |scenario, seed| steps(scenario, seed, 5).into_iter().map(|step| step.body).collect::<Vec<_>>();
-        for scenario in Scenario::value_variants() {
+        for scenario in &Scenario::ALL {
             assert_eq!(bodies(*scenario, 7), bodies(*scenario, 7), "{scenario:?}");
             assert_ne!(bodies(*scenario, 7), bodies(*scenario, 8), "{scenario:?}");
         }
@@ -198,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_body_is_a_typed_event_of_its_test_call() {
-        for scenario in Scenario::value_variants() {
+        for scenario in &Scenario::ALL {
             for number in 0..4 {
                 let (id, steps) = scenario.steps(SimulatedCall::new(3, number, NOW_MS), NOW_MS);
                 assert!(id.starts_with("call_test_") || id.starts_with("chat_test_"), "{id}");
@@ -227,7 +256,7 @@ mod tests {
 
     #[test]
     fn bodies_differ_except_in_repeated_requests() {
-        for scenario in Scenario::value_variants() {
+        for scenario in &Scenario::ALL {
             for number in 0..6 {
                 let steps = steps(*scenario, 11, number);
                 let different: BTreeSet<_> = steps.iter().map(|step| &step.body).collect();

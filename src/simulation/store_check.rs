@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::output::CliError;
 use super::scenario::Scenario;
 use super::sender::SendOutcome;
 use crate::event::EventKind;
-use crate::storage::{EventFilter, EventSummary, Store};
+use crate::storage::{EventFilter, EventSummary, Store, StoreError};
 
 /// Tolerance for receipt times before the start of the run, because clocks are sometimes adjusted.
 const CLOCK_MARGIN_MS: i64 = 60_000;
@@ -79,7 +78,7 @@ pub(super) async fn find_stored(
     sent_events: &[SentEvent],
     company: &str,
     since_ms: i64,
-) -> Result<HashMap<SentBodyDigest, Vec<StoredMatch>>, CliError> {
+) -> Result<HashMap<SentBodyDigest, Vec<StoredMatch>>, StoreError> {
     let sent_digests: HashSet<_> = sent_events.iter().map(|sent| sent.body_digest).collect();
     let filter = EventFilter {
         company: Some(company.to_owned()),

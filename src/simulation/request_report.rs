@@ -1,0 +1,133 @@
+//! Report of every request in the scenario `appointment`: request, response, duration and result of the check.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::live_answer;
+use super::run::{CallProgress, SimulationRun};
+use super::sender::{REQUEST_TIMEOUT, SendOutcome, SendResult};
+use crate::event::EventKind;
+
+/// Time that the network may add to a deadline that the receiver meets.
+const NETWORK_MARGIN: Duration = Duration::from_millis(100);
+
+/// A request before it is sent.
+pub(super) struct RequestDetails<'a> {
+    pub(super) call: &'a Arc<str>,
+    pub(super) step: &'static str,
+    pub(super) url: &'a url::Url,
+    /// Arguments of a function, or the content of an inbound request.
+    pub(super) arguments: Option<Value>,
+    pub(super) deadline: Duration,
+}
+
+/// The result of checking an answer.
+pub(super) struct AnswerCheck {
+    pub(super) result: &'static str,
+    /// What the answer was compared with, in words.
+    pub(super) expectation: String,
+    pub(super) problem: Option<String>,
+}
+
+/// One request of a call with its response and the result of the check.
+#[derive(Debug, Serialize)]
+pub(crate) struct RequestReport {
+    pub(crate) call: String,
+    pub(crate) step: &'static str,
+    pub(crate) request: RequestContent,
+    pub(crate) status: Option<u16>,
+    /// Value of the outcome header, which answers of functions have.
+    pub(crate) outcome: Option<String>,
+    pub(crate) result: &'static str,
+    /// The body of the response: its JSON, otherwise its text.
+    pub(crate) answer: Value,
+    pub(crate) duration_ms: f64,
+    pub(crate) deadline_ms: u64,
+    pub(crate) expectation: String,
+    pub(crate) ok: bool,
+    pub(crate) problem: Option<String>,
+}
+
+/// The part of a request that differs between the steps of a call.
+#[derive(Debug, Serialize)]
+pub(crate) struct RequestContent {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    /// Arguments of a function, or the content of an inbound request.
+    pub(crate) arguments: Option<Value>,
+}
+
+impl RequestReport {
+    pub(super) fn new(request: RequestDetails<'_>, sent: &SendResult, check: AnswerCheck) -> Self {
+        let RequestDetails { call, step, url, arguments, deadline } = request;
+        let AnswerCheck { result, expectation, problem } = check;
+        let duration = sent.duration;
+        let problem = match sent.outcome {
+            SendOutcome::NoResponse(reason) => Some(reason.to_owned()),
+            SendOutcome::NotSent => problem.or_else(|| Some("not sent".to_owned())),
+            SendOutcome::Rejected(status) | SendOutcome::Failed(status) => Some(format!("status {status}")),
+            SendOutcome::Stored | SendOutcome::Duplicate => {
+                // A wrong answer is the more important problem, so lateness is reported only for correct ones.
+                let is_late = duration > deadline + NETWORK_MARGIN;
+                problem.or_else(|| is_late.then(|| format!("later than {} ms", deadline.as_millis())))
+            }
+        };
+        let answer = serde_json::from_slice(&sent.response_body)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&sent.response_body).into());
+        Self {
+            call: call.to_string(),
+            step,
+            request: RequestContent { method: "POST", path: url.path().to_owned(), arguments },
+            status: sent.status,
+            outcome: sent.outcome_header.clone(),
+            result,
+            answer,
+            duration_ms: duration.as_secs_f64() * 1000.0,
+            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            expectation,
+            ok: problem.is_none(),
+            problem,
+        }
+    }
+}
+
+impl SimulationRun {
+    pub(super) fn record_event_request(
+        &self,
+        progress: &CallProgress,
+        event: EventKind,
+        body: &[u8],
+        sent: &SendResult,
+    ) {
+        let mut arguments = None;
+        let mut url = self.sender.webhook_url();
+        let mut deadline = REQUEST_TIMEOUT;
+        let (result, expectation, problem) = match sent.outcome {
+            _ if event.is_inbound() => {
+                (url, deadline) = (&self.inbound_endpoint.0, self.inbound_endpoint.1);
+                arguments = serde_json::from_slice::<Value>(body).ok().map(|mut body| body["call_inbound"].take());
+                let (result, problem) = live_answer::check_inbound_answer(&sent.response_body);
+                (result, "conforms to Retell's contract", problem)
+            }
+            SendOutcome::Stored => ("stored", "acknowledged", None),
+            SendOutcome::Duplicate => ("duplicate", "acknowledged", None),
+            _ => ("-", "", None),
+        };
+        let request = RequestDetails { call: &progress.id, step: event.as_str(), url, arguments, deadline };
+        let check = AnswerCheck { result, expectation: expectation.to_owned(), problem };
+        self.record_request(RequestReport::new(request, sent, check));
+    }
+
+    pub(super) fn record_request(&self, request: RequestReport) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    }
+
+    pub(super) fn record_latency(&self, duration: Duration) {
+        if let Some(latency) = self.latency.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            latency.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+        }
+    }
+}
