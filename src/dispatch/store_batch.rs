@@ -29,6 +29,9 @@ pub(super) struct StoreBatchResult {
     pub(super) skipped_count: u64,
     /// Whether anything was settled, planned or claimed. If not, the worker waits for events.
     pub(super) made_progress: bool,
+    /// Milliseconds until the next delivery can be claimed; negative when it is due already, `None` when there is none
+    /// or the worker has no room.
+    pub(super) due_in_ms: Option<i64>,
     /// Settlements that are not stored yet: those that did not fit, and all of them after an error.
     pub(super) unsettled: Vec<SettledDelivery>,
     pub(super) error: Option<StoreError>,
@@ -54,7 +57,7 @@ impl StoreBatch {
         });
         let skipped_count = plan.as_ref().map_or(0, count_skipped);
         let has_changes = plan.is_some() || !self.settled.is_empty();
-        // An idle worker looks several times per second. It writes only when there is something to claim: settling
+        // The worker writes only when there is something to claim: settling
         // and planning can make a delivery due in this very transaction, otherwise `due_ms` tells.
         let claim = self.claim.clone().filter(|claim| {
             let is_due = matches!(due_ms, Ok(Some(due_ms)) if due_ms <= claim.due_before_ms);
@@ -76,10 +79,15 @@ impl StoreBatch {
             error = Some(failed);
             Vec::new()
         });
-        if let Err(failed) = due_ms {
-            error = Some(failed);
-        }
-        StoreBatchResult { claimed, skipped_count, made_progress, unsettled, error }
+        let due_before_ms = self.claim.as_ref().map(|claim| claim.due_before_ms);
+        let due_in_ms = match due_ms {
+            Ok(due_ms) => due_ms.zip(due_before_ms).map(|(due_ms, before_ms)| due_ms.saturating_sub(before_ms)),
+            Err(failed) => {
+                error = Some(failed);
+                None
+            }
+        };
+        StoreBatchResult { claimed, skipped_count, made_progress, due_in_ms, unsettled, error }
     }
 
     /// The deliveries that the next events of the journal become; `None` at its end. An event that the filter leaves

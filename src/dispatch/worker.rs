@@ -24,7 +24,7 @@ use crate::base::clock::Clock;
 use crate::base::supervise::{Supervisor, TaskGroup};
 use crate::base::token_bucket::TokenBucket;
 use crate::handlers::RegisteredHandler;
-use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError};
+use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError, WakeUps};
 use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 
 /// Deliveries claimed ahead, so that a fast handler does not wait for the store: per company, and in total.
@@ -34,9 +34,11 @@ const MAX_PREFETCH: usize = 2_048;
 const MAX_PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 /// Pause after the store returned an error.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// An idle worker is woken by appended events. Everything else is found by polling: retries that become due, and
-/// changes by another process, such as a replay.
+/// An idle worker sleeps until the store wakes it or the next delivery is due. It looks this often while something is
+/// due that it must not attempt yet, for example because of the rate limit.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest sleep of an idle worker, in case the clock of the machine is set.
+const MAX_IDLE: Duration = Duration::from_secs(30);
 /// Added to the time that prefetched attempts may take. A lease that ended while its delivery still waits or runs
 /// would let it be claimed and delivered a second time. A long lease costs nothing: those of a dead process are
 /// released at start.
@@ -71,8 +73,10 @@ pub(super) struct Worker {
     prefetch_limit: usize,
     /// Whether the loop waits for events. A finished attempt then starts a store batch at once.
     is_idle: bool,
-    /// `appended_count` of the store at the start of the last batch.
-    appended_seen: u64,
+    /// Changes of the store since the start of the last batch.
+    wake_ups: WakeUps,
+    /// How long an idle worker may sleep: until the next delivery is due.
+    idle_limit: Duration,
     backpressure: Backpressure,
     attempt_tasks: TaskGroup,
     /// Canceled at shutdown, for handlers that watch it.
@@ -97,7 +101,8 @@ impl Worker {
             company_after: 0,
             prefetch_limit: 0,
             is_idle: false,
-            appended_seen: 0,
+            wake_ups: dispatch.store.subscribe(),
+            idle_limit: POLL_INTERVAL,
             backpressure: Backpressure::default(),
             attempt_tasks: TaskGroup::default(),
             cancellation: CancellationToken::new(),
@@ -141,10 +146,9 @@ impl Worker {
 
     fn start_batch(&mut self) -> NextBatch {
         self.is_idle = false;
-        // Read before the batch: events appended while it runs differ from this count and wake `wait_for_events` at
-        // once.
-        self.appended_seen = self.deps.store.appended_count();
-        self.backpressure.start_step(self.appended_seen);
+        // Before the batch: events appended while it runs wake `wait_for_events` at once.
+        self.wake_ups.mark_seen();
+        self.backpressure.start_step(self.deps.store.appended_count());
         let batch = StoreBatch {
             store: Arc::clone(&self.deps.store),
             registered: Arc::clone(&self.handler),
@@ -189,6 +193,7 @@ impl Worker {
         if let Some(last) = batch.claimed.last() {
             self.company_after = last.event.summary.company_id;
         }
+        self.idle_limit = self.compute_idle_limit(batch.due_in_ms);
         self.adapt_prefetch_limit();
         for claimed in batch.claimed {
             self.prefetch.push(claimed);
@@ -207,6 +212,20 @@ impl Worker {
         let min_limit = 2 * usize::from(self.handler.delivery.concurrency);
         let adapted = if self.prefetch.has_no_queued() { self.prefetch_limit * 2 } else { self.prefetch_limit / 2 };
         self.prefetch_limit = adapted.clamp(min_limit, MAX_PREFETCH_PER_COMPANY.max(min_limit));
+    }
+
+    /// How long nothing can become due. Not long while something is waiting that this worker may not attempt yet.
+    fn compute_idle_limit(&self, due_in_ms: Option<i64>) -> Duration {
+        if !self.prefetch.is_idle() || due_in_ms.is_some_and(|due_in_ms| due_in_ms <= 0) {
+            return POLL_INTERVAL;
+        }
+        let now_ms = self.now_ms();
+        let breaker_ms = match self.breaker.check(now_ms) {
+            BreakerDecision::DenyUntil(until_ms) => Some(until_ms.saturating_sub(now_ms)),
+            BreakerDecision::Allow | BreakerDecision::Probe => None,
+        };
+        let limit_ms = [due_in_ms, breaker_ms].into_iter().flatten().min().and_then(|ms| u64::try_from(ms).ok());
+        limit_ms.map_or(MAX_IDLE, Duration::from_millis).clamp(POLL_INTERVAL, MAX_IDLE)
     }
 
     /// What the next store batch may claim; `None` while the prefetch queue is full.
@@ -289,10 +308,10 @@ impl Worker {
 
     fn wait_for_events(&mut self) -> NextBatch {
         self.is_idle = true;
-        let store = Arc::clone(&self.deps.store);
-        let appended_seen = self.appended_seen;
+        let mut wake_ups = self.wake_ups.clone();
+        let limit = self.idle_limit;
         async move {
-            let _ = tokio::time::timeout(POLL_INTERVAL, store.wait_for_append(appended_seen)).await;
+            let _ = tokio::time::timeout(limit, wake_ups.changed()).await;
             None
         }
         .boxed()

@@ -20,6 +20,7 @@ mod removal;
 mod selection;
 pub(crate) mod sqlite;
 mod text;
+mod wake_ups;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
 pub use identity::IdentityKey;
 pub(crate) use text::sanitize_text_to;
+pub(crate) use wake_ups::WakeUps;
 
 pub(crate) use inbound::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS};
 pub(crate) use invocation::{

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::base::id::EventId;
-use crate::storage::{AppendOutcome, EventFilter, EventSummary, NewEvent, StoreError, StoredEvent};
+use crate::storage::{AppendOutcome, EventFilter, EventSummary, NewEvent, StoreError, StoredEvent, WakeUps};
 
 /// Stores events and reads them back.
 ///
@@ -33,11 +33,11 @@ pub trait Journal: Send + Sync {
     /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
     async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
 
-    /// Number of successful appends since the store was opened. Two readings show how busy intake is.
+    /// Number of events stored since the store was opened, duplicates excluded. Two readings show how busy intake is.
     fn appended_count(&self) -> u64;
 
-    /// Completes when [`Store::appended_count`] differs from `seen`.
-    async fn wait_for_append(&self, seen: u64);
+    /// Subscribes to appended events and to changes by other processes.
+    fn subscribe(&self) -> WakeUps;
 
     /// The sequence number of the newest event ever stored, erased ones included; 0 when there is none.
     async fn last_seq(&self) -> Result<i64, StoreError>;

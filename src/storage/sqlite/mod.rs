@@ -6,6 +6,7 @@ mod append;
 mod appointments;
 mod bodies;
 mod calls;
+mod change_watch;
 mod checkpoint;
 mod companies;
 mod deliveries;
@@ -31,11 +32,10 @@ mod worker_threads;
 mod write_queue;
 mod writer;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 pub(crate) use url::SqliteUrl;
 
@@ -60,8 +60,9 @@ pub(crate) struct SqliteStore {
     /// operator.
     live_readers: Option<ReaderPool>,
     operator: Operator,
-    append_notify: Arc<Notify>,
     appended_count: AtomicU64,
+    /// The number of changes so far that wake subscribers.
+    changes: watch::Sender<u64>,
     url: SqliteUrl,
     /// The database file as it was opened, to notice when another one takes its place.
     file_id: Option<u64>,
@@ -94,6 +95,8 @@ impl SqliteStore {
         let ledger = Some(LedgerWriter::start(url, supervisor)?);
         let readers = ReaderPool::start(url, READER_THREADS, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, supervisor)?);
+        let changes = watch::Sender::new(0);
+        change_watch::start(url, &changes, supervisor)?;
         checkpoint::start(url, &writer, supervisor)?;
         identity_index::start(&writer, supervisor);
         Ok(Self {
@@ -104,8 +107,8 @@ impl SqliteStore {
             operator: Operator::new(url, supervisor),
             file_id: url.file_id(),
             url: url.clone(),
-            append_notify: Arc::new(Notify::new()),
             appended_count: AtomicU64::new(0),
+            changes,
             last_probe: tokio::sync::Mutex::default(),
         })
     }
@@ -118,6 +121,7 @@ impl SqliteStore {
         open::check_readable(url)?;
         // Read before opening: a file that is replaced in between then counts as replaced.
         let file_id = url.file_id();
+        let changes = watch::Sender::new(0);
         Ok(Self {
             operator: Operator::ReadOnly,
             file_id,
@@ -126,8 +130,8 @@ impl SqliteStore {
             ledger: None,
             readers: ReaderPool::start(url, READER_THREADS, supervisor)?,
             live_readers: None,
-            append_notify: Arc::new(Notify::new()),
             appended_count: AtomicU64::new(0),
+            changes,
             last_probe: tokio::sync::Mutex::default(),
         })
     }
@@ -139,6 +143,13 @@ impl SqliteStore {
     pub(crate) fn open_as_operator(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let store = Self::open_read_only(url, supervisor)?;
         Ok(Self { operator: Operator::start(url, supervisor)?, ..store })
+    }
+
+    /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would
+    /// not see the event yet.
+    fn count_appended(&self) {
+        self.appended_count.fetch_add(1, Ordering::Relaxed);
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     fn live_readers(&self) -> &ReaderPool {

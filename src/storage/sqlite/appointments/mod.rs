@@ -7,8 +7,6 @@ mod read;
 mod tests;
 mod write;
 
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 
 use self::write::AppointmentWrite;
@@ -87,10 +85,8 @@ impl SqliteStore {
                 Ok((BookingOutcome::Done(action, appointment), is_appended))
             })
             .await?;
-        // After the commit: a worker that is woken earlier would not see the event yet.
         if is_appended {
-            self.appended_count.fetch_add(1, Ordering::Relaxed);
-            self.append_notify.notify_waiters();
+            self.count_appended();
         }
         Ok(outcome)
     }

@@ -7,7 +7,7 @@ use crate::storage::sqlite::append::{self, EventKeys};
 use crate::storage::sqlite::write_queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
 use crate::storage::{
-    AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, StoreError, StoredEvent,
+    AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, StoreError, StoredEvent, WakeUps,
 };
 use std::sync::atomic::Ordering;
 
@@ -20,10 +20,9 @@ impl Journal for SqliteStore {
         let keys = EventKeys::from_event(&event, &writer.identity_key);
         let priority = if event.live { WritePriority::Live } else { WritePriority::Ingest };
         let outcome = writer.write_with_priority(priority, move |state| append::append(state, &event, keys)).await?;
-        // Counted before the wake-up: a woken task that finds the old count would wait again. Duplicates count as
-        // well; dispatch then finds nothing new, which costs one query.
-        self.appended_count.fetch_add(1, Ordering::Relaxed);
-        self.append_notify.notify_waiters();
+        if matches!(outcome, AppendOutcome::Stored { .. }) {
+            self.count_appended();
+        }
         Ok(outcome)
     }
 
@@ -47,13 +46,8 @@ impl Journal for SqliteStore {
         self.appended_count.load(Ordering::Relaxed)
     }
 
-    async fn wait_for_append(&self, seen: u64) {
-        // Created before the check: `notify_waiters` wakes it from then on, so an append between check and wait is
-        // not missed.
-        let notified = std::pin::pin!(self.append_notify.notified());
-        if self.appended_count() == seen {
-            notified.await;
-        }
+    fn subscribe(&self) -> WakeUps {
+        WakeUps::new(&self.changes)
     }
 
     async fn last_seq(&self) -> Result<i64, StoreError> {

@@ -1,0 +1,27 @@
+//! Wake-ups of those who wait for something new in the store.
+
+use tokio::sync::watch;
+
+/// A subscription to changes that may be of interest to a worker: events appended by this process, and any change by
+/// another process. Wake-ups that nobody has waited for yet are combined into one. Clones are independent.
+#[derive(Clone, Debug)]
+pub struct WakeUps(watch::Receiver<u64>);
+
+impl WakeUps {
+    pub(super) fn new(changes: &watch::Sender<u64>) -> Self {
+        Self(changes.subscribe())
+    }
+
+    /// Forgets the changes so far. Call it before reading the store: a change during the read then wakes at once.
+    pub(crate) fn mark_seen(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Completes at the first change since the last call of [`WakeUps::mark_seen`] or of this method.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The store is closed: nothing will ever change.
+            std::future::pending::<()>().await;
+        }
+    }
+}
