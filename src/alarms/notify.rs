@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::raised::{AlarmNotification, AlarmNotificationKind};
-use crate::event::internal::{ALARM_RESOLVED, ALARM_TRIGGERED};
+use crate::event::{ALARM_RESOLVED, ALARM_TRIGGERED};
 use crate::intake::InternalEvent;
 use crate::storage::DEFAULT_COMPANY_ID;
 

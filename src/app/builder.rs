@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::receiver::Receiver;
-use super::reload::BuilderOverrides;
 use super::start;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
@@ -53,6 +52,32 @@ pub struct ReceiverBuilder {
     pub(super) closures: ClosureHandler,
     pub(super) on_inbound: Option<InboundClosure>,
     pub(super) dropped_lines: DroppedLines,
+}
+
+/// Values set in code with the builder, in addition to the settings.
+#[derive(Default)]
+pub(super) struct BuilderOverrides {
+    pub(super) keys: Vec<Secret>,
+    pub(super) storage_url: Option<String>,
+    pub(super) handlers: Vec<RegisteredHandler>,
+    pub(super) functions: Vec<BuiltInFunction>,
+}
+
+impl BuilderOverrides {
+    pub(super) fn apply_to(&self, mut settings: Settings) -> Result<Settings, BuildError> {
+        settings.security.keys.extend(self.keys.iter().cloned());
+        if let Some(url) = &self.storage_url {
+            settings.storage.url.clone_from(url);
+        }
+        settings.validate()?;
+        let is_duplicate = |handler: &&RegisteredHandler| {
+            settings.handlers.iter().any(|table| table.enabled && table.name == handler.name)
+        };
+        match self.handlers.iter().find(is_duplicate) {
+            Some(handler) => Err(BuildError::DuplicateHandlerName(handler.name.clone())),
+            None => Ok(settings),
+        }
+    }
 }
 
 impl ReceiverBuilder {

@@ -1,13 +1,13 @@
 //! Puts the parts together: settings in, running service out.
 
 mod builder;
+mod companies;
+mod components;
 mod connections;
+mod context;
 mod dev_key;
 mod docs;
-mod functions;
 mod health;
-mod metrics;
-mod ops;
 mod receiver;
 mod reload;
 mod routes;

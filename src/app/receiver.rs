@@ -9,9 +9,9 @@ use axum::extract::Request;
 use tokio::net::TcpListener;
 
 use super::builder::ReceiverBuilder;
-use super::ops::OpsState;
+use super::context::AppContext;
 use super::reload::ReloadHandle;
-use super::routes::Routers;
+use super::routes::{OperatorRoutes, Routers};
 use super::serve::serve;
 use super::shutdown_signal::shutdown_signal;
 use crate::base::supervise::Supervisor;
@@ -45,13 +45,12 @@ pub enum ServeError {
 ///
 /// Dropping it stops its tasks. Call [`shutdown`](Self::shutdown) to wait until they have finished.
 pub struct Receiver {
+    pub(super) context: AppContext,
     pub(super) routers: Routers,
+    pub(super) operator_routes: OperatorRoutes,
     pub(super) registry: HandlerRegistry,
-    pub(super) store: Arc<dyn Store>,
     pub(super) rejections: Arc<RejectionRecorder>,
     pub(super) reload_handle: ReloadHandle,
-    pub(super) supervisor: Supervisor,
-    pub(super) ops: OpsState,
     pub(super) _stop: StopOnDrop,
 }
 
@@ -76,7 +75,7 @@ impl Receiver {
     pub fn router(&self) -> Router {
         let Routers { webhook, health, docs } = self.routers.clone();
         let rejections = Arc::clone(&self.rejections);
-        let known_routes = webhook.merge(health).merge(docs).merge(self.ops.metrics_routes());
+        let known_routes = webhook.merge(health).merge(docs).merge(self.operator_routes.metrics_routes());
         known_routes.fallback(async move |request: Request| {
             rejections.log_unknown_path(&request);
             ApiError::NotFound("Not Found")
@@ -105,14 +104,14 @@ impl Receiver {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         self.stop_when(stop);
-        let connections_cut_off = serve(listener, self.router(), &self.supervisor).await;
+        let connections_cut_off = serve(listener, self.router(), &self.context.supervisor).await;
         self.finish(connections_cut_off).await
     }
 
     /// Stops the receiver when `stop` completes.
     pub(crate) fn stop_when(&self, stop: impl Future<Output = ()> + Send + 'static) {
-        let supervisor = self.supervisor.clone();
-        self.supervisor.spawn_detached(async move {
+        let supervisor = self.context.supervisor.clone();
+        self.context.supervisor.spawn_detached(async move {
             tokio::select! {
                 () = stop => {}
                 // A failed component stops the receiver as well; this task must not outlive it.
@@ -124,7 +123,7 @@ impl Receiver {
 
     /// Shuts down after serving and reports what went wrong meanwhile, the most severe first.
     pub(crate) async fn finish(self, connections_cut_off: usize) -> Result<(), ServeError> {
-        let supervisor = self.supervisor.clone();
+        let supervisor = self.context.supervisor.clone();
         let closed = self.shutdown().await;
         if supervisor.has_failed() {
             return Err(ServeError::ComponentFailed);
@@ -138,7 +137,7 @@ impl Receiver {
     /// Completes when the receiver stops by itself because a component failed. Nothing can be stored from then on, so a
     /// server that mounts [`webhook_router`](Self::webhook_router) shuts down and calls [`shutdown`](Self::shutdown).
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
-        let supervisor = self.supervisor.clone();
+        let supervisor = self.context.supervisor.clone();
         async move { supervisor.wait_for_stop().await }
     }
 
@@ -153,12 +152,12 @@ impl Receiver {
     /// # Errors
     /// The store did not close in time; what was acknowledged is on disk all the same.
     pub async fn shutdown(self) -> Result<(), StoreError> {
-        self.supervisor.stop();
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.supervisor.wait_for_tasks()).await.is_err() {
+        self.context.supervisor.stop();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.context.supervisor.wait_for_tasks()).await.is_err() {
             // Their deliveries are not settled, so the next start claims and attempts them again.
             tracing::warn!(timeout_ms = SHUTDOWN_TIMEOUT.as_millis(), "tasks did not stop in time");
         }
-        self.store.close().await
+        self.context.store.close().await
     }
 
     /// The handlers that were registered when the receiver was built.
@@ -172,21 +171,21 @@ impl Receiver {
     #[doc(hidden)]
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.context.store
     }
 
     /// Request counters since the start.
     #[doc(hidden)]
     #[must_use]
     pub fn counters(&self) -> &RequestCounters {
-        &self.ops.counters
+        &self.context.metrics.counters
     }
 
     /// The supervisor of the receiver's tasks.
     #[doc(hidden)]
     #[must_use]
     pub fn supervisor(&self) -> &Supervisor {
-        &self.supervisor
+        &self.context.supervisor
     }
 }
 

@@ -10,7 +10,7 @@ use crate::app::{self, Receiver, ReloadHandle, shutdown_signal};
 use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, HandlerSettings, LogFormat, Settings};
 use crate::event::EventKind;
-use crate::event::internal::INTERNAL_EVENT_NAMES;
+use crate::event::INTERNAL_EVENT_NAMES;
 use crate::handlers::{Filter, RegisteredHandler};
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
 use crate::storage::sqlite::SqliteUrl;

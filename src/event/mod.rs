@@ -22,7 +22,6 @@ mod error;
 mod from_json;
 mod identifiers;
 mod inbound;
-pub(crate) mod internal;
 mod json_number;
 mod json_object;
 mod kind;
@@ -51,6 +50,10 @@ pub use inbound::{InboundCall, InboundChat};
 pub use json_number::JsonNumber;
 pub use json_object::JsonObject;
 pub use kind::EventKind;
+pub(crate) use kind::{
+    ALARM_RESOLVED, ALARM_TRIGGERED, APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED,
+    INTERNAL_EVENT_NAMES,
+};
 pub use lazy_json::LazyJson;
 pub use metrics::{CallCost, ChatCost, Latency, LatencyStats, ProductCost, TokenUsage};
 pub use payload::{

@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 use super::registry::NamedHandler;
 use super::status_policy::StatusPolicy;
-use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome};
+use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::config::InvalidSetting;
 use crate::config::{HandlerSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
-use crate::outbound::{RequestSigner, RetellSigner, SigningInput};
+use crate::outbound::{OutboundContext, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::EventSummary;
 
 /// A longer chain of redirects is most likely a loop.
@@ -41,17 +41,20 @@ struct ForwardOptions {
 
 /// The handlers of a table: one, or one per entry of `urls`, so that each destination has separate deliveries,
 /// retries and a separate circuit breaker.
-pub(super) fn build_handlers(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
-    let (urls, options) = parse_settings(table, &deps.egress)?;
+pub(super) fn build_handlers(
+    table: &HandlerSettings,
+    outbound: &OutboundContext,
+) -> Result<Vec<NamedHandler>, InvalidSetting> {
+    let (urls, options) = parse_settings(table, &outbound.egress)?;
     let options = Arc::new(options);
     let mut handlers: Vec<NamedHandler> = Vec::new();
     for (name, url) in handler_names(table).into_iter().zip(urls) {
-        let destination = deps.egress.destination(url, options.max_redirects);
+        let destination = outbound.egress.destination(url, options.max_redirects);
         let handler = ForwardHandler {
             destination: destination.map_err(|error| ("url", error.to_string()))?,
             options: Arc::clone(&options),
-            clock: deps.clock.clone(),
-            retell_signer: Arc::clone(&deps.retell_signer),
+            clock: outbound.clock.clone(),
+            retell_signer: Arc::clone(&outbound.retell_signer),
         };
         handlers.push((name, Arc::new(handler)));
     }

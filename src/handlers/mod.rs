@@ -28,7 +28,7 @@ pub(crate) use log::LogHandler;
 pub(crate) use outcome::AttemptResult;
 pub use outcome::Outcome;
 pub use registry::RegisteredHandler;
-pub(crate) use registry::{HandlerConfigError, HandlerDeps, HandlerRegistry};
+pub(crate) use registry::{HandlerConfigError, HandlerRegistry};
 pub(crate) use slack::SlackHandler;
 
 use crate::event::{Call, Event};

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::{
     CallStoreHandler, EventHandler, ExecHandler, FileHandler, Filter, LogHandler, SlackHandler, forward, slack,
 };
-use crate::base::clock::Clock;
 use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, InvalidSetting, ProgramSearchPath};
 use crate::egress::Egress;
-use crate::outbound::RetellSigner;
+use crate::outbound::OutboundContext;
 use crate::storage::Store;
 
 /// A `[[handlers]]` table with an invalid value.
@@ -46,20 +45,6 @@ impl RegisteredHandler {
     }
 }
 
-/// Dependencies of the built-in handlers.
-#[derive(Clone)]
-pub struct HandlerDeps {
-    /// The store that `call_store` writes its rows to.
-    pub store: Arc<dyn Store>,
-    pub clock: Clock,
-    /// The directories in which `exec` searches programs.
-    pub program_search_path: ProgramSearchPath,
-    /// The outbound HTTP client of `forward` and `slack`.
-    pub egress: Egress,
-    /// Creates `X-Retell-Signature` headers with the companies' keys.
-    pub retell_signer: Arc<dyn RetellSigner>,
-}
-
 /// All handlers of a receiver; their names are unique.
 #[derive(Clone, Default)]
 pub struct HandlerRegistry(Vec<RegisteredHandler>);
@@ -69,13 +54,17 @@ impl HandlerRegistry {
     ///
     /// # Errors
     /// The first key with an invalid value, and the reason.
-    pub fn from_settings(settings: &[HandlerSettings], deps: &HandlerDeps) -> Result<Self, HandlerConfigError> {
+    pub(crate) fn from_settings(
+        settings: &[HandlerSettings],
+        outbound: &OutboundContext,
+        store: &Arc<dyn Store>,
+    ) -> Result<Self, HandlerConfigError> {
         let mut registry = Self::default();
         for table in settings {
             let to_error = |(key, reason): InvalidSetting| HandlerConfigError { name: table.name.clone(), key, reason };
             let delivery = table.delivery_settings().map_err(to_error)?;
             let filter = Filter::from_settings(table).map_err(to_error)?;
-            for (name, handler) in build_handlers(table, deps).map_err(to_error)? {
+            for (name, handler) in build_handlers(table, outbound, store).map_err(to_error)? {
                 let registered = RegisteredHandler {
                     name,
                     filter: filter.clone(),
@@ -143,14 +132,18 @@ impl HandlerRegistry {
 pub(super) type NamedHandler = (String, Arc<dyn EventHandler>);
 
 /// The handlers of a table: one, or for `forward` with `urls` one per destination.
-fn build_handlers(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Vec<NamedHandler>, InvalidSetting> {
+fn build_handlers(
+    table: &HandlerSettings,
+    outbound: &OutboundContext,
+    store: &Arc<dyn Store>,
+) -> Result<Vec<NamedHandler>, InvalidSetting> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(LogHandler),
-        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(&deps.store))),
-        HandlerKind::Forward => return forward::build_handlers(table, deps),
-        HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, deps)?),
-        HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, deps.program_search_path.clone())?),
-        HandlerKind::File => Arc::new(FileHandler::from_settings(table, deps.clock.clone())?),
+        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(store))),
+        HandlerKind::Forward => return forward::build_handlers(table, outbound),
+        HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, outbound)?),
+        HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, outbound.program_search_path.clone())?),
+        HandlerKind::File => Arc::new(FileHandler::from_settings(table, outbound.clock.clone())?),
     };
     Ok(vec![(table.name.clone(), handler)])
 }

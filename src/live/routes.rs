@@ -50,7 +50,7 @@ pub(crate) const INSTANCE_HEADER: HeaderName = HeaderName::from_static("x-retell
 /// The state of the webhook routes.
 pub(crate) struct WebhookState {
     pub intake: Intake,
-    pub inbound: Arc<InboundResponder>,
+    pub inbound: InboundResponder,
     pub functions: FunctionService,
     pub companies: CurrentCompanyDirectory,
     /// Whether signatures are checked. When not, a body that is not JSON is answered with 400.

@@ -38,7 +38,7 @@ const RESERVED_HEADERS: [&str; 14] = [
 ];
 
 /// Creates Retell signatures. Implemented by the application, which has the companies' keys.
-pub trait RetellSigner: Send + Sync {
+pub(crate) trait RetellSigner: Send + Sync {
     /// The value of `X-Retell-Signature` for `body`, made with the company's first API key; `None` without a key.
     fn sign(&self, company: &str, body: &[u8], now_ms: i64) -> Option<String>;
 }

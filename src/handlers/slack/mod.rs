@@ -11,11 +11,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::status_policy::StatusPolicy;
-use super::{AttemptResult, Context, EventHandler, HandlerDeps, Outcome};
+use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
 use crate::config::HandlerSettings;
 use crate::config::InvalidSetting;
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
+use crate::outbound::OutboundContext;
 use crate::storage::EventSummary;
 use templates::MessageTemplates;
 
@@ -28,12 +29,12 @@ pub(crate) struct SlackHandler {
 }
 
 impl SlackHandler {
-    pub(super) fn from_settings(table: &HandlerSettings, deps: &HandlerDeps) -> Result<Self, InvalidSetting> {
-        let (url, templates) = parse_settings(table, &deps.egress)?;
-        let destination = deps.egress.destination(url, 0).map_err(|error| ("url", error.to_string()))?;
+    pub(super) fn from_settings(table: &HandlerSettings, outbound: &OutboundContext) -> Result<Self, InvalidSetting> {
+        let (url, templates) = parse_settings(table, &outbound.egress)?;
+        let destination = outbound.egress.destination(url, 0).map_err(|error| ("url", error.to_string()))?;
         // 400 is Slack's response to an invalid message, and the next attempt would send the same one.
         let status_policy = StatusPolicy { success_statuses: Vec::new(), fail_statuses: &[400] };
-        Ok(Self { destination, templates, status_policy, clock: deps.clock.clone() })
+        Ok(Self { destination, templates, status_policy, clock: outbound.clock.clone() })
     }
 }
 

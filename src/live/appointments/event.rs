@@ -9,7 +9,7 @@ use serde_json::json;
 use super::answer::format_rfc3339;
 use super::calendar::Calendar;
 use crate::base::id::EventIdGenerator;
-use crate::event::internal::{APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED};
+use crate::event::{APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED};
 use crate::intake::InternalEvent;
 use crate::storage::{Appointment, BookingAction, BookingEventFactory, NewEvent};
 

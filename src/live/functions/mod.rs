@@ -28,4 +28,4 @@ mod target;
 pub(crate) use registry::{FunctionConfigError, FunctionRegistry, load_parameters, merge_builtins};
 pub(crate) use request::FunctionRequest;
 pub(crate) use routes::{OUTCOME_HEADER, answer_request, function_path, router};
-pub(crate) use service::{FunctionDeps, FunctionService};
+pub(crate) use service::FunctionService;

@@ -12,7 +12,7 @@ use super::schema::ArgumentsSchema;
 use super::target::FunctionTarget;
 use crate::config::{FunctionFallback, FunctionSettings, ProgramSearchPath, is_function_name};
 use crate::egress::Egress;
-use crate::handlers::HandlerDeps;
+use crate::outbound::OutboundContext;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
 
 /// A `[[functions]]` table, or a function given in code, that cannot be used.
@@ -59,13 +59,13 @@ impl FunctionRegistry {
     pub(crate) fn new(
         tables: &[FunctionSettings],
         builtins: &[BuiltInFunction],
-        deps: &HandlerDeps,
+        outbound: &OutboundContext,
         metrics: &FunctionMetrics,
     ) -> Result<Self, FunctionConfigError> {
         let defaults: Vec<_> = builtins.iter().map(builtin_settings).collect();
         let mut functions = Vec::new();
         for table in merge_builtins(tables, &defaults)? {
-            functions.push(Arc::new(register(&table, builtins, deps, metrics)?));
+            functions.push(Arc::new(register(&table, builtins, outbound, metrics)?));
         }
         Ok(Self(functions))
     }
@@ -168,7 +168,7 @@ fn builtin_settings(function: &BuiltInFunction) -> FunctionSettings {
 fn register(
     table: &FunctionSettings,
     builtins: &[BuiltInFunction],
-    deps: &HandlerDeps,
+    outbound: &OutboundContext,
     metrics: &FunctionMetrics,
 ) -> Result<RegisteredFunction, FunctionConfigError> {
     let to_error = |problem| config_error(&table.name, problem);
@@ -186,7 +186,7 @@ fn register(
             (FunctionTarget::InProcess(Arc::clone(&builtin.function)), policy)
         }
         None => {
-            let target = FunctionTarget::from_settings(table, deps).map_err(to_error)?;
+            let target = FunctionTarget::from_settings(table, outbound).map_err(to_error)?;
             // A program is killed at the deadline, because nothing else would end it.
             let may_answer_late = !matches!(target, FunctionTarget::Program(_));
             (target, FunctionPolicy { may_answer_late, ..FunctionPolicy::default() })

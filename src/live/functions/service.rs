@@ -35,16 +35,6 @@ struct FunctionServiceInner {
     counters: Arc<RequestCounters>,
 }
 
-pub(crate) struct FunctionDeps {
-    pub ledger: Arc<dyn InvocationStore>,
-    pub clock: Clock,
-    /// Runs invocations in tasks that continue when their request ends.
-    pub supervisor: Supervisor,
-    pub metrics: FunctionMetrics,
-    /// Counts requests that were rejected for a reused signature.
-    pub counters: Arc<RequestCounters>,
-}
-
 /// The answer to one request for an invocation.
 pub(crate) struct InvocationReply {
     result: Arc<InvocationResult>,
@@ -60,12 +50,19 @@ impl InvocationReply {
 }
 
 impl FunctionService {
-    /// Starts the service, and a task that removes old rows from the ledger.
+    /// Starts the service, and a task that removes old rows from the ledger. `counters` counts requests that are
+    /// rejected for a reused signature. `supervisor` runs invocations in tasks that continue when their request ends.
     #[must_use]
-    pub(crate) fn start(registry: FunctionRegistry, deps: FunctionDeps) -> Self {
-        let FunctionDeps { ledger, clock, supervisor, metrics, counters } = deps;
-        cleanup::start(Arc::clone(&ledger), clock.clone(), &supervisor);
-        let executor = Executor { ledger: Arc::clone(&ledger), clock, supervisor };
+    pub(crate) fn start(
+        registry: FunctionRegistry,
+        ledger: Arc<dyn InvocationStore>,
+        clock: &Clock,
+        metrics: FunctionMetrics,
+        counters: Arc<RequestCounters>,
+        supervisor: &Supervisor,
+    ) -> Self {
+        cleanup::start(Arc::clone(&ledger), clock.clone(), supervisor);
+        let executor = Executor { ledger: Arc::clone(&ledger), clock: clock.clone(), supervisor: supervisor.clone() };
         Self(Arc::new(FunctionServiceInner {
             registry: Current::new(registry),
             dedupe: InvocationDedupe::new(executor),
@@ -143,13 +140,11 @@ mod tests {
     use super::*;
     use crate::config::{EgressSettings, ProgramSearchPath};
     use crate::egress::Egress;
-    use crate::handlers::HandlerDeps;
     use crate::live::functions::invocation::OriginalRequest;
     use crate::live::functions::payload::FunctionPayload;
     use crate::live::{BuiltInFunction, FunctionContext, FunctionOutcome, FunctionPolicy};
-    use crate::outbound::RetellSigner;
-    use crate::storage::DEFAULT_COMPANY_ID;
-    use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+    use crate::outbound::{OutboundContext, RetellSigner};
+    use crate::storage::{self, DEFAULT_COMPANY_ID, Role, Store};
     use crate::tenants::Company;
 
     struct NoSigner;
@@ -161,7 +156,7 @@ mod tests {
     }
 
     /// A service with one function, `count`, which answers how often it was called.
-    fn counting_service(store: &Arc<SqliteStore>, supervisor: &Supervisor) -> FunctionService {
+    fn counting_service(store: &Arc<dyn Store>, supervisor: &Supervisor) -> FunctionService {
         let calls = Arc::new(AtomicU64::new(0));
         let count = move |_: Map<String, Value>, _: FunctionContext| {
             let calls = calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -174,23 +169,15 @@ mod tests {
             function: Arc::new(count),
             policy: FunctionPolicy::default(),
         };
-        let deps = HandlerDeps {
-            store: store.clone(),
+        let outbound = OutboundContext {
             clock: Clock::default(),
             program_search_path: ProgramSearchPath::from_process(),
             egress: Egress::new(&EgressSettings::default()).unwrap(),
             retell_signer: Arc::new(NoSigner),
         };
         let metrics = FunctionMetrics::default();
-        let registry = FunctionRegistry::new(&[], &[function], &deps, &metrics).unwrap();
-        let deps = FunctionDeps {
-            ledger: store.clone(),
-            clock: Clock::default(),
-            supervisor: supervisor.clone(),
-            metrics,
-            counters: Arc::default(),
-        };
-        FunctionService::start(registry, deps)
+        let registry = FunctionRegistry::new(&[], &[function], &outbound, &metrics).unwrap();
+        FunctionService::start(registry, store.clone(), &Clock::default(), metrics, Arc::default(), supervisor)
     }
 
     /// An invocation that begins in this process: without a body, a signature or headers.
@@ -205,8 +192,8 @@ mod tests {
     async fn code_in_this_process_invokes_a_function_without_a_request() {
         let folder = tempfile::tempdir().unwrap();
         let supervisor = Supervisor::default();
-        let url = SqliteUrl::file(folder.path().join("store.db"));
-        let store = Arc::new(SqliteStore::open(&url, &supervisor).unwrap());
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
         let functions = counting_service(&store, &supervisor);
         let company = Arc::new(Company {
             id: DEFAULT_COMPANY_ID,

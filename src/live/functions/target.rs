@@ -15,8 +15,7 @@ use super::answer;
 use crate::base::clock::Clock;
 use crate::config::{FunctionSettings, ProgramSearchPath, RetellSignatureMode};
 use crate::egress::{Destination, Egress, PostRequest};
-use crate::handlers::HandlerDeps;
-use crate::outbound::{FunctionProgram, RequestSigner, RetellSigner, SigningInput};
+use crate::outbound::{FunctionProgram, OutboundContext, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::StoredAnswer;
 
 pub(super) enum FunctionTarget {
@@ -59,20 +58,23 @@ pub(super) enum TargetOutcome {
 
 impl FunctionTarget {
     /// Makes the target of a table with `url` or `command`. An error is the key and the problem.
-    pub(super) fn from_settings(table: &FunctionSettings, deps: &HandlerDeps) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(
+        table: &FunctionSettings,
+        outbound: &OutboundContext,
+    ) -> Result<Self, (&'static str, String)> {
         let Some(url) = &table.url else {
-            let program = FunctionProgram::new(&table.command, deps.program_search_path.clone());
+            let program = FunctionProgram::new(&table.command, outbound.program_search_path.clone());
             return program.map(Self::Program).map_err(|problem| ("command", problem));
         };
-        let target = deps.egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
+        let target = outbound.egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
         // 0 redirects: the arguments must not go to a server that is not in the settings.
-        let destination = deps.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
+        let destination = outbound.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
         Ok(Self::Url(Box::new(UrlTarget {
             destination,
             signing: RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers)?,
             signing_without_key: RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::None, &table.headers)?,
-            signer: Arc::clone(&deps.retell_signer),
-            clock: deps.clock.clone(),
+            signer: Arc::clone(&outbound.retell_signer),
+            clock: outbound.clock.clone(),
         })))
     }
 

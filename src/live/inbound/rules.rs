@@ -12,7 +12,7 @@ use super::target::{self, InboundTarget};
 use crate::base::current::Current;
 use crate::config::{InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings};
 use crate::egress::Egress;
-use crate::handlers::HandlerDeps;
+use crate::outbound::OutboundContext;
 
 /// A key of the table, and why its value is invalid.
 pub(super) type InvalidInboundKey = (&'static str, String);
@@ -58,8 +58,11 @@ impl InboundRules {
     ///
     /// # Errors
     /// The first table and key that is invalid.
-    pub(crate) fn from_settings(settings: &InboundSettings, deps: &HandlerDeps) -> Result<Self, InboundConfigError> {
-        Self::compile(settings, |ask| InboundTarget::new(ask, deps).map(Box::new))
+    pub(crate) fn from_settings(
+        settings: &InboundSettings,
+        outbound: &OutboundContext,
+    ) -> Result<Self, InboundConfigError> {
+        Self::compile(settings, |ask| InboundTarget::new(ask, outbound).map(Box::new))
     }
 
     /// Reports the errors of [`InboundRules::from_settings`] without creating outbound HTTP clients.

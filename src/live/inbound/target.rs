@@ -14,8 +14,7 @@ use super::rules::InvalidInboundKey;
 use crate::base::clock::Clock;
 use crate::config::{InboundAskSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError};
-use crate::handlers::HandlerDeps;
-use crate::outbound::{RequestSigner, RetellSigner, SigningInput};
+use crate::outbound::{OutboundContext, RequestSigner, RetellSigner, SigningInput};
 
 /// The service of an `ask` table.
 pub(crate) struct InboundTarget {
@@ -45,9 +44,9 @@ pub(super) enum InboundTargetError {
 }
 
 impl InboundTarget {
-    pub(super) fn new(settings: &InboundAskSettings, deps: &HandlerDeps) -> Result<Self, InvalidInboundKey> {
-        let url = parse_target_url(settings, &deps.egress)?;
-        let destination = deps.egress.destination(url, 0).map_err(|error| ("ask.url", error.to_string()))?;
+    pub(super) fn new(settings: &InboundAskSettings, outbound: &OutboundContext) -> Result<Self, InvalidInboundKey> {
+        let url = parse_target_url(settings, &outbound.egress)?;
+        let destination = outbound.egress.destination(url, 0).map_err(|error| ("ask.url", error.to_string()))?;
         let signing = build_signing(settings, settings.retell_signature.unwrap_or(RetellSignatureMode::Fresh))?;
         let unsigned_signing = match settings.retell_signature {
             Some(_) => None,
@@ -58,8 +57,8 @@ impl InboundTarget {
             signing,
             unsigned_signing,
             timeout: settings.timeout_ms.map(Duration::from_millis),
-            signer: Arc::clone(&deps.retell_signer),
-            clock: deps.clock.clone(),
+            signer: Arc::clone(&outbound.retell_signer),
+            clock: outbound.clock.clone(),
         })
     }
 

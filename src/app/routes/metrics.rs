@@ -2,6 +2,8 @@
 //! kinds come from fixed lists; handlers, functions and companies from the configuration. No label comes from a
 //! request.
 
+use std::sync::Arc;
+
 use crate::alarms::{AlarmKind, AlarmStatus};
 use crate::http::budget::InflightBudget;
 use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, StoreStats};
@@ -16,19 +18,42 @@ use crate::telemetry::requests::{CounterGroup, RequestCounters};
 use crate::telemetry::retention::RemovedCounts;
 use crate::tenants::CompanyDirectory;
 
-/// The sources of the metrics.
+/// What the components count while the receiver runs. Clones share their counts.
+#[derive(Clone)]
+pub(crate) struct ReceiverMetrics {
+    pub(crate) counters: Arc<RequestCounters>,
+    pub(crate) deliveries: DeliveryMetrics,
+    pub(crate) functions: FunctionMetrics,
+    pub(crate) inbound: Arc<InboundMetrics>,
+    pub(crate) removed_rows: RemovedCounts,
+    pub(crate) inflight_budget: InflightBudget,
+    pub(crate) dropped_lines: DroppedLines,
+    /// The result of the latest alarm check.
+    pub(crate) alarm_status: AlarmStatus,
+    pub(crate) started_at_ms: i64,
+}
+
+impl ReceiverMetrics {
+    pub(crate) fn new(inflight_budget: InflightBudget, dropped_lines: DroppedLines, started_at_ms: i64) -> Self {
+        Self {
+            counters: Arc::default(),
+            deliveries: DeliveryMetrics::default(),
+            functions: FunctionMetrics::default(),
+            inbound: Arc::default(),
+            removed_rows: RemovedCounts::default(),
+            inflight_budget,
+            dropped_lines,
+            alarm_status: AlarmStatus::default(),
+            started_at_ms,
+        }
+    }
+}
+
+/// The sources of the metrics at the moment of a request.
 pub(super) struct MetricSources<'a> {
-    pub(super) counters: &'a RequestCounters,
-    pub(super) deliveries: &'a DeliveryMetrics,
-    pub(super) functions: &'a FunctionMetrics,
-    pub(super) inbound: &'a InboundMetrics,
-    pub(super) removed_rows: &'a RemovedCounts,
-    pub(super) inflight_budget: &'a InflightBudget,
-    pub(super) dropped_lines: &'a DroppedLines,
-    pub(super) alarm_status: &'a AlarmStatus,
+    pub(super) counted: &'a ReceiverMetrics,
     pub(super) companies: &'a CompanyDirectory,
     pub(super) disk: Option<DiskSpace>,
-    pub(super) started_at_ms: i64,
     /// `None` while the store does not answer; `/metrics` then leaves its metrics out.
     pub(super) store_stats: Option<StoreStats>,
     pub(super) process_stats: ProcessStats,
@@ -51,7 +76,7 @@ impl MetricSources<'_> {
     }
 
     fn start_time_metric(&self) -> Metric {
-        let seconds = to_f64(u64::try_from(self.started_at_ms).unwrap_or(0)) / 1000.0;
+        let seconds = to_f64(u64::try_from(self.counted.started_at_ms).unwrap_or(0)) / 1000.0;
         Metric::gauge(
             "process_start_time",
             "Start time of the receiver, in seconds since the Unix epoch.",
@@ -61,13 +86,13 @@ impl MetricSources<'_> {
     }
 
     fn request_metrics(&self) -> [Metric; 7] {
-        let counters = self.counters;
+        let counters = &self.counted.counters;
         let events = counters.events_by_kind().map(|(outcome, kind, count)| {
             (vec![("outcome", outcome.to_owned()), ("event", kind.as_str().to_owned())], count)
         });
         let by_reason = |group| counters.by_group(group).map(|(reason, count)| (single_label("reason", reason), count));
-        let limit_bytes = self.inflight_budget.limit_bytes();
-        let held_bytes = limit_bytes.saturating_sub(self.inflight_budget.available_bytes());
+        let limit_bytes = self.counted.inflight_budget.limit_bytes();
+        let held_bytes = limit_bytes.saturating_sub(self.counted.inflight_budget.available_bytes());
         [
             Metric::counter(
                 "events",
@@ -105,13 +130,13 @@ impl MetricSources<'_> {
     }
 
     fn inbound_metrics(&self) -> [Metric; 2] {
-        let counts = self.inbound.snapshot().map(|(outcome, count)| (single_label("outcome", outcome), count));
+        let counts = self.counted.inbound.snapshot().map(|(outcome, count)| (single_label("outcome", outcome), count));
         [
             Metric::counter("inbound_answers", "Answers to inbound calls and text messages by outcome.", counts),
             Metric::histogram(
                 "inbound_answer_duration",
                 "Time from the head of an inbound request to its answer.",
-                self.inbound.answer_duration_micros(),
+                self.counted.inbound.answer_duration_micros(),
                 1e6,
             )
             .in_seconds(),
@@ -120,7 +145,7 @@ impl MetricSources<'_> {
 
     fn backlog_metrics(&self, stats: &StoreStats) -> [Metric; 4] {
         // The store also has handlers that are no longer configured. Their backlog only grows, so they are left out.
-        let started = self.deliveries.by_handler();
+        let started = self.counted.deliveries.by_handler();
         let backlogs: Vec<_> = stats.backlogs.iter().filter(|backlog| started.contains_key(&backlog.handler)).collect();
         let per_handler = |value: fn(&HandlerBacklog) -> f64| {
             backlogs.iter().map(move |backlog| (handler_labels(backlog), value(backlog)))
@@ -161,7 +186,7 @@ impl MetricSources<'_> {
     }
 
     fn attempt_metrics(&self) -> [Metric; 3] {
-        let all = self.deliveries.by_handler();
+        let all = self.counted.deliveries.by_handler();
         let mut attempts = Vec::new();
         let mut skipped = Vec::new();
         for (handler, counts) in &all {
@@ -193,14 +218,14 @@ impl MetricSources<'_> {
 
     fn alarm_metrics(&self) -> Vec<Metric> {
         let raised = AlarmKind::ALL.map(|alarm| {
-            (single_label("alarm", alarm.as_str()), f64::from(u8::from(self.alarm_status.is_raised(alarm))))
+            (single_label("alarm", alarm.as_str()), f64::from(u8::from(self.counted.alarm_status.is_raised(alarm))))
         });
-        let activity = self.counters.activity();
+        let activity = self.counted.counters.activity();
         let last_events = self.companies.iter().map(|company| {
             let last_ms = activity.last_event_at_ms(company.id).unwrap_or(0);
             (single_label("company", &company.slug), signed_to_f64(last_ms) / 1000.0)
         });
-        let age_ms = self.alarm_status.min_signature_age_ms();
+        let age_ms = self.counted.alarm_status.min_signature_age_ms();
         let skews = [("ahead", age_ms.max(0)), ("behind", age_ms.min(0).saturating_neg())];
         let skews = skews.map(|(direction, ms)| (single_label("direction", direction), signed_to_f64(ms) / 1000.0));
         let mut metrics = vec![
@@ -234,7 +259,7 @@ impl MetricSources<'_> {
     }
 
     fn retention_metric(&self) -> Metric {
-        let removed = self.removed_rows.snapshot().map(|(kind, count)| (single_label("kind", kind), count));
+        let removed = self.counted.removed_rows.snapshot().map(|(kind, count)| (single_label("kind", kind), count));
         Metric::counter(
             "retention_removed",
             "Rows that retention removed because of their age or the size of the store.",
@@ -243,7 +268,7 @@ impl MetricSources<'_> {
     }
 
     fn function_metrics(&self) -> [Metric; 3] {
-        let counts = self.functions.by_function().into_iter().flat_map(|(function, counts)| {
+        let counts = self.counted.functions.by_function().into_iter().flat_map(|(function, counts)| {
             let labels = |outcome: &str| vec![("function", function.clone()), ("outcome", outcome.to_owned())];
             counts.snapshot().map(|(outcome, count)| (labels(outcome), count)).collect::<Vec<_>>()
         });
@@ -252,12 +277,12 @@ impl MetricSources<'_> {
             Metric::counter(
                 "function_requests_not_found",
                 "Signed requests for custom functions that do not exist (404).",
-                [(Vec::new(), self.functions.unknown_functions())],
+                [(Vec::new(), self.counted.functions.unknown_functions())],
             ),
             Metric::histogram(
                 "function_request_duration",
                 "Time from the head of a custom function request to its response.",
-                self.functions.request_duration_micros(),
+                self.counted.functions.request_duration_micros(),
                 1e6,
             )
             .in_seconds(),
@@ -265,7 +290,8 @@ impl MetricSources<'_> {
     }
 
     fn dropped_lines_metric(&self) -> Metric {
-        let dropped = self.dropped_lines.snapshot().map(|(output, count)| (single_label("output", output), count));
+        let dropped =
+            self.counted.dropped_lines.snapshot().map(|(output, count)| (single_label("output", output), count));
         Metric::counter(
             "log_lines_dropped",
             "Log lines that were dropped because the output did not keep up or could not be written.",

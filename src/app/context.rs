@@ -1,0 +1,61 @@
+//! What the components of a receiver share. It is made first, so that each component is started with parts of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::BuildError;
+use super::companies::load_companies;
+use super::routes::ReceiverMetrics;
+use super::signer::CompanySigner;
+use crate::base::clock::Clock;
+use crate::base::supervise::Supervisor;
+use crate::config::{ProgramSearchPath, Settings};
+use crate::egress::Egress;
+use crate::http::budget::InflightBudget;
+use crate::outbound::OutboundContext;
+use crate::storage::sqlite::SqliteUrl;
+use crate::storage::{self, Role, Store};
+use crate::telemetry::logging::DroppedLines;
+use crate::tenants::CurrentCompanyDirectory;
+
+/// The shared parts. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct AppContext {
+    pub(crate) store: Arc<dyn Store>,
+    /// The folder of the store, whose disk is watched.
+    pub(crate) store_folder: PathBuf,
+    pub(crate) companies: CurrentCompanyDirectory,
+    pub(crate) clock: Clock,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) outbound: OutboundContext,
+    pub(crate) metrics: ReceiverMetrics,
+}
+
+impl AppContext {
+    /// Opens the store, loads the companies and prepares outbound requests.
+    pub(super) async fn open(
+        settings: &Settings,
+        clock: Clock,
+        dropped_lines: DroppedLines,
+        supervisor: Supervisor,
+    ) -> Result<Self, BuildError> {
+        let store = storage::open(&settings.storage.url, Role::Receiver, &supervisor)?;
+        let companies = CurrentCompanyDirectory::new(load_companies(settings, &store).await?);
+        let outbound = OutboundContext {
+            clock: clock.clone(),
+            program_search_path: ProgramSearchPath::from_process(),
+            egress: Egress::new(&settings.egress)?,
+            retell_signer: Arc::new(CompanySigner(companies.clone())),
+        };
+        let inflight_budget = InflightBudget::new(settings.server.inflight_limit_bytes);
+        Ok(Self {
+            store,
+            store_folder: SqliteUrl::parse(&settings.storage.url)?.folder().to_owned(),
+            companies,
+            metrics: ReceiverMetrics::new(inflight_budget, dropped_lines, clock.now_ms()),
+            clock,
+            supervisor,
+            outbound,
+        })
+    }
+}

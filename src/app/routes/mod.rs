@@ -1,0 +1,9 @@
+//! The routes of a receiver: those that Retell calls, and those of the operator.
+
+mod metrics;
+mod operator;
+mod public;
+
+pub(super) use metrics::ReceiverMetrics;
+pub(super) use operator::OperatorRoutes;
+pub(super) use public::{Routers, webhook_router};

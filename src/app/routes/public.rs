@@ -1,0 +1,115 @@
+//! The routes on the main listener, and the layers around them.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::super::context::AppContext;
+use super::super::docs;
+use super::operator::OperatorRoutes;
+use crate::base::networks::Networks;
+use crate::config::Settings;
+use crate::http::ApiError;
+use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
+use crate::live::functions;
+use crate::live::{self, WebhookState};
+use crate::rejections::RejectionRecorder;
+use crate::security::allowlist;
+
+/// Time limit of a webhook request. It is below Retell's 10 s, so that Retell receives a 503 and tries again. Reading
+/// the body and committing have shorter limits.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// The parts of a receiver's router, which can be mounted separately.
+#[derive(Clone)]
+pub(crate) struct Routers {
+    pub(crate) webhook: Router,
+    pub(crate) health: Router,
+    /// The API documentation; empty when it is disabled.
+    pub(crate) docs: Router,
+}
+
+impl Routers {
+    /// All routers of the receiver except `/metrics`. `public_url` is the address that is shown.
+    pub(crate) fn new(webhook: Router, operator: &OperatorRoutes, settings: &Settings, public_url: &str) -> Self {
+        let docs = settings.docs.enabled.then(|| docs::router(public_url));
+        // A panic in a health route becomes a 500 response.
+        let health = operator
+            .health_routes()
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(CatchPanicLayer::custom(respond_to_panic));
+        Self { webhook, health, docs: docs.unwrap_or_default() }
+    }
+}
+
+/// The routes that Retell calls, and the layers around them.
+pub(crate) fn webhook_router(
+    context: &AppContext,
+    settings: &Settings,
+    webhook_state: WebhookState,
+    rejections: &Arc<RejectionRecorder>,
+) -> Router {
+    let signature = signature_layer(context, settings, rejections);
+    let function_routes = functions::router(webhook_state.functions.clone(), &signature);
+    let webhook_state = Arc::new(webhook_state);
+    // Layers are added from the inside out.
+    live::router(Arc::clone(&webhook_state), &signature)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Limits everything that waits: the body, the in-flight budget and the commit.
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(map_response(add_retry_after))
+        // Merged after the timeout layer: each function has its own timeout, which may be longer.
+        .merge(function_routes)
+        .merge(live::legacy_router(webhook_state, &signature).method_not_allowed_fallback(method_not_allowed))
+        // Inside the ingress middleware, so that a panic also gets a request id and an access log line.
+        .layer(CatchPanicLayer::custom(respond_to_panic))
+        .layer(from_fn_with_state(Arc::new(ingress(context, settings)), ingress_middleware))
+}
+
+fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
+    let counters = Arc::clone(&context.metrics.counters);
+    // Both were validated with the settings, so neither fails. The fallbacks are the strict ones: trust no proxy, and
+    // let no address in.
+    let trusted_proxies = Networks::parse(&settings.server.trusted_proxies).unwrap_or_default();
+    let allowlist = allowlist::parse(&settings.security.allowlist).unwrap_or_else(|_| Some(Networks::default()));
+    let on_address_rejected = move |_| counters.count("not_on_allowlist");
+    Ingress::new(context.clock.clone(), trusted_proxies, allowlist, on_address_rejected)
+}
+
+fn signature_layer(context: &AppContext, settings: &Settings, rejections: &Arc<RejectionRecorder>) -> SignatureLayer {
+    let rejections = Arc::clone(rejections);
+    let counters = Arc::clone(&context.metrics.counters);
+    SignatureLayer::for_companies(context.companies.clone())
+        .with_clock(context.clock.clone())
+        .with_body_limit_bytes(settings.server.body_limit_bytes)
+        .with_inflight_budget(context.metrics.inflight_budget.clone())
+        .on_rejected(move |rejection| rejections.record(rejection))
+        .on_unreadable(move |unreadable| {
+            counters.count(unreadable.reason());
+            let client_ip = unreadable.client_ip.map(tracing::field::display);
+            tracing::warn!(client_ip, reason = unreadable.reason(), "webhook request unreadable");
+        })
+}
+
+fn respond_to_panic(_: Box<dyn Any + Send>) -> Response {
+    ApiError::Internal.into_response()
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// Replaces the empty 503 of the timeout layer by the one of [`ApiError::Unavailable`], which has a body and
+/// `Retry-After`.
+async fn add_retry_after(response: Response) -> Response {
+    let is_bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
+    if is_bare { ApiError::Unavailable.into_response() } else { response }
+}
