@@ -116,7 +116,7 @@ pub use live::{Function, FunctionContext, FunctionOutcome};
 pub use security::keys::{ApiKey, KeyFingerprint};
 pub use security::signature::{SIGNATURE_HEADER, Signature, SignatureError, Verifier};
 #[cfg(feature = "receiver")]
-pub use storage::StoreError;
+pub use storage::{StoreError, StoreErrorKind};
 
 /// What the program, the benchmarks and the tests of this package need beyond the public interface. Not covered by
 /// semantic versioning.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Context, EventHandler, Outcome};
 use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
 use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
-use crate::storage::{Store, StoreError, sanitize_text, sanitize_text_to};
+use crate::storage::{Store, StoreErrorKind, sanitize_text, sanitize_text_to};
 
 /// Longest summary that is stored, in bytes.
 const MAX_SUMMARY_BYTES: usize = 8 * 1024;
@@ -36,7 +36,8 @@ impl EventHandler for CallStoreHandler {
         };
         match self.store.merge_call(record).await {
             Ok(()) => Outcome::Done,
-            Err(StoreError::InvalidData(why)) => Outcome::fail(why),
+            // Anything else may go away, with the cause or with a later version; only the data stays as it is.
+            Err(error) if error.kind() == StoreErrorKind::Constraint => Outcome::fail(error.message()),
             Err(error) => Outcome::retry(error.to_string()),
         }
     }

@@ -173,12 +173,12 @@ impl Intake {
             Err(_) => {
                 let timeout_ms = COMMIT_TIMEOUT.as_millis();
                 tracing::warn!(%event_id, timeout_ms, status = 503, "webhook commit timed out");
-                Err(StoreError::Unavailable("the commit took too long".into()))
+                Err(StoreError::unavailable("the commit took too long"))
             }
         };
         appended.map_err(|error| {
             // The store logs once that it is unavailable; one line per request would fill the log.
-            if !matches!(error, StoreError::Unavailable(_)) {
+            if !error.is_retryable() {
                 tracing::error!(%event_id, %error, status = 503, "webhook not stored");
             }
             ApiError::Unavailable

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
-use crate::storage::{AppendOutcome, NewEvent, Store, StoreError};
+use crate::storage::{AppendOutcome, NewEvent, Store};
 
 /// Writes that are pending at the same time. Each holds a body in memory. Further requests are answered and not
 /// stored, which is logged.
@@ -109,7 +109,7 @@ async fn append_with_retry(store: &dyn Store, event: NewEvent, state_sender: &wa
         loop {
             match store.append(event.clone()).await {
                 // Safe to repeat: if the first write was committed after all, the second one is a duplicate of it.
-                Err(StoreError::Unavailable(_)) => {
+                Err(error) if error.is_retryable() => {
                     state_sender.send_replace(PendingWriteState::StoreUnavailable);
                     tokio::time::sleep(RETRY_DELAY).await;
                 }

@@ -1,18 +1,106 @@
-/// Why an operation of the store failed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store is temporarily unavailable: disk full, locked by another process, I/O error, or closed. Nothing was
-    /// changed; try again later.
-    #[error("storage is unavailable: {0}")]
-    Unavailable(String),
-    /// The data of this one operation cannot be stored. Trying again fails in the same way; other operations are not
-    /// affected.
-    #[error("storage cannot accept the data: {0}")]
-    InvalidData(String),
-    /// The store cannot be used at all by this version or this process. The text says what to do.
-    #[error("{0}")]
-    Unusable(String),
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why an operation of the store failed: its kind decides what the caller does, its text tells an operator what
+/// happened and what to do. The error of the database engine, if there is one, is the [`source`](Error::source).
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    /// Shared, because every caller of a transaction that failed gets the same error.
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// The kinds of [`StoreError`], by what can be done about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// The store cannot be read or written at the moment: I/O error, timeout, or closed.
+    Unavailable,
+    /// The disk that holds the store is full.
+    Full,
+    /// Another process holds a lock on the store.
+    Busy,
+    /// The file is damaged, or a row has a value that this version does not know.
+    Corrupt,
+    /// The data of this one operation breaks a rule of the schema. Trying again fails in the same way; other
+    /// operations are not affected.
+    Constraint,
+    /// The statement itself is wrong: a programming error. Trying again with this version fails in the same way.
+    Bug,
+    /// The store cannot be used at all by this version or this process.
+    Unusable,
     /// An event, handler, company or other item that was requested by name does not exist.
-    #[error("{0}")]
-    NotFound(String),
+    NotFound,
+}
+
+impl StoreError {
+    fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Unavailable, message)
+    }
+
+    pub(crate) fn constraint(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Constraint, message)
+    }
+
+    /// The text stands alone and has to say what to do.
+    pub(crate) fn unusable(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Unusable, message)
+    }
+
+    /// The text stands alone and has to name what does not exist.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::NotFound, message)
+    }
+
+    /// An error of the database engine. Its text belongs into `message`, because most callers print only that.
+    pub(crate) fn with_source(
+        kind: StoreErrorKind,
+        message: impl Into<String>,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(Arc::new(source)) }
+    }
+
+    /// What can be done about the error.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Whether the cause lies outside the operation and may go away, so that it is worth trying again. Nothing was
+    /// changed. A damaged file counts, because an operator may restore it.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        use StoreErrorKind::{Busy, Corrupt, Full, Unavailable};
+        matches!(self.kind, Unavailable | Full | Busy | Corrupt)
+    }
+
+    /// The text without the words that [`Display`](fmt::Display) puts before it.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.kind {
+            StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::Busy => "storage is unavailable: ",
+            StoreErrorKind::Corrupt => "cannot read the store: ",
+            StoreErrorKind::Constraint => "storage cannot accept the data: ",
+            StoreErrorKind::Bug => "internal error of the storage, please report it: ",
+            StoreErrorKind::Unusable | StoreErrorKind::NotFound => "",
+        };
+        write!(f, "{prefix}{}", self.message)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
 }

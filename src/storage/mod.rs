@@ -34,7 +34,7 @@ pub(crate) use delivery::{
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
-pub use error::StoreError;
+pub use error::{StoreError, StoreErrorKind};
 pub(crate) use event::{AppendOutcome, EventSummary, INTERNAL_KEY_FINGERPRINT, StoreStats, StoredEvent};
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, NewEvent};
 pub(crate) use facets::{
@@ -96,9 +96,9 @@ pub enum Role {
 /// Opens the store at `url`. The threads that serve it run under `supervisor`.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when the store was made by a newer version, belongs to another program, cannot be opened
-/// or, as a receiver, is used by another one. An operator or reader also gets it for a store that does not exist or has
-/// to be updated first.
+/// [`StoreError`] of the kind `Unusable` when the store was made by a newer version, belongs to another program, cannot
+/// be opened or, as a receiver, is used by another one. An operator or reader also gets it for a store that does not
+/// exist or has to be updated first.
 pub fn open(url: &str, role: Role, supervisor: &Supervisor) -> Result<Arc<dyn Store>, StoreError> {
     let url = SqliteUrl::parse(url)?;
     Ok(Arc::new(match role {
@@ -111,7 +111,7 @@ pub fn open(url: &str, role: Role, supervisor: &Supervisor) -> Result<Arc<dyn St
 /// Whether there is a store at `url`. A store that exists may still be unusable.
 ///
 /// # Errors
-/// [`StoreError::Unusable`] when `url` is invalid.
+/// [`StoreError`] of the kind `Unusable` when `url` is invalid.
 pub(crate) fn exists(url: &str) -> Result<bool, StoreError> {
     Ok(SqliteUrl::parse(url)?.path().exists())
 }

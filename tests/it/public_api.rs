@@ -51,6 +51,7 @@ const NAMES: [&str; 44] = [
     "SignatureLayer",
     "SignatureRejection",
     "StoreError",
+    "StoreErrorKind",
     "UnreadableRequest",
     "Verified",
     "Verifier",

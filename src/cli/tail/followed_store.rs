@@ -28,7 +28,7 @@ impl FollowedStore {
     }
 
     pub(super) fn store(&self) -> Result<&dyn Store, StoreError> {
-        self.store.as_deref().ok_or_else(|| StoreError::Unavailable("the store is not open".into()))
+        self.store.as_deref().ok_or_else(|| StoreError::unavailable("the store is not open"))
     }
 
     /// Opens the store, and waits until it exists.

@@ -51,7 +51,7 @@ impl Executor {
         let margin = Duration::from_millis(50).min(invocation.function.timeout() / 10);
         let begun = match timeout_at(invocation.deadline() - margin, self.begin(invocation)).await {
             Ok(begun) => begun,
-            Err(_) => Err(StoreError::Unavailable("the commit took too long".into())),
+            Err(_) => Err(StoreError::unavailable("the commit took too long")),
         };
         let invocation_id = match begun {
             Ok(BeginInvocationOutcome::Run { idempotency_key, .. }) => idempotency_key,
@@ -148,7 +148,7 @@ impl Executor {
         let error = match timeout(commit_timeout, self.ledger.end_invocation(ended)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
-            Err(_) => Some(StoreError::Unavailable("the commit took too long".into())),
+            Err(_) => Some(StoreError::unavailable("the commit took too long")),
         };
         if let Some(error) = error {
             tracing::error!(function = settings.name, invocation = invocation_id, %error, "function answer not stored");

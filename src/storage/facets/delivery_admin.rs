@@ -13,13 +13,13 @@ pub trait DeliveryAdmin: Send + Sync {
     /// At most `limit` matching deliveries, the newest event first.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when an event, handler or company in the filter does not exist.
+    /// [`StoreError`] of the kind `NotFound` when an event, handler or company in the filter does not exist.
     async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
 
     /// The delivery of an event to each handler, or the reason why there is none, by the name of the handler.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the event does not exist.
+    /// [`StoreError`] of the kind `NotFound` when the event does not exist.
     async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
 
     /// The backlog of each handler, counted up to `max_counted` deliveries, with the dead letters since
@@ -29,13 +29,13 @@ pub trait DeliveryAdmin: Send + Sync {
     /// Numbers of the selected deliveries by handler, state and reason.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when an event, handler or company in the filter does not exist.
+    /// [`StoreError`] of the kind `NotFound` when an event, handler or company in the filter does not exist.
     async fn count_deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError>;
 
     /// Selects deliveries, to be changed in batches. Events that arrive later are not part of the selection.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] as for [`DeliveryAdmin::count_deliveries`].
+    /// [`StoreError`] of the kind `NotFound` as for [`DeliveryAdmin::count_deliveries`].
     async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError>;
 }
 

@@ -53,12 +53,12 @@ pub(super) fn append(
             }
             Ok(AppendOutcome::Stored { revision: revision_of.is_some(), unparsed: event.unparsed })
         }
+        Err(error) if error.is_retryable() => Err(error),
         // The statement rolled the whole transaction back, so there is none to insert the bare event into. The writer
         // notices and runs each job again in a separate transaction; a sender that sees this error gets 503 and sends
         // again.
-        Err(StoreError::InvalidData(reason)) if state.conn.is_autocommit() => Err(StoreError::Unavailable(reason)),
-        Err(StoreError::InvalidData(reason)) => insert_without_columns(state, event, keys.identity, location, &reason),
-        Err(unavailable) => Err(unavailable),
+        Err(error) if state.conn.is_autocommit() => Err(StoreError::unavailable(error.message())),
+        Err(error) => insert_without_columns(state, event, keys.identity, location, error.message()),
     };
     state.appended_events += usize::from(outcome.is_ok());
     if outcome.is_err() && location.is_some() {

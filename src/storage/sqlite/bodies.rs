@@ -55,7 +55,7 @@ impl BodyFileWriter {
             end = 0;
         }
         let failed = |error: io::Error| {
-            StoreError::Unusable(format!("cannot open the body files in {}: {error}", folder.display()))
+            StoreError::unusable(format!("cannot open the body files in {}: {error}", folder.display()))
         };
         create_private_folder(&folder).map_err(failed)?;
         let mut file = open_private_file(&body_file_path(&folder, number)).map_err(failed)?;
@@ -209,5 +209,5 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
 fn unavailable(error: io::Error) -> StoreError {
-    StoreError::Unavailable(format!("cannot write to the body files: {error}"))
+    StoreError::unavailable(format!("cannot write to the body files: {error}"))
 }

@@ -50,7 +50,7 @@ pub(super) fn start(url: &SqliteUrl, writer: &StoreWriter, supervisor: &Supervis
                 was_failing = outcome.is_err();
             }
         })
-        .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-checkpoint: {error}")))
+        .map_err(|error| StoreError::unusable(format!("cannot start the thread store-checkpoint: {error}")))
 }
 
 /// Moves pages until few are left, and returns the number of pages in the log.

@@ -1,54 +1,118 @@
-//! Classifies SQLite's errors: the store is unavailable, or this one write has invalid data.
+//! Classifies SQLite's errors by what a caller can do about them.
 
 use rusqlite::ErrorCode;
 
 use super::SqliteUrl;
-use crate::storage::StoreError;
+use crate::storage::{StoreError, StoreErrorKind};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        match &error {
-            rusqlite::Error::SqliteFailure(failure, _) if is_unavailable(failure.code) => {
-                Self::Unavailable(format!("{error}{}", advice(failure.code)))
-            }
-            _ => Self::InvalidData(error.to_string()),
-        }
+        let kind = classify(&error);
+        Self::with_source(kind, format!("{error}{}", advice(kind)), error)
     }
 }
 
-/// Whether the error has a cause outside the data. The sender gets 503 and sends again; anything else would fail
-/// again in the same way, and the event is stored without its columns.
-fn is_unavailable(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly
-            | ErrorCode::OutOfMemory
-            // A damaged file is not the fault of the event, and an operator may restore it.
-            | ErrorCode::DatabaseCorrupt
-            | ErrorCode::NotADatabase
-            | ErrorCode::OperationInterrupted
-            | ErrorCode::OperationAborted
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::PermissionDenied
-    )
+fn classify(error: &rusqlite::Error) -> StoreErrorKind {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. } => {
+            classify_code(failure.code)
+        }
+        // SQLite's columns have no fixed type: the row holds something that no version of the receiver writes.
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..) => StoreErrorKind::Corrupt,
+        _ => StoreErrorKind::Bug,
+    }
 }
 
-fn advice(code: ErrorCode) -> &'static str {
+fn classify_code(code: ErrorCode) -> StoreErrorKind {
     match code {
-        ErrorCode::DiskFull => " (free space on the disk that holds the store; intake then resumes without a restart)",
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+        ErrorCode::DiskFull => StoreErrorKind::Full,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreErrorKind::Busy,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => StoreErrorKind::Corrupt,
+        ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::ReadOnly
+        | ErrorCode::OutOfMemory
+        | ErrorCode::OperationInterrupted
+        | ErrorCode::OperationAborted
+        | ErrorCode::FileLockingProtocolFailed
+        | ErrorCode::PermissionDenied => StoreErrorKind::Unavailable,
+        ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch => StoreErrorKind::Constraint,
+        _ => StoreErrorKind::Bug,
+    }
+}
+
+fn advice(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Full => " (free space on the disk that holds the store; intake then resumes without a restart)",
+        StoreErrorKind::Busy => {
             " (another process holds a lock on the store; intake resumes when it releases the lock)"
         }
+        StoreErrorKind::Corrupt => " (stop the receiver, and restore the store from a backup)",
         _ => "",
     }
 }
 
 /// An error while opening the store at `url`.
-pub(super) fn unusable(url: &SqliteUrl, error: &rusqlite::Error) -> StoreError {
-    StoreError::Unusable(format!("cannot open the store {}: {error}", url.path().display()))
+pub(super) fn unusable(url: &SqliteUrl, error: rusqlite::Error) -> StoreError {
+    let message = format!("cannot open the store {}: {error}", url.path().display());
+    StoreError::with_source(StoreErrorKind::Unusable, message, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::time::Duration;
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn failure(conn: &Connection, sql: &str) -> StoreError {
+        conn.execute_batch(sql).unwrap_err().into()
+    }
+
+    #[test]
+    fn errors_of_statements_are_classified_and_keep_their_source() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT").unwrap();
+        let missing = failure(&conn, "INSERT INTO t (id) VALUES (1)");
+        assert_eq!((missing.kind(), missing.is_retryable()), (StoreErrorKind::Constraint, false));
+        assert!(missing.source().unwrap().downcast_ref::<rusqlite::Error>().is_some());
+        assert!(missing.to_string().starts_with("storage cannot accept the data: NOT NULL constraint"), "{missing}");
+        assert_eq!(failure(&conn, "INSERT INTO t VALUES ('x', 'y')").kind(), StoreErrorKind::Constraint);
+        assert_eq!(failure(&conn, "SELECT nothing FROM t").kind(), StoreErrorKind::Bug);
+        let prepared = StoreError::from(conn.prepare("SELEC 1").unwrap_err());
+        assert_eq!((prepared.kind(), prepared.is_retryable()), (StoreErrorKind::Bug, false));
+        let wrong_type = conn.query_row("SELECT 'text'", [], |row| row.get::<_, i64>(0)).unwrap_err();
+        assert_eq!(StoreError::from(wrong_type).kind(), StoreErrorKind::Bug);
+        let out_of_range = conn.query_row("SELECT -1", [], |row| row.get::<_, u32>(0)).unwrap_err();
+        assert_eq!(StoreError::from(out_of_range).kind(), StoreErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn errors_of_the_file_are_classified_and_may_go_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch("PRAGMA page_size = 4096; CREATE TABLE t (filler BLOB); PRAGMA max_page_count = 3").unwrap();
+        let full = failure(&conn, "INSERT INTO t VALUES (zeroblob(100000))");
+        assert_eq!((full.kind(), full.is_retryable()), (StoreErrorKind::Full, true));
+        assert!(full.to_string().contains("free space on the disk"), "{full}");
+
+        let other = Connection::open(&path).unwrap();
+        other.busy_timeout(Duration::ZERO).unwrap();
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let busy = failure(&other, "BEGIN IMMEDIATE");
+        assert_eq!((busy.kind(), busy.is_retryable()), (StoreErrorKind::Busy, true));
+        assert!(busy.to_string().contains("another process holds a lock"), "{busy}");
+
+        let no_database = folder.path().join("no.db");
+        std::fs::write(&no_database, [b'x'; 4096]).unwrap();
+        let damaged = failure(&Connection::open(&no_database).unwrap(), "SELECT * FROM t");
+        assert_eq!((damaged.kind(), damaged.is_retryable()), (StoreErrorKind::Corrupt, true));
+        let absent = StoreError::from(Connection::open(folder.path().join("none/x.db")).unwrap_err());
+        assert_eq!((absent.kind(), absent.is_retryable()), (StoreErrorKind::Unavailable, true));
+    }
 }

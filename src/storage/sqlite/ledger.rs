@@ -102,7 +102,7 @@ fn start_sync_thread(
     };
     supervisor
         .spawn_thread("store-ledger-sync", run)
-        .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-ledger-sync: {error}")))
+        .map_err(|error| StoreError::unusable(format!("cannot start the thread store-ledger-sync: {error}")))
 }
 
 impl LedgerSync {
@@ -128,7 +128,7 @@ fn sync_wal(ledger: &SqliteUrl) -> Result<(), StoreError> {
     match synced {
         // Without a log there is nothing to sync: no write has happened since the file was opened.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StoreError::Unavailable(format!(
+        Err(error) => Err(StoreError::unavailable(format!(
             "cannot sync the log of the invocation ledger {}: {error}",
             path.display()
         ))),

@@ -75,15 +75,15 @@ impl SqliteStore {
     /// Opens or creates the file, applies migrations, and starts the threads that serve it.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the file was made by a newer version, belongs to another program, is used by
-    /// another receiver, or cannot be created or opened.
+    /// [`StoreError`] of the kind `Unusable` when the file was made by a newer version, belongs to another program, is
+    /// used by another receiver, or cannot be created or opened.
     pub(crate) fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::create_folder_and_file(url)?;
         // The lock comes first: everything below changes the files, and recovery assumes that no one else writes them.
         let lock = open::acquire_lock(url)?;
         let conn = open::open_writer(url)?;
         let identity_key = open::load_identity_key(&conn)?;
-        let unusable = |error| errors::unusable(url, &error);
+        let unusable = |error| errors::unusable(url, error);
         release_interrupted_deliveries(&conn).map_err(unusable)?;
         let recent_keys = identity_index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
         let identity_filter = identity_index::build_filter(&conn).map_err(unusable)?;
@@ -116,7 +116,7 @@ impl SqliteStore {
     /// Opens an existing store for reading, also while a receiver is running. Methods that write fail.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the file does not exist or its schema is not that of this version.
+    /// [`StoreError`] of the kind `Unusable` when the file does not exist or its schema is not that of this version.
     pub(crate) fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         // Read before opening: a file that is replaced in between then counts as replaced.
@@ -166,7 +166,7 @@ impl SqliteStore {
 }
 
 fn read_only_error() -> StoreError {
-    StoreError::Unusable("the store was opened read-only".into())
+    StoreError::unusable("the store was opened read-only")
 }
 
 /// Releases the deliveries that the previous process had claimed. The lock proves that it has ended, so their leases

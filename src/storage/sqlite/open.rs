@@ -40,7 +40,7 @@ const READER_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn create_folder_and_file(url: &SqliteUrl) -> Result<(), StoreError> {
     let folder = url.folder();
     let failed = |what: &Path, error: std::io::Error| {
-        StoreError::Unusable(format!(
+        StoreError::unusable(format!(
             "cannot create {}: {error}; make the folder writable for this user, or set storage.url (DATABASE_URL) to \
              another path",
             what.display()
@@ -84,16 +84,16 @@ impl Drop for StoreLock {
 pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
     let path = url.path_with_suffix(".lock");
     let file = open_private_file(&path)
-        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", path.display())))?;
+        .map_err(|error| StoreError::unusable(format!("cannot create {}: {error}", path.display())))?;
     match file.try_lock() {
         Ok(()) => Ok(StoreLock(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
+        Err(TryLockError::WouldBlock) => Err(StoreError::unusable(format!(
             "another receiver already writes {}; stop it first, or set storage.url (DATABASE_URL) of this one to \
              another file",
             url.path().display()
         ))),
         Err(TryLockError::Error(error)) => {
-            Err(StoreError::Unusable(format!("cannot lock {}: {error}", path.display())))
+            Err(StoreError::unusable(format!("cannot lock {}: {error}", path.display())))
         }
     }
 }
@@ -102,12 +102,12 @@ pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
 pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     // One thread uses it, so SQLite need not lock around every call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
     // Both checks before the first statement that writes: a database that is not ours, or is newer, stays unchanged.
     check_schema_version(&conn, url, &MIGRATIONS)?;
     check_not_foreign_database(&conn, url)?;
-    configure_writer(&conn, url).map_err(|error| unusable(url, &error))?;
-    migrate(&mut conn, &MIGRATIONS).map_err(|error| unusable(url, &error))?;
+    configure_writer(&conn, url).map_err(|error| unusable(url, error))?;
+    migrate(&mut conn, &MIGRATIONS).map_err(|error| unusable(url, error))?;
     Ok(conn)
 }
 
@@ -115,9 +115,9 @@ pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
 pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let url = &url.ledger_url();
     open_private_file(url.path())
-        .map_err(|error| StoreError::Unusable(format!("cannot create {}: {error}", url.path().display())))?;
+        .map_err(|error| StoreError::unusable(format!("cannot create {}: {error}", url.path().display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
     check_schema_version(&conn, url, &LEDGER_MIGRATIONS)?;
     let set_up = |conn: &mut Connection| -> rusqlite::Result<()> {
         conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
@@ -131,7 +131,7 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
         enable_stable_query_plans(conn)?;
         migrate(conn, &LEDGER_MIGRATIONS)
     };
-    set_up(&mut conn).map_err(|error| unusable(url, &error))?;
+    set_up(&mut conn).map_err(|error| unusable(url, error))?;
     Ok(conn)
 }
 
@@ -186,7 +186,7 @@ pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
 /// receiver does, and without a receiver SQLite checkpoints when the last connection closes.
 pub(super) fn open_operator(url: &SqliteUrl, busy_timeout: Duration) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
     let set_up = || -> rusqlite::Result<()> {
         conn.busy_timeout(busy_timeout)?;
         conn.pragma_update(None, "synchronous", "FULL")?;
@@ -194,17 +194,17 @@ pub(super) fn open_operator(url: &SqliteUrl, busy_timeout: Duration) -> Result<C
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         enable_stable_query_plans(&conn)
     };
-    set_up().map_err(|error| unusable(url, &error))?;
+    set_up().map_err(|error| unusable(url, error))?;
     Ok(conn)
 }
 
 /// Opens a read-only connection to the store's database.
 pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, &error))?;
+    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
     conn.busy_timeout(READER_BUSY_TIMEOUT)
         .and_then(|()| enable_stable_query_plans(&conn))
-        .map_err(|error| unusable(url, &error))?;
+        .map_err(|error| unusable(url, error))?;
     Ok(conn)
 }
 
@@ -213,9 +213,9 @@ pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, Sto
     let conn = open_reader(url)?;
     let ledger = url.ledger_url();
     let path = ledger.path().to_str().ok_or_else(|| {
-        StoreError::Unusable(format!("storage.url: the path {} is not valid UTF-8", url.path().display()))
+        StoreError::unusable(format!("storage.url: the path {} is not valid UTF-8", url.path().display()))
     })?;
-    conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, &error))?;
+    conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, error))?;
     Ok(conn)
 }
 
@@ -223,7 +223,7 @@ pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, Sto
 /// neither create nor migrate a store.
 pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     if !url.path().exists() {
-        return Err(StoreError::Unusable(format!(
+        return Err(StoreError::unusable(format!(
             "no store at {}; start `retell-webhook serve` once in this folder, or set storage.url \
              (DATABASE_URL)",
             url.path().display()
@@ -231,10 +231,10 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     }
     let conn = open_reader(url)?;
     check_schema_version(&conn, url, &MIGRATIONS)?;
-    if schema_version(&conn).map_err(|error| unusable(url, &error))? < MIGRATIONS.len()
+    if schema_version(&conn).map_err(|error| unusable(url, error))? < MIGRATIONS.len()
         || !url.ledger_url().path().exists()
     {
-        return Err(StoreError::Unusable(format!(
+        return Err(StoreError::unusable(format!(
             "the store {} was made by an older version; start `retell-webhook serve` once to update it",
             url.path().display()
         )));
@@ -247,9 +247,9 @@ fn schema_version(conn: &Connection) -> rusqlite::Result<usize> {
 }
 
 fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Result<(), StoreError> {
-    let found = schema_version(conn).map_err(|error| unusable(url, &error))?;
+    let found = schema_version(conn).map_err(|error| unusable(url, error))?;
     if found > migrations.len() {
-        return Err(StoreError::Unusable(format!(
+        return Err(StoreError::unusable(format!(
             "the store {} has schema {found}, made by a newer version; this one knows up to {}. Run the newer version, \
              or set storage.url to another file",
             url.path().display(),
@@ -269,9 +269,9 @@ fn check_not_foreign_database(conn: &Connection, url: &SqliteUrl) -> Result<(), 
             [],
             |row| row.get(0),
         )
-        .map_err(|error| unusable(url, &error))?;
+        .map_err(|error| unusable(url, error))?;
     if foreign {
-        return Err(StoreError::Unusable(format!(
+        return Err(StoreError::unusable(format!(
             "{} is a database of another program; set storage.url (DATABASE_URL) to a file that only the receiver uses",
             url.path().display()
         )));

@@ -18,11 +18,11 @@ impl SqliteUrl {
     /// body files are not counted.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the text has another form.
+    /// [`StoreError`] of the kind `Unusable` when the text has another form.
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         // Without the text itself: a `DATABASE_URL` of another database may hold a password.
         let invalid = || {
-            StoreError::Unusable(
+            StoreError::unusable(
                 "storage.url (DATABASE_URL): not a SQLite URL; expected sqlite://<path>, such as \
                  sqlite://data/retell-webhook.db"
                     .into(),
@@ -33,7 +33,7 @@ impl SqliteUrl {
             return Ok(Self { path: rest.into(), max_page_count: None });
         };
         let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
-            StoreError::Unusable(
+            StoreError::unusable(
                 "storage.url (DATABASE_URL): the only option after `?` is max_page_count=<number of 4096-byte pages>"
                     .into(),
             )

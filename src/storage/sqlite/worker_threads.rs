@@ -33,7 +33,7 @@ impl<T: Send + 'static> WorkerThreads<T> {
                         job(&mut value);
                     }
                 })
-                .map_err(|error| StoreError::Unusable(format!("cannot start the thread {name}: {error}")))?;
+                .map_err(|error| StoreError::unusable(format!("cannot start the thread {name}: {error}")))?;
         }
         Ok(Self(jobs))
     }
@@ -47,7 +47,7 @@ impl<T: Send + 'static> WorkerThreads<T> {
         let (reply, result) = oneshot::channel();
         // The caller may have given up meanwhile; the result is dropped then.
         let job: ThreadJob<T> = Box::new(move |value| drop(reply.send(work(value))));
-        let closed = || StoreError::Unavailable("the store is closed".into());
+        let closed = || StoreError::unavailable("the store is closed");
         self.0.send(job).await.map_err(|_| closed())?;
         result.await.map_err(|_| closed())?
     }

@@ -130,7 +130,7 @@ impl StoreWriter {
                 drop(lock);
                 let _ = done_sender.send(());
             })
-            .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-writer: {error}")))?;
+            .map_err(|error| StoreError::unusable(format!("cannot start the thread store-writer: {error}")))?;
         Ok(Self {
             jobs: Arc::new(Mutex::new(Some(jobs))),
             thread_done: Arc::new(Mutex::new(Some(done))),
@@ -173,7 +173,7 @@ impl StoreWriter {
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
     {
-        let closed = || StoreError::Unavailable("the store is closed".into());
+        let closed = || StoreError::unavailable("the store is closed");
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, result) = oneshot::channel();
         let job = Box::new(WriteClosure { work, outcome: None, reply });
@@ -192,7 +192,7 @@ impl StoreWriter {
         };
         match tokio::time::timeout(CLOSE_TIMEOUT, done).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(StoreError::Unavailable("the queued writes did not finish within 5 s".into())),
+            Err(_) => Err(StoreError::unavailable("the queued writes did not finish within 5 s")),
         }
     }
 }
@@ -219,7 +219,7 @@ impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> Writ
 
     fn unavailable_error(&self) -> Option<&StoreError> {
         match &self.outcome {
-            Some(Err(error @ StoreError::Unavailable(_))) => Some(error),
+            Some(Err(error)) if error.is_retryable() => Some(error),
             _ => None,
         }
     }
@@ -229,7 +229,7 @@ impl<T: Send, F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send> Writ
             (Ok(()), Some(outcome)) => outcome,
             // The work may have succeeded, but its effect was rolled back.
             (Err(error), _) => Err(error.clone()),
-            (Ok(()), None) => Err(StoreError::Unavailable("the write was not attempted".into())),
+            (Ok(()), None) => Err(StoreError::unavailable("the write was not attempted")),
         };
         // The caller may have given up. Its event is stored nevertheless, and the same body sent again is a duplicate.
         let _ = self.reply.send(outcome);
@@ -363,7 +363,7 @@ fn try_transaction(
         // Autocommit is on again when SQLite has rolled the transaction back by itself. A further job would then run
         // outside any transaction and commit by itself, without a sync of its body.
         if state.conn.is_autocommit() {
-            return Err(StoreError::Unavailable("SQLite rolled the transaction back: disk full or I/O error".into()));
+            return Err(StoreError::unavailable("SQLite rolled the transaction back: disk full or I/O error"));
         }
     }
     // Bodies are synced before the commit: a row on disk never names a body that is not.

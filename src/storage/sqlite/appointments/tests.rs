@@ -107,7 +107,7 @@ async fn a_confirmation_number_is_used_once() {
     assert_eq!(book(&store, booking("a", &["A", "B"], slot(1, 1))).await.unwrap().confirmation, "A");
     assert_eq!(book(&store, booking("b", &["A", "B"], slot(2, 1))).await.unwrap().confirmation, "B");
     let none_left = store.book_appointment(booking("c", &["A", "B"], slot(3, 1))).await;
-    assert!(matches!(none_left, Err(StoreError::InvalidData(_))));
+    assert!(matches!(none_left, Err(error) if error.kind() == StoreErrorKind::Constraint));
     let taken = store.slot_occupancy(DEFAULT_COMPANY_ID, DAY_START_MS, i64::MAX).await.unwrap();
     assert_eq!(taken.len(), 2, "the failed booking left no slot");
 }
@@ -118,7 +118,7 @@ async fn failed_work_is_undone_without_affecting_other_writes() {
     let (store, _) = open_store(folder.path());
     let failing = store.write_with_event(Arc::new(new_event), |conn| {
         conn.execute("INSERT INTO appointment_slots VALUES (1, 300000, 0, 1)", [])?;
-        Err(StoreError::InvalidData("half way".into()))
+        Err(StoreError::constraint("half way"))
     });
     let (failed, booked) = tokio::join!(failing, book(&store, booking("a", &["A"], slot(1, 1))));
     assert!(failed.is_err() && booked.is_some());

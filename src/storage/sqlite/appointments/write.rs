@@ -224,7 +224,7 @@ fn finish_write(
     id: i64,
 ) -> Result<AppointmentWrite, StoreError> {
     let appointment = read::find_by_id(conn, company_id, id)?
-        .ok_or_else(|| StoreError::InvalidData(format!("appointment {id} not found right after it was written")))?;
+        .ok_or_else(|| StoreError::constraint(format!("appointment {id} not found right after it was written")))?;
     insert_invocation(conn, stamp, action, &appointment)?;
     Ok(AppointmentWrite::Applied(action, Box::new(appointment)))
 }
@@ -322,7 +322,7 @@ fn insert_appointment(conn: &Connection, booking: &BookingRequest) -> Result<i64
     }
     let Some(confirmation) = unused else {
         let count = booking.confirmation_candidates.len();
-        return Err(StoreError::InvalidData(format!("all {count} confirmation numbers tried are in use already")));
+        return Err(StoreError::constraint(format!("all {count} confirmation numbers tried are in use already")));
     };
     conn.prepare_cached(
         "INSERT INTO appointments (company_id, confirmation, state, name, name_key, from_number, to_number, call_id,

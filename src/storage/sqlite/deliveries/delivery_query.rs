@@ -203,7 +203,7 @@ fn unknown_handler_error(name: &str, handlers: &[HandlerCursor]) -> StoreError {
     } else {
         format!("known handlers: {}", names.join(", "))
     };
-    StoreError::NotFound(format!("the store knows no handler `{name}`; {known}"))
+    StoreError::not_found(format!("the store knows no handler `{name}`; {known}"))
 }
 
 pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, StoreError> {
@@ -212,7 +212,7 @@ pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, Store
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()?;
     seq.ok_or_else(|| {
-        StoreError::NotFound(format!("event {id} not found; `retell-webhook events list` prints event ids"))
+        StoreError::not_found(format!("event {id} not found; `retell-webhook events list` prints event ids"))
     })
 }
 
@@ -221,7 +221,7 @@ fn get_company_id(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
         .prepare_cached("SELECT id FROM companies WHERE slug = ?1")?
         .query_row([slug], |row| row.get(0))
         .optional()?;
-    id.ok_or_else(|| StoreError::NotFound(format!("the store knows no company `{slug}`")))
+    id.ok_or_else(|| StoreError::not_found(format!("the store knows no company `{slug}`")))
 }
 
 /// The events of a call. The index of call keys is written behind: it lacks the latest events, which are searched one

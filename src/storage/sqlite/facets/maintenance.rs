@@ -24,7 +24,7 @@ impl Maintenance for SqliteStore {
         let write = self.writer()?.write(|state| append::probe(&state.conn));
         let outcome = tokio::time::timeout(PROBE_TIMEOUT, write)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the writer did not respond within 1 s".into())));
+            .unwrap_or_else(|_| Err(StoreError::unavailable("the writer did not respond within 1 s")));
         *last_probe = Some((Instant::now(), outcome.clone()));
         outcome
     }

@@ -19,7 +19,7 @@ impl OperatorStore {
     /// Resolves the names in the filter and returns a cursor at the beginning.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for an event, handler or company that does not exist.
+    /// [`StoreError`] of the kind `NotFound` for an event, handler or company that does not exist.
     pub(in crate::storage::sqlite) fn select_deliveries(
         &self,
         filter: &DeliveryFilter,

@@ -53,7 +53,7 @@ impl SqliteStore {
     /// The thread for the changes of an operator.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the store was opened read-only.
+    /// [`StoreError`] of the kind `Unusable` when the store was opened read-only.
     pub(super) async fn operator(&self) -> Result<Arc<OperatorThread>, StoreError> {
         match &self.operator {
             Operator::ReadOnly => Err(read_only_error()),

@@ -29,8 +29,8 @@ impl OperatorStore {
     /// Opens an existing store; does not create or migrate one.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the file does not exist, its schema is not that of this version, or it cannot be
-    /// written.
+    /// [`StoreError`] of the kind `Unusable` when the file does not exist, its schema is not that of this version, or it
+    /// cannot be written.
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         let conn = open::open_operator(url, BUSY_TIMEOUT)?;
@@ -101,7 +101,7 @@ mod tests {
         let name = |conn: &Connection| conn.query_row("SELECT slug FROM companies", [], |row| row.get::<_, String>(0));
         let changed = operator.write(|conn, _| {
             conn.execute("UPDATE companies SET slug = 'x'", [])?;
-            Err::<(), _>(StoreError::Unavailable("half-way".into()))
+            Err::<(), _>(StoreError::unavailable("half-way"))
         });
         assert!(changed.is_err());
         assert_eq!(operator.read(|conn, _| Ok(name(conn)?)).unwrap(), "default");

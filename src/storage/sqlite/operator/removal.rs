@@ -33,7 +33,7 @@ impl OperatorRemoval {
     /// Opens an existing store. Creates and migrates nothing.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when the database does not exist, or has the schema of another version.
+    /// [`StoreError`] of the kind `Unusable` when the database does not exist, or has the schema of another version.
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
         Ok(Self { store: OperatorStore::open(url)?, bodies: BodyFileReader::new(url), url: url.clone() })
     }

@@ -69,13 +69,13 @@ pub(in crate::storage::sqlite) fn reclaim_bodies(
         // The current file is never deleted: the writer has it open and appends to it.
         let is_unused = first.file < current && !is_body_file_used(conn, first.file)?;
         reclaim_body_file(&path, in_file, is_unused).map_err(|error| {
-            StoreError::Unavailable(format!("cannot release the space of {}: {error}", path.display()))
+            StoreError::unavailable(format!("cannot release the space of {}: {error}", path.display()))
         })?;
         if is_unused {
             // Before the rows are deleted: after a power failure the file could be back, and nothing would delete it
             // again.
             bodies::sync_folder(folder).map_err(|error| {
-                StoreError::Unavailable(format!("cannot sync the folder {}: {error}", folder.display()))
+                StoreError::unavailable(format!("cannot sync the folder {}: {error}", folder.display()))
             })?;
         }
     }
