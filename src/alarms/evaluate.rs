@@ -8,6 +8,7 @@ use super::kind::AlarmKind;
 use super::raised::{AlarmCheckResult, CheckStatus};
 use super::silence;
 use crate::config::AlarmSettings;
+use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{BreakerState, HandlerBacklog};
 use crate::telemetry::activity::{ActivityHistory, SignatureAge};
 use crate::telemetry::disk::DiskSpace;
@@ -27,7 +28,7 @@ pub(super) struct AlarmInputs {
     pub(super) backlogs: Option<Vec<HandlerBacklog>>,
     pub(super) companies: Vec<CompanyHistory>,
     /// Rejected requests of the last minute by rejection reason.
-    pub(super) rejected_by_reason: Vec<(&'static str, u64)>,
+    pub(super) rejected_by_reason: Vec<(RejectionReason, u64)>,
     /// Events of the last minute that could not be stored.
     pub(super) not_stored: u64,
     pub(super) disk: Option<DiskSpace>,
@@ -177,7 +178,7 @@ fn check_rejected_requests(inputs: &AlarmInputs, settings: &AlarmSettings) -> Op
     }
     let total: u64 = inputs.rejected_by_reason.iter().map(|(_, count)| count).sum();
     let most_frequent = inputs.rejected_by_reason.iter().max_by_key(|(_, count)| *count);
-    let reason = most_frequent.map_or("", |(reason, _)| reason);
+    let reason = most_frequent.map_or("", |(reason, _)| reason.as_str());
     Some(check_threshold(total, limit, limit / 2, || {
         format!(
             "{total} webhook requests were rejected within a minute, most of them with reason `{reason}`: run \

@@ -114,8 +114,10 @@ fn an_unavailable_store_resolves_no_alarm() {
 #[test]
 fn request_checks() {
     let rejected = |count: u64| {
-        let inputs =
-            AlarmInputs { rejected_by_reason: vec![("missing", 2), ("no_key_matched", count)], ..healthy_inputs() };
+        let inputs = AlarmInputs {
+            rejected_by_reason: vec![(RejectionReason::Missing, 2), (RejectionReason::NoKeyMatched, count)],
+            ..healthy_inputs()
+        };
         check_status(&inputs, AlarmKind::RejectedRequests, "")
     };
     assert!(is_failing(

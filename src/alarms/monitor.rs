@@ -19,10 +19,11 @@ use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::AlarmSettings;
 use crate::dispatch::Workers;
+use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{ActivityRow, AlarmRow, HandlerBacklog, NewEvent, Store, StoreError};
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
-use crate::telemetry::requests::{CounterGroup, RequestCounters};
+use crate::telemetry::requests::{IntakeOutcome, RequestCounters};
 use crate::tenants::CurrentCompanyDirectory;
 
 /// Time limit per store query; afterwards its result counts as unknown.
@@ -52,7 +53,7 @@ struct AlarmMonitor {
     raised: RaisedAlarms,
     /// The raised alarms as last written to the store.
     stored_rows: Vec<AlarmRow>,
-    rejected_rates: BTreeMap<&'static str, MinuteRate>,
+    rejected_rates: BTreeMap<RejectionReason, MinuteRate>,
     not_stored_rate: MinuteRate,
     pruned_before_hour: i64,
     event_ids: EventIdGenerator,
@@ -126,10 +127,10 @@ impl AlarmMonitor {
         // The store also has backlogs of handlers that were removed from the settings. Those raise no alarm.
         let running_handlers = deps.workers.running_handlers();
         let is_running = |backlog: &HandlerBacklog| running_handlers.contains(&backlog.handler);
-        let rejected = counters.by_group(CounterGroup::Rejected).map(|(reason, total)| {
+        let rejected = counters.rejected().map(|(reason, total)| {
             (reason, self.rejected_rates.entry(reason).or_default().record_total(total, now_ms))
         });
-        let not_stored_total = counters.snapshot().get("not_stored").copied().unwrap_or(0);
+        let not_stored_total = counters.events(IntakeOutcome::NotStored);
         AlarmInputs {
             now_ms,
             started_at_ms: self.started_at_ms,

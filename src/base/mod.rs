@@ -6,7 +6,7 @@ pub(crate) mod erase_lines;
 pub(crate) mod histogram;
 pub(crate) mod id;
 pub(crate) mod networks;
-pub(crate) mod random;
 pub(crate) mod secret;
 pub(crate) mod supervise;
 pub(crate) mod token_bucket;
+pub(crate) mod unreadable_reason;

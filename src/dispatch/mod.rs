@@ -18,6 +18,6 @@ mod tests;
 mod worker;
 mod workers;
 
-pub(crate) use retention::{RetentionRule, RetentionRules, RetentionTask};
+pub(crate) use retention::{RemovedCounts, RetentionRule, RetentionRules, RetentionTask};
 pub(crate) use worker::DispatchDeps;
 pub(crate) use workers::Workers;

@@ -8,7 +8,6 @@ use super::attempt::FinishedAttempt;
 use super::delivery_log;
 use super::plan::{self, RetryInput};
 use super::worker::Worker;
-use crate::base::random;
 use crate::handlers::Outcome;
 use crate::storage::{SettledDelivery, Settlement};
 
@@ -28,7 +27,7 @@ impl Worker {
         let input = RetryInput {
             attempt: record.attempt,
             age: delivery_age(claimed.queued_at_ms, now_ms),
-            jitter: random::fraction(),
+            jitter: fastrand::f64(),
         };
         let settlement = plan::decide_settlement(&input, &outcome, &self.handler.delivery, now_ms);
         self.record_settlement(&settlement);

@@ -26,7 +26,7 @@ use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::signature::Signature;
 use crate::storage::{AppendOutcome, NewEvent, Store, StoreError, sanitize_text};
 use crate::telemetry::activity::{Activity, SignatureAge};
-use crate::telemetry::requests::RequestCounters;
+use crate::telemetry::requests::{IntakeOutcome, RequestCounters};
 use crate::tenants::Company;
 
 /// How long a request waits for its commit. Together with the time for reading the body it stays below the 10 s after
@@ -126,7 +126,9 @@ impl Intake {
         warn_unknown_agent(company, &event);
         let activity = ActivitySample::from_event(&event);
         let call_id = event.call_id.clone();
-        let mut log_fields = AccessLogFields { event: kind.as_str(), call_id, outcome: "not_stored", size_bytes };
+        let not_stored = IntakeOutcome::NotStored;
+        let mut log_fields =
+            AccessLogFields { event: kind.as_str(), call_id, outcome: not_stored.as_str(), size_bytes };
         if let Some(inbound_kind) = inbound_kind(kind) {
             // The request is answered whether or not the write succeeds, so it is activity in both cases.
             activity.record(self.counters.activity());
@@ -134,9 +136,12 @@ impl Intake {
             let request = LiveInboundRequest::new(inbound_kind, event, company, received_at, pending_write);
             return Ok(AcceptedEvent::Live { request, log_fields });
         }
-        let appended = self.append(event).await.inspect_err(|_| self.record_event(kind, &log_fields, received_at))?;
-        log_fields.outcome = outcome_label(&appended);
-        self.record_event(kind, &log_fields, received_at);
+        let appended = self.append(event).await.inspect_err(|_| {
+            self.counters.count_event(not_stored, kind, size_bytes, received_at.elapsed());
+        })?;
+        let outcome = intake_outcome(&appended);
+        log_fields.outcome = outcome.as_str();
+        self.counters.count_event(outcome, kind, size_bytes, received_at.elapsed());
         // Only after the commit: Retell sends an event again that was not stored, and it would count twice.
         activity.record(self.counters.activity());
         let duplicate = matches!(appended, AppendOutcome::Duplicate { .. });
@@ -152,16 +157,13 @@ impl Intake {
         pending_write: &PendingWrite,
         log_fields: &mut AccessLogFields,
     ) {
-        log_fields.outcome = pending_write.outcome();
+        let outcome = pending_write.outcome();
+        log_fields.outcome = outcome.as_str();
         let kind = match kind {
             InboundKind::Call => EventKind::CallInbound,
             InboundKind::Chat => EventKind::ChatInbound,
         };
-        self.record_event(kind, log_fields, received_at);
-    }
-
-    fn record_event(&self, kind: EventKind, log_fields: &AccessLogFields, received_at: Instant) {
-        self.counters.count_event(log_fields.outcome, kind, log_fields.size_bytes, received_at.elapsed());
+        self.counters.count_event(outcome, kind, log_fields.size_bytes, received_at.elapsed());
     }
 
     async fn append(&self, event: NewEvent) -> Result<AppendOutcome, ApiError> {
@@ -247,14 +249,13 @@ impl ActivitySample {
     }
 }
 
-/// The outcome in the log and in the metrics.
-fn outcome_label(appended: &AppendOutcome) -> &'static str {
+fn intake_outcome(appended: &AppendOutcome) -> IntakeOutcome {
     match appended {
-        AppendOutcome::Duplicate { .. } => "duplicate",
+        AppendOutcome::Duplicate { .. } => IntakeOutcome::Duplicate,
         // Before `revision`, because `unparsed` is what an operator has to look at.
-        AppendOutcome::Stored { unparsed: true, .. } => "unparsed",
-        AppendOutcome::Stored { revision: true, .. } => "revision",
-        AppendOutcome::Stored { .. } => "stored",
+        AppendOutcome::Stored { unparsed: true, .. } => IntakeOutcome::Unparsed,
+        AppendOutcome::Stored { revision: true, .. } => IntakeOutcome::Revision,
+        AppendOutcome::Stored { .. } => IntakeOutcome::Stored,
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 use crate::storage::{AppendOutcome, NewEvent, Store};
+use crate::telemetry::requests::IntakeOutcome;
 
 /// Writes that are pending at the same time. Each holds a body in memory. Further requests are answered and not
 /// stored, which is logged.
@@ -55,10 +56,10 @@ impl PendingWrite {
 
     /// The outcome at this moment, for the log and the metrics. The request is logged when it is answered, so a write
     /// that is still pending counts as `not_stored`.
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> IntakeOutcome {
         match &*self.state.borrow() {
-            PendingWriteState::Committed(appended) => super::outcome_label(appended),
-            PendingWriteState::Pending | PendingWriteState::StoreUnavailable => "not_stored",
+            PendingWriteState::Committed(appended) => super::intake_outcome(appended),
+            PendingWriteState::Pending | PendingWriteState::StoreUnavailable => IntakeOutcome::NotStored,
         }
     }
 }

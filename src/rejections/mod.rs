@@ -90,7 +90,7 @@ impl RejectionRecorder {
 
     /// Counts a rejected request and, within the limits, queues it for its diagnosis.
     pub(crate) fn record(&self, rejection: &SignatureRejection) {
-        self.counters.count(rejection.reason.label());
+        self.counters.count_rejected(rejection.reason.into());
         if !self.log_limit.try_acquire_log(rejection.client_ip) {
             return self.log_limit.count_suppressed(rejection.client_ip);
         }

@@ -6,6 +6,7 @@ pub(crate) mod diagnosis;
 mod json_style;
 pub(crate) mod keys;
 mod malformed_header;
+pub(crate) mod rejection_reason;
 pub(crate) mod signature;
 #[cfg(test)]
 mod tests;

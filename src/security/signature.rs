@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hmac::Mac;
 
 use super::keys::{ApiKey, KeyFingerprint};
+use super::rejection_reason::RejectionReason;
 
 /// Name of the signature header, in lower case as HTTP libraries store it.
 pub const SIGNATURE_HEADER: &str = "x-retell-signature";
@@ -113,13 +114,7 @@ impl SignatureError {
     /// The label for metrics: `missing`, `malformed`, `stale_past`, `stale_future` or `no_key_matched`.
     #[must_use]
     pub fn label(self) -> &'static str {
-        match self {
-            Self::MissingHeader => "missing",
-            Self::MalformedHeader => "malformed",
-            Self::Stale(age) if age >= 0 => "stale_past",
-            Self::Stale(_) => "stale_future",
-            Self::NoKeyMatched => "no_key_matched",
-        }
+        RejectionReason::from(self).as_str()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Removal of data that is past its retention.
 
+use enum_map::Enum;
 use serde::Serialize;
 
 /// A kind of data with its own retention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetentionKind {
     /// Events with their bodies, deliveries and attempts.

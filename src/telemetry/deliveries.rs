@@ -9,9 +9,6 @@ use crate::base::histogram::{Histogram, HistogramCounts};
 /// Histogram bounds of the attempt duration, in milliseconds.
 const ATTEMPT_BUCKETS_MILLIS: [u64; 12] = [1, 5, 10, 25, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
-/// The outcome of deliveries for which no attempt is made.
-pub(crate) const SKIPPED: &str = "skipped";
-
 /// The outcomes of one handler's deliveries since the start.
 #[derive(Debug)]
 pub(crate) struct DeliveryCounts {
@@ -48,10 +45,10 @@ impl DeliveryCounts {
         self.attempt_duration_millis.counts()
     }
 
-    /// The counts by outcome, as named in the metrics.
+    /// The numbers of attempts by outcome, as named in the metrics.
     #[must_use]
-    pub(crate) fn snapshot(&self) -> [(&'static str, u64); 4] {
-        [("succeeded", &self.succeeded), ("scheduled", &self.scheduled), ("dead", &self.dead), (SKIPPED, &self.skipped)]
+    pub(crate) fn attempts(&self) -> [(&'static str, u64); 3] {
+        [("succeeded", &self.succeeded), ("scheduled", &self.scheduled), ("dead", &self.dead)]
             .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use enum_map::{Enum, EnumMap};
+
 use crate::base::histogram::{Histogram, HistogramCounts};
 
 /// Histogram bounds of the time from the request head to the response, in microseconds.
@@ -12,25 +14,54 @@ const FUNCTION_BUCKETS_MICROS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// The outcomes of custom function requests, as named in metrics, log and the `x-retell-webhook-outcome` header.
-pub(crate) const FUNCTION_OUTCOMES: [&str; 8] =
-    ["answered", "duplicate", "shared", "invalid_arguments", "failed", "timed_out", "not_stored", "signature_reused"];
+/// The outcome of a request for a custom function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum FunctionRequestOutcome {
+    Answered,
+    /// Answered before: the stored answer was sent.
+    Duplicate,
+    /// An equal request was running, and both got its answer.
+    Shared,
+    InvalidArguments,
+    /// The function failed; the fallback was sent.
+    Failed,
+    /// No answer within the deadline; the fallback was sent.
+    TimedOut,
+    /// The ledger failed, so the function was not called; the fallback was sent.
+    NotStored,
+    /// Answered 401: the signature was used for another function or for an event before.
+    SignatureReused,
+}
+
+impl FunctionRequestOutcome {
+    /// The name in metrics, log and the `x-retell-webhook-outcome` header.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Duplicate => "duplicate",
+            Self::Shared => "shared",
+            Self::InvalidArguments => "invalid_arguments",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::NotStored => "not_stored",
+            Self::SignatureReused => "signature_reused",
+        }
+    }
+}
 
 /// The counts of one function by outcome since the start.
 #[derive(Debug, Default)]
-pub(crate) struct FunctionCounts([AtomicU64; FUNCTION_OUTCOMES.len()]);
+pub(crate) struct FunctionCounts(EnumMap<FunctionRequestOutcome, AtomicU64>);
 
 impl FunctionCounts {
-    /// Counts one request. An unknown outcome is a programming error and is ignored.
-    pub(crate) fn count(&self, outcome: &str) {
-        if let Some(index) = FUNCTION_OUTCOMES.iter().position(|known| *known == outcome) {
-            self.0[index].fetch_add(1, Ordering::Relaxed);
-        }
+    pub(crate) fn count(&self, outcome: FunctionRequestOutcome) {
+        self.0[outcome].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The counts by outcome, including zeros.
-    pub(crate) fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        FUNCTION_OUTCOMES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = (FunctionRequestOutcome, u64)> {
+        self.0.iter().map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
     }
 }
 

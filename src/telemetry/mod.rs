@@ -9,5 +9,4 @@ pub(crate) mod inbound;
 pub(crate) mod logging;
 pub(crate) mod process;
 pub(crate) mod requests;
-pub(crate) mod retention;
 mod rolling_file;

@@ -6,40 +6,40 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use enum_map::{Enum, EnumMap};
+
 use super::activity::Activity;
 use crate::base::histogram::{Histogram, HistogramCounts};
+use crate::base::unreadable_reason::UnreadableReason;
 use crate::event::EventKind;
+use crate::security::rejection_reason::RejectionReason;
 
-/// The metric that a counter belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CounterGroup {
-    /// Authenticated events by outcome: stored or not, and how.
-    Outcome,
-    /// Rejected requests by reason: answered 401, or 403 for `not_on_allowlist`.
-    Rejected,
-    /// Requests whose body could not be read, by reason.
-    Unreadable,
+/// What happened to an authenticated event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum IntakeOutcome {
+    Stored,
+    /// The same event was stored before.
+    Duplicate,
+    /// Another body of an event that was stored before.
+    Revision,
+    /// Stored, but the body has no columns: it is not a JSON object, or the database did not accept its values.
+    Unparsed,
+    NotStored,
 }
 
-/// All counters. A counter's position here is its index in the arrays below.
-const COUNTERS: [(CounterGroup, &str); 16] = [
-    (CounterGroup::Outcome, "stored"),
-    (CounterGroup::Outcome, "duplicate"),
-    (CounterGroup::Outcome, "revision"),
-    (CounterGroup::Outcome, "unparsed"),
-    (CounterGroup::Outcome, "not_stored"),
-    (CounterGroup::Rejected, "not_on_allowlist"),
-    (CounterGroup::Rejected, "missing"),
-    (CounterGroup::Rejected, "malformed"),
-    (CounterGroup::Rejected, "stale_past"),
-    (CounterGroup::Rejected, "stale_future"),
-    (CounterGroup::Rejected, "no_key_matched"),
-    (CounterGroup::Rejected, "signature_reused"),
-    (CounterGroup::Unreadable, "too_large"),
-    (CounterGroup::Unreadable, "body_timeout"),
-    (CounterGroup::Unreadable, "cut_off"),
-    (CounterGroup::Unreadable, "no_room"),
-];
+impl IntakeOutcome {
+    /// The name in metrics and log.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Revision => "revision",
+            Self::Unparsed => "unparsed",
+            Self::NotStored => "not_stored",
+        }
+    }
+}
 
 /// The known event kinds plus `Unknown`.
 const EVENT_KIND_COUNT: usize = EventKind::ALL.len() + 1;
@@ -56,9 +56,9 @@ const BODY_SIZE_BUCKETS_BYTES: [u64; 9] =
 /// The counters of one receiver. They are not global: two receivers in one process count separately.
 #[derive(Debug)]
 pub struct RequestCounters {
-    by_label: [AtomicU64; COUNTERS.len()],
-    /// The counters of the group [`CounterGroup::Outcome`] by event kind; the rows of other groups stay zero.
-    events_by_kind: [[AtomicU64; EVENT_KIND_COUNT]; COUNTERS.len()],
+    events: EnumMap<IntakeOutcome, [AtomicU64; EVENT_KIND_COUNT]>,
+    rejected: EnumMap<RejectionReason, AtomicU64>,
+    unreadable: EnumMap<UnreadableReason, AtomicU64>,
     intake_duration_micros: Histogram,
     body_size_bytes: Histogram,
     activity: Activity,
@@ -67,8 +67,9 @@ pub struct RequestCounters {
 impl Default for RequestCounters {
     fn default() -> Self {
         Self {
-            by_label: Default::default(),
-            events_by_kind: Default::default(),
+            events: EnumMap::default(),
+            rejected: EnumMap::default(),
+            unreadable: EnumMap::default(),
             intake_duration_micros: Histogram::new(&INTAKE_BUCKETS_MICROS),
             body_size_bytes: Histogram::new(&BODY_SIZE_BUCKETS_BYTES),
             activity: Activity::default(),
@@ -77,19 +78,19 @@ impl Default for RequestCounters {
 }
 
 impl RequestCounters {
-    /// Counts one request. An unknown label is a programming error and is ignored.
-    pub fn count(&self, label: &str) {
-        if let Some(index) = counter_index(label) {
-            self.by_label[index].fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts a request that was answered 401 or 403.
+    pub(crate) fn count_rejected(&self, reason: RejectionReason) {
+        self.rejected[reason].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request whose body could not be read.
+    pub(crate) fn count_unreadable(&self, reason: UnreadableReason) {
+        self.unreadable[reason].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an authenticated event whose outcome was known `duration` after its request head.
-    pub fn count_event(&self, outcome: &str, kind: EventKind, size_bytes: usize, duration: Duration) {
-        if let Some(index) = counter_index(outcome) {
-            self.by_label[index].fetch_add(1, Ordering::Relaxed);
-            self.events_by_kind[index][kind_index(kind)].fetch_add(1, Ordering::Relaxed);
-        }
+    pub(crate) fn count_event(&self, outcome: IntakeOutcome, kind: EventKind, size_bytes: usize, duration: Duration) {
+        self.events[outcome][kind_index(kind)].fetch_add(1, Ordering::Relaxed);
         self.intake_duration_micros.record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         self.body_size_bytes.record(size_bytes as u64);
     }
@@ -98,30 +99,32 @@ impl RequestCounters {
     /// not be stored (`not_stored`), rejected requests by reason, and requests with an unreadable body by reason.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
-        COUNTERS.iter().zip(&self.by_label).map(|((_, label), count)| (*label, count.load(Ordering::Relaxed))).collect()
+        let events = self.events.iter().map(|(outcome, _)| (outcome.as_str(), self.events(outcome)));
+        let rejected = self.rejected().map(|(reason, count)| (reason.as_str(), count));
+        events.chain(rejected).chain(self.unreadable().map(|(reason, count)| (reason.as_str(), count))).collect()
     }
 
-    /// Returns the counts of one group by label.
-    pub fn by_group(&self, group: CounterGroup) -> impl Iterator<Item = (&'static str, u64)> {
-        let counters = COUNTERS.iter().zip(&self.by_label);
-        let of_group = counters.filter(move |((counter_group, _), _)| *counter_group == group);
-        of_group.map(|((_, label), count)| (*label, count.load(Ordering::Relaxed)))
+    /// Returns the number of events with this outcome.
+    pub(crate) fn events(&self, outcome: IntakeOutcome) -> u64 {
+        self.events[outcome].iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Returns the counts of events by outcome and kind, including zeros.
-    pub fn events_by_kind(&self) -> impl Iterator<Item = (&'static str, EventKind, u64)> {
-        let outcomes =
-            COUNTERS.iter().zip(&self.events_by_kind).filter(|((group, _), _)| *group == CounterGroup::Outcome);
-        outcomes.flat_map(|((_, outcome), counts)| {
+    pub(crate) fn events_by_kind(&self) -> impl Iterator<Item = (IntakeOutcome, EventKind, u64)> {
+        self.events.iter().flat_map(|(outcome, counts)| {
             let kinds = EventKind::ALL.into_iter().chain([EventKind::Unknown]);
-            kinds.zip(counts).map(|(kind, count)| (*outcome, kind, count.load(Ordering::Relaxed)))
+            kinds.zip(counts).map(move |(kind, count)| (outcome, kind, count.load(Ordering::Relaxed)))
         })
     }
 
-    /// Returns the sum of the counts of one group.
-    #[must_use]
-    pub fn total(&self, group: CounterGroup) -> u64 {
-        self.by_group(group).map(|(_, count)| count).sum()
+    /// Returns the counts of rejected requests, including zeros.
+    pub(crate) fn rejected(&self) -> impl Iterator<Item = (RejectionReason, u64)> {
+        self.rejected.iter().map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+
+    /// Returns the counts of requests with an unreadable body, including zeros.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = (UnreadableReason, u64)> {
+        self.unreadable.iter().map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
     /// The hourly event counts by company and agent.
@@ -143,10 +146,6 @@ impl RequestCounters {
     }
 }
 
-fn counter_index(label: &str) -> Option<usize> {
-    COUNTERS.iter().position(|(_, known)| *known == label)
-}
-
 fn kind_index(kind: EventKind) -> usize {
     // The discriminants start at 0 and follow the order of `ALL`; `Unknown` comes last.
     (kind as usize).min(EVENT_KIND_COUNT - 1)
@@ -155,23 +154,15 @@ fn kind_index(kind: EventKind) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::security::signature::SignatureError;
 
     #[test]
-    fn every_rejection_reason_has_a_counter() {
+    fn rejected_and_unreadable_requests_are_counted_by_reason() {
         let counters = RequestCounters::default();
-        let reasons = [
-            SignatureError::MissingHeader,
-            SignatureError::MalformedHeader,
-            SignatureError::Stale(1),
-            SignatureError::Stale(-1),
-            SignatureError::NoKeyMatched,
-        ];
-        for reason in reasons {
-            counters.count(reason.label());
-            assert_eq!(counters.snapshot()[reason.label()], 1);
-        }
-        assert_eq!(counters.by_group(CounterGroup::Rejected).map(|(_, count)| count).sum::<u64>(), 5);
+        counters.count_rejected(RejectionReason::StalePast);
+        counters.count_unreadable(UnreadableReason::NoRoom);
+        let counted = counters.snapshot().into_iter().filter(|(_, count)| *count > 0);
+        assert_eq!(counted.collect::<Vec<_>>(), [("no_room", 1), ("stale_past", 1)]);
+        assert_eq!(counters.snapshot().len(), 16);
     }
 
     #[test]
@@ -179,11 +170,14 @@ mod tests {
         let counters = RequestCounters::default();
         let kinds = || EventKind::ALL.into_iter().chain([EventKind::Unknown]);
         for (times, kind) in (1..).zip(kinds()) {
-            (0..times).for_each(|_| counters.count_event("revision", kind, 300, Duration::from_millis(2)));
+            (0..times).for_each(|_| counters.count_event(IntakeOutcome::Revision, kind, 300, Duration::from_millis(2)));
         }
         let counted: Vec<_> = counters.events_by_kind().filter(|(_, _, count)| *count > 0).collect();
-        assert_eq!(counted, (1..).zip(kinds()).map(|(times, kind)| ("revision", kind, times)).collect::<Vec<_>>());
-        let all = counters.snapshot()["revision"];
+        assert_eq!(
+            counted,
+            (1..).zip(kinds()).map(|(times, kind)| (IntakeOutcome::Revision, kind, times)).collect::<Vec<_>>()
+        );
+        let all = counters.events(IntakeOutcome::Revision);
         assert_eq!(counters.body_size_bytes().sum, 300 * all);
         assert_eq!(counters.intake_duration_micros().buckets[2], (2_500, all));
     }

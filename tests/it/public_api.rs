@@ -12,7 +12,7 @@ use retell_webhook::{
     SignatureRejection, StoreError, UnreadableRequest, Verified, Verifier, async_trait, event, testing,
 };
 
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 45] = [
     "ApiError",
     "ApiKey",
     "BuildError",

@@ -3,19 +3,20 @@
 //! request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::alarms::{AlarmKind, AlarmStatus};
+use crate::dispatch::RemovedCounts;
 use crate::http::budget::InflightBudget;
 use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, StoreStats};
-use crate::telemetry::deliveries::{DeliveryMetrics, SKIPPED};
+use crate::telemetry::deliveries::DeliveryMetrics;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};
 use crate::telemetry::functions::FunctionMetrics;
 use crate::telemetry::inbound::InboundMetrics;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::process::ProcessStats;
-use crate::telemetry::requests::{CounterGroup, RequestCounters};
-use crate::telemetry::retention::RemovedCounts;
+use crate::telemetry::requests::RequestCounters;
 use crate::tenants::CompanyDirectory;
 
 /// What the components count while the receiver runs. Clones share their counts.
@@ -88,11 +89,12 @@ impl MetricSources<'_> {
     fn request_metrics(&self) -> [Metric; 7] {
         let counters = &self.counted.counters;
         let events = counters.events_by_kind().map(|(outcome, kind, count)| {
-            (vec![("outcome", outcome.to_owned()), ("event", kind.as_str().to_owned())], count)
+            (vec![("outcome", outcome.as_str().to_owned()), ("event", kind.as_str().to_owned())], count)
         });
-        let by_reason = |group| counters.by_group(group).map(|(reason, count)| (single_label("reason", reason), count));
         let limit_bytes = self.counted.inflight_budget.limit_bytes();
         let held_bytes = limit_bytes.saturating_sub(self.counted.inflight_budget.available_bytes());
+        let rejected = counters.rejected().map(|(reason, count)| (single_label("reason", reason.as_str()), count));
+        let unreadable = counters.unreadable().map(|(reason, count)| (single_label("reason", reason.as_str()), count));
         [
             Metric::counter(
                 "events",
@@ -102,12 +104,12 @@ impl MetricSources<'_> {
             Metric::counter(
                 "requests_rejected",
                 "Rejected webhook requests by reason: answered 401, or 403 for not_on_allowlist.",
-                by_reason(CounterGroup::Rejected),
+                rejected,
             ),
             Metric::counter(
                 "requests_unreadable",
                 "Webhook requests whose body could not be read, by reason.",
-                by_reason(CounterGroup::Unreadable),
+                unreadable,
             ),
             Metric::histogram(
                 "intake_duration",
@@ -130,7 +132,8 @@ impl MetricSources<'_> {
     }
 
     fn inbound_metrics(&self) -> [Metric; 2] {
-        let counts = self.counted.inbound.snapshot().map(|(outcome, count)| (single_label("outcome", outcome), count));
+        let counts = self.counted.inbound.snapshot();
+        let counts = counts.map(|(outcome, count)| (single_label("outcome", outcome.as_str()), count));
         [
             Metric::counter("inbound_answers", "Answers to inbound calls and text messages by outcome.", counts),
             Metric::histogram(
@@ -190,13 +193,9 @@ impl MetricSources<'_> {
         let mut attempts = Vec::new();
         let mut skipped = Vec::new();
         for (handler, counts) in &all {
-            for (outcome, count) in counts.snapshot() {
-                if outcome == SKIPPED {
-                    skipped.push((single_label("handler", handler), count));
-                } else {
-                    attempts.push((vec![("handler", handler.clone()), ("outcome", outcome.to_owned())], count));
-                }
-            }
+            skipped.push((single_label("handler", handler), counts.skipped.load(Ordering::Relaxed)));
+            let labels = |outcome: &str| vec![("handler", handler.clone()), ("outcome", outcome.to_owned())];
+            attempts.extend(counts.attempts().map(|(outcome, count)| (labels(outcome), count)));
         }
         let durations =
             all.iter().map(|(handler, counts)| (single_label("handler", handler), counts.attempt_duration_millis()));
@@ -259,7 +258,8 @@ impl MetricSources<'_> {
     }
 
     fn retention_metric(&self) -> Metric {
-        let removed = self.counted.removed_rows.snapshot().map(|(kind, count)| (single_label("kind", kind), count));
+        let removed = self.counted.removed_rows.iter();
+        let removed = removed.map(|(kind, count)| (single_label("kind", kind.as_str()), count.load(Ordering::Relaxed)));
         Metric::counter(
             "retention_removed",
             "Rows that retention removed because of their age or the size of the store.",
@@ -270,7 +270,7 @@ impl MetricSources<'_> {
     fn function_metrics(&self) -> [Metric; 3] {
         let counts = self.counted.functions.by_function().into_iter().flat_map(|(function, counts)| {
             let labels = |outcome: &str| vec![("function", function.clone()), ("outcome", outcome.to_owned())];
-            counts.snapshot().map(|(outcome, count)| (labels(outcome), count)).collect::<Vec<_>>()
+            counts.snapshot().map(|(outcome, count)| (labels(outcome.as_str()), count)).collect::<Vec<_>>()
         });
         [
             Metric::counter("function_requests", "Signed requests for custom functions by outcome.", counts),

@@ -23,6 +23,7 @@ use crate::live::functions;
 use crate::live::{self, WebhookState};
 use crate::rejections::RejectionRecorder;
 use crate::security::allowlist;
+use crate::security::rejection_reason::RejectionReason;
 
 /// Time limit of a webhook request. It is below Retell's 10 s, so that Retell receives a 503 and tries again. Reading
 /// the body and committing have shorter limits.
@@ -80,7 +81,7 @@ fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
     // let no address in.
     let trusted_proxies = Networks::parse(&settings.server.trusted_proxies).unwrap_or_default();
     let allowlist = allowlist::parse(&settings.security.allowlist).unwrap_or_else(|_| Some(Networks::default()));
-    let on_address_rejected = move |_| counters.count("not_on_allowlist");
+    let on_address_rejected = move |_| counters.count_rejected(RejectionReason::NotOnAllowlist);
     Ingress::new(context.clock.clone(), trusted_proxies, allowlist, on_address_rejected)
 }
 
@@ -93,7 +94,7 @@ fn signature_layer(context: &AppContext, settings: &Settings, rejections: &Arc<R
         .with_inflight_budget(context.metrics.inflight_budget.clone())
         .on_rejected(move |rejection| rejections.record(rejection))
         .on_unreadable(move |unreadable| {
-            counters.count(unreadable.reason());
+            counters.count_unreadable(unreadable.reason_label());
             let client_ip = unreadable.client_ip.map(tracing::field::display);
             tracing::warn!(client_ip, reason = unreadable.reason(), "webhook request unreadable");
         })

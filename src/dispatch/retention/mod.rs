@@ -4,8 +4,10 @@
 mod rules;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use enum_map::EnumMap;
 use tokio::sync::watch;
 
 pub(crate) use rules::{RetentionRule, RetentionRules};
@@ -14,12 +16,14 @@ use super::backpressure::Backpressure;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::storage::{CascadedCounts, PurgeBatch, RetentionKind, Store, StoreError};
-use crate::telemetry::retention::RemovedCounts;
 
 const RUN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Pause between deleting events and releasing their bodies: longer than a read that started before the deletion
 /// takes. Such a read still finds the event and opens its body.
 const READER_GRACE: Duration = Duration::from_secs(3);
+
+/// Rows removed since the start by kind, for the metrics.
+pub(crate) type RemovedCounts = Arc<EnumMap<RetentionKind, AtomicU64>>;
 
 /// Background task that applies the retention rules once per hour.
 pub(crate) struct RetentionTask {
@@ -33,7 +37,7 @@ pub(crate) struct RetentionTask {
 
 #[derive(Default)]
 struct RetentionPass {
-    removed_rows: [u64; RetentionKind::ALL.len()],
+    removed_rows: EnumMap<RetentionKind, u64>,
     cascaded: CascadedCounts,
     backpressure: Backpressure,
 }
@@ -109,9 +113,9 @@ impl RetentionTask {
         }
         let step_start = pass.start_step(&*self.store);
         let purged = self.store.purge_batch(purge.clone()).await?;
-        pass.add_removed(purge.kind, purged.removed);
+        pass.removed_rows[purge.kind] += purged.removed;
         pass.cascaded += purged.cascaded;
-        self.removed_counts.add(purge.kind.as_str(), purged.removed);
+        self.removed_counts[purge.kind].fetch_add(purged.removed, Ordering::Relaxed);
         self.sleep_unless_stopping(pass.delay(&*self.store, step_start)).await;
         Ok(purged.next_cursor.map(|cursor| PurgeBatch { cursor, ..purge }))
     }
@@ -137,16 +141,11 @@ impl RetentionPass {
     }
 
     fn log_removed(&self) {
-        if self.removed_rows.iter().any(|rows| *rows > 0) {
-            let [events, deliveries, attempts, calls, rejected] = self.removed_rows;
+        if self.removed_rows.values().any(|rows| *rows > 0) {
+            let [events, deliveries, attempts, calls, rejected] =
+                RetentionKind::ALL.map(|kind| self.removed_rows[kind]);
             let body_bytes = self.cascaded.body_bytes;
             tracing::info!(events, deliveries, attempts, calls, rejected, body_bytes, "retention removed");
-        }
-    }
-
-    fn add_removed(&mut self, kind: RetentionKind, rows: u64) {
-        if let Some(position) = RetentionKind::ALL.iter().position(|known| *known == kind) {
-            self.removed_rows[position] += rows;
         }
     }
 }

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use bytes::Bytes;
 
 use super::body::BodyLimits;
+use crate::base::unreadable_reason::UnreadableReason;
 use crate::http::ApiError;
 use crate::security::diagnose::MAX_DIAGNOSED_BODY_BYTES;
 use crate::security::signature::SignatureError;
@@ -155,11 +156,15 @@ impl UnreadableRequest {
     /// `no_room` (503).
     #[must_use]
     pub fn reason(&self) -> &'static str {
+        self.reason_label().as_str()
+    }
+
+    pub(crate) fn reason_label(&self) -> UnreadableReason {
         match self.error {
-            ApiError::BodyTooLarge => "too_large",
-            ApiError::BodyTimeout => "body_timeout",
-            ApiError::Unavailable => "no_room",
-            _ => "cut_off",
+            ApiError::BodyTooLarge => UnreadableReason::TooLarge,
+            ApiError::BodyTimeout => UnreadableReason::BodyTimeout,
+            ApiError::Unavailable => UnreadableReason::NoRoom,
+            _ => UnreadableReason::CutOff,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::execute::Executor;
 use super::invocation::{Invocation, InvocationResult};
 use super::invocation_key::InvocationKey;
 use crate::storage::SignatureUse;
+use crate::telemetry::functions::FunctionRequestOutcome;
 
 /// How long requests wait for their functions after the service was told to stop. Shorter than the 8 s that the HTTP
 /// server waits for open requests, so that the fallback is still sent.
@@ -29,17 +30,19 @@ impl InvocationDedupe {
 
     /// Runs the invocation, or waits for an equal one that is running. Returns the result and the outcome under which
     /// this request is counted.
-    pub(super) async fn run(&self, invocation: Invocation) -> (Arc<InvocationResult>, &'static str) {
+    pub(super) async fn run(&self, invocation: Invocation) -> (Arc<InvocationResult>, FunctionRequestOutcome) {
         let deadline = invocation.deadline();
         let signature = invocation.original.signature_use.clone();
         let entry = Arc::clone(&invocation.function);
-        let fallback = || Arc::new(InvocationResult::fallback(&entry, "failed"));
+        let fallback = || Arc::new(InvocationResult::fallback(&entry, FunctionRequestOutcome::Failed));
         let mut invocation = Some(invocation);
         loop {
             // A leader moves its invocation into a task and always returns below; only followers come round again.
-            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else { return (fallback(), "failed") };
+            let Some(key) = invocation.as_ref().map(|invocation| invocation.key) else {
+                return (fallback(), FunctionRequestOutcome::Failed);
+            };
             let (follower, leads) = match self.single_flight.join(key) {
-                FlightRole::Full => return (fallback(), "failed"),
+                FlightRole::Full => return (fallback(), FunctionRequestOutcome::Failed),
                 FlightRole::Leader(leader) => {
                     let follower = leader.follower();
                     self.spawn_leader(leader, invocation.take());
@@ -57,20 +60,20 @@ impl InvocationDedupe {
             };
             match self.wait_until_deadline(deadline, waiting).await {
                 Ok(FlightEnd::SignatureReused) => {
-                    return (Arc::new(InvocationResult::SignatureReused), "signature_reused");
+                    return (Arc::new(InvocationResult::SignatureReused), FunctionRequestOutcome::SignatureReused);
                 }
                 // The leader was rejected for its own signature, which says nothing about this request: join again.
                 Ok(FlightEnd::Result(result)) if !leads && result.answer().is_none() => {}
                 Ok(FlightEnd::Result(result)) => {
-                    let outcome = if leads { result.outcome() } else { "shared" };
+                    let outcome = if leads { result.outcome() } else { FunctionRequestOutcome::Shared };
                     return (result, outcome);
                 }
                 // The leader's task panicked. Whether the function had its effect is unknown, so it is not called
                 // again here.
-                Ok(FlightEnd::LeaderLost) => return (fallback(), "failed"),
+                Ok(FlightEnd::LeaderLost) => return (fallback(), FunctionRequestOutcome::Failed),
                 Err(outcome) => {
                     let function = entry.settings.name.as_str();
-                    tracing::warn!(function, outcome, "function fallback sent before its answer");
+                    tracing::warn!(function, outcome = outcome.as_str(), "function fallback sent before its answer");
                     return (fallback(), outcome);
                 }
             }
@@ -95,13 +98,13 @@ impl InvocationDedupe {
         &self,
         deadline: Instant,
         waiting: impl Future<Output = T>,
-    ) -> Result<T, &'static str> {
+    ) -> Result<T, FunctionRequestOutcome> {
         tokio::select! {
             // In this order: a result that is there at the deadline is sent, not thrown away.
             biased;
             result = waiting => Ok(result),
-            () = tokio::time::sleep_until(deadline) => Err("timed_out"),
-            () = self.executor.supervisor.wait_for_stop_and_grace(REQUEST_SHUTDOWN_GRACE) => Err("failed"),
+            () = tokio::time::sleep_until(deadline) => Err(FunctionRequestOutcome::TimedOut),
+            () = self.executor.supervisor.wait_for_stop_and_grace(REQUEST_SHUTDOWN_GRACE) => Err(FunctionRequestOutcome::Failed),
         }
     }
 

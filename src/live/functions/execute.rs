@@ -21,6 +21,7 @@ use crate::live::FunctionContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationState, InvocationStore, NewInvocation, StoreError,
 };
+use crate::telemetry::functions::FunctionRequestOutcome;
 
 /// How long an answer waits for its commit. It is sent without one after that: the function has been called, and the
 /// caller is waiting.
@@ -56,14 +57,14 @@ impl Executor {
         let invocation_id = match begun {
             Ok(BeginInvocationOutcome::Run { idempotency_key, .. }) => idempotency_key,
             Ok(BeginInvocationOutcome::AlreadyAnswered { answer, .. }) => {
-                return InvocationResult::Answered { answer, outcome: "duplicate" };
+                return InvocationResult::Answered { answer, outcome: FunctionRequestOutcome::Duplicate };
             }
             Ok(BeginInvocationOutcome::SignatureReused) => return InvocationResult::SignatureReused,
             // Without its row the function must not be called: a retry could not be recognized and would call it again.
             Err(error) => {
                 let function = invocation.function.settings.name.as_str();
                 tracing::error!(function, %error, "function invocation not stored");
-                return InvocationResult::fallback(&invocation.function, "not_stored");
+                return InvocationResult::fallback(&invocation.function, FunctionRequestOutcome::NotStored);
             }
         };
         let target_outcome = tokio::select! {
@@ -128,17 +129,17 @@ impl Executor {
             }
         };
         let outcome = match state {
-            InvocationState::Done => "answered",
-            InvocationState::InvalidArguments => "invalid_arguments",
-            _ if is_late => "timed_out",
-            _ => "failed",
+            InvocationState::Done => FunctionRequestOutcome::Answered,
+            InvocationState::InvalidArguments => FunctionRequestOutcome::InvalidArguments,
+            _ if is_late => FunctionRequestOutcome::TimedOut,
+            _ => FunctionRequestOutcome::Failed,
         };
         if is_late && state == InvocationState::Done {
             let function = settings.name.as_str();
             let company = &*invocation.company.slug;
             tracing::info!(function, company, invocation = invocation_id, "function answered late");
         }
-        log_outcome(invocation, invocation_id, outcome, answer.truncated, reason.as_deref());
+        log_outcome(invocation, invocation_id, outcome.as_str(), answer.truncated, reason.as_deref());
         let ended_at_ms = self.clock.now_ms();
         let ended = EndedInvocation { key: invocation.key, state, ended_at_ms, answer: answer.clone(), reason };
         let commit_timeout =

@@ -12,6 +12,7 @@ use super::invocation_key::{self, InvocationKey};
 use super::payload::FunctionPayload;
 use super::registry::RegisteredFunction;
 use crate::storage::{SignatureUse, StoredAnswer};
+use crate::telemetry::functions::FunctionRequestOutcome;
 use crate::tenants::Company;
 
 /// How long a function may continue after its fallback was sent. Its late answer is stored for a retry, which then
@@ -92,7 +93,7 @@ impl Invocation {
 pub(crate) enum InvocationResult {
     Answered {
         answer: StoredAnswer,
-        outcome: &'static str,
+        outcome: FunctionRequestOutcome,
     },
     /// The request's signature was used for something else before.
     SignatureReused,
@@ -106,14 +107,14 @@ impl InvocationResult {
         }
     }
 
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> FunctionRequestOutcome {
         match self {
-            Self::Answered { outcome, .. } => outcome,
-            Self::SignatureReused => "signature_reused",
+            Self::Answered { outcome, .. } => *outcome,
+            Self::SignatureReused => FunctionRequestOutcome::SignatureReused,
         }
     }
 
-    pub(super) fn fallback(entry: &RegisteredFunction, outcome: &'static str) -> Self {
+    pub(super) fn fallback(entry: &RegisteredFunction, outcome: FunctionRequestOutcome) -> Self {
         let answer = answer::fallback(&entry.settings.name, entry.settings.fallback.as_ref());
         Self::Answered { answer, outcome }
     }

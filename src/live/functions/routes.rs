@@ -85,7 +85,7 @@ pub(crate) async fn answer_request(
         functions.record_reused_signature(&function.settings.name);
         return Err(ApiError::Unauthorized);
     };
-    let log_fields = AccessLogFields { event: "custom_function", call_id, outcome: reply.outcome, size_bytes };
+    let log_fields = AccessLogFields { event: "custom_function", call_id, outcome: reply.outcome.as_str(), size_bytes };
     Ok(answer_response(answer, log_fields))
 }
 

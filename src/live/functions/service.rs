@@ -13,8 +13,9 @@ use crate::base::clock::Clock;
 use crate::base::current::Current;
 use crate::base::supervise::Supervisor;
 use crate::privacy::redact;
+use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{InvocationStore, SignatureUse, StoredAnswer};
-use crate::telemetry::functions::FunctionMetrics;
+use crate::telemetry::functions::{FunctionMetrics, FunctionRequestOutcome};
 use crate::telemetry::requests::RequestCounters;
 
 /// The purpose of a signature that was used for an event. The purpose of a function is a hash of several
@@ -39,7 +40,7 @@ struct FunctionServiceInner {
 pub(crate) struct InvocationReply {
     result: Arc<InvocationResult>,
     /// The outcome under which this request is counted.
-    pub outcome: &'static str,
+    pub outcome: FunctionRequestOutcome,
 }
 
 impl InvocationReply {
@@ -109,7 +110,7 @@ impl FunctionService {
         });
         let is_free = !matches!(tokio::time::timeout(SIGNATURE_LOOKUP_TIMEOUT, reservation).await, Ok(Ok(false)));
         if !is_free {
-            self.0.counters.count("signature_reused");
+            self.0.counters.count_rejected(RejectionReason::SignatureReused);
             tracing::warn!(status = 401, reason = "signature_reused", "webhook request rejected");
         }
         is_free
@@ -117,7 +118,7 @@ impl FunctionService {
 
     /// Counts and logs a request for the function `name` whose signature was used for something else.
     pub(super) fn record_reused_signature(&self, name: &str) {
-        self.0.counters.count("signature_reused");
+        self.0.counters.count_rejected(RejectionReason::SignatureReused);
         tracing::warn!(function = name, status = 401, reason = "signature_reused", "function request rejected");
     }
 
@@ -206,7 +207,7 @@ mod tests {
         let mut answers = Vec::new();
         for call_id in ["call_1", "call_1", "call_2"] {
             let reply = functions.invoke(invocation(&functions, &company, call_id)).await;
-            answers.push((reply.outcome, String::from_utf8(reply.answer().unwrap().body.to_vec()).unwrap()));
+            answers.push((reply.outcome.as_str(), String::from_utf8(reply.answer().unwrap().body.to_vec()).unwrap()));
         }
         let expected = [("answered", 1), ("duplicate", 1), ("answered", 2)];
         assert_eq!(answers, expected.map(|(outcome, calls)| (outcome, format!(r#"{{"calls":{calls}}}"#))));

@@ -32,7 +32,7 @@ pub(super) fn start(url: &SqliteUrl, changes: &watch::Sender<u64>, supervisor: &
                 }
             }
         })
-        .map_err(|error| StoreError::Unusable(format!("cannot start the thread store-watch: {error}")))
+        .map_err(|error| StoreError::unusable(format!("cannot start the thread store-watch: {error}")))
 }
 
 /// A number that differs after any other connection has committed. Reading it does not touch the database file.

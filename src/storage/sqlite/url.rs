@@ -24,8 +24,7 @@ impl SqliteUrl {
         let invalid = || {
             StoreError::unusable(
                 "storage.url (DATABASE_URL): not a SQLite URL; expected sqlite://<path>, such as \
-                 sqlite://data/retell-webhook.db"
-                    .into(),
+                 sqlite://data/retell-webhook.db",
             )
         };
         let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(invalid)?;
@@ -34,8 +33,7 @@ impl SqliteUrl {
         };
         let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
             StoreError::unusable(
-                "storage.url (DATABASE_URL): the only option after `?` is max_page_count=<number of 4096-byte pages>"
-                    .into(),
+                "storage.url (DATABASE_URL): the only option after `?` is max_page_count=<number of 4096-byte pages>",
             )
         })?;
         Ok(Self { path: path.into(), max_page_count: Some(pages) })

@@ -10,6 +10,7 @@ use crate::storage::Journal;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::{
     AppointmentSlot, BookingContext, DEFAULT_COMPANY_ID, EventFilter, INTERNAL_KEY_FINGERPRINT, NewEvent, SLOT_STEP_MS,
+    StoreErrorKind,
 };
 
 const DAY_START_MS: i64 = 1_795_219_200_000;
