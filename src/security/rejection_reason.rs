@@ -9,7 +9,7 @@ use super::signature::SignatureError;
 pub(crate) enum RejectionReason {
     /// The client address is not in `security.allowlist`: answered 403, all others 401.
     NotOnAllowlist,
-    /// There is no signature header.
+    /// The request has no signature header.
     Missing,
     /// The signature header cannot be read.
     Malformed,

@@ -9,8 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join3;
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Time that a running program has to exit by itself after the receiver begins to stop.
@@ -68,16 +72,16 @@ pub(crate) async fn run_program(run: ProgramRun<'_>, stopping: &CancellationToke
     let mut pipes = pin!(join3(input, stdout, stderr));
     let mut stopped = pin!(wait_for_stop_grace_period(stopping));
     let mut pipes_open = true;
-    let status = loop {
+    loop {
         tokio::select! {
-            status = child.wait() => break status?,
+            exited = group.wait_for_exit_of_leader() => break exited?,
             _ = &mut pipes, if pipes_open => pipes_open = false,
             () = &mut stopped => return Ok(None),
         }
-    };
-    // Kills what the program left running. Safe after the wait as well: the group's id is not reused while a process
-    // is left in the group.
+    }
+    // Kills what the program left running.
     drop(group);
+    let status = child.wait().await?;
     if pipes_open {
         let _ = tokio::time::timeout(OUTPUT_DRAIN_TIMEOUT, pipes).await;
     }
@@ -121,19 +125,38 @@ impl ProgramOutput {
 /// A program and the processes it started, except those that left its process group. Dropping it kills all of them.
 struct ProcessGroup {
     #[cfg(unix)]
-    leader: Option<rustix::process::Pid>,
+    leader: Option<Pid>,
 }
 
 impl ProcessGroup {
     #[cfg(unix)]
     fn of_child(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        Self { leader: id.and_then(rustix::process::Pid::from_raw) }
+        Self { leader: id.and_then(Pid::from_raw) }
     }
 
     #[cfg(not(unix))]
     fn of_child(_: &Child) -> Self {
         Self {}
+    }
+
+    /// Does not reap the leader. That would free its process id, and the kernel could give it to another group before
+    /// this one is killed.
+    #[cfg(unix)]
+    async fn wait_for_exit_of_leader(&self) -> io::Result<()> {
+        let Some(leader) = self.leader else { return Ok(()) };
+        // Before the first check, so that no exit is missed.
+        let mut child_exits = signal(SignalKind::child())?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while waitid(WaitId::Pid(leader), options)?.is_none() {
+            child_exits.recv().await;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    async fn wait_for_exit_of_leader(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -142,7 +165,7 @@ impl Drop for ProcessGroup {
         #[cfg(unix)]
         if let Some(leader) = self.leader {
             // The group is usually empty by now, and the call fails.
-            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+            let _ = kill_process_group(leader, Signal::KILL);
         }
     }
 }
