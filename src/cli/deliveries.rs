@@ -1,7 +1,6 @@
 //! `deliveries list|show|retry|cancel`.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::bulk::{BulkArgs, BulkOperation};
 use super::delivery_selector::{self, DeliveryRef, DeliverySelector};
@@ -10,7 +9,9 @@ use super::list_args::CommonListArgs;
 use super::output::{self, CliResult};
 use super::{context, outlook};
 use crate::base::id::EventId;
-use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryRow, DeliveryState};
+use crate::operations;
+use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState};
+use crate::view::DeliveryView;
 
 /// Characters of a reason that the table shows; `deliveries show` prints all of it.
 const MAX_REASON_CHARS: usize = 60;
@@ -158,13 +159,13 @@ impl DeliveriesListArgs {
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };
-        let rows = store.list_deliveries(filter, limit).await?;
+        let rows = operations::deliveries::list_deliveries(&*store, filter, limit).await?;
         if json {
-            return output::print_json(&rows.iter().map(delivery_json).collect::<Vec<_>>());
+            return output::print_json(&rows);
         }
         let rows = rows.iter().map(|row| {
-            let kind = row.event_kind.as_deref().unwrap_or("-");
-            [vec![row.event_id.to_string(), output::sanitize(kind)], delivery_cells(row)].concat()
+            let kind = row.event.as_deref().unwrap_or("-");
+            [vec![row.event_id.clone(), output::sanitize(kind)], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
         output::print_table(&header, rows.collect(), "no deliveries match")
@@ -172,24 +173,27 @@ impl DeliveriesListArgs {
 }
 
 /// The cells that all tables of deliveries share: handler, state, attempts, times and reason.
-pub(super) fn delivery_cells(row: &DeliveryRow) -> Vec<String> {
-    let state = if row.is_replay { format!("{}, replay", row.state) } else { row.state.to_string() };
+pub(super) fn delivery_cells(row: &DeliveryView) -> Vec<String> {
+    let state = if row.replay { format!("{}, replay", row.state) } else { row.state.to_owned() };
     vec![
         output::sanitize(&row.handler),
         state,
         row.attempts.to_string(),
-        output::format_time(row.updated_ms),
+        output::format_time(row.updated_at_ms),
         next_attempt_text(row).unwrap_or_else(|| "-".to_owned()),
         row.reason.as_deref().map_or_else(|| "-".to_owned(), truncate_reason),
     ]
 }
 
 /// The earliest time of the next attempt; `None` when no attempt will follow, or while one runs.
-pub(super) fn next_attempt_text(row: &DeliveryRow) -> Option<String> {
-    match (row.state, row.due_ms) {
-        (DeliveryState::Pending | DeliveryState::Scheduled, Some(due_ms)) => Some(output::format_time(due_ms)),
+pub(super) fn next_attempt_text(row: &DeliveryView) -> Option<String> {
+    let is_in = |state: DeliveryState| row.state == state.as_str();
+    match row.next_attempt_at_ms {
+        Some(due_ms) if is_in(DeliveryState::Pending) || is_in(DeliveryState::Scheduled) => {
+            Some(output::format_time(due_ms))
+        }
         // Not due: an earlier delivery of the same call sequence has to finish first.
-        (DeliveryState::Pending, None) => Some("after earlier events".to_owned()),
+        None if is_in(DeliveryState::Pending) => Some("after earlier events".to_owned()),
         _ => None,
     }
 }
@@ -200,29 +204,14 @@ fn truncate_reason(reason: &str) -> String {
     output::sanitize(&if chars.next().is_some() { start + "…" } else { start })
 }
 
-pub(super) fn delivery_json(row: &DeliveryRow) -> Value {
-    json!({
-        "event_id": row.event_id.to_string(),
-        "event": row.event_kind,
-        "call_id": row.call_id,
-        "handler": row.handler,
-        "state": row.state,
-        "attempts": row.attempts,
-        "next_attempt_at_ms": row.due_ms.filter(|_| row.state != DeliveryState::Running),
-        "queued_at_ms": row.queued_at_ms,
-        "updated_at_ms": row.updated_ms,
-        "reason": row.reason,
-        "replay": row.is_replay,
-    })
-}
-
 impl DeliveriesShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let handler = self.delivery_ref.handler.or(self.handler);
-        let outlooks = outlook::list_outlooks(&*store, self.delivery_ref.id, handler.as_deref()).await?;
+        let outlooks =
+            operations::deliveries::show_deliveries(&*store, self.delivery_ref.id, handler.as_deref()).await?;
         if self.json {
-            return output::print_json(&outlooks.iter().map(outlook::outlook_json).collect::<Vec<_>>());
+            return output::print_json(&outlooks);
         }
         output::print_line(format!("event  {}", self.delivery_ref.id))?;
         if outlooks.is_empty() {

@@ -7,14 +7,15 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::import::EventsImportArgs;
 use super::output::{self, CliError, CliResult};
 use super::{context, outlook};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventSummary, InboundAnswerRecord, Store, StoredEvent};
+use crate::operations;
+use crate::storage::{EventFilter, EventSummary, Store};
+use crate::view::{EventDetailsView, EventView, StoredInboundAnswerView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EventsCommand {
@@ -100,15 +101,15 @@ impl EventsListArgs {
     async fn run(self, store: &dyn Store) -> CliResult {
         let mut filter = self.filter.into_filter();
         filter.limit.get_or_insert(50);
-        let events = store.list_events(filter).await?;
+        let events = operations::events::list_events(store, filter).await?;
         if self.json {
-            return output::print_json(&events.iter().map(event_json).collect::<Vec<_>>());
+            return output::print_json(&events);
         }
         let rows = events.iter().map(|event| {
             vec![
                 output::format_time(event.received_at_ms),
-                event.id.to_string(),
-                output::sanitize(event.kind.as_deref().unwrap_or("-")),
+                event.id.clone(),
+                output::sanitize(event.event.as_deref().unwrap_or("-")),
                 output::sanitize(event.call_id.as_deref().unwrap_or("-")),
                 output::format_bytes(event.size_bytes),
                 state_text(event),
@@ -120,80 +121,39 @@ impl EventsListArgs {
 }
 
 /// `stored` or `unparsed`, whether the event is a revision, and the number of duplicates.
-pub(super) fn state_text(event: &EventSummary) -> String {
+pub(super) fn state_text(event: &EventView) -> String {
     let mut state = event.state.clone();
     if event.revision_of.is_some() {
         state.push_str(", revision");
     }
-    match event.duplicate_count {
+    match event.duplicates {
         0 => state,
         1 => state + ", +1 duplicate",
         more => format!("{state}, +{more} duplicates"),
     }
 }
 
-pub(super) fn event_json(event: &EventSummary) -> Value {
-    json!({
-        "id": event.id.to_string(),
-        "company": event.company,
-        "event": event.kind,
-        "call_id": event.call_id,
-        "agent_id": event.agent_id,
-        "received_at_ms": event.received_at_ms,
-        "source": event.source,
-        "content_type": event.content_type,
-        "query": event.query,
-        "key_fingerprint": event.key_fingerprint,
-        "state": event.state,
-        "revision_of": event.revision_of.map(|id| id.to_string()),
-        "duplicates": event.duplicate_count,
-        "size_bytes": event.size_bytes,
-    })
-}
-
-fn inbound_answer_json(answered: &InboundAnswerRecord) -> Value {
-    json!({
-        "rule": answered.rule,
-        "outcome": answered.outcome,
-        "answer": serde_json::from_str(&answered.answer).unwrap_or(Value::Null),
-        "duration_ms": answered.duration_ms,
-        "answered_at_ms": answered.answered_at_ms,
-    })
-}
-
 /// `` answered, rule `night`, after 3 ms ``.
-fn inbound_answer_text(answered: &InboundAnswerRecord) -> String {
+fn inbound_answer_text(answered: &StoredInboundAnswerView) -> String {
     let rule = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
     format!("{}{rule}, after {} ms", answered.outcome, answered.duration_ms)
 }
 
 impl EventsShowArgs {
     async fn run(self, store: &dyn Store) -> CliResult {
-        let Some(StoredEvent { summary, body }) = store.get_event(self.id).await? else {
-            return Err(CliError::Message(format!(
-                "no event has the id {}; `retell-webhook events list` prints the ids",
-                self.id
-            )));
-        };
         if self.body {
-            let body = body.map_err(CliError::Message)?;
+            let body = operations::events::event_body(store, self.id).await?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let outlooks = outlook::list_outlooks(store, self.id, None).await?;
-        let answered = store.get_inbound_answer(self.id).await?;
+        let details = operations::events::show_event(store, self.id).await?;
         if self.json {
-            let mut value = event_json(&summary);
-            if let Some(answered) = &answered {
-                value["inbound_answer"] = inbound_answer_json(answered);
-            }
-            value["deliveries"] = json!(outlooks.iter().map(outlook::outlook_json).collect::<Vec<_>>());
-            value["wanted"] = json!(outlook::is_wanted(&outlooks));
-            return output::print_json(&value);
+            return output::print_json(&details);
         }
+        let EventDetailsView { event: summary, inbound_answer: answered, deliveries, wanted } = details;
         output::print_fields(&[
-            ("id", Some(summary.id.to_string())),
+            ("id", Some(summary.id.clone())),
             ("company", Some(summary.company.clone())),
-            ("event", summary.kind.clone()),
+            ("event", summary.event.clone()),
             ("call or chat", summary.call_id.clone()),
             ("agent", summary.agent_id.clone()),
             ("received (UTC)", Some(output::format_time(summary.received_at_ms))),
@@ -202,14 +162,14 @@ impl EventsShowArgs {
             ("query", summary.query.clone()),
             ("signed by key", summary.key_fingerprint.clone()),
             ("state", Some(state_text(&summary))),
-            ("revision of", summary.revision_of.map(|id| id.to_string())),
+            ("revision of", summary.revision_of.clone()),
             ("size", Some(output::format_bytes(summary.size_bytes))),
             ("answered", answered.as_ref().map(inbound_answer_text)),
-            ("answer", answered.map(|answered| answered.answer)),
+            ("answer", answered.and_then(|answered| answered.answer).map(|answer| answer.get().to_owned())),
         ])?;
         output::print_line("")?;
-        outlook::print_outlook_table(&outlooks)?;
-        if outlook::is_wanted(&outlooks) == Some(false) {
+        outlook::print_outlook_table(&deliveries)?;
+        if wanted == Some(false) {
             output::print_line("no handler wanted this event")?;
         }
         output::print_line("\nTo print the body, which contains what the caller said: --body")

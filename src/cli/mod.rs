@@ -23,6 +23,7 @@ mod list_args;
 mod load;
 mod outlook;
 mod output;
+mod progress;
 mod purge;
 mod receiver_url;
 mod rejected;

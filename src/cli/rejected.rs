@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::context;
 use super::list_args::CommonListArgs;
-use super::output::{self, CliError, CliResult};
-use crate::storage::{RejectedId, Store, StoredRejectedRequest as Row};
+use super::output::{self, CliResult};
+use crate::operations;
+use crate::storage::{RejectedId, Store};
+use crate::view::RejectedRequestView;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RejectedCommand {
@@ -48,14 +49,14 @@ impl RejectedCommand {
 
 impl RejectedListArgs {
     async fn run(self, store: &dyn Store) -> CliResult {
-        let rejected = store.list_rejected(self.list.limit).await?;
+        let rejected = operations::rejected::list_rejected_requests(store, self.list.limit).await?;
         if self.list.json {
-            return output::print_json(&rejected.iter().map(rejected_json).collect::<Vec<_>>());
+            return output::print_json(&rejected);
         }
-        let rows = rejected.iter().map(|Row { id, request, .. }| {
+        let rows = rejected.iter().map(|request| {
             vec![
                 output::format_time(request.received_at_ms),
-                id.to_string(),
+                request.id.clone(),
                 output::sanitize(request.source.as_deref().unwrap_or("-")),
                 request.size_bytes.map_or("-".into(), output::format_bytes),
                 request.reason.clone(),
@@ -78,51 +79,20 @@ fn truncate_diagnosis(diagnosis: &str) -> String {
     format!("{}{cut}", &diagnosis[..end])
 }
 
-fn rejected_json(Row { id, request, has_body }: &Row) -> Value {
-    json!({
-        "id": id.to_string(),
-        "company": request.company,
-        "received_at_ms": request.received_at_ms,
-        "source": request.source,
-        "method": request.method,
-        "path": request.path,
-        "headers": request.headers,
-        "size_bytes": request.size_bytes,
-        "reason": request.reason,
-        "diagnosis": request.diagnosis,
-        "has_body": has_body,
-    })
-}
-
 impl RejectedShowArgs {
     async fn run(self, store: &dyn Store) -> CliResult {
-        let Some(rejected) = store.get_rejected(self.id).await? else {
-            return Err(CliError::Message(format!(
-                "no rejected request has the id {}; `retell-webhook rejected list` prints the ids \
-                 (the latest 1000 are kept)",
-                self.id
-            )));
-        };
         if self.body {
-            let Some(body) = rejected.request.body else {
-                return Err(CliError::Message(format!(
-                    "the body of {} was not stored; set security.keep_rejected_bodies = true to store the bodies of \
-                     future rejected requests (up to 64 KiB each)",
-                    self.id
-                )));
-            };
+            let body = operations::rejected::rejected_request_body(store, self.id).await?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        if self.json {
-            return output::print_json(&rejected_json(&rejected));
-        }
-        print_rejected(&rejected)
+        let rejected = operations::rejected::show_rejected_request(store, self.id).await?;
+        if self.json { output::print_json(&rejected) } else { print_rejected(&rejected) }
     }
 }
 
-fn print_rejected(Row { id, request, has_body }: &Row) -> CliResult {
+fn print_rejected(request: &RejectedRequestView) -> CliResult {
     output::print_fields(&[
-        ("id", Some(id.to_string())),
+        ("id", Some(request.id.clone())),
         ("company", request.company.clone()),
         ("received (UTC)", Some(output::format_time(request.received_at_ms))),
         ("from", request.source.clone()),
@@ -135,5 +105,5 @@ fn print_rejected(Row { id, request, has_body }: &Row) -> CliResult {
     for (name, value) in &request.headers {
         output::print_line(format!("  {}: {}", output::sanitize(name), output::sanitize(value)))?;
     }
-    if *has_body { output::print_line("\nTo print the body: --body") } else { Ok(()) }
+    if request.has_body { output::print_line("\nTo print the body: --body") } else { Ok(()) }
 }

@@ -6,10 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{self, CliError, CliResult};
-use super::{context, events, health};
+use super::{context, health};
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::config::Settings;
+use crate::operations::events::event_view;
 use crate::storage::{self, AlarmRow, EventFilter, EventSummary, HandlerBacklog, Role, StoreOverview};
 
 /// Time without an event after which `status` warns.
@@ -188,7 +189,7 @@ impl StatusReport {
                 "accepted_last_hour": overview.accepted_last_hour,
                 "accepted_last_day": overview.accepted_last_day,
             })),
-            "last_event": status.and_then(|status| status.last_event.as_ref()).map(events::event_json),
+            "last_event": status.and_then(|status| status.last_event.as_ref()).map(event_view),
             "handlers": handlers,
             "alarms": alarms,
             "store": {

@@ -16,6 +16,9 @@ pub(crate) enum OperationError {
     /// What the input names does not exist, or not uniquely.
     #[error("{0}")]
     NotFound(String),
+    /// It was carried out in part; the text says how far and why it stopped.
+    #[error("{0}")]
+    Stopped(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

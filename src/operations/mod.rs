@@ -2,8 +2,16 @@
 //! result that serializes ([`crate::view`]), and no output of its own. The command line is one caller.
 
 pub(crate) mod appointments;
+pub(crate) mod bulk_change;
 mod calendar_file;
 pub(crate) mod conversations;
+pub(crate) mod deliveries;
 mod error;
+pub(crate) mod events;
+mod principal;
+mod progress;
+pub(crate) mod rejected;
 
 pub(crate) use error::OperationError;
+pub(crate) use principal::Principal;
+pub(crate) use progress::{Progress, ProgressCallback};

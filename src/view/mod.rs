@@ -2,9 +2,17 @@
 
 mod appointment;
 mod conversation;
+mod delivery;
+mod event;
+mod rejected;
 
 pub(crate) use appointment::AppointmentView;
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,
 };
+pub(crate) use delivery::{
+    AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, OutlookView,
+};
+pub(crate) use event::{EventDetailsView, EventView, StoredInboundAnswerView};
+pub(crate) use rejected::RejectedRequestView;

@@ -6,6 +6,7 @@ use super::super::events;
 use super::super::output::{self, CliError};
 use crate::config::ConfigSources;
 use crate::event::Event;
+use crate::operations::events::event_view;
 use crate::storage::{EventSummary, StoredEvent};
 
 /// Characters of a column; its text comes from outside and has no limit.
@@ -63,7 +64,7 @@ pub(super) fn format_event_line(event: &StoredEvent, style: LineStyle) -> String
         format!("{:<37}", format_column(summary.call_id.as_deref())),
         format!("{:<32}", format_column(summary.agent_id.as_deref())),
         format!("{size:>8}"),
-        style.paint(state_color(summary), &events::state_text(summary)),
+        style.paint(state_color(summary), &events::state_text(&event_view(summary))),
         format_call_details(event),
     ];
     columns.join("  ").trim_end().to_owned()
@@ -78,7 +79,7 @@ fn format_compact_line(event: &StoredEvent, style: LineStyle, columns: usize) ->
     let kind = truncate_end(&format_column(summary.kind.as_deref()), 18);
     let call_id = truncate_middle(&format_column(summary.call_id.as_deref()), COMPACT_ID_CHARS);
     let size = output::format_bytes(summary.size_bytes);
-    let state = Some(events::state_text(summary)).filter(|state| state != "stored");
+    let state = Some(events::state_text(&event_view(summary))).filter(|state| state != "stored");
     let details = Some(format_call_details(event)).filter(|details| !details.is_empty());
     let rest = state.into_iter().chain(details).collect::<Vec<_>>().join("  ");
     let fixed = 8 + 2 + 18 + 2 + COMPACT_ID_CHARS + 2 + 8 + 2;

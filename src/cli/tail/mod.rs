@@ -15,6 +15,7 @@ use self::format::LineStyle;
 use super::output::{CliError, CliResult};
 use super::{context, events};
 use crate::base::id::EventId;
+use crate::operations::events::event_view;
 use crate::storage::{EventFilter, Store, StoreError, StoredEvent};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -170,7 +171,7 @@ impl TailArgs {
         let mut out = BufWriter::new(io::stdout().lock());
         for event in events {
             if self.json {
-                writeln!(out, "{}", events::event_json(&event.summary))?;
+                writeln!(out, "{}", serde_json::to_string(&event_view(&event.summary))?)?;
             } else {
                 writeln!(out, "{}", format::format_event_line(event, style))?;
             }

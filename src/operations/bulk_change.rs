@@ -1,0 +1,140 @@
+//! Replays, retries, cancels or discards many deliveries while a receiver may be running on the same store: first
+//! counted, then changed in small batches with pauses between them, so that the receiver's own commits do not wait.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{OperationError, Principal, Progress, ProgressCallback};
+use crate::base::clock::Clock;
+use crate::storage::{DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
+use crate::view::{BulkChangeView, DeliveryCountView};
+
+/// Deliveries per transaction: about 10 ms, during which the receiver cannot commit.
+const MAX_BATCH_SIZE: u32 = 200;
+/// At low rates the batches get smaller instead of rarer, so that progress stays visible.
+const BATCHES_PER_SECOND: u32 = 5;
+
+/// A change and the deliveries it applies to.
+pub(crate) struct BulkChange {
+    pub change: DeliveryChange,
+    pub filter: DeliveryFilter,
+    /// Only deliveries in these states are changed; `None` stands for events without a delivery.
+    pub states: Vec<Option<DeliveryState>>,
+    /// Whether deliveries in other states are counted too, with the reason why they are excluded.
+    pub counts_excluded: bool,
+    /// Only counts the deliveries.
+    pub dry_run: bool,
+    /// Maximum number of deliveries to change, oldest events first.
+    pub limit: Option<u64>,
+    /// Maximum number of deliveries to change per second; at least 1.
+    pub rate: u32,
+}
+
+impl BulkChange {
+    fn includes(&self, counted: &DeliveryCount) -> bool {
+        self.states.contains(&counted.state)
+    }
+
+    fn selection_filter(&self) -> DeliveryFilter {
+        let states = self.states.iter().copied().flatten().collect();
+        DeliveryFilter { states: Some(states), include_undelivered: self.states.contains(&None), ..self.filter.clone() }
+    }
+
+    fn count_filter(&self) -> DeliveryFilter {
+        if self.counts_excluded { self.filter.clone() } else { self.selection_filter() }
+    }
+
+    fn exclusion_reason(&self, counted: &DeliveryCount) -> Option<&'static str> {
+        if self.includes(counted) {
+            return None;
+        }
+        let attempts_again = matches!(self.change, DeliveryChange::Replay | DeliveryChange::Retry);
+        Some(match counted.state {
+            None => "not wanted by the handler, or received before it: select them with --state none",
+            Some(DeliveryState::Running) => "an attempt is running",
+            Some(DeliveryState::Pending) => "waiting for the first attempt",
+            Some(DeliveryState::Scheduled) => "waiting for another attempt: select them with --state scheduled",
+            Some(DeliveryState::Skipped) if attempts_again => "skipped: select them with --state skipped",
+            Some(DeliveryState::Skipped | DeliveryState::Succeeded) => "finished",
+            Some(DeliveryState::Dead) => "dead letters: use the command `dead`",
+        })
+    }
+
+    fn count_view(&self, counted: DeliveryCount) -> DeliveryCountView {
+        DeliveryCountView {
+            excluded_reason: self.exclusion_reason(&counted),
+            handler: counted.handler,
+            state: counted.state.map(DeliveryState::as_str),
+            reason: counted.reason,
+            count: counted.count,
+        }
+    }
+}
+
+/// Counts the selected deliveries and, unless it is a dry run, changes them.
+///
+/// # Errors
+/// [`OperationError::Stopped`] when some deliveries were changed before the store failed.
+pub(crate) async fn change_deliveries(
+    store: &dyn DeliveryAdmin,
+    clock: &Clock,
+    principal: &Principal,
+    operation: &BulkChange,
+    progress: ProgressCallback<'_>,
+) -> Result<BulkChangeView, OperationError> {
+    let counts = store.count_deliveries(operation.count_filter()).await?;
+    let matching: u64 = counts.iter().filter(|counted| operation.includes(counted)).map(|counted| counted.count).sum();
+    let selected = matching.min(operation.limit.unwrap_or(u64::MAX));
+    let mut changed = 0;
+    if !operation.dry_run && selected > 0 {
+        tracing::info!(%principal, change = past_participle(operation.change), selected, "changing deliveries");
+        changed = apply(store, clock, operation, selected, progress).await?;
+    }
+    let counts = counts.into_iter().map(|counted| operation.count_view(counted)).collect();
+    Ok(BulkChangeView { dry_run: operation.dry_run, selected, changed, counts })
+}
+
+async fn apply(
+    store: &dyn DeliveryAdmin,
+    clock: &Clock,
+    operation: &BulkChange,
+    selected: u64,
+    progress: ProgressCallback<'_>,
+) -> Result<u64, OperationError> {
+    let mut selection = store.select_deliveries(operation.selection_filter()).await?;
+    let batch_size = (operation.rate / BATCHES_PER_SECOND).clamp(1, MAX_BATCH_SIZE);
+    let time_per_delivery = Duration::from_secs(1) / operation.rate.max(1);
+    let step = past_participle(operation.change);
+    let mut changed = 0;
+    let mut visited = 0;
+    let mut remaining = operation.limit.unwrap_or(u64::MAX);
+    while remaining > 0 {
+        let started = Instant::now();
+        let size = usize::try_from(remaining).unwrap_or(usize::MAX).min(batch_size as usize);
+        let result = selection.change_next(operation.change, size, clock.now_ms()).await;
+        let next = result.map_err(|error| {
+            OperationError::Stopped(format!("stopped after {changed} deliveries were {step}: {error}"))
+        })?;
+        let Some(batch) = next else { break };
+        // The receiver may have claimed or finished some of the batch since it was selected: those are not changed,
+        // and only what was changed counts against the limit.
+        changed += batch.changed;
+        remaining -= batch.changed.min(remaining);
+        visited += batch.visited;
+        progress(Progress { step, done: visited, total: selected });
+        let deliveries = u32::try_from(batch.visited).unwrap_or(batch_size);
+        sleep_until(started + time_per_delivery * deliveries).await;
+    }
+    Ok(changed)
+}
+
+/// What a changed delivery is called, such as `replayed`.
+pub(crate) fn past_participle(change: DeliveryChange) -> &'static str {
+    match change {
+        DeliveryChange::Replay => "replayed",
+        DeliveryChange::Retry => "retried",
+        DeliveryChange::Cancel => "cancelled",
+        DeliveryChange::Discard => "discarded",
+    }
+}

@@ -1,0 +1,85 @@
+//! Deliveries, and the result of changing many of them.
+
+use serde::Serialize;
+
+/// The delivery of an event to one handler.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryView {
+    pub event_id: String,
+    /// The kind of the event.
+    pub event: Option<String>,
+    pub call_id: Option<String>,
+    pub handler: String,
+    pub state: &'static str,
+    /// Attempts since the delivery was made, retried or replayed.
+    pub attempts: u32,
+    /// `None` when no attempt is to come, or while the delivery waits for an earlier event of its call.
+    pub next_attempt_at_ms: Option<i64>,
+    /// When the delivery was made, retried or replayed last.
+    pub queued_at_ms: i64,
+    pub updated_at_ms: i64,
+    /// Why the delivery was skipped, or the error of its last attempt.
+    pub reason: Option<String>,
+    /// Whether an operator replayed the event.
+    pub replay: bool,
+}
+
+/// What became of an event at one handler.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum OutlookView {
+    Delivery(Box<DeliveryDetailsView>),
+    /// There is no delivery.
+    Undelivered {
+        handler: String,
+        /// `filtered`, `before_handler`, `unplanned` or `removed`.
+        state: &'static str,
+    },
+}
+
+/// A delivery with its recorded attempts, oldest first.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryDetailsView {
+    #[serde(flatten)]
+    pub delivery: DeliveryView,
+    pub attempt_records: Vec<AttemptView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct AttemptView {
+    /// Counted from 1.
+    pub attempt: u32,
+    pub started_at_ms: i64,
+    pub duration_ms: i64,
+    /// `done`, `retry` or `fail`.
+    pub outcome: String,
+    /// The status code of an HTTP response, or the exit code of a program.
+    pub status: Option<i32>,
+    /// The cause of the failure, without personal data.
+    pub error: Option<String>,
+    /// The beginning of the response, with personal data redacted.
+    pub answer: Option<String>,
+}
+
+/// The deliveries that a bulk change selected and changed.
+#[derive(Debug, Serialize)]
+pub(crate) struct BulkChangeView {
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    pub selected: u64,
+    pub changed: u64,
+    pub counts: Vec<DeliveryCountView>,
+}
+
+/// Number of deliveries of one handler with the same state and reason.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryCountView {
+    pub handler: String,
+    /// `None` for events without a delivery.
+    pub state: Option<&'static str>,
+    /// Why the deliveries were skipped.
+    pub reason: Option<String>,
+    pub count: u64,
+    /// Why they are not selected; `None` when they are.
+    pub excluded_reason: Option<&'static str>,
+}

@@ -1,0 +1,57 @@
+//! Stored events.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::OutlookView;
+
+/// An event without its body.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventView {
+    pub id: String,
+    /// The slug of the company.
+    pub company: String,
+    /// The event kind, such as `call_ended`; `None` when the body has none.
+    pub event: Option<String>,
+    pub call_id: Option<String>,
+    pub agent_id: Option<String>,
+    pub received_at_ms: i64,
+    /// The IP address of the sender.
+    pub source: Option<String>,
+    pub content_type: Option<String>,
+    pub query: Option<String>,
+    pub key_fingerprint: Option<String>,
+    /// `stored` or `unparsed`.
+    pub state: String,
+    /// The id of the event of which it is a revision.
+    pub revision_of: Option<String>,
+    /// How often the same body was received again.
+    pub duplicates: u64,
+    pub size_bytes: u64,
+}
+
+/// An event with the answer that its sender got and what handlers made of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventDetailsView {
+    #[serde(flatten)]
+    pub event: EventView,
+    /// Present for inbound calls only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inbound_answer: Option<StoredInboundAnswerView>,
+    pub deliveries: Vec<OutlookView>,
+    /// Whether any handler wanted the event; `None` while a handler has not decided yet, or when its delivery was
+    /// deleted.
+    pub wanted: Option<bool>,
+}
+
+/// The answer to an inbound call.
+#[derive(Debug, Serialize)]
+pub(crate) struct StoredInboundAnswerView {
+    /// The name of the rule that answered.
+    pub rule: Option<String>,
+    pub outcome: String,
+    /// `null` when the stored text cannot be parsed as JSON.
+    pub answer: Option<Box<RawValue>>,
+    pub duration_ms: i64,
+    pub answered_at_ms: i64,
+}
