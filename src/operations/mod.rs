@@ -6,10 +6,12 @@ pub(crate) mod bulk_change;
 mod calendar_file;
 pub(crate) mod conversations;
 pub(crate) mod deliveries;
+pub(crate) mod erase;
 mod error;
 pub(crate) mod events;
 mod principal;
 mod progress;
+pub(crate) mod purge;
 pub(crate) mod rejected;
 
 pub(crate) use error::OperationError;

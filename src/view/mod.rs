@@ -3,7 +3,9 @@
 mod appointment;
 mod conversation;
 mod delivery;
+mod erasure;
 mod event;
+mod purge;
 mod rejected;
 
 pub(crate) use appointment::AppointmentView;
@@ -14,5 +16,9 @@ pub(crate) use conversation::{
 pub(crate) use delivery::{
     AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, OutlookView,
 };
+pub(crate) use erasure::{
+    ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView,
+};
 pub(crate) use event::{EventDetailsView, EventView, StoredInboundAnswerView};
+pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use rejected::RejectedRequestView;

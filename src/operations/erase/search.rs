@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::cli::output::CliError;
-use crate::privacy::phone_number::PhoneNumber;
+use super::ErasureRequest;
+use crate::operations::{OperationError, Progress, ProgressCallback};
 use crate::storage::{DataSubject, Store, StoreError};
 
 /// The person's identifiers and events found so far.
@@ -23,42 +21,44 @@ pub(super) struct PersonSearch {
 impl PersonSearch {
     pub(super) async fn new(
         store: &dyn Store,
-        call: Option<&str>,
-        phone: Option<PhoneNumber>,
-        company: Option<&str>,
-    ) -> Result<Self, CliError> {
+        ErasureRequest { call, phone, company, .. }: &ErasureRequest,
+    ) -> Result<Self, OperationError> {
         let mut companies = store.list_companies().await?;
         if let Some(slug) = company {
             companies.retain(|(known, _)| known == slug);
             if companies.is_empty() {
-                return Err(CliError::Message(format!("no company `{slug}` in the store; check the slug")));
+                return Err(OperationError::NotFound(format!("no company `{slug}` in the store; check the slug")));
             }
         }
         let company_id = if company.is_some() { companies.first().map(|(_, id)| *id) } else { None };
         let by_phone = phone.is_some();
-        let mut person = DataSubject::new(phone, company_id);
-        if let Some(call) = call.filter(|call| !call.is_empty()) {
-            person.add_calls(companies.iter().map(|(_, id)| (*id, call.to_owned())));
+        let mut person = DataSubject::new(phone.clone(), company_id);
+        if let Some(call) = call.as_ref().filter(|call| !call.is_empty()) {
+            person.add_calls(companies.iter().map(|(_, id)| (*id, call.clone())));
         }
         Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: 0 })
     }
 
     /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
     /// either may have been deleted by retention while the other is still there.
-    pub(super) async fn run(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(super) async fn run(&mut self, store: &dyn Store, progress: ProgressCallback<'_>) -> Result<(), StoreError> {
         if self.by_phone {
             let calls = store.find_calls(self.person.clone()).await?;
-            self.scan_journal(store).await?;
+            self.scan_journal(store, progress).await?;
             self.person.add_calls(calls);
         }
         self.add_call_events(store).await
     }
 
     /// Searches for what was stored since the previous search, whose events have been erased.
-    pub(super) async fn run_again(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(super) async fn run_again(
+        &mut self,
+        store: &dyn Store,
+        progress: ProgressCallback<'_>,
+    ) -> Result<(), StoreError> {
         self.seqs.clear();
         if self.by_phone {
-            self.scan_journal(store).await?;
+            self.scan_journal(store, progress).await?;
         }
         self.add_call_events(store).await
     }
@@ -70,9 +70,9 @@ impl PersonSearch {
         Ok(())
     }
 
-    async fn scan_journal(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    async fn scan_journal(&mut self, store: &dyn Store, progress: ProgressCallback<'_>) -> Result<(), StoreError> {
         let last = store.last_seq().await?;
-        let progress = erase_progress_bar("searched", last.abs_diff(self.scanned_through));
+        let start = self.scanned_through;
         // Events of the calls found so far are selected by their ids afterwards; comparing every body with every id
         // would be slow.
         let number_only = self.person.without_calls();
@@ -83,19 +83,10 @@ impl PersonSearch {
             self.person.add_calls(batch.matching_calls);
             self.unreadable_bodies += batch.unreadable_bodies;
             next = batch.next_after;
-            progress.inc(next.unwrap_or(last).abs_diff(after));
+            let done = next.unwrap_or(last).abs_diff(start);
+            progress(Progress { step: "searched", done, total: last.abs_diff(start) });
         }
-        progress.finish_and_clear();
         self.scanned_through = last;
         Ok(())
     }
-}
-
-/// indicatif draws it only when stderr is a terminal.
-pub(super) fn erase_progress_bar(action: &'static str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} events {msg}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar.with_message(action)
 }

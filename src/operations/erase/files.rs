@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::base::erase_lines;
 use crate::config::{HandlerKind, Settings};
 use crate::storage::DataSubject;
@@ -14,7 +12,7 @@ pub(super) struct ErasableFiles {
 }
 
 /// Number of lines overwritten, or with `--dry-run` to overwrite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ErasedLines {
     pub(super) log_lines: u64,
     pub(super) file_lines: u64,

@@ -1,0 +1,139 @@
+//! Removes one person's data from everything that the receiver stores.
+//!
+//! A receiver may be running meanwhile: it can store events of the person, finish attempts and write log lines during
+//! the erasure. So the search and the erasure are repeated until a pass finds nothing, and files are overwritten
+//! twice.
+
+mod files;
+mod report;
+mod search;
+
+use std::time::Duration;
+
+use self::files::ErasableFiles;
+use self::report::ErasureReport;
+use self::search::PersonSearch;
+use super::{OperationError, Principal, Progress, ProgressCallback};
+use crate::base::clock::Clock;
+use crate::config::Settings;
+use crate::privacy::phone_number::PhoneNumber;
+use crate::storage::{MAX_ERASED_EVENTS, Store};
+use crate::view::ErasureView;
+
+/// Time that running attempts get to end before their events are erased.
+const ATTEMPT_END_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time during which clearing the write-ahead log is retried; every reader of the store delays it.
+const STORE_CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Passes over events of the person that arrive during the erasure; a call in progress would otherwise never end it.
+const MAX_ERASE_PASSES: usize = 5;
+/// Within this time a handler that already had an event has written its row, and the receiver its log lines.
+const LATE_WRITE_GRACE: Duration = Duration::from_millis(1_500);
+
+/// Whose data is erased: everything about a call or chat, or about all calls and chats with a phone number.
+pub(crate) struct ErasureRequest {
+    pub call: Option<String>,
+    pub phone: Option<PhoneNumber>,
+    /// The slug of the only company whose data is erased.
+    pub company: Option<String>,
+    /// Only counts rows and lines.
+    pub dry_run: bool,
+}
+
+/// Erases the data of a person, in the store and in the log and handler files of `settings`.
+pub(crate) async fn erase(
+    store: &dyn Store,
+    settings: &Settings,
+    clock: &Clock,
+    principal: &Principal,
+    request: &ErasureRequest,
+    progress: ProgressCallback<'_>,
+) -> Result<ErasureView, OperationError> {
+    let mut search = PersonSearch::new(store, request).await?;
+    search.run(store, progress).await?;
+    let files = ErasableFiles::from_settings(settings);
+    let mut report = ErasureReport::new(request, settings, clock.now_ms());
+    report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
+    if request.dry_run {
+        report.erased = store.count_erasable(search.person.clone(), search.seqs.clone()).await?;
+        report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files);
+    } else {
+        tracing::info!(%principal, events = search.seqs.len(), "erasing the data of a person");
+        erase_found(store, clock, &mut search, &mut report, progress).await?;
+        overwrite_files(&files, &search, &mut report).await;
+    }
+    report.unreadable_bodies = search.unreadable_bodies;
+    Ok(report.into_view())
+}
+
+async fn erase_found(
+    store: &dyn Store,
+    clock: &Clock,
+    search: &mut PersonSearch,
+    report: &mut ErasureReport,
+    progress: ProgressCallback<'_>,
+) -> Result<(), OperationError> {
+    for _ in 0..MAX_ERASE_PASSES {
+        report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
+        report.running_attempts = cancel_and_wait_for_attempts(store, clock, search, report).await?;
+        report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
+        let now_ms = clock.now_ms();
+        let seqs: Vec<i64> = search.seqs.iter().copied().collect();
+        let mut done = 0;
+        for part in seqs.chunks(MAX_ERASED_EVENTS) {
+            report.erased += store.erase_events(part.to_vec(), now_ms).await?;
+            done += part.len() as u64;
+            progress(Progress { step: "erased", done, total: seqs.len() as u64 });
+        }
+        report.erased += store.erase_related_rows(search.person.clone()).await?;
+        tokio::time::sleep(LATE_WRITE_GRACE).await;
+        search.run_again(store, progress).await?;
+        if search.seqs.is_empty() {
+            break;
+        }
+    }
+    // Rows that a handler wrote about an event it had received before the event was erased.
+    report.erased += store.erase_related_rows(search.person.clone()).await?;
+    report.store_files_cleared = clear_store_files(store).await?;
+    Ok(())
+}
+
+async fn overwrite_files(files: &ErasableFiles, search: &PersonSearch, report: &mut ErasureReport) {
+    report.erased_lines = files.overwrite_lines(&search.person, false, &mut report.failed_files);
+    tokio::time::sleep(LATE_WRITE_GRACE).await;
+    let late = files.overwrite_lines(&search.person, false, &mut report.failed_files);
+    report.erased_lines += late;
+}
+
+/// Cancels waiting deliveries, waits for running attempts to end, and returns how many are still running.
+///
+/// An attempt that still runs could write about an erased event, so the receipt reports it as incomplete.
+async fn cancel_and_wait_for_attempts(
+    store: &dyn Store,
+    clock: &Clock,
+    search: &PersonSearch,
+    report: &mut ErasureReport,
+) -> Result<u64, OperationError> {
+    let seqs: Vec<i64> = search.seqs.iter().copied().collect();
+    let started = std::time::Instant::now();
+    loop {
+        let (cancelled, running) = store.cancel_deliveries(seqs.clone(), clock.now_ms()).await?;
+        report.erased.cancelled_deliveries += cancelled;
+        if running == 0 || started.elapsed() > ATTEMPT_END_TIMEOUT {
+            return Ok(running);
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Whether no copy of the erased data is left in the files of the store.
+async fn clear_store_files(store: &dyn Store) -> Result<bool, OperationError> {
+    let started = std::time::Instant::now();
+    while !store.finish_erasure().await? {
+        if started.elapsed() > STORE_CLEAR_TIMEOUT {
+            return Ok(false);
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(true)
+}
