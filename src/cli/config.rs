@@ -3,13 +3,13 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
-use super::functions;
 use super::output::{self, CliError, CliResult};
 use crate::config::{ConfigSources, ProgramSearchPath, Settings, reference};
 use crate::egress::Egress;
 use crate::handlers::HandlerRegistry;
 use crate::live::functions::FunctionRegistry;
 use crate::live::inbound::InboundRules;
+use crate::operations::functions::all_functions;
 use crate::privacy::redact;
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
@@ -59,7 +59,7 @@ pub(super) fn load_checked_settings(sources: &ConfigSources) -> Result<Settings,
     let egress = Egress::new(&settings.egress)?;
     let path = ProgramSearchPath::from_process();
     HandlerRegistry::validate(&settings.handlers, &egress, &path)?;
-    FunctionRegistry::check(&functions::all_functions(&settings)?, &egress, &path)?;
+    FunctionRegistry::check(&all_functions(&settings)?, &egress, &path)?;
     InboundRules::check(&settings.inbound, &egress)?;
     logging::validate(&settings.log).map_err(CliError::Message)?;
     Ok(settings)

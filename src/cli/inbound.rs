@@ -1,13 +1,13 @@
 //! `inbound test`.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::output::{self, CliError, CliResult};
 use super::{config, context};
 use crate::base::clock::Clock;
 use crate::config::{ConfigSources, DEFAULT_COMPANY_SLUG, InboundKind};
 use crate::live::inbound::InboundDryRun;
+use crate::view::InboundTestView;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboundCommand {
@@ -76,10 +76,9 @@ impl InboundTestArgs {
         };
         let result = dry_run.run(&settings.inbound, &store).await?;
         if self.json {
-            let answer = result.answer.as_deref().and_then(|answer| serde_json::from_str::<Value>(answer).ok());
-            return output::print_json(
-                &json!({ "rule": result.rule, "answer": answer, "fallback_reason": result.fallback_reason }),
-            );
+            let answer = result.answer.as_deref().and_then(|answer| serde_json::from_str(answer).ok());
+            let (rule, fallback_reason) = (result.rule, result.fallback_reason);
+            return output::print_json(&InboundTestView { rule, answer, fallback_reason });
         }
         let from_target = "the response of the target of `ask`, which was not requested".to_owned();
         output::print_fields(&[

@@ -40,12 +40,7 @@ fn print_text(rules: &RetentionRules, result: &PurgeView) -> CliResult {
         return output::print_line("nothing is deleted: no key of [retention] is set");
     }
     let rows = result.by_age.iter().map(|purged| {
-        vec![
-            purged.kind.to_owned(),
-            purged.companies.clone(),
-            format!("{} days", purged.days),
-            purged.rows.to_string(),
-        ]
+        vec![purged.kind.to_owned(), purged.companies.clone(), format!("{} days", purged.days), purged.rows.to_string()]
     });
     let removed = if result.dry_run { "TO DELETE" } else { "DELETED" };
     output::print_table(&["KIND", "COMPANIES", "OLDER THAN", removed], rows.collect(), "no age limit is set")?;

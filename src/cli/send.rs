@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::json;
 
 use super::output::{self, CliError, CliResult};
 use super::{context, keys, receiver_url};
@@ -15,6 +14,7 @@ use crate::egress;
 use crate::event::{EventKind, sample_body};
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 use crate::simulation::REJECTED_MESSAGE;
+use crate::view::SendResultView;
 
 /// Retell waits for a response for this long by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,12 +73,7 @@ impl SendArgs {
     fn print_response(&self, status: u16, response_body: &str, duration_ms: u128, url: &url::Url) -> CliResult {
         let response_body = output::sanitize(&response_body.chars().take(500).collect::<String>());
         if self.json {
-            output::print_json(&json!({
-                "status": status,
-                "response_body": response_body,
-                "duration_ms": duration_ms,
-                "url": url.as_str(),
-            }))?;
+            output::print_json(&SendResultView { status, response_body, duration_ms, url: url.to_string() })?;
         } else {
             output::print_line(format!("{status} in {duration_ms} ms from {url}: {response_body}"))?;
         }

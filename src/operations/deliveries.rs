@@ -14,7 +14,7 @@ pub(crate) async fn list_deliveries(
     Ok(store.list_deliveries(filter, limit).await?.into_iter().map(delivery_view).collect())
 }
 
-/// What became of an event at every handler, or only at `handler`; [`OperationError::NotFound`] when that handler has
+/// The outcome of an event at every handler, or only at `handler`; [`OperationError::NotFound`] when that handler has
 /// never run.
 pub(crate) async fn show_deliveries(
     store: &(impl DeliveryAdmin + ?Sized),

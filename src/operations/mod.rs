@@ -1,5 +1,5 @@
 //! What can be done with a receiver and asked about its data, independent of how it is requested: typed input, a typed
-//! result that serializes ([`crate::view`]), and no output of its own. The command line is one caller.
+//! result that serializes ([`crate::view`]), and no output of any kind. The command line is one caller.
 
 pub(crate) mod appointments;
 pub(crate) mod bulk_change;
@@ -9,6 +9,7 @@ pub(crate) mod deliveries;
 pub(crate) mod erase;
 mod error;
 pub(crate) mod events;
+pub(crate) mod functions;
 mod principal;
 mod progress;
 pub(crate) mod purge;

@@ -77,11 +77,8 @@ impl PurgeRun<'_> {
     async fn purge_batch(&mut self, batch: PurgeBatch, rows: &mut u64) -> Result<Option<PurgeBatch>, OperationError> {
         let started = Instant::now();
         let purge = batch.clone();
-        let purged = if self.dry_run {
-            self.store.count_purgeable(purge).await?
-        } else {
-            self.store.purge_batch(purge).await?
-        };
+        let purged =
+            if self.dry_run { self.store.count_purgeable(purge).await? } else { self.store.purge_batch(purge).await? };
         *rows += purged.removed;
         self.cascaded += purged.cascaded;
         tokio::time::sleep(started.elapsed()).await;

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// A subscription to changes that may be of interest to a worker: events appended by this process, and any change by
-/// another process. Wake-ups that nobody has waited for yet are combined into one. Clones are independent.
+/// another process. Wake-ups that no one has waited for yet are combined into one. Clones are independent.
 #[derive(Clone, Debug)]
 pub struct WakeUps(watch::Receiver<u64>);
 

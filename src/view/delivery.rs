@@ -24,12 +24,12 @@ pub(crate) struct DeliveryView {
     pub replay: bool,
 }
 
-/// What became of an event at one handler.
+/// The outcome of an event at one handler.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum OutlookView {
     Delivery(Box<DeliveryDetailsView>),
-    /// There is no delivery.
+    /// The event has no delivery to this handler.
     Undelivered {
         handler: String,
         /// `filtered`, `before_handler`, `unplanned` or `removed`.

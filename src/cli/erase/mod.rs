@@ -52,8 +52,7 @@ impl EraseArgs {
         }
         let settings = context::load_settings()?;
         let store = storage::open(&settings.storage.url, Role::Operator, &Supervisor::default())?;
-        let request =
-            ErasureRequest { call: self.call, phone: self.phone, company: self.company, dry_run: !self.yes };
+        let request = ErasureRequest { call: self.call, phone: self.phone, company: self.company, dry_run: !self.yes };
         let (clock, principal) = (Clock::system(), Principal::LocalOperator);
         let mut progress = draw_progress();
         let receipt = erase(&*store, &settings, &clock, &principal, &request, &mut progress).await?;

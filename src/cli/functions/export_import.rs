@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{all_functions, function_json};
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::send;
 use crate::config::{FunctionSettings, Settings};
+use crate::operations::functions::list_functions;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FunctionsImportArgs {
@@ -18,7 +18,7 @@ pub(in crate::cli) struct FunctionsImportArgs {
 }
 
 pub(super) fn export_functions(settings: &Settings) -> CliResult {
-    output::print_json(&all_functions(settings)?.iter().map(function_json).collect::<Result<Vec<_>, _>>()?)
+    output::print_json(&list_functions(settings)?)
 }
 
 impl FunctionsImportArgs {

@@ -5,7 +5,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::context;
 use crate::cli::list_args::CommonListArgs;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::storage::{InvocationFilter, InvocationRow, InvocationState};
+use crate::operations::functions::list_invocations;
+use crate::storage::{InvocationFilter, InvocationState};
+use crate::view::InvocationView;
 
 /// Characters of an answer or error that the table shows.
 const MAX_ANSWER_CHARS: usize = 60;
@@ -56,7 +58,7 @@ impl FunctionsCallsArgs {
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
         };
-        let rows = context::open_store()?.list_invocations(filter, self.list.limit).await?;
+        let rows = list_invocations(&*context::open_store()?, filter, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rows);
         }
@@ -74,11 +76,11 @@ impl FunctionsCallsArgs {
     }
 }
 
-fn format_duration(row: &InvocationRow) -> Option<String> {
+fn format_duration(row: &InvocationView) -> Option<String> {
     row.ended_at_ms.map(|ended| format!("{} ms", ended - row.received_at_ms))
 }
 
-fn invocation_cells(row: InvocationRow) -> Vec<String> {
+fn invocation_cells(row: InvocationView) -> Vec<String> {
     let duration = format_duration(&row).unwrap_or_default();
     let mark = if row.truncated { "(truncated) " } else { "" };
     let answer = row.reason.or(row.answer).unwrap_or_default();
@@ -88,24 +90,24 @@ fn invocation_cells(row: InvocationRow) -> Vec<String> {
         row.company,
         row.function,
         row.call_id.unwrap_or_default(),
-        row.idempotency_key,
-        row.state.as_str().to_owned(),
+        row.invocation,
+        row.state.to_owned(),
         duration,
         format!("{mark}{}", output::sanitize(&answer)),
     ]
 }
 
-fn print_invocation(row: InvocationRow) -> CliResult {
+fn print_invocation(row: InvocationView) -> CliResult {
     let duration = format_duration(&row);
     let truncated = row.truncated.then(|| "yes, to the 15000 characters that Retell passes on".to_owned());
     output::print_fields(&[
-        ("invocation", Some(row.idempotency_key)),
+        ("invocation", Some(row.invocation)),
         ("received (UTC)", Some(output::format_time(row.received_at_ms))),
         ("company", Some(row.company)),
         ("function", Some(row.function)),
         ("call", row.call_id),
         ("tool call", row.tool_call_id),
-        ("state", Some(row.state.as_str().to_owned())),
+        ("state", Some(row.state.to_owned())),
         ("duration", duration),
         ("runs", Some(row.runs.to_string())),
         ("error", row.reason),

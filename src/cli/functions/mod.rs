@@ -5,7 +5,6 @@ mod invocations;
 mod test;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use self::export_import::{FunctionsImportArgs, export_functions};
 use self::invocations::FunctionsCallsArgs;
@@ -13,11 +12,8 @@ use self::test::FunctionsTestArgs;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::config::{DEFAULT_COMPANY_SLUG, FunctionSettings, Settings};
-use crate::live::appointments;
-use crate::live::functions::{FunctionConfigError, function_path, load_parameters, merge_builtins};
-
-/// Added to the receiver's timeout for Retell's timeout, so that the fallback still reaches Retell in time.
-const RETELL_TIMEOUT_MARGIN_MS: u64 = 5_000;
+use crate::operations::functions::{all_functions, find_function, function_url, list_functions, list_tools};
+use crate::view::FunctionView;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FunctionsCommand {
@@ -81,22 +77,16 @@ impl FunctionsCommand {
     }
 }
 
-/// Every function of a receiver with these settings: the configured ones merged with the built-in ones.
-pub(super) fn all_functions(settings: &Settings) -> Result<Vec<FunctionSettings>, FunctionConfigError> {
-    merge_builtins(&settings.functions, &appointments::function_definitions(settings))
-}
-
 fn print_list(settings: &Settings, json: bool) -> CliResult {
-    let functions = all_functions(settings)?;
     if json {
-        return output::print_json(&functions.iter().map(function_json).collect::<Result<Vec<_>, _>>()?);
+        return output::print_json(&list_functions(settings)?);
     }
     let row = |function: &FunctionSettings| {
         let companies = if function.companies.is_empty() { "all".to_owned() } else { function.companies.join(", ") };
         let timeout = format!("{} ms", function.timeout_ms);
         vec![function.name.clone(), format_target(function), function.methods.join(", "), companies, timeout]
     };
-    let rows = functions.iter().map(row).collect();
+    let rows = all_functions(settings)?.iter().map(row).collect();
     let empty = "no functions: configure [[functions]] as docs/functions.md shows, or enable [appointments]";
     output::print_table(&["NAME", "TARGET", "METHODS", "COMPANIES", "TIMEOUT"], rows, empty)
 }
@@ -114,42 +104,30 @@ fn format_target(function: &FunctionSettings) -> String {
     }
 }
 
-/// The settings of the function without secrets, and with the schema itself even if the settings name a schema file.
-fn function_json(function: &FunctionSettings) -> Result<Value, CliError> {
-    let mut fields = serde_json::to_value(function)?;
-    fields["parameters"] = load_parameters(function)?;
-    Ok(fields)
-}
-
-fn find_function(settings: &Settings, name: &str, company: Option<&str>) -> Result<FunctionSettings, CliError> {
-    let company = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-    let mut functions = all_functions(settings)?.into_iter();
-    functions.find(|function| function.name == name && function.is_available_to(company)).ok_or_else(|| {
-        CliError::Message(format!(
-            "company `{}` has no function `{}`; `retell-webhook functions list` prints the functions",
-            output::sanitize(company),
-            output::sanitize(name)
-        ))
-    })
-}
-
 impl FunctionsShowArgs {
     fn run(&self, settings: &Settings) -> CliResult {
-        let function = find_function(settings, &self.name, self.company.as_deref())?;
-        let fields = function_json(&function)?;
+        let company = self.company.as_deref();
+        let Some(shown) = find_function(settings, &self.name, company)? else {
+            return Err(CliError::Message(format!(
+                "company `{}` has no function `{}`; `retell-webhook functions list` prints the functions",
+                output::sanitize(company.unwrap_or(DEFAULT_COMPANY_SLUG)),
+                output::sanitize(&self.name)
+            )));
+        };
         if self.json {
-            return output::print_json(&fields);
+            return output::print_json(&shown);
         }
+        let FunctionView { settings: function, parameters } = shown;
         output::print_fields(&[
             ("name", Some(function.name.clone())),
             ("description", Some(function.description.clone())),
             ("target", Some(format_target(&function))),
-            ("url", Some(function_url(settings, self.company.as_deref(), &function.name))),
+            ("url", Some(function_url(settings, company, &function.name))),
             ("methods", Some(function.methods.join(", "))),
             ("companies", (!function.companies.is_empty()).then(|| function.companies.join(", "))),
             ("timeout", Some(format!("{} ms", function.timeout_ms))),
         ])?;
-        output::print_json(&fields["parameters"])
+        output::print_json(&parameters)
     }
 }
 
@@ -163,33 +141,6 @@ impl FunctionsSchemaArgs {
                 output::sanitize(slug)
             )));
         }
-        let functions = all_functions(settings)?;
-        let available = functions.iter().filter(|function| function.is_available_to(slug));
-        let tools: Vec<Value> =
-            available.map(|function| tool_json(settings, company, function)).collect::<Result<_, _>>()?;
-        output::print_json(&tools)
+        output::print_json(&list_tools(settings, company)?)
     }
-}
-
-fn function_url(settings: &Settings, company: Option<&str>, name: &str) -> String {
-    format!("{}{}", settings.server.public_url(settings.server.port), function_path(company, name))
-}
-
-fn tool_json(settings: &Settings, company: Option<&str>, function: &FunctionSettings) -> Result<Value, CliError> {
-    let mut schema = load_parameters(function)?;
-    // Retell requires `type` and `properties`, also of a function without parameters.
-    if let Value::Object(fields) = &mut schema {
-        fields.entry("type").or_insert_with(|| "object".into());
-        fields.entry("properties").or_insert_with(|| json!({}));
-    }
-    Ok(json!({
-        "type": "custom",
-        "name": function.name,
-        "description": function.description,
-        "url": function_url(settings, company, &function.name),
-        "method": function.methods.first(),
-        "parameters": schema,
-        // Retell accepts 1 to 600 seconds.
-        "timeout_ms": (function.timeout_ms + RETELL_TIMEOUT_MARGIN_MS).clamp(1_000, 600_000),
-    }))
 }

@@ -7,7 +7,6 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::all_functions;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::cli::output::{self, CliError, CliResult};
@@ -15,8 +14,10 @@ use crate::cli::{keys, send};
 use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
 use crate::live::functions::{OUTCOME_HEADER, function_path};
+use crate::operations::functions::all_functions;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 use crate::simulation::REJECTED_MESSAGE;
+use crate::view::FunctionTestView;
 
 /// The time Retell waits for a custom function by default.
 const RETELL_DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -105,8 +106,8 @@ impl FunctionsTestArgs {
         let is_success = is_success(outcome, parsed.as_ref());
         if self.json {
             let answer = parsed.unwrap_or_else(|| answer.into());
-            let report = json!({ "status": status, "outcome": outcome, "answer": answer, "duration_ms": duration_ms });
-            output::print_json(&report)?;
+            let outcome = outcome.map(str::to_owned);
+            output::print_json(&FunctionTestView { status, outcome, answer, duration_ms })?;
         } else {
             let outcome = outcome.map(|outcome| format!(" {}", output::sanitize(outcome))).unwrap_or_default();
             output::print_line(format!("{status}{outcome} in {duration_ms} ms: {}", output::sanitize(answer)))?;

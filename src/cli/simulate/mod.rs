@@ -1,4 +1,4 @@
-//! `simulate`: sends the events of simulated calls and prints what became of them.
+//! `simulate`: sends the events of simulated calls and prints their outcomes.
 
 mod text;
 

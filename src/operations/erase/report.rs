@@ -6,9 +6,7 @@ use super::ErasureRequest;
 use super::files::ErasedLines;
 use crate::config::Settings;
 use crate::storage::{ErasureCounts, EventsByHandler};
-use crate::view::{
-    ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView,
-};
+use crate::view::{ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView};
 
 /// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
@@ -120,14 +118,5 @@ fn rows_view(counts: ErasureCounts) -> ErasedRowsView {
         invocations,
         appointments,
     } = counts;
-    ErasedRowsView {
-        events,
-        body_bytes,
-        cancelled_deliveries,
-        attempts,
-        calls,
-        rejected,
-        invocations,
-        appointments,
-    }
+    ErasedRowsView { events, body_bytes, cancelled_deliveries, attempts, calls, rejected, invocations, appointments }
 }

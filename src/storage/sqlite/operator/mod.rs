@@ -1,5 +1,5 @@
 //! Changes by an operator, while a receiver may be running on the same store: a second connection with small
-//! transactions, on a thread of its own.
+//! transactions, on a separate thread.
 
 mod deliveries;
 mod operator_store;
@@ -23,7 +23,7 @@ pub(super) type OperatorThread = WorkerThreads<OperatorRemoval>;
 /// Whether, and how, a store makes the changes of an operator.
 pub(super) enum Operator {
     ReadOnly,
-    /// Started at the first change: a receiver needs the thread and its connections only if somebody uses the console.
+    /// Started at the first change: a receiver needs the thread and its connections only if an operator changes something through it.
     Writer {
         url: SqliteUrl,
         supervisor: Supervisor,

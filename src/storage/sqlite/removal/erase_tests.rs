@@ -44,7 +44,8 @@ async fn an_erased_call_leaves_no_bytes_and_is_not_stored_again() {
         let erased = removal.erase_events(&Vec::from_iter(seqs.clone()), START_MS).unwrap();
         assert_eq!((erased.events, erased.body_bytes), (2, 50_042));
         removal.erase_related_rows(&person).unwrap();
-        assert!(removal.scrub_files().unwrap());
+        // A thread of the store may be reading just then; the contract is to try again.
+        assert!((0..100).any(|_| removal.scrub_files().unwrap()));
         let bytes = read_all_files(fixture.folder.path());
         assert!(!contains_text(&bytes, "secret words") && !contains_text(&bytes, "call_gone"));
         // The same body is sent again: to the receiver with its caches, and to one started since.
