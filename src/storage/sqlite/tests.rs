@@ -224,7 +224,7 @@ async fn a_write_that_does_not_fit_into_a_full_store_fails_alone() {
         write_too_much(),
         store.append(event(3, b"three")),
     );
-    assert!(matches!(&too_much, Err(error) if error.kind() == StoreErrorKind::Unavailable), "{too_much:?}");
+    assert!(matches!(&too_much, Err(error) if error.kind() == StoreErrorKind::Full), "{too_much:?}");
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(bodies(&store).await.len(), 3);
 }
