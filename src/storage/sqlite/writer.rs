@@ -359,12 +359,17 @@ fn try_transaction(
     state.transaction_begun = true;
     while let Some(mut job) = next() {
         job.run(state);
-        batch.push(job);
         // Autocommit is on again when SQLite has rolled the transaction back by itself. A further job would then run
         // outside any transaction and commit by itself, without a sync of its body.
         if state.conn.is_autocommit() {
-            return Err(StoreError::unavailable("SQLite rolled the transaction back: disk full or I/O error"));
+            // The error of the job says why SQLite did so, and what to do about it.
+            let cause = job.unavailable_error().cloned();
+            batch.push(job);
+            return Err(cause.unwrap_or_else(|| {
+                StoreError::unavailable("SQLite rolled the transaction back: disk full or I/O error")
+            }));
         }
+        batch.push(job);
     }
     // Bodies are synced before the commit: a row on disk never names a body that is not.
     state.bodies.write_staged()?;
