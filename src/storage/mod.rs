@@ -20,7 +20,6 @@ mod removal;
 mod selection;
 pub(crate) mod sqlite;
 mod text;
-mod wake_ups;
 
 use std::sync::Arc;
 
@@ -39,13 +38,12 @@ pub(crate) use event::{AppendOutcome, EventSummary, INTERNAL_KEY_FINGERPRINT, St
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
-    ErasureStore, InboundAnswerStore, Journal, Maintenance, RejectedStore, RetentionStore,
+    ErasureStore, InboundAnswerStore, Journal, Maintenance, RejectedStore, RetentionStore, WakeUps,
 };
 pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
 pub use identity::IdentityKey;
 pub(crate) use text::sanitize_text_to;
-pub(crate) use wake_ups::WakeUps;
 
 pub(crate) use inbound::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS};
 pub(crate) use invocation::{

@@ -17,6 +17,7 @@ mod journal;
 mod maintenance;
 mod rejected;
 mod retention;
+mod wake_ups;
 
 pub(crate) use alarms::AlarmStore;
 pub(crate) use appointments::AppointmentStore;
@@ -32,3 +33,4 @@ pub(crate) use journal::Journal;
 pub(crate) use maintenance::Maintenance;
 pub(crate) use rejected::RejectedStore;
 pub(crate) use retention::RetentionStore;
+pub(crate) use wake_ups::WakeUps;

@@ -27,7 +27,7 @@ const MAX_FOLDER_FILES: usize = 15;
 
 /// Folders that are larger, and may not grow: they are split when they change.
 const LARGE_FOLDERS: [(&str, usize); 4] =
-    [("src/event", 25), ("src/storage/sqlite", 26), ("src/cli", 29), ("src/live/appointments", 16)];
+    [("src/event", 25), ("src/storage/sqlite", 24), ("src/cli", 27), ("src/live/appointments", 16)];
 
 /// Modules with submodules that are not yet `name/mod.rs`.
 const MODULE_FILES: [&str; 3] = ["src/cli/doctor.rs", "src/cli/load.rs", "src/cli/status.rs"];

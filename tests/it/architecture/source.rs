@@ -236,9 +236,9 @@ fn collect_functions(tokens: &[TokenTree], functions: &mut Vec<Function>) {
 /// The function at the start of `tokens`; `None` for a function pointer and for a declaration without a body.
 fn function(tokens: &[TokenTree]) -> Option<Function> {
     let (keyword, name, signature) = match tokens {
-        [keyword, TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
-        // `fn $name` in a macro.
-        [keyword, TokenTree::Punct(_), TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
+        // The second form is `fn $name` in a macro.
+        [keyword, TokenTree::Ident(name), signature @ ..]
+        | [keyword, TokenTree::Punct(_), TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
         _ => return None,
     };
     let end = signature.iter().enumerate().position(|(at, token)| {

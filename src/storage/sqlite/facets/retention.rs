@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, readers, removal};
 use crate::storage::{
@@ -101,6 +102,6 @@ impl ErasureStore for SqliteStore {
     }
 
     async fn finish_erasure(&self) -> Result<bool, StoreError> {
-        self.operator().await?.run(|operator| operator.scrub_files()).await
+        self.operator().await?.run(OperatorRemoval::scrub_files).await
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 pub struct WakeUps(watch::Receiver<u64>);
 
 impl WakeUps {
-    pub(super) fn new(changes: &watch::Sender<u64>) -> Self {
+    pub(in crate::storage) fn new(changes: &watch::Sender<u64>) -> Self {
         Self(changes.subscribe())
     }
 
