@@ -235,11 +235,11 @@ fn collect_functions(tokens: &[TokenTree], functions: &mut Vec<Function>) {
 
 /// The function at the start of `tokens`; `None` for a function pointer and for a declaration without a body.
 fn function(tokens: &[TokenTree]) -> Option<Function> {
-    let (keyword, name, signature) = match tokens {
-        // The second form is `fn $name` in a macro.
-        [keyword, TokenTree::Ident(name), signature @ ..]
-        | [keyword, TokenTree::Punct(_), TokenTree::Ident(name), signature @ ..] => (keyword, name, signature),
-        _ => return None,
+    // With `$` before the name in a macro.
+    let ([keyword, TokenTree::Ident(name), signature @ ..]
+    | [keyword, TokenTree::Punct(_), TokenTree::Ident(name), signature @ ..]) = tokens
+    else {
+        return None;
     };
     let end = signature.iter().enumerate().position(|(at, token)| {
         // `A<{ B }>` has a brace that is not the body.
