@@ -4,7 +4,7 @@
 //! `config/<RUN_ENV>.toml`, `config/local.toml`, `.env` in the working directory, environment variables.
 //!
 //! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
-//! `docs/configuration.md` and `docs/configuration.schema.json`; see [`reference`].
+//! `docs/configuration.md` and `docs/configuration.schema.json`; see [`mod@reference`].
 
 mod load;
 mod sections;

@@ -21,7 +21,7 @@ pub struct NewEvent {
     /// Generated when the request was accepted; begins with that time.
     pub id: EventId,
     /// Id of the company in the store, see
-    /// [`Store::get_or_create_company_ids`](super::Store::get_or_create_company_ids).
+    /// `CompanyStore::get_or_create_company_ids`.
     pub company_id: i64,
     /// The event kind, such as `call_ended`; `None` when the body has none.
     pub kind: Option<String>,

@@ -35,7 +35,7 @@ pub trait AppointmentStore: Send + Sync {
     /// Appointments that match the filter, ordered by start.
     async fn list_appointments(&self, filter: AppointmentFilter) -> Result<Vec<Appointment>, StoreError>;
 
-    /// Start and number of occupied places of each step (see [`SLOT_STEP_MS`]) in `[from_ms, to_ms)` that has any,
+    /// Start and number of occupied places of each step (see [`SLOT_STEP_MS`](crate::storage::SLOT_STEP_MS)) in `[from_ms, to_ms)` that has any,
     /// ordered by start.
     async fn slot_occupancy(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
 }

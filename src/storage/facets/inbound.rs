@@ -12,6 +12,6 @@ pub trait InboundAnswerStore: Send + Sync {
     /// Stores the answer to an inbound request. If there is one already, it stays.
     async fn insert_inbound_answer(&self, answered: InboundAnswerRecord) -> Result<(), StoreError>;
 
-    /// The stored answer to an inbound request. Read by the same thread as [`Store::caller_history`].
+    /// The stored answer to an inbound request. Read by the same thread as [`CallStore::caller_history`](crate::storage::CallStore::caller_history).
     async fn get_inbound_answer(&self, event_id: EventId) -> Result<Option<InboundAnswerRecord>, StoreError>;
 }

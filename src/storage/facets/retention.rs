@@ -18,7 +18,7 @@ pub trait RetentionStore: Send + Sync {
     /// since `freed_before_ms` stay, because a reader may still read them.
     async fn reclaim_space(&self, freed_before_ms: i64) -> Result<bool, StoreError>;
 
-    /// Bytes in use, without the space that [`Store::reclaim_space`] is going to return.
+    /// Bytes in use, without the space that [`RetentionStore::reclaim_space`] is going to return.
     async fn used_bytes(&self) -> Result<u64, StoreError>;
 
     /// Counts what [`RetentionStore::purge_batch`] would remove.
