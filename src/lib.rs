@@ -102,7 +102,7 @@ pub use base::clock::Clock;
 pub use base::id::EventId;
 pub use base::secret::Secret;
 #[cfg(feature = "receiver")]
-pub use config::{ConfigError, ConfigSources, HandlerKind, HandlerSettings, Settings};
+pub use config::{ConfigSources, FieldError, HandlerKind, HandlerSettings, Settings};
 pub use event::{Call, Chat, Event, EventKind};
 #[cfg(feature = "receiver")]
 pub use handlers::{Context, EventHandler, Filter, Outcome};
@@ -128,7 +128,7 @@ pub mod internals {
     pub use crate::base::supervise::Supervisor;
     #[cfg(feature = "cli")]
     pub use crate::cli::{Cli, report_error, run};
-    pub use crate::config::{AlarmSettings, DeliverySettings, RevisionPolicy, TranscriptPolicy};
+    pub use crate::config::{AlarmSettings, DeliverySettings, Origins, RevisionPolicy, TranscriptPolicy};
     pub use crate::handlers::RegisteredHandler;
     pub use crate::live::appointments::built_in_functions;
     pub use crate::storage::{

@@ -7,11 +7,10 @@ use super::receiver::Receiver;
 use super::start;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::Settings;
+use crate::config::{Origins, Settings};
 use crate::event::{Call, Event};
-use crate::handlers::{ClosureHandler, Context, EventHandler, Filter, HandlerConfigError, Outcome, RegisteredHandler};
-use crate::live::functions::FunctionConfigError;
-use crate::live::inbound::{self, InboundAnswer, InboundClosure, InboundConfigError, InboundContext, InboundRequest};
+use crate::handlers::{ClosureHandler, Context, EventHandler, Filter, Outcome, RegisteredHandler};
+use crate::live::inbound::{self, InboundAnswer, InboundClosure, InboundContext, InboundRequest};
 use crate::live::{BuiltInFunction, Function, FunctionPolicy};
 use crate::storage::StoreError;
 use crate::telemetry::logging::DroppedLines;
@@ -19,27 +18,28 @@ use crate::telemetry::logging::DroppedLines;
 /// Why a receiver could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The settings are invalid.
+    /// A setting, or a function given in code, is invalid.
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
+    Config(#[from] crate::config::FieldError),
     /// The store cannot be opened; the error states why and what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Two handlers have the same name, under which the store keeps a handler's progress.
     #[error("two handlers are named `{0}`; the store keeps a handler's progress under its name, so choose another one")]
     DuplicateHandlerName(String),
-    /// A `[[handlers]]` table is invalid.
-    #[error(transparent)]
-    Handler(#[from] HandlerConfigError),
-    /// A custom function is invalid.
-    #[error(transparent)]
-    Function(#[from] FunctionConfigError),
-    /// An inbound rule or the inbound fallback is invalid.
-    #[error(transparent)]
-    Inbound(#[from] InboundConfigError),
     /// The development key cannot be read or written.
     #[error("cannot read or write the development key: {0}; make the data folder writable, or set RETELL_API_KEY")]
     DevKey(std::io::Error),
+}
+
+impl BuildError {
+    /// Adds the file and line, or the variable, to an error about a setting.
+    pub(super) fn locate(self, origins: &Origins) -> Self {
+        match self {
+            Self::Config(error) => Self::Config(origins.locate(error)),
+            other => other,
+        }
+    }
 }
 
 /// Builds a [`Receiver`]. See the [crate's front page](crate) for an example.

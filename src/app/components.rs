@@ -8,12 +8,12 @@ use super::context::AppContext;
 use crate::alarms::{self, AlarmMonitorDeps};
 use crate::base::current::Current;
 use crate::base::id::random_hex;
-use crate::config::{AlarmSettings, Settings};
+use crate::config::{AlarmSettings, FieldError, Settings};
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::handlers::{HandlerRegistry, RegisteredHandler};
 use crate::intake::Intake;
 use crate::live::appointments::built_in_functions;
-use crate::live::functions::{FunctionConfigError, FunctionRegistry, FunctionService};
+use crate::live::functions::{FunctionRegistry, FunctionService};
 use crate::live::inbound::{CurrentInboundRules, InboundClosure, InboundResponder};
 use crate::live::{WEBHOOK_PATH, WebhookState};
 use crate::rejections::{RejectionRecorder, RejectionSettings};
@@ -24,7 +24,8 @@ pub(super) fn build_handlers(
     settings: &Settings,
     added: &[RegisteredHandler],
 ) -> Result<HandlerRegistry, BuildError> {
-    let mut registry = HandlerRegistry::from_settings(&settings.handlers, &context.outbound, &context.store)?;
+    let tables = settings.handlers.iter().enumerate();
+    let mut registry = HandlerRegistry::from_settings(tables, &context.outbound, &context.store)?;
     for handler in added {
         registry.register(handler.clone()).map_err(BuildError::DuplicateHandlerName)?;
     }
@@ -36,7 +37,7 @@ pub(super) fn build_functions(
     context: &AppContext,
     settings: &Settings,
     overrides: &BuilderOverrides,
-) -> Result<FunctionRegistry, FunctionConfigError> {
+) -> Result<FunctionRegistry, FieldError> {
     let metrics = &context.metrics.functions;
     FunctionRegistry::new(&settings.functions, &overrides.functions, &context.outbound, metrics)
 }

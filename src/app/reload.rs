@@ -10,7 +10,7 @@ use super::companies::load_companies;
 use super::context::AppContext;
 use super::{BuildError, components};
 use crate::base::current::Current;
-use crate::config::{AlarmSettings, HandlerSettings, Settings};
+use crate::config::{AlarmSettings, Settings};
 use crate::dispatch::{RetentionRules, RetentionTask, Workers};
 use crate::handlers::HandlerRegistry;
 use crate::live::functions::FunctionService;
@@ -46,14 +46,18 @@ impl ReloadHandle {
     /// # Errors
     /// [`BuildError`] when `settings` are invalid or the store fails. Nothing has changed then.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, BuildError> {
+        let origins = settings.origins.clone();
+        self.apply_settings(settings).await.map_err(|error| error.locate(&origins))
+    }
+
+    async fn apply_settings(&self, settings: Settings) -> Result<Vec<String>, BuildError> {
         let state = &self.0;
         let context = &state.context;
         let mut running = state.settings.lock().await;
         let settings = state.overrides.apply_to(settings)?;
         let companies = load_companies(&settings, &context.store).await?;
-        let is_new = |table: &&HandlerSettings| !running.handlers.contains(table);
-        let new_tables: Vec<_> = settings.handlers.iter().filter(is_new).cloned().collect();
-        let new_handlers = HandlerRegistry::from_settings(&new_tables, &context.outbound, &context.store)?;
+        let new_tables = settings.handlers.iter().enumerate().filter(|(_, table)| !running.handlers.contains(table));
+        let new_handlers = HandlerRegistry::from_settings(new_tables, &context.outbound, &context.store)?;
         let functions = components::build_functions(context, &settings, &state.overrides)?;
         // Rebuilt only if they changed: the targets of unchanged rules keep their open connections.
         let inbound_rules = if settings.inbound == running.inbound {

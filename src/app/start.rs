@@ -16,10 +16,16 @@ use crate::handlers::{ClosureHandler, EventHandler, Filter, RegisteredHandler};
 use crate::live::inbound::{CurrentInboundRules, InboundRules};
 
 /// Opens the store and starts every component. A component that fails to start stops those before it.
-pub(super) async fn start(builder: ReceiverBuilder) -> Result<Receiver, BuildError> {
-    let ReceiverBuilder { settings, mut overrides, closures, on_inbound, .. } = builder;
-    overrides.handlers.extend(closures_handler(closures));
+pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, BuildError> {
+    let settings = builder.settings.take();
     let settings = settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
+    let origins = settings.origins.clone();
+    start_components(builder, settings).await.map_err(|error| error.locate(&origins))
+}
+
+async fn start_components(builder: ReceiverBuilder, settings: Settings) -> Result<Receiver, BuildError> {
+    let ReceiverBuilder { mut overrides, closures, on_inbound, .. } = builder;
+    overrides.handlers.extend(closures_handler(closures));
     let settings = overrides.apply_to(settings)?;
     let public_url = settings.server.public_url(builder.listening_port.unwrap_or(settings.server.port));
     let supervisor = Supervisor::default();

@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::output::{self, CliError, CliResult};
-use crate::config::{ConfigSources, ProgramSearchPath, Settings, reference};
+use crate::config::{ConfigSources, FieldError, ProgramSearchPath, Settings, reference};
 use crate::egress::Egress;
 use crate::handlers::HandlerRegistry;
+use crate::live::appointments;
 use crate::live::functions::FunctionRegistry;
 use crate::live::inbound::InboundRules;
-use crate::operations::functions::all_functions;
 use crate::privacy::redact;
 use crate::security::keys::ApiKey;
 use crate::storage::sqlite::SqliteUrl;
@@ -56,29 +56,32 @@ fn print_check() -> CliResult {
 pub(super) fn load_checked_settings(sources: &ConfigSources) -> Result<Settings, CliError> {
     let settings = Settings::load(sources)?;
     SqliteUrl::parse(&settings.storage.url)?;
+    check_components(&settings).map_err(|error| settings.origins.locate(error))?;
+    Ok(settings)
+}
+
+fn check_components(settings: &Settings) -> Result<(), FieldError> {
     let egress = Egress::new(&settings.egress)?;
     let path = ProgramSearchPath::from_process();
     HandlerRegistry::validate(&settings.handlers, &egress, &path)?;
-    FunctionRegistry::check(&all_functions(&settings)?, &egress, &path)?;
+    let built_in = appointments::function_definitions(settings);
+    FunctionRegistry::check(&settings.functions, &built_in, &egress, &path)?;
     InboundRules::check(&settings.inbound, &egress)?;
-    logging::validate(&settings.log).map_err(CliError::Message)?;
-    Ok(settings)
+    logging::validate(&settings.log)
 }
 
 impl ConfigShowArgs {
     fn run(&self) -> CliResult {
-        let sources = ConfigSources::from_process()?;
-        let settings = Settings::load(&sources)?;
+        let settings = Settings::load(&ConfigSources::from_process()?)?;
         let mut tree = serde_json::to_value(&settings)?;
         redact_urls(&mut tree);
         if self.json {
             return output::print_json(&tree);
         }
-        let origins = sources.origins()?;
         let fingerprints: Vec<_> =
             settings.security.keys.iter().map(|key| ApiKey::new(key).fingerprint().to_string()).collect();
         let origin = |key: &str| {
-            let source = origins.get(key).map_or("built in", String::as_str);
+            let source = settings.origins.layer(key).unwrap_or("built in");
             // Keys are not printed; the fingerprints show which ones are in use.
             if key == "security.keys" && !fingerprints.is_empty() {
                 return format!("{source}; fingerprint {}", fingerprints.join(", "));

@@ -6,6 +6,7 @@
 //! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
 //! `docs/configuration.md` and `docs/configuration.schema.json`; see [`mod@reference`].
 
+mod field_error;
 mod load;
 mod sections;
 #[cfg(test)]
@@ -16,8 +17,9 @@ mod values;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use field_error::FieldError;
 pub(crate) use load::reference;
-pub use load::{ConfigError, ConfigSources};
+pub use load::{ConfigSources, Origins};
 pub use sections::{AlarmSettings, DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
 pub(crate) use sections::{
     AppointmentSettings, CompanySettings, DEFAULT_COMPANY_SLUG, DateOrder, DeliveryOrdering, DocsSettings,
@@ -66,6 +68,10 @@ pub struct Settings {
     /// Custom functions that an agent's model can invoke, at `/api/v1/function/<name>`. Set in files only; read again
     /// on SIGHUP.
     pub functions: Vec<FunctionSettings>,
+    /// Where each value was set, for error messages.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub origins: Origins,
 }
 
 impl Default for Settings {
@@ -85,6 +91,7 @@ impl Default for Settings {
             inbound: InboundSettings::default(),
             handlers: HandlerSettings::defaults(),
             functions: Vec::new(),
+            origins: Origins::default(),
         }
     }
 }
@@ -95,12 +102,9 @@ impl Settings {
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong type or an invalid value. The text names the key and
     /// the next step, never a secret.
-    pub fn load(sources: &ConfigSources) -> Result<Self, ConfigError> {
+    pub fn load(sources: &ConfigSources) -> Result<Self, FieldError> {
         let settings = load::load(sources)?;
         settings.validate()?;
         Ok(settings)
     }
 }
-
-/// A key, and why its value is invalid.
-pub(crate) type InvalidSetting = (&'static str, String);

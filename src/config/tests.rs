@@ -7,7 +7,7 @@ const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";
 
 fn from_env(vars: &[(&str, &str)]) -> Result<Settings, String> {
     let env = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Settings::load(&ConfigSources { base_dir: None, env }).map_err(|error| error.to_string())
+    Settings::load(&ConfigSources { env, ..ConfigSources::default() }).map_err(|error| error.to_string())
 }
 
 fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, String> {
@@ -15,7 +15,8 @@ fn from_file(name: &str, text: &str, vars: &[(&str, &str)]) -> Result<Settings, 
     std::fs::create_dir(folder.path().join("config")).unwrap();
     std::fs::write(folder.path().join("config").join(name), text).unwrap();
     let env: BTreeMap<_, _> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Settings::load(&ConfigSources { base_dir: Some(folder.path().into()), env }).map_err(|error| error.to_string())
+    Settings::load(&ConfigSources { base_dir: Some(folder.path().into()), env, ..ConfigSources::default() })
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -168,14 +169,17 @@ fn invalid_api_keys_are_refused_by_variable_and_never_shown() {
 #[test]
 fn unknown_keys_are_errors_with_source_and_suggestion() {
     let error = from_file("local.toml", "[server]\nprot = 1\n", &[]).unwrap_err();
-    assert!(error.contains("config/local.toml: did you mean `server.port`?"), "{error}");
+    assert!(error.contains("config/local.toml:2: server.prot: unknown key; did you mean `server.port`?"), "{error}");
     let error = from_env(&[("RETELL_WEBHOOK__SECURTY__VERIFY", "true")]).unwrap_err();
     assert!(
-        error.contains("unknown key `securty` in RETELL_WEBHOOK__SECURTY__VERIFY: did you mean `security`?"),
+        error.contains("variable RETELL_WEBHOOK__SECURTY__VERIFY: securty: unknown key; did you mean `security`?"),
         "{error}"
     );
     let error = from_file("local.toml", "[[handlers]]\nname = \"a\"\nkind = \"log\"\nevent = []\n", &[]).unwrap_err();
-    assert!(error.contains("config/local.toml: did you mean `handlers.events`?"), "{error}");
+    assert!(
+        error.contains("config/local.toml:4: handlers[0].event: unknown key; did you mean `handlers.events`?"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn type_and_syntax_errors_name_the_place_without_the_value() {
     assert!(error.contains("server.port") && error.contains("local.toml"), "{error}");
     assert!(!error.contains("s3cret"), "{error}");
     let error = from_file("local.toml", "[security]\nkeys = [\"key_s3cret", &[]).unwrap_err();
-    assert!(error.contains("local.toml") && error.contains("line 2"), "{error}");
+    assert!(error.contains("local.toml") && error.contains("local.toml:2: "), "{error}");
     assert!(!error.contains("s3cret"), "{error}");
     let error = from_file("local.toml", "[security]\nkeys = 5\nverify = \"s3cret\"\n", &[]).unwrap_err();
     assert!(error.contains("security.") && !error.contains("s3cret"), "{error}");
@@ -274,17 +278,19 @@ fn invalid_companies_are_refused_by_key() {
     for slug in ["a", "Acme", "ac me", "inbound", "test", "default", &"a".repeat(41)] {
         assert!(refused(&table(slug, keys)).contains("companies[0].slug"), "{slug}");
     }
-    assert!(refused(&table("acme", "")).contains("companies[0].keys: `acme` has no API key"));
+    assert!(refused(&table("acme", "")).contains("companies[0] `acme`: keys: it is not set"));
     assert!(
         refused(&table("acme", "keys = \"your_api_key_here\""))
-            .contains("companies[0].keys: one of them is a placeholder")
+            .contains("companies[0] `acme`: keys: one of them is a placeholder")
     );
     let same_key = refused(&table("acme", "keys = \"key_plain_route_0001\""));
     assert!(same_key.contains("another company has the same key") && !same_key.contains("key_plain"));
     let twice = |first: &str, second: &str| refused(&(table("acme", first) + &table("other", second)));
-    assert!(twice(keys, keys).contains("companies[1].keys"));
+    assert!(twice(keys, keys).contains("companies[1] `other`: keys: "));
     let agents = |key: &str| format!("keys = \"{key}\"\nagents = [\"agent_1\"]");
-    assert!(twice(&agents("key_one_0123456789"), &agents("key_two_0123456789")).contains("companies[1].agents"));
+    assert!(
+        twice(&agents("key_one_0123456789"), &agents("key_two_0123456789")).contains("companies[1] `other`: agents: ")
+    );
     assert!(
         refused(&(table("acme", keys) + &table("acme", "keys = \"key_two_0123456789\"")))
             .contains("already the slug of an earlier company")
@@ -323,4 +329,58 @@ fn the_log_file_can_be_turned_off() {
     assert_eq!(from_env(&[]).unwrap().log.directory(), Some(std::path::Path::new("logs")));
     assert_eq!(from_env(&[("RETELL_WEBHOOK__LOG__DIR", "off")]).unwrap().log.directory(), None);
     assert_eq!(from_file("local.toml", "[log]\ndir = \"\"\n", &[]).unwrap().log.directory(), None);
+}
+
+/// Writes the files into a folder, and loads the settings with it as the working directory.
+fn from_layers(files: &[(&str, &str)], process: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let process = process.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let loaded = ConfigSources::from_layers(folder.path(), process).and_then(|sources| Settings::load(&sources));
+    loaded.unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn errors_name_the_file_and_line_or_the_variable() {
+    const VARIABLE: &str = "RETELL_WEBHOOK__ALARMS__CHECK_INTERVAL_MS";
+    let low = "expected 100 to 3600000 ms";
+    let alarms = "# comment\n[alarms]\n\ncheck_interval_ms = 5\n";
+    for name in ["config/default.toml", "config/local.toml"] {
+        let error = from_layers(&[(name, alarms)], &[]);
+        assert_eq!(error, format!("{name}:4: alarms.check_interval_ms: 5 ms is out of range; {low}"));
+    }
+    let dotenv = format!("# comment\nPORT=8001\nexport {VARIABLE}='6'\n");
+    let files = [("config/local.toml", alarms), (".env", &dotenv)];
+    let error = from_layers(&files, &[]);
+    assert_eq!(error, format!(".env:3 ({VARIABLE}): alarms.check_interval_ms: 6 ms is out of range; {low}"));
+    let error = from_layers(&files, &[(VARIABLE, "7")]);
+    let expected = format!("environment variable {VARIABLE}: alarms.check_interval_ms: 7 ms is out of range; {low}");
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn errors_name_the_line_of_the_table_or_the_key() {
+    let local = |text: &str| from_layers(&[("config/local.toml", text)], &[]);
+    let handlers = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n\n[[handlers]]\nname = \"crm\"\nkind = \"exec\"\n";
+    let missing = local(handlers);
+    assert!(missing.starts_with("config/local.toml:5: handlers[1] `crm`: command: expected"), "{missing}");
+    let invalid = local(&format!("{handlers}concurrency = 0\ncommand = [\"x\"]\n"));
+    assert!(invalid.starts_with("config/local.toml:8: handlers[1] `crm`: concurrency: "), "{invalid}");
+    let wrong_type = local(&format!("{handlers}concurrency = \"s3cret\"\n"));
+    assert!(wrong_type.starts_with("config/local.toml:8: handlers[1].concurrency: expected"), "{wrong_type}");
+    assert!(!wrong_type.contains("s3cret"), "{wrong_type}");
+    assert!(local("[[handlers]]\nname = \"a\"\n").starts_with("config/local.toml:1: handlers[0].kind: it is required"));
+    assert!(local("[server]\nport = 1\nprot = 1\n").starts_with("config/local.toml:3: server.prot: unknown key; did"));
+    assert_eq!(local("[server]\nport = s3cret\n"), "config/local.toml:2: it is not valid TOML there");
+    let replaced = [
+        ("config/default.toml", "[[handlers]]\nname = \"a\"\nkind = \"log\"\nconcurrency = 1\n"),
+        ("config/local.toml", "handlers = [{ name = \"a\", kind = \"exec\" }]\n"),
+    ];
+    let error = from_layers(&replaced, &[]);
+    assert!(error.starts_with("config/local.toml:1: handlers[0] `a`: command: "), "{error}");
+    let error = from_layers(&[(".env", "\nRETELL_API_KEY=changeme\n")], &[]);
+    assert!(error.starts_with(".env:2: RETELL_API_KEY: it is a placeholder"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sections::security::{invalid_key_reason, invalid_token_reason};
 use super::sections::{companies, find_shared_file, functions, retention};
-use super::{ConfigError, HandlerKind, HandlerSettings, Settings};
+use super::{FieldError, HandlerKind, HandlerSettings, Settings};
 use crate::base::networks::Networks;
 
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
@@ -15,12 +15,16 @@ impl Settings {
     ///
     /// # Errors
     /// The first invalid value, by the name of its key.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self) -> Result<(), FieldError> {
+        self.check_values().map_err(|error| self.origins.locate(error))
+    }
+
+    fn check_values(&self) -> Result<(), FieldError> {
         self.validate_server()?;
         for (position, key) in self.security.keys.iter().enumerate() {
             if let Some(why) = invalid_key_reason(key) {
                 let key = format!("security.keys[{position}]");
-                return Err(ConfigError::invalid(
+                return Err(FieldError::new(
                     &key,
                     format!(
                         "it {why}; take the key with the webhook badge from Retell's dashboard, Settings → API Keys"
@@ -34,17 +38,17 @@ impl Settings {
                  Retell's SDKs use 300000",
                 self.security.signature_tolerance_ms
             );
-            return Err(ConfigError::invalid("security.signature_tolerance_ms", why));
+            return Err(FieldError::new("security.signature_tolerance_ms", why));
         }
         if !self.security.verify && self.server.is_public_https() {
-            return Err(ConfigError::invalid(
+            return Err(FieldError::new(
                 "security.verify",
                 "verification cannot be turned off while server.url is a public https address: anyone could \
                  send events. Set security.verify = true, or server.url to an address on this machine",
             ));
         }
         if !self.storage.url.starts_with("sqlite://") || self.storage.url == "sqlite://" {
-            return Err(ConfigError::invalid(
+            return Err(FieldError::new(
                 "storage.url",
                 "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
             ));
@@ -61,9 +65,9 @@ impl Settings {
         validate_handlers(&self.handlers)
     }
 
-    fn validate_networks(&self) -> Result<(), ConfigError> {
+    fn validate_networks(&self) -> Result<(), FieldError> {
         let invalid = |key: &str, position: usize, expected: &str| {
-            ConfigError::invalid(&format!("{key}[{position}]"), format!("expected {expected}"))
+            FieldError::new(format!("{key}[{position}]"), format!("expected {expected}"))
         };
         Networks::parse(&self.server.trusted_proxies)
             .map_err(|at| invalid("server.trusted_proxies", at, "an address (192.0.2.1) or a range (10.0.0.0/8)"))?;
@@ -76,7 +80,7 @@ impl Settings {
         Ok(())
     }
 
-    fn validate_ops(&self) -> Result<(), ConfigError> {
+    fn validate_ops(&self) -> Result<(), FieldError> {
         let ops = &self.ops;
         if let Some(address) = ops.listen
             && ops.token.is_none()
@@ -87,15 +91,15 @@ impl Settings {
                  listen on 127.0.0.1:{}",
                 address.port()
             );
-            return Err(ConfigError::invalid("ops.listen", why));
+            return Err(FieldError::new("ops.listen", why));
         }
         let Some(token) = &ops.token else { return Ok(()) };
         if let Some(why) = invalid_token_reason(token) {
             let advice = "create one with: openssl rand -hex 24";
-            return Err(ConfigError::invalid("ops.token", format!("it {why}; {advice}")));
+            return Err(FieldError::new("ops.token", format!("it {why}; {advice}")));
         }
         if self.security.keys.contains(token) {
-            return Err(ConfigError::invalid(
+            return Err(FieldError::new(
                 "ops.token",
                 "it is one of the API keys, which every client that reads metrics would receive; create a \
                  separate token",
@@ -104,25 +108,25 @@ impl Settings {
         Ok(())
     }
 
-    fn validate_server(&self) -> Result<(), ConfigError> {
+    fn validate_server(&self) -> Result<(), FieldError> {
         let server = &self.server;
         if server.url.is_some() {
             let is_http = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
             let Some(url) = server.parsed_url().filter(is_http) else {
-                return Err(ConfigError::invalid(
+                return Err(FieldError::new(
                     "server.url",
                     "it is not an http or https URL; expected a URL such as https://example.ngrok.app",
                 ));
             };
             if url.path() != "/" || url.query().is_some() {
-                return Err(ConfigError::invalid(
+                return Err(FieldError::new(
                     "server.url",
                     "it has a path or a query; set it without a path, the webhook's path is appended",
                 ));
             }
         }
         if server.body_limit_bytes < 1024 || server.inflight_limit_bytes / 2 < server.body_limit_bytes {
-            return Err(ConfigError::invalid(
+            return Err(FieldError::new(
                 "server.inflight_limit_bytes",
                 format!(
                     "{} bytes is too small; expected at least twice server.body_limit_bytes ({} bytes, itself \
@@ -170,30 +174,29 @@ impl Settings {
     }
 }
 
-fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), ConfigError> {
+fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), FieldError> {
     let mut names = BTreeSet::new();
     for (position, handler) in handlers.iter().enumerate() {
         let key = format!("handlers[{position}].name");
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if handler.name.is_empty() || handler.name.len() > 64 || !handler.name.chars().all(plain) {
-            return Err(ConfigError::invalid(&key, "expected 1 to 64 letters, digits, `-` or `_`"));
+            return Err(FieldError::new(&key, "expected 1 to 64 letters, digits, `-` or `_`"));
         }
         if !names.insert(handler.name.as_str()) {
-            return Err(ConfigError::invalid(&key, format!("an earlier handler is named `{}`", handler.name)));
+            return Err(FieldError::new(&key, format!("an earlier handler is named `{}`", handler.name)));
         }
         let for_kind = match handler.kind {
             HandlerKind::Exec => handler.exec_settings().map(drop),
             HandlerKind::File => handler.file_settings().map(drop),
             _ => Ok(()),
         };
-        if let Err((key, why)) = handler.delivery_settings().map(drop).and(for_kind) {
-            return Err(ConfigError::invalid(&format!("handlers[{position}].{key}"), why));
-        }
+        let checked = handler.delivery_settings().map(drop).and(for_kind);
+        checked.map_err(|error| error.in_list("handlers", position, &handler.name))?;
     }
     match find_shared_file(handlers) {
         Some((position, name)) => {
             let why = format!("handler `{name}` appends to this file already; give each handler a separate file");
-            Err(ConfigError::invalid(&format!("handlers[{position}].path"), why))
+            Err(FieldError::new("path", why).in_list("handlers", position, &handlers[position].name))
         }
         None => Ok(()),
     }

@@ -14,7 +14,7 @@ use url::{Host, Position, Url};
 
 use super::guard::{BlockedAddress, EgressPolicy, ResolveError, SsrfGuard};
 use super::{ClientBuildError, client_builder, tls_config};
-use crate::config::{ConfigError, EgressSettings};
+use crate::config::{EgressSettings, FieldError};
 
 /// Timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ pub enum RequestError {
 impl Egress {
     /// # Errors
     /// An invalid entry of `egress.allowlist`.
-    pub fn new(settings: &EgressSettings) -> Result<Self, ConfigError> {
+    pub fn new(settings: &EgressSettings) -> Result<Self, FieldError> {
         Ok(Self { policy: Arc::new(EgressPolicy::new(settings)?), tls: Arc::default() })
     }
 

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::address::{AddressClass, classify, is_allowlisted};
 use crate::base::networks::Networks;
-use crate::config::{ConfigError, EgressSettings};
+use crate::config::{EgressSettings, FieldError};
 
 /// The `[egress]` settings in the form that the guard needs: parsed networks and lower-case host names.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct EgressPolicy {
 }
 
 impl EgressPolicy {
-    pub(super) fn new(settings: &EgressSettings) -> Result<Self, ConfigError> {
+    pub(super) fn new(settings: &EgressSettings) -> Result<Self, FieldError> {
         let (networks, names) = settings.parse_allowlist()?;
         Ok(Self { networks, host_names: names, allow_private_networks: settings.allow_private_networks })
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use crate::config::HandlerSettings;
+use crate::config::{FieldError, HandlerSettings};
 use crate::storage::EventSummary;
 
 /// Decides which events a handler receives; an empty list means all events from Retell. Internal events of the
@@ -79,7 +79,7 @@ impl Filter {
         Ok(self)
     }
 
-    pub(super) fn from_settings(settings: &HandlerSettings) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(settings: &HandlerSettings) -> Result<Self, FieldError> {
         let filter = Self::all()
             .events(settings.events.clone())
             .agents(settings.agents.clone())
@@ -87,7 +87,7 @@ impl Filter {
             .call_types(settings.call_types.clone())
             .directions(settings.directions.clone());
         match &settings.when {
-            Some(path) => filter.when(path).map_err(|why| ("when", why)),
+            Some(path) => filter.when(path).map_err(|why| FieldError::new("when", why)),
             None => Ok(filter),
         }
     }

@@ -15,7 +15,7 @@ use super::status_policy::StatusPolicy;
 use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::InvalidSetting;
+use crate::config::FieldError;
 use crate::config::{HandlerSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::outbound::{OutboundContext, RequestSigner, RetellSigner, SigningInput};
@@ -44,14 +44,14 @@ struct ForwardOptions {
 pub(super) fn build_handlers(
     table: &HandlerSettings,
     outbound: &OutboundContext,
-) -> Result<Vec<NamedHandler>, InvalidSetting> {
+) -> Result<Vec<NamedHandler>, FieldError> {
     let (urls, options) = parse_settings(table, &outbound.egress)?;
     let options = Arc::new(options);
     let mut handlers: Vec<NamedHandler> = Vec::new();
     for (name, url) in handler_names(table).into_iter().zip(urls) {
         let destination = outbound.egress.destination(url, options.max_redirects);
         let handler = ForwardHandler {
-            destination: destination.map_err(|error| ("url", error.to_string()))?,
+            destination: destination.map_err(|error| FieldError::new("url", error.to_string()))?,
             options: Arc::clone(&options),
             clock: outbound.clock.clone(),
             retell_signer: Arc::clone(&outbound.retell_signer),
@@ -69,21 +69,24 @@ pub(super) fn handler_names(table: &HandlerSettings) -> Vec<String> {
 }
 
 /// Checks the table without creating a handler.
-pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), InvalidSetting> {
+pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), FieldError> {
     parse_settings(table, egress).map(drop)
 }
 
 fn parse_settings(
     table: &HandlerSettings,
     egress: &Egress,
-) -> Result<(Vec<DestinationUrl>, ForwardOptions), InvalidSetting> {
+) -> Result<(Vec<DestinationUrl>, ForwardOptions), FieldError> {
     let urls = parse_urls(table, egress)?;
     let max_redirects = table.max_redirects.unwrap_or_default();
     if max_redirects > MAX_REDIRECTS {
-        return Err(("max_redirects", format!("{max_redirects} is out of range; expected at most {MAX_REDIRECTS}")));
+        return Err(FieldError::new(
+            "max_redirects",
+            format!("{max_redirects} is out of range; expected at most {MAX_REDIRECTS}"),
+        ));
     }
     if table.success_statuses.iter().any(|status| !(200..600).contains(status)) {
-        return Err(("success_statuses", "expected status codes from 200 to 599, such as [200, 202]".to_owned()));
+        return Err(FieldError::new("success_statuses", "expected status codes from 200 to 599, such as [200, 202]"));
     }
     let options = ForwardOptions {
         request_signer: RequestSigner::new(
@@ -97,17 +100,17 @@ fn parse_settings(
     Ok((urls, options))
 }
 
-fn parse_urls(table: &HandlerSettings, egress: &Egress) -> Result<Vec<DestinationUrl>, InvalidSetting> {
-    let parse = |key, url: &Secret| egress.parse_url(url.expose()).map_err(|why| (key, why));
+fn parse_urls(table: &HandlerSettings, egress: &Egress) -> Result<Vec<DestinationUrl>, FieldError> {
+    let parse = |key, url: &Secret| egress.parse_url(url.expose()).map_err(|why| FieldError::new(key, why));
     match (&table.url, table.urls.as_slice()) {
-        (None, []) => Err(("url", "it is not set; set `url`, or `urls` for several destinations".to_owned())),
-        (Some(_), [_, ..]) => Err(("urls", "both are set; set either url or urls".to_owned())),
+        (None, []) => Err(FieldError::new("url", "it is not set; set `url`, or `urls` for several destinations")),
+        (Some(_), [_, ..]) => Err(FieldError::new("urls", "both are set; set either url or urls")),
         (Some(url), []) => Ok(vec![parse("url", url)?]),
         (None, urls) => {
             let distinct: BTreeSet<&str> = urls.iter().map(Secret::expose).collect();
             if distinct.len() < urls.len() {
                 let why = "one URL is listed twice, so its destination would receive each event twice; remove one";
-                return Err(("urls", why.to_owned()));
+                return Err(FieldError::new("urls", why));
             }
             urls.iter().map(|url| parse("urls", url)).collect()
         }
@@ -181,7 +184,7 @@ mod tests {
         HandlerSettings { url, ..HandlerSettings::new("crm", HandlerKind::Forward) }
     }
 
-    fn validation_error(table: &HandlerSettings) -> Option<InvalidSetting> {
+    fn validation_error(table: &HandlerSettings) -> Option<FieldError> {
         validate(table, &Egress::new(&EgressSettings::default()).unwrap()).err()
     }
 
@@ -215,7 +218,8 @@ mod tests {
             (HandlerSettings { success_statuses: vec![100], ..table() }, "success_statuses"),
             (HandlerSettings { max_redirects: Some(11), ..table() }, "max_redirects"),
         ] {
-            let (actual, why) = validation_error(&table).unwrap();
+            let error = validation_error(&table).unwrap();
+            let (actual, why) = (error.key(), error.problem());
             assert!(actual == key && !why.contains("abc"), "{key}: {actual}: {why}");
         }
         assert_eq!(validation_error(&secret("whsec_YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj")), None);

@@ -27,8 +27,8 @@ pub use filter::Filter;
 pub(crate) use log::LogHandler;
 pub(crate) use outcome::AttemptResult;
 pub use outcome::Outcome;
+pub(crate) use registry::HandlerRegistry;
 pub use registry::RegisteredHandler;
-pub(crate) use registry::{HandlerConfigError, HandlerRegistry};
 pub(crate) use slack::SlackHandler;
 
 use crate::event::{Call, Event};

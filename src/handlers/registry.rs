@@ -6,22 +6,10 @@ use std::sync::Arc;
 use super::{
     CallStoreHandler, EventHandler, ExecHandler, FileHandler, Filter, LogHandler, SlackHandler, forward, slack,
 };
-use crate::config::{DeliverySettings, HandlerKind, HandlerSettings, InvalidSetting, ProgramSearchPath};
+use crate::config::{DeliverySettings, FieldError, HandlerKind, HandlerSettings, ProgramSearchPath};
 use crate::egress::Egress;
 use crate::outbound::OutboundContext;
 use crate::storage::Store;
-
-/// A `[[handlers]]` table with an invalid value.
-#[derive(Debug, thiserror::Error)]
-#[error("handler `{name}`: {key}: {reason}")]
-pub struct HandlerConfigError {
-    /// The `name` of the table.
-    pub name: String,
-    /// The key with the invalid value.
-    pub key: &'static str,
-    /// Why the value is invalid, and what to change.
-    pub reason: String,
-}
 
 /// A handler with its name, filter and delivery settings.
 #[derive(Clone)]
@@ -50,18 +38,18 @@ impl RegisteredHandler {
 pub struct HandlerRegistry(Vec<RegisteredHandler>);
 
 impl HandlerRegistry {
-    /// Creates the handlers of the `[[handlers]]` tables, disabled ones included.
+    /// Creates the handlers of the `[[handlers]]` tables at these positions, disabled ones included.
     ///
     /// # Errors
     /// The first key with an invalid value, and the reason.
-    pub(crate) fn from_settings(
-        settings: &[HandlerSettings],
+    pub(crate) fn from_settings<'a>(
+        tables: impl IntoIterator<Item = (usize, &'a HandlerSettings)>,
         outbound: &OutboundContext,
         store: &Arc<dyn Store>,
-    ) -> Result<Self, HandlerConfigError> {
+    ) -> Result<Self, FieldError> {
         let mut registry = Self::default();
-        for table in settings {
-            let to_error = |(key, reason): InvalidSetting| HandlerConfigError { name: table.name.clone(), key, reason };
+        for (position, table) in tables {
+            let to_error = |error: FieldError| error.in_list("handlers", position, &table.name);
             let delivery = table.delivery_settings().map_err(to_error)?;
             let filter = Filter::from_settings(table).map_err(to_error)?;
             for (name, handler) in build_handlers(table, outbound, store).map_err(to_error)? {
@@ -74,7 +62,7 @@ impl HandlerRegistry {
                 };
                 registry
                     .register(registered)
-                    .map_err(|name| to_error(("name", format!("two handlers are named `{name}`"))))?;
+                    .map_err(|name| to_error(FieldError::new("name", format!("two handlers are named `{name}`"))))?;
             }
         }
         Ok(registry)
@@ -85,19 +73,15 @@ impl HandlerRegistry {
     ///
     /// # Errors
     /// The first key with an invalid value, and the reason.
-    pub fn validate(
-        settings: &[HandlerSettings],
-        egress: &Egress,
-        path: &ProgramSearchPath,
-    ) -> Result<(), HandlerConfigError> {
-        for table in settings {
+    pub fn validate(settings: &[HandlerSettings], egress: &Egress, path: &ProgramSearchPath) -> Result<(), FieldError> {
+        for (position, table) in settings.iter().enumerate() {
             let checked = Filter::from_settings(table).and_then(|_| match table.kind {
                 HandlerKind::Forward => forward::validate(table, egress),
                 HandlerKind::Slack => slack::validate(table, egress),
                 HandlerKind::Exec => ExecHandler::from_settings(table, path.clone()).map(drop),
                 _ => Ok(()),
             });
-            checked.map_err(|(key, reason)| HandlerConfigError { name: table.name.clone(), key, reason })?;
+            checked.map_err(|error| error.in_list("handlers", position, &table.name))?;
         }
         Ok(())
     }
@@ -136,7 +120,7 @@ fn build_handlers(
     table: &HandlerSettings,
     outbound: &OutboundContext,
     store: &Arc<dyn Store>,
-) -> Result<Vec<NamedHandler>, InvalidSetting> {
+) -> Result<Vec<NamedHandler>, FieldError> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(LogHandler),
         HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(store))),

@@ -1,10 +1,7 @@
 //! The error of operations.
 
-use crate::config::ConfigError;
+use crate::config::FieldError;
 use crate::egress::ClientBuildError;
-use crate::handlers::HandlerConfigError;
-use crate::live::functions::FunctionConfigError;
-use crate::live::inbound::InboundConfigError;
 use crate::storage::StoreError;
 
 /// Why an operation was not carried out, or only in part.
@@ -22,13 +19,7 @@ pub(crate) enum OperationError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Settings(#[from] ConfigError),
-    #[error(transparent)]
-    Handlers(#[from] HandlerConfigError),
-    #[error(transparent)]
-    Functions(#[from] FunctionConfigError),
-    #[error(transparent)]
-    Inbound(#[from] InboundConfigError),
+    Settings(#[from] FieldError),
     #[error(transparent)]
     HttpClient(#[from] ClientBuildError),
     #[error(transparent)]

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::OperationError;
-use crate::config::{DEFAULT_COMPANY_SLUG, FunctionSettings, Settings};
+use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
-use crate::live::functions::{FunctionConfigError, function_path, load_parameters, merge_builtins};
+use crate::live::functions::{function_path, load_parameters, merge_builtins};
 use crate::storage::{InvocationFilter, InvocationRow, InvocationStore};
 use crate::view::{FunctionView, InvocationView, RetellToolView};
 
@@ -13,7 +13,7 @@ use crate::view::{FunctionView, InvocationView, RetellToolView};
 const RETELL_TIMEOUT_MARGIN_MS: u64 = 5_000;
 
 /// Every function of a receiver with these settings: the configured ones merged with the built-in ones.
-pub(crate) fn all_functions(settings: &Settings) -> Result<Vec<FunctionSettings>, FunctionConfigError> {
+pub(crate) fn all_functions(settings: &Settings) -> Result<Vec<FunctionSettings>, FieldError> {
     merge_builtins(&settings.functions, &appointments::function_definitions(settings))
 }
 

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::base::secret::Secret;
-use crate::config::InvalidSetting;
+use crate::config::FieldError;
 use crate::config::RetellSignatureMode;
 use crate::security::signature::SIGNATURE_HEADER;
 
@@ -73,11 +73,14 @@ impl RequestSigner {
         secret: Option<&Secret>,
         retell: RetellSignatureMode,
         headers: &BTreeMap<String, Secret>,
-    ) -> Result<Self, InvalidSetting> {
+    ) -> Result<Self, FieldError> {
         Ok(Self {
-            mac: secret.map(parse_signing_secret).transpose().map_err(|why| ("secret", why.to_owned()))?,
+            mac: secret
+                .map(parse_signing_secret)
+                .transpose()
+                .map_err(|why| FieldError::new("secret", why.to_owned()))?,
             retell_signature: retell,
-            extra_headers: parse_extra_headers(headers).map_err(|why| ("headers", why))?,
+            extra_headers: parse_extra_headers(headers).map_err(|why| FieldError::new("headers", why))?,
         })
     }
 

@@ -67,7 +67,7 @@ impl SimulatedFunctions {
         url: &url::Url,
         company: Option<&str>,
         now_ms: i64,
-    ) -> Result<Self, crate::config::ConfigError> {
+    ) -> Result<Self, crate::config::FieldError> {
         let endpoint = |built_in: &str| {
             let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
             let is_match =

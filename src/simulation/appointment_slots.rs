@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
-use crate::config::{AppointmentSettings, ConfigError, DEFAULT_COMPANY_SLUG, OpeningHours, Settings, parse_time_zone};
+use crate::config::{AppointmentSettings, DEFAULT_COMPANY_SLUG, FieldError, OpeningHours, Settings, parse_time_zone};
 
 /// Number of open days from which slots are taken. In most settings every call of a run gets its own slot; otherwise
 /// the receiver offers alternatives.
@@ -23,7 +23,7 @@ pub(super) struct SimulatedSlots {
 }
 
 impl SimulatedSlots {
-    pub(super) fn from_settings(settings: &Settings, company: Option<&str>, now_ms: i64) -> Result<Self, ConfigError> {
+    pub(super) fn from_settings(settings: &Settings, company: Option<&str>, now_ms: i64) -> Result<Self, FieldError> {
         let appointments = &settings.appointments;
         let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
         let company = settings.companies.iter().find(|company| company.slug == slug);

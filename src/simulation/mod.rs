@@ -24,7 +24,7 @@ use self::report::StoreCheck;
 use self::run::SimulationRun;
 use crate::base::id::random_hex;
 use crate::base::supervise::TaskGroup;
-use crate::config::{ConfigError, DEFAULT_COMPANY_SLUG, Settings};
+use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, Settings};
 use crate::egress::ClientBuildError;
 use crate::security::keys::ApiKey;
 use crate::storage::{Store, StoreError};
@@ -82,7 +82,7 @@ pub(crate) struct SimulationProgress {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SimulationError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] FieldError),
     #[error(transparent)]
     Client(#[from] ClientBuildError),
     #[error(transparent)]

@@ -19,7 +19,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use super::rolling_file::RollingFile;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
-use crate::config::{LogFormat, LogSettings};
+use crate::config::{FieldError, LogFormat, LogSettings};
 
 /// Maximum number of queued lines per output. When the reader of standard output or the disk stalls, further lines are
 /// dropped and counted: the log must never delay intake.
@@ -78,18 +78,19 @@ fn filter_directives(level: &str) -> String {
     if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,retell_webhook={level}") }
 }
 
-fn parse_filter(settings: &LogSettings) -> Result<EnvFilter, String> {
+fn parse_filter(settings: &LogSettings) -> Result<EnvFilter, FieldError> {
     EnvFilter::try_new(filter_directives(&settings.level)).map_err(|_| {
-        format!(
-            "log.level `{}`: not a level (error, warn, info, debug, trace) and not a list of directives such as \
+        let problem = format!(
+            "`{}` is not a level (error, warn, info, debug, trace) and not a list of directives such as \
              info,retell_webhook=debug",
             settings.level
-        )
+        );
+        FieldError::new("log.level", problem)
     })
 }
 
 /// Checks whether [`init`] accepts these settings; fails when `log.level` is not valid.
-pub(crate) fn validate(settings: &LogSettings) -> Result<(), String> {
+pub(crate) fn validate(settings: &LogSettings) -> Result<(), FieldError> {
     parse_filter(settings).map(drop)
 }
 
@@ -99,7 +100,7 @@ pub(crate) fn validate(settings: &LogSettings) -> Result<(), String> {
 ///
 /// Fails when `log.level` is not valid or a subscriber is already set.
 pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
-    let filter = parse_filter(settings)?;
+    let filter = parse_filter(settings).map_err(|error| error.to_string())?;
     let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
     let standard_output = guard.add_writer("stdout", stdout(), Arc::default());
     let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, Clock::system())));

@@ -58,6 +58,32 @@ fn the_output_of_show_is_a_configuration_file() {
 }
 
 #[test]
+fn errors_of_handlers_functions_and_rules_name_file_and_line() {
+    let handler = |more: &str| format!("[[handlers]]\nname = \"crm\"\nkind = \"forward\"\n{more}\n");
+    let log_handler = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n\n";
+    for (text, expected) in [
+        (format!("{log_handler}{}", handler("")), "config/local.toml:5: handlers[1] `crm`: url: it is not set"),
+        (handler("url = \"ftp://x\""), "config/local.toml:4: handlers[0] `crm`: url: it is not an http"),
+        (handler("url = \"https://a.example\"\nwhen = \"$[\""), "config/local.toml:5: handlers[0] `crm`: when: "),
+        (
+            "[[functions]]\nname = \"f\"\nurl = \"ftp://x\"\n".to_owned(),
+            "config/local.toml:3: functions[0] `f`: url: it is not an http",
+        ),
+        (
+            "[[inbound.rules]]\nname = \"r\"\nask = { url = \"ftp://x\" }\n".to_owned(),
+            "config/local.toml:3: inbound.rules[0] `r`: ask.url: it is not an http",
+        ),
+    ] {
+        let home = TestEnv::new();
+        write_config_file(&home, "local.toml", &text);
+        for command in [["config", "check"].as_slice(), &["serve"]] {
+            let ran = home.run(command);
+            assert!(ran.exit_code == Some(1) && ran.output().contains(expected), "{expected}: {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn check_reports_by_exit_code() {
     let home = TestEnv::new();
     assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 // Each import fails to compile when the name is gone.
 #[allow(unused_imports, reason = "the imports are the test")]
 use retell_webhook::{
-    ApiError, ApiKey, BuildError, Call, Chat, Clock, ConfigError, ConfigSources, Context, Event, EventHandler, EventId,
-    EventKind, Filter, Function, FunctionContext, FunctionOutcome, HandlerKind, HandlerSettings, InboundAnswer,
+    ApiError, ApiKey, BuildError, Call, Chat, Clock, ConfigSources, Context, Event, EventHandler, EventId, EventKind,
+    FieldError, Filter, Function, FunctionContext, FunctionOutcome, HandlerKind, HandlerSettings, InboundAnswer,
     InboundContext, InboundRequest, InflightBudget, KeyFingerprint, Outcome, RawEvent, Receiver, ReceiverBuilder,
     ReloadHandle, SIGNATURE_HEADER, Secret, ServeError, Settings, Signature, SignatureError, SignatureLayer,
     SignatureRejection, StoreError, UnreadableRequest, Verified, Verifier, async_trait, event, testing,
@@ -19,7 +19,7 @@ const NAMES: [&str; 45] = [
     "Call",
     "Chat",
     "Clock",
-    "ConfigError",
+    "FieldError",
     "ConfigSources",
     "Context",
     "Event",

@@ -1,55 +1,132 @@
-//! The file or environment variable that each setting comes from.
+//! The file and line, or the environment variable, that each setting comes from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use config::{File, FileFormat, Source, Value, ValueKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::{API_KEY_VARIABLES, ENV_ALIASES, config_files, is_truthy};
-use super::{ConfigError, ConfigSources};
+use super::{API_KEY_VARIABLES, ConfigFile, ConfigSources, ENV_ALIASES, is_truthy, prefixed_variables};
+use crate::config::FieldError;
 
-impl ConfigSources {
-    /// For every key that a layer sets (`server.port`; `handlers` for all tables together), the file or the variable
-    /// whose value is used. Other keys have their built-in values.
-    ///
-    /// # Errors
-    /// A file that cannot be read or parsed. Values are not validated.
-    pub fn origins(&self) -> Result<BTreeMap<String, String>, ConfigError> {
-        let mut origins = BTreeMap::new();
-        for file in config_files(self)? {
-            let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
-            let read = File::from(file).format(FileFormat::Toml).required(false).collect();
-            for (key, value) in read.map_err(super::redact_error)? {
-                record_origin(&mut origins, key, &value, &name);
-            }
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    File {
+        name: String,
+        line: usize,
+    },
+    /// A line of `.env`, which sets an environment variable.
+    DotEnv {
+        variable: String,
+        line: usize,
+    },
+    Variable(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::DotEnv { variable, line } => write!(f, ".env:{line} ({variable})"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
         }
-        let set = |name: &str| self.env.get(name).is_some_and(|value| !value.is_empty());
-        let mut from_env = |key: &str, name: String| origins.insert(key.to_owned(), name);
-        for (name, key) in ENV_ALIASES.into_iter().filter(|(name, _)| set(name)) {
-            from_env(key, name.to_owned());
-        }
-        if self.env.get("DEBUG").is_some_and(|value| is_truthy(value)) {
-            from_env("log.level", "DEBUG".to_owned());
-        }
-        let keys = API_KEY_VARIABLES.into_iter().flat_map(|name| [name.to_owned(), format!("{name}_FILE")]);
-        let keys: Vec<_> = keys.filter(|name| set(name)).collect();
-        if !keys.is_empty() {
-            from_env("security.keys", keys.join(", "));
-        }
-        for name in self.env.keys().filter(|name| set(name)) {
-            if let Some(key) = name.to_lowercase().strip_prefix("retell_webhook__") {
-                from_env(&key.replace("__", "."), name.clone());
-            }
-        }
-        Ok(origins)
     }
 }
 
-fn record_origin(origins: &mut BTreeMap<String, String>, key: String, value: &Value, file: &str) {
-    if let ValueKind::Table(fields) = &value.kind {
-        for (name, value) in fields {
-            record_origin(origins, format!("{key}.{name}"), value, file);
+/// The origin of every value that a layer sets, by its path: `server.port`, `handlers[1].url`. Other keys have their
+/// built-in values.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(BTreeMap<String, Origin>);
+
+/// Settings with the same values are equal, wherever the values were set.
+impl PartialEq for Origins {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Origins {
+    /// Reads the positions of all keys in the files, and the names of the variables.
+    ///
+    /// # Errors
+    /// A file that is not TOML.
+    pub(super) fn read(files: &[ConfigFile], sources: &ConfigSources) -> Result<Self, FieldError> {
+        let mut origins = Self::default();
+        for file in files {
+            // The library's message quotes the line, which may hold an API key, so only its number is passed on.
+            let table = DeTable::parse(&file.text).map_err(|error| {
+                let line = file.line_at(error.span().map_or(0, |span| span.start));
+                FieldError::new("", "it is not valid TOML there").with_origin(format!("{}:{line}", file.name))
+            })?;
+            for (name, value) in table.get_ref() {
+                origins.record(name.get_ref(), value, name.span().start, file);
+            }
         }
-    } else {
-        origins.insert(key, file.to_owned());
+        for (name, key) in ENV_ALIASES.into_iter().filter(|(name, _)| sources.env_var(name).is_some()) {
+            origins.replace(key, sources.variable_origin(name));
+        }
+        if sources.env_var("DEBUG").is_some_and(is_truthy) {
+            origins.replace("log.level", sources.variable_origin("DEBUG"));
+        }
+        let keys = API_KEY_VARIABLES.into_iter().flat_map(|name| [name.to_owned(), format!("{name}_FILE")]);
+        let keys: Vec<_> = keys.filter(|name| sources.env_var(name).is_some()).collect();
+        match keys.as_slice() {
+            [] => {}
+            [only] => origins.replace("security.keys", sources.variable_origin(only)),
+            several => origins.replace("security.keys", Origin::Variable(several.join(", "))),
+        }
+        for (name, key, _) in prefixed_variables(sources) {
+            origins.replace(&key, sources.variable_origin(name));
+        }
+        Ok(origins)
+    }
+
+    /// Adds the origin of the key to an error that has none.
+    pub(crate) fn locate(&self, error: FieldError) -> FieldError {
+        match error.origin().is_none().then(|| self.find(&error.key())).flatten() {
+            Some(origin) => error.with_origin(origin),
+            None => error,
+        }
+    }
+
+    /// The file or the variable whose value of `key` is used; `None` for the built-in value.
+    pub(crate) fn layer(&self, key: &str) -> Option<&str> {
+        Some(match self.0.get(key)? {
+            Origin::File { name, .. } | Origin::DotEnv { variable: name, .. } | Origin::Variable(name) => name,
+        })
+    }
+
+    /// The origin of the key, of a key in the table `key`, or of the table or list that lacks the key.
+    fn find(&self, key: &str) -> Option<&Origin> {
+        let in_table = format!("{key}.");
+        let first_child = || self.0.iter().find(|(path, _)| path.starts_with(&in_table)).map(|(_, origin)| origin);
+        self.0.get(key).or_else(first_child).or_else(|| self.find(&key[..key.rfind(['.', '['])?]))
+    }
+
+    fn record(&mut self, path: &str, value: &Spanned<DeValue<'_>>, start: usize, file: &ConfigFile) {
+        let origin = Origin::File { name: file.name.clone(), line: file.line_at(start) };
+        match value.get_ref() {
+            // Tables of several layers are merged; of any other value, the last one replaces the earlier ones.
+            DeValue::Table(fields) => {
+                self.0.insert(path.to_owned(), origin);
+                for (name, value) in fields {
+                    self.record(&format!("{path}.{}", name.get_ref()), value, name.span().start, file);
+                }
+            }
+            DeValue::Array(items) => {
+                self.replace(path, origin);
+                for (position, value) in items.iter().enumerate() {
+                    self.record(&format!("{path}[{position}]"), value, value.span().start, file);
+                }
+            }
+            _ => self.replace(path, origin),
+        }
+    }
+
+    fn replace(&mut self, key: &str, origin: Origin) {
+        let is_inside = |path: &str| path.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
+        self.0.retain(|path, _| !is_inside(path));
+        self.0.insert(key.to_owned(), origin);
     }
 }

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::FieldError;
 
 /// `[alarms]`: the thresholds at which the receiver raises an alarm about itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -68,19 +68,19 @@ impl Default for AlarmSettings {
 }
 
 impl AlarmSettings {
-    pub(in crate::config) fn validate(&self) -> Result<(), ConfigError> {
+    pub(in crate::config) fn validate(&self) -> Result<(), FieldError> {
         if !(100..=3_600_000).contains(&self.check_interval_ms) {
             let why = format!("{} ms is out of range; expected 100 to 3600000 ms", self.check_interval_ms);
-            return Err(ConfigError::invalid("alarms.check_interval_ms", why));
+            return Err(FieldError::new("alarms.check_interval_ms", why));
         }
         // The store returns at most this many dead letters per handler, so a higher threshold would never be reached.
         if self.dead_deliveries > 1_000 {
             let why = format!("{} is out of range; expected 0 (off) to 1000", self.dead_deliveries);
-            return Err(ConfigError::invalid("alarms.dead_deliveries", why));
+            return Err(FieldError::new("alarms.dead_deliveries", why));
         }
         if self.disk_free_percent > 100 {
             let why = format!("{} is out of range; expected 0 (off) to 100", self.disk_free_percent);
-            return Err(ConfigError::invalid("alarms.disk_free_percent", why));
+            return Err(FieldError::new("alarms.disk_free_percent", why));
         }
         Ok(())
     }

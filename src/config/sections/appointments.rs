@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::services::{ServiceList, ServiceSettings, deserialize_services, normalize_name};
-use crate::config::ConfigError;
+use crate::config::FieldError;
 use crate::config::values::string_list;
 
 /// Appointments begin and end on a grid of this many minutes, so two of them either share a grid step or do not
@@ -96,8 +96,8 @@ impl Default for AppointmentSettings {
 }
 
 impl AppointmentSettings {
-    pub(in crate::config) fn validate(&self) -> Result<(), ConfigError> {
-        let invalid = |key: &str, why: &str| Err(ConfigError::invalid(&format!("appointments.{key}"), why));
+    pub(in crate::config) fn validate(&self) -> Result<(), FieldError> {
+        let invalid = |key: &str, why: &str| Err(FieldError::new(format!("appointments.{key}"), why));
         let hours = self.opening_hours()?;
         parse_time_zone("appointments.time_zone", &self.time_zone)?;
         let on_grid = |minutes: u16| {
@@ -143,8 +143,8 @@ impl AppointmentSettings {
     ///
     /// # Errors
     /// The first key that cannot be parsed.
-    pub fn opening_hours(&self) -> Result<OpeningHours, ConfigError> {
-        let invalid = |key: &str, why: &str| ConfigError::invalid(&format!("appointments.{key}"), why);
+    pub fn opening_hours(&self) -> Result<OpeningHours, FieldError> {
+        let invalid = |key: &str, why: &str| FieldError::new(format!("appointments.{key}"), why);
         let mut open = [false; 7];
         for (position, text) in self.days.iter().enumerate() {
             let why = "expected mon, tue, wed, thu, fri, sat or sun, or a range such as mon-fri";
@@ -193,9 +193,9 @@ impl OpeningHours {
 ///
 /// # Errors
 /// No time zone has this name; the error names `key`.
-pub(crate) fn parse_time_zone(key: &str, name: &str) -> Result<TimeZone, ConfigError> {
+pub(crate) fn parse_time_zone(key: &str, name: &str) -> Result<TimeZone, FieldError> {
     let why = "it is not a known time zone; expected an IANA name such as Europe/Berlin, America/New_York or UTC";
-    TimeZone::get(name).map_err(|_| ConfigError::invalid(key, why))
+    TimeZone::get(name).map_err(|_| FieldError::new(key, why))
 }
 
 /// The first and the last day of a range, counted from Monday. A single day is both.

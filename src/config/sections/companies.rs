@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::security::{deserialize_keys, invalid_key_reason};
 use crate::base::secret::Secret;
 use crate::config::values::string_list;
-use crate::config::{ConfigError, RetentionDays, parse_time_zone};
+use crate::config::{FieldError, RetentionDays, parse_time_zone};
 
 /// The company of the plain webhook route, whose keys are `security.keys`.
 pub(crate) const DEFAULT_COMPANY_SLUG: &str = "default";
@@ -47,24 +47,22 @@ pub(in crate::config) fn validate(
     companies: &[CompanySettings],
     own: &[Secret],
     verify: bool,
-) -> Result<(), ConfigError> {
+) -> Result<(), FieldError> {
     for (position, company) in companies.iter().enumerate() {
-        let refused = |key: &str, why: String| Err(ConfigError::invalid(&format!("companies[{position}].{key}"), why));
+        let refused =
+            |key: &str, why: String| Err(FieldError::new(key, why).in_list("companies", position, &company.slug));
         if let Some(why) = invalid_slug_reason(&company.slug) {
-            return refused("slug", why.to_owned());
+            return Err(FieldError::new(format!("companies[{position}].slug"), why));
         }
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
             return refused("slug", format!("`{}` is already the slug of an earlier company", company.slug));
         }
         if let Some(name) = &company.time_zone {
-            parse_time_zone(&format!("companies[{position}].time_zone"), name)?;
+            parse_time_zone("time_zone", name).map_err(|error| error.in_list("companies", position, &company.slug))?;
         }
         if company.keys.is_empty() && verify {
-            return refused(
-                "keys",
-                format!("`{}` has no API key, so none of its events could be verified", company.slug),
-            );
+            return refused("keys", "it is not set, so none of the company's events could be verified".to_owned());
         }
         if let Some(why) = company.keys.iter().find_map(invalid_key_reason) {
             return refused("keys", format!("one of them {why}; take it from the company's own Retell dashboard"));

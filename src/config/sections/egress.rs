@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::networks::Networks;
-use crate::config::ConfigError;
+use crate::config::FieldError;
 use crate::config::values::string_list;
 
 /// `[egress]`: which internal addresses handlers may post to. Read from configuration files only: access to environment
@@ -28,11 +28,11 @@ impl EgressSettings {
     ///
     /// # Errors
     /// The first entry that is neither, or that is link-local.
-    pub fn parse_allowlist(&self) -> Result<(Networks, Vec<String>), ConfigError> {
+    pub fn parse_allowlist(&self) -> Result<(Networks, Vec<String>), FieldError> {
         let mut networks = Vec::new();
         let mut names = Vec::new();
         for (position, text) in self.allowlist.iter().enumerate() {
-            let refused = |why: &str| ConfigError::invalid(&format!("egress.allowlist[{position}]"), why);
+            let refused = |why: &str| FieldError::new(format!("egress.allowlist[{position}]"), why);
             if let Some(network) = parse_network(text) {
                 if is_link_local(network) {
                     return Err(refused(
@@ -50,7 +50,7 @@ impl EgressSettings {
             }
         }
         let networks = Networks::parse(&networks)
-            .map_err(|_| ConfigError::invalid("egress.allowlist", "an entry is not an address or a range"))?;
+            .map_err(|_| FieldError::new("egress.allowlist", "an entry is not an address or a range"))?;
         Ok((networks, names))
     }
 }

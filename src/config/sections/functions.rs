@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
 use crate::config::values::string_list;
-use crate::config::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG};
+use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError};
 
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// The longest timeout that Retell lets a custom function have.
@@ -149,8 +149,8 @@ impl FunctionSettings {
         self.companies.is_empty() || other.companies.is_empty() || self.companies.iter().any(shared)
     }
 
-    fn invalid_setting(&self) -> Option<(&'static str, String)> {
-        let why = |key, why: &str| Some((key, why.to_owned()));
+    fn invalid_setting(&self) -> Option<FieldError> {
+        let why = |key, why: &str| Some(FieldError::new(key, why));
         if !is_function_name(&self.name) {
             return why("name", "expected 1 to 64 letters, digits, `-` or `_`, as Retell requires");
         }
@@ -191,7 +191,7 @@ impl FunctionSettings {
         if !is_header_name(&self.call_id_header) {
             return why("call_id_header", "it is not a header name; expected letters, digits and hyphens");
         }
-        (self.concurrency == 0).then(|| ("concurrency", "expected at least 1".to_owned()))
+        (self.concurrency == 0).then(|| FieldError::new("concurrency", "expected at least 1"))
     }
 }
 
@@ -211,13 +211,14 @@ fn is_header_name(name: &str) -> bool {
 pub(in crate::config) fn validate(
     functions: &[FunctionSettings],
     companies: &[CompanySettings],
-) -> Result<(), ConfigError> {
+) -> Result<(), FieldError> {
     let is_known =
         |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
     for (position, function) in functions.iter().enumerate() {
-        let invalid = |key: &str, why: String| Err(ConfigError::invalid(&format!("functions[{position}].{key}"), why));
-        if let Some((key, why)) = function.invalid_setting() {
-            return invalid(key, why);
+        let invalid =
+            |key: &str, why: String| Err(FieldError::new(key, why).in_list("functions", position, &function.name));
+        if let Some(error) = function.invalid_setting() {
+            return Err(error.in_list("functions", position, &function.name));
         }
         if let Some(slug) = function.companies.iter().find(|slug| !is_known(slug)) {
             return invalid("companies", format!("no company `{slug}` exists in [[companies]]"));
@@ -276,8 +277,8 @@ mod tests {
             (FunctionSettings { call_id_header: "not a header!".into(), ..table() }, "call_id_header"),
             (FunctionSettings { call_id_header: String::new(), ..table() }, "call_id_header"),
         ] {
-            let error = validate(&[table], &[]).unwrap_err().to_string();
-            assert!(error.contains(&format!("functions[0].{key}")), "{key}: {error}");
+            let error = validate(&[table], &[]).unwrap_err();
+            assert_eq!(error.key(), format!("functions[0].{key}"), "{error}");
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
-use crate::config::{CompanySettings, ConfigError, DEFAULT_COMPANY_SLUG, RetellSignatureMode};
+use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError, RetellSignatureMode};
 
 /// Retell gives up after 10 s; the rest is left for the network in both directions.
 const MAX_TIMEOUT_MS: u64 = 8_000;
@@ -179,7 +179,7 @@ impl InboundRuleSettings {
 }
 
 impl InboundSettings {
-    pub(in crate::config) fn validate(&self, companies: &[CompanySettings]) -> Result<(), ConfigError> {
+    pub(in crate::config) fn validate(&self, companies: &[CompanySettings]) -> Result<(), FieldError> {
         let is_known =
             |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
         if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
@@ -188,11 +188,11 @@ impl InboundSettings {
                  after 10 s",
                 self.timeout_ms
             );
-            return Err(ConfigError::invalid("inbound.timeout_ms", why));
+            return Err(FieldError::new("inbound.timeout_ms", why));
         }
         for (position, rule) in self.rules.iter().enumerate() {
             let key = |key: &str| format!("inbound.rules[{position}].{key}");
-            let invalid_name = |why: &str| Err(ConfigError::invalid(&key("name"), why));
+            let invalid_name = |why: &str| Err(FieldError::new(key("name"), why));
             if !(1..=64).contains(&rule.name.len()) || rule.name.chars().any(char::is_control) {
                 return invalid_name("expected 1 to 64 characters");
             }
@@ -201,7 +201,7 @@ impl InboundSettings {
             }
             if let Some(slug) = rule.companies.iter().find(|slug| !is_known(slug)) {
                 let why = format!("no company `{slug}` exists in [[companies]]");
-                return Err(ConfigError::invalid(&key("companies"), why));
+                return Err(FieldError::new("companies", why).in_list("inbound.rules", position, &rule.name));
             }
         }
         Ok(())

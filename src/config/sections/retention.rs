@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{CompanySettings, ConfigError};
+use crate::config::{CompanySettings, FieldError};
 
 /// A century. A larger number is most likely a mistake in the unit.
 const MAX_RETENTION_DAYS: u32 = 36_500;
@@ -95,7 +95,7 @@ impl RetentionDays {
 pub(in crate::config) fn validate(
     settings: &RetentionSettings,
     companies: &[CompanySettings],
-) -> Result<(), ConfigError> {
+) -> Result<(), FieldError> {
     validate_days("retention", &settings.days())?;
     for (position, company) in companies.iter().enumerate() {
         if let Some(days) = &company.retention {
@@ -103,7 +103,7 @@ pub(in crate::config) fn validate(
         }
     }
     match settings.max_bytes {
-        Some(bytes) if bytes < MIN_STORE_BYTES => Err(ConfigError::invalid(
+        Some(bytes) if bytes < MIN_STORE_BYTES => Err(FieldError::new(
             "retention.max_bytes",
             format!("{bytes} bytes hold no store; set at least {MIN_STORE_BYTES}, or unset it"),
         )),
@@ -111,12 +111,12 @@ pub(in crate::config) fn validate(
     }
 }
 
-fn validate_days(section: &str, days: &RetentionDays) -> Result<(), ConfigError> {
+fn validate_days(section: &str, days: &RetentionDays) -> Result<(), FieldError> {
     for (key, days) in days.by_key() {
         if let Some(days) = days.filter(|days| *days > MAX_RETENTION_DAYS) {
             let why =
                 format!("{days} days is out of range; expected 1 to {MAX_RETENTION_DAYS}, 0 or unset for no limit");
-            return Err(ConfigError::invalid(&format!("{section}.{key}"), why));
+            return Err(FieldError::new(format!("{section}.{key}"), why));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{AttemptResult, Context, EventHandler, Outcome};
-use crate::config::{ExecSettings, HandlerSettings, ProgramSearchPath};
+use crate::config::{ExecSettings, FieldError, HandlerSettings, ProgramSearchPath};
 use crate::outbound::program::{ProgramRun, find_program, run_program};
 use crate::storage::EventSummary;
 
@@ -37,15 +37,12 @@ impl ExecHandler {
     }
 
     /// A disabled handler never runs its program, so the program may be missing.
-    pub(super) fn from_settings(
-        table: &HandlerSettings,
-        path: ProgramSearchPath,
-    ) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(table: &HandlerSettings, path: ProgramSearchPath) -> Result<Self, FieldError> {
         let settings = table.exec_settings()?;
         if !table.enabled {
             return Ok(Self { program: PathBuf::from(&settings.program), settings, search_path: path });
         }
-        Self::new(settings, path).map_err(|why| ("command", why))
+        Self::new(settings, path).map_err(|why| FieldError::new("command", why))
     }
 
     /// The variables in the program's environment, in addition to PATH.

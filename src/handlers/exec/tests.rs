@@ -197,7 +197,8 @@ fn programs_are_searched_at_start() {
         ("plain", path, "`plain` is not in a directory of PATH"),
         ("sh", "", "`sh` is not in a directory of PATH"),
     ] {
-        let (key, why) = refused(name, path, true).unwrap();
+        let error = refused(name, path, true).unwrap();
+        let (key, why) = (error.key(), error.problem());
         assert!(key == "command" && why.contains(said), "{why}");
         assert_eq!(refused(name, path, false), None, "a disabled handler never runs its program");
     }

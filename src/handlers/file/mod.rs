@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
 use crate::base::supervise::run_blocking;
-use crate::config::{FileSettings, HandlerSettings};
+use crate::config::{FieldError, FileSettings, HandlerSettings};
 use crate::storage::EventSummary;
 use appender::Appender;
 
@@ -41,12 +41,12 @@ impl FileHandler {
     }
 
     /// A disabled handler creates no file.
-    pub(super) fn from_settings(table: &HandlerSettings, clock: Clock) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(table: &HandlerSettings, clock: Clock) -> Result<Self, FieldError> {
         let settings = table.file_settings()?;
         if !table.enabled {
             return Ok(Self { appender: Arc::new(Mutex::new(Appender::new(settings, clock))) });
         }
-        Self::new(settings, clock).map_err(|why| ("path", why))
+        Self::new(settings, clock).map_err(|why| FieldError::new("path", why))
     }
 }
 

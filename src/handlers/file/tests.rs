@@ -215,7 +215,8 @@ async fn a_write_error_is_a_retry_and_refused_at_start() {
         FileHandler::from_settings(&HandlerSettings { enabled, ..table(path) }, Clock::system()).err()
     };
     let below_a_file = path.join("b.jsonl");
-    let (key, why) = refused(&below_a_file, true).unwrap();
+    let error = refused(&below_a_file, true).unwrap();
+    let (key, why) = (error.key(), error.problem());
     assert!(key == "path" && why.contains("b.jsonl"), "{why}");
     assert_eq!(refused(&below_a_file, false), None);
     assert_eq!(refused(&folder.path().join("none.jsonl"), false), None);
@@ -233,6 +234,7 @@ async fn files_are_private_and_symbolic_links_are_refused() {
     assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    let (key, why) = FileHandler::from_settings(&table(&link), Clock::system()).unwrap_err();
+    let error = FileHandler::from_settings(&table(&link), Clock::system()).unwrap_err();
+    let (key, why) = (error.key(), error.problem());
     assert!(key == "path" && why.contains("symbolic link"), "{why}");
 }

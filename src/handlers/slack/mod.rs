@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::status_policy::StatusPolicy;
 use super::{AttemptResult, Context, EventHandler, Outcome};
 use crate::base::clock::Clock;
+use crate::config::FieldError;
 use crate::config::HandlerSettings;
-use crate::config::InvalidSetting;
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
 use crate::outbound::OutboundContext;
 use crate::storage::EventSummary;
@@ -29,9 +29,10 @@ pub(crate) struct SlackHandler {
 }
 
 impl SlackHandler {
-    pub(super) fn from_settings(table: &HandlerSettings, outbound: &OutboundContext) -> Result<Self, InvalidSetting> {
+    pub(super) fn from_settings(table: &HandlerSettings, outbound: &OutboundContext) -> Result<Self, FieldError> {
         let (url, templates) = parse_settings(table, &outbound.egress)?;
-        let destination = outbound.egress.destination(url, 0).map_err(|error| ("url", error.to_string()))?;
+        let destination =
+            outbound.egress.destination(url, 0).map_err(|error| FieldError::new("url", error.to_string()))?;
         // 400 is Slack's response to an invalid message, and the next attempt would send the same one.
         let status_policy = StatusPolicy { success_statuses: Vec::new(), fail_statuses: &[400] };
         Ok(Self { destination, templates, status_policy, clock: outbound.clock.clone() })
@@ -39,23 +40,20 @@ impl SlackHandler {
 }
 
 /// Checks URL and templates without creating a handler.
-pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), InvalidSetting> {
+pub(super) fn validate(table: &HandlerSettings, egress: &Egress) -> Result<(), FieldError> {
     parse_settings(table, egress).map(drop)
 }
 
-fn parse_settings(
-    table: &HandlerSettings,
-    egress: &Egress,
-) -> Result<(DestinationUrl, MessageTemplates), InvalidSetting> {
+fn parse_settings(table: &HandlerSettings, egress: &Egress) -> Result<(DestinationUrl, MessageTemplates), FieldError> {
     let Some(url) = &table.url else {
         let why = "it is not set; set it to the incoming webhook of the channel, https://hooks.slack.com/services/…";
-        return Err(("url", why.to_owned()));
+        return Err(FieldError::new("url", why));
     };
     if !table.urls.is_empty() {
-        return Err(("urls", "slack posts to one `url`; add one table per channel".to_owned()));
+        return Err(FieldError::new("urls", "slack posts to one `url`; add one table per channel"));
     }
-    let destination_url = egress.parse_url(url.expose()).map_err(|why| ("url", why))?;
-    let templates = MessageTemplates::new(&table.templates).map_err(|why| ("templates", why))?;
+    let destination_url = egress.parse_url(url.expose()).map_err(|why| FieldError::new("url", why))?;
+    let templates = MessageTemplates::new(&table.templates).map_err(|why| FieldError::new("templates", why))?;
     Ok((destination_url, templates))
 }
 

@@ -11,7 +11,7 @@ use super::calendar::Calendar;
 use super::event;
 use crate::base::clock::Clock;
 use crate::base::id::EventIdGenerator;
-use crate::config::{ConfigError, Settings};
+use crate::config::{FieldError, Settings};
 use crate::live::{FunctionContext, FunctionOutcome};
 use crate::storage::{
     Appointment, AppointmentFilter, AppointmentStore, BookingAction, BookingContext, BookingOutcome, SLOT_STEP_MS,
@@ -42,11 +42,7 @@ pub(super) struct AppointmentInvocation<'a> {
 }
 
 impl BookingService {
-    pub(super) fn new(
-        settings: &Settings,
-        store: Arc<dyn AppointmentStore>,
-        clock: Clock,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn new(settings: &Settings, store: Arc<dyn AppointmentStore>, clock: Clock) -> Result<Self, FieldError> {
         let calendar = |zone: &str| Calendar::new(&settings.appointments, zone).map(Arc::new);
         let mut company_calendars = BTreeMap::new();
         for company in &settings.companies {

@@ -6,7 +6,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
 use crate::config::{
-    AppointmentSettings, ConfigError, DateOrder, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
+    AppointmentSettings, DateOrder, FieldError, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -55,7 +55,7 @@ pub(super) enum StartCheck {
 }
 
 impl Calendar {
-    pub(super) fn new(settings: &AppointmentSettings, zone_name: &str) -> Result<Self, ConfigError> {
+    pub(super) fn new(settings: &AppointmentSettings, zone_name: &str) -> Result<Self, FieldError> {
         Ok(Self {
             time_zone: parse_time_zone("appointments.time_zone", zone_name)?,
             time_zone_name: zone_name.to_owned(),

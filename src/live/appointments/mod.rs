@@ -29,7 +29,7 @@ use self::booking_service::BookingService;
 use self::function::{AppointmentFunction, AppointmentFunctionKind};
 use super::BuiltInFunction;
 use crate::base::clock::Clock;
-use crate::config::{ConfigError, Settings};
+use crate::config::{FieldError, Settings};
 use crate::storage::AppointmentStore;
 
 pub(crate) use definitions::function_definitions;
@@ -43,7 +43,7 @@ pub fn built_in_functions(
     settings: &Settings,
     store: Arc<dyn AppointmentStore>,
     clock: Clock,
-) -> Result<Vec<BuiltInFunction>, ConfigError> {
+) -> Result<Vec<BuiltInFunction>, FieldError> {
     if !settings.appointments.enabled {
         return Ok(Vec::new());
     }

@@ -25,7 +25,7 @@ mod schema;
 mod service;
 mod target;
 
-pub(crate) use registry::{FunctionConfigError, FunctionRegistry, load_parameters, merge_builtins};
+pub(crate) use registry::{FunctionRegistry, load_parameters, merge_builtins};
 pub(crate) use request::FunctionRequest;
 pub(crate) use routes::{OUTCOME_HEADER, answer_request, function_path, router};
 pub(crate) use service::FunctionService;

@@ -10,22 +10,10 @@ use tokio::sync::Semaphore;
 use super::super::{BuiltInFunction, FunctionPolicy};
 use super::schema::ArgumentsSchema;
 use super::target::FunctionTarget;
-use crate::config::{FunctionFallback, FunctionSettings, ProgramSearchPath, is_function_name};
+use crate::config::{FieldError, FunctionFallback, FunctionSettings, ProgramSearchPath, is_function_name};
 use crate::egress::Egress;
 use crate::outbound::OutboundContext;
 use crate::telemetry::functions::{FunctionCounts, FunctionMetrics};
-
-/// A `[[functions]]` table, or a function given in code, that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("function `{name}`: {key}: {reason}")]
-pub struct FunctionConfigError {
-    /// Name of the function, as in the `[[functions]]` table.
-    pub name: String,
-    /// Key of the table that has the problem, such as `url`.
-    pub key: &'static str,
-    /// The problem, and how to solve it.
-    pub reason: String,
-}
 
 /// A function with everything that a call needs.
 pub(crate) struct RegisteredFunction {
@@ -61,29 +49,30 @@ impl FunctionRegistry {
         builtins: &[BuiltInFunction],
         outbound: &OutboundContext,
         metrics: &FunctionMetrics,
-    ) -> Result<Self, FunctionConfigError> {
+    ) -> Result<Self, FieldError> {
         let defaults: Vec<_> = builtins.iter().map(builtin_settings).collect();
         let mut functions = Vec::new();
-        for table in merge_builtins(tables, &defaults)? {
-            functions.push(Arc::new(register(&table, builtins, outbound, metrics)?));
+        for (position, table) in merge_builtins(tables, &defaults)?.iter().enumerate() {
+            let registered = register(table, builtins, outbound, metrics);
+            functions.push(Arc::new(registered.map_err(|error| in_function(error, tables, position, &table.name))?));
         }
         Ok(Self(functions))
     }
 
-    /// Checks tables that [`merge_builtins`] returned, without making anything.
+    /// Checks the tables and the functions given in code, by their `defaults`, without making anything.
     ///
     /// # Errors
     /// The same as [`FunctionRegistry::new`].
     pub(crate) fn check(
         tables: &[FunctionSettings],
+        defaults: &[FunctionSettings],
         egress: &Egress,
         path: &ProgramSearchPath,
-    ) -> Result<(), FunctionConfigError> {
-        for table in tables {
-            if table.builtin.is_none() {
-                FunctionTarget::check(table, egress, path).map_err(|problem| config_error(&table.name, problem))?;
-            }
-            load_parameters(table)?;
+    ) -> Result<(), FieldError> {
+        for (position, table) in merge_builtins(tables, defaults)?.iter().enumerate() {
+            let target = if table.builtin.is_none() { FunctionTarget::check(table, egress, path) } else { Ok(()) };
+            let checked = target.and_then(|()| load_schema(table));
+            checked.map_err(|error| in_function(error, tables, position, &table.name))?;
         }
         Ok(())
     }
@@ -107,13 +96,16 @@ impl FunctionRegistry {
 pub(crate) fn merge_builtins(
     tables: &[FunctionSettings],
     defaults: &[FunctionSettings],
-) -> Result<Vec<FunctionSettings>, FunctionConfigError> {
-    let mut merged = tables.iter().map(|table| fill_from_builtin(table, defaults)).collect::<Result<Vec<_>, _>>()?;
+) -> Result<Vec<FunctionSettings>, FieldError> {
+    let fill = |(position, table): (usize, &FunctionSettings)| {
+        fill_from_builtin(table, defaults).map_err(|error| in_function(error, tables, position, &table.name))
+    };
+    let mut merged = tables.iter().enumerate().map(fill).collect::<Result<Vec<_>, _>>()?;
     for (position, function) in defaults.iter().enumerate() {
         if tables.iter().any(|table| table.builtin.as_ref() == Some(&function.name)) {
             continue;
         }
-        let name_error = |problem: &str| Err(config_error(&function.name, ("name", problem.to_owned())));
+        let name_error = |problem: &str| Err(FieldError::new("name", problem).in_table("function", &function.name));
         if !is_function_name(&function.name) {
             return name_error("expected 1 to 64 letters, digits, `-` or `_`, as Retell requires");
         }
@@ -130,10 +122,7 @@ pub(crate) fn merge_builtins(
 }
 
 /// Fills in description and parameters that a table with `builtin` does not set.
-fn fill_from_builtin(
-    table: &FunctionSettings,
-    defaults: &[FunctionSettings],
-) -> Result<FunctionSettings, FunctionConfigError> {
+fn fill_from_builtin(table: &FunctionSettings, defaults: &[FunctionSettings]) -> Result<FunctionSettings, FieldError> {
     let mut table = table.clone();
     let Some(builtin) = &table.builtin else { return Ok(table) };
     let Some(function) = defaults.iter().find(|function| function.name == *builtin) else {
@@ -144,7 +133,7 @@ fn fill_from_builtin(
             names.join(", ")
         };
         let problem = format!("the function `{builtin}` does not exist in this receiver; available: {known}");
-        return Err(config_error(&table.name, ("builtin", problem)));
+        return Err(FieldError::new("builtin", problem));
     };
     if table.description.is_empty() {
         table.description.clone_from(&function.description);
@@ -170,8 +159,7 @@ fn register(
     builtins: &[BuiltInFunction],
     outbound: &OutboundContext,
     metrics: &FunctionMetrics,
-) -> Result<RegisteredFunction, FunctionConfigError> {
-    let to_error = |problem| config_error(&table.name, problem);
+) -> Result<RegisteredFunction, FieldError> {
     let mut settings = table.clone();
     let mut uses_schema = true;
     let builtin = builtins.iter().find(|builtin| table.builtin.as_ref() == Some(&builtin.name));
@@ -186,14 +174,14 @@ fn register(
             (FunctionTarget::InProcess(Arc::clone(&builtin.function)), policy)
         }
         None => {
-            let target = FunctionTarget::from_settings(table, outbound).map_err(to_error)?;
+            let target = FunctionTarget::from_settings(table, outbound)?;
             // A program is killed at the deadline, because nothing else would end it.
             let may_answer_late = !matches!(target, FunctionTarget::Program(_));
             (target, FunctionPolicy { may_answer_late, ..FunctionPolicy::default() })
         }
     };
     Ok(RegisteredFunction {
-        schema: load_schema(table).map_err(to_error)?,
+        schema: load_schema(table)?,
         policy,
         uses_schema,
         target,
@@ -204,16 +192,16 @@ fn register(
     })
 }
 
-fn load_schema(table: &FunctionSettings) -> Result<ArgumentsSchema, (&'static str, String)> {
+fn load_schema(table: &FunctionSettings) -> Result<ArgumentsSchema, FieldError> {
     match &table.parameters_file {
         Some(file) => {
             let schema = read_parameters_file(file).and_then(|fields| ArgumentsSchema::new(&fields));
-            schema.map_err(|problem| ("parameters_file", problem))
+            schema.map_err(|problem| FieldError::new("parameters_file", problem))
         }
         None => {
             let any_arguments = Map::new();
             let schema = ArgumentsSchema::new(table.parameters.as_ref().unwrap_or(&any_arguments));
-            schema.map_err(|problem| ("parameters", problem))
+            schema.map_err(|problem| FieldError::new("parameters", problem))
         }
     }
 }
@@ -222,8 +210,8 @@ fn load_schema(table: &FunctionSettings) -> Result<ArgumentsSchema, (&'static st
 ///
 /// # Errors
 /// The file cannot be read, or the schema cannot be used.
-pub(crate) fn load_parameters(table: &FunctionSettings) -> Result<Value, FunctionConfigError> {
-    let schema = load_schema(table).map_err(|problem| config_error(&table.name, problem))?;
+pub(crate) fn load_parameters(table: &FunctionSettings) -> Result<Value, FieldError> {
+    let schema = load_schema(table).map_err(|error| error.in_table("function", &table.name))?;
     Ok(schema.as_json().clone())
 }
 
@@ -232,6 +220,7 @@ fn read_parameters_file(file: &Path) -> Result<Map<String, Value>, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("{} is not a JSON object: {error}", file.display()))
 }
 
-fn config_error(name: &str, (key, reason): (&'static str, String)) -> FunctionConfigError {
-    FunctionConfigError { name: name.to_owned(), key, reason }
+/// Names the function in an error: the table at `position`, or one of the functions given in code behind them.
+fn in_function(error: FieldError, tables: &[FunctionSettings], position: usize, name: &str) -> FieldError {
+    if position < tables.len() { error.in_list("functions", position, name) } else { error.in_table("function", name) }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::super::{Function, FunctionContext, FunctionOutcome};
 use super::answer;
 use crate::base::clock::Clock;
-use crate::config::{FunctionSettings, ProgramSearchPath, RetellSignatureMode};
+use crate::config::{FieldError, FunctionSettings, ProgramSearchPath, RetellSignatureMode};
 use crate::egress::{Destination, Egress, PostRequest};
 use crate::outbound::{FunctionProgram, OutboundContext, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::StoredAnswer;
@@ -58,17 +58,15 @@ pub(super) enum TargetOutcome {
 
 impl FunctionTarget {
     /// Makes the target of a table with `url` or `command`. An error is the key and the problem.
-    pub(super) fn from_settings(
-        table: &FunctionSettings,
-        outbound: &OutboundContext,
-    ) -> Result<Self, (&'static str, String)> {
+    pub(super) fn from_settings(table: &FunctionSettings, outbound: &OutboundContext) -> Result<Self, FieldError> {
         let Some(url) = &table.url else {
             let program = FunctionProgram::new(&table.command, outbound.program_search_path.clone());
-            return program.map(Self::Program).map_err(|problem| ("command", problem));
+            return program.map(Self::Program).map_err(|problem| FieldError::new("command", problem));
         };
-        let target = outbound.egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
+        let target = outbound.egress.parse_url(url.expose()).map_err(|problem| FieldError::new("url", problem))?;
         // 0 redirects: the arguments must not go to a server that is not in the settings.
-        let destination = outbound.egress.destination(target, 0).map_err(|error| ("url", error.to_string()))?;
+        let destination =
+            outbound.egress.destination(target, 0).map_err(|error| FieldError::new("url", error.to_string()))?;
         Ok(Self::Url(Box::new(UrlTarget {
             destination,
             signing: RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers)?,
@@ -79,17 +77,13 @@ impl FunctionTarget {
     }
 
     /// Fails where [`FunctionTarget::from_settings`] would fail, without making a client.
-    pub(super) fn check(
-        table: &FunctionSettings,
-        egress: &Egress,
-        path: &ProgramSearchPath,
-    ) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(table: &FunctionSettings, egress: &Egress, path: &ProgramSearchPath) -> Result<(), FieldError> {
         let Some(url) = &table.url else {
             return FunctionProgram::new(&table.command, path.clone())
                 .map(drop)
-                .map_err(|problem| ("command", problem));
+                .map_err(|problem| FieldError::new("command", problem));
         };
-        egress.parse_url(url.expose()).map_err(|problem| ("url", problem))?;
+        egress.parse_url(url.expose()).map_err(|problem| FieldError::new("url", problem))?;
         RequestSigner::new(table.secret.as_ref(), RetellSignatureMode::Fresh, &table.headers).map(drop)
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::answer::{InboundAnswer, InvalidField};
 use super::caller_lookup::CallerLookup;
 use super::request::{InboundContext, InboundRequest};
-use super::rules::InvalidInboundKey;
+use crate::config::FieldError;
 use crate::config::{InboundAnswerSettings, InboundKind};
 use crate::outbound::template::{describe_error, error_location, is_template_error, limited_environment};
 
@@ -33,11 +33,14 @@ pub(super) struct AnswerTemplate {
 }
 
 impl AnswerTemplate {
-    pub(super) fn compile(rule_name: &str, settings: &InboundAnswerSettings) -> Result<Self, InvalidInboundKey> {
+    pub(super) fn compile(rule_name: &str, settings: &InboundAnswerSettings) -> Result<Self, FieldError> {
         let base_answer = build_base_answer(settings)?;
         let variable_names: Vec<String> = settings.dynamic_variables.keys().cloned().collect();
         if variable_names.iter().any(String::is_empty) {
-            return Err(("dynamic_variables", "a variable has an empty name; give each a name".to_owned()));
+            return Err(FieldError::new(
+                "dynamic_variables",
+                "a variable has an empty name; give each a name".to_owned(),
+            ));
         }
         let uses_caller = settings.dynamic_variables.values().any(|text| text.contains("caller"));
         let mut templates = limited_environment(TEMPLATE_FUEL);
@@ -45,7 +48,8 @@ impl AnswerTemplate {
         // value is text for a model, never HTML.
         templates.set_auto_escape_callback(|_| AutoEscape::None);
         for (name, text) in &settings.dynamic_variables {
-            let invalid = |error: &Error| ("dynamic_variables", format!("`{name}`: {}", describe_error(error)));
+            let invalid =
+                |error: &Error| FieldError::new("dynamic_variables", format!("`{name}`: {}", describe_error(error)));
             templates.add_template_owned(name.clone(), text.clone()).map_err(|error| invalid(&error))?;
             // Unknown filters and functions are reported by minijinja only when a template is rendered. Errors that
             // come from missing values are expected here.
@@ -68,7 +72,7 @@ impl AnswerTemplate {
 
     /// Rejects variables of the fallback that fail for an ordinary request. Templates that use `sip` are skipped:
     /// which headers a provider sends is not known before there is a request.
-    pub(super) fn check_with_sample(&self, settings: &InboundAnswerSettings) -> Result<(), InvalidInboundKey> {
+    pub(super) fn check_with_sample(&self, settings: &InboundAnswerSettings) -> Result<(), FieldError> {
         let number = "+12025550100";
         let sample = context! {
             kind => "call", id => "call_1", from_number => number, to_number => number, agent_id => "agent_1",
@@ -77,7 +81,7 @@ impl AnswerTemplate {
         for name in self.variable_names.iter().filter(|name| !settings.dynamic_variables[*name].contains("sip")) {
             if let Err(error) = self.templates.get_template(name).and_then(|template| template.render(&sample)) {
                 let problem = describe_error(&error);
-                return Err((
+                return Err(FieldError::new(
                     "dynamic_variables",
                     format!("`{name}`: {problem}; the fallback cannot use `caller`, it is sent without a lookup"),
                 ));
@@ -132,7 +136,7 @@ impl AnswerTemplate {
     }
 }
 
-fn build_base_answer(settings: &InboundAnswerSettings) -> Result<InboundAnswer, InvalidInboundKey> {
+fn build_base_answer(settings: &InboundAnswerSettings) -> Result<InboundAnswer, FieldError> {
     let mut answer = if settings.reject { InboundAnswer::reject() } else { InboundAnswer::empty() };
     let has_other_keys = settings.agent.is_some()
         || settings.agent_version.is_some()
@@ -140,7 +144,7 @@ fn build_base_answer(settings: &InboundAnswerSettings) -> Result<InboundAnswer, 
         || !settings.dynamic_variables.is_empty();
     if settings.reject && has_other_keys {
         let problem = "a rejected call has no agent, variables or metadata; remove them, or remove `reject`";
-        return Err(("reject", problem.to_owned()));
+        return Err(FieldError::new("reject", problem.to_owned()));
     }
     if let Some(agent) = &settings.agent {
         answer = answer.agent(agent);
@@ -151,7 +155,7 @@ fn build_base_answer(settings: &InboundAnswerSettings) -> Result<InboundAnswer, 
     if !settings.metadata.is_empty() {
         answer = answer.metadata(Json::Object(settings.metadata.clone()));
     }
-    answer.check().map_err(|error| ("answer", error.to_string()))?;
+    answer.check().map_err(|error| FieldError::new("answer", error.to_string()))?;
     Ok(answer)
 }
 

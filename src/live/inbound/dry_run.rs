@@ -7,9 +7,9 @@ use serde_json::json;
 use super::answer_template::AnswerTemplate;
 use super::caller_lookup::CallerLookup;
 use super::request::{InboundContext, InboundRequest};
-use super::rules::{AnswerSource, InboundConfigError, InboundRules};
+use super::rules::{AnswerSource, InboundRules};
 use crate::base::id::EventIdGenerator;
-use crate::config::{InboundKind, InboundSettings};
+use crate::config::{FieldError, InboundKind, InboundSettings};
 use crate::storage::Store;
 
 pub(crate) struct InboundDryRun {
@@ -43,7 +43,7 @@ impl InboundDryRun {
         self,
         settings: &InboundSettings,
         store: &Arc<dyn Store>,
-    ) -> Result<InboundDryRunResult, InboundConfigError> {
+    ) -> Result<InboundDryRunResult, FieldError> {
         let rules = InboundRules::compile(settings, |_| Ok(()))?;
         let request = self.build_request();
         let context = self.build_context(&rules);

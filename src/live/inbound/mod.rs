@@ -30,7 +30,7 @@ use tokio::time::Instant;
 pub use self::answer::InboundAnswer;
 pub(crate) use self::dry_run::InboundDryRun;
 pub use self::request::{InboundContext, InboundRequest};
-pub(crate) use self::rules::{CurrentInboundRules, InboundConfigError, InboundRules};
+pub(crate) use self::rules::{CurrentInboundRules, InboundRules};
 
 use self::answer_writer::InboundAnswerWriter;
 use self::caller_lookup::CallerLookup;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::rules::InvalidInboundKey;
 use crate::base::supervise;
+use crate::config::FieldError;
 
 /// Larger files are rejected. 32 MiB hold about two million numbers.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -50,18 +50,18 @@ struct NumberFileContents {
 
 impl NumberMatcher {
     /// `None` for an empty list: the rule does not have this condition.
-    pub(super) fn parse(key: &'static str, texts: &[String]) -> Result<Option<Self>, InvalidInboundKey> {
+    pub(super) fn parse(key: &'static str, texts: &[String]) -> Result<Option<Self>, FieldError> {
         if texts.is_empty() {
             return Ok(None);
         }
         let mut matcher = Self::default();
         for text in texts {
             if let Some(path) = text.trim().strip_prefix('@') {
-                let file = NumberFile::open(path.into()).map_err(|reason| (key, reason))?;
+                let file = NumberFile::open(path.into()).map_err(|reason| FieldError::new(key, reason))?;
                 matcher.files.push(Arc::new(file));
             } else if !matcher.patterns.insert(text) {
                 let expected = "expected a number (\"+4930123456\"), a prefix (\"+4930*\") or a file (\"@vip.txt\")";
-                return Err((key, format!("`{text}` is not a phone number; {expected}")));
+                return Err(FieldError::new(key, format!("`{text}` is not a phone number; {expected}")));
             }
         }
         Ok(Some(matcher))
@@ -227,7 +227,7 @@ mod tests {
         }
         assert!(NumberMatcher::parse("from", &[]).unwrap().is_none());
         for invalid in ["", "*", "+49*30", "@/nowhere/at/all"] {
-            assert_eq!(NumberMatcher::parse("from", &[invalid.to_owned()]).unwrap_err().0, "from", "{invalid}");
+            assert_eq!(NumberMatcher::parse("from", &[invalid.to_owned()]).unwrap_err().key(), "from", "{invalid}");
         }
     }
 

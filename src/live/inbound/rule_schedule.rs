@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-use super::rules::InvalidInboundKey;
+use crate::config::FieldError;
 use crate::config::InboundRuleSettings;
 
 const WEEKDAYS: [(&str, Weekday); 7] = [
@@ -29,7 +29,7 @@ pub(super) struct RuleSchedule {
 }
 
 impl RuleSchedule {
-    pub(super) fn from_rule(rule: &InboundRuleSettings) -> Result<Self, InvalidInboundKey> {
+    pub(super) fn from_rule(rule: &InboundRuleSettings) -> Result<Self, FieldError> {
         Ok(Self {
             days: parse_days(&rule.days)?,
             hours: parse_hours(rule.hours.as_deref())?,
@@ -55,11 +55,14 @@ impl RuleSchedule {
     }
 }
 
-fn parse_days(texts: &[String]) -> Result<Option<[bool; 7]>, InvalidInboundKey> {
+fn parse_days(texts: &[String]) -> Result<Option<[bool; 7]>, FieldError> {
     let number = |text: &str| {
         let name = text.trim().to_ascii_lowercase();
         WEEKDAYS.iter().position(|(known, _)| *known == name).ok_or_else(|| {
-            ("days", format!("`{text}` is not a day; expected days and ranges such as [\"mon-fri\", \"sun\"]"))
+            FieldError::new(
+                "days",
+                format!("`{text}` is not a day; expected days and ranges such as [\"mon-fri\", \"sun\"]"),
+            )
         })
     };
     let mut days = [false; 7];
@@ -76,11 +79,11 @@ fn parse_days(texts: &[String]) -> Result<Option<[bool; 7]>, InvalidInboundKey> 
     Ok((!texts.is_empty()).then_some(days))
 }
 
-fn parse_hours(text: Option<&str>) -> Result<Option<(u16, u16)>, InvalidInboundKey> {
+fn parse_hours(text: Option<&str>) -> Result<Option<(u16, u16)>, FieldError> {
     let Some(text) = text else { return Ok(None) };
     let invalid = || {
         let expected = "expected a start and an end such as \"09:00-17:00\" or \"22:00-06:00\"";
-        ("hours", format!("`{text}` is not a range of hours; {expected}"))
+        FieldError::new("hours", format!("`{text}` is not a range of hours; {expected}"))
     };
     let (from, until) = text.split_once('-').ok_or_else(invalid)?;
     let from = parse_minute_of_day(from).ok_or_else(invalid)?;
@@ -102,11 +105,11 @@ fn parse_minute_of_day(text: &str) -> Option<u16> {
     (minute < 60 && minute_of_day <= MINUTES_PER_DAY).then_some(minute_of_day)
 }
 
-fn parse_time_zone(name: Option<&str>) -> Result<TimeZone, InvalidInboundKey> {
+fn parse_time_zone(name: Option<&str>) -> Result<TimeZone, FieldError> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     TimeZone::get(name).map_err(|_| {
         let expected = "expected an IANA name such as \"Europe/Berlin\" or \"America/New_York\"";
-        ("time_zone", format!("`{name}` is not a known time zone; {expected}"))
+        FieldError::new("time_zone", format!("`{name}` is not a known time zone; {expected}"))
     })
 }
 
@@ -182,7 +185,7 @@ mod tests {
             (rule(&[], "24:00-10:00", ""), "hours"),
             (rule(&[], "", "Berlin"), "time_zone"),
         ] {
-            assert_eq!(RuleSchedule::from_rule(&rule).unwrap_err().0, key);
+            assert_eq!(RuleSchedule::from_rule(&rule).unwrap_err().key(), key);
         }
     }
 }

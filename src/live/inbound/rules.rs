@@ -10,24 +10,11 @@ use super::request::{InboundContext, InboundRequest};
 use super::rule_schedule::RuleSchedule;
 use super::target::{self, InboundTarget};
 use crate::base::current::Current;
-use crate::config::{InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings};
+use crate::config::{
+    FieldError, InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings,
+};
 use crate::egress::Egress;
 use crate::outbound::OutboundContext;
-
-/// A key of the table, and why its value is invalid.
-pub(super) type InvalidInboundKey = (&'static str, String);
-
-/// An `[[inbound.rules]]` table, or `[inbound.fallback]`, that cannot be compiled.
-#[derive(Debug, thiserror::Error)]
-#[error("{table}: {key}: {reason}")]
-pub struct InboundConfigError {
-    /// Either `inbound rule` with the name of the rule in backticks, or `inbound.fallback`.
-    pub table: String,
-    /// The key whose value is invalid.
-    pub key: &'static str,
-    /// Why the value is invalid, and what is expected.
-    pub reason: String,
-}
 
 /// The compiled rules. `A` is the target of an `ask` table, or `()` where no requests are sent (checks and dry runs).
 pub(crate) struct InboundRules<A = Box<InboundTarget>> {
@@ -58,10 +45,7 @@ impl InboundRules {
     ///
     /// # Errors
     /// The first table and key that is invalid.
-    pub(crate) fn from_settings(
-        settings: &InboundSettings,
-        outbound: &OutboundContext,
-    ) -> Result<Self, InboundConfigError> {
+    pub(crate) fn from_settings(settings: &InboundSettings, outbound: &OutboundContext) -> Result<Self, FieldError> {
         Self::compile(settings, |ask| InboundTarget::new(ask, outbound).map(Box::new))
     }
 
@@ -69,7 +53,7 @@ impl InboundRules {
     ///
     /// # Errors
     /// The first table and key that is invalid.
-    pub(crate) fn check(settings: &InboundSettings, egress: &Egress) -> Result<(), InboundConfigError> {
+    pub(crate) fn check(settings: &InboundSettings, egress: &Egress) -> Result<(), FieldError> {
         InboundRules::compile(settings, |ask| target::check_settings(ask, egress)).map(drop)
     }
 }
@@ -77,19 +61,16 @@ impl InboundRules {
 impl<A> InboundRules<A> {
     pub(super) fn compile(
         settings: &InboundSettings,
-        compile_target: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
-    ) -> Result<Self, InboundConfigError> {
-        let compile_rule = |table: &InboundRuleSettings| {
-            CompiledInboundRule::compile(table, &compile_target).map_err(|(key, reason)| InboundConfigError {
-                table: format!("inbound rule `{}`", table.name),
-                key,
-                reason,
-            })
+        compile_target: impl Fn(&InboundAskSettings) -> Result<A, FieldError>,
+    ) -> Result<Self, FieldError> {
+        let compile_rule = |(position, table): (usize, &InboundRuleSettings)| {
+            let compiled = CompiledInboundRule::compile(table, &compile_target);
+            compiled.map_err(|error| error.in_list("inbound.rules", position, &table.name))
         };
         Ok(Self {
             timeout: Duration::from_millis(settings.timeout_ms),
             fallback: compile_fallback(&settings.fallback)?,
-            rules: settings.rules.iter().map(compile_rule).collect::<Result<_, _>>()?,
+            rules: settings.rules.iter().enumerate().map(compile_rule).collect::<Result<_, _>>()?,
         })
     }
 
@@ -109,9 +90,9 @@ impl<A> InboundRules<A> {
     }
 }
 
-fn compile_fallback(settings: &InboundAnswerSettings) -> Result<AnswerTemplate, InboundConfigError> {
+fn compile_fallback(settings: &InboundAnswerSettings) -> Result<AnswerTemplate, FieldError> {
     const TABLE: &str = "inbound.fallback";
-    let invalid = |(key, reason): InvalidInboundKey| InboundConfigError { table: TABLE.to_owned(), key, reason };
+    let invalid = |error: FieldError| error.in_table(TABLE, "");
     let fallback = AnswerTemplate::compile(TABLE, settings).map_err(invalid)?;
     // The fallback is the last resort: a template that always fails is reported at start, not at the first incident.
     fallback.check_with_sample(settings).map_err(invalid)?;
@@ -121,14 +102,14 @@ fn compile_fallback(settings: &InboundAnswerSettings) -> Result<AnswerTemplate, 
 impl<A> CompiledInboundRule<A> {
     fn compile(
         table: &InboundRuleSettings,
-        compile_target: impl Fn(&InboundAskSettings) -> Result<A, InvalidInboundKey>,
-    ) -> Result<Self, InvalidInboundKey> {
+        compile_target: impl Fn(&InboundAskSettings) -> Result<A, FieldError>,
+    ) -> Result<Self, FieldError> {
         let answer = table.static_answer();
         let answer_source = match &table.ask {
             Some(_) if answer != InboundAnswerSettings::default() => {
                 let reason = "the service gives the whole answer; remove reject, agent, agent_version, \
                               dynamic_variables and metadata, or remove `ask`";
-                return Err(("ask", reason.to_owned()));
+                return Err(FieldError::new("ask", reason.to_owned()));
             }
             Some(ask) => AnswerSource::Target(compile_target(ask)?),
             None => AnswerSource::Template(Box::new(AnswerTemplate::compile(&table.name, &answer)?)),

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::answer::{InboundAnswer, InvalidField, MAX_ANSWER_BYTES};
 use super::request::{InboundContext, InboundRequest};
-use super::rules::InvalidInboundKey;
 use crate::base::clock::Clock;
+use crate::config::FieldError;
 use crate::config::{InboundAskSettings, RetellSignatureMode};
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError};
 use crate::outbound::{OutboundContext, RequestSigner, RetellSigner, SigningInput};
@@ -44,9 +44,10 @@ pub(super) enum InboundTargetError {
 }
 
 impl InboundTarget {
-    pub(super) fn new(settings: &InboundAskSettings, outbound: &OutboundContext) -> Result<Self, InvalidInboundKey> {
+    pub(super) fn new(settings: &InboundAskSettings, outbound: &OutboundContext) -> Result<Self, FieldError> {
         let url = parse_target_url(settings, &outbound.egress)?;
-        let destination = outbound.egress.destination(url, 0).map_err(|error| ("ask.url", error.to_string()))?;
+        let destination =
+            outbound.egress.destination(url, 0).map_err(|error| FieldError::new("ask.url", error.to_string()))?;
         let signing = build_signing(settings, settings.retell_signature.unwrap_or(RetellSignatureMode::Fresh))?;
         let unsigned_signing = match settings.retell_signature {
             Some(_) => None,
@@ -104,31 +105,26 @@ impl InboundTarget {
 }
 
 /// Checks the `ask` table without creating a connection pool.
-pub(super) fn check_settings(settings: &InboundAskSettings, egress: &Egress) -> Result<(), InvalidInboundKey> {
+pub(super) fn check_settings(settings: &InboundAskSettings, egress: &Egress) -> Result<(), FieldError> {
     parse_target_url(settings, egress)?;
     build_signing(settings, RetellSignatureMode::None)?;
     Ok(())
 }
 
-fn parse_target_url(settings: &InboundAskSettings, egress: &Egress) -> Result<DestinationUrl, InvalidInboundKey> {
+fn parse_target_url(settings: &InboundAskSettings, egress: &Egress) -> Result<DestinationUrl, FieldError> {
     if let Some(timeout_ms) = settings.timeout_ms
         && !(10..=8_000).contains(&timeout_ms)
     {
-        return Err(("ask.timeout_ms", format!("{timeout_ms} is out of range; expected 10 to 8000 ms")));
+        return Err(FieldError::new("ask.timeout_ms", format!("{timeout_ms} is out of range; expected 10 to 8000 ms")));
     }
-    egress.parse_url(settings.url.expose()).map_err(|error| ("ask.url", error))
+    egress.parse_url(settings.url.expose()).map_err(|error| FieldError::new("ask.url", error))
 }
 
 /// A service that answered Retell directly before checks Retell's signature, so by default the request is signed as
 /// Retell signs.
-fn build_signing(
-    settings: &InboundAskSettings,
-    retell_mode: RetellSignatureMode,
-) -> Result<RequestSigner, InvalidInboundKey> {
-    RequestSigner::new(settings.secret.as_ref(), retell_mode, &settings.headers).map_err(|(key, reason)| {
-        let key = if key == "secret" { "ask.secret" } else { "ask.headers" };
-        (key, reason)
-    })
+fn build_signing(settings: &InboundAskSettings, retell_mode: RetellSignatureMode) -> Result<RequestSigner, FieldError> {
+    let signer = RequestSigner::new(settings.secret.as_ref(), retell_mode, &settings.headers);
+    signer.map_err(|error| FieldError::new(format!("ask.{}", error.key()), error.problem()))
 }
 
 fn context_headers(context: &InboundContext, now_ms: i64) -> HeaderMap {

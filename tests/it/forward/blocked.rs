@@ -8,7 +8,7 @@ use crate::support::test_env::TestEnv;
 #[test]
 fn invalid_settings_are_refused_at_start() {
     for (lines, expected) in [
-        ("", "handler `crm`: url: "),
+        ("", "handlers[0] `crm`: url: "),
         ("url = \"crm.example.com/s3cr3t\"", "url: it is not an http or https URL"),
         ("url = \"http://169.254.169.254/s3cr3t\"", "always refused"),
         ("url = \"http://[::ffff:169.254.169.254]/s3cr3t\"", "always refused"),

@@ -194,12 +194,15 @@ fn a_flood_of_output_is_discarded_and_not_logged() {
 fn invalid_settings_are_refused_at_start() {
     let table = |more: &str| format!("[[handlers]]\nname = \"script\"\nkind = \"exec\"\n{more}\n");
     for (more, expected) in [
-        ("", "handlers[0].command: expected the program and its arguments"),
-        ("command = [\"/bin/sh\"]\nretry_exit_codes = [0]", "handlers[0].retry_exit_codes: expected exit codes"),
-        ("command = [\"/nowhere/x\"]", "handler `script`: command: /nowhere/x: No such file"),
+        ("", "handlers[0] `script`: command: expected the program and its arguments"),
+        (
+            "command = [\"/bin/sh\"]\nretry_exit_codes = [0]",
+            "handlers[0] `script`: retry_exit_codes: expected exit codes",
+        ),
+        ("command = [\"/nowhere/x\"]", "handlers[0] `script`: command: /nowhere/x: No such file"),
         (
             "command = [\"no-such-program\"]",
-            "handler `script`: command: `no-such-program` is not in a directory of PATH",
+            "handlers[0] `script`: command: `no-such-program` is not in a directory of PATH",
         ),
     ] {
         let ran = env_with_handlers(&table(more)).start_expecting_exit();

@@ -166,7 +166,8 @@ fn failing_variable_is_omitted_and_the_rest_is_sent() {
     home.write_config("[inbound.fallback]\ndynamic_variables = { calls = \"{{ caller.calls + 1 }}\" }\n");
     let check = home.run(&["config", "check"]);
     assert!(
-        check.exit_code == Some(1) && check.output().contains("inbound.fallback: dynamic_variables: `calls`"),
+        check.exit_code == Some(1)
+            && check.output().contains("config/local.toml:2: inbound.fallback.dynamic_variables: `calls`"),
         "{check:?}"
     );
 }

@@ -267,7 +267,7 @@ fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
     wait_for_inbound_answer(&home, &latest_event_id(&home));
     home.write_config("[[inbound.rules]]\nname = \"broken\"\ndays = [\"someday\"]\n");
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("inbound rule `broken`: days: "), "{}", server.output());
+    assert!(server.wait_for_output("inbound.rules[0] `broken`: days: "), "{}", server.output());
     assert_eq!(
         answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"],
         "first",
@@ -289,16 +289,16 @@ fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
 #[test]
 fn invalid_rules_are_reported_with_rule_name_and_key() {
     for (lines, expected) in [
-        ("hours = \"9-5\"", "inbound rule `x`: hours: "),
-        ("time_zone = \"Mars/Olympus\"", "inbound rule `x`: time_zone: "),
-        ("from = [\"@missing.txt\"]", "inbound rule `x`: from: cannot read the number file missing.txt: "),
-        ("from = [\"*\"]", "inbound rule `x`: from: "),
-        ("reject = true\nagent = \"agent_1\"", "inbound rule `x`: reject: "),
-        ("agent = \" \"", "inbound rule `x`: answer: override_agent_id: "),
-        ("dynamic_variables = { a = \"{{ b | nofilter }}\" }", "inbound rule `x`: dynamic_variables: `a`: "),
-        ("ask = { url = \"ftp://x\" }", "inbound rule `x`: ask.url: "),
-        ("ask = { url = \"https://example.com\", secret = \"abc\" }", "inbound rule `x`: ask.secret: "),
-        ("agent = \"a\"\nask = { url = \"https://example.com\" }", "inbound rule `x`: ask: "),
+        ("hours = \"9-5\"", "inbound.rules[0] `x`: hours: "),
+        ("time_zone = \"Mars/Olympus\"", "inbound.rules[0] `x`: time_zone: "),
+        ("from = [\"@missing.txt\"]", "inbound.rules[0] `x`: from: cannot read the number file missing.txt: "),
+        ("from = [\"*\"]", "inbound.rules[0] `x`: from: "),
+        ("reject = true\nagent = \"agent_1\"", "inbound.rules[0] `x`: reject: "),
+        ("agent = \" \"", "inbound.rules[0] `x`: answer: override_agent_id: "),
+        ("dynamic_variables = { a = \"{{ b | nofilter }}\" }", "inbound.rules[0] `x`: dynamic_variables: `a`: "),
+        ("ask = { url = \"ftp://x\" }", "inbound.rules[0] `x`: ask.url: "),
+        ("ask = { url = \"https://example.com\", secret = \"abc\" }", "inbound.rules[0] `x`: ask.secret: "),
+        ("agent = \"a\"\nask = { url = \"https://example.com\" }", "inbound.rules[0] `x`: ask: "),
         ("kind = \"fax\"", "kind"),
         ("fromm = [\"x\"]", "did you mean `inbound.rules.from`?"),
     ] {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{HandlerKind, HandlerSettings};
+use crate::config::FieldError;
 
 /// Delays between attempts of handlers that set no `retry_schedule`.
 const DEFAULT_RETRY_SCHEDULE: [Duration; 7] = [
@@ -97,7 +98,7 @@ impl HandlerSettings {
     ///
     /// # Errors
     /// The key with an invalid value, and the reason.
-    pub fn delivery_settings(&self) -> Result<DeliverySettings, (&'static str, String)> {
+    pub fn delivery_settings(&self) -> Result<DeliverySettings, FieldError> {
         let default = DeliverySettings::default();
         let revisions = if self.kind == HandlerKind::Slack { RevisionPolicy::Skip } else { default.revisions };
         let settings = DeliverySettings {
@@ -109,7 +110,7 @@ impl HandlerSettings {
             }),
             attempt_timeout: self.timeout_ms.map_or(default.attempt_timeout, Duration::from_millis),
             retry_schedule: match &self.retry_schedule {
-                Some(waits) => parse_schedule(waits).map_err(|why| ("retry_schedule", why))?,
+                Some(waits) => parse_schedule(waits).map_err(|why| FieldError::new("retry_schedule", why))?,
                 None => default.retry_schedule,
             },
             max_age: self.max_age_ms.map_or(default.max_age, Duration::from_millis),
@@ -123,10 +124,10 @@ impl HandlerSettings {
 }
 
 impl DeliverySettings {
-    fn invalid_setting(&self) -> Option<(&'static str, String)> {
+    fn invalid_setting(&self) -> Option<FieldError> {
         let second = Duration::from_secs(1);
         let hour = Duration::from_millis(HOUR_MS);
-        let invalid = |key, why: &str| Some((key, why.to_owned()));
+        let invalid = |key, why: &str| Some(FieldError::new(key, why));
         if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
             return invalid("concurrency", "expected 1 to 1000 attempts at the same time");
         }
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(seconds, [0.5, 5.0, 120.0, 5_400.0, 86_400.0]);
         assert!(waits(&[]).unwrap().is_empty());
         for wrong in ["5", "soon", "-5s", "8d", "200h"] {
-            assert_eq!(waits(&[wrong]).unwrap_err().0, "retry_schedule", "{wrong}");
+            assert_eq!(waits(&[wrong]).unwrap_err().key(), "retry_schedule", "{wrong}");
         }
     }
 
@@ -200,7 +201,7 @@ mod tests {
             (HandlerSettings { max_age_ms: Some(0), ..table() }, "max_age_ms"),
             (HandlerSettings { rate_per_second: Some(0), ..table() }, "rate_per_second"),
         ] {
-            assert_eq!(table.delivery_settings().unwrap_err().0, key);
+            assert_eq!(table.delivery_settings().unwrap_err().key(), key);
         }
     }
 }

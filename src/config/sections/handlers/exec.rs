@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::HandlerSettings;
+use crate::config::FieldError;
 
 /// Exit code that makes a delivery dead when a handler sets no exit codes. Mail delivery agents have used 100 for
 /// permanent failures for decades.
@@ -32,8 +33,8 @@ impl HandlerSettings {
     ///
     /// # Errors
     /// The key with an invalid value, and the reason.
-    pub fn exec_settings(&self) -> Result<ExecSettings, (&'static str, String)> {
-        let invalid = |key, why: &str| Err((key, why.to_owned()));
+    pub fn exec_settings(&self) -> Result<ExecSettings, FieldError> {
+        let invalid = |key, why: &str| Err(FieldError::new(key, why.to_owned()));
         let Some((program, arguments)) = self.command.split_first().filter(|(program, _)| !program.is_empty()) else {
             return invalid("command", "expected the program and its arguments, such as [\"/usr/local/bin/on-call\"]");
         };
@@ -46,7 +47,10 @@ impl HandlerSettings {
             }
         }
         if let Some(code) = self.retry_exit_codes.iter().find(|code| self.fail_exit_codes.contains(code)) {
-            return Err(("fail_exit_codes", format!("{code} is in retry_exit_codes as well; list it once")));
+            return Err(FieldError::new(
+                "fail_exit_codes",
+                format!("{code} is in retry_exit_codes as well; list it once"),
+            ));
         }
         let limit = self.output_limit_bytes.unwrap_or(DEFAULT_OUTPUT_LIMIT_BYTES);
         if limit > MAX_OUTPUT_LIMIT_BYTES {
@@ -127,7 +131,7 @@ mod tests {
             (HandlerSettings { fail_exit_codes: vec![3], retry_exit_codes: vec![3], ..table() }, "fail_exit_codes"),
             (HandlerSettings { output_limit_bytes: Some(u64::MAX), ..table() }, "output_limit_bytes"),
         ] {
-            assert_eq!(table.exec_settings().unwrap_err().0, key);
+            assert_eq!(table.exec_settings().unwrap_err().key(), key);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{HandlerKind, HandlerSettings};
+use crate::config::FieldError;
 
 const DEFAULT_ROTATE_BYTES: u64 = 100 * 1024 * 1024;
 /// A smaller limit would start a new file for nearly every event.
@@ -26,8 +27,8 @@ impl HandlerSettings {
     ///
     /// # Errors
     /// The key with an invalid value, and the reason.
-    pub fn file_settings(&self) -> Result<FileSettings, (&'static str, String)> {
-        let invalid = |key, why: &str| Err((key, why.to_owned()));
+    pub fn file_settings(&self) -> Result<FileSettings, FieldError> {
+        let invalid = |key, why: &str| Err(FieldError::new(key, why.to_owned()));
         let Some(path) = self.path.clone().filter(|path| path.file_name().is_some()) else {
             return invalid("path", "expected the path of a file, such as \"data/events.jsonl\"");
         };
@@ -100,7 +101,7 @@ mod tests {
             (HandlerSettings { rotate_bytes: Some(10), ..table("a") }, "rotate_bytes"),
             (HandlerSettings { keep_files: Some(0), ..table("a") }, "keep_files"),
         ] {
-            assert_eq!(table.file_settings().unwrap_err().0, key, "{:?}", table.path);
+            assert_eq!(table.file_settings().unwrap_err().key(), key, "{:?}", table.path);
         }
     }
 

@@ -1,0 +1,81 @@
+use std::fmt;
+
+/// A setting with an invalid value: its key, where it was set, what is wrong and what to do. The text never contains
+/// a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the table that `key` is in, such as `handlers[1]`; empty when `key` is a full path.
+    table: String,
+    /// Name of the table in its list, such as the handler's.
+    name: Option<String>,
+    key: String,
+    problem: String,
+    origin: Option<String>,
+}
+
+impl FieldError {
+    /// An error of a key without a table, or with the table in its path.
+    pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { table: String::new(), name: None, key: key.into(), problem: problem.into(), origin: None }
+    }
+
+    /// Moves the key into a table: `url` into `handlers[1]`, whose `name` helps to find it.
+    #[must_use]
+    pub(crate) fn in_table(mut self, table: impl Into<String>, name: &str) -> Self {
+        self.table = table.into();
+        self.name = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Moves the key into the table at `position` of a list of tables such as `handlers`.
+    #[must_use]
+    pub(crate) fn in_list(self, list: &str, position: usize, name: &str) -> Self {
+        self.in_table(format!("{list}[{position}]"), name)
+    }
+
+    /// Names the file and line, or the variable, that sets the key.
+    #[must_use]
+    pub(crate) fn with_origin(mut self, origin: impl fmt::Display) -> Self {
+        self.origin = Some(origin.to_string());
+        self
+    }
+
+    /// The full key, such as `handlers[1].url`; the name of the variable when the text of a variable is invalid.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match (self.table.as_str(), self.key.as_str()) {
+            ("", key) => key.to_owned(),
+            (table, "") => table.to_owned(),
+            (table, key) => format!("{table}.{key}"),
+        }
+    }
+
+    /// What is wrong with the value, and what is expected.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// Where the value was set: `config/local.toml:14`, `.env:3 (PORT)` or `environment variable PORT`. `None` for a
+    /// value set in code, and for a required key that is missing everywhere.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin.as_deref().unwrap_or("configuration"))?;
+        match &self.name {
+            Some(name) if self.key.is_empty() => write!(f, "{} `{name}`: ", self.table)?,
+            Some(name) => write!(f, "{} `{name}`: {}: ", self.table, self.key)?,
+            // Without a key, the file as a whole is concerned.
+            None if self.key().is_empty() => {}
+            None => write!(f, "{}: ", self.key())?,
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for FieldError {}
