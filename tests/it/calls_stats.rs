@@ -239,55 +239,6 @@ fn companies_are_counted_separately() {
     assert!(of_acme.as_array().unwrap().len() == 2 && of_acme[0]["company"] == "acme", "{of_acme}");
 }
 
-/// The migrations of versions without chats.
-fn older_migrations() -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.file_name().unwrap().to_string_lossy().as_ref() < "0004");
-    files.sort();
-    files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
-}
-
-#[test]
-fn rows_of_an_older_store_are_migrated_and_updated() {
-    let home = TestEnv::new();
-    std::fs::create_dir(home.path().join("data")).unwrap();
-    let older = home.open_database();
-    older.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
-    let migrations = older_migrations();
-    for step in &migrations {
-        older.execute_batch(step).unwrap();
-    }
-    older.pragma_update(None, "user_version", migrations.len()).unwrap();
-    older
-        .execute_batch(
-            "INSERT INTO calls (company_id, call_id, stage, agent_id, agent_name, call_status, started_at_ms, duration_ms,
-               cost_cents, transfers, first_event_at_ms, last_event_at_ms)
-             VALUES (1, 'call_old', 3, 'a', 'Nora', 'ended', 1795219200000, 61000, '12.5', '{}', 1795219200000, 1795219262000)",
-        )
-        .unwrap();
-    drop(older);
-    let server = home.start_server();
-    let row = wait_for_rows(&home, "calls", 1).remove(0);
-    assert_eq!(
-        (&row["agent_name"], &row["duration_ms"], &row["latency_e2e"]),
-        (&json!("Nora"), &json!(61_000), &Value::Null)
-    );
-    assert_eq!(calls_stats(&home, &[])["total"]["cost_cents"], "12.5");
-    // A late event of an earlier stage must not overwrite newer values; the analysis then adds to them.
-    let late =
-        json!({ "call_id": "call_old", "agent_name": "Other", "call_status": "ongoing", "direction": "inbound" });
-    post_event(&server, "call_started", "call", &late);
-    let analyzed =
-        json!({ "call_id": "call_old", "duration_ms": 61_500, "call_analysis": { "call_summary": "Well." } });
-    post_event(&server, "call_analyzed", "call", &analyzed);
-    let show = || home.run_ok(&["calls", "show", "call_old", "--json", "--reveal"]).json();
-    assert!(wait_until(Duration::from_secs(10), || show()["summary"] == "Well."), "{}", show());
-    let row = show();
-    assert_eq!((&row["agent_name"], &row["call_status"]), (&json!("Nora"), &json!("ended")));
-    assert_eq!((&row["direction"], &row["duration_ms"]), (&json!("inbound"), &json!(61_500)));
-}
-
 #[test]
 fn the_example_in_the_documentation_stores_calls() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/handlers/call_store.md")).unwrap();

@@ -85,7 +85,7 @@ mod tests {
 
     fn store() -> Connection {
         let conn = Connection::open_in_memory().unwrap();
-        for step in MIGRATIONS {
+        for step in MIGRATIONS.steps {
             conn.execute_batch(step).unwrap();
         }
         conn

@@ -11,24 +11,17 @@ use super::SqliteUrl;
 use super::errors::unusable;
 use crate::storage::{IdentityKey, StoreError};
 
-pub(super) const MIGRATIONS: [&str; 12] = [
-    include_str!("../../../migrations/sqlite/0001_events.sql"),
-    include_str!("../../../migrations/sqlite/0002_rejected.sql"),
-    include_str!("../../../migrations/sqlite/0003_deliveries.sql"),
-    include_str!("../../../migrations/sqlite/0004_calls.sql"),
-    include_str!("../../../migrations/sqlite/0005_alarms.sql"),
-    include_str!("../../../migrations/sqlite/0006_retention.sql"),
-    include_str!("../../../migrations/sqlite/0007_inbound.sql"),
-    include_str!("../../../migrations/sqlite/0008_invocations.sql"),
-    include_str!("../../../migrations/sqlite/0009_appointments.sql"),
-    include_str!("../../../migrations/sqlite/0010_customers.sql"),
-    include_str!("../../../migrations/sqlite/0011_ledger.sql"),
-    include_str!("../../../migrations/sqlite/0012_names.sql"),
-];
-const LEDGER_MIGRATIONS: [&str; 2] = [
-    include_str!("../../../migrations/sqlite-ledger/0001_invocations.sql"),
-    include_str!("../../../migrations/sqlite-ledger/0002_names.sql"),
-];
+/// The steps of a schema. `user_version` of a database counts them, beginning after `base`.
+pub(super) struct Migrations {
+    /// The last number that builds before 0.1.0 used; their steps are not part of this version.
+    base: usize,
+    pub(super) steps: &'static [&'static str],
+}
+
+pub(super) const MIGRATIONS: Migrations =
+    Migrations { base: 12, steps: &[include_str!("../../../migrations/sqlite/0001_store.sql")] };
+const LEDGER_MIGRATIONS: Migrations =
+    Migrations { base: 2, steps: &[include_str!("../../../migrations/sqlite-ledger/0001_ledger.sql")] };
 
 /// How long a write waits for the lock of another process. An event may wait for two such timeouts, its own and that
 /// of the transaction before it; both together stay below the 10 s after which Retell gives up.
@@ -107,7 +100,7 @@ pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
     check_schema_version(&conn, url, &MIGRATIONS)?;
     check_not_foreign_database(&conn, url)?;
     configure_writer(&conn, url).map_err(|error| unusable(url, error))?;
-    migrate(&mut conn, &MIGRATIONS).map_err(|error| unusable(url, error))?;
+    MIGRATIONS.apply(&mut conn).map_err(|error| unusable(url, error))?;
     Ok(conn)
 }
 
@@ -129,7 +122,7 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
         enable_stable_query_plans(conn)?;
-        migrate(conn, &LEDGER_MIGRATIONS)
+        LEDGER_MIGRATIONS.apply(conn)
     };
     set_up(&mut conn).map_err(|error| unusable(url, error))?;
     Ok(conn)
@@ -231,7 +224,7 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     }
     let conn = open_reader(url)?;
     check_schema_version(&conn, url, &MIGRATIONS)?;
-    if schema_version(&conn).map_err(|error| unusable(url, error))? < MIGRATIONS.len()
+    if schema_version(&conn).map_err(|error| unusable(url, error))? < MIGRATIONS.latest()
         || !url.ledger_url().path().exists()
     {
         return Err(StoreError::unusable(format!(
@@ -246,14 +239,21 @@ fn schema_version(conn: &Connection) -> rusqlite::Result<usize> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &[&str]) -> Result<(), StoreError> {
+fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &Migrations) -> Result<(), StoreError> {
     let found = schema_version(conn).map_err(|error| unusable(url, error))?;
-    if found > migrations.len() {
+    let path = url.path().display();
+    if found > migrations.latest() {
         return Err(StoreError::unusable(format!(
-            "the store {} has schema {found}, made by a newer version; this one knows up to {}. Run the newer version, \
-             or set storage.url to another file",
-            url.path().display(),
-            migrations.len()
+            "the store {path} has schema {found}, made by a newer version; this one knows up to {}. Run the newer \
+             version, or set storage.url to another file",
+            migrations.latest()
+        )));
+    }
+    if (1..=migrations.base).contains(&found) {
+        return Err(StoreError::unusable(format!(
+            "the store {path} has schema {found}, made by a build before 0.1.0, which this version cannot update. \
+             Export its events with that build (`retell-webhook events export`), set storage.url to another file, and \
+             import them there"
         )));
     }
     Ok(())
@@ -279,13 +279,21 @@ fn check_not_foreign_database(conn: &Connection, url: &SqliteUrl) -> Result<(), 
     Ok(())
 }
 
-fn migrate(conn: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
-    for (done, step) in migrations.iter().enumerate().skip(schema_version(conn)?) {
-        let transaction = conn.transaction()?;
-        transaction.execute_batch(step)?;
-        // In the same transaction as the step: after a crash the step is either done and counted, or neither.
-        transaction.pragma_update(None, "user_version", done + 1)?;
-        transaction.commit()?;
+impl Migrations {
+    fn latest(&self) -> usize {
+        self.base + self.steps.len()
     }
-    Ok(())
+
+    fn apply(&self, conn: &mut Connection) -> rusqlite::Result<()> {
+        // A new database has the version 0.
+        let done = schema_version(conn)?.saturating_sub(self.base);
+        for (number, step) in self.steps.iter().enumerate().skip(done) {
+            let transaction = conn.transaction()?;
+            transaction.execute_batch(step)?;
+            // In the same transaction as the step: after a crash the step is either done and counted, or neither.
+            transaction.pragma_update(None, "user_version", self.base + number + 1)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
 }

@@ -164,7 +164,7 @@ mod tests {
     /// since.
     fn backlog(counted: i64, deliveries: &[(i64, i64, DeliveryState, i64)]) -> HandlerBacklog {
         let conn = Connection::open_in_memory().unwrap();
-        for step in MIGRATIONS {
+        for step in MIGRATIONS.steps {
             conn.execute_batch(step).unwrap();
         }
         conn.execute_batch("INSERT INTO handlers (id, name, since, through) VALUES (1, 'crm', 0, 1000)").unwrap();

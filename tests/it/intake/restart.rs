@@ -110,17 +110,19 @@ fn at_sigterm_a_begun_request_is_finished_and_new_connections_are_refused() {
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_not_opened() {
+fn a_store_with_an_unknown_schema_is_not_opened() {
     let home = TestEnv::new();
     let mut server = home.start_server();
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
     assert_eq!(server.stop(), Some(0));
     let version: i64 = home.open_database().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    home.open_database().pragma_update(None, "user_version", 99).unwrap();
-    for args in [&["serve"][..], &["events", "list"]] {
-        let ran = home.run(args);
-        assert_eq!(ran.exit_code, Some(1), "{ran:?}");
-        assert!(ran.stderr.contains("99") && ran.stderr.contains("newer version"), "{ran:?}");
+    for (unknown, advice) in [(99, "newer version"), (12, "events export")] {
+        home.open_database().pragma_update(None, "user_version", unknown).unwrap();
+        for args in [&["serve"][..], &["events", "list"]] {
+            let ran = home.run(args);
+            assert_eq!(ran.exit_code, Some(1), "{ran:?}");
+            assert!(ran.stderr.contains(&unknown.to_string()) && ran.stderr.contains(advice), "{ran:?}");
+        }
     }
     home.open_database().pragma_update(None, "user_version", version).unwrap();
     assert_eq!(home.export_events().len(), 1);

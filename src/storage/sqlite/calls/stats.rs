@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn statistics_use_the_covering_index() {
         let conn = Connection::open_in_memory().unwrap();
-        for step in crate::storage::sqlite::open::MIGRATIONS {
+        for step in crate::storage::sqlite::open::MIGRATIONS.steps {
             conn.execute_batch(step).unwrap();
         }
         for (kind, index) in [(CallKind::Call, "calls_begun"), (CallKind::Chat, "chats_begun")] {

@@ -109,6 +109,6 @@ mod tests {
         receiver.close().await.unwrap();
         operator.write(|conn, _| Ok(conn.pragma_update(None, "user_version", 2)?)).unwrap();
         let older = OperatorStore::open(&url).err().unwrap().to_string();
-        assert!(older.contains("older version"), "{older}");
+        assert!(older.contains("before 0.1.0"), "{older}");
     }
 }

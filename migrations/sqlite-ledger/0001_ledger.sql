@@ -12,12 +12,12 @@ CREATE TABLE invocations (
   tool_call_id   TEXT,
   received_at_ms INTEGER NOT NULL,
   arguments      TEXT,              -- JSON, as sent to the target; null when too large to keep
-  state          TEXT NOT NULL,     -- running, done, invalid or failed
+  state          TEXT NOT NULL,     -- running, done, invalid_arguments or failed
   runs           INTEGER NOT NULL,  -- number of calls of the function; above 1 after a crash or a failure
   ended_at_ms    INTEGER,
   content_type   TEXT,
   answer         BLOB,
-  cut            INTEGER NOT NULL DEFAULT 0,
+  truncated      INTEGER NOT NULL DEFAULT 0,
   reason         TEXT               -- cause of a failure, without personal data
 ) STRICT;
 CREATE UNIQUE INDEX invocations_by_key ON invocations (key);
