@@ -6,6 +6,8 @@
 
 mod alarm;
 mod appointment;
+#[cfg(test)]
+mod conformance;
 mod delivery;
 mod erasure;
 mod error;

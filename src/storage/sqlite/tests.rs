@@ -294,3 +294,12 @@ async fn a_live_read_does_not_wait_for_long_reads() {
     }
     store.close().await.unwrap();
 }
+
+fn new_database() -> (String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (format!("sqlite://{}", folder.path().join("store.db").display()), folder)
+}
+
+mod conformance {
+    crate::storage::conformance::conformance_tests!(super::super::new_database);
+}

@@ -6,7 +6,7 @@ mod source;
 
 use std::path::Path;
 
-use source::{SourceFile, rust_files, sources, test_files};
+use source::{SourceFile, is_test_file, rust_files, sources, test_files};
 
 type ArchitectureRule = fn(&SourceFile) -> Vec<String>;
 
@@ -178,7 +178,12 @@ fn test_only_files_are_recognized() {
     assert_eq!(declared, ["src/config/tests.rs"]);
     let with_path = test_files("src/a/b.rs", "#[cfg(test)]\n#[path = \"b_tests.rs\"]\npub(crate) mod tests;");
     assert_eq!(with_path, ["src/a/b_tests.rs"]);
-    assert!(!sources().iter().any(|source| source.path.ends_with("/tests.rs")));
+    let files = ["src/a/suite.rs".to_owned()];
+    assert!(is_test_file("src/a/suite.rs", &files) && is_test_file("src/a/suite/mod.rs", &files));
+    assert!(!is_test_file("src/a/suites/mod.rs", &files) && !is_test_file("src/a/mod.rs", &files));
+    assert!(
+        !sources().iter().any(|source| source.path.ends_with("/tests.rs") || source.path.contains("/conformance/"))
+    );
 }
 
 #[test]

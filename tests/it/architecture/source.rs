@@ -71,8 +71,17 @@ fn read_sources() -> Vec<SourceFile> {
     });
     let texts: Vec<_> = texts.collect();
     let test_files: Vec<_> = texts.iter().flat_map(|(path, text)| test_files(path, text)).collect();
-    let product_files = texts.iter().filter(|(path, _)| !test_files.contains(path));
+    let product_files = texts.iter().filter(|(path, _)| !is_test_file(path, &test_files));
     product_files.map(|(path, text)| SourceFile::new(path, text)).collect()
+}
+
+/// Whether `path` is one of `test_files`, or belongs to the folder of one: `a/tests.rs` stands for `a/tests/` as well.
+pub fn is_test_file(path: &str, test_files: &[String]) -> bool {
+    let is_in_folder = |file: &String| {
+        let folder = file.trim_end_matches(".rs");
+        path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+    };
+    test_files.iter().any(|file| file == path || is_in_folder(file))
 }
 
 /// Every Rust file below a folder of the package, tests included.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery, SettledDelivery, Settlement};
+use crate::storage::{ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery};
 use crate::storage::{DeliveryQueue, Journal, Maintenance};
 
 fn open_store(folder: &Path) -> SqliteStore {
@@ -55,50 +55,6 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
 async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
     let claimed = store.claim_deliveries(handler, claim).await.unwrap();
     claimed.iter().map(|claimed| (claimed.event.summary.company_id, claimed.event.summary.seq)).collect()
-}
-
-#[tokio::test]
-async fn claims_are_shared_between_companies() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open_store(folder.path());
-    let handler = register_handler(&store).await;
-    for number in 0..6 {
-        append_and_plan(&store, handler, 1, &format!("a{number}"), &format!("a{number}")).await;
-    }
-    let b = append_and_plan(&store, handler, 2, "b", "b").await;
-    let c = append_and_plan(&store, handler, 3, "c", "c").await;
-    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(4)).await, [(1, 1), (1, 2), (2, b), (3, c)]);
-    let full = ClaimRequest { prefetched_by_company: BTreeMap::from([(1, 4)]), ..claim_up_to(4) };
-    assert!(claim_company_and_seq(&store, handler, full).await.is_empty(), "company 1 has reached its prefetch limit");
-    let next = append_and_plan(&store, handler, 2, "b2", "b2").await;
-    let after_one = ClaimRequest { after_company_id: 1, ..claim_up_to(1) };
-    assert_eq!(claim_company_and_seq(&store, handler, after_one).await, [(2, next)]);
-}
-
-#[tokio::test]
-async fn a_claim_takes_one_delivery_per_call_and_bounds_body_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open_store(folder.path());
-    let handler = register_handler(&store).await;
-    let first = append_and_plan(&store, handler, 1, "call_1", &"x".repeat(10_000)).await;
-    let second = append_and_plan(&store, handler, 1, "call_1", "{}").await;
-    let other = append_and_plan(&store, handler, 1, "call_2", "{} ").await;
-    let bounded = ClaimRequest { limit_bytes: 5_000, ..claim_up_to(9) };
-    assert_eq!(
-        claim_company_and_seq(&store, handler, bounded).await,
-        [(1, first)],
-        "a single body may exceed the limit"
-    );
-    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, other)]);
-    assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(1_000_000), "the end of the leases");
-    let settled = vec![SettledDelivery { seq: first, settlement: Settlement::Succeeded, attempt: None }];
-    store.settle_deliveries(handler, settled.clone(), 0).await.unwrap();
-    assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
-    store.settle_deliveries(handler, settled, 5).await.unwrap();
-    assert!(
-        claim_company_and_seq(&store, handler, claim_up_to(9)).await.is_empty(),
-        "a finished delivery is not claimed again"
-    );
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! The conformance suite: the contracts of the facets as tests that every engine passes. One file per facet, one function
+//! per promise. The functions use nothing but the facets, so they hold for any engine.
+//!
+//! An engine runs them with [`conformance_tests`]. A new function is added to the list there; the compiler reports one
+//! that is not listed as unused.
+
+pub(super) mod delivery_queue;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, Role, Store};
+use crate::base::id::EventIdGenerator;
+use crate::base::supervise::Supervisor;
+
+/// Makes one test per promise. `$new_database` returns the URL of an empty database, and a value that keeps it until the
+/// end of the test.
+macro_rules! conformance_tests {
+    ($new_database:path) => {
+        crate::storage::conformance::conformance_tests! { $new_database;
+            delivery_queue: [
+                claims_are_shared_between_companies,
+                a_claim_takes_one_delivery_per_call_and_bounds_body_bytes,
+            ];
+        }
+    };
+    ($new_database:path; $($facet:ident: [$($promise:ident),* $(,)?];)*) => {$(
+        mod $facet {
+            use crate::storage::conformance::{$facet, TestStore};
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    let (url, _database) = $new_database();
+                    $facet::$promise(TestStore::open(url)).await;
+                }
+            )*
+        }
+    )*};
+}
+
+pub(in crate::storage) use conformance_tests;
+
+/// A fixed time, in milliseconds since the Unix epoch.
+const NOW_MS: i64 = 1_790_000_000_000;
+
+/// The store of a receiver. Dereferences to the store.
+pub(in crate::storage) struct TestStore {
+    url: String,
+    store: Arc<dyn Store>,
+    supervisor: Supervisor,
+    event_ids: EventIdGenerator,
+}
+
+impl Deref for TestStore {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+impl TestStore {
+    pub(in crate::storage) fn open(url: String) -> Self {
+        let supervisor = Supervisor::default();
+        let store = super::open(&url, Role::Receiver, &supervisor).unwrap();
+        Self { url, store, supervisor, event_ids: EventIdGenerator::default() }
+    }
+
+    /// Stops the receiver and starts it again on the same database.
+    #[allow(dead_code, reason = "for the facets whose rows outlive a restart")]
+    async fn restart(self) -> Self {
+        self.store.close().await.unwrap();
+        self.supervisor.stop();
+        Self::open(self.url)
+    }
+
+    /// The same database as another process opens it while the receiver is running.
+    #[allow(dead_code, reason = "for the facets that operators use")]
+    fn open_as(&self, role: Role) -> Arc<dyn Store> {
+        super::open(&self.url, role, &self.supervisor).unwrap()
+    }
+
+    /// A `call_ended` event of this call, received at [`NOW_MS`], that is not stored yet.
+    fn new_event(&self, call_id: &str, body: &str) -> NewEvent {
+        NewEvent {
+            kind: Some("call_ended".into()),
+            call_id: Some(call_id.into()),
+            revisable: true,
+            ..NewEvent::new(
+                self.event_ids.next_id(NOW_MS),
+                DEFAULT_COMPANY_ID,
+                NOW_MS,
+                Bytes::copy_from_slice(body.as_bytes()),
+            )
+        }
+    }
+
+    /// Stores an event and returns its sequence number.
+    async fn append_event(&self, event: NewEvent) -> i64 {
+        let id = event.id;
+        self.append(event).await.unwrap();
+        self.get_event(id).await.unwrap().unwrap().summary.seq
+    }
+
+    /// Registers an ordered handler whose deliveries hold back their call for `ordering_timeout_ms`.
+    async fn register(&self, name: &str, ordering_timeout_ms: i64) -> HandlerId {
+        let row = HandlerRow { name: name.into(), ordered: true, ordering_timeout_ms };
+        self.register_handler(row).await.unwrap()
+    }
+}
