@@ -135,7 +135,7 @@ fn handler_settings(handler: &str, sink: &str) -> (Settings, Vec<String>) {
 
 async fn store_backlog(folder: &Path, args: &DispatchArgs, names: &[String]) {
     let supervisor = Supervisor::default();
-    let store = open_store(&database_url(folder), Role::Receiver, &supervisor).unwrap();
+    let store = open_store(&database_url(folder).parse().unwrap(), Role::Receiver, &supervisor).unwrap();
     for name in names {
         let row = HandlerRow { name: name.clone(), ordered: true, ordering_timeout_ms: 600_000 };
         store.register_handler(row).await.unwrap();

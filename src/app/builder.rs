@@ -7,7 +7,7 @@ use super::receiver::Receiver;
 use super::start;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::{Origins, Settings};
+use crate::config::{FieldError, Origins, Settings};
 use crate::event::{Call, Event};
 use crate::handlers::{ClosureHandler, Context, EventHandler, Filter, Outcome, RegisteredHandler};
 use crate::live::inbound::{self, InboundAnswer, InboundClosure, InboundContext, InboundRequest};
@@ -67,7 +67,7 @@ impl BuilderOverrides {
     pub(super) fn apply_to(&self, mut settings: Settings) -> Result<Settings, BuildError> {
         settings.security.keys.extend(self.keys.iter().cloned());
         if let Some(url) = &self.storage_url {
-            settings.storage.url.clone_from(url);
+            settings.storage.url = url.parse().map_err(|problem: String| FieldError::new("storage.url", problem))?;
         }
         settings.validate()?;
         let is_duplicate = |handler: &&RegisteredHandler| {

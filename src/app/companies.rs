@@ -7,7 +7,6 @@ use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::Store;
-use crate::storage::sqlite::SqliteUrl;
 use crate::tenants::{Company, CompanyDirectory};
 
 /// Loads the companies of the settings with their ids in the store. The first is the company of the default route.
@@ -52,7 +51,6 @@ fn default_keys(settings: &Settings) -> Result<(Vec<ApiKey>, bool), BuildError> 
     if !keys.is_empty() || !settings.security.verify {
         return Ok((keys.iter().map(ApiKey::new).collect(), keys.is_empty()));
     }
-    let url = SqliteUrl::parse(&settings.storage.url)?;
-    let key = dev_key::read_or_create_dev_key(url.folder()).map_err(BuildError::DevKey)?;
+    let key = dev_key::read_or_create_dev_key(settings.storage.data_dir()).map_err(BuildError::DevKey)?;
     Ok((vec![ApiKey::new(&key)], true))
 }

@@ -13,7 +13,6 @@ use crate::config::{ProgramSearchPath, Settings};
 use crate::egress::Egress;
 use crate::http::budget::InflightBudget;
 use crate::outbound::OutboundContext;
-use crate::storage::sqlite::SqliteUrl;
 use crate::storage::{self, Role, Store};
 use crate::telemetry::logging::DroppedLines;
 use crate::tenants::CurrentCompanyDirectory;
@@ -50,7 +49,7 @@ impl AppContext {
         let inflight_budget = InflightBudget::new(settings.server.inflight_limit_bytes);
         Ok(Self {
             store,
-            store_folder: SqliteUrl::parse(&settings.storage.url)?.folder().to_owned(),
+            store_folder: settings.storage.url.folder().to_owned(),
             companies,
             metrics: ReceiverMetrics::new(inflight_budget, dropped_lines, clock.now_ms()),
             clock,

@@ -1,6 +1,6 @@
 //! The development key, with which the receiver can be tried out before an API key is configured.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -19,12 +19,16 @@ pub(crate) fn read_dev_key(folder: &Path) -> io::Result<Option<Secret>> {
     }
 }
 
-/// Reads the development key in `folder`, or creates it (mode 0600). It is kept, so that a restart does not invalidate
+/// Reads the development key in `folder`, or creates it (mode 0600), and the folder (mode 0700). It is kept, so that a restart does not invalidate
 /// signatures made with it.
 pub(super) fn read_or_create_dev_key(folder: &Path) -> io::Result<Secret> {
     if let Some(key) = read_dev_key(folder)? {
         return Ok(key);
     }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
     let key = format!("key_dev_{}", random_hex());
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);

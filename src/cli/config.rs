@@ -12,7 +12,6 @@ use crate::live::functions::FunctionRegistry;
 use crate::live::inbound::InboundRules;
 use crate::privacy::redact;
 use crate::security::keys::ApiKey;
-use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
 /// Stands for a secret in serialized settings.
@@ -55,7 +54,6 @@ fn print_check() -> CliResult {
 /// Loads the settings and makes every check of the settings that `serve` makes at startup.
 pub(super) fn load_checked_settings(sources: &ConfigSources) -> Result<Settings, CliError> {
     let settings = Settings::load(sources)?;
-    SqliteUrl::parse(&settings.storage.url)?;
     check_components(&settings).map_err(|error| settings.origins.locate(error))?;
     Ok(settings)
 }

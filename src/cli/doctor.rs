@@ -11,7 +11,6 @@ use super::output::{self, CliError, CliResult};
 use super::{config, health};
 use crate::config::{ConfigSources, Settings};
 use crate::security::keys::ApiKey;
-use crate::storage::sqlite::SqliteUrl;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -76,14 +75,14 @@ impl DoctorArgs {
     }
 
     async fn run_checks(&self, settings: &Settings) -> Result<Vec<DoctorFinding>, CliError> {
-        let store = SqliteUrl::parse(&settings.storage.url)?;
+        let folder = settings.storage.url.folder();
         let local = health::local_base_url(settings);
         let (port, instance) = network::check_port(settings, &local).await?;
         let mut findings = vec![DoctorFinding::ok("configuration", "valid"), check_keys(settings), port];
-        findings.push(disk::check_folder_writable(store.folder()));
-        findings.push(disk::check_store(&store));
-        findings.extend(disk::check_disk_space(store.folder()));
-        findings.extend(disk::check_file_system(store.folder()));
+        findings.push(disk::check_folder_writable(folder));
+        findings.push(disk::check_store(&settings.storage.url).await);
+        findings.extend(disk::check_disk_space(folder));
+        findings.extend(disk::check_file_system(folder));
         findings.push(network::check_public_url(settings, instance.as_deref()).await?);
         findings.extend(destinations::check_destinations(settings).await?);
         if self.online {

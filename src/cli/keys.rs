@@ -4,7 +4,6 @@ use super::output::CliError;
 use crate::app;
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
-use crate::storage::sqlite::SqliteUrl;
 
 /// The keys of one company, and the keys of all other companies with their slugs.
 type OwnAndOtherKeys = (Vec<ApiKey>, Vec<(String, ApiKey)>);
@@ -21,13 +20,13 @@ pub(super) fn company_keys(settings: &Settings, company: Option<&str>) -> Result
     if !settings.security.keys.is_empty() {
         return Ok(settings.security.keys.iter().map(ApiKey::new).collect());
     }
-    let url = SqliteUrl::parse(&settings.storage.url)?;
-    match app::read_dev_key(url.folder())? {
+    let data_dir = settings.storage.data_dir();
+    match app::read_dev_key(data_dir)? {
         Some(key) => Ok(vec![ApiKey::new(&key)]),
         None => Err(CliError::Message(format!(
             "no key to sign or verify with: set RETELL_API_KEY, or start `retell-webhook serve` once in this folder, \
              which creates the development key {}",
-            url.folder().join(app::DEV_KEY_FILE).display()
+            data_dir.join(app::DEV_KEY_FILE).display()
         ))),
     }
 }

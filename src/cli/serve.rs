@@ -13,7 +13,6 @@ use crate::event::EventKind;
 use crate::event::INTERNAL_EVENT_NAMES;
 use crate::handlers::{Filter, RegisteredHandler};
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
-use crate::storage::sqlite::SqliteUrl;
 use crate::telemetry::logging;
 
 pub(super) async fn run() -> CliResult {
@@ -73,7 +72,6 @@ async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
 /// Prints the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
 fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
     let url = settings.server.public_url(port);
-    let store = SqliteUrl::parse(&settings.storage.url)?;
     let name = |registered: &RegisteredHandler| {
         let mark = if registered.enabled { "" } else { " (disabled)" };
         format!("{}{mark}", registered.name)
@@ -87,7 +85,7 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
         ("companies", format_company_slugs(settings)),
         ("listening", main.to_string()),
         ("metrics", metrics_url(main, ops)),
-        ("storage", store.path().display().to_string()),
+        ("storage", settings.storage.url.location()),
         ("handlers", handlers),
     ];
     let mut warnings = settings.warnings(port);

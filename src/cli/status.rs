@@ -9,7 +9,7 @@ use super::output::{self, CliError, CliResult};
 use super::{context, health};
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
-use crate::config::Settings;
+use crate::config::{Settings, StorageUrl};
 use crate::operations::events::event_view;
 use crate::storage::{self, AlarmRow, EventFilter, EventSummary, HandlerBacklog, Role, StoreOverview};
 
@@ -59,7 +59,7 @@ impl StatusArgs {
         let report = StatusReport {
             receiver_url: url,
             readiness,
-            store_location: storage::location(&settings.storage.url),
+            store_location: settings.storage.url.location(),
             store_status,
             warnings,
         };
@@ -68,7 +68,7 @@ impl StatusArgs {
     }
 }
 
-async fn read_store_status(url: &str, now_ms: i64) -> Result<StoreStatus, String> {
+async fn read_store_status(url: &StorageUrl, now_ms: i64) -> Result<StoreStatus, String> {
     let to_text = |error: crate::storage::StoreError| error.to_string();
     let store = storage::open(url, Role::Reader, &Supervisor::default()).map_err(to_text)?;
     let overview = store.overview(now_ms).await.map_err(to_text)?;

@@ -129,7 +129,7 @@ fn conventional_names_work_and_empty_variables_are_unset() {
     assert_eq!(settings.server.port, 8000);
     assert_eq!(settings.server.url.as_deref(), Some("https://example.ngrok.app"));
     assert_eq!(settings.log.level, "debug");
-    assert_eq!(settings.storage.url, "sqlite://elsewhere.db");
+    assert_eq!(settings.storage.url.to_string(), "sqlite://elsewhere.db");
     let keys: Vec<_> = settings.security.keys.iter().map(|key| key.expose().to_owned()).collect();
     assert_eq!(keys, [KEY.to_owned(), format!("{KEY}1"), format!("{KEY}2")]);
     assert_eq!(from_env(&[("RETELL_API_KEY", "")]).unwrap().security.keys, []);

@@ -47,12 +47,6 @@ impl Settings {
                  send events. Set security.verify = true, or server.url to an address on this machine",
             ));
         }
-        if !self.storage.url.starts_with("sqlite://") || self.storage.url == "sqlite://" {
-            return Err(FieldError::new(
-                "storage.url",
-                "expected sqlite://<path>, such as sqlite://data/retell-webhook.db",
-            ));
-        }
         self.validate_ops()?;
         self.alarms.validate()?;
         self.validate_networks()?;
@@ -167,7 +161,7 @@ impl Settings {
             warnings.push(format!(
                 "no API key is set: requests from Retell are rejected (401) until RETELL_API_KEY holds the \
                  key with the webhook badge; until then the development key in {} signs and verifies",
-                self.storage.database_dir().join("dev.key").display()
+                self.storage.data_dir().join("dev.key").display()
             ));
         }
         warnings

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::plan::{self, RetryInput};
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
-use crate::config::DeliverySettings;
+use crate::config::{DeliverySettings, StorageUrl};
 use crate::handlers::Outcome;
 use crate::storage::{
     self, AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent,
@@ -80,7 +80,7 @@ struct DispatchModel<'a> {
 }
 
 async fn open_store(folder: &Path) -> (Arc<dyn Store>, HandlerId) {
-    let url = format!("sqlite://{}", folder.join("store.db").display());
+    let url = StorageUrl::file(folder.join("store.db"));
     let store = storage::open(&url, Role::Receiver, &Supervisor::default()).unwrap();
     let row = HandlerRow { name: "handler".into(), ordered: true, ordering_timeout_ms: ORDERING_TIMEOUT_MS };
     let handler = store.register_handler(row).await.unwrap();

@@ -20,7 +20,7 @@ mod overview;
 mod rejected;
 mod removal;
 mod selection;
-pub(crate) mod sqlite;
+mod sqlite;
 mod text;
 
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) use selection::{
 pub(crate) use text::sanitize_text;
 
 use crate::base::supervise::Supervisor;
-use crate::privacy::redact;
+use crate::config::StorageUrl;
 use sqlite::{SqliteStore, SqliteUrl};
 
 /// All facets of one store. Consumers take the facets that they need; only the code that opens a store has this.
@@ -99,8 +99,8 @@ pub enum Role {
 /// [`StoreError`] of the kind `Unusable` when the store was made by a newer version, belongs to another program, cannot
 /// be opened or, as a receiver, is used by another one. An operator or reader also gets it for a store that does not
 /// exist or has to be updated first.
-pub fn open(url: &str, role: Role, supervisor: &Supervisor) -> Result<Arc<dyn Store>, StoreError> {
-    let url = SqliteUrl::parse(url)?;
+pub fn open(url: &StorageUrl, role: Role, supervisor: &Supervisor) -> Result<Arc<dyn Store>, StoreError> {
+    let url = SqliteUrl::from(url);
     Ok(Arc::new(match role {
         Role::Receiver => SqliteStore::open(&url, supervisor)?,
         Role::Operator => SqliteStore::open_as_operator(&url, supervisor)?,
@@ -109,14 +109,6 @@ pub fn open(url: &str, role: Role, supervisor: &Supervisor) -> Result<Arc<dyn St
 }
 
 /// Whether there is a store at `url`. A store that exists may still be unusable.
-///
-/// # Errors
-/// [`StoreError`] of the kind `Unusable` when `url` is invalid.
-pub(crate) fn exists(url: &str) -> Result<bool, StoreError> {
-    Ok(SqliteUrl::parse(url)?.path().exists())
-}
-
-/// Where the store at `url` is, for messages.
-pub(crate) fn location(url: &str) -> String {
-    SqliteUrl::parse(url).map_or_else(|_| redact::url(url), |url| url.path().display().to_string())
+pub(crate) fn exists(url: &StorageUrl) -> bool {
+    url.path().exists()
 }

@@ -38,8 +38,8 @@ fn book_appointment(home: &TestEnv, number: &str, name: &str, time: &str) -> Val
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let supervisor = Supervisor::default();
-        let store =
-            open_store(&format!("sqlite://{}", home.database_path().display()), Role::Receiver, &supervisor).unwrap();
+        let url = format!("sqlite://{}", home.database_path().display()).parse().unwrap();
+        let store = open_store(&url, Role::Receiver, &supervisor).unwrap();
         let functions = built_in_functions(&settings, store.clone(), Clock::from_fn(|| BOOKED_AT_MS)).unwrap();
         let deadline = tokio::time::Instant::now() + WAIT_LIMIT;
         let function = &functions[0].name;

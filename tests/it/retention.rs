@@ -173,7 +173,7 @@ fn the_age_is_measured_with_the_injected_clock() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::default();
     settings.retention.events_days = Some(7);
-    settings.storage.url = storage_url(folder.path());
+    settings.storage.url = storage_url(folder.path()).parse().unwrap();
     let time = Arc::new(AtomicI64::new(now_ms()));
     let start = || {
         let (time, settings) = (Arc::clone(&time), settings.clone());

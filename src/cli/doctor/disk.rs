@@ -8,7 +8,8 @@ use super::super::output;
 use super::DoctorFinding;
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
-use crate::storage::sqlite::{SqliteStore, SqliteUrl};
+use crate::config::StorageUrl;
+use crate::storage::{self, Role};
 use crate::telemetry::disk::{DiskSpace, nearest_existing_folder};
 
 /// Enough for several days of busy traffic.
@@ -40,15 +41,18 @@ pub(super) fn check_folder_writable(folder: &Path) -> DoctorFinding {
 }
 
 /// Opens the store read-only, which fails for a damaged store and for one of a newer version.
-pub(super) fn check_store(url: &SqliteUrl) -> DoctorFinding {
+pub(super) async fn check_store(url: &StorageUrl) -> DoctorFinding {
     const CHECK: &str = "store";
-    if !url.path().exists() {
-        return DoctorFinding::ok(CHECK, format!("{} is created at the first start", url.path().display()));
+    let location = url.location();
+    if !storage::exists(url) {
+        return DoctorFinding::ok(CHECK, format!("{location} is created at the first start"));
     }
-    match SqliteStore::open_read_only(url, &Supervisor::default()) {
-        Ok(_) => {
-            DoctorFinding::ok(CHECK, format!("{}, {}", url.path().display(), output::format_bytes(url.size_bytes())))
-        }
+    let size = match storage::open(url, Role::Reader, &Supervisor::default()) {
+        Ok(store) => store.size_bytes().await,
+        Err(error) => Err(error),
+    };
+    match size {
+        Ok(bytes) => DoctorFinding::ok(CHECK, format!("{location}, {}", output::format_bytes(bytes))),
         Err(error) => DoctorFinding::problem(CHECK, error.to_string()),
     }
 }
@@ -92,10 +96,7 @@ pub(super) fn check_file_system(folder: &Path) -> Option<DoctorFinding> {
         ),
         "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "virtiofs" => DoctorFinding::warning(
             CHECK,
-            format!(
-                "{kind}: SQLite needs a local disk, a network file system can corrupt the store; set storage.url to \
-                 a path on a local disk"
-            ),
+            format!("{kind}: a network file system can corrupt the store; set storage.url to a path on a local disk"),
         ),
         _ => DoctorFinding::ok(CHECK, kind),
     })

@@ -6,25 +6,26 @@ use std::time::{Duration, Instant};
 use super::super::output::CliError;
 use super::POLL_INTERVAL;
 use crate::base::supervise::Supervisor;
+use crate::config::StorageUrl;
 use crate::storage::{self, Role, Store, StoreError};
 
 /// While a starting receiver creates or migrates the store, opening it fails; after this time the failure is final.
 const OPEN_RETRY_PERIOD: Duration = Duration::from_secs(10);
 
 pub(super) struct FollowedStore {
-    url: String,
+    url: StorageUrl,
     store: Option<Arc<dyn Store>>,
     /// The last read failed, and that has been reported.
     is_failing: bool,
 }
 
 impl FollowedStore {
-    pub(super) fn new(url: String) -> Self {
+    pub(super) fn new(url: StorageUrl) -> Self {
         Self { url, store: None, is_failing: false }
     }
 
     pub(super) fn exists(&self) -> bool {
-        storage::exists(&self.url).unwrap_or(true)
+        storage::exists(&self.url)
     }
 
     pub(super) fn store(&self) -> Result<&dyn Store, StoreError> {
@@ -37,7 +38,7 @@ impl FollowedStore {
         if !self.exists() {
             eprintln!(
                 "retell-webhook: no store at {} yet; waiting for `retell-webhook serve` to create it (Ctrl-C to stop)",
-                storage::location(&self.url)
+                self.url.location()
             );
         }
         let mut first_failure: Option<Instant> = None;

@@ -1,7 +1,9 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::StorageUrl;
 
 /// `[storage]`: where events are stored.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -9,20 +11,22 @@ use serde::{Deserialize, Serialize};
 pub struct StorageSettings {
     /// Database file as `sqlite://<path>`; a relative path starts at the working directory. `?max_page_count=N` limits
     /// the file to N pages of 4096 bytes.
-    pub url: String,
+    #[schemars(with = "String")]
+    pub url: StorageUrl,
+    /// Folder of the development key. Without it, the folder of the database.
+    #[schemars(example = &"/var/lib/retell-webhook")]
+    pub data_dir: Option<PathBuf>,
 }
 
 impl Default for StorageSettings {
     fn default() -> Self {
-        Self { url: "sqlite://data/retell-webhook.db".into() }
+        Self { url: StorageUrl::file("data/retell-webhook.db"), data_dir: None }
     }
 }
 
 impl StorageSettings {
-    /// The directory of the database file, which also holds the development key.
-    pub(in crate::config) fn database_dir(&self) -> &Path {
-        let path = self.url.strip_prefix("sqlite://").unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
-        Path::new(path).parent().unwrap_or(Path::new("."))
+    /// The folder of files that are not part of the store, such as the development key.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or_else(|| self.url.folder())
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::base::supervise::Supervisor;
-use crate::config::ServiceSettings;
+use crate::config::{ServiceSettings, StorageUrl};
 use crate::live::{FunctionContext, FunctionOutcome};
 use crate::storage::{self, DEFAULT_COMPANY_ID, EventFilter, Role, Store};
 
@@ -32,7 +32,7 @@ pub(super) fn settings(zone: &str) -> Settings {
 impl BookingFixture {
     pub(super) fn open(folder: &Path, settings: &Settings, now_ms: i64) -> Self {
         let supervisor = Supervisor::default();
-        let url = format!("sqlite://{}", folder.join("store.db").display());
+        let url = StorageUrl::file(folder.join("store.db"));
         let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
         let functions = built_in_functions(settings, store.clone(), Clock::from_fn(move || now_ms)).unwrap();
         Self { _supervisor: supervisor, store, functions, invocation_counter: AtomicI64::new(0) }

@@ -139,6 +139,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::config::StorageUrl;
     use crate::config::{EgressSettings, ProgramSearchPath};
     use crate::egress::Egress;
     use crate::live::functions::invocation::OriginalRequest;
@@ -193,7 +194,7 @@ mod tests {
     async fn code_in_this_process_invokes_a_function_without_a_request() {
         let folder = tempfile::tempdir().unwrap();
         let supervisor = Supervisor::default();
-        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let url = StorageUrl::file(folder.path().join("store.db"));
         let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
         let functions = counting_service(&store, &supervisor);
         let company = Arc::new(Company {

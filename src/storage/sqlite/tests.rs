@@ -174,17 +174,6 @@ async fn a_closed_store_keeps_its_events_and_accepts_no_more() {
     assert_eq!(open(folder.path(), &supervisor).list_events(EventFilter::default()).await.unwrap().len(), 1);
 }
 
-#[test]
-fn urls_are_parsed() {
-    let url = SqliteUrl::parse("sqlite://data/x.db").unwrap();
-    assert_eq!((url.path(), url.folder()), (Path::new("data/x.db"), Path::new("data")));
-    assert_eq!(SqliteUrl::parse("sqlite://x.db").unwrap().folder(), Path::new("."));
-    assert!(SqliteUrl::parse("sqlite://x.db?max_page_count=100").is_ok());
-    for bad in ["sqlite://", "postgres://x", "sqlite://x.db?mode=ro"] {
-        assert!(SqliteUrl::parse(bad).is_err(), "{bad}");
-    }
-}
-
 #[tokio::test]
 async fn company_discriminator_and_body_make_the_identity() {
     let folder = tempfile::tempdir().unwrap();
@@ -209,8 +198,8 @@ async fn company_discriminator_and_body_make_the_identity() {
 #[tokio::test]
 async fn a_write_that_does_not_fit_into_a_full_store_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}?max_page_count=60", folder.path().join("store.db").display());
-    let store = SqliteStore::open(&SqliteUrl::parse(&url).unwrap(), &Supervisor::default()).unwrap();
+    let url = SqliteUrl { max_page_count: Some(60), ..SqliteUrl::file(folder.path().join("store.db")) };
+    let store = SqliteStore::open(&url, &Supervisor::default()).unwrap();
     let writer = store.writer().unwrap();
     let write_too_much = || {
         writer.write(|state| {

@@ -4,41 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::removal;
-use crate::storage::StoreError;
+use crate::config::StorageUrl;
 
-/// The value of `storage.url`: `sqlite://<path>[?max_page_count=<n>]`.
+/// The files of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqliteUrl {
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    /// Limit on the size of the database in pages of 4,096 bytes.
     pub(super) max_page_count: Option<u32>,
 }
 
-impl SqliteUrl {
-    /// Parses the value of `storage.url`. `max_page_count` limits the size of the database in pages of 4,096 bytes;
-    /// body files are not counted.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the kind `Unusable` when the text has another form.
-    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
-        // Without the text itself: a `DATABASE_URL` of another database may hold a password.
-        let invalid = || {
-            StoreError::unusable(
-                "storage.url (DATABASE_URL): not a SQLite URL; expected sqlite://<path>, such as \
-                 sqlite://data/retell-webhook.db",
-            )
-        };
-        let rest = url.strip_prefix("sqlite://").filter(|rest| !rest.is_empty()).ok_or_else(invalid)?;
-        let Some((path, query)) = rest.split_once('?') else {
-            return Ok(Self { path: rest.into(), max_page_count: None });
-        };
-        let pages = query.strip_prefix("max_page_count=").and_then(|pages| pages.parse().ok()).ok_or_else(|| {
-            StoreError::unusable(
-                "storage.url (DATABASE_URL): the only option after `?` is max_page_count=<number of 4096-byte pages>",
-            )
-        })?;
-        Ok(Self { path: path.into(), max_page_count: Some(pages) })
+impl From<&StorageUrl> for SqliteUrl {
+    fn from(url: &StorageUrl) -> Self {
+        Self { path: url.path().to_owned(), max_page_count: url.max_page_count() }
     }
+}
 
+impl SqliteUrl {
     /// A store whose database is the file at `path`, without a limit on its size.
     pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), max_page_count: None }
@@ -98,7 +80,7 @@ impl SqliteUrl {
         fs::metadata(&self.path).ok().map(|_| 0)
     }
 
-    /// The folder of the database, which also holds the development key.
+    /// The folder of the database.
     #[must_use]
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

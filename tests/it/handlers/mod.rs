@@ -19,7 +19,7 @@ use retell_webhook::{Call, Context, Event, EventHandler, Outcome, async_trait};
 use serde_json::json;
 
 use crate::support::bodies::event_body;
-use crate::support::local::{LocalReceiver, database_path, new_runtime};
+use crate::support::local::{LocalReceiver, database_path, new_runtime, storage_url};
 use crate::support::signing::now_ms;
 use crate::support::wait_until;
 
@@ -240,7 +240,7 @@ fn events_of_a_call_are_delivered_in_order() {
 
 /// Appends events to the store while no receiver runs.
 fn append_without_dispatch(folder: &Path, bodies: &[Vec<u8>]) {
-    let url = format!("sqlite://{}", database_path(folder).display());
+    let url = storage_url(folder).parse().unwrap();
     let supervisor = Supervisor::default();
     new_runtime().block_on(async {
         let store = open_store(&url, Role::Receiver, &supervisor).unwrap();

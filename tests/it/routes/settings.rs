@@ -73,6 +73,16 @@ fn a_development_key_is_created_once_and_send_signs_with_it() {
 }
 
 #[test]
+fn the_development_key_can_be_in_another_folder_than_the_database() {
+    let home = TestEnv::without_key().with_env("RETELL_WEBHOOK__STORAGE__DATA_DIR", "private");
+    let server = home.start_server();
+    assert_eq!(file_mode(&home.path().join("private/dev.key")), 0o600);
+    assert!(!home.path().join("data/dev.key").exists());
+    let sent = home.run_ok(&["send", "call_ended", "--to", &server.url()]);
+    assert!(sent.stdout.starts_with("200 "), "{sent:?}");
+}
+
+#[test]
 fn invalid_keys_are_rejected_by_setting_name_and_never_shown() {
     let table = [
         ("RETELL_API_KEY", "key_short", "shorter"),
