@@ -1,4 +1,4 @@
-//! Types of values: those that settings of several sections have, and those with a syntax of their own.
+//! Types of values: those that settings of several sections have, and those that are parsed.
 
 pub(crate) mod storage_url;
 pub(in crate::config) mod string_list;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::{DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, Role, Store};
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
+use crate::config::StorageUrl;
 
 /// Makes one test per promise. `$new_database` returns the URL of an empty database, and a value that keeps it until the
 /// end of the test.
@@ -47,7 +48,7 @@ const NOW_MS: i64 = 1_790_000_000_000;
 
 /// The store of a receiver. Dereferences to the store.
 pub(in crate::storage) struct TestStore {
-    url: String,
+    url: StorageUrl,
     store: Arc<dyn Store>,
     supervisor: Supervisor,
     event_ids: EventIdGenerator,
@@ -62,7 +63,7 @@ impl Deref for TestStore {
 }
 
 impl TestStore {
-    pub(in crate::storage) fn open(url: String) -> Self {
+    pub(in crate::storage) fn open(url: StorageUrl) -> Self {
         let supervisor = Supervisor::default();
         let store = super::open(&url, Role::Receiver, &supervisor).unwrap();
         Self { url, store, supervisor, event_ids: EventIdGenerator::default() }

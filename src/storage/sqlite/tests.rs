@@ -284,9 +284,9 @@ async fn a_live_read_does_not_wait_for_long_reads() {
     store.close().await.unwrap();
 }
 
-fn new_database() -> (String, tempfile::TempDir) {
+fn new_database() -> (crate::config::StorageUrl, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    (format!("sqlite://{}", folder.path().join("store.db").display()), folder)
+    (crate::config::StorageUrl::file(folder.path().join("store.db")), folder)
 }
 
 mod conformance {
