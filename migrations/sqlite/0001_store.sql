@@ -95,6 +95,7 @@ CREATE TABLE deliveries (
   company_id   INTEGER NOT NULL,
   ordering_key INTEGER NOT NULL,
   due_ms       INTEGER,           -- when it may be claimed; while it runs, when its lease ends
+  claim        INTEGER,           -- while it runs: the number of its claim, part of the lease token
   attempts     INTEGER NOT NULL,
   since_ms     INTEGER NOT NULL,  -- when it was made, retried or replayed
   failed_at_ms INTEGER,           -- the first failure since `since_ms`

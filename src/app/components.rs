@@ -62,7 +62,8 @@ pub(super) fn start_functions(
 
 pub(super) async fn start_workers(context: &AppContext, registry: &HandlerRegistry) -> Result<Workers, BuildError> {
     let workers = Workers::new(DispatchDeps {
-        store: Arc::clone(&context.store),
+        queue: context.store.clone(),
+        journal: context.store.clone(),
         clock: context.clock.clone(),
         supervisor: context.supervisor.clone(),
         delivery_metrics: context.metrics.deliveries.clone(),

@@ -7,7 +7,10 @@
 mod attempt;
 mod backpressure;
 mod breaker;
+mod budget;
+mod claim;
 mod delivery_log;
+mod lease;
 mod plan;
 mod prefetch;
 mod retention;

@@ -1,11 +1,11 @@
 //! Deliveries that a worker has claimed: one queue per company, so that neither a flood nor slow attempts of one
 //! company take all permits from the others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::storage::ClaimedDelivery;
+use crate::storage::{ClaimedDelivery, LeaseToken};
 
 /// Share of the concurrency, in quarters, that one company may use while other companies are known. The last quarter
 /// stays free, because attempts cannot be interrupted: a company that becomes active must find a permit at once.
@@ -14,7 +14,7 @@ const MAX_COMPANY_QUARTERS: usize = 3;
 #[derive(Default)]
 pub(super) struct PrefetchQueue {
     companies: BTreeMap<i64, CompanyQueue>,
-    running: usize,
+    running: BTreeSet<LeaseToken>,
     /// Body bytes of all queued and running deliveries.
     held_bytes: u64,
 }
@@ -51,7 +51,7 @@ impl PrefetchQueue {
 
     /// Takes the next delivery to attempt, of the company with the fewest running attempts, and counts it as running.
     pub(super) fn start_next(&mut self, concurrency: usize) -> Option<ClaimedDelivery> {
-        if self.running >= concurrency {
+        if self.running.len() >= concurrency {
             return None;
         }
         // Companies stay in the map after their last delivery, so with a second company the limit holds from then on.
@@ -64,20 +64,26 @@ impl PrefetchQueue {
         }
         let claimed = company.queue.pop_front()?;
         company.running += 1;
-        self.running += 1;
+        self.running.insert(claimed.lease);
         Some(claimed)
     }
 
     pub(super) fn finish_attempt(&mut self, claimed: &ClaimedDelivery) {
         self.held_bytes -= body_size(claimed);
-        self.running -= 1;
+        self.running.remove(&claimed.lease);
         if let Some(company) = self.companies.get_mut(&claimed.event.summary.company_id) {
             company.running -= 1;
         }
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running
+        self.running.len()
+    }
+
+    /// The leases of all queued and running deliveries.
+    pub(super) fn leases(&self) -> impl Iterator<Item = LeaseToken> {
+        let queued = self.companies.values().flat_map(|company| company.queue.iter().map(|claimed| claimed.lease));
+        queued.chain(self.running.iter().copied())
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
@@ -94,7 +100,7 @@ impl PrefetchQueue {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.running == 0 && self.has_no_queued()
+        self.running.is_empty() && self.has_no_queued()
     }
 }
 
@@ -129,7 +135,8 @@ mod tests {
             size_bytes: 4,
         };
         let event = StoredEvent { summary, body: Ok(Bytes::from_static(b"body")) };
-        ClaimedDelivery { event, previous_attempts: 0, queued_at_ms: seq, is_replay: false }
+        let lease = LeaseToken::for_test(seq);
+        ClaimedDelivery { event, lease, previous_attempts: 0, queued_at_ms: seq, is_replay: false }
     }
 
     fn start_all(ready: &mut PrefetchQueue, concurrency: usize) -> Vec<i64> {
@@ -162,8 +169,11 @@ mod tests {
     fn matching_deliveries_are_removed() {
         let mut ready = PrefetchQueue::default();
         (1..=4).for_each(|seq| ready.push(claimed(seq % 2, seq)));
+        assert_eq!(ready.start_next(1).map(|claimed| claimed.event.summary.seq), Some(2));
         let removed = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
-        assert_eq!(removed.len(), 2);
+        assert_eq!(removed.len(), 1);
+        assert_eq!(ready.leases().collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4].map(LeaseToken::for_test)));
+        ready.finish_attempt(&claimed(0, 2));
         assert_eq!((ready.held_bytes(), ready.queued_by_company()), (8, BTreeMap::from([(0, 1), (1, 1)])));
         assert!(!ready.is_idle());
     }

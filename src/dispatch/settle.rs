@@ -9,7 +9,7 @@ use super::delivery_log;
 use super::plan::{self, RetryInput};
 use super::worker::Worker;
 use crate::handlers::Outcome;
-use crate::storage::{SettledDelivery, Settlement};
+use crate::storage::{SettledDelivery, Settlement, StoreError};
 
 impl Worker {
     /// Decides what follows from a finished attempt.
@@ -34,6 +34,7 @@ impl Worker {
         delivery_log::log_settlement(&self.handler.name, claimed.event.summary.id, record.attempt, &settlement);
         self.unstored_settlements.push(SettledDelivery {
             seq: claimed.event.summary.seq,
+            lease: claimed.lease,
             settlement,
             attempt: Some(record),
         });
@@ -66,6 +67,7 @@ impl Worker {
             );
             self.unstored_settlements.push(SettledDelivery {
                 seq: claimed.event.summary.seq,
+                lease: claimed.lease,
                 settlement,
                 attempt: None,
             });
@@ -80,11 +82,28 @@ impl Worker {
         for (claimed, ()) in queued {
             self.unstored_settlements.push(SettledDelivery {
                 seq: claimed.event.summary.seq,
+                lease: claimed.lease,
                 settlement: Settlement::Released,
                 attempt: None,
             });
         }
         any_queued
+    }
+
+    /// Stores settlements right now, for the shutdown.
+    pub(super) async fn store_settlements(&self, settled: Vec<SettledDelivery>) -> Result<(), StoreError> {
+        let now_ms = self.now_ms();
+        let refused = self.deps.queue.settle_deliveries(self.handler_id, settled, now_ms).await?;
+        self.record_refused(refused);
+        Ok(())
+    }
+
+    /// Counts settlements that the store refused because their lease had been lost.
+    pub(super) fn record_refused(&self, refused: usize) {
+        if refused > 0 {
+            self.counts.late_settlements.fetch_add(refused as u64, Ordering::Relaxed);
+            tracing::warn!(handler = %self.handler.name, count = refused, "late settlements refused");
+        }
     }
 }
 

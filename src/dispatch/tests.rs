@@ -14,8 +14,8 @@ use crate::base::supervise::Supervisor;
 use crate::config::{DeliverySettings, StorageUrl};
 use crate::handlers::Outcome;
 use crate::storage::{
-    self, AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent,
-    PlannedDelivery, Role, SettledDelivery, Settlement, Store,
+    self, AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, LeaseToken,
+    NewEvent, PlanOutcome, PlannedDelivery, Role, SettledDelivery, Settlement, Store,
 };
 
 const ORDERING_TIMEOUT_MS: i64 = 20_000;
@@ -116,14 +116,15 @@ impl DispatchModel<'_> {
     }
 
     async fn plan(&mut self, limit: usize) {
-        let events = self.store.unplanned_events(self.handler, limit, false).await.unwrap();
-        if let Some((last, _)) = events.last() {
-            let planned = events.iter().map(|(event, _)| PlannedDelivery {
+        if let Some(batch) = self.store.next_plan_batch(self.handler, limit, false).await.unwrap() {
+            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
                 seq: event.seq,
                 skip_reason: None,
                 supersedes: false,
             });
-            self.store.plan_deliveries(self.handler, planned.collect(), last.seq, self.now_ms).await.unwrap();
+            let planned = planned.collect();
+            let outcome = self.store.plan_deliveries(self.handler, batch.token, planned, self.now_ms).await.unwrap();
+            assert_eq!(outcome, PlanOutcome::Planned);
         }
     }
 
@@ -164,7 +165,7 @@ impl DispatchModel<'_> {
             AttemptEnd::Retry => Outcome::retry("down"),
             AttemptEnd::RetryAfter(seconds) => Outcome::retry_after(Duration::from_secs(seconds), "busy"),
             AttemptEnd::Fail => Outcome::fail("no"),
-            AttemptEnd::Released => return self.settle(seq, Settlement::Released).await,
+            AttemptEnd::Released => return self.settle(seq, claimed.lease, Settlement::Released).await,
         };
         let age = Duration::from_millis((self.now_ms - claimed.queued_at_ms).unsigned_abs());
         let input = RetryInput { attempt: claimed.previous_attempts + 1, age, jitter: 0.5 };
@@ -177,12 +178,12 @@ impl DispatchModel<'_> {
                 self.finished.insert(seq, finished.clone());
             }
         }
-        self.settle(seq, settlement).await;
+        self.settle(seq, claimed.lease, settlement).await;
     }
 
-    async fn settle(&mut self, seq: i64, settlement: Settlement) {
-        let settled = vec![SettledDelivery { seq, settlement, attempt: None }];
-        self.store.settle_deliveries(self.handler, settled, self.now_ms).await.unwrap();
+    async fn settle(&mut self, seq: i64, lease: LeaseToken, settlement: Settlement) {
+        let settled = vec![SettledDelivery { seq, lease, settlement, attempt: None }];
+        assert_eq!(self.store.settle_deliveries(self.handler, settled, self.now_ms).await.unwrap(), 0);
     }
 
     async fn crash(&mut self) {

@@ -17,21 +17,18 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{FinishedAttempt, run_attempt};
 use super::backpressure::Backpressure;
 use super::breaker::{BreakerDecision, CircuitBreaker};
+use super::budget::{PrefetchBudget, PrefetchShare};
 use super::delivery_log;
+use super::lease::LeaseTimer;
 use super::prefetch::PrefetchQueue;
 use super::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
 use crate::base::clock::Clock;
 use crate::base::supervise::{Supervisor, TaskGroup};
 use crate::base::token_bucket::TokenBucket;
 use crate::handlers::RegisteredHandler;
-use crate::storage::{BreakerState, ClaimRequest, HandlerId, SettledDelivery, Store, StoreError, WakeUps};
+use crate::storage::{BreakerState, DeliveryQueue, HandlerId, Journal, SettledDelivery, StoreError, WakeUps};
 use crate::telemetry::deliveries::{DeliveryCounts, DeliveryMetrics};
 
-/// Deliveries claimed ahead, so that a fast handler does not wait for the store: per company, and in total.
-const MAX_PREFETCH_PER_COMPANY: usize = 512;
-const MAX_PREFETCH: usize = 2_048;
-/// Body bytes held per handler. A single larger body is delivered all the same.
-const MAX_PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 /// Pause after the store returned an error.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// An idle worker sleeps until the store wakes it or the next delivery is due. It looks this often while something is
@@ -39,16 +36,13 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest sleep of an idle worker, in case the clock of the machine is set.
 const MAX_IDLE: Duration = Duration::from_secs(30);
-/// Added to the time that prefetched attempts may take. A lease that ended while its delivery still waits or runs
-/// would let it be claimed and delivered a second time. A long lease costs nothing: those of a dead process are
-/// released at start.
-const LEASE_MARGIN: Duration = Duration::from_secs(600);
 /// Time that running attempts get to end when the service stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(Clone)]
 pub(crate) struct DispatchDeps {
-    pub store: Arc<dyn Store>,
+    pub queue: Arc<dyn DeliveryQueue>,
+    pub journal: Arc<dyn Journal>,
     /// Dates leases, retries and the age of deliveries.
     pub clock: Clock,
     pub supervisor: Supervisor,
@@ -61,16 +55,18 @@ type NextBatch = BoxFuture<'static, Option<StoreBatchResult>>;
 pub(super) struct Worker {
     pub(super) deps: DispatchDeps,
     pub(super) handler: Arc<RegisteredHandler>,
-    handler_id: HandlerId,
+    pub(super) handler_id: HandlerId,
     pub(super) counts: Arc<DeliveryCounts>,
     pub(super) breaker: CircuitBreaker,
     stored_breaker_state: BreakerState,
     rate_limit: Option<TokenBucket>,
     pub(super) prefetch: PrefetchQueue,
+    pub(super) prefetch_share: PrefetchShare,
+    pub(super) lease_timer: LeaseTimer,
     /// The company of the last claimed delivery; the next claim starts after it.
-    company_after: i64,
+    pub(super) company_after: i64,
     /// Current prefetch limit per company, adapted to the speed of the handler after each store batch.
-    prefetch_limit: usize,
+    pub(super) prefetch_limit: usize,
     /// Whether the loop waits for events. A finished attempt then starts a store batch at once.
     is_idle: bool,
     /// Changes of the store since the start of the last batch.
@@ -87,8 +83,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(dispatch: DispatchDeps, registered: RegisteredHandler, id: HandlerId) -> Self {
-        let now = dispatch.clock.now_ms().unsigned_abs();
+    pub(super) fn new(
+        dispatch: DispatchDeps,
+        prefetch_budget: PrefetchBudget,
+        registered: RegisteredHandler,
+        id: HandlerId,
+    ) -> Self {
+        let now_ms = dispatch.clock.now_ms();
+        let now = now_ms.unsigned_abs();
         // Unbounded is safe: there are at most `concurrency` running attempts, each sends one result.
         let (finished_sender, finished_receiver) = mpsc::unbounded_channel();
         Self {
@@ -98,10 +100,12 @@ impl Worker {
             stored_breaker_state: BreakerState::Closed,
             rate_limit: registered.delivery.rate_per_second.map(|rate| TokenBucket::new(rate, rate, now)),
             prefetch: PrefetchQueue::default(),
+            prefetch_share: PrefetchShare::new(prefetch_budget),
+            lease_timer: LeaseTimer::new(now_ms),
             company_after: 0,
             prefetch_limit: 0,
             is_idle: false,
-            wake_ups: dispatch.store.subscribe(),
+            wake_ups: dispatch.journal.subscribe(),
             idle_limit: POLL_INTERVAL,
             backpressure: Backpressure::default(),
             attempt_tasks: TaskGroup::default(),
@@ -148,13 +152,18 @@ impl Worker {
         self.is_idle = false;
         // Before the batch: events appended while it runs wake `wait_for_events` at once.
         self.wake_ups.mark_seen();
-        self.backpressure.start_step(self.deps.store.appended_count());
+        self.backpressure.start_step(self.deps.journal.appended_count());
+        let now_ms = self.now_ms();
+        let leases = self.leases_to_renew();
+        let settled_count = MAX_ROWS_PER_BATCH.min(self.unstored_settlements.len());
         let batch = StoreBatch {
-            store: Arc::clone(&self.deps.store),
+            queue: Arc::clone(&self.deps.queue),
             registered: Arc::clone(&self.handler),
             handler_id: self.handler_id,
-            now_ms: self.now_ms(),
-            settled: std::mem::take(&mut self.unstored_settlements),
+            now_ms,
+            leases,
+            lease_until_ms: LeaseTimer::end_ms(now_ms),
+            settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
         };
         async move { Some(batch.run().await) }.boxed()
@@ -168,7 +177,7 @@ impl Worker {
         let made_progress = self.apply_batch(batch);
         self.store_breaker_state().await;
         let pause = match made_progress {
-            Ok(true) => self.backpressure.delay(self.deps.store.appended_count()),
+            Ok(true) => self.backpressure.delay(self.deps.journal.appended_count()),
             Ok(false) if self.unstored_settlements.is_empty() => return self.wait_for_events(),
             Ok(false) => Duration::ZERO,
             Err(error) => {
@@ -190,6 +199,10 @@ impl Worker {
     fn apply_batch(&mut self, batch: StoreBatchResult) -> Result<bool, StoreError> {
         self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
         self.unstored_settlements.extend(batch.unsettled);
+        self.record_refused(batch.refused_count);
+        if let Some(renewal) = batch.renewal {
+            self.apply_renewal(renewal);
+        }
         if let Some(last) = batch.claimed.last() {
             self.company_after = last.event.summary.company_id;
         }
@@ -203,15 +216,6 @@ impl Worker {
             Some(error) => Err(error),
             None => Ok(batch.made_progress || any_started),
         }
-    }
-
-    /// Doubles the limit while the handler empties its queue within one batch, and halves it otherwise. A fast
-    /// handler gets enough work; a slow one holds few claims, whose leases would have to cover the time they wait in
-    /// the queue.
-    fn adapt_prefetch_limit(&mut self) {
-        let min_limit = 2 * usize::from(self.handler.delivery.concurrency);
-        let adapted = if self.prefetch.has_no_queued() { self.prefetch_limit * 2 } else { self.prefetch_limit / 2 };
-        self.prefetch_limit = adapted.clamp(min_limit, MAX_PREFETCH_PER_COMPANY.max(min_limit));
     }
 
     /// How long nothing can become due. Not long while something is waiting that this worker may not attempt yet.
@@ -228,41 +232,14 @@ impl Worker {
         limit_ms.map_or(MAX_IDLE, Duration::from_millis).clamp(POLL_INTERVAL, MAX_IDLE)
     }
 
-    /// What the next store batch may claim; `None` while the prefetch queue is full.
-    fn build_claim(&self) -> Option<ClaimRequest> {
-        let now_ms = self.now_ms();
-        let (limit, due_before_ms) = match self.breaker.check(now_ms) {
-            BreakerDecision::Allow if self.handler.enabled => (MAX_PREFETCH, now_ms),
-            // A probe is claimed only when nothing else is queued or running: its outcome decides about the breaker.
-            BreakerDecision::Probe if self.handler.enabled => (usize::from(self.prefetch.is_idle()), now_ms),
-            // Open or disabled: nothing may be attempted, but deliveries past their maximum age must still end as
-            // dead.
-            _ => (MAX_PREFETCH, now_ms.saturating_sub(millis(self.handler.delivery.max_age))),
-        };
-        let prefetched_by_company = self.prefetch.queued_by_company();
-        let limit = limit.saturating_sub(prefetched_by_company.values().sum()).min(MAX_ROWS_PER_BATCH);
-        if limit == 0 || self.prefetch.held_bytes() >= MAX_PREFETCH_BYTES {
-            return None;
-        }
-        // A prefetched delivery waits for the attempts before it, up to a few of them per permit; hence four
-        // timeouts.
-        let lease_ms = millis(self.handler.delivery.attempt_timeout.saturating_mul(4).saturating_add(LEASE_MARGIN));
-        Some(ClaimRequest {
-            now_ms,
-            lease_until_ms: now_ms.saturating_add(lease_ms),
-            due_before_ms,
-            limit,
-            limit_per_company: self.prefetch_limit,
-            prefetched_by_company,
-            limit_bytes: MAX_PREFETCH_BYTES - self.prefetch.held_bytes(),
-            after_company_id: self.company_after,
-        })
-    }
-
     /// Starts attempts while there are permits. Returns whether anything was started, settled or released.
     fn start_attempts(&mut self) -> bool {
         let now_ms = self.now_ms();
         let mut any = self.settle_expired(now_ms);
+        // Only deliveries past their maximum age are claimed for a disabled handler, and those are settled now.
+        if !self.handler.enabled {
+            return self.release_queued() || any;
+        }
         loop {
             let concurrency = match self.breaker.check(now_ms) {
                 BreakerDecision::Allow => usize::from(self.handler.delivery.concurrency),
@@ -271,8 +248,10 @@ impl Worker {
                 // `cancel` could not reach them.
                 BreakerDecision::DenyUntil(_) => return self.release_queued() || any,
             };
-            // Checked before the rate limit: a token must not be spent without an attempt.
-            if self.prefetch.running() >= concurrency || self.prefetch.has_no_queued() {
+            // Checked before the rate limit: a token must not be spent without an attempt. With leases that may have
+            // ended, the next store batch finds out which deliveries still belong to this worker.
+            let may_start = self.prefetch.running() < concurrency && !self.lease_timer.may_have_ended(now_ms);
+            if !may_start || self.prefetch.has_no_queued() {
                 return any;
             }
             if self.rate_limit.as_mut().is_some_and(|rate| !rate.try_acquire(now_ms.unsigned_abs())) {
@@ -299,7 +278,7 @@ impl Worker {
         let state = self.breaker.state(now_ms);
         // After a store error the state still differs at the next batch, which stores and logs it then.
         if state != self.stored_breaker_state
-            && self.deps.store.update_breaker_state(self.handler_id, state, now_ms).await.is_ok()
+            && self.deps.queue.update_breaker_state(self.handler_id, state, now_ms).await.is_ok()
         {
             self.stored_breaker_state = state;
             delivery_log::log_breaker_state(&self.handler.name, self.breaker.check(now_ms));
@@ -324,19 +303,27 @@ impl Worker {
         let handler = Arc::clone(&self.handler);
         let deadline = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
         while self.prefetch.running() > 0 {
-            let Ok(Some(finished)) = tokio::time::timeout_at(deadline, self.finished_receiver.recv()).await else {
-                // Their leases stay in the store; the next start releases them and makes the attempts again.
-                let running = self.prefetch.running();
-                tracing::warn!(handler = %handler.name, running, "attempts abandoned at shutdown");
-                break;
-            };
-            self.settle_attempt(finished);
+            let renewal_in = self.lease_timer.due_in(self.now_ms());
+            tokio::select! {
+                Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
+                () = tokio::time::sleep(renewal_in) => {
+                    // After an error the lease may end, and the settlement may be refused, which is counted then.
+                    let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    // Their leases stay in the store; the attempts are made again after the next start, or when the
+                    // leases have ended.
+                    let running = self.prefetch.running();
+                    tracing::warn!(handler = %handler.name, running, "attempts abandoned at shutdown");
+                    break;
+                }
+            }
         }
         let settled = std::mem::take(&mut self.unstored_settlements);
         let count = settled.len();
         // Without the stored results, the next start makes these attempts again.
         if count > 0
-            && let Err(error) = self.deps.store.settle_deliveries(self.handler_id, settled, self.now_ms()).await
+            && let Err(error) = self.store_settlements(settled).await
         {
             tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
         }
@@ -347,6 +334,6 @@ impl Worker {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

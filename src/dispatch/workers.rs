@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::budget::PrefetchBudget;
 use super::worker::{DispatchDeps, Worker};
 use crate::base::supervise::Supervisor;
 use crate::config::DeliveryOrdering;
@@ -13,6 +14,7 @@ use crate::storage::{HandlerId, HandlerRow, StoreError};
 #[derive(Clone)]
 pub(crate) struct Workers {
     deps: DispatchDeps,
+    prefetch_budget: PrefetchBudget,
     /// By handler name. Stopped workers stay in the map, because a successor needs their [`WorkerHandle::run_lock`].
     workers: Arc<Mutex<BTreeMap<String, WorkerHandle>>>,
     /// Ids of the registered handlers in the store, by name.
@@ -30,7 +32,12 @@ struct WorkerHandle {
 impl Workers {
     #[must_use]
     pub(crate) fn new(dispatch: DispatchDeps) -> Self {
-        Self { deps: dispatch, workers: Arc::default(), handler_ids: Arc::default() }
+        Self {
+            deps: dispatch,
+            prefetch_budget: PrefetchBudget::default(),
+            workers: Arc::default(),
+            handler_ids: Arc::default(),
+        }
     }
 
     /// Registers handlers in the store. Must come before [`Workers::start`].
@@ -45,7 +52,7 @@ impl Workers {
                 ordering_timeout_ms: i64::try_from(registered.delivery.ordering_timeout.as_millis())
                     .unwrap_or(i64::MAX),
             };
-            let id = self.deps.store.register_handler(row).await?;
+            let id = self.deps.queue.register_handler(row).await?;
             self.handler_ids.lock().unwrap_or_else(PoisonError::into_inner).insert(registered.name.clone(), id);
         }
         Ok(())
@@ -78,7 +85,7 @@ impl Workers {
         workers.insert(registered.name.clone(), handle);
         drop(workers);
         let dispatch = DispatchDeps { supervisor: supervisor.clone(), ..self.deps.clone() };
-        let worker = Worker::new(dispatch, registered, id);
+        let worker = Worker::new(dispatch, self.prefetch_budget.clone(), registered, id);
         let stop = supervisor.clone();
         supervisor.spawn("dispatch", async move {
             tokio::select! {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bytes::Bytes;
 use serde::Serialize;
 
-use super::StoredEvent;
+use super::{EventSummary, StoredEvent};
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
 pub(crate) type HandlerId = i64;
@@ -117,12 +118,55 @@ pub struct PlannedDelivery {
     pub supersedes: bool,
 }
 
+/// The next events of the journal for one handler, oldest first.
+#[derive(Clone, Debug)]
+pub struct PlanBatch {
+    /// Events with their bodies; `None` for a body that was not asked for or cannot be read.
+    pub events: Vec<(EventSummary, Option<Bytes>)>,
+    /// Names this batch when its deliveries are planned.
+    pub token: PlanToken,
+}
+
+/// Names a [`PlanBatch`]. Only the engine that made it reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanToken {
+    /// The handler's position in the journal when the batch was read.
+    pub(in crate::storage) from: i64,
+    /// The last event of the batch, which is the handler's next position.
+    pub(in crate::storage) through: i64,
+}
+
+/// What became of the deliveries planned for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanOutcome {
+    Planned,
+    /// Nothing was planned, because the events of the batch had been planned already. Take the next batch.
+    Stale,
+}
+
+/// Proves a claim: two claims of one delivery have different tokens. Only the engine that made it reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaseToken {
+    /// The sequence number of the event.
+    pub(in crate::storage) seq: i64,
+    /// The number of the claim.
+    pub(in crate::storage) claim: i64,
+}
+
+#[cfg(test)]
+impl LeaseToken {
+    /// A token that no store has issued.
+    pub(crate) fn for_test(seq: i64) -> Self {
+        Self { seq, claim: 0 }
+    }
+}
+
 /// Which deliveries to claim, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// End of the lease. Until then the deliveries cannot be claimed again.
+    /// End of the lease. Until then the deliveries cannot be claimed again; the lease can be renewed.
     pub lease_until_ms: i64,
     /// Claim only deliveries that were due at this time; not later than `now_ms`.
     pub due_before_ms: i64,
@@ -142,6 +186,7 @@ pub struct ClaimRequest {
 #[derive(Clone, Debug)]
 pub struct ClaimedDelivery {
     pub event: StoredEvent,
+    pub lease: LeaseToken,
     /// Attempts since the delivery was made, retried or replayed.
     pub previous_attempts: u32,
     /// When the delivery was made, retried or replayed, in milliseconds since the Unix epoch.
@@ -191,6 +236,8 @@ pub enum Settlement {
 pub struct SettledDelivery {
     /// The sequence number of the event.
     pub seq: i64,
+    /// The token of the claim under which the attempt was made.
+    pub lease: LeaseToken,
     pub settlement: Settlement,
     /// `None` when no attempt was made.
     pub attempt: Option<AttemptRecord>,

@@ -31,7 +31,8 @@ pub(crate) use appointment::{
     BookingContext, BookingEventFactory, BookingOutcome, BookingRequest, SLOT_STEP_MS,
 };
 pub(crate) use delivery::{
-    AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
+    AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch, PlanOutcome, PlanToken,
+    PlannedDelivery, SettledDelivery, Settlement, SkipReason,
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};

@@ -20,6 +20,8 @@ pub(crate) struct DeliveryCounts {
     pub dead: AtomicU64,
     /// Deliveries that were skipped without an attempt.
     pub skipped: AtomicU64,
+    /// Settlements that the store refused, because the lease had been lost during the attempt.
+    pub late_settlements: AtomicU64,
     attempt_duration_millis: Histogram,
 }
 
@@ -30,6 +32,7 @@ impl Default for DeliveryCounts {
             scheduled: AtomicU64::default(),
             dead: AtomicU64::default(),
             skipped: AtomicU64::default(),
+            late_settlements: AtomicU64::default(),
             attempt_duration_millis: Histogram::new(&ATTEMPT_BUCKETS_MILLIS),
         }
     }

@@ -188,11 +188,13 @@ impl MetricSources<'_> {
         ]
     }
 
-    fn attempt_metrics(&self) -> [Metric; 3] {
+    fn attempt_metrics(&self) -> [Metric; 4] {
         let all = self.counted.deliveries.by_handler();
         let mut attempts = Vec::new();
         let mut skipped = Vec::new();
+        let mut late = Vec::new();
         for (handler, counts) in &all {
+            late.push((single_label("handler", handler), counts.late_settlements.load(Ordering::Relaxed)));
             skipped.push((single_label("handler", handler), counts.skipped.load(Ordering::Relaxed)));
             let labels = |outcome: &str| vec![("handler", handler.clone()), ("outcome", outcome.to_owned())];
             attempts.extend(counts.attempts().map(|(outcome, count)| (labels(outcome), count)));
@@ -209,6 +211,11 @@ impl MetricSources<'_> {
                 "deliveries_skipped",
                 "Deliveries that were skipped, so that no attempt was made.",
                 skipped,
+            ),
+            Metric::counter(
+                "late_settlements",
+                "Results of attempts that were not applied, because the lease had been lost during the attempt.",
+                late,
             ),
             Metric::histograms("delivery_attempt_duration", "Duration of delivery attempts.", durations, 1e3)
                 .in_seconds(),

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::{NOW_MS, TestStore};
-use crate::storage::{ClaimRequest, HandlerId, NewEvent, PlannedDelivery, SettledDelivery, Settlement};
+use crate::storage::{
+    AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState, HandlerId, LeaseToken,
+    NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
+};
 
-const LEASE_MS: i64 = 1_000_000;
+const LEASE_MS: i64 = 30_000;
 
 /// Stores an event and plans it; returns its sequence number.
 async fn append_and_plan(store: &TestStore, handler: HandlerId, event: NewEvent) -> i64 {
     let seq = store.append_event(event).await;
-    let events = store.unplanned_events(handler, 10, false).await.unwrap();
-    let planned =
-        events.iter().map(|(event, _)| PlannedDelivery { seq: event.seq, skip_reason: None, supersedes: false });
-    store.plan_deliveries(handler, planned.collect(), seq, NOW_MS).await.unwrap();
+    store.plan_all(handler).await;
     seq
 }
 
@@ -33,6 +33,37 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
         limit_bytes: u64::MAX,
         after_company_id: 0,
     }
+}
+
+async fn claim(store: &TestStore, handler: HandlerId, now_ms: i64) -> Vec<ClaimedDelivery> {
+    let claim = ClaimRequest { now_ms, lease_until_ms: now_ms + LEASE_MS, due_before_ms: now_ms, ..claim_up_to(9) };
+    store.claim_deliveries(handler, claim).await.unwrap()
+}
+
+fn leases(claimed: &[ClaimedDelivery]) -> Vec<LeaseToken> {
+    claimed.iter().map(|claimed| claimed.lease).collect()
+}
+
+/// The settlement of a claimed delivery, with the record of an attempt that started at `started_at_ms`.
+fn settled(claimed: &ClaimedDelivery, settlement: Settlement, started_at_ms: i64) -> Vec<SettledDelivery> {
+    let attempt = AttemptRecord {
+        attempt: 1,
+        started_at_ms,
+        duration_ms: 1,
+        outcome: "done".into(),
+        status: Some(200),
+        error: None,
+        answer: None,
+    };
+    let seq = claimed.event.summary.seq;
+    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: Some(attempt) }]
+}
+
+/// The state of a delivery, and the start times of its recorded attempts.
+async fn state_and_attempts(store: &TestStore, claimed: &ClaimedDelivery) -> (DeliveryState, Vec<i64>) {
+    let outlooks = store.delivery_outlooks(claimed.event.summary.id).await.unwrap();
+    let [(_, DeliveryOutlook::Delivery(row, attempts))] = &outlooks[..] else { panic!("{outlooks:?}") };
+    (row.state, attempts.iter().map(|attempt| attempt.started_at_ms - NOW_MS).collect())
 }
 
 async fn claim_company_and_seq(store: &TestStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
@@ -63,16 +94,125 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
     let second = append_for(&store, handler, 1, "call_1").await;
     let other = append_for(&store, handler, 1, "call_2").await;
     let bounded = ClaimRequest { limit_bytes: 5_000, ..claim_up_to(9) };
-    assert_eq!(
-        claim_company_and_seq(&store, handler, bounded).await,
-        [(1, first)],
-        "a single body may exceed the limit"
-    );
+    let claimed = store.claim_deliveries(handler, bounded).await.unwrap();
+    assert_eq!((claimed.len(), claimed[0].event.summary.seq), (1, first), "a single body may exceed the limit");
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, other)]);
     assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(NOW_MS + LEASE_MS), "the end of the leases");
-    let settled = vec![SettledDelivery { seq: first, settlement: Settlement::Succeeded, attempt: None }];
-    store.settle_deliveries(handler, settled.clone(), NOW_MS).await.unwrap();
+    let done = settled(&claimed[0], Settlement::Succeeded, NOW_MS);
+    assert_eq!(store.settle_deliveries(handler, done.clone(), NOW_MS).await.unwrap(), 0);
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
-    store.settle_deliveries(handler, settled, NOW_MS).await.unwrap();
+    assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 1);
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [], "a finished delivery stays finished");
+}
+
+/// A worker that comes back after its lease has ended, and another one has claimed the delivery.
+pub(in crate::storage) async fn late_settlements_are_refused(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    append_for(&store, handler, 1, "call_1").await;
+    let first = claim(&store, handler, NOW_MS).await.remove(0);
+    assert!(claim(&store, handler, NOW_MS + LEASE_MS - 1).await.is_empty());
+    let second = claim(&store, handler, NOW_MS + LEASE_MS).await.remove(0);
+    assert_ne!(first.lease, second.lease);
+    let now_ms = NOW_MS + LEASE_MS;
+    for late in [
+        Settlement::Succeeded,
+        Settlement::Dead { error: "gone".into() },
+        Settlement::Scheduled { next_attempt_at_ms: now_ms, error: "down".into() },
+        Settlement::Released,
+    ] {
+        assert_eq!(store.settle_deliveries(handler, settled(&first, late, NOW_MS), now_ms).await.unwrap(), 1);
+        let running = (DeliveryState::Running, vec![0]);
+        assert_eq!(state_and_attempts(&store, &second).await, running, "the attempt is recorded");
+    }
+    let done = settled(&second, Settlement::Succeeded, now_ms);
+    assert_eq!(store.settle_deliveries(handler, done.clone(), now_ms).await.unwrap(), 0);
+    let succeeded = (DeliveryState::Succeeded, vec![0, LEASE_MS]);
+    assert_eq!(state_and_attempts(&store, &second).await, succeeded);
+    assert_eq!(store.settle_deliveries(handler, done, now_ms).await.unwrap(), 1, "settled already");
+    assert_eq!(state_and_attempts(&store, &second).await, succeeded);
+    assert_eq!(store.next_due_ms(handler).await.unwrap(), None);
+}
+
+pub(in crate::storage) async fn a_renewed_lease_ends_later(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    append_for(&store, handler, 1, "call_1").await;
+    append_for(&store, handler, 1, "call_2").await;
+    let first = claim(&store, handler, NOW_MS).await;
+    let renewed_until_ms = NOW_MS + 2 * LEASE_MS;
+    assert_eq!(store.renew_leases(handler, leases(&first), renewed_until_ms).await.unwrap(), []);
+    assert!(claim(&store, handler, renewed_until_ms - 1).await.is_empty());
+    assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(renewed_until_ms));
+    // Both leases have ended, and only one delivery is claimed again.
+    let renewed = vec![first[0].lease];
+    assert_eq!(store.renew_leases(handler, renewed, renewed_until_ms + LEASE_MS).await.unwrap(), []);
+    let second = claim(&store, handler, renewed_until_ms).await;
+    assert_eq!(
+        second.iter().map(|claimed| claimed.event.summary.seq).collect::<Vec<_>>(),
+        [first[1].event.summary.seq]
+    );
+    let lost = store.renew_leases(handler, leases(&first), renewed_until_ms + LEASE_MS).await.unwrap();
+    assert_eq!(lost, [first[1].lease]);
+    let done = settled(&first[0], Settlement::Succeeded, NOW_MS);
+    assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 0);
+    let lost = store.renew_leases(handler, vec![first[0].lease], i64::MAX).await.unwrap();
+    assert_eq!(lost, [first[0].lease], "a settled delivery has no lease");
+    assert_eq!(state_and_attempts(&store, &first[0]).await.0, DeliveryState::Succeeded);
+}
+
+/// Two workers that read the same events: the later one must not plan them again.
+pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    let mut seqs = Vec::new();
+    for number in 0..5 {
+        seqs.push(store.append_event(store.new_event(&format!("call_{number}"), &format!("{number}"))).await);
+    }
+    let planned = |seqs: &[i64]| -> Vec<PlannedDelivery> {
+        seqs.iter().map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false }).collect()
+    };
+    let first = store.next_plan_batch(handler, 3, true).await.unwrap().unwrap();
+    assert_eq!(first.events.iter().map(|(event, _)| event.seq).collect::<Vec<_>>(), seqs[..3]);
+    assert!(first.events.iter().all(|(_, body)| body.is_some()));
+    let longer = store.next_plan_batch(handler, 5, false).await.unwrap().unwrap();
+    assert!(longer.events.iter().all(|(_, body)| body.is_none()));
+    // The filter leaves out the first event, and the position moves past it.
+    let outcome = store.plan_deliveries(handler, first.token, planned(&seqs[1..3]), NOW_MS).await.unwrap();
+    assert_eq!(outcome, PlanOutcome::Planned);
+    for stale in [first.token, longer.token] {
+        let outcome = store.plan_deliveries(handler, stale, planned(&seqs), NOW_MS).await.unwrap();
+        assert_eq!(outcome, PlanOutcome::Stale);
+    }
+    let store = store.restart().await;
+    assert_eq!(store.register("crm", 1_000).await, handler);
+    let next = store.next_plan_batch(handler, 9, false).await.unwrap().unwrap();
+    assert_eq!(next.events.iter().map(|(event, _)| event.seq).collect::<Vec<_>>(), seqs[3..]);
+    let outcome = store.plan_deliveries(handler, next.token, planned(&seqs[3..]), NOW_MS).await.unwrap();
+    assert_eq!(outcome, PlanOutcome::Planned);
+    assert!(store.next_plan_batch(handler, 9, false).await.unwrap().is_none());
+    let claimed = claim(&store, handler, NOW_MS).await;
+    assert_eq!(claimed.iter().map(|claimed| claimed.event.summary.seq).collect::<Vec<_>>(), seqs[1..]);
+}
+
+pub(in crate::storage) async fn a_new_handler_gets_later_events_only(store: TestStore) {
+    store.append_event(store.new_event("call_1", "before")).await;
+    let handler = store.register("crm", 1_000).await;
+    assert!(store.next_plan_batch(handler, 9, false).await.unwrap().is_none());
+    let seq = store.append_event(store.new_event("call_1", "after")).await;
+    let batch = store.next_plan_batch(handler, 9, false).await.unwrap().unwrap();
+    assert_eq!(batch.events.iter().map(|(event, _)| event.seq).collect::<Vec<_>>(), [seq]);
+}
+
+pub(in crate::storage) async fn breaker_states_are_listed_until_the_handler_is_registered_again(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    let breaker = async |store: &TestStore| {
+        let backlogs = store.list_backlogs(10, NOW_MS).await.unwrap();
+        (backlogs[0].breaker_state, backlogs[0].breaker_since_ms)
+    };
+    store.update_breaker_state(handler, BreakerState::Open, NOW_MS).await.unwrap();
+    store.update_breaker_state(handler, BreakerState::HalfOpen, NOW_MS + 1).await.unwrap();
+    assert_eq!(breaker(&store).await, (BreakerState::HalfOpen, Some(NOW_MS)), "since the start of the outage");
+    store.update_breaker_state(handler, BreakerState::Closed, NOW_MS + 2).await.unwrap();
+    assert_eq!(breaker(&store).await, (BreakerState::Closed, None));
+    store.update_breaker_state(handler, BreakerState::Open, NOW_MS + 3).await.unwrap();
+    store.register("crm", 1_000).await;
+    assert_eq!(breaker(&store).await, (BreakerState::Closed, None));
 }

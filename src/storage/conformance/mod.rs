@@ -4,6 +4,7 @@
 //! An engine runs them with [`conformance_tests`]. A new function is added to the list there; the compiler reports one
 //! that is not listed as unused.
 
+pub(super) mod delivery_admin;
 pub(super) mod delivery_queue;
 
 use std::ops::Deref;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, Role, Store};
+use super::{DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, PlanOutcome, PlannedDelivery, Role, Store};
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
@@ -21,9 +22,23 @@ use crate::config::StorageUrl;
 macro_rules! conformance_tests {
     ($new_database:path) => {
         crate::storage::conformance::conformance_tests! { $new_database;
+            delivery_admin: [
+                replayed_deliveries_precede_pending_ones_of_their_call,
+                running_deliveries_are_not_changed,
+                canceling_the_head_makes_the_next_delivery_due,
+                a_retried_delivery_is_due_now_and_later_ones_wait,
+                a_replay_inserts_a_delivery_for_a_planned_event,
+                a_selection_visits_each_delivery_once_up_to_the_end_of_the_journal,
+                counts_and_lists_show_the_selected_deliveries,
+            ];
             delivery_queue: [
                 claims_are_shared_between_companies,
                 a_claim_takes_one_delivery_per_call_and_bounds_body_bytes,
+                late_settlements_are_refused,
+                a_renewed_lease_ends_later,
+                a_batch_is_planned_once,
+                a_new_handler_gets_later_events_only,
+                breaker_states_are_listed_until_the_handler_is_registered_again,
             ];
         }
     };
@@ -70,7 +85,6 @@ impl TestStore {
     }
 
     /// Stops the receiver and starts it again on the same database.
-    #[allow(dead_code, reason = "for the facets whose rows outlive a restart")]
     async fn restart(self) -> Self {
         self.store.close().await.unwrap();
         self.supervisor.stop();
@@ -78,7 +92,6 @@ impl TestStore {
     }
 
     /// The same database as another process opens it while the receiver is running.
-    #[allow(dead_code, reason = "for the facets that operators use")]
     fn open_as(&self, role: Role) -> Arc<dyn Store> {
         super::open(&self.url, role, &self.supervisor).unwrap()
     }
@@ -103,6 +116,19 @@ impl TestStore {
         let id = event.id;
         self.append(event).await.unwrap();
         self.get_event(id).await.unwrap().unwrap().summary.seq
+    }
+
+    /// Plans a delivery for every event that this handler has not planned yet.
+    async fn plan_all(&self, handler: HandlerId) {
+        while let Some(batch) = self.next_plan_batch(handler, 100, false).await.unwrap() {
+            let planned = batch.events.iter().map(|(event, _)| PlannedDelivery {
+                seq: event.seq,
+                skip_reason: None,
+                supersedes: false,
+            });
+            let outcome = self.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
+            assert_eq!(outcome, PlanOutcome::Planned);
+        }
     }
 
     /// Registers an ordered handler whose deliveries hold back their call for `ordering_timeout_ms`.

@@ -1,40 +1,42 @@
 //! The queue of deliveries as a worker uses it.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::storage::{
-    BreakerState, ClaimRequest, ClaimedDelivery, EventSummary, HandlerId, HandlerRow, PlannedDelivery, SettledDelivery,
-    StoreError,
+    BreakerState, ClaimRequest, ClaimedDelivery, HandlerId, HandlerRow, LeaseToken, PlanBatch, PlanOutcome, PlanToken,
+    PlannedDelivery, SettledDelivery, StoreError,
 };
 
 /// Plans, claims and settles deliveries.
 ///
-/// Each call is one step that either happens as a whole or not at all, so a worker can repeat it after any error.
+/// Each call is one step that either happens as a whole or not at all, so a worker can repeat it after any error. Any
+/// number of workers may use the queue of one handler: an event is planned once, and a delivery belongs to the worker
+/// that claimed it last.
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {
     /// Registers a handler and how its deliveries are ordered. A new handler gets the events that are stored from now
     /// on.
     async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError>;
 
-    /// Events for which no deliveries have been planned yet for this handler, oldest first, at most `limit`. With
-    /// `bodies` the batch also ends at about 2 MiB of bodies; a body that cannot be read is `None`.
-    async fn unplanned_events(
+    /// The next events for which no deliveries have been planned yet for this handler, at most `limit`; `None` when
+    /// there are none. With `bodies` the batch also ends at about 2 MiB of bodies; a body that cannot be read is `None`.
+    async fn next_plan_batch(
         &self,
         handler: HandlerId,
         limit: usize,
         bodies: bool,
-    ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError>;
+    ) -> Result<Option<PlanBatch>, StoreError>;
 
-    /// Inserts deliveries and moves the handler's position in the journal to `through`, in one step: after a crash no
-    /// event is planned twice and none is passed over.
+    /// Inserts the deliveries that the events of a batch become, and moves the handler's position past the batch, in one
+    /// step: after a crash no event is planned twice and none is passed over. Of two batches with the same events, the
+    /// second one plans nothing.
     async fn plan_deliveries(
         &self,
         handler: HandlerId,
+        batch: PlanToken,
         planned: Vec<PlannedDelivery>,
-        through: i64,
         now_ms: i64,
-    ) -> Result<(), StoreError>;
+    ) -> Result<PlanOutcome, StoreError>;
 
     /// Claims deliveries that are due until the end of the lease; of a call sequence only the first. Companies get
     /// equal shares. The cost does not depend on the number of waiting deliveries.
@@ -44,16 +46,28 @@ pub trait DeliveryQueue: Send + Sync {
         claim: ClaimRequest,
     ) -> Result<Vec<ClaimedDelivery>, StoreError>;
 
+    /// Moves the end of these leases, and returns the leases that are no longer held: their deliveries were claimed
+    /// again or ended by an operator. A lease that has ended is renewed as well, unless its delivery was claimed again.
+    /// After an error some of them may have been renewed.
+    async fn renew_leases(
+        &self,
+        handler: HandlerId,
+        leases: Vec<LeaseToken>,
+        lease_until_ms: i64,
+    ) -> Result<Vec<LeaseToken>, StoreError>;
+
     /// When the next delivery of this handler is due, in milliseconds since the Unix epoch.
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError>;
 
-    /// Records attempts and their outcomes. A delivery that an operator has ended meanwhile stays ended.
+    /// Records attempts and their outcomes, and returns the number of refused settlements: those whose lease is no longer
+    /// held, because the delivery was claimed again, settled before, or ended by an operator. A refused settlement does
+    /// not change the delivery; its attempt is recorded all the same, as long as the delivery exists.
     async fn settle_deliveries(
         &self,
         handler: HandlerId,
         settled: Vec<SettledDelivery>,
         now_ms: i64,
-    ) -> Result<(), StoreError>;
+    ) -> Result<usize, StoreError>;
 
     /// Stores the state of a handler's circuit breaker, for `status` and the metrics.
     async fn update_breaker_state(

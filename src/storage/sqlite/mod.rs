@@ -32,7 +32,7 @@ mod worker_threads;
 mod write_queue;
 mod writer;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -61,6 +61,8 @@ pub(crate) struct SqliteStore {
     live_readers: Option<ReaderPool>,
     operator: Operator,
     appended_count: AtomicU64,
+    /// The number of the latest claim. Begins at random, so that a number does not return after a restart.
+    claim_number: AtomicI64,
     /// The number of changes so far that wake subscribers.
     changes: watch::Sender<u64>,
     url: SqliteUrl,
@@ -108,6 +110,7 @@ impl SqliteStore {
             file_id: url.file_id(),
             url: url.clone(),
             appended_count: AtomicU64::new(0),
+            claim_number: AtomicI64::new(fastrand::i64(1..i64::MAX / 2)),
             changes,
             last_probe: tokio::sync::Mutex::default(),
         })
@@ -131,6 +134,7 @@ impl SqliteStore {
             readers: ReaderPool::start(url, READER_THREADS, supervisor)?,
             live_readers: None,
             appended_count: AtomicU64::new(0),
+            claim_number: AtomicI64::new(0),
             changes,
             last_probe: tokio::sync::Mutex::default(),
         })
@@ -150,6 +154,10 @@ impl SqliteStore {
     fn count_appended(&self) {
         self.appended_count.fetch_add(1, Ordering::Relaxed);
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn next_claim_number(&self) -> i64 {
+        self.claim_number.fetch_add(1, Ordering::Relaxed)
     }
 
     fn live_readers(&self) -> &ReaderPool {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_event};
 use crate::storage::sqlite::readers::ReaderContext;
-use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, StoreError};
+use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, StoreError};
 
 /// Due deliveries of one company, earliest first, without those whose call sequence has another delivery running.
 ///
@@ -35,10 +35,11 @@ pub(in crate::storage::sqlite) struct ClaimedRow {
 }
 
 /// Claims due deliveries in rounds, with an equal share per company and round, so that the backlog of one company
-/// does not keep others waiting.
+/// does not keep others waiting. No other claim may have the same `claim_number`.
 pub(in crate::storage::sqlite) fn claim(
     conn: &mut Connection,
     handler: HandlerId,
+    claim_number: i64,
     request: &ClaimRequest,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
     let savepoint = conn.savepoint()?;
@@ -65,7 +66,9 @@ pub(in crate::storage::sqlite) fn claim(
             }
             for delivery in due {
                 // Compared before adding, so one body larger than the limit is still delivered, alone.
-                if claimed_bytes < request.limit_bytes && acquire_lease(&savepoint, handler, delivery.seq, request)? {
+                if claimed_bytes < request.limit_bytes
+                    && acquire_lease(&savepoint, handler, delivery.seq, claim_number, request)?
+                {
                     claimed_bytes += delivery.size_bytes;
                     *company_prefetched += 1;
                     claimed.push(delivery);
@@ -115,24 +118,33 @@ fn list_due(
 }
 
 /// Marks a delivery as running until the lease ends. `false` when its call sequence has another delivery running.
-fn acquire_lease(conn: &Connection, handler: HandlerId, seq: i64, request: &ClaimRequest) -> Result<bool, StoreError> {
+fn acquire_lease(
+    conn: &Connection,
+    handler: HandlerId,
+    seq: i64,
+    claim_number: i64,
+    request: &ClaimRequest,
+) -> Result<bool, StoreError> {
     // `DUE_SQL` made the same check, but one page of it can hold two due deliveries of one call sequence (the head
     // that waits for a retry, and one that may overtake it): the second must lose here.
     let mut statement = conn.prepare_cached(
-        "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5
+        "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5, claim = ?6
          WHERE handler_id = ?1 AND event_seq = ?2
          AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence
             WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
             AND o.state < 3 AND o.state = 1 AND o.event_seq <> ?2)",
     )?;
     let running = DeliveryState::Running as i64;
-    Ok(statement.execute(params![handler, seq, running, request.lease_until_ms, request.now_ms])? == 1)
+    let changed =
+        statement.execute(params![handler, seq, running, request.lease_until_ms, request.now_ms, claim_number])?;
+    Ok(changed == 1)
 }
 
 /// Reads the events of claimed deliveries, in the same order. Runs on a reader, after the claim was committed: bodies
 /// can be large, and the writer must not wait for them. An event that was erased in between is left out.
 pub(in crate::storage::sqlite) fn load_claimed_events(
     reader: &ReaderContext,
+    claim_number: i64,
     claimed_rows: Vec<ClaimedRow>,
 ) -> Result<Vec<ClaimedDelivery>, StoreError> {
     let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.seq = ?1");
@@ -143,6 +155,7 @@ pub(in crate::storage::sqlite) fn load_claimed_events(
         if let Some(row) = rows.next()? {
             claimed.push(ClaimedDelivery {
                 event: read_event(row, &reader.bodies)?,
+                lease: LeaseToken { seq: delivery.seq, claim: claim_number },
                 previous_attempts: delivery.attempts,
                 queued_at_ms: delivery.since_ms,
                 is_replay: delivery.replay,
@@ -167,16 +180,4 @@ pub(in crate::storage::sqlite) fn next_due_ms(
         after = company;
     }
     Ok(earliest)
-}
-
-/// Releases the leases that a previous process left behind and returns their number. Called once at start, before any
-/// worker runs: the store lock guarantees that no other receiver still makes these attempts.
-pub(in crate::storage::sqlite) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
-    // Due at once instead of at the end of the lease, which may be many minutes away.
-    conn.execute(
-        "UPDATE deliveries INDEXED BY deliveries_call_sequence
-         SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END, due_ms = 0
-         WHERE state < 3 AND state = 1",
-        [],
-    )
 }

@@ -1,11 +1,10 @@
 //! Deliveries: planned from the journal, claimed for an attempt, settled after it.
 
 mod bulk_operation;
-#[cfg(test)]
-mod bulk_operation_tests;
 mod call_sequence;
 mod claim;
 mod delivery_query;
+mod lease;
 mod plan;
 mod read;
 mod settle;
@@ -14,9 +13,10 @@ mod tests;
 
 pub(super) use bulk_operation::apply_bulk_operation;
 pub(super) use call_sequence::advance_call_sequence;
-pub(super) use claim::{claim, load_claimed_events, next_due_ms, release_all_leases};
+pub(super) use claim::{claim, load_claimed_events, next_due_ms};
 pub(super) use delivery_query::DeliveryQuery;
-pub(super) use plan::{insert_planned, list_unplanned};
+pub(super) use lease::{release_all_leases, renew_leases};
+pub(super) use plan::{insert_planned, next_plan_batch};
 pub(super) use read::{count_deliveries, list_deliveries, list_outlooks, next_batch};
 pub(super) use settle::settle;
 

@@ -6,28 +6,44 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::call_sequence;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_chunk, read_event, read_summary};
 use crate::storage::sqlite::readers::ReaderContext;
-use crate::storage::{DeliveryState, EventSummary, HandlerId, IdentityKey, PlannedDelivery, SkipReason, StoreError};
+use crate::storage::{
+    DeliveryState, EventSummary, HandlerId, IdentityKey, PlanBatch, PlanOutcome, PlanToken, PlannedDelivery,
+    SkipReason, StoreError,
+};
 
-/// Events after the handler's position in the journal, oldest first. The bodies are read only when its filter needs
-/// them; a body that cannot be read is `None`.
-pub(in crate::storage::sqlite) fn list_unplanned(
+/// Events after the handler's position in the journal. The bodies are read only when its filter needs them.
+pub(in crate::storage::sqlite) fn next_plan_batch(
     reader: &ReaderContext,
     handler: HandlerId,
     limit: usize,
     bodies: bool,
-) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
-    let through = reader
+) -> Result<Option<PlanBatch>, StoreError> {
+    let position = reader
         .conn
         .prepare_cached("SELECT through FROM handlers WHERE id = ?1")?
         .query_row([handler], |row| row.get::<_, i64>(0))
         .optional()?;
-    let Some(through) = through else {
-        return Ok(Vec::new());
+    let Some(from) = position else {
+        return Ok(None);
     };
+    let events = list_events_after(reader, from, limit, bodies)?;
+    let Some((last, _)) = events.last() else {
+        return Ok(None);
+    };
+    let token = PlanToken { from, through: last.seq };
+    Ok(Some(PlanBatch { events, token }))
+}
+
+fn list_events_after(
+    reader: &ReaderContext,
+    after: i64,
+    limit: usize,
+    bodies: bool,
+) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
     let body_columns = if bodies { BODY_COLUMNS } else { "" };
     let sql = format!("{SELECT_SUMMARY}{body_columns}{FROM_EVENTS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
     let mut statement = reader.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![through, limit])?;
+    let mut rows = statement.query(params![after, limit])?;
     if !bodies {
         let rows = rows.mapped(|row| Ok((read_summary(row)?, None)));
         return Ok(rows.collect::<Result<_, _>>()?);
@@ -40,31 +56,31 @@ pub(in crate::storage::sqlite) fn list_unplanned(
     )
 }
 
-/// Inserts the planned deliveries and advances the handler's position to `through`, in one step: a crash can neither
+/// Inserts the planned deliveries and advances the handler's position past the batch, in one step: a crash can neither
 /// lose an event nor plan it twice.
 pub(in crate::storage::sqlite) fn insert_planned(
     conn: &mut Connection,
     key: &IdentityKey,
     handler: HandlerId,
+    batch: PlanToken,
     planned: &[PlannedDelivery],
-    through: i64,
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<PlanOutcome, StoreError> {
     // The transaction is shared with other writes; the savepoint undoes this part alone when it fails.
     let savepoint = conn.savepoint()?;
-    let (planned_through, ordered): (i64, bool) = savepoint
-        .prepare_cached("SELECT through, ordered FROM handlers WHERE id = ?1")?
-        .query_row([handler], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // The events were read outside this transaction. What was planned up to this position meanwhile is not planned
-    // again.
-    for delivery in planned.iter().filter(|delivery| delivery.seq > planned_through) {
+    // A compare-and-set: the batch was read outside this transaction, and its events may have been planned since.
+    let moved = savepoint
+        .prepare_cached("UPDATE handlers SET through = ?3 WHERE id = ?1 AND through = ?2 RETURNING ordered")?
+        .query_row([handler, batch.from, batch.through], |row| row.get(0))
+        .optional()?;
+    let Some(ordered) = moved else {
+        return Ok(PlanOutcome::Stale);
+    };
+    for delivery in planned {
         insert_delivery(&savepoint, key, handler, ordered, delivery, now_ms)?;
     }
-    // `max`: the position never moves back, or events would be delivered a second time.
-    savepoint
-        .prepare_cached("UPDATE handlers SET through = max(through, ?2) WHERE id = ?1")?
-        .execute(params![handler, through])?;
-    Ok(savepoint.commit()?)
+    savepoint.commit()?;
+    Ok(PlanOutcome::Planned)
 }
 
 fn insert_delivery(

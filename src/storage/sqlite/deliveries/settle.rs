@@ -3,32 +3,36 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
-use crate::storage::{AttemptRecord, DeliveryState, HandlerId, SettledDelivery, Settlement, StoreError};
+use crate::storage::{AttemptRecord, DeliveryState, HandlerId, LeaseToken, SettledDelivery, Settlement, StoreError};
 
-/// Records the attempts and the new states, and advances the call sequence of each delivery.
+/// Records the attempts and the new states, and advances the call sequence of each delivery. Returns the number of
+/// settlements that were refused because their lease is no longer held.
 pub(in crate::storage::sqlite) fn settle(
     conn: &mut Connection,
     handler: HandlerId,
     settled: &[SettledDelivery],
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     // The transaction is shared with other writes; the savepoint undoes this part alone when it fails. The worker
     // then sends all of it again, which is safe: a delivery that is no longer running is left as it is.
     let savepoint = conn.savepoint()?;
+    let mut refused = 0;
     for delivery in settled {
         if let Some(attempt) = &delivery.attempt {
             insert_attempt(&savepoint, handler, delivery.seq, attempt)?;
         }
-        if let Some(ordering_key) = settle_delivery(&savepoint, handler, delivery, now_ms)? {
+        match settle_delivery(&savepoint, handler, delivery, now_ms)? {
             // In the same transaction, or a crash in between would leave the next delivery without a due time.
-            call_sequence::advance_call_sequence(&savepoint, handler, ordering_key, now_ms)?;
+            Some(ordering_key) => call_sequence::advance_call_sequence(&savepoint, handler, ordering_key, now_ms)?,
+            None => refused += 1,
         }
     }
-    Ok(savepoint.commit()?)
+    savepoint.commit()?;
+    Ok(refused)
 }
 
-/// Returns the ordering key of the delivery, or `None` when it is not running any more: it was erased, or settled
-/// before.
+/// Returns the ordering key of the delivery, or `None` when it is not running under this lease any more: it was claimed
+/// again, erased, or settled before.
 fn settle_delivery(
     conn: &Connection,
     handler: HandlerId,
@@ -41,36 +45,53 @@ fn settle_delivery(
             (DeliveryState::Scheduled, Some(*next_attempt_at_ms), Some(error))
         }
         Settlement::Dead { error } => (DeliveryState::Dead, None, Some(error)),
-        Settlement::Released => return release_delivery(conn, handler, settled.seq, now_ms),
+        Settlement::Released => return release_delivery(conn, handler, settled.lease, now_ms),
     };
     let attempts = settled.attempt.as_ref().map(|attempt| attempt.attempt);
     let failed_at_ms = note.map(|_| now_ms);
-    // `failed_at_ms` keeps the first failure: the ordering timeout counts from it. `state = 1` (running) makes this a
-    // compare-and-set: a settlement that is repeated, or comes after an erasure, changes nothing.
+    // `failed_at_ms` keeps the first failure: the ordering timeout counts from it. `state = 1` (running) and the claim
+    // make this a compare-and-set: a settlement that is repeated, or comes after another claim or an erasure, changes
+    // nothing.
     Ok(conn
         .prepare_cached(
-            "UPDATE deliveries SET state = ?3, due_ms = ?4, attempts = coalesce(?5, attempts), note = ?6,
-                failed_at_ms = coalesce(failed_at_ms, ?7), updated_ms = ?8
-             WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 RETURNING ordering_key",
+            "UPDATE deliveries SET state = ?4, due_ms = ?5, attempts = coalesce(?6, attempts), note = ?7,
+                failed_at_ms = coalesce(failed_at_ms, ?8), updated_ms = ?9, claim = NULL
+             WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 RETURNING ordering_key",
         )?
-        .query_row(params![handler, settled.seq, state as i64, due_ms, attempts, note, failed_at_ms, now_ms], |row| {
-            row.get(0)
-        })
+        .query_row(
+            params![
+                handler,
+                settled.lease.seq,
+                settled.lease.claim,
+                state as i64,
+                due_ms,
+                attempts,
+                note,
+                failed_at_ms,
+                now_ms
+            ],
+            |row| row.get(0),
+        )
         .optional()?)
 }
 
 /// Returns a claimed delivery to the state it had before the claim.
-fn release_delivery(conn: &Connection, handler: HandlerId, seq: i64, now_ms: i64) -> Result<Option<i64>, StoreError> {
+fn release_delivery(
+    conn: &Connection,
+    handler: HandlerId,
+    lease: LeaseToken,
+    now_ms: i64,
+) -> Result<Option<i64>, StoreError> {
     // A delivery without a failure becomes due as of `since_ms`, not as of now. While the circuit breaker is open,
     // the worker claims only what has been due for longer than `max_age_ms`: with a due time of now, each release
     // would put off the end of a delivery that is too old.
     Ok(conn
         .prepare_cached(
             "UPDATE deliveries SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END,
-                due_ms = CASE WHEN failed_at_ms IS NULL THEN since_ms ELSE ?3 END, updated_ms = ?3
-             WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 RETURNING ordering_key",
+                due_ms = CASE WHEN failed_at_ms IS NULL THEN since_ms ELSE ?4 END, updated_ms = ?4, claim = NULL
+             WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 RETURNING ordering_key",
         )?
-        .query_row([handler, seq, now_ms], |row| row.get(0))
+        .query_row([handler, lease.seq, lease.claim, now_ms], |row| row.get(0))
         .optional()?)
 }
 

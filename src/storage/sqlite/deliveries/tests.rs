@@ -6,8 +6,12 @@ use bytes::Bytes;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
-use crate::storage::{ClaimRequest, HandlerId, HandlerRow, NewEvent, PlannedDelivery};
-use crate::storage::{DeliveryQueue, Journal, Maintenance};
+use crate::storage::{
+    ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, HandlerId, HandlerRow, Journal,
+    Maintenance, NewEvent, PlannedDelivery,
+};
+
+const NOW_MS: i64 = 1_790_000_000_000;
 
 fn open_store(folder: &Path) -> SqliteStore {
     SqliteStore::open(&SqliteUrl::file(folder.join("store.db")), &Supervisor::default()).unwrap()
@@ -24,26 +28,26 @@ async fn append_and_plan(store: &SqliteStore, handler: HandlerId, company_id: i6
         kind: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
         ..NewEvent::new(
-            EventIdGenerator::default().next_id(1_790_000_000_000),
+            EventIdGenerator::default().next_id(NOW_MS),
             company_id,
             0,
             Bytes::copy_from_slice(body.as_bytes()),
         )
     };
     store.append(event).await.unwrap();
-    let news = store.unplanned_events(handler, 10, false).await.unwrap();
-    let seq = news.last().unwrap().0.seq;
+    let batch = store.next_plan_batch(handler, 10, false).await.unwrap().unwrap();
+    let seq = batch.events.last().unwrap().0.seq;
     let planned =
-        news.iter().map(|(event, _)| PlannedDelivery { seq: event.seq, skip_reason: None, supersedes: false });
-    store.plan_deliveries(handler, planned.collect(), seq, 0).await.unwrap();
+        batch.events.iter().map(|(event, _)| PlannedDelivery { seq: event.seq, skip_reason: None, supersedes: false });
+    store.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
     seq
 }
 
 fn claim_up_to(limit: usize) -> ClaimRequest {
     ClaimRequest {
-        now_ms: 0,
-        lease_until_ms: 1_000_000,
-        due_before_ms: 0,
+        now_ms: NOW_MS,
+        lease_until_ms: NOW_MS + 30_000,
+        due_before_ms: NOW_MS,
         limit,
         limit_per_company: limit,
         prefetched_by_company: BTreeMap::new(),
@@ -63,11 +67,17 @@ async fn leases_are_released_at_the_next_start() {
     let store = open_store(folder.path());
     let id = register_handler(&store).await;
     let seq = append_and_plan(&store, id, 1, "call_1", "{}").await;
-    assert_eq!(claim_company_and_seq(&store, id, claim_up_to(9)).await, [(1, seq)]);
+    let abandoned = store.claim_deliveries(id, claim_up_to(9)).await.unwrap();
+    assert_eq!(abandoned.len(), 1);
     store.close().await.unwrap();
     let store = open_store(folder.path());
     assert_eq!(register_handler(&store).await, id);
+    assert_eq!(store.next_due_ms(id).await.unwrap(), Some(NOW_MS), "as before the claim, also for a disabled handler");
+    let released = &store.list_deliveries(DeliveryFilter::default(), 9).await.unwrap()[0];
+    assert_eq!((released.state, released.queued_at_ms), (DeliveryState::Pending, NOW_MS));
     assert_eq!(claim_company_and_seq(&store, id, claim_up_to(9)).await, [(1, seq)]);
+    let lost = store.renew_leases(id, vec![abandoned[0].lease], i64::MAX).await.unwrap();
+    assert_eq!(lost, [abandoned[0].lease], "no claim of this process has the number of an earlier one");
 }
 
 #[tokio::test]

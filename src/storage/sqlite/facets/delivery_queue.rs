@@ -1,14 +1,16 @@
 //! The queue of deliveries: writes of dispatch give way to webhook requests, see `write_queue.rs`.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, deliveries};
 use crate::storage::{
-    BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, EventSummary, HandlerId, HandlerRow, PlannedDelivery,
-    SettledDelivery, StoreError,
+    BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
+    PlanOutcome, PlanToken, PlannedDelivery, SettledDelivery, StoreError,
 };
+
+/// Leases renewed in one job, so that no webhook request waits for thousands of updates.
+const MAX_LEASES_PER_JOB: usize = 128;
 
 #[async_trait]
 impl DeliveryQueue for SqliteStore {
@@ -16,27 +18,27 @@ impl DeliveryQueue for SqliteStore {
         self.writer()?.write(move |state| deliveries::register_handler(&state.conn, &handler)).await
     }
 
-    async fn unplanned_events(
+    async fn next_plan_batch(
         &self,
         handler: HandlerId,
         limit: usize,
         bodies: bool,
-    ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
-        self.readers.read(move |reader| deliveries::list_unplanned(reader, handler, limit, bodies)).await
+    ) -> Result<Option<PlanBatch>, StoreError> {
+        self.readers.read(move |reader| deliveries::next_plan_batch(reader, handler, limit, bodies)).await
     }
 
     async fn plan_deliveries(
         &self,
         handler: HandlerId,
+        batch: PlanToken,
         planned: Vec<PlannedDelivery>,
-        through: i64,
         now_ms: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<PlanOutcome, StoreError> {
         let writer = self.writer()?;
         let key = writer.identity_key.clone();
         let rows = planned.len();
         let work = move |state: &mut WriterContext| {
-            deliveries::insert_planned(&mut state.conn, &key, handler, &planned, through, now_ms)
+            deliveries::insert_planned(&mut state.conn, &key, handler, batch, &planned, now_ms)
         };
         writer.write_background(rows, work).await
     }
@@ -47,14 +49,31 @@ impl DeliveryQueue for SqliteStore {
         claim: ClaimRequest,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let rows = claim.limit;
-        let work = move |state: &mut WriterContext| deliveries::claim(&mut state.conn, handler, &claim);
+        let claim_number = self.next_claim_number();
+        let work = move |state: &mut WriterContext| deliveries::claim(&mut state.conn, handler, claim_number, &claim);
         let claimed = self.writer()?.write_background(rows, work).await?;
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
         // Only the leases need the writer. Reading up to `limit_bytes` of bodies there would hold up every event
         // meanwhile.
-        self.readers.read(move |reader| deliveries::load_claimed_events(reader, claimed)).await
+        self.readers.read(move |reader| deliveries::load_claimed_events(reader, claim_number, claimed)).await
+    }
+
+    async fn renew_leases(
+        &self,
+        handler: HandlerId,
+        leases: Vec<LeaseToken>,
+        lease_until_ms: i64,
+    ) -> Result<Vec<LeaseToken>, StoreError> {
+        let writer = self.writer()?;
+        let jobs = leases.chunks(MAX_LEASES_PER_JOB).map(|leases| {
+            let leases = leases.to_vec();
+            writer.write_background(leases.len(), move |state| {
+                deliveries::renew_leases(&mut state.conn, handler, &leases, lease_until_ms)
+            })
+        });
+        Ok(futures_util::future::try_join_all(jobs).await?.concat())
     }
 
     async fn next_due_ms(&self, handler: HandlerId) -> Result<Option<i64>, StoreError> {
@@ -66,7 +85,7 @@ impl DeliveryQueue for SqliteStore {
         handler: HandlerId,
         settled: Vec<SettledDelivery>,
         now_ms: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let rows = settled.len();
         let work = move |state: &mut WriterContext| deliveries::settle(&mut state.conn, handler, &settled, now_ms);
         self.writer()?.write_background(rows, work).await

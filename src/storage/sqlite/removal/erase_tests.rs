@@ -63,19 +63,8 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     let handler = fixture.register_handler().await;
     fixture.append(0, "call_gone", b"one").await;
     fixture.append(0, "call_gone", b"two").await;
-    let planned = |seq| PlannedDelivery { seq, skip_reason: None, supersedes: false };
-    fixture.store.plan_deliveries(handler, vec![planned(1), planned(2)], 2, START_MS).await.unwrap();
-    let claim = ClaimRequest {
-        now_ms: START_MS,
-        lease_until_ms: START_MS + 1,
-        due_before_ms: START_MS,
-        limit: 1,
-        limit_per_company: 1,
-        prefetched_by_company: std::collections::BTreeMap::new(),
-        limit_bytes: 1_000,
-        after_company_id: 0,
-    };
-    assert_eq!(fixture.store.claim_deliveries(handler, claim).await.unwrap().len(), 1);
+    let claimed = fixture.plan_and_claim(handler, 2, &[1, 2], 1).await;
+    assert_eq!(claimed.len(), 1);
     let (_, seqs) = find_data_subject(&fixture, "call_gone");
     let mut removal = fixture.open_removal();
     let all: Vec<i64> = seqs.iter().copied().collect();
@@ -92,8 +81,10 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
         answer: Some("words of the caller".into()),
     };
     let settlement = Settlement::Scheduled { next_attempt_at_ms: START_MS, error: "later".into() };
-    let late = SettledDelivery { seq: 1, settlement, attempt: Some(attempt) };
-    fixture.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap();
+    let late = SettledDelivery { seq: 1, lease: claimed[0].lease, settlement, attempt: Some(attempt) };
+    assert_eq!(fixture.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap(), 1, "it was erased");
+    let lost = fixture.store.renew_leases(handler, vec![claimed[0].lease], i64::MAX).await.unwrap();
+    assert_eq!(lost, [claimed[0].lease]);
     assert_eq!(fixture.query_i64("SELECT count(*) FROM attempts").await, 0);
     let ended = "SELECT count(*) FROM deliveries WHERE state = 5 AND note = 'erased' AND due_ms IS NULL";
     assert_eq!(fixture.query_i64(ended).await, 2);

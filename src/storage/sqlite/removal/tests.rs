@@ -53,6 +53,30 @@ impl RemovalFixture {
         self.store.register_handler(row).await.unwrap()
     }
 
+    /// Plans the deliveries of the next events, at most `limit`, and claims `claimed` of them.
+    pub(super) async fn plan_and_claim(
+        &self,
+        handler: HandlerId,
+        limit: usize,
+        planned: &[i64],
+        claimed: usize,
+    ) -> Vec<ClaimedDelivery> {
+        let batch = self.store.next_plan_batch(handler, limit, false).await.unwrap().unwrap();
+        let planned = planned.iter().map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false });
+        self.store.plan_deliveries(handler, batch.token, planned.collect(), START_MS).await.unwrap();
+        let claim = ClaimRequest {
+            now_ms: START_MS,
+            lease_until_ms: START_MS + 1,
+            due_before_ms: START_MS,
+            limit: claimed,
+            limit_per_company: claimed,
+            prefetched_by_company: std::collections::BTreeMap::new(),
+            limit_bytes: 1_000,
+            after_company_id: 0,
+        };
+        self.store.claim_deliveries(handler, claim).await.unwrap()
+    }
+
     fn purge_request(kind: RetentionKind, day: i64) -> PurgeBatch {
         PurgeBatch {
             kind,
@@ -169,30 +193,25 @@ async fn unfinished_deliveries_protect_their_event() {
     for call in ["call_1", "call_2", "call_3", "call_4"] {
         fixture.append(0, call, call.as_bytes()).await;
     }
-    let planned = |seq| PlannedDelivery { seq, skip_reason: None, supersedes: false };
     // Event 3 is filtered, event 4 is not planned yet.
-    fixture.store.plan_deliveries(handler, vec![planned(1), planned(2)], 3, START_MS).await.unwrap();
+    let claimed = fixture.plan_and_claim(handler, 3, &[1, 2], 9).await;
     assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await.iter().sum::<u64>(), 1);
     assert_eq!(fixture.list_remaining_seqs().await, [1, 2, 4]);
-    let settled = |seq, settlement| SettledDelivery { seq, settlement, attempt: None };
-    let claim = ClaimRequest {
-        now_ms: START_MS,
-        lease_until_ms: START_MS + 1,
-        due_before_ms: START_MS,
-        limit: 9,
-        limit_per_company: 9,
-        prefetched_by_company: std::collections::BTreeMap::new(),
-        limit_bytes: 1_000,
-        after_company_id: 0,
+    let settled = |claimed: &ClaimedDelivery, settlement| SettledDelivery {
+        seq: claimed.event.summary.seq,
+        lease: claimed.lease,
+        settlement,
+        attempt: None,
     };
-    assert_eq!(fixture.store.claim_deliveries(handler, claim).await.unwrap().len(), 2);
+    assert_eq!(claimed.len(), 2);
     assert_eq!(
         fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
         [0],
         "running deliveries protect their events"
     );
-    let dead = settled(1, Settlement::Dead { error: "gone".into() });
-    fixture.store.settle_deliveries(handler, vec![dead, settled(2, Settlement::Succeeded)], START_MS).await.unwrap();
+    let dead = settled(&claimed[0], Settlement::Dead { error: "gone".into() });
+    let succeeded = settled(&claimed[1], Settlement::Succeeded);
+    fixture.store.settle_deliveries(handler, vec![dead, succeeded], START_MS).await.unwrap();
     // Handlers that are not in the settings any more protect nothing.
     let without_protection =
         PurgeBatch { protecting_handlers: Some(Vec::new()), ..RemovalFixture::purge_request(RetentionKind::Events, 1) };
