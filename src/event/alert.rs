@@ -1,9 +1,9 @@
 //! Incidents that alert rules raise and resolve.
 
-use super::json_number::JsonNumber;
-use super::open_enum::open_enum;
-use super::open_object::{json_key, open_object};
-use super::raw_json::RawJson;
+use super::json::json_number::JsonNumber;
+use super::json::open_enum::open_enum;
+use super::json::open_object::{json_key, open_object};
+use super::json::raw_json::RawJson;
 
 open_object! {
     /// `alert`: an incident and the rule that raised it. Retell sends `alert_triggered` and `alert_resolved` once

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::from_json::FromJson;
+use super::json::from_json::FromJson;
+use super::json::raw_fields::{RawFields, body_as_str};
 use super::kind::EventKind;
-use super::raw_fields::{RawFields, body_as_str};
 
 /// Objects of a body whose members are listed one by one.
 const EXPANDED_OBJECTS: [&str; 6] = ["call", "data", "chat", "call_inbound", "chat_inbound", "alert"];

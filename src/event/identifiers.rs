@@ -9,9 +9,9 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::error::EventParseError;
-use super::from_json::FromJson;
+use super::json::from_json::FromJson;
+use super::json::raw_fields::{RawFields, body_as_str};
 use super::kind::EventKind;
-use super::raw_fields::{RawFields, body_as_str};
 
 /// The event name and the ids of the call or chat, read by the same rules as [`Event`](super::Event): `call` takes
 /// precedence over `data`, the last of duplicate keys wins, and a value that is not a string counts as absent.

@@ -1,7 +1,7 @@
 //! Requests of a number's inbound webhook. They arrive before the call or chat exists.
 
-use super::json_object::JsonObject;
-use super::open_object::{json_key, open_object};
+use super::json::json_object::JsonObject;
+use super::json::open_object::{json_key, open_object};
 
 open_object! {
     /// `call_inbound`: a call that is still ringing. The HTTP response decides how it continues.

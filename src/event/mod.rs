@@ -13,57 +13,45 @@
 //! reads only the name and the ids, for the path where a body only has to be stored.
 
 mod alert;
-mod analysis;
-mod call;
-mod chat;
+mod conversation;
 mod describe;
-mod disconnection_reason;
 mod error;
-mod from_json;
 mod identifiers;
 mod inbound;
-mod json_number;
-mod json_object;
+mod json;
 mod kind;
-mod lazy_json;
-mod metrics;
-mod open_enum;
-mod open_object;
 mod payload;
-mod raw_fields;
-mod raw_json;
 mod sample;
 mod transcript;
 mod typed_event;
-mod utterance;
 
 pub use alert::{Alert, Comparator, MetricType, ThresholdType};
-pub use analysis::{CallAnalysis, ChatAnalysis, Sentiment};
-pub use call::{Call, CallStatus, CallType, DataStorageSetting, Direction, TelephonyIdentifier};
-pub use chat::{Chat, ChatStatus, ChatType};
+pub use conversation::analysis::{CallAnalysis, ChatAnalysis, Sentiment};
+pub use conversation::call::{Call, CallStatus, CallType, DataStorageSetting, Direction, TelephonyIdentifier};
+pub use conversation::chat::{Chat, ChatStatus, ChatType};
+pub use conversation::disconnection_reason::DisconnectionReason;
+pub use conversation::metrics::{CallCost, ChatCost, Latency, LatencyStats, ProductCost, TokenUsage};
 pub use describe::describe;
-pub use disconnection_reason::DisconnectionReason;
 pub use error::{EventParseError, UnexpectedJsonType};
-pub use from_json::FromJson;
 pub use identifiers::EventIdentifiers;
 pub use inbound::{InboundCall, InboundChat};
-pub use json_number::JsonNumber;
-pub use json_object::JsonObject;
+pub use json::from_json::FromJson;
+pub use json::json_number::JsonNumber;
+pub use json::json_object::JsonObject;
+pub use json::lazy_json::LazyJson;
+pub use json::raw_json::RawJson;
 pub use kind::EventKind;
 pub(crate) use kind::{
     ALARM_RESOLVED, ALARM_TRIGGERED, APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED,
     INTERNAL_EVENT_NAMES,
 };
-pub use lazy_json::LazyJson;
-pub use metrics::{CallCost, ChatCost, Latency, LatencyStats, ProductCost, TokenUsage};
 pub use payload::{
     AlertEvent, CallEvent, ChatEvent, InboundCallEvent, InboundChatEvent, TranscriptUpdated, TransferEvent,
 };
-pub use raw_json::RawJson;
 pub use sample::sample_body;
+pub use transcript::utterance::{BackupModelUsed, BackupReason, Multimedia, Utterance, UtteranceMetadata, Word};
 pub use transcript::{
     Dtmf, Injected, NodeTransition, Sms, StateTransition, ToolCallInvocation, ToolCallResult, TranscriptItem,
     TransitionType,
 };
 pub use typed_event::Event;
-pub use utterance::{BackupModelUsed, BackupReason, Multimedia, Utterance, UtteranceMetadata, Word};

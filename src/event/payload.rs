@@ -2,12 +2,12 @@
 //! the variant of [`Event`](super::Event).
 
 use super::alert::Alert;
-use super::call::Call;
-use super::chat::Chat;
+use super::conversation::call::Call;
+use super::conversation::chat::Chat;
 use super::inbound::{InboundCall, InboundChat};
-use super::lazy_json::LazyJson;
-use super::open_object::{json_key, open_object};
-use super::raw_json::RawJson;
+use super::json::lazy_json::LazyJson;
+use super::json::open_object::{json_key, open_object};
+use super::json::raw_json::RawJson;
 use super::transcript::TranscriptItem;
 
 open_object! {

@@ -4,18 +4,18 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::call::Call;
-use super::chat::Chat;
+use super::conversation::call::Call;
+use super::conversation::chat::Chat;
 use super::error::EventParseError;
-use super::from_json::{self, FromJson};
 use super::identifiers::{EventIdentifiers, IdentifierFields};
-use super::json_object::JsonObject;
+use super::json::from_json::{self, FromJson};
+use super::json::json_object::JsonObject;
+use super::json::open_object::OpenObject;
+use super::json::raw_fields::{RawFields, body_as_str};
 use super::kind::EventKind;
-use super::open_object::OpenObject;
 use super::payload::{
     AlertEvent, CallEvent, ChatEvent, InboundCallEvent, InboundChatEvent, TranscriptUpdated, TransferEvent,
 };
-use super::raw_fields::{RawFields, body_as_str};
 
 /// Generates the enum and the conversions from and to an open object from one table.
 macro_rules! event_enum {

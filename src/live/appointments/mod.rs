@@ -8,13 +8,9 @@ mod arguments;
 mod book;
 mod booking_service;
 mod calendar;
-#[cfg(test)]
-mod caller_input_tests;
 mod cancel;
 mod change;
 mod definitions;
-#[cfg(test)]
-mod dst_tests;
 mod event;
 mod find_appointment;
 mod function;

@@ -6,8 +6,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::error::UnexpectedJsonType;
 use super::from_json::{self, FromJson};
+use crate::event::error::UnexpectedJsonType;
 
 /// A JSON value of any type, stored as its text: metadata, custom analysis data, transfer options, filters.
 #[derive(Clone, Default)]

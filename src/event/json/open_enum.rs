@@ -42,9 +42,9 @@ macro_rules! open_enum {
             }
         }
 
-        impl $crate::event::from_json::FromJson for $name {
+        impl $crate::event::json::from_json::FromJson for $name {
             fn from_json(raw: &serde_json::value::RawValue) -> Option<Self> {
-                <String as $crate::event::from_json::FromJson>::from_json(raw)
+                <String as $crate::event::json::from_json::FromJson>::from_json(raw)
                     .map(|text| Self::from(text.as_str()))
             }
         }
@@ -57,10 +57,10 @@ macro_rules! open_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::event::from_json::deserialize(deserializer)
+                $crate::event::json::from_json::deserialize(deserializer)
             }
         }
     };
 }
 
-pub(super) use open_enum;
+pub(in crate::event) use open_enum;

@@ -1,3 +1,6 @@
+mod caller_input;
+mod dst;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -13,16 +16,16 @@ use crate::live::{FunctionContext, FunctionOutcome};
 use crate::storage::{self, DEFAULT_COMPANY_ID, EventFilter, Role, Store};
 
 /// 2026-11-21T09:00:00Z, a Saturday.
-pub(super) const NOW: i64 = 1_795_251_600_000;
+const NOW: i64 = 1_795_251_600_000;
 
-pub(super) struct BookingFixture {
+struct BookingFixture {
     _supervisor: Supervisor,
     store: Arc<dyn Store>,
     functions: Vec<BuiltInFunction>,
     invocation_counter: AtomicI64,
 }
 
-pub(super) fn settings(zone: &str) -> Settings {
+fn settings(zone: &str) -> Settings {
     let mut settings = Settings::default();
     settings.appointments.enabled = true;
     settings.appointments.time_zone = zone.to_owned();
@@ -30,7 +33,7 @@ pub(super) fn settings(zone: &str) -> Settings {
 }
 
 impl BookingFixture {
-    pub(super) fn open(folder: &Path, settings: &Settings, now_ms: i64) -> Self {
+    fn open(folder: &Path, settings: &Settings, now_ms: i64) -> Self {
         let supervisor = Supervisor::default();
         let url = StorageUrl::file(folder.join("store.db"));
         let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
@@ -38,7 +41,7 @@ impl BookingFixture {
         Self { _supervisor: supervisor, store, functions, invocation_counter: AtomicI64::new(0) }
     }
 
-    pub(super) fn context(&self, invocation: Option<&str>) -> FunctionContext {
+    fn context(&self, invocation: Option<&str>) -> FunctionContext {
         let number = self.invocation_counter.fetch_add(1, Ordering::Relaxed);
         let invocation = invocation.map_or(format!("invocation_{number}"), str::to_owned);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -48,7 +51,7 @@ impl BookingFixture {
         context
     }
 
-    pub(super) async fn call_with_context(&self, context: &FunctionContext, name: &str, arguments: Value) -> Value {
+    async fn call_with_context(&self, context: &FunctionContext, name: &str, arguments: Value) -> Value {
         let function = self.functions.iter().find(|function| function.name.starts_with(name)).unwrap();
         match function.function.call(arguments.as_object().unwrap(), context).await {
             FunctionOutcome::Answer(answer) => answer,
@@ -56,21 +59,21 @@ impl BookingFixture {
         }
     }
 
-    pub(super) async fn call(&self, name: &str, arguments: Value) -> Value {
+    async fn call(&self, name: &str, arguments: Value) -> Value {
         self.call_with_context(&self.context(None), name, arguments).await
     }
 
-    pub(super) async fn event_names(&self) -> Vec<String> {
+    async fn event_names(&self) -> Vec<String> {
         let events = self.store.list_events(EventFilter::default()).await.unwrap();
         events.into_iter().rev().filter_map(|event| event.kind).collect()
     }
 }
 
-pub(super) fn booking_arguments(name: &str, date: &str, time: &str) -> Value {
+fn booking_arguments(name: &str, date: &str, time: &str) -> Value {
     json!({"name": name, "date": date, "time": time})
 }
 
-pub(super) fn alternative_starts(answer: &Value) -> Vec<String> {
+fn alternative_starts(answer: &Value) -> Vec<String> {
     let alternatives = answer["alternatives"].as_array().unwrap();
     alternatives.iter().map(|slot| format!("{} {}", slot["date"], slot["time"]).replace('"', "")).collect()
 }

@@ -60,14 +60,14 @@ impl JsonObject {
         self.0.is_empty()
     }
 
-    pub(super) fn from_fields(mut fields: Vec<RawField<'_>>) -> Self {
+    pub(in crate::event) fn from_fields(mut fields: Vec<RawField<'_>>) -> Self {
         drop_earlier_duplicates(&mut fields);
         let owned = fields.into_iter().map(|(key, raw)| (key.into(), raw.to_owned()));
         Self(owned.collect())
     }
 
     /// Writes all members into `map`, except those for which `is_written` returns true.
-    pub(super) fn write_remaining<M: SerializeMap>(
+    pub(in crate::event) fn write_remaining<M: SerializeMap>(
         &self,
         map: &mut M,
         is_written: impl Fn(&str) -> bool,

@@ -1,16 +1,18 @@
 //! The items of transcripts and of chat message lists. The `role` of an item is its type.
 
+pub(super) mod utterance;
+
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::from_json::{self, FromJson};
-use super::json_number::JsonNumber;
-use super::open_enum::open_enum;
-use super::open_object::{OpenObject, json_key, open_object};
-use super::raw_fields::RawFields;
-use super::raw_json::RawJson;
-use super::utterance::{Multimedia, Utterance, UtteranceMetadata};
+use self::utterance::{Multimedia, Utterance, UtteranceMetadata};
+use crate::event::json::from_json::{self, FromJson};
+use crate::event::json::json_number::JsonNumber;
+use crate::event::json::open_enum::open_enum;
+use crate::event::json::open_object::{OpenObject, json_key, open_object};
+use crate::event::json::raw_fields::RawFields;
+use crate::event::json::raw_json::RawJson;
 
 /// Generates the enum of items and all matches on the role from one table.
 macro_rules! transcript_items {

@@ -10,25 +10,25 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::error::EventParseError;
 use super::from_json::FromJson;
 use super::json_object::JsonObject;
+use crate::event::error::EventParseError;
 
 /// One member of an object: its decoded key and the text of its value.
-pub(super) type RawField<'a> = (Cow<'a, str>, &'a RawValue);
+pub(in crate::event) type RawField<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members of one object in their original order, including duplicates.
 #[derive(Default)]
-pub(super) struct RawFields<'a>(pub(super) Vec<RawField<'a>>);
+pub(in crate::event) struct RawFields<'a>(pub(in crate::event) Vec<RawField<'a>>);
 
 impl<'a> RawFields<'a> {
     /// Parses a whole body. This is the only place that decides whether a body is an event.
-    pub(super) fn parse_body(body: &'a str) -> Result<Self, EventParseError> {
+    pub(in crate::event) fn parse_body(body: &'a str) -> Result<Self, EventParseError> {
         Self::parse_text(body).map_err(|error| classify_parse_error(body, &error))
     }
 
     /// Parses a value; `None` when it is not an object.
-    pub(super) fn parse_value(raw: &'a RawValue) -> Option<Self> {
+    pub(in crate::event) fn parse_value(raw: &'a RawValue) -> Option<Self> {
         if !raw.get().starts_with('{') {
             return None;
         }
@@ -36,7 +36,7 @@ impl<'a> RawFields<'a> {
     }
 
     /// Borrows the members of an object that was parsed before.
-    pub(super) fn from_object(object: &'a JsonObject) -> Self {
+    pub(in crate::event) fn from_object(object: &'a JsonObject) -> Self {
         Self(object.iter().map(|(key, raw)| (Cow::Borrowed(key), raw)).collect())
     }
 
@@ -45,13 +45,13 @@ impl<'a> RawFields<'a> {
     }
 
     /// The value of `key`; the last one when the key occurs more than once.
-    pub(super) fn get_last(&self, key: &str) -> Option<&'a RawValue> {
+    pub(in crate::event) fn get_last(&self, key: &str) -> Option<&'a RawValue> {
         let (_, raw) = self.0.iter().rfind(|(name, _)| name == key)?;
         Some(*raw)
     }
 
     /// Removes the first of `keys` whose value can be parsed as `T`; returns the key and the value.
-    pub(super) fn take_first<T: FromJson>(&mut self, keys: &[&'static str]) -> Option<(&'static str, T)> {
+    pub(in crate::event) fn take_first<T: FromJson>(&mut self, keys: &[&'static str]) -> Option<(&'static str, T)> {
         // Only a value that can be parsed is removed: any other stays among the fields and is written back.
         let (key, value) = keys.iter().find_map(|key| {
             let value = self.get_last(key).and_then(T::from_json)?;
@@ -63,7 +63,7 @@ impl<'a> RawFields<'a> {
 }
 
 /// The body as text; an error when it is not valid UTF-8.
-pub(super) fn body_as_str(body: &[u8]) -> Result<&str, EventParseError> {
+pub(in crate::event) fn body_as_str(body: &[u8]) -> Result<&str, EventParseError> {
     std::str::from_utf8(body).map_err(|_| EventParseError::InvalidUtf8)
 }
 

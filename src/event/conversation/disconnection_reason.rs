@@ -1,6 +1,6 @@
 //! The reasons why a call ended.
 
-use super::open_enum::open_enum;
+use crate::event::json::open_enum::open_enum;
 
 open_enum! {
     /// `disconnection_reason` of a call: the 39 values of Retell's Python SDK 6.2.13 and four that occur in old

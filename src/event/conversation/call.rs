@@ -2,13 +2,13 @@
 
 use super::analysis::CallAnalysis;
 use super::disconnection_reason::DisconnectionReason;
-use super::json_object::JsonObject;
-use super::lazy_json::LazyJson;
 use super::metrics::{CallCost, Latency, TokenUsage};
-use super::open_enum::open_enum;
-use super::open_object::{json_key, open_object};
-use super::raw_json::RawJson;
-use super::transcript::TranscriptItem;
+use crate::event::json::json_object::JsonObject;
+use crate::event::json::lazy_json::LazyJson;
+use crate::event::json::open_enum::open_enum;
+use crate::event::json::open_object::{json_key, open_object};
+use crate::event::json::raw_json::RawJson;
+use crate::event::transcript::TranscriptItem;
 
 open_object! {
     /// A call. `call_started` has identity, numbers, status and variables. Transcript, recording, latency, cost and

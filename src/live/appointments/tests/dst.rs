@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use serde_json::{Value, json};
 
-use super::calendar::Calendar;
-use super::tests::{BookingFixture, NOW, booking_arguments, settings};
+use super::{BookingFixture, NOW, booking_arguments, settings};
 use crate::config::{CompanySettings, Settings};
 use crate::live::FunctionContext;
+use crate::live::appointments::calendar::Calendar;
 
 const ZONES: [&str; 4] = ["Europe/Berlin", "America/New_York", "UTC", "Australia/Lord_Howe"];
 

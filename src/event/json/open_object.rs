@@ -9,7 +9,7 @@ use super::from_json::FromJson;
 use super::raw_fields::{RawField, RawFields};
 
 /// Implemented by every struct that [`open_object!`] generates; the envelopes of events use it.
-pub(super) trait OpenObject: Sized {
+pub(in crate::event) trait OpenObject: Sized {
     /// Sorts the members into typed fields and the rest. Never fails: an unexpected value goes to the rest.
     fn from_fields(fields: RawFields<'_>) -> Self;
 
@@ -19,7 +19,7 @@ pub(super) trait OpenObject: Sized {
 
 /// Parses the raw value of a known key. A null or a value of another type goes to `rest` unchanged, so that it is
 /// written back and the other fields are still parsed.
-pub(super) fn parse_field<'a, T: FromJson>(
+pub(in crate::event) fn parse_field<'a, T: FromJson>(
     key: &'static str,
     raw: Option<&'a RawValue>,
     rest: &mut Vec<RawField<'a>>,
@@ -81,7 +81,7 @@ macro_rules! open_object {
             $($(#[$fmeta])* pub $field: Option<$ty>,)*
             /// All other members as raw JSON: unknown fields, explicit nulls, and fields whose value does not have
             /// the expected type.
-            pub extra: $crate::event::json_object::JsonObject,
+            pub extra: $crate::event::json::json_object::JsonObject,
         }
 
         impl $name {
@@ -115,8 +115,8 @@ macro_rules! open_object {
             })?
         }
 
-        impl $crate::event::open_object::OpenObject for $name {
-            fn from_fields(fields: $crate::event::raw_fields::RawFields<'_>) -> Self {
+        impl $crate::event::json::open_object::OpenObject for $name {
+            fn from_fields(fields: $crate::event::json::raw_fields::RawFields<'_>) -> Self {
                 #[derive(Default)]
                 struct RawFieldValues<'a> { $($field: Option<&'a serde_json::value::RawValue>,)* }
 
@@ -133,10 +133,10 @@ macro_rules! open_object {
                 }
                 Self {
                     $($body, found_key,)?
-                    $($field: $crate::event::open_object::parse_field(
+                    $($field: $crate::event::json::open_object::parse_field(
                         json_key!($field $($key)?), values.$field, &mut rest,
                     ),)*
-                    extra: $crate::event::json_object::JsonObject::from_fields(rest),
+                    extra: $crate::event::json::json_object::JsonObject::from_fields(rest),
                 }
             }
 
@@ -151,16 +151,16 @@ macro_rules! open_object {
             }
         }
 
-        impl $crate::event::from_json::FromJson for $name {
+        impl $crate::event::json::from_json::FromJson for $name {
             fn from_json(raw: &serde_json::value::RawValue) -> Option<Self> {
-                $crate::event::raw_fields::RawFields::parse_value(raw)
-                    .map(<Self as $crate::event::open_object::OpenObject>::from_fields)
+                $crate::event::json::raw_fields::RawFields::parse_value(raw)
+                    .map(<Self as $crate::event::json::open_object::OpenObject>::from_fields)
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::event::from_json::deserialize(deserializer)
+                $crate::event::json::from_json::deserialize(deserializer)
             }
         }
 
@@ -168,7 +168,7 @@ macro_rules! open_object {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap;
                 let mut map = serializer.serialize_map(None)?;
-                $crate::event::open_object::OpenObject::write_fields(self, &mut map)?;
+                $crate::event::json::open_object::OpenObject::write_fields(self, &mut map)?;
                 map.end()
             }
         }
@@ -188,4 +188,4 @@ macro_rules! open_object {
     };
 }
 
-pub(super) use {json_key, open_object};
+pub(in crate::event) use {json_key, open_object};

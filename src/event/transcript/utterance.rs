@@ -1,8 +1,8 @@
 //! Utterances: text that is said in a call or written in a chat.
 
-use super::json_number::JsonNumber;
-use super::open_enum::open_enum;
-use super::open_object::{json_key, open_object};
+use crate::event::json::json_number::JsonNumber;
+use crate::event::json::open_enum::open_enum;
+use crate::event::json::open_object::{json_key, open_object};
 
 open_object! {
     /// One utterance of an agent, a user or the party that a call was transferred to.

@@ -1,8 +1,8 @@
 //! Latency, cost and token usage of calls and chats.
 
-use super::json_number::JsonNumber;
-use super::lazy_json::LazyJson;
-use super::open_object::{json_key, open_object};
+use crate::event::json::json_number::JsonNumber;
+use crate::event::json::lazy_json::LazyJson;
+use crate::event::json::open_object::{json_key, open_object};
 
 open_object! {
     /// `latency` of a call, by stage. A stage is present only when the call used it.

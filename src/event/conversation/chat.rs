@@ -1,13 +1,13 @@
 //! The chat object of chat events: the object that `GET /get-chat` returns, of which each event holds a part.
 
 use super::analysis::ChatAnalysis;
-use super::json_object::JsonObject;
-use super::lazy_json::LazyJson;
 use super::metrics::ChatCost;
-use super::open_enum::open_enum;
-use super::open_object::{json_key, open_object};
-use super::raw_json::RawJson;
-use super::transcript::TranscriptItem;
+use crate::event::json::json_object::JsonObject;
+use crate::event::json::lazy_json::LazyJson;
+use crate::event::json::open_enum::open_enum;
+use crate::event::json::open_object::{json_key, open_object};
+use crate::event::json::raw_json::RawJson;
+use crate::event::transcript::TranscriptItem;
 
 open_object! {
     /// A chat through the API or by text message. Any field can be absent on any event.

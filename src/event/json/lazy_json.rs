@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::error::UnexpectedJsonType;
 use super::from_json::{self, FromJson};
+use crate::event::error::UnexpectedJsonType;
 
 /// A value of type `T` that is stored as JSON text. A transcript makes up about nine tenths of a body, and most
 /// handlers never read it. Therefore it is copied in one piece and parsed on demand. Any JSON value is accepted at

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{BookingFixture, NOW, alternative_starts, booking_arguments, settings};
+use super::{BookingFixture, NOW, alternative_starts, booking_arguments, settings};
 use crate::config::ServiceSettings;
 use crate::live::FunctionContext;
 

@@ -1,8 +1,8 @@
 //! Results of Retell's analysis after a call or chat.
 
-use super::open_enum::open_enum;
-use super::open_object::{json_key, open_object};
-use super::raw_json::RawJson;
+use crate::event::json::open_enum::open_enum;
+use crate::event::json::open_object::{json_key, open_object};
+use crate::event::json::raw_json::RawJson;
 
 open_object! {
     /// `call_analysis`: the results of the post-call analysis. Sent with `call_analyzed`; every field is optional.

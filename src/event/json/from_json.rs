@@ -48,11 +48,11 @@ fn parse_strict<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
 
 /// The `Deserialize` implementation of every type in this module. It works with the deserializers of `serde_json`
 /// only, because no others can return raw JSON.
-pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+pub(in crate::event) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromJson,
     D: Deserializer<'de>,
 {
     let raw: Box<RawValue> = serde::Deserialize::deserialize(deserializer)?;
-    T::from_json(&raw).ok_or_else(|| D::Error::custom(super::error::UnexpectedJsonType))
+    T::from_json(&raw).ok_or_else(|| D::Error::custom(crate::event::error::UnexpectedJsonType))
 }
