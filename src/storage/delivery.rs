@@ -35,12 +35,10 @@ impl DeliveryState {
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Running, Self::Scheduled, Self::Succeeded, Self::Dead, Self::Skipped];
 
-    /// The state with this number. An unknown number counts as pending, so that the delivery is attempted rather than
-    /// lost.
+    /// The state with this number.
     #[must_use]
-    pub fn from_number(number: i64) -> Self {
-        let state = usize::try_from(number).ok().and_then(|index| Self::ALL.get(index));
-        state.copied().unwrap_or(Self::Pending)
+    pub fn from_number(number: i64) -> Option<Self> {
+        usize::try_from(number).ok().and_then(|index| Self::ALL.get(index)).copied()
     }
 
     /// The name in logs, metrics and `--json`, such as `pending`.
@@ -260,10 +258,10 @@ impl BreakerState {
     /// All states, from no restriction to the probing one.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
-    /// The state with this name. An unknown name counts as closed.
+    /// The state with this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        Self::ALL.into_iter().find(|state| state.as_str() == name).unwrap_or_default()
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
     /// The name in logs, metrics and `--json`: `closed`, `open` or `half_open`.

@@ -21,8 +21,10 @@ pub enum StoreErrorKind {
     Full,
     /// Another process holds a lock on the store.
     Busy,
-    /// The file is damaged, or a row has a value that this version does not know.
+    /// The file is damaged.
     Corrupt,
+    /// A row has a value that this version does not know. Other rows are not affected.
+    CorruptRow,
     /// The data of this one operation breaks a rule of the schema. Trying again fails in the same way; other
     /// operations are not affected.
     Constraint,
@@ -86,11 +88,31 @@ impl StoreError {
     }
 }
 
+/// A column with a fixed set of values holds another one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown {column} `{value}` in the row of table {table} with {row}; restore the store from a backup, or run the \
+     version that wrote the row"
+)]
+pub(crate) struct UnknownValueError {
+    pub(crate) table: &'static str,
+    /// The key of the row, such as `handler crm and event seq 7`.
+    pub(crate) row: String,
+    pub(crate) column: &'static str,
+    pub(crate) value: String,
+}
+
+impl From<UnknownValueError> for StoreError {
+    fn from(unknown: UnknownValueError) -> Self {
+        Self::with_source(StoreErrorKind::CorruptRow, unknown.to_string(), unknown)
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = match self.kind {
             StoreErrorKind::Unavailable | StoreErrorKind::Full | StoreErrorKind::Busy => "storage is unavailable: ",
-            StoreErrorKind::Corrupt => "cannot read the store: ",
+            StoreErrorKind::Corrupt | StoreErrorKind::CorruptRow => "cannot read the store: ",
             StoreErrorKind::Constraint => "storage cannot accept the data: ",
             StoreErrorKind::Bug => "internal error of the storage, please report it: ",
             StoreErrorKind::Unusable | StoreErrorKind::NotFound => "",

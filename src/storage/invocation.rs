@@ -17,6 +17,8 @@ pub enum InvocationState {
 }
 
 impl InvocationState {
+    pub(crate) const ALL: [Self; 4] = [Self::Running, Self::Done, Self::InvalidArguments, Self::Failed];
+
     /// The name in the ledger and in `--json`.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
@@ -28,13 +30,10 @@ impl InvocationState {
         }
     }
 
-    /// The state with this name. An unknown name counts as running, so that the invocation runs again.
+    /// The state with this name.
     #[must_use]
-    pub(crate) fn from_name(name: &str) -> Self {
-        [Self::Done, Self::InvalidArguments, Self::Failed]
-            .into_iter()
-            .find(|s| s.as_str() == name)
-            .unwrap_or(Self::Running)
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) use delivery::{
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
+pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use event::{AppendOutcome, EventSummary, INTERNAL_KEY_FINGERPRINT, StoreStats, StoredEvent};
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, NewEvent};

@@ -128,7 +128,7 @@ impl DispatchFixture {
 fn read_deliveries(folder: &Path) -> Vec<(DeliveryState, String)> {
     let conn = rusqlite::Connection::open(database_path(folder)).unwrap();
     let mut rows = conn.prepare("SELECT state, coalesce(note, '') FROM deliveries ORDER BY event_seq").unwrap();
-    let rows = rows.query_map([], |row| Ok((DeliveryState::from_number(row.get(0)?), row.get(1)?))).unwrap();
+    let rows = rows.query_map([], |row| Ok((DeliveryState::from_number(row.get(0)?).unwrap(), row.get(1)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }
 

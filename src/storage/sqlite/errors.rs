@@ -1,14 +1,27 @@
 //! Classifies SQLite's errors by what a caller can do about them.
 
 use rusqlite::ErrorCode;
+use rusqlite::types::Type;
 
 use super::SqliteUrl;
-use crate::storage::{StoreError, StoreErrorKind};
+use crate::storage::{StoreError, StoreErrorKind, UnknownValueError};
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = &error
+            && let Some(unknown) = cause.downcast_ref::<UnknownValueError>()
+        {
+            return unknown.clone().into();
+        }
         let kind = classify(&error);
         Self::with_source(kind, format!("{error}{}", advice(kind)), error)
+    }
+}
+
+/// Lets a function that reads a row fail with `?`. The column's position and type are not shown.
+impl From<UnknownValueError> for rusqlite::Error {
+    fn from(unknown: UnknownValueError) -> Self {
+        Self::FromSqlConversionFailure(0, Type::Null, Box::new(unknown))
     }
 }
 
@@ -20,7 +33,7 @@ fn classify(error: &rusqlite::Error) -> StoreErrorKind {
         // SQLite's columns have no fixed type: the row holds something that no version of the receiver writes.
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::Utf8Error(..) => StoreErrorKind::Corrupt,
+        | rusqlite::Error::Utf8Error(..) => StoreErrorKind::CorruptRow,
         _ => StoreErrorKind::Bug,
     }
 }
@@ -49,7 +62,7 @@ fn advice(kind: StoreErrorKind) -> &'static str {
         StoreErrorKind::Busy => {
             " (another process holds a lock on the store; intake resumes when it releases the lock)"
         }
-        StoreErrorKind::Corrupt => " (stop the receiver, and restore the store from a backup)",
+        StoreErrorKind::Corrupt | StoreErrorKind::CorruptRow => " (stop the receiver, and restore the store from a backup)",
         _ => "",
     }
 }
@@ -88,7 +101,8 @@ mod tests {
         let wrong_type = conn.query_row("SELECT 'text'", [], |row| row.get::<_, i64>(0)).unwrap_err();
         assert_eq!(StoreError::from(wrong_type).kind(), StoreErrorKind::Bug);
         let out_of_range = conn.query_row("SELECT -1", [], |row| row.get::<_, u32>(0)).unwrap_err();
-        assert_eq!(StoreError::from(out_of_range).kind(), StoreErrorKind::Corrupt);
+        let out_of_range = StoreError::from(out_of_range);
+        assert_eq!((out_of_range.kind(), out_of_range.is_retryable()), (StoreErrorKind::CorruptRow, false));
     }
 
     #[test]

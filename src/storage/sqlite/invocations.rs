@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteStore;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
-    NewInvocation, SignatureUse, StoreError, StoredAnswer,
+    NewInvocation, SignatureUse, StoreError, StoredAnswer, UnknownValueError,
 };
 
 #[async_trait]
@@ -101,6 +101,15 @@ struct ExistingInvocation {
     answer: Option<StoredAnswer>,
 }
 
+fn parse_state(name: &str, idempotency_key: &str) -> Result<InvocationState, UnknownValueError> {
+    InvocationState::from_name(name).ok_or_else(|| UnknownValueError {
+        table: "invocations",
+        row: format!("invocation {idempotency_key}"),
+        column: "state",
+        value: name.to_owned(),
+    })
+}
+
 fn read_existing(row: &Row) -> rusqlite::Result<ExistingInvocation> {
     let content_type: Option<String> = row.get(5)?;
     let body: Option<Vec<u8>> = row.get(6)?;
@@ -110,10 +119,11 @@ fn read_existing(row: &Row) -> rusqlite::Result<ExistingInvocation> {
         }
         _ => None,
     };
+    let idempotency_key: String = row.get(1)?;
     Ok(ExistingInvocation {
         id: row.get(0)?,
-        idempotency_key: row.get(1)?,
-        state: InvocationState::from_name(row.get_ref(2)?.as_str()?),
+        state: parse_state(row.get_ref(2)?.as_str()?, &idempotency_key)?,
+        idempotency_key,
         received_at_ms: row.get(3)?,
         runs: row.get(4)?,
         answer,
@@ -218,15 +228,16 @@ fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Ve
 
 fn read_row(row: &Row) -> rusqlite::Result<InvocationRow> {
     let answer: Option<Vec<u8>> = row.get(10)?;
+    let idempotency_key: String = row.get(0)?;
     Ok(InvocationRow {
-        idempotency_key: row.get(0)?,
+        state: parse_state(row.get_ref(7)?.as_str()?, &idempotency_key)?,
+        idempotency_key,
         company: row.get(1)?,
         function: row.get(2)?,
         call_id: row.get(3)?,
         tool_call_id: row.get(4)?,
         received_at_ms: row.get(5)?,
         ended_at_ms: row.get(6)?,
-        state: InvocationState::from_name(row.get_ref(7)?.as_str()?),
         runs: row.get(8)?,
         arguments: row.get(9)?,
         answer: answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),

@@ -3,8 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::deliveries::parse_state;
 use super::events::{last_seq, seq_before};
-use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview};
+use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview, UnknownValueError};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Dead letters per handler, newest first, that are checked for the time of their last change.
@@ -55,10 +56,11 @@ fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite
     let mut handlers =
         conn.prepare_cached("SELECT id, name, through, breaker, breaker_since_ms FROM handlers ORDER BY name")?;
     let handlers = handlers.query_map([], |row| {
-        let breaker = row.get::<_, Option<String>>(3)?;
+        let handler: String = row.get(1)?;
+        let breaker_state = parse_breaker_state(row.get(3)?, &handler)?;
         let backlog = HandlerBacklog {
-            handler: row.get(1)?,
-            breaker_state: breaker.as_deref().map_or(BreakerState::Closed, BreakerState::from_name),
+            handler,
+            breaker_state,
             breaker_since_ms: row.get(4)?,
             ..HandlerBacklog::default()
         };
@@ -66,6 +68,17 @@ fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite
     })?;
     let handlers: Vec<HandlerProgress> = handlers.collect::<Result<_, _>>()?;
     handlers.into_iter().map(|progress| load_backlog(conn, progress, last, query)).collect()
+}
+
+/// NULL stands for closed.
+fn parse_breaker_state(name: Option<String>, handler: &str) -> Result<BreakerState, UnknownValueError> {
+    let Some(name) = name else { return Ok(BreakerState::Closed) };
+    BreakerState::from_name(&name).ok_or_else(|| UnknownValueError {
+        table: "handlers",
+        row: format!("name {handler}"),
+        column: "breaker",
+        value: name,
+    })
 }
 
 fn load_backlog(
@@ -129,7 +142,9 @@ fn count_unfinished(
     let mut first_unattempted = None;
     let mut total = 0;
     while let Some(row) = rows.next()? {
-        let state = DeliveryState::from_number(row.get(0)?);
+        let first_seq: Option<i64> = row.get(2)?;
+        let row_key = || format!("handler {} and event seq {}", backlog.handler, first_seq.unwrap_or_default());
+        let state = parse_state(row.get(0)?, row_key)?;
         let count: i64 = row.get(1)?;
         total += count;
         match state {
@@ -138,7 +153,7 @@ fn count_unfinished(
             _ => backlog.pending = count,
         }
         if state != DeliveryState::Scheduled {
-            first_unattempted = earliest(first_unattempted, row.get(2)?);
+            first_unattempted = earliest(first_unattempted, first_seq);
         }
         backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, row.get(3)?);
     }

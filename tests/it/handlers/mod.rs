@@ -77,7 +77,7 @@ fn unsuccessful_deliveries(folder: &Path) -> Vec<(String, String, u32, String)> 
     let sql = "SELECT h.name, d.state, d.attempts, d.note FROM deliveries d JOIN handlers h ON h.id = d.handler_id
                WHERE d.state IN (2, 4) ORDER BY 1, 2";
     let mut rows = conn.prepare(sql).unwrap();
-    let state = |number| DeliveryState::from_number(number).as_str().to_owned();
+    let state = |number| DeliveryState::from_number(number).unwrap().as_str().to_owned();
     let rows = rows.query_map([], |row| Ok((row.get(0)?, state(row.get(1)?), row.get(2)?, row.get(3)?))).unwrap();
     rows.collect::<Result<_, _>>().unwrap()
 }

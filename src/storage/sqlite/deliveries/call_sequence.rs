@@ -9,6 +9,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::parse_state;
 use crate::storage::{DeliveryState, HandlerId, IdentityKey, StoreError};
 
 /// Rows read per call sequence. When this many deliveries at its head wait for a retry, the ones after them wait too,
@@ -76,15 +77,16 @@ fn get_ordering_timeout_ms(conn: &Connection, handler: HandlerId) -> Result<i64,
 /// The deliveries waiting for a retry at the start of the call sequence, and the first one after them.
 fn list_head(conn: &Connection, handler: HandlerId, ordering_key: i64) -> Result<Vec<UnfinishedDelivery>, StoreError> {
     // `state < 3` (unfinished) repeats the WHERE of the partial index: SQLite uses it only for a query that implies
-    // it.
+    // it. `state >= 0` leaves out a damaged row, so that the call continues without it.
     let mut statement = conn.prepare_cached(
         "SELECT event_seq, state, due_ms, failed_at_ms FROM deliveries INDEXED BY deliveries_call_sequence
-         WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 ORDER BY event_seq LIMIT ?3",
+         WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 AND state >= 0 ORDER BY event_seq LIMIT ?3",
     )?;
     let rows = statement.query_map([handler, ordering_key, MAX_ROWS_SCANNED], |row| {
+        let seq = row.get(0)?;
         Ok(UnfinishedDelivery {
-            seq: row.get(0)?,
-            state: DeliveryState::from_number(row.get(1)?),
+            seq,
+            state: parse_state(row.get(1)?, || format!("handler id {handler} and event seq {seq}"))?,
             due_ms: row.get(2)?,
             failed_at_ms: row.get(3)?,
         })

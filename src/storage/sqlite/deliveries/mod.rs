@@ -22,7 +22,21 @@ pub(super) use settle::settle;
 
 use rusqlite::{Connection, params};
 
-use crate::storage::{BreakerState, HandlerId, HandlerRow, StoreError};
+use crate::storage::{BreakerState, DeliveryState, HandlerId, HandlerRow, StoreError, UnknownValueError};
+
+/// The state with this number; an error that names the row when there is none. Claims and call sequences leave such a
+/// row out, so it stops no other delivery.
+pub(super) fn parse_state(
+    number: i64,
+    row_key: impl FnOnce() -> String,
+) -> Result<DeliveryState, UnknownValueError> {
+    DeliveryState::from_number(number).ok_or_else(|| UnknownValueError {
+        table: "deliveries",
+        row: row_key(),
+        column: "state",
+        value: number.to_string(),
+    })
+}
 
 /// Inserts a handler, or updates the settings of a known one, and returns its id. A new handler starts after the
 /// latest event. A known one keeps its position in the journal.

@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::delivery_query::{self, DeliveryQuery, HandlerCursor};
+use super::parse_state;
 use crate::base::id::EventId;
 use crate::storage::{
     AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
@@ -44,12 +45,14 @@ pub(in crate::storage::sqlite) fn list_deliveries(
 }
 
 fn delivery_from_row(row: &Row, handler: &HandlerCursor) -> rusqlite::Result<DeliveryRow> {
+    let seq: i64 = row.get(0)?;
+    let state = parse_state(row.get(4)?, || format!("handler {} and event seq {seq}", handler.name))?;
     Ok(DeliveryRow {
         event_id: EventId::from_bytes(row.get(1)?),
         event_kind: row.get(2)?,
         call_id: row.get(3)?,
         handler: handler.name.clone(),
-        state: DeliveryState::from_number(row.get(4)?),
+        state,
         attempts: row.get(5)?,
         due_ms: row.get(6)?,
         queued_at_ms: row.get(7)?,
@@ -72,14 +75,17 @@ pub(in crate::storage::sqlite) fn count_deliveries(
     for handler in &selection.handlers {
         // The note of a dead or scheduled delivery is an error text, which may differ in every row.
         let reason = format!("CASE d.state WHEN {} THEN d.note END", DeliveryState::Skipped as i64);
-        let columns = format!("d.state, {reason}, count(*)");
+        let columns = format!("d.state, {reason}, count(*), min(d.event_seq)");
         let (mut sql, values) = selection.select_sql(handler, &columns, false);
         sql += " GROUP BY 1, 2 ORDER BY 1, 2";
         let mut statement = conn.prepare_cached(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
+            let first_seq: Option<i64> = row.get(3)?;
+            let row_key = || format!("handler {} and event seq {}", handler.name, first_seq.unwrap_or_default());
+            let parse = |number| parse_state(number, row_key);
             Ok(DeliveryCount {
                 handler: handler.name.clone(),
-                state: row.get::<_, Option<i64>>(0)?.map(DeliveryState::from_number),
+                state: row.get::<_, Option<i64>>(0)?.map(parse).transpose()?,
                 reason: row.get(1)?,
                 count: row.get(2)?,
             })
