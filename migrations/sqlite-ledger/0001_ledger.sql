@@ -14,6 +14,8 @@ CREATE TABLE invocations (
   arguments      TEXT,              -- JSON, as sent to the target; null when too large to keep
   state          TEXT NOT NULL,     -- running, done, invalid_arguments or failed
   runs           INTEGER NOT NULL,  -- number of calls of the function; above 1 after a crash or a failure
+  owner          TEXT NOT NULL,     -- the process that runs it, or ran it last
+  lease_until_ms INTEGER NOT NULL,  -- while it is running, no other process runs it before this time
   ended_at_ms    INTEGER,
   content_type   TEXT,
   answer         BLOB,
@@ -21,6 +23,8 @@ CREATE TABLE invocations (
   reason         TEXT               -- cause of a failure, without personal data
 ) STRICT;
 CREATE UNIQUE INDEX invocations_by_key ON invocations (key);
+-- Running ones, to release their leases at the next start.
+CREATE INDEX invocations_running ON invocations (id) WHERE state = 'running';
 CREATE INDEX invocations_by_call ON invocations (call_id) WHERE call_id IS NOT NULL;
 
 -- The request on which a signature was first seen. A signature does not cover the URL, so a captured request could

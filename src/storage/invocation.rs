@@ -1,4 +1,6 @@
-//! Invocations of custom functions, and the trait of the invocation ledger.
+//! Invocations of custom functions, as the invocation ledger records them.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -57,6 +59,12 @@ pub struct NewInvocation {
     pub reuse_since_ms: i64,
     /// The idempotency key to use if the invocation is new.
     pub idempotency_key: String,
+    /// The process that is going to run the function; random for each start.
+    pub owner: Arc<str>,
+    /// The current time, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Until then no other process runs the invocation.
+    pub lease_until_ms: i64,
     pub company_id: i64,
     pub function: String,
     /// The call or chat in which the function is called.
@@ -89,6 +97,8 @@ pub enum BeginInvocationOutcome {
         /// Whether the same request was received before.
         signature_seen: bool,
     },
+    /// Another process is calling the function: its run has not ended, and its lease has not expired.
+    Running,
     /// The signature was used for another purpose before; nothing was written.
     SignatureReused,
 }
@@ -106,6 +116,8 @@ pub struct StoredAnswer {
 #[derive(Clone)]
 pub struct EndedInvocation {
     pub key: [u8; 32],
+    /// The process that ran the function.
+    pub owner: Arc<str>,
     pub state: InvocationState,
     /// Milliseconds since the Unix epoch.
     pub ended_at_ms: i64,

@@ -37,11 +37,18 @@ const MAX_STORED_ARGUMENTS_BYTES: usize = 64 * 1024;
 /// For how long a tool call id identifies an invocation: as long as the ledger keeps rows.
 const TOOL_CALL_WINDOW_MS: i64 = 86_400_000;
 
+/// How often an invocation that another process is running is looked up.
+const RUNNING_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Added to the deadline of a function: when another process may run the invocation. Covers the commit of the answer.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
 /// Runs invocations, each of which the ledger knows before its function is called.
 pub(super) struct Executor {
     pub(super) ledger: Arc<dyn InvocationStore>,
     pub(super) clock: Clock,
     pub(super) supervisor: Supervisor,
+    /// Distinguishes the invocations of this process from those of others that use the same ledger.
+    pub(super) owner: Arc<str>,
 }
 
 impl Executor {
@@ -50,14 +57,13 @@ impl Executor {
     pub(super) async fn execute(&self, invocation: &Invocation) -> InvocationResult {
         // A little before the deadline, so that the outcome is `not_stored` and not `timed_out`.
         let margin = Duration::from_millis(50).min(invocation.function.timeout() / 10);
-        let begun = match timeout_at(invocation.deadline() - margin, self.begin(invocation)).await {
-            Ok(begun) => begun,
-            Err(_) => Err(StoreError::unavailable("the commit took too long")),
-        };
-        let invocation_id = match begun {
+        let invocation_id = match self.begin_or_wait(invocation, invocation.deadline() - margin).await {
             Ok(BeginInvocationOutcome::Run { idempotency_key, .. }) => idempotency_key,
             Ok(BeginInvocationOutcome::AlreadyAnswered { answer, .. }) => {
                 return InvocationResult::Answered { answer, outcome: FunctionRequestOutcome::Duplicate };
+            }
+            Ok(BeginInvocationOutcome::Running) => {
+                return InvocationResult::fallback(&invocation.function, FunctionRequestOutcome::TimedOut);
             }
             Ok(BeginInvocationOutcome::SignatureReused) => return InvocationResult::SignatureReused,
             // Without its row the function must not be called: a retry could not be recognized and would call it again.
@@ -84,10 +90,29 @@ impl Executor {
         self.finish(invocation, &invocation_id, target_outcome, is_late).await
     }
 
+    /// Begins the invocation. While another process is running it, waits for its answer until `limit`; it is still
+    /// `Running` then. If that run fails or its process dies, the invocation is run here.
+    async fn begin_or_wait(
+        &self,
+        invocation: &Invocation,
+        limit: Instant,
+    ) -> Result<BeginInvocationOutcome, StoreError> {
+        loop {
+            let Ok(begun) = timeout_at(limit, self.begin(invocation)).await else {
+                return Err(StoreError::unavailable("the commit took too long"));
+            };
+            let next_look = Instant::now() + RUNNING_POLL_INTERVAL;
+            if !matches!(begun, Ok(BeginInvocationOutcome::Running)) || next_look >= limit {
+                return begun;
+            }
+            sleep_until(next_look).await;
+        }
+    }
+
     /// Begins the invocation in the ledger. An earlier invocation with the same key is continued, unless the function
     /// reports that its answer is outdated.
     async fn begin(&self, invocation: &Invocation) -> Result<BeginInvocationOutcome, StoreError> {
-        let begun = self.ledger.begin_invocation(new_invocation(invocation)).await?;
+        let begun = self.ledger.begin_invocation(self.new_invocation(invocation)).await?;
         // `signature_seen: false` means that this is not the earlier request sent again, only one with equal arguments.
         let (BeginInvocationOutcome::AlreadyAnswered { idempotency_key: earlier, signature_seen: false, .. }
         | BeginInvocationOutcome::Run { idempotency_key: earlier, signature_seen: false, run_number: 2.. }) = &begun
@@ -105,7 +130,38 @@ impl Executor {
         }
         // No row is younger than this bound, so the ledger detaches the earlier row from the key and inserts a new one.
         // Single flight keeps other requests for the key out between the two calls.
-        self.ledger.begin_invocation(NewInvocation { reuse_since_ms: i64::MAX, ..new_invocation(invocation) }).await
+        self.ledger
+            .begin_invocation(NewInvocation { reuse_since_ms: i64::MAX, ..self.new_invocation(invocation) })
+            .await
+    }
+
+    fn new_invocation(&self, invocation: &Invocation) -> NewInvocation {
+        let payload = invocation.payload.as_ref().ok();
+        let tool_call_id = payload.and_then(|payload| payload.tool_call_id.clone());
+        // Equal arguments can be meant anew after a while; a tool call id cannot.
+        let window_ms = if tool_call_id.is_some() {
+            TOOL_CALL_WINDOW_MS
+        } else {
+            i64::try_from(invocation.function.settings.idempotency_window_ms).unwrap_or(TOOL_CALL_WINDOW_MS)
+        };
+        let arguments = payload.and_then(|payload| serde_json::to_string(&payload.arguments).ok());
+        let now_ms = self.clock.now_ms();
+        let lease = invocation.target_deadline().saturating_duration_since(Instant::now()) + LEASE_MARGIN;
+        NewInvocation {
+            key: invocation.key,
+            reuse_since_ms: invocation.received_at_ms - window_ms,
+            idempotency_key: format!("inv_{}", random_hex()),
+            owner: Arc::clone(&self.owner),
+            now_ms,
+            lease_until_ms: now_ms.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)),
+            company_id: invocation.company.id,
+            function: invocation.function.settings.name.clone(),
+            call_id: invocation.call_id(),
+            tool_call_id,
+            received_at_ms: invocation.received_at_ms,
+            arguments: arguments.filter(|text| text.len() <= MAX_STORED_ARGUMENTS_BYTES),
+            signature: invocation.original.signature_use.clone(),
+        }
     }
 
     /// Turns what the target did into the answer, and writes it to the ledger.
@@ -141,7 +197,8 @@ impl Executor {
         }
         log_outcome(invocation, invocation_id, outcome.as_str(), answer.truncated, reason.as_deref());
         let ended_at_ms = self.clock.now_ms();
-        let ended = EndedInvocation { key: invocation.key, state, ended_at_ms, answer: answer.clone(), reason };
+        let owner = Arc::clone(&self.owner);
+        let ended = EndedInvocation { key: invocation.key, owner, state, ended_at_ms, answer: answer.clone(), reason };
         let commit_timeout =
             if state == InvocationState::Failed { FAILURE_COMMIT_TIMEOUT } else { ANSWER_COMMIT_TIMEOUT };
         // The answer is sent even if this fails. A retry then finds a row that is still running and calls the function
@@ -155,30 +212,6 @@ impl Executor {
             tracing::error!(function = settings.name, invocation = invocation_id, %error, "function answer not stored");
         }
         InvocationResult::Answered { answer, outcome }
-    }
-}
-
-fn new_invocation(invocation: &Invocation) -> NewInvocation {
-    let payload = invocation.payload.as_ref().ok();
-    let tool_call_id = payload.and_then(|payload| payload.tool_call_id.clone());
-    // Equal arguments can be meant anew after a while; a tool call id cannot.
-    let window_ms = if tool_call_id.is_some() {
-        TOOL_CALL_WINDOW_MS
-    } else {
-        i64::try_from(invocation.function.settings.idempotency_window_ms).unwrap_or(TOOL_CALL_WINDOW_MS)
-    };
-    let arguments = payload.and_then(|payload| serde_json::to_string(&payload.arguments).ok());
-    NewInvocation {
-        key: invocation.key,
-        reuse_since_ms: invocation.received_at_ms - window_ms,
-        idempotency_key: format!("inv_{}", random_hex()),
-        company_id: invocation.company.id,
-        function: invocation.function.settings.name.clone(),
-        call_id: invocation.call_id(),
-        tool_call_id,
-        received_at_ms: invocation.received_at_ms,
-        arguments: arguments.filter(|text| text.len() <= MAX_STORED_ARGUMENTS_BYTES),
-        signature: invocation.original.signature_use.clone(),
     }
 }
 

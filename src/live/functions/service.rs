@@ -11,6 +11,7 @@ use super::invocation_key::hash_parts;
 use super::registry::FunctionRegistry;
 use crate::base::clock::Clock;
 use crate::base::current::Current;
+use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
 use crate::privacy::redact;
 use crate::security::rejection_reason::RejectionReason;
@@ -63,7 +64,12 @@ impl FunctionService {
         supervisor: &Supervisor,
     ) -> Self {
         cleanup::start(Arc::clone(&ledger), clock.clone(), supervisor);
-        let executor = Executor { ledger: Arc::clone(&ledger), clock: clock.clone(), supervisor: supervisor.clone() };
+        let executor = Executor {
+            ledger: Arc::clone(&ledger),
+            clock: clock.clone(),
+            supervisor: supervisor.clone(),
+            owner: random_hex().into(),
+        };
         Self(Arc::new(FunctionServiceInner {
             registry: Current::new(registry),
             dedupe: InvocationDedupe::new(executor),
@@ -133,10 +139,12 @@ impl FunctionService {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Instant;
 
     use serde_json::{Map, Value, json};
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::config::StorageUrl;
@@ -157,12 +165,21 @@ mod tests {
         }
     }
 
-    /// A service with one function, `count`, which answers how often it was called.
-    fn counting_service(store: &Arc<dyn Store>, supervisor: &Supervisor) -> FunctionService {
-        let calls = Arc::new(AtomicU64::new(0));
+    /// A service with one function, `count`, which answers how often it was called once it gets a permit.
+    fn waiting_service(
+        store: &Arc<dyn Store>,
+        supervisor: &Supervisor,
+        calls: &Arc<AtomicU64>,
+        permits: &Arc<Semaphore>,
+    ) -> FunctionService {
+        let (calls, permits) = (Arc::clone(calls), Arc::clone(permits));
         let count = move |_: Map<String, Value>, _: FunctionContext| {
             let calls = calls.fetch_add(1, Ordering::Relaxed) + 1;
-            async move { FunctionOutcome::Answer(json!({ "calls": calls })) }
+            let permits = Arc::clone(&permits);
+            async move {
+                permits.acquire().await.unwrap().forget();
+                FunctionOutcome::Answer(json!({ "calls": calls }))
+            }
         };
         let function = BuiltInFunction {
             name: "count".to_owned(),
@@ -182,6 +199,26 @@ mod tests {
         FunctionService::start(registry, store.clone(), &Clock::default(), metrics, Arc::default(), supervisor)
     }
 
+    fn default_company() -> Arc<Company> {
+        Arc::new(Company {
+            id: DEFAULT_COMPANY_ID,
+            slug: "default".into(),
+            agent_ids: Vec::new(),
+            has_development_key_only: false,
+            verifier: None,
+            signing_key: None,
+        })
+    }
+
+    fn open_store(folder: &Path, supervisor: &Supervisor) -> Arc<dyn Store> {
+        let url = StorageUrl::file(folder.join("store.db"));
+        storage::open(&url, Role::Receiver, supervisor).unwrap()
+    }
+
+    fn outcome_and_body(reply: &InvocationReply) -> (&'static str, String) {
+        (reply.outcome.as_str(), String::from_utf8(reply.answer().unwrap().body.to_vec()).unwrap())
+    }
+
     /// An invocation that begins in this process: without a body, a signature or headers.
     fn invocation(functions: &FunctionService, company: &Arc<Company>, call_id: &str) -> Invocation {
         let function = Arc::clone(functions.registry().find("count", &company.slug).unwrap());
@@ -194,24 +231,53 @@ mod tests {
     async fn code_in_this_process_invokes_a_function_without_a_request() {
         let folder = tempfile::tempdir().unwrap();
         let supervisor = Supervisor::default();
-        let url = StorageUrl::file(folder.path().join("store.db"));
-        let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
-        let functions = counting_service(&store, &supervisor);
-        let company = Arc::new(Company {
-            id: DEFAULT_COMPANY_ID,
-            slug: "default".into(),
-            agent_ids: Vec::new(),
-            has_development_key_only: false,
-            verifier: None,
-            signing_key: None,
-        });
+        let store = open_store(folder.path(), &supervisor);
+        let permits = Arc::new(Semaphore::new(2));
+        let functions = waiting_service(&store, &supervisor, &Arc::default(), &permits);
+        let company = default_company();
         let mut answers = Vec::new();
         for call_id in ["call_1", "call_1", "call_2"] {
             let reply = functions.invoke(invocation(&functions, &company, call_id)).await;
-            answers.push((reply.outcome.as_str(), String::from_utf8(reply.answer().unwrap().body.to_vec()).unwrap()));
+            answers.push(outcome_and_body(&reply));
         }
         let expected = [("answered", 1), ("duplicate", 1), ("answered", 2)];
         assert_eq!(answers, expected.map(|(outcome, calls)| (outcome, format!(r#"{{"calls":{calls}}}"#))));
+        supervisor.stop();
+    }
+
+    #[tokio::test]
+    async fn an_invocation_that_another_process_runs_gets_its_answer_or_the_fallback() {
+        let folder = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::default();
+        let store = open_store(folder.path(), &supervisor);
+        let calls = Arc::new(AtomicU64::new(0));
+        let permits = Arc::new(Semaphore::new(0));
+        // Two services on one ledger are two owners, as in two processes.
+        let one = waiting_service(&store, &supervisor, &calls, &permits);
+        let other = waiting_service(&store, &supervisor, &calls, &permits);
+        let company = default_company();
+        let run = one.invoke(invocation(&one, &company, "call_1"));
+        let repeat = async {
+            while calls.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // As if it had been received so long ago that its deadline is near.
+            let mut late = invocation(&other, &company, "call_1");
+            late.received_at -= late.function.timeout() - Duration::from_millis(300);
+            let timed_out = other.invoke(late).await;
+            let waiting = other.invoke(invocation(&other, &company, "call_1"));
+            let answer_run = async {
+                tokio::task::yield_now().await;
+                permits.add_permits(1);
+            };
+            (timed_out, tokio::join!(waiting, answer_run).0)
+        };
+        let (run, (timed_out, repeated)) = tokio::join!(run, repeat);
+        assert_eq!(timed_out.outcome.as_str(), "timed_out");
+        let answer = r#"{"calls":1}"#.to_owned();
+        assert_eq!(outcome_and_body(&run), ("answered", answer.clone()));
+        assert_eq!(outcome_and_body(&repeated), ("duplicate", answer));
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "the other service has not called the function");
         supervisor.stop();
     }
 }

@@ -10,13 +10,16 @@ use crate::storage::{
 /// synced to disk within about 100 ms.
 #[async_trait]
 pub trait InvocationStore: Send + Sync {
-    /// Records the beginning of an invocation, unless it has been answered already.
+    /// Records the beginning of an invocation, unless it has been answered already or another process is running it.
+    ///
+    /// A process that has died keeps its invocations until their leases expire, or until the engine knows of its
+    /// death: an engine with one receiver at a time releases them when the next one opens the store.
     ///
     /// # Errors
     /// [`StoreError`]: the function must not be called.
     async fn begin_invocation(&self, new: NewInvocation) -> Result<BeginInvocationOutcome, StoreError>;
 
-    /// Records the outcome of an invocation.
+    /// Records the outcome of an invocation. Changes nothing when another process has taken it over meanwhile.
     async fn end_invocation(&self, ended: EndedInvocation) -> Result<(), StoreError>;
 
     /// Whether a signature may be used for this purpose: it is new, or was used for the same purpose before.

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
+use super::errors::{RowColumn, parse_column};
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
-    NewInvocation, SignatureUse, StoreError, StoredAnswer, UnknownValueError,
+    NewInvocation, SignatureUse, StoreError, StoredAnswer,
 };
 
 #[async_trait]
@@ -58,10 +59,11 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
     };
     let existing = conn
         .prepare_cached(
-            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, truncated FROM invocations
-             WHERE key = ?1",
+            "SELECT id, invocation, state, received_at_ms, runs, content_type, answer, truncated,
+               state = 'running' AND owner <> ?2 AND lease_until_ms > ?3
+             FROM invocations WHERE key = ?1",
         )?
-        .query_row([&new.key], read_existing)
+        .query_row(params![new.key, &*new.owner, new.now_ms], read_existing)
         .optional()?;
     match existing {
         Some(existing) if existing.received_at_ms < new.reuse_since_ms => {
@@ -77,15 +79,17 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
         Some(ExistingInvocation { answer: Some(answer), state: InvocationState::Done, idempotency_key, .. }) => {
             Ok(BeginInvocationOutcome::AlreadyAnswered { idempotency_key, answer, signature_seen })
         }
+        Some(ExistingInvocation { runs_elsewhere: true, .. }) => Ok(BeginInvocationOutcome::Running),
         // Failed, ended with invalid arguments, or cut off by a crash while it was running. It runs again under the
-        // same idempotency key, by which the target can recognize the repetition. Two requests at the same time do
-        // not get here: they share one run (single flight).
+        // same idempotency key, by which the target can recognize the repetition. Two requests to this process at the
+        // same time do not get here: they share one run (single flight).
         Some(ExistingInvocation { id, idempotency_key, runs, .. }) => {
             conn.prepare_cached(
-                "UPDATE invocations SET state = 'running', runs = runs + 1, ended_at_ms = NULL, answer = NULL,
-                 reason = NULL WHERE id = ?1",
+                "UPDATE invocations SET state = 'running', runs = runs + 1, owner = ?2, lease_until_ms = ?3,
+                   ended_at_ms = NULL, answer = NULL, reason = NULL
+                 WHERE id = ?1",
             )?
-            .execute([id])?;
+            .execute(params![id, &*new.owner, new.lease_until_ms])?;
             Ok(BeginInvocationOutcome::Run { idempotency_key, run_number: runs + 1, signature_seen })
         }
         None => insert(conn, new, signature_seen),
@@ -99,14 +103,15 @@ struct ExistingInvocation {
     received_at_ms: i64,
     runs: u32,
     answer: Option<StoredAnswer>,
+    /// Whether another process is running it.
+    runs_elsewhere: bool,
 }
 
-fn parse_state(name: &str, idempotency_key: &str) -> Result<InvocationState, UnknownValueError> {
-    InvocationState::from_name(name).ok_or_else(|| UnknownValueError {
+fn read_state(row: &Row, index: usize, idempotency_key: &str) -> rusqlite::Result<InvocationState> {
+    parse_column(row, index, InvocationState::from_name, || RowColumn {
         table: "invocations",
         row: format!("invocation {idempotency_key}"),
         column: "state",
-        value: name.to_owned(),
     })
 }
 
@@ -122,19 +127,20 @@ fn read_existing(row: &Row) -> rusqlite::Result<ExistingInvocation> {
     let idempotency_key: String = row.get(1)?;
     Ok(ExistingInvocation {
         id: row.get(0)?,
-        state: parse_state(row.get_ref(2)?.as_str()?, &idempotency_key)?,
+        state: read_state(row, 2, &idempotency_key)?,
         idempotency_key,
         received_at_ms: row.get(3)?,
         runs: row.get(4)?,
         answer,
+        runs_elsewhere: row.get(8)?,
     })
 }
 
 fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Result<BeginInvocationOutcome, StoreError> {
     conn.prepare_cached(
         "INSERT INTO invocations (key, invocation, company_id, function, call_id, tool_call_id, received_at_ms,
-           arguments, state, runs)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1)",
+           arguments, state, runs, owner, lease_until_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', 1, ?9, ?10)",
     )?
     .execute(params![
         new.key,
@@ -145,17 +151,19 @@ fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Resul
         new.tool_call_id,
         new.received_at_ms,
         new.arguments,
+        &*new.owner,
+        new.lease_until_ms,
     ])?;
     Ok(BeginInvocationOutcome::Run { idempotency_key: new.idempotency_key.clone(), run_number: 1, signature_seen })
 }
 
 fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
-    // No row has this key when the invocation has been erased, purged or replaced meanwhile; its answer is then not
-    // kept.
+    // No row has this key and owner when the invocation has been erased, purged, replaced or taken over meanwhile; its
+    // answer is then not kept.
     conn.prepare_cached(
         "UPDATE invocations SET state = ?2, ended_at_ms = ?3, content_type = ?4, answer = ?5, truncated = ?6,
            reason = ?7
-         WHERE key = ?1",
+         WHERE key = ?1 AND owner = ?8",
     )?
     .execute(params![
         ended.key,
@@ -165,8 +173,15 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
         ended.answer.body.as_ref(),
         ended.answer.truncated,
         ended.reason,
+        &*ended.owner,
     ])?;
     Ok(())
+}
+
+/// Releases the invocations that the previous process was running. The lock of the store proves that it has ended, so
+/// their leases need not expire first.
+pub(super) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.execute("UPDATE invocations SET lease_until_ms = 0 WHERE state = 'running'", [])
 }
 
 /// How a signature was used before.
@@ -230,7 +245,7 @@ fn read_row(row: &Row) -> rusqlite::Result<InvocationRow> {
     let answer: Option<Vec<u8>> = row.get(10)?;
     let idempotency_key: String = row.get(0)?;
     Ok(InvocationRow {
-        state: parse_state(row.get_ref(7)?.as_str()?, &idempotency_key)?,
+        state: read_state(row, 7, &idempotency_key)?,
         idempotency_key,
         company: row.get(1)?,
         function: row.get(2)?,
@@ -258,6 +273,9 @@ mod tests {
             key: [key; 32],
             reuse_since_ms: received_at_ms - 1_000,
             idempotency_key: format!("inv_{key}_{received_at_ms}"),
+            owner: "process_1".into(),
+            now_ms: received_at_ms,
+            lease_until_ms: received_at_ms + 1_000,
             company_id: DEFAULT_COMPANY_ID,
             function: "weather".into(),
             call_id: Some("call_1".into()),
@@ -270,7 +288,7 @@ mod tests {
 
     fn ended(key: u8, state: InvocationState) -> EndedInvocation {
         let answer = StoredAnswer { content_type: "text/plain".into(), body: "sunny".into(), truncated: false };
-        EndedInvocation { key: [key; 32], state, ended_at_ms: 9, answer, reason: None }
+        EndedInvocation { key: [key; 32], owner: "process_1".into(), state, ended_at_ms: 9, answer, reason: None }
     }
 
     #[tokio::test]
@@ -308,6 +326,23 @@ mod tests {
             [InvocationState::Running, InvocationState::Failed],
             "a replaced invocation that was running has failed"
         );
+    }
+
+    #[tokio::test]
+    async fn an_invocation_with_an_unknown_state_is_an_error_and_is_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
+        store.begin_invocation(new(1, 5_000)).await.unwrap();
+        let ledger = SqliteUrl::file(folder.path().join("s.db")).ledger_url();
+        let conn = rusqlite::Connection::open(ledger.path()).unwrap();
+        conn.execute_batch("PRAGMA ignore_check_constraints = ON; UPDATE invocations SET state = 'paused'").unwrap();
+        let message = "unknown state `paused` in the row of table invocations with invocation inv_1_5000";
+        let begun = store.begin_invocation(new(1, 5_001)).await.unwrap_err();
+        assert_eq!(begun.kind(), crate::storage::StoreErrorKind::CorruptRow);
+        assert!(begun.to_string().contains(message), "{begun}");
+        let listed = store.list_invocations(InvocationFilter::default(), 10).await.unwrap_err().to_string();
+        assert!(listed.contains(message), "{listed}");
+        assert!(store.begin_invocation(new(2, 5_002)).await.is_ok(), "other invocations are not affected");
     }
 
     #[tokio::test]

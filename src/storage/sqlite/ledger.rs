@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::worker_threads::WorkerThreads;
-use super::{SqliteUrl, open};
+use super::{SqliteUrl, errors, invocations, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
 
@@ -34,7 +34,9 @@ impl LedgerWriter {
     /// Opens or creates the file.
     pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         // One thread, so that two requests with the same invocation key are decided one after the other.
-        let thread = WorkerThreads::start("store-ledger", [open::open_ledger(url)?], supervisor)?;
+        let conn = open::open_ledger(url)?;
+        invocations::release_all_leases(&conn).map_err(|error| errors::unusable(url, error))?;
+        let thread = WorkerThreads::start("store-ledger", [conn], supervisor)?;
         let write_count = Arc::new(AtomicU64::new(0));
         let sync = LedgerSync {
             url: url.ledger_url(),
