@@ -132,8 +132,8 @@ pub mod internals {
     pub use crate::handlers::RegisteredHandler;
     pub use crate::live::appointments::built_in_functions;
     pub use crate::storage::{
-        BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, HandlerRow, IdentityKey, NewEvent, Role, Store,
-        open as open_store,
+        BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, EventOrigin, HandlerRow, IdentityKey, NewEvent,
+        Role, Store, open as open_store,
     };
     pub use crate::telemetry::process::ProcessStats;
 }

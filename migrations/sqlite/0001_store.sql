@@ -22,7 +22,8 @@ CREATE TABLE events (
   content_type    TEXT,
   query           TEXT,
   signature       TEXT,
-  key_fingerprint TEXT,
+  key_fingerprint TEXT,             -- of the key that made the signature
+  origin          TEXT NOT NULL CHECK (origin IN ('retell', 'internal', 'import', 'backfill')),
   state           TEXT NOT NULL CHECK (state IN ('stored', 'unparsed')),
   revision_of     INTEGER,          -- seq of the first event with the same company, kind and call id
   size_bytes      INTEGER NOT NULL,

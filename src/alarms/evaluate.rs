@@ -4,12 +4,11 @@
 //! the limit therefore raises one alarm instead of many.
 
 use super::format::{format_bytes, format_count, format_duration};
-use super::kind::AlarmKind;
 use super::raised::{AlarmCheckResult, CheckStatus};
 use super::silence;
 use crate::config::AlarmSettings;
 use crate::security::rejection_reason::RejectionReason;
-use crate::storage::{BreakerState, HandlerBacklog};
+use crate::storage::{AlarmKind, BreakerState, HandlerBacklog};
 use crate::telemetry::activity::{ActivityHistory, SignatureAge};
 use crate::telemetry::disk::DiskSpace;
 

@@ -3,7 +3,6 @@
 
 mod evaluate;
 mod format;
-mod kind;
 mod monitor;
 mod notify;
 mod raised;
@@ -11,6 +10,5 @@ mod rate;
 mod silence;
 mod status;
 
-pub(crate) use kind::AlarmKind;
 pub(crate) use monitor::{AlarmMonitorDeps, start};
 pub(crate) use status::AlarmStatus;

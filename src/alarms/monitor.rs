@@ -1,18 +1,20 @@
 //! The alarm task: checks all conditions every `alarms.check_interval_ms` and reports raised and resolved alarms.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use super::evaluate::{AlarmInputs, CompanyHistory, MAX_COUNTED_DELIVERIES, evaluate};
+use super::notify;
 use super::raised::{AlarmNotification, RaisedAlarms};
 use super::rate::MinuteRate;
 use super::silence::HOUR_MS;
 use super::status::AlarmStatus;
-use super::{kind::AlarmKind, notify};
 use crate::base::clock::Clock;
 use crate::base::current::Current;
 use crate::base::id::EventIdGenerator;
@@ -20,7 +22,7 @@ use crate::base::supervise::Supervisor;
 use crate::config::AlarmSettings;
 use crate::dispatch::Workers;
 use crate::security::rejection_reason::RejectionReason;
-use crate::storage::{ActivityRow, AlarmRow, HandlerBacklog, NewEvent, Store, StoreError};
+use crate::storage::{ActivityRow, AlarmKind, AlarmRow, HandlerBacklog, NewEvent, Store, StoreError};
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::requests::{IntakeOutcome, RequestCounters};
@@ -52,12 +54,21 @@ struct AlarmMonitor {
     started_at_ms: i64,
     raised: RaisedAlarms,
     /// The raised alarms as last written to the store.
-    stored_rows: Vec<AlarmRow>,
+    stored_alarms: BTreeMap<(AlarmKind, String), AlarmRow>,
+    activity_write: Option<ActivityWrite>,
     rejected_rates: BTreeMap<RejectionReason, MinuteRate>,
     not_stored_rate: MinuteRate,
     pruned_before_hour: i64,
     event_ids: EventIdGenerator,
     pending_events: VecDeque<NewEvent>,
+}
+
+/// Event counts on their way into the store. Kept until the store has answered, however long that takes: whether they
+/// have to be added again depends on the answer.
+struct ActivityWrite {
+    counts: Vec<HourlyEventCount>,
+    prune_before: Option<i64>,
+    result: BoxFuture<'static, Result<(), StoreError>>,
 }
 
 /// Starts the alarm task under `supervisor`.
@@ -85,7 +96,8 @@ impl AlarmMonitor {
         deps.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
         Self {
             started_at_ms: deps.clock.now_ms(),
-            stored_rows: alarms.clone(),
+            stored_alarms: alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect(),
+            activity_write: None,
             raised: RaisedAlarms::from_rows(alarms),
             rejected_rates: BTreeMap::new(),
             not_stored_rate: MinuteRate::default(),
@@ -101,7 +113,7 @@ impl AlarmMonitor {
         let now_ms = inputs.now_ms;
         let rows = self.raised.to_rows();
         let raised_subjects = |alarm: AlarmKind| {
-            let rows_of_kind = rows.iter().filter(|row| row.kind == alarm.as_str());
+            let rows_of_kind = rows.iter().filter(|row| row.kind == alarm);
             rows_of_kind.map(|row| row.subject.clone()).collect()
         };
         let results = evaluate(&inputs, settings, &raised_subjects);
@@ -165,30 +177,74 @@ impl AlarmMonitor {
         }
     }
 
+    /// Stores the alarms that changed and removes those that were resolved. After a failure the rest waits for the next
+    /// check.
     async fn store_alarms(&mut self) {
         let rows = self.raised.to_rows();
-        if rows != self.stored_rows && with_store_timeout(self.deps.store.replace_alarms(rows.clone())).await.is_some()
-        {
-            self.stored_rows = rows;
+        let raised: BTreeSet<_> = rows.iter().map(alarm_key).collect();
+        for alarm in rows {
+            let key = alarm_key(&alarm);
+            if self.stored_alarms.get(&key) == Some(&alarm) {
+                continue;
+            }
+            if with_store_timeout(self.deps.store.raise_alarm(alarm.clone())).await.is_none() {
+                return;
+            }
+            self.stored_alarms.insert(key, alarm);
+        }
+        let resolved: Vec<_> = self.stored_alarms.keys().filter(|key| !raised.contains(*key)).cloned().collect();
+        for key in resolved {
+            if with_store_timeout(self.deps.store.resolve_alarm(key.0, key.1.clone())).await.is_none() {
+                return;
+            }
+            self.stored_alarms.remove(&key);
         }
     }
 
-    /// Stores the hourly event counts that changed, and deletes those that are past their retention. A count that could
-    /// not be stored is stored with the next event of its hour.
+    /// Adds the events since the last time to the stored hourly counts, and deletes hours that are past their
+    /// retention. Counts that could not be stored are added the next time.
     async fn store_activity(&mut self) {
+        if !self.finish_activity_write().await {
+            return;
+        }
         let activity = self.deps.counters.activity();
-        let rows: Vec<_> = activity.take_changed().into_iter().map(to_activity_row).collect();
+        let counts = activity.take_unstored();
         let first_kept_hour = self.deps.clock.now_ms().div_euclid(HOUR_MS) - ACTIVITY_HOURS_KEPT;
         let prune_before = (first_kept_hour > self.pruned_before_hour).then_some(first_kept_hour);
         if prune_before.is_some() {
             activity.prune_before(first_kept_hour);
         }
-        if (prune_before.is_some() || !rows.is_empty())
-            && with_store_timeout(self.deps.store.upsert_activity(rows, prune_before)).await.is_some()
-        {
-            self.pruned_before_hour = first_kept_hour;
+        if prune_before.is_none() && counts.is_empty() {
+            return;
         }
+        let rows = counts.iter().cloned().map(to_activity_row).collect();
+        let store = Arc::clone(&self.deps.store);
+        let result = async move { store.add_activity(rows, prune_before).await }.boxed();
+        self.activity_write = Some(ActivityWrite { counts, prune_before, result });
+        self.finish_activity_write().await;
     }
+
+    /// Waits for the latest write of event counts. Returns `false` when it is still in progress after
+    /// [`STORE_TIMEOUT`].
+    async fn finish_activity_write(&mut self) -> bool {
+        let Some(mut write) = self.activity_write.take() else { return true };
+        match timeout(STORE_TIMEOUT, &mut write.result).await {
+            Err(_) => {
+                self.activity_write = Some(write);
+                return false;
+            }
+            Ok(Ok(())) => self.pruned_before_hour = write.prune_before.unwrap_or(self.pruned_before_hour),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "alarm store query failed");
+                self.deps.counters.activity().return_unstored(write.counts);
+            }
+        }
+        true
+    }
+}
+
+fn alarm_key(alarm: &AlarmRow) -> (AlarmKind, String) {
+    (alarm.kind, alarm.subject.clone())
 }
 
 /// The result of a store query; `None` when it fails or exceeds [`STORE_TIMEOUT`].

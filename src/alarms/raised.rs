@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kind::AlarmKind;
-use crate::storage::AlarmRow;
+use crate::storage::{AlarmKind, AlarmRow};
 
 /// Maximum number of alarms raised at the same time; further ones are raised when others are resolved.
 const MAX_RAISED_ALARMS: usize = 200;
@@ -69,15 +68,14 @@ impl RaisedAlarms {
                 text: row.text,
                 passing_since_ms: None,
             };
-            // A row of a newer version may have a kind that this version does not know; it is dropped.
-            Some(((AlarmKind::from_name(&row.kind)?, row.subject), raised))
+            ((row.kind, row.subject), raised)
         };
-        Self(rows.into_iter().filter_map(restore).collect())
+        Self(rows.into_iter().map(restore).collect())
     }
 
     pub(super) fn to_rows(&self) -> Vec<AlarmRow> {
         let to_row = |((alarm, subject), raised): (&(AlarmKind, String), &RaisedAlarm)| AlarmRow {
-            kind: alarm.as_str().to_owned(),
+            kind: *alarm,
             subject: subject.clone(),
             since_ms: raised.since_ms,
             last_notified_ms: raised.last_notified_ms,
@@ -235,8 +233,6 @@ mod tests {
         let mut after = RaisedAlarms::from_rows(before.to_rows());
         assert_eq!(apply_status(&mut after, failing(), 9_000), []);
         assert_eq!(after.to_rows(), before.to_rows());
-        let unknown = AlarmRow { kind: "from_a_newer_version".to_owned(), ..before.to_rows()[0].clone() };
-        assert_eq!(RaisedAlarms::from_rows(vec![unknown]).to_rows(), []);
     }
 
     #[test]

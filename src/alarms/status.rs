@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::kind::AlarmKind;
+use crate::storage::AlarmKind;
 use crate::telemetry::activity::SignatureAge;
 
 #[derive(Clone, Default)]

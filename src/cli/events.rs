@@ -122,7 +122,7 @@ impl EventsListArgs {
 
 /// `stored` or `unparsed`, whether the event is a revision, and the number of duplicates.
 pub(super) fn state_text(event: &EventView) -> String {
-    let mut state = event.state.clone();
+    let mut state = event.state.to_owned();
     if event.revision_of.is_some() {
         state.push_str(", revision");
     }
@@ -161,6 +161,7 @@ impl EventsShowArgs {
             ("content type", summary.content_type.clone()),
             ("query", summary.query.clone()),
             ("signed by key", summary.key_fingerprint.clone()),
+            ("origin", Some(summary.origin.to_owned())),
             ("state", Some(state_text(&summary))),
             ("revision of", summary.revision_of.clone()),
             ("size", Some(output::format_bytes(summary.size_bytes))),

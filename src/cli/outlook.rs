@@ -71,7 +71,7 @@ fn print_attempt(attempt: &AttemptView) -> CliResult {
         "  {}  attempt {}: {}{status}, {} ms",
         output::format_time(attempt.started_at_ms),
         attempt.attempt,
-        output::sanitize(&attempt.outcome),
+        output::sanitize(attempt.outcome),
         attempt.duration_ms
     ))?;
     for (name, text) in [("error", &attempt.error), ("answer", &attempt.answer)] {

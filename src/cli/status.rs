@@ -148,7 +148,7 @@ impl StatusReport {
             let age = format_age((now_ms - alarm.since_ms).max(0));
             output::print_line(format!(
                 "\nALARM ({}, for {age}{stopped}): {}",
-                alarm.kind,
+                alarm.kind.as_str(),
                 output::sanitize(&alarm.text)
             ))
         })
@@ -224,7 +224,7 @@ fn backlog_json(backlog: &HandlerBacklog) -> Value {
 
 fn alarm_json(alarm: &AlarmRow) -> Value {
     json!({
-        "alarm": alarm.kind,
+        "alarm": alarm.kind.as_str(),
         "subject": Some(&alarm.subject).filter(|subject| !subject.is_empty()),
         "since_ms": alarm.since_ms,
         "text": alarm.text,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::clock::Clock;
 use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
 use crate::privacy::redact;
-use crate::storage::{AttemptRecord, ClaimedDelivery};
+use crate::storage::{AttemptOutcome, AttemptRecord, ClaimedDelivery};
 
 /// Longest excerpt of a response that is stored, in bytes.
 const MAX_RESPONSE_BYTES: usize = 500;
@@ -77,15 +77,15 @@ fn build_context(
 
 fn build_record(result: &AttemptResult, attempt: u32, started_at_ms: i64, started_at: Instant) -> AttemptRecord {
     let (outcome, error) = match &result.outcome {
-        Outcome::Done => ("done", None),
-        Outcome::Retry { reason, .. } => ("retry", Some(reason.clone())),
-        Outcome::Fail { reason } => ("fail", Some(reason.clone())),
+        Outcome::Done => (AttemptOutcome::Done, None),
+        Outcome::Retry { reason, .. } => (AttemptOutcome::Retry, Some(reason.clone())),
+        Outcome::Fail { reason } => (AttemptOutcome::Fail, Some(reason.clone())),
     };
     AttemptRecord {
         attempt,
         started_at_ms,
         duration_ms: i64::try_from(started_at.elapsed().as_millis()).unwrap_or(i64::MAX),
-        outcome: outcome.to_owned(),
+        outcome,
         status: result.status,
         error,
         answer: result.response_excerpt.as_deref().map(redact_response),

@@ -112,7 +112,7 @@ fn body_size(claimed: &ClaimedDelivery) -> u64 {
 mod tests {
     use super::*;
     use crate::base::id::EventId;
-    use crate::storage::{EventSummary, StoredEvent};
+    use crate::storage::{EventOrigin, EventState, EventSummary, StoredEvent};
 
     fn claimed(company_id: i64, seq: i64) -> ClaimedDelivery {
         let summary = EventSummary {
@@ -129,7 +129,8 @@ mod tests {
             query: None,
             signature: None,
             key_fingerprint: None,
-            state: "stored".into(),
+            origin: EventOrigin::Retell,
+            state: EventState::Stored,
             revision_of: None,
             duplicate_count: 0,
             size_bytes: 4,

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::base::id::EventIdGenerator;
-use crate::storage::{DEFAULT_COMPANY_ID, EventSummary};
+use crate::storage::{DEFAULT_COMPANY_ID, EventOrigin, EventState, EventSummary};
 
 const RECEIVED_AT_MS: i64 = 1_795_305_599_000;
 
@@ -22,7 +22,8 @@ pub(super) fn sample_event(name: &str) -> (EventSummary, Context) {
         query: None,
         signature: None,
         key_fingerprint: None,
-        state: "stored".to_owned(),
+        origin: EventOrigin::Retell,
+        state: EventState::Stored,
         revision_of: None,
         duplicate_count: 0,
         size_bytes: 0,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::dedupe;
 use crate::base::id::EventId;
 use crate::event::EventIdentifiers;
-use crate::storage::{NewEvent, sanitize_text};
+use crate::storage::{EventOrigin, NewEvent, sanitize_text};
 
 /// One event of an export.
 pub(crate) struct ImportedEvent {
@@ -41,6 +41,7 @@ impl ImportedEvent {
             content_type: sanitize_text(self.content_type),
             signature: sanitize_text(self.signature),
             key_fingerprint: self.key_fingerprint,
+            origin: EventOrigin::Import,
             ..NewEvent::new(id, self.company_id, self.received_at_ms, self.body)
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::base::id::EventId;
 use crate::event::EventIdentifiers;
-use crate::storage::{INTERNAL_KEY_FINGERPRINT, NewEvent, sanitize_text};
+use crate::storage::{EventOrigin, NewEvent, sanitize_text};
 
 /// An internal event to be stored. Only handlers whose filter names it get it, see [`Filter`](crate::handlers::Filter).
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl InternalEvent {
             call_id: sanitize_text(head.call_id.or(head.chat_id)),
             agent_id: sanitize_text(head.agent_id),
             content_type: Some("application/json".to_owned()),
-            key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()),
+            origin: EventOrigin::Internal,
             ..NewEvent::new(id, self.company_id, self.occurred_at_ms, body)
         }
     }
@@ -50,6 +50,6 @@ mod tests {
         let identifiers = (event.kind.as_deref(), event.call_id.as_deref(), event.agent_id.as_deref());
         assert_eq!(identifiers, (Some("thing_booked"), Some("call_1"), Some("agent_1")));
         assert_eq!((event.company_id, event.received_at_ms), (3, 7));
-        assert_eq!(event.key_fingerprint.as_deref(), Some(INTERNAL_KEY_FINGERPRINT));
+        assert_eq!((event.origin, event.key_fingerprint), (EventOrigin::Internal, None));
     }
 }

@@ -5,10 +5,11 @@ use jiff::tz::TimeZone;
 
 use super::{OperationError, calendar_file};
 use crate::base::clock::Clock;
-use crate::live::appointments::operator_event_builder;
+use crate::base::id::EventIdGenerator;
 use crate::privacy::redact;
 use crate::storage::{
-    Appointment, AppointmentCancellation, AppointmentFilter, AppointmentStore, BookingContext, BookingOutcome,
+    Appointment, AppointmentCancellation, AppointmentFilter, AppointmentStore, BookingContext, BookingEventData,
+    BookingOutcome,
 };
 use crate::view::AppointmentView;
 
@@ -70,12 +71,14 @@ pub(crate) async fn cancel_appointment(
     reveal: bool,
 ) -> Result<AppointmentView, OperationError> {
     let appointment = find_appointment(store, reference).await?;
-    let context = BookingContext {
-        company_id: appointment.company_id,
-        idempotency_key: None,
-        now_ms: clock.now_ms(),
-        make_event: operator_event_builder(),
+    let now_ms = clock.now_ms();
+    let event = BookingEventData {
+        event_id: EventIdGenerator::default().next_id(now_ms),
+        time_zone: TimeZone::get(&appointment.time_zone).unwrap_or(TimeZone::UTC),
+        time_zone_name: appointment.time_zone.clone(),
+        call_id: None,
     };
+    let context = BookingContext { company_id: appointment.company_id, idempotency_key: None, now_ms, event };
     let cancellation = AppointmentCancellation { context, appointment_id: appointment.id };
     match store.cancel_appointment(cancellation).await? {
         BookingOutcome::Done(_, cancelled) => Ok(appointment_view(*cancelled, reveal)),

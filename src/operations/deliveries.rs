@@ -81,5 +81,5 @@ fn outlook_view((handler, outlook): (String, DeliveryOutlook)) -> OutlookView {
 
 fn attempt_view(record: AttemptRecord) -> AttemptView {
     let AttemptRecord { attempt, started_at_ms, duration_ms, outcome, status, error, answer } = record;
-    AttemptView { attempt, started_at_ms, duration_ms, outcome, status, error, answer }
+    AttemptView { attempt, started_at_ms, duration_ms, outcome: outcome.as_str(), status, error, answer }
 }

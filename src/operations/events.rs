@@ -46,7 +46,8 @@ pub(crate) fn event_view(event: &EventSummary) -> EventView {
         content_type: event.content_type,
         query: event.query,
         key_fingerprint: event.key_fingerprint,
-        state: event.state,
+        origin: event.origin.as_str(),
+        state: event.state.as_str(),
         revision_of: event.revision_of.map(|id| id.to_string()),
         duplicates: event.duplicate_count,
         size_bytes: event.size_bytes,
@@ -56,7 +57,7 @@ pub(crate) fn event_view(event: &EventSummary) -> EventView {
 fn inbound_answer_view(answered: InboundAnswerRecord) -> StoredInboundAnswerView {
     StoredInboundAnswerView {
         rule: answered.rule,
-        outcome: answered.outcome,
+        outcome: answered.outcome.as_str(),
         answer: RawValue::from_string(answered.answer).ok(),
         duration_ms: answered.duration_ms,
         answered_at_ms: answered.answered_at_ms,

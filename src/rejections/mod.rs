@@ -192,7 +192,7 @@ impl DiagnosisWorker {
         // Drops the body unless it is to be stored: until then it counts against the in-flight budget.
         let rejection = pending.into_rejection(diagnosis.clone(), self.keep_bodies);
         let size_bytes = rejection.size_bytes;
-        let reason = rejection.reason.clone();
+        let reason = rejection.reason.as_str();
         let rejected_id = self.store_rejection(rejection).await.map(tracing::field::display);
         tracing::warn!(
             status = 401,

@@ -131,7 +131,7 @@ impl PendingRejection {
             path: self.path,
             headers,
             size_bytes: self.body.as_ref().map(|body| body.len() as u64),
-            reason: self.reason.label().into(),
+            reason: self.reason.into(),
             diagnosis,
             body: self.body.filter(|_| keep_body),
         }

@@ -6,7 +6,7 @@ use super::signature::SignatureError;
 
 /// The reason as a label: an enum, so that every reason has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
-pub(crate) enum RejectionReason {
+pub enum RejectionReason {
     /// The client address is not in `security.allowlist`: answered 403, all others 401.
     NotOnAllowlist,
     /// The request has no signature header.
@@ -24,6 +24,16 @@ pub(crate) enum RejectionReason {
 }
 
 impl RejectionReason {
+    const ALL: [Self; 7] = [
+        Self::NotOnAllowlist,
+        Self::Missing,
+        Self::Malformed,
+        Self::StalePast,
+        Self::StaleFuture,
+        Self::NoKeyMatched,
+        Self::SignatureReused,
+    ];
+
     /// The name in metrics, log and the store.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
@@ -36,6 +46,12 @@ impl RejectionReason {
             Self::NoKeyMatched => "no_key_matched",
             Self::SignatureReused => "signature_reused",
         }
+    }
+
+    /// The reason with this name.
+    #[must_use]
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 

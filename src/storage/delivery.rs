@@ -193,6 +193,38 @@ pub struct ClaimedDelivery {
     pub is_replay: bool,
 }
 
+/// What a handler returned for an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// The handler has processed the event.
+    Done,
+    /// The attempt failed in a way that may pass.
+    Retry,
+    /// The attempt failed and would fail again.
+    Fail,
+}
+
+impl AttemptOutcome {
+    const ALL: [Self; 3] = [Self::Done, Self::Retry, Self::Fail];
+
+    /// The name in the store and in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry => "retry",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// The outcome with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == name)
+    }
+}
+
 /// The record of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AttemptRecord {
@@ -201,8 +233,7 @@ pub struct AttemptRecord {
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: i64,
     pub duration_ms: i64,
-    /// What the handler returned: `done`, `retry` or `fail`.
-    pub outcome: String,
+    pub outcome: AttemptOutcome,
     /// The status code of an HTTP response, or the exit code of a program.
     pub status: Option<i32>,
     /// The cause of the failure, without personal data.

@@ -11,9 +11,67 @@ use crate::base::id::EventId;
 /// The company whose events arrive on the plain webhook route.
 pub const DEFAULT_COMPANY_ID: i64 = 1;
 
-/// Marks internal events (alarms, appointments) in place of the fingerprint of a key. They were not signed by anyone,
-/// and no received event can have this value, because a fingerprint has another form.
-pub(crate) const INTERNAL_KEY_FINGERPRINT: &str = "internal";
+/// How an event came into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventOrigin {
+    /// Sent by Retell as a webhook request.
+    Retell,
+    /// Made by the receiver itself: alarms and appointments. Not signed by anyone.
+    Internal,
+    /// Imported by an operator from an export.
+    Import,
+    /// Fetched from Retell afterwards, because no webhook request delivered it.
+    Backfill,
+}
+
+impl EventOrigin {
+    const ALL: [Self; 4] = [Self::Retell, Self::Internal, Self::Import, Self::Backfill];
+
+    /// The name in the store and in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retell => "retell",
+            Self::Internal => "internal",
+            Self::Import => "import",
+            Self::Backfill => "backfill",
+        }
+    }
+
+    /// The origin with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == name)
+    }
+}
+
+/// Whether the columns of an event could be filled from its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventState {
+    Stored,
+    /// Stored without columns: the body is not a JSON object with an event name, or the store did not accept the
+    /// columns.
+    Unparsed,
+}
+
+impl EventState {
+    const ALL: [Self; 2] = [Self::Stored, Self::Unparsed];
+
+    /// The name in the store and in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Unparsed => "unparsed",
+        }
+    }
+
+    /// The state with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
 
 /// An authenticated event to be appended. Texts are at most 256 bytes and contain no NUL.
 #[derive(Clone)]
@@ -47,14 +105,17 @@ pub struct NewEvent {
     pub query: Option<String>,
     /// Value of the `X-Retell-Signature` header as sent.
     pub signature: Option<String>,
-    /// Fingerprint of the key that made the signature; `None` when verification is off.
+    /// Fingerprint of the key that made the signature; `None` when verification is off, for an internal event, and for
+    /// an imported one whose key is unknown.
     pub key_fingerprint: Option<String>,
+    /// How the event came into the store.
+    pub origin: EventOrigin,
     /// The body, byte for byte as it was signed.
     pub body: Bytes,
 }
 
 impl NewEvent {
-    /// An event of which only these values are known.
+    /// An event from Retell of which only these values are known.
     #[must_use]
     pub fn new(id: EventId, company_id: i64, received_at_ms: i64, body: impl Into<Bytes>) -> Self {
         Self {
@@ -73,6 +134,7 @@ impl NewEvent {
             query: None,
             signature: None,
             key_fingerprint: None,
+            origin: EventOrigin::Retell,
             body: body.into(),
         }
     }
@@ -113,10 +175,10 @@ pub struct EventSummary {
     pub content_type: Option<String>,
     pub query: Option<String>,
     pub signature: Option<String>,
-    /// See [`NewEvent::key_fingerprint`]; [`INTERNAL_KEY_FINGERPRINT`] for an internal event.
+    /// See [`NewEvent::key_fingerprint`].
     pub key_fingerprint: Option<String>,
-    /// `stored`, or `unparsed` for an event without columns.
-    pub state: String,
+    pub origin: EventOrigin,
+    pub state: EventState,
     /// The first event of the call with this kind, if this one is a revision.
     pub revision_of: Option<EventId>,
     /// How often the same body was received again.
@@ -125,10 +187,10 @@ pub struct EventSummary {
 }
 
 impl EventSummary {
-    /// Whether the receiver made the event itself, see [`INTERNAL_KEY_FINGERPRINT`].
+    /// Whether the receiver made the event itself.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.key_fingerprint.as_deref() == Some(INTERNAL_KEY_FINGERPRINT)
+        self.origin == EventOrigin::Internal
     }
 }
 

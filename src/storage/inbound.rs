@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::base::id::EventId;
+use crate::telemetry::inbound::InboundOutcome;
 
 /// The answer to an inbound request, as it was sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,8 +14,7 @@ pub struct InboundAnswerRecord {
     pub rule: Option<String>,
     /// The body of the answer, as JSON.
     pub answer: String,
-    /// Name of an `InboundOutcome`, such as `answered` or `timed_out`.
-    pub outcome: String,
+    pub outcome: InboundOutcome,
     /// Time from the head of the request to its answer.
     pub duration_ms: i64,
     /// Milliseconds since the Unix epoch.

@@ -25,21 +25,21 @@ mod text;
 
 use std::sync::Arc;
 
-pub(crate) use alarm::{ActivityRow, AlarmRow};
+pub(crate) use alarm::{ActivityRow, AlarmKind, AlarmRow};
 pub(crate) use appointment::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentSlot, BookingAction,
-    BookingContext, BookingEventFactory, BookingOutcome, BookingRequest, SLOT_STEP_MS,
+    BookingContext, BookingEventData, BookingOutcome, BookingRequest, SLOT_STEP_MS, format_rfc3339,
 };
 pub(crate) use delivery::{
-    AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch, PlanOutcome, PlanToken,
+    AttemptOutcome, AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch, PlanOutcome, PlanToken,
     PlannedDelivery, SettledDelivery, Settlement, SkipReason,
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
 pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
-pub(crate) use event::{AppendOutcome, EventSummary, INTERNAL_KEY_FINGERPRINT, StoreStats, StoredEvent};
-pub use event::{DEFAULT_COMPANY_ID, EventFilter, NewEvent};
+pub(crate) use event::{AppendOutcome, EventState, EventSummary, StoreStats, StoredEvent};
+pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
     ErasureStore, InboundAnswerStore, Journal, Maintenance, RejectedStore, RetentionStore, WakeUps,

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use crate::security::rejection_reason::RejectionReason;
+
 /// Number of rejected requests that are kept; a further one replaces the oldest.
 pub(crate) const MAX_REJECTED_REQUESTS: usize = 1000;
 
@@ -56,8 +58,7 @@ pub struct RejectedRequest {
     pub headers: BTreeMap<String, String>,
     /// Size of the body; `None` when it was not read.
     pub size_bytes: Option<u64>,
-    /// The rejection reason, as in the metrics.
-    pub reason: String,
+    pub reason: RejectionReason,
     /// Why the request was rejected and what to do, as text for the operator.
     pub diagnosis: String,
     /// The raw bytes; `None` unless `security.keep_rejected_bodies` is set.

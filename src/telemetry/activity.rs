@@ -1,7 +1,7 @@
 //! Event counts per hour by company and agent, and the ages of recent signatures: the data of the alarms `silence` and
 //! `clock_skew`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -30,8 +30,8 @@ struct CompanyActivity {
 #[derive(Debug, Default)]
 struct ActivityCounter {
     history: ActivityHistory,
-    /// Hours whose counts have changed since they were last stored.
-    changed_hours: BTreeSet<i64>,
+    /// Number of events by hour that are not stored yet.
+    unstored_by_hour: BTreeMap<i64, u64>,
 }
 
 /// The recent activity of a company or an agent.
@@ -67,26 +67,35 @@ pub struct HourlyEventCount {
     pub last_event_at_ms: i64,
 }
 
+impl ActivityInner {
+    fn counter(&mut self, company_id: i64, agent_id: Option<String>) -> &mut ActivityCounter {
+        let company = self.companies.entry(company_id).or_default();
+        match agent_id {
+            None => &mut company.total,
+            Some(agent) => company.agents.entry(agent).or_default(),
+        }
+    }
+}
+
 impl ActivityCounter {
     fn record(&mut self, at_ms: i64) {
         let hour = at_ms.div_euclid(HOUR_MS);
         self.history.last_event_at_ms = self.history.last_event_at_ms.max(at_ms);
         *self.history.events_by_hour.entry(hour).or_default() += 1;
-        self.changed_hours.insert(hour);
+        *self.unstored_by_hour.entry(hour).or_default() += 1;
     }
 
-    fn take_changed(&mut self, company_id: i64, agent_id: Option<&str>) -> Vec<HourlyEventCount> {
-        let count = |hour| HourlyEventCount {
+    fn take_unstored(&mut self, company_id: i64, agent_id: Option<&str>) -> Vec<HourlyEventCount> {
+        let last_event_at_ms = self.history.last_event_at_ms;
+        let count = |(hour, event_count)| HourlyEventCount {
             company_id,
             agent_id: agent_id.map(str::to_owned),
             hour,
-            event_count: self.history.events_by_hour.get(&hour).copied().unwrap_or(0),
+            event_count,
             // The history has only the latest event of all hours, which bounds that of this hour.
-            last_event_at_ms: self.history.last_event_at_ms.min((hour + 1) * HOUR_MS - 1),
+            last_event_at_ms: last_event_at_ms.min((hour + 1) * HOUR_MS - 1),
         };
-        let changed = self.changed_hours.iter().copied().map(count).collect();
-        self.changed_hours.clear();
-        changed
+        std::mem::take(&mut self.unstored_by_hour).into_iter().map(count).collect()
     }
 }
 
@@ -117,32 +126,39 @@ impl Activity {
     pub fn load(&self, counts: Vec<HourlyEventCount>) {
         let mut inner = self.lock();
         for count in counts {
-            let company = inner.companies.entry(count.company_id).or_default();
-            let counter = match count.agent_id {
-                None => &mut company.total,
-                Some(agent) => company.agents.entry(agent).or_default(),
-            };
-            counter.history.last_event_at_ms = counter.history.last_event_at_ms.max(count.last_event_at_ms);
-            *counter.history.events_by_hour.entry(count.hour).or_default() += count.event_count;
+            let history = &mut inner.counter(count.company_id, count.agent_id).history;
+            history.last_event_at_ms = history.last_event_at_ms.max(count.last_event_at_ms);
+            *history.events_by_hour.entry(count.hour).or_default() += count.event_count;
         }
     }
 
-    /// Returns the counts that have changed since the last call, as totals of their hour.
-    pub fn take_changed(&self) -> Vec<HourlyEventCount> {
+    /// Returns the numbers of events since the last call, for storing them. Give them to
+    /// [`Activity::return_unstored`] if that fails.
+    pub fn take_unstored(&self) -> Vec<HourlyEventCount> {
         let mut counts = Vec::new();
         for (id, company) in &mut self.lock().companies {
-            counts.extend(company.total.take_changed(*id, None));
+            counts.extend(company.total.take_unstored(*id, None));
             for (agent, counter) in &mut company.agents {
-                counts.extend(counter.take_changed(*id, Some(agent)));
+                counts.extend(counter.take_unstored(*id, Some(agent)));
             }
         }
         counts
+    }
+
+    /// Takes back numbers that could not be stored, so that the next [`Activity::take_unstored`] returns them.
+    pub fn return_unstored(&self, counts: Vec<HourlyEventCount>) {
+        let mut inner = self.lock();
+        for count in counts {
+            let counter = inner.counter(count.company_id, count.agent_id);
+            *counter.unstored_by_hour.entry(count.hour).or_default() += count.event_count;
+        }
     }
 
     /// Removes the counts of hours before `hour`, and companies and agents that had no event since.
     pub fn prune_before(&self, hour: i64) {
         let keep = |counter: &mut ActivityCounter| {
             counter.history.events_by_hour.retain(|known, _| *known >= hour);
+            counter.unstored_by_hour.retain(|known, _| *known >= hour);
             !counter.history.events_by_hour.is_empty()
         };
         self.lock().companies.retain(|_, company| {
@@ -194,8 +210,8 @@ mod tests {
         before.record_event(1, Some("agent_a"), 10);
         before.record_event(1, Some(""), HOUR_MS + 5);
         before.record_event(2, None, 7);
-        let mut counts = before.take_changed();
-        assert_eq!(before.take_changed(), []);
+        let mut counts = before.take_unstored();
+        assert_eq!(before.take_unstored(), []);
         counts.sort_by_key(|count| (count.company_id, count.agent_id.clone(), count.hour));
         assert_eq!(counts.len(), 4);
         let after = Activity::default();
@@ -204,7 +220,24 @@ mod tests {
             assert_eq!(after.company_history(company), before.company_history(company));
             assert_eq!(after.agent_histories(company), before.agent_histories(company));
         }
-        assert_eq!(after.take_changed(), [], "stored already");
+        assert_eq!(after.take_unstored(), [], "stored already");
+    }
+
+    #[test]
+    fn only_events_since_the_last_stored_ones_are_taken() {
+        let activity = Activity::default();
+        let counts = |activity: &Activity| {
+            activity.take_unstored().iter().map(|count| (count.hour, count.event_count)).collect::<Vec<_>>()
+        };
+        activity.record_event(1, None, 10);
+        activity.record_event(1, None, 20);
+        assert_eq!(counts(&activity), [(0, 2)]);
+        activity.record_event(1, None, 30);
+        let not_stored = activity.take_unstored();
+        activity.record_event(1, None, HOUR_MS);
+        activity.record_event(1, None, 40);
+        activity.return_unstored(not_stored);
+        assert_eq!(counts(&activity), [(0, 2), (1, 1)]);
     }
 
     #[test]

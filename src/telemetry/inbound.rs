@@ -9,7 +9,7 @@ use crate::base::histogram::{Histogram, HistogramCounts};
 
 /// The outcome of an inbound request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub(crate) enum InboundOutcome {
+pub enum InboundOutcome {
     /// A rule, a target or a closure answered.
     Answered,
     /// A rule, a target or a closure rejected the caller.
@@ -29,6 +29,17 @@ pub(crate) enum InboundOutcome {
 }
 
 impl InboundOutcome {
+    const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::CallerRejected,
+        Self::Empty,
+        Self::Failed,
+        Self::InvalidAnswer,
+        Self::TimedOut,
+        Self::Duplicate,
+        Self::NotStored,
+    ];
+
     /// The name in metrics, log and the store (`inbound_answers.outcome`).
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
@@ -42,6 +53,12 @@ impl InboundOutcome {
             Self::Duplicate => "duplicate",
             Self::NotStored => "not_stored",
         }
+    }
+
+    /// The outcome with this name.
+    #[must_use]
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == name)
     }
 }
 

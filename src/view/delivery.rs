@@ -52,7 +52,7 @@ pub(crate) struct AttemptView {
     pub started_at_ms: i64,
     pub duration_ms: i64,
     /// `done`, `retry` or `fail`.
-    pub outcome: String,
+    pub outcome: &'static str,
     /// The status code of an HTTP response, or the exit code of a program.
     pub status: Option<i32>,
     /// The cause of the failure, without personal data.

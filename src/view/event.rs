@@ -21,8 +21,10 @@ pub(crate) struct EventView {
     pub content_type: Option<String>,
     pub query: Option<String>,
     pub key_fingerprint: Option<String>,
+    /// `retell`, `internal`, `import` or `backfill`.
+    pub origin: &'static str,
     /// `stored` or `unparsed`.
-    pub state: String,
+    pub state: &'static str,
     /// The id of the event of which it is a revision.
     pub revision_of: Option<String>,
     /// How often the same body was received again.
@@ -49,7 +51,7 @@ pub(crate) struct EventDetailsView {
 pub(crate) struct StoredInboundAnswerView {
     /// The name of the rule that answered.
     pub rule: Option<String>,
-    pub outcome: String,
+    pub outcome: &'static str,
     /// `null` when the stored text cannot be parsed as JSON.
     pub answer: Option<Box<RawValue>>,
     pub duration_ms: i64,

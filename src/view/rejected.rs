@@ -20,7 +20,7 @@ pub(crate) struct RejectedRequestView {
     pub headers: BTreeMap<String, String>,
     /// `None` when the body was not read.
     pub size_bytes: Option<u64>,
-    pub reason: String,
+    pub reason: &'static str,
     /// Why the request was rejected and what to do.
     pub diagnosis: String,
     /// Whether the body is stored.

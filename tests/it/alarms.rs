@@ -8,7 +8,7 @@ use retell_webhook::Clock;
 use retell_webhook::Filter;
 use retell_webhook::internals::AlarmSettings;
 use retell_webhook::{Context, Event, EventHandler, Outcome, Settings, async_trait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::bodies::event_body;
 use crate::support::client::post;
@@ -95,7 +95,8 @@ fn dead_deliveries_are_an_alarm_until_they_are_discarded() {
     assert_eq!(alarm_events(&home), expected.map(|(name, alarm)| (name.to_owned(), alarm.to_owned())));
     assert_eq!(server.output().matches("alarm raised").count(), 1, "{}", server.output());
     let listed = home.list_events(&["--event", "alarm_triggered"]);
-    assert_eq!(listed[0]["company"], "default");
+    assert_eq!((&listed[0]["company"], &listed[0]["origin"]), (&json!("default"), &json!("internal")));
+    assert_eq!(listed[0]["key_fingerprint"], Value::Null);
     let last = home.run_ok(&["status", "--json"]).json()["last_event"]["event"].clone();
     assert_eq!(last, "call_ended", "an alarm event is not a received event");
 }

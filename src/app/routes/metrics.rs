@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::alarms::{AlarmKind, AlarmStatus};
+use crate::alarms::AlarmStatus;
 use crate::dispatch::RemovedCounts;
 use crate::http::budget::InflightBudget;
-use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, StoreStats};
+use crate::storage::{AlarmKind, BreakerState, DeliveryState, HandlerBacklog, StoreStats};
 use crate::telemetry::deliveries::DeliveryMetrics;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};

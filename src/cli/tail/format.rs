@@ -7,7 +7,7 @@ use super::super::output::{self, CliError};
 use crate::config::ConfigSources;
 use crate::event::Event;
 use crate::operations::events::event_view;
-use crate::storage::{EventSummary, StoredEvent};
+use crate::storage::{EventState, EventSummary, StoredEvent};
 
 /// Characters of a column; its text comes from outside and has no limit.
 const MAX_COLUMN_CHARS: usize = 64;
@@ -133,7 +133,7 @@ fn event_color(summary: &EventSummary) -> &'static str {
 }
 
 fn state_color(summary: &EventSummary) -> &'static str {
-    if summary.state == "unparsed" {
+    if summary.state == EventState::Unparsed {
         "31"
     } else if summary.revision_of.is_some() || summary.duplicate_count > 0 {
         "33"

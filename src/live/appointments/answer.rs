@@ -3,12 +3,11 @@
 //! A voice agent reads the messages aloud, so they are short sentences without symbols or ISO dates.
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::calendar::Calendar;
 use crate::live::FunctionOutcome;
-use crate::storage::{Appointment, BookingAction};
+use crate::storage::{Appointment, BookingAction, format_rfc3339};
 
 /// The arguments are incomplete or cannot be used; `message` asks the caller.
 pub(super) fn invalid(message: impl Into<String>) -> FunctionOutcome {
@@ -122,12 +121,6 @@ fn slot_json(start_ms: i64, end_ms: i64, calendar: &Calendar) -> Value {
         "start": format_rfc3339(start_ms, &calendar.time_zone),
         "end": format_rfc3339(end_ms, &calendar.time_zone),
     })
-}
-
-/// Formats an instant as `2026-11-23T14:30:00+01:00`.
-pub(super) fn format_rfc3339(ms: i64, zone: &TimeZone) -> String {
-    let instant = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    instant.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// Formats `Monday, November 23 at 2:30 PM`, with the year if it is not the current one.

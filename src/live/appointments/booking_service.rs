@@ -8,14 +8,13 @@ use std::sync::Arc;
 use jiff::ToSpan;
 
 use super::calendar::Calendar;
-use super::event;
 use crate::base::clock::Clock;
 use crate::base::id::EventIdGenerator;
 use crate::config::{FieldError, Settings};
 use crate::live::{FunctionContext, FunctionOutcome};
 use crate::storage::{
-    Appointment, AppointmentFilter, AppointmentStore, BookingAction, BookingContext, BookingOutcome, SLOT_STEP_MS,
-    StoreError,
+    Appointment, AppointmentFilter, AppointmentStore, BookingAction, BookingContext, BookingEventData, BookingOutcome,
+    SLOT_STEP_MS, StoreError,
 };
 
 /// Number of free times offered in place of one that is not available. A caller cannot remember more than three.
@@ -26,7 +25,7 @@ const DAYS_PER_QUERY: i32 = 14;
 pub(super) struct BookingService {
     pub(super) store: Arc<dyn AppointmentStore>,
     clock: Clock,
-    event_ids: Arc<EventIdGenerator>,
+    event_ids: EventIdGenerator,
     default_calendar: Arc<Calendar>,
     /// Calendars of companies that set `time_zone`, by slug.
     company_calendars: BTreeMap<String, Arc<Calendar>>,
@@ -51,7 +50,7 @@ impl BookingService {
             }
         }
         let default_calendar = calendar(&settings.appointments.time_zone)?;
-        Ok(Self { store, clock, event_ids: Arc::default(), default_calendar, company_calendars })
+        Ok(Self { store, clock, event_ids: EventIdGenerator::default(), default_calendar, company_calendars })
     }
 
     pub(super) fn new_invocation<'a>(&'a self, context: &'a FunctionContext) -> AppointmentInvocation<'a> {
@@ -111,11 +110,12 @@ impl AppointmentInvocation<'_> {
             company_id: self.context.company_id,
             idempotency_key: Some(self.context.invocation_id.clone()),
             now_ms: self.now_ms,
-            make_event: event::event_builder(
-                &self.booking_service.event_ids,
-                &self.calendar,
-                self.context.call_id.as_deref(),
-            ),
+            event: BookingEventData {
+                event_id: self.booking_service.event_ids.next_id(self.now_ms),
+                time_zone: self.calendar.time_zone.clone(),
+                time_zone_name: self.calendar.time_zone_name.clone(),
+                call_id: self.context.call_id.clone(),
+            },
         }
     }
 

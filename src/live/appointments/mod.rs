@@ -11,7 +11,6 @@ mod calendar;
 mod cancel;
 mod change;
 mod definitions;
-mod event;
 mod find_appointment;
 mod function;
 mod parse;
@@ -29,7 +28,6 @@ use crate::config::{FieldError, Settings};
 use crate::storage::AppointmentStore;
 
 pub(crate) use definitions::function_definitions;
-pub(crate) use event::operator_event_builder;
 
 /// The three appointment functions, or an empty list unless `appointments.enabled` is set.
 ///

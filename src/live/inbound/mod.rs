@@ -159,7 +159,7 @@ impl InboundResponder {
             event_id: live.event_id,
             rule: decision.rule.map(|rule| rule.to_string()),
             answer: json.clone(),
-            outcome: decision.outcome.as_str().to_owned(),
+            outcome: decision.outcome,
             duration_ms,
             answered_at_ms: self.clock.now_ms(),
         };

@@ -2,21 +2,22 @@
 
 use rusqlite::{Connection, params};
 
-use crate::storage::{ActivityRow, AlarmRow, StoreError};
+use super::errors::{RowColumn, parse_column};
+use crate::storage::{ActivityRow, AlarmKind, AlarmRow, StoreError};
 
-/// Makes `alarms` the set of raised alarms.
-pub(super) fn replace_alarms(conn: &mut Connection, alarms: &[AlarmRow]) -> Result<(), StoreError> {
-    // A savepoint, because the writer's transaction also holds other jobs: a failure here must undo this job alone.
-    let savepoint = conn.savepoint()?;
-    savepoint.prepare_cached("DELETE FROM alarms")?.execute([])?;
-    for row in alarms {
-        savepoint
-            .prepare_cached(
-                "INSERT INTO alarms (alarm, subject, since_ms, last_notified_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![row.kind, row.subject, row.since_ms, row.last_notified_ms, row.text])?;
-    }
-    Ok(savepoint.commit()?)
+/// Inserts or replaces the alarm of this kind and subject.
+pub(super) fn raise_alarm(conn: &Connection, row: &AlarmRow) -> Result<(), StoreError> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO alarms (alarm, subject, since_ms, last_notified_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![row.kind.as_str(), row.subject, row.since_ms, row.last_notified_ms, row.text])?;
+    Ok(())
+}
+
+pub(super) fn resolve_alarm(conn: &Connection, kind: AlarmKind, subject: &str) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM alarms WHERE alarm = ?1 AND subject = ?2")?
+        .execute(params![kind.as_str(), subject])?;
+    Ok(())
 }
 
 /// The alarm raised first comes first.
@@ -25,38 +26,41 @@ pub(super) fn list_alarms(conn: &Connection) -> Result<Vec<AlarmRow>, StoreError
         "SELECT alarm, subject, since_ms, last_notified_ms, text FROM alarms ORDER BY since_ms, alarm, subject",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(AlarmRow {
-            kind: row.get(0)?,
-            subject: row.get(1)?,
-            since_ms: row.get(2)?,
-            last_notified_ms: row.get(3)?,
-            text: row.get(4)?,
-        })
+        let subject: String = row.get(1)?;
+        let kind = parse_column(row, 0, AlarmKind::from_name, || RowColumn {
+            table: "alarms",
+            row: format!("subject `{subject}`"),
+            column: "alarm",
+        })?;
+        Ok(AlarmRow { kind, subject, since_ms: row.get(2)?, last_notified_ms: row.get(3)?, text: row.get(4)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Replaces the counts of the hours in `rows` and deletes hours before `forget_before` (hours since the Unix epoch).
-pub(super) fn upsert_activity(
+/// Adds the counts to those of their hours and deletes hours before `forget_before` (hours since the Unix epoch).
+pub(super) fn add_activity(
     conn: &mut Connection,
-    rows: &[ActivityRow],
+    counts: &[ActivityRow],
     forget_before: Option<i64>,
 ) -> Result<(), StoreError> {
+    // A savepoint, because the writer's transaction also holds other jobs: a failure here must undo this job alone, and
+    // all of it, because the caller adds the same counts again.
     let savepoint = conn.savepoint()?;
-    for row in rows {
-        // Totals, not increments: writing the same counts again after a failure changes nothing.
-        savepoint.prepare_cached(
-            "INSERT OR REPLACE INTO activity (company_id, agent_id, hour, events, last_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            row.company_id,
-            // The column is part of the primary key and so cannot be null: the empty text stands for the whole
-            // company.
-            row.agent_id.as_deref().unwrap_or_default(),
-            row.hour,
-            row.event_count,
-            row.last_event_at_ms
-        ])?;
+    for row in counts {
+        savepoint
+            .prepare_cached(
+                "INSERT INTO activity (company_id, agent_id, hour, events, last_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET events = events + excluded.events, last_ms = max(last_ms, excluded.last_ms)",
+            )?
+            .execute(params![
+                row.company_id,
+                // The column is part of the primary key and so cannot be null: the empty text stands for the whole
+                // company.
+                row.agent_id.as_deref().unwrap_or_default(),
+                row.hour,
+                row.event_count,
+                row.last_event_at_ms
+            ])?;
     }
     if let Some(hour) = forget_before {
         savepoint.prepare_cached("DELETE FROM activity WHERE hour < ?1")?.execute([hour])?;
@@ -92,34 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn replacing_alarms_removes_the_earlier_ones() {
-        let mut conn = store();
-        let row = |alarm: &str, since_ms| AlarmRow {
-            kind: alarm.to_owned(),
-            subject: "crm".to_owned(),
-            since_ms,
-            last_notified_ms: since_ms + 1,
-            text: "it is broken".to_owned(),
-        };
-        replace_alarms(&mut conn, &[row("silence", 5), row("disk", 3)]).unwrap();
-        assert_eq!(list_alarms(&conn).unwrap(), [row("disk", 3), row("silence", 5)]);
-        replace_alarms(&mut conn, &[row("silence", 5)]).unwrap();
-        assert_eq!(list_alarms(&conn).unwrap(), [row("silence", 5)]);
-    }
-
-    #[test]
-    fn counts_of_an_hour_are_replaced_and_old_hours_deleted() {
-        let mut conn = store();
-        let row = |agent: Option<&str>, hour, events| ActivityRow {
-            company_id: 1,
-            agent_id: agent.map(str::to_owned),
-            hour,
-            event_count: events,
-            last_event_at_ms: hour * 3_600_000,
-        };
-        upsert_activity(&mut conn, &[row(None, 7, 1), row(Some("agent_1"), 8, 1)], None).unwrap();
-        upsert_activity(&mut conn, &[row(None, 8, 2)], None).unwrap();
-        upsert_activity(&mut conn, &[row(None, 8, 5)], Some(8)).unwrap();
-        assert_eq!(list_activity(&conn).unwrap(), [row(None, 8, 5), row(Some("agent_1"), 8, 1)]);
+    fn an_unknown_kind_of_alarm_is_an_error_that_names_it() {
+        let conn = store();
+        conn.execute("INSERT INTO alarms VALUES ('gremlins', 'crm', 1, 1, 'it is broken')", []).unwrap();
+        let error = list_alarms(&conn).unwrap_err().to_string();
+        assert!(error.contains("unknown alarm `gremlins` in the row of table alarms with subject `crm`"), "{error}");
     }
 }

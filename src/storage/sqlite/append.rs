@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::bodies::{BodyLocation, LARGE_BODY_BYTES};
 use super::writer::WriterContext;
 use crate::base::id::EventId;
-use crate::storage::{AppendOutcome, Identity, IdentityKey, NewEvent, StoreError};
+use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, StoreError};
 
 /// The hashes by which an event is found. The caller's task computes them, because hashing a large body would hold up
 /// the writer thread.
@@ -191,11 +191,11 @@ fn insert_event(
     revision_of: Option<i64>,
     location: Option<BodyLocation>,
 ) -> Result<i64, StoreError> {
+    let state = if event.unparsed { EventState::Unparsed } else { EventState::Stored };
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
-           query, signature, key_fingerprint, state, revision_of, size_bytes,
-           body_file, body_at, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, body_file, body_at, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
     )?
     .execute(params![
         event.id.as_bytes(),
@@ -210,7 +210,8 @@ fn insert_event(
         event.query,
         event.signature,
         event.key_fingerprint,
-        if event.unparsed { "unparsed" } else { "stored" },
+        event.origin.as_str(),
+        state.as_str(),
         revision_of,
         event.body.len(),
         location.map(|location| location.file_number),

@@ -1,7 +1,7 @@
 //! Classifies SQLite's errors by what a caller can do about them.
 
-use rusqlite::ErrorCode;
 use rusqlite::types::Type;
+use rusqlite::{ErrorCode, Row};
 
 use super::SqliteUrl;
 use crate::storage::{StoreError, StoreErrorKind, UnknownValueError};
@@ -23,6 +23,33 @@ impl From<UnknownValueError> for rusqlite::Error {
     fn from(unknown: UnknownValueError) -> Self {
         Self::FromSqlConversionFailure(0, Type::Null, Box::new(unknown))
     }
+}
+
+/// A column of a row, named for an error.
+pub(super) struct RowColumn {
+    pub(super) table: &'static str,
+    /// The key of the row, such as `handler crm and event seq 7`.
+    pub(super) row: String,
+    pub(super) column: &'static str,
+}
+
+impl RowColumn {
+    pub(super) fn unknown_value(self, value: impl Into<String>) -> UnknownValueError {
+        let Self { table, row, column } = self;
+        UnknownValueError { table, row, column, value: value.into() }
+    }
+}
+
+/// Reads a text column that holds one of a fixed set of names, without copying the text. `place` is called only for
+/// the error.
+pub(super) fn parse_column<T>(
+    row: &Row,
+    index: usize,
+    from_name: impl FnOnce(&str) -> Option<T>,
+    place: impl FnOnce() -> RowColumn,
+) -> rusqlite::Result<T> {
+    let name = row.get_ref(index)?.as_str()?;
+    from_name(name).ok_or_else(|| place().unknown_value(name).into())
 }
 
 fn classify(error: &rusqlite::Error) -> StoreErrorKind {
@@ -62,7 +89,9 @@ fn advice(kind: StoreErrorKind) -> &'static str {
         StoreErrorKind::Busy => {
             " (another process holds a lock on the store; intake resumes when it releases the lock)"
         }
-        StoreErrorKind::Corrupt | StoreErrorKind::CorruptRow => " (stop the receiver, and restore the store from a backup)",
+        StoreErrorKind::Corrupt | StoreErrorKind::CorruptRow => {
+            " (stop the receiver, and restore the store from a backup)"
+        }
         _ => "",
     }
 }

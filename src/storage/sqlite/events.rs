@@ -5,9 +5,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::bodies::{BodyFileReader, BodyLocation};
+use super::errors::{RowColumn, parse_column};
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventSummary, StoreError, StoredEvent};
+use crate::storage::{EventFilter, EventOrigin, EventState, EventSummary, StoreError, StoredEvent};
 
 /// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
 const MAX_CHUNK_BYTES: usize = 2 * 1024 * 1024;
@@ -16,12 +17,14 @@ pub(super) const SELECT_SUMMARY: &str =
     "SELECT e.seq, e.id, coalesce(c.slug, ''), e.event, e.call_id, e.agent_id, e.received_at_ms, e.source,
     e.content_type, e.query, e.signature, e.key_fingerprint, e.state,
     (SELECT first.id FROM events first WHERE first.seq = e.revision_of),
-    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes, e.company_id";
+    coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes, e.company_id,
+    e.origin";
 pub(super) const FROM_EVENTS: &str = " FROM events e LEFT JOIN companies c ON c.id = e.company_id";
 
 pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
+    let seq = row.get(0)?;
     Ok(EventSummary {
-        seq: row.get(0)?,
+        seq,
         id: EventId::from_bytes(row.get(1)?),
         company: row.get(2)?,
         kind: row.get(3)?,
@@ -33,12 +36,17 @@ pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
         query: row.get(9)?,
         signature: row.get(10)?,
         key_fingerprint: row.get(11)?,
-        state: row.get(12)?,
+        state: parse_column(row, 12, EventState::from_name, || event_row(seq, "state"))?,
         revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
         duplicate_count: row.get(14)?,
         size_bytes: row.get(15)?,
         company_id: row.get(16)?,
+        origin: parse_column(row, 17, EventOrigin::from_name, || event_row(seq, "origin"))?,
     })
+}
+
+fn event_row(seq: i64, column: &'static str) -> RowColumn {
+    RowColumn { table: "events", row: format!("seq {seq}"), column }
 }
 
 /// The columns that locate the body; they follow those of [`SELECT_SUMMARY`].
@@ -49,9 +57,9 @@ pub(super) fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEve
     let summary = read_summary(row)?;
     // A body that cannot be read is part of the result and not an error: the summary is still of use, and so are the
     // other events of the batch.
-    let body = match row.get(17)? {
-        Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(18)? }, row.get(15)?),
-        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(19)?)),
+    let body = match row.get(18)? {
+        Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(19)? }, row.get(15)?),
+        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(20)?)),
     };
     Ok(StoredEvent { summary, body })
 }

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::errors::{RowColumn, parse_column};
 use crate::base::id::EventId;
 use crate::storage::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS, StoreError};
+use crate::telemetry::inbound::InboundOutcome;
 
 /// Calls whose texts are read for [`CallerHistory`].
 const MAX_CALLS_READ: u32 = 5;
@@ -54,7 +56,7 @@ pub(super) fn insert_answer(conn: &Connection, answered: &InboundAnswerRecord) -
         answered.event_id.as_bytes(),
         answered.rule,
         answered.answer,
-        answered.outcome,
+        answered.outcome.as_str(),
         answered.duration_ms,
         answered.answered_at_ms,
     ])?;
@@ -71,7 +73,11 @@ pub(super) fn get_answer(conn: &Connection, event_id: EventId) -> Result<Option<
             event_id,
             rule: row.get(0)?,
             answer: row.get(1)?,
-            outcome: row.get(2)?,
+            outcome: parse_column(row, 2, InboundOutcome::from_name, || RowColumn {
+                table: "inbound_answers",
+                row: format!("the event {event_id}"),
+                column: "outcome",
+            })?,
             duration_ms: row.get(3)?,
             answered_at_ms: row.get(4)?,
         })

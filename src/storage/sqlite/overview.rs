@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deliveries::parse_state;
+use super::errors::RowColumn;
 use super::events::{last_seq, seq_before};
 use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview, UnknownValueError};
 
@@ -58,12 +59,8 @@ fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite
     let handlers = handlers.query_map([], |row| {
         let handler: String = row.get(1)?;
         let breaker_state = parse_breaker_state(row.get(3)?, &handler)?;
-        let backlog = HandlerBacklog {
-            handler,
-            breaker_state,
-            breaker_since_ms: row.get(4)?,
-            ..HandlerBacklog::default()
-        };
+        let backlog =
+            HandlerBacklog { handler, breaker_state, breaker_since_ms: row.get(4)?, ..HandlerBacklog::default() };
         Ok(HandlerProgress { id: row.get(0)?, through: row.get(2)?, backlog })
     })?;
     let handlers: Vec<HandlerProgress> = handlers.collect::<Result<_, _>>()?;
@@ -73,11 +70,8 @@ fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite
 /// NULL stands for closed.
 fn parse_breaker_state(name: Option<String>, handler: &str) -> Result<BreakerState, UnknownValueError> {
     let Some(name) = name else { return Ok(BreakerState::Closed) };
-    BreakerState::from_name(&name).ok_or_else(|| UnknownValueError {
-        table: "handlers",
-        row: format!("name {handler}"),
-        column: "breaker",
-        value: name,
+    BreakerState::from_name(&name).ok_or_else(|| {
+        RowColumn { table: "handlers", row: format!("name {handler}"), column: "breaker" }.unknown_value(name)
     })
 }
 

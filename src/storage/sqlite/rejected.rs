@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::errors::{RowColumn, parse_column};
+use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoreError, StoredRejectedRequest};
 
 const SELECT_COLUMNS: &str =
@@ -24,7 +26,7 @@ pub(super) fn insert(conn: &Connection, request: &RejectedRequest) -> Result<Rej
         request.path,
         headers,
         request.size_bytes,
-        request.reason,
+        request.reason.as_str(),
         request.diagnosis,
         request.body.as_deref(),
     ])?;
@@ -55,6 +57,7 @@ pub(super) fn get(conn: &Connection, id: RejectedId) -> Result<Option<StoredReje
 }
 
 fn read_row(row: &Row) -> rusqlite::Result<StoredRejectedRequest> {
+    let id = RejectedId(row.get(0)?);
     let headers: String = row.get(6)?;
     let request = RejectedRequest {
         company: row.get(1)?,
@@ -64,9 +67,13 @@ fn read_row(row: &Row) -> rusqlite::Result<StoredRejectedRequest> {
         path: row.get(5)?,
         headers: serde_json::from_str(&headers).unwrap_or_default(),
         size_bytes: row.get(7)?,
-        reason: row.get(8)?,
+        reason: parse_column(row, 8, RejectionReason::from_name, || RowColumn {
+            table: "rejected",
+            row: format!("id {id}"),
+            column: "reason",
+        })?,
         diagnosis: row.get(9)?,
         body: None,
     };
-    Ok(StoredRejectedRequest { id: RejectedId(row.get(0)?), request, has_body: row.get(10)? })
+    Ok(StoredRejectedRequest { id, request, has_body: row.get(10)? })
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIdGenerator;
+use crate::security::rejection_reason::RejectionReason;
 use crate::storage::*;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
@@ -34,7 +35,7 @@ fn rejection(number: usize) -> RejectedRequest {
         path: "/webhook".into(),
         headers: [("host".to_owned(), format!("host-{number}"))].into(),
         size_bytes: Some(2),
-        reason: "no_key_matched".into(),
+        reason: RejectionReason::NoKeyMatched,
         diagnosis: "no configured key".into(),
         body: number.is_multiple_of(2).then(|| Bytes::from_static(b"{}")),
     }

@@ -14,21 +14,22 @@ use super::SqliteStore;
 use super::append::{self, EventKeys};
 use super::operator::{OperatorRemoval, OperatorStore};
 use super::writer::WriterContext;
+use crate::storage::appointment::booking_event;
 use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingAction,
-    BookingEventFactory, BookingOutcome, BookingRequest, StoreError,
+    BookingEventData, BookingOutcome, BookingRequest, NewEvent, StoreError,
 };
 
 #[async_trait]
 impl AppointmentStore for SqliteStore {
     async fn book_appointment(&self, booking: BookingRequest) -> Result<BookingOutcome, StoreError> {
-        let make_event = booking.context.make_event.clone();
-        self.write_with_event(make_event, move |conn| write::book(conn, &booking)).await
+        let event = booking.context.event.clone();
+        self.write_with_event(event, move |conn| write::book(conn, &booking)).await
     }
 
     async fn change_appointment(&self, moving: AppointmentChange) -> Result<BookingOutcome, StoreError> {
-        let make_event = moving.context.make_event.clone();
-        self.write_with_event(make_event, move |conn| write::move_appointment(conn, &moving)).await
+        let event = moving.context.event.clone();
+        self.write_with_event(event, move |conn| write::move_appointment(conn, &moving)).await
     }
 
     async fn cancel_appointment(&self, cancelling: AppointmentCancellation) -> Result<BookingOutcome, StoreError> {
@@ -36,8 +37,8 @@ impl AppointmentStore for SqliteStore {
             let cancel = move |operator: &mut OperatorRemoval| operator.store.cancel_appointment(&cancelling);
             return self.operator().await?.run(cancel).await;
         }
-        let make_event = cancelling.context.make_event.clone();
-        self.write_with_event(make_event, move |conn| {
+        let event = cancelling.context.event.clone();
+        self.write_with_event(event, move |conn| {
             let context = &cancelling.context;
             let invocation = context.idempotency_key.as_deref();
             write::cancel(conn, context.company_id, cancelling.appointment_id, invocation, context.now_ms)
@@ -68,7 +69,7 @@ impl SqliteStore {
     /// Writes a change and appends the event about it in the same transaction: a crash cannot lose one of them.
     async fn write_with_event(
         &self,
-        make_event: BookingEventFactory,
+        event_data: BookingEventData,
         mut work: impl FnMut(&rusqlite::Connection) -> Result<AppointmentWrite, StoreError> + Send + 'static,
     ) -> Result<BookingOutcome, StoreError> {
         let writer = self.writer()?;
@@ -80,7 +81,7 @@ impl SqliteStore {
                 let AppointmentWrite::Applied(action, appointment) = change else {
                     return Ok((change.into_outcome(), false));
                 };
-                let event = make_event(action, &appointment);
+                let event = booking_event(action, &appointment, &event_data);
                 let is_appended = append_appointment_event(state, &event, EventKeys::from_event(&event, &key))?;
                 Ok((BookingOutcome::Done(action, appointment), is_appended))
             })
@@ -94,11 +95,7 @@ impl SqliteStore {
 
 /// Appends the event about a change. Returns `false` when that failed: the caller has been promised the appointment,
 /// which counts more than a notification of handlers.
-fn append_appointment_event(
-    state: &mut WriterContext,
-    event: &crate::storage::NewEvent,
-    keys: EventKeys,
-) -> Result<bool, StoreError> {
+fn append_appointment_event(state: &mut WriterContext, event: &NewEvent, keys: EventKeys) -> Result<bool, StoreError> {
     match append::append(state, event, keys) {
         Ok(_) => Ok(true),
         // SQLite has rolled back the whole transaction, and the appointment with it.
@@ -111,7 +108,7 @@ fn append_appointment_event(
 }
 
 impl OperatorStore {
-    /// Cancels an appointment while a receiver may be running, and appends the event from `make_event` in the same
+    /// Cancels an appointment while a receiver may be running, and appends the event about it in the same
     /// transaction. The receiver's handlers find the event within a second.
     ///
     /// # Errors
@@ -124,7 +121,7 @@ impl OperatorStore {
         self.write(|conn, key| {
             let change = write::cancel(conn, context.company_id, *appointment_id, None, context.now_ms)?;
             if let AppointmentWrite::Applied(action, appointment) = &change {
-                let event = (context.make_event)(*action, appointment);
+                let event = booking_event(*action, appointment, &context.event);
                 append::append_by_operator(conn, &event, EventKeys::from_event(&event, key))?;
             }
             Ok(change.into_outcome())

@@ -1,17 +1,13 @@
 use std::path::Path;
-use std::sync::Arc;
 
-use bytes::Bytes;
+use jiff::tz::TimeZone;
 
 use super::*;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::Journal;
 use crate::storage::sqlite::SqliteUrl;
-use crate::storage::{
-    AppointmentSlot, BookingContext, DEFAULT_COMPANY_ID, EventFilter, INTERNAL_KEY_FINGERPRINT, NewEvent, SLOT_STEP_MS,
-    StoreErrorKind,
-};
+use crate::storage::{AppointmentSlot, BookingContext, DEFAULT_COMPANY_ID, EventFilter, SLOT_STEP_MS, StoreErrorKind};
 
 const DAY_START_MS: i64 = 1_795_219_200_000;
 const MONTH_MS: i64 = 31 * 24 * 3_600_000;
@@ -21,17 +17,12 @@ fn open_store(folder: &Path) -> (SqliteStore, SqliteUrl) {
     (SqliteStore::open(&url, &Supervisor::default()).unwrap(), url)
 }
 
-fn new_event(action: BookingAction, appointment: &Appointment) -> NewEvent {
-    NewEvent {
-        kind: Some(format!("appointment_{}", action.as_str())),
-        call_id: appointment.call_id.clone(),
-        key_fingerprint: Some(INTERNAL_KEY_FINGERPRINT.to_owned()),
-        ..NewEvent::new(
-            EventIdGenerator::default().next_id(appointment.updated_at_ms),
-            appointment.company_id,
-            appointment.updated_at_ms,
-            Bytes::from(format!("{}{}", appointment.confirmation, appointment.revision)),
-        )
+fn event_data(now_ms: i64) -> BookingEventData {
+    BookingEventData {
+        event_id: EventIdGenerator::default().next_id(now_ms),
+        time_zone: TimeZone::UTC,
+        time_zone_name: "UTC".to_owned(),
+        call_id: None,
     }
 }
 
@@ -40,7 +31,7 @@ fn booking_context(invocation: &str, now_ms: i64) -> BookingContext {
         company_id: DEFAULT_COMPANY_ID,
         idempotency_key: Some(invocation.to_owned()),
         now_ms,
-        make_event: Arc::new(new_event),
+        event: event_data(now_ms),
     }
 }
 
@@ -117,7 +108,7 @@ async fn a_confirmation_number_is_used_once() {
 async fn failed_work_is_undone_without_affecting_other_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open_store(folder.path());
-    let failing = store.write_with_event(Arc::new(new_event), |conn| {
+    let failing = store.write_with_event(event_data(DAY_START_MS), |conn| {
         conn.execute("INSERT INTO appointment_slots VALUES (1, 300000, 0, 1)", [])?;
         Err(StoreError::constraint("half way"))
     });
@@ -133,8 +124,8 @@ async fn an_operator_can_cancel_while_the_receiver_runs() {
     let appointment = book(&store, booking("a", &["A"], slot(10, 6))).await.unwrap();
     let mut operator_store = OperatorStore::open(&url).unwrap();
     let cancellation = |company_id| {
-        let make_event: BookingEventFactory = Arc::new(new_event);
-        let context = BookingContext { company_id, idempotency_key: None, now_ms: DAY_START_MS, make_event };
+        let event = event_data(DAY_START_MS);
+        let context = BookingContext { company_id, idempotency_key: None, now_ms: DAY_START_MS, event };
         AppointmentCancellation { context, appointment_id: appointment.id }
     };
     for _ in 0..2 {

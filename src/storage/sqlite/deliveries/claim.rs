@@ -23,7 +23,7 @@ pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.
 
 /// The first company after ?2 that has a claimable delivery, with the earliest due time. Asked again and again with
 /// the company it returned, this visits each company with one index step; `SELECT DISTINCT` would read every due row.
-const NEXT_DUE_COMPANY_SQL: &str = "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
+pub(super) const NEXT_DUE_COMPANY_SQL: &str = "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
     WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL AND state IN (0, 1, 2)
     ORDER BY company_id, due_ms LIMIT 1";
 

@@ -22,19 +22,14 @@ pub(super) use settle::settle;
 
 use rusqlite::{Connection, params};
 
+use crate::storage::sqlite::errors::RowColumn;
 use crate::storage::{BreakerState, DeliveryState, HandlerId, HandlerRow, StoreError, UnknownValueError};
 
 /// The state with this number; an error that names the row when there is none. Claims and call sequences leave such a
 /// row out, so it stops no other delivery.
-pub(super) fn parse_state(
-    number: i64,
-    row_key: impl FnOnce() -> String,
-) -> Result<DeliveryState, UnknownValueError> {
-    DeliveryState::from_number(number).ok_or_else(|| UnknownValueError {
-        table: "deliveries",
-        row: row_key(),
-        column: "state",
-        value: number.to_string(),
+pub(super) fn parse_state(number: i64, row_key: impl FnOnce() -> String) -> Result<DeliveryState, UnknownValueError> {
+    DeliveryState::from_number(number).ok_or_else(|| {
+        RowColumn { table: "deliveries", row: row_key(), column: "state" }.unknown_value(number.to_string())
     })
 }
 

@@ -6,9 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::delivery_query::{self, DeliveryQuery, HandlerCursor};
 use super::parse_state;
 use crate::base::id::EventId;
+use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::{
-    AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
-    HandlerId, IdentityKey, StoreError,
+    AttemptOutcome, AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
+    DeliveryState, HandlerId, IdentityKey, StoreError,
 };
 
 const DELIVERY_COLUMNS: &str =
@@ -161,7 +162,11 @@ fn list_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<Vec<
             attempt: row.get(0)?,
             started_at_ms: row.get(1)?,
             duration_ms: row.get(2)?,
-            outcome: row.get(3)?,
+            outcome: parse_column(row, 3, AttemptOutcome::from_name, || RowColumn {
+                table: "attempts",
+                row: format!("handler id {handler} and event seq {seq}"),
+                column: "outcome",
+            })?,
             status: row.get(4)?,
             error: row.get(5)?,
             answer: row.get(6)?,

@@ -111,7 +111,7 @@ fn insert_attempt(conn: &Connection, handler: HandlerId, seq: i64, attempt: &Att
         attempt.started_at_ms,
         attempt.attempt,
         attempt.duration_ms,
-        attempt.outcome,
+        attempt.outcome.as_str(),
         attempt.status,
         attempt.error,
         attempt.answer

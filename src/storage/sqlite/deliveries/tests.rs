@@ -8,7 +8,7 @@ use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
     ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, HandlerId, HandlerRow, Journal,
-    Maintenance, NewEvent, PlannedDelivery,
+    Maintenance, NewEvent, PlannedDelivery, SettledDelivery, Settlement, StoreErrorKind,
 };
 
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -97,4 +97,72 @@ async fn a_claim_uses_its_indexes() {
         due.contains("deliveries_call_sequence (handler_id=? AND ordering_key=?)") && !due.contains("TEMP B-TREE"),
         "{due}"
     );
+    let next_company = plan(&super::claim::NEXT_DUE_COMPANY_SQL.replace("?1", "1").replace("?2", "1"));
+    assert!(next_company.contains("deliveries_due (handler_id=? AND company_id>?)"), "{next_company}");
+    assert!(!next_company.contains("TEMP B-TREE"), "{next_company}");
+}
+
+/// Puts a state into a row that no version writes.
+fn damage_state(folder: &Path, seq: i64, state: i64) {
+    let conn = rusqlite::Connection::open(folder.join("store.db")).unwrap();
+    conn.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
+    assert_eq!(conn.execute("UPDATE deliveries SET state = ?2 WHERE event_seq = ?1", [seq, state]).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    let handler = register_handler(&store).await;
+    let later_state = append_and_plan(&store, handler, 1, "call_1", "a").await;
+    let negative_state = append_and_plan(&store, handler, 1, "call_2", "b").await;
+    let same_call = append_and_plan(&store, handler, 1, "call_2", "c").await;
+    let neighbour = append_and_plan(&store, handler, 1, "call_3", "d").await;
+    damage_state(folder.path(), later_state, 7);
+    damage_state(folder.path(), negative_state, -1);
+
+    let list = store.list_deliveries(DeliveryFilter::default(), 10).await.unwrap_err();
+    assert_eq!((list.kind(), list.is_retryable()), (StoreErrorKind::CorruptRow, false));
+    assert_eq!(
+        list.to_string(),
+        format!(
+            "cannot read the store: unknown state `-1` in the row of table deliveries with handler crm and event seq \
+             {negative_state}; restore the store from a backup, or run the version that wrote the row"
+        )
+    );
+    let overview = store.overview(0).await.unwrap_err().to_string();
+    assert!(
+        overview.contains(&format!(
+            "unknown state `-1` in the row of table deliveries with handler crm and event seq {negative_state}"
+        )),
+        "{overview}"
+    );
+    let count = store.count_deliveries(DeliveryFilter::default()).await.unwrap_err().to_string();
+    assert!(count.contains("unknown state `-1`"), "{count}");
+
+    let claimed = store.claim_deliveries(handler, claim_up_to(9)).await.unwrap();
+    let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
+    assert_eq!(claimed.event.summary.seq, neighbour);
+    let lease = claimed.lease;
+    let settled = SettledDelivery { seq: neighbour, lease, settlement: Settlement::Succeeded, attempt: None };
+    assert_eq!(store.settle_deliveries(handler, vec![settled], NOW_MS).await.unwrap(), 0);
+    assert_eq!(store.next_due_ms(handler).await.unwrap(), None, "the damaged rows wake no worker");
+    let next_of_call = append_and_plan(&store, handler, 1, "call_2", "e").await;
+    assert_eq!(
+        claim_company_and_seq(&store, handler, claim_up_to(9)).await,
+        [(1, same_call)],
+        "the next event of the call continues its sequence before {next_of_call}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_breaker_state_is_an_error_that_names_the_handler() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    register_handler(&store).await;
+    let conn = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    conn.execute("UPDATE handlers SET breaker = 'ajar'", []).unwrap();
+    let error = store.overview(0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::CorruptRow);
+    assert!(error.to_string().contains("unknown breaker `ajar` in the row of table handlers with name crm"), "{error}");
 }

@@ -4,22 +4,27 @@ use async_trait::async_trait;
 
 use crate::storage::sqlite::{SqliteStore, alarms, rejected};
 use crate::storage::{
-    ActivityRow, AlarmRow, AlarmStore, RejectedId, RejectedRequest, RejectedStore, StoreError, StoredRejectedRequest,
+    ActivityRow, AlarmKind, AlarmRow, AlarmStore, RejectedId, RejectedRequest, RejectedStore, StoreError,
+    StoredRejectedRequest,
 };
 
 #[async_trait]
 impl AlarmStore for SqliteStore {
-    async fn replace_alarms(&self, alarms: Vec<AlarmRow>) -> Result<(), StoreError> {
-        self.writer()?.write_background(64, move |state| alarms::replace_alarms(&mut state.conn, &alarms)).await
+    async fn raise_alarm(&self, alarm: AlarmRow) -> Result<(), StoreError> {
+        self.writer()?.write_background(1, move |state| alarms::raise_alarm(&state.conn, &alarm)).await
+    }
+
+    async fn resolve_alarm(&self, kind: AlarmKind, subject: String) -> Result<(), StoreError> {
+        self.writer()?.write_background(1, move |state| alarms::resolve_alarm(&state.conn, kind, &subject)).await
     }
 
     async fn list_alarms(&self) -> Result<Vec<AlarmRow>, StoreError> {
         self.readers.read(|reader| alarms::list_alarms(&reader.conn)).await
     }
 
-    async fn upsert_activity(&self, rows: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError> {
+    async fn add_activity(&self, counts: Vec<ActivityRow>, forget_before: Option<i64>) -> Result<(), StoreError> {
         self.writer()?
-            .write_background(64, move |state| alarms::upsert_activity(&mut state.conn, &rows, forget_before))
+            .write_background(64, move |state| alarms::add_activity(&mut state.conn, &counts, forget_before))
             .await
     }
 

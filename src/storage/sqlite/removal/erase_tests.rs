@@ -75,7 +75,7 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
         attempt: 1,
         started_at_ms: START_MS,
         duration_ms: 1,
-        outcome: "retry".into(),
+        outcome: AttemptOutcome::Retry,
         status: None,
         error: None,
         answer: Some("words of the caller".into()),

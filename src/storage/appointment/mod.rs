@@ -1,9 +1,14 @@
-//! Appointments, and the trait of the store that keeps them.
+//! Appointments, and the requests to book, move and cancel them.
+
+mod event;
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::NewEvent;
+use jiff::tz::TimeZone;
+
+pub(super) use self::event::booking_event;
+pub(crate) use self::event::format_rfc3339;
+use crate::base::id::EventId;
 
 /// The calendar is divided into steps of this length; an appointment occupies whole steps. Short, so that occupancy
 /// stays comparable when the length of slots is changed in the settings.
@@ -74,7 +79,7 @@ pub struct AppointmentSlot {
     pub capacity: u16,
 }
 
-/// What every change of an appointment carries: company, idempotency key, time, and the event to append.
+/// What every change of an appointment carries: company, idempotency key, time, and data for its event.
 #[derive(Clone)]
 pub struct BookingContext {
     pub company_id: i64,
@@ -82,13 +87,22 @@ pub struct BookingContext {
     pub idempotency_key: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// Makes the event that is appended in the same transaction.
-    pub make_event: BookingEventFactory,
+    /// For the event that is appended in the same transaction.
+    pub event: BookingEventData,
 }
 
-/// Makes the event about a change. A function, because the appointment (its confirmation number, for one) is known
-/// only inside the transaction.
-pub(crate) type BookingEventFactory = Arc<dyn Fn(BookingAction, &Appointment) -> NewEvent + Send + Sync>;
+/// What an event about a change contains besides the appointment.
+#[derive(Clone)]
+pub struct BookingEventData {
+    /// Generated for this change; begins with its time.
+    pub event_id: EventId,
+    /// The time zone in which the event states the times.
+    pub time_zone: TimeZone,
+    /// The IANA name of `time_zone`.
+    pub time_zone_name: String,
+    /// The call during which the change is made; `None` for a change by an operator.
+    pub call_id: Option<String>,
+}
 
 /// A request to book an appointment.
 #[derive(Clone)]
