@@ -263,7 +263,8 @@ mod tests {
             }
             // As if it had been received so long ago that its deadline is near.
             let mut late = invocation(&other, &company, "call_1");
-            late.received_at = late.received_at + Duration::from_millis(300) - late.function.timeout();
+            let age = late.function.timeout().checked_sub(Duration::from_millis(300)).unwrap();
+            late.received_at = late.received_at.checked_sub(age).unwrap();
             let timed_out = other.invoke(late).await;
             let waiting = other.invoke(invocation(&other, &company, "call_1"));
             let answer_run = async {

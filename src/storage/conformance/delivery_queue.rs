@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{NOW_MS, TestStore};
 use crate::storage::{
-    AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState, HandlerId, LeaseToken,
-    NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
+    AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState,
+    HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
 };
 
 const LEASE_MS: i64 = 30_000;
@@ -50,7 +50,7 @@ fn settled(claimed: &ClaimedDelivery, settlement: Settlement, started_at_ms: i64
         attempt: 1,
         started_at_ms,
         duration_ms: 1,
-        outcome: "done".into(),
+        outcome: AttemptOutcome::Done,
         status: Some(200),
         error: None,
         answer: None,
