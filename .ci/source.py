@@ -76,4 +76,4 @@ def rust_files(root: pathlib.Path, folder: str) -> list[pathlib.Path]:
 
 def is_test_file(path: pathlib.Path) -> bool:
     """Whether a file of `src` holds tests only."""
-    return path.stem in ("tests", "fixture") or path.stem.endswith("_tests") or path.parent.name == "conformance"
+    return path.stem in ("tests", "fixture") or path.stem.endswith("_tests") or path.parent.name in ("tests", "conformance")

@@ -303,10 +303,9 @@ impl Worker {
         let handler = Arc::clone(&self.handler);
         let deadline = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
         while self.prefetch.running() > 0 {
-            let renewal_in = self.lease_timer.due_in(self.now_ms());
             tokio::select! {
                 Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
-                () = tokio::time::sleep(renewal_in) => {
+                () = tokio::time::sleep(POLL_INTERVAL) => {
                     // After an error the lease may end, and the settlement may be refused, which is counted then.
                     let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
                 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::plan::{self, RetryInput};
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::{DeliverySettings, StorageUrl};
+use crate::dispatch::plan::{self, RetryInput};
 use crate::handlers::Outcome;
 use crate::storage::{
     self, AppendOutcome, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, LeaseToken,

@@ -1,0 +1,4 @@
+//! Tests of dispatch on the real store.
+
+mod leases;
+mod order;
