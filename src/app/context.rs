@@ -43,7 +43,7 @@ impl AppContext {
         let outbound = OutboundContext {
             clock: clock.clone(),
             program_search_path: ProgramSearchPath::from_process(),
-            egress: Egress::new(&settings.egress)?,
+            egress: Egress::new(&settings.egress),
             retell_signer: Arc::new(CompanySigner(companies.clone())),
         };
         let inflight_budget = InflightBudget::new(settings.server.inflight_limit_bytes);

@@ -59,7 +59,7 @@ pub(super) fn load_checked_settings(sources: &ConfigSources) -> Result<Settings,
 }
 
 fn check_components(settings: &Settings) -> Result<(), FieldError> {
-    let egress = Egress::new(&settings.egress)?;
+    let egress = Egress::new(&settings.egress);
     let path = ProgramSearchPath::from_process();
     HandlerRegistry::validate(&settings.handlers, &egress, &path)?;
     let built_in = appointments::function_definitions(settings);

@@ -29,6 +29,7 @@ pub(crate) use sections::{
     SecuritySettings, ServerSettings, ServiceSettings, StorageSettings, is_function_name, normalize_name,
     parse_time_zone,
 };
+pub(crate) use values::address_list::EgressAllowlist;
 pub(crate) use values::storage_url::StorageUrl;
 
 /// All settings of the receiver, after every layer has been merged.

@@ -127,7 +127,7 @@ fn conventional_names_work_and_empty_variables_are_unset() {
     ])
     .unwrap();
     assert_eq!(settings.server.port, 8000);
-    assert_eq!(settings.server.url.as_deref(), Some("https://example.ngrok.app"));
+    assert_eq!(settings.server.public_url(1), "https://example.ngrok.app");
     assert_eq!(settings.log.level, "debug");
     assert_eq!(settings.storage.url.to_string(), "sqlite://elsewhere.db");
     let keys: Vec<_> = settings.security.keys.iter().map(|key| key.expose().to_owned()).collect();
@@ -306,7 +306,7 @@ fn a_reload_lists_keys_that_need_a_restart() {
     after.security.keys.push(crate::base::secret::Secret::new("key_0123456789abcdef"));
     assert!(before.keys_requiring_restart(&after).is_empty());
     after.server.port = 9000;
-    after.server.url = Some("https://example.com".into());
+    after.server.url = Some("https://example.com".parse().unwrap());
     assert_eq!(before.keys_requiring_restart(&after), ["server.port", "server.url"]);
 }
 

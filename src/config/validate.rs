@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::sections::security::{invalid_key_reason, invalid_token_reason};
 use super::sections::{companies, find_shared_file, functions, retention};
 use super::{FieldError, HandlerKind, HandlerSettings, Settings};
-use crate::base::networks::Networks;
 
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
 const MAX_SIGNATURE_TOLERANCE_MS: i64 = 3_600_000;
@@ -49,29 +48,12 @@ impl Settings {
         }
         self.validate_ops()?;
         self.alarms.validate()?;
-        self.validate_networks()?;
         retention::validate(&self.retention, &self.companies)?;
         companies::validate(&self.companies, &self.security.keys, self.security.verify)?;
         self.appointments.validate()?;
-        self.egress.parse_allowlist()?;
         functions::validate(&self.functions, &self.companies)?;
         self.inbound.validate(&self.companies)?;
         validate_handlers(&self.handlers)
-    }
-
-    fn validate_networks(&self) -> Result<(), FieldError> {
-        let invalid = |key: &str, position: usize, expected: &str| {
-            FieldError::new(format!("{key}[{position}]"), format!("expected {expected}"))
-        };
-        Networks::parse(&self.server.trusted_proxies)
-            .map_err(|at| invalid("server.trusted_proxies", at, "an address (192.0.2.1) or a range (10.0.0.0/8)"))?;
-        // `retell` is a valid entry; any address stands for it here, because only the syntax is checked.
-        let to_address = |text: &String| if text == "retell" { "0.0.0.0".to_owned() } else { text.clone() };
-        let allowlist: Vec<_> = self.security.allowlist.iter().map(to_address).collect();
-        Networks::parse(&allowlist).map_err(|at| {
-            invalid("security.allowlist", at, "an address (192.0.2.1), a range (10.0.0.0/8) or `retell`")
-        })?;
-        Ok(())
     }
 
     fn validate_ops(&self) -> Result<(), FieldError> {
@@ -104,21 +86,6 @@ impl Settings {
 
     fn validate_server(&self) -> Result<(), FieldError> {
         let server = &self.server;
-        if server.url.is_some() {
-            let is_http = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-            let Some(url) = server.parsed_url().filter(is_http) else {
-                return Err(FieldError::new(
-                    "server.url",
-                    "it is not an http or https URL; expected a URL such as https://example.ngrok.app",
-                ));
-            };
-            if url.path() != "/" || url.query().is_some() {
-                return Err(FieldError::new(
-                    "server.url",
-                    "it has a path or a query; set it without a path, the webhook's path is appended",
-                ));
-            }
-        }
         if server.body_limit_bytes < 1024 || server.inflight_limit_bytes / 2 < server.body_limit_bytes {
             return Err(FieldError::new(
                 "server.inflight_limit_bytes",

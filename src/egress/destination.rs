@@ -12,9 +12,9 @@ use reqwest::{Client, Response};
 use tokio::net::TcpStream;
 use url::{Host, Position, Url};
 
-use super::guard::{BlockedAddress, EgressPolicy, ResolveError, SsrfGuard};
+use super::guard::{BlockedAddress, ResolveError, SsrfGuard};
 use super::{ClientBuildError, client_builder, tls_config};
-use crate::config::{EgressSettings, FieldError};
+use crate::config::EgressSettings;
 
 /// Timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const BODY_PREFIX_TIMEOUT: Duration = Duration::from_secs(1);
 /// Creates destinations that follow the `[egress]` settings.
 #[derive(Clone, Debug, Default)]
 pub struct Egress {
-    policy: Arc<EgressPolicy>,
+    policy: Arc<EgressSettings>,
     tls: Arc<OnceLock<rustls::ClientConfig>>,
 }
 
@@ -90,10 +90,8 @@ pub enum RequestError {
 }
 
 impl Egress {
-    /// # Errors
-    /// An invalid entry of `egress.allowlist`.
-    pub fn new(settings: &EgressSettings) -> Result<Self, FieldError> {
-        Ok(Self { policy: Arc::new(EgressPolicy::new(settings)?), tls: Arc::default() })
+    pub fn new(settings: &EgressSettings) -> Self {
+        Self { policy: Arc::new(settings.clone()), tls: Arc::default() }
     }
 
     /// Parses a URL from the settings and checks it with the guard.

@@ -8,23 +8,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::address::{AddressClass, classify, is_allowlisted};
-use crate::base::networks::Networks;
-use crate::config::{EgressSettings, FieldError};
-
-/// The `[egress]` settings in the form that the guard needs: parsed networks and lower-case host names.
-#[derive(Debug, Default)]
-pub(super) struct EgressPolicy {
-    networks: Networks,
-    host_names: Vec<String>,
-    allow_private_networks: bool,
-}
-
-impl EgressPolicy {
-    pub(super) fn new(settings: &EgressSettings) -> Result<Self, FieldError> {
-        let (networks, names) = settings.parse_allowlist()?;
-        Ok(Self { networks, host_names: names, allow_private_networks: settings.allow_private_networks })
-    }
-}
+use crate::config::EgressSettings;
 
 /// A blocked address. The text contains hosts and addresses, never a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +18,13 @@ pub(super) struct BlockedAddress(String);
 /// The guard of one destination.
 #[derive(Clone, Debug)]
 pub(super) struct SsrfGuard {
-    policy: Arc<EgressPolicy>,
+    policy: Arc<EgressSettings>,
     configured_host: Option<Host<String>>,
 }
 
 impl SsrfGuard {
     /// The guard of a handler whose configured URL is `url`.
-    pub(super) fn new(policy: &Arc<EgressPolicy>, url: &Url) -> Self {
+    pub(super) fn new(policy: &Arc<EgressSettings>, url: &Url) -> Self {
         let is_literal = |host: &Host<String>| match host {
             Host::Domain(name) => is_localhost(name),
             Host::Ipv4(_) | Host::Ipv6(_) => true,
@@ -79,7 +63,7 @@ impl SsrfGuard {
         let consented = is_configured_localhost && address.to_canonical().is_loopback();
         let allowed = consented
             || self.policy.allow_private_networks
-            || self.policy.host_names.contains(&bare)
+            || self.policy.allowlist.host_names.contains(&bare)
             || self.is_in_allowed_networks(address);
         block_reason(address, allowed).map_or(Ok(()), |what| {
             Err(BlockedAddress(match classify(address) {
@@ -93,7 +77,7 @@ impl SsrfGuard {
     }
 
     fn is_in_allowed_networks(&self, address: IpAddr) -> bool {
-        is_allowlisted(address, |address| self.policy.networks.contains(address))
+        is_allowlisted(address, |address| self.policy.allowlist.networks.contains(address))
     }
 
     /// The addresses that may be connected to; the first error when none may.
@@ -163,10 +147,11 @@ fn block_reason(address: IpAddr, allowed: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EgressAllowlist;
 
     fn guard(own: &str, allow: &[&str], allow_private_networks: bool) -> SsrfGuard {
-        let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-        let policy = EgressPolicy::new(&EgressSettings { allowlist: allow, allow_private_networks }).unwrap();
+        let allowlist = EgressAllowlist::parse(allow).unwrap();
+        let policy = EgressSettings { allowlist, allow_private_networks };
         SsrfGuard::new(&Arc::new(policy), &own.parse().unwrap())
     }
 

@@ -14,7 +14,7 @@ use futures_util::stream;
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::{Egress, PostRequest, RequestError, ResponseSummary};
-use crate::config::EgressSettings;
+use crate::config::{EgressAllowlist, EgressSettings};
 
 /// The requests a server received: path, whether the same-origin header was present, and the body.
 type ReceivedRequests = Arc<Mutex<Vec<(String, bool, Bytes)>>>;
@@ -48,8 +48,8 @@ fn ok_response() -> Response {
 }
 
 async fn post(url: &str, redirects: u8, allow: &[&str]) -> Result<ResponseSummary, RequestError> {
-    let allow = allow.iter().map(|text| (*text).to_owned()).collect();
-    let egress = Egress::new(&EgressSettings { allowlist: allow, allow_private_networks: false }).unwrap();
+    let allowlist = EgressAllowlist::parse(allow).unwrap();
+    let egress = Egress::new(&EgressSettings { allowlist, allow_private_networks: false });
     let destination = egress.destination(egress.parse_url(url).unwrap(), redirects).unwrap();
     let mut post = PostRequest {
         headers: HeaderMap::new(),
@@ -172,7 +172,7 @@ async fn errors_name_only_the_host() {
 
 #[test]
 fn invalid_urls_are_refused_when_parsed() {
-    let egress = Egress::new(&EgressSettings::default()).unwrap();
+    let egress = Egress::new(&EgressSettings::default());
     for wrong in
         ["", "example.com", "ftp://example.com/token", "http://169.254.169.254/token", "https://[fe80::1]/token"]
     {
@@ -187,7 +187,7 @@ fn invalid_urls_are_refused_when_parsed() {
 async fn the_reachability_check_sends_nothing_and_is_guarded() {
     let (address, got) = start_server(|_| ok_response()).await;
     let reach = async |url: String| {
-        let egress = Egress::new(&EgressSettings::default()).unwrap();
+        let egress = Egress::new(&EgressSettings::default());
         egress.parse_url(&url).unwrap().check_reachable(Duration::from_secs(10)).await
     };
     assert_eq!(reach(format!("http://{address}/x")).await, Ok(()));

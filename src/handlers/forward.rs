@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn validation_error(table: &HandlerSettings) -> Option<FieldError> {
-        validate(table, &Egress::new(&EgressSettings::default()).unwrap()).err()
+        validate(table, &Egress::new(&EgressSettings::default())).err()
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Authentication of requests. All functions are pure: bytes and times in, results out.
 
-pub(crate) mod allowlist;
 pub(crate) mod diagnose;
 pub(crate) mod diagnosis;
 mod json_style;

@@ -15,14 +15,12 @@ use tower_http::timeout::TimeoutLayer;
 use super::super::context::AppContext;
 use super::super::docs;
 use super::operator::OperatorRoutes;
-use crate::base::networks::Networks;
 use crate::config::Settings;
 use crate::http::ApiError;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
 use crate::live::functions;
 use crate::live::{self, WebhookState};
 use crate::rejections::RejectionRecorder;
-use crate::security::allowlist;
 use crate::security::rejection_reason::RejectionReason;
 
 /// Time limit of a webhook request. It is below Retell's 10 s, so that Retell receives a 503 and tries again. Reading
@@ -77,10 +75,8 @@ pub(crate) fn webhook_router(
 
 fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
     let counters = Arc::clone(&context.metrics.counters);
-    // Both were validated with the settings, so neither fails. The fallbacks are the strict ones: trust no proxy, and
-    // let no address in.
-    let trusted_proxies = Networks::parse(&settings.server.trusted_proxies).unwrap_or_default();
-    let allowlist = allowlist::parse(&settings.security.allowlist).unwrap_or_else(|_| Some(Networks::default()));
+    let trusted_proxies = settings.server.trusted_proxies.clone();
+    let allowlist = settings.security.allowlist.allowed_networks();
     let on_address_rejected = move |_| counters.count_rejected(RejectionReason::NotOnAllowlist);
     Ingress::new(context.clock.clone(), trusted_proxies, allowlist, on_address_rejected)
 }

@@ -46,7 +46,7 @@ pub(super) async fn check_port(settings: &Settings, local: &str) -> Result<(Doct
 pub(super) async fn check_public_url(settings: &Settings, instance: Option<&str>) -> Result<DoctorFinding, CliError> {
     const CHECK: &str = "server.url";
     let port = settings.server.port;
-    let Some(url) = &settings.server.url else {
+    let Some(url) = settings.server.url.as_ref().map(ToString::to_string) else {
         let text =
             "not set: Retell cannot reach localhost; open a tunnel to the port and set SERVER_URL to its https URL";
         return Ok(DoctorFinding::warning(CHECK, text));
@@ -58,7 +58,7 @@ pub(super) async fn check_public_url(settings: &Settings, instance: Option<&str>
         );
         return Ok(DoctorFinding::problem(CHECK, text));
     }
-    Ok(public_url_finding(&redact::url(url), port, &probe_receiver(url).await?, instance))
+    Ok(public_url_finding(&redact::url(&url), port, &probe_receiver(&url).await?, instance))
 }
 
 /// Judges the probe of the public URL. `instance` is the id of the receiver on this machine's port, if there is one;

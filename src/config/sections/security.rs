@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::base::secret::Secret;
+use crate::config::values::address_list::SenderAllowlist;
 use crate::config::values::string_list;
 
 /// `[security]`: which requests are accepted as coming from Retell.
@@ -22,9 +23,8 @@ pub struct SecuritySettings {
     pub signature_tolerance_ms: i64,
     /// Addresses and ranges that may send requests; `retell` stands for Retell's published address. Empty: any address,
     /// because the signature decides.
-    #[serde(deserialize_with = "string_list::deserialize_strings")]
     #[schemars(with = "string_list::StringList")]
-    pub allowlist: Vec<String>,
+    pub allowlist: SenderAllowlist,
     /// Whether the bodies of rejected requests are stored, up to 64 KiB each, for `rejected show ID --body`. The latest
     /// 1000 rejected requests are kept. Their sender is unknown, and they may hold personal data.
     pub keep_rejected_bodies: bool,
@@ -36,7 +36,7 @@ impl Default for SecuritySettings {
             keys: Vec::new(),
             verify: true,
             signature_tolerance_ms: 300_000,
-            allowlist: Vec::new(),
+            allowlist: SenderAllowlist::default(),
             keep_rejected_bodies: false,
         }
     }

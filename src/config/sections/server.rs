@@ -3,7 +3,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::values::string_list;
+use crate::base::networks::Networks;
+use crate::config::values::public_url::PublicUrl;
+use crate::config::values::{address_list, string_list};
 
 /// `[server]`: the listening address and the limits on received bodies.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -15,8 +17,8 @@ pub struct ServerSettings {
     pub port: u16,
     /// Public http or https URL under which Retell reaches this server, without a path. Unset:
     /// `http://localhost:<port>`.
-    #[schemars(example = &"https://example.ngrok.app")]
-    pub url: Option<String>,
+    #[schemars(with = "Option<String>", example = &"https://example.ngrok.app")]
+    pub url: Option<PublicUrl>,
     /// Largest accepted request body in bytes, at least 1024. An hour of conversation is about 1.6 MB.
     pub body_limit_bytes: usize,
     /// Bytes of request bodies held in memory at the same time, at least twice `body_limit_bytes`: one client address
@@ -24,9 +26,9 @@ pub struct ServerSettings {
     pub inflight_limit_bytes: usize,
     /// Addresses and ranges of the proxies whose `X-Forwarded-For` header is trusted, such as `["127.0.0.1"]` for a
     /// tunnel on this machine. Without it a request through a proxy counts as a request of the proxy.
-    #[serde(deserialize_with = "string_list::deserialize_strings")]
+    #[serde(with = "address_list::networks")]
     #[schemars(with = "string_list::StringList")]
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Networks,
 }
 
 impl Default for ServerSettings {
@@ -37,7 +39,7 @@ impl Default for ServerSettings {
             url: None,
             body_limit_bytes: 16 * 1024 * 1024,
             inflight_limit_bytes: 64 * 1024 * 1024,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Networks::default(),
         }
     }
 }
@@ -47,7 +49,7 @@ impl ServerSettings {
     #[must_use]
     pub fn public_url(&self, port: u16) -> String {
         match &self.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
+            Some(url) => url.to_string(),
             None => format!("http://localhost:{port}"),
         }
     }
@@ -55,27 +57,14 @@ impl ServerSettings {
     /// Whether [`ServerSettings::url`] is an https address that is not this machine's loopback: Retell's real traffic.
     #[must_use]
     pub fn is_public_https(&self) -> bool {
-        self.parsed_url().is_some_and(|url| url.scheme() == "https" && !is_loopback(&url))
+        self.url.as_ref().is_some_and(PublicUrl::is_public_https)
     }
 
     /// The port in a loopback [`ServerSettings::url`] when it differs from `port`: nothing listens there.
     #[must_use]
     pub fn mismatched_url_port(&self, port: u16) -> Option<u16> {
-        let url = self.parsed_url().filter(is_loopback)?;
-        url.port_or_known_default().filter(|named| *named != port)
-    }
-
-    pub(in crate::config) fn parsed_url(&self) -> Option<url::Url> {
-        self.url.as_deref().and_then(|text| url::Url::parse(text).ok())
-    }
-}
-
-fn is_loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        None => false,
+        let url = self.url.as_ref().filter(|url| url.is_loopback())?;
+        url.port().filter(|named| *named != port)
     }
 }
 
@@ -84,7 +73,7 @@ mod tests {
     use super::ServerSettings;
 
     fn with_url(url: &str) -> ServerSettings {
-        ServerSettings { url: Some(url.into()), ..ServerSettings::default() }
+        ServerSettings { url: Some(url.parse().unwrap()), ..ServerSettings::default() }
     }
 
     #[test]

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     fn client(connection: &str, forwarded: &[&str]) -> String {
-        let trusted = Networks::parse(&["127.0.0.1", "10.0.0.0/8"]).unwrap();
+        let trusted: Networks = ["127.0.0.1/32", "10.0.0.0/8"].map(|text| text.parse().unwrap()).into_iter().collect();
         let headers = forwarded.iter().map(|value| ("x-forwarded-for".parse().unwrap(), value.parse().unwrap()));
         resolve_client_ip(connection.parse().unwrap(), &headers.collect(), &trusted).to_string()
     }

@@ -191,7 +191,7 @@ mod tests {
         let outbound = OutboundContext {
             clock: Clock::default(),
             program_search_path: ProgramSearchPath::from_process(),
-            egress: Egress::new(&EgressSettings::default()).unwrap(),
+            egress: Egress::new(&EgressSettings::default()),
             retell_signer: Arc::new(NoSigner),
         };
         let metrics = FunctionMetrics::default();

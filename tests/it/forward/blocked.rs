@@ -16,7 +16,7 @@ fn invalid_settings_are_refused_at_start() {
         ("url = \"https://a.example\"\nsecret = \"s3cr3t\"", "secret: expected whsec_"),
         ("url = \"https://a.example\"\nheaders = { Host = \"s3cr3t\" }", "headers: `host`"),
         ("url = \"https://a.example\"\nmax_redirects = 20", "max_redirects"),
-        ("url = \"https://a.example\"\n[egress]\nallowlist = [\"http://s3cr3t\"]", "egress.allowlist[0]"),
+        ("url = \"https://a.example\"\n[egress]\nallowlist = [\"http://s3cr3t\"]", "egress.allowlist: entry 1"),
     ] {
         let home = TestEnv::new();
         home.write_config(&forward_handler_config(lines));
