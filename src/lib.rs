@@ -99,7 +99,7 @@ pub use app::{BuildError, Receiver, ReceiverBuilder, ReloadHandle, ServeError};
 #[cfg(feature = "receiver")]
 pub use async_trait::async_trait;
 pub use base::clock::Clock;
-pub use base::id::EventId;
+pub use base::id::{CompanyId, EventId};
 pub use base::secret::Secret;
 #[cfg(feature = "receiver")]
 pub use config::{ConfigSources, FieldError, HandlerKind, HandlerSettings, Settings};

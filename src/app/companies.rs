@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{BuildError, dev_key};
+use crate::base::id::CompanyId;
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
-use crate::storage::Store;
+use crate::storage::{DEFAULT_COMPANY_ID, Store};
 use crate::tenants::{Company, CompanyDirectory};
 
 /// Loads the companies of the settings with their ids in the store. The first is the company of the default route.
@@ -22,7 +23,7 @@ pub(super) async fn load_companies(
         let security = &settings.security;
         security.verify.then(|| Verifier::new(keys).with_tolerance_ms(security.signature_tolerance_ms))
     };
-    let company = |id: &i64, table: &CompanySettings| {
+    let company = |id: &CompanyId, table: &CompanySettings| {
         let keys: Vec<_> = table.keys.iter().map(ApiKey::new).collect();
         Company {
             id: *id,
@@ -34,7 +35,7 @@ pub(super) async fn load_companies(
         }
     };
     let default = Company {
-        id: ids.first().copied().unwrap_or_default(),
+        id: ids.first().copied().unwrap_or(DEFAULT_COMPANY_ID),
         slug: DEFAULT_COMPANY_SLUG.into(),
         agent_ids: Vec::new(),
         has_development_key_only,

@@ -68,6 +68,31 @@ impl FromStr for EventId {
     }
 }
 
+/// The id of a company in the store. It never changes, and is not used again after the company has left the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct CompanyId(i64);
+
+impl CompanyId {
+    /// The id with this number, as the store has it.
+    #[must_use]
+    pub const fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number, as the store has it.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CompanyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// Generates event ids that ascend within one process, even when the clock goes backwards.
 ///
 /// With ascending ids the store appends to its id index and does not rewrite random pages.

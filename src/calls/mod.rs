@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use self::sources::CallMerge;
+use crate::base::id::CompanyId;
 pub(crate) use cost::Cost;
 pub(crate) use sources::ValueSources;
 pub(crate) use stats::{CallGroup, CallGrouping, CallStats, CallStatsFilter, CallStatsRow, CallTotals};
@@ -122,7 +123,7 @@ pub struct E2eLatency {
 #[derive(Clone, PartialEq, Serialize)]
 pub struct CallRecord {
     pub kind: CallKind,
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The slug of the company.
     pub company: String,
     /// Retell's id of the call or chat.
@@ -193,7 +194,14 @@ impl fmt::Debug for CallRecord {
 impl CallRecord {
     /// An empty record of a call or chat for an event of `stage` that was received at `at_ms`. `company` is the slug.
     #[must_use]
-    pub fn new(kind: CallKind, company_id: i64, company: &str, call_id: &str, stage: CallStage, at_ms: i64) -> Self {
+    pub fn new(
+        kind: CallKind,
+        company_id: CompanyId,
+        company: &str,
+        call_id: &str,
+        stage: CallStage,
+        at_ms: i64,
+    ) -> Self {
         Self {
             kind,
             company_id,

@@ -1,9 +1,10 @@
+use crate::base::id::CompanyId;
 use proptest::prelude::*;
 
 use super::*;
 
 fn record(stage: CallStage, at_ms: i64, fill: impl FnOnce(&mut CallRecord)) -> CallRecord {
-    let mut record = CallRecord::new(CallKind::Call, 1, "default", "call_1", stage, at_ms);
+    let mut record = CallRecord::new(CallKind::Call, CompanyId::new(1), "default", "call_1", stage, at_ms);
     fill(&mut record);
     record
 }

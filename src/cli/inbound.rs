@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::output::{self, CliError, CliResult};
 use super::{config, context};
 use crate::base::clock::Clock;
+use crate::base::id::CompanyId;
 use crate::config::{ConfigSources, DEFAULT_COMPANY_SLUG, InboundKind};
 use crate::live::inbound::InboundDryRun;
 use crate::view::InboundTestView;
@@ -65,7 +66,7 @@ impl InboundTestArgs {
         }
         let store = context::open_store()?;
         // A configured company without a row in the store has no callers either; no row has the id -1.
-        let company_id = store.find_company_id(&self.company).await?.unwrap_or(-1);
+        let company_id = store.find_company_id(&self.company).await?.unwrap_or(CompanyId::new(-1));
         let dry_run = InboundDryRun {
             kind: if self.sms { InboundKind::Chat } else { InboundKind::Call },
             from_number: self.from,

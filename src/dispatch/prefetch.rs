@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::base::id::CompanyId;
 use crate::storage::{ClaimedDelivery, LeaseToken};
 
 /// Share of the concurrency, in quarters, that one company may use while other companies are known. The last quarter
@@ -13,7 +14,7 @@ const MAX_COMPANY_QUARTERS: usize = 3;
 
 #[derive(Default)]
 pub(super) struct PrefetchQueue {
-    companies: BTreeMap<i64, CompanyQueue>,
+    companies: BTreeMap<CompanyId, CompanyQueue>,
     running: BTreeSet<LeaseToken>,
     /// Body bytes of all queued and running deliveries.
     held_bytes: u64,
@@ -91,7 +92,7 @@ impl PrefetchQueue {
     }
 
     /// Number of queued deliveries by company id.
-    pub(super) fn queued_by_company(&self) -> BTreeMap<i64, usize> {
+    pub(super) fn queued_by_company(&self) -> BTreeMap<CompanyId, usize> {
         self.companies.iter().map(|(id, company)| (*id, company.queue.len())).collect()
     }
 
@@ -114,7 +115,7 @@ mod tests {
     use crate::base::id::EventId;
     use crate::storage::{EventOrigin, EventState, EventSummary, StoredEvent};
 
-    fn claimed(company_id: i64, seq: i64) -> ClaimedDelivery {
+    fn claimed(company_id: CompanyId, seq: i64) -> ClaimedDelivery {
         let summary = EventSummary {
             seq,
             id: EventId::lower_bound_at(seq),
@@ -147,9 +148,9 @@ mod tests {
     #[test]
     fn one_company_alone_uses_all_permits() {
         let mut ready = PrefetchQueue::default();
-        (1..=6).for_each(|seq| ready.push(claimed(1, seq)));
+        (1..=6).for_each(|seq| ready.push(claimed(CompanyId::new(1), seq)));
         assert_eq!(start_all(&mut ready, 4), [1, 2, 3, 4]);
-        ready.finish_attempt(&claimed(1, 1));
+        ready.finish_attempt(&claimed(CompanyId::new(1), 1));
         assert_eq!(start_all(&mut ready, 4), [5]);
         assert_eq!((ready.running(), ready.held_bytes()), (4, 20));
     }
@@ -157,25 +158,28 @@ mod tests {
     #[test]
     fn a_flood_of_one_company_leaves_permits_for_others() {
         let mut ready = PrefetchQueue::default();
-        (1..=9).for_each(|seq| ready.push(claimed(1, seq)));
-        ready.push(claimed(2, 10));
+        (1..=9).for_each(|seq| ready.push(claimed(CompanyId::new(1), seq)));
+        ready.push(claimed(CompanyId::new(2), 10));
         assert_eq!(start_all(&mut ready, 4), [1, 10, 2, 3]);
-        ready.finish_attempt(&claimed(2, 10));
+        ready.finish_attempt(&claimed(CompanyId::new(2), 10));
         assert_eq!(start_all(&mut ready, 4), [] as [i64; 0], "the last permit is for another company");
-        ready.push(claimed(2, 11));
+        ready.push(claimed(CompanyId::new(2), 11));
         assert_eq!(start_all(&mut ready, 4), [11]);
     }
 
     #[test]
     fn matching_deliveries_are_removed() {
         let mut ready = PrefetchQueue::default();
-        (1..=4).for_each(|seq| ready.push(claimed(seq % 2, seq)));
+        (1..=4).for_each(|seq| ready.push(claimed(CompanyId::new(seq % 2), seq)));
         assert_eq!(ready.start_next(1).map(|claimed| claimed.event.summary.seq), Some(2));
         let removed = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
         assert_eq!(removed.len(), 1);
         assert_eq!(ready.leases().collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4].map(LeaseToken::for_test)));
-        ready.finish_attempt(&claimed(0, 2));
-        assert_eq!((ready.held_bytes(), ready.queued_by_company()), (8, BTreeMap::from([(0, 1), (1, 1)])));
+        ready.finish_attempt(&claimed(CompanyId::new(0), 2));
+        assert_eq!(
+            (ready.held_bytes(), ready.queued_by_company()),
+            (8, BTreeMap::from([(CompanyId::new(0), 1), (CompanyId::new(1), 1)]))
+        );
         assert!(!ready.is_idle());
     }
 }

@@ -23,6 +23,7 @@ use super::lease::LeaseTimer;
 use super::prefetch::PrefetchQueue;
 use super::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
 use crate::base::clock::Clock;
+use crate::base::id::CompanyId;
 use crate::base::supervise::{Supervisor, TaskGroup};
 use crate::base::token_bucket::TokenBucket;
 use crate::handlers::RegisteredHandler;
@@ -64,7 +65,7 @@ pub(super) struct Worker {
     pub(super) prefetch_share: PrefetchShare,
     pub(super) lease_timer: LeaseTimer,
     /// The company of the last claimed delivery; the next claim starts after it.
-    pub(super) company_after: i64,
+    pub(super) company_after: CompanyId,
     /// Current prefetch limit per company, adapted to the speed of the handler after each store batch.
     pub(super) prefetch_limit: usize,
     /// Whether the loop waits for events. A finished attempt then starts a store batch at once.
@@ -102,7 +103,7 @@ impl Worker {
             prefetch: PrefetchQueue::default(),
             prefetch_share: PrefetchShare::new(prefetch_budget),
             lease_timer: LeaseTimer::new(now_ms),
-            company_after: 0,
+            company_after: CompanyId::new(0),
             prefetch_limit: 0,
             is_idle: false,
             wake_ups: dispatch.journal.subscribe(),

@@ -181,11 +181,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::base::id::CompanyId;
     use crate::base::id::EventIdGenerator;
     use crate::event::{EventKind, sample_body};
 
     fn record_of_body(body: &str) -> Option<CallRecord> {
-        let context = Context::new(EventIdGenerator::default().next_id(1), (1, "default"), 1_790_000_000_000);
+        let context =
+            Context::new(EventIdGenerator::default().next_id(1), (CompanyId::new(1), "default"), 1_790_000_000_000);
         call_record(&Event::parse(body.as_bytes()).unwrap(), &context)
     }
 

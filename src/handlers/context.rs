@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 
 /// What a handler knows about the delivery in addition to the event.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Context {
     /// Id of the event. It stays the same over retries and replays, so use it as idempotency key.
     pub event_id: EventId,
     /// Number of the company in the store.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// Slug of the company that received the event; `default` for the routes without a slug.
     pub company: String,
     /// When the event was received, in milliseconds since the Unix epoch.
@@ -32,7 +32,7 @@ pub struct Context {
 impl Context {
     /// The context of a first attempt with a timeout of one minute.
     #[must_use]
-    pub fn new(event_id: EventId, (company_id, company): (i64, &str), received_at_ms: i64) -> Self {
+    pub fn new(event_id: EventId, (company_id, company): (CompanyId, &str), received_at_ms: i64) -> Self {
         Self {
             event_id,
             company_id,

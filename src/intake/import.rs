@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::dedupe;
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::event::EventIdentifiers;
 use crate::storage::{EventOrigin, NewEvent, sanitize_text};
 
 /// One event of an export.
 pub(crate) struct ImportedEvent {
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// When it was first received, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
     pub content_type: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::write_behind::PendingWrite;
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::config::InboundKind;
 use crate::storage::NewEvent;
 use crate::tenants::Company;
@@ -20,7 +20,7 @@ pub(crate) struct LiveInboundRequest {
     /// Distinguishes requests of the same company with the same body, see `dedupe.rs`.
     pub dedupe_discriminator: Option<String>,
     /// The company's id in the store.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     pub company: Arc<str>,
     pub body: Bytes,
     /// Retell's own signature, from the header `X-Retell-Signature`.

@@ -17,7 +17,7 @@ pub(crate) use live_request::LiveInboundRequest;
 pub(crate) use write_behind::PendingWrite;
 
 use self::write_behind::WriteBehind;
-use crate::base::id::EventIdGenerator;
+use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::config::InboundKind;
 use crate::event::{EventIdentifiers, EventKind, describe};
@@ -187,7 +187,7 @@ impl Intake {
         })
     }
 
-    fn new_event(&self, company_id: i64, raw: RawEvent, head: Option<EventIdentifiers>) -> NewEvent {
+    fn new_event(&self, company_id: CompanyId, raw: RawEvent, head: Option<EventIdentifiers>) -> NewEvent {
         let dedupe_discriminator = dedupe::dedupe_discriminator(raw.signature.as_deref(), head.as_ref());
         let revisable = head.as_ref().is_some_and(dedupe::is_revisable);
         let head = head.unwrap_or_default();
@@ -219,7 +219,7 @@ fn inbound_kind(kind: EventKind) -> Option<InboundKind> {
 /// The part of an event that the alarms for silence and for a wrong clock need. Taken before the event moves into the
 /// store.
 struct ActivitySample {
-    company_id: i64,
+    company_id: CompanyId,
     agent_id: Option<String>,
     received_at_ms: i64,
     signed_at_ms: Option<i64>,

@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::base::id::CompanyId;
+
 /// A Retell custom function, which the agent's model calls during a call or chat.
 ///
 /// The arguments were checked against the function's schema. It is called once per invocation, however often Retell
@@ -64,7 +66,7 @@ pub struct FunctionContext {
     /// Name under which the function was called. A `[[functions]]` table with `builtin` can rename it.
     pub name: String,
     /// Id of the company in the store.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// Slug of the company, as in the route and the settings.
     pub company: String,
     /// Id of the call, or of the chat. `None` when Retell sent only the arguments and no call id in a header or the
@@ -91,7 +93,7 @@ impl FunctionContext {
     #[must_use]
     pub fn new(
         name: &str,
-        company_id: i64,
+        company_id: CompanyId,
         company: &str,
         invocation_id: &str,
         received_at_ms: i64,

@@ -80,11 +80,12 @@ fn append_folded_line(text: &mut String, content: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::CompanyId;
 
     fn appointment(name: &str) -> Appointment {
         Appointment {
             id: 7,
-            company_id: 1,
+            company_id: CompanyId::new(1),
             company: "default".into(),
             confirmation: "K7M2XQ".into(),
             cancelled: false,

@@ -1,5 +1,7 @@
 //! Rows that the alarm check keeps in the store: raised alarms, and hourly event counts (activity).
 
+use crate::base::id::CompanyId;
+
 /// A kind of alarm. Its name is the same in the log, the metrics, the events and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlarmKind {
@@ -78,7 +80,7 @@ pub struct AlarmRow {
 /// Number of events that a company or an agent received in one hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActivityRow {
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// `None` for the whole company.
     pub agent_id: Option<String>,
     /// Hours since the Unix epoch.

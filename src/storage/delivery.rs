@@ -7,9 +7,17 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{EventSummary, StoredEvent};
+use crate::base::id::CompanyId;
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
-pub(crate) type HandlerId = i64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandlerId(pub(super) i64);
+
+impl fmt::Display for HandlerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// State of a delivery. The numbers are stored, and the partial indexes of the table `deliveries` depend on them:
 /// states below 3 are unfinished.
@@ -173,11 +181,11 @@ pub struct ClaimRequest {
     /// from filling the prefetch of a handler.
     pub limit_per_company: usize,
     /// Number of deliveries per company that are claimed already and wait for their attempt.
-    pub prefetched_by_company: BTreeMap<i64, usize>,
+    pub prefetched_by_company: BTreeMap<CompanyId, usize>,
     /// Bytes of bodies after which claiming stops. A single larger delivery is still claimed.
     pub limit_bytes: u64,
     /// Claiming begins with the company after this one, so that companies take turns.
-    pub after_company_id: i64,
+    pub after_company_id: CompanyId,
 }
 
 /// A delivery that was claimed for an attempt.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
+use crate::base::id::CompanyId;
 use crate::privacy::phone_number::PhoneNumber;
 
 /// A call or chat: the id of its company, and its own id. Call ids are unique within a company only.
-pub(crate) type CallKey = (i64, String);
+pub(crate) type CallKey = (CompanyId, String);
 
 /// The person whose data is searched: a phone number, calls, or both.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,7 @@ pub struct DataSubject {
     /// Matches in all usual spellings.
     phone_number: Option<PhoneNumber>,
     /// Limits the search to one company.
-    company_id: Option<i64>,
+    company_id: Option<CompanyId>,
 }
 
 /// The result of a search in one part of the journal.
@@ -37,7 +38,7 @@ pub struct JournalScanResult {
 impl DataSubject {
     /// A data subject without calls; [`Self::add_calls`] adds them.
     #[must_use]
-    pub(crate) fn new(number: Option<PhoneNumber>, company: Option<i64>) -> Self {
+    pub(crate) fn new(number: Option<PhoneNumber>, company: Option<CompanyId>) -> Self {
         Self { phone_number: number, company_id: company, ..Self::default() }
     }
 
@@ -87,7 +88,7 @@ impl DataSubject {
         &self.call_keys
     }
 
-    pub(crate) fn includes_company(&self, company: i64) -> bool {
+    pub(crate) fn includes_company(&self, company: CompanyId) -> bool {
         self.company_id.is_none_or(|only| only == company)
     }
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::HandlerBacklog;
 use crate::base::histogram::HistogramCounts;
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 
 /// The company whose events arrive on the plain webhook route.
-pub const DEFAULT_COMPANY_ID: i64 = 1;
+pub const DEFAULT_COMPANY_ID: CompanyId = CompanyId::new(1);
 
 /// How an event came into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct NewEvent {
     pub id: EventId,
     /// Id of the company in the store, see
     /// `CompanyStore::get_or_create_company_ids`.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The event kind, such as `call_ended`; `None` when the body has none.
     pub kind: Option<String>,
     /// Retell's id of the call or chat.
@@ -117,7 +117,7 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event from Retell of which only these values are known.
     #[must_use]
-    pub fn new(id: EventId, company_id: i64, received_at_ms: i64, body: impl Into<Bytes>) -> Self {
+    pub fn new(id: EventId, company_id: CompanyId, received_at_ms: i64, body: impl Into<Bytes>) -> Self {
         Self {
             id,
             company_id,
@@ -163,7 +163,7 @@ pub struct EventSummary {
     /// Position in the journal, which is the order of commit.
     pub seq: i64,
     pub id: EventId,
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The slug of the company.
     pub company: String,
     pub kind: Option<String>,

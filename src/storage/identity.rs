@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use highway::{HighwayHash, HighwayHasher, Key};
 
 use super::NewEvent;
+use crate::base::id::CompanyId;
 
 /// A keyed hash of 16 bytes that is equal for two requests exactly when they carry the same event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ impl IdentityKey {
     #[must_use]
     pub fn identity(&self, event: &NewEvent) -> Identity {
         let mut hash = HighwayHasher::new(Key(self.0));
-        hash.append(&event.company_id.to_le_bytes());
+        hash.append(&event.company_id.get().to_le_bytes());
         // The length comes first, so that moving bytes between discriminator and body changes the hash.
         let discriminator = event.dedupe_discriminator.as_deref().unwrap_or_default();
         hash.append(&(discriminator.len() as u64).to_le_bytes());
@@ -58,9 +59,9 @@ impl IdentityKey {
 
     /// The key that all events of this company, call and kind share, by which a revision finds the first event: 40
     /// bits of a hash of the call id, then the 24 bits of [`CALL_KEY_EVENT_MASK`] of a hash of company and kind.
-    pub(super) fn call_key(&self, company_id: i64, call_id: &str, kind: &str) -> i64 {
+    pub(super) fn call_key(&self, company_id: CompanyId, call_id: &str, kind: &str) -> i64 {
         let mut hash = HighwayHasher::new(Key(self.0));
-        hash.append(&company_id.to_le_bytes());
+        hash.append(&company_id.get().to_le_bytes());
         hash.append(kind.as_bytes());
         // The call id fills the high bits, so that the keys of a call are neighbors in the index: one range finds
         // them all.
@@ -86,17 +87,20 @@ impl fmt::Debug for IdentityKey {
 
 #[cfg(test)]
 mod tests {
-    use super::IdentityKey;
+    use super::*;
 
     #[test]
     fn the_keys_of_a_call_are_neighbors_and_differ_by_kind_and_company() {
         let keys = IdentityKey::from_bytes(&[7; 32]);
         let range = keys.call_key_range("call_1");
-        let ended = keys.call_key(1, "call_1", "call_ended");
+        let ended = keys.call_key(CompanyId::new(1), "call_1", "call_ended");
         assert!(range.contains(&ended));
-        for other in [keys.call_key(1, "call_1", "call_started"), keys.call_key(2, "call_1", "call_ended")] {
+        for other in [
+            keys.call_key(CompanyId::new(1), "call_1", "call_started"),
+            keys.call_key(CompanyId::new(2), "call_1", "call_ended"),
+        ] {
             assert!(range.contains(&other) && other != ended);
         }
-        assert!(!range.contains(&keys.call_key(1, "call_2", "call_ended")));
+        assert!(!range.contains(&keys.call_key(CompanyId::new(1), "call_2", "call_ended")));
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::base::id::CompanyId;
+
 /// The state of an invocation in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,7 +67,7 @@ pub struct NewInvocation {
     pub now_ms: i64,
     /// Until then no other process runs the invocation.
     pub lease_until_ms: i64,
-    pub company_id: i64,
+    pub company_id: CompanyId,
     pub function: String,
     /// The call or chat in which the function is called.
     pub call_id: Option<String>,

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+use crate::base::id::CompanyId;
+
 const HOUR_MS: i64 = 3_600_000;
 /// Maximum number of agents per company with their own counts; events of further agents count for the company only.
 const MAX_AGENTS_PER_COMPANY: usize = 200;
@@ -17,7 +19,7 @@ pub struct Activity(Mutex<ActivityInner>);
 
 #[derive(Debug, Default)]
 struct ActivityInner {
-    companies: HashMap<i64, CompanyActivity>,
+    companies: HashMap<CompanyId, CompanyActivity>,
     signature_ages: VecDeque<SignatureAge>,
 }
 
@@ -56,7 +58,7 @@ pub struct SignatureAge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HourlyEventCount {
     /// The company's id in the store.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The agent's id; `None` for the total of the company.
     pub agent_id: Option<String>,
     /// The hour, counted since the Unix epoch.
@@ -68,7 +70,7 @@ pub struct HourlyEventCount {
 }
 
 impl ActivityInner {
-    fn counter(&mut self, company_id: i64, agent_id: Option<String>) -> &mut ActivityCounter {
+    fn counter(&mut self, company_id: CompanyId, agent_id: Option<String>) -> &mut ActivityCounter {
         let company = self.companies.entry(company_id).or_default();
         match agent_id {
             None => &mut company.total,
@@ -85,7 +87,7 @@ impl ActivityCounter {
         *self.unstored_by_hour.entry(hour).or_default() += 1;
     }
 
-    fn take_unstored(&mut self, company_id: i64, agent_id: Option<&str>) -> Vec<HourlyEventCount> {
+    fn take_unstored(&mut self, company_id: CompanyId, agent_id: Option<&str>) -> Vec<HourlyEventCount> {
         let last_event_at_ms = self.history.last_event_at_ms;
         let count = |(hour, event_count)| HourlyEventCount {
             company_id,
@@ -101,7 +103,7 @@ impl ActivityCounter {
 
 impl Activity {
     /// Records an event whose signature was verified.
-    pub fn record_event(&self, company_id: i64, agent_id: Option<&str>, at_ms: i64) {
+    pub fn record_event(&self, company_id: CompanyId, agent_id: Option<&str>, at_ms: i64) {
         let mut inner = self.lock();
         let company = inner.companies.entry(company_id).or_default();
         company.total.record(at_ms);
@@ -169,19 +171,19 @@ impl Activity {
 
     /// The history of a company; `None` when it had no event within the kept hours.
     #[must_use]
-    pub fn company_history(&self, company_id: i64) -> Option<ActivityHistory> {
+    pub fn company_history(&self, company_id: CompanyId) -> Option<ActivityHistory> {
         self.lock().companies.get(&company_id).map(|company| company.total.history.clone())
     }
 
     /// When the latest event of a company was received, in milliseconds since the Unix epoch.
     #[must_use]
-    pub fn last_event_at_ms(&self, company_id: i64) -> Option<i64> {
+    pub fn last_event_at_ms(&self, company_id: CompanyId) -> Option<i64> {
         self.lock().companies.get(&company_id).map(|company| company.total.history.last_event_at_ms)
     }
 
     /// The histories of the agents of a company, sorted by agent id.
     #[must_use]
-    pub fn agent_histories(&self, company_id: i64) -> Vec<(String, ActivityHistory)> {
+    pub fn agent_histories(&self, company_id: CompanyId) -> Vec<(String, ActivityHistory)> {
         let inner = self.lock();
         let agents = inner.companies.get(&company_id).into_iter().flat_map(|company| &company.agents);
         let mut agents: Vec<_> = agents.map(|(id, counter)| (id.clone(), counter.history.clone())).collect();
@@ -207,9 +209,9 @@ mod tests {
     #[test]
     fn stored_counts_are_restored() {
         let before = Activity::default();
-        before.record_event(1, Some("agent_a"), 10);
-        before.record_event(1, Some(""), HOUR_MS + 5);
-        before.record_event(2, None, 7);
+        before.record_event(CompanyId::new(1), Some("agent_a"), 10);
+        before.record_event(CompanyId::new(1), Some(""), HOUR_MS + 5);
+        before.record_event(CompanyId::new(2), None, 7);
         let mut counts = before.take_unstored();
         assert_eq!(before.take_unstored(), []);
         counts.sort_by_key(|count| (count.company_id, count.agent_id.clone(), count.hour));
@@ -217,8 +219,8 @@ mod tests {
         let after = Activity::default();
         after.load(counts);
         for company in [1, 2] {
-            assert_eq!(after.company_history(company), before.company_history(company));
-            assert_eq!(after.agent_histories(company), before.agent_histories(company));
+            assert_eq!(after.company_history(CompanyId::new(company)), before.company_history(CompanyId::new(company)));
+            assert_eq!(after.agent_histories(CompanyId::new(company)), before.agent_histories(CompanyId::new(company)));
         }
         assert_eq!(after.take_unstored(), [], "stored already");
     }
@@ -229,13 +231,13 @@ mod tests {
         let counts = |activity: &Activity| {
             activity.take_unstored().iter().map(|count| (count.hour, count.event_count)).collect::<Vec<_>>()
         };
-        activity.record_event(1, None, 10);
-        activity.record_event(1, None, 20);
+        activity.record_event(CompanyId::new(1), None, 10);
+        activity.record_event(CompanyId::new(1), None, 20);
         assert_eq!(counts(&activity), [(0, 2)]);
-        activity.record_event(1, None, 30);
+        activity.record_event(CompanyId::new(1), None, 30);
         let not_stored = activity.take_unstored();
-        activity.record_event(1, None, HOUR_MS);
-        activity.record_event(1, None, 40);
+        activity.record_event(CompanyId::new(1), None, HOUR_MS);
+        activity.record_event(CompanyId::new(1), None, 40);
         activity.return_unstored(not_stored);
         assert_eq!(counts(&activity), [(0, 2), (1, 1)]);
     }
@@ -243,11 +245,15 @@ mod tests {
     #[test]
     fn agents_are_limited_and_inactive_companies_are_pruned() {
         let activity = Activity::default();
-        (0..300).for_each(|number| activity.record_event(1, Some(&format!("agent_{number}")), 5 * HOUR_MS));
-        assert_eq!(activity.agent_histories(1).len(), MAX_AGENTS_PER_COMPANY);
-        assert_eq!(activity.company_history(1).unwrap().events_by_hour, BTreeMap::from([(5, 300)]));
-        activity.record_event(2, None, 9 * HOUR_MS);
+        (0..300)
+            .for_each(|number| activity.record_event(CompanyId::new(1), Some(&format!("agent_{number}")), 5 * HOUR_MS));
+        assert_eq!(activity.agent_histories(CompanyId::new(1)).len(), MAX_AGENTS_PER_COMPANY);
+        assert_eq!(activity.company_history(CompanyId::new(1)).unwrap().events_by_hour, BTreeMap::from([(5, 300)]));
+        activity.record_event(CompanyId::new(2), None, 9 * HOUR_MS);
         activity.prune_before(6);
-        assert_eq!((activity.company_history(1), activity.last_event_at_ms(2)), (None, Some(9 * HOUR_MS)));
+        assert_eq!(
+            (activity.company_history(CompanyId::new(1)), activity.last_event_at_ms(CompanyId::new(2))),
+            (None, Some(9 * HOUR_MS))
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::current::Current;
+use crate::base::id::CompanyId;
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 
@@ -10,7 +11,7 @@ use crate::security::signature::Verifier;
 #[derive(Clone, Debug)]
 pub struct Company {
     /// The value of `company_id` in the store.
-    pub id: i64,
+    pub id: CompanyId,
     /// The name in route paths, commands and logs, for example `acme`; `default` for the default route.
     pub slug: Arc<str>,
     /// The configured agent ids; empty when the settings list none, which turns the agent check off.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::id::CompanyId;
 use crate::calls::{CallKind, CallStage, Cost, E2eLatency};
 
 /// A call or a chat; a chat has the field names of Retell's chat object.
@@ -19,7 +20,7 @@ pub(crate) enum ConversationView {
 #[derive(Serialize)]
 pub(crate) struct ConversationBaseView {
     pub kind: CallKind,
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The slug of the company.
     pub company: String,
     /// The latest stage of any event so far.

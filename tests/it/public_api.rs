@@ -5,20 +5,21 @@ use std::collections::BTreeSet;
 // Each import fails to compile when the name is gone.
 #[allow(unused_imports, reason = "the imports are the test")]
 use retell_webhook::{
-    ApiError, ApiKey, BuildError, Call, Chat, Clock, ConfigSources, Context, Event, EventHandler, EventId, EventKind,
-    FieldError, Filter, Function, FunctionContext, FunctionOutcome, HandlerKind, HandlerSettings, InboundAnswer,
-    InboundContext, InboundRequest, InflightBudget, KeyFingerprint, Outcome, RawEvent, Receiver, ReceiverBuilder,
-    ReloadHandle, SIGNATURE_HEADER, Secret, ServeError, Settings, Signature, SignatureError, SignatureLayer,
-    SignatureRejection, StoreError, UnreadableRequest, Verified, Verifier, async_trait, event, testing,
+    ApiError, ApiKey, BuildError, Call, Chat, Clock, CompanyId, ConfigSources, Context, Event, EventHandler, EventId,
+    EventKind, FieldError, Filter, Function, FunctionContext, FunctionOutcome, HandlerKind, HandlerSettings,
+    InboundAnswer, InboundContext, InboundRequest, InflightBudget, KeyFingerprint, Outcome, RawEvent, Receiver,
+    ReceiverBuilder, ReloadHandle, SIGNATURE_HEADER, Secret, ServeError, Settings, Signature, SignatureError,
+    SignatureLayer, SignatureRejection, StoreError, UnreadableRequest, Verified, Verifier, async_trait, event, testing,
 };
 
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 46] = [
     "ApiError",
     "ApiKey",
     "BuildError",
     "Call",
     "Chat",
     "Clock",
+    "CompanyId",
     "FieldError",
     "ConfigSources",
     "Context",

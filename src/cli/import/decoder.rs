@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use crate::base::clock::Clock;
-use crate::base::id::{EventId, EventIdGenerator};
+use crate::base::id::{CompanyId, EventId, EventIdGenerator};
 use crate::intake::ImportedEvent;
 use crate::security::signature::{Signature, Verifier};
 use crate::storage::NewEvent;
@@ -42,7 +42,7 @@ pub(super) struct ImportRecord {
 }
 
 pub(super) struct ImportCompany {
-    pub(super) id: i64,
+    pub(super) id: CompanyId,
     /// Finds the key that made a signature; `None` when the company has no keys.
     pub(super) verifier: Option<Verifier>,
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn new_decoder(newest_before: Option<EventId>) -> ImportDecoder {
-        let company = ImportCompany { id: 1, verifier: None };
+        let company = ImportCompany { id: CompanyId::new(1), verifier: None };
         ImportDecoder::new(newest_before, HashMap::from([("default".to_owned(), company)]))
     }
 

@@ -1,5 +1,6 @@
 //! Property test: random interleavings of intake, planning, attempts, crashes and time on the real store.
 
+use crate::base::id::CompanyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -137,7 +138,7 @@ impl DispatchModel<'_> {
             limit_per_company: limit,
             prefetched_by_company: BTreeMap::new(),
             limit_bytes: u64::MAX,
-            after_company_id: 0,
+            after_company_id: CompanyId::new(0),
         };
         for claimed in self.store.claim_deliveries(self.handler, claim).await.unwrap() {
             self.assert_order(claimed.event.summary.seq);

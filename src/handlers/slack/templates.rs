@@ -11,6 +11,7 @@ use crate::event::{EventKind, sample_body};
 use crate::handlers::Context;
 use crate::outbound::template::{self, describe_error, error_location, is_template_error};
 use crate::privacy::redact;
+use crate::storage::DEFAULT_COMPANY_ID;
 
 /// Instructions a template may execute, so that nested loops end.
 const TEMPLATE_FUEL: u64 = 100_000;
@@ -41,7 +42,7 @@ impl MessageTemplates {
     /// Renders the template with a sample and with an empty event: unknown filters and functions fail only at run time.
     fn check_template(&self, name: &str) -> Result<(), Error> {
         let body = sample_body(EventKind::from_name(name), "id", 0).and_then(|body| serde_json::from_str(&body).ok());
-        let context = Context::new(EventId::lower_bound_at(0), (1, "default"), 0);
+        let context = Context::new(EventId::lower_bound_at(0), (DEFAULT_COMPANY_ID, "default"), 0);
         for payload in [body.unwrap_or(Json::Null), json!({})] {
             match self.0.get_template(name)?.render(default_templates::template_variables(&payload, &context)) {
                 Err(error) if is_template_error(&error) => return Err(error),
@@ -81,9 +82,10 @@ fn slack_environment() -> Environment<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::CompanyId;
 
     fn context() -> Context {
-        Context::new(EventId::lower_bound_at(0), (1, "default"), 0)
+        Context::new(EventId::lower_bound_at(0), (CompanyId::new(1), "default"), 0)
     }
 
     fn custom_template(name: &str, text: &str) -> Result<MessageTemplates, String> {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::payload::{self, FunctionPayload};
 use super::registry::RegisteredFunction;
-use crate::base::id::random_hex;
+use crate::base::id::{CompanyId, random_hex};
 use crate::config::IdempotencyMode;
 
 pub(super) type InvocationKey = [u8; 32];
@@ -14,12 +14,12 @@ pub(super) type InvocationKey = [u8; 32];
 /// request has no signature header, `query` when the body is empty: the query is then the arguments.
 pub(super) fn for_request(
     entry: &RegisteredFunction,
-    company_id: i64,
+    company_id: CompanyId,
     payload: Option<&FunctionPayload>,
     signature: Option<&str>,
     query: Option<&str>,
 ) -> InvocationKey {
-    let company_id = company_id.to_le_bytes();
+    let company_id = company_id.get().to_le_bytes();
     let own_parts = match entry.settings.idempotency {
         IdempotencyMode::Call => own_parts(payload, signature, query),
         IdempotencyMode::None => vec![b"each".to_vec(), unique_part()],

@@ -113,7 +113,7 @@ fn signature_use(
         query = raw.query.as_deref().unwrap_or_default();
     }
     let purpose_hash = hash_parts(&[
-        &company.id.to_le_bytes(),
+        &company.id.get().to_le_bytes(),
         entry.settings.name.as_bytes(),
         method.as_str().as_bytes(),
         call_id.as_bytes(),

@@ -10,6 +10,7 @@ use minijinja::{Value, context};
 use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
+use crate::base::id::CompanyId;
 use crate::privacy::phone_number;
 use crate::storage::{CallerHistory, Store};
 
@@ -23,14 +24,14 @@ const MAX_NAME_BYTES: usize = 200;
 /// The caller of one request.
 pub(super) struct CallerLookup {
     store: Arc<dyn Store>,
-    company_id: i64,
+    company_id: CompanyId,
     number: String,
     /// `None` after a lookup that failed, so that it is not tried again for the next rule.
     history: OnceCell<Option<CallerHistory>>,
 }
 
 impl CallerLookup {
-    pub(super) fn new(store: &Arc<dyn Store>, company_id: i64, number: &str) -> Self {
+    pub(super) fn new(store: &Arc<dyn Store>, company_id: CompanyId, number: &str) -> Self {
         Self { store: Arc::clone(store), company_id, number: number.to_owned(), history: OnceCell::new() }
     }
 

@@ -8,7 +8,7 @@ use super::answer_template::AnswerTemplate;
 use super::caller_lookup::CallerLookup;
 use super::request::{InboundContext, InboundRequest};
 use super::rules::{AnswerSource, InboundRules};
-use crate::base::id::EventIdGenerator;
+use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::config::{FieldError, InboundKind, InboundSettings};
 use crate::storage::Store;
 
@@ -19,7 +19,7 @@ pub(crate) struct InboundDryRun {
     /// The agent configured for the number in Retell.
     pub agent_id: Option<String>,
     /// The company's id in the store, and its slug.
-    pub company: (i64, String),
+    pub company: (CompanyId, String),
     /// The time of the request, in milliseconds since the Unix epoch.
     pub received_at_ms: i64,
 }

@@ -39,7 +39,7 @@ use self::rules::AnswerSource;
 use self::target::InboundTargetError;
 use super::single_flight::{self, FlightRole, SingleFlight};
 use crate::base::clock::Clock;
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::base::supervise::Supervisor;
 use crate::intake::LiveInboundRequest;
 use crate::storage::{InboundAnswerRecord, Store};
@@ -55,7 +55,7 @@ const EARLIER_ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 const MIN_COMMIT_WAIT: Duration = Duration::from_millis(100);
 
 /// Company, discriminator and body: two requests with the same key are duplicates and share one answer.
-type InboundFlightKey = (i64, Option<String>, Bytes);
+type InboundFlightKey = (CompanyId, Option<String>, Bytes);
 type InboundLeader = single_flight::FlightLeader<InboundFlightKey, Arc<str>>;
 
 /// A closure that answers inbound requests, see [`boxed_closure`].

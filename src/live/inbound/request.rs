@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::config::InboundKind;
 use crate::event::{Event, JsonObject};
 use crate::intake::LiveInboundRequest;
@@ -41,7 +41,7 @@ pub struct InboundContext {
     /// that Retell repeats has another id here; it is still answered with the answer to the first one.
     pub event_id: EventId,
     /// The company's id in the store.
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The company's slug, `default` for the plain webhook address.
     pub company: String,
     /// When the request was received, in milliseconds since the Unix epoch.

@@ -63,13 +63,14 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::base::id::CompanyId;
     use crate::base::id::EventIdGenerator;
 
     #[test]
     fn an_event_has_the_times_in_the_time_zone_and_the_call_of_the_change() {
         let appointment = Appointment {
             id: 1,
-            company_id: 3,
+            company_id: CompanyId::new(3),
             company: "acme".to_owned(),
             confirmation: "A1B2".to_owned(),
             cancelled: false,
@@ -97,7 +98,7 @@ mod tests {
             (event.kind.as_deref(), event.call_id.as_deref()),
             (Some("appointment_changed"), Some("call_that_moved"))
         );
-        assert_eq!((event.id, event.company_id, event.received_at_ms), (data.event_id, 3, 7));
+        assert_eq!((event.id, event.company_id, event.received_at_ms), (data.event_id, CompanyId::new(3), 7));
         assert_eq!((event.origin, event.unparsed), (EventOrigin::Internal, false));
         let body: Value = serde_json::from_slice(&event.body).unwrap();
         assert_eq!(body["event"], "appointment_changed");

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 pub(super) use self::event::booking_event;
 pub(crate) use self::event::format_rfc3339;
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 
 /// The calendar is divided into steps of this length; an appointment occupies whole steps. Short, so that occupancy
 /// stays comparable when the length of slots is changed in the settings.
@@ -41,7 +41,7 @@ impl BookingAction {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Appointment {
     pub id: i64,
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The slug of the company.
     pub company: String,
     /// The confirmation number that the caller was given.
@@ -82,7 +82,7 @@ pub struct AppointmentSlot {
 /// What every change of an appointment carries: company, idempotency key, time, and data for its event.
 #[derive(Clone)]
 pub struct BookingContext {
-    pub company_id: i64,
+    pub company_id: CompanyId,
     /// The idempotency key of the invocation; `None` for changes that are never repeated.
     pub idempotency_key: Option<String>,
     /// Milliseconds since the Unix epoch.
@@ -151,7 +151,7 @@ pub enum BookingOutcome {
 /// Selects appointments; all set conditions must hold. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct AppointmentFilter {
-    pub company_id: Option<i64>,
+    pub company_id: Option<CompanyId>,
     /// The slug of the company.
     pub company: Option<String>,
     pub confirmation: Option<String>,

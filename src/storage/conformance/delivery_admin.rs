@@ -1,6 +1,7 @@
 //! Changes to deliveries by an operator, see [`DeliveryAdmin`](crate::storage::DeliveryAdmin), and the order within a
 //! call.
 
+use crate::base::id::CompanyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ impl OperatorFixture {
             limit_per_company: 100,
             prefetched_by_company: BTreeMap::new(),
             limit_bytes: 1_000_000,
-            after_company_id: 0,
+            after_company_id: CompanyId::new(0),
         };
         let mut numbers = Vec::new();
         for claimed in self.store.claim_deliveries(self.handler, claim).await.unwrap() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{NOW_MS, TestStore};
+use crate::base::id::CompanyId;
 use crate::storage::{
     AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState,
     HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
@@ -18,7 +19,7 @@ async fn append_and_plan(store: &TestStore, handler: HandlerId, event: NewEvent)
 }
 
 /// Stores and plans an event of this company and call; its body is the id of the call.
-async fn append_for(store: &TestStore, handler: HandlerId, company_id: i64, call_id: &str) -> i64 {
+async fn append_for(store: &TestStore, handler: HandlerId, company_id: CompanyId, call_id: &str) -> i64 {
     append_and_plan(store, handler, NewEvent { company_id, ..store.new_event(call_id, call_id) }).await
 }
 
@@ -31,7 +32,7 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
         limit_per_company: limit,
         prefetched_by_company: BTreeMap::new(),
         limit_bytes: u64::MAX,
-        after_company_id: 0,
+        after_company_id: CompanyId::new(0),
     }
 }
 
@@ -68,22 +69,22 @@ async fn state_and_attempts(store: &TestStore, claimed: &ClaimedDelivery) -> (De
 
 async fn claim_company_and_seq(store: &TestStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
     let claimed = store.claim_deliveries(handler, claim).await.unwrap();
-    claimed.iter().map(|claimed| (claimed.event.summary.company_id, claimed.event.summary.seq)).collect()
+    claimed.iter().map(|claimed| (claimed.event.summary.company_id.get(), claimed.event.summary.seq)).collect()
 }
 
 pub(in crate::storage) async fn claims_are_shared_between_companies(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
     let mut a = Vec::new();
     for number in 0..6 {
-        a.push(append_for(&store, handler, 1, &format!("a{number}")).await);
+        a.push(append_for(&store, handler, CompanyId::new(1), &format!("a{number}")).await);
     }
-    let b = append_for(&store, handler, 2, "b").await;
-    let c = append_for(&store, handler, 3, "c").await;
+    let b = append_for(&store, handler, CompanyId::new(2), "b").await;
+    let c = append_for(&store, handler, CompanyId::new(3), "c").await;
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(4)).await, [(1, a[0]), (1, a[1]), (2, b), (3, c)]);
-    let full = ClaimRequest { prefetched_by_company: BTreeMap::from([(1, 4)]), ..claim_up_to(4) };
+    let full = ClaimRequest { prefetched_by_company: BTreeMap::from([(CompanyId::new(1), 4)]), ..claim_up_to(4) };
     assert_eq!(claim_company_and_seq(&store, handler, full).await, [], "company 1 has reached its prefetch limit");
-    let next = append_for(&store, handler, 2, "b2").await;
-    let after_one = ClaimRequest { after_company_id: 1, ..claim_up_to(1) };
+    let next = append_for(&store, handler, CompanyId::new(2), "b2").await;
+    let after_one = ClaimRequest { after_company_id: CompanyId::new(1), ..claim_up_to(1) };
     assert_eq!(claim_company_and_seq(&store, handler, after_one).await, [(2, next)]);
 }
 
@@ -91,8 +92,8 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
     let handler = store.register("crm", 1_000).await;
     let large = store.new_event("call_1", &"x".repeat(10_000));
     let first = append_and_plan(&store, handler, large).await;
-    let second = append_for(&store, handler, 1, "call_1").await;
-    let other = append_for(&store, handler, 1, "call_2").await;
+    let second = append_for(&store, handler, CompanyId::new(1), "call_1").await;
+    let other = append_for(&store, handler, CompanyId::new(1), "call_2").await;
     let bounded = ClaimRequest { limit_bytes: 5_000, ..claim_up_to(9) };
     let claimed = store.claim_deliveries(handler, bounded).await.unwrap();
     assert_eq!((claimed.len(), claimed[0].event.summary.seq), (1, first), "a single body may exceed the limit");
@@ -108,7 +109,7 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
 /// A worker that comes back after its lease has ended, and another one has claimed the delivery.
 pub(in crate::storage) async fn late_settlements_are_refused(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
-    append_for(&store, handler, 1, "call_1").await;
+    append_for(&store, handler, CompanyId::new(1), "call_1").await;
     let first = claim(&store, handler, NOW_MS).await.remove(0);
     assert!(claim(&store, handler, NOW_MS + LEASE_MS - 1).await.is_empty());
     let second = claim(&store, handler, NOW_MS + LEASE_MS).await.remove(0);
@@ -135,8 +136,8 @@ pub(in crate::storage) async fn late_settlements_are_refused(store: TestStore) {
 
 pub(in crate::storage) async fn a_renewed_lease_ends_later(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
-    append_for(&store, handler, 1, "call_1").await;
-    append_for(&store, handler, 1, "call_2").await;
+    append_for(&store, handler, CompanyId::new(1), "call_1").await;
+    append_for(&store, handler, CompanyId::new(1), "call_2").await;
     let first = claim(&store, handler, NOW_MS).await;
     let renewed_until_ms = NOW_MS + 2 * LEASE_MS;
     assert_eq!(store.renew_leases(handler, leases(&first), renewed_until_ms).await.unwrap(), []);

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::base::id::CompanyId;
 use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, BookingOutcome, BookingRequest,
     StoreError,
@@ -28,7 +29,7 @@ pub trait AppointmentStore: Send + Sync {
     /// The outcome of an earlier run of this invocation.
     async fn find_invocation_outcome(
         &self,
-        company_id: i64,
+        company_id: CompanyId,
         invocation: String,
     ) -> Result<Option<BookingOutcome>, StoreError>;
 
@@ -37,5 +38,10 @@ pub trait AppointmentStore: Send + Sync {
 
     /// Start and number of occupied places of each step (see [`SLOT_STEP_MS`](crate::storage::SLOT_STEP_MS)) in `[from_ms, to_ms)` that has any,
     /// ordered by start.
-    async fn slot_occupancy(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError>;
+    async fn slot_occupancy(
+        &self,
+        company_id: CompanyId,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(i64, u16)>, StoreError>;
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::base::id::CompanyId;
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::{CallerHistory, StoreError};
 
@@ -22,5 +23,5 @@ pub trait CallStore: Send + Sync {
 
     /// Earlier calls between a phone number and a company, in either direction. Read by a separate thread, because a
     /// caller is waiting and other reads can take long.
-    async fn caller_history(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError>;
+    async fn caller_history(&self, company_id: CompanyId, number: &str) -> Result<CallerHistory, StoreError>;
 }

@@ -77,7 +77,7 @@ pub(super) fn append_by_operator(conn: &Connection, event: &NewEvent, keys: Even
     let seq = insert_event(conn, event, keys.identity, None, None)?;
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
     for key in [Some(keys.identity.index_key()), keys.call_key].into_iter().flatten() {
-        insert.execute([key, seq])?;
+        insert.execute(params![key, seq])?;
     }
     Ok(())
 }

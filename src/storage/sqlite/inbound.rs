@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::errors::{RowColumn, parse_column};
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::storage::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS, StoreError};
 use crate::telemetry::inbound::InboundOutcome;
 
@@ -12,7 +12,11 @@ const MAX_CALLS_READ: u32 = 5;
 
 /// Earlier calls with this number on the customer's side: the caller of an inbound call, the callee of an outbound
 /// one. The company's own number therefore has no history.
-pub(super) fn caller_history(conn: &Connection, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+pub(super) fn caller_history(
+    conn: &Connection,
+    company_id: CompanyId,
+    number: &str,
+) -> Result<CallerHistory, StoreError> {
     // The CASE expression is that of the index `calls_customers`, literally, or SQLite would not use the index. With
     // it and the limit the cost does not grow with the number of calls.
     let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1

@@ -216,13 +216,13 @@ fn purge(conn: &Connection, before_ms: i64, signatures_before_ms: i64, limit: us
             "DELETE FROM invocations WHERE id IN (SELECT id FROM
              (SELECT id, received_at_ms FROM invocations ORDER BY id LIMIT ?2) WHERE received_at_ms < ?1)",
         )?
-        .execute([before_ms, limit])?;
+        .execute(params![before_ms, limit])?;
     let signatures = conn
         .prepare_cached(
             "DELETE FROM invocation_signatures WHERE id IN (SELECT id FROM
              (SELECT id, seen_at_ms FROM invocation_signatures ORDER BY id LIMIT ?2) WHERE seen_at_ms < ?1)",
         )?
-        .execute([signatures_before_ms, limit])?;
+        .execute(params![signatures_before_ms, limit])?;
     Ok(invocations + signatures)
 }
 

@@ -158,7 +158,7 @@ fn count_unfinished(
             "SELECT min(since_ms) FROM (SELECT since_ms FROM deliveries INDEXED BY deliveries_call_sequence
                 WHERE handler_id = ?1 AND state < 3 ORDER BY ordering_key DESC, event_seq DESC LIMIT ?2)",
         )?;
-        let oldest: Option<i64> = last.query_row([handler, MAX_SCANNED_FROM_END], |row| row.get(0))?;
+        let oldest: Option<i64> = last.query_row(params![handler, MAX_SCANNED_FROM_END], |row| row.get(0))?;
         backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, oldest);
     }
     Ok(first_unattempted)

@@ -1,3 +1,4 @@
+use crate::base::id::CompanyId;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -183,7 +184,10 @@ async fn company_discriminator_and_body_make_the_identity() {
     let identity = store.writer().unwrap().identity_key.identity(&one);
     assert_eq!(store.writer().unwrap().identity_key.identity(&event(2, b"body")), identity);
     assert_ne!(store.writer().unwrap().identity_key.identity(&event(1, b"body ")), identity);
-    assert_ne!(store.writer().unwrap().identity_key.identity(&NewEvent { company_id: 2, ..one.clone() }), identity);
+    assert_ne!(
+        store.writer().unwrap().identity_key.identity(&NewEvent { company_id: CompanyId::new(2), ..one.clone() }),
+        identity
+    );
     assert_ne!(
         store
             .writer()
@@ -276,7 +280,7 @@ async fn a_live_read_does_not_wait_for_long_reads() {
     let blocked =
         tokio::time::timeout(std::time::Duration::from_millis(100), store.list_events(EventFilter::default())).await;
     assert!(blocked.is_err(), "the readers are busy");
-    let history = store.caller_history(1, "+12025550143").await.unwrap();
+    let history = store.caller_history(CompanyId::new(1), "+12025550143").await.unwrap();
     assert_eq!(history, CallerHistory::default());
     drop(gate);
     while let Some(read) = busy.join_next().await {

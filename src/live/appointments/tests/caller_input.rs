@@ -1,5 +1,6 @@
 //! Arguments as callers say them and models send them, and the answers to them.
 
+use crate::base::id::CompanyId;
 use serde_json::{Value, json};
 
 use super::{BookingFixture, NOW, alternative_starts, booking_arguments, settings};
@@ -257,13 +258,14 @@ async fn companies_book_the_same_slot_independently() {
     let fixture = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
     let mut numbers = Vec::new();
     for (id, company) in [(1, "default"), (2, "acme")] {
-        let context = FunctionContext { company_id: id, company: company.into(), ..fixture.context(None) };
+        let context =
+            FunctionContext { company_id: CompanyId::new(id), company: company.into(), ..fixture.context(None) };
         let booked =
             fixture.call_with_context(&context, "collect", booking_arguments("Ada", "2026-11-23", "10:00")).await;
         assert_eq!(booked["result"], "booked", "{company}: {booked}");
         numbers.push(booked["confirmation_number"].clone());
     }
-    let acme = FunctionContext { company_id: 2, company: "acme".into(), ..fixture.context(None) };
+    let acme = FunctionContext { company_id: CompanyId::new(2), company: "acme".into(), ..fixture.context(None) };
     let foreign = fixture.call_with_context(&acme, "cancel", json!({"confirmation_number": numbers[0]})).await;
     assert_eq!(foreign["result"], "not_found", "confirmation numbers are valid in their own company only");
     let own = fixture.call_with_context(&acme, "cancel", json!({"name": "Ada"})).await;

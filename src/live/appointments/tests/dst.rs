@@ -1,5 +1,6 @@
 //! Bookings on the days of clock changes, which differ between Europe, America and Australia.
 
+use crate::base::id::CompanyId;
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -85,7 +86,8 @@ async fn opening_hours_follow_local_time() {
         ("york", 3, "2027-03-12", "2027-03-12T09:00:00-05:00"),
         ("york", 3, "2027-03-15", "2027-03-15T09:00:00-04:00"),
     ] {
-        let context = FunctionContext { company: company.to_owned(), company_id: id, ..fixture.context(None) };
+        let context =
+            FunctionContext { company: company.to_owned(), company_id: CompanyId::new(id), ..fixture.context(None) };
         assert_eq!(
             fixture.call_with_context(&context, "collect", booking_arguments("A", date, "9 am")).await["start"],
             start

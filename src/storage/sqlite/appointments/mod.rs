@@ -14,6 +14,7 @@ use super::SqliteStore;
 use super::append::{self, EventKeys};
 use super::operator::{OperatorRemoval, OperatorStore};
 use super::writer::WriterContext;
+use crate::base::id::CompanyId;
 use crate::storage::appointment::booking_event;
 use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingAction,
@@ -48,7 +49,7 @@ impl AppointmentStore for SqliteStore {
 
     async fn find_invocation_outcome(
         &self,
-        company_id: i64,
+        company_id: CompanyId,
         invocation: String,
     ) -> Result<Option<BookingOutcome>, StoreError> {
         self.live_readers()
@@ -60,7 +61,12 @@ impl AppointmentStore for SqliteStore {
         self.live_readers().read(move |reader| read::list_appointments(&reader.conn, &filter)).await
     }
 
-    async fn slot_occupancy(&self, company_id: i64, from_ms: i64, to_ms: i64) -> Result<Vec<(i64, u16)>, StoreError> {
+    async fn slot_occupancy(
+        &self,
+        company_id: CompanyId,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(i64, u16)>, StoreError> {
         self.live_readers().read(move |reader| read::count_places_taken(&reader.conn, company_id, from_ms, to_ms)).await
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::parse_action;
+use crate::base::id::CompanyId;
 use crate::storage::{Appointment, AppointmentFilter, BookingAction, BookingOutcome, StoreError};
 
 const SELECT_APPOINTMENTS: &str =
@@ -39,9 +40,9 @@ pub(super) fn list_appointments(conn: &Connection, filter: &AppointmentFilter) -
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn find_by_id(conn: &Connection, company_id: i64, id: i64) -> Result<Option<Appointment>, StoreError> {
+pub(super) fn find_by_id(conn: &Connection, company_id: CompanyId, id: i64) -> Result<Option<Appointment>, StoreError> {
     let sql = format!("{SELECT_APPOINTMENTS} WHERE a.id = ?1 AND a.company_id = ?2");
-    Ok(conn.prepare_cached(&sql)?.query_row([id, company_id], appointment_from_row).optional()?)
+    Ok(conn.prepare_cached(&sql)?.query_row(params![id, company_id], appointment_from_row).optional()?)
 }
 
 struct AppointmentInvocationRow {
@@ -57,7 +58,7 @@ struct AppointmentInvocationRow {
 /// same answer, even when the appointment was changed in between.
 pub(super) fn find_invocation_outcome(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     invocation: &str,
 ) -> Result<Option<BookingOutcome>, StoreError> {
     let sql = "SELECT action, appointment_id, service, start_ms, end_ms, at_ms FROM appointment_invocations
@@ -90,7 +91,7 @@ pub(super) fn find_invocation_outcome(
 /// Appointments booked in a call that overlap with a time.
 pub(super) fn list_overlapping_of_call(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     call_id: &str,
     start_ms: i64,
     end_ms: i64,
@@ -108,7 +109,7 @@ pub(super) fn list_overlapping_of_call(
 /// Number of occupied places per step of time, for steps with at least one.
 pub(super) fn count_places_taken(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     from_ms: i64,
     to_ms: i64,
 ) -> Result<Vec<(i64, u16)>, StoreError> {
@@ -116,7 +117,7 @@ pub(super) fn count_places_taken(
         "SELECT start_ms, count(*) FROM appointment_slots WHERE company_id = ?1 AND start_ms >= ?2 AND start_ms < ?3
          GROUP BY start_ms ORDER BY start_ms",
     )?;
-    let rows = statement.query_map([company_id, from_ms, to_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map(params![company_id, from_ms, to_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

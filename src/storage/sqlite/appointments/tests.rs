@@ -1,3 +1,4 @@
+use crate::base::id::CompanyId;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -87,7 +88,7 @@ async fn the_database_rejects_a_second_row_for_a_place() {
     let conn = rusqlite::Connection::open(url.path()).unwrap();
     let again = conn.execute(
         "INSERT INTO appointment_slots (company_id, start_ms, place, appointment_id) VALUES (?1, ?2, 0, 99)",
-        [DEFAULT_COMPANY_ID, appointment.start_ms],
+        [DEFAULT_COMPANY_ID, CompanyId::new(appointment.start_ms)],
     );
     assert!(again.unwrap_err().to_string().contains("UNIQUE"));
 }
@@ -134,7 +135,7 @@ async fn an_operator_can_cancel_while_the_receiver_runs() {
             matches!(cancelled, BookingOutcome::Done(BookingAction::Cancelled, it) if it.cancelled && it.revision == 1)
         );
     }
-    let other = operator_store.cancel_appointment(&cancellation(DEFAULT_COMPANY_ID + 1)).unwrap();
+    let other = operator_store.cancel_appointment(&cancellation(CompanyId::new(2))).unwrap();
     assert_eq!(other, BookingOutcome::NotFound, "an appointment of another company");
     assert!(book(&store, booking("b", &["B"], slot(10, 6))).await.is_some());
 }

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, params};
 
 use super::{name_similarity, read};
+use crate::base::id::CompanyId;
 use crate::storage::{
     Appointment, AppointmentChange, AppointmentSlot, BookingAction, BookingContext, BookingOutcome, BookingRequest,
     SLOT_STEP_MS, StoreError,
@@ -172,7 +173,7 @@ fn update_slot(
 
 pub(super) fn cancel(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     id: i64,
     invocation: Option<&str>,
     now_ms: i64,
@@ -194,7 +195,7 @@ pub(super) fn cancel(
     conn.prepare_cached(
         "UPDATE appointments SET state = 'cancelled', changed_at_ms = ?2, revision = revision + 1 WHERE id = ?1",
     )?
-    .execute([current.id, now_ms])?;
+    .execute(params![current.id, now_ms])?;
     finish_write(conn, company_id, stamp, BookingAction::Cancelled, current.id)
 }
 
@@ -218,7 +219,7 @@ fn invocation_stamp(context: &BookingContext) -> InvocationStamp<'_> {
 
 fn finish_write(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     stamp: InvocationStamp<'_>,
     action: BookingAction,
     id: i64,
@@ -259,7 +260,7 @@ fn insert_invocation(
 /// the appointment `own` count as free: an appointment may be moved to a time that overlaps with its old one.
 fn find_free_places(
     conn: &Connection,
-    company_id: i64,
+    company_id: CompanyId,
     slot: &AppointmentSlot,
     own: Option<i64>,
 ) -> Result<Option<Vec<(i64, u16)>>, StoreError> {
@@ -283,7 +284,7 @@ fn find_free_places(
     Ok(Some(free))
 }
 
-fn insert_places(conn: &Connection, company_id: i64, id: i64, places: &[(i64, u16)]) -> Result<(), StoreError> {
+fn insert_places(conn: &Connection, company_id: CompanyId, id: i64, places: &[(i64, u16)]) -> Result<(), StoreError> {
     // The primary key (company, start, place) is what prevents double bookings, whatever the checks before have seen.
     let mut insert = conn.prepare_cached(
         "INSERT INTO appointment_slots (company_id, start_ms, place, appointment_id) VALUES (?1, ?2, ?3, ?4)",
@@ -304,7 +305,7 @@ fn release_places(conn: &Connection, id: i64) -> Result<(), StoreError> {
 fn delete_expired(conn: &Connection, context: &BookingContext) -> Result<(), StoreError> {
     let before_ms = context.now_ms - INVOCATION_RETENTION_MS;
     conn.prepare_cached("DELETE FROM appointment_slots WHERE company_id = ?1 AND start_ms < ?2")?
-        .execute([context.company_id, before_ms])?;
+        .execute(params![context.company_id, before_ms])?;
     conn.prepare_cached("DELETE FROM appointment_invocations WHERE at_ms < ?1")?.execute([before_ms])?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::table_name;
+use crate::base::id::CompanyId;
 use crate::calls::{CallStats, CallStatsFilter, CallStatsRow, Cost};
 use crate::storage::StoreError;
 
@@ -19,7 +20,7 @@ pub(in crate::storage::sqlite) fn compute_stats(
     // Looked up once here: a join would add a lookup per row.
     let mut companies = conn.prepare_cached("SELECT id, slug FROM companies")?;
     let companies = companies.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let companies: HashMap<i64, String> = companies.collect::<Result<_, _>>()?;
+    let companies: HashMap<CompanyId, String> = companies.collect::<Result<_, _>>()?;
     let (sql, values) = build_query(filter);
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
@@ -53,7 +54,7 @@ fn add_row(
     stats: &mut CallStats,
     filter: &CallStatsFilter,
     row: &Row,
-    companies: &HashMap<i64, String>,
+    companies: &HashMap<CompanyId, String>,
 ) -> Result<(), StoreError> {
     // Borrowed from the row: there may be millions, and most of their texts are only compared.
     let text = |at: usize| row.get_ref(at).map(|value| value.as_str_or_null().ok().flatten());

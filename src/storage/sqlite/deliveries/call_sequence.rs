@@ -82,7 +82,7 @@ fn list_head(conn: &Connection, handler: HandlerId, ordering_key: i64) -> Result
         "SELECT event_seq, state, due_ms, failed_at_ms FROM deliveries INDEXED BY deliveries_call_sequence
          WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 AND state >= 0 ORDER BY event_seq LIMIT ?3",
     )?;
-    let rows = statement.query_map([handler, ordering_key, MAX_ROWS_SCANNED], |row| {
+    let rows = statement.query_map(params![handler, ordering_key, MAX_ROWS_SCANNED], |row| {
         let seq = row.get(0)?;
         Ok(UnfinishedDelivery {
             seq,

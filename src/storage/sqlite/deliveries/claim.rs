@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_event};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, StoreError};
@@ -84,12 +85,13 @@ pub(in crate::storage::sqlite) fn claim(
 }
 
 /// Companies with a delivery that is due, in the order of their ids.
-fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<i64>, StoreError> {
+fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<CompanyId>, StoreError> {
     let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
     let mut companies = Vec::new();
-    let mut after = i64::MIN;
-    while let Some((company, due_ms)) =
-        next.query_row([handler, after], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?
+    let mut after = CompanyId::new(i64::MIN);
+    while let Some((company, due_ms)) = next
+        .query_row(params![handler, after], |row| Ok((row.get::<_, CompanyId>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?
     {
         if due_ms <= due_before_ms {
             companies.push(company);
@@ -102,7 +104,7 @@ fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64)
 fn list_due(
     conn: &Connection,
     handler: HandlerId,
-    company: i64,
+    company: CompanyId,
     due_before_ms: i64,
     limit: usize,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
@@ -174,9 +176,10 @@ pub(in crate::storage::sqlite) fn next_due_ms(
 ) -> Result<Option<i64>, StoreError> {
     let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
     let mut earliest: Option<i64> = None;
-    let mut after = i64::MIN;
-    while let Some((company, due_ms)) =
-        next.query_row([handler, after], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?
+    let mut after = CompanyId::new(i64::MIN);
+    while let Some((company, due_ms)) = next
+        .query_row(params![handler, after], |row| Ok((row.get::<_, CompanyId>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?
     {
         earliest = Some(earliest.map_or(due_ms, |earliest| earliest.min(due_ms)));
         after = company;

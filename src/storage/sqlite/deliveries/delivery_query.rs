@@ -4,7 +4,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::events::seq_before;
 use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, StoreError};
 
@@ -13,7 +13,7 @@ use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, Stor
 pub(in crate::storage::sqlite) struct DeliveryQuery {
     pub(super) handlers: Vec<HandlerCursor>,
     filter: DeliveryFilter,
-    company_id: Option<i64>,
+    company_id: Option<CompanyId>,
     /// Exclusive lower bound of the events.
     after_seq: i64,
     /// Inclusive upper bound: the latest event at the time of the lookup. A replay would otherwise also select the
@@ -84,7 +84,7 @@ impl DeliveryQuery {
     /// `with_event` is set or a condition needs it.
     pub(super) fn select_sql(&self, handler: &HandlerCursor, columns: &str, with_event: bool) -> (String, Vec<Value>) {
         let filter = &self.filter;
-        let mut values = vec![Value::Integer(handler.id)];
+        let mut values = vec![Value::Integer(handler.id.0)];
         let from = if filter.include_undelivered {
             // Events after `planned_through` are left out: planning will make their deliveries.
             values.push(Value::Integer(handler.planned_through));
@@ -122,7 +122,7 @@ impl DeliveryQuery {
         let plus = if has_event_list { "+" } else { "" };
         add(&format!("{plus}{seq} > ?"), Some(Value::Integer(self.after_seq)));
         add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq)));
-        add(&format!("{owner}.company_id = ?"), self.company_id.map(Value::Integer));
+        add(&format!("{owner}.company_id = ?"), self.company_id.map(|id| Value::Integer(id.get())));
         add("d.note = ?", filter.reason.clone().map(Value::Text));
         add("e.event = ?", filter.event_kind.clone().map(Value::Text));
         add("e.received_at_ms >= ?", filter.since_ms.map(Value::Integer));
@@ -216,7 +216,7 @@ pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, Store
     })
 }
 
-fn get_company_id(conn: &Connection, slug: &str) -> Result<i64, StoreError> {
+fn get_company_id(conn: &Connection, slug: &str) -> Result<CompanyId, StoreError> {
     let id = conn
         .prepare_cached("SELECT id FROM companies WHERE slug = ?1")?
         .query_row([slug], |row| row.get(0))

@@ -20,7 +20,8 @@ pub(super) use plan::{insert_planned, next_plan_batch};
 pub(super) use read::{count_deliveries, list_deliveries, list_outlooks, next_batch};
 pub(super) use settle::settle;
 
-use rusqlite::{Connection, params};
+use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql, params};
 
 use crate::storage::sqlite::errors::RowColumn;
 use crate::storage::{BreakerState, DeliveryState, HandlerId, HandlerRow, StoreError, UnknownValueError};
@@ -31,6 +32,18 @@ pub(super) fn parse_state(number: i64, row_key: impl FnOnce() -> String) -> Resu
     DeliveryState::from_number(number).ok_or_else(|| {
         RowColumn { table: "deliveries", row: row_key(), column: "state" }.unknown_value(number.to_string())
     })
+}
+
+impl ToSql for HandlerId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0))
+    }
+}
+
+impl FromSql for HandlerId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
 }
 
 /// Inserts a handler, or updates the settings of a known one, and returns its id. A new handler starts after the

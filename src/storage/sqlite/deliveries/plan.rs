@@ -71,7 +71,7 @@ pub(in crate::storage::sqlite) fn insert_planned(
     // A compare-and-set: the batch was read outside this transaction, and its events may have been planned since.
     let moved = savepoint
         .prepare_cached("UPDATE handlers SET through = ?3 WHERE id = ?1 AND through = ?2 RETURNING ordered")?
-        .query_row([handler, batch.from, batch.through], |row| row.get(0))
+        .query_row(params![handler, batch.from, batch.through], |row| row.get(0))
         .optional()?;
     let Some(ordered) = moved else {
         return Ok(PlanOutcome::Stale);
@@ -134,7 +134,7 @@ fn has_unfinished(conn: &Connection, handler: HandlerId, ordering_key: i64) -> R
         "SELECT 1 FROM deliveries INDEXED BY deliveries_call_sequence
          WHERE handler_id = ?1 AND ordering_key = ?2 AND state < 3 LIMIT 1",
     )?;
-    Ok(statement.exists([handler, ordering_key])?)
+    Ok(statement.exists(params![handler, ordering_key])?)
 }
 
 /// Skips earlier deliveries of the call sequence that have the same event kind and have not been attempted.

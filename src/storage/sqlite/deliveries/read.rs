@@ -139,8 +139,10 @@ fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: i64) -> Result<D
         "SELECT {DELIVERY_COLUMNS} FROM deliveries d JOIN events e ON e.seq = d.event_seq
          WHERE d.handler_id = ?1 AND d.event_seq = ?2"
     );
-    let row =
-        conn.prepare_cached(&sql)?.query_row([handler.id, seq], |row| delivery_from_row(row, handler)).optional()?;
+    let row = conn
+        .prepare_cached(&sql)?
+        .query_row(params![handler.id, seq], |row| delivery_from_row(row, handler))
+        .optional()?;
     // Without a row, the handler's positions tell why. The order matters: after a purge, the lack of a row says
     // nothing about the filter any more.
     Ok(match row {

@@ -91,7 +91,7 @@ fn release_delivery(
                 due_ms = CASE WHEN failed_at_ms IS NULL THEN since_ms ELSE ?4 END, updated_ms = ?4, claim = NULL
              WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 RETURNING ordering_key",
         )?
-        .query_row([handler, lease.seq, lease.claim, now_ms], |row| row.get(0))
+        .query_row(params![handler, lease.seq, lease.claim, now_ms], |row| row.get(0))
         .optional()?)
 }
 

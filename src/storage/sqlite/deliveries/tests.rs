@@ -3,7 +3,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::base::id::EventIdGenerator;
+use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
@@ -23,7 +23,13 @@ async fn register_handler(store: &SqliteStore) -> HandlerId {
 }
 
 /// Appends an event and plans it; returns its sequence number.
-async fn append_and_plan(store: &SqliteStore, handler: HandlerId, company_id: i64, call_id: &str, body: &str) -> i64 {
+async fn append_and_plan(
+    store: &SqliteStore,
+    handler: HandlerId,
+    company_id: CompanyId,
+    call_id: &str,
+    body: &str,
+) -> i64 {
     let event = NewEvent {
         kind: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
@@ -52,13 +58,13 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
         limit_per_company: limit,
         prefetched_by_company: BTreeMap::new(),
         limit_bytes: u64::MAX,
-        after_company_id: 0,
+        after_company_id: CompanyId::new(0),
     }
 }
 
 async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
     let claimed = store.claim_deliveries(handler, claim).await.unwrap();
-    claimed.iter().map(|claimed| (claimed.event.summary.company_id, claimed.event.summary.seq)).collect()
+    claimed.iter().map(|claimed| (claimed.event.summary.company_id.get(), claimed.event.summary.seq)).collect()
 }
 
 #[tokio::test]
@@ -66,7 +72,7 @@ async fn leases_are_released_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());
     let id = register_handler(&store).await;
-    let seq = append_and_plan(&store, id, 1, "call_1", "{}").await;
+    let seq = append_and_plan(&store, id, CompanyId::new(1), "call_1", "{}").await;
     let abandoned = store.claim_deliveries(id, claim_up_to(9)).await.unwrap();
     assert_eq!(abandoned.len(), 1);
     store.close().await.unwrap();
@@ -114,10 +120,10 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(folder.path());
     let handler = register_handler(&store).await;
-    let later_state = append_and_plan(&store, handler, 1, "call_1", "a").await;
-    let negative_state = append_and_plan(&store, handler, 1, "call_2", "b").await;
-    let same_call = append_and_plan(&store, handler, 1, "call_2", "c").await;
-    let neighbour = append_and_plan(&store, handler, 1, "call_3", "d").await;
+    let later_state = append_and_plan(&store, handler, CompanyId::new(1), "call_1", "a").await;
+    let negative_state = append_and_plan(&store, handler, CompanyId::new(1), "call_2", "b").await;
+    let same_call = append_and_plan(&store, handler, CompanyId::new(1), "call_2", "c").await;
+    let neighbour = append_and_plan(&store, handler, CompanyId::new(1), "call_3", "d").await;
     damage_state(folder.path(), later_state, 7);
     damage_state(folder.path(), negative_state, -1);
 
@@ -147,7 +153,7 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
     let settled = SettledDelivery { seq: neighbour, lease, settlement: Settlement::Succeeded, attempt: None };
     assert_eq!(store.settle_deliveries(handler, vec![settled], NOW_MS).await.unwrap(), 0);
     assert_eq!(store.next_due_ms(handler).await.unwrap(), None, "the damaged rows wake no worker");
-    let next_of_call = append_and_plan(&store, handler, 1, "call_2", "e").await;
+    let next_of_call = append_and_plan(&store, handler, CompanyId::new(1), "call_2", "e").await;
     assert_eq!(
         claim_company_and_seq(&store, handler, claim_up_to(9)).await,
         [(1, same_call)],

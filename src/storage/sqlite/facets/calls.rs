@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStats, CallStatsFilter};
 use crate::storage::sqlite::{SqliteStore, calls, inbound};
 use crate::storage::{CallStore, CallerHistory, InboundAnswerRecord, InboundAnswerStore, StoreError};
@@ -27,7 +27,7 @@ impl CallStore for SqliteStore {
         self.readers.read(move |reader| calls::compute_stats(&reader.conn, &filter)).await
     }
 
-    async fn caller_history(&self, company_id: i64, number: &str) -> Result<CallerHistory, StoreError> {
+    async fn caller_history(&self, company_id: CompanyId, number: &str) -> Result<CallerHistory, StoreError> {
         let number = number.to_owned();
         self.live_readers().read(move |reader| inbound::caller_history(&reader.conn, company_id, &number)).await
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::append::{self, EventKeys};
 use crate::storage::sqlite::write_queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
@@ -57,16 +57,16 @@ impl Journal for SqliteStore {
 
 #[async_trait]
 impl CompanyStore for SqliteStore {
-    async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<i64>, StoreError> {
+    async fn get_or_create_company_ids(&self, slugs: Vec<String>) -> Result<Vec<CompanyId>, StoreError> {
         self.writer()?.write(move |state| companies::get_or_create_ids(&state.conn, &slugs)).await
     }
 
-    async fn find_company_id(&self, slug: &str) -> Result<Option<i64>, StoreError> {
+    async fn find_company_id(&self, slug: &str) -> Result<Option<CompanyId>, StoreError> {
         let slug = slug.to_owned();
         self.readers.read(move |reader| Ok(companies::find_id(&reader.conn, &slug)?)).await
     }
 
-    async fn list_companies(&self) -> Result<Vec<(String, i64)>, StoreError> {
+    async fn list_companies(&self) -> Result<Vec<(String, CompanyId)>, StoreError> {
         self.readers.read(|reader| Ok(companies::list(&reader.conn)?)).await
     }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rusqlite::OptionalExtension;
 
-use crate::base::id::EventId;
+use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::bodies::BodyFileReader;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{
-    DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, PurgeBatch, PurgeBatchResult, StoreError,
+    CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, PurgeBatch, PurgeBatchResult,
+    StoreError,
 };
 
 /// Rows changed in one transaction.
@@ -88,13 +89,10 @@ impl OperatorRemoval {
     }
 
     /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).
-    pub(in crate::storage::sqlite) fn find_calls(
-        &self,
-        person: &DataSubject,
-    ) -> Result<Vec<(i64, String)>, StoreError> {
+    pub(in crate::storage::sqlite) fn find_calls(&self, person: &DataSubject) -> Result<Vec<CallKey>, StoreError> {
         let mut calls = Vec::new();
         for rows in data_subject::CALL_TABLES {
-            let mut next = Some((0, String::new()));
+            let mut next = Some((CompanyId::new(0), String::new()));
             while let Some(after) = next {
                 let (matching, next_after) =
                     self.store.read(|conn, _| data_subject::find_calls_in_table(conn, person, rows, &after))?;
@@ -108,7 +106,7 @@ impl OperatorRemoval {
     /// Sequence numbers of all events of these calls.
     pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
         &self,
-        calls: &BTreeSet<(i64, String)>,
+        calls: &BTreeSet<CallKey>,
     ) -> Result<BTreeSet<i64>, StoreError> {
         self.store.read(|conn, key| data_subject::list_event_seqs_of_calls(conn, key, calls))
     }
@@ -218,7 +216,7 @@ impl OperatorRemoval {
         for part in booked.chunks(ROWS_PER_TRANSACTION) {
             erased.appointments += self.store.write(|conn, _| appointments::delete_appointments(conn, part))?;
         }
-        let mut after: Option<DeliveryKey> = Some((0, 0));
+        let mut after: Option<DeliveryKey> = Some((HandlerId(0), 0));
         while let Some(at) = after {
             let (mentioned, next) = self.store.read(|conn, _| erase::find_deliveries_mentioning(conn, person, at))?;
             for part in mentioned.chunks(ROWS_PER_TRANSACTION) {

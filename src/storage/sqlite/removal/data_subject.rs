@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
+use crate::base::id::CompanyId;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
 use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, StoreError};
 
@@ -32,7 +33,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
     let mut last_seq = after;
     while let Some(row) = rows.next()? {
         let seq: i64 = row.get(0)?;
-        let company: i64 = row.get(1)?;
+        let company: CompanyId = row.get(1)?;
         scanned_rows += 1;
         last_seq = seq;
         if person.includes_company(company) {

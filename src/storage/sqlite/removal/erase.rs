@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data_subject::row_matches;
 use super::{BodyDisposal, appointments, delete_attempts, delete_call, delete_event, list_handler_ids};
+use crate::base::id::CompanyId;
 use crate::storage::sqlite::deliveries::advance_call_sequence;
 use crate::storage::{
-    DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, SkipReason, StoreError,
+    CallKey, DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, SkipReason, StoreError,
 };
 
 /// The handlers that received any of these events. An attempt that failed or is running counts: the data may have
@@ -30,7 +31,7 @@ pub(in crate::storage::sqlite) fn list_recipients(
     let mut recipients = EventsByHandler::new();
     for (handler, name) in handlers {
         for seq in seqs {
-            if received.exists([handler, *seq])? {
+            if received.exists(params![handler, *seq])? {
                 recipients.entry(name.clone()).or_default().insert(*seq);
             }
         }
@@ -47,7 +48,7 @@ pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[i64])
     let mut count = 0;
     for handler in handlers {
         for seq in seqs {
-            count += u64::from(running.exists([handler, *seq])?);
+            count += u64::from(running.exists(params![handler, *seq])?);
         }
     }
     Ok(count)
@@ -97,7 +98,7 @@ pub(in crate::storage::sqlite) fn erase_event(
         "INSERT OR REPLACE INTO erased (seq, id, identity, company_id, erased_at_ms)
          SELECT seq, id, identity, company_id, ?2 FROM events WHERE seq = ?1",
     )?
-    .execute([seq, now_ms])?;
+    .execute(params![seq, now_ms])?;
     let mut erased = ErasureCounts {
         cancelled_deliveries: cancel_deliveries(conn, seq, false, now_ms)?,
         ..ErasureCounts::default()
@@ -118,12 +119,12 @@ fn index_erased_identity(conn: &Connection, seq: i64) -> Result<(), StoreError> 
         .prepare_cached("SELECT identity FROM erased WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0).map(crate::storage::Identity))?;
     conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?
-        .execute([identity.index_key(), seq])?;
+        .execute(params![identity.index_key(), seq])?;
     Ok(())
 }
 
 /// Deletes the rows of these calls and chats, and returns their number.
-pub(in crate::storage::sqlite) fn delete_calls(conn: &Connection, calls: &[(i64, String)]) -> Result<u64, StoreError> {
+pub(in crate::storage::sqlite) fn delete_calls(conn: &Connection, calls: &[CallKey]) -> Result<u64, StoreError> {
     let mut removed = 0;
     for (company, call_id) in calls {
         removed += delete_call(conn, *company, call_id)?;
@@ -179,7 +180,7 @@ pub(in crate::storage::sqlite) fn find_invocations_of(
     while let Some(row) = rows.next()? {
         last_id = row.get(0)?;
         scanned += 1;
-        let company: i64 = row.get(1)?;
+        let company: CompanyId = row.get(1)?;
         let call_id: Option<String> = row.get(2)?;
         let is_in_call = call_id.is_some_and(|call_id| person.calls().contains(&(company, call_id)));
         if is_in_call || (person.includes_company(company) && row_matches(row, 6, person)?) {
@@ -238,7 +239,7 @@ pub(in crate::storage::sqlite) fn delete_delivery_texts(
     let mut note = conn.prepare_cached("UPDATE deliveries SET note = NULL WHERE handler_id = ?1 AND event_seq = ?2")?;
     let mut removed = 0;
     for (handler, seq) in deliveries {
-        note.execute([handler, seq])?;
+        note.execute(params![handler, seq])?;
         removed += delete_attempts(conn, *handler, *seq)?;
     }
     Ok(removed)
@@ -266,8 +267,8 @@ pub(in crate::storage::sqlite) fn count_erasable(
         counts.body_bytes += size.query_row([seq], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
         counts.events += 1;
         for handler in &handlers {
-            counts.cancelled_deliveries += cancelable.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
-            counts.attempts += attempts.query_row([handler, seq], |row| row.get::<_, u64>(0))?;
+            counts.cancelled_deliveries += cancelable.query_row(params![handler, seq], |row| row.get::<_, u64>(0))?;
+            counts.attempts += attempts.query_row(params![handler, seq], |row| row.get::<_, u64>(0))?;
         }
     }
     let mut call_rows = conn.prepare_cached(

@@ -1,3 +1,4 @@
+use crate::base::id::CompanyId;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -100,7 +101,9 @@ async fn a_phone_number_is_found_in_small_and_large_bodies() {
     let person = |company| DataSubject::new(Some("+12025550143".parse().unwrap()), company);
     let found = fixture.open_removal().scan_journal(&person(None), 0).unwrap();
     assert_eq!((found.matching_seqs, found.next_after, found.unreadable_bodies), (vec![1, 2], None, 0));
-    assert!(fixture.open_removal().scan_journal(&person(Some(77)), 0).unwrap().matching_seqs.is_empty());
+    assert!(
+        fixture.open_removal().scan_journal(&person(Some(CompanyId::new(77))), 0).unwrap().matching_seqs.is_empty()
+    );
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclai
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::base::id::CompanyId;
 use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, StoreError};
 
 /// What happens to a body in a body file once its event is gone.
@@ -30,7 +31,7 @@ pub(super) enum BodyDisposal {
 
 struct RemovedEvent {
     identity: Identity,
-    company_id: i64,
+    company_id: CompanyId,
     event: Option<String>,
     call_id: Option<String>,
     size_bytes: u64,
@@ -73,9 +74,9 @@ fn delete_event(
     let Some(event) = event else { return Ok(None) };
     // Key and number: another event may have the same key, by a hash collision or because it is a revision.
     let mut delete_key = conn.prepare_cached("DELETE FROM event_keys WHERE key = ?1 AND seq = ?2")?;
-    delete_key.execute([event.identity.index_key(), seq])?;
+    delete_key.execute(params![event.identity.index_key(), seq])?;
     if let (Some(call_id), Some(kind)) = (&event.call_id, &event.event) {
-        delete_key.execute([key.call_key(event.company_id, call_id, kind), seq])?;
+        delete_key.execute(params![key.call_key(event.company_id, call_id, kind), seq])?;
     }
     conn.prepare_cached("DELETE FROM duplicates WHERE event_seq = ?1")?.execute([seq])?;
     conn.prepare_cached("DELETE FROM inbound_answers WHERE event_seq = ?1")?.execute([seq])?;
@@ -95,16 +96,16 @@ fn delete_event(
 fn delete_delivery(conn: &Connection, handler: HandlerId, seq: i64) -> Result<CascadedCounts, StoreError> {
     let attempts = delete_attempts(conn, handler, seq)?;
     let mut delivery = conn.prepare_cached("DELETE FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
-    Ok(CascadedCounts { deliveries: delivery.execute([handler, seq])? as u64, attempts, body_bytes: 0 })
+    Ok(CascadedCounts { deliveries: delivery.execute(params![handler, seq])? as u64, attempts, body_bytes: 0 })
 }
 
 fn delete_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u64, StoreError> {
     let mut attempts = conn.prepare_cached("DELETE FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
-    Ok(attempts.execute([handler, seq])? as u64)
+    Ok(attempts.execute(params![handler, seq])? as u64)
 }
 
 /// Deletes the row of a call or chat and its texts. Returns the number of rows, without the texts.
-fn delete_call(conn: &Connection, company: i64, call_id: &str) -> Result<u64, StoreError> {
+fn delete_call(conn: &Connection, company: CompanyId, call_id: &str) -> Result<u64, StoreError> {
     conn.prepare_cached("DELETE FROM call_texts WHERE kind IN ('call', 'chat') AND company_id = ?1 AND call_id = ?2")?
         .execute(params![company, call_id])?;
     // The kind is not known here: an id from an event can be that of a call or of a chat.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::{BodyDisposal, delete_attempts, delete_call, delete_delivery, delete_event, list_handler_ids};
+use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::seq_before;
 use crate::storage::{
     CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, StoreError,
@@ -43,7 +44,7 @@ pub(in crate::storage::sqlite) fn purge_batch(
 
 /// A [`CompanyScope`] with company ids instead of slugs.
 struct ResolvedCompanyScope {
-    company_ids: HashSet<i64>,
+    company_ids: HashSet<CompanyId>,
     is_exclusion: bool,
 }
 
@@ -65,7 +66,7 @@ impl ResolvedCompanyScope {
         Ok(Self { company_ids, is_exclusion })
     }
 
-    fn includes(&self, company: i64) -> bool {
+    fn includes(&self, company: CompanyId) -> bool {
         self.company_ids.contains(&company) != self.is_exclusion
     }
 }
@@ -84,7 +85,7 @@ fn purge_events(
     let mut rows =
         conn.prepare_cached("SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
     let rows = rows.query_map(params![purge.cursor.0, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
+    let rows: Vec<(i64, CompanyId)> = rows.collect::<Result<_, _>>()?;
     // Deliveries of handlers that no longer protect anything go with the event, too.
     let all_handlers = list_handler_ids(conn)?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
@@ -125,7 +126,7 @@ fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq
     let mut unfinished =
         conn.prepare_cached("SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state < 3")?;
     for (handler, _) in handlers {
-        if unfinished.exists([*handler, seq])? {
+        if unfinished.exists(params![*handler, seq])? {
             return Ok(true);
         }
     }
@@ -136,7 +137,7 @@ fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq
 /// longer means that the filter left the event out.
 fn update_purged_through(conn: &Connection, handler: HandlerId, seq: i64) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE handlers SET purged_through = max(purged_through, ?2) WHERE id = ?1")?
-        .execute([handler, seq])?;
+        .execute(params![handler, seq])?;
     Ok(())
 }
 
@@ -164,7 +165,7 @@ fn purge_by_delivery(
         let result = remove(seq, handler)?;
         batch.purged.removed += result.removed;
         batch.purged.cascaded += result.cascaded;
-        batch.cursor = PurgeCursor(handler, seq, String::new());
+        batch.cursor = PurgeCursor(handler.0, seq, String::new());
     }
     Ok(batch.into_purged())
 }
@@ -180,7 +181,7 @@ fn purge_delivery(
         "SELECT company_id FROM deliveries
          WHERE handler_id = ?1 AND event_seq = ?2 AND state >= 3 AND updated_ms < ?3",
     )?;
-    let mut rows = old.query([handler, seq, purge.before_ms])?;
+    let mut rows = old.query(params![handler, seq, purge.before_ms])?;
     let Some(company) = rows.next()?.map(|row| row.get(0)).transpose()? else {
         return Ok(PurgeBatchResult::default());
     };
@@ -202,7 +203,7 @@ fn purge_attempts(
     // The attempts of an unfinished delivery stay: they show why it is not finished.
     let mut delivery = conn
         .prepare_cached("SELECT company_id FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state >= 3")?;
-    let mut rows = delivery.query([handler, seq])?;
+    let mut rows = delivery.query(params![handler, seq])?;
     let company = rows.next()?.map(|row| row.get(0)).transpose()?;
     if !company.is_some_and(|company| scope.includes(company)) {
         return Ok(PurgeBatchResult::default());
@@ -211,7 +212,7 @@ fn purge_attempts(
     let mut newer = conn.prepare_cached(
         "SELECT 1 FROM attempts WHERE handler_id = ?1 AND event_seq = ?2 AND started_at_ms >= ?3 LIMIT 1",
     )?;
-    if newer.exists([handler, seq, purge.before_ms])? {
+    if newer.exists(params![handler, seq, purge.before_ms])? {
         return Ok(PurgeBatchResult::default());
     }
     Ok(PurgeBatchResult { removed: delete_attempts(conn, handler, seq)?, ..PurgeBatchResult::default() })
@@ -241,8 +242,9 @@ fn purge_calls(
         if batch.is_out_of_time() {
             break;
         }
-        if scope.includes(row.1) {
-            batch.purged.removed += delete_call(conn, row.1, &row.2)?;
+        let company = CompanyId::new(row.1);
+        if scope.includes(company) {
+            batch.purged.removed += delete_call(conn, company, &row.2)?;
         }
         batch.cursor = row;
     }
@@ -260,7 +262,7 @@ fn purge_rejected(
          WHERE r.received_at_ms < ?1",
     )?;
     let rows = rows.query_map([purge.before_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
+    let rows: Vec<(i64, CompanyId)> = rows.collect::<Result<_, _>>()?;
     let mut remove = conn.prepare_cached("DELETE FROM rejected WHERE id = ?1")?;
     let mut purged = PurgeBatchResult::default();
     for (id, company) in rows {

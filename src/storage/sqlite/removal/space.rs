@@ -50,7 +50,7 @@ pub(in crate::storage::sqlite) fn reclaim_bodies(
     let mut freed = conn.prepare_cached(
         "SELECT file, at, size_bytes, overwrite FROM freed_bodies WHERE freed_at_ms < ?1 ORDER BY file, at LIMIT ?2",
     )?;
-    let rows = freed.query_map([before_ms, MAX_BODIES_PER_BATCH], |row| {
+    let rows = freed.query_map(params![before_ms, MAX_BODIES_PER_BATCH], |row| {
         Ok(FreedBody {
             file: row.get(0)?,
             offset: row.get(1)?,

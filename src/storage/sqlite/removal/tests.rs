@@ -1,3 +1,4 @@
+use crate::base::id::CompanyId;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -72,7 +73,7 @@ impl RemovalFixture {
             limit_per_company: claimed,
             prefetched_by_company: std::collections::BTreeMap::new(),
             limit_bytes: 1_000,
-            after_company_id: 0,
+            after_company_id: CompanyId::new(0),
         };
         self.store.claim_deliveries(handler, claim).await.unwrap()
     }
