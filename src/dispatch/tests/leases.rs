@@ -1,5 +1,6 @@
 //! Leases of a worker: renewed while it holds deliveries, and what happens to those that it loses.
 
+use crate::base::id::CompanyId;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -138,7 +139,7 @@ impl LeaseFixture {
             limit_per_company: 9,
             prefetched_by_company: BTreeMap::new(),
             limit_bytes: u64::MAX,
-            after_company_id: 0,
+            after_company_id: CompanyId::new(0),
         };
         self.store.claim_deliveries(handler, claim).await.unwrap()
     }
