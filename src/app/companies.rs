@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{BuildError, dev_key};
+use super::BuildError;
 use crate::base::id::CompanyId;
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
 use crate::storage::{DEFAULT_COMPANY_ID, Store};
-use crate::tenants::{Company, CompanyDirectory};
+use crate::tenants::{Company, CompanyDirectory, dev_key};
 
 /// Loads the companies of the settings with their ids in the store. The first is the company of the default route.
 pub(super) async fn load_companies(

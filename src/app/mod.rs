@@ -5,7 +5,6 @@ mod companies;
 mod components;
 mod connections;
 mod context;
-mod dev_key;
 mod docs;
 mod health;
 mod receiver;
@@ -17,7 +16,6 @@ mod signer;
 mod start;
 
 pub use builder::{BuildError, ReceiverBuilder};
-pub(crate) use dev_key::{DEV_KEY_FILE, read_dev_key};
 pub use receiver::{Receiver, ServeError};
 pub use reload::ReloadHandle;
 pub use serve::serve;

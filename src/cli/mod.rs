@@ -2,38 +2,23 @@
 #![allow(clippy::print_stderr, reason = "stdout and stderr are the output of the commands")]
 
 mod appointments;
-mod bulk;
 mod calls;
-mod config;
 mod context;
-mod dead;
 mod deliveries;
-mod delivery_selector;
-mod docs;
-mod doctor;
 mod erase;
 mod events;
 mod functions;
-mod generate;
-mod health;
-mod import;
-mod inbound;
-mod keys;
+mod input;
 mod list_args;
-mod load;
-mod outlook;
 mod output;
 mod progress;
 mod purge;
-mod receiver_url;
+mod receiver;
 mod rejected;
-mod replay;
-mod send;
 mod serve;
-mod sign;
-mod simulate;
+mod setup;
 mod status;
-mod tail;
+mod time_arg;
 
 use std::process::ExitCode;
 
@@ -58,15 +43,15 @@ enum CliCommand {
     /// Run the receiver (the default)
     Serve,
     /// Send a signed event to a receiver: a sample, or your own body
-    Send(send::SendArgs),
+    Send(receiver::SendArgs),
     /// Print the X-Retell-Signature header for a body
-    Sign(sign::SignArgs),
+    Sign(receiver::SignArgs),
     /// Check a signature header against a body, and print why it does not match
-    Verify(sign::VerifyArgs),
+    Verify(receiver::VerifyArgs),
     /// Print the state of the receiver on this machine; exit code 0 when it is up and ready
     Status(status::StatusArgs),
     /// Print events as they arrive
-    Tail(tail::TailArgs),
+    Tail(events::TailArgs),
     /// List, show, export and import stored events
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -84,15 +69,15 @@ enum CliCommand {
     Deliveries(deliveries::DeliveriesCommand),
     /// List, retry and discard dead letters: deliveries that used up their attempts
     #[command(subcommand)]
-    Dead(dead::DeadCommand),
+    Dead(deliveries::DeadCommand),
     /// Deliver events again, marked as replays; without --yes only count them
-    Replay(replay::ReplayArgs),
+    Replay(deliveries::ReplayArgs),
     /// List, show and test custom functions, list their invocations, and exchange their definitions with Retell
     #[command(subcommand)]
     Functions(functions::FunctionsCommand),
     /// Test the rules for inbound calls and text messages
     #[command(subcommand)]
-    Inbound(inbound::InboundCommand),
+    Inbound(receiver::InboundCommand),
     /// List and show rejected requests: the sender, the request, and the reason
     #[command(subcommand)]
     Rejected(rejected::RejectedCommand),
@@ -102,22 +87,22 @@ enum CliCommand {
     Erase(erase::EraseArgs),
     /// Print and check the settings
     #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(setup::ConfigCommand),
     /// Check configuration, port, storage and public URL, and print what to do; exit code 1 on a problem
-    Doctor(doctor::DoctorArgs),
+    Doctor(setup::DoctorArgs),
     /// Print a completion script for a shell
-    Completions(generate::CompletionsArgs),
+    Completions(setup::CompletionsArgs),
     /// Print the manual page, or write one page per command to a folder
-    Man(generate::ManArgs),
+    Man(setup::ManArgs),
     /// Print generated pages of docs/
     #[command(subcommand, hide = true)]
-    Docs(docs::DocsCommand),
+    Docs(setup::DocsCommand),
     /// Send simulated calls to a receiver as Retell would, and check that its store has every event
-    Simulate(simulate::SimulateArgs),
+    Simulate(receiver::SimulateArgs),
     /// Measure throughput and latency of a receiver on this machine with signed events
-    Load(load::LoadArgs),
+    Load(receiver::LoadArgs),
     /// Ask the receiver on this machine whether it is ready; exit code 0 when it is, 1 when not
-    Health(health::HealthArgs),
+    Health(receiver::HealthArgs),
 }
 
 /// Runs the command, `serve` when none is given, and reports a failure on stderr.

@@ -8,6 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::operations::ItemKind;
+use crate::operations::OperationError;
+pub(super) use crate::operations::text::{format_bytes, sanitize};
+
 /// A failure that ends the command with exit code 1.
 #[derive(Debug)]
 pub(super) enum CliError {
@@ -17,9 +21,30 @@ pub(super) enum CliError {
     Message(String),
 }
 
-impl<E: std::error::Error> From<E> for CliError {
+impl<E: std::error::Error + 'static> From<E> for CliError {
     fn from(error: E) -> Self {
-        Self::Message(error.to_string())
+        let error: &(dyn std::error::Error + 'static) = &error;
+        let hint = error.downcast_ref().and_then(command_hint);
+        Self::Message(hint.map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}")))
+    }
+}
+
+/// The command or option that helps after an error of an operation.
+fn command_hint(error: &OperationError) -> Option<&'static str> {
+    match error {
+        OperationError::NotFound { kind, .. } => match kind {
+            ItemKind::Appointment => Some("`retell-webhook appointments list` prints the upcoming ones"),
+            ItemKind::Event => Some("`retell-webhook events list` prints the ids"),
+            ItemKind::Function => Some("`retell-webhook functions list` prints the functions"),
+            ItemKind::Handler => Some("`retell-webhook status` lists the handlers"),
+            ItemKind::RejectedRequest => {
+                Some("`retell-webhook rejected list` prints the ids (the latest 1000 are kept)")
+            }
+            ItemKind::Body | ItemKind::Company | ItemKind::Key => None,
+        },
+        OperationError::NotConfirmed(_) => Some("if it is yours, add --yes-really --i-own-this-server"),
+        OperationError::Ambiguous { .. } => Some("add --company SLUG"),
+        _ => None,
     }
 }
 
@@ -43,6 +68,11 @@ pub(super) fn ignore_broken_pipe(result: io::Result<()>) -> CliResult {
 /// Prints one JSON value, indented.
 pub(super) fn print_json(value: &impl Serialize) -> CliResult {
     print_line(serde_json::to_string_pretty(value)?)
+}
+
+/// A JSON string as plain text, and any other value as JSON on one line.
+pub(super) fn json_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Formats a JSON value as TOML on one line. TOML has no null, so null is left out of tables and lists.
@@ -92,11 +122,6 @@ pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     Ok(())
 }
 
-/// Replaces control characters: text from outside could move the cursor or change colors of a terminal.
-pub(super) fn sanitize(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// Date and time in UTC: `2026-11-21 10:04:05`.
 pub(super) fn format_time(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {
@@ -128,17 +153,6 @@ pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     }
 }
 
-/// `549 B`, `8.6 kB`, `1.2 MB`, `43.3 GB`.
-#[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
-pub(super) fn format_bytes(bytes: u64) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,8 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_are_formatted() {
-        assert_eq!([format_bytes(549), format_bytes(8_600), format_bytes(1_234_567)], ["549 B", "8.6 kB", "1.2 MB"]);
+    fn times_are_formatted() {
         assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00");
     }
 
@@ -164,10 +177,5 @@ mod tests {
     fn json_values_are_formatted_as_inline_toml() {
         let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
         assert_eq!(to_inline_toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
-    }
-
-    #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(sanitize("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
     }
 }

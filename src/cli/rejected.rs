@@ -8,7 +8,7 @@ use super::context;
 use super::list_args::CommonListArgs;
 use super::output::{self, CliResult};
 use crate::operations;
-use crate::storage::{RejectedId, Store};
+use crate::storage::RejectedId;
 use crate::view::RejectedRequestView;
 
 #[derive(Debug, Subcommand)]
@@ -39,17 +39,17 @@ pub(super) struct RejectedShowArgs {
 
 impl RejectedCommand {
     pub(super) async fn run(self) -> CliResult {
-        let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&*store).await,
-            Self::Show(show) => show.run(&*store).await,
+            Self::List(list) => list.run().await,
+            Self::Show(show) => show.run().await,
         }
     }
 }
 
 impl RejectedListArgs {
-    async fn run(self, store: &dyn Store) -> CliResult {
-        let rejected = operations::rejected::list_rejected_requests(store, self.list.limit).await?;
+    async fn run(self) -> CliResult {
+        let store = context::open_store()?;
+        let rejected = operations::rejected::list_rejected_requests(&*store, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rejected);
         }
@@ -80,12 +80,13 @@ fn truncate_diagnosis(diagnosis: &str) -> String {
 }
 
 impl RejectedShowArgs {
-    async fn run(self, store: &dyn Store) -> CliResult {
+    async fn run(self) -> CliResult {
+        let store = context::open_store()?;
         if self.body {
-            let body = operations::rejected::rejected_request_body(store, self.id).await?;
+            let body = operations::rejected::rejected_request_body(&*store, self.id).await?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let rejected = operations::rejected::show_rejected_request(store, self.id).await?;
+        let rejected = operations::rejected::show_rejected_request(&*store, self.id).await?;
         if self.json { output::print_json(&rejected) } else { print_rejected(&rejected) }
     }
 }

@@ -13,6 +13,7 @@ use crate::event::EventKind;
 use crate::event::INTERNAL_EVENT_NAMES;
 use crate::handlers::{Filter, RegisteredHandler};
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
+use crate::operations::companies::list_companies;
 use crate::telemetry::logging;
 
 pub(super) async fn run() -> CliResult {
@@ -111,7 +112,8 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
 
 /// Each company's webhook URL is the default one with its slug appended.
 fn format_company_slugs(settings: &Settings) -> String {
-    let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.as_str()).collect();
+    let companies = list_companies(settings);
+    let slugs: Vec<_> = companies.iter().skip(1).map(|company| company.slug.as_str()).collect();
     if slugs.is_empty() { "default".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
 }
 

@@ -20,7 +20,7 @@ use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, RequestError, ResponseSummary};
-pub(crate) use reqwest::Client;
+pub(crate) use reqwest::{Client, Error as HttpError};
 pub(crate) use truncated_response::TruncatedResponse;
 
 /// Why the HTTP client could not be built.

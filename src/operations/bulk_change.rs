@@ -51,13 +51,15 @@ impl BulkChange {
         }
         let attempts_again = matches!(self.change, DeliveryChange::Replay | DeliveryChange::Retry);
         Some(match counted.state {
-            None => "not wanted by the handler, or received before it: select them with --state none",
+            None => "not wanted by the handler, or received before it; select the state `none` to include them",
             Some(DeliveryState::Running) => "an attempt is running",
             Some(DeliveryState::Pending) => "waiting for the first attempt",
-            Some(DeliveryState::Scheduled) => "waiting for another attempt: select them with --state scheduled",
-            Some(DeliveryState::Skipped) if attempts_again => "skipped: select them with --state skipped",
+            Some(DeliveryState::Scheduled) => {
+                "waiting for another attempt; select the state `scheduled` to include them"
+            }
+            Some(DeliveryState::Skipped) if attempts_again => "skipped; select the state `skipped` to include them",
             Some(DeliveryState::Skipped | DeliveryState::Succeeded) => "finished",
-            Some(DeliveryState::Dead) => "dead letters: use the command `dead`",
+            Some(DeliveryState::Dead) => "dead letters, which are retried or discarded separately",
         })
     }
 

@@ -1,6 +1,7 @@
 //! Lists and shows deliveries.
 
-use super::OperationError;
+use super::text::sanitize;
+use super::{ItemKind, OperationError};
 use crate::base::id::EventId;
 use crate::storage::{AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState};
 use crate::view::{AttemptView, DeliveryDetailsView, DeliveryView, OutlookView};
@@ -25,9 +26,8 @@ pub(crate) async fn show_deliveries(
     if let Some(handler) = handler {
         outlooks.retain(|(name, _)| name == handler);
         if outlooks.is_empty() {
-            return Err(OperationError::NotFound(format!(
-                "no handler `{handler}` has run on this store; `retell-webhook status` lists the handlers"
-            )));
+            let message = format!("no handler `{}` has run on this store", sanitize(handler));
+            return Err(OperationError::not_found(ItemKind::Handler, message));
         }
     }
     Ok(outlooks.into_iter().map(outlook_view).collect())

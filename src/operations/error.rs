@@ -1,5 +1,6 @@
 //! The error of operations.
 
+use super::text::sanitize;
 use crate::config::FieldError;
 use crate::egress::ClientBuildError;
 use crate::storage::StoreError;
@@ -10,12 +11,21 @@ pub(crate) enum OperationError {
     /// The input cannot be used; the text says why.
     #[error("{0}")]
     InvalidInput(String),
-    /// What the input names does not exist, or not uniquely.
-    #[error("{0}")]
-    NotFound(String),
+    /// What the input names does not exist. A caller can add where to look for it, by its kind.
+    #[error("{message}")]
+    NotFound { kind: ItemKind, message: String },
+    /// What the input names exists more than once.
+    #[error("{message}")]
+    Ambiguous { kind: ItemKind, message: String },
     /// It was carried out in part; the text says how far and why it stopped.
     #[error("{0}")]
     Stopped(String),
+    /// The operation may do harm and was not confirmed; the text says what it would do.
+    #[error("{0}")]
+    NotConfirmed(String),
+    /// The receiver that a request was sent to did not answer it; the text says why.
+    #[error("{0}")]
+    NoResponse(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -26,4 +36,33 @@ pub(crate) enum OperationError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// What an operation looks for by id or name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemKind {
+    Appointment,
+    Company,
+    Event,
+    /// The body of an event or of a rejected request, which is no longer or never was stored.
+    Body,
+    Function,
+    Handler,
+    Key,
+    RejectedRequest,
+}
+
+impl OperationError {
+    pub(super) fn not_found(kind: ItemKind, message: impl Into<String>) -> Self {
+        Self::NotFound { kind, message: message.into() }
+    }
+
+    /// No company of the settings has this slug.
+    pub(super) fn unknown_company(slug: &str) -> Self {
+        let slug = sanitize(slug);
+        Self::not_found(
+            ItemKind::Company,
+            format!("no company `{slug}` in [[companies]]; check the slug in the configuration"),
+        )
+    }
 }

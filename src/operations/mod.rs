@@ -3,18 +3,26 @@
 
 pub(crate) mod appointments;
 pub(crate) mod bulk_change;
-mod calendar_file;
+pub(crate) mod companies;
+pub(crate) mod config;
 pub(crate) mod conversations;
 pub(crate) mod deliveries;
+pub(crate) mod doctor;
 pub(crate) mod erase;
 mod error;
 pub(crate) mod events;
 pub(crate) mod functions;
+pub(crate) mod import;
+pub(crate) mod inbound;
 mod principal;
 mod progress;
 pub(crate) mod purge;
+pub(crate) mod receiver;
 pub(crate) mod rejected;
+pub(crate) mod signatures;
+pub(crate) mod status;
+pub(crate) mod text;
 
-pub(crate) use error::OperationError;
+pub(crate) use error::{ItemKind, OperationError};
 pub(crate) use principal::Principal;
 pub(crate) use progress::{Progress, ProgressCallback};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::OperationError;
+use super::{ItemKind, OperationError};
 use crate::storage::{RejectedId, RejectedStore, StoredRejectedRequest};
 use crate::view::RejectedRequestView;
 
@@ -25,19 +25,17 @@ pub(crate) async fn show_rejected_request(
 /// The body of a rejected request; [`OperationError::NotFound`] when it was not stored.
 pub(crate) async fn rejected_request_body(store: &dyn RejectedStore, id: RejectedId) -> Result<Bytes, OperationError> {
     find_rejected(store, id).await?.request.body.ok_or_else(|| {
-        OperationError::NotFound(format!(
+        let message = format!(
             "the body of {id} was not stored; set security.keep_rejected_bodies = true to store the bodies of future \
              rejected requests (up to 64 KiB each)"
-        ))
+        );
+        OperationError::not_found(ItemKind::Body, message)
     })
 }
 
 async fn find_rejected(store: &dyn RejectedStore, id: RejectedId) -> Result<StoredRejectedRequest, OperationError> {
     store.get_rejected(id).await?.ok_or_else(|| {
-        OperationError::NotFound(format!(
-            "no rejected request has the id {id}; `retell-webhook rejected list` prints the ids (the latest 1000 are \
-             kept)"
-        ))
+        OperationError::not_found(ItemKind::RejectedRequest, format!("no rejected request has the id {id}"))
     })
 }
 

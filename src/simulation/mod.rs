@@ -6,6 +6,7 @@ mod appointment_slots;
 mod business;
 mod call;
 mod live_answer;
+pub(crate) mod load;
 mod random;
 mod report;
 mod request_report;

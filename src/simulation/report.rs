@@ -16,6 +16,7 @@ use super::scenario::Scenario;
 use super::sender::SendOutcome;
 use super::store_check::{SentEvent, StoreComparison};
 use crate::event::EventKind;
+use crate::privacy::redact;
 
 const INTERRUPTED_MESSAGE: &str =
     "interrupted: the remaining requests were not sent, and the booked appointments were canceled";
@@ -151,7 +152,7 @@ impl SimulationReport {
                 && (not_run == 0 || !options.functions_required),
             seed: run.seed,
             calls: run.calls,
-            url: options.request_url().to_string(),
+            url: redact::url(options.request_url().as_str()),
             effects: options.effects,
             seconds: duration.as_secs_f64(),
             events: count_events(sent_events, store_check),

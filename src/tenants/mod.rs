@@ -1,5 +1,7 @@
 //! Companies: the tenants of the receiver, and the snapshot of all that are configured.
 
+pub(crate) mod dev_key;
+
 use std::sync::Arc;
 
 use crate::base::current::Current;

@@ -57,3 +57,37 @@ pub(crate) struct StoredInboundAnswerView {
     pub duration_ms: i64,
     pub answered_at_ms: i64,
 }
+
+/// An event as it is followed.
+#[derive(Debug, Serialize)]
+pub(crate) struct TailedEventView {
+    #[serde(flatten)]
+    pub event: EventView,
+    /// The duration of the call, as far as the body has it.
+    #[serde(skip)]
+    pub duration_ms: Option<i64>,
+    #[serde(skip)]
+    pub disconnection_reason: Option<String>,
+}
+
+/// One line of an export: enough to verify the signature again and to import the event into another store.
+#[derive(Serialize)]
+pub(crate) struct ExportedEventView {
+    pub id: String,
+    /// The slug of the company.
+    pub company: String,
+    /// The event kind.
+    pub event: Option<String>,
+    pub received_at_ms: i64,
+    pub headers: ExportedHeadersView,
+    pub body_base64: String,
+}
+
+/// The headers that were stored with the event.
+#[derive(Serialize)]
+pub(crate) struct ExportedHeadersView {
+    #[serde(rename = "content-type", skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(rename = "x-retell-signature", skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}

@@ -63,4 +63,10 @@ pub(crate) struct FunctionTestView {
     /// A string when the answer is not JSON.
     pub answer: Value,
     pub duration_ms: u128,
+    /// Whether the function succeeded.
+    #[serde(skip)]
+    pub succeeded: bool,
+    /// The answer as it was received.
+    #[serde(skip)]
+    pub answer_text: String,
 }

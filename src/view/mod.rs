@@ -1,16 +1,25 @@
 //! The shape of everything that `--json` prints: plain data that [`crate::operations`] makes from stored values.
 
 mod appointment;
+mod company;
+mod config;
 mod conversation;
 mod delivery;
+mod doctor;
 mod erasure;
 mod event;
 mod function;
+mod import;
+mod load;
 mod purge;
 mod rejected;
+mod signature;
+mod status;
 mod test_result;
 
 pub(crate) use appointment::AppointmentView;
+pub(crate) use company::CompanyView;
+pub(crate) use config::{SettingView, SettingsView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,
@@ -18,11 +27,20 @@ pub(crate) use conversation::{
 pub(crate) use delivery::{
     AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, OutlookView,
 };
+pub(crate) use doctor::{DoctorFinding, FindingLevel};
 pub(crate) use erasure::{
     ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView,
 };
-pub(crate) use event::{EventDetailsView, EventView, StoredInboundAnswerView};
+pub(crate) use event::{
+    EventDetailsView, EventView, ExportedEventView, ExportedHeadersView, StoredInboundAnswerView, TailedEventView,
+};
 pub(crate) use function::{FunctionTestView, FunctionView, InvocationView, RetellToolView};
+pub(crate) use import::{ImportLineErrorView, ImportView};
+pub(crate) use load::LoadReportView;
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use rejected::RejectedRequestView;
-pub(crate) use test_result::{InboundTestView, SendResultView};
+pub(crate) use signature::SignatureCheckView;
+pub(crate) use status::{
+    AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
+};
+pub(crate) use test_result::{InboundTestView, ScenarioView, SendResultView};

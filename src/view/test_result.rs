@@ -12,6 +12,9 @@ pub(crate) struct InboundTestView {
     pub answer: Option<Value>,
     /// Why the fallback would be answered.
     pub fallback_reason: Option<String>,
+    /// The answer as it would be sent.
+    #[serde(skip)]
+    pub answer_text: Option<String>,
 }
 
 /// The response of a receiver to an event that was sent to it.
@@ -22,6 +25,13 @@ pub(crate) struct SendResultView {
     /// The beginning of the body.
     pub response_body: String,
     pub duration_ms: u128,
-    /// The URL that the event was sent to.
+    /// The URL that the event was sent to, without its password.
     pub url: String,
+}
+
+/// A kind of call that can be simulated.
+#[derive(Serialize)]
+pub(crate) struct ScenarioView {
+    pub name: &'static str,
+    pub description: &'static str,
 }

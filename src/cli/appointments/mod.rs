@@ -10,6 +10,7 @@ use self::display::AppointmentDisplayArgs;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
+use crate::operations::Principal;
 use crate::operations::appointments::{self as operations, AppointmentReference};
 use crate::storage::{AppointmentFilter, Role};
 
@@ -144,7 +145,9 @@ impl AppointmentsCancelArgs {
         let reference = self.appointment.into();
         let store = context::open_store_as(Role::Operator)?;
         let clock = Clock::system();
-        let cancelled = operations::cancel_appointment(&*store, &clock, &reference, self.display.reveal).await?;
+        let principal = Principal::LocalOperator;
+        let reveal = self.display.reveal;
+        let cancelled = operations::cancel_appointment(&*store, &clock, &principal, &reference, reveal).await?;
         self.display.print_appointment(&cancelled)
     }
 }

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
+use super::super::context;
 use super::super::output::{self, CliResult};
 use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
 use crate::calls::{CallFilter, CallKind};
 use crate::operations::conversations::list_conversations;
-use crate::storage::CallStore;
 use crate::view::{CallView, ChatView, ConversationView};
 
 const CALL_COLUMNS: [&str; 12] = [
@@ -44,10 +44,11 @@ pub(in crate::cli) struct CallsListArgs {
 }
 
 impl CallsListArgs {
-    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, kind: CallKind) -> CliResult {
+        let store = context::open_store()?;
         let CallsListArgs { company, agent, no_tests, limit, display } = self;
         let filter = CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit };
-        let conversations = list_conversations(store, filter, display.reveal).await?;
+        let conversations = list_conversations(&*store, filter, display.reveal).await?;
         if display.json {
             return output::print_json(&conversations);
         }

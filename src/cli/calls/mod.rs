@@ -7,7 +7,6 @@ mod stats;
 
 use clap::Subcommand;
 
-use super::context;
 use super::output::CliResult;
 use crate::calls::CallKind;
 
@@ -33,22 +32,20 @@ pub(super) enum ChatsCommand {
 
 impl CallsCommand {
     pub(super) async fn run(self) -> CliResult {
-        let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&*store, CallKind::Call).await,
-            Self::Show(show) => show.run(&*store, CallKind::Call).await,
-            Self::Stats(stats) => stats.run(&*store, CallKind::Call).await,
+            Self::List(list) => list.run(CallKind::Call).await,
+            Self::Show(show) => show.run(CallKind::Call).await,
+            Self::Stats(stats) => stats.run(CallKind::Call).await,
         }
     }
 }
 
 impl ChatsCommand {
     pub(super) async fn run(self) -> CliResult {
-        let store = context::open_store()?;
         match self {
-            Self::List(list) => list.run(&*store, CallKind::Chat).await,
-            Self::Show(show) => show.run(&*store, CallKind::Chat).await,
-            Self::Stats(stats) => stats.run(&*store, CallKind::Chat).await,
+            Self::List(list) => list.run(CallKind::Chat).await,
+            Self::Show(show) => show.run(CallKind::Chat).await,
+            Self::Stats(stats) => stats.run(CallKind::Chat).await,
         }
     }
 }

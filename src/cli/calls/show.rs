@@ -3,11 +3,11 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::super::context;
 use super::super::output::{self, CliError, CliResult};
 use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
 use crate::calls::{CallKind, E2eLatency};
 use crate::operations::conversations::show_conversation;
-use crate::storage::CallStore;
 use crate::view::{CallView, ConversationBaseView, ConversationDetailsView, ConversationView};
 
 const HIDDEN_PLACEHOLDER: &str = "(hidden; --reveal prints it)";
@@ -21,8 +21,9 @@ pub(in crate::cli) struct CallsShowArgs {
 }
 
 impl CallsShowArgs {
-    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
-        let Some(details) = show_conversation(store, kind, &self.id, self.display.reveal).await? else {
+    pub(super) async fn run(self, kind: CallKind) -> CliResult {
+        let store = context::open_store()?;
+        let Some(details) = show_conversation(&*store, kind, &self.id, self.display.reveal).await? else {
             return Err(CliError::Message(format!(
                 "no {} has the id {}; `retell-webhook {} list` prints the ids",
                 kind.as_str(),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 
-use super::super::events::parse_time_arg;
+use super::super::context;
 use super::super::output::{self, CliError, CliResult};
+use super::super::time_arg::parse_time_arg;
 use super::display::format_duration;
 use crate::calls::{CallGrouping, CallKind, CallStatsFilter};
 use crate::operations::conversations::count_conversations;
-use crate::storage::CallStore;
 use crate::view::{CallGroupView, CallStatsView, CallTotalsView};
 
 /// Rows per table when no `--by` is given.
@@ -85,7 +85,8 @@ fn grouping_heading(grouping: CallGrouping) -> &'static str {
 }
 
 impl CallsStatsArgs {
-    pub(super) async fn run(self, store: &dyn CallStore, kind: CallKind) -> CliResult {
+    pub(super) async fn run(self, kind: CallKind) -> CliResult {
+        let store = context::open_store()?;
         let grouping = self.by.map(GroupBy::to_grouping);
         if grouping.is_some_and(|by| CallGrouping::for_kind(kind).all(|possible| possible != by)) {
             return Err(CliError::Message(
@@ -99,7 +100,7 @@ impl CallsStatsArgs {
             company: self.company,
             agent_id: self.agent,
         };
-        let stats = count_conversations(store, filter, grouping).await?;
+        let stats = count_conversations(&*store, filter, grouping).await?;
         if self.json { output::print_json(&stats) } else { print_text(kind, grouping, &stats) }
     }
 }

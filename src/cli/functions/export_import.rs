@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value};
 
+use crate::cli::input;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::cli::send;
 use crate::config::{FunctionSettings, Settings};
 use crate::operations::functions::list_functions;
 
@@ -24,7 +24,7 @@ pub(super) fn export_functions(settings: &Settings) -> CliResult {
 impl FunctionsImportArgs {
     pub(super) fn run(&self) -> CliResult {
         let name = self.file.display();
-        let document: Value = serde_json::from_slice(&send::read_file_or_stdin(&self.file)?)
+        let document: Value = serde_json::from_slice(&input::read_file_or_stdin(&self.file)?)
             .map_err(|error| CliError::Message(format!("{name}: not valid JSON: {error}")))?;
         let Some(items) = find_items(&document) else {
             return Err(CliError::Message(format!(

@@ -10,8 +10,8 @@ use self::export_import::{FunctionsImportArgs, export_functions};
 use self::invocations::FunctionsCallsArgs;
 use self::test::FunctionsTestArgs;
 use super::context;
-use super::output::{self, CliError, CliResult};
-use crate::config::{DEFAULT_COMPANY_SLUG, FunctionSettings, Settings};
+use super::output::{self, CliResult};
+use crate::config::{FunctionSettings, Settings};
 use crate::operations::functions::{all_functions, find_function, function_url, list_functions, list_tools};
 use crate::view::FunctionView;
 
@@ -107,13 +107,7 @@ fn format_target(function: &FunctionSettings) -> String {
 impl FunctionsShowArgs {
     fn run(&self, settings: &Settings) -> CliResult {
         let company = self.company.as_deref();
-        let Some(shown) = find_function(settings, &self.name, company)? else {
-            return Err(CliError::Message(format!(
-                "company `{}` has no function `{}`; `retell-webhook functions list` prints the functions",
-                output::sanitize(company.unwrap_or(DEFAULT_COMPANY_SLUG)),
-                output::sanitize(&self.name)
-            )));
-        };
+        let shown = find_function(settings, &self.name, company)?;
         if self.json {
             return output::print_json(&shown);
         }
@@ -133,14 +127,6 @@ impl FunctionsShowArgs {
 
 impl FunctionsSchemaArgs {
     fn run(&self, settings: &Settings) -> CliResult {
-        let company = self.company.as_deref();
-        let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-        if slug != DEFAULT_COMPANY_SLUG && !settings.companies.iter().any(|company| company.slug == slug) {
-            return Err(CliError::Message(format!(
-                "no company `{}` in [[companies]]; check the slug in the configuration",
-                output::sanitize(slug)
-            )));
-        }
-        output::print_json(&list_tools(settings, company)?)
+        output::print_json(&list_tools(settings, self.company.as_deref())?)
     }
 }

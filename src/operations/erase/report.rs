@@ -12,7 +12,7 @@ use crate::view::{ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerV
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
 /// Copies that exist or may exist, and that `erase` cannot reach.
 const UNREACHABLE_COPIES: [&str; 4] = [
-    "backups and snapshots of the store, and exports (`events export`, `tail --json`)",
+    "backups and snapshots of the store, and exports of events",
     "collected standard output: journald, container logs, a log service",
     "Retell's own records of the call",
     "proxies and receivers that passed the events to this receiver",

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::ErasureRequest;
-use crate::operations::{OperationError, Progress, ProgressCallback};
+use crate::operations::text::sanitize;
+use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
 use crate::storage::{DataSubject, Store, StoreError};
 
 /// The person's identifiers and events found so far.
@@ -27,7 +28,8 @@ impl PersonSearch {
         if let Some(slug) = company {
             companies.retain(|(known, _)| known == slug);
             if companies.is_empty() {
-                return Err(OperationError::NotFound(format!("no company `{slug}` in the store; check the slug")));
+                let message = format!("no company `{}` in the store; check the slug", sanitize(slug));
+                return Err(OperationError::not_found(ItemKind::Company, message));
             }
         }
         let company_id = if company.is_some() { companies.first().map(|(_, id)| *id) } else { None };

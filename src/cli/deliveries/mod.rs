@@ -1,0 +1,232 @@
+//! `deliveries list|show|retry|cancel`, `dead` and `replay`.
+
+mod bulk;
+mod dead;
+mod outlook;
+mod replay;
+mod selector;
+
+use clap::{Args, Subcommand};
+
+use self::bulk::{BulkArgs, BulkOperation};
+pub(super) use self::dead::DeadCommand;
+pub(super) use self::outlook::print_outlook_table;
+pub(super) use self::replay::ReplayArgs;
+use self::selector::{DeliveryRef, DeliverySelector};
+use super::context;
+use super::list_args::CommonListArgs;
+use super::output::{self, CliResult};
+use super::time_arg::parse_time_arg;
+use crate::base::id::EventId;
+use crate::operations;
+use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState};
+use crate::view::DeliveryView;
+
+/// Characters of a reason that the table shows; `deliveries show` prints all of it.
+const MAX_REASON_CHARS: usize = 60;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeliveriesCommand {
+    /// List deliveries, newest events first
+    List(DeliveriesListArgs),
+    /// Show the deliveries of one event, with every attempt
+    Show(DeliveriesShowArgs),
+    /// Attempt dead deliveries, and those scheduled for another attempt, now
+    Retry(DeliveriesRetryArgs),
+    /// Cancel deliveries before their next attempt
+    Cancel(DeliveriesCancelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeliveriesListArgs {
+    /// Only deliveries in this state
+    #[arg(long, value_name = "STATE", value_parser = selector::state_parser(&DeliveryState::ALL))]
+    state: Option<DeliveryState>,
+    #[command(flatten)]
+    filter: DeliveryFilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeliveryFilterArgs {
+    /// Only deliveries for this handler
+    #[arg(long, value_name = "NAME")]
+    handler: Option<String>,
+    /// Only deliveries of events with this name
+    #[arg(long, value_name = "NAME")]
+    event: Option<String>,
+    /// Only deliveries of events of this call or chat
+    #[arg(long, value_name = "ID")]
+    call: Option<String>,
+    /// Only deliveries of events of the company with this slug
+    #[arg(long, value_name = "SLUG")]
+    company: Option<String>,
+    /// Only deliveries of this event; without --state, handlers without a delivery are listed too
+    #[arg(long, value_name = "ID")]
+    event_id: Option<EventId>,
+    /// Only deliveries of events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
+    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
+    since: Option<i64>,
+    #[command(flatten)]
+    list: CommonListArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeliveriesShowArgs {
+    /// Id of the event; `ID:HANDLER` names one delivery
+    #[arg(value_name = "EVENT_ID")]
+    delivery_ref: DeliveryRef,
+    /// Only the delivery for this handler
+    #[arg(long, value_name = "NAME")]
+    handler: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = selector::selection_group())]
+pub(super) struct DeliveriesRetryArgs {
+    #[command(flatten)]
+    selector: DeliverySelector,
+    /// Deliveries in this state; may be given several times [default: dead and scheduled]
+    #[arg(long = "state", value_name = "STATE", value_parser = selector::state_parser(DeliveryChange::Retry.allowed_states()), group = "which")]
+    states: Vec<DeliveryState>,
+    #[command(flatten)]
+    bulk: BulkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = selector::selection_group())]
+pub(super) struct DeliveriesCancelArgs {
+    #[command(flatten)]
+    selector: DeliverySelector,
+    /// Deliveries in this state; may be given several times [default: pending and scheduled]
+    #[arg(long = "state", value_name = "STATE", value_parser = selector::state_parser(DeliveryChange::Cancel.allowed_states()), group = "which")]
+    states: Vec<DeliveryState>,
+    #[command(flatten)]
+    bulk: BulkArgs,
+}
+
+impl DeliveriesCommand {
+    pub(super) async fn run(self) -> CliResult {
+        match self {
+            Self::List(list) => list.run().await,
+            Self::Show(show) => show.run().await,
+            Self::Retry(DeliveriesRetryArgs { selector, states, bulk }) => {
+                let default_states = [DeliveryState::Scheduled, DeliveryState::Dead];
+                bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states, &default_states)).await
+            }
+            Self::Cancel(DeliveriesCancelArgs { selector, states, bulk }) => {
+                let default_states = DeliveryChange::Cancel.allowed_states();
+                bulk.run(bulk_operation(DeliveryChange::Cancel, &selector, &states, default_states)).await
+            }
+        }
+    }
+}
+
+fn bulk_operation(
+    change: DeliveryChange,
+    selector: &DeliverySelector,
+    states: &[DeliveryState],
+    default_states: &[DeliveryState],
+) -> BulkOperation {
+    let selected_states = match states {
+        // An id or a reason already says exactly what is meant, so the state does not have to be named as well.
+        [] if selector.selects_by_id() || selector.has_reason() => change.allowed_states(),
+        [] => default_states,
+        named => named,
+    };
+    BulkOperation {
+        change,
+        filter: selector.to_filter(),
+        states: selected_states.iter().copied().map(Some).collect(),
+        counts_excluded: states.is_empty(),
+        skips_confirmation: selector.selects_by_id(),
+    }
+}
+
+impl DeliveriesListArgs {
+    pub(super) fn new(state: Option<DeliveryState>, filter: DeliveryFilterArgs) -> Self {
+        Self { state, filter }
+    }
+
+    pub(super) async fn run(self) -> CliResult {
+        let store = context::open_store()?;
+        let DeliveryFilterArgs { handler, event, call, company, event_id, since, list: CommonListArgs { limit, json } } =
+            self.filter;
+        // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
+        if let (Some(id), None) = (event_id, self.state) {
+            let outlooks = operations::deliveries::show_deliveries(&*store, id, handler.as_deref()).await?;
+            return outlook::print_outlooks(&outlooks, json);
+        }
+        let filter = DeliveryFilter {
+            event_handler_pairs: event_id.map(|id| (id, None)).into_iter().collect(),
+            handler,
+            event_kind: event,
+            call_id: call,
+            company,
+            since_ms: since,
+            states: self.state.map(|state| vec![state]),
+            ..DeliveryFilter::default()
+        };
+        let rows = operations::deliveries::list_deliveries(&*store, filter, limit).await?;
+        if json {
+            return output::print_json(&rows);
+        }
+        let rows = rows.iter().map(|row| {
+            let kind = row.event.as_deref().unwrap_or("-");
+            [vec![row.event_id.clone(), output::sanitize(kind)], delivery_cells(row)].concat()
+        });
+        let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
+        output::print_table(&header, rows.collect(), "no deliveries match")
+    }
+}
+
+/// The cells that all tables of deliveries share: handler, state, attempts, times and reason.
+pub(super) fn delivery_cells(row: &DeliveryView) -> Vec<String> {
+    let state = if row.replay { format!("{}, replay", row.state) } else { row.state.to_owned() };
+    vec![
+        output::sanitize(&row.handler),
+        state,
+        row.attempts.to_string(),
+        output::format_time(row.updated_at_ms),
+        next_attempt_text(row).unwrap_or_else(|| "-".to_owned()),
+        row.reason.as_deref().map_or_else(|| "-".to_owned(), truncate_reason),
+    ]
+}
+
+/// The earliest time of the next attempt; `None` when no attempt will follow, or while one runs.
+pub(super) fn next_attempt_text(row: &DeliveryView) -> Option<String> {
+    let is_in = |state: DeliveryState| row.state == state.as_str();
+    match row.next_attempt_at_ms {
+        Some(due_ms) if is_in(DeliveryState::Pending) || is_in(DeliveryState::Scheduled) => {
+            Some(output::format_time(due_ms))
+        }
+        // Not due: an earlier delivery of the same call sequence has to finish first.
+        None if is_in(DeliveryState::Pending) => Some("after earlier events".to_owned()),
+        _ => None,
+    }
+}
+
+fn truncate_reason(reason: &str) -> String {
+    let mut chars = reason.chars();
+    let start: String = chars.by_ref().take(MAX_REASON_CHARS).collect();
+    output::sanitize(&if chars.next().is_some() { start + "…" } else { start })
+}
+
+impl DeliveriesShowArgs {
+    async fn run(self) -> CliResult {
+        let store = context::open_store()?;
+        let handler = self.delivery_ref.handler.or(self.handler);
+        let outlooks =
+            operations::deliveries::show_deliveries(&*store, self.delivery_ref.id, handler.as_deref()).await?;
+        if self.json {
+            return output::print_json(&outlooks);
+        }
+        output::print_line(format!("event  {}", self.delivery_ref.id))?;
+        if outlooks.is_empty() {
+            output::print_line("no handler has run on this store yet")?;
+        }
+        outlooks.iter().try_for_each(outlook::print_outlook)
+    }
+}

@@ -1,0 +1,58 @@
+//! `replay`: delivers events again.
+
+use clap::Args;
+
+use super::bulk::{BulkArgs, BulkOperation};
+use super::selector::{self, DeliverySelector};
+use crate::cli::output::CliResult;
+use crate::storage::{DeliveryChange, DeliveryState};
+
+#[derive(Debug, Args)]
+#[command(group = selector::selection_group())]
+pub(in crate::cli) struct ReplayArgs {
+    #[command(flatten)]
+    selector: DeliverySelector,
+    /// Deliveries in this state, or with `none` events that have no delivery for --handler; may be given several times
+    /// [default: succeeded and dead]
+    #[arg(long = "state", value_name = "STATE", value_parser = selector::state_or_none_parser(DeliveryChange::Replay.allowed_states()), group = "which")]
+    states: Vec<Option<DeliveryState>>,
+    #[command(flatten)]
+    bulk: BulkArgs,
+}
+
+impl ReplayArgs {
+    pub(in crate::cli) async fn run(self) -> CliResult {
+        let Self { selector, states, bulk } = self;
+        let names_handlers = selector.names_handlers();
+        if states.contains(&None) && !names_handlers {
+            selector::exit_with_usage_error(
+                "--state none needs --handler NAME: it creates a delivery for every event that has none",
+            );
+        }
+        let mut filter = selector.to_filter();
+        // Events without a delivery have no reason, so a reason excludes them.
+        filter.include_undelivered = names_handlers && filter.reason.is_none();
+        let counts_excluded = states.is_empty();
+        let states = if counts_excluded { default_states(&selector) } else { states };
+        let operation = BulkOperation {
+            change: DeliveryChange::Replay,
+            filter,
+            states,
+            counts_excluded,
+            skips_confirmation: false,
+        };
+        bulk.run(operation).await
+    }
+}
+
+fn default_states(selector: &DeliverySelector) -> Vec<Option<DeliveryState>> {
+    if selector.has_reason() {
+        return DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect();
+    }
+    let mut states = vec![Some(DeliveryState::Succeeded), Some(DeliveryState::Dead)];
+    // An event and a handler that are both named are meant, even if the handler's filter excluded the event.
+    if selector.selects_by_id() && selector.names_handlers() {
+        states.push(None);
+    }
+    states
+}

@@ -1,0 +1,30 @@
+//! `health`: the readiness check for containers and scripts.
+
+use clap::Args;
+
+use crate::cli::context;
+use crate::cli::output::{self, CliError, CliResult};
+use crate::operations::receiver::{check_health, local_base_url};
+use crate::privacy::redact;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HealthArgs {
+    /// Base URL of the receiver [default: this machine, at server.host and server.port]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+impl HealthArgs {
+    pub(in crate::cli) async fn run(self) -> CliResult {
+        let settings = context::load_settings()?;
+        let health = check_health(&self.url.unwrap_or_else(|| local_base_url(&settings))).await?;
+        let Some(response) = &health.response else {
+            let base = redact::url(&health.url);
+            return Err(CliError::Message(format!(
+                "{base}/health/ready: no response within 3 s; is the receiver running?"
+            )));
+        };
+        output::print_line(output::sanitize(&output::json_text(response)))?;
+        if health.ready { Ok(()) } else { Err(CliError::AlreadyPrinted) }
+    }
+}

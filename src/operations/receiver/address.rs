@@ -1,0 +1,77 @@
+//! The URLs at which a receiver is reached.
+
+use std::net::SocketAddr;
+
+use url::{Host, Url};
+
+use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
+use crate::live::webhook_path;
+use crate::operations::OperationError;
+use crate::privacy::redact;
+
+/// The base URL of the receiver on this machine, by its settings.
+pub(crate) fn local_base_url(settings: &Settings) -> String {
+    let host = settings.server.host;
+    // 0.0.0.0 and :: are addresses to listen on, not to connect to.
+    let host = if host.is_unspecified() { [127, 0, 0, 1].into() } else { host };
+    format!("http://{}", SocketAddr::new(host, settings.server.port))
+}
+
+/// Parses an http or https URL. A URL without a path gets the path of the webhook, that of `company` when one is
+/// given.
+pub(super) fn webhook_url(text: &str, company: Option<&str>) -> Result<Url, OperationError> {
+    let invalid = || {
+        let text = redact::url(text);
+        OperationError::InvalidInput(format!(
+            "`{text}` is not an http or https URL; give one such as http://127.0.0.1:8000"
+        ))
+    };
+    let mut url = Url::parse(text).map_err(|_| invalid())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid());
+    }
+    if url.path() == "/" {
+        url.set_path(&webhook_path(company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG)));
+    }
+    Ok(url)
+}
+
+/// Whether the host is `localhost` or a loopback address. Names are not resolved.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_path_gets_the_webhook_path() {
+        let path = |text, company| webhook_url(text, company).unwrap().path().to_owned();
+        assert_eq!(path("http://localhost:8000", None), "/api/v1/webhook/retell");
+        assert_eq!(path("http://localhost:8000/", Some("acme")), "/api/v1/webhook/retell/acme");
+        assert_eq!(path("http://localhost:8000/", Some("default")), "/api/v1/webhook/retell");
+        assert_eq!(path("https://example.com/hook", Some("acme")), "/hook");
+        for invalid in ["", "localhost:8000", "ftp://127.0.0.1"] {
+            assert!(webhook_url(invalid, None).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_an_invalid_url_is_not_part_of_the_error() {
+        let error = webhook_url("ftp://user:hunter2@127.0.0.1", None).unwrap_err().to_string();
+        assert!(error.contains("127.0.0.1") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn only_localhost_and_loopback_addresses_are_loopback() {
+        let is_local = |text: &str| is_loopback(&Url::parse(text).unwrap());
+        assert!(["http://localhost", "http://127.0.0.9:8000", "http://[::1]"].into_iter().all(is_local));
+        assert!(!["http://192.0.2.1", "https://example.ngrok.app", "http://[2001:db8::1]"].into_iter().any(is_local));
+    }
+}

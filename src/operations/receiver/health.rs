@@ -1,0 +1,28 @@
+//! The readiness check of a receiver.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::egress;
+use crate::operations::OperationError;
+use crate::view::ReceiverStatusView;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Requests `/health/ready` of the receiver at `base_url`, a URL without a path.
+///
+/// # Errors
+/// No client can be built. A receiver that does not respond is a result.
+pub(crate) async fn check_health(base_url: &str) -> Result<ReceiverStatusView, OperationError> {
+    let base_url = base_url.trim_end_matches('/');
+    let request = egress::build_client(REQUEST_TIMEOUT)?.get(format!("{base_url}/health/ready"));
+    let mut status = ReceiverStatusView { url: base_url.to_owned(), up: false, ready: false, response: None };
+    if let Ok(response) = request.send().await {
+        status.up = true;
+        status.ready = response.status().is_success();
+        let body = response.text().await.unwrap_or_default();
+        status.response = Some(serde_json::from_str(&body).unwrap_or(Value::String(body)));
+    }
+    Ok(status)
+}

@@ -1,0 +1,14 @@
+//! Requests to a running receiver, on this machine or another one.
+
+mod address;
+mod health;
+mod probe;
+mod send_event;
+mod simulate;
+
+pub(crate) use address::local_base_url;
+use address::{is_loopback, webhook_url};
+pub(crate) use health::check_health;
+pub(crate) use probe::{ReceiverProbe, probe_receiver};
+pub(crate) use send_event::{EventContent, EventToSend, send_event};
+pub(crate) use simulate::{LoadRequest, SimulationRequest, list_scenarios, prepare_load, prepare_simulation};
