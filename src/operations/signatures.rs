@@ -95,7 +95,7 @@ pub(crate) fn check_signature(
     Ok(SignatureCheckView {
         valid: false,
         key_fingerprint: None,
-        diagnosis: Some(diagnose::format_diagnosis(&findings).to_string()),
+        diagnosis: Some(diagnose::format_diagnosis(&findings)),
         body_too_large: body.len() > MAX_DIAGNOSED_BODY_BYTES,
     })
 }

@@ -1,4 +1,4 @@
-//! The settings of a receiver, without secrets.
+//! The settings of a receiver and its companies, without secrets.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -21,4 +21,16 @@ pub(crate) struct SettingView {
     pub value: Value,
     /// Where it was set, such as `PORT` or a file; `built in` for a default.
     pub origin: String,
+}
+
+/// A configured company.
+#[derive(Debug, Serialize)]
+pub(crate) struct CompanyView {
+    pub slug: String,
+    /// The path of the URL that Retell sends its events to.
+    pub webhook_path: String,
+    /// Number of configured keys.
+    pub keys: usize,
+    /// The configured agent ids; empty when any agent is accepted.
+    pub agent_ids: Vec<String>,
 }

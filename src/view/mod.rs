@@ -1,7 +1,6 @@
 //! The shape of everything that `--json` prints: plain data that [`crate::operations`] makes from stored values.
 
 mod appointment;
-mod company;
 mod config;
 mod conversation;
 mod delivery;
@@ -10,16 +9,13 @@ mod erasure;
 mod event;
 mod function;
 mod import;
-mod load;
 mod purge;
 mod rejected;
-mod signature;
 mod status;
 mod test_result;
 
 pub(crate) use appointment::AppointmentView;
-pub(crate) use company::CompanyView;
-pub(crate) use config::{SettingView, SettingsView};
+pub(crate) use config::{CompanyView, SettingView, SettingsView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,
@@ -36,11 +32,9 @@ pub(crate) use event::{
 };
 pub(crate) use function::{FunctionTestView, FunctionView, InvocationView, RetellToolView};
 pub(crate) use import::{ImportLineErrorView, ImportView};
-pub(crate) use load::LoadReportView;
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use rejected::RejectedRequestView;
-pub(crate) use signature::SignatureCheckView;
 pub(crate) use status::{
     AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
 };
-pub(crate) use test_result::{InboundTestView, ScenarioView, SendResultView};
+pub(crate) use test_result::{InboundTestView, LoadReportView, ScenarioView, SendResultView, SignatureCheckView};

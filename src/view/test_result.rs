@@ -1,5 +1,7 @@
 //! What commands report that test a receiver.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,4 +36,37 @@ pub(crate) struct SendResultView {
 pub(crate) struct ScenarioView {
     pub name: &'static str,
     pub description: &'static str,
+}
+
+/// The result of a load on a receiver.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoadReportView {
+    /// Number of accepted requests.
+    pub accepted: u64,
+    /// Accepted requests per second.
+    pub per_second: f64,
+    pub seconds: f64,
+    /// Sum of the sizes of the answered requests' bodies.
+    pub body_bytes: u64,
+    /// Quantiles and maximum of the latency in milliseconds, by their names `p50` to `p99.9` and `max`.
+    pub latency_ms: BTreeMap<&'static str, f64>,
+    /// Number of requests that were not accepted, by status or reason.
+    pub failed: BTreeMap<String, u64>,
+    /// Number of due requests that were not sent, because no connection was free until the end.
+    pub not_sent: u64,
+    /// Whether every due request was sent and accepted.
+    #[serde(skip)]
+    pub ok: bool,
+}
+
+/// The result of checking a signature.
+#[derive(Debug, Serialize)]
+pub(crate) struct SignatureCheckView {
+    pub valid: bool,
+    /// The key that made a valid signature.
+    pub key_fingerprint: Option<String>,
+    /// Why the signature is not valid.
+    pub diagnosis: Option<String>,
+    /// Whether the body was too large to look for changes that explain an invalid signature.
+    pub body_too_large: bool,
 }

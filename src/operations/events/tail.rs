@@ -71,9 +71,17 @@ pub(crate) struct EventTail {
     existed: bool,
     has_reported_missing_store: bool,
     position: Option<TailPosition>,
-    is_failing: bool,
-    /// Whether the latest read returned everything, so that the next one has to wait.
-    is_caught_up: bool,
+    last_read: LastRead,
+}
+
+/// The result of the latest read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastRead {
+    /// There may be more to read right now.
+    Incomplete,
+    /// Everything was read, so that the next read has to wait.
+    Complete,
+    Failed,
 }
 
 #[derive(Clone, Copy)]
@@ -93,8 +101,7 @@ impl EventTail {
             existed,
             has_reported_missing_store: false,
             position: None,
-            is_failing: false,
-            is_caught_up: false,
+            last_read: LastRead::Incomplete,
         }
     }
 
@@ -122,7 +129,7 @@ impl EventTail {
                 self.position = Some(position);
                 return Ok(TailOutput::Events(TailBatch { events: Vec::new(), resume_after: position.resume_after }));
             };
-            if std::mem::take(&mut self.is_caught_up) {
+            if self.last_read != LastRead::Incomplete {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 // A new store, such as after a restored backup, starts with its own sequence numbers.
                 if self.source.was_replaced().await {
@@ -140,18 +147,20 @@ impl EventTail {
 
     /// Reads once. `None` when there is nothing to report.
     async fn read_batch(&mut self, store: &dyn Journal, position: TailPosition) -> Option<TailOutput> {
-        match self.read_events(store, position).await {
-            Err(error) => {
-                self.is_caught_up = true;
-                let is_first = !std::mem::replace(&mut self.is_failing, true);
-                is_first.then_some(TailOutput::Notice(TailNotice::ReadFailed(error)))
-            }
-            Ok((_, None)) => {
-                self.is_caught_up = true;
-                let was_failing = std::mem::take(&mut self.is_failing);
-                was_failing.then_some(TailOutput::Notice(TailNotice::ReadRecovered))
-            }
-            Ok((events, Some(next))) => {
+        let result = self.read_events(store, position).await;
+        let last_read = match &result {
+            Ok((_, Some(_))) => LastRead::Incomplete,
+            Ok((_, None)) => LastRead::Complete,
+            Err(_) => LastRead::Failed,
+        };
+        let previous = std::mem::replace(&mut self.last_read, last_read);
+        match (result, previous) {
+            (Err(_), LastRead::Failed) => None,
+            (Err(error), _) => Some(TailOutput::Notice(TailNotice::ReadFailed(error))),
+            // The position stays, so the events are returned by the next read.
+            (Ok(_), LastRead::Failed) => Some(TailOutput::Notice(TailNotice::ReadRecovered)),
+            (Ok((_, None)), _) => None,
+            (Ok((events, Some(next))), _) => {
                 self.position = Some(next);
                 Some(TailOutput::Events(TailBatch { events, resume_after: next.resume_after }))
             }

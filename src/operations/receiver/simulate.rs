@@ -61,11 +61,11 @@ pub(crate) fn list_scenarios() -> Vec<ScenarioView> {
 ///
 /// # Errors
 /// No receiver responds, no key is known, or the calls would go to another machine without confirmation.
-pub(crate) async fn prepare_simulation<'a>(
-    settings: &'a Settings,
+pub(crate) async fn prepare_simulation(
+    settings: &Settings,
     request: SimulationRequest,
     open_store: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
-) -> Result<SimulationOptions<'a>, OperationError> {
+) -> Result<SimulationOptions<'_>, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), request.company.as_deref())?;
     if !is_loopback(&url) && request.calls > MAX_REMOTE_CALLS && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(

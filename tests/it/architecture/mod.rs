@@ -136,6 +136,41 @@ fn external_crates_and_side_effects_stay_in_their_modules() {
 }
 
 #[test]
+fn commands_only_parse_call_operations_and_print() {
+    assert_no_violations(rules::check_commands);
+    let rule = rules::check_commands;
+    assert_violation(rule, "src/cli/status/mod.rs", "output::print_json(&json!({ \"up\": true }));");
+    assert_violation(rule, "src/cli/status/mod.rs", "let up = serde_json::json!(true);");
+    assert_violation(rule, "src/cli/events/x.rs", "#[derive(Debug, Serialize)] struct A;");
+    assert_violation(rule, "src/cli/events/x.rs", "#[derive(serde::Serialize)] struct A;");
+    assert_violation(rule, "src/cli/context.rs", "impl serde::Serialize for A {}");
+    assert_violation(rule, "src/cli/calls/list.rs", "async fn run(store: &dyn crate::storage::CallStore) {}");
+    assert_violation(rule, "src/cli/output.rs", "use crate::storage::{EventFilter, Store};");
+    assert_allowed(rule, "src/cli/context.rs", "use crate::storage::{self, Role, Store};");
+    assert_allowed(rule, "src/cli/output.rs", "fn print_json(value: &impl Serialize) {}");
+    assert_allowed(rule, "src/operations/x.rs", "fn f(store: &dyn Journal) { json!({}) }");
+    assert_allowed(
+        rule,
+        "src/cli/x.rs",
+        "#[cfg(test)]\nmod tests { fn f() { json!({}) } }\nfn g(filter: EventFilter) {}",
+    );
+}
+
+/// Each facet that the rule names is one, and it names all of them.
+#[test]
+fn the_rule_for_commands_knows_every_facet() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/mod.rs");
+    let definition = std::fs::read_to_string(path).unwrap();
+    let (_, bounds) = definition.split_once("pub trait Store:").unwrap();
+    let (bounds, _) = bounds.split_once('{').unwrap();
+    let mut facets: Vec<_> = bounds.split('+').map(str::trim).chain(["Store"]).collect();
+    let mut named = rules::STORAGE_FACETS.to_vec();
+    facets.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, facets);
+}
+
+#[test]
 fn code_does_not_panic_on_purpose() {
     assert_no_violations(rules::check_forbidden_calls);
     let rule = rules::check_forbidden_calls;

@@ -364,7 +364,7 @@ fn a_filtered_event_is_shown_and_delivered_only_on_request() {
     assert_eq!(fixture.run(&["replay", &id, "--yes"]).exit_code, Some(1), "no delivery, no replay");
     let said = fixture.run_json(&["replay", "--handler", "crm", "--all"]);
     assert_eq!(bulk_counts(&said), (1, 0), "{said}");
-    assert!(said["counts"][0]["excluded_reason"].as_str().unwrap().contains("--state none"), "{said}");
+    assert!(said["counts"][0]["excluded_reason"].as_str().unwrap().contains("state `none`"), "{said}");
     assert_eq!(bulk_counts(&fixture.run_json(&["replay", &id, "--handler", "crm", "--yes"])), (1, 1));
     assert_eq!(crm.take_attempts(1), ["call_1 call_started/1 again"]);
     fixture.local.stop();

@@ -97,8 +97,7 @@ impl SimulateArgs {
         let report = wait_for_report(&stop, run).await?;
         progress_bar.finish_and_clear();
         if json {
-            // As a `Value`, whose keys are sorted like those of all other commands.
-            output::print_json(&serde_json::to_value(&report)?)?;
+            output::print_json(&report)?;
         } else {
             text::print_report(&report)?;
         }
