@@ -144,7 +144,7 @@ fn retention_view(settings: &Settings) -> RetentionView {
     RetentionView { default: settings.retention, companies: companies.collect() }
 }
 
-/// The number, or that there are at least so many: the store stops counting at [`HandlerBacklog::MAX_COUNTED`].
+/// The number, or `N or more`: the store stops counting at [`HandlerBacklog::MAX_COUNTED`].
 pub(crate) fn format_count(count: i64) -> String {
     if count >= HandlerBacklog::MAX_COUNTED { format!("{count} or more") } else { count.to_string() }
 }

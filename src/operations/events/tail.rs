@@ -31,7 +31,7 @@ pub(crate) struct TailFilter {
 /// Which stored events are returned before new ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TailStart {
-    /// The latest matching events, at most so many.
+    /// The latest matching events, at most this number.
     Latest(usize),
     /// Events received since this time, in milliseconds since the Unix epoch.
     Since(i64),
@@ -54,7 +54,7 @@ pub(crate) struct TailBatch {
 
 /// A change in whether the store can be read. Nothing is missed meanwhile.
 pub(crate) enum TailNotice {
-    /// There is no store yet at this place; waiting for a receiver to create it.
+    /// The store does not exist yet at this place; waiting for a receiver to create it.
     WaitingForStore(String),
     /// The store cannot be read; it is tried again. Reported once per series of failures.
     ReadFailed(StoreError),
