@@ -329,3 +329,10 @@ CREATE TABLE appointment_invocations (
 CREATE INDEX appointment_invocations_of ON appointment_invocations (appointment_id);
 -- For deleting outcomes after 30 days.
 CREATE INDEX appointment_invocations_at ON appointment_invocations (at_ms);
+
+-- Which receiver removes old data and checks the alarms. With SQLite there is one receiver, which always leads.
+CREATE TABLE leadership (
+  duty     TEXT PRIMARY KEY,
+  holder   TEXT NOT NULL,     -- id of the receiver, new after each start
+  until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -22,7 +22,10 @@ use crate::base::supervise::Supervisor;
 use crate::config::AlarmSettings;
 use crate::dispatch::Workers;
 use crate::security::rejection_reason::RejectionReason;
-use crate::storage::{ActivityRow, AlarmKind, AlarmRow, HandlerBacklog, NewEvent, Store, StoreError};
+use crate::storage::{
+    ActivityRow, AlarmKind, AlarmRow, AlarmStore, DeliveryAdmin, DutyLeader, HandlerBacklog, Journal, NewEvent,
+    StoreError,
+};
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::requests::{IntakeOutcome, RequestCounters};
@@ -30,6 +33,9 @@ use crate::tenants::CurrentCompanyDirectory;
 
 /// Time limit per store query; afterwards its result counts as unknown.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest term as the leader. It is extended in its second half, which costs a receiver without traffic one write every
+/// two and a half minutes.
+const MIN_TERM_MS: i64 = 300_000;
 /// Retention of the hourly counts: seven days to compare with, and two days of silence on top of them.
 const ACTIVITY_HOURS_KEPT: i64 = 9 * 24;
 /// Maximum number of alarm events that wait for an unavailable store; above it the oldest are discarded.
@@ -40,7 +46,11 @@ pub(crate) struct AlarmMonitorDeps {
     pub(crate) settings: Current<AlarmSettings>,
     /// Tells which handlers are running, and which of them select alarm events.
     pub(crate) workers: Workers,
-    pub(crate) store: Arc<dyn Store>,
+    /// While another receiver leads, this one checks nothing and only stores its event counts.
+    pub(crate) leader: DutyLeader,
+    pub(crate) alarms: Arc<dyn AlarmStore>,
+    pub(crate) deliveries: Arc<dyn DeliveryAdmin>,
+    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) counters: Arc<RequestCounters>,
     pub(crate) companies: CurrentCompanyDirectory,
     pub(crate) clock: Clock,
@@ -51,6 +61,7 @@ pub(crate) struct AlarmMonitorDeps {
 
 struct AlarmMonitor {
     deps: AlarmMonitorDeps,
+    is_leader: bool,
     started_at_ms: i64,
     raised: RaisedAlarms,
     /// The raised alarms as last written to the store.
@@ -78,23 +89,26 @@ pub(crate) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
         let mut monitor = AlarmMonitor::load(deps).await;
         while !stop.is_stopping() {
             let settings = monitor.deps.settings.get();
-            monitor.check_all(&settings).await;
+            monitor.check_as_leader(&settings).await;
             tokio::select! {
                 () = stop.wait_for_stop() => {}
                 () = tokio::time::sleep(Duration::from_millis(settings.check_interval_ms)) => {}
             }
         }
         monitor.store_activity().await;
+        monitor.deps.leader.resign().await;
     });
 }
 
 impl AlarmMonitor {
     /// Continues with the alarms and the activity that the previous process stored.
     async fn load(deps: AlarmMonitorDeps) -> Self {
-        let alarms = with_store_timeout(deps.store.list_alarms()).await.unwrap_or_default();
-        let activity = with_store_timeout(deps.store.list_activity()).await.unwrap_or_default();
+        let alarms = with_store_timeout(deps.alarms.list_alarms()).await.unwrap_or_default();
+        let activity = with_store_timeout(deps.alarms.list_activity()).await.unwrap_or_default();
         deps.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
         Self {
+            // Until the store says otherwise: an unavailable store is a reason for alarms.
+            is_leader: true,
             started_at_ms: deps.clock.now_ms(),
             stored_alarms: alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect(),
             activity_write: None,
@@ -106,6 +120,30 @@ impl AlarmMonitor {
             pending_events: VecDeque::new(),
             deps,
         }
+    }
+
+    async fn check_as_leader(&mut self, settings: &AlarmSettings) {
+        let was_leader = self.is_leader;
+        let interval_ms = i64::try_from(settings.check_interval_ms).unwrap_or(i64::MAX);
+        let term_ms = MIN_TERM_MS.max(interval_ms.saturating_mul(4));
+        let now_ms = self.deps.clock.now_ms();
+        if let Some(leads) = with_store_timeout(self.deps.leader.leads(term_ms, now_ms)).await {
+            self.is_leader = leads;
+        }
+        if !self.is_leader {
+            return self.store_activity().await;
+        }
+        if !was_leader {
+            // Continues with the alarms that the previous leader has raised.
+            let alarms = with_store_timeout(self.deps.alarms.list_alarms()).await.unwrap_or_default();
+            self.set_raised(alarms);
+        }
+        self.check_all(settings).await;
+    }
+
+    fn set_raised(&mut self, alarms: Vec<AlarmRow>) {
+        self.stored_alarms = alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect();
+        self.raised = RaisedAlarms::from_rows(alarms);
     }
 
     async fn check_all(&mut self, settings: &AlarmSettings) {
@@ -135,7 +173,7 @@ impl AlarmMonitor {
         let now_ms = deps.clock.now_ms();
         let dead_window_ms = i64::try_from(settings.dead_deliveries_window_ms).unwrap_or(i64::MAX);
         let dead_since_ms = now_ms.saturating_sub(dead_window_ms);
-        let backlogs = with_store_timeout(deps.store.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
+        let backlogs = with_store_timeout(deps.deliveries.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
         // The store also has backlogs of handlers that were removed from the settings. Those raise no alarm.
         let running_handlers = deps.workers.running_handlers();
         let is_running = |backlog: &HandlerBacklog| running_handlers.contains(&backlog.handler);
@@ -170,7 +208,7 @@ impl AlarmMonitor {
     /// Appends the pending events in order. After a failure the rest waits for the next check.
     async fn append_pending_events(&mut self) {
         while let Some(event) = self.pending_events.front() {
-            if with_store_timeout(self.deps.store.append(event.clone())).await.is_none() {
+            if with_store_timeout(self.deps.journal.append(event.clone())).await.is_none() {
                 return;
             }
             self.pending_events.pop_front();
@@ -187,14 +225,14 @@ impl AlarmMonitor {
             if self.stored_alarms.get(&key) == Some(&alarm) {
                 continue;
             }
-            if with_store_timeout(self.deps.store.raise_alarm(alarm.clone())).await.is_none() {
+            if with_store_timeout(self.deps.alarms.raise_alarm(alarm.clone())).await.is_none() {
                 return;
             }
             self.stored_alarms.insert(key, alarm);
         }
         let resolved: Vec<_> = self.stored_alarms.keys().filter(|key| !raised.contains(*key)).cloned().collect();
         for key in resolved {
-            if with_store_timeout(self.deps.store.resolve_alarm(key.0, key.1.clone())).await.is_none() {
+            if with_store_timeout(self.deps.alarms.resolve_alarm(key.0, key.1.clone())).await.is_none() {
                 return;
             }
             self.stored_alarms.remove(&key);
@@ -218,7 +256,7 @@ impl AlarmMonitor {
             return;
         }
         let rows = counts.iter().cloned().map(to_activity_row).collect();
-        let store = Arc::clone(&self.deps.store);
+        let store = Arc::clone(&self.deps.alarms);
         let result = async move { store.add_activity(rows, prune_before).await }.boxed();
         self.activity_write = Some(ActivityWrite { counts, prune_before, result });
         self.finish_activity_write().await;

@@ -7,7 +7,6 @@ use super::builder::BuilderOverrides;
 use super::context::AppContext;
 use crate::alarms::{self, AlarmMonitorDeps};
 use crate::base::current::Current;
-use crate::base::id::random_hex;
 use crate::config::{AlarmSettings, FieldError, Settings};
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::handlers::{HandlerRegistry, RegisteredHandler};
@@ -17,6 +16,7 @@ use crate::live::functions::{FunctionRegistry, FunctionService};
 use crate::live::inbound::{CurrentInboundRules, InboundClosure, InboundResponder};
 use crate::live::{WEBHOOK_PATH, WebhookState};
 use crate::rejections::{RejectionRecorder, RejectionSettings};
+use crate::storage::{Duty, DutyLeader};
 
 /// The handlers of the settings, then those that were added in code.
 pub(super) fn build_handlers(
@@ -102,7 +102,7 @@ pub(super) fn webhook_state(
         companies: context.companies.clone(),
         verify_signatures: settings.security.verify,
         public_url: public_url.into(),
-        instance_id: random_hex().into(),
+        instance_id: context.instance_id.clone(),
     }
 }
 
@@ -123,7 +123,10 @@ pub(super) fn start_alarms(context: &AppContext, settings: &Settings, workers: &
     let deps = AlarmMonitorDeps {
         settings: alarm_settings.clone(),
         workers: workers.clone(),
-        store: Arc::clone(&context.store),
+        leader: DutyLeader::new(context.store.clone(), Duty::Alarms, context.instance_id.clone()),
+        alarms: context.store.clone(),
+        deliveries: context.store.clone(),
+        journal: context.store.clone(),
         counters: Arc::clone(&context.metrics.counters),
         companies: context.companies.clone(),
         clock: context.clock.clone(),

@@ -8,6 +8,7 @@ use super::companies::load_companies;
 use super::routes::ReceiverMetrics;
 use super::signer::CompanySigner;
 use crate::base::clock::Clock;
+use crate::base::id::InstanceId;
 use crate::base::supervise::Supervisor;
 use crate::config::{ProgramSearchPath, Settings};
 use crate::egress::Egress;
@@ -20,6 +21,7 @@ use crate::tenants::CurrentCompanyDirectory;
 /// The shared parts. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct AppContext {
+    pub(crate) instance_id: InstanceId,
     pub(crate) store: Arc<dyn Store>,
     /// The folder of the store, whose disk is watched.
     pub(crate) store_folder: PathBuf,
@@ -48,6 +50,7 @@ impl AppContext {
         };
         let inflight_budget = InflightBudget::new(settings.server.inflight_limit_bytes);
         Ok(Self {
+            instance_id: InstanceId::random(),
             store,
             store_folder: settings.storage.url.folder().to_owned(),
             companies,

@@ -15,6 +15,7 @@ use crate::dispatch::{RetentionRules, RetentionTask, Workers};
 use crate::handlers::HandlerRegistry;
 use crate::live::functions::FunctionService;
 use crate::live::inbound::{self, CurrentInboundRules};
+use crate::storage::{Duty, DutyLeader};
 
 /// Applies new settings while the receiver runs: companies, keys, handlers, functions, inbound rules, retention and
 /// alarms. Clones act on the same receiver.
@@ -96,7 +97,9 @@ impl RetentionHandle {
     pub(super) fn start(context: &AppContext, settings: &Settings, workers: &Workers) -> Self {
         let (sender, rules) = watch::channel(retention_rules(settings, workers));
         let task = RetentionTask {
-            store: Arc::clone(&context.store),
+            leader: DutyLeader::new(context.store.clone(), Duty::Retention, context.instance_id.clone()),
+            store: context.store.clone(),
+            journal: context.store.clone(),
             clock: context.clock.clone(),
             supervisor: context.supervisor.clone(),
             removed_counts: context.metrics.removed_rows.clone(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -121,6 +121,22 @@ impl EventIdGenerator {
 #[must_use]
 pub fn random_hex() -> String {
     Uuid::new_v4().simple().to_string()
+}
+
+/// The id of a running receiver. It is new after each start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceId(Arc<str>);
+
+impl InstanceId {
+    #[must_use]
+    pub fn random() -> Self {
+        Self(random_hex().into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Letters and digits that are not confused with one another: without 0, O, 1 and I.

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::functions::{self, FunctionRequest, FunctionService};
 use super::inbound::InboundResponder;
+use crate::base::id::InstanceId;
 use crate::event::{Event, JsonObject};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
@@ -58,7 +59,7 @@ pub(crate) struct WebhookState {
     /// The base URL shown by the test route, such as `http://localhost:8000`.
     pub public_url: Arc<str>,
     /// Random value, new at every start of the process.
-    pub instance_id: Arc<str>,
+    pub instance_id: InstanceId,
 }
 
 /// The webhook routes. Every route that takes events is behind the signature check. A trailing slash is accepted.
@@ -140,7 +141,7 @@ async fn get_webhook_test(State(state): State<Arc<WebhookState>>, params: RawPat
         webhook_url: format!("POST {}{}", state.public_url, webhook_path(slug)),
     };
     let mut response = axum::Json(body).into_response();
-    if let Ok(instance) = HeaderValue::from_str(&state.instance_id) {
+    if let Ok(instance) = HeaderValue::from_str(state.instance_id.as_str()) {
         response.headers_mut().insert(INSTANCE_HEADER, instance);
     }
     Ok(response)

@@ -16,6 +16,7 @@ mod facets;
 mod identity;
 mod inbound;
 mod invocation;
+mod leadership;
 mod overview;
 mod rejected;
 mod removal;
@@ -42,7 +43,7 @@ pub(crate) use event::{AppendOutcome, EventState, EventSummary, StoreStats, Stor
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
-    ErasureStore, InboundAnswerStore, Journal, Maintenance, RejectedStore, RetentionStore, WakeUps,
+    ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore, RetentionStore, WakeUps,
 };
 pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
@@ -54,6 +55,7 @@ pub(crate) use invocation::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, NewInvocation,
     SignatureUse, StoredAnswer,
 };
+pub(crate) use leadership::{Duty, DutyLeader};
 pub(crate) use overview::{HandlerBacklog, StoreOverview};
 pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};
 pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
@@ -80,6 +82,7 @@ pub trait Store:
     + RejectedStore
     + RetentionStore
     + ErasureStore
+    + Leadership
     + Maintenance
 {
 }

@@ -15,9 +15,12 @@ pub(crate) use rules::{RetentionRule, RetentionRules};
 use super::backpressure::Backpressure;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
-use crate::storage::{CascadedCounts, PurgeBatch, RetentionKind, Store, StoreError};
+use crate::storage::{CascadedCounts, DutyLeader, Journal, PurgeBatch, RetentionKind, RetentionStore, StoreError};
 
 const RUN_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Term as the leader: two intervals, so that the pass of each hour extends it. When the leader crashes, another receiver
+/// takes over with its first pass after the end of the term.
+const TERM_MS: i64 = 2 * 3_600_000;
 /// Pause between deleting events and releasing their bodies: longer than a read that started before the deletion
 /// takes. Such a read still finds the event and opens its body.
 const READER_GRACE: Duration = Duration::from_secs(3);
@@ -27,7 +30,10 @@ pub(crate) type RemovedCounts = Arc<EnumMap<RetentionKind, AtomicU64>>;
 
 /// Background task that applies the retention rules once per hour.
 pub(crate) struct RetentionTask {
-    pub store: Arc<dyn Store>,
+    /// Nothing is removed while another receiver leads.
+    pub leader: DutyLeader,
+    pub store: Arc<dyn RetentionStore>,
+    pub journal: Arc<dyn Journal>,
     pub clock: Clock,
     pub supervisor: Supervisor,
     pub removed_counts: RemovedCounts,
@@ -50,7 +56,7 @@ impl RetentionTask {
             let stop = self.supervisor.clone();
             while !stop.is_stopping() {
                 let rules = self.rules.borrow_and_update().clone();
-                if let Err(error) = self.run_pass(&rules).await {
+                if let Err(error) = self.run_pass_as_leader(&rules).await {
                     // The next pass starts from the beginning: whatever this one left is still past its limit.
                     tracing::warn!(%error, "retention pass failed");
                 }
@@ -60,10 +66,21 @@ impl RetentionTask {
                     Ok(()) = self.rules.changed() => {}
                 }
             }
+            self.leader.resign().await;
         });
     }
 
-    async fn run_pass(&self, rules: &RetentionRules) -> Result<(), StoreError> {
+    async fn run_pass_as_leader(&mut self, rules: &RetentionRules) -> Result<(), StoreError> {
+        if self.leads().await? { self.run_pass(rules).await } else { Ok(()) }
+    }
+
+    /// Whether the pass may go on: this receiver leads, and it is not stopping.
+    async fn leads(&mut self) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        Ok(!self.supervisor.is_stopping() && self.leader.leads(TERM_MS, now_ms).await?)
+    }
+
+    async fn run_pass(&mut self, rules: &RetentionRules) -> Result<(), StoreError> {
         let mut pass = RetentionPass::default();
         let result = self.apply_rules(rules, &mut pass).await;
         // Logged before the error ends the pass: the batches before it are committed.
@@ -73,15 +90,15 @@ impl RetentionTask {
         let freed_before_ms = self.clock.now_ms().saturating_add(1);
         self.sleep_unless_stopping(READER_GRACE).await;
         let mut has_more = true;
-        while has_more && !self.supervisor.is_stopping() {
-            let step_start = pass.start_step(&*self.store);
+        while has_more && self.leads().await? {
+            let step_start = pass.start_step(&*self.journal);
             has_more = self.store.reclaim_space(freed_before_ms).await?;
-            self.sleep_unless_stopping(pass.delay(&*self.store, step_start)).await;
+            self.sleep_unless_stopping(pass.delay(&*self.journal, step_start)).await;
         }
         Ok(())
     }
 
-    async fn apply_rules(&self, rules: &RetentionRules, pass: &mut RetentionPass) -> Result<(), StoreError> {
+    async fn apply_rules(&mut self, rules: &RetentionRules, pass: &mut RetentionPass) -> Result<(), StoreError> {
         for rule in &rules.age_rules {
             let mut next = Some(rules.first_batch(rule, self.clock.now_ms()));
             while let Some(purge) = next {
@@ -93,7 +110,7 @@ impl RetentionTask {
         // Measured again before each batch, so that no more events are deleted than the limit requires.
         loop {
             let used_bytes = self.store.used_bytes().await?;
-            if used_bytes <= max_bytes || self.supervisor.is_stopping() {
+            if used_bytes <= max_bytes || !self.leads().await? {
                 return Ok(());
             }
             let Some(purge) = next else {
@@ -106,17 +123,22 @@ impl RetentionTask {
         }
     }
 
-    /// Purges one batch and pauses. Returns the next batch; `None` after the last one, or when the service stops.
-    async fn purge_batch(&self, purge: PurgeBatch, pass: &mut RetentionPass) -> Result<Option<PurgeBatch>, StoreError> {
-        if self.supervisor.is_stopping() {
+    /// Purges one batch and pauses. Returns the next batch; `None` after the last one, when the service stops, or when
+    /// another receiver leads.
+    async fn purge_batch(
+        &mut self,
+        purge: PurgeBatch,
+        pass: &mut RetentionPass,
+    ) -> Result<Option<PurgeBatch>, StoreError> {
+        if !self.leads().await? {
             return Ok(None);
         }
-        let step_start = pass.start_step(&*self.store);
+        let step_start = pass.start_step(&*self.journal);
         let purged = self.store.purge_batch(purge.clone()).await?;
         pass.removed_rows[purge.kind] += purged.removed;
         pass.cascaded += purged.cascaded;
         self.removed_counts[purge.kind].fetch_add(purged.removed, Ordering::Relaxed);
-        self.sleep_unless_stopping(pass.delay(&*self.store, step_start)).await;
+        self.sleep_unless_stopping(pass.delay(&*self.journal, step_start)).await;
         Ok(purged.next_cursor.map(|cursor| PurgeBatch { cursor, ..purge }))
     }
 
@@ -129,15 +151,15 @@ impl RetentionTask {
 }
 
 impl RetentionPass {
-    fn start_step(&mut self, store: &dyn Store) -> Instant {
-        self.backpressure.start_step(store.appended_count());
+    fn start_step(&mut self, journal: &dyn Journal) -> Instant {
+        self.backpressure.start_step(journal.appended_count());
         Instant::now()
     }
 
     /// At least as long as the step took: also while intake is quiet, retention uses at most half of the writer's
     /// time.
-    fn delay(&self, store: &dyn Store, step_start: Instant) -> Duration {
-        self.backpressure.delay(store.appended_count()).max(step_start.elapsed())
+    fn delay(&self, journal: &dyn Journal, step_start: Instant) -> Duration {
+        self.backpressure.delay(journal.appended_count()).max(step_start.elapsed())
     }
 
     fn log_removed(&self) {

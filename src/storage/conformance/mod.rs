@@ -6,6 +6,7 @@
 
 pub(super) mod delivery_admin;
 pub(super) mod delivery_queue;
+pub(super) mod leadership;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ macro_rules! conformance_tests {
                 a_new_handler_gets_later_events_only,
                 breaker_states_are_listed_until_the_handler_is_registered_again,
             ];
+            leadership: [one_receiver_leads_until_its_term_ends, only_the_leader_resigns];
         }
     };
     ($new_database:path; $($facet:ident: [$($promise:ident),* $(,)?];)*) => {$(

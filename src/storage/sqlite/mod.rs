@@ -87,6 +87,7 @@ impl SqliteStore {
         let identity_key = open::load_identity_key(&conn)?;
         let unusable = |error| errors::unusable(url, error);
         release_interrupted_deliveries(&conn).map_err(unusable)?;
+        facets::end_all_terms(&conn).map_err(unusable)?;
         let recent_keys = identity_index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
         let identity_filter = identity_index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn)?;

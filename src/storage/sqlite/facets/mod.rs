@@ -5,5 +5,8 @@ mod calls;
 mod delivery_admin;
 mod delivery_queue;
 mod journal;
+mod leadership;
 mod maintenance;
 mod retention;
+
+pub(super) use leadership::end_all_terms;
