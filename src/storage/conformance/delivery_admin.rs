@@ -1,7 +1,6 @@
 //! Changes to deliveries by an operator, see [`DeliveryAdmin`](crate::storage::DeliveryAdmin), and the order within a
 //! call.
 
-use crate::base::id::CompanyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,8 +8,8 @@ use super::{NOW_MS, TestStore};
 use crate::base::id::EventId;
 use crate::storage::DeliveryState::{Pending, Running, Scheduled, Skipped, Succeeded};
 use crate::storage::{
-    ClaimRequest, DeliveryChange, DeliveryFilter, DeliverySelection, DeliveryState, HandlerId, LeaseToken, NewEvent,
-    PlannedDelivery, Role, SettledDelivery, Settlement, Store, StoreErrorKind,
+    DeliveryChange, DeliveryFilter, DeliverySelection, DeliveryState, HandlerId, LeaseToken, NewEvent, PlannedDelivery,
+    Role, SettledDelivery, Settlement, Store, StoreErrorKind,
 };
 
 const ORDERING_TIMEOUT_MS: i64 = 60_000;
@@ -60,18 +59,8 @@ impl OperatorFixture {
     }
 
     async fn claim(&mut self) -> Vec<usize> {
-        let claim = ClaimRequest {
-            now_ms: NOW_MS,
-            lease_until_ms: NOW_MS + 600_000,
-            due_before_ms: NOW_MS,
-            limit: 100,
-            limit_per_company: 100,
-            prefetched_by_company: BTreeMap::new(),
-            limit_bytes: 1_000_000,
-            after_company_id: CompanyId::new(0),
-        };
         let mut numbers = Vec::new();
-        for claimed in self.store.claim_deliveries(self.handler, claim).await.unwrap() {
+        for claimed in self.store.claim(self.handler, NOW_MS).await {
             let number = self.number(claimed.event.summary.id);
             self.leases.insert(number, claimed.lease);
             numbers.push(number);

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{NOW_MS, TestStore};
+use super::{LEASE_MS, NOW_MS, TestStore, claim_request};
 use crate::base::id::CompanyId;
 use crate::storage::{
     AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState,
     HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
 };
-
-const LEASE_MS: i64 = 30_000;
 
 /// Stores an event and plans it; returns its sequence number.
 async fn append_and_plan(store: &TestStore, handler: HandlerId, event: NewEvent) -> i64 {
@@ -24,21 +22,7 @@ async fn append_for(store: &TestStore, handler: HandlerId, company_id: CompanyId
 }
 
 fn claim_up_to(limit: usize) -> ClaimRequest {
-    ClaimRequest {
-        now_ms: NOW_MS,
-        lease_until_ms: NOW_MS + LEASE_MS,
-        due_before_ms: NOW_MS,
-        limit,
-        limit_per_company: limit,
-        prefetched_by_company: BTreeMap::new(),
-        limit_bytes: u64::MAX,
-        after_company_id: CompanyId::new(0),
-    }
-}
-
-async fn claim(store: &TestStore, handler: HandlerId, now_ms: i64) -> Vec<ClaimedDelivery> {
-    let claim = ClaimRequest { now_ms, lease_until_ms: now_ms + LEASE_MS, due_before_ms: now_ms, ..claim_up_to(9) };
-    store.claim_deliveries(handler, claim).await.unwrap()
+    ClaimRequest { limit, limit_per_company: limit, ..claim_request(NOW_MS) }
 }
 
 fn leases(claimed: &[ClaimedDelivery]) -> Vec<LeaseToken> {
@@ -110,9 +94,9 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
 pub(in crate::storage) async fn late_settlements_are_refused(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
     append_for(&store, handler, CompanyId::new(1), "call_1").await;
-    let first = claim(&store, handler, NOW_MS).await.remove(0);
-    assert!(claim(&store, handler, NOW_MS + LEASE_MS - 1).await.is_empty());
-    let second = claim(&store, handler, NOW_MS + LEASE_MS).await.remove(0);
+    let first = store.claim(handler, NOW_MS).await.remove(0);
+    assert!(store.claim(handler, NOW_MS + LEASE_MS - 1).await.is_empty());
+    let second = store.claim(handler, NOW_MS + LEASE_MS).await.remove(0);
     assert_ne!(first.lease, second.lease);
     let now_ms = NOW_MS + LEASE_MS;
     for late in [
@@ -138,15 +122,15 @@ pub(in crate::storage) async fn a_renewed_lease_ends_later(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
     append_for(&store, handler, CompanyId::new(1), "call_1").await;
     append_for(&store, handler, CompanyId::new(1), "call_2").await;
-    let first = claim(&store, handler, NOW_MS).await;
+    let first = store.claim(handler, NOW_MS).await;
     let renewed_until_ms = NOW_MS + 2 * LEASE_MS;
     assert_eq!(store.renew_leases(handler, leases(&first), renewed_until_ms).await.unwrap(), []);
-    assert!(claim(&store, handler, renewed_until_ms - 1).await.is_empty());
+    assert!(store.claim(handler, renewed_until_ms - 1).await.is_empty());
     assert_eq!(store.next_due_ms(handler).await.unwrap(), Some(renewed_until_ms));
     // Both leases have ended, and only one delivery is claimed again.
     let renewed = vec![first[0].lease];
     assert_eq!(store.renew_leases(handler, renewed, renewed_until_ms + LEASE_MS).await.unwrap(), []);
-    let second = claim(&store, handler, renewed_until_ms).await;
+    let second = store.claim(handler, renewed_until_ms).await;
     assert_eq!(
         second.iter().map(|claimed| claimed.event.summary.seq).collect::<Vec<_>>(),
         [first[1].event.summary.seq]
@@ -189,7 +173,7 @@ pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
     let outcome = store.plan_deliveries(handler, next.token, planned(&seqs[3..]), NOW_MS).await.unwrap();
     assert_eq!(outcome, PlanOutcome::Planned);
     assert!(store.next_plan_batch(handler, 9, false).await.unwrap().is_none());
-    let claimed = claim(&store, handler, NOW_MS).await;
+    let claimed = store.claim(handler, NOW_MS).await;
     assert_eq!(claimed.iter().map(|claimed| claimed.event.summary.seq).collect::<Vec<_>>(), seqs[1..]);
 }
 

@@ -6,15 +6,21 @@
 
 pub(super) mod delivery_admin;
 pub(super) mod delivery_queue;
+pub(super) mod erasure;
 pub(super) mod leadership;
+pub(super) mod retention;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, PlanOutcome, PlannedDelivery, Role, Store};
-use crate::base::id::EventIdGenerator;
+use super::{
+    ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, PlanOutcome, PlannedDelivery,
+    Role, Store,
+};
+use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
 
@@ -41,7 +47,21 @@ macro_rules! conformance_tests {
                 a_new_handler_gets_later_events_only,
                 breaker_states_are_listed_until_the_handler_is_registered_again,
             ];
+            erasure: [
+                an_erased_event_is_not_stored_again,
+                deliveries_of_an_erased_event_end_and_late_attempts_are_not_recorded,
+                a_phone_number_is_found_in_events_and_calls,
+            ];
             leadership: [one_receiver_leads_until_its_term_ends, only_the_leader_resigns];
+            retention: [
+                events_are_purged_in_batches_and_their_numbers_are_not_reused,
+                an_operator_purges_while_a_receiver_is_running,
+                a_purged_event_is_new_when_it_is_sent_again,
+                unfinished_deliveries_protect_their_event,
+                finished_deliveries_are_purged_without_their_events,
+                a_purge_is_limited_to_its_companies,
+                calls_and_rejected_requests_have_separate_limits,
+            ];
         }
     };
     ($new_database:path; $($facet:ident: [$($promise:ident),* $(,)?];)*) => {$(
@@ -62,6 +82,21 @@ pub(in crate::storage) use conformance_tests;
 
 /// A fixed time, in milliseconds since the Unix epoch.
 const NOW_MS: i64 = 1_790_000_000_000;
+const LEASE_MS: i64 = 30_000;
+
+/// Claims everything that is due at this time.
+fn claim_request(now_ms: i64) -> ClaimRequest {
+    ClaimRequest {
+        now_ms,
+        lease_until_ms: now_ms + LEASE_MS,
+        due_before_ms: now_ms,
+        limit: 100,
+        limit_per_company: 100,
+        prefetched_by_company: BTreeMap::new(),
+        limit_bytes: u64::MAX,
+        after_company_id: CompanyId::new(0),
+    }
+}
 
 /// The store of a receiver. Dereferences to the store.
 pub(in crate::storage) struct TestStore {
@@ -131,6 +166,11 @@ impl TestStore {
             let outcome = self.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
             assert_eq!(outcome, PlanOutcome::Planned);
         }
+    }
+
+    /// Claims everything that is due at this time, for [`LEASE_MS`].
+    async fn claim(&self, handler: HandlerId, now_ms: i64) -> Vec<ClaimedDelivery> {
+        self.claim_deliveries(handler, claim_request(now_ms)).await.unwrap()
     }
 
     /// Registers an ordered handler whose deliveries hold back their call for `ordering_timeout_ms`.

@@ -1,4 +1,3 @@
-use crate::base::id::CompanyId;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -90,20 +89,6 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     let ended = "SELECT count(*) FROM deliveries WHERE state = 5 AND note = 'erased' AND due_ms IS NULL";
     assert_eq!(fixture.query_i64(ended).await, 2);
     assert_eq!(fixture.store.next_due_ms(handler).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_phone_number_is_found_in_small_and_large_bodies() {
-    let fixture = RemovalFixture::new();
-    fixture.append(0, "call_1", br#"{"from_number":"+12025550143"}"#).await;
-    fixture.append(0, "call_2", &[&large_body(b'x')[..], b" call me at (202) 555-0143 "].concat()).await;
-    fixture.append(0, "call_3", br#"{"from_number":"+12025550144"}"#).await;
-    let person = |company| DataSubject::new(Some("+12025550143".parse().unwrap()), company);
-    let found = fixture.open_removal().scan_journal(&person(None), 0).unwrap();
-    assert_eq!((found.matching_seqs, found.next_after, found.unreadable_bodies), (vec![1, 2], None, 0));
-    assert!(
-        fixture.open_removal().scan_journal(&person(Some(CompanyId::new(77))), 0).unwrap().matching_seqs.is_empty()
-    );
 }
 
 #[tokio::test]

@@ -188,44 +188,6 @@ async fn a_revision_outlives_the_first() {
 }
 
 #[tokio::test]
-async fn unfinished_deliveries_protect_their_event() {
-    let fixture = RemovalFixture::new();
-    let handler = fixture.register_handler().await;
-    for call in ["call_1", "call_2", "call_3", "call_4"] {
-        fixture.append(0, call, call.as_bytes()).await;
-    }
-    // Event 3 is filtered, event 4 is not planned yet.
-    let claimed = fixture.plan_and_claim(handler, 3, &[1, 2], 9).await;
-    assert_eq!(fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await.iter().sum::<u64>(), 1);
-    assert_eq!(fixture.list_remaining_seqs().await, [1, 2, 4]);
-    let settled = |claimed: &ClaimedDelivery, settlement| SettledDelivery {
-        seq: claimed.event.summary.seq,
-        lease: claimed.lease,
-        settlement,
-        attempt: None,
-    };
-    assert_eq!(claimed.len(), 2);
-    assert_eq!(
-        fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
-        [0],
-        "running deliveries protect their events"
-    );
-    let dead = settled(&claimed[0], Settlement::Dead { error: "gone".into() });
-    let succeeded = settled(&claimed[1], Settlement::Succeeded);
-    fixture.store.settle_deliveries(handler, vec![dead, succeeded], START_MS).await.unwrap();
-    // Handlers that are not in the settings any more protect nothing.
-    let without_protection =
-        PurgeBatch { protecting_handlers: Some(Vec::new()), ..RemovalFixture::purge_request(RetentionKind::Events, 1) };
-    assert_eq!(
-        fixture.purge_all(RemovalFixture::purge_request(RetentionKind::Events, 1)).await,
-        [2],
-        "a dead letter is purged with its event"
-    );
-    assert_eq!(fixture.purge_all(without_protection).await, [1]);
-    assert_eq!(fixture.query_i64("SELECT count(*) FROM deliveries").await, 0);
-}
-
-#[tokio::test]
 async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() {
     let fixture = RemovalFixture::new();
     fixture
@@ -278,23 +240,6 @@ async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() 
     }
     assert_eq!(fixture.purge_all(purge(RetentionKind::Rejected, 15)).await, [1]);
     assert_eq!(fixture.query_i64("SELECT count(*) FROM rejected").await, 1);
-}
-
-#[tokio::test]
-async fn a_purge_is_limited_to_its_companies() {
-    let fixture = RemovalFixture::new();
-    let ids = fixture.store.get_or_create_company_ids(vec!["acme".into(), "other".into()]).await.unwrap();
-    for (company_id, name) in [(ids[0], "a"), (ids[1], "o"), (DEFAULT_COMPANY_ID, "d")] {
-        let event = new_event(&fixture.ids, START_MS, "call_1", name.as_bytes());
-        fixture.store.append(NewEvent { company_id, ..event }).await.unwrap();
-    }
-    let purge =
-        |companies| PurgeBatch { company_scope: companies, ..RemovalFixture::purge_request(RetentionKind::Events, 1) };
-    assert_eq!(fixture.purge_all(purge(CompanyScope::Only(vec!["unknown".into()]))).await, [0, 0]);
-    assert_eq!(fixture.purge_all(purge(CompanyScope::Only(vec!["acme".into()]))).await, [1, 0]);
-    assert_eq!(fixture.purge_all(purge(CompanyScope::AllExcept(vec!["default".into()]))).await, [1]);
-    let left = fixture.store.list_events(EventFilter::default()).await.unwrap();
-    assert_eq!(left.iter().map(|event| event.company.as_str()).collect::<Vec<_>>(), ["default"]);
 }
 
 #[tokio::test]
