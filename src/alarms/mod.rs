@@ -4,6 +4,8 @@
 mod evaluate;
 mod format;
 mod monitor;
+#[cfg(test)]
+mod monitor_tests;
 mod notify;
 mod raised;
 mod rate;

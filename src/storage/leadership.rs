@@ -67,6 +67,35 @@ impl DutyLeader {
     }
 }
 
+/// A store with other receivers, as a test decides: each request to lead waits for the answer of the test.
+#[cfg(test)]
+pub(crate) struct ScriptedLeadership {
+    requests: tokio::sync::mpsc::UnboundedSender<tokio::sync::oneshot::Sender<bool>>,
+}
+
+#[cfg(test)]
+impl ScriptedLeadership {
+    /// The store, and the requests to lead, each with the channel for its answer.
+    pub(crate) fn new() -> (Arc<Self>, tokio::sync::mpsc::UnboundedReceiver<tokio::sync::oneshot::Sender<bool>>) {
+        let (requests, received) = tokio::sync::mpsc::unbounded_channel();
+        (Arc::new(Self { requests }), received)
+    }
+}
+
+#[cfg(test)]
+#[async_trait::async_trait]
+impl Leadership for ScriptedLeadership {
+    async fn try_lead(&self, _: Duty, _: &InstanceId, _: i64, _: i64) -> Result<bool, StoreError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let _ = self.requests.send(answer);
+        answered.await.map_err(|_| StoreError::unavailable("the test has ended"))
+    }
+
+    async fn resign(&self, _: Duty, _: &InstanceId) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

@@ -55,6 +55,8 @@ pub(crate) use invocation::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, NewInvocation,
     SignatureUse, StoredAnswer,
 };
+#[cfg(test)]
+pub(crate) use leadership::ScriptedLeadership;
 pub(crate) use leadership::{Duty, DutyLeader};
 pub(crate) use overview::{HandlerBacklog, StoreOverview};
 pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};

@@ -4,6 +4,9 @@ use tokio::sync::watch;
 
 /// A subscription to changes that may be of interest to a worker: events appended by this process, and any change by
 /// another process. Wake-ups that no one has waited for yet are combined into one. Clones are independent.
+///
+/// A wake-up is a hint: it can come without a change, and one for a change by another process can come late or be lost
+/// with a connection. A subscriber therefore also looks by itself now and then.
 #[derive(Clone, Debug)]
 pub struct WakeUps(watch::Receiver<u64>);
 
