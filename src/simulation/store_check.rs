@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::scenario::Scenario;
 use super::sender::SendOutcome;
 use crate::event::EventKind;
-use crate::storage::{EventFilter, EventSummary, Store, StoreError};
+use crate::storage::{EventFilter, EventSummary, Position, Store, StoreError};
 
 /// Tolerance for receipt times before the start of the run, because clocks are sometimes adjusted.
 const CLOCK_MARGIN_MS: i64 = 60_000;
@@ -36,7 +36,7 @@ pub(super) struct SentEvent {
 /// A row of the store that holds one of the sent bodies.
 #[derive(Clone)]
 pub(super) struct StoredMatch {
-    pub(super) seq: i64,
+    pub(super) position: Position,
     pub(super) event: Option<String>,
     pub(super) id: Option<String>,
     pub(super) is_revision: bool,
@@ -46,7 +46,7 @@ pub(super) struct StoredMatch {
 impl StoredMatch {
     fn from_summary(summary: &EventSummary) -> Self {
         Self {
-            seq: summary.seq,
+            position: summary.position(),
             event: summary.kind.clone(),
             id: summary.call_id.clone(),
             is_revision: summary.revision_of.is_some(),
@@ -88,13 +88,13 @@ pub(super) async fn find_stored(
     let mut stored: HashMap<_, Vec<_>> = HashMap::new();
     // Without this bound the loop might never end: other events can arrive faster than they are read.
     let newest = store.list_events(EventFilter { limit: Some(1), ..filter.clone() }).await?;
-    let last_seq = newest.first().map_or(0, |event| event.seq);
-    let mut after = 0;
-    while after < last_seq {
+    let last = newest.first().map_or(Position::START, EventSummary::position);
+    let mut after = Position::START;
+    while after < last {
         // A chunk holds about 2 MiB of bodies.
         let chunk = store.export_events(after, filter.clone()).await?;
-        let Some(last) = chunk.last() else { break };
-        after = last.summary.seq;
+        let Some(last_read) = chunk.last() else { break };
+        after = last_read.summary.position();
         for event in &chunk {
             let Ok(body) = &event.body else { continue };
             let digest = body_digest(body);
@@ -130,7 +130,7 @@ pub(super) fn compare(
         *duplicates_by_body.entry(sent.body_digest).or_default() += 1;
     }
     let mut checked_bodies = HashSet::new();
-    let mut last_seq_of_call: HashMap<&str, i64> = HashMap::new();
+    let mut last_position_of_call: HashMap<&str, Position> = HashMap::new();
     let mut originals = HashSet::new();
     for sent in sent_events.iter().filter(|sent| sent.outcome.is_acknowledged()) {
         // A repeated body has one row, which was checked with the first request.
@@ -149,8 +149,8 @@ pub(super) fn compare(
             [row] => {
                 comparison.duplicates += row.duplicates;
                 comparison.revisions += u64::from(row.is_revision);
-                let previous_seq = last_seq_of_call.insert(&sent.id, row.seq);
-                let is_out_of_order = previous_seq.is_some_and(|seq| seq > row.seq);
+                let previous = last_position_of_call.insert(&sent.id, row.position);
+                let is_out_of_order = previous.is_some_and(|previous| previous > row.position);
                 stored_event_problem(row, sent, is_later_body, duplicates)
                     .or_else(|| is_out_of_order.then(|| "stored before an earlier event".to_owned()))
             }
@@ -183,9 +183,10 @@ mod tests {
         SentEvent { scenario: Scenario::Happy, event, id, body_digest: [body; 32], is_revision: body == 9, outcome }
     }
 
-    fn stored_match(event: &str, seq: i64) -> StoredMatch {
+    fn stored_match(event: &str, number: u64) -> StoredMatch {
         let id = Some("call_test_1".to_owned());
-        StoredMatch { seq, event: Some(event.to_owned()), id, is_revision: false, duplicates: 0 }
+        let position = format!("pos_{number}").parse().unwrap();
+        StoredMatch { position, event: Some(event.to_owned()), id, is_revision: false, duplicates: 0 }
     }
 
     fn problems(sent: &[SentEvent], rows: Vec<(u8, StoredMatch)>) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 
+use super::Position;
 use crate::base::id::CompanyId;
 use crate::privacy::phone_number::PhoneNumber;
 
@@ -31,8 +32,8 @@ pub struct JournalScanResult {
     /// The calls of these events: all their events belong to the person.
     pub matching_calls: Vec<CallKey>,
     pub unreadable_bodies: u64,
-    /// Sequence number of the last event searched; `None` at the end of the journal.
-    pub next_after: Option<i64>,
+    /// The position after the last event searched; `None` at the end of the journal.
+    pub next_after: Option<Position>,
 }
 
 impl DataSubject {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::HandlerBacklog;
+use super::{HandlerBacklog, Position};
 use crate::base::histogram::HistogramCounts;
 use crate::base::id::{CompanyId, EventId};
 
@@ -160,7 +160,7 @@ pub enum AppendOutcome {
 /// A stored event without its body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EventSummary {
-    /// Position in the journal, which is the order of commit.
+    /// The event's number in the journal, which is in the order of commit.
     pub seq: i64,
     pub id: EventId,
     pub company_id: CompanyId,
@@ -187,6 +187,18 @@ pub struct EventSummary {
 }
 
 impl EventSummary {
+    /// The position after the event.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position::after(self.seq)
+    }
+
+    /// The position before the event.
+    #[must_use]
+    pub fn position_before(&self) -> Position {
+        Position::after(self.seq - 1)
+    }
+
     /// Whether the receiver made the event itself.
     #[must_use]
     pub fn is_internal(&self) -> bool {

@@ -18,6 +18,7 @@ mod inbound;
 mod invocation;
 mod leadership;
 mod overview;
+mod position;
 mod rejected;
 mod removal;
 mod selection;
@@ -59,6 +60,7 @@ pub(crate) use invocation::{
 pub(crate) use leadership::ScriptedLeadership;
 pub(crate) use leadership::{Duty, DutyLeader};
 pub(crate) use overview::{HandlerBacklog, StoreOverview};
+pub(crate) use position::Position;
 pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};
 pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
 pub(crate) use selection::{

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ErasureRequest;
 use crate::operations::text::sanitize;
 use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
-use crate::storage::{DataSubject, Store, StoreError};
+use crate::storage::{DataSubject, Position, Store, StoreError};
 
 /// The person's identifiers and events found so far.
 pub(super) struct PersonSearch {
@@ -15,8 +15,8 @@ pub(super) struct PersonSearch {
     /// Bodies that could not be read.
     pub(super) unreadable_bodies: u64,
     by_phone: bool,
-    /// Sequence number up to which the journal was scanned.
-    scanned_through: i64,
+    /// Position up to which the journal was scanned.
+    scanned_through: Position,
 }
 
 impl PersonSearch {
@@ -38,7 +38,7 @@ impl PersonSearch {
         if let Some(call) = call.as_ref().filter(|call| !call.is_empty()) {
             person.add_calls(companies.iter().map(|(_, id)| (*id, call.clone())));
         }
-        Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: 0 })
+        Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: Position::START })
     }
 
     /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
@@ -73,7 +73,7 @@ impl PersonSearch {
     }
 
     async fn scan_journal(&mut self, store: &dyn Store, progress: ProgressCallback<'_>) -> Result<(), StoreError> {
-        let last = store.last_seq().await?;
+        let last = store.last_position().await?;
         let start = self.scanned_through;
         // Events of the calls found so far are selected by their ids afterwards; comparing every body with every id
         // would be slow.
@@ -85,8 +85,8 @@ impl PersonSearch {
             self.person.add_calls(batch.matching_calls);
             self.unreadable_bodies += batch.unreadable_bodies;
             next = batch.next_after;
-            let done = next.unwrap_or(last).abs_diff(start);
-            progress(Progress { step: "searched", done, total: last.abs_diff(start) });
+            let done = next.unwrap_or(last).distance(start);
+            progress(Progress { step: "searched", done, total: last.distance(start) });
         }
         self.scanned_through = last;
         Ok(())

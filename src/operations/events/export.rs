@@ -5,14 +5,14 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::base::id::EventId;
 use crate::operations::OperationError;
-use crate::storage::{EventFilter, EventSummary, Journal};
+use crate::storage::{EventFilter, EventSummary, Journal, Position};
 use crate::view::{ExportedEventView, ExportedHeadersView};
 
 /// An export in progress, oldest events first. It is read in batches, so that an export of any size needs little memory
 /// and holds no read transaction while its output is written.
 pub(crate) struct EventExport {
     filter: EventFilter,
-    after_seq: i64,
+    position: Position,
     remaining: usize,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct UnreadableEvent {
 
 impl EventExport {
     pub(crate) fn new(filter: EventFilter) -> Self {
-        Self { remaining: filter.limit.unwrap_or(usize::MAX), filter, after_seq: 0 }
+        Self { remaining: filter.limit.unwrap_or(usize::MAX), filter, position: Position::START }
     }
 
     /// The next events, with about 2 MiB of bodies at most; `None` at the end.
@@ -40,9 +40,9 @@ impl EventExport {
             return Ok(None);
         }
         let filter = EventFilter { limit: Some(self.remaining), ..self.filter.clone() };
-        let stored = store.export_events(self.after_seq, filter).await?;
+        let stored = store.export_events(self.position, filter).await?;
         let Some(last) = stored.last() else { return Ok(None) };
-        self.after_seq = last.summary.seq;
+        self.position = last.summary.position();
         self.remaining = self.remaining.saturating_sub(stored.len());
         let mut batch = ExportBatch { events: Vec::new(), unreadable: Vec::new() };
         for event in stored {

@@ -9,7 +9,7 @@ use crate::base::id::EventId;
 use crate::config::Settings;
 use crate::event::Event;
 use crate::operations::{ItemKind, OperationError};
-use crate::storage::{EventFilter, Journal, StoreError, StoredEvent};
+use crate::storage::{EventFilter, EventSummary, Journal, Position, StoreError, StoredEvent};
 use crate::view::TailedEventView;
 
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -86,7 +86,7 @@ enum LastRead {
 
 #[derive(Clone, Copy)]
 struct TailPosition {
-    seq: i64,
+    position: Position,
     resume_after: EventId,
 }
 
@@ -131,11 +131,11 @@ impl EventTail {
             };
             if self.last_read != LastRead::Incomplete {
                 tokio::time::sleep(POLL_INTERVAL).await;
-                // A new store, such as after a restored backup, starts with its own sequence numbers.
+                // A new store, such as after a restored backup, has its own positions.
                 if self.source.was_replaced().await {
                     self.source.close();
                     self.has_reported_missing_store = false;
-                    self.position = Some(TailPosition { seq: 0, ..position });
+                    self.position = Some(TailPosition { position: Position::START, ..position });
                     continue;
                 }
             }
@@ -173,21 +173,22 @@ impl EventTail {
         store: &dyn Journal,
         position: TailPosition,
     ) -> Result<(Vec<TailedEventView>, Option<TailPosition>), StoreError> {
-        let Some(newest) = newest_position(store).await?.filter(|newest| newest.seq > position.seq) else {
+        let Some(newest) = newest_position(store).await?.filter(|newest| newest.position > position.position) else {
             return Ok((Vec::new(), None));
         };
         let filter = EventFilter { limit: Some(READ_BATCH_SIZE), ..self.filter.store_filter() };
-        let stored = store.export_events(position.seq, filter).await?;
+        let stored = store.export_events(position.position, filter).await?;
         // Everything up to `newest` was committed before the query, so events that do not match can be skipped for
         // good. Without this, a filter that matches rarely would scan the same events again and again.
-        let next =
-            stored.last().map_or(newest, |last| TailPosition { seq: last.summary.seq, resume_after: last.summary.id });
+        let next = stored
+            .last()
+            .map_or(newest, |last| TailPosition { position: last.summary.position(), resume_after: last.summary.id });
         let matching = stored.iter().filter(|event| self.filter.matches_kind(event));
         Ok((matching.map(tailed_event_view).collect(), Some(next)))
     }
 
     async fn start_position(&self, store: &dyn Journal) -> Result<TailPosition, OperationError> {
-        let beginning = TailPosition { seq: 0, resume_after: Self::beginning() };
+        let beginning = TailPosition { position: Position::START, resume_after: Self::beginning() };
         if let TailStart::After(after) = self.start {
             return if after == Self::beginning() { Ok(beginning) } else { position_of(store, after).await };
         }
@@ -195,29 +196,29 @@ impl EventTail {
         if !self.existed {
             return Ok(beginning);
         }
-        let seq = match self.start {
-            TailStart::Since(since_ms) => store.seq_before(since_ms).await?,
-            TailStart::Latest(count) => self.seq_before_latest(store, count).await?,
-            TailStart::After(_) => 0,
+        let position = match self.start {
+            TailStart::Since(since_ms) => store.position_before(since_ms).await?,
+            TailStart::Latest(count) => self.position_before_latest(store, count).await?,
+            TailStart::After(_) => Position::START,
         };
         // If nothing follows, the tail resumes after the newest event that was stored at the start.
-        let newest = newest_position(store).await?.filter(|newest| newest.seq <= seq);
-        Ok(TailPosition { seq, resume_after: newest.map_or(beginning.resume_after, |newest| newest.resume_after) })
+        let newest = newest_position(store).await?.filter(|newest| newest.position <= position);
+        Ok(TailPosition { position, resume_after: newest.map_or(beginning.resume_after, |newest| newest.resume_after) })
     }
 
-    /// The sequence number before the latest `count` events that match.
-    async fn seq_before_latest(&self, store: &dyn Journal, count: usize) -> Result<i64, StoreError> {
-        let newest = newest_position(store).await?.map_or(0, |newest| newest.seq);
+    /// The position before the latest `count` events that match.
+    async fn position_before_latest(&self, store: &dyn Journal, count: usize) -> Result<Position, StoreError> {
+        let newest = newest_position(store).await?.map_or(Position::START, |newest| newest.position);
         let mut latest = Vec::new();
         let kinds: Vec<_> = self.filter.kinds.iter().cloned().map(Some).collect();
         // The store filters by one kind at a time, so several kinds need one query each.
         for kind in if kinds.is_empty() { vec![None] } else { kinds } {
             let filter = EventFilter { kind, limit: Some(count), ..self.filter.store_filter() };
-            latest.extend(store.list_events(filter).await?.iter().map(|event| event.seq));
+            latest.extend(store.list_events(filter).await?.iter().map(EventSummary::position_before));
         }
         latest.sort_unstable_by(|a, b| b.cmp(a));
         latest.truncate(count);
-        Ok(latest.last().map_or(newest, |seq| seq - 1))
+        Ok(latest.last().copied().unwrap_or(newest))
     }
 }
 
@@ -244,12 +245,12 @@ async fn position_of(store: &dyn Journal, after: EventId) -> Result<TailPosition
         .get_event(after)
         .await?
         .ok_or_else(|| OperationError::not_found(ItemKind::Event, format!("the event {after} is not in the store")))?;
-    Ok(TailPosition { seq: event.summary.seq, resume_after: after })
+    Ok(TailPosition { position: event.summary.position(), resume_after: after })
 }
 
 async fn newest_position(store: &dyn Journal) -> Result<Option<TailPosition>, StoreError> {
     let latest = store.list_events(EventFilter { limit: Some(1), ..EventFilter::default() }).await?;
-    Ok(latest.first().map(|event| TailPosition { seq: event.seq, resume_after: event.id }))
+    Ok(latest.first().map(|event| TailPosition { position: event.position(), resume_after: event.id }))
 }
 
 fn tailed_event_view(stored: &StoredEvent) -> TailedEventView {

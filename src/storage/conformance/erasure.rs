@@ -7,7 +7,7 @@ use super::{NOW_MS, TestStore};
 use crate::base::id::CompanyId;
 use crate::calls::{CallKind, CallRecord, CallStage};
 use crate::storage::{
-    AppendOutcome, AttemptOutcome, AttemptRecord, DEFAULT_COMPANY_ID, DataSubject, EventFilter, NewEvent, Role,
+    AppendOutcome, AttemptOutcome, AttemptRecord, DEFAULT_COMPANY_ID, DataSubject, EventFilter, NewEvent, Position, Role,
     SettledDelivery, Settlement, Store,
 };
 
@@ -102,9 +102,9 @@ pub(in crate::storage) async fn a_phone_number_is_found_in_events_and_calls(stor
     store.merge_call(call).await.unwrap();
     let operator = store.open_as(Role::Operator);
     let person = |company| DataSubject::new(Some(PHONE_NUMBER.parse().unwrap()), company);
-    let found = operator.scan_journal(person(None), 0).await.unwrap();
+    let found = operator.scan_journal(person(None), Position::START).await.unwrap();
     assert_eq!((found.matching_seqs, found.next_after, found.unreadable_bodies), (seqs[..2].to_vec(), None, 0));
-    let elsewhere = operator.scan_journal(person(Some(CompanyId::new(77))), 0).await.unwrap();
+    let elsewhere = operator.scan_journal(person(Some(CompanyId::new(77))), Position::START).await.unwrap();
     assert!(elsewhere.matching_seqs.is_empty());
     let mut found_person = person(None);
     found_person.add_calls(operator.find_calls(person(None)).await.unwrap());

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use crate::storage::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, StoreError};
+use crate::storage::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, Position, StoreError};
 
 /// Finds and erases the data of one person. The caller repeats both until nothing more is found, because a receiver
 /// may be storing events of the person meanwhile.
 #[async_trait]
 pub trait ErasureStore: Send + Sync {
-    /// Searches the part of the journal after `after` that can be read in a few milliseconds.
-    async fn scan_journal(&self, person: DataSubject, after: i64) -> Result<JournalScanResult, StoreError>;
+    /// Searches the part of the journal after this position that can be read in a few milliseconds.
+    async fn scan_journal(&self, person: DataSubject, after: Position) -> Result<JournalScanResult, StoreError>;
 
     /// The calls and chats whose records contain the person's phone number.
     async fn find_calls(&self, person: DataSubject) -> Result<Vec<CallKey>, StoreError>;

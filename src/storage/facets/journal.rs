@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::base::id::EventId;
-use crate::storage::{AppendOutcome, EventFilter, EventSummary, NewEvent, StoreError, StoredEvent, WakeUps};
+use crate::storage::{AppendOutcome, EventFilter, EventSummary, NewEvent, Position, StoreError, StoredEvent, WakeUps};
 
 /// Stores events and reads them back.
 ///
@@ -26,12 +26,12 @@ pub trait Journal: Send + Sync {
     /// One event with its body.
     async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Events with a sequence number above `after`, oldest first, with about 2 MiB of bodies at most (a single larger
+    /// Events after this position, oldest first, with about 2 MiB of bodies at most (a single larger
     /// body is returned alone).
-    async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
+    async fn export_events(&self, after: Position, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// The sequence number of the last event accepted before `ms` (since the Unix epoch); 0 when there is none.
-    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError>;
+    /// The position after the last event accepted before `ms` (since the Unix epoch).
+    async fn position_before(&self, ms: i64) -> Result<Position, StoreError>;
 
     /// Number of events stored since the store was opened, duplicates excluded. Two readings show how busy intake is.
     fn appended_count(&self) -> u64;
@@ -39,6 +39,6 @@ pub trait Journal: Send + Sync {
     /// Subscribes to appended events and to changes by other processes.
     fn subscribe(&self) -> WakeUps;
 
-    /// The sequence number of the newest event ever stored, erased ones included; 0 when there is none.
-    async fn last_seq(&self) -> Result<i64, StoreError>;
+    /// The position after the newest event ever stored, erased ones included.
+    async fn last_position(&self) -> Result<Position, StoreError>;
 }

@@ -64,7 +64,7 @@ async fn rejected_requests_are_a_ring() {
 }
 
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
-    let events = store.export_events(0, EventFilter::default()).await.unwrap();
+    let events = store.export_events(Position::START, EventFilter::default()).await.unwrap();
     events.into_iter().map(|event| event.body.unwrap().to_vec()).collect()
 }
 
@@ -235,7 +235,7 @@ async fn a_lost_body_is_reported_and_affects_no_other_event() {
 
     let again = open(folder.path(), &Supervisor::default());
     again.append(event(3, &vec![b'c'; 20_000])).await.unwrap();
-    let events = again.export_events(0, EventFilter::default()).await.unwrap();
+    let events = again.export_events(Position::START, EventFilter::default()).await.unwrap();
     assert!(events[0].body.as_ref().unwrap_err().contains("cannot be read"));
     assert_eq!(events[1].body.as_ref().unwrap(), &b"small"[..]);
     assert_eq!(events[2].body.as_ref().unwrap().len(), 20_000);

@@ -7,7 +7,8 @@ use crate::storage::sqlite::append::{self, EventKeys};
 use crate::storage::sqlite::write_queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
 use crate::storage::{
-    AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, StoreError, StoredEvent, WakeUps,
+    AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, Position, StoreError, StoredEvent,
+    WakeUps,
 };
 use std::sync::atomic::Ordering;
 
@@ -34,12 +35,12 @@ impl Journal for SqliteStore {
         self.readers.read(move |reader| events::get(reader, id)).await
     }
 
-    async fn export_events(&self, after: i64, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-        self.readers.read(move |reader| events::export(reader, after, &filter)).await
+    async fn export_events(&self, after: Position, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+        self.readers.read(move |reader| events::export(reader, after.seq(), &filter)).await
     }
 
-    async fn seq_before(&self, ms: i64) -> Result<i64, StoreError> {
-        self.readers.read(move |reader| Ok(events::seq_before(&reader.conn, ms)?)).await
+    async fn position_before(&self, ms: i64) -> Result<Position, StoreError> {
+        self.readers.read(move |reader| Ok(Position::after(events::seq_before(&reader.conn, ms)?))).await
     }
 
     fn appended_count(&self) -> u64 {
@@ -50,8 +51,8 @@ impl Journal for SqliteStore {
         WakeUps::new(&self.changes)
     }
 
-    async fn last_seq(&self) -> Result<i64, StoreError> {
-        self.readers.read(|reader| Ok(events::last_seq(&reader.conn)?)).await
+    async fn last_position(&self) -> Result<Position, StoreError> {
+        self.readers.read(|reader| Ok(Position::after(events::last_seq(&reader.conn)?))).await
     }
 }
 

@@ -8,7 +8,7 @@ use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, readers, removal};
 use crate::storage::{
-    CallKey, DataSubject, ErasureCounts, ErasureStore, EventsByHandler, JournalScanResult, PurgeBatch,
+    CallKey, DataSubject, ErasureCounts, ErasureStore, EventsByHandler, JournalScanResult, Position, PurgeBatch,
     PurgeBatchResult, RetentionStore, StoreError,
 };
 
@@ -65,7 +65,7 @@ impl RetentionStore for SqliteStore {
 
 #[async_trait]
 impl ErasureStore for SqliteStore {
-    async fn scan_journal(&self, person: DataSubject, after: i64) -> Result<JournalScanResult, StoreError> {
+    async fn scan_journal(&self, person: DataSubject, after: Position) -> Result<JournalScanResult, StoreError> {
         self.operator().await?.run(move |operator| operator.scan_journal(&person, after)).await
     }
 

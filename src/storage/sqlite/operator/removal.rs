@@ -14,8 +14,8 @@ use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{
-    CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, PurgeBatch, PurgeBatchResult,
-    StoreError,
+    CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, Position, PurgeBatch,
+    PurgeBatchResult, StoreError,
 };
 
 /// Rows changed in one transaction.
@@ -83,9 +83,9 @@ impl OperatorRemoval {
     pub(in crate::storage::sqlite) fn scan_journal(
         &self,
         person: &DataSubject,
-        after: i64,
+        after: Position,
     ) -> Result<JournalScanResult, StoreError> {
-        self.store.read(|conn, _| data_subject::scan_journal(conn, &self.bodies, person, after))
+        self.store.read(|conn, _| data_subject::scan_journal(conn, &self.bodies, person, after.seq()))
     }
 
     /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).

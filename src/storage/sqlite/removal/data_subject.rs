@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
-use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, StoreError};
+use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
 /// checkpointed.
@@ -54,7 +54,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
         }
     }
     let has_more = scanned_rows == MAX_ROWS_SCANNED || scanned_bytes > MAX_BODY_BYTES_SCANNED;
-    result.next_after = has_more.then_some(last_seq);
+    result.next_after = has_more.then_some(Position::after(last_seq));
     Ok(result)
 }
 

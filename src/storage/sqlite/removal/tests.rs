@@ -102,7 +102,7 @@ impl RemovalFixture {
     }
 
     pub(super) async fn list_remaining_seqs(&self) -> Vec<i64> {
-        let events = self.store.export_events(0, EventFilter::default()).await.unwrap();
+        let events = self.store.export_events(Position::START, EventFilter::default()).await.unwrap();
         assert!(events.iter().all(|event| event.body.is_ok()), "{events:?}");
         events.iter().map(|event| event.summary.seq).collect()
     }
@@ -267,7 +267,7 @@ async fn disk_space_is_released() {
     let fixture = fixture.restart().await;
     assert!(std::fs::metadata(fixture.folder.path().join("store.db")).unwrap().len() < 800_000);
     fixture.append(9, "call_new", &large_body(b'n')).await;
-    let events = fixture.store.export_events(0, EventFilter::default()).await.unwrap();
+    let events = fixture.store.export_events(Position::START, EventFilter::default()).await.unwrap();
     assert!(
         events.iter().all(|event| event.body.as_ref().is_ok_and(|body| body.len() as u64 == event.summary.size_bytes))
     );

@@ -1,0 +1,65 @@
+//! Positions of readers in the journal.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A position between two events of the journal, or before the first one. Opaque: only the store that returned it can
+/// say which events come after it, and a store that takes its place has other positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(i64);
+
+/// The text is not a position.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a position in the journal; use one that a command has printed for this store")]
+pub struct InvalidPosition(String);
+
+impl Position {
+    /// Before the first event.
+    pub(crate) const START: Self = Self(0);
+
+    /// The position after the event with this sequence number.
+    pub(in crate::storage) const fn after(seq: i64) -> Self {
+        Self(seq)
+    }
+
+    /// The sequence number of the event before this position.
+    pub(in crate::storage) const fn seq(self) -> i64 {
+        self.0
+    }
+
+    /// Approximate number of events between two positions, to show progress.
+    #[must_use]
+    pub(crate) fn distance(self, other: Self) -> u64 {
+        self.0.abs_diff(other.0)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pos_{}", self.0)
+    }
+}
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let number = text.strip_prefix("pos_").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        number.and_then(|digits| digits.parse().ok()).map(Self).ok_or_else(|| InvalidPosition(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_back_from_its_text() {
+        for position in [Position::START, Position::after(7), Position::after(i64::MAX)] {
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+        for text in ["", "7", "pos_", "pos_-1", "pos_+1", "pos_9223372036854775808", "evt_1"] {
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition(text.to_owned())), "{text}");
+        }
+    }
+}
