@@ -18,7 +18,6 @@ mod inbound;
 mod invocation;
 mod leadership;
 mod overview;
-mod position;
 mod rejected;
 mod removal;
 mod selection;
@@ -40,7 +39,7 @@ pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
 pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
-pub(crate) use event::{AppendOutcome, EventState, EventSummary, StoreStats, StoredEvent};
+pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, StoreStats, StoredEvent};
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
@@ -60,7 +59,6 @@ pub(crate) use invocation::{
 pub(crate) use leadership::ScriptedLeadership;
 pub(crate) use leadership::{Duty, DutyLeader};
 pub(crate) use overview::{HandlerBacklog, StoreOverview};
-pub(crate) use position::Position;
 pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};
 pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
 pub(crate) use selection::{

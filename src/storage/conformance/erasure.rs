@@ -7,8 +7,8 @@ use super::{NOW_MS, TestStore};
 use crate::base::id::CompanyId;
 use crate::calls::{CallKind, CallRecord, CallStage};
 use crate::storage::{
-    AppendOutcome, AttemptOutcome, AttemptRecord, DEFAULT_COMPANY_ID, DataSubject, EventFilter, NewEvent, Position, Role,
-    SettledDelivery, Settlement, Store,
+    AppendOutcome, AttemptOutcome, AttemptRecord, DEFAULT_COMPANY_ID, DataSubject, EventFilter, NewEvent, Position,
+    Role, SettledDelivery, Settlement, Store,
 };
 
 const PHONE_NUMBER: &str = "+12025550143";

@@ -1,10 +1,13 @@
 //! Events as they are appended to the journal and read from it.
 
+mod position;
+
 use std::fmt;
 
 use bytes::Bytes;
 
-use super::{HandlerBacklog, Position};
+pub(crate) use self::position::Position;
+use super::HandlerBacklog;
 use crate::base::histogram::HistogramCounts;
 use crate::base::id::{CompanyId, EventId};
 
