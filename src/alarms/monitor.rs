@@ -15,7 +15,7 @@ use super::raised::{AlarmNotification, RaisedAlarms};
 use super::rate::MinuteRate;
 use super::silence::HOUR_MS;
 use super::status::AlarmStatus;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, to_ms};
 use crate::base::current::Current;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
@@ -92,7 +92,7 @@ pub(crate) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
             monitor.check_as_leader(&settings).await;
             tokio::select! {
                 () = stop.wait_for_stop() => {}
-                () = tokio::time::sleep(Duration::from_millis(settings.check_interval_ms)) => {}
+                () = tokio::time::sleep(settings.check_interval) => {}
             }
         }
         monitor.store_activity().await;
@@ -124,7 +124,7 @@ impl AlarmMonitor {
 
     async fn check_as_leader(&mut self, settings: &AlarmSettings) {
         let was_leader = self.is_leader;
-        let interval_ms = i64::try_from(settings.check_interval_ms).unwrap_or(i64::MAX);
+        let interval_ms = to_ms(settings.check_interval);
         let term_ms = MIN_TERM_MS.max(interval_ms.saturating_mul(4));
         let now_ms = self.deps.clock.now_ms();
         if let Some(leads) = with_store_timeout(self.deps.leader.leads(term_ms, now_ms)).await {

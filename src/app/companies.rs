@@ -16,7 +16,7 @@ pub(super) async fn load_companies(
     store: &Arc<dyn Store>,
 ) -> Result<CompanyDirectory, BuildError> {
     let mut slugs = vec![DEFAULT_COMPANY_SLUG.to_owned()];
-    slugs.extend(settings.companies.iter().map(|company| company.slug.clone()));
+    slugs.extend(settings.companies.iter().map(|company| company.slug.to_string()));
     let ids = store.get_or_create_company_ids(slugs).await?;
     let (keys, has_development_key_only) = default_keys(settings)?;
     let verifier = |keys: Vec<ApiKey>| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A source of the current time. Clones are cheap and share the source.
 ///
@@ -27,6 +27,15 @@ impl Clock {
     pub fn now_ms(&self) -> i64 {
         (self.0)()
     }
+}
+
+/// Milliseconds of `duration` in the type of timestamps.
+pub(crate) fn to_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn to_unsigned_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Default for Clock {

@@ -22,14 +22,14 @@ pub(crate) use load::reference;
 pub use load::{ConfigSources, Origins};
 pub use sections::{AlarmSettings, DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
 pub(crate) use sections::{
-    AppointmentSettings, CompanySettings, DEFAULT_COMPANY_SLUG, DateOrder, DeliveryOrdering, DocsSettings,
-    EgressSettings, ExecSettings, FileSettings, FunctionFallback, FunctionSettings, IdempotencyMode,
-    InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings, LogFormat,
-    LogSettings, OpeningHours, OpsSettings, ProgramSearchPath, RetellSignatureMode, RetentionDays, RetentionSettings,
-    SecuritySettings, ServerSettings, ServiceSettings, StorageSettings, is_function_name, normalize_name,
-    parse_time_zone,
+    AppointmentSettings, CompanySettings, DateOrder, DeliveryOrdering, DocsSettings, EgressSettings, ExecSettings,
+    FileSettings, FunctionFallback, FunctionSettings, IdempotencyMode, InboundAnswerSettings, InboundAskSettings,
+    InboundKind, InboundRuleSettings, InboundSettings, LogFormat, LogSettings, OpeningHours, OpsSettings,
+    ProgramSearchPath, RetellSignatureMode, RetentionDays, RetentionSettings, SecuritySettings, ServerSettings,
+    ServiceSettings, StorageSettings, is_function_name, normalize_name, parse_time_zone,
 };
 pub(crate) use values::address_list::EgressAllowlist;
+pub(crate) use values::company_slug::DEFAULT_COMPANY_SLUG;
 pub(crate) use values::storage_url::StorageUrl;
 
 /// All settings of the receiver, after every layer has been merged.

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, to_ms};
 use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
 use crate::privacy::redact;
 use crate::storage::{AttemptOutcome, AttemptRecord, ClaimedDelivery};
@@ -84,7 +84,7 @@ fn build_record(result: &AttemptResult, attempt: u32, started_at_ms: i64, starte
     AttemptRecord {
         attempt,
         started_at_ms,
-        duration_ms: i64::try_from(started_at.elapsed().as_millis()).unwrap_or(i64::MAX),
+        duration_ms: to_ms(started_at.elapsed()),
         outcome,
         status: result.status,
         error,

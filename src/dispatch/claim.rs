@@ -3,7 +3,8 @@
 use super::breaker::BreakerDecision;
 use super::lease::LeaseTimer;
 use super::store_batch::{LeaseRenewal, MAX_ROWS_PER_BATCH};
-use super::worker::{Worker, millis};
+use super::worker::Worker;
+use crate::base::clock::to_ms;
 use crate::storage::{ClaimRequest, LeaseToken, StoreError};
 
 /// Deliveries claimed ahead, so that a fast handler does not wait for the store: per company, and in total.
@@ -23,7 +24,7 @@ impl Worker {
             BreakerDecision::Probe if self.handler.enabled => (usize::from(self.prefetch.is_idle()), now_ms),
             // Open or disabled: nothing may be attempted, but deliveries past their maximum age must still end as
             // dead.
-            _ => (MAX_PREFETCH, now_ms.saturating_sub(millis(self.handler.delivery.max_age))),
+            _ => (MAX_PREFETCH, now_ms.saturating_sub(to_ms(self.handler.delivery.max_age))),
         };
         let prefetched_by_company = self.prefetch.queued_by_company();
         let limit = limit.saturating_sub(prefetched_by_company.values().sum()).min(MAX_ROWS_PER_BATCH);

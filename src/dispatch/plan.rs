@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::base::clock::to_ms;
 use crate::config::{DeliverySettings, RevisionPolicy, TranscriptPolicy};
 use crate::event::EventKind;
 use crate::handlers::{Outcome, RegisteredHandler};
@@ -89,7 +90,7 @@ pub(super) fn decide_settlement(
     if input.age + wait > settings.max_age {
         return Settlement::Dead { error: truncate_error(&format!("next attempt would exceed max_age_ms: {reason}")) };
     }
-    let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    let wait_ms = to_ms(wait);
     Settlement::Scheduled { next_attempt_at_ms: now_ms.saturating_add(wait_ms), error: truncate_error(reason) }
 }
 

@@ -333,7 +333,3 @@ impl Worker {
         self.deps.clock.now_ms()
     }
 }
-
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::budget::PrefetchBudget;
 use super::worker::{DispatchDeps, Worker};
+use crate::base::clock::to_ms;
 use crate::base::supervise::Supervisor;
 use crate::config::DeliveryOrdering;
 use crate::handlers::{Filter, HandlerRegistry, RegisteredHandler};
@@ -49,8 +50,7 @@ impl Workers {
             let row = HandlerRow {
                 name: registered.name.clone(),
                 ordered: registered.delivery.ordering == DeliveryOrdering::Call,
-                ordering_timeout_ms: i64::try_from(registered.delivery.ordering_timeout.as_millis())
-                    .unwrap_or(i64::MAX),
+                ordering_timeout_ms: to_ms(registered.delivery.ordering_timeout),
             };
             let id = self.deps.queue.register_handler(row).await?;
             self.handler_ids.lock().unwrap_or_else(PoisonError::into_inner).insert(registered.name.clone(), id);

@@ -17,7 +17,7 @@ pub(crate) fn list_companies(settings: &Settings) -> Vec<CompanyView> {
 
 fn company_view(company: &CompanySettings) -> CompanyView {
     CompanyView {
-        slug: company.slug.clone(),
+        slug: company.slug.to_string(),
         webhook_path: webhook_path(Some(&company.slug)),
         keys: company.keys.len(),
         agent_ids: company.agents.clone(),

@@ -31,7 +31,7 @@ pub(crate) async fn test_inbound(
     clock: &Clock,
     test: InboundTest,
 ) -> Result<InboundTestView, OperationError> {
-    let is_configured = settings.companies.iter().any(|company| company.slug == test.company);
+    let is_configured = settings.companies.iter().any(|company| company.slug == *test.company);
     if test.company != DEFAULT_COMPANY_SLUG && !is_configured {
         return Err(OperationError::unknown_company(&test.company));
     }

@@ -13,7 +13,7 @@ use crate::view::SignatureCheckView;
 /// for the default company, whose webhook URL has no slug.
 pub(crate) fn company_keys(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKey>, OperationError> {
     if let Some(slug) = company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG) {
-        let company = settings.companies.iter().find(|company| company.slug == slug);
+        let company = settings.companies.iter().find(|company| company.slug == *slug);
         let company = company.ok_or_else(|| OperationError::unknown_company(slug))?;
         return Ok(company.keys.iter().map(ApiKey::new).collect());
     }
@@ -104,7 +104,7 @@ pub(crate) fn check_signature(
 fn keys_of_other_companies(settings: &Settings, company: Option<&str>) -> Vec<(String, ApiKey)> {
     let own = company.unwrap_or(DEFAULT_COMPANY_SLUG);
     let keys_of_company = |company: &CompanySettings| -> Vec<(String, ApiKey)> {
-        company.keys.iter().map(|key| (company.slug.clone(), ApiKey::new(key))).collect()
+        company.keys.iter().map(|key| (company.slug.to_string(), ApiKey::new(key))).collect()
     };
     let default_keys = settings.security.keys.iter().map(|key| (DEFAULT_COMPANY_SLUG.to_owned(), ApiKey::new(key)));
     let all_keys = default_keys.chain(settings.companies.iter().flat_map(keys_of_company));

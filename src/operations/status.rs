@@ -140,7 +140,8 @@ fn alarm_view(AlarmRow { kind, subject, since_ms, text, .. }: AlarmRow) -> Alarm
 }
 
 fn retention_view(settings: &Settings) -> RetentionView {
-    let companies = settings.companies.iter().filter_map(|company| Some((company.slug.clone(), company.retention?)));
+    let companies =
+        settings.companies.iter().filter_map(|company| Some((company.slug.to_string(), company.retention?)));
     RetentionView { default: settings.retention, companies: companies.collect() }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::base::clock::to_unsigned_ms;
 use crate::base::token_bucket::{SenderRateLimiter, TokenBucket};
 use crate::http::budget::client_network;
 
@@ -52,7 +53,7 @@ impl RejectionLogLimit {
 
     /// Milliseconds since creation: the time base of the token buckets.
     pub(super) fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+        to_unsigned_ms(self.started_at.elapsed())
     }
 
     /// Whether a rejected request from `client_ip` is logged.

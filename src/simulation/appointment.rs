@@ -78,7 +78,7 @@ impl SimulatedFunctions {
             let mut url = url.clone();
             url.set_path(&function_path(company, &table.name));
             url.set_query(None);
-            FunctionEndpoint { name: table.name.clone(), url, deadline: Duration::from_millis(table.timeout_ms) }
+            FunctionEndpoint { name: table.name.clone(), url, deadline: table.timeout }
         };
         Ok(Self {
             collect: endpoint(COLLECT_FUNCTION),

@@ -26,7 +26,7 @@ impl SimulatedSlots {
     pub(super) fn from_settings(settings: &Settings, company: Option<&str>, now_ms: i64) -> Result<Self, FieldError> {
         let appointments = &settings.appointments;
         let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-        let company = settings.companies.iter().find(|company| company.slug == slug);
+        let company = settings.companies.iter().find(|company| company.slug == *slug);
         let company_zone = company.and_then(|company| company.time_zone.as_deref());
         let zone = parse_time_zone("appointments.time_zone", company_zone.unwrap_or(&appointments.time_zone))?;
         let hours = appointments.opening_hours()?;

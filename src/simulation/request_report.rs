@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::live_answer;
 use super::run::{CallProgress, SimulationRun};
 use super::sender::{REQUEST_TIMEOUT, SendOutcome, SendResult};
+use crate::base::clock::to_unsigned_ms;
 use crate::event::EventKind;
 
 /// Time that the network may add to a deadline that the receiver meets.
@@ -86,7 +87,7 @@ impl RequestReport {
             result,
             answer,
             duration_ms: duration.as_secs_f64() * 1000.0,
-            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms: to_unsigned_ms(deadline),
             expectation,
             ok: problem.is_none(),
             problem,

@@ -72,7 +72,7 @@ impl SimulationRun {
         let client = egress::build_client(REQUEST_TIMEOUT)?;
         Ok(Self {
             functions: SimulatedFunctions::new(settings, &url, company, started_ms)?,
-            inbound_endpoint: (inbound_url(&url, company), Duration::from_millis(settings.inbound.timeout_ms)),
+            inbound_endpoint: (inbound_url(&url, company), settings.inbound.timeout),
             sender: EventSender::new(client, url, options.key.clone(), clock),
             scenarios: options.scenarios.clone(),
             calls: options.calls,

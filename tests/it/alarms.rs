@@ -224,7 +224,7 @@ fn an_open_breaker_reaches_the_handler_that_selects_alarms_once() {
     let crm_events = RecordedAlarms::default();
     let team_events = RecordedAlarms::default();
     let alarms = AlarmSettings {
-        check_interval_ms: 100,
+        check_interval: Duration::from_millis(100),
         resolve_after_ms: 1_000,
         breaker_open_ms: 1,
         oldest_undelivered_ms: 0,

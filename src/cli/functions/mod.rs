@@ -83,7 +83,7 @@ fn print_list(settings: &Settings, json: bool) -> CliResult {
     }
     let row = |function: &FunctionSettings| {
         let companies = if function.companies.is_empty() { "all".to_owned() } else { function.companies.join(", ") };
-        let timeout = format!("{} ms", function.timeout_ms);
+        let timeout = format!("{} ms", function.timeout.as_millis());
         vec![function.name.clone(), format_target(function), function.methods.join(", "), companies, timeout]
     };
     let rows = all_functions(settings)?.iter().map(row).collect();
@@ -119,7 +119,7 @@ impl FunctionsShowArgs {
             ("url", Some(function_url(settings, company, &function.name))),
             ("methods", Some(function.methods.join(", "))),
             ("companies", (!function.companies.is_empty()).then(|| function.companies.join(", "))),
-            ("timeout", Some(format!("{} ms", function.timeout_ms))),
+            ("timeout", Some(format!("{} ms", function.timeout.as_millis()))),
         ])?;
         output::print_json(&parameters)
     }

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::FieldError;
+use crate::config::values::duration_ms;
 
 /// `[alarms]`: the thresholds at which the receiver raises an alarm about itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -10,7 +13,9 @@ pub struct AlarmSettings {
     /// Whether alarms are checked at all; `false` checks none of them.
     pub enabled: bool,
     /// Milliseconds between two checks of all alarms, 100 to 3600000.
-    pub check_interval_ms: u64,
+    #[serde(rename = "check_interval_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub check_interval: Duration,
     /// Milliseconds without a new breach after which an alarm is resolved. A condition that comes and goes within this
     /// time is one alarm.
     pub resolve_after_ms: u64,
@@ -49,7 +54,7 @@ impl Default for AlarmSettings {
     fn default() -> Self {
         Self {
             enabled: true,
-            check_interval_ms: 15_000,
+            check_interval: Duration::from_secs(15),
             resolve_after_ms: 300_000,
             dead_deliveries: 1,
             dead_deliveries_window_ms: 3_600_000,
@@ -69,8 +74,8 @@ impl Default for AlarmSettings {
 
 impl AlarmSettings {
     pub(in crate::config) fn validate(&self) -> Result<(), FieldError> {
-        if !(100..=3_600_000).contains(&self.check_interval_ms) {
-            let why = format!("{} ms is out of range; expected 100 to 3600000 ms", self.check_interval_ms);
+        if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.check_interval) {
+            let why = format!("{} ms is out of range; expected 100 to 3600000 ms", self.check_interval.as_millis());
             return Err(FieldError::new("alarms.check_interval_ms", why));
         }
         // The store returns at most this many dead letters per handler, so a higher threshold would never be reached.

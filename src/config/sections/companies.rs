@@ -3,21 +3,16 @@ use serde::{Deserialize, Serialize};
 
 use super::security::{deserialize_keys, invalid_key_reason};
 use crate::base::secret::Secret;
+use crate::config::values::company_slug::CompanySlug;
 use crate::config::values::string_list;
 use crate::config::{FieldError, RetentionDays, parse_time_zone};
-
-/// The company of the plain webhook route, whose keys are `security.keys`.
-pub(crate) const DEFAULT_COMPANY_SLUG: &str = "default";
-
-/// Path segments that are routes, or may become routes, below the webhook's and the functions' paths.
-const RESERVED_SLUGS: [&str; 8] = ["inbound", "test", "retell", "function", "webhook", "docs", "health", "metrics"];
 
 /// One `[[companies]]` table: a customer with a separate webhook URL, `/api/v1/webhook/retell/<slug>`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct CompanySettings {
     /// Identifier in URLs, lists and filters: 2 to 40 lower-case letters, digits or `-`, unique.
-    #[schemars(example = &"acme")]
-    pub slug: String,
+    #[schemars(with = "String", example = &"acme")]
+    pub slug: CompanySlug,
     /// Name that is shown to people. Unset: the slug.
     #[serde(default)]
     #[schemars(example = &"Acme Dental")]
@@ -51,9 +46,6 @@ pub(in crate::config) fn validate(
     for (position, company) in companies.iter().enumerate() {
         let refused =
             |key: &str, why: String| Err(FieldError::new(key, why).in_list("companies", position, &company.slug));
-        if let Some(why) = invalid_slug_reason(&company.slug) {
-            return Err(FieldError::new(format!("companies[{position}].slug"), why));
-        }
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
             return refused("slug", format!("`{}` is already the slug of an earlier company", company.slug));
@@ -76,17 +68,4 @@ pub(in crate::config) fn validate(
         }
     }
     Ok(())
-}
-
-fn invalid_slug_reason(slug: &str) -> Option<&'static str> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !(2..=40).contains(&slug.len()) || !slug.chars().all(plain) {
-        Some("expected 2 to 40 lower-case letters, digits or `-`")
-    } else if slug == DEFAULT_COMPANY_SLUG {
-        Some("`default` is the company of the plain route; its keys are security.keys (RETELL_API_KEY)")
-    } else if RESERVED_SLUGS.contains(&slug) {
-        Some("that word is the path of a route; choose another slug")
-    } else {
-        None
-    }
 }

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
-use crate::config::values::string_list;
+use crate::config::values::{duration_ms, string_list};
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError};
 
-const DEFAULT_TIMEOUT_MS: u64 = 10_000;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest timeout that Retell lets a custom function have.
-const MAX_TIMEOUT_MS: u64 = 600_000;
-const DEFAULT_IDEMPOTENCY_WINDOW_MS: u64 = 300_000;
+const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+const DEFAULT_IDEMPOTENCY_WINDOW: Duration = Duration::from_mins(5);
+const MIN_IDEMPOTENCY_WINDOW: Duration = Duration::from_millis(1);
 /// The invocation ledger keeps responses for a day.
-const MAX_IDEMPOTENCY_WINDOW_MS: u64 = 86_400_000;
+const MAX_IDEMPOTENCY_WINDOW: Duration = Duration::from_hours(24);
 const DEFAULT_CONCURRENCY: u16 = 64;
 const DEFAULT_CALL_ID_HEADER: &str = "x-call-id";
 const ALLOWED_METHODS: [&str; 5] = ["POST", "PUT", "PATCH", "GET", "DELETE"];
@@ -88,8 +91,9 @@ pub struct FunctionSettings {
     #[schemars(with = "string_list::StringList")]
     pub methods: Vec<String>,
     /// Milliseconds after which the fallback is sent, 100 to 600000.
-    #[serde(default = "default_timeout_ms")]
-    pub timeout_ms: u64,
+    #[serde(rename = "timeout_ms", default = "default_timeout", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub timeout: Duration,
     /// Response with status 200 when the function fails or exceeds `timeout_ms`: a string, or a table for JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"I cannot look that up right now.")]
@@ -98,8 +102,9 @@ pub struct FunctionSettings {
     #[serde(default)]
     pub idempotency: IdempotencyMode,
     /// Milliseconds within which equal requests without a tool call id count as one invocation, 1 to 86400000.
-    #[serde(default = "default_idempotency_window_ms")]
-    pub idempotency_window_ms: u64,
+    #[serde(rename = "idempotency_window_ms", default = "default_idempotency_window", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub idempotency_window: Duration,
     /// Slugs of the companies that have the function; empty: all companies.
     #[serde(default, deserialize_with = "string_list::deserialize_strings")]
     #[schemars(with = "string_list::StringList")]
@@ -128,10 +133,10 @@ impl FunctionSettings {
             headers: BTreeMap::new(),
             secret: None,
             methods: default_methods(),
-            timeout_ms: DEFAULT_TIMEOUT_MS,
+            timeout: DEFAULT_TIMEOUT,
             fallback: None,
             idempotency: IdempotencyMode::Call,
-            idempotency_window_ms: DEFAULT_IDEMPOTENCY_WINDOW_MS,
+            idempotency_window: DEFAULT_IDEMPOTENCY_WINDOW,
             companies: Vec::new(),
             concurrency: DEFAULT_CONCURRENCY,
             call_id_header: default_call_id_header(),
@@ -182,10 +187,10 @@ impl FunctionSettings {
         if self.methods.is_empty() || self.methods.iter().any(|method| !ALLOWED_METHODS.contains(&method.as_str())) {
             return why("methods", "expected some of POST, PUT, PATCH, GET, DELETE");
         }
-        if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout) {
             return why("timeout_ms", "expected 100 to 600000 ms, the longest that Retell waits");
         }
-        if !(1..=MAX_IDEMPOTENCY_WINDOW_MS).contains(&self.idempotency_window_ms) {
+        if !(MIN_IDEMPOTENCY_WINDOW..=MAX_IDEMPOTENCY_WINDOW).contains(&self.idempotency_window) {
             return why("idempotency_window_ms", "expected 1 to 86400000 ms; responses are kept for a day");
         }
         if !is_header_name(&self.call_id_header) {
@@ -213,7 +218,7 @@ pub(in crate::config) fn validate(
     companies: &[CompanySettings],
 ) -> Result<(), FieldError> {
     let is_known =
-        |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
+        |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug);
     for (position, function) in functions.iter().enumerate() {
         let invalid =
             |key: &str, why: String| Err(FieldError::new(key, why).in_list("functions", position, &function.name));
@@ -236,12 +241,12 @@ fn default_methods() -> Vec<String> {
     ALLOWED_METHODS[..3].iter().map(|method| (*method).to_owned()).collect()
 }
 
-fn default_timeout_ms() -> u64 {
-    DEFAULT_TIMEOUT_MS
+fn default_timeout() -> Duration {
+    DEFAULT_TIMEOUT
 }
 
-fn default_idempotency_window_ms() -> u64 {
-    DEFAULT_IDEMPOTENCY_WINDOW_MS
+fn default_idempotency_window() -> Duration {
+    DEFAULT_IDEMPOTENCY_WINDOW
 }
 
 fn default_concurrency() -> u16 {
@@ -271,8 +276,8 @@ mod tests {
             (FunctionSettings { companies: vec!["unknown".into()], ..table() }, "companies"),
             (FunctionSettings { methods: vec!["get".into()], ..table() }, "methods"),
             (FunctionSettings { methods: vec![], ..table() }, "methods"),
-            (FunctionSettings { timeout_ms: 0, ..table() }, "timeout_ms"),
-            (FunctionSettings { idempotency_window_ms: 0, ..table() }, "idempotency_window_ms"),
+            (FunctionSettings { timeout: Duration::ZERO, ..table() }, "timeout_ms"),
+            (FunctionSettings { idempotency_window: Duration::ZERO, ..table() }, "idempotency_window_ms"),
             (FunctionSettings { concurrency: 0, ..table() }, "concurrency"),
             (FunctionSettings { call_id_header: "not a header!".into(), ..table() }, "call_id_header"),
             (FunctionSettings { call_id_header: String::new(), ..table() }, "call_id_header"),

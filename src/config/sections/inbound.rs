@@ -1,23 +1,28 @@
 //! `[inbound]`: answers to inbound calls and text messages.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
+use crate::config::values::duration_ms;
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError, RetellSignatureMode};
 
 /// Retell gives up after 10 s; the rest is left for the network in both directions.
-const MAX_TIMEOUT_MS: u64 = 8_000;
+const MAX_TIMEOUT: Duration = Duration::from_secs(8);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// `[inbound]`: how inbound calls and the first text messages of chats are answered.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct InboundSettings {
     /// Milliseconds from the head of a request to its answer, 100 to 8000. After that the fallback is the answer.
-    pub timeout_ms: u64,
+    #[serde(rename = "timeout_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub timeout: Duration,
     /// Answer when a rule fails or exceeds the timeout. Empty: Retell continues as configured there.
     pub fallback: InboundAnswerSettings,
     /// The first rule whose conditions all hold gives the answer. A condition that is not set holds. Without a
@@ -28,7 +33,7 @@ pub struct InboundSettings {
 
 impl Default for InboundSettings {
     fn default() -> Self {
-        Self { timeout_ms: 1_500, fallback: InboundAnswerSettings::default(), rules: Vec::new() }
+        Self { timeout: Duration::from_millis(1_500), fallback: InboundAnswerSettings::default(), rules: Vec::new() }
     }
 }
 
@@ -145,9 +150,9 @@ pub struct InboundAskSettings {
     #[schemars(extend("default" = "fresh"))]
     pub retell_signature: Option<RetellSignatureMode>,
     /// Milliseconds for the request, within `inbound.timeout_ms`. Unset: all of the time that is left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &1000)]
-    pub timeout_ms: Option<u64>,
+    #[serde(rename = "timeout_ms", default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    #[schemars(with = "Option<u64>", example = &1000)]
+    pub timeout: Option<Duration>,
     /// Additional headers of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, String>", extend("examples" = [{"authorization": "Bearer ..."}]))]
@@ -181,12 +186,12 @@ impl InboundRuleSettings {
 impl InboundSettings {
     pub(in crate::config) fn validate(&self, companies: &[CompanySettings]) -> Result<(), FieldError> {
         let is_known =
-            |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == *slug);
-        if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
+            |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug);
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout) {
             let why = format!(
                 "{} ms is out of range; expected 100 to 8000 ms, because the caller waits and Retell gives up \
                  after 10 s",
-                self.timeout_ms
+                self.timeout.as_millis()
             );
             return Err(FieldError::new("inbound.timeout_ms", why));
         }

@@ -18,7 +18,7 @@ mod storage;
 
 pub use alarms::AlarmSettings;
 pub(crate) use appointments::{AppointmentSettings, DateOrder, OpeningHours, parse_time_zone};
-pub(crate) use companies::{CompanySettings, DEFAULT_COMPANY_SLUG};
+pub(crate) use companies::CompanySettings;
 pub(crate) use docs::DocsSettings;
 pub(crate) use egress::EgressSettings;
 pub(crate) use functions::{FunctionFallback, FunctionSettings, IdempotencyMode, is_function_name};

@@ -79,7 +79,7 @@ fn age_rules_for(settings: &Settings, kind: RetentionKind) -> Vec<RetentionRule>
     let mut companies_by_days: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for company in &settings.companies {
         if let Some(days) = company.retention.as_ref().and_then(|days| days_for(days, kind)) {
-            companies_by_days.entry(days).or_default().push(company.slug.clone());
+            companies_by_days.entry(days).or_default().push(company.slug.to_string());
         }
     }
     let mut limits = Vec::new();
@@ -111,7 +111,7 @@ mod tests {
     fn company_settings(slug: &str, events_days: Option<u32>) -> CompanySettings {
         CompanySettings {
             time_zone: None,
-            slug: slug.into(),
+            slug: slug.parse().unwrap(),
             name: None,
             keys: Vec::new(),
             agents: Vec::new(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::base::clock::to_unsigned_ms;
+
 /// Maximum number of lines per second. Above it the log would slow intake down; the suppressed lines are counted, and
 /// the next second begins with their number.
 const MAX_LINES_PER_SECOND: u64 = 500;
@@ -41,7 +43,7 @@ impl AccessLog {
             return;
         }
         let status = status.as_u16();
-        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = to_unsigned_ms(duration);
         if let Some(AccessLogFields { event, call_id, outcome, size_bytes }) =
             response.extensions().get::<AccessLogFields>()
         {

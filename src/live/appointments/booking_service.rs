@@ -46,7 +46,7 @@ impl BookingService {
         let mut company_calendars = BTreeMap::new();
         for company in &settings.companies {
             if let Some(zone) = &company.time_zone {
-                company_calendars.insert(company.slug.clone(), calendar(zone)?);
+                company_calendars.insert(company.slug.to_string(), calendar(zone)?);
             }
         }
         let default_calendar = calendar(&settings.appointments.time_zone)?;

@@ -14,7 +14,7 @@ use super::answer;
 use super::invocation::{Invocation, InvocationResult};
 use super::payload::FunctionPayload;
 use super::target::{TargetCall, TargetOutcome};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, to_ms};
 use crate::base::id::random_hex;
 use crate::base::supervise::Supervisor;
 use crate::live::FunctionContext;
@@ -142,7 +142,7 @@ impl Executor {
         let window_ms = if tool_call_id.is_some() {
             TOOL_CALL_WINDOW_MS
         } else {
-            i64::try_from(invocation.function.settings.idempotency_window_ms).unwrap_or(TOOL_CALL_WINDOW_MS)
+            to_ms(invocation.function.settings.idempotency_window)
         };
         let arguments = payload.and_then(|payload| serde_json::to_string(&payload.arguments).ok());
         let now_ms = self.clock.now_ms();
@@ -153,7 +153,7 @@ impl Executor {
             idempotency_key: format!("inv_{}", random_hex()),
             owner: Arc::clone(&self.owner),
             now_ms,
-            lease_until_ms: now_ms.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)),
+            lease_until_ms: now_ms.saturating_add(to_ms(lease)),
             company_id: invocation.company.id,
             function: invocation.function.settings.name.clone(),
             call_id: invocation.call_id(),

@@ -31,7 +31,7 @@ pub(crate) struct RegisteredFunction {
 
 impl RegisteredFunction {
     pub(super) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.settings.timeout_ms)
+        self.settings.timeout
     }
 }
 

@@ -38,7 +38,7 @@ use self::decision::InboundDecision;
 use self::rules::AnswerSource;
 use self::target::InboundTargetError;
 use super::single_flight::{self, FlightRole, SingleFlight};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, to_ms};
 use crate::base::id::{CompanyId, EventId};
 use crate::base::supervise::Supervisor;
 use crate::intake::LiveInboundRequest;
@@ -282,7 +282,7 @@ impl InboundResponder {
     fn record_outcome(&self, live: &LiveInboundRequest, rule: Option<&str>, outcome: InboundOutcome) -> i64 {
         let duration = live.received_at.elapsed();
         self.metrics.record_answer(outcome, duration);
-        let duration_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let duration_ms = to_ms(duration);
         let event_id = live.event_id;
         let company = &live.company;
         let outcome = outcome.as_str();

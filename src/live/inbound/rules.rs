@@ -68,7 +68,7 @@ impl<A> InboundRules<A> {
             compiled.map_err(|error| error.in_list("inbound.rules", position, &table.name))
         };
         Ok(Self {
-            timeout: Duration::from_millis(settings.timeout_ms),
+            timeout: settings.timeout,
             fallback: compile_fallback(&settings.fallback)?,
             rules: settings.rules.iter().enumerate().map(compile_rule).collect::<Result<_, _>>()?,
         })

@@ -57,7 +57,7 @@ impl InboundTarget {
             destination,
             signing,
             unsigned_signing,
-            timeout: settings.timeout_ms.map(Duration::from_millis),
+            timeout: settings.timeout,
             signer: Arc::clone(&outbound.retell_signer),
             clock: outbound.clock.clone(),
         })
@@ -111,11 +111,16 @@ pub(super) fn check_settings(settings: &InboundAskSettings, egress: &Egress) -> 
     Ok(())
 }
 
+/// Limits of the time for one request, within that of the whole answer.
+const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+const MAX_TIMEOUT: Duration = Duration::from_secs(8);
+
 fn parse_target_url(settings: &InboundAskSettings, egress: &Egress) -> Result<DestinationUrl, FieldError> {
-    if let Some(timeout_ms) = settings.timeout_ms
-        && !(10..=8_000).contains(&timeout_ms)
+    if let Some(timeout) = settings.timeout
+        && !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout)
     {
-        return Err(FieldError::new("ask.timeout_ms", format!("{timeout_ms} is out of range; expected 10 to 8000 ms")));
+        let problem = format!("{} is out of range; expected 10 to 8000 ms", timeout.as_millis());
+        return Err(FieldError::new("ask.timeout_ms", problem));
     }
     egress.parse_url(settings.url.expose()).map_err(|error| FieldError::new("ask.url", error))
 }

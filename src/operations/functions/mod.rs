@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::test::{FunctionTest, test_function};
 use super::text::sanitize;
 use super::{ItemKind, OperationError};
+use crate::base::clock::to_unsigned_ms;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
 use crate::live::functions::{function_path, load_parameters, merge_builtins};
@@ -47,7 +48,7 @@ pub(crate) fn find_function(
 /// The settings have no such company.
 pub(crate) fn list_tools(settings: &Settings, company: Option<&str>) -> Result<Vec<RetellToolView>, OperationError> {
     let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-    if slug != DEFAULT_COMPANY_SLUG && !settings.companies.iter().any(|company| company.slug == slug) {
+    if slug != DEFAULT_COMPANY_SLUG && !settings.companies.iter().any(|company| company.slug == *slug) {
         return Err(OperationError::unknown_company(slug));
     }
     let functions = all_functions(settings)?.into_iter();
@@ -96,7 +97,7 @@ fn tool_view(
         method: function.methods.into_iter().next(),
         parameters: schema,
         // Retell accepts 1 to 600 seconds.
-        timeout_ms: (function.timeout_ms + RETELL_TIMEOUT_MARGIN_MS).clamp(1_000, 600_000),
+        timeout_ms: to_unsigned_ms(function.timeout).saturating_add(RETELL_TIMEOUT_MARGIN_MS).clamp(1_000, 600_000),
     })
 }
 

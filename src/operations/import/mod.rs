@@ -153,7 +153,7 @@ async fn load_companies<S: CompanyStore + ?Sized>(
     settings: &Settings,
     store: &S,
 ) -> Result<HashMap<String, ImportCompany>, OperationError> {
-    let configured = settings.companies.iter().map(|company| company.slug.clone());
+    let configured = settings.companies.iter().map(|company| company.slug.to_string());
     let slugs: Vec<_> = configured.chain([DEFAULT_COMPANY_SLUG.to_owned()]).collect();
     let ids = store.get_or_create_company_ids(slugs.clone()).await?;
     let mut companies = HashMap::new();

@@ -1,5 +1,7 @@
 //! The live path with closures, and with a backlog of deliveries that must not delay it.
 
+use std::time::Duration;
+
 use retell_webhook::{InboundAnswer, Settings};
 use serde_json::json;
 
@@ -9,7 +11,7 @@ use crate::support::local::LocalReceiver;
 
 fn inbound_settings() -> Settings {
     let mut settings = Settings { handlers: Vec::new(), ..Settings::default() };
-    settings.inbound.timeout_ms = 1_000;
+    settings.inbound.timeout = Duration::from_secs(1);
     settings.inbound.fallback.agent = Some("agent_fallback".to_owned());
     settings
 }

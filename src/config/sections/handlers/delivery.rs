@@ -108,13 +108,13 @@ impl HandlerSettings {
                 HandlerKind::CallStore => CALL_STORE_CONCURRENCY,
                 _ => default.concurrency,
             }),
-            attempt_timeout: self.timeout_ms.map_or(default.attempt_timeout, Duration::from_millis),
+            attempt_timeout: self.timeout.unwrap_or(default.attempt_timeout),
             retry_schedule: match &self.retry_schedule {
                 Some(waits) => parse_schedule(waits).map_err(|why| FieldError::new("retry_schedule", why))?,
                 None => default.retry_schedule,
             },
-            max_age: self.max_age_ms.map_or(default.max_age, Duration::from_millis),
-            ordering_timeout: self.ordering_timeout_ms.map_or(default.ordering_timeout, Duration::from_millis),
+            max_age: self.max_age.unwrap_or(default.max_age),
+            ordering_timeout: self.ordering_timeout.unwrap_or(default.ordering_timeout),
             revisions: self.revisions.unwrap_or(revisions),
             transcripts: self.transcripts.unwrap_or(default.transcripts),
             rate_per_second: self.rate_per_second,
@@ -197,8 +197,8 @@ mod tests {
     fn numbers_out_of_range_are_refused() {
         for (table, key) in [
             (HandlerSettings { concurrency: Some(0), ..table() }, "concurrency"),
-            (HandlerSettings { timeout_ms: Some(5), ..table() }, "timeout_ms"),
-            (HandlerSettings { max_age_ms: Some(0), ..table() }, "max_age_ms"),
+            (HandlerSettings { timeout: Some(Duration::from_millis(5)), ..table() }, "timeout_ms"),
+            (HandlerSettings { max_age: Some(Duration::ZERO), ..table() }, "max_age_ms"),
             (HandlerSettings { rate_per_second: Some(0), ..table() }, "rate_per_second"),
         ] {
             assert_eq!(table.delivery_settings().unwrap_err().key(), key);

@@ -7,6 +7,7 @@ mod kind;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use kind::HandlerKind;
 pub(crate) use kind::RetellSignatureMode;
 
 use crate::base::secret::Secret;
+use crate::config::values::duration_ms;
 
 /// One `[[handlers]]` table: a filter for events, delivery settings, and the settings of the handler's kind.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -69,22 +71,27 @@ pub struct HandlerSettings {
     #[schemars(extend("default" = 16))]
     pub concurrency: Option<u16>,
     /// Timeout of one attempt in milliseconds, 100 to 3600000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 30_000))]
-    pub timeout_ms: Option<u64>,
+    #[serde(rename = "timeout_ms", default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    #[schemars(with = "Option<u64>", extend("default" = 30_000))]
+    pub timeout: Option<Duration>,
     /// Delays between attempts, each at most 7 days and varied randomly by up to a fifth. A delivery whose last attempt
     /// failed is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = ["5s", "30s", "2m", "10m", "1h", "6h", "24h"]))]
     pub retry_schedule: Option<Vec<String>>,
     /// Age in milliseconds at which a delivery is dead, attempted or not, at least 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 259_200_000))]
-    pub max_age_ms: Option<u64>,
+    #[serde(rename = "max_age_ms", default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    #[schemars(with = "Option<u64>", extend("default" = 259_200_000))]
+    pub max_age: Option<Duration>,
     /// Milliseconds for which a delivery that waits for its next attempt blocks later deliveries of its call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 600_000))]
-    pub ordering_timeout_ms: Option<u64>,
+    #[serde(
+        rename = "ordering_timeout_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "duration_ms::option"
+    )]
+    #[schemars(with = "Option<u64>", extend("default" = 600_000))]
+    pub ordering_timeout: Option<Duration>,
     /// Whether revisions, further bodies of an event that was received before, are delivered. Kind `slack`: `skip` when
     /// unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -187,10 +194,10 @@ impl HandlerSettings {
             when: None,
             ordering: None,
             concurrency: None,
-            timeout_ms: None,
+            timeout: None,
             retry_schedule: None,
-            max_age_ms: None,
-            ordering_timeout_ms: None,
+            max_age: None,
+            ordering_timeout: None,
             revisions: None,
             transcripts: None,
             rate_per_second: None,
