@@ -42,7 +42,11 @@ fn start_monitor(
     };
     let status = AlarmStatus::default();
     // The disk always has less than 100% of free space, which raises an alarm.
-    let settings = AlarmSettings { check_interval_ms: 100, disk_free_percent: 100, ..AlarmSettings::default() };
+    let settings = AlarmSettings {
+        check_interval: Duration::from_millis(100),
+        disk_free_percent: 100,
+        ..AlarmSettings::default()
+    };
     let deps = AlarmMonitorDeps {
         settings: Current::new(settings),
         workers,
