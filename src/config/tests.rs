@@ -263,6 +263,7 @@ fn other_invalid_values_are_refused_by_key() {
     refused(&[("RETELL_WEBHOOK__SECURITY__SIGNATURE_TOLERANCE_MS", "0")], "security.signature_tolerance_ms");
     refused(&[("RETELL_WEBHOOK__SECURITY__SIGNATURE_TOLERANCE_MS", "86400000")], "security.signature_tolerance_ms");
     refused(&[("RETELL_WEBHOOK__SERVER__INFLIGHT_LIMIT_BYTES", "1024")], "server.inflight_limit_bytes");
+    refused(&[("RETELL_WEBHOOK__SERVER__BODY_LIMIT_BYTES", "1023")], "server.body_limit_bytes");
     let twice = "[[handlers]]\nname = \"a\"\nkind = \"log\"\n[[handlers]]\nname = \"a\"\nkind = \"log\"\n";
     assert!(from_file("local.toml", twice, &[]).unwrap_err().contains("handlers[1].name"));
 }

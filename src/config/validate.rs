@@ -9,6 +9,8 @@ use super::{FieldError, HandlerKind, HandlerSettings, Settings};
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
 const MAX_SIGNATURE_TOLERANCE_MS: i64 = 3_600_000;
 
+const MIN_BODY_LIMIT_BYTES: usize = 1024;
+
 impl Settings {
     /// Validates every value and the combinations of keys.
     ///
@@ -86,15 +88,17 @@ impl Settings {
 
     fn validate_server(&self) -> Result<(), FieldError> {
         let server = &self.server;
-        if server.body_limit_bytes < 1024 || server.inflight_limit_bytes / 2 < server.body_limit_bytes {
-            return Err(FieldError::new(
-                "server.inflight_limit_bytes",
-                format!(
-                    "{} bytes is too small; expected at least twice server.body_limit_bytes ({} bytes, itself \
-                     at least 1024), because one client address may hold half of it",
-                    server.inflight_limit_bytes, server.body_limit_bytes
-                ),
-            ));
+        if server.body_limit_bytes < MIN_BODY_LIMIT_BYTES {
+            let problem = format!("{} bytes is too small; expected at least 1024 bytes", server.body_limit_bytes);
+            return Err(FieldError::new("server.body_limit_bytes", problem));
+        }
+        if server.inflight_limit_bytes / 2 < server.body_limit_bytes {
+            let problem = format!(
+                "{} bytes is too small; expected at least twice server.body_limit_bytes ({} bytes), because one client \
+                 address may hold half of it",
+                server.inflight_limit_bytes, server.body_limit_bytes
+            );
+            return Err(FieldError::new("server.inflight_limit_bytes", problem));
         }
         Ok(())
     }

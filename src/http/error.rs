@@ -24,7 +24,7 @@ pub enum ApiError {
     BodyTimeout,
     /// 413. The body is larger than `server.body_limit_bytes`.
     BodyTooLarge,
-    /// 503 with `Retry-After: 5`. The event was not stored; sending it again is safe.
+    /// 503 with `Retry-After: 5`. The event may not be stored; sending it again is safe.
     Unavailable,
     /// 500. A bug: a panic, or a route without the layer it needs. The log has the details.
     Internal,

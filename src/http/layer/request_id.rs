@@ -1,4 +1,4 @@
-//! A name for a request, in its answer and in every line about it.
+//! The id of a request, in its response and in every log line about it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::id::random_hex;
 
-/// Read from a request, written to its answer.
+/// Read from a request, written to its response.
 pub(super) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
-/// Names the requests of one receiver.
+/// Generates the ids of one receiver's requests.
 pub(super) struct RequestIdGenerator {
-    /// Random, made at start; the number behind it tells requests apart without asking for randomness each time.
+    /// Random, generated at start. With the number after it, each id is unique without further random numbers.
     prefix: String,
     next_number: AtomicU64,
 }
@@ -26,7 +26,7 @@ impl Default for RequestIdGenerator {
 }
 
 impl RequestIdGenerator {
-    /// The sender's id if it is a plain one, else a new one. A strange one could forge lines of a log.
+    /// The sender's id if it consists of plain characters, otherwise a new one: any other could forge log lines.
     pub(super) fn get_or_generate(&self, headers: &HeaderMap) -> HeaderValue {
         valid_request_id(headers).cloned().unwrap_or_else(|| self.generate())
     }
@@ -50,15 +50,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_id_is_kept_and_a_strange_one_replaced() {
+    fn a_valid_id_is_kept_and_an_invalid_one_replaced() {
         let ids = RequestIdGenerator::default();
         let id = |given: &[u8]| {
             let headers = [(REQUEST_ID_HEADER, HeaderValue::from_bytes(given).unwrap())].into_iter().collect();
             ids.get_or_generate(&headers).to_str().unwrap().to_owned()
         };
         assert_eq!(id(b"trace-1/a:b.c_d"), "trace-1/a:b.c_d");
-        for strange in [&b""[..], b"a b", b"a\tb", &[b'a'; 65], b"\xffa"] {
-            assert!(id(strange).starts_with("req_"), "{strange:?}");
+        for invalid in [&b""[..], b"a b", b"a\tb", &[b'a'; 65], b"\xffa"] {
+            assert!(id(invalid).starts_with("req_"), "{invalid:?}");
         }
         assert_ne!(ids.generate(), ids.generate());
     }
