@@ -23,6 +23,7 @@ mod removal;
 mod selection;
 mod sqlite;
 mod text;
+mod wake_ups;
 
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, StoreS
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
-    ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore, RetentionStore, WakeUps,
+    ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore, RetentionStore,
 };
 pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
@@ -65,6 +66,7 @@ pub(crate) use selection::{
     DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
 };
 pub(crate) use text::sanitize_text;
+pub(crate) use wake_ups::WakeUps;
 
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;

@@ -18,7 +18,6 @@ mod leadership;
 mod maintenance;
 mod rejected;
 mod retention;
-mod wake_ups;
 
 pub(crate) use alarms::AlarmStore;
 pub(crate) use appointments::AppointmentStore;
@@ -35,4 +34,3 @@ pub(crate) use leadership::Leadership;
 pub(crate) use maintenance::Maintenance;
 pub(crate) use rejected::RejectedStore;
 pub(crate) use retention::RetentionStore;
-pub(crate) use wake_ups::WakeUps;

@@ -79,9 +79,10 @@ const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
 ];
 
 /// The facets of a store. Commands pass a store to operations and do not use it themselves.
-pub const STORAGE_FACETS: [&str; 14] = [
+pub const STORAGE_FACETS: [&str; 15] = [
     "Store",
     "Journal",
+    "Leadership",
     "CompanyStore",
     "DeliveryQueue",
     "DeliveryAdmin",
