@@ -167,7 +167,7 @@ fn inline_commands_run_as_printed() {
                 Some("chats") => "chat_1",
                 _ => &event_id,
             };
-            let mut command = command.replace(":8001", &format!(":{port}"));
+            let mut command = command.replace(":8100", &format!(":{port}"));
             for (placeholder, value) in [(" ID", id), ("--file F", "body.json"), (" SHELL", "bash")] {
                 let last = placeholder.split(' ').next_back().unwrap();
                 command = command.replace(placeholder, &placeholder.replace(last, value));
