@@ -82,8 +82,15 @@ pub(super) fn inbound_responder(
     closure: Option<InboundClosure>,
 ) -> InboundResponder {
     let metrics = Arc::clone(&context.metrics.inbound);
-    InboundResponder::new(&context.store, &context.clock, rules.clone(), metrics, &context.supervisor)
-        .with_closure(closure)
+    InboundResponder::new(
+        context.store.clone(),
+        context.store.clone(),
+        &context.clock,
+        rules.clone(),
+        metrics,
+        &context.supervisor,
+    )
+    .with_closure(closure)
 }
 
 /// The state of the webhook routes: where events are stored, and what answers those that wait.
@@ -96,7 +103,7 @@ pub(super) fn webhook_state(
 ) -> WebhookState {
     let counters = Arc::clone(&context.metrics.counters);
     WebhookState {
-        intake: Intake::new(Arc::clone(&context.store), counters, context.supervisor.clone()),
+        intake: Intake::new(context.store.clone(), counters, context.supervisor.clone()),
         inbound,
         functions: functions.clone(),
         companies: context.companies.clone(),
@@ -114,7 +121,7 @@ pub(super) fn start_rejections(context: &AppContext, settings: &Settings, public
         companies: context.companies.clone(),
     };
     let counters = Arc::clone(&context.metrics.counters);
-    RejectionRecorder::start(rejection_settings, Arc::clone(&context.store), counters, &context.supervisor)
+    RejectionRecorder::start(rejection_settings, context.store.clone(), counters, &context.supervisor)
 }
 
 /// Starts the alarm checks. Returns their settings, which a reload replaces.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Context, EventHandler, Outcome};
 use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
 use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
-use crate::storage::{Store, StoreErrorKind, sanitize_text, sanitize_text_to};
+use crate::storage::{CallStore, StoreErrorKind, sanitize_text, sanitize_text_to};
 
 /// Longest summary that is stored, in bytes.
 const MAX_SUMMARY_BYTES: usize = 8 * 1024;
@@ -18,12 +18,12 @@ const MAX_CUSTOM_DATA_BYTES: usize = 16 * 1024;
 
 /// Fills the tables behind the commands `calls` and `chats`.
 pub(crate) struct CallStoreHandler {
-    store: Arc<dyn Store>,
+    store: Arc<dyn CallStore>,
 }
 
 impl CallStoreHandler {
     #[must_use]
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn CallStore>) -> Self {
         Self { store }
     }
 }

@@ -123,7 +123,7 @@ fn build_handlers(
 ) -> Result<Vec<NamedHandler>, FieldError> {
     let handler: Arc<dyn EventHandler> = match table.kind {
         HandlerKind::Log => Arc::new(LogHandler),
-        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(Arc::clone(store))),
+        HandlerKind::CallStore => Arc::new(CallStoreHandler::new(store.clone())),
         HandlerKind::Forward => return forward::build_handlers(table, outbound),
         HandlerKind::Slack => Arc::new(SlackHandler::from_settings(table, outbound)?),
         HandlerKind::Exec => Arc::new(ExecHandler::from_settings(table, outbound.program_search_path.clone())?),

@@ -24,7 +24,7 @@ use crate::event::{EventIdentifiers, EventKind, describe};
 use crate::http::layer::AccessLogFields;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::security::signature::Signature;
-use crate::storage::{AppendOutcome, NewEvent, Store, StoreError, sanitize_text};
+use crate::storage::{AppendOutcome, Journal, NewEvent, StoreError, sanitize_text};
 use crate::telemetry::activity::{Activity, SignatureAge};
 use crate::telemetry::requests::{IntakeOutcome, RequestCounters};
 use crate::tenants::Company;
@@ -35,7 +35,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Accepts verified events and stores them.
 pub(crate) struct Intake {
-    store: Arc<dyn Store>,
+    journal: Arc<dyn Journal>,
     counters: Arc<RequestCounters>,
     event_ids: EventIdGenerator,
     write_behind: WriteBehind,
@@ -90,10 +90,10 @@ impl Intake {
     /// Stores events in `store` and counts them in `counters`. `supervisor` runs the writes of inbound requests,
     /// which may outlast their request.
     #[must_use]
-    pub(crate) fn new(store: Arc<dyn Store>, counters: Arc<RequestCounters>, supervisor: Supervisor) -> Self {
+    pub(crate) fn new(journal: Arc<dyn Journal>, counters: Arc<RequestCounters>, supervisor: Supervisor) -> Self {
         Self {
-            write_behind: WriteBehind::new(Arc::clone(&store), supervisor),
-            store,
+            write_behind: WriteBehind::new(Arc::clone(&journal), supervisor),
+            journal,
             counters,
             event_ids: EventIdGenerator::default(),
         }
@@ -168,7 +168,7 @@ impl Intake {
 
     async fn append(&self, event: NewEvent) -> Result<AppendOutcome, ApiError> {
         let event_id = event.id;
-        let appended = match tokio::time::timeout(COMMIT_TIMEOUT, self.store.append(event)).await {
+        let appended = match tokio::time::timeout(COMMIT_TIMEOUT, self.journal.append(event)).await {
             Ok(appended) => appended,
             // The write stays in the queue and may still be committed. That is safe: when Retell sends the event
             // again, it is a duplicate.

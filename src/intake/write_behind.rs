@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
-use crate::storage::{AppendOutcome, NewEvent, Store};
+use crate::storage::{AppendOutcome, Journal, NewEvent};
 use crate::telemetry::requests::IntakeOutcome;
 
 /// Writes that are pending at the same time. Each holds a body in memory. Further requests are answered and not
@@ -74,14 +74,14 @@ fn committed_event(new_id: EventId, state: PendingWriteState) -> Option<(EventId
 
 /// Starts writes that no request has to wait for.
 pub(super) struct WriteBehind {
-    store: Arc<dyn Store>,
+    journal: Arc<dyn Journal>,
     supervisor: Supervisor,
     permits: Arc<Semaphore>,
 }
 
 impl WriteBehind {
-    pub(super) fn new(store: Arc<dyn Store>, supervisor: Supervisor) -> Self {
-        Self { store, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
+    pub(super) fn new(journal: Arc<dyn Journal>, supervisor: Supervisor) -> Self {
+        Self { journal, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
     }
 
     /// Starts to store the event. The write continues when the returned handle is dropped.
@@ -95,20 +95,20 @@ impl WriteBehind {
             tracing::warn!(event_id = %event.id, %error, "inbound request not stored");
             return pending_write;
         };
-        let store = Arc::clone(&self.store);
+        let journal = Arc::clone(&self.journal);
         self.supervisor.spawn_detached(async move {
-            append_with_retry(&*store, event, &state_sender).await;
+            append_with_retry(&*journal, event, &state_sender).await;
             drop(permit);
         });
         pending_write
     }
 }
 
-async fn append_with_retry(store: &dyn Store, event: NewEvent, state_sender: &watch::Sender<PendingWriteState>) {
+async fn append_with_retry(journal: &dyn Journal, event: NewEvent, state_sender: &watch::Sender<PendingWriteState>) {
     let event_id = event.id;
     let append = async {
         loop {
-            match store.append(event.clone()).await {
+            match journal.append(event.clone()).await {
                 // Safe to repeat: if the first write was committed after all, the second one is a duplicate of it.
                 Err(error) if error.is_retryable() => {
                     state_sender.send_replace(PendingWriteState::StoreUnavailable);

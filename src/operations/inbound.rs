@@ -7,7 +7,7 @@ use crate::base::clock::Clock;
 use crate::base::id::CompanyId;
 use crate::config::{DEFAULT_COMPANY_SLUG, InboundKind, Settings};
 use crate::live::inbound::InboundDryRun;
-use crate::storage::Store;
+use crate::storage::{CallStore, Store};
 use crate::view::InboundTestView;
 
 /// A made-up inbound call or text message.
@@ -45,7 +45,8 @@ pub(crate) async fn test_inbound(
         company: (company_id, test.company),
         received_at_ms: test.at_ms.unwrap_or_else(|| clock.now_ms()),
     };
-    let result = dry_run.run(&settings.inbound, store).await?;
+    let calls: Arc<dyn CallStore> = Arc::<dyn Store>::clone(store);
+    let result = dry_run.run(&settings.inbound, &calls).await?;
     Ok(InboundTestView {
         rule: result.rule,
         answer: result.answer.as_deref().and_then(|answer| serde_json::from_str(answer).ok()),

@@ -17,7 +17,7 @@ use crate::privacy::redact;
 use crate::security::diagnose;
 use crate::security::diagnosis::{Diagnosis, DigestCheck};
 use crate::security::signature::SIGNATURE_HEADER;
-use crate::storage::{RejectedId, RejectedRequest, Store};
+use crate::storage::{RejectedId, RejectedRequest, RejectedStore};
 use crate::telemetry::activity::SignatureAge;
 use crate::telemetry::requests::RequestCounters;
 use crate::tenants::CurrentCompanyDirectory;
@@ -63,7 +63,7 @@ impl RejectionRecorder {
     /// Starts the diagnosis task under `supervisor`.
     pub(crate) fn start(
         settings: RejectionSettings,
-        store: Arc<dyn Store>,
+        store: Arc<dyn RejectedStore>,
         counters: Arc<RequestCounters>,
         supervisor: &Supervisor,
     ) -> Arc<Self> {
@@ -145,7 +145,7 @@ impl RejectionRecorder {
 
 /// Diagnoses rejected requests one after the other, away from the request path.
 struct DiagnosisWorker {
-    store: Arc<dyn Store>,
+    store: Arc<dyn RejectedStore>,
     counters: Arc<RequestCounters>,
     log_limit: Arc<RejectionLogLimit>,
     diagnosis_rate: TokenBucket,

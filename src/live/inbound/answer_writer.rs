@@ -9,7 +9,7 @@ use super::InboundLeader;
 use crate::base::id::EventId;
 use crate::base::supervise::Supervisor;
 use crate::intake::PendingWrite;
-use crate::storage::{InboundAnswerRecord, Store};
+use crate::storage::{InboundAnswerRecord, InboundAnswerStore};
 
 /// Answers that may wait to be written. It bounds memory while the store is unavailable; further answers are logged
 /// and dropped.
@@ -19,13 +19,13 @@ const MAX_PENDING_WRITES: usize = 1_024;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(70);
 
 pub(super) struct InboundAnswerWriter {
-    store: Arc<dyn Store>,
+    store: Arc<dyn InboundAnswerStore>,
     supervisor: Supervisor,
     permits: Arc<Semaphore>,
 }
 
 impl InboundAnswerWriter {
-    pub(super) fn new(store: Arc<dyn Store>, supervisor: Supervisor) -> Self {
+    pub(super) fn new(store: Arc<dyn InboundAnswerStore>, supervisor: Supervisor) -> Self {
         Self { store, supervisor, permits: Arc::new(Semaphore::new(MAX_PENDING_WRITES)) }
     }
 

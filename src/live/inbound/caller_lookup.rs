@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::base::id::CompanyId;
 use crate::privacy::phone_number;
-use crate::storage::{CallerHistory, Store};
+use crate::storage::{CallStore, CallerHistory};
 
 /// Limit for the lookup. The rest of the budget is needed for the answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 200;
 
 /// The caller of one request.
 pub(super) struct CallerLookup {
-    store: Arc<dyn Store>,
+    calls: Arc<dyn CallStore>,
     company_id: CompanyId,
     number: String,
     /// `None` after a lookup that failed, so that it is not tried again for the next rule.
@@ -31,8 +31,8 @@ pub(super) struct CallerLookup {
 }
 
 impl CallerLookup {
-    pub(super) fn new(store: &Arc<dyn Store>, company_id: CompanyId, number: &str) -> Self {
-        Self { store: Arc::clone(store), company_id, number: number.to_owned(), history: OnceCell::new() }
+    pub(super) fn new(calls: &Arc<dyn CallStore>, company_id: CompanyId, number: &str) -> Self {
+        Self { calls: Arc::clone(calls), company_id, number: number.to_owned(), history: OnceCell::new() }
     }
 
     /// Whether there was an earlier call. `None` if the lookup failed: then neither `known_caller = true` nor
@@ -65,7 +65,7 @@ impl CallerLookup {
         if phone_number::is_withheld(&self.number) {
             return Some(CallerHistory::default());
         }
-        match tokio::time::timeout(LOOKUP_TIMEOUT, self.store.caller_history(self.company_id, &self.number)).await {
+        match tokio::time::timeout(LOOKUP_TIMEOUT, self.calls.caller_history(self.company_id, &self.number)).await {
             Ok(Ok(history)) => Some(history),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "caller lookup failed");

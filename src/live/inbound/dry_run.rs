@@ -10,7 +10,7 @@ use super::request::{InboundContext, InboundRequest};
 use super::rules::{AnswerSource, InboundRules};
 use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::config::{FieldError, InboundKind, InboundSettings};
-use crate::storage::Store;
+use crate::storage::CallStore;
 
 pub(crate) struct InboundDryRun {
     pub kind: InboundKind,
@@ -42,12 +42,12 @@ impl InboundDryRun {
     pub(crate) async fn run(
         self,
         settings: &InboundSettings,
-        store: &Arc<dyn Store>,
+        calls: &Arc<dyn CallStore>,
     ) -> Result<InboundDryRunResult, FieldError> {
         let rules = InboundRules::compile(settings, |_| Ok(()))?;
         let request = self.build_request();
         let context = self.build_context(&rules);
-        let caller = CallerLookup::new(store, context.company_id, &self.from_number);
+        let caller = CallerLookup::new(calls, context.company_id, &self.from_number);
         let Some(rule) = rules.first_match(&request, &context, &caller).await else {
             let answer = Some(super::InboundAnswer::empty().to_json(self.kind));
             return Ok(InboundDryRunResult { rule: None, answer, fallback_reason: None });

@@ -42,7 +42,7 @@ use crate::base::clock::{Clock, to_ms};
 use crate::base::id::{CompanyId, EventId};
 use crate::base::supervise::Supervisor;
 use crate::intake::LiveInboundRequest;
-use crate::storage::{InboundAnswerRecord, Store};
+use crate::storage::{CallStore, InboundAnswerRecord, InboundAnswerStore};
 use crate::telemetry::inbound::{InboundMetrics, InboundOutcome};
 
 /// Rule name in the log and in `inbound_answers` for an answer of [`InboundResponder::with_closure`].
@@ -63,7 +63,8 @@ pub(crate) type InboundClosure =
     Arc<dyn Fn(InboundRequest, InboundContext) -> BoxFuture<'static, Option<InboundAnswer>> + Send + Sync>;
 
 pub(crate) struct InboundResponder {
-    store: Arc<dyn Store>,
+    answers: Arc<dyn InboundAnswerStore>,
+    calls: Arc<dyn CallStore>,
     clock: Clock,
     rules: CurrentInboundRules,
     closure: Option<InboundClosure>,
@@ -76,15 +77,17 @@ pub(crate) struct InboundResponder {
 impl InboundResponder {
     #[must_use]
     pub(crate) fn new(
-        store: &Arc<dyn Store>,
+        answers: Arc<dyn InboundAnswerStore>,
+        calls: Arc<dyn CallStore>,
         clock: &Clock,
         rules: CurrentInboundRules,
         metrics: Arc<InboundMetrics>,
         supervisor: &Supervisor,
     ) -> Self {
-        let answer_writer = InboundAnswerWriter::new(Arc::clone(store), supervisor.clone());
+        let answer_writer = InboundAnswerWriter::new(Arc::clone(&answers), supervisor.clone());
         Self {
-            store: Arc::clone(store),
+            answers,
+            calls,
             clock: clock.clone(),
             rules,
             closure: None,
@@ -241,7 +244,7 @@ impl InboundResponder {
         original_signature: Option<&str>,
         matched_rule: &OnceLock<Arc<str>>,
     ) -> InboundDecision {
-        let caller = CallerLookup::new(&self.store, context.company_id, &request.from_number);
+        let caller = CallerLookup::new(&self.calls, context.company_id, &request.from_number);
         if let Some(closure) = &self.closure
             && let Some(answer) = closure(request.clone(), context.clone()).await
         {
@@ -274,7 +277,7 @@ impl InboundResponder {
 
     /// The answer that a repeated request got the first time, if it is stored.
     async fn find_earlier_answer(&self, event_id: EventId) -> Option<InboundAnswerRecord> {
-        tokio::time::timeout(EARLIER_ANSWER_TIMEOUT, self.store.get_inbound_answer(event_id)).await.ok()?.ok()?
+        tokio::time::timeout(EARLIER_ANSWER_TIMEOUT, self.answers.get_inbound_answer(event_id)).await.ok()?.ok()?
     }
 
     /// Counts and logs the answer, without phone numbers and without its content. Returns the duration in
