@@ -53,6 +53,7 @@ pub(super) fn start_functions(
     Ok(FunctionService::start(
         build_functions(context, settings, overrides)?,
         context.store.clone(),
+        &context.instance_id,
         &context.clock,
         context.metrics.functions.clone(),
         Arc::clone(&context.metrics.counters),

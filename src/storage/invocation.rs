@@ -1,11 +1,9 @@
 //! Invocations of custom functions, as the invocation ledger records them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::base::id::CompanyId;
+use crate::base::id::{CompanyId, InstanceId};
 
 /// The state of an invocation in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,8 +59,8 @@ pub struct NewInvocation {
     pub reuse_since_ms: i64,
     /// The idempotency key to use if the invocation is new.
     pub idempotency_key: String,
-    /// The process that is going to run the function; random for each start.
-    pub owner: Arc<str>,
+    /// The receiver that is going to run the function.
+    pub owner: InstanceId,
     /// The current time, in milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// Until then no other process runs the invocation.
@@ -118,8 +116,8 @@ pub struct StoredAnswer {
 #[derive(Clone)]
 pub struct EndedInvocation {
     pub key: [u8; 32],
-    /// The process that ran the function.
-    pub owner: Arc<str>,
+    /// The receiver that ran the function.
+    pub owner: InstanceId,
     pub state: InvocationState,
     /// Milliseconds since the Unix epoch.
     pub ended_at_ms: i64,

@@ -15,7 +15,7 @@ use super::invocation::{Invocation, InvocationResult};
 use super::payload::FunctionPayload;
 use super::target::{TargetCall, TargetOutcome};
 use crate::base::clock::{Clock, to_ms};
-use crate::base::id::random_hex;
+use crate::base::id::{InstanceId, random_hex};
 use crate::base::supervise::Supervisor;
 use crate::live::FunctionContext;
 use crate::storage::{
@@ -47,8 +47,8 @@ pub(super) struct Executor {
     pub(super) ledger: Arc<dyn InvocationStore>,
     pub(super) clock: Clock,
     pub(super) supervisor: Supervisor,
-    /// Distinguishes the invocations of this process from those of others that use the same ledger.
-    pub(super) owner: Arc<str>,
+    /// Distinguishes the invocations of this receiver from those of others that use the same ledger.
+    pub(super) instance_id: InstanceId,
 }
 
 impl Executor {
@@ -151,7 +151,7 @@ impl Executor {
             key: invocation.key,
             reuse_since_ms: invocation.received_at_ms - window_ms,
             idempotency_key: format!("inv_{}", random_hex()),
-            owner: Arc::clone(&self.owner),
+            owner: self.instance_id.clone(),
             now_ms,
             lease_until_ms: now_ms.saturating_add(to_ms(lease)),
             company_id: invocation.company.id,
@@ -197,7 +197,7 @@ impl Executor {
         }
         log_outcome(invocation, invocation_id, outcome.as_str(), answer.truncated, reason.as_deref());
         let ended_at_ms = self.clock.now_ms();
-        let owner = Arc::clone(&self.owner);
+        let owner = self.instance_id.clone();
         let ended = EndedInvocation { key: invocation.key, owner, state, ended_at_ms, answer: answer.clone(), reason };
         let commit_timeout =
             if state == InvocationState::Failed { FAILURE_COMMIT_TIMEOUT } else { ANSWER_COMMIT_TIMEOUT };

@@ -11,7 +11,7 @@ use super::invocation_key::hash_parts;
 use super::registry::FunctionRegistry;
 use crate::base::clock::Clock;
 use crate::base::current::Current;
-use crate::base::id::random_hex;
+use crate::base::id::InstanceId;
 use crate::base::supervise::Supervisor;
 use crate::privacy::redact;
 use crate::security::rejection_reason::RejectionReason;
@@ -58,6 +58,7 @@ impl FunctionService {
     pub(crate) fn start(
         registry: FunctionRegistry,
         ledger: Arc<dyn InvocationStore>,
+        instance_id: &InstanceId,
         clock: &Clock,
         metrics: FunctionMetrics,
         counters: Arc<RequestCounters>,
@@ -68,7 +69,7 @@ impl FunctionService {
             ledger: Arc::clone(&ledger),
             clock: clock.clone(),
             supervisor: supervisor.clone(),
-            owner: random_hex().into(),
+            instance_id: instance_id.clone(),
         };
         Self(Arc::new(FunctionServiceInner {
             registry: Current::new(registry),
@@ -196,7 +197,16 @@ mod tests {
         };
         let metrics = FunctionMetrics::default();
         let registry = FunctionRegistry::new(&[], &[function], &outbound, &metrics).unwrap();
-        FunctionService::start(registry, store.clone(), &Clock::default(), metrics, Arc::default(), supervisor)
+        let instance_id = InstanceId::random();
+        FunctionService::start(
+            registry,
+            store.clone(),
+            &instance_id,
+            &Clock::default(),
+            metrics,
+            Arc::default(),
+            supervisor,
+        )
     }
 
     fn default_company() -> Arc<Company> {

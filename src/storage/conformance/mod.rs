@@ -4,10 +4,18 @@
 //! An engine runs them with [`conformance_tests`]. A new function is added to the list there; the compiler reports one
 //! that is not listed as unused.
 
+pub(super) mod alarms;
+pub(super) mod appointments;
+pub(super) mod calls;
+pub(super) mod companies;
 pub(super) mod delivery_admin;
 pub(super) mod delivery_queue;
 pub(super) mod erasure;
+pub(super) mod inbound;
+pub(super) mod invocations;
+pub(super) mod journal;
 pub(super) mod leadership;
+pub(super) mod rejected;
 pub(super) mod retention;
 
 use std::collections::BTreeMap;
@@ -29,6 +37,27 @@ use crate::config::StorageUrl;
 macro_rules! conformance_tests {
     ($new_database:path) => {
         crate::storage::conformance::conformance_tests! { $new_database;
+            alarms: [
+                alarms_are_raised_and_resolved_one_by_one,
+                event_counts_are_added_and_old_hours_deleted,
+            ];
+            appointments: [
+                overlapping_times_are_booked_once,
+                concurrent_bookings_share_no_place,
+                a_confirmation_number_is_used_once,
+                a_repeated_invocation_gets_its_first_outcome,
+                a_change_is_appended_to_the_journal,
+                an_operator_cancels_while_the_receiver_runs,
+                expired_slots_and_outcomes_are_deleted,
+            ];
+            calls: [
+                events_of_a_call_are_merged_into_one_record,
+                calls_are_listed_by_their_latest_event,
+                a_customer_is_the_caller_or_the_callee,
+            ];
+            companies: [
+                a_company_keeps_its_id,
+            ];
             delivery_admin: [
                 replayed_deliveries_precede_pending_ones_of_their_call,
                 running_deliveries_are_not_changed,
@@ -52,7 +81,30 @@ macro_rules! conformance_tests {
                 deliveries_of_an_erased_event_end_and_late_attempts_are_not_recorded,
                 a_phone_number_is_found_in_events_and_calls,
             ];
+            inbound: [
+                the_first_answer_to_a_request_stays,
+            ];
+            invocations: [
+                an_answered_invocation_is_replayed_and_any_other_runs_again,
+                an_invocation_belongs_to_its_receiver_until_its_lease_ends,
+                a_failed_run_is_repeated_by_any_receiver,
+                a_signature_stays_bound_to_its_first_use_until_it_is_purged,
+            ];
+            journal: [
+                an_event_is_read_back_as_it_was_appended,
+                large_bodies_are_read_back_whole_and_in_order,
+                the_same_body_is_one_event_and_another_one_a_revision,
+                concurrent_requests_with_the_same_body_are_one_event,
+                a_reader_continues_at_its_position,
+                events_are_listed_by_filter,
+                appended_events_wake_subscribers,
+                a_closed_store_keeps_its_events_and_accepts_no_more,
+            ];
             leadership: [one_receiver_leads_until_its_term_ends, only_the_leader_resigns];
+            rejected: [
+                the_latest_rejected_requests_are_kept,
+                a_rejected_request_is_read_back_with_its_body,
+            ];
             retention: [
                 events_are_purged_in_batches_and_their_numbers_are_not_reused,
                 an_operator_purges_while_a_receiver_is_running,

@@ -63,7 +63,7 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
                state = 'running' AND owner <> ?2 AND lease_until_ms > ?3
              FROM invocations WHERE key = ?1",
         )?
-        .query_row(params![new.key, &*new.owner, new.now_ms], read_existing)
+        .query_row(params![new.key, new.owner.as_str(), new.now_ms], read_existing)
         .optional()?;
     match existing {
         Some(existing) if existing.received_at_ms < new.reuse_since_ms => {
@@ -89,7 +89,7 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
                    ended_at_ms = NULL, answer = NULL, reason = NULL
                  WHERE id = ?1",
             )?
-            .execute(params![id, &*new.owner, new.lease_until_ms])?;
+            .execute(params![id, new.owner.as_str(), new.lease_until_ms])?;
             Ok(BeginInvocationOutcome::Run { idempotency_key, run_number: runs + 1, signature_seen })
         }
         None => insert(conn, new, signature_seen),
@@ -151,7 +151,7 @@ fn insert(conn: &Connection, new: &NewInvocation, signature_seen: bool) -> Resul
         new.tool_call_id,
         new.received_at_ms,
         new.arguments,
-        &*new.owner,
+        new.owner.as_str(),
         new.lease_until_ms,
     ])?;
     Ok(BeginInvocationOutcome::Run { idempotency_key: new.idempotency_key.clone(), run_number: 1, signature_seen })
@@ -173,7 +173,7 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
         ended.answer.body.as_ref(),
         ended.answer.truncated,
         ended.reason,
-        &*ended.owner,
+        ended.owner.as_str(),
     ])?;
     Ok(())
 }
@@ -263,17 +263,20 @@ fn read_row(row: &Row) -> rusqlite::Result<InvocationRow> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::base::id::InstanceId;
     use crate::base::supervise::Supervisor;
-    use crate::storage::DEFAULT_COMPANY_ID;
     use crate::storage::sqlite::SqliteUrl;
+    use crate::storage::{DEFAULT_COMPANY_ID, Maintenance};
 
     fn new(key: u8, received_at_ms: i64) -> NewInvocation {
         NewInvocation {
             key: [key; 32],
             reuse_since_ms: received_at_ms - 1_000,
             idempotency_key: format!("inv_{key}_{received_at_ms}"),
-            owner: "process_1".into(),
+            owner: InstanceId::random(),
             now_ms: received_at_ms,
             lease_until_ms: received_at_ms + 1_000,
             company_id: DEFAULT_COMPANY_ID,
@@ -286,52 +289,26 @@ mod tests {
         }
     }
 
-    fn ended(key: u8, state: InvocationState) -> EndedInvocation {
-        let answer = StoredAnswer { content_type: "text/plain".into(), body: "sunny".into(), truncated: false };
-        EndedInvocation { key: [key; 32], owner: "process_1".into(), state, ended_at_ms: 9, answer, reason: None }
+    fn open(folder: &Path) -> SqliteStore {
+        SqliteStore::open(&SqliteUrl::file(folder.join("s.db")), &Supervisor::default()).unwrap()
     }
 
     #[tokio::test]
-    async fn an_answered_invocation_is_replayed_and_any_other_runs_again() {
+    async fn leases_are_released_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let run = |invocation: &str, runs| BeginInvocationOutcome::Run {
-            idempotency_key: invocation.into(),
-            run_number: runs,
-            signature_seen: false,
-        };
-        assert_eq!(store.begin_invocation(new(1, 5_000)).await.unwrap(), run("inv_1_5000", 1));
-        assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), run("inv_1_5000", 2));
-        store.end_invocation(ended(1, InvocationState::Failed)).await.unwrap();
-        assert_eq!(store.begin_invocation(new(1, 5_002)).await.unwrap(), run("inv_1_5000", 3));
-        store.end_invocation(ended(1, InvocationState::Done)).await.unwrap();
-        let stored = store.begin_invocation(new(1, 5_003)).await.unwrap();
-        let BeginInvocationOutcome::AlreadyAnswered { answer, signature_seen: false, .. } = &stored else {
-            panic!("{stored:?}");
-        };
-        assert_eq!(&answer.body[..], b"sunny");
-        assert_eq!(store.begin_invocation(new(1, 9_000)).await.unwrap(), run("inv_1_9000", 1));
-        let of = |name: &str| InvocationFilter { function: Some(name.into()), ..InvocationFilter::default() };
-        let rows = store.list_invocations(of("weather"), 10).await.unwrap();
-        assert_eq!(
-            rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(),
-            [(1, InvocationState::Running), (3, InvocationState::Done)]
-        );
-        assert!(store.list_invocations(of("other"), 10).await.unwrap().is_empty());
-        assert_eq!(store.begin_invocation(new(1, 20_000)).await.unwrap(), run("inv_1_20000", 1));
-        let states: Vec<_> =
-            store.list_invocations(of("weather"), 2).await.unwrap().iter().map(|row| row.state).collect();
-        assert_eq!(
-            states,
-            [InvocationState::Running, InvocationState::Failed],
-            "a replaced invocation that was running has failed"
-        );
+        let store = open(folder.path());
+        store.begin_invocation(new(1, 5_000)).await.unwrap();
+        assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), BeginInvocationOutcome::Running);
+        store.close().await.unwrap();
+        drop(store);
+        let again = open(folder.path()).begin_invocation(new(1, 5_002)).await.unwrap();
+        assert!(matches!(again, BeginInvocationOutcome::Run { run_number: 2, .. }), "{again:?}");
     }
 
     #[tokio::test]
     async fn an_invocation_with_an_unknown_state_is_an_error_and_is_not_run() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
+        let store = open(folder.path());
         store.begin_invocation(new(1, 5_000)).await.unwrap();
         let ledger = SqliteUrl::file(folder.path().join("s.db")).ledger_url();
         let conn = rusqlite::Connection::open(ledger.path()).unwrap();
@@ -343,27 +320,5 @@ mod tests {
         let listed = store.list_invocations(InvocationFilter::default(), 10).await.unwrap_err().to_string();
         assert!(listed.contains(message), "{listed}");
         assert!(store.begin_invocation(new(2, 5_002)).await.is_ok(), "other invocations are not affected");
-    }
-
-    #[tokio::test]
-    async fn a_signature_stays_bound_to_its_first_use_until_it_is_purged() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&SqliteUrl::file(folder.path().join("s.db")), &Supervisor::default()).unwrap();
-        let used =
-            |used_for: u8| SignatureUse { signature_hash: [7; 32], purpose_hash: [used_for; 32], seen_at_ms: 5_000 };
-        let with = |used_for| NewInvocation { signature: Some(used(used_for)), ..new(1, 5_000) };
-        assert!(matches!(
-            store.begin_invocation(with(1)).await.unwrap(),
-            BeginInvocationOutcome::Run { signature_seen: false, .. }
-        ));
-        assert!(matches!(
-            store.begin_invocation(with(1)).await.unwrap(),
-            BeginInvocationOutcome::Run { signature_seen: true, run_number: 2, .. }
-        ));
-        assert_eq!(store.begin_invocation(with(2)).await.unwrap(), BeginInvocationOutcome::SignatureReused);
-        assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
-        assert_eq!(store.purge_invocations(5_000, 5_000, 10).await.unwrap(), 0);
-        assert_eq!(store.purge_invocations(5_001, 5_001, 10).await.unwrap(), 2);
-        assert!(store.use_signature(used(2)).await.unwrap());
     }
 }

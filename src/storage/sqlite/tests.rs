@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::id::EventIdGenerator;
-use crate::security::rejection_reason::RejectionReason;
 use crate::storage::*;
 
 fn open(folder: &Path, supervisor: &Supervisor) -> SqliteStore {
@@ -27,63 +26,9 @@ fn event(identity: u8, body: &[u8]) -> NewEvent {
     }
 }
 
-fn rejection(number: usize) -> RejectedRequest {
-    RejectedRequest {
-        company: None,
-        received_at_ms: i64::try_from(number).unwrap(),
-        source: Some("192.0.2.1".into()),
-        method: "POST".into(),
-        path: "/webhook".into(),
-        headers: [("host".to_owned(), format!("host-{number}"))].into(),
-        size_bytes: Some(2),
-        reason: RejectionReason::NoKeyMatched,
-        diagnosis: "no configured key".into(),
-        body: number.is_multiple_of(2).then(|| Bytes::from_static(b"{}")),
-    }
-}
-
-#[tokio::test]
-async fn rejected_requests_are_a_ring() {
-    let folder = tempfile::tempdir().unwrap();
-    let supervisor = Supervisor::default();
-    let store = open(folder.path(), &supervisor);
-    let all: Vec<_> = (1..=MAX_REJECTED_REQUESTS + 5).map(|number| store.insert_rejected(rejection(number))).collect();
-    let mut ids: Vec<_> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
-    ids.sort_unstable();
-    let listed = store.list_rejected(usize::MAX).await.unwrap();
-    assert_eq!(
-        (listed.len(), listed[0].id, listed[MAX_REJECTED_REQUESTS - 1].id),
-        (MAX_REJECTED_REQUESTS, ids[ids.len() - 1], ids[5])
-    );
-    assert_eq!(store.list_rejected(3).await.unwrap().len(), 3);
-    let newest = store.get_rejected(listed[0].id).await.unwrap().unwrap();
-    assert_eq!((newest.has_body, newest.request.body.is_some()), (listed[0].has_body, listed[0].has_body));
-    assert_eq!(newest.request.headers, listed[0].request.headers);
-    assert!(listed.iter().all(|rejected| rejected.request.body.is_none()), "a list reads no bodies");
-    assert!(store.get_rejected(ids[4]).await.unwrap().is_none(), "the oldest are deleted");
-}
-
 async fn bodies(store: &SqliteStore) -> Vec<Vec<u8>> {
     let events = store.export_events(Position::START, EventFilter::default()).await.unwrap();
     events.into_iter().map(|event| event.body.unwrap().to_vec()).collect()
-}
-
-#[tokio::test]
-async fn large_bodies_are_read_back_whole_and_in_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let supervisor = Supervisor::default();
-    let store = open(folder.path(), &supervisor);
-    let sent: Vec<Vec<u8>> = vec![b"small".to_vec(), vec![b'a'; 4_000], vec![b'b'; 100_000], b"small too".to_vec()];
-    for (identity, body) in (1..).zip(&sent) {
-        store.append(event(identity, body)).await.unwrap();
-    }
-    assert_eq!(bodies(&store).await, sent);
-    store.close().await.unwrap();
-
-    let again = open(folder.path(), &supervisor);
-    again.append(event(9, &vec![b'c'; 50_000])).await.unwrap();
-    let stored = bodies(&again).await;
-    assert_eq!((&stored[..4], stored[4].len()), (&sent[..], 50_000));
 }
 
 #[tokio::test]
@@ -163,17 +108,6 @@ async fn concurrent_events_share_commits() {
     let commits = store.writer().unwrap().status.transactions.load(Ordering::Relaxed) - before;
     assert!(commits < 100, "{commits} commits for 200 events");
     assert_eq!(bodies(&store).await.len(), 200);
-}
-
-#[tokio::test]
-async fn a_closed_store_keeps_its_events_and_accepts_no_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let supervisor = Supervisor::default();
-    let store = open(folder.path(), &supervisor);
-    store.append(event(1, b"one")).await.unwrap();
-    store.close().await.unwrap();
-    assert!(store.append(event(2, b"two")).await.unwrap_err().is_retryable());
-    assert_eq!(open(folder.path(), &supervisor).list_events(EventFilter::default()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
