@@ -84,7 +84,7 @@ async fn only_the_leader_checks_and_continues_with_the_alarms_of_the_previous_on
     store.raise_alarm(raised.clone()).await.unwrap();
     first.send(false).unwrap();
     let second = requests.recv().await.unwrap();
-    assert_eq!(store.list_alarms().await.unwrap(), [raised.clone()]);
+    assert_eq!(store.list_alarms().await.unwrap(), std::slice::from_ref(&raised));
     assert!(!status.is_raised(AlarmKind::Disk), "it has not checked");
     second.send(true).unwrap();
     let checked = async {

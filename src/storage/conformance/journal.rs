@@ -50,10 +50,7 @@ pub(in crate::storage) async fn large_bodies_are_read_back_whole_and_in_order(st
     let store = store.restart().await;
     sent.push("c".repeat(50_000));
     store.append(store.new_event("call_1", &sent[4])).await.unwrap();
-    assert_eq!(
-        bodies(&export(&store, Position::START).await),
-        sent.iter().map(|body| body.as_bytes()).collect::<Vec<_>>()
-    );
+    assert_eq!(bodies(&export(&store, Position::START).await), sent.iter().map(String::as_bytes).collect::<Vec<_>>());
 }
 
 pub(in crate::storage) async fn the_same_body_is_one_event_and_another_one_a_revision(store: TestStore) {
@@ -139,7 +136,7 @@ pub(in crate::storage) async fn appended_events_wake_subscribers(store: TestStor
     let mut wake_ups = store.subscribe();
     wake_ups.mark_seen();
     let waiting = wake_ups.changed();
-    let (_, appended) = tokio::join!(waiting, store.append(store.new_event("call_1", "one")));
+    let ((), appended) = tokio::join!(waiting, store.append(store.new_event("call_1", "one")));
     assert_eq!(appended.unwrap(), STORED);
 }
 
