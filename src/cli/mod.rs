@@ -28,7 +28,7 @@ use self::output::CliError;
 
 /// Receive Retell AI webhooks: verify each request, store the event before the 200, deliver it to your handlers
 #[derive(Debug, Parser)]
-#[command(name = "retell-webhook", version, after_help = AFTER_HELP)]
+#[command(name = "retell-webhook", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,

@@ -2,7 +2,6 @@
 //! result that serializes ([`crate::view`]), and no output of any kind. The command line is one caller.
 
 pub(crate) mod appointments;
-pub(crate) mod bulk_change;
 pub(crate) mod companies;
 pub(crate) mod config;
 pub(crate) mod conversations;
@@ -22,6 +21,11 @@ pub(crate) mod rejected;
 pub(crate) mod signatures;
 pub(crate) mod status;
 pub(crate) mod text;
+
+#[cfg(test)]
+mod live_receiver;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use error::{ItemKind, OperationError};
 pub(crate) use principal::Principal;

@@ -176,3 +176,31 @@ fn store_errors_contain_nothing_of_the_event() {
     server.stop();
     secrets.assert_absent("the server", &server.output());
 }
+
+/// A receiver behind a proxy that asks for a password has it in its URL.
+#[test]
+fn the_password_in_the_url_of_a_receiver_is_not_printed() {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    let with_password = |url: &str| url.replace("http://", "http://user:hunter2@");
+    let urls = [with_password(&server.url()), "http://user:hunter2@127.0.0.1:1".to_owned()];
+    let (mut reached, mut refused) = (0, 0);
+    for url in &urls {
+        let commands: [&[&str]; 8] = [
+            &["send", "call_ended", "--to", url],
+            &["send", "call_ended", "--to", url, "--json"],
+            &["simulate", "--calls", "1", "--to", url],
+            &["simulate", "--calls", "1", "--to", url, "--json"],
+            &["load", "--seconds", "1", "--connections", "1", "--to", url],
+            &["load", "--seconds", "1", "--connections", "1", "--to", url, "--json"],
+            &["health", "--url", url],
+            &["functions", "test", "lookup", "--to", url],
+        ];
+        for args in commands {
+            let ran = home.run(args);
+            assert!(!ran.output().is_empty() && !ran.output().contains("hunter2"), "{args:?}: {ran:?}");
+            *if ran.exit_code == Some(0) { &mut reached } else { &mut refused } += 1;
+        }
+    }
+    assert!(reached == 7 && refused == 9, "{reached} commands reached the receiver, {refused} did not");
+}

@@ -7,7 +7,7 @@ use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::progress::draw_progress;
 use crate::operations::Principal;
-use crate::operations::bulk_change::{self, BulkChange};
+use crate::operations::deliveries::bulk_change::{self, BulkChange};
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState, Role};
 use crate::view::{BulkChangeView, DeliveryCountView};
 

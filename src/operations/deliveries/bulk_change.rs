@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{OperationError, Principal, Progress, ProgressCallback};
 use crate::base::clock::Clock;
+use crate::operations::{OperationError, Principal, Progress, ProgressCallback};
 use crate::storage::{DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
 use crate::view::{BulkChangeView, DeliveryCountView};
 

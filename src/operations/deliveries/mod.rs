@@ -1,4 +1,6 @@
-//! Lists and shows deliveries.
+//! Lists, shows and changes deliveries.
+
+pub(crate) mod bulk_change;
 
 use super::text::sanitize;
 use super::{ItemKind, OperationError};

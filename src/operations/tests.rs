@@ -1,0 +1,289 @@
+//! The operations against a live receiver in this process, each asserted by its typed result.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::deliveries::{list_deliveries, show_deliveries};
+use super::events::{EventTail, TailFilter, TailOutput, TailStart};
+use super::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
+use super::receiver::{EventContent, EventToSend};
+use crate::base::clock::Clock;
+use crate::base::secret::Secret;
+use crate::base::supervise::Supervisor;
+use crate::calls::{CallFilter, CallKind, CallStatsFilter};
+use crate::dispatch::RetentionRules;
+use crate::event::EventKind;
+use crate::simulation::StoreReport;
+use crate::storage::{
+    self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
+};
+use crate::view::{ConversationView, FindingLevel, OutlookView};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sent_events_are_listed_shown_and_followed() {
+    let live = LiveReceiver::start(|_| {}).await;
+    let sent = live.send(EventContent::Sample(EventKind::CallStarted)).await;
+    assert_eq!((sent.status, sent.response_body.as_str()), (200, r#"{"received":true}"#));
+    live.send_call().await;
+    let listed = super::events::list_events(&*live.store, EventFilter::default()).await.unwrap();
+    let kinds: Vec<_> = listed.iter().map(|event| event.event.as_deref().unwrap()).collect();
+    assert_eq!(kinds, ["call_ended", "call_started", "call_started"]);
+    assert_eq!((listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates), ("stored", Some(CALL_ID), 0));
+
+    let id = live.event_id("call_ended").await;
+    let shown = super::events::show_event(&*live.store, id).await.unwrap();
+    assert_eq!((shown.event.id, shown.inbound_answer.is_none()), (id.to_string(), true));
+    let body: Value = serde_json::from_slice(&super::events::event_body(&*live.store, id).await.unwrap()).unwrap();
+    assert_eq!(body["call"]["disconnection_reason"], "user_hangup");
+
+    let filter = TailFilter { kinds: vec!["call_ended".to_owned()], ..TailFilter::default() };
+    let mut tail = EventTail::new(&live.settings, filter, TailStart::Latest(5));
+    let mut followed = Vec::new();
+    while followed.is_empty() {
+        let TailOutput::Events(batch) = tail.next().await.unwrap() else { panic!("the store can be read") };
+        followed = batch.events;
+    }
+    assert_eq!((followed.len(), followed[0].duration_ms), (1, Some(65_000)));
+    assert_eq!(followed[0].disconnection_reason.as_deref(), Some("user_hangup"));
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_retried_and_replayed() {
+    let live = LiveReceiver::start(|_| {}).await;
+    live.send_call().await;
+    let id = live.event_id("call_ended").await;
+    let dead = || DeliveryFilter { states: Some(vec![DeliveryState::Dead]), ..DeliveryFilter::default() };
+    wait_until(async || list_deliveries(&*live.store, dead(), 10).await.unwrap().len() == 1).await;
+    let dead_letter = list_deliveries(&*live.store, dead(), 10).await.unwrap().remove(0);
+    assert_eq!((dead_letter.event_id, dead_letter.attempts), (id.to_string(), 1));
+    assert_eq!(dead_letter.reason.as_deref(), Some("the contact does not exist"));
+
+    live.handler_succeeds.store(true, Ordering::Relaxed);
+    let retried = live.change(DeliveryChange::Retry, &[DeliveryState::Dead]).await;
+    assert_eq!((retried.selected, retried.changed), (1, 1));
+    live.wait_for_state(id, &dead_letter.handler, DeliveryState::Succeeded).await;
+
+    live.wait_for_state(id, "log", DeliveryState::Succeeded).await;
+    live.wait_for_state(id, "call_store", DeliveryState::Succeeded).await;
+    let replayed = live.change(DeliveryChange::Replay, &[DeliveryState::Succeeded]).await;
+    assert_eq!((replayed.selected, replayed.changed), (3, 3));
+    live.wait_for_state(id, &dead_letter.handler, DeliveryState::Succeeded).await;
+    let outlooks = show_deliveries(&*live.store, id, Some(&dead_letter.handler)).await.unwrap();
+    let OutlookView::Delivery(details) = &outlooks[0] else { panic!("{outlooks:?}") };
+    assert!(details.delivery.replay);
+    let outcomes: Vec<_> = details.attempt_records.iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes[..2], ["fail", "done"]);
+    assert!(show_deliveries(&*live.store, id, Some("crm")).await.is_err());
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_listed_shown_and_counted() {
+    let live = LiveReceiver::start(|_| {}).await;
+    live.send_call().await;
+    live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
+    let filter = CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: true, limit: 10 };
+    let calls = super::conversations::list_conversations(&*live.store, filter, false).await.unwrap();
+    let [ConversationView::Call(call)] = &calls[..] else { panic!("{} calls", calls.len()) };
+    assert_eq!((call.call_id.as_str(), call.base.duration_ms), (CALL_ID, Some(65_000)));
+    assert_eq!(call.from_number.as_deref(), Some("+12•••43"));
+    let shown = super::conversations::show_conversation(&*live.store, CallKind::Call, CALL_ID, true).await.unwrap();
+    let ConversationView::Call(call) = shown.unwrap().conversation else { panic!("a chat") };
+    assert_eq!(call.from_number.as_deref(), Some("+12025550143"));
+    let stats =
+        super::conversations::count_conversations(&*live.store, CallStatsFilter::default(), None).await.unwrap();
+    assert_eq!((stats.total.count, stats.total.duration_ms), (1, 65_000));
+    assert_eq!(stats.by["agent"][0].key.as_deref(), Some("agent_1"));
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_with_a_wrong_key_is_listed_as_rejected() {
+    let live = LiveReceiver::start(|_| {}).await;
+    let mut other = live.settings.clone();
+    other.security.keys = vec![Secret::new("key_1111111111111111111111test")];
+    let url = Some(super::receiver::local_base_url(&live.settings));
+    let event = EventToSend { content: EventContent::Sample(EventKind::CallEnded), url, company: None };
+    let sent = super::receiver::send_event(&other, &Clock::system(), event).await.unwrap();
+    assert_eq!(sent.status, 401);
+    let is_listed = async || !super::rejected::list_rejected_requests(&*live.store, 10).await.unwrap().is_empty();
+    wait_until(is_listed).await;
+    let listed = super::rejected::list_rejected_requests(&*live.store, 10).await.unwrap();
+    let id = listed[0].id.parse().unwrap();
+    let shown = super::rejected::show_rejected_request(&*live.store, id).await.unwrap();
+    assert_eq!((shown.method.as_str(), shown.has_body, shown.diagnosis.is_empty()), ("POST", false, false));
+    let error = super::rejected::rejected_request_body(&*live.store, id).await.unwrap_err().to_string();
+    assert!(error.contains("security.keep_rejected_bodies"), "{error}");
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_appointment_is_booked_by_a_function_and_canceled() {
+    let live = LiveReceiver::start(|settings| {
+        settings.appointments.enabled = true;
+        settings.appointments.time_zone = "UTC".to_owned();
+    })
+    .await;
+    let names: Vec<_> = super::functions::list_functions(&live.settings).unwrap();
+    assert_eq!(names.len(), 3);
+    let arguments = json!({ "name": "Ada Lovelace", "date": next_monday(), "time": "10:00" });
+    let booked = live.call_function("collect_appointment_information", arguments).await;
+    assert_eq!(booked["result"], "booked", "{booked}");
+    let number = booked["confirmation_number"].as_str().unwrap().to_owned();
+
+    let filter = || InvocationFilter { call_id: Some(CALL_ID.to_owned()), ..InvocationFilter::default() };
+    let invocations = super::functions::list_invocations(&*live.store, filter(), 10).await.unwrap();
+    assert_eq!((invocations.len(), invocations[0].state), (1, "done"));
+
+    let clock = Clock::system();
+    let list = async || {
+        let filter = AppointmentFilter::default();
+        super::appointments::list_appointments(&*live.store, &clock, filter, true).await.unwrap()
+    };
+    let listed = list().await;
+    assert_eq!((listed.len(), listed[0].state), (1, "booked"));
+    assert_eq!(listed[0].name.as_deref(), Some("Ada Lovelace"));
+    let reference = super::appointments::AppointmentReference { confirmation: number, company: None };
+    let canceled =
+        super::appointments::cancel_appointment(&*live.store, &clock, &OPERATOR, &reference, false).await.unwrap();
+    assert_eq!((canceled.state, canceled.name), ("cancelled", None));
+    let calendar =
+        super::appointments::export_appointments(&*live.store, &clock, AppointmentFilter::default()).await.unwrap();
+    assert!(calendar.appointments == 1 && calendar.text.contains("STATUS:CANCELLED"), "{}", calendar.text);
+    live.stop().await;
+}
+
+fn next_monday() -> String {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    today.nth_weekday(2, jiff::civil::Weekday::Monday).unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_covers_the_receiver_and_its_store() {
+    let live = LiveReceiver::start(|_| {}).await;
+    live.send_call().await;
+    let url = super::receiver::local_base_url(&live.settings);
+    let health = super::receiver::check_health(&url).await.unwrap();
+    assert!(health.up && health.ready);
+    let location = live.settings.storage.url.location();
+    let (settings, clock) = (&live.settings, Clock::system());
+    let status = super::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, health).await;
+    assert_eq!(status.events.unwrap().accepted, 2);
+    assert_eq!(status.last_event.unwrap().event.as_deref(), Some("call_ended"));
+    let handlers = status.handlers.unwrap();
+    assert!(handlers.iter().any(|handler| handler.handler == "call_store" && handler.configured));
+    assert!(status.store.error.is_none() && status.store.size_bytes.unwrap() > 0 && status.alarms.unwrap().is_empty());
+
+    let store = Arc::clone(&live.store);
+    let settings = live.settings.clone();
+    live.stop().await;
+    let health = super::receiver::check_health(&url).await.unwrap();
+    assert!(!health.up && health.response.is_none());
+    let gone = storage::StoreError::unavailable("the disk is gone");
+    let status = super::status::show_status(Err::<&dyn Store, _>(gone), location, &settings, &clock, health).await;
+    assert!(status.events.is_none() && status.store.error.unwrap().contains("the disk is gone"));
+    drop(store);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_receiver_passes_the_checks_and_a_simulation() {
+    let live = LiveReceiver::start(|_| {}).await;
+    let (settings, clock) = (&live.settings, Clock::system());
+    let findings = super::doctor::diagnose_setup(Ok(settings.clone()), &clock, None).await.unwrap();
+    let level = |check: &str| findings.iter().find(|finding| finding.check == check).map(|finding| finding.level);
+    for check in ["configuration", "keys", "port", "storage folder", "store"] {
+        assert_eq!(level(check), Some(FindingLevel::Ok), "{findings:?}");
+    }
+    assert_eq!(level("server.url"), Some(FindingLevel::Warning), "no public URL: {findings:?}");
+
+    let shown = super::config::show_settings(settings).unwrap();
+    let port = shown.settings.iter().find(|setting| setting.key == "server.port").unwrap();
+    assert_eq!((&port.value, port.origin.as_str()), (&Value::from(settings.server.port), "built in"));
+    assert!(!shown.tree.to_string().contains("key_0000"));
+    let companies = super::companies::list_companies(settings);
+    assert_eq!((companies[0].webhook_path.as_str(), companies[0].keys), ("/api/v1/webhook/retell", 1));
+
+    let header = super::signatures::sign_body(settings, &clock, None, b"body", None).unwrap();
+    let check = |body| super::signatures::check_signature(settings, &clock, None, &header, body, None).unwrap();
+    assert!(check(b"body").valid);
+    assert!(!check(b"another").valid && check(b"another").diagnosis.is_some());
+
+    let request = super::receiver::SimulationRequest {
+        scenarios: Vec::new(),
+        calls: 6,
+        rate: None,
+        seed: Some(7),
+        effects: false,
+        url: None,
+        company: None,
+        confirmed: false,
+    };
+    let open_store = || storage::open(&settings.storage.url, Role::Reader, &Supervisor::default());
+    let options = super::receiver::prepare_simulation(settings, request, open_store).await.unwrap();
+    let report = crate::simulation::run(options, |_| {}).await.unwrap();
+    assert!(report.ok && matches!(report.store, StoreReport::Compared { missing: 0, .. }), "{report:?}");
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exported_events_are_imported_into_another_store() {
+    let live = LiveReceiver::start(|_| {}).await;
+    live.send_call().await;
+    let exported = live.export().await;
+    assert_eq!(exported.len(), 2);
+    assert!(exported.iter().all(|event| event.headers.signature.is_some() && event.company == "default"));
+    let mut lines: String = exported.iter().flat_map(|it| [serde_json::to_string(it).unwrap(), "\n".into()]).collect();
+    lines.push_str("not an event\n");
+    let first_folder = live.stop().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let settings = store_settings(&folder);
+    let store = storage::open(&settings.storage.url, Role::Receiver, &Supervisor::default()).unwrap();
+    let clock = Clock::system();
+    let mut progress = Vec::new();
+    let mut on_progress = |step| progress.push(step);
+    let import =
+        super::import::import_events(&*store, &settings, &clock, &OPERATOR, lines.as_bytes(), &mut on_progress);
+    let imported = import.await.unwrap();
+    assert_eq!((imported.stored, imported.new_ids, imported.duplicates, imported.bad_lines), (2, 0, 0, 1));
+    assert_eq!(imported.line_errors[0].line, 3);
+    assert_eq!(progress.last(), Some(&super::import::ImportProgress::Read(lines.len() as u64)));
+    let listed = super::events::list_events(&*store, EventFilter::default()).await.unwrap();
+    let ids: Vec<_> = listed.iter().rev().map(|event| event.id.clone()).collect();
+    assert_eq!(ids, exported.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
+    store.close().await.unwrap();
+    drop(first_folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_data_is_counted_and_a_person_is_erased() {
+    let live = LiveReceiver::start(|settings| settings.retention.events_days = Some(1)).await;
+    live.send_call().await;
+    live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
+    let in_a_month = Clock::from_fn(|| Clock::system().now_ms() + 30 * 86_400_000);
+    let rules = RetentionRules::from_settings(&live.settings);
+    let purged = super::purge::purge(&*live.store, &in_a_month, &OPERATOR, &rules, true).await.unwrap();
+    assert!(purged.dry_run && purged.by_age[0].rows > 0, "{purged:?}");
+
+    let request = |dry_run| super::erase::ErasureRequest {
+        call: None,
+        phone: Some("+1 202 555 0143".parse().unwrap()),
+        company: None,
+        dry_run,
+    };
+    let clock = Clock::system();
+    let mut no_progress = |_| {};
+    let counted =
+        super::erase::erase(&*live.store, &live.settings, &clock, &OPERATOR, &request(true), &mut no_progress).await;
+    let counted = counted.unwrap();
+    let id = live.event_id("call_ended").await;
+    assert_eq!((counted.dry_run, counted.erased.events, counted.erased.calls), (true, 2, 1));
+    let erased =
+        super::erase::erase(&*live.store, &live.settings, &clock, &OPERATOR, &request(false), &mut no_progress).await;
+    assert_eq!(erased.unwrap().erased.events, 2);
+    assert!(super::events::event_body(&*live.store, id).await.is_err());
+    live.stop().await;
+}
