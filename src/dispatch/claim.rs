@@ -77,7 +77,7 @@ impl Worker {
 
     /// Drops queued deliveries whose lease was lost: another worker has claimed them, or an operator has ended them. An
     /// attempt that is running continues, and its settlement is refused.
-    pub(super) fn apply_renewal(&mut self, renewal: LeaseRenewal) {
+    pub(super) fn apply_renewal(&mut self, renewal: &LeaseRenewal) {
         self.lease_timer.record_renewal(renewal.renewed_at_ms);
         if renewal.lost.is_empty() {
             return;
@@ -95,7 +95,7 @@ impl Worker {
         let renewed_at_ms = self.now_ms();
         let lease_until_ms = LeaseTimer::end_ms(renewed_at_ms);
         let lost = self.deps.queue.renew_leases(self.handler_id, leases, lease_until_ms).await?;
-        self.apply_renewal(LeaseRenewal { renewed_at_ms, lost });
+        self.apply_renewal(&LeaseRenewal { renewed_at_ms, lost });
         Ok(())
     }
 }

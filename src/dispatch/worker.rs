@@ -201,7 +201,7 @@ impl Worker {
         self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
         self.unstored_settlements.extend(batch.unsettled);
         self.record_refused(batch.refused_count);
-        if let Some(renewal) = batch.renewal {
+        if let Some(renewal) = &batch.renewal {
             self.apply_renewal(renewal);
         }
         if let Some(last) = batch.claimed.last() {
