@@ -1,19 +1,17 @@
 //! Makes the companies of the settings, with their ids in the store and their keys.
 
-use std::sync::Arc;
-
 use super::BuildError;
 use crate::base::id::CompanyId;
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::keys::ApiKey;
 use crate::security::signature::Verifier;
-use crate::storage::{DEFAULT_COMPANY_ID, Store};
+use crate::storage::{CompanyStore, DEFAULT_COMPANY_ID};
 use crate::tenants::{Company, CompanyDirectory, dev_key};
 
 /// Loads the companies of the settings with their ids in the store. The first is the company of the default route.
 pub(super) async fn load_companies(
     settings: &Settings,
-    store: &Arc<dyn Store>,
+    store: &dyn CompanyStore,
 ) -> Result<CompanyDirectory, BuildError> {
     let mut slugs = vec![DEFAULT_COMPANY_SLUG.to_owned()];
     slugs.extend(settings.companies.iter().map(|company| company.slug.to_string()));

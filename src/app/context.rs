@@ -41,7 +41,7 @@ impl AppContext {
         supervisor: Supervisor,
     ) -> Result<Self, BuildError> {
         let store = storage::open(&settings.storage.url, Role::Receiver, &supervisor)?;
-        let companies = CurrentCompanyDirectory::new(load_companies(settings, &store).await?);
+        let companies = CurrentCompanyDirectory::new(load_companies(settings, &*store).await?);
         let outbound = OutboundContext {
             clock: clock.clone(),
             program_search_path: ProgramSearchPath::from_process(),

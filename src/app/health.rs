@@ -11,13 +11,13 @@ use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use crate::http::operator::OperatorAuth;
-use crate::storage::Store;
+use crate::storage::Maintenance;
 use crate::tenants::CurrentCompanyDirectory;
 
 /// What the readiness check needs.
 #[derive(Clone)]
 pub(super) struct HealthState {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Maintenance>,
     pub(super) companies: CurrentCompanyDirectory,
     /// Whether `server.url` is a public https address.
     pub(super) has_public_url: bool,

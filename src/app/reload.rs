@@ -56,7 +56,7 @@ impl ReloadHandle {
         let context = &state.context;
         let mut running = state.settings.lock().await;
         let settings = state.overrides.apply_to(settings)?;
-        let companies = load_companies(&settings, &context.store).await?;
+        let companies = load_companies(&settings, &*context.store).await?;
         let new_tables = settings.handlers.iter().enumerate().filter(|(_, table)| !running.handlers.contains(table));
         let new_handlers = HandlerRegistry::from_settings(new_tables, &context.outbound, &context.store)?;
         let functions = components::build_functions(context, &settings, &state.overrides)?;

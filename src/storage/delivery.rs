@@ -142,7 +142,7 @@ pub struct PlanToken {
     pub(in crate::storage) through: i64,
 }
 
-/// What became of the deliveries planned for a batch.
+/// The result of planning a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanOutcome {
     Planned,

@@ -1,7 +1,6 @@
 //! The operator routes: `/metrics`, and health with the result of each check.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, State};
@@ -81,7 +80,7 @@ impl OperatorRoutes {
     fn routes(&self, trust: OperatorTrust) -> (Router, Router) {
         let operator_auth = OperatorAuth::new(self.settings.token.as_ref().map(BearerToken::new), trust);
         let health = HealthState {
-            store: Arc::clone(&self.context.store),
+            store: self.context.store.clone(),
             companies: self.context.companies.clone(),
             has_public_url: self.has_public_url,
             operator_auth: operator_auth.clone(),

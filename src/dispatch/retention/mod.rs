@@ -74,7 +74,7 @@ impl RetentionTask {
         if self.leads().await? { self.run_pass(rules).await } else { Ok(()) }
     }
 
-    /// Whether the pass may go on: this receiver leads, and it is not stopping.
+    /// Whether the pass may continue: this receiver leads, and it is not stopping.
     async fn leads(&mut self) -> Result<bool, StoreError> {
         let now_ms = self.clock.now_ms();
         Ok(!self.supervisor.is_stopping() && self.leader.leads(TERM_MS, now_ms).await?)
