@@ -31,14 +31,15 @@ pub enum CallStage {
 }
 
 impl CallStage {
-    /// The stage with this number. An unknown number counts as the earliest stage, so it replaces nothing.
+    /// The stage with this number.
     #[must_use]
-    pub fn from_rank(rank: i64) -> Self {
+    pub fn from_rank(rank: i64) -> Option<Self> {
         match rank {
-            4 => Self::Analyzed,
-            3 => Self::Ended,
-            2 => Self::Underway,
-            _ => Self::Started,
+            1 => Some(Self::Started),
+            2 => Some(Self::Underway),
+            3 => Some(Self::Ended),
+            4 => Some(Self::Analyzed),
+            _ => None,
         }
     }
 }

@@ -33,7 +33,9 @@ impl ValueSources {
     #[must_use]
     pub fn from_json(text: &str) -> Self {
         let rows: Vec<(i64, i64, u32)> = serde_json::from_str(text).unwrap_or_default();
-        Self(rows.into_iter().map(|(rank, at_ms, bits)| ((CallStage::from_rank(rank), at_ms), bits)).collect())
+        // An unknown rank counts as the earliest stage, so it replaces nothing.
+        let stage = |rank| CallStage::from_rank(rank).unwrap_or(CallStage::Started);
+        Self(rows.into_iter().map(|(rank, at_ms, bits)| ((stage(rank), at_ms), bits)).collect())
     }
 }
 

@@ -113,7 +113,7 @@ fn any_news() -> impl Strategy<Value = CallRecord> {
     let words = (word(), word(), word(), word(), word(), word());
     let figures = (some(0..3_i64), some(0..3_i64), some(any::<bool>()), some(any::<bool>()), some(0..3_i64));
     (1..5_i64, any::<bool>(), status, words, figures).prop_map(|(rank, chat, status, words, figures)| {
-        record(CallStage::from_rank(rank), 0, |call| {
+        record(CallStage::from_rank(rank).unwrap(), 0, |call| {
             // Merged records have the same kind, which the test sets; it makes no difference to the values.
             call.call_type = Some(if chat { "sms_chat" } else { "phone_call" }.to_owned());
             call.call_status = status.map(str::to_owned);

@@ -35,6 +35,12 @@ impl BookingAction {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The action with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.as_str() == name)
+    }
 }
 
 /// A stored appointment. Texts are at most 256 bytes. Times are milliseconds since the Unix epoch.

@@ -17,8 +17,8 @@ use super::writer::WriterContext;
 use crate::base::id::CompanyId;
 use crate::storage::appointment::booking_event;
 use crate::storage::{
-    Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingAction,
-    BookingEventData, BookingOutcome, BookingRequest, NewEvent, StoreError,
+    Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingEventData,
+    BookingOutcome, BookingRequest, NewEvent, StoreError,
 };
 
 #[async_trait]
@@ -133,8 +133,4 @@ impl OperatorStore {
             Ok(change.into_outcome())
         })
     }
-}
-
-fn parse_action(text: &str) -> Option<BookingAction> {
-    BookingAction::ALL.into_iter().find(|action| action.as_str() == text)
 }

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::parse_action;
 use crate::base::id::CompanyId;
+use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::{Appointment, AppointmentFilter, BookingAction, BookingOutcome, StoreError};
 
 const SELECT_APPOINTMENTS: &str =
@@ -46,7 +46,7 @@ pub(super) fn find_by_id(conn: &Connection, company_id: CompanyId, id: i64) -> R
 }
 
 struct AppointmentInvocationRow {
-    action: String,
+    action: BookingAction,
     appointment_id: i64,
     service: Option<String>,
     start_ms: i64,
@@ -65,7 +65,11 @@ pub(super) fn find_invocation_outcome(
                WHERE company_id = ?1 AND invocation = ?2";
     let read = |row: &Row| {
         Ok(AppointmentInvocationRow {
-            action: row.get(0)?,
+            action: parse_column(row, 0, BookingAction::from_name, || RowColumn {
+                table: "appointment_invocations",
+                row: format!("company id {company_id} and invocation {invocation}"),
+                column: "action",
+            })?,
             appointment_id: row.get(1)?,
             service: row.get(2)?,
             start_ms: row.get(3)?,
@@ -75,17 +79,16 @@ pub(super) fn find_invocation_outcome(
     };
     let recorded = conn.prepare_cached(sql)?.query_row(params![company_id, invocation], read).optional()?;
     let Some(recorded) = recorded else { return Ok(None) };
-    let Some(action) = parse_action(&recorded.action) else { return Ok(None) };
     let Some(current) = find_by_id(conn, company_id, recorded.appointment_id)? else { return Ok(None) };
     let appointment = Appointment {
-        cancelled: action == BookingAction::Cancelled,
+        cancelled: recorded.action == BookingAction::Cancelled,
         service: recorded.service,
         start_ms: recorded.start_ms,
         end_ms: recorded.end_ms,
         updated_at_ms: recorded.at_ms,
         ..current
     };
-    Ok(Some(BookingOutcome::Done(action, Box::new(appointment))))
+    Ok(Some(BookingOutcome::Done(recorded.action, Box::new(appointment))))
 }
 
 /// Appointments booked in a call that overlap with a time.

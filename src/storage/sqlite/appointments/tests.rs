@@ -7,7 +7,7 @@ use super::*;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
-use crate::storage::{AppointmentSlot, BookingContext, DEFAULT_COMPANY_ID, SLOT_STEP_MS};
+use crate::storage::{AppointmentSlot, BookingAction, BookingContext, DEFAULT_COMPANY_ID, SLOT_STEP_MS};
 
 const DAY_START_MS: i64 = 1_795_219_200_000;
 
@@ -84,4 +84,17 @@ async fn failed_work_is_undone_without_affecting_other_writes() {
     let (failed, booked) = tokio::join!(failing, book(&store, booking("a", &["A"], slot(1, 1))));
     assert!(failed.is_err() && booked.is_some());
     assert!(store.slot_occupancy(DEFAULT_COMPANY_ID, 0, DAY_START_MS).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_action_is_an_error_and_not_a_new_booking() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, url) = open_store(folder.path());
+    book(&store, booking("a", &["A"], slot(1, 1))).await.unwrap();
+    let conn = rusqlite::Connection::open(url.path()).unwrap();
+    conn.execute_batch("PRAGMA ignore_check_constraints = ON; UPDATE appointment_invocations SET action = 'lost'")
+        .unwrap();
+    let repeated = store.book_appointment(booking("a", &["B"], slot(2, 1))).await.unwrap_err().to_string();
+    let row = "unknown action `lost` in the row of table appointment_invocations with company id 1 and invocation a";
+    assert!(repeated.contains(row), "{repeated}");
 }

@@ -8,6 +8,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 pub(super) use self::stats::compute_stats;
+use super::errors::RowColumn;
+use crate::base::id::CompanyId;
 use crate::calls::{CallFilter, CallKind, CallRecord, CallStage, E2eLatency, TransferKind, ValueSources};
 use crate::storage::StoreError;
 
@@ -159,15 +161,21 @@ pub(super) fn find_by_id(conn: &Connection, kind: CallKind, call_id: &str) -> Re
 }
 
 fn call_from_row(row: &Row, kind: CallKind) -> rusqlite::Result<CallRecord> {
+    let (company_id, call_id): (CompanyId, String) = (row.get(0)?, row.get(1)?);
+    let rank: i64 = row.get(2)?;
+    let stage = CallStage::from_rank(rank).ok_or_else(|| {
+        let row = format!("company id {company_id} and call id {call_id}");
+        RowColumn { table: table_name(kind), row, column: "stage" }.unknown_value(rank.to_string())
+    })?;
     let transfers: String = row.get(18)?;
     let transfers: BTreeMap<String, TransferKind> = serde_json::from_str(&transfers).unwrap_or_default();
     let latency = E2eLatency { p50_ms: row.get(22)?, p90_ms: row.get(23)?, p99_ms: row.get(24)? };
     Ok(CallRecord {
         kind,
-        company_id: row.get(0)?,
+        company_id,
         company: row.get(27)?,
-        call_id: row.get(1)?,
-        stage: CallStage::from_rank(row.get(2)?),
+        call_id,
+        stage,
         call_type: row.get(3)?,
         direction: row.get(4)?,
         agent_id: row.get(5)?,
