@@ -2,4 +2,5 @@
 
 mod leases;
 mod order;
+mod replicas;
 mod retention;

@@ -15,7 +15,7 @@ use crate::storage::{
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {
     /// Registers a handler and how its deliveries are ordered. A new handler gets the events that are stored from now
-    /// on.
+    /// on. For a known one the stored state of its circuit breaker is reset.
     async fn register_handler(&self, handler: HandlerRow) -> Result<HandlerId, StoreError>;
 
     /// The next events for which no deliveries have been planned yet for this handler, at most `limit`; `None` when
@@ -40,6 +40,9 @@ pub trait DeliveryQueue: Send + Sync {
 
     /// Claims deliveries that are due until the end of the lease; of a call sequence only the first. Companies get
     /// equal shares. The cost does not depend on the number of waiting deliveries.
+    ///
+    /// # Errors
+    /// Deliveries may have been claimed all the same. They can be claimed again when their leases have ended.
     async fn claim_deliveries(
         &self,
         handler: HandlerId,
