@@ -129,15 +129,17 @@ mod tests {
         let mut settings = Settings::default();
         settings.retention.events_days = Some(90);
         settings.companies = vec![
-            company_settings("a", Some(30)),
-            company_settings("b", Some(0)),
-            company_settings("c", None),
-            company_settings("d", Some(30)),
+            company_settings("acme", Some(30)),
+            company_settings("beta", Some(0)),
+            company_settings("city", None),
+            company_settings("dent", Some(30)),
         ];
         let rules = RetentionRules::from_settings(&settings).age_rules;
         let slugs = |slugs: &[&str]| slugs.iter().map(|slug| (*slug).to_owned()).collect::<Vec<_>>();
-        let expected =
-            [(CompanyScope::AllExcept(slugs(&["b", "a", "d"])), 90), (CompanyScope::Only(slugs(&["a", "d"])), 30)];
+        let expected = [
+            (CompanyScope::AllExcept(slugs(&["beta", "acme", "dent"])), 90),
+            (CompanyScope::Only(slugs(&["acme", "dent"])), 30),
+        ];
         assert_eq!(
             rules,
             expected.map(|(companies, days)| RetentionRule { kind: RetentionKind::Events, companies, days })
