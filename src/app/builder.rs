@@ -7,7 +7,7 @@ use super::receiver::Receiver;
 use super::start;
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
-use crate::config::{FieldError, Origins, Settings};
+use crate::config::{FieldError, Settings};
 use crate::event::{Call, Event};
 use crate::handlers::{ClosureHandler, Context, EventHandler, Filter, Outcome, RegisteredHandler};
 use crate::live::inbound::{self, InboundAnswer, InboundClosure, InboundContext, InboundRequest};
@@ -33,10 +33,10 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// Adds the file and line, or the variable, to an error about a setting.
-    pub(super) fn locate(self, origins: &Origins) -> Self {
+    /// Adds the value, and the file and line or the variable, to an error about a setting.
+    pub(super) fn complete(self, settings: &Settings) -> Self {
         match self {
-            Self::Config(error) => Self::Config(origins.locate(error)),
+            Self::Config(error) => Self::Config(settings.complete(error)),
             other => other,
         }
     }

@@ -47,8 +47,8 @@ impl ReloadHandle {
     /// # Errors
     /// [`BuildError`] when `settings` are invalid or the store fails. Nothing has changed then.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, BuildError> {
-        let origins = settings.origins.clone();
-        self.apply_settings(settings).await.map_err(|error| error.locate(&origins))
+        let given = settings.clone();
+        self.apply_settings(settings).await.map_err(|error| error.complete(&given))
     }
 
     async fn apply_settings(&self, settings: Settings) -> Result<Vec<String>, BuildError> {

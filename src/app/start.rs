@@ -19,8 +19,8 @@ use crate::live::inbound::{CurrentInboundRules, InboundRules};
 pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, BuildError> {
     let settings = builder.settings.take();
     let settings = settings.unwrap_or_else(|| Settings { handlers: Vec::new(), ..Settings::default() });
-    let origins = settings.origins.clone();
-    start_components(builder, settings).await.map_err(|error| error.locate(&origins))
+    let given = settings.clone();
+    start_components(builder, settings).await.map_err(|error| error.complete(&given))
 }
 
 async fn start_components(builder: ReceiverBuilder, settings: Settings) -> Result<Receiver, BuildError> {

@@ -18,7 +18,7 @@ use crate::telemetry::logging;
 
 pub(super) async fn run() -> CliResult {
     let settings = context::load_settings()?;
-    logging::validate(&settings.log).map_err(|error| settings.origins.locate(error))?;
+    logging::validate(&settings.log).map_err(|error| settings.complete(error))?;
     let log = logging::init(&settings.log).map_err(CliError::Message)?;
     let listener = bind_listener(&settings).await?;
     let ops_listener = bind_ops_listener(&settings).await?;

@@ -4,26 +4,35 @@ use std::fmt;
 /// a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
+    // Boxed, because many functions return it by value.
     /// Path of the table that `key` is in, such as `handlers[1]`; empty when `key` is a full path.
-    table: String,
+    table: Box<str>,
     /// Name of the table in its list, such as the handler's.
-    name: Option<String>,
-    key: String,
-    problem: String,
-    origin: Option<String>,
+    name: Option<Box<str>>,
+    key: Box<str>,
+    value: Option<Box<str>>,
+    problem: Box<str>,
+    origin: Option<Box<str>>,
 }
 
 impl FieldError {
     /// An error of a key without a table, or with the table in its path.
     pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { table: String::new(), name: None, key: key.into(), problem: problem.into(), origin: None }
+        Self {
+            table: Box::default(),
+            name: None,
+            key: key.into().into(),
+            value: None,
+            problem: problem.into().into(),
+            origin: None,
+        }
     }
 
     /// Moves the key into a table: `url` into `handlers[1]`, whose `name` helps to find it.
     #[must_use]
     pub(crate) fn in_table(mut self, table: impl Into<String>, name: &str) -> Self {
-        self.table = table.into();
-        self.name = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self.table = table.into().into();
+        self.name = Some(name).filter(|name| !name.is_empty()).map(Box::from);
         self
     }
 
@@ -33,21 +42,34 @@ impl FieldError {
         self.in_table(format!("{list}[{position}]"), name)
     }
 
+    /// Shows the invalid value as the settings file would have it. Not for secrets.
+    #[must_use]
+    pub(in crate::config) fn with_value(mut self, value: impl Into<String>) -> Self {
+        self.value = Some(value.into().into());
+        self
+    }
+
     /// Names the file and line, or the variable, that sets the key.
     #[must_use]
     pub(crate) fn with_origin(mut self, origin: impl fmt::Display) -> Self {
-        self.origin = Some(origin.to_string());
+        self.origin = Some(origin.to_string().into());
         self
     }
 
     /// The full key, such as `handlers[1].url`; the name of the variable when the text of a variable is invalid.
     #[must_use]
     pub fn key(&self) -> String {
-        match (self.table.as_str(), self.key.as_str()) {
+        match (&*self.table, &*self.key) {
             ("", key) => key.to_owned(),
             (table, "") => table.to_owned(),
             (table, key) => format!("{table}.{key}"),
         }
+    }
+
+    /// The value as the settings file would have it; `None` for a secret, and when it is unset or a table.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
     }
 
     /// What is wrong with the value, and what is expected.
@@ -68,12 +90,16 @@ impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin.as_deref().unwrap_or("configuration"))?;
         match &self.name {
-            Some(name) if self.key.is_empty() => write!(f, "{} `{name}`: ", self.table)?,
-            Some(name) => write!(f, "{} `{name}`: {}: ", self.table, self.key)?,
+            Some(name) if self.key.is_empty() => write!(f, "{} `{name}`", self.table)?,
+            Some(name) => write!(f, "{} `{name}`: {}", self.table, self.key)?,
             // Without a key, the file as a whole is concerned.
-            None if self.key().is_empty() => {}
-            None => write!(f, "{}: ", self.key())?,
+            None if self.key().is_empty() => return f.write_str(&self.problem),
+            None => f.write_str(&self.key())?,
         }
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        f.write_str(": ")?;
         f.write_str(&self.problem)
     }
 }

@@ -290,7 +290,8 @@ fn invalid_companies_are_refused_by_key() {
     assert!(twice(keys, keys).contains("companies[1] `other`: keys: "));
     let agents = |key: &str| format!("keys = \"{key}\"\nagents = [\"agent_1\"]");
     assert!(
-        twice(&agents("key_one_0123456789"), &agents("key_two_0123456789")).contains("companies[1] `other`: agents: ")
+        twice(&agents("key_one_0123456789"), &agents("key_two_0123456789"))
+            .contains("companies[1] `other`: agents = [\"agent_1\"]: ")
     );
     assert!(
         refused(&(table("acme", keys) + &table("acme", "keys = \"key_two_0123456789\"")))
@@ -369,7 +370,7 @@ fn errors_name_the_line_of_the_table_or_the_key() {
     let missing = local(handlers);
     assert!(missing.starts_with("config/local.toml:5: handlers[1] `crm`: command: expected"), "{missing}");
     let invalid = local(&format!("{handlers}concurrency = 0\ncommand = [\"x\"]\n"));
-    assert!(invalid.starts_with("config/local.toml:8: handlers[1] `crm`: concurrency: "), "{invalid}");
+    assert!(invalid.starts_with("config/local.toml:8: handlers[1] `crm`: concurrency = 0: "), "{invalid}");
     let wrong_type = local(&format!("{handlers}concurrency = \"s3cret\"\n"));
     assert!(wrong_type.starts_with("config/local.toml:8: handlers[1].concurrency: expected"), "{wrong_type}");
     assert!(!wrong_type.contains("s3cret"), "{wrong_type}");
@@ -384,4 +385,25 @@ fn errors_name_the_line_of_the_table_or_the_key() {
     assert!(error.starts_with("config/local.toml:1: handlers[0] `a`: command: "), "{error}");
     let error = from_layers(&[(".env", "\nRETELL_API_KEY=changeme\n")], &[]);
     assert!(error.starts_with(".env:2: RETELL_API_KEY: it is a placeholder"), "{error}");
+}
+
+#[test]
+fn errors_show_the_invalid_value_unless_it_is_a_secret() {
+    let refused = |text: &str| from_file("local.toml", text, &[]).unwrap_err();
+    let function = "[[functions]]\nname = \"weather\"\nurl = \"https://user:pw7@example.com\"\n";
+    for (lines, expected) in [
+        ("[appointments]\nslot_minutes = 4\n", "config/local.toml:2: appointments.slot_minutes = 4: expected 5 to"),
+        ("[alarms]\ncheck_interval_ms = 1\n", "alarms.check_interval_ms: 1 ms is out of range"),
+        ("[[handlers]]\nname = \"a b\"\nkind = \"log\"\n", "handlers[0].name = \"a b\": expected"),
+        (&format!("{function}methods = [\"get\"]\n"), "functions[0] `weather`: methods = [\"get\"]: expected"),
+        (&format!("{function}command = [\"x\"]\n"), "functions[0] `weather`: url: the function has several targets"),
+        (
+            "[[handlers]]\nname = \"p\"\nkind = \"exec\"\ncommand = [\"\", \"pw7\"]\n",
+            "`p`: command: expected the program",
+        ),
+        ("[security]\nkeys = [\"your_api_key_pw7\"]\n", "security.keys[0]: it is a placeholder"),
+    ] {
+        let error = refused(lines);
+        assert!(error.contains(expected) && !error.contains("pw7"), "{lines}: {error}");
+    }
 }

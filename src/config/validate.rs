@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::sections::security::{invalid_key_reason, invalid_token_reason};
 use super::sections::{companies, find_shared_file, functions, retention};
 use super::{FieldError, HandlerKind, HandlerSettings, Settings};
@@ -17,7 +19,24 @@ impl Settings {
     /// # Errors
     /// The first invalid value, by the name of its key.
     pub fn validate(&self) -> Result<(), FieldError> {
-        self.check_values().map_err(|error| self.origins.locate(error))
+        self.check_values().map_err(|error| self.complete(error))
+    }
+
+    /// Adds to an error about one of these settings the value and where it was set.
+    pub(crate) fn complete(&self, error: FieldError) -> FieldError {
+        // The arguments of a program may hold a secret.
+        let is_shown = !error.key().ends_with("command");
+        let settings = serde_json::to_value(self).ok().filter(|_| is_shown);
+        let value = settings.and_then(|settings| value_text(value_at(&settings, &error.key())?));
+        let names_value = |value: &str| {
+            let plain = value.trim_matches('"');
+            (!plain.is_empty() && error.problem().starts_with(plain)) || error.problem().contains(&format!("`{plain}`"))
+        };
+        let error = match value {
+            Some(value) if !names_value(&value) => error.with_value(value),
+            _ => error,
+        };
+        self.origins.locate(error)
     }
 
     fn check_values(&self) -> Result<(), FieldError> {
@@ -137,6 +156,28 @@ impl Settings {
         }
         warnings
     }
+}
+
+/// The value at a path such as `handlers[1].url`.
+fn value_at<'a>(settings: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
+    parts.try_fold(settings, |value, part| match value {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        value => value.get(part),
+    })
+}
+
+/// A short value as TOML; `None` for tables and unset values, and for secrets, which serialize as `***`.
+fn value_text(value: &Value) -> Option<String> {
+    const MAX_BYTES: usize = 80;
+    let is_shown = match value {
+        Value::Bool(_) | Value::Number(_) => true,
+        // A URL may hold a password, and a number after `+` is personal data.
+        Value::String(text) => text != "***" && !text.contains("://") && !text.starts_with('+'),
+        Value::Array(items) => !items.is_empty() && items.iter().all(|item| value_text(item).is_some()),
+        Value::Null | Value::Object(_) => false,
+    };
+    is_shown.then(|| value.to_string()).filter(|text| text.len() <= MAX_BYTES)
 }
 
 fn validate_handlers(handlers: &[HandlerSettings]) -> Result<(), FieldError> {

@@ -17,7 +17,7 @@ use crate::view::{SettingView, SettingsView};
 /// Loads the settings and makes every check of the settings that a receiver makes at startup.
 pub(crate) fn check_settings(sources: &ConfigSources) -> Result<Settings, OperationError> {
     let settings = Settings::load(sources)?;
-    check_components(&settings).map_err(|error| settings.origins.locate(error))?;
+    check_components(&settings).map_err(|error| settings.complete(error))?;
     Ok(settings)
 }
 

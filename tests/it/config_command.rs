@@ -64,7 +64,10 @@ fn errors_of_handlers_functions_and_rules_name_file_and_line() {
     for (text, expected) in [
         (format!("{log_handler}{}", handler("")), "config/local.toml:5: handlers[1] `crm`: url: it is not set"),
         (handler("url = \"ftp://x\""), "config/local.toml:4: handlers[0] `crm`: url: it is not an http"),
-        (handler("url = \"https://a.example\"\nwhen = \"$[\""), "config/local.toml:5: handlers[0] `crm`: when: "),
+        (
+            handler("url = \"https://a.example\"\nwhen = \"$[\""),
+            "config/local.toml:5: handlers[0] `crm`: when = \"$[\": ",
+        ),
         (
             "[[functions]]\nname = \"f\"\nurl = \"ftp://x\"\n".to_owned(),
             "config/local.toml:3: functions[0] `f`: url: it is not an http",

@@ -197,7 +197,7 @@ fn invalid_settings_are_refused_at_start() {
         ("", "handlers[0] `script`: command: expected the program and its arguments"),
         (
             "command = [\"/bin/sh\"]\nretry_exit_codes = [0]",
-            "handlers[0] `script`: retry_exit_codes: expected exit codes",
+            "handlers[0] `script`: retry_exit_codes = [0]: expected exit codes",
         ),
         ("command = [\"/nowhere/x\"]", "handlers[0] `script`: command: /nowhere/x: No such file"),
         (

@@ -91,10 +91,10 @@ fn invalid_settings_are_refused_at_start() {
     let table =
         |name: &str, path: &str| format!("[[handlers]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{path}\"\n");
     for (tables, expected) in [
-        (table("a", ""), "handlers[0] `a`: path: expected the path of a file"),
+        (table("a", ""), "handlers[0] `a`: path = \"\": expected the path of a file"),
         (
             table("a", "out/a") + &table("b", "./out/b/../a"),
-            "handlers[1] `b`: path: handler `a` appends to this file already",
+            "handlers[1] `b`: path = \"./out/b/../a\": handler `a` appends to this file already",
         ),
         (table("a", "config/local.toml/a"), "handlers[0] `a`: path: config/local.toml/a: "),
     ] {

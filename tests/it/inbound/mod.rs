@@ -267,7 +267,7 @@ fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
     wait_for_inbound_answer(&home, &latest_event_id(&home));
     home.write_config("[[inbound.rules]]\nname = \"broken\"\ndays = [\"someday\"]\n");
     server.send_signal("-HUP");
-    assert!(server.wait_for_output("inbound.rules[0] `broken`: days: "), "{}", server.output());
+    assert!(server.wait_for_output("inbound.rules[0] `broken`: days = [\"someday\"]: "), "{}", server.output());
     assert_eq!(
         answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"],
         "first",
@@ -289,11 +289,14 @@ fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
 #[test]
 fn invalid_rules_are_reported_with_rule_name_and_key() {
     for (lines, expected) in [
-        ("hours = \"9-5\"", "inbound.rules[0] `x`: hours: "),
+        ("hours = \"9-5\"", "inbound.rules[0] `x`: hours: `9-5` is not"),
         ("time_zone = \"Mars/Olympus\"", "inbound.rules[0] `x`: time_zone: "),
-        ("from = [\"@missing.txt\"]", "inbound.rules[0] `x`: from: cannot read the number file missing.txt: "),
-        ("from = [\"*\"]", "inbound.rules[0] `x`: from: "),
-        ("reject = true\nagent = \"agent_1\"", "inbound.rules[0] `x`: reject: "),
+        (
+            "from = [\"@missing.txt\"]",
+            "inbound.rules[0] `x`: from = [\"@missing.txt\"]: cannot read the number file missing.txt: ",
+        ),
+        ("from = [\"*\"]", "inbound.rules[0] `x`: from = [\"*\"]: "),
+        ("reject = true\nagent = \"agent_1\"", "inbound.rules[0] `x`: reject = true: "),
         ("agent = \" \"", "inbound.rules[0] `x`: answer: override_agent_id: "),
         ("dynamic_variables = { a = \"{{ b | nofilter }}\" }", "inbound.rules[0] `x`: dynamic_variables: `a`: "),
         ("ask = { url = \"ftp://x\" }", "inbound.rules[0] `x`: ask.url: "),
