@@ -254,7 +254,7 @@ impl CallRecord {
         } else if count(TransferKind::Bridged) > 0 {
             Some("bridged")
         } else if started > cancelled {
-            // Events do not name the transfer they belong to. A second attempt after a cancelled one shows in the
+            // Events do not name the transfer they belong to. A second attempt after a canceled one shows in the
             // numbers.
             Some("started")
         } else if cancelled > 0 {

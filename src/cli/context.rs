@@ -18,10 +18,18 @@ pub(super) fn open_store() -> Result<Arc<dyn Store>, CliError> {
 
 /// Opens the store of the settings.
 pub(super) fn open_store_as(role: Role) -> Result<Arc<dyn Store>, CliError> {
-    Ok(storage::open(&load_settings()?.storage.url, role, &Supervisor::default())?)
+    Ok(open_store_of(&load_settings()?, role)?)
 }
 
-/// Opens the store of these settings for reading.
-pub(super) fn open_store_of(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
-    storage::open(&settings.storage.url, Role::Reader, &Supervisor::default())
+/// Opens the store of these settings.
+pub(super) fn open_store_of(settings: &Settings, role: Role) -> Result<Arc<dyn Store>, StoreError> {
+    storage::open(&settings.storage.url, role, &Supervisor::default())
+}
+
+/// Opens the store of these settings without another receiver on it. `supervisor` ends its threads.
+pub(super) fn open_store_exclusively(
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> Result<Arc<dyn Store>, StoreError> {
+    storage::open(&settings.storage.url, Role::Receiver, supervisor)
 }

@@ -75,29 +75,6 @@ pub(super) fn json_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Formats a JSON value as TOML on one line. TOML has no null, so null is left out of tables and lists.
-pub(super) fn to_inline_toml(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().filter(|(_, value)| !value.is_null());
-            let fields: Vec<_> =
-                fields.map(|(name, value)| format!("{} = {}", toml_key(name), to_inline_toml(value))).collect();
-            format!("{{ {} }}", fields.join(", ")).replace("{  }", "{}")
-        }
-        Value::Array(items) => {
-            let items: Vec<_> = items.iter().filter(|item| !item.is_null()).map(to_inline_toml).collect();
-            format!("[{}]", items.join(", "))
-        }
-        // JSON strings and numbers are valid TOML, except that TOML also requires DEL to be escaped.
-        plain => plain.to_string().replace('\u{7f}', "\\u007f"),
-    }
-}
-
-fn toml_key(name: &str) -> String {
-    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    if bare { name.to_owned() } else { to_inline_toml(&Value::String(name.to_owned())) }
-}
-
 /// Prints a table, or the text `empty` when it would have no rows.
 pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) -> CliResult {
     if rows.is_empty() {
@@ -171,11 +148,5 @@ mod tests {
     #[test]
     fn times_are_formatted() {
         assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00");
-    }
-
-    #[test]
-    fn json_values_are_formatted_as_inline_toml() {
-        let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
-        assert_eq!(to_inline_toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
     }
 }

@@ -5,11 +5,10 @@ use clap::Args;
 use super::context;
 use super::output::{self, CliResult};
 use crate::base::clock::Clock;
-use crate::base::supervise::Supervisor;
 use crate::dispatch::RetentionRules;
 use crate::operations::Principal;
 use crate::operations::purge::purge;
-use crate::storage::{self, Role};
+use crate::storage::Role;
 use crate::view::PurgeView;
 
 #[derive(Debug, Args)]
@@ -29,7 +28,7 @@ impl PurgeArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let rules = RetentionRules::from_settings(&settings);
-        let store = storage::open(&settings.storage.url, Role::Operator, &Supervisor::default())?;
+        let store = context::open_store_of(&settings, Role::Operator)?;
         let result = purge(&*store, &Clock::system(), &Principal::LocalOperator, &rules, !self.yes).await?;
         if self.json { output::print_json(&result) } else { print_text(&rules, &result) }
     }

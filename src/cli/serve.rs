@@ -8,12 +8,11 @@ use super::context;
 use super::output::{CliError, CliResult, print_line};
 use crate::app::{self, Receiver, ReloadHandle, shutdown_signal};
 use crate::base::supervise::Supervisor;
-use crate::config::{ConfigSources, HandlerSettings, LogFormat, Settings};
-use crate::event::EventKind;
-use crate::event::INTERNAL_EVENT_NAMES;
-use crate::handlers::{Filter, RegisteredHandler};
+use crate::config::{ConfigSources, LogFormat, Settings};
+use crate::handlers::RegisteredHandler;
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
 use crate::operations::companies::list_companies;
+use crate::operations::config::startup_warnings;
 use crate::telemetry::logging;
 
 pub(super) async fn run() -> CliResult {
@@ -89,8 +88,7 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
         ("storage", settings.storage.url.location()),
         ("handlers", handlers),
     ];
-    let mut warnings = settings.warnings(port);
-    warnings.extend(unknown_event_warnings(settings));
+    let warnings = startup_warnings(settings, port);
     if settings.log.format == LogFormat::Json {
         for (name, fact) in &facts {
             tracing::info!("{name}: {fact}");
@@ -124,28 +122,6 @@ fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
         None if main.ip().is_unspecified() => format!("http://localhost:{}/metrics", main.port()),
         None => format!("http://{main}/metrics"),
     }
-}
-
-/// A handler's event filter with a name that Retell does not send is more likely a typo than intended.
-fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
-    let unknown = |name: &&String| {
-        !EventKind::ALL
-            .iter()
-            .map(|kind| kind.as_str())
-            .chain(INTERNAL_EVENT_NAMES)
-            .any(|known| Filter::name_matches(name, known))
-    };
-    let of = |handler: &HandlerSettings| {
-        let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
-        (!names.is_empty()).then(|| {
-            format!(
-                "handler `{}` filters for unknown event names: {}; see the event names in docs/handlers",
-                handler.name,
-                names.join(", ")
-            )
-        })
-    };
-    settings.handlers.iter().filter_map(of).collect()
 }
 
 /// SIGHUP reads companies, keys, handlers, functions and inbound rules again.

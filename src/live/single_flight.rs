@@ -75,7 +75,7 @@ impl<K: Eq + Hash, T> FlightLeader<K, T> {
 }
 
 impl<K: Eq + Hash, T> Drop for FlightLeader<K, T> {
-    // Runs as well when the work panics or is cancelled, so that a key is never left in flight without a leader. The
+    // Runs as well when the work panics or is canceled, so that a key is never left in flight without a leader. The
     // sender is a field and is dropped after this: followers see a closed channel only once the key can have a new
     // leader.
     fn drop(&mut self) {

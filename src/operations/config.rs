@@ -3,9 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::OperationError;
-use crate::config::{ConfigSources, FieldError, ProgramSearchPath, Settings};
+use crate::config::{ConfigSources, FieldError, HandlerSettings, ProgramSearchPath, Settings};
 use crate::egress::Egress;
-use crate::handlers::HandlerRegistry;
+use crate::event::{EventKind, INTERNAL_EVENT_NAMES};
+use crate::handlers::{Filter, HandlerRegistry};
 use crate::live::appointments;
 use crate::live::functions::FunctionRegistry;
 use crate::live::inbound::InboundRules;
@@ -71,6 +72,35 @@ fn setting_view(key: String, value: &Value, settings: &Settings) -> SettingView 
 /// Whether a value is an array of tables, such as `[[handlers]]`.
 fn is_table_array(value: &Value) -> bool {
     value.as_array().is_some_and(|items| items.iter().any(Value::is_object))
+}
+
+/// What should be looked into before events arrive, for a receiver that listens on `port`.
+pub(crate) fn startup_warnings(settings: &Settings, port: u16) -> Vec<String> {
+    let mut warnings = settings.warnings(port);
+    warnings.extend(unknown_event_warnings(settings));
+    warnings
+}
+
+/// A handler's event filter with a name that Retell does not send is more likely a typo than intended.
+fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
+    let unknown = |name: &&String| {
+        !EventKind::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .chain(INTERNAL_EVENT_NAMES)
+            .any(|known| Filter::name_matches(name, known))
+    };
+    let of = |handler: &HandlerSettings| {
+        let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "handler `{}` filters for unknown event names: {}; see the event names in docs/handlers",
+                handler.name,
+                names.join(", ")
+            )
+        })
+    };
+    settings.handlers.iter().filter_map(of).collect()
 }
 
 /// Replaces passwords inside URLs. Settings that are secrets as a whole are of a type that serializes as `***`.

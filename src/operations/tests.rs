@@ -15,11 +15,10 @@ use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallKind, CallStatsFilter};
 use crate::dispatch::RetentionRules;
 use crate::event::EventKind;
-use crate::simulation::StoreReport;
 use crate::storage::{
     self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
 };
-use crate::view::{ConversationView, FindingLevel, OutlookView};
+use crate::view::{ConversationView, FindingLevel, OutlookView, StoreComparisonView};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sent_events_are_listed_shown_and_followed() {
@@ -224,7 +223,7 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
     let open_store = || storage::open(&settings.storage.url, Role::Reader, &Supervisor::default());
     let options = super::receiver::prepare_simulation(settings, request, open_store).await.unwrap();
     let report = crate::simulation::run(options, |_| {}).await.unwrap();
-    assert!(report.ok && matches!(report.store, StoreReport::Compared { missing: 0, .. }), "{report:?}");
+    assert!(report.ok && matches!(report.store, StoreComparisonView::Compared { missing: 0, .. }), "{report:?}");
     live.stop().await;
 }
 

@@ -11,7 +11,7 @@ use super::MAX_CONCURRENT_CALLS;
 use super::appointment_slots::SimulatedSlots;
 use super::call::{CallEnding, SimulatedCall};
 use super::live_answer::ParsedFunctionAnswer;
-use super::request_report::{AnswerCheck, RequestDetails, RequestReport};
+use super::request_report::{AnswerCheck, RequestDetails, request_view};
 use super::run::{CallProgress, SimulationRun};
 use super::scenario::new_step;
 use super::sender::{SendOutcome, SendResult};
@@ -115,7 +115,7 @@ impl SimulationRun {
             let problem = Some(NO_BOOKABLE_SLOT.to_owned());
             let check = AnswerCheck { result: "-", expectation: String::new(), problem };
             let request = functions.collect.request_details(id, "collect", None);
-            self.record_request(RequestReport::new(request, &SendResult::not_sent(), check));
+            self.record_request(request_view(request, &SendResult::not_sent(), check));
             return Err(EndFunctionCalls);
         };
         self.collect_without_time(id, call, &arguments).await?;
@@ -148,7 +148,7 @@ impl SimulationRun {
         let expectation = "the message names the missing argument".to_owned();
         let check = AnswerCheck { result: answer.result, expectation, problem };
         let request = function.request_details(id, "collect, wrong arguments", Some(&arguments));
-        self.record_request(RequestReport::new(request, &sent, check));
+        self.record_request(request_view(request, &sent, check));
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl SimulationRun {
             let expectation = if is_booked { "booked as requested" } else { "an alternative is offered" };
             let check = AnswerCheck { result: answer.result, expectation: expectation.to_owned(), problem };
             let request = function.request_details(id, "collect", Some(&arguments));
-            self.record_request(RequestReport::new(request, &sent, check));
+            self.record_request(request_view(request, &sent, check));
             if is_booked {
                 return Ok(SimulatedBooking { request_body, arguments, first_result: sent, sent_at });
             }
@@ -236,7 +236,7 @@ impl SimulationRun {
         let result = ParsedFunctionAnswer::parse(&sent.response_body).result;
         let check = AnswerCheck { result, expectation: format!("{description}: the stored answer"), problem };
         let request = self.functions.collect.request_details(id, step, Some(&booking.arguments));
-        self.record_request(RequestReport::new(request, sent, check));
+        self.record_request(request_view(request, sent, check));
     }
 
     /// Cancels the appointment, so that a simulation leaves no bookings behind. This request is sent even when the
@@ -258,7 +258,7 @@ impl SimulationRun {
         let problem = (!is_cancelled).then(|| "expected `cancelled`; the slot remains booked".to_owned());
         let check = AnswerCheck { result: answer.result, expectation: "the slot is free again".to_owned(), problem };
         let request = function.request_details(id, "cancel", Some(&arguments));
-        self.record_request(RequestReport::new(request, &sent, check));
+        self.record_request(request_view(request, &sent, check));
         Ok(())
     }
 

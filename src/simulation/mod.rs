@@ -29,9 +29,8 @@ use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, Settings};
 use crate::egress::ClientBuildError;
 use crate::security::keys::ApiKey;
 use crate::storage::{Store, StoreError};
+use crate::view::SimulationView;
 
-pub(crate) use self::report::{SimulationReport, StoreReport};
-pub(crate) use self::request_report::RequestReport;
 pub(crate) use self::scenario::Scenario;
 pub(crate) use self::sender::REJECTED_MESSAGE;
 
@@ -114,7 +113,7 @@ pub(crate) fn random_seed() -> u64 {
 pub(crate) async fn run(
     options: SimulationOptions<'_>,
     on_progress: impl Fn(SimulationProgress) + Send + Sync + 'static,
-) -> Result<SimulationReport, SimulationError> {
+) -> Result<SimulationView, SimulationError> {
     let run = Arc::new(SimulationRun::new(&options, Box::new(on_progress))?);
     let mut workers = TaskGroup::default();
     for _ in 0..options.calls.min(MAX_CONCURRENT_CALLS) {
@@ -134,5 +133,5 @@ pub(crate) async fn run(
             StoreCheck::Compared(store_check::compare(&sent_events, &stored))
         }
     };
-    Ok(SimulationReport::new(&options, &run, duration, &sent_events, &store_check))
+    Ok(report::simulation_view(&options, &run, duration, &sent_events, &store_check))
 }

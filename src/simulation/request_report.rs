@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::live_answer;
@@ -11,6 +10,7 @@ use super::run::{CallProgress, SimulationRun};
 use super::sender::{REQUEST_TIMEOUT, SendOutcome, SendResult};
 use crate::base::clock::to_unsigned_ms;
 use crate::event::EventKind;
+use crate::view::{SimulatedRequestContentView, SimulatedRequestView};
 
 /// Time that the network may add to a deadline that the receiver meets.
 const NETWORK_MARGIN: Duration = Duration::from_millis(100);
@@ -33,65 +33,36 @@ pub(super) struct AnswerCheck {
     pub(super) problem: Option<String>,
 }
 
-/// One request of a call with its response and the result of the check.
-#[derive(Debug, Serialize)]
-pub(crate) struct RequestReport {
-    pub(crate) call: String,
-    pub(crate) step: &'static str,
-    pub(crate) request: RequestContent,
-    pub(crate) status: Option<u16>,
-    /// Value of the outcome header, which answers of functions have.
-    pub(crate) outcome: Option<String>,
-    pub(crate) result: &'static str,
-    /// The body of the response: its JSON, otherwise its text.
-    pub(crate) answer: Value,
-    pub(crate) duration_ms: f64,
-    pub(crate) deadline_ms: u64,
-    pub(crate) expectation: String,
-    pub(crate) ok: bool,
-    pub(crate) problem: Option<String>,
-}
-
-/// The part of a request that differs between the steps of a call.
-#[derive(Debug, Serialize)]
-pub(crate) struct RequestContent {
-    pub(crate) method: &'static str,
-    pub(crate) path: String,
-    /// Arguments of a function, or the content of an inbound request.
-    pub(crate) arguments: Option<Value>,
-}
-
-impl RequestReport {
-    pub(super) fn new(request: RequestDetails<'_>, sent: &SendResult, check: AnswerCheck) -> Self {
-        let RequestDetails { call, step, url, arguments, deadline } = request;
-        let AnswerCheck { result, expectation, problem } = check;
-        let duration = sent.duration;
-        let problem = match sent.outcome {
-            SendOutcome::NoResponse(reason) => Some(reason.to_owned()),
-            SendOutcome::NotSent => problem.or_else(|| Some("not sent".to_owned())),
-            SendOutcome::Rejected(status) | SendOutcome::Failed(status) => Some(format!("status {status}")),
-            SendOutcome::Stored | SendOutcome::Duplicate => {
-                // A wrong answer is the more important problem, so lateness is reported only for correct ones.
-                let is_late = duration > deadline + NETWORK_MARGIN;
-                problem.or_else(|| is_late.then(|| format!("later than {} ms", deadline.as_millis())))
-            }
-        };
-        let answer = serde_json::from_slice(&sent.response_body)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&sent.response_body).into());
-        Self {
-            call: call.to_string(),
-            step,
-            request: RequestContent { method: "POST", path: url.path().to_owned(), arguments },
-            status: sent.status,
-            outcome: sent.outcome_header.clone(),
-            result,
-            answer,
-            duration_ms: duration.as_secs_f64() * 1000.0,
-            deadline_ms: to_unsigned_ms(deadline),
-            expectation,
-            ok: problem.is_none(),
-            problem,
+/// The result of a request, for the report.
+pub(super) fn request_view(request: RequestDetails<'_>, sent: &SendResult, check: AnswerCheck) -> SimulatedRequestView {
+    let RequestDetails { call, step, url, arguments, deadline } = request;
+    let AnswerCheck { result, expectation, problem } = check;
+    let duration = sent.duration;
+    let problem = match sent.outcome {
+        SendOutcome::NoResponse(reason) => Some(reason.to_owned()),
+        SendOutcome::NotSent => problem.or_else(|| Some("not sent".to_owned())),
+        SendOutcome::Rejected(status) | SendOutcome::Failed(status) => Some(format!("status {status}")),
+        SendOutcome::Stored | SendOutcome::Duplicate => {
+            // A wrong answer is the more important problem, so lateness is reported only for correct ones.
+            let is_late = duration > deadline + NETWORK_MARGIN;
+            problem.or_else(|| is_late.then(|| format!("later than {} ms", deadline.as_millis())))
         }
+    };
+    let answer = serde_json::from_slice(&sent.response_body)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&sent.response_body).into());
+    SimulatedRequestView {
+        call: call.to_string(),
+        step,
+        request: SimulatedRequestContentView { method: "POST", path: url.path().to_owned(), arguments },
+        status: sent.status,
+        outcome: sent.outcome_header.clone(),
+        result,
+        answer,
+        duration_ms: duration.as_secs_f64() * 1000.0,
+        deadline_ms: to_unsigned_ms(deadline),
+        expectation,
+        ok: problem.is_none(),
+        problem,
     }
 }
 
@@ -119,10 +90,10 @@ impl SimulationRun {
         };
         let request = RequestDetails { call: &progress.id, step: event.as_str(), url, arguments, deadline };
         let check = AnswerCheck { result, expectation: expectation.to_owned(), problem };
-        self.record_request(RequestReport::new(request, sent, check));
+        self.record_request(request_view(request, sent, check));
     }
 
-    pub(super) fn record_request(&self, request: RequestReport) {
+    pub(super) fn record_request(&self, request: SimulatedRequestView) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     }
 

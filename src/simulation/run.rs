@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::appointment::SimulatedFunctions;
 use super::call::SimulatedCall;
-use super::request_report::RequestReport;
 use super::scenario::{Scenario, ScenarioStep, StepSigning};
 use super::sender::{EventSender, REQUEST_TIMEOUT};
 use super::store_check::{self, SentEvent};
@@ -19,6 +18,7 @@ use crate::base::clock::Clock;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::egress;
 use crate::live::webhook_path;
+use crate::view::SimulatedRequestView;
 
 /// A simulated call in progress.
 pub(super) struct CallProgress {
@@ -44,7 +44,7 @@ pub(super) struct SimulationRun {
     pub(super) retries: AtomicU64,
     pub(super) sent_events: Mutex<Vec<SentEvent>>,
     /// The requests of all calls in the scenario `appointment`.
-    pub(super) requests: Mutex<Vec<RequestReport>>,
+    pub(super) requests: Mutex<Vec<SimulatedRequestView>>,
     pub(super) functions: SimulatedFunctions,
     /// URL of inbound requests, and the deadline for their answers.
     pub(super) inbound_endpoint: (url::Url, Duration),

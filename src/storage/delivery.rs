@@ -79,7 +79,7 @@ pub enum SkipReason {
     HandlerDisabled,
     /// A later event of the same call contains everything in this one.
     Superseded,
-    /// An operator cancelled the delivery.
+    /// An operator canceled the delivery.
     Cancelled,
     /// An operator discarded the dead letter.
     Discarded,

@@ -27,6 +27,13 @@ pub(crate) struct RetellToolView {
     pub timeout_ms: u64,
 }
 
+/// The settings of a function that was converted.
+#[derive(Serialize)]
+pub(crate) struct FunctionTableView {
+    /// A `[[functions]]` table, or a comment about a built-in function that needs none. Secrets are commented out.
+    pub toml: String,
+}
+
 /// An invocation in the ledger.
 #[derive(Serialize)]
 pub(crate) struct InvocationView {

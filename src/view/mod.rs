@@ -11,6 +11,7 @@ mod function;
 mod import;
 mod purge;
 mod rejected;
+mod simulation;
 mod status;
 mod test_result;
 
@@ -30,10 +31,14 @@ pub(crate) use erasure::{
 pub(crate) use event::{
     EventDetailsView, EventView, ExportedEventView, ExportedHeadersView, StoredInboundAnswerView, TailedEventView,
 };
-pub(crate) use function::{FunctionTestView, FunctionView, InvocationView, RetellToolView};
+pub(crate) use function::{FunctionTableView, FunctionTestView, FunctionView, InvocationView, RetellToolView};
 pub(crate) use import::{ImportLineErrorView, ImportView};
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use rejected::RejectedRequestView;
+pub(crate) use simulation::{
+    LatencyView, RequestCountsView, SimulatedEventView, SimulatedRequestContentView, SimulatedRequestView,
+    SimulationView, StoreComparisonView, StoreProblemView,
+};
 pub(crate) use status::{
     AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
 };

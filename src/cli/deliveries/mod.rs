@@ -19,6 +19,7 @@ use super::output::{self, CliResult};
 use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
 use crate::operations;
+use crate::operations::deliveries::bulk_change::default_states;
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState};
 use crate::view::DeliveryView;
 
@@ -113,33 +114,25 @@ impl DeliveriesCommand {
             Self::List(list) => list.run().await,
             Self::Show(show) => show.run().await,
             Self::Retry(DeliveriesRetryArgs { selector, states, bulk }) => {
-                let default_states = [DeliveryState::Scheduled, DeliveryState::Dead];
-                bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states, &default_states)).await
+                bulk.run(bulk_operation(DeliveryChange::Retry, &selector, &states)).await
             }
             Self::Cancel(DeliveriesCancelArgs { selector, states, bulk }) => {
-                let default_states = DeliveryChange::Cancel.allowed_states();
-                bulk.run(bulk_operation(DeliveryChange::Cancel, &selector, &states, default_states)).await
+                bulk.run(bulk_operation(DeliveryChange::Cancel, &selector, &states)).await
             }
         }
     }
 }
 
-fn bulk_operation(
-    change: DeliveryChange,
-    selector: &DeliverySelector,
-    states: &[DeliveryState],
-    default_states: &[DeliveryState],
-) -> BulkOperation {
+fn bulk_operation(change: DeliveryChange, selector: &DeliverySelector, states: &[DeliveryState]) -> BulkOperation {
+    let filter = selector.to_filter();
     let selected_states = match states {
-        // An id or a reason already says exactly what is meant, so the state does not have to be named as well.
-        [] if selector.selects_by_id() || selector.has_reason() => change.allowed_states(),
-        [] => default_states,
-        named => named,
+        [] => default_states(change, &filter),
+        named => named.iter().copied().map(Some).collect(),
     };
     BulkOperation {
         change,
-        filter: selector.to_filter(),
-        states: selected_states.iter().copied().map(Some).collect(),
+        filter,
+        states: selected_states,
         counts_excluded: states.is_empty(),
         skips_confirmation: selector.selects_by_id(),
     }

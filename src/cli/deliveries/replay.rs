@@ -5,6 +5,7 @@ use clap::Args;
 use super::bulk::{BulkArgs, BulkOperation};
 use super::selector::{self, DeliverySelector};
 use crate::cli::output::CliResult;
+use crate::operations::deliveries::bulk_change;
 use crate::storage::{DeliveryChange, DeliveryState};
 
 #[derive(Debug, Args)]
@@ -23,17 +24,18 @@ pub(in crate::cli) struct ReplayArgs {
 impl ReplayArgs {
     pub(in crate::cli) async fn run(self) -> CliResult {
         let Self { selector, states, bulk } = self;
-        let names_handlers = selector.names_handlers();
+        let mut filter = selector.to_filter();
+        let names_handlers = bulk_change::names_handlers(&filter);
         if states.contains(&None) && !names_handlers {
             selector::exit_with_usage_error(
                 "--state none needs --handler NAME: it creates a delivery for every event that has none",
             );
         }
-        let mut filter = selector.to_filter();
+        let counts_excluded = states.is_empty();
+        let states =
+            if counts_excluded { bulk_change::default_states(DeliveryChange::Replay, &filter) } else { states };
         // Events without a delivery have no reason, so a reason excludes them.
         filter.include_undelivered = names_handlers && filter.reason.is_none();
-        let counts_excluded = states.is_empty();
-        let states = if counts_excluded { default_states(&selector) } else { states };
         let operation = BulkOperation {
             change: DeliveryChange::Replay,
             filter,
@@ -43,16 +45,4 @@ impl ReplayArgs {
         };
         bulk.run(operation).await
     }
-}
-
-fn default_states(selector: &DeliverySelector) -> Vec<Option<DeliveryState>> {
-    if selector.has_reason() {
-        return DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect();
-    }
-    let mut states = vec![Some(DeliveryState::Succeeded), Some(DeliveryState::Dead)];
-    // An event and a handler that are both named are meant, even if the handler's filter excluded the event.
-    if selector.selects_by_id() && selector.names_handlers() {
-        states.push(None);
-    }
-    states
 }

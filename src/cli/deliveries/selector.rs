@@ -79,16 +79,6 @@ impl DeliverySelector {
         !self.delivery_refs.is_empty()
     }
 
-    pub(super) fn has_reason(&self) -> bool {
-        self.reason.is_some()
-    }
-
-    /// Whether the handler of every selected delivery is named, by `--handler` or in each id.
-    pub(super) fn names_handlers(&self) -> bool {
-        self.handler.is_some()
-            || (self.selects_by_id() && self.delivery_refs.iter().all(|delivery| delivery.handler.is_some()))
-    }
-
     pub(super) fn to_filter(&self) -> DeliveryFilter {
         DeliveryFilter {
             event_handler_pairs: self

@@ -10,11 +10,10 @@ use super::context;
 use super::output::{self, CliError, CliResult};
 use super::progress::draw_progress;
 use crate::base::clock::Clock;
-use crate::base::supervise::Supervisor;
 use crate::operations::Principal;
 use crate::operations::erase::{ErasureRequest, erase};
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::{self, Role};
+use crate::storage::Role;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("person").required(true)))]
@@ -51,7 +50,7 @@ impl EraseArgs {
             )));
         }
         let settings = context::load_settings()?;
-        let store = storage::open(&settings.storage.url, Role::Operator, &Supervisor::default())?;
+        let store = context::open_store_of(&settings, Role::Operator)?;
         let request = ErasureRequest { call: self.call, phone: self.phone, company: self.company, dry_run: !self.yes };
         let (clock, principal) = (Clock::system(), Principal::LocalOperator);
         let mut progress = draw_progress();

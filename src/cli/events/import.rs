@@ -13,7 +13,6 @@ use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::Principal;
 use crate::operations::import::{ImportProgress, MAX_REPORTED_LINES, import_events};
-use crate::storage::{self, Role};
 use crate::view::ImportView;
 
 #[derive(Debug, Args)]
@@ -34,7 +33,7 @@ impl EventsImportArgs {
         let settings = context::load_settings()?;
         let (input, size) = open_input(&self.file)?;
         let supervisor = Supervisor::default();
-        let store = storage::open(&settings.storage.url, Role::Receiver, &supervisor)
+        let store = context::open_store_exclusively(&settings, &supervisor)
             .map_err(|error| CliError::Message(format!("import needs the store for itself: {error}")))?;
         let bar = import_progress_bar(size);
         let mut printed = Ok(());

@@ -7,6 +7,7 @@ use crate::cli::context;
 use crate::cli::output::{self, CliResult};
 use crate::config::{ConfigSources, reference};
 use crate::operations::config::{check_settings, show_settings};
+use crate::operations::text::inline_toml;
 use crate::view::SettingView;
 
 /// Stands for a secret in serialized settings.
@@ -85,7 +86,7 @@ fn format_setting(name: &str, value: &Value, origin: &str) -> String {
     if value.is_null() {
         return format!("# {name} is not set{origin}");
     }
-    let text = output::to_inline_toml(value);
+    let text = inline_toml(value);
     format!("{}{name} = {text}{origin}", if is_secret(value) { "# " } else { "" })
 }
 

@@ -9,6 +9,7 @@ use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
 use crate::operations::receiver::{check_health, local_base_url};
 use crate::operations::status::{format_age, format_count, show_status};
+use crate::storage::Role;
 use crate::view::{AlarmView, EventCountsView, EventView, HandlerStatusView, ReceiverStatusView, StatusView};
 
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ impl StatusArgs {
         let settings = context::load_settings()?;
         let clock = Clock::system();
         let receiver = check_health(&local_base_url(&settings)).await?;
-        let store = context::open_store_of(&settings);
+        let store = context::open_store_of(&settings, Role::Reader);
         let store_ref = store.as_deref().map_err(Clone::clone);
         let location = settings.storage.url.location();
         let status = show_status(store_ref, location, &settings, &clock, receiver).await;

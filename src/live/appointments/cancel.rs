@@ -14,7 +14,7 @@ impl AppointmentInvocation<'_> {
         }
         let hint = arguments::parse_current_time_hint(arguments, &self.calendar, self.now_ms);
         let appointment = self.find_appointment(arguments, hint).await?;
-        // One that is cancelled already is confirmed again by the store, also when its time has passed.
+        // One that is canceled already is confirmed again by the store, also when its time has passed.
         if !appointment.cancelled && appointment.end_ms <= self.now_ms {
             return Ok(answer::not_found("That appointment is in the past, so there is nothing to cancel."));
         }

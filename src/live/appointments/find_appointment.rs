@@ -63,7 +63,7 @@ impl AppointmentInvocation<'_> {
         if matches.iter().any(|appointment| !appointment.cancelled) {
             matches.retain(|appointment| !appointment.cancelled);
         } else if let Some(latest) = matches.iter().max_by_key(|appointment| appointment.updated_at_ms) {
-            // All are cancelled: a repeated cancellation means the one that was cancelled last.
+            // All are canceled: a repeated cancellation means the one that was canceled last.
             let latest_id = latest.id;
             matches.retain(|appointment| appointment.id == latest_id);
         }

@@ -81,7 +81,7 @@ impl Invocation {
         Instant::from_std(self.received_at) + self.function.timeout()
     }
 
-    /// When the function itself is cancelled.
+    /// When the function itself is canceled.
     pub(super) fn target_deadline(&self) -> Instant {
         let grace = if self.function.policy.may_answer_late { LATE_ANSWER_GRACE } else { Duration::ZERO };
         self.deadline() + grace

@@ -42,7 +42,7 @@ pub(super) struct TargetCall<'a> {
     pub(super) query: Option<&'a str>,
     pub(super) arguments: &'a Map<String, Value>,
     pub(super) context: &'a FunctionContext,
-    /// When the call is cancelled. Later than the deadline in `context` for targets that may answer late.
+    /// When the call is canceled. Later than the deadline in `context` for targets that may answer late.
     pub(super) target_deadline: Instant,
 }
 

@@ -31,6 +31,31 @@ pub(crate) struct BulkChange {
     pub rate: u32,
 }
 
+/// The states that a change applies to unless the operator names others.
+pub(crate) fn default_states(change: DeliveryChange, filter: &DeliveryFilter) -> Vec<Option<DeliveryState>> {
+    let names_events = !filter.event_handler_pairs.is_empty();
+    // An id or a reason already says exactly what is meant, so the state does not have to be named as well.
+    let states = match change {
+        DeliveryChange::Replay if filter.reason.is_none() => &[DeliveryState::Succeeded, DeliveryState::Dead][..],
+        DeliveryChange::Retry if filter.reason.is_none() && !names_events => {
+            &[DeliveryState::Scheduled, DeliveryState::Dead]
+        }
+        change => change.allowed_states(),
+    };
+    let mut states: Vec<_> = states.iter().copied().map(Some).collect();
+    // An event and a handler that are both named are meant, even if the handler's filter excluded the event.
+    if change == DeliveryChange::Replay && filter.reason.is_none() && names_events && names_handlers(filter) {
+        states.push(None);
+    }
+    states
+}
+
+/// Whether the handler of every selected delivery is named.
+pub(crate) fn names_handlers(filter: &DeliveryFilter) -> bool {
+    let pairs = &filter.event_handler_pairs;
+    filter.handler.is_some() || (!pairs.is_empty() && pairs.iter().all(|(_, handler)| handler.is_some()))
+}
+
 impl BulkChange {
     fn includes(&self, counted: &DeliveryCount) -> bool {
         self.states.contains(&counted.state)
@@ -138,5 +163,31 @@ pub(crate) fn past_participle(change: DeliveryChange) -> &'static str {
         DeliveryChange::Retry => "retried",
         DeliveryChange::Cancel => "cancelled",
         DeliveryChange::Discard => "discarded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::EventIdGenerator;
+
+    #[test]
+    fn the_default_states_depend_on_what_the_filter_names() {
+        use DeliveryState::{Dead, Scheduled, Succeeded};
+        let all = DeliveryFilter::default();
+        assert_eq!(default_states(DeliveryChange::Retry, &all), [Some(Scheduled), Some(Dead)]);
+        assert_eq!(default_states(DeliveryChange::Replay, &all), [Some(Succeeded), Some(Dead)]);
+        let id = EventIdGenerator::default().next_id(1_790_000_000_000);
+        let pair = |handler: Option<&str>| DeliveryFilter {
+            event_handler_pairs: vec![(id, handler.map(str::to_owned))],
+            ..DeliveryFilter::default()
+        };
+        let allowed: Vec<_> = DeliveryChange::Retry.allowed_states().iter().copied().map(Some).collect();
+        assert_eq!(default_states(DeliveryChange::Retry, &pair(None)), allowed);
+        assert_eq!(default_states(DeliveryChange::Replay, &pair(None)), [Some(Succeeded), Some(Dead)]);
+        assert_eq!(default_states(DeliveryChange::Replay, &pair(Some("crm"))), [Some(Succeeded), Some(Dead), None]);
+        let allowed: Vec<_> = DeliveryChange::Replay.allowed_states().iter().copied().map(Some).collect();
+        let discarded = DeliveryFilter { reason: Some("discarded".to_owned()), ..pair(Some("crm")) };
+        assert_eq!(default_states(DeliveryChange::Replay, &discarded), allowed);
     }
 }

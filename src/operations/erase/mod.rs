@@ -17,7 +17,7 @@ use super::{OperationError, Principal, Progress, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::{MAX_ERASED_EVENTS, Store};
+use crate::storage::{CompanyStore, ErasureStore, Journal, MAX_ERASED_EVENTS};
 use crate::view::ErasureView;
 
 /// Time that running attempts get to end before their events are erased.
@@ -29,6 +29,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_ERASE_PASSES: usize = 5;
 /// Within this time a handler that already had an event has written its row, and the receiver its log lines.
 const LATE_WRITE_GRACE: Duration = Duration::from_millis(1_500);
+
+/// The facets that an erasure needs.
+pub(crate) trait ErasableStore: ErasureStore + CompanyStore + Journal {}
+
+impl<S: ErasureStore + CompanyStore + Journal + ?Sized> ErasableStore for S {}
 
 /// Whose data is erased: everything about a call or chat, or about all calls and chats with a phone number.
 pub(crate) struct ErasureRequest {
@@ -42,7 +47,7 @@ pub(crate) struct ErasureRequest {
 
 /// Erases the data of a person, in the store and in the log and handler files of `settings`.
 pub(crate) async fn erase(
-    store: &dyn Store,
+    store: &(impl ErasableStore + ?Sized),
     settings: &Settings,
     clock: &Clock,
     principal: &Principal,
@@ -67,7 +72,7 @@ pub(crate) async fn erase(
 }
 
 async fn erase_found(
-    store: &dyn Store,
+    store: &(impl ErasableStore + ?Sized),
     clock: &Clock,
     search: &mut PersonSearch,
     report: &mut ErasureReport,
@@ -109,7 +114,7 @@ async fn overwrite_files(files: &ErasableFiles, search: &PersonSearch, report: &
 ///
 /// An attempt that still runs could write about an erased event, so the receipt reports it as incomplete.
 async fn cancel_and_wait_for_attempts(
-    store: &dyn Store,
+    store: &(impl ErasableStore + ?Sized),
     clock: &Clock,
     search: &PersonSearch,
     report: &mut ErasureReport,
@@ -127,7 +132,7 @@ async fn cancel_and_wait_for_attempts(
 }
 
 /// Whether no copy of the erased data is left in the files of the store.
-async fn clear_store_files(store: &dyn Store) -> Result<bool, OperationError> {
+async fn clear_store_files(store: &(impl ErasableStore + ?Sized)) -> Result<bool, OperationError> {
     let started = std::time::Instant::now();
     while !store.finish_erasure().await? {
         if started.elapsed() > STORE_CLEAR_TIMEOUT {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::ErasureRequest;
+use super::{ErasableStore, ErasureRequest};
 use crate::operations::text::sanitize;
 use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
-use crate::storage::{DataSubject, Position, Store, StoreError};
+use crate::storage::{DataSubject, Position, StoreError};
 
 /// The person's identifiers and events found so far.
 pub(super) struct PersonSearch {
@@ -21,7 +21,7 @@ pub(super) struct PersonSearch {
 
 impl PersonSearch {
     pub(super) async fn new(
-        store: &dyn Store,
+        store: &(impl ErasableStore + ?Sized),
         ErasureRequest { call, phone, company, .. }: &ErasureRequest,
     ) -> Result<Self, OperationError> {
         let mut companies = store.list_companies().await?;
@@ -43,7 +43,11 @@ impl PersonSearch {
 
     /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
     /// either may have been deleted by retention while the other is still there.
-    pub(super) async fn run(&mut self, store: &dyn Store, progress: ProgressCallback<'_>) -> Result<(), StoreError> {
+    pub(super) async fn run(
+        &mut self,
+        store: &(impl ErasableStore + ?Sized),
+        progress: ProgressCallback<'_>,
+    ) -> Result<(), StoreError> {
         if self.by_phone {
             let calls = store.find_calls(self.person.clone()).await?;
             self.scan_journal(store, progress).await?;
@@ -55,7 +59,7 @@ impl PersonSearch {
     /// Searches for what was stored since the previous search, whose events have been erased.
     pub(super) async fn run_again(
         &mut self,
-        store: &dyn Store,
+        store: &(impl ErasableStore + ?Sized),
         progress: ProgressCallback<'_>,
     ) -> Result<(), StoreError> {
         self.seqs.clear();
@@ -66,13 +70,17 @@ impl PersonSearch {
     }
 
     /// Adds all events of the calls found: also events without the number contain what the person said.
-    async fn add_call_events(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    async fn add_call_events(&mut self, store: &(impl ErasableStore + ?Sized)) -> Result<(), StoreError> {
         self.seqs.extend(store.list_event_seqs_of_calls(self.person.calls().clone()).await?);
         self.person.add_ids(store.list_event_ids(self.seqs.clone()).await?);
         Ok(())
     }
 
-    async fn scan_journal(&mut self, store: &dyn Store, progress: ProgressCallback<'_>) -> Result<(), StoreError> {
+    async fn scan_journal(
+        &mut self,
+        store: &(impl ErasableStore + ?Sized),
+        progress: ProgressCallback<'_>,
+    ) -> Result<(), StoreError> {
         let last = store.last_position().await?;
         let start = self.scanned_through;
         // Events of the calls found so far are selected by their ids afterwards; comparing every body with every id

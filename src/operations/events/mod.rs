@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use super::{ItemKind, OperationError, deliveries};
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventSummary, InboundAnswerRecord, Journal, Store, StoredEvent};
+use crate::storage::{
+    DeliveryAdmin, EventFilter, EventSummary, InboundAnswerRecord, InboundAnswerStore, Journal, StoredEvent,
+};
 use crate::view::{EventDetailsView, EventView, StoredInboundAnswerView};
 pub(crate) use export::EventExport;
 pub(crate) use tail::{EventTail, TailFilter, TailNotice, TailOutput, TailStart};
@@ -20,7 +22,10 @@ pub(crate) async fn list_events(store: &dyn Journal, filter: EventFilter) -> Res
 }
 
 /// One event and what handlers made of it; [`OperationError::NotFound`] when none has the id.
-pub(crate) async fn show_event(store: &dyn Store, id: EventId) -> Result<EventDetailsView, OperationError> {
+pub(crate) async fn show_event<S>(store: &S, id: EventId) -> Result<EventDetailsView, OperationError>
+where
+    S: Journal + DeliveryAdmin + InboundAnswerStore + ?Sized,
+{
     let event = find_event(store, id).await?;
     let deliveries = deliveries::show_deliveries(store, id, None).await?;
     let inbound_answer = store.get_inbound_answer(id).await?.map(inbound_answer_view);

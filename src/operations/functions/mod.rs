@@ -1,9 +1,11 @@
 //! Lists and tests functions, and lists their invocations and the tools with which Retell invokes them.
 
+mod convert;
 mod test;
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::convert::convert_functions;
 pub(crate) use self::test::{FunctionTest, test_function};
 use super::text::sanitize;
 use super::{ItemKind, OperationError};

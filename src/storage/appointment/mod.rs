@@ -150,7 +150,7 @@ pub enum BookingOutcome {
     Done(BookingAction, Box<Appointment>),
     /// No place is left at that time.
     Unavailable,
-    /// The appointment does not exist or is cancelled.
+    /// The appointment does not exist or is canceled.
     NotFound,
 }
 

@@ -146,7 +146,12 @@ fn commands_only_parse_call_operations_and_print() {
     assert_violation(rule, "src/cli/context.rs", "impl serde::Serialize for A {}");
     assert_violation(rule, "src/cli/calls/list.rs", "async fn run(store: &dyn crate::storage::CallStore) {}");
     assert_violation(rule, "src/cli/output.rs", "use crate::storage::{EventFilter, Store};");
-    assert_allowed(rule, "src/cli/context.rs", "use crate::storage::{self, Role, Store};");
+    assert_violation(rule, "src/cli/purge.rs", "let store = storage::open(url, Role::Operator, &supervisor)?;");
+    assert_allowed(
+        rule,
+        "src/cli/context.rs",
+        "use crate::storage::{self, Role, Store}; fn f() { storage::open(url) }",
+    );
     assert_allowed(rule, "src/cli/output.rs", "fn print_json(value: &impl Serialize) {}");
     assert_allowed(rule, "src/operations/x.rs", "fn f(store: &dyn Journal) { json!({}) }");
     assert_allowed(

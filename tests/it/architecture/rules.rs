@@ -221,6 +221,8 @@ pub fn check_commands(source: &SourceFile) -> Vec<String> {
         violations.push(format!("{}: Serialize", source.path));
     }
     if source.path != STORE_OPENER {
+        let opens_store = source.paths.iter().any(|path| path.ends_with("storage::open"));
+        violations.extend(opens_store.then(|| format!("{}: storage::open", source.path)));
         let facets = STORAGE_FACETS.iter().filter(|facet| names(facet));
         violations.extend(facets.map(|facet| format!("{}: {facet}", source.path)));
     }

@@ -12,7 +12,9 @@ use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::receiver::{SimulationRequest, list_scenarios, prepare_simulation};
 use crate::privacy::redact;
-use crate::simulation::{self, Scenario, SimulationError, SimulationReport};
+use crate::simulation::{self, Scenario, SimulationError};
+use crate::storage::Role;
+use crate::view::SimulationView;
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -81,7 +83,9 @@ impl SimulateArgs {
         let settings = context::load_settings()?;
         let calls = self.calls;
         let json = self.json;
-        let options = prepare_simulation(&settings, self.into_request(), || context::open_store_of(&settings)).await?;
+        let options =
+            prepare_simulation(&settings, self.into_request(), || context::open_store_of(&settings, Role::Reader))
+                .await?;
         let url = redact::url(options.request_url().as_str());
         eprintln!("retell-webhook: simulating {calls} calls to {url}, seed {}", options.seed);
         let progress_bar = ProgressBar::new(calls);
@@ -131,8 +135,8 @@ impl SimulateArgs {
 /// run is aborted.
 async fn wait_for_report(
     stop: &CancellationToken,
-    run: impl Future<Output = Result<SimulationReport, SimulationError>>,
-) -> Result<SimulationReport, CliError> {
+    run: impl Future<Output = Result<SimulationView, SimulationError>>,
+) -> Result<SimulationView, CliError> {
     let mut run = std::pin::pin!(run);
     tokio::select! {
         report = &mut run => return Ok(report?),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::cli::output::{self, CliResult};
-use crate::simulation::{RequestReport, SimulationReport, StoreReport};
+use crate::view::{SimulatedRequestView, SimulationView, StoreComparisonView};
 
 /// Number of store problems that are printed; `--json` contains all of them.
 const MAX_PRINTED_STORE_PROBLEMS: usize = 20;
@@ -16,7 +16,7 @@ const MAX_PRINTED_REQUEST_PROBLEMS: usize = 20;
 /// Longest printed line in characters; `--json` contains the full texts.
 const MAX_LINE_CHARS: usize = 160;
 
-pub(super) fn print_report(report: &SimulationReport) -> CliResult {
+pub(super) fn print_report(report: &SimulationView) -> CliResult {
     let rows = report.events.iter().map(|row| {
         let in_store = match row.acknowledged.zip(row.in_store) {
             Some((acknowledged, stored)) => format!("{stored} of {acknowledged}"),
@@ -51,8 +51,8 @@ pub(super) fn print_report(report: &SimulationReport) -> CliResult {
     report.stop_reason.as_ref().map_or(Ok(()), output::print_line)
 }
 
-fn sent_summary(report: &SimulationReport) -> String {
-    let SimulationReport { calls, function_calls, seed, seconds, .. } = report;
+fn sent_summary(report: &SimulationView) -> String {
+    let SimulationView { calls, function_calls, seed, seconds, .. } = report;
     let requests = report.events.iter().map(|row| row.counts.sent).sum::<u64>() + function_calls;
     let to_functions = match function_calls {
         0 => String::new(),
@@ -61,7 +61,7 @@ fn sent_summary(report: &SimulationReport) -> String {
     format!("{calls} calls, {requests} requests{to_functions} in {seconds:.1} s, seed {seed}")
 }
 
-fn print_store_problems(store: &StoreReport) -> CliResult {
+fn print_store_problems(store: &StoreComparisonView) -> CliResult {
     let problems = store.problems();
     for row in problems.iter().take(MAX_PRINTED_STORE_PROBLEMS) {
         output::print_line(format!("WRONG  {} of {} ({}): {}", row.event, row.id, row.scenario, row.problem))?;
@@ -73,10 +73,10 @@ fn print_store_problems(store: &StoreReport) -> CliResult {
     Ok(())
 }
 
-fn store_summary(store: &StoreReport) -> String {
+fn store_summary(store: &StoreComparisonView) -> String {
     let (acknowledged, missing, duplicates, revisions, problem_count) = match store {
-        StoreReport::Skipped { reason, .. } => return format!("not checked: {reason}"),
-        StoreReport::Compared { acknowledged, missing, duplicates, revisions, problems, .. } => {
+        StoreComparisonView::Skipped { reason, .. } => return format!("not checked: {reason}"),
+        StoreComparisonView::Compared { acknowledged, missing, duplicates, revisions, problems, .. } => {
             (acknowledged, missing, duplicates, revisions, problems.len())
         }
     };
@@ -92,7 +92,7 @@ fn store_summary(store: &StoreReport) -> String {
 }
 
 /// Prints all requests of the first calls, and the problems of the others.
-fn print_requests(requests: &[RequestReport]) -> CliResult {
+fn print_requests(requests: &[SimulatedRequestView]) -> CliResult {
     if requests.is_empty() {
         return Ok(());
     }
@@ -102,7 +102,7 @@ fn print_requests(requests: &[RequestReport]) -> CliResult {
             calls.push(&request.call);
         }
     }
-    let is_shown = |request: &&RequestReport| calls.contains(&request.call.as_str());
+    let is_shown = |request: &&SimulatedRequestView| calls.contains(&request.call.as_str());
     let mut shown: Vec<_> = requests.iter().filter(is_shown).collect();
     // Calls run concurrently, so their requests are interleaved. The stable sort keeps the order within a call.
     shown.sort_by_key(|request| calls.iter().position(|call| *call == request.call));
@@ -134,14 +134,14 @@ fn truncate_line(text: &str) -> String {
 }
 
 /// The lines for the terminal: result and duration, the request, the answer.
-fn request_lines(report: &RequestReport) -> [Option<String>; 3] {
+fn request_lines(report: &SimulatedRequestView) -> [Option<String>; 3] {
     let status = report.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
     let outcome = report.outcome.as_deref().map(|outcome| format!(" ({outcome})")).unwrap_or_default();
     let verdict = match &report.problem {
         Some(problem) => format!("WRONG: {problem}"),
         None => format!("ok: {}", report.expectation),
     };
-    let RequestReport { step, result, duration_ms, deadline_ms, request, .. } = report;
+    let SimulatedRequestView { step, result, duration_ms, deadline_ms, request, .. } = report;
     let summary = format!("{step}: {status} {result}{outcome}, {duration_ms:.1} of {deadline_ms} ms, {verdict}");
     // The content of an inbound request is two phone numbers, which are not printed.
     let is_inbound = step.ends_with("_inbound");
