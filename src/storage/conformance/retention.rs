@@ -8,7 +8,7 @@ use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{
     AppendOutcome, ClaimedDelivery, CompanyScope, DEFAULT_COMPANY_ID, DeliveryFilter, DeliveryOutlook, EventFilter,
     NewEvent, PlannedDelivery, Position, PurgeBatch, PurgeCursor, RejectedRequest, RetentionKind, Role,
-    SettledDelivery, Settlement,
+    SettledDelivery, Settlement, Store,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -26,13 +26,15 @@ fn purge_before_day(kind: RetentionKind, day: i64) -> PurgeBatch {
     }
 }
 
-/// Purges all batches and returns the number of rows removed by each.
-async fn purge_all(store: &TestStore, mut purge: PurgeBatch) -> Vec<u64> {
-    let mut batches = Vec::new();
+/// Purges all batches and returns the number of removed rows.
+async fn purge_all(store: &dyn Store, mut purge: PurgeBatch) -> u64 {
+    let mut removed = 0;
     loop {
         let purged = store.purge_batch(purge.clone()).await.unwrap();
-        batches.push(purged.removed);
-        let Some(cursor) = purged.next_cursor else { return batches };
+        // A batch that takes too long ends earlier.
+        assert!(purged.removed <= purge.limit as u64);
+        removed += purged.removed;
+        let Some(cursor) = purged.next_cursor else { return removed };
         purge.cursor = cursor;
     }
 }
@@ -58,10 +60,11 @@ pub(in crate::storage) async fn events_are_purged_in_batches_and_their_numbers_a
         seqs.push(append_on_day(&store, day, &format!("call_{day}"), &format!("body {day}")).await);
     }
     let purge = purge_before_day(RetentionKind::Events, 8);
-    assert_eq!(store.open_as(Role::Operator).count_purgeable(purge.clone()).await.unwrap().removed, 3);
-    assert_eq!(purge_all(&store, purge).await, [3, 3, 2]);
+    let counted = store.open_as(Role::Operator).count_purgeable(purge.clone()).await.unwrap().removed;
+    assert!((1..=3).contains(&counted), "{counted}");
+    assert_eq!(purge_all(&*store, purge).await, 8);
     assert_eq!(list_seqs(&store).await, seqs[8..]);
-    assert_eq!(purge_all(&store, purge_before_day(RetentionKind::Events, 100)).await, [2]);
+    assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Events, 100)).await, 2);
     let last_position = store.last_position().await.unwrap();
     assert_eq!(store.export_events(Position::START, EventFilter::default()).await.unwrap().len(), 0);
     let store = store.restart().await;
@@ -77,8 +80,7 @@ pub(in crate::storage) async fn an_operator_purges_while_a_receiver_is_running(s
     append_on_day(&store, 0, "call_1", "one").await;
     let kept = append_on_day(&store, 5, "call_2", "two").await;
     let operator = store.open_as(Role::Operator);
-    let purged = operator.purge_batch(purge_before_day(RetentionKind::Events, 1)).await.unwrap();
-    assert_eq!((purged.removed, purged.next_cursor), (1, None));
+    assert_eq!(purge_all(&*operator, purge_before_day(RetentionKind::Events, 1)).await, 1);
     assert_eq!(list_seqs(&store).await, [kept]);
 }
 
@@ -88,7 +90,7 @@ pub(in crate::storage) async fn a_purged_event_is_new_when_it_is_sent_again(stor
     assert_eq!(append("one").await, first);
     assert!(matches!(append("one").await, AppendOutcome::Duplicate { .. }));
     assert!(matches!(append("two").await, AppendOutcome::Stored { revision: true, .. }));
-    assert_eq!(purge_all(&store, purge_before_day(RetentionKind::Events, 1)).await, [2]);
+    assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Events, 1)).await, 2);
     assert_eq!(append("one").await, first);
     assert!(matches!(append("two").await, AppendOutcome::Stored { revision: true, .. }));
     let events = store.list_events(EventFilter::default()).await.unwrap();
@@ -106,20 +108,20 @@ pub(in crate::storage) async fn unfinished_deliveries_protect_their_event(store:
     let planned = seqs[..2].iter().map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false });
     store.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
     let purge = || purge_before_day(RetentionKind::Events, 1);
-    assert_eq!(purge_all(&store, purge()).await.iter().sum::<u64>(), 1);
+    assert_eq!(purge_all(&*store, purge()).await, 1);
     assert_eq!(list_seqs(&store).await, [seqs[0], seqs[1], seqs[3]]);
     let claimed = store.claim(handler, NOW_MS).await;
     assert_eq!(claimed.len(), 2);
-    assert_eq!(purge_all(&store, purge()).await, [0], "running deliveries protect their events");
+    assert_eq!(purge_all(&*store, purge()).await, 0, "running deliveries protect their events");
     let ended = vec![
         settled(&claimed[0], Settlement::Dead { error: "gone".into() }),
         settled(&claimed[1], Settlement::Succeeded),
     ];
     assert_eq!(store.settle_deliveries(handler, ended, NOW_MS).await.unwrap(), 0);
-    assert_eq!(purge_all(&store, purge()).await, [2], "a dead letter is purged with its event");
+    assert_eq!(purge_all(&*store, purge()).await, 2, "a dead letter is purged with its event");
     // Handlers that are not in the settings any more protect nothing.
     let without_protection = PurgeBatch { protecting_handlers: Some(Vec::new()), ..purge() };
-    assert_eq!(purge_all(&store, without_protection).await, [1]);
+    assert_eq!(purge_all(&*store, without_protection).await, 1);
     assert!(store.list_deliveries(DeliveryFilter::default(), 9).await.unwrap().is_empty());
 }
 
@@ -130,11 +132,11 @@ pub(in crate::storage) async fn finished_deliveries_are_purged_without_their_eve
     store.append_event(event).await;
     store.plan_all(handler).await;
     let purge = purge_before_day(RetentionKind::Deliveries, 1);
-    assert_eq!(purge_all(&store, purge.clone()).await, [0], "it is pending");
+    assert_eq!(purge_all(&*store, purge.clone()).await, 0, "it is pending");
     let claimed = store.claim(handler, NOW_MS).await;
     let succeeded = vec![settled(&claimed[0], Settlement::Succeeded)];
     assert_eq!(store.settle_deliveries(handler, succeeded, NOW_MS).await.unwrap(), 0);
-    assert_eq!(purge_all(&store, purge).await, [1]);
+    assert_eq!(purge_all(&*store, purge).await, 1);
     assert_eq!(store.delivery_outlooks(id).await.unwrap(), [("crm".to_owned(), DeliveryOutlook::Removed)]);
     assert_eq!(list_seqs(&store).await.len(), 1);
 }
@@ -145,7 +147,7 @@ pub(in crate::storage) async fn a_purge_is_limited_to_its_companies(store: TestS
         store.append_event(NewEvent { company_id, ..store.new_event("call_1", "body") }).await;
     }
     let purge = |companies| PurgeBatch { company_scope: companies, ..purge_before_day(RetentionKind::Events, 1) };
-    let removed = async |companies| purge_all(&store, purge(companies)).await.iter().sum::<u64>();
+    let removed = async |companies| purge_all(&*store, purge(companies)).await;
     assert_eq!(removed(CompanyScope::Only(vec!["unknown".into()])).await, 0);
     assert_eq!(removed(CompanyScope::Only(vec!["acme".into()])).await, 1);
     assert_eq!(removed(CompanyScope::AllExcept(vec!["default".into()])).await, 1);
@@ -173,14 +175,14 @@ pub(in crate::storage) async fn calls_and_rejected_requests_have_separate_limits
         store.insert_rejected(rejected).await.unwrap();
     }
     append_on_day(&store, 0, "call_1", "one").await;
-    assert_eq!(purge_all(&store, purge_before_day(RetentionKind::Calls, 1)).await.iter().sum::<u64>(), 2);
+    assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Calls, 1)).await, 2);
     let calls = store
         .list_calls(CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: false, limit: 9 })
         .await
         .unwrap();
     assert_eq!(calls.iter().map(|call| call.call_id.as_str()).collect::<Vec<_>>(), ["call_3"]);
     assert_eq!(store.list_rejected(9).await.unwrap().len(), 3);
-    assert_eq!(purge_all(&store, purge_before_day(RetentionKind::Rejected, 1)).await.iter().sum::<u64>(), 2);
+    assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Rejected, 1)).await, 2);
     assert_eq!(store.list_rejected(9).await.unwrap().len(), 1);
     assert_eq!(list_seqs(&store).await.len(), 1, "the event stays");
 }
