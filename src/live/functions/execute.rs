@@ -97,14 +97,15 @@ impl Executor {
         invocation: &Invocation,
         limit: Instant,
     ) -> Result<BeginInvocationOutcome, StoreError> {
+        // The outcome if the ledger does not answer before the limit.
+        let mut at_limit = Err(StoreError::unavailable("the commit took too long"));
         loop {
-            let Ok(begun) = timeout_at(limit, self.begin(invocation)).await else {
-                return Err(StoreError::unavailable("the commit took too long"));
-            };
+            let Ok(begun) = timeout_at(limit, self.begin(invocation)).await else { return at_limit };
             let next_look = Instant::now() + RUNNING_POLL_INTERVAL;
             if !matches!(begun, Ok(BeginInvocationOutcome::Running)) || next_look >= limit {
                 return begun;
             }
+            at_limit = begun;
             sleep_until(next_look).await;
         }
     }

@@ -273,7 +273,7 @@ mod tests {
             }
             // As if it had been received so long ago that its deadline is near.
             let mut late = invocation(&other, &company, "call_1");
-            let age = late.function.timeout().checked_sub(Duration::from_millis(300)).unwrap();
+            let age = late.function.timeout().checked_sub(Duration::from_secs(1)).unwrap();
             late.received_at = late.received_at.checked_sub(age).unwrap();
             let timed_out = other.invoke(late).await;
             let waiting = other.invoke(invocation(&other, &company, "call_1"));
