@@ -113,12 +113,12 @@ fn body_size(claimed: &ClaimedDelivery) -> u64 {
 mod tests {
     use super::*;
     use crate::base::id::EventId;
-    use crate::storage::{EventOrigin, EventState, EventSummary, StoredEvent};
+    use crate::storage::{EventOrigin, EventState, EventSummary, Seq, StoredEvent};
 
-    fn claimed(company_id: CompanyId, seq: i64) -> ClaimedDelivery {
+    fn claimed(company_id: CompanyId, number: i64) -> ClaimedDelivery {
         let summary = EventSummary {
-            seq,
-            id: EventId::lower_bound_at(seq),
+            seq: Seq(number),
+            id: EventId::lower_bound_at(number),
             company_id,
             company: String::new(),
             kind: None,
@@ -137,12 +137,12 @@ mod tests {
             size_bytes: 4,
         };
         let event = StoredEvent { summary, body: Ok(Bytes::from_static(b"body")) };
-        let lease = LeaseToken::for_test(seq);
-        ClaimedDelivery { event, lease, previous_attempts: 0, queued_at_ms: seq, is_replay: false }
+        let lease = LeaseToken::for_test(Seq(number));
+        ClaimedDelivery { event, lease, previous_attempts: 0, queued_at_ms: number, is_replay: false }
     }
 
     fn start_all(ready: &mut PrefetchQueue, concurrency: usize) -> Vec<i64> {
-        std::iter::from_fn(|| ready.start_next(concurrency)).map(|claimed| claimed.event.summary.seq).collect()
+        std::iter::from_fn(|| ready.start_next(concurrency)).map(|claimed| claimed.event.summary.seq.0).collect()
     }
 
     #[test]
@@ -171,10 +171,13 @@ mod tests {
     fn matching_deliveries_are_removed() {
         let mut ready = PrefetchQueue::default();
         (1..=4).for_each(|seq| ready.push(claimed(CompanyId::new(seq % 2), seq)));
-        assert_eq!(ready.start_next(1).map(|claimed| claimed.event.summary.seq), Some(2));
+        assert_eq!(ready.start_next(1).map(|claimed| claimed.event.summary.seq.0), Some(2));
         let removed = ready.remove_matching(|claimed| (claimed.queued_at_ms < 3).then_some("old"));
         assert_eq!(removed.len(), 1);
-        assert_eq!(ready.leases().collect::<BTreeSet<_>>(), BTreeSet::from([2, 3, 4].map(LeaseToken::for_test)));
+        assert_eq!(
+            ready.leases().collect::<BTreeSet<_>>(),
+            BTreeSet::from([2, 3, 4].map(|number| LeaseToken::for_test(Seq(number))))
+        );
         ready.finish_attempt(&claimed(CompanyId::new(0), 2));
         assert_eq!(
             (ready.held_bytes(), ready.queued_by_company()),

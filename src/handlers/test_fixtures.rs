@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::base::id::EventIdGenerator;
+use crate::storage::Seq;
 use crate::storage::{DEFAULT_COMPANY_ID, EventOrigin, EventState, EventSummary};
 
 const RECEIVED_AT_MS: i64 = 1_795_305_599_000;
@@ -9,7 +10,7 @@ const RECEIVED_AT_MS: i64 = 1_795_305_599_000;
 pub(super) fn sample_event(name: &str) -> (EventSummary, Context) {
     let id = EventIdGenerator::default().next_id(RECEIVED_AT_MS);
     let summary = EventSummary {
-        seq: 1,
+        seq: Seq(1),
         id,
         company_id: DEFAULT_COMPANY_ID,
         company: "default".to_owned(),

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{EventSummary, StoredEvent};
+use super::{EventSummary, Seq, StoredEvent};
 use crate::base::id::CompanyId;
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
@@ -117,7 +117,7 @@ pub struct HandlerRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedDelivery {
     /// The sequence number of the event.
-    pub seq: i64,
+    pub seq: Seq,
     /// `None` for a delivery that is to be attempted.
     pub skip_reason: Option<SkipReason>,
     /// Whether it replaces pending deliveries of the same call and event kind.
@@ -154,7 +154,7 @@ pub enum PlanOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseToken {
     /// The sequence number of the event.
-    pub(in crate::storage) seq: i64,
+    pub(in crate::storage) seq: Seq,
     /// The number of the claim.
     pub(in crate::storage) claim: i64,
 }
@@ -162,7 +162,7 @@ pub struct LeaseToken {
 #[cfg(test)]
 impl LeaseToken {
     /// A token that no store has issued.
-    pub(crate) fn for_test(seq: i64) -> Self {
+    pub(crate) fn for_test(seq: Seq) -> Self {
         Self { seq, claim: 0 }
     }
 }
@@ -272,7 +272,7 @@ pub enum Settlement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettledDelivery {
     /// The sequence number of the event.
-    pub seq: i64,
+    pub seq: Seq,
     /// The token of the claim under which the attempt was made.
     pub lease: LeaseToken,
     pub settlement: Settlement,

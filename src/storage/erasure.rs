@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Position;
 use crate::base::id::CompanyId;
 use crate::privacy::phone_number::PhoneNumber;
+use crate::storage::Seq;
 
 /// A call or chat: the id of its company, and its own id. Call ids are unique within a company only.
 pub(crate) type CallKey = (CompanyId, String);
@@ -28,7 +29,7 @@ pub struct DataSubject {
 /// The result of a search in one part of the journal.
 #[derive(Debug, Default)]
 pub struct JournalScanResult {
-    pub matching_seqs: Vec<i64>,
+    pub matching_seqs: Vec<Seq>,
     /// The calls of these events: all their events belong to the person.
     pub matching_calls: Vec<CallKey>,
     pub unreadable_bodies: u64,
@@ -134,4 +135,4 @@ impl std::ops::AddAssign for ErasureCounts {
 
 /// The events that each handler received, by handler name. What a handler did with them is beyond the reach of an
 /// erasure.
-pub(crate) type EventsByHandler = BTreeMap<String, BTreeSet<i64>>;
+pub(crate) type EventsByHandler = BTreeMap<String, BTreeSet<Seq>>;

@@ -40,7 +40,7 @@ pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
 pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
-pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, StoreStats, StoredEvent};
+pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, Seq, StoreStats, StoredEvent};
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{AttemptRecord, DeliveryState, HandlerId, SkipReason};
 use crate::base::id::EventId;
+use crate::storage::Seq;
 
 /// Selects deliveries; all set conditions must hold.
 #[derive(Clone, Debug, Default)]
@@ -135,5 +136,5 @@ impl DeliveryChange {
 pub(crate) struct DeliveryBatch {
     pub handler_id: HandlerId,
     /// The sequence numbers of the events.
-    pub seqs: Vec<i64>,
+    pub seqs: Vec<Seq>,
 }

@@ -1,6 +1,7 @@
 //! Property test: random interleavings of intake, planning, attempts, crashes and time on the real store.
 
 use crate::base::id::CompanyId;
+use crate::storage::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,11 +74,11 @@ struct DispatchModel<'a> {
     ids: EventIdGenerator,
     settings: DeliverySettings,
     /// Call number by sequence number of the appended event.
-    calls: BTreeMap<i64, u8>,
+    calls: BTreeMap<Seq, u8>,
     running: Vec<ClaimedDelivery>,
-    finished: BTreeMap<i64, Settlement>,
+    finished: BTreeMap<Seq, Settlement>,
     /// Time of the first failure by sequence number: the ordering timeout counts from it.
-    first_failed_at_ms: BTreeMap<i64, i64>,
+    first_failed_at_ms: BTreeMap<Seq, i64>,
 }
 
 async fn open_store(folder: &Path) -> (Arc<dyn Store>, HandlerId) {
@@ -113,7 +114,7 @@ impl DispatchModel<'_> {
             ..NewEvent::new(self.ids.next_id(self.now_ms), DEFAULT_COMPANY_ID, self.now_ms, body)
         };
         assert!(matches!(self.store.append(event).await.unwrap(), AppendOutcome::Stored { .. }));
-        self.calls.insert(i64::try_from(self.calls.len()).unwrap() + 1, call);
+        self.calls.insert(Seq(i64::try_from(self.calls.len()).unwrap() + 1), call);
     }
 
     async fn plan(&mut self, limit: usize) {
@@ -147,7 +148,7 @@ impl DispatchModel<'_> {
     }
 
     /// Every earlier delivery of the call is finished, or waits for a retry and has exceeded the ordering timeout.
-    fn assert_order(&self, seq: i64) {
+    fn assert_order(&self, seq: Seq) {
         let call = self.calls[&seq];
         assert!(!self.finished.contains_key(&seq), "{seq} was claimed although it is finished");
         for (earlier, _) in self.calls.iter().filter(|(other, of)| **other < seq && **of == call && call > 0) {
@@ -182,7 +183,7 @@ impl DispatchModel<'_> {
         self.settle(seq, claimed.lease, settlement).await;
     }
 
-    async fn settle(&mut self, seq: i64, lease: LeaseToken, settlement: Settlement) {
+    async fn settle(&mut self, seq: Seq, lease: LeaseToken, settlement: Settlement) {
         let settled = vec![SettledDelivery { seq, lease, settlement, attempt: None }];
         assert_eq!(self.store.settle_deliveries(self.handler, settled, self.now_ms).await.unwrap(), 0);
     }

@@ -17,7 +17,7 @@ use super::{OperationError, Principal, Progress, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::{CompanyStore, ErasureStore, Journal, MAX_ERASED_EVENTS};
+use crate::storage::{CompanyStore, ErasureStore, Journal, MAX_ERASED_EVENTS, Seq};
 use crate::view::ErasureView;
 
 /// Time that running attempts get to end before their events are erased.
@@ -83,7 +83,7 @@ async fn erase_found(
         report.running_attempts = cancel_and_wait_for_attempts(store, clock, search, report).await?;
         report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
         let now_ms = clock.now_ms();
-        let seqs: Vec<i64> = search.seqs.iter().copied().collect();
+        let seqs: Vec<Seq> = search.seqs.iter().copied().collect();
         let mut done = 0;
         for part in seqs.chunks(MAX_ERASED_EVENTS) {
             report.erased += store.erase_events(part.to_vec(), now_ms).await?;
@@ -119,7 +119,7 @@ async fn cancel_and_wait_for_attempts(
     search: &PersonSearch,
     report: &mut ErasureReport,
 ) -> Result<u64, OperationError> {
-    let seqs: Vec<i64> = search.seqs.iter().copied().collect();
+    let seqs: Vec<Seq> = search.seqs.iter().copied().collect();
     let started = std::time::Instant::now();
     loop {
         let (cancelled, running) = store.cancel_deliveries(seqs.clone(), clock.now_ms()).await?;

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::{ErasableStore, ErasureRequest};
 use crate::operations::text::sanitize;
 use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
-use crate::storage::{DataSubject, Position, StoreError};
+use crate::storage::{DataSubject, Position, Seq, StoreError};
 
 /// The person's identifiers and events found so far.
 pub(super) struct PersonSearch {
     pub(super) person: DataSubject,
     /// Sequence numbers of the events to erase.
-    pub(super) seqs: BTreeSet<i64>,
+    pub(super) seqs: BTreeSet<Seq>,
     /// Bodies that could not be read.
     pub(super) unreadable_bodies: u64,
     by_phone: bool,

@@ -1,6 +1,7 @@
 //! Changes to deliveries by an operator, see [`DeliveryAdmin`](crate::storage::DeliveryAdmin), and the order within a
 //! call.
 
+use crate::storage::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ struct OperatorFixture {
     store: TestStore,
     operator: Arc<dyn Store>,
     handler: HandlerId,
-    events: Vec<(EventId, i64)>,
+    events: Vec<(EventId, Seq)>,
     planned_events: usize,
     leases: BTreeMap<usize, LeaseToken>,
 }

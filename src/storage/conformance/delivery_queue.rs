@@ -6,18 +6,18 @@ use super::{LEASE_MS, NOW_MS, TestStore, claim_request};
 use crate::base::id::CompanyId;
 use crate::storage::{
     AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState,
-    HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, SettledDelivery, Settlement,
+    HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, Seq, SettledDelivery, Settlement,
 };
 
 /// Stores an event and plans it; returns its sequence number.
-async fn append_and_plan(store: &TestStore, handler: HandlerId, event: NewEvent) -> i64 {
+async fn append_and_plan(store: &TestStore, handler: HandlerId, event: NewEvent) -> Seq {
     let seq = store.append_event(event).await;
     store.plan_all(handler).await;
     seq
 }
 
 /// Stores and plans an event of this company and call; its body is the id of the call.
-async fn append_for(store: &TestStore, handler: HandlerId, company_id: CompanyId, call_id: &str) -> i64 {
+async fn append_for(store: &TestStore, handler: HandlerId, company_id: CompanyId, call_id: &str) -> Seq {
     append_and_plan(store, handler, NewEvent { company_id, ..store.new_event(call_id, call_id) }).await
 }
 
@@ -51,7 +51,7 @@ async fn state_and_attempts(store: &TestStore, claimed: &ClaimedDelivery) -> (De
     (row.state, attempts.iter().map(|attempt| attempt.started_at_ms - NOW_MS).collect())
 }
 
-async fn claim_company_and_seq(store: &TestStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
+async fn claim_company_and_seq(store: &TestStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, Seq)> {
     let claimed = store.claim_deliveries(handler, claim).await.unwrap();
     claimed.iter().map(|claimed| (claimed.event.summary.company_id.get(), claimed.event.summary.seq)).collect()
 }
@@ -151,7 +151,7 @@ pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
     for number in 0..5 {
         seqs.push(store.append_event(store.new_event(&format!("call_{number}"), &format!("{number}"))).await);
     }
-    let planned = |seqs: &[i64]| -> Vec<PlannedDelivery> {
+    let planned = |seqs: &[Seq]| -> Vec<PlannedDelivery> {
         seqs.iter().map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false }).collect()
     };
     let first = store.next_plan_batch(handler, 3, true).await.unwrap().unwrap();

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use super::{
     ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, HandlerId, HandlerRow, NewEvent, PlanOutcome, PlannedDelivery,
-    Role, Store,
+    Role, Seq, Store,
 };
 use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
@@ -201,7 +201,7 @@ impl TestStore {
     }
 
     /// Stores an event and returns its sequence number.
-    async fn append_event(&self, event: NewEvent) -> i64 {
+    async fn append_event(&self, event: NewEvent) -> Seq {
         let id = event.id;
         self.append(event).await.unwrap();
         self.get_event(id).await.unwrap().unwrap().summary.seq

@@ -1,5 +1,6 @@
 //! Removal of old data, see [`RetentionStore`](crate::storage::RetentionStore).
 
+use crate::storage::Seq;
 use std::collections::BTreeMap;
 
 use super::{NOW_MS, TestStore};
@@ -39,13 +40,13 @@ async fn purge_all(store: &dyn Store, mut purge: PurgeBatch) -> u64 {
     }
 }
 
-async fn append_on_day(store: &TestStore, day: i64, call_id: &str, body: &str) -> i64 {
+async fn append_on_day(store: &TestStore, day: i64, call_id: &str, body: &str) -> Seq {
     let received_at_ms = NOW_MS + day * DAY_MS;
     let id = store.event_ids.next_id(received_at_ms);
     store.append_event(NewEvent { id, received_at_ms, ..store.new_event(call_id, body) }).await
 }
 
-async fn list_seqs(store: &TestStore) -> Vec<i64> {
+async fn list_seqs(store: &TestStore) -> Vec<Seq> {
     let events = store.list_events(EventFilter::default()).await.unwrap();
     events.iter().rev().map(|event| event.seq).collect()
 }

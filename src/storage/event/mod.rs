@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub(crate) use self::position::Position;
+pub(crate) use self::position::{Position, Seq};
 use super::HandlerBacklog;
 use crate::base::histogram::HistogramCounts;
 use crate::base::id::{CompanyId, EventId};
@@ -164,7 +164,7 @@ pub enum AppendOutcome {
 #[derive(Clone, PartialEq, Eq)]
 pub struct EventSummary {
     /// The event's number in the journal, which is in the order of commit.
-    pub seq: i64,
+    pub seq: Seq,
     pub id: EventId,
     pub company_id: CompanyId,
     /// The slug of the company.
@@ -199,7 +199,7 @@ impl EventSummary {
     /// The position before the event.
     #[must_use]
     pub fn position_before(&self) -> Position {
-        Position::after(self.seq - 1)
+        Position::after(Seq(self.seq.0 - 1))
     }
 
     /// Whether the receiver made the event itself.

@@ -1,7 +1,18 @@
-//! Positions of readers in the journal.
+//! Numbers of events in the journal, and positions of readers.
 
 use std::fmt;
 use std::str::FromStr;
+
+/// The number of an event in the journal, in the order of commit. Deliveries and erasures refer to events by it. Never
+/// reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub(crate) i64);
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// A position between two events of the journal, or before the first one. Opaque: only the store that returned it can
 /// say which events come after it, and a store that takes its place has other positions.
@@ -18,13 +29,13 @@ impl Position {
     pub(crate) const START: Self = Self(0);
 
     /// The position after the event with this sequence number.
-    pub(in crate::storage) const fn after(seq: i64) -> Self {
-        Self(seq)
+    pub(in crate::storage) const fn after(seq: Seq) -> Self {
+        Self(seq.0)
     }
 
     /// The sequence number of the event before this position.
-    pub(in crate::storage) const fn seq(self) -> i64 {
-        self.0
+    pub(in crate::storage) const fn seq(self) -> Seq {
+        Seq(self.0)
     }
 
     /// Approximate number of events between two positions, to show progress.
@@ -55,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_position_is_read_back_from_its_text() {
-        for position in [Position::START, Position::after(7), Position::after(i64::MAX)] {
+        for position in [Position::START, Position::after(Seq(7)), Position::after(Seq(i64::MAX))] {
             assert_eq!(position.to_string().parse(), Ok(position));
         }
         for text in ["", "7", "pos_", "pos_-1", "pos_+1", "pos_9223372036854775808", "evt_1"] {

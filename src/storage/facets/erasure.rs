@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use crate::storage::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, Position, StoreError};
+use crate::storage::{
+    CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult, Position, Seq, StoreError,
+};
 
 /// Finds and erases the data of one person. The caller repeats both until nothing more is found, because a receiver
 /// may be storing events of the person meanwhile.
@@ -17,22 +19,22 @@ pub trait ErasureStore: Send + Sync {
     async fn find_calls(&self, person: DataSubject) -> Result<Vec<CallKey>, StoreError>;
 
     /// Sequence numbers of all events of these calls.
-    async fn list_event_seqs_of_calls(&self, calls: BTreeSet<CallKey>) -> Result<BTreeSet<i64>, StoreError>;
+    async fn list_event_seqs_of_calls(&self, calls: BTreeSet<CallKey>) -> Result<BTreeSet<Seq>, StoreError>;
 
     /// The ids (`evt_…`) of these events; erased ones are left out.
-    async fn list_event_ids(&self, seqs: BTreeSet<i64>) -> Result<Vec<String>, StoreError>;
+    async fn list_event_ids(&self, seqs: BTreeSet<Seq>) -> Result<Vec<String>, StoreError>;
 
     /// Counts what an erasure of these events and of the person's other rows would change.
-    async fn count_erasable(&self, person: DataSubject, seqs: BTreeSet<i64>) -> Result<ErasureCounts, StoreError>;
+    async fn count_erasable(&self, person: DataSubject, seqs: BTreeSet<Seq>) -> Result<ErasureCounts, StoreError>;
 
     /// The handlers that received any of these events, with the events.
-    async fn list_recipients(&self, seqs: BTreeSet<i64>) -> Result<EventsByHandler, StoreError>;
+    async fn list_recipients(&self, seqs: BTreeSet<Seq>) -> Result<EventsByHandler, StoreError>;
 
     /// Cancels the waiting deliveries of these events. Returns the number of canceled and of running deliveries.
-    async fn cancel_deliveries(&self, seqs: Vec<i64>, now_ms: i64) -> Result<(u64, u64), StoreError>;
+    async fn cancel_deliveries(&self, seqs: Vec<Seq>, now_ms: i64) -> Result<(u64, u64), StoreError>;
 
     /// Erases these events, at most [`MAX_ERASED_EVENTS`] per call, so that webhook requests do not wait.
-    async fn erase_events(&self, seqs: Vec<i64>, now_ms: i64) -> Result<ErasureCounts, StoreError>;
+    async fn erase_events(&self, seqs: Vec<Seq>, now_ms: i64) -> Result<ErasureCounts, StoreError>;
 
     /// Erases what the store holds of the person outside the events: records of calls, rejected requests, invocations of
     /// custom functions, appointments, and texts of attempts.

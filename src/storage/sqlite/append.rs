@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::bodies::{BodyLocation, LARGE_BODY_BYTES};
 use super::writer::WriterContext;
 use crate::base::id::EventId;
-use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, StoreError};
+use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, Seq, StoreError};
 
 /// The hashes by which an event is found. The caller's task computes them, because hashing a large body would hold up
 /// the writer thread.
@@ -114,7 +114,7 @@ fn insert_without_columns(
 /// Adds a key of a new event to the recent keys. They may still hold the key of an event that was purged or erased
 /// since, possibly by another process: that event is gone, so the new one takes its place as the first with this key.
 /// Otherwise a duplicate of the new event would be compared with the removed one, and stored again.
-fn insert_recent_key(state: &mut WriterContext, key: i64, seq: i64) -> Result<(), StoreError> {
+fn insert_recent_key(state: &mut WriterContext, key: i64, seq: Seq) -> Result<(), StoreError> {
     if let Some(first) = state.recent_keys.first_seq(key)
         && !state.conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([first])?
     {
@@ -136,8 +136,8 @@ pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
 fn find_first(
     state: &WriterContext,
     key: i64,
-    matches: impl Fn(i64) -> rusqlite::Result<bool>,
-) -> Result<Option<i64>, StoreError> {
+    matches: impl Fn(Seq) -> rusqlite::Result<bool>,
+) -> Result<Option<Seq>, StoreError> {
     // The index first, because it holds the older events, and duplicates and revisions refer to the oldest. The filter
     // answers for nearly every new event; without it each append would read a random page of the index.
     if state.identity_filter.may_contain(key) {
@@ -158,7 +158,7 @@ fn find_first(
 }
 
 /// Also true for an erased event, so that the same body is not stored again when Retell repeats it.
-fn has_identity(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Result<bool> {
+fn has_identity(conn: &Connection, seq: Seq, identity: Identity) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT 1 FROM events WHERE seq = ?1 AND identity = ?2
          UNION ALL SELECT 1 FROM erased WHERE seq = ?1 AND identity = ?2",
@@ -166,12 +166,12 @@ fn has_identity(conn: &Connection, seq: i64, identity: Identity) -> rusqlite::Re
     .exists(params![seq, identity.0])
 }
 
-fn has_same_call_and_kind(conn: &Connection, seq: i64, event: &NewEvent) -> rusqlite::Result<bool> {
+fn has_same_call_and_kind(conn: &Connection, seq: Seq, event: &NewEvent) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND company_id = ?2 AND call_id = ?3 AND event = ?4")?
         .exists(params![seq, event.company_id, event.call_id, event.kind])
 }
 
-fn count_duplicate(conn: &Connection, seq: i64, at_ms: i64) -> Result<AppendOutcome, StoreError> {
+fn count_duplicate(conn: &Connection, seq: Seq, at_ms: i64) -> Result<AppendOutcome, StoreError> {
     let id = conn
         .prepare_cached("SELECT id FROM events WHERE seq = ?1 UNION ALL SELECT id FROM erased WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
@@ -188,9 +188,9 @@ fn insert_event(
     conn: &Connection,
     event: &NewEvent,
     identity: Identity,
-    revision_of: Option<i64>,
+    revision_of: Option<Seq>,
     location: Option<BodyLocation>,
-) -> Result<i64, StoreError> {
+) -> Result<Seq, StoreError> {
     let state = if event.unparsed { EventState::Unparsed } else { EventState::Stored };
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
@@ -218,5 +218,5 @@ fn insert_event(
         location.map(|location| location.offset),
         if location.is_some() { None } else { Some(&event.body[..]) },
     ])?;
-    Ok(conn.last_insert_rowid())
+    Ok(Seq(conn.last_insert_rowid()))
 }

@@ -1,14 +1,14 @@
 //! Reads stored events and their bodies, one by one or in batches.
 
 use bytes::Bytes;
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
 use super::bodies::{BodyFileReader, BodyLocation};
 use super::errors::{RowColumn, parse_column};
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventOrigin, EventState, EventSummary, StoreError, StoredEvent};
+use crate::storage::{EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent};
 
 /// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
 const MAX_CHUNK_BYTES: usize = 2 * 1024 * 1024;
@@ -20,6 +20,18 @@ pub(super) const SELECT_SUMMARY: &str =
     coalesce((SELECT d.count FROM duplicates d WHERE d.event_seq = e.seq), 0), e.size_bytes, e.company_id,
     e.origin";
 pub(super) const FROM_EVENTS: &str = " FROM events e LEFT JOIN companies c ON c.id = e.company_id";
+
+impl ToSql for Seq {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0))
+    }
+}
+
+impl FromSql for Seq {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
+}
 
 pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
     let seq = row.get(0)?;
@@ -45,7 +57,7 @@ pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
     })
 }
 
-fn event_row(seq: i64, column: &'static str) -> RowColumn {
+fn event_row(seq: Seq, column: &'static str) -> RowColumn {
     RowColumn { table: "events", row: format!("seq {seq}"), column }
 }
 
@@ -80,9 +92,9 @@ pub(super) fn get(reader: &ReaderContext, id: EventId) -> Result<Option<StoredEv
     rows.next()?.map(|row| read_event(row, &reader.bodies)).transpose()
 }
 
-pub(super) fn export(reader: &ReaderContext, after: i64, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
+pub(super) fn export(reader: &ReaderContext, after: Seq, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
     let (conditions, mut values) = filter_conditions(reader, filter);
-    values.extend([Value::Integer(after), limit_value(filter.limit.unwrap_or(usize::MAX))]);
+    values.extend([Value::Integer(after.0), limit_value(filter.limit.unwrap_or(usize::MAX))]);
     let sql =
         format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
     let mut statement = reader.conn.prepare_cached(&sql)?;

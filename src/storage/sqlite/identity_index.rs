@@ -10,7 +10,7 @@ use super::identity_filter::IdentityFilter;
 use super::recent_keys::RecentKeys;
 use super::writer::{StoreWriter, WriterContext};
 use crate::base::supervise::Supervisor;
-use crate::storage::{Identity, IdentityKey, StoreError};
+use crate::storage::{Identity, IdentityKey, Seq, StoreError};
 
 /// Recent keys (two per event) above which they are flushed to the index. Large enough that a flush changes most
 /// pages several times at once; small enough for memory (about 20 MB) and for reading them back at start (a fraction
@@ -124,7 +124,7 @@ pub(super) async fn flush(writer: &StoreWriter) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn insert_keys(state: &mut WriterContext, keys: &[(i64, i64)]) -> Result<(), StoreError> {
+fn insert_keys(state: &mut WriterContext, keys: &[(i64, Seq)]) -> Result<(), StoreError> {
     // OR IGNORE: after a failure or a crash the same keys are written again.
     let mut insert = state.conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
     for (key, seq) in keys {
@@ -134,12 +134,12 @@ fn insert_keys(state: &mut WriterContext, keys: &[(i64, i64)]) -> Result<(), Sto
     Ok(())
 }
 
-fn set_indexed_through(conn: &Connection, through: i64) -> Result<(), StoreError> {
+fn set_indexed_through(conn: &Connection, through: Seq) -> Result<(), StoreError> {
     conn.execute("UPDATE progress SET value = ?1 WHERE name = 'indexed_through'", [through])?;
     Ok(())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the signature of every job of the writer")]
-fn evict_keys(state: &mut WriterContext, through: i64) -> Result<bool, StoreError> {
+fn evict_keys(state: &mut WriterContext, through: Seq) -> Result<bool, StoreError> {
     Ok(state.recent_keys.evict_through(through, EVICTION_BATCH_KEYS))
 }

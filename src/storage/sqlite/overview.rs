@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::deliveries::parse_state;
 use super::errors::RowColumn;
 use super::events::{last_seq, seq_before};
-use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, StoreOverview, UnknownValueError};
+use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, Seq, StoreOverview, UnknownValueError};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Dead letters per handler, newest first, that are checked for the time of their last change.
@@ -87,15 +87,15 @@ fn load_backlog(
     // has reached it.
     backlog.behind = (last - through).max(0) + backlog.pending + backlog.running;
     // `>=`, because the event itself may have been purged; the next one is the closest that is known.
-    let received_at_ms = |seq: i64| {
+    let received_at_ms = |seq: Seq| {
         conn.prepare_cached("SELECT received_at_ms FROM events WHERE seq >= ?1 ORDER BY seq LIMIT 1")?
             .query_row([seq], |row| row.get::<_, i64>(0))
             .optional()
     };
     if backlog.behind > 0 {
-        backlog.behind_since_ms = received_at_ms(first_unattempted.unwrap_or(through + 1))?;
+        backlog.behind_since_ms = received_at_ms(first_unattempted.map_or(Seq(through + 1), Seq))?;
     }
-    let unplanned_since_ms = if last > through { received_at_ms(through + 1)? } else { None };
+    let unplanned_since_ms = if last > through { received_at_ms(Seq(through + 1))? } else { None };
     backlog.oldest_waiting_since_ms = earliest(backlog.oldest_waiting_since_ms, unplanned_since_ms);
     // INDEXED BY in this module: with another plan the same statements would scan every delivery that ever existed,
     // so a missing index must be an error and not a slow query.

@@ -1,14 +1,15 @@
 //! Recent keys: the keys of events that the identity index on disk does not hold yet, in memory.
 
+use crate::storage::Seq;
 use std::collections::{HashMap, VecDeque};
 
 /// Bounded by the index task, which flushes keys to disk above a threshold, see `identity_index.rs`.
 #[derive(Default)]
 pub(super) struct RecentKeys {
     /// Key and seq in the order of seq, so that the index task can remove a prefix.
-    entries: VecDeque<(i64, i64)>,
+    entries: VecDeque<(i64, Seq)>,
     /// The first seq of each key. Several events of a call share a key; revisions refer to the first.
-    first_seqs: HashMap<i64, i64>,
+    first_seqs: HashMap<i64, Seq>,
     /// Number of entries, from the front, whose transactions have committed.
     committed_len: usize,
 }
@@ -19,11 +20,11 @@ impl RecentKeys {
     }
 
     /// The first event with this key. A key is part of a hash, so the caller has to compare the event itself.
-    pub(super) fn first_seq(&self, key: i64) -> Option<i64> {
+    pub(super) fn first_seq(&self, key: i64) -> Option<Seq> {
         self.first_seqs.get(&key).copied()
     }
 
-    pub(super) fn insert(&mut self, key: i64, seq: i64) {
+    pub(super) fn insert(&mut self, key: i64, seq: Seq) {
         self.first_seqs.entry(key).or_insert(seq);
         self.entries.push_back((key, seq));
     }
@@ -49,13 +50,13 @@ impl RecentKeys {
 
     /// The keys to be written to the index. Keys of the open transaction are excluded: it can still fail, and the
     /// index would then name events that do not exist.
-    pub(super) fn committed_keys(&self) -> Vec<(i64, i64)> {
+    pub(super) fn committed_keys(&self) -> Vec<(i64, Seq)> {
         self.entries.iter().take(self.committed_len).copied().collect()
     }
 
     /// Removes keys of events up to `through`, which the index on disk holds by now, at most `limit` of them. Returns
     /// whether some are left.
-    pub(super) fn evict_through(&mut self, through: i64, limit: usize) -> bool {
+    pub(super) fn evict_through(&mut self, through: Seq, limit: usize) -> bool {
         let indexed = self.entries.partition_point(|(_, seq)| *seq <= through);
         let evicted = indexed.min(limit);
         for (key, seq) in self.entries.drain(..evicted).collect::<Vec<_>>() {
@@ -70,7 +71,7 @@ impl RecentKeys {
         indexed > limit
     }
 
-    fn evict(&mut self, key: i64, seq: i64) {
+    fn evict(&mut self, key: i64, seq: Seq) {
         // A later event may be the first with this key by now, see `remove`; its entry stays.
         if self.first_seqs.get(&key) == Some(&seq) {
             self.first_seqs.remove(&key);
@@ -85,13 +86,13 @@ mod tests {
     #[test]
     fn a_failed_transaction_leaves_nothing_behind() {
         let mut recent = RecentKeys::default();
-        recent.insert(7, 1);
+        recent.insert(7, Seq(1));
         recent.mark_committed();
-        recent.insert(7, 2);
-        recent.insert(8, 3);
+        recent.insert(7, Seq(2));
+        recent.insert(8, Seq(3));
         recent.roll_back();
         assert_eq!(recent.len(), 1);
-        assert_eq!(recent.first_seq(7), Some(1));
+        assert_eq!(recent.first_seq(7), Some(Seq(1)));
         assert_eq!(recent.first_seq(8), None);
     }
 
@@ -99,15 +100,15 @@ mod tests {
     fn indexed_keys_are_evicted() {
         let mut recent = RecentKeys::default();
         for seq in 1..=4 {
-            recent.insert(seq * 10, seq);
+            recent.insert(seq * 10, Seq(seq));
         }
         recent.mark_committed();
-        assert!(recent.evict_through(3, 2));
-        assert_eq!((recent.first_seq(20), recent.first_seq(30)), (None, Some(3)));
-        assert!(!recent.evict_through(3, 2));
+        assert!(recent.evict_through(Seq(3), 2));
+        assert_eq!((recent.first_seq(20), recent.first_seq(30)), (None, Some(Seq(3))));
+        assert!(!recent.evict_through(Seq(3), 2));
         assert_eq!(recent.len(), 1);
         assert_eq!(recent.first_seq(30), None);
-        assert_eq!(recent.first_seq(40), Some(4));
-        assert_eq!(recent.committed_keys(), [(40, 4)]);
+        assert_eq!(recent.first_seq(40), Some(Seq(4)));
+        assert_eq!(recent.committed_keys(), [(40, Seq(4))]);
     }
 }

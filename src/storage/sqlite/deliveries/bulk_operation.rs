@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
-use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryState, HandlerId, IdentityKey, StoreError};
+use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryState, HandlerId, IdentityKey, Seq, StoreError};
 
 /// Applies a change to those deliveries of the batch whose state allows it, and returns their number.
 pub(in crate::storage::sqlite) fn apply_bulk_operation(
@@ -54,7 +54,7 @@ fn restart_delivery(
     key: &IdentityKey,
     handler: HandlerId,
     ordered: bool,
-    seq: i64,
+    seq: Seq,
     change: DeliveryChange,
     now_ms: i64,
 ) -> Result<Option<i64>, StoreError> {
@@ -102,7 +102,7 @@ fn restart_delivery(
 fn skip_delivery(
     conn: &Connection,
     handler: HandlerId,
-    seq: i64,
+    seq: Seq,
     change: DeliveryChange,
     now_ms: i64,
 ) -> Result<Option<i64>, StoreError> {
@@ -120,7 +120,7 @@ fn skip_delivery(
 
 /// Takes the due time from pending deliveries after `first_seq`. They were at the head of their call sequence until
 /// an earlier delivery was restarted; with their due time they would be claimed before it.
-fn clear_due_after(conn: &Connection, handler: HandlerId, ordering_key: i64, first_seq: i64) -> Result<(), StoreError> {
+fn clear_due_after(conn: &Connection, handler: HandlerId, ordering_key: i64, first_seq: Seq) -> Result<(), StoreError> {
     conn.prepare_cached(
         "UPDATE deliveries INDEXED BY deliveries_call_sequence SET due_ms = NULL
          WHERE handler_id = ?1 AND ordering_key = ?2 AND event_seq > ?3

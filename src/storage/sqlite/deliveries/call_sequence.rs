@@ -10,7 +10,7 @@
 use rusqlite::{Connection, params};
 
 use super::parse_state;
-use crate::storage::{DeliveryState, HandlerId, IdentityKey, StoreError};
+use crate::storage::{DeliveryState, HandlerId, IdentityKey, Seq, StoreError};
 
 /// Rows read per call sequence. When this many deliveries at its head wait for a retry, the ones after them wait too,
 /// even past `ordering_timeout_ms`. The limit bounds the cost of every settlement; a call rarely has this many
@@ -21,19 +21,19 @@ const MAX_ROWS_SCANNED: i64 = 64;
 pub(in crate::storage::sqlite) fn ordering_key(
     key: &IdentityKey,
     ordered: bool,
-    seq: i64,
+    seq: Seq,
     call_id: Option<&str>,
 ) -> i64 {
     match call_id {
         // Two calls with the same hash share a call sequence. They wait for each other; nothing else goes wrong.
         Some(call_id) if ordered => *key.call_key_range(call_id).start(),
         // `seq` is unique, so its negative is a call sequence with this single delivery.
-        _ => -seq,
+        _ => -seq.0,
     }
 }
 
 struct UnfinishedDelivery {
-    seq: i64,
+    seq: Seq,
     state: DeliveryState,
     due_ms: Option<i64>,
     failed_at_ms: Option<i64>,
@@ -104,7 +104,7 @@ fn list_head(conn: &Connection, handler: HandlerId, ordering_key: i64) -> Result
     Ok(head)
 }
 
-fn update_due_ms(conn: &Connection, handler: HandlerId, seq: i64, due_ms: i64) -> Result<(), StoreError> {
+fn update_due_ms(conn: &Connection, handler: HandlerId, seq: Seq, due_ms: i64) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE deliveries SET due_ms = ?3 WHERE handler_id = ?1 AND event_seq = ?2")?
         .execute(params![handler, seq, due_ms])?;
     Ok(())

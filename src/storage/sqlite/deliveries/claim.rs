@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_event};
 use crate::storage::sqlite::readers::ReaderContext;
-use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, StoreError};
+use crate::storage::{ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, Seq, StoreError};
 
 /// Due deliveries of one company, earliest first, without those whose call sequence has another delivery running.
 ///
@@ -30,7 +30,7 @@ pub(super) const NEXT_DUE_COMPANY_SQL: &str = "SELECT company_id, due_ms FROM de
 
 /// A claimed delivery whose event has not been read yet.
 pub(in crate::storage::sqlite) struct ClaimedRow {
-    seq: i64,
+    seq: Seq,
     attempts: u32,
     since_ms: i64,
     replay: bool,
@@ -125,7 +125,7 @@ fn list_due(
 fn acquire_lease(
     conn: &Connection,
     handler: HandlerId,
-    seq: i64,
+    seq: Seq,
     claim_number: i64,
     request: &ClaimRequest,
 ) -> Result<bool, StoreError> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::events::seq_before;
-use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, StoreError};
+use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, Seq, StoreError};
 
 /// A filter whose handlers, events, call and company were looked up in the store.
 #[derive(Clone, Debug)]
@@ -15,22 +15,22 @@ pub(in crate::storage::sqlite) struct DeliveryQuery {
     filter: DeliveryFilter,
     company_id: Option<CompanyId>,
     /// Exclusive lower bound of the events.
-    after_seq: i64,
+    after_seq: Seq,
     /// Inclusive upper bound: the latest event at the time of the lookup. A replay would otherwise also select the
     /// events that arrive while it runs.
-    through_seq: i64,
-    call_event_seqs: Option<Vec<i64>>,
+    through_seq: Seq,
+    call_event_seqs: Option<Vec<Seq>>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct HandlerCursor {
     pub(super) id: HandlerId,
     pub(super) name: String,
-    pub(super) registered_at_seq: i64,
-    pub(super) planned_through: i64,
-    pub(super) purged_through: i64,
+    pub(super) registered_at_seq: Seq,
+    pub(super) planned_through: Seq,
+    pub(super) purged_through: Seq,
     /// Events that the filter names for this handler; `None` when it names no events at all.
-    named_event_seqs: Option<Vec<i64>>,
+    named_event_seqs: Option<Vec<Seq>>,
 }
 
 impl DeliveryQuery {
@@ -59,7 +59,7 @@ impl DeliveryQuery {
         Ok(Self {
             handlers,
             company_id,
-            after_seq: after_seq.unwrap_or(0),
+            after_seq: after_seq.map_or(Seq(0), Seq),
             through_seq: newest_stored_seq(conn)?,
             call_event_seqs,
             filter: filter.clone(),
@@ -67,7 +67,7 @@ impl DeliveryQuery {
     }
 
     /// The same query, for events after `seq` only.
-    pub(in crate::storage::sqlite) fn starting_after(&self, seq: i64) -> Self {
+    pub(in crate::storage::sqlite) fn starting_after(&self, seq: Seq) -> Self {
         Self { after_seq: self.after_seq.max(seq), ..self.clone() }
     }
 
@@ -87,7 +87,7 @@ impl DeliveryQuery {
         let mut values = vec![Value::Integer(handler.id.0)];
         let from = if filter.include_undelivered {
             // Events after `planned_through` are left out: planning will make their deliveries.
-            values.push(Value::Integer(handler.planned_through));
+            values.push(Value::Integer(handler.planned_through.0));
             "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2".to_owned()
         } else {
             let is_dead = filter.states.as_deref() == Some(&[DeliveryState::Dead]);
@@ -120,8 +120,8 @@ impl DeliveryQuery {
         // shorter.
         let has_event_list = self.call_event_seqs.is_some() || handler.named_event_seqs.is_some();
         let plus = if has_event_list { "+" } else { "" };
-        add(&format!("{plus}{seq} > ?"), Some(Value::Integer(self.after_seq)));
-        add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq)));
+        add(&format!("{plus}{seq} > ?"), Some(Value::Integer(self.after_seq.0)));
+        add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq.0)));
         add(&format!("{owner}.company_id = ?"), self.company_id.map(|id| Value::Integer(id.get())));
         add("d.note = ?", filter.reason.clone().map(Value::Text));
         add("e.event = ?", filter.event_kind.clone().map(Value::Text));
@@ -160,8 +160,8 @@ fn add_named_events(
 }
 
 /// One parameter instead of one per event: the SQL text stays the same, so its prepared statement is reused.
-fn json_array(seqs: &[i64]) -> Value {
-    let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
+fn json_array(seqs: &[Seq]) -> Value {
+    let list: Vec<String> = seqs.iter().map(Seq::to_string).collect();
     Value::Text(format!("[{}]", list.join(",")))
 }
 
@@ -192,7 +192,7 @@ pub(super) fn list_handlers(conn: &Connection) -> Result<Vec<HandlerCursor>, Sto
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn newest_stored_seq(conn: &Connection) -> Result<i64, StoreError> {
+fn newest_stored_seq(conn: &Connection) -> Result<Seq, StoreError> {
     Ok(conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?)
 }
 
@@ -206,7 +206,7 @@ fn unknown_handler_error(name: &str, handlers: &[HandlerCursor]) -> StoreError {
     StoreError::not_found(format!("the store knows no handler `{name}`; {known}"))
 }
 
-pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<i64, StoreError> {
+pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<Seq, StoreError> {
     let seq = conn
         .prepare_cached("SELECT seq FROM events WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| row.get(0))
@@ -226,7 +226,7 @@ fn get_company_id(conn: &Connection, slug: &str) -> Result<CompanyId, StoreError
 
 /// The events of a call. The index of call keys is written behind: it lacks the latest events, which are searched one
 /// by one.
-fn list_event_seqs_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<i64>, StoreError> {
+fn list_event_seqs_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<Seq>, StoreError> {
     let (first, last) = key.call_key_range(call_id).into_inner();
     // UNION instead of OR: for an OR over two tables SQLite would scan all events.
     let mut statement = conn.prepare_cached(

@@ -7,7 +7,7 @@ use super::call_sequence;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_chunk, read_event, read_summary};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
-    DeliveryState, EventSummary, HandlerId, IdentityKey, PlanBatch, PlanOutcome, PlanToken, PlannedDelivery,
+    DeliveryState, EventSummary, HandlerId, IdentityKey, PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Seq,
     SkipReason, StoreError,
 };
 
@@ -30,7 +30,7 @@ pub(in crate::storage::sqlite) fn next_plan_batch(
     let Some((last, _)) = events.last() else {
         return Ok(None);
     };
-    let token = PlanToken { from, through: last.seq };
+    let token = PlanToken { from, through: last.seq.0 };
     Ok(Some(PlanBatch { events, token }))
 }
 
@@ -142,7 +142,7 @@ fn skip_superseded(
     conn: &Connection,
     handler: HandlerId,
     ordering_key: i64,
-    seq: i64,
+    seq: Seq,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     // Only pending deliveries: one that was attempted may have had effects outside, so its retries are kept. `state <

@@ -9,7 +9,7 @@ use crate::base::id::EventId;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::{
     AttemptOutcome, AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
-    DeliveryState, HandlerId, IdentityKey, StoreError,
+    DeliveryState, HandlerId, IdentityKey, Seq, StoreError,
 };
 
 const DELIVERY_COLUMNS: &str =
@@ -46,7 +46,7 @@ pub(in crate::storage::sqlite) fn list_deliveries(
 }
 
 fn delivery_from_row(row: &Row, handler: &HandlerCursor) -> rusqlite::Result<DeliveryRow> {
-    let seq: i64 = row.get(0)?;
+    let seq: Seq = row.get(0)?;
     let state = parse_state(row.get(4)?, || format!("handler {} and event seq {seq}", handler.name))?;
     Ok(DeliveryRow {
         event_id: EventId::from_bytes(row.get(1)?),
@@ -134,7 +134,7 @@ pub(in crate::storage::sqlite) fn list_outlooks(
     Ok(outlooks)
 }
 
-fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: i64) -> Result<DeliveryOutlook, StoreError> {
+fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: Seq) -> Result<DeliveryOutlook, StoreError> {
     let sql = format!(
         "SELECT {DELIVERY_COLUMNS} FROM deliveries d JOIN events e ON e.seq = d.event_seq
          WHERE d.handler_id = ?1 AND d.event_seq = ?2"
@@ -154,7 +154,7 @@ fn get_outlook(conn: &Connection, handler: &HandlerCursor, seq: i64) -> Result<D
     })
 }
 
-fn list_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<Vec<AttemptRecord>, StoreError> {
+fn list_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<Vec<AttemptRecord>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT attempt, started_at_ms, duration_ms, outcome, status, error, answer FROM attempts
          WHERE handler_id = ?1 AND event_seq = ?2 ORDER BY started_at_ms, attempt",

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
-use crate::storage::{AttemptRecord, DeliveryState, HandlerId, LeaseToken, SettledDelivery, Settlement, StoreError};
+use crate::storage::{
+    AttemptRecord, DeliveryState, HandlerId, LeaseToken, Seq, SettledDelivery, Settlement, StoreError,
+};
 
 /// Records the attempts and the new states, and advances the call sequence of each delivery. Returns the number of
 /// settlements that were refused because their lease is no longer held.
@@ -95,7 +97,7 @@ fn release_delivery(
         .optional()?)
 }
 
-fn insert_attempt(conn: &Connection, handler: HandlerId, seq: i64, attempt: &AttemptRecord) -> Result<(), StoreError> {
+fn insert_attempt(conn: &Connection, handler: HandlerId, seq: Seq, attempt: &AttemptRecord) -> Result<(), StoreError> {
     // Nothing is recorded for an event that was erased or removed during the attempt: the response excerpt may repeat
     // what was in the event. OR REPLACE makes a repeated settlement harmless.
     conn.prepare_cached(

@@ -8,7 +8,7 @@ use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
     ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, HandlerId, HandlerRow, Journal,
-    Maintenance, NewEvent, PlannedDelivery, SettledDelivery, Settlement, StoreErrorKind,
+    Maintenance, NewEvent, PlannedDelivery, Seq, SettledDelivery, Settlement, StoreErrorKind,
 };
 
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -29,7 +29,7 @@ async fn append_and_plan(
     company_id: CompanyId,
     call_id: &str,
     body: &str,
-) -> i64 {
+) -> Seq {
     let event = NewEvent {
         kind: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
@@ -62,7 +62,7 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
     }
 }
 
-async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, i64)> {
+async fn claim_company_and_seq(store: &SqliteStore, handler: HandlerId, claim: ClaimRequest) -> Vec<(i64, Seq)> {
     let claimed = store.claim_deliveries(handler, claim).await.unwrap();
     claimed.iter().map(|claimed| (claimed.event.summary.company_id.get(), claimed.event.summary.seq)).collect()
 }
@@ -109,10 +109,13 @@ async fn a_claim_uses_its_indexes() {
 }
 
 /// Puts a state into a row that no version writes.
-fn damage_state(folder: &Path, seq: i64, state: i64) {
+fn damage_state(folder: &Path, seq: Seq, state: i64) {
     let conn = rusqlite::Connection::open(folder.join("store.db")).unwrap();
     conn.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
-    assert_eq!(conn.execute("UPDATE deliveries SET state = ?2 WHERE event_seq = ?1", [seq, state]).unwrap(), 1);
+    assert_eq!(
+        conn.execute("UPDATE deliveries SET state = ?2 WHERE event_seq = ?1", rusqlite::params![seq, state]).unwrap(),
+        1
+    );
 }
 
 #[tokio::test]

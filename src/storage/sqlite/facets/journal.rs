@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::base::id::{CompanyId, EventId};
+use crate::storage::Seq;
 use crate::storage::sqlite::append::{self, EventKeys};
 use crate::storage::sqlite::write_queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
@@ -40,7 +41,7 @@ impl Journal for SqliteStore {
     }
 
     async fn position_before(&self, ms: i64) -> Result<Position, StoreError> {
-        self.readers.read(move |reader| Ok(Position::after(events::seq_before(&reader.conn, ms)?))).await
+        self.readers.read(move |reader| Ok(Position::after(Seq(events::seq_before(&reader.conn, ms)?)))).await
     }
 
     fn appended_count(&self) -> u64 {
@@ -52,7 +53,7 @@ impl Journal for SqliteStore {
     }
 
     async fn last_position(&self) -> Result<Position, StoreError> {
-        self.readers.read(|reader| Ok(Position::after(events::last_seq(&reader.conn)?))).await
+        self.readers.read(|reader| Ok(Position::after(Seq(events::last_seq(&reader.conn)?)))).await
     }
 }
 

@@ -9,7 +9,7 @@ use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, readers, removal};
 use crate::storage::{
     CallKey, DataSubject, ErasureCounts, ErasureStore, EventsByHandler, JournalScanResult, Position, PurgeBatch,
-    PurgeBatchResult, RetentionStore, StoreError,
+    PurgeBatchResult, RetentionStore, Seq, StoreError,
 };
 
 /// Approximate number of rows that one batch of a purge changes, see [`StoreWriter::write_background`].
@@ -73,27 +73,27 @@ impl ErasureStore for SqliteStore {
         self.operator().await?.run(move |operator| operator.find_calls(&person)).await
     }
 
-    async fn list_event_seqs_of_calls(&self, calls: BTreeSet<CallKey>) -> Result<BTreeSet<i64>, StoreError> {
+    async fn list_event_seqs_of_calls(&self, calls: BTreeSet<CallKey>) -> Result<BTreeSet<Seq>, StoreError> {
         self.operator().await?.run(move |operator| operator.list_event_seqs_of_calls(&calls)).await
     }
 
-    async fn list_event_ids(&self, seqs: BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
+    async fn list_event_ids(&self, seqs: BTreeSet<Seq>) -> Result<Vec<String>, StoreError> {
         self.operator().await?.run(move |operator| operator.list_event_ids(&seqs)).await
     }
 
-    async fn count_erasable(&self, person: DataSubject, seqs: BTreeSet<i64>) -> Result<ErasureCounts, StoreError> {
+    async fn count_erasable(&self, person: DataSubject, seqs: BTreeSet<Seq>) -> Result<ErasureCounts, StoreError> {
         self.operator().await?.run(move |operator| operator.count_erasable(&person, &seqs)).await
     }
 
-    async fn list_recipients(&self, seqs: BTreeSet<i64>) -> Result<EventsByHandler, StoreError> {
+    async fn list_recipients(&self, seqs: BTreeSet<Seq>) -> Result<EventsByHandler, StoreError> {
         self.operator().await?.run(move |operator| operator.list_recipients(&seqs)).await
     }
 
-    async fn cancel_deliveries(&self, seqs: Vec<i64>, now_ms: i64) -> Result<(u64, u64), StoreError> {
+    async fn cancel_deliveries(&self, seqs: Vec<Seq>, now_ms: i64) -> Result<(u64, u64), StoreError> {
         self.operator().await?.run(move |operator| operator.cancel_deliveries(&seqs, now_ms)).await
     }
 
-    async fn erase_events(&self, seqs: Vec<i64>, now_ms: i64) -> Result<ErasureCounts, StoreError> {
+    async fn erase_events(&self, seqs: Vec<Seq>, now_ms: i64) -> Result<ErasureCounts, StoreError> {
         self.operator().await?.run(move |operator| operator.erase_events(&seqs, now_ms)).await
     }
 

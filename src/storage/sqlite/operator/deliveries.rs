@@ -1,6 +1,7 @@
 //! Changes deliveries while a receiver is running, in small batches.
 
 use super::OperatorStore;
+use crate::storage::Seq;
 use crate::storage::sqlite::deliveries::{self, DeliveryQuery};
 use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, StoreError};
 
@@ -12,7 +13,7 @@ pub(in crate::storage::sqlite) struct DeliveryCursor {
     /// Index of the handler within the selection.
     part_index: usize,
     /// The last event visited for this handler.
-    after_seq: i64,
+    after_seq: Seq,
 }
 
 impl OperatorStore {
@@ -25,7 +26,7 @@ impl OperatorStore {
         filter: &DeliveryFilter,
     ) -> Result<DeliveryCursor, StoreError> {
         let selection = self.read(|conn, key| DeliveryQuery::resolve(conn, key, filter))?;
-        Ok(DeliveryCursor { selection, part_index: 0, after_seq: 0 })
+        Ok(DeliveryCursor { selection, part_index: 0, after_seq: Seq(0) })
     }
 
     /// Numbers of the selected deliveries by handler, state and reason.
@@ -53,7 +54,7 @@ impl OperatorStore {
             }
             // This handler is done; the next one starts at the beginning of the journal.
             cursor.part_index += 1;
-            cursor.after_seq = 0;
+            cursor.after_seq = Seq(0);
         }
         Ok(None)
     }

@@ -15,7 +15,7 @@ use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{
     CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, Position, PurgeBatch,
-    PurgeBatchResult, StoreError,
+    PurgeBatchResult, Seq, StoreError,
 };
 
 /// Rows changed in one transaction.
@@ -107,12 +107,12 @@ impl OperatorRemoval {
     pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
         &self,
         calls: &BTreeSet<CallKey>,
-    ) -> Result<BTreeSet<i64>, StoreError> {
+    ) -> Result<BTreeSet<Seq>, StoreError> {
         self.store.read(|conn, key| data_subject::list_event_seqs_of_calls(conn, key, calls))
     }
 
     /// The ids (`evt_…`) of these events; erased ones are left out.
-    pub(in crate::storage::sqlite) fn list_event_ids(&self, seqs: &BTreeSet<i64>) -> Result<Vec<String>, StoreError> {
+    pub(in crate::storage::sqlite) fn list_event_ids(&self, seqs: &BTreeSet<Seq>) -> Result<Vec<String>, StoreError> {
         self.store.read(|conn, _| {
             let mut id = conn.prepare_cached("SELECT id FROM events WHERE seq = ?1")?;
             let mut ids = Vec::new();
@@ -128,7 +128,7 @@ impl OperatorRemoval {
     pub(in crate::storage::sqlite) fn count_erasable(
         &self,
         person: &DataSubject,
-        seqs: &BTreeSet<i64>,
+        seqs: &BTreeSet<Seq>,
     ) -> Result<ErasureCounts, StoreError> {
         let mut counts = self.store.read(|conn, _| erase::count_erasable(conn, person, seqs))?;
         let mut after = Some(0);
@@ -143,7 +143,7 @@ impl OperatorRemoval {
     /// The handlers that received any of these events, with the events.
     pub(in crate::storage::sqlite) fn list_recipients(
         &self,
-        seqs: &BTreeSet<i64>,
+        seqs: &BTreeSet<Seq>,
     ) -> Result<EventsByHandler, StoreError> {
         self.store.read(|conn, _| erase::list_recipients(conn, seqs))
     }
@@ -151,7 +151,7 @@ impl OperatorRemoval {
     /// Cancels waiting deliveries of these events. Returns the number of canceled and of running deliveries.
     pub(in crate::storage::sqlite) fn cancel_deliveries(
         &mut self,
-        seqs: &[i64],
+        seqs: &[Seq],
         now_ms: i64,
     ) -> Result<(u64, u64), StoreError> {
         let mut cancelled = 0;
@@ -177,7 +177,7 @@ impl OperatorRemoval {
     /// [`StoreError`]: nothing was erased.
     pub(in crate::storage::sqlite) fn erase_events(
         &mut self,
-        seqs: &[i64],
+        seqs: &[Seq],
         now_ms: i64,
     ) -> Result<ErasureCounts, StoreError> {
         self.store.write(|conn, key| {
@@ -216,7 +216,7 @@ impl OperatorRemoval {
         for part in booked.chunks(ROWS_PER_TRANSACTION) {
             erased.appointments += self.store.write(|conn, _| appointments::delete_appointments(conn, part))?;
         }
-        let mut after: Option<DeliveryKey> = Some((HandlerId(0), 0));
+        let mut after: Option<DeliveryKey> = Some((HandlerId(0), Seq(0)));
         while let Some(at) = after {
             let (mentioned, next) = self.store.read(|conn, _| erase::find_deliveries_mentioning(conn, person, at))?;
             for part in mentioned.chunks(ROWS_PER_TRANSACTION) {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
-use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, StoreError};
+use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, Seq, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
 /// checkpointed.
@@ -20,7 +20,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
     conn: &Connection,
     bodies: &BodyFileReader,
     person: &DataSubject,
-    after: i64,
+    after: Seq,
 ) -> Result<JournalScanResult, StoreError> {
     let mut rows = conn.prepare_cached(
         "SELECT seq, company_id, call_id, query, size_bytes, body_file, body_at, body FROM events
@@ -32,7 +32,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
     let mut scanned_bytes = 0;
     let mut last_seq = after;
     while let Some(row) = rows.next()? {
-        let seq: i64 = row.get(0)?;
+        let seq: Seq = row.get(0)?;
         let company: CompanyId = row.get(1)?;
         scanned_rows += 1;
         last_seq = seq;
@@ -81,7 +81,7 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
     conn: &Connection,
     key: &IdentityKey,
     calls: &BTreeSet<CallKey>,
-) -> Result<BTreeSet<i64>, StoreError> {
+) -> Result<BTreeSet<Seq>, StoreError> {
     let mut seqs = BTreeSet::new();
     // The index key contains the event kind, so the keys of one call are a range.
     let mut indexed = conn.prepare_cached(
@@ -90,7 +90,7 @@ pub(in crate::storage::sqlite) fn list_event_seqs_of_calls(
     )?;
     for (company, call_id) in calls {
         let (first, last) = key.call_key_range(call_id).into_inner();
-        let rows = indexed.query_map(params![company, call_id, first, last], |row| row.get::<_, i64>(0))?;
+        let rows = indexed.query_map(params![company, call_id, first, last], |row| row.get::<_, Seq>(0))?;
         for seq in rows {
             seqs.insert(seq?);
         }

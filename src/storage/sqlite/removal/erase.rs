@@ -13,14 +13,15 @@ use super::{BodyDisposal, appointments, delete_attempts, delete_call, delete_eve
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::deliveries::advance_call_sequence;
 use crate::storage::{
-    CallKey, DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, SkipReason, StoreError,
+    CallKey, DataSubject, DeliveryState, ErasureCounts, EventsByHandler, HandlerId, IdentityKey, Seq, SkipReason,
+    StoreError,
 };
 
 /// The handlers that received any of these events. An attempt that failed or is running counts: the data may have
 /// arrived.
 pub(in crate::storage::sqlite) fn list_recipients(
     conn: &Connection,
-    seqs: &BTreeSet<i64>,
+    seqs: &BTreeSet<Seq>,
 ) -> Result<EventsByHandler, StoreError> {
     let mut handlers = conn.prepare_cached("SELECT id, name FROM handlers")?;
     let handlers = handlers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -40,7 +41,7 @@ pub(in crate::storage::sqlite) fn list_recipients(
 }
 
 /// Number of running deliveries of these events.
-pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[i64]) -> Result<u64, StoreError> {
+pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[Seq]) -> Result<u64, StoreError> {
     let handlers = list_handler_ids(conn)?;
     let mut running = conn.prepare_cached(
         "SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND due_ms IS NOT NULL",
@@ -58,7 +59,7 @@ pub(in crate::storage::sqlite) fn count_running(conn: &Connection, seqs: &[i64])
 /// cannot be stopped, but its outcome is not recorded; with `waiting_only`, running deliveries are left unchanged.
 pub(in crate::storage::sqlite) fn cancel_deliveries(
     conn: &Connection,
-    seq: i64,
+    seq: Seq,
     waiting_only: bool,
     now_ms: i64,
 ) -> Result<u64, StoreError> {
@@ -89,7 +90,7 @@ pub(in crate::storage::sqlite) fn cancel_deliveries(
 pub(in crate::storage::sqlite) fn erase_event(
     conn: &Connection,
     key: &IdentityKey,
-    seq: i64,
+    seq: Seq,
     now_ms: i64,
 ) -> Result<ErasureCounts, StoreError> {
     // Because of this row, `settle` records nothing about the event any more, and a resent body is a duplicate. It is
@@ -114,7 +115,7 @@ pub(in crate::storage::sqlite) fn erase_event(
 }
 
 /// Puts the identity back into the index, from which `delete_event` has removed it with all keys of the event.
-fn index_erased_identity(conn: &Connection, seq: i64) -> Result<(), StoreError> {
+fn index_erased_identity(conn: &Connection, seq: Seq) -> Result<(), StoreError> {
     let identity = conn
         .prepare_cached("SELECT identity FROM erased WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0).map(crate::storage::Identity))?;
@@ -200,7 +201,7 @@ pub(in crate::storage::sqlite) fn delete_invocations(conn: &Connection, ids: &[i
 }
 
 /// Primary key of a delivery: the handler and the sequence number of the event.
-pub(in crate::storage::sqlite) type DeliveryKey = (HandlerId, i64);
+pub(in crate::storage::sqlite) type DeliveryKey = (HandlerId, Seq);
 
 /// Searches the notes of deliveries and the errors and responses of attempts, also of other events: a destination may
 /// have repeated the person's data in its response. Returns the matching deliveries, and where to continue; `None` at
@@ -249,7 +250,7 @@ pub(in crate::storage::sqlite) fn delete_delivery_texts(
 pub(in crate::storage::sqlite) fn count_erasable(
     conn: &Connection,
     person: &DataSubject,
-    seqs: &BTreeSet<i64>,
+    seqs: &BTreeSet<Seq>,
 ) -> Result<ErasureCounts, StoreError> {
     let mut counts = ErasureCounts {
         rejected: find_rejected_of(conn, person)?.len() as u64,

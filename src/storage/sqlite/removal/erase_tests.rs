@@ -1,3 +1,4 @@
+use crate::storage::Seq;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ fn contains_text(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-fn find_data_subject(fixture: &RemovalFixture, call: &str) -> (DataSubject, BTreeSet<i64>) {
+fn find_data_subject(fixture: &RemovalFixture, call: &str) -> (DataSubject, BTreeSet<Seq>) {
     let mut person = DataSubject::default();
     person.add_calls([(DEFAULT_COMPANY_ID, call.to_owned())]);
     let seqs = fixture.open_removal().list_event_seqs_of_calls(person.calls()).unwrap();
@@ -63,13 +64,13 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
     let handler = fixture.register_handler().await;
     fixture.append(0, "call_gone", b"one").await;
     fixture.append(0, "call_gone", b"two").await;
-    let claimed = fixture.plan_and_claim(handler, 2, &[1, 2], 1).await;
+    let claimed = fixture.plan_and_claim(handler, 2, &[Seq(1), Seq(2)], 1).await;
     assert_eq!(claimed.len(), 1);
     let (_, seqs) = find_data_subject(&fixture, "call_gone");
     let mut removal = fixture.open_removal();
-    let all: Vec<i64> = seqs.iter().copied().collect();
+    let all: Vec<Seq> = seqs.iter().copied().collect();
     assert_eq!(removal.cancel_deliveries(&all, START_MS).unwrap(), (1, 1));
-    assert_eq!(removal.list_recipients(&seqs).unwrap()["handler"], BTreeSet::from([1]));
+    assert_eq!(removal.list_recipients(&seqs).unwrap()["handler"], BTreeSet::from([Seq(1)]));
     assert_eq!(removal.erase_events(&Vec::from_iter(seqs.clone()), START_MS).unwrap().cancelled_deliveries, 1);
     let attempt = AttemptRecord {
         attempt: 1,
@@ -81,7 +82,7 @@ async fn deliveries_of_an_erased_event_are_canceled_and_late_attempts_not_record
         answer: Some("words of the caller".into()),
     };
     let settlement = Settlement::Scheduled { next_attempt_at_ms: START_MS, error: "later".into() };
-    let late = SettledDelivery { seq: 1, lease: claimed[0].lease, settlement, attempt: Some(attempt) };
+    let late = SettledDelivery { seq: Seq(1), lease: claimed[0].lease, settlement, attempt: Some(attempt) };
     assert_eq!(fixture.store.settle_deliveries(handler, vec![late], START_MS).await.unwrap(), 1, "it was erased");
     let lost = fixture.store.renew_leases(handler, vec![claimed[0].lease], i64::MAX).await.unwrap();
     assert_eq!(lost, [claimed[0].lease]);

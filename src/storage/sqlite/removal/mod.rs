@@ -18,7 +18,7 @@ pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclai
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::CompanyId;
-use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, StoreError};
+use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, Seq, StoreError};
 
 /// What happens to a body in a body file once its event is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl RemovedEvent {
 fn delete_event(
     conn: &Connection,
     key: &IdentityKey,
-    seq: i64,
+    seq: Seq,
     bodies: BodyDisposal,
     now_ms: i64,
 ) -> Result<Option<u64>, StoreError> {
@@ -93,13 +93,13 @@ fn delete_event(
 }
 
 /// Deletes a delivery and its attempts, and returns how many of each there were.
-fn delete_delivery(conn: &Connection, handler: HandlerId, seq: i64) -> Result<CascadedCounts, StoreError> {
+fn delete_delivery(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<CascadedCounts, StoreError> {
     let attempts = delete_attempts(conn, handler, seq)?;
     let mut delivery = conn.prepare_cached("DELETE FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2")?;
     Ok(CascadedCounts { deliveries: delivery.execute(params![handler, seq])? as u64, attempts, body_bytes: 0 })
 }
 
-fn delete_attempts(conn: &Connection, handler: HandlerId, seq: i64) -> Result<u64, StoreError> {
+fn delete_attempts(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<u64, StoreError> {
     let mut attempts = conn.prepare_cached("DELETE FROM attempts WHERE handler_id = ?1 AND event_seq = ?2")?;
     Ok(attempts.execute(params![handler, seq])? as u64)
 }

@@ -14,7 +14,7 @@ use super::{BodyDisposal, delete_attempts, delete_call, delete_delivery, delete_
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::seq_before;
 use crate::storage::{
-    CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, StoreError,
+    CompanyScope, HandlerId, IdentityKey, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind, Seq, StoreError,
 };
 
 /// Time after which a batch ends early: about the longest that a webhook request waits for it. Rows differ too much
@@ -85,7 +85,7 @@ fn purge_events(
     let mut rows =
         conn.prepare_cached("SELECT seq, company_id FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3")?;
     let rows = rows.query_map(params![purge.cursor.0, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<(i64, CompanyId)> = rows.collect::<Result<_, _>>()?;
+    let rows: Vec<(Seq, CompanyId)> = rows.collect::<Result<_, _>>()?;
     // Deliveries of handlers that no longer protect anything go with the event, too.
     let all_handlers = list_handler_ids(conn)?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
@@ -102,7 +102,7 @@ fn purge_events(
             batch.purged.removed += 1;
         }
         // Also for an event that stays: the next batch must not read it again.
-        batch.cursor = PurgeCursor(seq, 0, String::new());
+        batch.cursor = PurgeCursor(seq.0, 0, String::new());
     }
     Ok(batch.into_purged())
 }
@@ -122,7 +122,7 @@ fn list_protecting_handlers(conn: &Connection, names: Option<&[String]>) -> Resu
     Ok(protecting)
 }
 
-fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq: i64) -> Result<bool, StoreError> {
+fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq: Seq) -> Result<bool, StoreError> {
     let mut unfinished =
         conn.prepare_cached("SELECT 1 FROM deliveries WHERE handler_id = ?1 AND event_seq = ?2 AND state < 3")?;
     for (handler, _) in handlers {
@@ -135,7 +135,7 @@ fn has_unfinished_delivery(conn: &Connection, handlers: &[(HandlerId, i64)], seq
 
 /// Records that deliveries of events up to `seq` may have been deleted. For these events, the lack of a delivery no
 /// longer means that the filter left the event out.
-fn update_purged_through(conn: &Connection, handler: HandlerId, seq: i64) -> Result<(), StoreError> {
+fn update_purged_through(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE handlers SET purged_through = max(purged_through, ?2) WHERE id = ?1")?
         .execute(params![handler, seq])?;
     Ok(())
@@ -147,7 +147,7 @@ fn update_purged_through(conn: &Connection, handler: HandlerId, seq: i64) -> Res
 fn purge_by_delivery(
     conn: &Connection,
     purge: &PurgeBatch,
-    remove: impl Fn(i64, HandlerId) -> Result<PurgeBatchResult, StoreError>,
+    remove: impl Fn(Seq, HandlerId) -> Result<PurgeBatchResult, StoreError>,
 ) -> Result<PurgeBatchResult, StoreError> {
     let last = seq_before(conn, purge.before_ms)?;
     let mut rows = conn.prepare_cached(
@@ -156,7 +156,7 @@ fn purge_by_delivery(
     )?;
     let rows = rows
         .query_map(params![purge.cursor.0, purge.cursor.1, last, purge.limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows: Vec<(HandlerId, i64)> = rows.collect::<Result<_, _>>()?;
+    let rows: Vec<(HandlerId, Seq)> = rows.collect::<Result<_, _>>()?;
     let mut batch = PurgeProgress::new(rows.len() == purge.limit);
     for (handler, seq) in rows {
         if batch.is_out_of_time() {
@@ -165,7 +165,7 @@ fn purge_by_delivery(
         let result = remove(seq, handler)?;
         batch.purged.removed += result.removed;
         batch.purged.cascaded += result.cascaded;
-        batch.cursor = PurgeCursor(handler.0, seq, String::new());
+        batch.cursor = PurgeCursor(handler.0, seq.0, String::new());
     }
     Ok(batch.into_purged())
 }
@@ -175,7 +175,7 @@ fn purge_delivery(
     purge: &PurgeBatch,
     scope: &ResolvedCompanyScope,
     handler: HandlerId,
-    seq: i64,
+    seq: Seq,
 ) -> Result<PurgeBatchResult, StoreError> {
     let mut old = conn.prepare_cached(
         "SELECT company_id FROM deliveries
@@ -198,7 +198,7 @@ fn purge_attempts(
     purge: &PurgeBatch,
     scope: &ResolvedCompanyScope,
     handler: HandlerId,
-    seq: i64,
+    seq: Seq,
 ) -> Result<PurgeBatchResult, StoreError> {
     // The attempts of an unfinished delivery stay: they show why it is not finished.
     let mut delivery = conn

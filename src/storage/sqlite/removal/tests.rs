@@ -59,7 +59,7 @@ impl RemovalFixture {
         &self,
         handler: HandlerId,
         limit: usize,
-        planned: &[i64],
+        planned: &[Seq],
         claimed: usize,
     ) -> Vec<ClaimedDelivery> {
         let batch = self.store.next_plan_batch(handler, limit, false).await.unwrap().unwrap();
@@ -106,7 +106,7 @@ impl RemovalFixture {
     pub(super) async fn list_remaining_seqs(&self) -> Vec<i64> {
         let events = self.store.export_events(Position::START, EventFilter::default()).await.unwrap();
         assert!(events.iter().all(|event| event.body.is_ok()), "{events:?}");
-        events.iter().map(|event| event.summary.seq).collect()
+        events.iter().map(|event| event.summary.seq.0).collect()
     }
 
     pub(super) async fn query_i64(&self, sql: &'static str) -> i64 {
