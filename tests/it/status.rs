@@ -98,6 +98,9 @@ fn warns_of_backlogs_dead_letters_and_silence() {
     assert!(warnings[0].starts_with("no event for 3 days"), "{warnings:?}");
     assert!(warnings[1].contains("`call_store` has 1 dead letters"), "{warnings:?}");
     assert!(warnings[2].contains("`log` is behind: 1 events are waiting, the oldest for 3 days"), "{warnings:?}");
+    let configured: Vec<_> =
+        status["handlers"].as_array().unwrap().iter().map(|handler| handler["configured"] == true).collect();
+    assert_eq!(configured, [true, true, false], "the handler `old` is not configured");
     let log = &status["handlers"][1];
     assert_eq!((log["behind"].as_i64(), log["scheduled"].as_i64(), log["dead"].as_i64()), (Some(1), Some(1), Some(0)));
     assert_eq!((log["oldest_undelivered_since_ms"].as_i64(), log["breaker"].as_str()), (Some(1_000), Some("open")));
