@@ -271,7 +271,7 @@ mod tests {
             while calls.load(Ordering::Relaxed) == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            // As if it had been received so long ago that its deadline is near.
+            // Its deadline is near, as if it had been received earlier.
             let mut late = invocation(&other, &company, "call_1");
             let age = late.function.timeout().checked_sub(Duration::from_secs(1)).unwrap();
             late.received_at = late.received_at.checked_sub(age).unwrap();
