@@ -1,7 +1,7 @@
--- The invocation ledger, a database next to the store: see src/storage/sqlite/ledger.rs.
+-- The invocation ledger, a database next to the store: see src/storage/sqlite/ledger.
 --
 -- Invocations of custom functions: one row per invocation, inserted before the function is called and completed
--- before its answer is sent. Rows are deleted after a day, in small batches (src/storage/sqlite/invocations.rs).
+-- before its answer is sent. Rows are deleted after a day, in small batches (src/storage/sqlite/ledger/invocations.rs).
 CREATE TABLE invocations (
   id             INTEGER PRIMARY KEY AUTOINCREMENT,
   key            BLOB NOT NULL,     -- hash of everything that makes two requests the same invocation

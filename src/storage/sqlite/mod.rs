@@ -2,34 +2,28 @@
 //! files for large bodies, and the invocation ledger in a second database. docs/storage.md describes it as a whole.
 
 mod alarms;
-mod append;
 mod appointments;
 mod bodies;
 mod calls;
 mod change_watch;
-mod checkpoint;
 mod companies;
 mod deliveries;
 mod errors;
 mod events;
 mod facets;
-mod identity_filter;
-mod identity_index;
+mod identity;
 mod inbound;
-mod invocations;
 mod ledger;
 mod open;
 mod operator;
 mod overview;
 mod readers;
-mod recent_keys;
 mod rejected;
 mod removal;
 #[cfg(test)]
 mod tests;
 mod url;
 mod worker_threads;
-mod write_queue;
 mod writer;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -88,8 +82,8 @@ impl SqliteStore {
         let unusable = |error| errors::unusable(url, error);
         release_interrupted_deliveries(&conn).map_err(unusable)?;
         facets::end_all_terms(&conn).map_err(unusable)?;
-        let recent_keys = identity_index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
-        let identity_filter = identity_index::build_filter(&conn).map_err(unusable)?;
+        let recent_keys = identity::index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
+        let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn)?;
         let context =
             WriterContext { conn, recent_keys, identity_filter, bodies, transaction_begun: false, appended_events: 0 };
@@ -100,8 +94,8 @@ impl SqliteStore {
         let live_readers = Some(ReaderPool::start(url, 1, supervisor)?);
         let changes = watch::Sender::new(0);
         change_watch::start(url, &changes, supervisor)?;
-        checkpoint::start(url, &writer, supervisor)?;
-        identity_index::start(&writer, supervisor);
+        writer::checkpoint::start(url, &writer, supervisor)?;
+        identity::index::start(&writer, supervisor);
         Ok(Self {
             writer: Some(writer),
             ledger,

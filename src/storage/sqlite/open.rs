@@ -116,7 +116,7 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
         conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // No sync at commit; a thread syncs the log afterwards, see `ledger.rs`.
+        // No sync at commit; a thread syncs the log afterwards, see `ledger`.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;

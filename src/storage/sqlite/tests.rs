@@ -80,7 +80,7 @@ async fn duplicates_and_revisions_are_found_in_memory_and_in_the_index() {
     let revision = AppendOutcome::Stored { revision: true, unparsed: false };
     assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);
     assert_eq!(store.append(event(2, b"two")).await.unwrap(), revision);
-    identity_index::flush(store.writer().unwrap()).await.unwrap();
+    super::identity::index::flush(store.writer().unwrap()).await.unwrap();
     let unindexed = store.writer().unwrap().write(|state| Ok(state.recent_keys.len())).await.unwrap();
     assert_eq!(unindexed, 0);
     assert_eq!(store.append(first.clone()).await.unwrap(), duplicate);

@@ -25,9 +25,6 @@ const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
 const MAX_FOLDER_FILES: usize = 15;
 
-/// Folders that are larger, and may not grow: they are split when they change.
-const LARGE_FOLDERS: [(&str, usize); 1] = [("src/storage/sqlite", 24)];
-
 /// Files whose code must not await, spawn, read a clock or access files.
 const PURE_FILES: [&str; 21] = [
     "src/event/",
@@ -157,9 +154,7 @@ pub fn check_folder_sizes(paths: &[String]) -> Vec<String> {
     for (folder, _) in paths.iter().filter_map(|path| path.rsplit_once('/')) {
         *sizes.entry(folder).or_default() += 1;
     }
-    let limit =
-        |folder: &str| LARGE_FOLDERS.iter().find(|(name, _)| *name == folder).map_or(MAX_FOLDER_FILES, |(_, n)| *n);
-    let violations = sizes.into_iter().filter(|(folder, size)| *size > limit(folder));
+    let violations = sizes.into_iter().filter(|(_, size)| *size > MAX_FOLDER_FILES);
     violations.map(|(folder, size)| format!("{folder}: {size} files")).collect()
 }
 

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 
 use self::write::AppointmentWrite;
 use super::SqliteStore;
-use super::append::{self, EventKeys};
 use super::operator::{OperatorRemoval, OperatorStore};
 use super::writer::WriterContext;
+use super::writer::append::{self, EventKeys};
 use crate::base::id::CompanyId;
 use crate::storage::appointment::booking_event;
 use crate::storage::{

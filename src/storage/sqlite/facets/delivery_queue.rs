@@ -1,4 +1,4 @@
-//! The queue of deliveries: writes of dispatch give way to webhook requests, see `write_queue.rs`.
+//! The queue of deliveries: writes of dispatch give way to webhook requests, see `writer/queue.rs`.
 
 use async_trait::async_trait;
 

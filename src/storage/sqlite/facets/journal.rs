@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::Seq;
-use crate::storage::sqlite::append::{self, EventKeys};
-use crate::storage::sqlite::write_queue::WritePriority;
+use crate::storage::sqlite::writer::append::{self, EventKeys};
+use crate::storage::sqlite::writer::queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
 use crate::storage::{
     AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, Position, StoreError, StoredEvent,

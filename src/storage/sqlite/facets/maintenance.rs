@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::storage::sqlite::{SqliteStore, append, overview, readers};
+use crate::storage::sqlite::{SqliteStore, overview, readers, writer::append};
 use crate::storage::{HandlerBacklog, Maintenance, Store, StoreError, StoreOverview, StoreStats};
 
 /// How long [`Maintenance::probe`] waits for the writer, and how long its result is reused.

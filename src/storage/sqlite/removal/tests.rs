@@ -117,7 +117,7 @@ impl RemovalFixture {
     }
 
     pub(super) async fn flush_index(&self) {
-        crate::storage::sqlite::identity_index::flush(self.store.writer().unwrap()).await.unwrap();
+        crate::storage::sqlite::identity::index::flush(self.store.writer().unwrap()).await.unwrap();
     }
 
     pub(super) fn open_removal(&self) -> OperatorRemoval {

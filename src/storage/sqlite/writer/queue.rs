@@ -17,7 +17,7 @@ const MAX_BACKGROUND_ROWS_ALONE: usize = 1_024;
 
 /// Who waits for a write, and therefore how early it runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum WritePriority {
+pub(in crate::storage::sqlite) enum WritePriority {
     /// A caller on a live call.
     Live,
     /// The sender of an event, for its 2xx.
@@ -27,13 +27,13 @@ pub(super) enum WritePriority {
 }
 
 /// A write with its priority, as it travels through the channel to the writer thread.
-pub(super) struct QueuedWrite<J> {
-    pub(super) priority: WritePriority,
-    pub(super) job: J,
+pub(in crate::storage::sqlite) struct QueuedWrite<J> {
+    pub(in crate::storage::sqlite) priority: WritePriority,
+    pub(in crate::storage::sqlite) job: J,
 }
 
 /// Writes that the writer thread has received and not run yet, and the budget of the current transaction.
-pub(super) struct WriteQueue<J> {
+pub(in crate::storage::sqlite) struct WriteQueue<J> {
     live: VecDeque<J>,
     ingest: VecDeque<J>,
     background: VecDeque<(usize, J)>,
@@ -63,7 +63,7 @@ impl<J> Default for WriteQueue<J> {
 }
 
 impl<J> WriteQueue<J> {
-    pub(super) fn push(&mut self, write: QueuedWrite<J>) {
+    pub(in crate::storage::sqlite) fn push(&mut self, write: QueuedWrite<J>) {
         match write.priority {
             WritePriority::Live => self.live.push_back(write.job),
             WritePriority::Ingest => self.ingest.push_back(write.job),
@@ -71,12 +71,12 @@ impl<J> WriteQueue<J> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::storage::sqlite) fn len(&self) -> usize {
         self.live.len() + self.ingest.len() + self.background.len()
     }
 
     /// Sets the budget of a new transaction. Events that arrive later wait for the next one.
-    pub(super) fn begin_transaction(&mut self) {
+    pub(in crate::storage::sqlite) fn begin_transaction(&mut self) {
         self.background_skipped = !self.has_background && !self.background.is_empty();
         self.has_background = false;
         // Only the events that wait now: under constant load a budget that grew with arrivals would keep the
@@ -93,7 +93,7 @@ impl<J> WriteQueue<J> {
 
     /// The next write of this transaction, or `None` when it is time to commit. A live request joins at any point and
     /// shrinks the budget for everything else.
-    pub(super) fn pop(&mut self) -> Option<J> {
+    pub(in crate::storage::sqlite) fn pop(&mut self) -> Option<J> {
         if let Some(job) = self.live.pop_front() {
             // The commit that the caller waits for should come soon, but events that wait already still share it: to
             // commit at once after each live request would give up group commit while calls are in progress.

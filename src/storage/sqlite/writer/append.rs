@@ -2,22 +2,22 @@
 
 use rusqlite::{Connection, params};
 
-use super::bodies::{BodyLocation, LARGE_BODY_BYTES};
-use super::writer::WriterContext;
 use crate::base::id::EventId;
+use crate::storage::sqlite::bodies::{BodyLocation, LARGE_BODY_BYTES};
+use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, Seq, StoreError};
 
 /// The hashes by which an event is found. The caller's task computes them, because hashing a large body would hold up
 /// the writer thread.
 #[derive(Clone, Copy)]
-pub(super) struct EventKeys {
+pub(in crate::storage::sqlite) struct EventKeys {
     identity: Identity,
     /// See [`IdentityKey::call_key`]; `None` for an event without a call or without a kind.
     call_key: Option<i64>,
 }
 
 impl EventKeys {
-    pub(super) fn from_event(event: &NewEvent, key: &IdentityKey) -> Self {
+    pub(in crate::storage::sqlite) fn from_event(event: &NewEvent, key: &IdentityKey) -> Self {
         let call_key = match (&event.call_id, &event.kind) {
             (Some(call_id), Some(kind)) => Some(key.call_key(event.company_id, call_id, kind)),
             _ => None,
@@ -26,7 +26,7 @@ impl EventKeys {
     }
 }
 
-pub(super) fn append(
+pub(in crate::storage::sqlite) fn append(
     state: &mut WriterContext,
     event: &NewEvent,
     keys: EventKeys,
@@ -73,7 +73,11 @@ pub(super) fn append(
 /// the index at once. Until its next start the receiver's filter does not know them either, and it would store the
 /// same body as a new event. That is acceptable only for events that are never sent and whose body names the change
 /// it describes.
-pub(super) fn append_by_operator(conn: &Connection, event: &NewEvent, keys: EventKeys) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) fn append_by_operator(
+    conn: &Connection,
+    event: &NewEvent,
+    keys: EventKeys,
+) -> Result<(), StoreError> {
     let seq = insert_event(conn, event, keys.identity, None, None)?;
     let mut insert = conn.prepare_cached("INSERT OR IGNORE INTO event_keys (key, seq) VALUES (?1, ?2)")?;
     for key in [Some(keys.identity.index_key()), keys.call_key].into_iter().flatten() {
@@ -126,7 +130,7 @@ fn insert_recent_key(state: &mut WriterContext, key: i64, seq: Seq) -> Result<()
 
 /// Checks that the store can be written. It writes and removes as much as a large event takes, because an empty
 /// transaction succeeds on a full disk.
-pub(super) fn probe(conn: &Connection) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) fn probe(conn: &Connection) -> Result<(), StoreError> {
     conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
     conn.prepare_cached("DELETE FROM probes")?.execute([])?;
     Ok(())

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::writer::StoreWriter;
-use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::writer::StoreWriter;
+use crate::storage::sqlite::{SqliteUrl, open};
 
 /// Pause between checkpoints. Short, so that each syncs little: a commit that needs the disk meanwhile waits for it.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -28,7 +28,11 @@ const MAX_REMAINING_PAGES: i64 = 128;
 const MAX_PASSES: usize = 8;
 
 /// Starts the checkpoint thread; it ends when the service stops.
-pub(super) fn start(url: &SqliteUrl, writer: &StoreWriter, supervisor: &Supervisor) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) fn start(
+    url: &SqliteUrl,
+    writer: &StoreWriter,
+    supervisor: &Supervisor,
+) -> Result<(), StoreError> {
     let conn = open::open_checkpointer(url.path())?;
     let status = writer.status.clone();
     let stop = supervisor.clone();
@@ -72,7 +76,7 @@ fn checkpoint(conn: &Connection) -> rusqlite::Result<i64> {
 
 /// Moves the remaining pages. The writer calls it between two transactions, when no page can be added meanwhile: once
 /// the whole log is in the database file, the next transaction starts the log over.
-pub(super) fn finish_checkpoint(conn: &Connection) {
+pub(in crate::storage::sqlite) fn finish_checkpoint(conn: &Connection) {
     if let Err(error) = passive_checkpoint(conn) {
         tracing::warn!(%error, "checkpoint failed");
     }

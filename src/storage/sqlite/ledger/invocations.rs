@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::SqliteStore;
-use super::errors::{RowColumn, parse_column};
+use crate::storage::sqlite::SqliteStore;
+use crate::storage::sqlite::errors::{RowColumn, parse_column};
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
     NewInvocation, SignatureUse, StoreError, StoredAnswer,
@@ -180,7 +180,7 @@ fn end(conn: &Connection, ended: &EndedInvocation) -> Result<(), StoreError> {
 
 /// Releases the invocations that the previous process was running. The lock of the store proves that it has ended, so
 /// their leases need not expire first.
-pub(super) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
+pub(in crate::storage::sqlite) fn release_all_leases(conn: &Connection) -> rusqlite::Result<usize> {
     conn.execute("UPDATE invocations SET lease_until_ms = 0 WHERE state = 'running'", [])
 }
 

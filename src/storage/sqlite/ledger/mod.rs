@@ -4,6 +4,8 @@
 //! write is in the file's log and survives a crash of the process. It is synced within about 100 ms, and survives a
 //! power cut from then on.
 
+pub(super) mod invocations;
+
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::worker_threads::WorkerThreads;
-use super::{SqliteUrl, errors, invocations, open};
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::worker_threads::WorkerThreads;
+use crate::storage::sqlite::{SqliteUrl, errors, open};
 
 /// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
@@ -23,7 +25,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 const SYNCS_PER_CHECKPOINT: u32 = 100;
 
 /// A handle to the thread that writes the ledger.
-pub(super) struct LedgerWriter {
+pub(in crate::storage::sqlite) struct LedgerWriter {
     url: SqliteUrl,
     thread: WorkerThreads<Connection>,
     /// Transactions committed since the start; the sync thread compares it with what it has synced.
@@ -32,7 +34,7 @@ pub(super) struct LedgerWriter {
 
 impl LedgerWriter {
     /// Opens or creates the file.
-    pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(in crate::storage::sqlite) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         // One thread, so that two requests with the same invocation key are decided one after the other.
         let conn = open::open_ledger(url)?;
         invocations::release_all_leases(&conn).map_err(|error| errors::unusable(url, error))?;
@@ -49,14 +51,14 @@ impl LedgerWriter {
     }
 
     /// Syncs all committed writes to disk now.
-    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+    pub(in crate::storage::sqlite) async fn sync(&self) -> Result<(), StoreError> {
         // On the ledger's thread, behind the writes that are queued there.
         let url = self.url.clone();
         self.thread.run(move |_| sync_wal(&url)).await
     }
 
     /// Runs `work` in a separate transaction: all of it takes effect, or nothing.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(in crate::storage::sqlite) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::identity_filter::IdentityFilter;
-use super::recent_keys::RecentKeys;
-use super::writer::{StoreWriter, WriterContext};
 use crate::base::supervise::Supervisor;
+use crate::storage::sqlite::identity::filter::IdentityFilter;
+use crate::storage::sqlite::identity::recent_keys::RecentKeys;
+use crate::storage::sqlite::writer::{StoreWriter, WriterContext};
 use crate::storage::{Identity, IdentityKey, Seq, StoreError};
 
 /// Recent keys (two per event) above which they are flushed to the index. Large enough that a flush changes most
@@ -30,7 +30,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_CHECKS: u32 = 3;
 
 /// Rebuilds the recent keys from the end of the journal, which the index does not cover yet.
-pub(super) fn load_recent_keys(conn: &Connection, key: &IdentityKey) -> rusqlite::Result<RecentKeys> {
+pub(in crate::storage::sqlite) fn load_recent_keys(
+    conn: &Connection,
+    key: &IdentityKey,
+) -> rusqlite::Result<RecentKeys> {
     let mut recent = RecentKeys::default();
     // The mark was committed after the keys that it covers, so every event is in the index or in this range. After a
     // crash during a flush some are in both, which is harmless.
@@ -55,7 +58,7 @@ pub(super) fn load_recent_keys(conn: &Connection, key: &IdentityKey) -> rusqlite
 
 /// Builds the filter over the keys of the index. Above [`MAX_FILTERED_EVENTS`] it stays empty, because reading that
 /// many keys would delay the start; every event then costs a lookup in the index.
-pub(super) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter> {
+pub(in crate::storage::sqlite) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter> {
     let indexed: i64 =
         conn.query_row("SELECT value FROM progress WHERE name = 'indexed_through'", [], |row| row.get(0))?;
     let mut filter = IdentityFilter::new(indexed <= MAX_FILTERED_EVENTS);
@@ -71,7 +74,7 @@ pub(super) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter
 }
 
 /// Starts the task that flushes the recent keys when there are enough of them or the store is idle.
-pub(super) fn start(writer: &StoreWriter, supervisor: &Supervisor) {
+pub(in crate::storage::sqlite) fn start(writer: &StoreWriter, supervisor: &Supervisor) {
     let writer = writer.clone();
     let stop = supervisor.clone();
     supervisor.spawn("store-index", async move {
@@ -101,7 +104,7 @@ pub(super) fn start(writer: &StoreWriter, supervisor: &Supervisor) {
 
 /// Writes all committed recent keys to the index and removes them from memory. Repeating any part is harmless, so a
 /// failure half-way needs no cleanup.
-pub(super) async fn flush(writer: &StoreWriter) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) async fn flush(writer: &StoreWriter) -> Result<(), StoreError> {
     let mut keys = writer.write(|state| Ok(state.recent_keys.committed_keys())).await?;
     let Some((_, through)) = keys.last().copied() else {
         return Ok(());

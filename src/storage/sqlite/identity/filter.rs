@@ -7,7 +7,7 @@ const FILTER_BITS: u64 = 1 << 26;
 const HASHES_PER_KEY: u64 = 4;
 
 /// Answers whether a key may be in the index. "No" is certain, "yes" is not.
-pub(super) struct IdentityFilter {
+pub(in crate::storage::sqlite) struct IdentityFilter {
     words: Vec<u64>,
     /// Whether every key of the index is in the filter. If not, every answer is "yes".
     complete: bool,
@@ -16,13 +16,13 @@ pub(super) struct IdentityFilter {
 impl IdentityFilter {
     /// An empty filter. With `complete` the caller inserts every key of the index. Without it the filter holds
     /// nothing and answers "yes" for every key.
-    pub(super) fn new(complete: bool) -> Self {
+    pub(in crate::storage::sqlite) fn new(complete: bool) -> Self {
         // A filter with some of the keys would answer "no" for the others, and duplicates would be stored again.
         let words = if complete { vec![0; usize::try_from(FILTER_BITS / 64).unwrap_or(0)] } else { Vec::new() };
         Self { words, complete }
     }
 
-    pub(super) fn insert(&mut self, key: i64) {
+    pub(in crate::storage::sqlite) fn insert(&mut self, key: i64) {
         // Keys are never taken out again, not even when the transaction that indexed them fails or their event is
         // removed: a superfluous key costs an unnecessary lookup, a missing one would cost a duplicate.
         for (word, bit) in bit_positions(key) {
@@ -33,7 +33,7 @@ impl IdentityFilter {
     }
 
     /// Whether the index may hold this key.
-    pub(super) fn may_contain(&self, key: i64) -> bool {
+    pub(in crate::storage::sqlite) fn may_contain(&self, key: i64) -> bool {
         !self.complete || bit_positions(key).all(|(word, bit)| self.words.get(word).is_none_or(|word| word & bit != 0))
     }
 }

@@ -1,6 +1,10 @@
 //! Group commit. One thread owns the writing connection. All writes that wait when it is free share one transaction
 //! and one fsync; a single write is committed at once. A caller gets its result after the commit.
 
+pub(super) mod append;
+pub(super) mod checkpoint;
+pub(super) mod queue;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,12 +12,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use super::bodies::BodyFileWriter;
-use super::identity_filter::IdentityFilter;
-use super::recent_keys::RecentKeys;
-use super::write_queue::{QueuedWrite, WritePriority, WriteQueue};
 use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
+use crate::storage::sqlite::bodies::BodyFileWriter;
+use crate::storage::sqlite::identity::filter::IdentityFilter;
+use crate::storage::sqlite::identity::recent_keys::RecentKeys;
+use crate::storage::sqlite::writer::queue::{QueuedWrite, WritePriority, WriteQueue};
 use crate::storage::{IdentityKey, StoreError, StoreStats};
 
 /// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
@@ -25,25 +29,25 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// The state of the writer thread.
-pub(super) struct WriterContext {
-    pub(super) conn: Connection,
-    pub(super) recent_keys: RecentKeys,
-    pub(super) identity_filter: IdentityFilter,
-    pub(super) bodies: BodyFileWriter,
+pub(in crate::storage::sqlite) struct WriterContext {
+    pub(in crate::storage::sqlite) conn: Connection,
+    pub(in crate::storage::sqlite) recent_keys: RecentKeys,
+    pub(in crate::storage::sqlite) identity_filter: IdentityFilter,
+    pub(in crate::storage::sqlite) bodies: BodyFileWriter,
     /// Whether `BEGIN` succeeded for the latest transaction. If not, the store is unavailable and no job is to blame.
-    pub(super) transaction_begun: bool,
+    pub(in crate::storage::sqlite) transaction_begun: bool,
     /// Events that the latest transaction has added.
-    pub(super) appended_events: usize,
+    pub(in crate::storage::sqlite) appended_events: usize,
 }
 
 /// Figures about the writer that other threads read without queueing for it.
-pub(super) struct WriterStatus {
+pub(in crate::storage::sqlite) struct WriterStatus {
     /// Keys that are not in the index on disk yet, two per event.
-    pub(super) unindexed_keys: AtomicUsize,
+    pub(in crate::storage::sqlite) unindexed_keys: AtomicUsize,
     /// Transactions so far, failed ones included. Unchanged between two checks means that the writer is idle.
-    pub(super) transactions: AtomicI64,
+    pub(in crate::storage::sqlite) transactions: AtomicI64,
     /// The checkpoint thread asks the writer to finish the checkpoint between two transactions.
-    pub(super) checkpoint_requested: AtomicBool,
+    pub(in crate::storage::sqlite) checkpoint_requested: AtomicBool,
     /// Whether the latest transaction failed.
     unavailable: AtomicBool,
     /// Those of `transactions` that succeeded.
@@ -66,7 +70,7 @@ impl Default for WriterStatus {
 
 impl WriterStatus {
     /// The part of [`StoreStats`] that needs no query.
-    pub(super) fn stats(&self) -> StoreStats {
+    pub(in crate::storage::sqlite) fn stats(&self) -> StoreStats {
         StoreStats {
             commits: self.successful_commits.load(Ordering::Relaxed),
             events_per_commit: self.events_per_commit.counts(),
@@ -102,19 +106,19 @@ type WriteJobSender = Arc<Mutex<Option<mpsc::Sender<QueuedWrite<Box<dyn WriteJob
 
 /// A handle to the writer thread.
 #[derive(Clone)]
-pub(super) struct StoreWriter {
+pub(in crate::storage::sqlite) struct StoreWriter {
     jobs: WriteJobSender,
     thread_done: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
-    pub(super) status: Arc<WriterStatus>,
-    pub(super) identity_key: IdentityKey,
+    pub(in crate::storage::sqlite) status: Arc<WriterStatus>,
+    pub(in crate::storage::sqlite) identity_key: IdentityKey,
 }
 
 impl StoreWriter {
     /// Starts the thread. `lock` is released when it ends.
-    pub(super) fn start(
+    pub(in crate::storage::sqlite) fn start(
         mut state: WriterContext,
         identity_key: IdentityKey,
-        lock: super::open::StoreLock,
+        lock: crate::storage::sqlite::open::StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let (jobs, incoming) = mpsc::channel(QUEUE_CAPACITY);
@@ -141,7 +145,7 @@ impl StoreWriter {
 
     /// Runs `work` inside the next transaction and returns its result after the commit. When the transaction fails,
     /// `work` runs once more in a separate one, so it must be repeatable.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(in crate::storage::sqlite) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
@@ -150,7 +154,7 @@ impl StoreWriter {
     }
 
     /// Like [`StoreWriter::write`], for a live request: `work` joins the transaction that is open now.
-    pub(super) async fn write_live<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(in crate::storage::sqlite) async fn write_live<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
@@ -160,7 +164,7 @@ impl StoreWriter {
 
     /// Like [`StoreWriter::write`], for background work: events and live requests go first. `rows` is the approximate
     /// number of rows that `work` changes.
-    pub(super) async fn write_background<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
+    pub(in crate::storage::sqlite) async fn write_background<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
@@ -168,7 +172,11 @@ impl StoreWriter {
         self.write_with_priority(WritePriority::Background(rows), work).await
     }
 
-    pub(super) async fn write_with_priority<T, F>(&self, priority: WritePriority, work: F) -> Result<T, StoreError>
+    pub(in crate::storage::sqlite) async fn write_with_priority<T, F>(
+        &self,
+        priority: WritePriority,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut WriterContext) -> Result<T, StoreError> + Send + 'static,
@@ -184,7 +192,7 @@ impl StoreWriter {
     }
 
     /// Commits the queued writes, ends the thread and closes the file.
-    pub(super) async fn close(&self) -> Result<(), StoreError> {
+    pub(in crate::storage::sqlite) async fn close(&self) -> Result<(), StoreError> {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let done = self.thread_done.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(done) = done else {
@@ -271,12 +279,12 @@ fn run_writer(
         // Between two transactions, because only then can the checkpoint reach the end of the log, see
         // `checkpoint.rs`.
         if status.checkpoint_requested.swap(false, Ordering::Relaxed) {
-            super::checkpoint::finish_checkpoint(&state.conn);
+            crate::storage::sqlite::writer::checkpoint::finish_checkpoint(&state.conn);
         }
     }
     // Move everything from the log into the database file, so that a copy of the stopped store is complete without
     // the log.
-    super::checkpoint::finish_checkpoint(&state.conn);
+    crate::storage::sqlite::writer::checkpoint::finish_checkpoint(&state.conn);
 }
 
 /// Moves writes from the channel into the queue. The bound keeps backpressure in the channel: without it the queue

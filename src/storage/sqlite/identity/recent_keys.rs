@@ -3,9 +3,9 @@
 use crate::storage::Seq;
 use std::collections::{HashMap, VecDeque};
 
-/// Bounded by the index task, which flushes keys to disk above a threshold, see `identity_index.rs`.
+/// Bounded by the index task, which flushes keys to disk above a threshold, see `index.rs`.
 #[derive(Default)]
-pub(super) struct RecentKeys {
+pub(in crate::storage::sqlite) struct RecentKeys {
     /// Key and seq in the order of seq, so that the index task can remove a prefix.
     entries: VecDeque<(i64, Seq)>,
     /// The first seq of each key. Several events of a call share a key; revisions refer to the first.
@@ -15,34 +15,34 @@ pub(super) struct RecentKeys {
 }
 
 impl RecentKeys {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::storage::sqlite) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The first event with this key. A key is part of a hash, so the caller has to compare the event itself.
-    pub(super) fn first_seq(&self, key: i64) -> Option<Seq> {
+    pub(in crate::storage::sqlite) fn first_seq(&self, key: i64) -> Option<Seq> {
         self.first_seqs.get(&key).copied()
     }
 
-    pub(super) fn insert(&mut self, key: i64, seq: Seq) {
+    pub(in crate::storage::sqlite) fn insert(&mut self, key: i64, seq: Seq) {
         self.first_seqs.entry(key).or_insert(seq);
         self.entries.push_back((key, seq));
     }
 
     /// Makes the next inserted event the first with this key, because the current first is no longer in the store.
-    pub(super) fn remove(&mut self, key: i64) {
+    pub(in crate::storage::sqlite) fn remove(&mut self, key: i64) {
         // Its entry stays until it is flushed or evicted; to find it in the queue would take a scan. An index row for
         // a removed event is harmless, because every match is compared with the event itself.
         self.first_seqs.remove(&key);
     }
 
     /// Call between two transactions: keys inserted from now on can be rolled back, earlier ones cannot.
-    pub(super) fn mark_committed(&mut self) {
+    pub(in crate::storage::sqlite) fn mark_committed(&mut self) {
         self.committed_len = self.entries.len();
     }
 
     /// Removes the keys inserted since [`RecentKeys::mark_committed`], because their transaction failed.
-    pub(super) fn roll_back(&mut self) {
+    pub(in crate::storage::sqlite) fn roll_back(&mut self) {
         for (key, seq) in self.entries.split_off(self.committed_len) {
             self.evict(key, seq);
         }
@@ -50,13 +50,13 @@ impl RecentKeys {
 
     /// The keys to be written to the index. Keys of the open transaction are excluded: it can still fail, and the
     /// index would then name events that do not exist.
-    pub(super) fn committed_keys(&self) -> Vec<(i64, Seq)> {
+    pub(in crate::storage::sqlite) fn committed_keys(&self) -> Vec<(i64, Seq)> {
         self.entries.iter().take(self.committed_len).copied().collect()
     }
 
     /// Removes keys of events up to `through`, which the index on disk holds by now, at most `limit` of them. Returns
     /// whether some are left.
-    pub(super) fn evict_through(&mut self, through: Seq, limit: usize) -> bool {
+    pub(in crate::storage::sqlite) fn evict_through(&mut self, through: Seq, limit: usize) -> bool {
         let indexed = self.entries.partition_point(|(_, seq)| *seq <= through);
         let evicted = indexed.min(limit);
         for (key, seq) in self.entries.drain(..evicted).collect::<Vec<_>>() {
