@@ -1,5 +1,3 @@
-//! `rejected list|show`.
-
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};

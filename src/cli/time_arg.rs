@@ -1,9 +1,6 @@
-//! Arguments that are times.
-
 use super::output;
 use crate::base::clock::Clock;
 
-/// See [`output::parse_time`].
 pub(super) fn parse_time_arg(text: &str) -> Result<i64, String> {
     output::parse_time(text, Clock::system().now_ms())
 }

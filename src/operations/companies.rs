@@ -1,5 +1,3 @@
-//! Lists the configured companies.
-
 use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, Settings};
 use crate::live::webhook_path;
 use crate::view::CompanyView;

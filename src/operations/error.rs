@@ -1,5 +1,3 @@
-//! The error of operations.
-
 use super::text::sanitize;
 use crate::config::FieldError;
 use crate::egress::ClientBuildError;

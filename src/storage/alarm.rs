@@ -24,7 +24,6 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
-    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::DeadDeliveries,
         Self::OldestUndelivered,

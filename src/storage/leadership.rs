@@ -10,7 +10,6 @@ use crate::base::id::InstanceId;
 pub enum Duty {
     /// Removing data that is past its retention.
     Retention,
-    /// Checking the alarms.
     Alarms,
 }
 

@@ -1,5 +1,3 @@
-//! Appointments.
-
 use serde::Serialize;
 
 /// An appointment. Times without `_ms` are RFC 3339 in the time zone of the booking.

@@ -32,7 +32,6 @@ pub(crate) struct ErasedRowsView {
     /// Rows of calls and of chats.
     pub calls: u64,
     pub rejected: u64,
-    /// Invocations of custom functions.
     pub invocations: u64,
     pub appointments: u64,
 }
@@ -70,6 +69,5 @@ pub(crate) struct NotReachedView {
 pub(crate) struct ExternalHandlerView {
     pub handler: String,
     pub kind: &'static str,
-    /// Number of events.
     pub events: usize,
 }

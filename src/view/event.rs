@@ -1,5 +1,3 @@
-//! Stored events.
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -76,7 +74,6 @@ pub(crate) struct ExportedEventView {
     pub id: String,
     /// The slug of the company.
     pub company: String,
-    /// The event kind.
     pub event: Option<String>,
     pub received_at_ms: i64,
     pub headers: ExportedHeadersView,

@@ -63,14 +63,12 @@ pub(crate) struct InvocationView {
 /// The response of a receiver to a function call for a test.
 #[derive(Serialize)]
 pub(crate) struct FunctionTestView {
-    /// The HTTP status.
     pub status: u16,
     /// The outcome that the receiver names in a header.
     pub outcome: Option<String>,
     /// A string when the answer is not JSON.
     pub answer: Value,
     pub duration_ms: u128,
-    /// Whether the function succeeded.
     #[serde(skip)]
     pub succeeded: bool,
     /// The answer as it was received.

@@ -1,5 +1,3 @@
-//! Rejected requests.
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;

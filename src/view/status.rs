@@ -66,7 +66,6 @@ pub(crate) struct HandlerStatusView {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AlarmView {
-    /// The kind of alarm.
     pub alarm: &'static str,
     /// The handler, company or agent that it is about; `None` when it is about the whole receiver.
     pub subject: Option<String>,

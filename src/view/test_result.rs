@@ -22,7 +22,6 @@ pub(crate) struct InboundTestView {
 /// The response of a receiver to an event that was sent to it.
 #[derive(Serialize)]
 pub(crate) struct SendResultView {
-    /// The HTTP status.
     pub status: u16,
     /// The beginning of the body.
     pub response_body: String,
@@ -41,9 +40,7 @@ pub(crate) struct ScenarioView {
 /// The result of a load on a receiver.
 #[derive(Debug, Serialize)]
 pub(crate) struct LoadReportView {
-    /// Number of accepted requests.
     pub accepted: u64,
-    /// Accepted requests per second.
     pub per_second: f64,
     pub seconds: f64,
     /// Sum of the sizes of the answered requests' bodies.

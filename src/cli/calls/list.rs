@@ -1,5 +1,3 @@
-//! `calls list`, `chats list`.
-
 use clap::Args;
 
 use super::super::context;

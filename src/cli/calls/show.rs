@@ -1,5 +1,3 @@
-//! `calls show`, `chats show`.
-
 use clap::Args;
 use serde_json::Value;
 

@@ -1,5 +1,3 @@
-//! `calls stats`, `chats stats`.
-
 use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};

@@ -1,5 +1,3 @@
-//! `events export`.
-
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};

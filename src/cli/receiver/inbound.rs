@@ -1,5 +1,3 @@
-//! `inbound test`.
-
 use clap::{Args, Subcommand};
 
 use crate::base::clock::Clock;

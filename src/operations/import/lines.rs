@@ -1,5 +1,3 @@
-//! Lines of bounded length.
-
 use std::io::{BufRead, BufReader, Read};
 
 /// Lines of bounded length, numbered from 1.

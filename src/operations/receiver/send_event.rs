@@ -22,7 +22,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of the response's body that the result contains.
 const MAX_RESPONSE_CHARS: usize = 500;
 
-/// An event to send.
 pub(crate) struct EventToSend {
     pub content: EventContent,
     /// URL of the receiver; without a path that of the webhook is added. `None` for its public URL.
@@ -34,7 +33,6 @@ pub(crate) struct EventToSend {
 pub(crate) enum EventContent {
     /// A sample of this kind with a new call id, which begins with `call_test_` or `chat_test_`.
     Sample(EventKind),
-    /// These bytes.
     Body(Vec<u8>),
 }
 

@@ -20,7 +20,6 @@ use crate::view::ScenarioView;
 /// Limit of calls to another machine without confirmation. It is enough to test a tunnel.
 const MAX_REMOTE_CALLS: u64 = 20;
 
-/// Calls to simulate.
 pub(crate) struct SimulationRequest {
     /// Empty for all scenarios; `appointment` only if appointments are enabled.
     pub scenarios: Vec<Scenario>,
@@ -38,7 +37,6 @@ pub(crate) struct SimulationRequest {
     pub confirmed: bool,
 }
 
-/// A load to run.
 pub(crate) struct LoadRequest {
     pub size: LoadBodySize,
     pub rate: Option<u32>,

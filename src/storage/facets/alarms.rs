@@ -1,5 +1,3 @@
-//! Alarms and activity.
-
 use async_trait::async_trait;
 
 use crate::storage::{ActivityRow, AlarmKind, AlarmRow, StoreError};

@@ -1,5 +1,3 @@
-//! The calendar of appointments.
-
 use async_trait::async_trait;
 
 use crate::base::id::CompanyId;

@@ -59,8 +59,6 @@ pub trait DeliverySelection: Send {
 /// What one step of a [`DeliverySelection`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangedBatch {
-    /// Deliveries visited.
     pub visited: u64,
-    /// Deliveries changed.
     pub changed: u64,
 }

@@ -1,5 +1,3 @@
-//! Rejected requests.
-
 use async_trait::async_trait;
 
 use crate::storage::{RejectedId, RejectedRequest, StoreError, StoredRejectedRequest};
