@@ -1,11 +1,15 @@
-//! The settings and the store of a command; a receiver may be running on the same store.
+//! Settings, store and principal of a command; a receiver may be running on the same store.
 
 use std::sync::Arc;
 
 use super::output::CliError;
 use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, Settings};
+use crate::operations::Principal;
 use crate::storage::{self, Role, Store, StoreError};
+
+/// Whoever may run commands on this machine may do everything.
+pub(super) const PRINCIPAL: &Principal = &Principal::LocalOperator;
 
 pub(super) fn load_settings() -> Result<Settings, CliError> {
     Ok(Settings::load(&ConfigSources::from_process()?)?)

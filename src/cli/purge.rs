@@ -6,7 +6,6 @@ use super::context;
 use super::output::{self, CliResult};
 use crate::base::clock::Clock;
 use crate::dispatch::RetentionRules;
-use crate::operations::Principal;
 use crate::operations::purge::purge;
 use crate::storage::Role;
 use crate::view::PurgeView;
@@ -29,7 +28,7 @@ impl PurgeArgs {
         let settings = context::load_settings()?;
         let rules = RetentionRules::from_settings(&settings);
         let store = context::open_store_of(&settings, Role::Operator)?;
-        let result = purge(&*store, &Clock::system(), &Principal::LocalOperator, &rules, !self.yes).await?;
+        let result = purge(&*store, &Clock::system(), context::PRINCIPAL, &rules, !self.yes).await?;
         if self.json { output::print_json(&result) } else { print_text(&rules, &result) }
     }
 }

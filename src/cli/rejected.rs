@@ -47,7 +47,8 @@ impl RejectedCommand {
 impl RejectedListArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
-        let rejected = operations::rejected::list_rejected_requests(&*store, self.list.limit).await?;
+        let rejected =
+            operations::rejected::list_rejected_requests(&*store, context::PRINCIPAL, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rejected);
         }
@@ -81,10 +82,10 @@ impl RejectedShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         if self.body {
-            let body = operations::rejected::rejected_request_body(&*store, self.id).await?;
+            let body = operations::rejected::rejected_request_body(&*store, context::PRINCIPAL, self.id).await?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let rejected = operations::rejected::show_rejected_request(&*store, self.id).await?;
+        let rejected = operations::rejected::show_rejected_request(&*store, context::PRINCIPAL, self.id).await?;
         if self.json { output::print_json(&rejected) } else { print_rejected(&rejected) }
     }
 }

@@ -1,7 +1,7 @@
 //! Lists, shows and counts calls and chats.
 
 use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
-use crate::operations::OperationError;
+use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
 use crate::storage::CallStore;
 use crate::view::{
@@ -12,6 +12,7 @@ use crate::view::{
 /// Calls or chats that match the filter, the latest event first. Phone numbers are masked unless `reveal` is set.
 pub(crate) async fn list_conversations(
     store: &dyn CallStore,
+    _principal: &Principal,
     filter: CallFilter,
     reveal: bool,
 ) -> Result<Vec<ConversationView>, OperationError> {
@@ -21,6 +22,7 @@ pub(crate) async fn list_conversations(
 /// One call or chat; `None` when none has the id. Its content is included if `reveal` is set.
 pub(crate) async fn show_conversation(
     store: &dyn CallStore,
+    _principal: &Principal,
     kind: CallKind,
     id: &str,
     reveal: bool,
@@ -47,6 +49,7 @@ pub(crate) async fn show_conversation(
 /// The kind has no such grouping, or the store cannot be read.
 pub(crate) async fn count_conversations(
     store: &dyn CallStore,
+    _principal: &Principal,
     filter: CallStatsFilter,
     grouping: Option<CallGrouping>,
 ) -> Result<CallStatsView, OperationError> {

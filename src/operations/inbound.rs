@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::OperationError;
+use super::{OperationError, Principal};
 use crate::base::clock::Clock;
 use crate::base::id::CompanyId;
 use crate::config::{DEFAULT_COMPANY_SLUG, InboundKind, Settings};
@@ -29,6 +29,7 @@ pub(crate) async fn test_inbound(
     store: &Arc<dyn Store>,
     settings: &Settings,
     clock: &Clock,
+    _principal: &Principal,
     test: InboundTest,
 ) -> Result<InboundTestView, OperationError> {
     let is_configured = settings.companies.iter().any(|company| company.slug == *test.company);

@@ -80,7 +80,7 @@ impl LiveReceiver {
     pub(super) async fn send(&self, content: EventContent) -> SendResultView {
         let url = Some(local_base_url(&self.settings));
         let event = EventToSend { content, url, company: None };
-        send_event(&self.settings, &Clock::system(), event).await.unwrap()
+        send_event(&self.settings, &Clock::system(), &OPERATOR, event).await.unwrap()
     }
 
     pub(super) async fn send_body(&self, body: &Value) {
@@ -103,14 +103,14 @@ impl LiveReceiver {
     /// The id of the only event of this kind.
     pub(super) async fn event_id(&self, kind: &str) -> EventId {
         let filter = EventFilter { kind: Some(kind.to_owned()), ..EventFilter::default() };
-        let listed = list_events(&*self.store, filter).await.unwrap();
+        let listed = list_events(&*self.store, &OPERATOR, filter).await.unwrap();
         assert_eq!(listed.len(), 1, "{listed:?}");
         listed[0].id.parse().unwrap()
     }
 
     pub(super) async fn wait_for_state(&self, id: EventId, handler: &str, wanted: DeliveryState) {
         let is_reached = async || {
-            let outlooks = show_deliveries(&*self.store, id, None).await.unwrap();
+            let outlooks = show_deliveries(&*self.store, &OPERATOR, id, None).await.unwrap();
             outlooks.iter().any(|outlook| match outlook {
                 OutlookView::Delivery(details) => {
                     details.delivery.handler == handler && details.delivery.state == wanted.as_str()
@@ -159,7 +159,7 @@ impl LiveReceiver {
             company: None,
             base_url: Some(local_base_url(&self.settings)),
         };
-        let result = test_function(&self.settings, &Clock::system(), test).await.unwrap();
+        let result = test_function(&self.settings, &Clock::system(), &OPERATOR, test).await.unwrap();
         assert!(result.succeeded, "{}", result.answer_text);
         result.answer
     }

@@ -1,5 +1,6 @@
 //! What can be done with a receiver and asked about its data, independent of how it is requested: typed input, a typed
-//! result that serializes ([`crate::view`]), and no output of any kind. The command line is one caller.
+//! result that serializes ([`crate::view`]), and no output of any kind. Each takes the [`Principal`] that requests it:
+//! changes record it, and every caller has to have one. The command line is one caller.
 
 pub(crate) mod appointments;
 pub(crate) mod companies;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Who asks for a change; named in the log line that every change writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who requests an operation; named in the log line that every change writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// A user of this machine who can read the configuration and the store.
     LocalOperator,

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{ItemKind, OperationError};
+use super::{ItemKind, OperationError, Principal};
 use crate::storage::{RejectedId, RejectedStore, StoredRejectedRequest};
 use crate::view::RejectedRequestView;
 
 /// The latest rejected requests, newest first.
 pub(crate) async fn list_rejected_requests(
     store: &dyn RejectedStore,
+    _principal: &Principal,
     limit: usize,
 ) -> Result<Vec<RejectedRequestView>, OperationError> {
     Ok(store.list_rejected(limit).await?.into_iter().map(rejected_view).collect())
@@ -17,13 +18,18 @@ pub(crate) async fn list_rejected_requests(
 /// One rejected request; [`OperationError::NotFound`] when none has the id.
 pub(crate) async fn show_rejected_request(
     store: &dyn RejectedStore,
+    _principal: &Principal,
     id: RejectedId,
 ) -> Result<RejectedRequestView, OperationError> {
     Ok(rejected_view(find_rejected(store, id).await?))
 }
 
 /// The body of a rejected request; [`OperationError::NotFound`] when it was not stored.
-pub(crate) async fn rejected_request_body(store: &dyn RejectedStore, id: RejectedId) -> Result<Bytes, OperationError> {
+pub(crate) async fn rejected_request_body(
+    store: &dyn RejectedStore,
+    _principal: &Principal,
+    id: RejectedId,
+) -> Result<Bytes, OperationError> {
     find_rejected(store, id).await?.request.body.ok_or_else(|| {
         let message = format!(
             "the body of {id} was not stored; set security.keep_rejected_bodies = true to store the bodies of future \

@@ -3,6 +3,7 @@
 use super::events::event_view;
 use crate::base::clock::Clock;
 use crate::config::Settings;
+use crate::operations::Principal;
 use crate::storage::{
     AlarmRow, AlarmStore, EventFilter, EventSummary, HandlerBacklog, Journal, Maintenance, StoreError, StoreOverview,
 };
@@ -32,6 +33,7 @@ pub(crate) async fn show_status<S>(
     location: String,
     settings: &Settings,
     clock: &Clock,
+    _principal: &Principal,
     receiver: ReceiverStatusView,
 ) -> StatusView
 where

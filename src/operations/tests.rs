@@ -26,15 +26,16 @@ async fn sent_events_are_listed_shown_and_followed() {
     let sent = live.send(EventContent::Sample(EventKind::CallStarted)).await;
     assert_eq!((sent.status, sent.response_body.as_str()), (200, r#"{"received":true}"#));
     live.send_call().await;
-    let listed = super::events::list_events(&*live.store, EventFilter::default()).await.unwrap();
+    let listed = super::events::list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
     let kinds: Vec<_> = listed.iter().map(|event| event.event.as_deref().unwrap()).collect();
     assert_eq!(kinds, ["call_ended", "call_started", "call_started"]);
     assert_eq!((listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates), ("stored", Some(CALL_ID), 0));
 
     let id = live.event_id("call_ended").await;
-    let shown = super::events::show_event(&*live.store, id).await.unwrap();
+    let shown = super::events::show_event(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.event.id, shown.inbound_answer.is_none()), (id.to_string(), true));
-    let body: Value = serde_json::from_slice(&super::events::event_body(&*live.store, id).await.unwrap()).unwrap();
+    let body: Value =
+        serde_json::from_slice(&super::events::event_body(&*live.store, &OPERATOR, id).await.unwrap()).unwrap();
     assert_eq!(body["call"]["disconnection_reason"], "user_hangup");
 
     let filter = TailFilter { kinds: vec!["call_ended".to_owned()], ..TailFilter::default() };
@@ -55,8 +56,8 @@ async fn dead_letters_are_listed_retried_and_replayed() {
     live.send_call().await;
     let id = live.event_id("call_ended").await;
     let dead = || DeliveryFilter { states: Some(vec![DeliveryState::Dead]), ..DeliveryFilter::default() };
-    wait_until(async || list_deliveries(&*live.store, dead(), 10).await.unwrap().len() == 1).await;
-    let dead_letter = list_deliveries(&*live.store, dead(), 10).await.unwrap().remove(0);
+    wait_until(async || list_deliveries(&*live.store, &OPERATOR, dead(), 10).await.unwrap().len() == 1).await;
+    let dead_letter = list_deliveries(&*live.store, &OPERATOR, dead(), 10).await.unwrap().remove(0);
     assert_eq!((dead_letter.event_id, dead_letter.attempts), (id.to_string(), 1));
     assert_eq!(dead_letter.reason.as_deref(), Some("the contact does not exist"));
 
@@ -70,12 +71,12 @@ async fn dead_letters_are_listed_retried_and_replayed() {
     let replayed = live.change(DeliveryChange::Replay, &[DeliveryState::Succeeded]).await;
     assert_eq!((replayed.selected, replayed.changed), (3, 3));
     live.wait_for_state(id, &dead_letter.handler, DeliveryState::Succeeded).await;
-    let outlooks = show_deliveries(&*live.store, id, Some(&dead_letter.handler)).await.unwrap();
+    let outlooks = show_deliveries(&*live.store, &OPERATOR, id, Some(&dead_letter.handler)).await.unwrap();
     let OutlookView::Delivery(details) = &outlooks[0] else { panic!("{outlooks:?}") };
     assert!(details.delivery.replay);
     let outcomes: Vec<_> = details.attempt_records.iter().map(|attempt| attempt.outcome).collect();
     assert_eq!(outcomes[..2], ["fail", "done"]);
-    assert!(show_deliveries(&*live.store, id, Some("crm")).await.is_err());
+    assert!(show_deliveries(&*live.store, &OPERATOR, id, Some("crm")).await.is_err());
     live.stop().await;
 }
 
@@ -85,15 +86,17 @@ async fn calls_are_listed_shown_and_counted() {
     live.send_call().await;
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
     let filter = CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: true, limit: 10 };
-    let calls = super::conversations::list_conversations(&*live.store, filter, false).await.unwrap();
+    let calls = super::conversations::list_conversations(&*live.store, &OPERATOR, filter, false).await.unwrap();
     let [ConversationView::Call(call)] = &calls[..] else { panic!("{} calls", calls.len()) };
     assert_eq!((call.call_id.as_str(), call.base.duration_ms), (CALL_ID, Some(65_000)));
     assert_eq!(call.from_number.as_deref(), Some("+12•••43"));
-    let shown = super::conversations::show_conversation(&*live.store, CallKind::Call, CALL_ID, true).await.unwrap();
+    let shown =
+        super::conversations::show_conversation(&*live.store, &OPERATOR, CallKind::Call, CALL_ID, true).await.unwrap();
     let ConversationView::Call(call) = shown.unwrap().conversation else { panic!("a chat") };
     assert_eq!(call.from_number.as_deref(), Some("+12025550143"));
-    let stats =
-        super::conversations::count_conversations(&*live.store, CallStatsFilter::default(), None).await.unwrap();
+    let stats = super::conversations::count_conversations(&*live.store, &OPERATOR, CallStatsFilter::default(), None)
+        .await
+        .unwrap();
     assert_eq!((stats.total.count, stats.total.duration_ms), (1, 65_000));
     assert_eq!(stats.by["agent"][0].key.as_deref(), Some("agent_1"));
     live.stop().await;
@@ -106,15 +109,16 @@ async fn a_request_with_a_wrong_key_is_listed_as_rejected() {
     other.security.keys = vec![Secret::new("key_1111111111111111111111test")];
     let url = Some(super::receiver::local_base_url(&live.settings));
     let event = EventToSend { content: EventContent::Sample(EventKind::CallEnded), url, company: None };
-    let sent = super::receiver::send_event(&other, &Clock::system(), event).await.unwrap();
+    let sent = super::receiver::send_event(&other, &Clock::system(), &OPERATOR, event).await.unwrap();
     assert_eq!(sent.status, 401);
-    let is_listed = async || !super::rejected::list_rejected_requests(&*live.store, 10).await.unwrap().is_empty();
+    let is_listed =
+        async || !super::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap().is_empty();
     wait_until(is_listed).await;
-    let listed = super::rejected::list_rejected_requests(&*live.store, 10).await.unwrap();
+    let listed = super::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap();
     let id = listed[0].id.parse().unwrap();
-    let shown = super::rejected::show_rejected_request(&*live.store, id).await.unwrap();
+    let shown = super::rejected::show_rejected_request(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.method.as_str(), shown.has_body, shown.diagnosis.is_empty()), ("POST", false, false));
-    let error = super::rejected::rejected_request_body(&*live.store, id).await.unwrap_err().to_string();
+    let error = super::rejected::rejected_request_body(&*live.store, &OPERATOR, id).await.unwrap_err().to_string();
     assert!(error.contains("security.keep_rejected_bodies"), "{error}");
     live.stop().await;
 }
@@ -134,13 +138,13 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
     let number = booked["confirmation_number"].as_str().unwrap().to_owned();
 
     let filter = || InvocationFilter { call_id: Some(CALL_ID.to_owned()), ..InvocationFilter::default() };
-    let invocations = super::functions::list_invocations(&*live.store, filter(), 10).await.unwrap();
+    let invocations = super::functions::list_invocations(&*live.store, &OPERATOR, filter(), 10).await.unwrap();
     assert_eq!((invocations.len(), invocations[0].state), (1, "done"));
 
     let clock = Clock::system();
     let list = async || {
         let filter = AppointmentFilter::default();
-        super::appointments::list_appointments(&*live.store, &clock, filter, true).await.unwrap()
+        super::appointments::list_appointments(&*live.store, &clock, &OPERATOR, filter, true).await.unwrap()
     };
     let listed = list().await;
     assert_eq!((listed.len(), listed[0].state), (1, "booked"));
@@ -150,7 +154,9 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
         super::appointments::cancel_appointment(&*live.store, &clock, &OPERATOR, &reference, false).await.unwrap();
     assert_eq!((canceled.state, canceled.name), ("cancelled", None));
     let calendar =
-        super::appointments::export_appointments(&*live.store, &clock, AppointmentFilter::default()).await.unwrap();
+        super::appointments::export_appointments(&*live.store, &clock, &OPERATOR, AppointmentFilter::default())
+            .await
+            .unwrap();
     assert!(calendar.appointments == 1 && calendar.text.contains("STATUS:CANCELLED"), "{}", calendar.text);
     live.stop().await;
 }
@@ -169,7 +175,8 @@ async fn the_status_covers_the_receiver_and_its_store() {
     assert!(health.up && health.ready);
     let location = live.settings.storage.url.location();
     let (settings, clock) = (&live.settings, Clock::system());
-    let status = super::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, health).await;
+    let status =
+        super::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, &OPERATOR, health).await;
     assert_eq!(status.events.unwrap().accepted, 2);
     assert_eq!(status.last_event.unwrap().event.as_deref(), Some("call_ended"));
     let handlers = status.handlers.unwrap();
@@ -182,7 +189,8 @@ async fn the_status_covers_the_receiver_and_its_store() {
     let health = super::receiver::check_health(&url).await.unwrap();
     assert!(!health.up && health.response.is_none());
     let gone = storage::StoreError::unavailable("the disk is gone");
-    let status = super::status::show_status(Err::<&dyn Store, _>(gone), location, &settings, &clock, health).await;
+    let status =
+        super::status::show_status(Err::<&dyn Store, _>(gone), location, &settings, &clock, &OPERATOR, health).await;
     assert!(status.events.is_none() && status.store.error.unwrap().contains("the disk is gone"));
     drop(store);
 }
@@ -191,7 +199,7 @@ async fn the_status_covers_the_receiver_and_its_store() {
 async fn a_live_receiver_passes_the_checks_and_a_simulation() {
     let live = LiveReceiver::start(|_| {}).await;
     let (settings, clock) = (&live.settings, Clock::system());
-    let findings = super::doctor::diagnose_setup(Ok(settings.clone()), &clock, None).await.unwrap();
+    let findings = super::doctor::diagnose_setup(Ok(settings.clone()), &clock, &OPERATOR, None).await.unwrap();
     let level = |check: &str| findings.iter().find(|finding| finding.check == check).map(|finding| finding.level);
     for check in ["configuration", "keys", "port", "storage folder", "store"] {
         assert_eq!(level(check), Some(FindingLevel::Ok), "{findings:?}");
@@ -221,7 +229,7 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
         confirmed: false,
     };
     let open_store = || storage::open(&settings.storage.url, Role::Reader, &Supervisor::default());
-    let options = super::receiver::prepare_simulation(settings, request, open_store).await.unwrap();
+    let options = super::receiver::prepare_simulation(settings, &OPERATOR, request, open_store).await.unwrap();
     let report = crate::simulation::run(options, |_| {}).await.unwrap();
     assert!(report.ok && matches!(report.store, StoreComparisonView::Compared { missing: 0, .. }), "{report:?}");
     live.stop().await;
@@ -250,7 +258,7 @@ async fn exported_events_are_imported_into_another_store() {
     assert_eq!((imported.stored, imported.new_ids, imported.duplicates, imported.bad_lines), (2, 0, 0, 1));
     assert_eq!(imported.line_errors[0].line, 3);
     assert_eq!(progress.last(), Some(&super::import::ImportProgress::Read(lines.len() as u64)));
-    let listed = super::events::list_events(&*store, EventFilter::default()).await.unwrap();
+    let listed = super::events::list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
     let ids: Vec<_> = listed.iter().rev().map(|event| event.id.clone()).collect();
     assert_eq!(ids, exported.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
     store.close().await.unwrap();
@@ -283,6 +291,6 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     let erased =
         super::erase::erase(&*live.store, &live.settings, &clock, &OPERATOR, &request(false), &mut no_progress).await;
     assert_eq!(erased.unwrap().erased.events, 2);
-    assert!(super::events::event_body(&*live.store, id).await.is_err());
+    assert!(super::events::event_body(&*live.store, &OPERATOR, id).await.is_err());
     live.stop().await;
 }

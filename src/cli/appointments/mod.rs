@@ -10,7 +10,6 @@ use self::display::AppointmentDisplayArgs;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::operations::Principal;
 use crate::operations::appointments::{self as operations, AppointmentReference};
 use crate::storage::{AppointmentFilter, Role};
 
@@ -127,7 +126,9 @@ impl AppointmentsListArgs {
     async fn run(self) -> CliResult {
         let filter = self.filter.into_filter(Some(self.limit), self.booked)?;
         let store = context::open_store()?;
-        let listed = operations::list_appointments(&*store, &Clock::system(), filter, self.display.reveal).await?;
+        let listed =
+            operations::list_appointments(&*store, &Clock::system(), context::PRINCIPAL, filter, self.display.reveal)
+                .await?;
         self.display.print_list(&listed)
     }
 }
@@ -135,7 +136,9 @@ impl AppointmentsListArgs {
 impl AppointmentsShowArgs {
     async fn run(self) -> CliResult {
         let reference = self.appointment.into();
-        let shown = operations::show_appointment(&*context::open_store()?, &reference, self.display.reveal).await?;
+        let shown =
+            operations::show_appointment(&*context::open_store()?, context::PRINCIPAL, &reference, self.display.reveal)
+                .await?;
         self.display.print_appointment(&shown)
     }
 }
@@ -145,9 +148,8 @@ impl AppointmentsCancelArgs {
         let reference = self.appointment.into();
         let store = context::open_store_as(Role::Operator)?;
         let clock = Clock::system();
-        let principal = Principal::LocalOperator;
         let reveal = self.display.reveal;
-        let cancelled = operations::cancel_appointment(&*store, &clock, &principal, &reference, reveal).await?;
+        let cancelled = operations::cancel_appointment(&*store, &clock, context::PRINCIPAL, &reference, reveal).await?;
         self.display.print_appointment(&cancelled)
     }
 }
@@ -155,7 +157,9 @@ impl AppointmentsCancelArgs {
 impl AppointmentsExportArgs {
     async fn run(self) -> CliResult {
         let filter = self.filter.into_filter(None, false)?;
-        let calendar = operations::export_appointments(&*context::open_store()?, &Clock::system(), filter).await?;
+        let calendar =
+            operations::export_appointments(&*context::open_store()?, &Clock::system(), context::PRINCIPAL, filter)
+                .await?;
         eprintln!("retell-webhook: {} appointments, with names and phone numbers", calendar.appointments);
         output::ignore_broken_pipe(std::io::stdout().lock().write_all(calendar.text.as_bytes()))
     }

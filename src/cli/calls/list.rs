@@ -46,7 +46,7 @@ impl CallsListArgs {
         let store = context::open_store()?;
         let CallsListArgs { company, agent, no_tests, limit, display } = self;
         let filter = CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit };
-        let conversations = list_conversations(&*store, filter, display.reveal).await?;
+        let conversations = list_conversations(&*store, context::PRINCIPAL, filter, display.reveal).await?;
         if display.json {
             return output::print_json(&conversations);
         }

@@ -21,7 +21,8 @@ pub(in crate::cli) struct CallsShowArgs {
 impl CallsShowArgs {
     pub(super) async fn run(self, kind: CallKind) -> CliResult {
         let store = context::open_store()?;
-        let Some(details) = show_conversation(&*store, kind, &self.id, self.display.reveal).await? else {
+        let Some(details) = show_conversation(&*store, context::PRINCIPAL, kind, &self.id, self.display.reveal).await?
+        else {
             return Err(CliError::Message(format!(
                 "no {} has the id {}; `retell-webhook {} list` prints the ids",
                 kind.as_str(),

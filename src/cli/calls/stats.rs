@@ -98,7 +98,7 @@ impl CallsStatsArgs {
             company: self.company,
             agent_id: self.agent,
         };
-        let stats = count_conversations(&*store, filter, grouping).await?;
+        let stats = count_conversations(&*store, context::PRINCIPAL, filter, grouping).await?;
         if self.json { output::print_json(&stats) } else { print_text(kind, grouping, &stats) }
     }
 }

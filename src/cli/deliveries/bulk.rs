@@ -6,7 +6,6 @@ use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::progress::draw_progress;
-use crate::operations::Principal;
 use crate::operations::deliveries::bulk_change::{self, BulkChange};
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState, Role};
 use crate::view::{BulkChangeView, DeliveryCountView};
@@ -48,8 +47,7 @@ impl BulkArgs {
         let bulk = BulkChange { change, filter, states, counts_excluded, dry_run, limit: self.limit, rate: self.rate };
         let mut progress = draw_progress();
         let clock = Clock::system();
-        let principal = Principal::LocalOperator;
-        let result = bulk_change::change_deliveries(&*store, &clock, &principal, &bulk, &mut progress).await?;
+        let result = bulk_change::change_deliveries(&*store, &clock, context::PRINCIPAL, &bulk, &mut progress).await?;
         drop(progress);
         if self.json {
             output::print_json(&result)?;

@@ -149,7 +149,8 @@ impl DeliveriesListArgs {
             self.filter;
         // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
         if let (Some(id), None) = (event_id, self.state) {
-            let outlooks = operations::deliveries::show_deliveries(&*store, id, handler.as_deref()).await?;
+            let outlooks =
+                operations::deliveries::show_deliveries(&*store, context::PRINCIPAL, id, handler.as_deref()).await?;
             return outlook::print_outlooks(&outlooks, json);
         }
         let filter = DeliveryFilter {
@@ -162,7 +163,7 @@ impl DeliveriesListArgs {
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };
-        let rows = operations::deliveries::list_deliveries(&*store, filter, limit).await?;
+        let rows = operations::deliveries::list_deliveries(&*store, context::PRINCIPAL, filter, limit).await?;
         if json {
             return output::print_json(&rows);
         }
@@ -211,8 +212,13 @@ impl DeliveriesShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let handler = self.delivery_ref.handler.or(self.handler);
-        let outlooks =
-            operations::deliveries::show_deliveries(&*store, self.delivery_ref.id, handler.as_deref()).await?;
+        let outlooks = operations::deliveries::show_deliveries(
+            &*store,
+            context::PRINCIPAL,
+            self.delivery_ref.id,
+            handler.as_deref(),
+        )
+        .await?;
         if self.json {
             return output::print_json(&outlooks);
         }

@@ -11,7 +11,6 @@ use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::operations::Principal;
 use crate::operations::import::{ImportProgress, MAX_REPORTED_LINES, import_events};
 use crate::view::ImportView;
 
@@ -44,8 +43,8 @@ impl EventsImportArgs {
             }
             ImportProgress::OtherId { .. } => {}
         };
-        let (clock, principal) = (Clock::system(), Principal::LocalOperator);
-        let result = import_events(&*store, &settings, &clock, &principal, input, &mut on_progress).await;
+        let clock = Clock::system();
+        let result = import_events(&*store, &settings, &clock, context::PRINCIPAL, input, &mut on_progress).await;
         bar.finish_and_clear();
         supervisor.stop();
         store.close().await?;

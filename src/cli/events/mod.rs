@@ -101,7 +101,7 @@ impl EventsListArgs {
         let store = context::open_store()?;
         let mut filter = self.filter.into_filter();
         filter.limit.get_or_insert(50);
-        let events = operations::events::list_events(&*store, filter).await?;
+        let events = operations::events::list_events(&*store, context::PRINCIPAL, filter).await?;
         if self.json {
             return output::print_json(&events);
         }
@@ -143,10 +143,10 @@ impl EventsShowArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         if self.body {
-            let body = operations::events::event_body(&*store, self.id).await?;
+            let body = operations::events::event_body(&*store, context::PRINCIPAL, self.id).await?;
             return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
         }
-        let details = operations::events::show_event(&*store, self.id).await?;
+        let details = operations::events::show_event(&*store, context::PRINCIPAL, self.id).await?;
         if self.json {
             return output::print_json(&details);
         }

@@ -58,7 +58,7 @@ impl FunctionsCallsArgs {
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
         };
-        let rows = list_invocations(&*context::open_store()?, filter, self.list.limit).await?;
+        let rows = list_invocations(&*context::open_store()?, context::PRINCIPAL, filter, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rows);
         }

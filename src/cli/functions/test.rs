@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::base::clock::Clock;
+use crate::cli::context;
 use crate::cli::input;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::config::Settings;
@@ -40,7 +41,7 @@ impl FunctionsTestArgs {
             .map_err(|error| CliError::Message(format!("--args: not a JSON object: {error}")))?;
         let call = self.call.as_deref().map(read_call).transpose()?;
         let test = FunctionTest { function: self.name, arguments, call, company: self.company, base_url: self.to };
-        let result = test_function(settings, &Clock::system(), test).await?;
+        let result = test_function(settings, &Clock::system(), context::PRINCIPAL, test).await?;
         if self.json {
             output::print_json(&result)?;
         } else {

@@ -59,7 +59,7 @@ impl InboundTestArgs {
             company: self.company,
             at_ms: self.at,
         };
-        let result = test_inbound(&store, &settings, &Clock::system(), test).await?;
+        let result = test_inbound(&store, &settings, &Clock::system(), context::PRINCIPAL, test).await?;
         if self.json {
             return output::print_json(&result);
         }

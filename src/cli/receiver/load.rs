@@ -65,7 +65,7 @@ impl LoadArgs {
             url: self.to,
             confirmed: self.yes_really && self.i_own_this_server,
         };
-        let options = prepare_load(&context::load_settings()?, &Clock::system(), &request)?;
+        let options = prepare_load(&context::load_settings()?, &Clock::system(), context::PRINCIPAL, &request)?;
         eprintln!(
             "retell-webhook: sending to {} for {} s; these events are stored and handled like any others",
             redact::url(options.url.as_str()),

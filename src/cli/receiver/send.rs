@@ -51,7 +51,7 @@ impl SendArgs {
             (None, None) => return Err(CliError::Message("give the name of an event, or --file".into())),
         };
         let event = EventToSend { content, url: self.to, company: self.company };
-        let result = send_event(&settings, &Clock::system(), event).await?;
+        let result = send_event(&settings, &Clock::system(), context::PRINCIPAL, event).await?;
         if self.json {
             output::print_json(&result)?;
         } else {

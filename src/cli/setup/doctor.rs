@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::base::clock::Clock;
+use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::config::ConfigSources;
 use crate::operations::OperationError;
@@ -28,7 +29,7 @@ impl DoctorArgs {
         let sources = ConfigSources::from_process().map_err(OperationError::from);
         let settings = sources.and_then(|sources| check_settings(&sources));
         let clock_url = self.online.then_some(self.clock_url.as_str());
-        let findings = diagnose_setup(settings, &Clock::system(), clock_url).await?;
+        let findings = diagnose_setup(settings, &Clock::system(), context::PRINCIPAL, clock_url).await?;
         if self.json {
             output::print_json(&findings)?;
         } else {

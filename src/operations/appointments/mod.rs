@@ -34,6 +34,7 @@ pub(crate) struct CalendarExport {
 pub(crate) async fn list_appointments(
     store: &dyn AppointmentStore,
     clock: &Clock,
+    _principal: &Principal,
     filter: AppointmentFilter,
     reveal: bool,
 ) -> Result<Vec<AppointmentView>, OperationError> {
@@ -45,6 +46,7 @@ pub(crate) async fn list_appointments(
 pub(crate) async fn export_appointments(
     store: &dyn AppointmentStore,
     clock: &Clock,
+    _principal: &Principal,
     filter: AppointmentFilter,
 ) -> Result<CalendarExport, OperationError> {
     let appointments = upcoming_appointments(store, clock, filter).await?;
@@ -55,6 +57,7 @@ pub(crate) async fn export_appointments(
 /// No appointment or more than one has the number.
 pub(crate) async fn show_appointment(
     store: &dyn AppointmentStore,
+    _principal: &Principal,
     reference: &AppointmentReference,
     reveal: bool,
 ) -> Result<AppointmentView, OperationError> {

@@ -3,7 +3,7 @@
 pub(crate) mod bulk_change;
 
 use super::text::sanitize;
-use super::{ItemKind, OperationError};
+use super::{ItemKind, OperationError, Principal};
 use crate::base::id::EventId;
 use crate::storage::{AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState};
 use crate::view::{AttemptView, DeliveryDetailsView, DeliveryView, OutlookView};
@@ -11,6 +11,7 @@ use crate::view::{AttemptView, DeliveryDetailsView, DeliveryView, OutlookView};
 /// At most `limit` deliveries that match the filter, newest events first.
 pub(crate) async fn list_deliveries(
     store: &dyn DeliveryAdmin,
+    _principal: &Principal,
     filter: DeliveryFilter,
     limit: usize,
 ) -> Result<Vec<DeliveryView>, OperationError> {
@@ -21,6 +22,7 @@ pub(crate) async fn list_deliveries(
 /// never run.
 pub(crate) async fn show_deliveries(
     store: &(impl DeliveryAdmin + ?Sized),
+    _principal: &Principal,
     id: EventId,
     handler: Option<&str>,
 ) -> Result<Vec<OutlookView>, OperationError> {

@@ -5,8 +5,8 @@ mod disk;
 mod keys;
 mod network;
 
-use super::OperationError;
 use super::receiver::local_base_url;
+use super::{OperationError, Principal};
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::view::DoctorFinding;
@@ -16,6 +16,7 @@ use crate::view::DoctorFinding;
 pub(crate) async fn diagnose_setup(
     settings: Result<Settings, OperationError>,
     clock: &Clock,
+    _principal: &Principal,
     clock_url: Option<&str>,
 ) -> Result<Vec<DoctorFinding>, OperationError> {
     let settings = match settings {

@@ -7,7 +7,7 @@ mod tail;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{ItemKind, OperationError, deliveries};
+use super::{ItemKind, OperationError, Principal, deliveries};
 use crate::base::id::EventId;
 use crate::storage::{
     DeliveryAdmin, EventFilter, EventSummary, InboundAnswerRecord, InboundAnswerStore, Journal, StoredEvent,
@@ -17,24 +17,36 @@ pub(crate) use export::EventExport;
 pub(crate) use tail::{EventTail, TailFilter, TailNotice, TailOutput, TailStart};
 
 /// Events that match the filter, newest first.
-pub(crate) async fn list_events(store: &dyn Journal, filter: EventFilter) -> Result<Vec<EventView>, OperationError> {
+pub(crate) async fn list_events(
+    store: &dyn Journal,
+    _principal: &Principal,
+    filter: EventFilter,
+) -> Result<Vec<EventView>, OperationError> {
     Ok(store.list_events(filter).await?.iter().map(event_view).collect())
 }
 
 /// One event and what handlers made of it; [`OperationError::NotFound`] when none has the id.
-pub(crate) async fn show_event<S>(store: &S, id: EventId) -> Result<EventDetailsView, OperationError>
+pub(crate) async fn show_event<S>(
+    store: &S,
+    principal: &Principal,
+    id: EventId,
+) -> Result<EventDetailsView, OperationError>
 where
     S: Journal + DeliveryAdmin + InboundAnswerStore + ?Sized,
 {
     let event = find_event(store, id).await?;
-    let deliveries = deliveries::show_deliveries(store, id, None).await?;
+    let deliveries = deliveries::show_deliveries(store, principal, id, None).await?;
     let inbound_answer = store.get_inbound_answer(id).await?.map(inbound_answer_view);
     let wanted = deliveries::is_wanted(&deliveries);
     Ok(EventDetailsView { event: event_view(&event.summary), inbound_answer, deliveries, wanted })
 }
 
 /// The body of an event as it was received.
-pub(crate) async fn event_body(store: &dyn Journal, id: EventId) -> Result<Bytes, OperationError> {
+pub(crate) async fn event_body(
+    store: &dyn Journal,
+    _principal: &Principal,
+    id: EventId,
+) -> Result<Bytes, OperationError> {
     find_event(store, id).await?.body.map_err(|reason| OperationError::not_found(ItemKind::Body, reason))
 }
 

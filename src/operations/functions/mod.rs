@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::convert::convert_functions;
 pub(crate) use self::test::{FunctionTest, test_function};
 use super::text::sanitize;
-use super::{ItemKind, OperationError};
+use super::{ItemKind, OperationError, Principal};
 use crate::base::clock::to_unsigned_ms;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
@@ -68,6 +68,7 @@ pub(crate) fn function_url(settings: &Settings, company: Option<&str>, name: &st
 /// At most `limit` invocations that match the filter, the latest first.
 pub(crate) async fn list_invocations(
     store: &dyn InvocationStore,
+    _principal: &Principal,
     filter: InvocationFilter,
     limit: usize,
 ) -> Result<Vec<InvocationView>, OperationError> {

@@ -12,8 +12,8 @@ use crate::base::id::random_hex;
 use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::egress;
 use crate::live::functions::{OUTCOME_HEADER, function_path};
-use crate::operations::OperationError;
 use crate::operations::signatures::optional_signing_key;
+use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 use crate::view::FunctionTestView;
@@ -40,6 +40,7 @@ pub(crate) struct FunctionTest {
 pub(crate) async fn test_function(
     settings: &Settings,
     clock: &Clock,
+    _principal: &Principal,
     test: FunctionTest,
 ) -> Result<FunctionTestView, OperationError> {
     let company = test.company.as_deref();

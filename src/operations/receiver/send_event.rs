@@ -10,9 +10,9 @@ use crate::base::id::random_hex;
 use crate::config::Settings;
 use crate::egress;
 use crate::event::{EventKind, sample_body};
-use crate::operations::OperationError;
 use crate::operations::signatures::optional_signing_key;
 use crate::operations::text::sanitize;
+use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
 use crate::view::SendResultView;
@@ -43,6 +43,7 @@ pub(crate) enum EventContent {
 pub(crate) async fn send_event(
     settings: &Settings,
     clock: &Clock,
+    _principal: &Principal,
     event: EventToSend,
 ) -> Result<SendResultView, OperationError> {
     let company = event.company.as_deref();

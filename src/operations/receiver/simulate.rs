@@ -9,8 +9,8 @@ use url::Url;
 use super::{ReceiverProbe, is_loopback, local_base_url, probe_receiver, webhook_url};
 use crate::base::clock::Clock;
 use crate::config::Settings;
-use crate::operations::OperationError;
 use crate::operations::signatures::optional_signing_key;
+use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
 use crate::simulation::load::{LoadBodySize, LoadOptions};
 use crate::simulation::{self, Scenario, SimulationOptions, StoreToCheck};
@@ -59,11 +59,12 @@ pub(crate) fn list_scenarios() -> Vec<ScenarioView> {
 ///
 /// # Errors
 /// No receiver responds, no key is known, or the calls would go to another machine without confirmation.
-pub(crate) async fn prepare_simulation(
-    settings: &Settings,
+pub(crate) async fn prepare_simulation<'a>(
+    settings: &'a Settings,
+    _principal: &Principal,
     request: SimulationRequest,
     open_store: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
-) -> Result<SimulationOptions<'_>, OperationError> {
+) -> Result<SimulationOptions<'a>, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), request.company.as_deref())?;
     if !is_loopback(&url) && request.calls > MAX_REMOTE_CALLS && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(
@@ -111,6 +112,7 @@ pub(crate) async fn prepare_simulation(
 pub(crate) fn prepare_load(
     settings: &Settings,
     clock: &Clock,
+    _principal: &Principal,
     request: &LoadRequest,
 ) -> Result<LoadOptions, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), None)?;
@@ -174,10 +176,11 @@ mod tests {
         };
         let mut settings = Settings::default();
         settings.security.verify = false;
-        let error = prepare_load(&settings, &Clock::system(), &request).err().unwrap().to_string();
+        let error =
+            prepare_load(&settings, &Clock::system(), &Principal::LocalOperator, &request).err().unwrap().to_string();
         assert!(error.contains("receiver.example.com") && !error.contains("hunter2"), "{error}");
         request.confirmed = true;
-        let options = prepare_load(&settings, &Clock::system(), &request).unwrap();
+        let options = prepare_load(&settings, &Clock::system(), &Principal::LocalOperator, &request).unwrap();
         assert_eq!((options.url.path(), options.key.is_none()), ("/api/v1/webhook/retell", true));
     }
 }

@@ -83,9 +83,10 @@ impl SimulateArgs {
         let settings = context::load_settings()?;
         let calls = self.calls;
         let json = self.json;
-        let options =
-            prepare_simulation(&settings, self.into_request(), || context::open_store_of(&settings, Role::Reader))
-                .await?;
+        let options = prepare_simulation(&settings, context::PRINCIPAL, self.into_request(), || {
+            context::open_store_of(&settings, Role::Reader)
+        })
+        .await?;
         let url = redact::url(options.request_url().as_str());
         eprintln!("retell-webhook: simulating {calls} calls to {url}, seed {}", options.seed);
         let progress_bar = ProgressBar::new(calls);
