@@ -9,13 +9,11 @@ pub(crate) mod conversations;
 pub(crate) mod deliveries;
 pub(crate) mod doctor;
 pub(crate) mod erase;
-mod error;
 pub(crate) mod events;
 pub(crate) mod functions;
 pub(crate) mod import;
 pub(crate) mod inbound;
-mod principal;
-mod progress;
+mod interface;
 pub(crate) mod purge;
 pub(crate) mod receiver;
 pub(crate) mod rejected;
@@ -24,10 +22,6 @@ pub(crate) mod status;
 pub(crate) mod text;
 
 #[cfg(test)]
-mod live_receiver;
-#[cfg(test)]
 mod tests;
 
-pub(crate) use error::{ItemKind, OperationError};
-pub(crate) use principal::Principal;
-pub(crate) use progress::{Progress, ProgressCallback};
+pub(crate) use interface::{ItemKind, OperationError, Principal, Progress, ProgressCallback};

@@ -1,45 +1,32 @@
-//! The shape of everything that `--json` prints: plain data that [`crate::operations`] makes from stored values.
+//! The results of [`crate::operations`]: plain data, made from stored values. They serialize, so a caller can return
+//! them as JSON without a type of its own.
 
 mod appointment;
-mod config;
 mod conversation;
-mod delivery;
-mod doctor;
 mod erasure;
-mod event;
+mod events;
 mod function;
-mod import;
 mod purge;
-mod rejected;
-mod simulation;
-mod status;
-mod test_result;
+mod receiver;
 
 pub(crate) use appointment::AppointmentView;
-pub(crate) use config::{CompanyView, SettingView, SettingsView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,
 };
-pub(crate) use delivery::{
-    AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, OutlookView,
-};
-pub(crate) use doctor::{DoctorFinding, FindingLevel};
 pub(crate) use erasure::{
     ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView,
 };
-pub(crate) use event::{
-    EventDetailsView, EventView, ExportedEventView, ExportedHeadersView, StoredInboundAnswerView, TailedEventView,
+pub(crate) use events::{
+    AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, EventDetailsView, EventView,
+    ExportedEventView, ExportedHeadersView, ImportLineErrorView, ImportView, OutlookView, RejectedRequestView,
+    StoredInboundAnswerView, TailedEventView,
 };
 pub(crate) use function::{FunctionTableView, FunctionTestView, FunctionView, InvocationView, RetellToolView};
-pub(crate) use import::{ImportLineErrorView, ImportView};
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
-pub(crate) use rejected::RejectedRequestView;
-pub(crate) use simulation::{
-    LatencyView, RequestCountsView, SimulatedEventView, SimulatedRequestContentView, SimulatedRequestView,
-    SimulationView, StoreComparisonView, StoreProblemView,
+pub(crate) use receiver::{
+    AlarmView, CompanyView, DoctorFinding, EventCountsView, FindingLevel, HandlerStatusView, InboundTestView,
+    LatencyView, LoadReportView, ReceiverStatusView, RequestCountsView, RetentionView, ScenarioView, SendResultView,
+    SettingView, SettingsView, SignatureCheckView, SimulatedEventView, SimulatedRequestContentView,
+    SimulatedRequestView, SimulationView, StatusView, StoreComparisonView, StoreProblemView, StoreStatusView,
 };
-pub(crate) use status::{
-    AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
-};
-pub(crate) use test_result::{InboundTestView, LoadReportView, ScenarioView, SendResultView, SignatureCheckView};

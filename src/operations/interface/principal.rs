@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Who requests an operation; named in the log line that every change writes.
+/// Who requests an operation. Operations that change data record it in a log event, which is written where the process
+/// has initialized its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// A user of this machine who can read the configuration and the store.

@@ -11,12 +11,6 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::Principal;
-use super::deliveries::bulk_change::{BulkChange, change_deliveries};
-use super::deliveries::show_deliveries;
-use super::events::{EventExport, list_events};
-use super::functions::{FunctionTest, test_function};
-use super::receiver::{EventContent, EventToSend, local_base_url, send_event};
 use crate::app::{Receiver, ServeError};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
@@ -24,6 +18,12 @@ use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::config::{Settings, StorageUrl};
 use crate::handlers::Outcome;
+use crate::operations::Principal;
+use crate::operations::deliveries::bulk_change::{BulkChange, change_deliveries};
+use crate::operations::deliveries::show_deliveries;
+use crate::operations::events::{EventExport, list_events};
+use crate::operations::functions::{FunctionTest, test_function};
+use crate::operations::receiver::{EventContent, EventToSend, local_base_url, send_event};
 use crate::storage::{self, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, Role, Store};
 use crate::view::{BulkChangeView, ExportedEventView, OutlookView, SendResultView};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::EventView;
 use crate::config::{RetentionDays, RetentionSettings};
+use crate::view::EventView;
 
 /// Whether a receiver is up, what it received, and what is waiting. The fields of a store that cannot be read are
 /// `None`.

@@ -1,6 +1,6 @@
-use super::text::sanitize;
 use crate::config::FieldError;
 use crate::egress::ClientBuildError;
+use crate::operations::text::sanitize;
 use crate::storage::StoreError;
 
 /// Why an operation was not carried out, or only in part.
@@ -51,12 +51,12 @@ pub(crate) enum ItemKind {
 }
 
 impl OperationError {
-    pub(super) fn not_found(kind: ItemKind, message: impl Into<String>) -> Self {
+    pub(in crate::operations) fn not_found(kind: ItemKind, message: impl Into<String>) -> Self {
         Self::NotFound { kind, message: message.into() }
     }
 
     /// No company of the settings has this slug.
-    pub(super) fn unknown_company(slug: &str) -> Self {
+    pub(in crate::operations) fn unknown_company(slug: &str) -> Self {
         let slug = sanitize(slug);
         Self::not_found(
             ItemKind::Company,

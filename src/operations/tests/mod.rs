@@ -1,20 +1,22 @@
 //! The operations against a live receiver in this process, each asserted by its typed result.
 
+mod live_receiver;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::deliveries::{list_deliveries, show_deliveries};
-use super::events::{EventTail, TailFilter, TailOutput, TailStart};
-use super::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
-use super::receiver::{EventContent, EventToSend};
+use self::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallKind, CallStatsFilter};
 use crate::dispatch::RetentionRules;
 use crate::event::EventKind;
+use crate::operations::deliveries::{list_deliveries, show_deliveries};
+use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
+use crate::operations::receiver::{EventContent, EventToSend};
 use crate::storage::{
     self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
 };
@@ -26,16 +28,17 @@ async fn sent_events_are_listed_shown_and_followed() {
     let sent = live.send(EventContent::Sample(EventKind::CallStarted)).await;
     assert_eq!((sent.status, sent.response_body.as_str()), (200, r#"{"received":true}"#));
     live.send_call().await;
-    let listed = super::events::list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
+    let listed = crate::operations::events::list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
     let kinds: Vec<_> = listed.iter().map(|event| event.event.as_deref().unwrap()).collect();
     assert_eq!(kinds, ["call_ended", "call_started", "call_started"]);
     assert_eq!((listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates), ("stored", Some(CALL_ID), 0));
 
     let id = live.event_id("call_ended").await;
-    let shown = super::events::show_event(&*live.store, &OPERATOR, id).await.unwrap();
+    let shown = crate::operations::events::show_event(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.event.id, shown.inbound_answer.is_none()), (id.to_string(), true));
     let body: Value =
-        serde_json::from_slice(&super::events::event_body(&*live.store, &OPERATOR, id).await.unwrap()).unwrap();
+        serde_json::from_slice(&crate::operations::events::event_body(&*live.store, &OPERATOR, id).await.unwrap())
+            .unwrap();
     assert_eq!(body["call"]["disconnection_reason"], "user_hangup");
 
     let filter = TailFilter { kinds: vec!["call_ended".to_owned()], ..TailFilter::default() };
@@ -86,17 +89,25 @@ async fn calls_are_listed_shown_and_counted() {
     live.send_call().await;
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
     let filter = CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: true, limit: 10 };
-    let calls = super::conversations::list_conversations(&*live.store, &OPERATOR, filter, false).await.unwrap();
+    let calls =
+        crate::operations::conversations::list_conversations(&*live.store, &OPERATOR, filter, false).await.unwrap();
     let [ConversationView::Call(call)] = &calls[..] else { panic!("{} calls", calls.len()) };
     assert_eq!((call.call_id.as_str(), call.base.duration_ms), (CALL_ID, Some(65_000)));
     assert_eq!(call.from_number.as_deref(), Some("+12•••43"));
     let shown =
-        super::conversations::show_conversation(&*live.store, &OPERATOR, CallKind::Call, CALL_ID, true).await.unwrap();
+        crate::operations::conversations::show_conversation(&*live.store, &OPERATOR, CallKind::Call, CALL_ID, true)
+            .await
+            .unwrap();
     let ConversationView::Call(call) = shown.unwrap().conversation else { panic!("a chat") };
     assert_eq!(call.from_number.as_deref(), Some("+12025550143"));
-    let stats = super::conversations::count_conversations(&*live.store, &OPERATOR, CallStatsFilter::default(), None)
-        .await
-        .unwrap();
+    let stats = crate::operations::conversations::count_conversations(
+        &*live.store,
+        &OPERATOR,
+        CallStatsFilter::default(),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!((stats.total.count, stats.total.duration_ms), (1, 65_000));
     assert_eq!(stats.by["agent"][0].key.as_deref(), Some("agent_1"));
     live.stop().await;
@@ -107,18 +118,20 @@ async fn a_request_with_a_wrong_key_is_listed_as_rejected() {
     let live = LiveReceiver::start(|_| {}).await;
     let mut other = live.settings.clone();
     other.security.keys = vec![Secret::new("key_1111111111111111111111test")];
-    let url = Some(super::receiver::local_base_url(&live.settings));
+    let url = Some(crate::operations::receiver::local_base_url(&live.settings));
     let event = EventToSend { content: EventContent::Sample(EventKind::CallEnded), url, company: None };
-    let sent = super::receiver::send_event(&other, &Clock::system(), &OPERATOR, event).await.unwrap();
+    let sent = crate::operations::receiver::send_event(&other, &Clock::system(), &OPERATOR, event).await.unwrap();
     assert_eq!(sent.status, 401);
-    let is_listed =
-        async || !super::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap().is_empty();
+    let is_listed = async || {
+        !crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap().is_empty()
+    };
     wait_until(is_listed).await;
-    let listed = super::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap();
+    let listed = crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap();
     let id = listed[0].id.parse().unwrap();
-    let shown = super::rejected::show_rejected_request(&*live.store, &OPERATOR, id).await.unwrap();
+    let shown = crate::operations::rejected::show_rejected_request(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.method.as_str(), shown.has_body, shown.diagnosis.is_empty()), ("POST", false, false));
-    let error = super::rejected::rejected_request_body(&*live.store, &OPERATOR, id).await.unwrap_err().to_string();
+    let error =
+        crate::operations::rejected::rejected_request_body(&*live.store, &OPERATOR, id).await.unwrap_err().to_string();
     assert!(error.contains("security.keep_rejected_bodies"), "{error}");
     live.stop().await;
 }
@@ -130,7 +143,7 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
         settings.appointments.time_zone = "UTC".to_owned();
     })
     .await;
-    let names: Vec<_> = super::functions::list_functions(&live.settings).unwrap();
+    let names: Vec<_> = crate::operations::functions::list_functions(&live.settings).unwrap();
     assert_eq!(names.len(), 3);
     let arguments = json!({ "name": "Ada Lovelace", "date": next_monday(), "time": "10:00" });
     let booked = live.call_function("collect_appointment_information", arguments).await;
@@ -138,25 +151,32 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
     let number = booked["confirmation_number"].as_str().unwrap().to_owned();
 
     let filter = || InvocationFilter { call_id: Some(CALL_ID.to_owned()), ..InvocationFilter::default() };
-    let invocations = super::functions::list_invocations(&*live.store, &OPERATOR, filter(), 10).await.unwrap();
+    let invocations =
+        crate::operations::functions::list_invocations(&*live.store, &OPERATOR, filter(), 10).await.unwrap();
     assert_eq!((invocations.len(), invocations[0].state), (1, "done"));
 
     let clock = Clock::system();
     let list = async || {
         let filter = AppointmentFilter::default();
-        super::appointments::list_appointments(&*live.store, &clock, &OPERATOR, filter, true).await.unwrap()
+        crate::operations::appointments::list_appointments(&*live.store, &clock, &OPERATOR, filter, true).await.unwrap()
     };
     let listed = list().await;
     assert_eq!((listed.len(), listed[0].state), (1, "booked"));
     assert_eq!(listed[0].name.as_deref(), Some("Ada Lovelace"));
-    let reference = super::appointments::AppointmentReference { confirmation: number, company: None };
+    let reference = crate::operations::appointments::AppointmentReference { confirmation: number, company: None };
     let canceled =
-        super::appointments::cancel_appointment(&*live.store, &clock, &OPERATOR, &reference, false).await.unwrap();
-    assert_eq!((canceled.state, canceled.name), ("cancelled", None));
-    let calendar =
-        super::appointments::export_appointments(&*live.store, &clock, &OPERATOR, AppointmentFilter::default())
+        crate::operations::appointments::cancel_appointment(&*live.store, &clock, &OPERATOR, &reference, false)
             .await
             .unwrap();
+    assert_eq!((canceled.state, canceled.name), ("cancelled", None));
+    let calendar = crate::operations::appointments::export_appointments(
+        &*live.store,
+        &clock,
+        &OPERATOR,
+        AppointmentFilter::default(),
+    )
+    .await
+    .unwrap();
     assert!(calendar.appointments == 1 && calendar.text.contains("STATUS:CANCELLED"), "{}", calendar.text);
     live.stop().await;
 }
@@ -170,13 +190,14 @@ fn next_monday() -> String {
 async fn the_status_covers_the_receiver_and_its_store() {
     let live = LiveReceiver::start(|_| {}).await;
     live.send_call().await;
-    let url = super::receiver::local_base_url(&live.settings);
-    let health = super::receiver::check_health(&url).await.unwrap();
+    let url = crate::operations::receiver::local_base_url(&live.settings);
+    let health = crate::operations::receiver::check_health(&url).await.unwrap();
     assert!(health.up && health.ready);
     let location = live.settings.storage.url.location();
     let (settings, clock) = (&live.settings, Clock::system());
     let status =
-        super::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, &OPERATOR, health).await;
+        crate::operations::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, &OPERATOR, health)
+            .await;
     assert_eq!(status.events.unwrap().accepted, 2);
     assert_eq!(status.last_event.unwrap().event.as_deref(), Some("call_ended"));
     let handlers = status.handlers.unwrap();
@@ -186,11 +207,18 @@ async fn the_status_covers_the_receiver_and_its_store() {
     let store = Arc::clone(&live.store);
     let settings = live.settings.clone();
     live.stop().await;
-    let health = super::receiver::check_health(&url).await.unwrap();
+    let health = crate::operations::receiver::check_health(&url).await.unwrap();
     assert!(!health.up && health.response.is_none());
     let gone = storage::StoreError::unavailable("the disk is gone");
-    let status =
-        super::status::show_status(Err::<&dyn Store, _>(gone), location, &settings, &clock, &OPERATOR, health).await;
+    let status = crate::operations::status::show_status(
+        Err::<&dyn Store, _>(gone),
+        location,
+        &settings,
+        &clock,
+        &OPERATOR,
+        health,
+    )
+    .await;
     assert!(status.events.is_none() && status.store.error.unwrap().contains("the disk is gone"));
     drop(store);
 }
@@ -199,26 +227,28 @@ async fn the_status_covers_the_receiver_and_its_store() {
 async fn a_live_receiver_passes_the_checks_and_a_simulation() {
     let live = LiveReceiver::start(|_| {}).await;
     let (settings, clock) = (&live.settings, Clock::system());
-    let findings = super::doctor::diagnose_setup(Ok(settings.clone()), &clock, &OPERATOR, None).await.unwrap();
+    let findings =
+        crate::operations::doctor::diagnose_setup(Ok(settings.clone()), &clock, &OPERATOR, None).await.unwrap();
     let level = |check: &str| findings.iter().find(|finding| finding.check == check).map(|finding| finding.level);
     for check in ["configuration", "keys", "port", "storage folder", "store"] {
         assert_eq!(level(check), Some(FindingLevel::Ok), "{findings:?}");
     }
     assert_eq!(level("server.url"), Some(FindingLevel::Warning), "no public URL: {findings:?}");
 
-    let shown = super::config::show_settings(settings).unwrap();
+    let shown = crate::operations::config::show_settings(settings).unwrap();
     let port = shown.settings.iter().find(|setting| setting.key == "server.port").unwrap();
     assert_eq!((&port.value, port.origin.as_str()), (&Value::from(settings.server.port), "built in"));
     assert!(!shown.tree.to_string().contains("key_0000"));
-    let companies = super::companies::list_companies(settings);
+    let companies = crate::operations::companies::list_companies(settings);
     assert_eq!((companies[0].webhook_path.as_str(), companies[0].keys), ("/api/v1/webhook/retell", 1));
 
-    let header = super::signatures::sign_body(settings, &clock, None, b"body", None).unwrap();
-    let check = |body| super::signatures::check_signature(settings, &clock, None, &header, body, None).unwrap();
+    let header = crate::operations::signatures::sign_body(settings, &clock, None, b"body", None).unwrap();
+    let check =
+        |body| crate::operations::signatures::check_signature(settings, &clock, None, &header, body, None).unwrap();
     assert!(check(b"body").valid);
     assert!(!check(b"another").valid && check(b"another").diagnosis.is_some());
 
-    let request = super::receiver::SimulationRequest {
+    let request = crate::operations::receiver::SimulationRequest {
         scenarios: Vec::new(),
         calls: 6,
         rate: None,
@@ -229,7 +259,8 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
         confirmed: false,
     };
     let open_store = || storage::open(&settings.storage.url, Role::Reader, &Supervisor::default());
-    let options = super::receiver::prepare_simulation(settings, &OPERATOR, request, open_store).await.unwrap();
+    let options =
+        crate::operations::receiver::prepare_simulation(settings, &OPERATOR, request, open_store).await.unwrap();
     let report = crate::simulation::run(options, |_| {}).await.unwrap();
     assert!(report.ok && matches!(report.store, StoreComparisonView::Compared { missing: 0, .. }), "{report:?}");
     live.stop().await;
@@ -252,13 +283,19 @@ async fn exported_events_are_imported_into_another_store() {
     let clock = Clock::system();
     let mut progress = Vec::new();
     let mut on_progress = |step| progress.push(step);
-    let import =
-        super::import::import_events(&*store, &settings, &clock, &OPERATOR, lines.as_bytes(), &mut on_progress);
+    let import = crate::operations::import::import_events(
+        &*store,
+        &settings,
+        &clock,
+        &OPERATOR,
+        lines.as_bytes(),
+        &mut on_progress,
+    );
     let imported = import.await.unwrap();
     assert_eq!((imported.stored, imported.new_ids, imported.duplicates, imported.bad_lines), (2, 0, 0, 1));
     assert_eq!(imported.line_errors[0].line, 3);
-    assert_eq!(progress.last(), Some(&super::import::ImportProgress::Read(lines.len() as u64)));
-    let listed = super::events::list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
+    assert_eq!(progress.last(), Some(&crate::operations::import::ImportProgress::Read(lines.len() as u64)));
+    let listed = crate::operations::events::list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
     let ids: Vec<_> = listed.iter().rev().map(|event| event.id.clone()).collect();
     assert_eq!(ids, exported.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
     store.close().await.unwrap();
@@ -272,10 +309,10 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
     let in_a_month = Clock::from_fn(|| Clock::system().now_ms() + 30 * 86_400_000);
     let rules = RetentionRules::from_settings(&live.settings);
-    let purged = super::purge::purge(&*live.store, &in_a_month, &OPERATOR, &rules, true).await.unwrap();
+    let purged = crate::operations::purge::purge(&*live.store, &in_a_month, &OPERATOR, &rules, true).await.unwrap();
     assert!(purged.dry_run && purged.by_age[0].rows > 0, "{purged:?}");
 
-    let request = |dry_run| super::erase::ErasureRequest {
+    let request = |dry_run| crate::operations::erase::ErasureRequest {
         call: None,
         phone: Some("+1 202 555 0143".parse().unwrap()),
         company: None,
@@ -283,14 +320,28 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     };
     let clock = Clock::system();
     let mut no_progress = |_| {};
-    let counted =
-        super::erase::erase(&*live.store, &live.settings, &clock, &OPERATOR, &request(true), &mut no_progress).await;
+    let counted = crate::operations::erase::erase(
+        &*live.store,
+        &live.settings,
+        &clock,
+        &OPERATOR,
+        &request(true),
+        &mut no_progress,
+    )
+    .await;
     let counted = counted.unwrap();
     let id = live.event_id("call_ended").await;
     assert_eq!((counted.dry_run, counted.erased.events, counted.erased.calls), (true, 2, 1));
-    let erased =
-        super::erase::erase(&*live.store, &live.settings, &clock, &OPERATOR, &request(false), &mut no_progress).await;
+    let erased = crate::operations::erase::erase(
+        &*live.store,
+        &live.settings,
+        &clock,
+        &OPERATOR,
+        &request(false),
+        &mut no_progress,
+    )
+    .await;
     assert_eq!(erased.unwrap().erased.events, 2);
-    assert!(super::events::event_body(&*live.store, &OPERATOR, id).await.is_err());
+    assert!(crate::operations::events::event_body(&*live.store, &OPERATOR, id).await.is_err());
     live.stop().await;
 }

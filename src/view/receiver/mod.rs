@@ -1,0 +1,18 @@
+//! A receiver: its settings and its state, checks of its setup, and the results of requests to it.
+
+mod config;
+mod doctor;
+mod simulation;
+mod status;
+mod test_result;
+
+pub(crate) use config::{CompanyView, SettingView, SettingsView};
+pub(crate) use doctor::{DoctorFinding, FindingLevel};
+pub(crate) use simulation::{
+    LatencyView, RequestCountsView, SimulatedEventView, SimulatedRequestContentView, SimulatedRequestView,
+    SimulationView, StoreComparisonView, StoreProblemView,
+};
+pub(crate) use status::{
+    AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
+};
+pub(crate) use test_result::{InboundTestView, LoadReportView, ScenarioView, SendResultView, SignatureCheckView};
