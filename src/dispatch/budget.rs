@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Body bytes that all workers of a receiver may have claimed at one time. With the limit per handler it takes effect
-/// above 32 handlers with a backlog. A worker that holds nothing may exceed it by one delivery, so that each handler
+/// above 32 handlers that have a backlog at the same time. A worker that holds nothing may exceed it by one delivery, so that each handler
 /// makes progress.
 const MAX_PREFETCH_BYTES_TOTAL: i64 = 64 * 1024 * 1024;
 
@@ -30,7 +30,8 @@ impl PrefetchShare {
     }
 
     /// Makes the share as large as what the worker holds, and reserves up to `wanted_bytes` more. Returns the bytes that
-    /// were reserved; the next call returns them to the budget.
+    /// were reserved; the next call returns those that are not in use. A worker that waits reserves nothing: idle
+    /// workers could otherwise reserve the whole budget.
     pub(super) fn resize(&mut self, held_bytes: u64, wanted_bytes: u64) -> u64 {
         let held = i64::try_from(held_bytes).unwrap_or(i64::MAX);
         let wanted = i64::try_from(wanted_bytes).unwrap_or(i64::MAX);

@@ -28,8 +28,11 @@ impl Worker {
         };
         let prefetched_by_company = self.prefetch.queued_by_company();
         let limit = limit.saturating_sub(prefetched_by_company.values().sum()).min(MAX_ROWS_PER_BATCH);
+        if limit == 0 {
+            return None;
+        }
         let limit_bytes = self.reserve_prefetch_bytes();
-        if limit == 0 || limit_bytes == 0 {
+        if limit_bytes == 0 {
             return None;
         }
         Some(ClaimRequest {
@@ -44,7 +47,7 @@ impl Worker {
         })
     }
 
-    /// Body bytes that the next batch may claim.
+    /// Body bytes that the next batch may claim. What the batch leaves of them is returned when it has been applied.
     fn reserve_prefetch_bytes(&mut self) -> u64 {
         let held_bytes = self.prefetch.held_bytes();
         let reserved = self.prefetch_share.resize(held_bytes, MAX_PREFETCH_BYTES.saturating_sub(held_bytes));

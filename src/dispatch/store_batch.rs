@@ -1,5 +1,5 @@
-//! A store batch: everything a worker asks of the store at one time (renew, settle, plan, claim), sent together so that
-//! it shares one transaction and one fsync.
+//! A store batch: everything a worker asks of the store at one time. It settles, plans and claims in one transaction with
+//! one fsync; when leases have to be renewed, that is a transaction before it.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ struct DeliveryPlan {
 
 impl StoreBatch {
     /// Renews leases, settles, plans the next events of the journal, and claims what is due after that. The parts fail
-    /// independently; the result has the last error.
+    /// independently, except that nothing is claimed after a failed renewal; the result has the last error.
     pub(super) async fn run(mut self) -> StoreBatchResult {
         let mut error = None;
         // Reads first: they run on a reader and do not wait for the writer.
@@ -77,10 +77,13 @@ impl StoreBatch {
             let is_due = matches!(due_ms, Ok(Some(due_ms)) if due_ms <= claim.due_before_ms);
             has_changes || is_due
         });
+        // Before the claim, in a transaction of its own: if the renewal failed, the leases may have ended, and the claim
+        // would take the deliveries that this worker is attempting. It is skipped then.
+        let renewal = self.renew_leases().await;
+        let claim = claim.filter(|_| renewal.is_ok());
         // `join!` polls in this order, so the writes enter the queue in this order, as a rule into one transaction: the
-        // claim then sees deliveries that the settlements and the plan made due, and no lease that ended unnoticed.
-        let (renewal, refused, planned, claimed) =
-            tokio::join!(self.renew_leases(), self.settle(), self.store_plan(plan), self.claim_due(claim));
+        // claim then sees deliveries that the settlements and the plan made due.
+        let (refused, planned, claimed) = tokio::join!(self.settle(), self.store_plan(plan), self.claim_due(claim));
         let made_progress = has_changes || claimed.as_ref().is_ok_and(|claimed| !claimed.is_empty());
         let is_planned = matches!(planned, Ok(Some(PlanOutcome::Planned)));
         // The attempts were made: losing their results would make them again, so they go into the next batch.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{FinishedAttempt, run_attempt};
@@ -213,6 +214,7 @@ impl Worker {
             self.prefetch.push(claimed);
         }
         let any_started = self.start_attempts();
+        self.prefetch_share.resize(self.prefetch.held_bytes(), 0);
         match batch.error {
             Some(error) => Err(error),
             None => Ok(batch.made_progress || any_started),
@@ -301,24 +303,8 @@ impl Worker {
     async fn shutdown(mut self) {
         self.cancellation.cancel();
         self.release_queued();
+        self.finish_attempts(Instant::now() + SHUTDOWN_TIMEOUT).await;
         let handler = Arc::clone(&self.handler);
-        let deadline = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
-        while self.prefetch.running() > 0 {
-            tokio::select! {
-                Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
-                () = tokio::time::sleep(POLL_INTERVAL) => {
-                    // After an error the lease may end, and the settlement may be refused, which is counted then.
-                    let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
-                }
-                () = tokio::time::sleep_until(deadline) => {
-                    // Their leases stay in the store; the attempts are made again after the next start, or when the
-                    // leases have ended.
-                    let running = self.prefetch.running();
-                    tracing::warn!(handler = %handler.name, running, "attempts abandoned at shutdown");
-                    break;
-                }
-            }
-        }
         let settled = std::mem::take(&mut self.unstored_settlements);
         let count = settled.len();
         // Without the stored results, the next start makes these attempts again.
@@ -326,6 +312,31 @@ impl Worker {
             && let Err(error) = self.store_settlements(settled).await
         {
             tracing::warn!(handler = %handler.name, count, %error, "attempt results lost at shutdown");
+        }
+    }
+
+    /// Waits until the running attempts end, at most until `deadline`.
+    async fn finish_attempts(&mut self, deadline: Instant) {
+        while self.prefetch.running() > 0 {
+            tokio::select! {
+                // Results first: some may have arrived while the renewal was awaited, possibly until the deadline.
+                biased;
+                Some(finished) = self.finished_receiver.recv() => self.settle_attempt(finished),
+                () = tokio::time::sleep_until(deadline) => break,
+                () = tokio::time::sleep(POLL_INTERVAL) => {
+                    // After an error the lease may end, and the settlement may be refused, which is counted then.
+                    let _ = tokio::time::timeout_at(deadline, self.renew_leases()).await;
+                }
+            }
+        }
+        while let Ok(finished) = self.finished_receiver.try_recv() {
+            self.settle_attempt(finished);
+        }
+        let running = self.prefetch.running();
+        if running > 0 {
+            // Their leases stay in the store; the attempts are made again after the next start, or when the leases have
+            // ended.
+            tracing::warn!(handler = %self.handler.name, running, "attempts abandoned at shutdown");
         }
     }
 

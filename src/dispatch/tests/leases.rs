@@ -3,7 +3,7 @@
 use crate::base::id::CompanyId;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ use crate::base::clock::Clock;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
+use crate::dispatch::tests::failing_renewals::FailingRenewals;
 use crate::dispatch::{DispatchDeps, Workers};
 use crate::handlers::{AttemptResult, Context, EventHandler, Filter, HandlerRegistry, Outcome, RegisteredHandler};
 use crate::storage::{
-    self, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, DeliveryFilter, DeliveryRow, DeliveryState, EventSummary,
-    HandlerId, HandlerRow, NewEvent, Role, SettledDelivery, Settlement, Store,
+    self, ClaimRequest, ClaimedDelivery, DEFAULT_COMPANY_ID, DeliveryFilter, DeliveryQueue, DeliveryRow, DeliveryState,
+    EventSummary, HandlerId, HandlerRow, NewEvent, Role, SettledDelivery, Settlement, Store,
 };
 use crate::telemetry::deliveries::DeliveryMetrics;
 
@@ -54,6 +55,15 @@ struct LeaseFixture {
 
 impl LeaseFixture {
     async fn start(folder: &Path, enabled: bool) -> Self {
+        Self::start_with_queue(folder, enabled, |store| store).await
+    }
+
+    /// Starts a receiver whose workers use the queue that `wrap_queue` makes of the store.
+    async fn start_with_queue(
+        folder: &Path,
+        enabled: bool,
+        wrap_queue: impl FnOnce(Arc<dyn Store>) -> Arc<dyn DeliveryQueue>,
+    ) -> Self {
         let url = StorageUrl::file(folder.join("store.db"));
         let supervisor = Supervisor::default();
         let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
@@ -61,7 +71,7 @@ impl LeaseFixture {
         let clock = Arc::clone(&now_ms);
         let metrics = DeliveryMetrics::default();
         let workers = Workers::new(DispatchDeps {
-            queue: store.clone(),
+            queue: wrap_queue(store.clone()),
             journal: store.clone(),
             clock: Clock::from_fn(move || clock.load(Ordering::Relaxed)),
             supervisor: supervisor.clone(),
@@ -167,6 +177,27 @@ async fn leases_are_renewed_while_an_attempt_is_slow_and_during_shutdown() {
     let rows = fixture.wait_for(|rows| rows[0].state == DeliveryState::Succeeded && is_released(&rows[1])).await;
     assert_eq!((rows[0].attempts, rows[1].attempts), (1, 0));
     assert_eq!((fixture.attempted(), fixture.late_settlements()), (vec!["call_1".to_owned()], 0));
+}
+
+/// Otherwise the worker would attempt the same delivery a second time, at the same time as the first.
+#[tokio::test]
+async fn nothing_is_claimed_while_leases_cannot_be_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let failures_left = Arc::new(AtomicU32::new(0));
+    let failures = Arc::clone(&failures_left);
+    let wrap_queue = |store| -> Arc<dyn DeliveryQueue> { Arc::new(FailingRenewals::new(store, failures)) };
+    let fixture = LeaseFixture::start_with_queue(folder.path(), true, wrap_queue).await;
+    fixture.append("call_1").await;
+    fixture.wait_for_lease_end(1, 30_000).await;
+    failures_left.store(2, Ordering::Relaxed);
+    fixture.advance_clock(100_000);
+    // The lease that is renewed in the end is still the one of the running attempt.
+    fixture.wait_for_lease_end(1, 130_000).await;
+    fixture.handler.permits.add_permits(2);
+    fixture.wait_for(|rows| rows[0].state == DeliveryState::Succeeded).await;
+    assert_eq!((fixture.attempted(), fixture.late_settlements()), (vec!["call_1".to_owned()], 0));
+    assert_eq!(failures_left.load(Ordering::Relaxed), 0);
+    fixture.supervisor.stop();
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 const MAX_EVENTS: usize = 512;
 /// Events that still join a transaction after a live request has joined it.
 const MAX_EVENTS_AFTER_LIVE: usize = 64;
-/// Rows of background work in a transaction that also holds events or live requests. One store batch of dispatch
-/// (settle, plan and claim, 64 rows each) fits.
+/// Rows of background work in a transaction that also holds events or live requests. What a store batch of dispatch
+/// settles, plans and claims fits (64 rows each); it renews leases in an earlier transaction.
 const MAX_BACKGROUND_ROWS_SHARED: usize = 192;
 /// Rows of background work in a transaction that no sender and no caller waits for.
 const MAX_BACKGROUND_ROWS_ALONE: usize = 1_024;
