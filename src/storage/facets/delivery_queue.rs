@@ -20,6 +20,7 @@ pub trait DeliveryQueue: Send + Sync {
 
     /// The next events for which no deliveries have been planned yet for this handler, at most `limit`; `None` when
     /// there are none. With `bodies` the batch also ends at about 2 MiB of bodies; a body that cannot be read is `None`.
+    /// An event with a value that this version does not know is part of the batch.
     async fn next_plan_batch(
         &self,
         handler: HandlerId,
@@ -39,7 +40,8 @@ pub trait DeliveryQueue: Send + Sync {
     ) -> Result<PlanOutcome, StoreError>;
 
     /// Claims deliveries that are due until the end of the lease; of a call sequence only the first. Companies get
-    /// equal shares. The cost does not depend on the number of waiting deliveries.
+    /// equal shares. The cost does not depend on the number of waiting deliveries. An event with a value that this version
+    /// does not know has the reason in place of its body.
     ///
     /// # Errors
     /// Deliveries may have been claimed all the same. They can be claimed again when their leases have ended.

@@ -5,10 +5,12 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
 use super::bodies::{BodyFileReader, BodyLocation};
-use super::errors::{RowColumn, parse_column};
+use super::errors::RowColumn;
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
-use crate::storage::{EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent};
+use crate::storage::{
+    EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent, UnknownValueError,
+};
 
 /// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
 const MAX_CHUNK_BYTES: usize = 2 * 1024 * 1024;
@@ -33,9 +35,19 @@ impl FromSql for Seq {
     }
 }
 
-pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
+/// Reads a row of [`SELECT_SUMMARY`]; an unknown state or origin is an error.
+fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
+    let (summary, damage) = read_damaged_summary(row)?;
+    damage.map_or(Ok(summary), |unknown| Err(unknown.into()))
+}
+
+/// Reads a row of [`SELECT_SUMMARY`], and says which value of it is unknown. The summary has a common value instead.
+pub(super) fn read_damaged_summary(row: &Row) -> rusqlite::Result<(EventSummary, Option<UnknownValueError>)> {
     let seq = row.get(0)?;
-    Ok(EventSummary {
+    let mut damage = None;
+    let state = parse_or_record(row, 12, EventState::from_name, "state", seq, &mut damage)?;
+    let origin = parse_or_record(row, 17, EventOrigin::from_name, "origin", seq, &mut damage)?;
+    let summary = EventSummary {
         seq,
         id: EventId::from_bytes(row.get(1)?),
         company: row.get(2)?,
@@ -48,32 +60,48 @@ pub(super) fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
         query: row.get(9)?,
         signature: row.get(10)?,
         key_fingerprint: row.get(11)?,
-        state: parse_column(row, 12, EventState::from_name, || event_row(seq, "state"))?,
+        state: state.unwrap_or(EventState::Stored),
         revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
         duplicate_count: row.get(14)?,
         size_bytes: row.get(15)?,
         company_id: row.get(16)?,
-        origin: parse_column(row, 17, EventOrigin::from_name, || event_row(seq, "origin"))?,
-    })
+        origin: origin.unwrap_or(EventOrigin::Retell),
+    };
+    Ok((summary, damage))
 }
 
-fn event_row(seq: Seq, column: &'static str) -> RowColumn {
-    RowColumn { table: "events", row: format!("seq {seq}"), column }
+/// The value of a text column; `None` for a name that is not known, which is put into `damage`.
+fn parse_or_record<T>(
+    row: &Row,
+    index: usize,
+    from_name: impl FnOnce(&str) -> Option<T>,
+    column: &'static str,
+    seq: Seq,
+    damage: &mut Option<UnknownValueError>,
+) -> rusqlite::Result<Option<T>> {
+    let name = row.get_ref(index)?.as_str()?;
+    let value = from_name(name);
+    if value.is_none() {
+        *damage = Some(RowColumn { table: "events", row: format!("seq {seq}"), column }.unknown_value(name));
+    }
+    Ok(value)
 }
 
 /// The columns that locate the body; they follow those of [`SELECT_SUMMARY`].
 pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body";
 
-/// Reads a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`].
-pub(super) fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEvent, StoreError> {
-    let summary = read_summary(row)?;
-    // A body that cannot be read is part of the result and not an error: the summary is still of use, and so are the
-    // other events of the batch.
-    let body = match row.get(18)? {
+/// Reads a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`]; an unknown state or origin is an error.
+fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEvent, StoreError> {
+    Ok(StoredEvent { summary: read_summary(row)?, body: read_body(row, bodies)? })
+}
+
+/// Reads the body from a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`]. A body that cannot be read is part of the result
+/// and not an error: the summary is still of use, and so are the other events of the batch.
+pub(super) fn read_body(row: &Row, bodies: &BodyFileReader) -> rusqlite::Result<Result<Bytes, String>> {
+    Ok(match row.get(18)? {
         Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(19)? }, row.get(15)?),
         None => Ok(Bytes::from(row.get::<_, Vec<u8>>(20)?)),
-    };
-    Ok(StoredEvent { summary, body })
+    })
 }
 
 pub(super) fn list(reader: &ReaderContext, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {

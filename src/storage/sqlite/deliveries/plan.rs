@@ -4,7 +4,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::call_sequence;
-use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_chunk, read_event, read_summary};
+use crate::storage::sqlite::events::{
+    BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_chunk, read_damaged_summary,
+};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
     DeliveryState, EventSummary, HandlerId, IdentityKey, PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Seq,
@@ -40,18 +42,20 @@ fn list_events_after(
     limit: usize,
     bodies: bool,
 ) -> Result<Vec<(EventSummary, Option<Bytes>)>, StoreError> {
+    // An event with an unknown value is planned as well, so that the handler's position moves past it. Its delivery fails
+    // with the reason, see `load_claimed_events`.
     let body_columns = if bodies { BODY_COLUMNS } else { "" };
     let sql = format!("{SELECT_SUMMARY}{body_columns}{FROM_EVENTS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params![after, limit])?;
     if !bodies {
-        let rows = rows.mapped(|row| Ok((read_summary(row)?, None)));
+        let rows = rows.mapped(|row| Ok((read_damaged_summary(row)?.0, None)));
         return Ok(rows.collect::<Result<_, _>>()?);
     }
     // In a chunk bounded by bytes: `limit` bodies of the largest size would take too much memory.
     read_chunk(
         &mut rows,
-        |row| read_event(row, &reader.bodies).map(|event| (event.summary, event.body.ok())),
+        |row| Ok((read_damaged_summary(row)?.0, read_body(row, &reader.bodies)?.ok())),
         |(_, body)| body.as_ref().map_or(0, Bytes::len),
     )
 }

@@ -7,8 +7,8 @@ use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
-    ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, HandlerId, HandlerRow, Journal,
-    Maintenance, NewEvent, PlannedDelivery, Seq, SettledDelivery, Settlement, StoreErrorKind,
+    ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, EventFilter, HandlerId, HandlerRow,
+    Journal, Maintenance, NewEvent, PlannedDelivery, Seq, SettledDelivery, Settlement, StoreErrorKind,
 };
 
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -22,14 +22,7 @@ async fn register_handler(store: &SqliteStore) -> HandlerId {
     store.register_handler(row).await.unwrap()
 }
 
-/// Appends an event and plans it; returns its sequence number.
-async fn append_and_plan(
-    store: &SqliteStore,
-    handler: HandlerId,
-    company_id: CompanyId,
-    call_id: &str,
-    body: &str,
-) -> Seq {
+async fn append(store: &SqliteStore, company_id: CompanyId, call_id: &str, body: &str) {
     let event = NewEvent {
         kind: Some("call_ended".into()),
         call_id: Some(call_id.to_owned()),
@@ -41,6 +34,22 @@ async fn append_and_plan(
         )
     };
     store.append(event).await.unwrap();
+}
+
+/// Appends an event and plans it; returns its sequence number.
+async fn append_and_plan(
+    store: &SqliteStore,
+    handler: HandlerId,
+    company_id: CompanyId,
+    call_id: &str,
+    body: &str,
+) -> Seq {
+    append(store, company_id, call_id, body).await;
+    plan_all(store, handler).await
+}
+
+/// Plans all events; returns the last sequence number.
+async fn plan_all(store: &SqliteStore, handler: HandlerId) -> Seq {
     let batch = store.next_plan_batch(handler, 10, false).await.unwrap().unwrap();
     let seq = batch.events.last().unwrap().0.seq;
     let planned =
@@ -161,6 +170,41 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
         claim_company_and_seq(&store, handler, claim_up_to(9)).await,
         [(1, same_call)],
         "the next event of the call continues its sequence before {next_of_call}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_with_an_unknown_value_stops_neither_planning_nor_claiming() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(folder.path());
+    let handler = register_handler(&store).await;
+    for (call_id, body) in [("call_1", "a"), ("call_2", "b"), ("call_3", "c")] {
+        append(&store, CompanyId::new(1), call_id, body).await;
+    }
+    let conn = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    conn.execute_batch(
+        "PRAGMA ignore_check_constraints = ON; UPDATE events SET state = 'lost' WHERE seq = 1;
+         UPDATE events SET origin = 'fax' WHERE seq = 2",
+    )
+    .unwrap();
+    let list = store.list_events(EventFilter::default()).await.unwrap_err();
+    assert_eq!(list.kind(), StoreErrorKind::CorruptRow);
+
+    for bodies in [false, true] {
+        let batch = store.next_plan_batch(handler, 9, bodies).await.unwrap().unwrap();
+        assert_eq!(batch.events.iter().map(|(event, _)| event.seq.0).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+    plan_all(&store, handler).await;
+    let claimed = store.claim_deliveries(handler, claim_up_to(9)).await.unwrap();
+    let bodies: Vec<_> = claimed.iter().map(|claimed| claimed.event.body.clone()).collect();
+    let advice = "restore the store from a backup, or run the version that wrote the row";
+    assert_eq!(
+        bodies,
+        [
+            Err(format!("unknown state `lost` in the row of table events with seq 1; {advice}")),
+            Err(format!("unknown origin `fax` in the row of table events with seq 2; {advice}")),
+            Ok("c".into()),
+        ]
     );
 }
 
