@@ -14,6 +14,7 @@ use crate::base::supervise::Supervisor;
 use crate::config::Settings;
 use crate::handlers::{ClosureHandler, EventHandler, Filter, RegisteredHandler};
 use crate::live::inbound::{CurrentInboundRules, InboundRules};
+use crate::privacy::redact;
 
 /// Opens the store and starts every component. A component that fails to start stops those before it.
 pub(super) async fn start(mut builder: ReceiverBuilder) -> Result<Receiver, BuildError> {
@@ -27,7 +28,8 @@ async fn start_components(builder: ReceiverBuilder, settings: Settings) -> Resul
     let ReceiverBuilder { mut overrides, closures, on_inbound, .. } = builder;
     overrides.handlers.extend(closures_handler(closures));
     let settings = overrides.apply_to(settings)?;
-    let public_url = settings.server.public_url(builder.listening_port.unwrap_or(settings.server.port));
+    // For logs and responses, so without a password.
+    let public_url = redact::url(&settings.server.public_url(builder.listening_port.unwrap_or(settings.server.port)));
     let supervisor = Supervisor::default();
     let stop = StopOnDrop(supervisor.clone());
 

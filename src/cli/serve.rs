@@ -13,6 +13,7 @@ use crate::handlers::RegisteredHandler;
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
 use crate::operations::companies::list_companies;
 use crate::operations::config::startup_warnings;
+use crate::privacy::redact;
 use crate::telemetry::logging;
 
 pub(super) async fn run() -> CliResult {
@@ -71,7 +72,7 @@ async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
 
 /// Prints the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
 fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
-    let url = settings.server.public_url(port);
+    let url = redact::url(&settings.server.public_url(port));
     let name = |registered: &RegisteredHandler| {
         let mark = if registered.enabled { "" } else { " (disabled)" };
         format!("{}{mark}", registered.name)

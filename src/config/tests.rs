@@ -388,7 +388,7 @@ fn errors_name_the_line_of_the_table_or_the_key() {
 }
 
 #[test]
-fn errors_show_the_invalid_value_unless_it_is_a_secret() {
+fn errors_show_the_invalid_value_unless_it_is_private() {
     let refused = |text: &str| from_file("local.toml", text, &[]).unwrap_err();
     let function = "[[functions]]\nname = \"weather\"\nurl = \"https://user:pw7@example.com\"\n";
     for (lines, expected) in [

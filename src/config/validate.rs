@@ -11,6 +11,9 @@ use super::{FieldError, HandlerKind, HandlerSettings, Settings};
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
 const MAX_SIGNATURE_TOLERANCE_MS: i64 = 3_600_000;
 
+/// Keys whose values no error shows: arguments of programs, which may hold a secret, and phone numbers.
+const HIDDEN_KEYS: [&str; 3] = ["command", "from", "to"];
+
 const MIN_BODY_LIMIT_BYTES: usize = 1024;
 
 impl Settings {
@@ -24,10 +27,11 @@ impl Settings {
 
     /// Adds to an error about one of these settings the value and where it was set.
     pub(crate) fn complete(&self, error: FieldError) -> FieldError {
-        // The arguments of a program may hold a secret.
-        let is_shown = !error.key().ends_with("command");
+        let key = error.key();
+        let last = key.rsplit('.').next().unwrap_or_default();
+        let is_shown = !HIDDEN_KEYS.iter().any(|hidden| last == *hidden || last.starts_with(&format!("{hidden}[")));
         let settings = serde_json::to_value(self).ok().filter(|_| is_shown);
-        let value = settings.and_then(|settings| value_text(value_at(&settings, &error.key())?));
+        let value = settings.and_then(|settings| value_text(value_at(&settings, &key)?));
         let names_value = |value: &str| {
             let plain = value.trim_matches('"');
             (!plain.is_empty() && error.problem().starts_with(plain)) || error.problem().contains(&format!("`{plain}`"))
@@ -172,8 +176,8 @@ fn value_text(value: &Value) -> Option<String> {
     const MAX_BYTES: usize = 80;
     let is_shown = match value {
         Value::Bool(_) | Value::Number(_) => true,
-        // A URL may hold a password, and a number after `+` is personal data.
-        Value::String(text) => text != "***" && !text.contains("://") && !text.starts_with('+'),
+        // A URL may hold a password.
+        Value::String(text) => text != "***" && !text.contains("://"),
         Value::Array(items) => !items.is_empty() && items.iter().all(|item| value_text(item).is_some()),
         Value::Null | Value::Object(_) => false,
     };

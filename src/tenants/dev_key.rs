@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::base::id::random_hex;
 use crate::base::secret::Secret;
 
-/// The name of the key file in the store's folder.
+/// The name of the key file in `storage.data_dir`.
 pub(crate) const DEV_KEY_FILE: &str = "dev.key";
 
 /// Reads the development key in `folder`; `None` when there is none. Fails when the file exists but cannot be read.

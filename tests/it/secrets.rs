@@ -204,3 +204,16 @@ fn the_password_in_the_url_of_a_receiver_is_not_printed() {
     }
     assert!(reached == 7 && refused == 9, "{reached} commands reached the receiver, {refused} did not");
 }
+
+#[test]
+fn the_password_in_the_public_url_is_not_printed() {
+    let home = TestEnv::new().with_env("SERVER_URL", "https://user:hunter2@example.com");
+    let server = home.start_server();
+    assert!(server.output().contains("example.com/api/v1/webhook/retell"), "{}", server.output());
+    let description = get(server.address(), "/api/v1/openapi.json").text();
+    let test_route = get(server.address(), "/api/v1/webhook/retell/test").text();
+    let shown = [server.output(), description, test_route, home.run_ok(&["config", "show"]).output()];
+    for text in shown {
+        assert!(text.contains("***@example.com") && !text.contains("hunter2"), "{}", text.len());
+    }
+}
