@@ -24,7 +24,7 @@ use crate::dispatch::Workers;
 use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{
     ActivityRow, AlarmKind, AlarmRow, AlarmStore, DeliveryAdmin, DutyLeader, HandlerBacklog, Journal, NewEvent,
-    StoreError,
+    StoreError, StoreErrorKind,
 };
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
@@ -64,8 +64,13 @@ struct AlarmMonitor {
     is_leader: bool,
     started_at_ms: i64,
     raised: RaisedAlarms,
-    /// The raised alarms as last written to the store.
-    stored_alarms: BTreeMap<(AlarmKind, String), AlarmRow>,
+    /// The raised alarms as last written to the store; `None` until they have been read from it. Nothing is written before
+    /// that: alarms that this receiver does not know could not be resolved.
+    stored_alarms: Option<BTreeMap<(AlarmKind, String), AlarmRow>>,
+    /// Whether the counts of events contain those that other receivers have stored before this one became the leader.
+    is_activity_loaded: bool,
+    /// Errors about unknown values that have been logged.
+    logged_damage: BTreeSet<String>,
     activity_write: Option<ActivityWrite>,
     rejected_rates: BTreeMap<RejectionReason, MinuteRate>,
     not_stored_rate: MinuteRate,
@@ -86,7 +91,8 @@ struct ActivityWrite {
 pub(crate) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
     let stop = supervisor.clone();
     supervisor.spawn("alarms", async move {
-        let mut monitor = AlarmMonitor::load(deps).await;
+        let mut monitor = AlarmMonitor::new(deps);
+        monitor.load_activity().await;
         while !stop.is_stopping() {
             let settings = monitor.deps.settings.get();
             monitor.check_as_leader(&settings).await;
@@ -101,18 +107,16 @@ pub(crate) fn start(deps: AlarmMonitorDeps, supervisor: &Supervisor) {
 }
 
 impl AlarmMonitor {
-    /// Continues with the alarms and the activity that the previous process stored.
-    async fn load(deps: AlarmMonitorDeps) -> Self {
-        let alarms = with_store_timeout(deps.alarms.list_alarms()).await.unwrap_or_default();
-        let activity = with_store_timeout(deps.alarms.list_activity()).await.unwrap_or_default();
-        deps.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
+    fn new(deps: AlarmMonitorDeps) -> Self {
         Self {
             // Until the store says otherwise: an unavailable store is a reason for alarms.
             is_leader: true,
             started_at_ms: deps.clock.now_ms(),
-            stored_alarms: alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect(),
+            stored_alarms: None,
+            is_activity_loaded: false,
+            logged_damage: BTreeSet::new(),
             activity_write: None,
-            raised: RaisedAlarms::from_rows(alarms),
+            raised: RaisedAlarms::default(),
             rejected_rates: BTreeMap::new(),
             not_stored_rate: MinuteRate::default(),
             pruned_before_hour: 0,
@@ -130,20 +134,51 @@ impl AlarmMonitor {
         if let Some(leads) = with_store_timeout(self.deps.leader.leads(term_ms, now_ms)).await {
             self.is_leader = leads;
         }
-        if !self.is_leader {
-            return self.store_activity().await;
+        if self.is_leader {
+            self.load_alarms().await;
+            self.load_activity().await;
+            return self.check_all(settings).await;
         }
-        if !was_leader {
-            // Continues with the alarms that the previous leader has raised.
-            let alarms = with_store_timeout(self.deps.alarms.list_alarms()).await.unwrap_or_default();
-            self.set_raised(alarms);
+        if was_leader {
+            self.forget_alarms();
         }
-        self.check_all(settings).await;
+        // The totals are recorded all the time, or the first check as the leader would take hours for a minute.
+        self.record_rates(now_ms);
+        self.deps.status.update(BTreeSet::new(), &self.deps.counters.activity().signature_ages());
+        self.store_activity().await;
     }
 
-    fn set_raised(&mut self, alarms: Vec<AlarmRow>) {
-        self.stored_alarms = alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect();
-        self.raised = RaisedAlarms::from_rows(alarms);
+    /// Leaves the alarms to the new leader. What it stores is read again when this receiver becomes the leader.
+    fn forget_alarms(&mut self) {
+        self.raised = RaisedAlarms::default();
+        self.stored_alarms = None;
+        self.is_activity_loaded = false;
+        self.pending_events.clear();
+    }
+
+    /// Continues with the alarms that the previous process or leader has raised.
+    async fn load_alarms(&mut self) {
+        if self.stored_alarms.is_some() {
+            return;
+        }
+        let Some(alarms) = with_store_timeout(self.deps.alarms.list_alarms()).await else { return };
+        self.stored_alarms = Some(alarms.iter().map(|alarm| (alarm_key(alarm), alarm.clone())).collect());
+        self.raised.restore(alarms);
+    }
+
+    /// Reads the event counts that other processes have stored.
+    async fn load_activity(&mut self) {
+        if self.is_activity_loaded {
+            return;
+        }
+        // The own counts must be in the store or not: those of a write in progress would be lost or counted twice.
+        self.store_activity().await;
+        if self.activity_write.is_some() {
+            return;
+        }
+        let Some(activity) = with_store_timeout(self.deps.alarms.list_activity()).await else { return };
+        self.deps.counters.activity().load(activity.into_iter().map(from_activity_row).collect());
+        self.is_activity_loaded = true;
     }
 
     async fn check_all(&mut self, settings: &AlarmSettings) {
@@ -168,28 +203,47 @@ impl AlarmMonitor {
     }
 
     async fn collect_inputs(&mut self, settings: &AlarmSettings) -> AlarmInputs {
-        let deps = &self.deps;
-        let counters = &deps.counters;
-        let now_ms = deps.clock.now_ms();
+        let now_ms = self.deps.clock.now_ms();
+        let (rejected_by_reason, not_stored) = self.record_rates(now_ms);
         let dead_window_ms = i64::try_from(settings.dead_deliveries_window_ms).unwrap_or(i64::MAX);
         let dead_since_ms = now_ms.saturating_sub(dead_window_ms);
-        let backlogs = with_store_timeout(deps.deliveries.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms)).await;
+        let query = self.deps.deliveries.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms);
+        let backlogs = with_store_timeout(query).await;
+        self.log_damage(backlogs.iter().flatten());
+        let deps = &self.deps;
         // The store also has backlogs of handlers that were removed from the settings. Those raise no alarm.
         let running_handlers = deps.workers.running_handlers();
         let is_running = |backlog: &HandlerBacklog| running_handlers.contains(&backlog.handler);
-        let rejected = counters.rejected().map(|(reason, total)| {
-            (reason, self.rejected_rates.entry(reason).or_default().record_total(total, now_ms))
-        });
-        let not_stored_total = counters.events(IntakeOutcome::NotStored);
         AlarmInputs {
             now_ms,
             started_at_ms: self.started_at_ms,
             backlogs: backlogs.map(|backlogs| backlogs.into_iter().filter(is_running).collect()),
             companies: company_histories(deps),
-            rejected_by_reason: rejected.collect(),
-            not_stored: self.not_stored_rate.record_total(not_stored_total, now_ms),
+            rejected_by_reason,
+            not_stored,
             disk: DiskSpace::of_filesystem(&deps.store_folder),
-            signature_ages: counters.activity().signature_ages(),
+            signature_ages: deps.counters.activity().signature_ages(),
+        }
+    }
+
+    /// Returns the rejected requests by reason and the events that were not stored, within the last minute.
+    fn record_rates(&mut self, now_ms: i64) -> (Vec<(RejectionReason, u64)>, u64) {
+        let counters = &self.deps.counters;
+        let rejected = counters.rejected().map(|(reason, total)| {
+            (reason, self.rejected_rates.entry(reason).or_default().record_total(total, now_ms))
+        });
+        let not_stored_total = counters.events(IntakeOutcome::NotStored);
+        (rejected.collect(), self.not_stored_rate.record_total(not_stored_total, now_ms))
+    }
+
+    /// Logs each unknown value once.
+    fn log_damage<'a>(&mut self, backlogs: impl Iterator<Item = &'a HandlerBacklog>) {
+        for backlog in backlogs {
+            if let Some(damage) = &backlog.damage
+                && self.logged_damage.insert(damage.to_string())
+            {
+                tracing::warn!(handler = %backlog.handler, error = %damage, "delivery left out of alarms and metrics");
+            }
         }
     }
 
@@ -218,24 +272,25 @@ impl AlarmMonitor {
     /// Stores the alarms that changed and removes those that were resolved. After a failure the rest waits for the next
     /// check.
     async fn store_alarms(&mut self) {
+        let Some(stored_alarms) = &mut self.stored_alarms else { return };
         let rows = self.raised.to_rows();
         let raised: BTreeSet<_> = rows.iter().map(alarm_key).collect();
         for alarm in rows {
             let key = alarm_key(&alarm);
-            if self.stored_alarms.get(&key) == Some(&alarm) {
+            if stored_alarms.get(&key) == Some(&alarm) {
                 continue;
             }
             if with_store_timeout(self.deps.alarms.raise_alarm(alarm.clone())).await.is_none() {
                 return;
             }
-            self.stored_alarms.insert(key, alarm);
+            stored_alarms.insert(key, alarm);
         }
-        let resolved: Vec<_> = self.stored_alarms.keys().filter(|key| !raised.contains(*key)).cloned().collect();
+        let resolved: Vec<_> = stored_alarms.keys().filter(|key| !raised.contains(*key)).cloned().collect();
         for key in resolved {
             if with_store_timeout(self.deps.alarms.resolve_alarm(key.0, key.1.clone())).await.is_none() {
                 return;
             }
-            self.stored_alarms.remove(&key);
+            stored_alarms.remove(&key);
         }
     }
 
@@ -289,6 +344,11 @@ fn alarm_key(alarm: &AlarmRow) -> (AlarmKind, String) {
 async fn with_store_timeout<T>(query: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
     match timeout(STORE_TIMEOUT, query).await {
         Ok(Ok(result)) => Some(result),
+        // An unavailable store is reported by the writer and by alarms; a damaged row is reported nowhere else.
+        Ok(Err(error)) if error.kind() == StoreErrorKind::CorruptRow => {
+            tracing::warn!(%error, "alarm store query failed");
+            None
+        }
         Ok(Err(error)) => {
             tracing::debug!(%error, "alarm store query failed");
             None

@@ -59,18 +59,14 @@ struct RaisedAlarm {
 }
 
 impl RaisedAlarms {
-    /// Restores the alarms that were raised when the receiver stopped, so that a restart does not report them again.
-    pub(super) fn from_rows(rows: Vec<AlarmRow>) -> Self {
-        let restore = |row: AlarmRow| {
-            let raised = RaisedAlarm {
-                since_ms: row.since_ms,
-                last_notified_ms: row.last_notified_ms,
-                text: row.text,
-                passing_since_ms: None,
-            };
-            ((row.kind, row.subject), raised)
-        };
-        Self(rows.into_iter().map(restore).collect())
+    /// Restores the alarms that were raised when the receiver stopped, so that a restart does not report them again. One
+    /// that was raised here before the store could be read continues the stored one.
+    pub(super) fn restore(&mut self, rows: Vec<AlarmRow>) {
+        for AlarmRow { kind, subject, since_ms, last_notified_ms, text } in rows {
+            let restored = RaisedAlarm { since_ms, last_notified_ms, text, passing_since_ms: None };
+            let raised = self.0.entry((kind, subject)).or_insert(restored);
+            raised.since_ms = raised.since_ms.min(since_ms);
+        }
     }
 
     pub(super) fn to_rows(&self) -> Vec<AlarmRow> {
@@ -230,9 +226,21 @@ mod tests {
     fn a_restart_reports_nothing_twice() {
         let mut before = RaisedAlarms::default();
         apply_status(&mut before, failing(), 5_000);
-        let mut after = RaisedAlarms::from_rows(before.to_rows());
+        let mut after = RaisedAlarms::default();
+        after.restore(before.to_rows());
         assert_eq!(apply_status(&mut after, failing(), 9_000), []);
         assert_eq!(after.to_rows(), before.to_rows());
+    }
+
+    #[test]
+    fn an_alarm_raised_before_the_store_could_be_read_continues_the_stored_one() {
+        let mut before = RaisedAlarms::default();
+        apply_status(&mut before, failing(), 5_000);
+        let mut after = RaisedAlarms::default();
+        assert_eq!(apply_status(&mut after, failing(), 9_000), [AlarmNotificationKind::Raised]);
+        after.restore(before.to_rows());
+        let [row] = &after.to_rows()[..] else { panic!("{after:?}") };
+        assert_eq!((row.since_ms, row.last_notified_ms), (5_000, 9_000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Figures of the whole store that can be read in bounded time, without scanning events.
 
-use super::BreakerState;
+use super::{BreakerState, UnknownValueError};
 
 /// Numbers of accepted events, and the backlog of every handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub struct HandlerBacklog {
     pub breaker_state: BreakerState,
     /// Since when the breaker is not closed, in milliseconds since the Unix epoch.
     pub breaker_since_ms: Option<i64>,
+    /// A row of the handler or of its deliveries that has a value that this version does not know. Such rows are left out
+    /// of the figures.
+    pub(crate) damage: Option<UnknownValueError>,
 }
 
 impl HandlerBacklog {

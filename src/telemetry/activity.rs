@@ -124,9 +124,15 @@ impl Activity {
         inner.signature_ages.push_back(age);
     }
 
-    /// Adds the counts that were stored before a restart.
+    /// Replaces what is known of the stored counts, which other processes may have written. Counts that were not stored yet
+    /// are kept.
     pub fn load(&self, counts: Vec<HourlyEventCount>) {
         let mut inner = self.lock();
+        for company in inner.companies.values_mut() {
+            for counter in company.agents.values_mut().chain([&mut company.total]) {
+                counter.history.events_by_hour.clone_from(&counter.unstored_by_hour);
+            }
+        }
         for count in counts {
             let history = &mut inner.counter(count.company_id, count.agent_id).history;
             history.last_event_at_ms = history.last_event_at_ms.max(count.last_event_at_ms);
@@ -240,6 +246,24 @@ mod tests {
         activity.record_event(CompanyId::new(1), None, 40);
         activity.return_unstored(not_stored);
         assert_eq!(counts(&activity), [(0, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn stored_counts_are_loaded_again() {
+        let activity = Activity::default();
+        let company_id = CompanyId::new(1);
+        activity.record_event(company_id, Some("agent_1"), 10);
+        let mut stored = activity.take_unstored();
+        activity.record_event(company_id, Some("agent_1"), 20);
+        // Another process has added 5 events.
+        stored.iter_mut().for_each(|count| count.event_count += 5);
+        for _ in 0..2 {
+            activity.load(stored.clone());
+            let events = activity.company_history(company_id).unwrap().events_by_hour;
+            assert_eq!(events, BTreeMap::from([(0, 7)]), "6 stored ones and one that is not");
+            assert_eq!(activity.agent_histories(company_id)[0].1.events_by_hour, events);
+        }
+        assert_eq!(activity.take_unstored().len(), 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub trait AlarmStore: Send + Sync {
     async fn resolve_alarm(&self, kind: AlarmKind, subject: String) -> Result<(), StoreError>;
 
     /// The raised alarms, or those that were raised when the receiver stopped; the one raised first comes first.
+    /// Alarms of a kind that this version does not know are left out.
     async fn list_alarms(&self) -> Result<Vec<AlarmRow>, StoreError>;
 
     /// Adds `counts` to the stored ones of the same company, agent and hour, and deletes hours before `forget_before`

@@ -23,7 +23,8 @@ pub trait DeliveryAdmin: Send + Sync {
     async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError>;
 
     /// The backlog of each handler, counted up to `max_counted` deliveries, with the dead letters since
-    /// `dead_since_ms`.
+    /// `dead_since_ms`. A row with an unknown value is left out and named in [`HandlerBacklog::damage`], so that the other
+    /// figures stay available for alarms.
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
 
     /// Numbers of the selected deliveries by handler, state and reason.

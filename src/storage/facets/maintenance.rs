@@ -15,6 +15,9 @@ pub trait Maintenance: Send + Sync {
 
     /// Numbers of accepted events at `now_ms`, and the backlogs of the handlers. Takes milliseconds regardless of the
     /// number of events.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the kind `CorruptRow` when a row has an unknown value.
     async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError>;
 
     /// Figures about commits, the identity index and the backlogs, for metrics.

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::deliveries::parse_state;
 use super::errors::RowColumn;
 use super::events::{last_seq, seq_before};
-use crate::storage::{BreakerState, DeliveryState, HandlerBacklog, HandlerId, Seq, StoreOverview, UnknownValueError};
+use crate::storage::{
+    BreakerState, DeliveryState, HandlerBacklog, HandlerId, Seq, StoreError, StoreOverview, UnknownValueError,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Dead letters per handler, newest first, that are checked for the time of their last change.
@@ -14,17 +16,22 @@ const MAX_DEAD_SCANNED: i64 = 1_000;
 /// Deliveries per handler that are read from the other end of the index when not all were counted.
 const MAX_SCANNED_FROM_END: i64 = 10_000;
 
-pub(super) fn overview(conn: &Connection, now_ms: i64) -> rusqlite::Result<StoreOverview> {
+/// An unknown value is an error here, because people read the result; alarms and metrics use [`backlogs`].
+pub(super) fn overview(conn: &Connection, now_ms: i64) -> Result<StoreOverview, StoreError> {
     // A read transaction, so that all figures are of the same moment: otherwise a handler could be ahead of the
     // journal.
     let snapshot = conn.unchecked_transaction()?;
     let last = last_seq(&snapshot)?;
     let query = BacklogQuery { max_counted: HandlerBacklog::MAX_COUNTED, dead_since_ms: now_ms - 24 * HOUR_MS };
+    let backlogs = load_backlogs(&snapshot, last, &query)?;
+    if let Some(damage) = backlogs.iter().find_map(|backlog| backlog.damage.clone()) {
+        return Err(damage.into());
+    }
     Ok(StoreOverview {
         accepted: last,
         accepted_last_hour: last - seq_before(&snapshot, now_ms - HOUR_MS)?,
         accepted_last_day: last - seq_before(&snapshot, now_ms - 24 * HOUR_MS)?,
-        backlogs: load_backlogs(&snapshot, last, &query)?,
+        backlogs,
     })
 }
 
@@ -58,9 +65,14 @@ fn load_backlogs(conn: &Connection, last: i64, query: &BacklogQuery) -> rusqlite
         conn.prepare_cached("SELECT id, name, through, breaker, breaker_since_ms FROM handlers ORDER BY name")?;
     let handlers = handlers.query_map([], |row| {
         let handler: String = row.get(1)?;
-        let breaker_state = parse_breaker_state(row.get(3)?, &handler)?;
-        let backlog =
-            HandlerBacklog { handler, breaker_state, breaker_since_ms: row.get(4)?, ..HandlerBacklog::default() };
+        let breaker = parse_breaker_state(row.get(3)?, &handler);
+        let backlog = HandlerBacklog {
+            handler,
+            breaker_state: breaker.as_ref().copied().unwrap_or_default(),
+            breaker_since_ms: row.get::<_, Option<i64>>(4)?.filter(|_| breaker.is_ok()),
+            damage: breaker.err(),
+            ..HandlerBacklog::default()
+        };
         Ok(HandlerProgress { id: row.get(0)?, through: row.get(2)?, backlog })
     })?;
     let handlers: Vec<HandlerProgress> = handlers.collect::<Result<_, _>>()?;
@@ -138,9 +150,16 @@ fn count_unfinished(
     while let Some(row) = rows.next()? {
         let first_seq: Option<i64> = row.get(2)?;
         let row_key = || format!("handler {} and event seq {}", backlog.handler, first_seq.unwrap_or_default());
-        let state = parse_state(row.get(0)?, row_key)?;
+        let state = parse_state(row.get(0)?, row_key);
         let count: i64 = row.get(1)?;
         total += count;
+        let state = match state {
+            Ok(state) => state,
+            Err(damage) => {
+                backlog.damage.get_or_insert(damage);
+                continue;
+            }
+        };
         match state {
             DeliveryState::Scheduled => backlog.scheduled = count,
             DeliveryState::Running => backlog.running = count,

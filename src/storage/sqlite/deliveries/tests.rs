@@ -7,8 +7,8 @@ use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::{
-    ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, EventFilter, HandlerId, HandlerRow,
-    Journal, Maintenance, NewEvent, PlannedDelivery, Seq, SettledDelivery, Settlement, StoreErrorKind,
+    BreakerState, ClaimRequest, DeliveryAdmin, DeliveryFilter, DeliveryQueue, DeliveryState, EventFilter, HandlerId,
+    HandlerRow, Journal, Maintenance, NewEvent, PlannedDelivery, Seq, SettledDelivery, Settlement, StoreErrorKind,
 };
 
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -155,6 +155,11 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
         )),
         "{overview}"
     );
+    let backlog = store.list_backlogs(100, 0).await.unwrap().remove(0);
+    let damage = backlog.damage.map(|damage| damage.to_string());
+    assert_eq!((backlog.handler.as_str(), backlog.pending, backlog.dead), ("crm", 2, 0));
+    assert!(damage.is_some_and(|damage| overview.contains(&damage)), "alarms and metrics have the other figures");
+    assert_eq!(store.stats().await.unwrap().backlogs[0].pending, 2);
     let count = store.count_deliveries(DeliveryFilter::default()).await.unwrap_err().to_string();
     assert!(count.contains("unknown state `-1`"), "{count}");
 
@@ -218,4 +223,7 @@ async fn an_unknown_breaker_state_is_an_error_that_names_the_handler() {
     let error = store.overview(0).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::CorruptRow);
     assert!(error.to_string().contains("unknown breaker `ajar` in the row of table handlers with name crm"), "{error}");
+    let backlog = store.list_backlogs(100, 0).await.unwrap().remove(0);
+    assert_eq!(backlog.breaker_state, BreakerState::Closed);
+    assert!(backlog.damage.is_some_and(|damage| error.to_string().contains(&damage.to_string())));
 }

@@ -30,7 +30,7 @@ impl Maintenance for SqliteStore {
     }
 
     async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError> {
-        self.readers.read(move |reader| Ok(overview::overview(&reader.conn, now_ms)?)).await
+        self.readers.read(move |reader| overview::overview(&reader.conn, now_ms)).await
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
