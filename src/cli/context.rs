@@ -8,7 +8,7 @@ use crate::config::{ConfigSources, Settings};
 use crate::operations::Principal;
 use crate::storage::{self, Role, Store, StoreError};
 
-/// Whoever may run commands on this machine may do everything.
+/// A user who may run commands on this machine may do everything.
 pub(super) const PRINCIPAL: &Principal = &Principal::LocalOperator;
 
 pub(super) fn load_settings() -> Result<Settings, CliError> {

@@ -174,9 +174,10 @@ fn erasure_deletes_the_appointments_of_a_person() {
     assert_eq!(preview["erased"]["appointments"], 2, "both were booked in one call: {preview}");
     home.run_ok(&["erase", "--phone", "+12025550143", "--yes"]);
     assert_eq!(home.run(&["appointments", "show", &number]).exit_code, Some(1));
-    let remaining: i64 =
-        home.open_database().query_row("SELECT count(*) FROM appointment_slots", [], |row| row.get(0)).unwrap();
-    assert_eq!(remaining, 0);
+    let list = home.run_ok(&[&["appointments", "list", "--json"][..], &SINCE_ARGS].concat());
+    assert_eq!(list.json(), json!([]));
     let bytes = std::fs::read(home.database_path()).unwrap();
     assert!(!bytes.windows(12).any(|part| part == b"Ada Lovelace"), "the name is still in the database file");
+    let other = book_appointment(&home, "+12025550144", "Eve", "14:30");
+    assert_eq!(other["result"], "booked", "the slot is free again: {other}");
 }

@@ -12,11 +12,11 @@ use retell_webhook::internals::DeliveryState;
 use retell_webhook::internals::RegisteredHandler;
 use retell_webhook::internals::{DeliverySettings, RevisionPolicy, TranscriptPolicy};
 use retell_webhook::{Context, Event, EventHandler, Outcome, async_trait};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bodies::event_body;
 use crate::support::client::post_to;
-use crate::support::local::{LocalReceiver, database_path};
+use crate::support::local::{LocalReceiver, command_json, list_deliveries};
 use crate::support::signing::{now_ms, sign};
 use crate::support::wait_until;
 
@@ -126,10 +126,9 @@ impl DispatchFixture {
 }
 
 fn read_deliveries(folder: &Path) -> Vec<(DeliveryState, String)> {
-    let conn = rusqlite::Connection::open(database_path(folder)).unwrap();
-    let mut rows = conn.prepare("SELECT state, coalesce(note, '') FROM deliveries ORDER BY event_seq").unwrap();
-    let rows = rows.query_map([], |row| Ok((DeliveryState::from_number(row.get(0)?).unwrap(), row.get(1)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    let state = |name: &str| DeliveryState::ALL.into_iter().find(|state| state.as_str() == name).unwrap();
+    let to_row = |row: &Value| (state(row["state"].as_str().unwrap()), row["reason"].as_str().unwrap_or("").to_owned());
+    list_deliveries(folder).iter().rev().map(to_row).collect()
 }
 
 fn one_retry_after(wait: Duration) -> DeliverySettings {
@@ -240,10 +239,11 @@ fn an_attempt_that_times_out_is_retried() {
     fixture.deliver_call_ended("call_slow");
     fixture.wait_for_deliveries(&[(DeliveryState::Dead, "no result within 200 ms")]);
     assert_eq!(fixture.seen(), ["call_slow/1", "call_slow/2"]);
-    let conn = rusqlite::Connection::open(database_path(fixture.folder.path())).unwrap();
-    let sql = "SELECT group_concat(attempt || ' ' || outcome, ', ') FROM attempts";
-    let attempts: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(attempts, "1 retry, 2 retry");
+    let event_id = list_deliveries(fixture.folder.path())[0]["event_id"].as_str().unwrap().to_owned();
+    let shown = command_json(fixture.folder.path(), &["deliveries", "show", &event_id]);
+    let records = shown[0]["attempt_records"].as_array().unwrap();
+    let attempts: Vec<_> = records.iter().map(|record| (&record["attempt"], &record["outcome"])).collect();
+    assert_eq!(attempts, [(&json!(1), &json!("retry")), (&json!(2), &json!("retry"))]);
     fixture.local.stop();
 }
 
@@ -278,11 +278,7 @@ fn the_circuit_breaker_stops_attempts_while_the_destination_is_down() {
     let settings = DeliverySettings { concurrency: 1, ..one_retry_after(Duration::from_secs(3_600)) };
     let fixture = DispatchFixture::start(settings, true, outcome);
     (0..40).for_each(|n| fixture.deliver_call_ended(&format!("call_{n}")));
-    let breaker = || {
-        let conn = rusqlite::Connection::open(database_path(fixture.folder.path())).unwrap();
-        let sql = "SELECT coalesce(breaker, 'closed') FROM handlers";
-        conn.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
-    };
+    let breaker = || command_json(fixture.folder.path(), &["status"])["handlers"][0]["breaker"].clone();
     assert!(wait_until(WAIT_LIMIT, || breaker() == "open"));
     assert_eq!(attempts.load(Ordering::Relaxed), 5);
     let pending = |(state, _): &(DeliveryState, String)| *state == DeliveryState::Pending;

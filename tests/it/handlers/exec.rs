@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::event_body;
 use crate::support::server::ReceiverProcess;
 use crate::support::test_env::TestEnv;
@@ -119,13 +121,12 @@ fn exit_code_and_beginning_of_output_are_stored() {
     let (home, server) = start_with_script("echo cannot reach +12025550143; yes x | head -c 100000; exit 100", "");
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
     assert!(server.wait_for_output("the program exited with code 100"));
-    let row = || {
-        let columns = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        home.open_database().query_row("SELECT outcome, status, answer FROM attempts", [], columns).ok()
-    };
-    assert!(wait_until(WAIT_LIMIT, || row().is_some()));
-    let (outcome, status, answer): (String, i32, String) = row().unwrap();
-    assert_eq!((outcome.as_str(), status), ("fail", 100));
+    let event_id = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
+    let record = || home.run_ok(&["deliveries", "show", &event_id, "--json"]).json()[0]["attempt_records"][0].clone();
+    assert!(wait_until(WAIT_LIMIT, || record().is_object()));
+    let record = record();
+    assert_eq!((&record["outcome"], &record["status"]), (&json!("fail"), &json!(100)));
+    let answer = record["answer"].as_str().unwrap();
     assert!(answer.starts_with("cannot reach ") && answer.len() <= 500, "{answer}");
     assert!(!answer.contains("2025550143") && !server.output().contains("cannot reach"), "{answer}");
 }

@@ -13,13 +13,13 @@ use retell_webhook::Clock;
 use retell_webhook::Filter;
 use retell_webhook::internals::EventIdGenerator;
 use retell_webhook::internals::Supervisor;
-use retell_webhook::internals::{DEFAULT_COMPANY_ID, DeliveryState, NewEvent};
+use retell_webhook::internals::{DEFAULT_COMPANY_ID, NewEvent};
 use retell_webhook::internals::{Role, open_store};
 use retell_webhook::{Call, Context, Event, EventHandler, Outcome, async_trait};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bodies::event_body;
-use crate::support::local::{LocalReceiver, database_path, new_runtime, storage_url};
+use crate::support::local::{LocalReceiver, database_path, list_deliveries, new_runtime, storage_url};
 use crate::support::signing::now_ms;
 use crate::support::wait_until;
 
@@ -73,13 +73,15 @@ fn always_done(_: &Event) -> Outcome {
 
 /// Deliveries that are scheduled or dead: handler, state, attempts, reason.
 fn unsuccessful_deliveries(folder: &Path) -> Vec<(String, String, u32, String)> {
-    let conn = rusqlite::Connection::open(database_path(folder)).unwrap();
-    let sql = "SELECT h.name, d.state, d.attempts, d.note FROM deliveries d JOIN handlers h ON h.id = d.handler_id
-               WHERE d.state IN (2, 4) ORDER BY 1, 2";
-    let mut rows = conn.prepare(sql).unwrap();
-    let state = |number| DeliveryState::from_number(number).unwrap().as_str().to_owned();
-    let rows = rows.query_map([], |row| Ok((row.get(0)?, state(row.get(1)?), row.get(2)?, row.get(3)?))).unwrap();
-    rows.collect::<Result<_, _>>().unwrap()
+    let is_unsuccessful = |row: &Value| matches!(row["state"].as_str(), Some("scheduled" | "dead"));
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let to_row = |row: Value| {
+        let attempts = u32::try_from(row["attempts"].as_u64().unwrap()).unwrap();
+        (text(&row, "handler"), text(&row, "state"), attempts, text(&row, "reason"))
+    };
+    let mut rows: Vec<_> = list_deliveries(folder).into_iter().filter(is_unsuccessful).map(to_row).collect();
+    rows.sort();
+    rows
 }
 
 #[test]

@@ -6,12 +6,14 @@ use std::path::Path;
 use axum::Router;
 use retell_webhook::internals::Supervisor;
 use retell_webhook::{Receiver, ReceiverBuilder};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::client::{self, HttpResponse};
 use super::signing::KEY;
+use super::test_env::TestEnv;
 
 pub fn new_runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -77,6 +79,17 @@ impl LocalReceiver {
             receiver.shutdown().await.unwrap();
         });
     }
+}
+
+/// The output of a command with `--json` on the store of a [`LocalReceiver`]. Its exit code is ignored, because
+/// `status` fails without a receiver at the configured address.
+pub fn command_json(folder: &Path, args: &[&str]) -> Value {
+    TestEnv::new().with_env("DATABASE_URL", &storage_url(folder)).run(&[args, &["--json"]].concat()).json()
+}
+
+/// Output of `deliveries list --json`, the newest event first.
+pub fn list_deliveries(folder: &Path) -> Vec<Value> {
+    command_json(folder, &["deliveries", "list", "--limit", "1000"]).as_array().unwrap().clone()
 }
 
 pub fn storage_url(folder: &Path) -> String {
