@@ -57,6 +57,9 @@ pub struct NewInvocation {
     /// Start of the idempotency window: an invocation with the same key that began earlier is a different one.
     /// Milliseconds since the Unix epoch.
     pub reuse_since_ms: i64,
+    /// The idempotency key of an earlier invocation with the same key whose answer is outdated. That invocation is treated
+    /// as a different one, unless another process is running it.
+    pub replaces: Option<String>,
     /// The idempotency key to use if the invocation is new.
     pub idempotency_key: String,
     /// The receiver that is going to run the function.
@@ -98,7 +101,10 @@ pub enum BeginInvocationOutcome {
         signature_seen: bool,
     },
     /// Another process is calling the function: its run has not ended, and its lease has not expired.
-    Running,
+    Running {
+        /// Whether the same request was received before.
+        signature_seen: bool,
+    },
     /// The signature was used for another purpose before; nothing was written.
     SignatureReused,
 }

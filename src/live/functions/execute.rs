@@ -62,7 +62,7 @@ impl Executor {
             Ok(BeginInvocationOutcome::AlreadyAnswered { answer, .. }) => {
                 return InvocationResult::Answered { answer, outcome: FunctionRequestOutcome::Duplicate };
             }
-            Ok(BeginInvocationOutcome::Running) => {
+            Ok(BeginInvocationOutcome::Running { .. }) => {
                 return InvocationResult::fallback(&invocation.function, FunctionRequestOutcome::TimedOut);
             }
             Ok(BeginInvocationOutcome::SignatureReused) => return InvocationResult::SignatureReused,
@@ -99,12 +99,17 @@ impl Executor {
     ) -> Result<BeginInvocationOutcome, StoreError> {
         // The outcome if the ledger does not answer before the limit.
         let mut at_limit = Err(StoreError::unavailable("the commit took too long"));
+        // From the first look, because each look records the signature.
+        let mut signature_seen_at_first = None;
         loop {
-            let Ok(begun) = timeout_at(limit, self.begin(invocation)).await else { return at_limit };
+            let begin = self.begin(invocation, signature_seen_at_first);
+            let Ok(begun) = timeout_at(limit, begin).await else { return at_limit };
             let next_look = Instant::now() + RUNNING_POLL_INTERVAL;
-            if !matches!(begun, Ok(BeginInvocationOutcome::Running)) || next_look >= limit {
+            let Ok(BeginInvocationOutcome::Running { signature_seen }) = begun else { return begun };
+            if next_look >= limit {
                 return begun;
             }
+            signature_seen_at_first.get_or_insert(signature_seen);
             at_limit = begun;
             sleep_until(next_look).await;
         }
@@ -112,14 +117,21 @@ impl Executor {
 
     /// Begins the invocation in the ledger. An earlier invocation with the same key is continued, unless the function
     /// reports that its answer is outdated.
-    async fn begin(&self, invocation: &Invocation) -> Result<BeginInvocationOutcome, StoreError> {
+    async fn begin(
+        &self,
+        invocation: &Invocation,
+        signature_seen_at_first: Option<bool>,
+    ) -> Result<BeginInvocationOutcome, StoreError> {
         let begun = self.ledger.begin_invocation(self.new_invocation(invocation)).await?;
-        // `signature_seen: false` means that this is not the earlier request sent again, only one with equal arguments.
-        let (BeginInvocationOutcome::AlreadyAnswered { idempotency_key: earlier, signature_seen: false, .. }
-        | BeginInvocationOutcome::Run { idempotency_key: earlier, signature_seen: false, run_number: 2.. }) = &begun
+        let (BeginInvocationOutcome::AlreadyAnswered { idempotency_key: earlier, signature_seen, .. }
+        | BeginInvocationOutcome::Run { idempotency_key: earlier, signature_seen, run_number: 2.. }) = &begun
         else {
             return Ok(begun);
         };
+        // With a new signature this is not the earlier request sent again, only one with equal arguments.
+        if signature_seen_at_first.unwrap_or(*signature_seen) {
+            return Ok(begun);
+        }
         let Ok(payload) = &invocation.payload else { return Ok(begun) };
         // The same tool call id is proof that the model asked once.
         if payload.tool_call_id.is_some() {
@@ -129,11 +141,10 @@ impl Executor {
         if can_reuse_answer(function_context(invocation, earlier, payload)).await {
             return Ok(begun);
         }
-        // No row is younger than this bound, so the ledger detaches the earlier row from the key and inserts a new one.
-        // Single flight keeps other requests for the key out between the two calls.
-        self.ledger
-            .begin_invocation(NewInvocation { reuse_since_ms: i64::MAX, ..self.new_invocation(invocation) })
-            .await
+        // Single flight keeps other requests of this process out between the two calls. If another process has replaced
+        // the row meanwhile, this one finds the invocation of the other.
+        let replaces = Some(earlier.clone());
+        self.ledger.begin_invocation(NewInvocation { replaces, ..self.new_invocation(invocation) }).await
     }
 
     fn new_invocation(&self, invocation: &Invocation) -> NewInvocation {
@@ -151,6 +162,7 @@ impl Executor {
         NewInvocation {
             key: invocation.key,
             reuse_since_ms: invocation.received_at_ms - window_ms,
+            replaces: None,
             idempotency_key: format!("inv_{}", random_hex()),
             owner: self.instance_id.clone(),
             now_ms,
@@ -202,8 +214,8 @@ impl Executor {
         let ended = EndedInvocation { key: invocation.key, owner, state, ended_at_ms, answer: answer.clone(), reason };
         let commit_timeout =
             if state == InvocationState::Failed { FAILURE_COMMIT_TIMEOUT } else { ANSWER_COMMIT_TIMEOUT };
-        // The answer is sent even if this fails. A retry then finds a row that is still running and calls the function
-        // again, under the same idempotency key.
+        // The answer is sent even if this fails. A retry then finds a row that is still running: this process calls the
+        // function again, under the same idempotency key, and another one does so when the lease has ended.
         let error = match timeout(commit_timeout, self.ledger.end_invocation(ended)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),

@@ -14,6 +14,7 @@ fn invocation(owner: &InstanceId, key: u8, received_at_ms: i64) -> NewInvocation
     NewInvocation {
         key: [key; 32],
         reuse_since_ms: received_at_ms - WINDOW_MS,
+        replaces: None,
         idempotency_key: format!("inv_{key}_{received_at_ms}"),
         owner: owner.clone(),
         now_ms: received_at_ms,
@@ -35,6 +36,10 @@ fn ended(owner: &InstanceId, key: u8, state: InvocationState, body: &str) -> End
 
 fn run(idempotency_key: &str, run_number: u32) -> BeginInvocationOutcome {
     BeginInvocationOutcome::Run { idempotency_key: idempotency_key.into(), run_number, signature_seen: false }
+}
+
+fn running() -> BeginInvocationOutcome {
+    BeginInvocationOutcome::Running { signature_seen: false }
 }
 
 async fn list(store: &TestStore, function: &str) -> Vec<InvocationRow> {
@@ -76,14 +81,33 @@ pub(in crate::storage) async fn an_invocation_belongs_to_its_receiver_until_its_
     let (one, other) = (InstanceId::random(), InstanceId::random());
     let begin = async |owner, now_ms| store.begin_invocation(invocation(owner, 1, now_ms)).await.unwrap();
     assert_eq!(begin(&one, 5_000).await, run("inv_1_5000", 1));
-    assert_eq!(begin(&other, 5_000 + LEASE_MS - 1).await, BeginInvocationOutcome::Running);
+    assert_eq!(begin(&other, 5_000 + LEASE_MS - 1).await, running());
     assert!(matches!(begin(&one, 5_001).await, BeginInvocationOutcome::Run { run_number: 2, .. }), "its own");
     assert!(matches!(begin(&other, 5_001 + LEASE_MS).await, BeginInvocationOutcome::Run { run_number: 3, .. }));
     store.end_invocation(ended(&one, 1, InvocationState::Done, "late")).await.unwrap();
-    assert_eq!(begin(&one, 5_002 + LEASE_MS).await, BeginInvocationOutcome::Running, "the late answer is not kept");
+    assert_eq!(begin(&one, 5_002 + LEASE_MS).await, running(), "the late answer is not kept");
     store.end_invocation(ended(&other, 1, InvocationState::Done, "sunny")).await.unwrap();
     assert_eq!(answered(&begin(&one, 5_003 + LEASE_MS).await), b"sunny");
     assert_eq!(list(&store, "weather").await[0].runs, 3);
+}
+
+pub(in crate::storage) async fn an_outdated_invocation_is_replaced_by_one_process(store: TestStore) {
+    let (one, other) = (InstanceId::random(), InstanceId::random());
+    store.begin_invocation(invocation(&one, 1, 5_000)).await.unwrap();
+    let replace = async |owner, now_ms, replaces: &str| {
+        let new = NewInvocation { replaces: Some(replaces.into()), ..invocation(owner, 1, now_ms) };
+        store.begin_invocation(new).await.unwrap()
+    };
+    assert_eq!(replace(&other, 5_001, "inv_1_5000").await, running(), "another process is running it");
+    store.end_invocation(ended(&one, 1, InvocationState::Done, "old")).await.unwrap();
+    assert_eq!(answered(&replace(&one, 5_002, "inv_1_4000").await), b"old", "another invocation");
+    // Both processes have seen the old answer.
+    assert_eq!(replace(&one, 5_003, "inv_1_5000").await, run("inv_1_5003", 1));
+    assert_eq!(replace(&other, 5_004, "inv_1_5000").await, running());
+    store.end_invocation(ended(&one, 1, InvocationState::Done, "new")).await.unwrap();
+    assert_eq!(answered(&replace(&other, 5_005, "inv_1_5000").await), b"new");
+    let rows = list(&store, "weather").await;
+    assert_eq!(rows.iter().map(|row| (row.runs, row.state)).collect::<Vec<_>>(), [(1, InvocationState::Done); 2]);
 }
 
 pub(in crate::storage) async fn a_failed_run_is_repeated_by_any_receiver(store: TestStore) {
@@ -106,6 +130,12 @@ pub(in crate::storage) async fn a_signature_stays_bound_to_its_first_use_until_i
         BeginInvocationOutcome::Run { signature_seen: true, run_number: 2, .. }
     ));
     assert_eq!(store.begin_invocation(with(2)).await.unwrap(), BeginInvocationOutcome::SignatureReused);
+    let other = InstanceId::random();
+    let elsewhere = NewInvocation { owner: other, ..with(1) };
+    assert_eq!(
+        store.begin_invocation(elsewhere).await.unwrap(),
+        BeginInvocationOutcome::Running { signature_seen: true }
+    );
     assert!(store.use_signature(used(1)).await.unwrap() && !store.use_signature(used(2)).await.unwrap());
     assert_eq!(store.purge_invocations(5_000, 5_000, 10).await.unwrap(), 0);
     assert_eq!(store.purge_invocations(5_001, 5_001, 10).await.unwrap(), 2);

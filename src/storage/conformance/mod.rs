@@ -87,6 +87,7 @@ macro_rules! conformance_tests {
             invocations: [
                 an_answered_invocation_is_replayed_and_any_other_runs_again,
                 an_invocation_belongs_to_its_receiver_until_its_lease_ends,
+                an_outdated_invocation_is_replaced_by_one_process,
                 a_failed_run_is_repeated_by_any_receiver,
                 a_signature_stays_bound_to_its_first_use_until_it_is_purged,
             ];

@@ -12,6 +12,9 @@ use crate::storage::{
 pub trait InvocationStore: Send + Sync {
     /// Records the beginning of an invocation, unless it has been answered already or another process is running it.
     ///
+    /// [`NewInvocation::replaces`] makes this a compare-and-set: of several processes that find the same answer outdated, one
+    /// replaces the invocation, and the others find the new one.
+    ///
     /// A process that has died keeps its invocations until their leases expire, or until the engine knows of its
     /// death: an engine with one receiver at a time releases them when the next one opens the store.
     ///

@@ -66,8 +66,8 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
         .query_row(params![new.key, new.owner.as_str(), new.now_ms], read_existing)
         .optional()?;
     match existing {
-        Some(existing) if existing.received_at_ms < new.reuse_since_ms => {
-            // Older than the idempotency window, so this is a new invocation. The old row stays visible, under a
+        Some(existing) if existing.is_replaced_by(new) => {
+            // Older than the idempotency window or outdated, so this is a new invocation. The old row stays visible, under a
             // random key because keys are unique. No end can reach it any more, so one that was running has failed.
             conn.prepare_cached(
                 "UPDATE invocations SET key = randomblob(32), state = iif(state = 'running', 'failed', state)
@@ -79,7 +79,7 @@ fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcom
         Some(ExistingInvocation { answer: Some(answer), state: InvocationState::Done, idempotency_key, .. }) => {
             Ok(BeginInvocationOutcome::AlreadyAnswered { idempotency_key, answer, signature_seen })
         }
-        Some(ExistingInvocation { runs_elsewhere: true, .. }) => Ok(BeginInvocationOutcome::Running),
+        Some(ExistingInvocation { runs_elsewhere: true, .. }) => Ok(BeginInvocationOutcome::Running { signature_seen }),
         // Failed, ended with invalid arguments, or cut off by a crash while it was running. It runs again under the
         // same idempotency key, by which the target can recognize the repetition. Two requests to this process at the
         // same time do not get here: they share one run (single flight).
@@ -105,6 +105,13 @@ struct ExistingInvocation {
     answer: Option<StoredAnswer>,
     /// Whether another process is running it.
     runs_elsewhere: bool,
+}
+
+impl ExistingInvocation {
+    fn is_replaced_by(&self, new: &NewInvocation) -> bool {
+        let is_outdated = new.replaces.as_ref() == Some(&self.idempotency_key) && !self.runs_elsewhere;
+        is_outdated || self.received_at_ms < new.reuse_since_ms
+    }
 }
 
 fn read_state(row: &Row, index: usize, idempotency_key: &str) -> rusqlite::Result<InvocationState> {
@@ -275,6 +282,7 @@ mod tests {
         NewInvocation {
             key: [key; 32],
             reuse_since_ms: received_at_ms - 1_000,
+            replaces: None,
             idempotency_key: format!("inv_{key}_{received_at_ms}"),
             owner: InstanceId::random(),
             now_ms: received_at_ms,
@@ -298,7 +306,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         store.begin_invocation(new(1, 5_000)).await.unwrap();
-        assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), BeginInvocationOutcome::Running);
+        let running = BeginInvocationOutcome::Running { signature_seen: false };
+        assert_eq!(store.begin_invocation(new(1, 5_001)).await.unwrap(), running);
         store.close().await.unwrap();
         drop(store);
         let again = open(folder.path()).begin_invocation(new(1, 5_002)).await.unwrap();
