@@ -1,5 +1,7 @@
 //! Latencies of requests.
 
+#![allow(clippy::unwrap_used, reason = "all histograms have the same, valid bounds")]
+
 /// Latencies of up to a minute with three significant digits. Memory for single values would grow with the rate, and
 /// the rate differs between the compared servers.
 #[derive(Clone, Debug)]

@@ -120,7 +120,7 @@ fn rejected_requests_are_an_alarm_and_a_reload_turns_it_off() {
 
 #[test]
 fn silence_is_an_alarm_until_an_event_comes() {
-    let (home, server) = start_with_alarms(&format!("{NO_DISK_ALARM_CONFIG}silence_after_ms = 1500\n"), "");
+    let (_home, server) = start_with_alarms(&format!("{NO_DISK_ALARM_CONFIG}silence_after_ms = 1500\n"), "");
     assert!(!is_raised(&server, "silence"), "a company that never sent an event is not checked");
     server.post_signed(&event_body("call_ended", "call_1"));
     let is_logged = |wanted: &str| server.output().contains(wanted);

@@ -10,6 +10,18 @@ use crate::telemetry::inbound::InboundOutcome;
 /// Calls whose texts are read for [`CallerHistory`].
 const MAX_CALLS_READ: u32 = 5;
 
+// The CASE expressions are that of the index `calls_customers`, literally, or SQLite would not use the index. With it
+// and the limits the cost does not grow with the number of calls.
+const COUNT_CALLS_SQL: &str = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
+       AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
+const LATEST_CALLS_SQL: &str =
+    "SELECT coalesce(c.started_at_ms, c.first_event_at_ms), t.summary, t.custom_analysis_data
+    FROM calls c LEFT JOIN call_texts t
+       ON t.kind = 'call' AND t.company_id = c.company_id AND t.call_id = c.call_id
+    WHERE c.company_id = ?1
+       AND CASE c.direction WHEN 'outbound' THEN c.to_number ELSE c.from_number END = ?2
+    ORDER BY c.last_event_at_ms DESC LIMIT ?3";
+
 /// Earlier calls with this number on the customer's side: the caller of an inbound call, the callee of an outbound
 /// one. The company's own number therefore has no history.
 pub(super) fn caller_history(
@@ -17,24 +29,14 @@ pub(super) fn caller_history(
     company_id: CompanyId,
     number: &str,
 ) -> Result<CallerHistory, StoreError> {
-    // The CASE expression is that of the index `calls_customers`, literally, or SQLite would not use the index. With
-    // it and the limit the cost does not grow with the number of calls.
-    let count = "SELECT count(*) FROM (SELECT 1 FROM calls WHERE company_id = ?1
-           AND CASE direction WHEN 'outbound' THEN to_number ELSE from_number END = ?2 LIMIT ?3)";
-    let calls: u64 =
-        conn.prepare_cached(count)?.query_row(params![company_id, number, MAX_COUNTED_CALLS], |row| row.get(0))?;
+    let calls: u64 = conn
+        .prepare_cached(COUNT_CALLS_SQL)?
+        .query_row(params![company_id, number, MAX_COUNTED_CALLS], |row| row.get(0))?;
     let mut history = CallerHistory { call_count: calls, ..CallerHistory::default() };
     if calls == 0 {
         return Ok(history);
     }
-    let mut latest = conn.prepare_cached(
-        "SELECT coalesce(c.started_at_ms, c.first_event_at_ms), t.summary, t.custom_analysis_data
-         FROM calls c LEFT JOIN call_texts t
-           ON t.kind = 'call' AND t.company_id = c.company_id AND t.call_id = c.call_id
-         WHERE c.company_id = ?1
-           AND CASE c.direction WHEN 'outbound' THEN c.to_number ELSE c.from_number END = ?2
-         ORDER BY c.last_event_at_ms DESC LIMIT ?3",
-    )?;
+    let mut latest = conn.prepare_cached(LATEST_CALLS_SQL)?;
     let mut rows = latest.query(params![company_id, number, MAX_CALLS_READ])?;
     while let Some(row) = rows.next()? {
         let began: Option<i64> = row.get(0)?;
@@ -87,4 +89,28 @@ pub(super) fn get_answer(conn: &Connection, event_id: EventId) -> Result<Option<
         })
     });
     Ok(row.optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::open::MIGRATIONS;
+
+    #[test]
+    fn the_history_of_a_caller_is_read_through_the_index_of_customers() {
+        let conn = Connection::open_in_memory().unwrap();
+        for step in MIGRATIONS.steps {
+            conn.execute_batch(step).unwrap();
+        }
+        for sql in [COUNT_CALLS_SQL, LATEST_CALLS_SQL] {
+            let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let rows = explained.query_map(params![1, "x", 9], |row| row.get::<_, String>(3)).unwrap();
+            let plan: Vec<String> = rows.map(Result::unwrap).collect();
+            assert!(plan.iter().any(|step| step.contains("calls_customers (company_id=? AND <expr>=?)")), "{plan:?}");
+            assert!(
+                !plan.iter().any(|step| step.contains("TEMP B-TREE") || step.starts_with("SCAN calls")),
+                "{plan:?}"
+            );
+        }
+    }
 }
