@@ -5,19 +5,38 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::base::id::random_hex;
-use crate::base::supervise::Supervisor;
-use crate::config::StorageUrl;
+use crate::base::supervise::{Supervisor, run_blocking};
+use crate::config::{StorageSettings, StorageUrl};
 use crate::operations::text::format_bytes;
-use crate::storage::{self, Role};
+use crate::storage::{self, Role, StoreError};
 use crate::telemetry::disk::{DiskSpace, nearest_existing_folder};
 use crate::view::DoctorFinding;
 
 /// Enough for several days of busy traffic.
 const MIN_FREE_BYTES: u64 = 1_000_000_000;
 
+/// Checks the folder of the database and, where it is another one, that of the development key.
+pub(super) async fn check_folders_writable(settings: &StorageSettings) -> Vec<DoctorFinding> {
+    let (store_folder, data_dir) = (settings.url.folder().to_owned(), settings.data_dir().to_owned());
+    let work = move || {
+        let mut findings = vec![check_folder_writable("storage folder", "storage.url", &store_folder)];
+        if data_dir != store_folder {
+            findings.push(check_folder_writable("data folder", "storage.data_dir", &data_dir));
+        }
+        findings
+    };
+    run_blocking(work).await.unwrap_or_default()
+}
+
+/// Checks the disk and the file system of the store's folder.
+pub(super) async fn check_disk(folder: &Path) -> Vec<DoctorFinding> {
+    let folder = folder.to_owned();
+    let work = move || check_disk_space(&folder).into_iter().chain(check_file_system(&folder)).collect();
+    run_blocking(work).await.unwrap_or_default()
+}
+
 /// Writes, syncs and removes a probe file: permissions alone do not show a full disk or a read-only file system.
-pub(super) fn check_folder_writable(folder: &Path) -> DoctorFinding {
-    const CHECK: &str = "storage folder";
+fn check_folder_writable(check: &'static str, setting: &str, folder: &Path) -> DoctorFinding {
     let existing = nearest_existing_folder(folder);
     let probe = existing.join(format!(".retell-webhook-doctor-{}", random_hex()));
     let written = File::create(&probe).and_then(|mut file| {
@@ -27,13 +46,13 @@ pub(super) fn check_folder_writable(folder: &Path) -> DoctorFinding {
     // Also when writing failed: the file may have been created.
     let _ = fs::remove_file(&probe);
     match written {
-        Ok(()) if existing == folder => DoctorFinding::ok(CHECK, format!("{} is writable", folder.display())),
-        Ok(()) => DoctorFinding::ok(CHECK, format!("{} is created at the first start", folder.display())),
+        Ok(()) if existing == folder => DoctorFinding::ok(check, format!("{} is writable", folder.display())),
+        Ok(()) => DoctorFinding::ok(check, format!("{} is created at the first start", folder.display())),
         Err(error) => DoctorFinding::problem(
-            CHECK,
+            check,
             format!(
                 "cannot write to {}: {error}; make it writable for this user, free space on its disk, or set \
-                 storage.url to another path",
+                 {setting} to another path",
                 existing.display()
             ),
         ),
@@ -47,9 +66,12 @@ pub(super) async fn check_store(url: &StorageUrl) -> DoctorFinding {
     if !storage::exists(url) {
         return DoctorFinding::ok(CHECK, format!("{location} is created at the first start"));
     }
-    let size = match storage::open(url, Role::Reader, &Supervisor::default()) {
-        Ok(store) => store.size_bytes().await,
-        Err(error) => Err(error),
+    let opened_url = url.clone();
+    let opened = run_blocking(move || storage::open(&opened_url, Role::Reader, &Supervisor::default())).await;
+    let size = match opened {
+        Some(Ok(store)) => store.size_bytes().await,
+        Some(Err(error)) => Err(error),
+        None => Err(StoreError::unavailable("the process is shutting down")),
     };
     match size {
         Ok(bytes) => DoctorFinding::ok(CHECK, format!("{location}, {}", format_bytes(bytes))),
@@ -57,7 +79,7 @@ pub(super) async fn check_store(url: &StorageUrl) -> DoctorFinding {
     }
 }
 
-pub(super) fn check_disk_space(folder: &Path) -> Option<DoctorFinding> {
+fn check_disk_space(folder: &Path) -> Option<DoctorFinding> {
     const CHECK: &str = "disk space";
     let free = DiskSpace::of_filesystem(folder)?.free_bytes;
     let size = format_bytes(free);
@@ -75,7 +97,7 @@ pub(super) fn check_disk_space(folder: &Path) -> Option<DoctorFinding> {
 }
 
 /// Checks the type of the file system. It is known on Linux only, from /proc/mounts.
-pub(super) fn check_file_system(folder: &Path) -> Option<DoctorFinding> {
+fn check_file_system(folder: &Path) -> Option<DoctorFinding> {
     const CHECK: &str = "file system";
     let folder = fs::canonicalize(nearest_existing_folder(folder)).ok()?;
     let kind = file_system_type(&fs::read_to_string("/proc/mounts").ok()?, &folder)?;
@@ -125,6 +147,26 @@ fn unescape_mount_path(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+    use crate::view::FindingLevel;
+
+    #[tokio::test]
+    async fn the_data_folder_is_checked_when_it_is_not_that_of_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Settings::default().storage;
+        storage.url = format!("sqlite://{}/db/events.db", folder.path().display()).parse().unwrap();
+        let checks = |findings: &[DoctorFinding]| findings.iter().map(|it| (it.check, it.level)).collect::<Vec<_>>();
+        let store_only = [("storage folder", FindingLevel::Ok)];
+        assert_eq!(checks(&check_folders_writable(&storage).await), store_only);
+        storage.data_dir = Some(folder.path().join("db"));
+        assert_eq!(checks(&check_folders_writable(&storage).await), store_only);
+        // A file is no folder, for root as well.
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        storage.data_dir = Some(folder.path().join("file"));
+        let findings = check_folders_writable(&storage).await;
+        assert_eq!(checks(&findings)[1], ("data folder", FindingLevel::Problem));
+        assert!(findings[1].text.contains("set storage.data_dir to another path"), "{}", findings[1].text);
+    }
 
     #[test]
     fn the_innermost_mount_decides() {

@@ -26,10 +26,10 @@ pub(crate) async fn diagnose_setup(
     let folder = settings.storage.url.folder();
     let (port, instance) = network::check_port(&settings, &local_base_url(&settings)).await?;
     let mut findings = vec![DoctorFinding::ok("configuration", "valid"), keys::check_keys(&settings), port];
-    findings.push(disk::check_folder_writable(folder));
+    findings.extend(keys::check_development_key(&settings).await);
+    findings.extend(disk::check_folders_writable(&settings.storage).await);
     findings.push(disk::check_store(&settings.storage.url).await);
-    findings.extend(disk::check_disk_space(folder));
-    findings.extend(disk::check_file_system(folder));
+    findings.extend(disk::check_disk(folder).await);
     findings.push(network::check_public_url(&settings, instance.as_deref()).await?);
     findings.extend(destinations::check_destinations(&settings).await?);
     if let Some(url) = clock_url {
