@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::erase_lines;
+use crate::base::supervise::run_blocking;
 use crate::config::{HandlerKind, Settings};
 use crate::storage::DataSubject;
 
+#[derive(Clone)]
 pub(super) struct ErasableFiles {
     log_file: Option<PathBuf>,
     handler_files: Vec<PathBuf>,
 }
 
-/// Number of lines overwritten, or with `--dry-run` to overwrite.
+/// Numbers of lines that were overwritten, or as a dry run would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ErasedLines {
     pub(super) log_lines: u64,
@@ -36,7 +38,31 @@ impl ErasableFiles {
 
     /// Overwrites the lines about the person, or with `dry_run` counts them. Files that cannot be read or changed are
     /// added to `failed`.
-    pub(super) fn overwrite_lines(&self, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> ErasedLines {
+    pub(super) async fn overwrite_lines(
+        &self,
+        person: &DataSubject,
+        dry_run: bool,
+        failed: &mut Vec<String>,
+    ) -> ErasedLines {
+        let (files, person) = (self.clone(), person.clone());
+        let work = move || {
+            let mut failed = Vec::new();
+            (files.overwrite_now(&person, dry_run, &mut failed), failed)
+        };
+        let Some((erased, failures)) = run_blocking(work).await else {
+            failed.push("log and handler files: the process is shutting down".to_owned());
+            return ErasedLines::default();
+        };
+        for failure in failures {
+            // Files are overwritten twice; one that fails both times is reported once.
+            if !failed.contains(&failure) {
+                failed.push(failure);
+            }
+        }
+        erased
+    }
+
+    fn overwrite_now(&self, person: &DataSubject, dry_run: bool, failed: &mut Vec<String>) -> ErasedLines {
         let mut overwrite = |path: &PathBuf| -> u64 {
             with_rotated(path).iter().map(|file| overwrite_file(file, person, dry_run, failed)).sum()
         };
@@ -51,11 +77,7 @@ fn overwrite_file(file: &Path, person: &DataSubject, dry_run: bool, failed: &mut
     match erase_lines::erase_matching_lines(file, dry_run, |line| person.matches_text(line)) {
         Ok(lines) => lines,
         Err(error) => {
-            let failure = format!("{}: {error}", file.display());
-            // Files are overwritten twice; one that fails both times is reported once.
-            if !failed.contains(&failure) {
-                failed.push(failure);
-            }
+            failed.push(format!("{}: {error}", file.display()));
             0
         }
     }

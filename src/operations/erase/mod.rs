@@ -61,7 +61,7 @@ pub(crate) async fn erase(
     report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
     if request.dry_run {
         report.erased = store.count_erasable(search.person.clone(), search.seqs.clone()).await?;
-        report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files);
+        report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files).await;
     } else {
         tracing::info!(%principal, events = search.seqs.len(), "erasing the data of a person");
         erase_found(store, clock, &mut search, &mut report, progress).await?;
@@ -104,9 +104,9 @@ async fn erase_found(
 }
 
 async fn overwrite_files(files: &ErasableFiles, search: &PersonSearch, report: &mut ErasureReport) {
-    report.erased_lines = files.overwrite_lines(&search.person, false, &mut report.failed_files);
+    report.erased_lines = files.overwrite_lines(&search.person, false, &mut report.failed_files).await;
     tokio::time::sleep(LATE_WRITE_GRACE).await;
-    let late = files.overwrite_lines(&search.person, false, &mut report.failed_files);
+    let late = files.overwrite_lines(&search.person, false, &mut report.failed_files).await;
     report.erased_lines += late;
 }
 
