@@ -134,8 +134,8 @@ fn check_dead_deliveries(backlog: &HandlerBacklog, settings: &AlarmSettings) -> 
         let count = format_count(backlog.recent_dead, MAX_COUNTED_DELIVERIES);
         let window = format_duration(to_signed_ms(settings.dead_deliveries_window_ms));
         format!(
-            "handler `{name}` gave up on {count} deliveries within {window}: run `retell-webhook dead list --handler \
-             {name}` to see why, fix the cause, then run `retell-webhook dead retry --handler {name}`"
+            "handler `{name}` gave up on {count} deliveries within {window}: list its dead letters to see \
+             why, fix the cause, then retry them"
         )
     })
 }
@@ -145,7 +145,7 @@ fn check_oldest_undelivered(backlog: &HandlerBacklog, limit_ms: u64, now_ms: i64
     check_threshold(age_ms, limit_ms, limit_ms / 2, || {
         format!(
             "the oldest event for handler `{}` has been waiting for {}: {} wait for their first attempt, {} for a \
-             retry; `retell-webhook status` shows the progress",
+             retry; the status of the receiver shows the progress",
             backlog.handler,
             format_duration(to_signed_ms(age_ms)),
             format_count(backlog.behind, MAX_COUNTED_DELIVERIES),
@@ -180,8 +180,8 @@ fn check_rejected_requests(inputs: &AlarmInputs, settings: &AlarmSettings) -> Op
     let reason = most_frequent.map_or("", |(reason, _)| reason.as_str());
     Some(check_threshold(total, limit, limit / 2, || {
         format!(
-            "{total} webhook requests were rejected within a minute, most of them with reason `{reason}`: run \
-             `retell-webhook rejected list` to see why"
+            "{total} webhook requests were rejected within a minute, most of them with reason `{reason}`: list \
+             the rejected requests to see why"
         )
     }))
 }
@@ -195,8 +195,8 @@ fn check_not_stored(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<Ch
     Some(check_threshold(count, limit, 0, || {
         format!(
             "{count} events of the last minute could not be stored (answered 503, inbound requests with the fallback), \
-             and Retell repeats a request only three times: look for the cause in the log; `retell-webhook doctor` \
-             checks disk and folder"
+             and Retell repeats a request only three times: look for the cause in the log, and check disk \
+             and folder"
         )
     }))
 }

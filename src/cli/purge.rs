@@ -5,7 +5,6 @@ use clap::Args;
 use super::context;
 use super::output::{self, CliResult};
 use crate::base::clock::Clock;
-use crate::dispatch::RetentionRules;
 use crate::operations::purge::purge;
 use crate::storage::Role;
 use crate::view::PurgeView;
@@ -26,15 +25,14 @@ pub(super) struct PurgeArgs {
 impl PurgeArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
-        let rules = RetentionRules::from_settings(&settings);
         let store = context::open_store_of(&settings, Role::Operator)?;
-        let result = purge(&*store, &Clock::system(), context::PRINCIPAL, &rules, !self.yes).await?;
-        if self.json { output::print_json(&result) } else { print_text(&rules, &result) }
+        let result = purge(&*store, &settings, &Clock::system(), context::PRINCIPAL, !self.yes).await?;
+        if self.json { output::print_json(&result) } else { print_text(&result) }
     }
 }
 
-fn print_text(rules: &RetentionRules, result: &PurgeView) -> CliResult {
-    if rules.keeps_everything() {
+fn print_text(result: &PurgeView) -> CliResult {
+    if result.by_age.is_empty() && result.max_bytes.is_none() {
         return output::print_line("nothing is deleted: no key of [retention] is set");
     }
     let rows = result.by_age.iter().map(|purged| {

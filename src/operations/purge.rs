@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{OperationError, Principal};
 use crate::base::clock::Clock;
+use crate::config::Settings;
 use crate::dispatch::{RetentionRule, RetentionRules};
 use crate::storage::{CascadedCounts, CompanyScope, PurgeBatch, RetentionStore};
 use crate::view::{PurgeCascadeView, PurgeView, PurgedByRuleView};
@@ -11,17 +12,18 @@ use crate::view::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 /// A reader that found an event before it was deleted has read its body file within this time.
 const BODY_READ_GRACE: Duration = Duration::from_secs(3);
 
-/// Deletes what is past its retention, or only counts it as a dry run.
+/// Deletes what is past the retention of `settings`, or only counts it as a dry run.
 pub(crate) async fn purge(
     store: &dyn RetentionStore,
+    settings: &Settings,
     clock: &Clock,
     principal: &Principal,
-    rules: &RetentionRules,
     dry_run: bool,
 ) -> Result<PurgeView, OperationError> {
     if !dry_run {
         tracing::info!(%principal, "purging data that is past its retention");
     }
+    let rules = RetentionRules::from_settings(settings);
     let now_ms = clock.now_ms();
     let mut run = PurgeRun { store, dry_run, cascaded: CascadedCounts::default() };
     let mut by_age = Vec::new();

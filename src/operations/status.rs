@@ -26,11 +26,10 @@ struct StoreFigures {
     size_bytes: u64,
 }
 
-/// The state of the receiver that answered the readiness check with `receiver`, and of its store at `location`. A
-/// store that cannot be opened or read is part of the result.
+/// The state of the receiver that answered the readiness check with `receiver`, and of its store. A store
+/// that cannot be opened or read is part of the result.
 pub(crate) async fn show_status<S>(
     store: Result<&S, StoreError>,
-    location: String,
     settings: &Settings,
     clock: &Clock,
     _principal: &Principal,
@@ -62,7 +61,7 @@ where
         last_event: figures.as_ref().and_then(|figures| figures.last_event.as_ref()).map(event_view),
         handlers: figures.as_ref().map(|figures| handler_views(&figures.overview, settings)),
         alarms: figures.map(|figures| figures.alarms.into_iter().map(alarm_view).collect()),
-        store: StoreStatusView { path: location, size_bytes, error },
+        store: StoreStatusView { path: settings.storage.url.location(), size_bytes, error },
         retention: retention_view(settings),
         warnings,
     }

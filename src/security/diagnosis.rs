@@ -103,7 +103,7 @@ impl fmt::Display for Diagnosis {
             Self::OtherSignatureHeader(name) => write!(
                 f,
                 "the X-Retell-Signature header is missing, but `{name}` is present: the sender signs for another \
-                 service; have it send Retell's header, as `retell-webhook sign` prints it",
+                 service; have it send Retell's header, v=<unix ms>,d=<digest>",
             ),
             Self::MalformedHeader(reason) => write!(f, "the X-Retell-Signature header is malformed: {reason}"),
             Self::Stale { age_ms, digest } => write_stale(f, *age_ms, *digest),

@@ -109,7 +109,7 @@ impl fmt::Display for MalformedHeaderReason {
             Self::DigestLength(length) => write!(f, "its digest has {length} hex digits instead of 64")?,
             other => f.write_str(other.fixed_text())?,
         }
-        f.write_str("; expected v=<unix ms>,d=<64 lower-case hex digits>, once, as `retell-webhook sign` prints it")
+        f.write_str("; expected v=<unix ms>,d=<64 lower-case hex digits>, once")
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::report::StoreCheck;
 use self::run::SimulationRun;
+use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::base::supervise::TaskGroup;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, Settings};
@@ -42,6 +43,7 @@ const RUN_GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// What to simulate, and where the requests go.
 pub(crate) struct SimulationOptions<'a> {
     pub(crate) settings: &'a Settings,
+    pub(crate) clock: Clock,
     /// URL of the webhook that receives the events.
     pub(crate) url: url::Url,
     /// Slug of the company; `None` is the default company.

@@ -14,7 +14,6 @@ use super::scenario::{Scenario, ScenarioStep, StepSigning};
 use super::sender::{EventSender, REQUEST_TIMEOUT};
 use super::store_check::{self, SentEvent};
 use super::{SimulationError, SimulationOptions, SimulationProgress};
-use crate::base::clock::Clock;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::egress;
 use crate::live::webhook_path;
@@ -37,7 +36,7 @@ pub(super) struct SimulationRun {
     pub(super) seed: u64,
     pub(super) started_ms: i64,
     pub(super) started_at: Instant,
-    /// Interval between the starts of two calls; `None` without `--rate`.
+    /// Interval between the starts of two calls; `None` starts them as fast as they are answered.
     pub(super) call_interval: Option<Duration>,
     pub(super) next_call: AtomicU64,
     pub(super) completed_calls: AtomicU64,
@@ -64,7 +63,7 @@ impl SimulationRun {
         options: &SimulationOptions<'_>,
         on_progress: Box<dyn Fn(SimulationProgress) + Send + Sync>,
     ) -> Result<Self, SimulationError> {
-        let clock = Clock::system();
+        let clock = options.clock.clone();
         let started_ms = clock.now_ms();
         let settings = options.settings;
         let url = options.request_url();

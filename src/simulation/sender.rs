@@ -15,8 +15,8 @@ use crate::security::signature::{SIGNATURE_HEADER, Signature};
 
 /// Explanation of a 401, for every command that sends requests.
 pub(crate) const REJECTED_MESSAGE: &str = "rejected (401): the receiver has another key than this command \
-(RETELL_API_KEY, or dev.key next to the store), or the two clocks differ by more than five minutes; see \
-`retell-webhook rejected list` or the log of the receiver";
+(RETELL_API_KEY, or the development key in storage.data_dir), or the two clocks differ by more than five minutes; the \
+receiver's log and its list of rejected requests have the diagnosis";
 /// Retell waits for a response for this long by default.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of attempts after the first one, as many as Retell makes.

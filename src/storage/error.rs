@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub struct StoreError {
     kind: StoreErrorKind,
     message: String,
+    missing_item: Option<MissingItem>,
     /// Shared, because every caller of a transaction that failed gets the same error.
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -36,9 +37,17 @@ pub enum StoreErrorKind {
     NotFound,
 }
 
+/// What an operation of the store did not find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingItem {
+    Company,
+    Event,
+    Handler,
+}
+
 impl StoreError {
     fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), missing_item: None, source: None }
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -55,8 +64,8 @@ impl StoreError {
     }
 
     /// The text stands alone and has to name what does not exist.
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StoreErrorKind::NotFound, message)
+    pub(crate) fn not_found(item: MissingItem, message: impl Into<String>) -> Self {
+        Self { missing_item: Some(item), ..Self::new(StoreErrorKind::NotFound, message) }
     }
 
     /// An error of the database engine. Its text belongs into `message`, because most callers print only that.
@@ -65,7 +74,7 @@ impl StoreError {
         message: impl Into<String>,
         source: impl Error + Send + Sync + 'static,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(Arc::new(source)) }
+        Self { kind, message: message.into(), missing_item: None, source: Some(Arc::new(source)) }
     }
 
     /// What can be done about the error.
@@ -80,6 +89,11 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         use StoreErrorKind::{Busy, Corrupt, Full, Unavailable};
         matches!(self.kind, Unavailable | Full | Busy | Corrupt)
+    }
+
+    /// What does not exist, for the kind [`StoreErrorKind::NotFound`].
+    pub(crate) fn missing_item(&self) -> Option<MissingItem> {
+        self.missing_item
     }
 
     /// The text without the words that [`Display`](fmt::Display) puts before it.

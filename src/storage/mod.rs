@@ -38,6 +38,7 @@ pub(crate) use delivery::{
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};
+pub(crate) use error::MissingItem;
 pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, Seq, StoreStats, StoredEvent};

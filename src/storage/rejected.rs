@@ -20,7 +20,7 @@ pub struct RejectedId(
 
 /// The text is not the id of a rejected request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the id of a rejected request; expected `rej_` and a number, as `rejected list` prints it")]
+#[error("not the id of a rejected request; expected `rej_` and a number")]
 pub struct InvalidRejectedId;
 
 impl fmt::Display for RejectedId {

@@ -8,7 +8,6 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::base::clock::Clock;
-use crate::base::supervise::Supervisor;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::import::{ImportProgress, MAX_REPORTED_LINES, import_events};
@@ -31,9 +30,6 @@ impl EventsImportArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let (input, size) = open_input(&self.file)?;
-        let supervisor = Supervisor::default();
-        let store = context::open_store_exclusively(&settings, &supervisor)
-            .map_err(|error| CliError::Message(format!("import needs the store for itself: {error}")))?;
         let bar = import_progress_bar(size);
         let mut printed = Ok(());
         let mut on_progress = |progress| match progress {
@@ -44,10 +40,10 @@ impl EventsImportArgs {
             ImportProgress::OtherId { .. } => {}
         };
         let clock = Clock::system();
-        let result = import_events(&*store, &settings, &clock, context::PRINCIPAL, input, &mut on_progress).await;
+        let open_store = |supervisor: &_| context::open_store_exclusively(&settings, supervisor);
+        let import = import_events(&settings, &clock, context::PRINCIPAL, open_store, input, &mut on_progress);
+        let result = import.await;
         bar.finish_and_clear();
-        supervisor.stop();
-        store.close().await?;
         let result = result?;
         printed?;
         self.print_result(&result)
@@ -75,7 +71,7 @@ impl EventsImportArgs {
 }
 
 /// The input, and its size in bytes if it is a file.
-fn open_input(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
+fn open_input(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), CliError> {
     if file == Path::new("-") {
         return Ok((Box::new(stdin()), None));
     }

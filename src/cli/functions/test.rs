@@ -11,7 +11,7 @@ use crate::cli::input;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::config::Settings;
 use crate::operations::functions::{FunctionTest, test_function};
-use crate::simulation::REJECTED_MESSAGE;
+use crate::operations::receiver::REJECTED_MESSAGE;
 use crate::view::FunctionTestView;
 
 #[derive(Debug, Args)]

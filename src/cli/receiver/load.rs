@@ -9,9 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::operations::receiver::{LoadRequest, prepare_load};
-use crate::privacy::redact;
-use crate::simulation::load::{self, LoadBodySize};
+use crate::operations::receiver::{LoadBodySize, LoadRequest, LoadUpdate, run_load};
 use crate::view::LoadReportView;
 
 /// The order in which latencies are printed.
@@ -65,22 +63,23 @@ impl LoadArgs {
             url: self.to,
             confirmed: self.yes_really && self.i_own_this_server,
         };
-        let options = prepare_load(&context::load_settings()?, &Clock::system(), context::PRINCIPAL, &request)?;
-        eprintln!(
-            "retell-webhook: sending to {} for {} s; these events are stored and handled like any others",
-            redact::url(options.url.as_str()),
-            self.seconds
-        );
+        let seconds = self.seconds;
         // The bar is drawn on standard error, and only when that is a terminal.
-        let bar = ProgressBar::new(self.seconds);
+        let bar = ProgressBar::new(seconds);
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} s, {msg} answered") {
             bar.set_style(style);
         }
-        let report = load::run(options, |progress| {
-            bar.set_position(progress.elapsed.as_secs());
-            bar.set_message(progress.answered.to_string());
-        });
-        let report = report.await?;
+        let on_update = |update| match update {
+            LoadUpdate::Started { url } => eprintln!(
+                "retell-webhook: sending to {url} for {seconds} s; these events are stored and handled like any others"
+            ),
+            LoadUpdate::Running(progress) => {
+                bar.set_position(progress.elapsed.as_secs());
+                bar.set_message(progress.answered.to_string());
+            }
+        };
+        let settings = context::load_settings()?;
+        let report = run_load(&settings, &Clock::system(), context::PRINCIPAL, &request, on_update).await?;
         bar.finish_and_clear();
         if self.json { output::print_json(&report) } else { print_text(&report) }?;
         if report.ok { Ok(()) } else { Err(CliError::AlreadyPrinted) }

@@ -8,8 +8,7 @@ use crate::base::clock::Clock;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::{context, input};
 use crate::event::EventKind;
-use crate::operations::receiver::{EventContent, EventToSend, send_event};
-use crate::simulation::REJECTED_MESSAGE;
+use crate::operations::receiver::{EventContent, EventToSend, REJECTED_MESSAGE, send_event};
 use crate::view::SendResultView;
 
 #[derive(Debug, Args)]

@@ -26,8 +26,7 @@ impl StatusArgs {
         let receiver = check_health(&local_base_url(&settings)).await?;
         let store = context::open_store_of(&settings, Role::Reader);
         let store_ref = store.as_deref().map_err(Clone::clone);
-        let location = settings.storage.url.location();
-        let status = show_status(store_ref, location, &settings, &clock, context::PRINCIPAL, receiver).await;
+        let status = show_status(store_ref, &settings, &clock, context::PRINCIPAL, receiver).await;
         if self.json { output::print_json(&status) } else { print_text(&status, clock.now_ms()) }?;
         if status.receiver.ready { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }

@@ -37,12 +37,6 @@ impl RetentionRules {
         Self { age_rules, max_bytes: settings.retention.max_bytes, protecting_handlers: None }
     }
 
-    /// Whether no limit is configured, so nothing is ever deleted.
-    #[must_use]
-    pub(crate) fn keeps_everything(&self) -> bool {
-        self.age_rules.is_empty() && self.max_bytes.is_none()
-    }
-
     /// The first batch of an age rule.
     #[must_use]
     pub(crate) fn first_batch(&self, rule: &RetentionRule, now_ms: i64) -> PurgeBatch {
@@ -121,7 +115,8 @@ mod tests {
 
     #[test]
     fn default_settings_keep_everything() {
-        assert!(RetentionRules::from_settings(&Settings::default()).keeps_everything());
+        let rules = RetentionRules::from_settings(&Settings::default());
+        assert!(rules.age_rules.is_empty() && rules.max_bytes.is_none());
     }
 
     #[test]

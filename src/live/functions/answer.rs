@@ -117,8 +117,7 @@ pub(super) fn fallback(function: &str, configured: Option<&FunctionFallback>) ->
 
 /// The body of a 404.
 pub(super) fn unknown_function_body() -> Bytes {
-    let message =
-        "No function with this name exists at this address. `retell-webhook functions list` shows all of them.";
+    let message = "No function with this name exists at this address. Check the name in the URL of the agent's tool.";
     error_answer("unknown_function", "invalid", message, None).body
 }
 

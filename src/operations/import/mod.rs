@@ -9,20 +9,22 @@ mod lines;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::task::unconstrained;
 
 use self::decoder::{ImportCompany, ImportDecoder, ImportRecord};
-use self::lines::BoundedLines;
+use self::lines::LineStream;
 use super::signatures::company_keys;
 use super::{OperationError, Principal};
 use crate::base::clock::Clock;
 use crate::base::id::EventId;
+use crate::base::supervise::Supervisor;
 use crate::config::{DEFAULT_COMPANY_SLUG, Settings};
 use crate::security::signature::Verifier;
-use crate::storage::{AppendOutcome, CompanyStore, EventFilter, Journal};
+use crate::storage::{AppendOutcome, CompanyStore, EventFilter, Journal, Store, StoreError};
 use crate::view::{ImportLineErrorView, ImportView};
 
 /// Limits of events that are being stored at the same time; these share commits.
@@ -48,24 +50,40 @@ pub(crate) enum ImportProgress {
 /// Receives the progress of an import.
 pub(crate) type ImportCallback<'a> = &'a mut (dyn FnMut(ImportProgress) + Send);
 
-/// Stores the events of `input`, lines as an export has them. Events that are stored already count as duplicates. The
-/// store must have no other writer.
+/// Stores the events of `input`, lines as an export has them. Events that are stored already count as duplicates.
+/// `open_store` opens the store without another writer; the supervisor that it gets ends the threads of the store.
 ///
 /// # Errors
-/// [`OperationError::Stopped`] when the input cannot be read or an event cannot be stored. Bad lines are skipped and
-/// reported in the result.
-pub(crate) async fn import_events<S>(
-    store: &S,
+/// The store cannot be opened, for example because a receiver is running on it. [`OperationError::Stopped`] when the
+/// input cannot be read or an event cannot be stored. Bad lines are skipped and reported in the result.
+pub(crate) async fn import_events(
     settings: &Settings,
     clock: &Clock,
     principal: &Principal,
-    input: impl Read,
+    open_store: impl FnOnce(&Supervisor) -> Result<Arc<dyn Store>, StoreError>,
+    input: impl Read + Send + 'static,
+    progress: ImportCallback<'_>,
+) -> Result<ImportView, OperationError> {
+    let supervisor = Supervisor::default();
+    let store = open_store(&supervisor)
+        .map_err(|error| OperationError::InvalidInput(format!("import needs the store for itself: {error}")))?;
+    tracing::info!(%principal, "importing events");
+    let result = import_lines(&*store, settings, clock, input, progress).await;
+    supervisor.stop();
+    store.close().await?;
+    result
+}
+
+async fn import_lines<S>(
+    store: &S,
+    settings: &Settings,
+    clock: &Clock,
+    input: impl Read + Send + 'static,
     progress: ImportCallback<'_>,
 ) -> Result<ImportView, OperationError>
 where
     S: Journal + CompanyStore + ?Sized,
 {
-    tracing::info!(%principal, "importing events");
     let latest = store.list_events(EventFilter { limit: Some(NEWEST_ID_WINDOW), ..EventFilter::default() }).await?;
     let newest = latest.iter().map(|event| event.id).max();
     let companies = load_companies(settings, store).await?;
@@ -73,7 +91,7 @@ where
     let max_line_bytes = settings.server.body_limit_bytes.div_ceil(3) * 4 + LINE_OVERHEAD_BYTES;
     let mut run = ImportRun { result: ImportView::default(), progress };
     let decoder = ImportDecoder::new(clock.clone(), newest, companies);
-    run.store_lines(BoundedLines::new(input, max_line_bytes), decoder, store).await?;
+    run.store_lines(LineStream::new(input, max_line_bytes), decoder, store).await?;
     Ok(run.result)
 }
 
@@ -85,15 +103,19 @@ struct ImportRun<'a> {
 impl ImportRun<'_> {
     async fn store_lines<S: Journal + ?Sized>(
         &mut self,
-        mut lines: BoundedLines<impl Read>,
+        mut lines: LineStream<impl Read + Send + 'static>,
         mut decoder: ImportDecoder,
         store: &S,
     ) -> Result<(), OperationError> {
         let mut appending = FuturesOrdered::new();
+        let mut line_number = 0;
         let mut body_sizes = VecDeque::new();
         let mut bytes_in_flight = 0;
+        let mut bytes_read = 0;
         loop {
-            let line = lines.next_line().map_err(|error| stopped_error(lines.line_number, &error))?;
+            let line = lines.next().await.map_err(|error| stopped_error(line_number, &error))?;
+            (line_number, bytes_read) =
+                line.as_ref().map_or((line_number, bytes_read), |it| (it.number, it.end_offset));
             while !appending.is_empty()
                 && (line.is_none() || appending.len() >= MAX_IN_FLIGHT_EVENTS || bytes_in_flight > MAX_IN_FLIGHT_BYTES)
             {
@@ -101,10 +123,10 @@ impl ImportRun<'_> {
                 if let Some(appended) = appending.next().await {
                     let (append_outcome, record) = appended?;
                     self.count_appended(append_outcome, &record);
-                    (self.progress)(ImportProgress::Read(lines.bytes_read));
+                    (self.progress)(ImportProgress::Read(bytes_read));
                 }
             }
-            let record = match line {
+            let record = match line.map(|line| line.content) {
                 None => return Ok(()),
                 Some(Err(too_long)) => Err(too_long),
                 Some(Ok(line)) if line.trim_ascii().is_empty() => continue,
@@ -116,9 +138,9 @@ impl ImportRun<'_> {
                     body_sizes.push_back(record.event.body.len());
                     // `unconstrained`: tokio's cooperative budget would make some of these futures yield, and later
                     // events would reach the store before them. The order of the file must be kept.
-                    appending.push_back(unconstrained(append_event(store, record, lines.line_number)));
+                    appending.push_back(unconstrained(append_event(store, record, line_number)));
                 }
-                Err(error) => self.count_bad_line(lines.line_number, error),
+                Err(error) => self.count_bad_line(line_number, error),
             }
         }
     }

@@ -1,7 +1,7 @@
 use crate::config::FieldError;
 use crate::egress::ClientBuildError;
 use crate::operations::text::sanitize;
-use crate::storage::StoreError;
+use crate::storage::{MissingItem, StoreError};
 
 /// Why an operation was not carried out, or only in part.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) enum OperationError {
     #[error("{0}")]
     NoResponse(String),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     #[error(transparent)]
     Settings(#[from] FieldError),
     #[error(transparent)]
@@ -48,6 +48,18 @@ pub(crate) enum ItemKind {
     Handler,
     Key,
     RejectedRequest,
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.missing_item() {
+            None => return Self::Store(error),
+            Some(MissingItem::Company) => ItemKind::Company,
+            Some(MissingItem::Event) => ItemKind::Event,
+            Some(MissingItem::Handler) => ItemKind::Handler,
+        };
+        Self::not_found(kind, error.message())
+    }
 }
 
 impl OperationError {

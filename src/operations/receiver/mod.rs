@@ -6,9 +6,14 @@ mod probe;
 mod send_event;
 mod simulate;
 
+/// Explanation of the status 401 in a result.
+pub(crate) use crate::simulation::REJECTED_MESSAGE;
 pub(crate) use address::local_base_url;
 use address::{is_loopback, webhook_url};
 pub(crate) use health::check_health;
 pub(crate) use probe::{ReceiverProbe, probe_receiver};
 pub(crate) use send_event::{EventContent, EventToSend, send_event};
-pub(crate) use simulate::{LoadRequest, SimulationRequest, list_scenarios, prepare_load, prepare_simulation};
+pub(crate) use simulate::{
+    LoadBodySize, LoadRequest, LoadUpdate, Scenario, SimulationRequest, SimulationUpdate, list_scenarios, run_load,
+    simulate,
+};

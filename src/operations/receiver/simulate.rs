@@ -1,4 +1,4 @@
-//! Prepares simulated calls and loads: decides where they go, how they are signed, and which store is compared.
+//! Simulates calls and runs loads: decides where they go, how they are signed, and which store is compared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,13 @@ use crate::config::Settings;
 use crate::operations::signatures::optional_signing_key;
 use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
-use crate::simulation::load::{LoadBodySize, LoadOptions};
-use crate::simulation::{self, Scenario, SimulationOptions, StoreToCheck};
+use crate::simulation::load::{self, LoadError, LoadOptions};
+use crate::simulation::{self, SimulationError, SimulationOptions, StoreToCheck};
 use crate::storage::{Store, StoreError};
-use crate::view::ScenarioView;
+use crate::view::{LoadReportView, ScenarioView, SimulationView};
+
+pub(crate) use crate::simulation::load::{LoadBodySize, LoadProgress};
+pub(crate) use crate::simulation::{Scenario, SimulationProgress};
 
 /// Limit of calls to another machine without confirmation. It is enough to test a tunnel.
 const MAX_REMOTE_CALLS: u64 = 20;
@@ -48,23 +51,49 @@ pub(crate) struct LoadRequest {
     pub confirmed: bool,
 }
 
+/// What a simulation reports while it runs.
+#[derive(Clone, Debug)]
+pub(crate) enum SimulationUpdate {
+    /// The first call is about to start. The URL is that of the webhook, without its password.
+    Started {
+        url: String,
+        seed: u64,
+    },
+    Running(SimulationProgress),
+}
+
+/// What a load reports while it runs.
+#[derive(Clone, Debug)]
+pub(crate) enum LoadUpdate {
+    /// The first request is about to be sent. The URL is that of the webhook, without its password.
+    Started {
+        url: String,
+    },
+    Running(LoadProgress),
+}
+
 /// The scenarios that can be simulated.
 pub(crate) fn list_scenarios() -> Vec<ScenarioView> {
     let view = |scenario: Scenario| ScenarioView { name: scenario.name(), description: scenario.description() };
     Scenario::ALL.into_iter().map(view).collect()
 }
 
-/// The options for [`simulation::run`]. `open_store` opens the store of the settings, with which the events are compared
-/// if they go to its receiver.
+/// Simulates calls, and compares the store that `open_store` opens with what was acknowledged, if the receiver is the one
+/// of the settings. When `stop` is canceled, no further calls start, and calls in progress cancel what they booked.
+/// Dropping the future aborts the calls and leaves what they booked.
 ///
 /// # Errors
-/// No receiver responds, no key is known, or the calls would go to another machine without confirmation.
-pub(crate) async fn prepare_simulation<'a>(
-    settings: &'a Settings,
+/// No receiver responds, no key is known, the calls would go to another machine without confirmation, or the store
+/// cannot be read afterwards.
+pub(crate) async fn simulate(
+    settings: &Settings,
+    clock: &Clock,
     _principal: &Principal,
     request: SimulationRequest,
     open_store: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
-) -> Result<SimulationOptions<'a>, OperationError> {
+    on_update: impl Fn(SimulationUpdate) + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> Result<SimulationView, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), request.company.as_deref())?;
     if !is_loopback(&url) && request.calls > MAX_REMOTE_CALLS && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(
@@ -75,18 +104,37 @@ pub(crate) async fn prepare_simulation<'a>(
     }
     let probe = probe_receiver(&url.origin().ascii_serialization()).await?;
     let store = store_to_check(settings, &url, &probe, open_store).await?;
-    let key = optional_signing_key(settings, request.company.as_deref())?;
+    let options = simulation_options(settings, clock, request, url, store, stop)?;
+    let url = redact::url(options.request_url().as_str());
+    if let ReceiverProbe::NoResponse(reason) = probe {
+        return Err(OperationError::NoResponse(format!(
+            "{url}: {reason}; nothing was sent; is the receiver running on that port?"
+        )));
+    }
+    on_update(SimulationUpdate::Started { url, seed: options.seed });
+    Ok(simulation::run(options, move |progress| on_update(SimulationUpdate::Running(progress))).await?)
+}
+
+fn simulation_options<'a>(
+    settings: &'a Settings,
+    clock: &Clock,
+    request: SimulationRequest,
+    url: Url,
+    store: StoreToCheck,
+    stop: CancellationToken,
+) -> Result<SimulationOptions<'a>, OperationError> {
     let functions_required = request.scenarios.contains(&Scenario::Appointment);
     let scenarios = if request.scenarios.is_empty() {
         Scenario::default_scenarios(settings.appointments.enabled)
     } else {
         request.scenarios
     };
-    let options = SimulationOptions {
+    Ok(SimulationOptions {
         settings,
+        clock: clock.clone(),
         url,
+        key: optional_signing_key(settings, request.company.as_deref())?,
         company: request.company,
-        key,
         scenarios,
         functions_required,
         calls: request.calls,
@@ -94,27 +142,28 @@ pub(crate) async fn prepare_simulation<'a>(
         seed: request.seed.unwrap_or_else(simulation::random_seed),
         effects: request.effects,
         store,
-        stop: CancellationToken::new(),
-    };
-    if let ReceiverProbe::NoResponse(reason) = probe {
-        let url = redact::url(options.request_url().as_str());
-        return Err(OperationError::NoResponse(format!(
-            "{url}: {reason}; nothing was sent; is the receiver running on that port?"
-        )));
-    }
-    Ok(options)
+        stop,
+    })
 }
 
-/// The options for [`simulation::load::run`].
+/// Sends events to a receiver until the duration has passed. Dropping the future aborts the load.
 ///
 /// # Errors
-/// No key is known, or the load would go to another machine without confirmation: it could be an attack.
-pub(crate) fn prepare_load(
+/// No key is known, or the load would go to another machine without confirmation: it could be an attack. Requests that
+/// fail are counted in the report.
+pub(crate) async fn run_load(
     settings: &Settings,
     clock: &Clock,
     _principal: &Principal,
     request: &LoadRequest,
-) -> Result<LoadOptions, OperationError> {
+    mut on_update: impl FnMut(LoadUpdate),
+) -> Result<LoadReportView, OperationError> {
+    let options = load_options(settings, clock, request)?;
+    on_update(LoadUpdate::Started { url: redact::url(options.url.as_str()) });
+    Ok(load::run(options, |progress| on_update(LoadUpdate::Running(progress))).await?)
+}
+
+fn load_options(settings: &Settings, clock: &Clock, request: &LoadRequest) -> Result<LoadOptions, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), None)?;
     if !is_loopback(&url) && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(
@@ -131,6 +180,25 @@ pub(crate) fn prepare_load(
         duration: request.duration,
         clock: clock.clone(),
     })
+}
+
+impl From<SimulationError> for OperationError {
+    fn from(error: SimulationError) -> Self {
+        match error {
+            SimulationError::Config(error) => error.into(),
+            SimulationError::Client(error) => error.into(),
+            SimulationError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LoadError> for OperationError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::NoSample => Self::InvalidInput(error.to_string()),
+            LoadError::Client(error) => error.into(),
+        }
+    }
 }
 
 fn receiver_url(settings: &Settings, url: Option<&str>, company: Option<&str>) -> Result<Url, OperationError> {
@@ -176,11 +244,10 @@ mod tests {
         };
         let mut settings = Settings::default();
         settings.security.verify = false;
-        let error =
-            prepare_load(&settings, &Clock::system(), &Principal::LocalOperator, &request).err().unwrap().to_string();
+        let error = load_options(&settings, &Clock::system(), &request).err().unwrap().to_string();
         assert!(error.contains("receiver.example.com") && !error.contains("hunter2"), "{error}");
         request.confirmed = true;
-        let options = prepare_load(&settings, &Clock::system(), &Principal::LocalOperator, &request).unwrap();
+        let options = load_options(&settings, &Clock::system(), &request).unwrap();
         assert_eq!((options.url.path(), options.key.is_none()), ("/api/v1/webhook/retell", true));
     }
 }

@@ -2,21 +2,22 @@
 
 mod live_receiver;
 
-use std::sync::Arc;
+use std::io::Cursor;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use self::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
 use crate::base::clock::Clock;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallKind, CallStatsFilter};
-use crate::dispatch::RetentionRules;
 use crate::event::EventKind;
 use crate::operations::deliveries::{list_deliveries, show_deliveries};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
-use crate::operations::receiver::{EventContent, EventToSend};
+use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
 use crate::storage::{
     self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
 };
@@ -193,11 +194,8 @@ async fn the_status_covers_the_receiver_and_its_store() {
     let url = crate::operations::receiver::local_base_url(&live.settings);
     let health = crate::operations::receiver::check_health(&url).await.unwrap();
     assert!(health.up && health.ready);
-    let location = live.settings.storage.url.location();
     let (settings, clock) = (&live.settings, Clock::system());
-    let status =
-        crate::operations::status::show_status(Ok(&*live.store), location.clone(), settings, &clock, &OPERATOR, health)
-            .await;
+    let status = crate::operations::status::show_status(Ok(&*live.store), settings, &clock, &OPERATOR, health).await;
     assert_eq!(status.events.unwrap().accepted, 2);
     assert_eq!(status.last_event.unwrap().event.as_deref(), Some("call_ended"));
     let handlers = status.handlers.unwrap();
@@ -210,15 +208,8 @@ async fn the_status_covers_the_receiver_and_its_store() {
     let health = crate::operations::receiver::check_health(&url).await.unwrap();
     assert!(!health.up && health.response.is_none());
     let gone = storage::StoreError::unavailable("the disk is gone");
-    let status = crate::operations::status::show_status(
-        Err::<&dyn Store, _>(gone),
-        location,
-        &settings,
-        &clock,
-        &OPERATOR,
-        health,
-    )
-    .await;
+    let status =
+        crate::operations::status::show_status(Err::<&dyn Store, _>(gone), &settings, &clock, &OPERATOR, health).await;
     assert!(status.events.is_none() && status.store.error.unwrap().contains("the disk is gone"));
     drop(store);
 }
@@ -259,9 +250,15 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
         confirmed: false,
     };
     let open_store = || storage::open(&settings.storage.url, Role::Reader, &Supervisor::default());
-    let options =
-        crate::operations::receiver::prepare_simulation(settings, &OPERATOR, request, open_store).await.unwrap();
-    let report = crate::simulation::run(options, |_| {}).await.unwrap();
+    let updates = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&updates);
+    let on_update = move |update| recorded.lock().unwrap().push(update);
+    let stop = CancellationToken::new();
+    let simulation = simulate(settings, &clock, &OPERATOR, request, open_store, on_update, stop);
+    let report = simulation.await.unwrap();
+    let updates = updates.lock().unwrap();
+    assert!(matches!(&updates[0], SimulationUpdate::Started { seed: 7, url } if url.contains("127.0.0.1")));
+    assert!(matches!(updates.last(), Some(SimulationUpdate::Running(progress)) if progress.completed_calls > 0));
     assert!(report.ok && matches!(report.store, StoreComparisonView::Compared { missing: 0, .. }), "{report:?}");
     live.stop().await;
 }
@@ -279,26 +276,25 @@ async fn exported_events_are_imported_into_another_store() {
 
     let folder = tempfile::tempdir().unwrap();
     let settings = store_settings(&folder);
-    let store = storage::open(&settings.storage.url, Role::Receiver, &Supervisor::default()).unwrap();
     let clock = Clock::system();
     let mut progress = Vec::new();
     let mut on_progress = |step| progress.push(step);
     let import = crate::operations::import::import_events(
-        &*store,
         &settings,
         &clock,
         &OPERATOR,
-        lines.as_bytes(),
+        |supervisor| storage::open(&settings.storage.url, Role::Receiver, supervisor),
+        Cursor::new(lines.clone()),
         &mut on_progress,
     );
     let imported = import.await.unwrap();
     assert_eq!((imported.stored, imported.new_ids, imported.duplicates, imported.bad_lines), (2, 0, 0, 1));
     assert_eq!(imported.line_errors[0].line, 3);
     assert_eq!(progress.last(), Some(&crate::operations::import::ImportProgress::Read(lines.len() as u64)));
+    let store = storage::open(&settings.storage.url, Role::Reader, &Supervisor::default()).unwrap();
     let listed = crate::operations::events::list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
     let ids: Vec<_> = listed.iter().rev().map(|event| event.id.clone()).collect();
     assert_eq!(ids, exported.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
-    store.close().await.unwrap();
     drop(first_folder);
 }
 
@@ -308,8 +304,8 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     live.send_call().await;
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
     let in_a_month = Clock::from_fn(|| Clock::system().now_ms() + 30 * 86_400_000);
-    let rules = RetentionRules::from_settings(&live.settings);
-    let purged = crate::operations::purge::purge(&*live.store, &in_a_month, &OPERATOR, &rules, true).await.unwrap();
+    let purged =
+        crate::operations::purge::purge(&*live.store, &live.settings, &in_a_month, &OPERATOR, true).await.unwrap();
     assert!(purged.dry_run && purged.by_age[0].rows > 0, "{purged:?}");
 
     let request = |dry_run| crate::operations::erase::ErasureRequest {

@@ -217,8 +217,7 @@ pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, Sto
 pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     if !url.path().exists() {
         return Err(StoreError::unusable(format!(
-            "no store at {}; start `retell-webhook serve` once in this folder, or set storage.url \
-             (DATABASE_URL)",
+            "no store at {}; start the receiver once, or set storage.url (DATABASE_URL) to the path of a store",
             url.path().display()
         )));
     }
@@ -228,7 +227,7 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
         || !url.ledger_url().path().exists()
     {
         return Err(StoreError::unusable(format!(
-            "the store {} was made by an older version; start `retell-webhook serve` once to update it",
+            "the store {} was made by an older version; start the receiver once to update it",
             url.path().display()
         )));
     }
@@ -252,8 +251,7 @@ fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &Migrati
     if (1..=migrations.base).contains(&found) {
         return Err(StoreError::unusable(format!(
             "the store {path} has schema {found}, made by a build before 0.1.0, which this version cannot update. \
-             Export its events with that build (`retell-webhook events export`), set storage.url to another file, and \
-             import them there"
+             Export its events with that build, set storage.url to another file, and import them there"
         )));
     }
     Ok(())

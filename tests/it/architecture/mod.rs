@@ -161,6 +161,41 @@ fn commands_only_parse_call_operations_and_print() {
     );
 }
 
+#[test]
+fn commands_use_stores_and_lower_modules_through_operations() {
+    assert_no_violations(rules::check_commands_use_operations);
+    let rule = rules::check_commands_use_operations;
+    assert!(rules::facet_methods().contains("list_events") && rules::facet_methods().contains("change_next"));
+    assert_violation(rule, "src/cli/events/x.rs", "async fn f() { context::open_store()?.list_events(filter).await }");
+    assert_violation(rule, "src/cli/purge.rs", "async fn f() { let store = open(); store.close().await?; }");
+    assert_violation(rule, "src/cli/x.rs", "fn f() { g! { store.append::<A>(event) } }");
+    assert_violation(rule, "src/cli/x.rs", "use crate::simulation;");
+    assert_violation(rule, "src/cli/x.rs", "use crate::{base::clock::Clock, dispatch::RetentionRules};");
+    assert_violation(rule, "src/cli/x.rs", "fn f() { crate::egress::build_client(timeout) }");
+    assert_violation(rule, "src/cli/x.rs", "impl A { pub(in crate::cli) async fn run(self) -> CliResult { Ok(()) } }");
+    assert_allowed(rule, "src/cli/x.rs", "use crate::operations::purge::purge; fn run() { row.size_bytes; }");
+    assert_allowed(rule, "src/cli/serve.rs", "use crate::live::TEST_PATH; fn f() { url.location(); }");
+    assert_allowed(rule, "src/cli/calls/mod.rs", "fn run(self) { list.run() }");
+    assert_allowed(rule, "src/cli/x.rs", "use self::live::A; use crate::liveness; fn f() { print_list() }");
+    assert_allowed(rule, "src/operations/x.rs", "fn f(store: &dyn Journal) { store.list_events(filter) }");
+}
+
+#[test]
+fn only_the_command_line_names_commands() {
+    assert_no_violations(rules::check_command_names);
+    let rule = rules::check_command_names;
+    assert!(rules::command_names().contains("serve") && rules::command_names().contains("events"));
+    assert_violation(
+        rule,
+        "src/storage/x.rs",
+        "format!(\"event {id} not found; `retell-webhook events list` prints\")",
+    );
+    assert_violation(rule, "src/alarms/x.rs", "const A: &str = r#\"run `retell-webhook doctor`\"#;");
+    assert_allowed(rule, "src/cli/x.rs", "const A: &str = \"`retell-webhook status` lists the handlers\";");
+    assert_allowed(rule, "src/storage/x.rs", "/// As `retell-webhook events list` prints it.\nfn f() {}");
+    assert_allowed(rule, "src/security/x.rs", "const A: &[u8] = b\"retell-webhook key fingerprint\";");
+}
+
 /// Each facet that the rule names is one, and it names all of them.
 #[test]
 fn the_rule_for_commands_knows_every_facet() {

@@ -1,8 +1,11 @@
 //! The rules, each as a function from a source file to its violations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
 
-use super::source::{Function, SourceFile};
+use super::source::{Function, SourceFile, declared_functions, rust_files};
 
 /// The modules by rank. A file may import from lower ranks and from its own module only.
 const MODULE_RANKS: [&[&str]; 13] = [
@@ -99,12 +102,30 @@ const STORE_OPENER: &str = "src/cli/context.rs";
 /// The file that prints any value that serializes.
 const JSON_PRINTER: &str = "src/cli/output.rs";
 
+/// Modules that commands reach through operations.
+const MODULES_BEHIND_OPERATIONS: [&str; 6] = ["dispatch", "egress", "handlers", "intake", "live", "simulation"];
+/// The command that runs the receiver itself.
+const SERVE_COMMAND: &str = "src/cli/serve.rs";
+/// Files with a `run` that calls no operation: they choose among the commands of other files, or print what the program
+/// contains.
+const RUN_WITHOUT_OPERATION: [&str; 5] = [
+    "src/cli/mod.rs",
+    "src/cli/calls/mod.rs",
+    "src/cli/deliveries/dead.rs",
+    "src/cli/setup/docs.rs",
+    "src/cli/setup/generate.rs",
+];
+
+/// Places whose text may name commands.
+const COMMAND_TEXT_PLACES: [&str; 3] = ["src/cli/", "src/app/docs/", "src/config/"];
+
 /// Methods and macros that no file may use outside tests.
 const FORBIDDEN_CALLS: [&str; 5] = [".unwrap", ".expect", "todo!", "unimplemented!", "dbg!"];
 
 /// Every file and folder that the rules name.
 pub fn named_paths() -> impl Iterator<Item = &'static str> {
-    let files = PURE_FILES.into_iter().chain([STORE_OPENER, JSON_PRINTER]);
+    let files = PURE_FILES.into_iter().chain([STORE_OPENER, JSON_PRINTER, SERVE_COMMAND]);
+    let files = files.chain(RUN_WITHOUT_OPERATION).chain(COMMAND_TEXT_PLACES);
     files.chain(RESTRICTED_NAMES.into_iter().flat_map(|(_, places)| places.iter().copied()))
 }
 
@@ -222,6 +243,65 @@ pub fn check_commands(source: &SourceFile) -> Vec<String> {
         violations.extend(facets.map(|facet| format!("{}: {facet}", source.path)));
     }
     violations
+}
+
+/// A store that a command opened can be used without naming a facet, so the methods of facets are forbidden too.
+pub fn check_commands_use_operations(source: &SourceFile) -> Vec<String> {
+    if source.module() != Some("cli") || source.path == SERVE_COMMAND {
+        return Vec::new();
+    }
+    let mut violations = Vec::new();
+    let methods = facet_methods().iter().filter(|method| source.method_calls.contains(*method));
+    violations.extend(methods.map(|method| format!("{}: .{method}() of a storage facet", source.path)));
+    let reaches = |module: &&&str| {
+        let module = format!("crate::{module}");
+        source.paths.iter().any(|path| *path == module || path.starts_with(&format!("{module}::")))
+    };
+    let modules = MODULES_BEHIND_OPERATIONS.iter().filter(reaches);
+    violations.extend(modules.map(|module| format!("{}: crate::{module}", source.path)));
+    let runs = source.functions.iter().any(|function| function.name == "run");
+    let calls_operation = source.paths.iter().any(|path| path.split("::").any(|name| name == "operations"));
+    if runs && !calls_operation && !RUN_WITHOUT_OPERATION.contains(&source.path.as_str()) {
+        violations.push(format!("{}: `run` without an operation", source.path));
+    }
+    violations
+}
+
+/// The methods of the traits in src/storage/facets.
+pub fn facet_methods() -> &'static BTreeSet<String> {
+    static METHODS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let files = rust_files("src/storage/facets").into_iter();
+        files.flat_map(|path| declared_functions(&path)).collect()
+    });
+    &METHODS
+}
+
+/// Only the command line and its documentation name commands: an error or an alarm also reaches operators through other
+/// callers.
+pub fn check_command_names(source: &SourceFile) -> Vec<String> {
+    if COMMAND_TEXT_PLACES.iter().any(|place| source.path.starts_with(place)) {
+        return Vec::new();
+    }
+    let naming = source.strings.iter().filter(|text| names_command(text));
+    naming.map(|text| format!("{}: {text}", source.path)).collect()
+}
+
+fn names_command(text: &str) -> bool {
+    text.split("retell-webhook ").skip(1).any(|rest| {
+        let word = rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+        command_names().contains(word)
+    })
+}
+
+/// The names of the commands, from docs/cli.md, which is generated from their definition.
+pub fn command_names() -> &'static BTreeSet<String> {
+    static NAMES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+        let page = fs::read_to_string(path).unwrap();
+        let headings = page.lines().filter_map(|line| line.strip_prefix("## retell-webhook "));
+        headings.filter_map(|names| names.split(' ').next()).map(str::to_owned).collect()
+    });
+    &NAMES
 }
 
 pub fn check_forbidden_calls(source: &SourceFile) -> Vec<String> {

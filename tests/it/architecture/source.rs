@@ -20,6 +20,10 @@ pub struct SourceFile {
     pub functions: Vec<Function>,
     /// Every method with its dot and every macro with its exclamation mark: `.unwrap`, `vec!`.
     pub methods_and_macros: BTreeSet<String>,
+    /// The name of every method that is called: `a.b(c)` and `a.b::<C>(d)` give `b`, the field `a.b` gives nothing.
+    pub method_calls: BTreeSet<String>,
+    /// Every string literal as it is written, with its line breaks.
+    pub strings: Vec<String>,
 }
 
 /// A function with its length, from the line of its name to that of its closing brace.
@@ -37,11 +41,15 @@ impl SourceFile {
             paths: Vec::new(),
             functions: Vec::new(),
             methods_and_macros: BTreeSet::new(),
+            method_calls: BTreeSet::new(),
+            strings: Vec::new(),
         };
         let tokens = without_tests(parse(path, text));
         collect_paths(&tokens, "", &mut source.paths);
         collect_functions(&tokens, &mut source.functions);
         collect_methods_and_macros(&tokens, &mut source.methods_and_macros);
+        collect_method_calls(&tokens, &mut source.method_calls);
+        collect_strings(&tokens, &mut source.strings);
         source
     }
 
@@ -54,6 +62,24 @@ impl SourceFile {
     pub fn depth(&self) -> usize {
         let names = self.path.trim_start_matches("src/").trim_end_matches(".rs").split('/');
         names.filter(|name| !matches!(*name, "mod" | "lib" | "main")).count()
+    }
+}
+
+/// The names of all functions in a file of the package, also of those without a body.
+pub fn declared_functions(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let mut names = Vec::new();
+    collect_declared_functions(&without_tests(parse(path, &text)), &mut names);
+    names
+}
+
+fn collect_declared_functions(tokens: &[TokenTree], names: &mut Vec<String>) {
+    for (at, token) in tokens.iter().enumerate() {
+        match (token, tokens.get(at + 1)) {
+            (TokenTree::Ident(word), Some(TokenTree::Ident(name))) if word == "fn" => names.push(name.to_string()),
+            (TokenTree::Group(group), _) => collect_declared_functions(&inner_tokens(group), names),
+            _ => {}
+        }
     }
 }
 
@@ -274,4 +300,42 @@ fn collect_methods_and_macros(tokens: &[TokenTree], names: &mut BTreeSet<String>
             collect_methods_and_macros(&inner_tokens(group), names);
         }
     }
+}
+
+fn collect_method_calls(tokens: &[TokenTree], names: &mut BTreeSet<String>) {
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [dot, TokenTree::Ident(name)] = pair else { continue };
+        let is_call = match tokens.get(at + 2) {
+            Some(TokenTree::Group(arguments)) => arguments.delimiter() == Delimiter::Parenthesis,
+            Some(next) => is_punctuation(next, ':'),
+            None => false,
+        };
+        if is_punctuation(dot, '.') && is_call {
+            names.insert(name.to_string());
+        }
+    }
+    for token in tokens {
+        if let TokenTree::Group(group) = token {
+            collect_method_calls(&inner_tokens(group), names);
+        }
+    }
+}
+
+fn collect_strings(tokens: &[TokenTree], strings: &mut Vec<String>) {
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Literal(literal) if literal.to_string().contains('"') => strings.push(literal.to_string()),
+            TokenTree::Group(group) if !is_doc_attribute(tokens, at, group) => {
+                collect_strings(&inner_tokens(group), strings);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether the group is that of `#[doc = "…"]` or `#![doc = "…"]`, which is how doc comments are read.
+fn is_doc_attribute(tokens: &[TokenTree], at: usize, group: &Group) -> bool {
+    let follows_mark = at > 0 && (is_punctuation(&tokens[at - 1], '#') || is_punctuation(&tokens[at - 1], '!'));
+    let first = group.stream().into_iter().next();
+    follows_mark && matches!(first, Some(TokenTree::Ident(name)) if name == "doc")
 }

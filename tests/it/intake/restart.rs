@@ -116,7 +116,7 @@ fn a_store_with_an_unknown_schema_is_not_opened() {
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
     assert_eq!(server.stop(), Some(0));
     let version: i64 = home.open_database().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    for (unknown, advice) in [(99, "newer version"), (12, "events export")] {
+    for (unknown, advice) in [(99, "newer version"), (12, "Export its events")] {
         home.open_database().pragma_update(None, "user_version", unknown).unwrap();
         for args in [&["serve"][..], &["events", "list"]] {
             let ran = home.run(args);

@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::shutdown_signal;
+use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::operations::receiver::{SimulationRequest, list_scenarios, prepare_simulation};
-use crate::privacy::redact;
-use crate::simulation::{self, Scenario, SimulationError};
+use crate::operations::OperationError;
+use crate::operations::receiver::{Scenario, SimulationRequest, SimulationUpdate, list_scenarios, simulate};
 use crate::storage::Role;
 use crate::view::SimulationView;
 
@@ -83,22 +83,25 @@ impl SimulateArgs {
         let settings = context::load_settings()?;
         let calls = self.calls;
         let json = self.json;
-        let options = prepare_simulation(&settings, context::PRINCIPAL, self.into_request(), || {
-            context::open_store_of(&settings, Role::Reader)
-        })
-        .await?;
-        let url = redact::url(options.request_url().as_str());
-        eprintln!("retell-webhook: simulating {calls} calls to {url}, seed {}", options.seed);
         let progress_bar = ProgressBar::new(calls);
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} calls, {msg} requests, {elapsed}") {
             progress_bar.set_style(style);
         }
-        let stop = options.stop.clone();
         let shown = progress_bar.clone();
-        let run = simulation::run(options, move |progress| {
-            shown.set_message(progress.requests.to_string());
-            shown.set_position(progress.completed_calls);
-        });
+        let on_update = move |update| match update {
+            SimulationUpdate::Started { url, seed } => {
+                eprintln!("retell-webhook: simulating {calls} calls to {url}, seed {seed}");
+            }
+            SimulationUpdate::Running(progress) => {
+                shown.set_message(progress.requests.to_string());
+                shown.set_position(progress.completed_calls);
+            }
+        };
+        let open_store = || context::open_store_of(&settings, Role::Reader);
+        let stop = CancellationToken::new();
+        let request = self.into_request();
+        let clock = Clock::system();
+        let run = simulate(&settings, &clock, context::PRINCIPAL, request, open_store, on_update, stop.clone());
         let report = wait_for_report(&stop, run).await?;
         progress_bar.finish_and_clear();
         if json {
@@ -136,7 +139,7 @@ impl SimulateArgs {
 /// run is aborted.
 async fn wait_for_report(
     stop: &CancellationToken,
-    run: impl Future<Output = Result<SimulationView, SimulationError>>,
+    run: impl Future<Output = Result<SimulationView, OperationError>>,
 ) -> Result<SimulationView, CliError> {
     let mut run = std::pin::pin!(run);
     tokio::select! {

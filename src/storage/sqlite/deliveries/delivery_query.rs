@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::events::seq_before;
-use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, Seq, StoreError};
+use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, MissingItem, Seq, StoreError};
 
 /// A filter whose handlers, events, call and company were looked up in the store.
 #[derive(Clone, Debug)]
@@ -203,7 +203,7 @@ fn unknown_handler_error(name: &str, handlers: &[HandlerCursor]) -> StoreError {
     } else {
         format!("known handlers: {}", names.join(", "))
     };
-    StoreError::not_found(format!("the store knows no handler `{name}`; {known}"))
+    StoreError::not_found(MissingItem::Handler, format!("the store knows no handler `{name}`; {known}"))
 }
 
 pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<Seq, StoreError> {
@@ -211,9 +211,7 @@ pub(super) fn get_event_seq(conn: &Connection, id: EventId) -> Result<Seq, Store
         .prepare_cached("SELECT seq FROM events WHERE id = ?1")?
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()?;
-    seq.ok_or_else(|| {
-        StoreError::not_found(format!("event {id} not found; `retell-webhook events list` prints event ids"))
-    })
+    seq.ok_or_else(|| StoreError::not_found(MissingItem::Event, format!("no event has the id {id}")))
 }
 
 fn get_company_id(conn: &Connection, slug: &str) -> Result<CompanyId, StoreError> {
@@ -221,7 +219,7 @@ fn get_company_id(conn: &Connection, slug: &str) -> Result<CompanyId, StoreError
         .prepare_cached("SELECT id FROM companies WHERE slug = ?1")?
         .query_row([slug], |row| row.get(0))
         .optional()?;
-    id.ok_or_else(|| StoreError::not_found(format!("the store knows no company `{slug}`")))
+    id.ok_or_else(|| StoreError::not_found(MissingItem::Company, format!("the store knows no company `{slug}`")))
 }
 
 /// The events of a call. The index of call keys is written behind: it lacks the latest events, which are searched one
