@@ -37,6 +37,10 @@ pub(super) async fn check_disk(folder: &Path) -> Vec<DoctorFinding> {
 
 /// Writes, syncs and removes a probe file: permissions alone do not show a full disk or a read-only file system.
 fn check_folder_writable(check: &'static str, setting: &str, folder: &Path) -> DoctorFinding {
+    if folder.exists() && !folder.is_dir() {
+        let text = format!("{} is not a folder; set {setting} to another path", folder.display());
+        return DoctorFinding::problem(check, text);
+    }
     let existing = nearest_existing_folder(folder);
     let probe = existing.join(format!(".retell-webhook-doctor-{}", random_hex()));
     let written = File::create(&probe).and_then(|mut file| {

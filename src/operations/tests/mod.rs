@@ -256,7 +256,7 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
     let stop = CancellationToken::new();
     let simulation = simulate(settings, &clock, &OPERATOR, request, open_store, on_update, stop);
     let report = simulation.await.unwrap();
-    let updates = updates.lock().unwrap();
+    let updates = std::mem::take(&mut *updates.lock().unwrap());
     assert!(matches!(&updates[0], SimulationUpdate::Started { seed: 7, url } if url.contains("127.0.0.1")));
     assert!(matches!(updates.last(), Some(SimulationUpdate::Running(progress)) if progress.completed_calls > 0));
     assert!(report.ok && matches!(report.store, StoreComparisonView::Compared { missing: 0, .. }), "{report:?}");
