@@ -6,6 +6,7 @@
 use super::format::{format_bytes, format_count, format_duration};
 use super::raised::{AlarmCheckResult, CheckStatus};
 use super::silence;
+use crate::base::clock::{to_ms, to_unsigned_ms};
 use crate::config::AlarmSettings;
 use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{AlarmKind, BreakerState, HandlerBacklog};
@@ -116,12 +117,12 @@ fn check_handler(backlog: &HandlerBacklog, settings: &AlarmSettings, now_ms: i64
     if settings.dead_deliveries > 0 {
         results.push(check_result(AlarmKind::DeadDeliveries, name, check_dead_deliveries(backlog, settings)));
     }
-    if settings.oldest_undelivered_ms > 0 {
-        let status = check_oldest_undelivered(backlog, settings.oldest_undelivered_ms, now_ms);
+    if !settings.oldest_undelivered.is_zero() {
+        let status = check_oldest_undelivered(backlog, to_unsigned_ms(settings.oldest_undelivered), now_ms);
         results.push(check_result(AlarmKind::OldestUndelivered, name, status));
     }
-    if settings.breaker_open_ms > 0 {
-        let status = check_breaker(backlog, settings.breaker_open_ms, now_ms);
+    if !settings.breaker_open.is_zero() {
+        let status = check_breaker(backlog, to_unsigned_ms(settings.breaker_open), now_ms);
         results.push(check_result(AlarmKind::BreakerOpen, name, status));
     }
     results
@@ -132,7 +133,7 @@ fn check_dead_deliveries(backlog: &HandlerBacklog, settings: &AlarmSettings) -> 
     check_threshold(dead, settings.dead_deliveries, 0, || {
         let name = &backlog.handler;
         let count = format_count(backlog.recent_dead, MAX_COUNTED_DELIVERIES);
-        let window = format_duration(to_signed_ms(settings.dead_deliveries_window_ms));
+        let window = format_duration(to_ms(settings.dead_deliveries_window));
         format!(
             "handler `{name}` gave up on {count} deliveries within {window}: list its dead letters to see \
              why, fix the cause, then retry them"
@@ -227,10 +228,10 @@ fn check_disk(disk: Option<DiskSpace>, settings: &AlarmSettings) -> Option<Check
 }
 
 fn check_clock_skew(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {
-    if settings.clock_skew_ms == 0 {
+    if settings.clock_skew.is_zero() {
         return None;
     }
-    let limit_ms = to_signed_ms(settings.clock_skew_ms);
+    let limit_ms = to_ms(settings.clock_skew);
     let is_recent = |age: &&SignatureAge| inputs.now_ms.saturating_sub(age.received_at_ms) <= SIGNATURE_AGE_WINDOW_MS;
     let ages: Vec<i64> = inputs.signature_ages.iter().filter(is_recent).map(|age| age.age_ms).collect();
     // A request that is delayed in transit looks old, so the freshest signature is the best estimate of the clock.
@@ -262,7 +263,8 @@ fn check_company_silence(
     settings: &AlarmSettings,
 ) -> Vec<AlarmCheckResult> {
     let name = format!("company `{}`", company.slug);
-    let company_status = check_silence(&company.history, &name, inputs, settings, settings.silence_after_ms);
+    let company_status =
+        check_silence(&company.history, &name, inputs, settings, to_unsigned_ms(settings.silence_after));
     let Some(company_status) = company_status else { return Vec::new() };
     let company_is_active = company_status == CheckStatus::Passing;
     let mut results = vec![check_result(AlarmKind::Silence, &company.slug, company_status)];
@@ -308,14 +310,14 @@ fn check_silence(
     if !has_baseline {
         return has_fixed_limit.then_some(CheckStatus::Passing);
     }
-    if silent_ms < settings.silence_baseline_min_ms {
+    if silent_ms < to_unsigned_ms(settings.silence_baseline_min) {
         return Some(CheckStatus::Passing);
     }
     let expected = silence::expected_events(history, inputs.now_ms).unwrap_or(0);
     if expected < settings.silence_baseline_events {
         return Some(CheckStatus::Passing);
     }
-    if uptime_ms < settings.silence_baseline_min_ms {
+    if uptime_ms < to_unsigned_ms(settings.silence_baseline_min) {
         return Some(CheckStatus::Indeterminate);
     }
     Some(CheckStatus::Failing(format!(

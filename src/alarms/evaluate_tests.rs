@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::alarms::raised::{AlarmNotificationKind, RaisedAlarms};
 
@@ -59,15 +61,15 @@ fn a_limit_of_0_turns_its_check_off() {
     assert_eq!(evaluate_all(&busy, &AlarmSettings::default()).len(), 3 + 2 + 4);
     let off = AlarmSettings {
         dead_deliveries: 0,
-        oldest_undelivered_ms: 0,
-        breaker_open_ms: 0,
+        oldest_undelivered: Duration::ZERO,
+        breaker_open: Duration::ZERO,
         rejected_per_minute: 0,
         not_stored_per_minute: 0,
         silence_baseline_events: 0,
-        silence_after_ms: 0,
+        silence_after: Duration::ZERO,
         disk_free_percent: 0,
         disk_free_bytes: 0,
-        clock_skew_ms: 0,
+        clock_skew: Duration::ZERO,
         ..AlarmSettings::default()
     };
     assert_eq!(evaluate_all(&busy, &off), []);
@@ -210,7 +212,7 @@ fn a_silent_company_hides_its_silent_agents() {
 
 #[test]
 fn the_fixed_silence_limit_needs_no_history() {
-    let settings = AlarmSettings { silence_after_ms: 600_000, ..AlarmSettings::default() };
+    let settings = AlarmSettings { silence_after: Duration::from_mins(10), ..AlarmSettings::default() };
     let history =
         |minutes: i64| ActivityHistory { last_event_at_ms: NOW - minutes * MINUTE, events_by_hour: [(0, 1)].into() };
     let silence = |minutes, up: i64| {

@@ -190,7 +190,7 @@ impl AlarmMonitor {
             rows_of_kind.map(|row| row.subject.clone()).collect()
         };
         let results = evaluate(&inputs, settings, &raised_subjects);
-        let resolve_after_ms = i64::try_from(settings.resolve_after_ms).unwrap_or(i64::MAX);
+        let resolve_after_ms = to_ms(settings.resolve_after);
         let notifications = self.raised.apply(results, resolve_after_ms, now_ms);
         self.deps.status.update(self.raised.raised_kinds(), &inputs.signature_ages);
         // Logged before anything is stored: the log is the only channel that works while the store does not.
@@ -205,7 +205,7 @@ impl AlarmMonitor {
     async fn collect_inputs(&mut self, settings: &AlarmSettings) -> AlarmInputs {
         let now_ms = self.deps.clock.now_ms();
         let (rejected_by_reason, not_stored) = self.record_rates(now_ms);
-        let dead_window_ms = i64::try_from(settings.dead_deliveries_window_ms).unwrap_or(i64::MAX);
+        let dead_window_ms = to_ms(settings.dead_deliveries_window);
         let dead_since_ms = now_ms.saturating_sub(dead_window_ms);
         let query = self.deps.deliveries.list_backlogs(MAX_COUNTED_DELIVERIES, dead_since_ms);
         let backlogs = with_store_timeout(query).await;

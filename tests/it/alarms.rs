@@ -221,9 +221,9 @@ fn an_open_breaker_reaches_the_handler_that_selects_alarms_once() {
     let team_events = RecordedAlarms::default();
     let alarms = AlarmSettings {
         check_interval: Duration::from_millis(100),
-        resolve_after_ms: 1_000,
-        breaker_open_ms: 1,
-        oldest_undelivered_ms: 0,
+        resolve_after: Duration::from_millis(1_000),
+        breaker_open: Duration::from_millis(1),
+        oldest_undelivered: Duration::from_millis(0),
         disk_free_percent: 0,
         disk_free_bytes: 0,
         ..AlarmSettings::default()

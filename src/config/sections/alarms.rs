@@ -18,17 +18,25 @@ pub struct AlarmSettings {
     pub check_interval: Duration,
     /// Milliseconds without a new breach after which an alarm is resolved. A condition that comes and goes within this
     /// time is one alarm.
-    pub resolve_after_ms: u64,
+    #[serde(rename = "resolve_after_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub resolve_after: Duration,
     /// Number of dead deliveries per handler within `dead_deliveries_window_ms` that raises the alarm, at most 1000.
     /// 0 turns it off.
     pub dead_deliveries: u64,
     /// Milliseconds over which `dead_deliveries` are counted.
-    pub dead_deliveries_window_ms: u64,
+    #[serde(rename = "dead_deliveries_window_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub dead_deliveries_window: Duration,
     /// Age in milliseconds of a handler's oldest unfinished delivery, attempted or not, that raises the alarm. 0
     /// turns it off.
-    pub oldest_undelivered_ms: u64,
+    #[serde(rename = "oldest_undelivered_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub oldest_undelivered: Duration,
     /// Milliseconds for which a handler's circuit breaker has been open that raise the alarm. 0 turns it off.
-    pub breaker_open_ms: u64,
+    #[serde(rename = "breaker_open_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub breaker_open: Duration,
     /// Number of rejected requests (401, 403) within a minute that raises the alarm. 0 turns it off.
     pub rejected_per_minute: u64,
     /// Number of events that could not be stored (503) within a minute that raises the alarm. 0 turns it off.
@@ -37,17 +45,23 @@ pub struct AlarmSettings {
     /// alarm. The baseline is learned over a week. 0 turns it off.
     pub silence_baseline_events: u64,
     /// Shortest silence in milliseconds that is compared with the baseline.
-    pub silence_baseline_min_ms: u64,
+    #[serde(rename = "silence_baseline_min_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub silence_baseline_min: Duration,
     /// Milliseconds of silence of a company that had events before that raise the alarm whatever the baseline. 0 turns
     /// it off.
-    pub silence_after_ms: u64,
+    #[serde(rename = "silence_after_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub silence_after: Duration,
     /// Percentage of the disk under the store below which free space raises the alarm, 0 to 100. 0 turns it off.
     pub disk_free_percent: u8,
     /// Bytes on the disk under the store below which free space raises the alarm. 0 turns it off.
     pub disk_free_bytes: u64,
     /// Milliseconds by which the clocks of this machine and of the sender differ that raise the alarm. 0 turns it off.
     /// Beyond `security.signature_tolerance_ms` every request is rejected.
-    pub clock_skew_ms: u64,
+    #[serde(rename = "clock_skew_ms", with = "duration_ms")]
+    #[schemars(with = "u64")]
+    pub clock_skew: Duration,
 }
 
 impl Default for AlarmSettings {
@@ -55,19 +69,19 @@ impl Default for AlarmSettings {
         Self {
             enabled: true,
             check_interval: Duration::from_secs(15),
-            resolve_after_ms: 300_000,
+            resolve_after: Duration::from_mins(5),
             dead_deliveries: 1,
-            dead_deliveries_window_ms: 3_600_000,
-            oldest_undelivered_ms: 900_000,
-            breaker_open_ms: 60_000,
+            dead_deliveries_window: Duration::from_hours(1),
+            oldest_undelivered: Duration::from_mins(15),
+            breaker_open: Duration::from_mins(1),
             rejected_per_minute: 30,
             not_stored_per_minute: 1,
             silence_baseline_events: 30,
-            silence_baseline_min_ms: 1_800_000,
-            silence_after_ms: 0,
+            silence_baseline_min: Duration::from_mins(30),
+            silence_after: Duration::ZERO,
             disk_free_percent: 5,
             disk_free_bytes: 1_000_000_000,
-            clock_skew_ms: 60_000,
+            clock_skew: Duration::from_mins(1),
         }
     }
 }
