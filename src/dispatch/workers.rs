@@ -24,8 +24,8 @@ pub(crate) struct Workers {
 
 struct WorkerHandle {
     supervisor: Supervisor,
-    /// Held while the worker runs. Its successor waits for the lock: with two workers of one handler at a time, both
-    /// would plan the same events, and the concurrency limit would not hold.
+    /// Held while the worker runs. Its successor waits for the lock: with two workers of one handler at a time in this
+    /// receiver, the concurrency limit, the rate limit and the circuit breaker would not hold.
     run_lock: Arc<tokio::sync::Mutex<()>>,
     filter: Filter,
 }

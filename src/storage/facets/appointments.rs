@@ -7,7 +7,7 @@ use crate::storage::{
 };
 
 /// The store of appointments. `Ok` from a method that writes means that the change and its event are committed and
-/// synced. After an error it is safe to repeat the same invocation.
+/// synced; neither is committed without the other. After an error it is safe to repeat the same invocation.
 #[async_trait]
 pub trait AppointmentStore: Send + Sync {
     /// Books an appointment if every step of its time has a place left.

@@ -9,9 +9,12 @@ use crate::storage::{
 
 /// Plans, claims and settles deliveries.
 ///
-/// Each call is one step that either happens as a whole or not at all, so a worker can repeat it after any error. Any
-/// number of workers may use the queue of one handler: an event is planned once, and a delivery belongs to the worker
-/// that claimed it last.
+/// Planning and settling are one step each: they happen as a whole or not at all. A worker can repeat any call after an
+/// error; what a failed claim or renewal may leave behind is stated there.
+///
+/// Any number of workers may use the queue of one handler: an event is planned once, and a delivery belongs to the worker
+/// that claimed it last. Leases are compared with the time that each worker gives, so the clocks of receivers may differ by
+/// a few seconds at most; with a larger difference a delivery may be attempted by two of them at a time.
 #[async_trait]
 pub trait DeliveryQueue: Send + Sync {
     /// Registers a handler and how its deliveries are ordered. A new handler gets the events that are stored from now
@@ -66,7 +69,8 @@ pub trait DeliveryQueue: Send + Sync {
 
     /// Records attempts and their outcomes, and returns the number of refused settlements: those whose lease is no longer
     /// held, because the delivery was claimed again, settled before, or ended by an operator. A refused settlement does
-    /// not change the delivery; its attempt is recorded all the same, as long as the delivery exists.
+    /// not change the delivery; its attempt is recorded all the same, unless the event was erased or the
+    /// delivery no longer exists.
     async fn settle_deliveries(
         &self,
         handler: HandlerId,

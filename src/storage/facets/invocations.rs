@@ -16,7 +16,8 @@ pub trait InvocationStore: Send + Sync {
     /// replaces the invocation, and the others find the new one.
     ///
     /// A process that has died keeps its invocations until their leases expire, or until the engine knows of its
-    /// death: an engine with one receiver at a time releases them when the next one opens the store.
+    /// death: an engine with one receiver at a time releases them when the next one opens the store. Leases are
+    /// compared with [`NewInvocation::now_ms`], so the clocks of processes may differ by a few seconds at most.
     ///
     /// # Errors
     /// [`StoreError`]: the function must not be called.

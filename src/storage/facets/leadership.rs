@@ -7,7 +7,8 @@ use crate::storage::{Duty, StoreError};
 
 /// Elects a leader for each duty among the receivers of a store. A leader leads until its term ends, and may extend it.
 /// After a crash of the leader another receiver leads from the end of the term on, or earlier if the engine knows that
-/// the leader is gone.
+/// the leader is gone. Terms are compared with the time that each receiver gives, so the clocks of receivers may differ by
+/// a few seconds at most.
 #[async_trait]
 pub trait Leadership: Send + Sync {
     /// Makes `holder` the leader until `until_ms`, if no other receiver leads at `now_ms`, and returns whether it leads.

@@ -15,13 +15,22 @@ use crate::storage::{IdentityKey, StoreError};
 pub(super) struct Migrations {
     /// The last number that builds before 0.1.0 used; their steps are not part of this version.
     base: usize,
+    /// What to do with a file that such a build made.
+    outdated_advice: &'static str,
     pub(super) steps: &'static [&'static str],
 }
 
-pub(super) const MIGRATIONS: Migrations =
-    Migrations { base: 12, steps: &[include_str!("../../../migrations/sqlite/0001_store.sql")] };
-const LEDGER_MIGRATIONS: Migrations =
-    Migrations { base: 2, steps: &[include_str!("../../../migrations/sqlite-ledger/0001_ledger.sql")] };
+pub(super) const MIGRATIONS: Migrations = Migrations {
+    base: 12,
+    outdated_advice: "Export its events with that build, set storage.url to another file, and import them there",
+    steps: &[include_str!("../../../migrations/sqlite/0001_store.sql")],
+};
+const LEDGER_MIGRATIONS: Migrations = Migrations {
+    base: 2,
+    outdated_advice: "It is an invocation ledger, which holds no events: move it away together with its `-wal` and \
+                      `-shm` files, and the receiver creates a new one",
+    steps: &[include_str!("../../../migrations/sqlite-ledger/0001_ledger.sql")],
+};
 
 /// How long a write waits for the lock of another process. An event may wait for two such timeouts, its own and that
 /// of the transaction before it; both together stay below the 10 s after which Retell gives up.
@@ -250,8 +259,8 @@ fn check_schema_version(conn: &Connection, url: &SqliteUrl, migrations: &Migrati
     }
     if (1..=migrations.base).contains(&found) {
         return Err(StoreError::unusable(format!(
-            "the store {path} has schema {found}, made by a build before 0.1.0, which this version cannot update. \
-             Export its events with that build, set storage.url to another file, and import them there"
+            "the store {path} has schema {found}, made by a build before 0.1.0, which this version cannot update. {}",
+            migrations.outdated_advice
         )));
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::base::id::CompanyId;
 use crate::storage::appointment::booking_event;
 use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentChange, AppointmentFilter, AppointmentStore, BookingEventData,
-    BookingOutcome, BookingRequest, NewEvent, StoreError,
+    BookingOutcome, BookingRequest, StoreError,
 };
 
 #[async_trait]
@@ -72,7 +72,7 @@ impl AppointmentStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Writes a change and appends the event about it in the same transaction: a crash cannot lose one of them.
+    /// Writes a change and appends the event about it in one step: neither a crash nor an error can lose one of them.
     async fn write_with_event(
         &self,
         event_data: BookingEventData,
@@ -83,33 +83,21 @@ impl SqliteStore {
         // Live priority: a caller is waiting for the answer.
         let (outcome, is_appended) = writer
             .write_live(move |state: &mut WriterContext| {
-                let change = write::with_savepoint(&state.conn, &mut work)?;
-                let AppointmentWrite::Applied(action, appointment) = change else {
-                    return Ok((change.into_outcome(), false));
-                };
-                let event = booking_event(action, &appointment, &event_data);
-                let is_appended = append_appointment_event(state, &event, EventKeys::from_event(&event, &key))?;
-                Ok((BookingOutcome::Done(action, appointment), is_appended))
+                write::with_savepoint(state, |state| {
+                    let change = work(&state.conn)?;
+                    let is_applied = matches!(change, AppointmentWrite::Applied(..));
+                    if let AppointmentWrite::Applied(action, appointment) = &change {
+                        let event = booking_event(*action, appointment, &event_data);
+                        append::append(state, &event, EventKeys::from_event(&event, &key))?;
+                    }
+                    Ok((change.into_outcome(), is_applied))
+                })
             })
             .await?;
         if is_appended {
             self.count_appended();
         }
         Ok(outcome)
-    }
-}
-
-/// Appends the event about a change. Returns `false` when that failed: the caller has been promised the appointment,
-/// which counts more than a notification of handlers.
-fn append_appointment_event(state: &mut WriterContext, event: &NewEvent, keys: EventKeys) -> Result<bool, StoreError> {
-    match append::append(state, event, keys) {
-        Ok(_) => Ok(true),
-        // SQLite has rolled back the whole transaction, and the appointment with it.
-        Err(error) if state.conn.is_autocommit() => Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "appointment event not stored");
-            Ok(false)
-        }
     }
 }
 

@@ -7,7 +7,9 @@ use super::*;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
-use crate::storage::{AppointmentSlot, BookingAction, BookingContext, DEFAULT_COMPANY_ID, SLOT_STEP_MS};
+use crate::storage::{
+    AppointmentSlot, BookingAction, BookingContext, DEFAULT_COMPANY_ID, EventFilter, Journal, SLOT_STEP_MS,
+};
 
 const DAY_START_MS: i64 = 1_795_219_200_000;
 
@@ -84,6 +86,21 @@ async fn failed_work_is_undone_without_affecting_other_writes() {
     let (failed, booked) = tokio::join!(failing, book(&store, booking("a", &["A"], slot(1, 1))));
     assert!(failed.is_err() && booked.is_some());
     assert!(store.slot_occupancy(DEFAULT_COMPANY_ID, 0, DAY_START_MS).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_appointment_is_not_booked_without_its_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, url) = open_store(folder.path());
+    let conn = rusqlite::Connection::open(url.path()).unwrap();
+    conn.execute_batch("CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'no events'); END").unwrap();
+    let request = || booking("a", &["A"], slot(1, 1));
+    let error = store.book_appointment(request()).await.unwrap_err().to_string();
+    assert!(error.contains("no events"), "{error}");
+    assert!(store.slot_occupancy(DEFAULT_COMPANY_ID, 0, i64::MAX).await.unwrap().is_empty());
+    conn.execute_batch("DROP TRIGGER t").unwrap();
+    assert!(book(&store, request()).await.is_some(), "the same invocation can be repeated");
+    assert_eq!(store.list_events(EventFilter::default()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

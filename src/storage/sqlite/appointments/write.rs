@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::{name_similarity, read};
 use crate::base::id::CompanyId;
+use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::{
     Appointment, AppointmentChange, AppointmentSlot, BookingAction, BookingContext, BookingOutcome, BookingRequest,
     SLOT_STEP_MS, StoreError,
@@ -38,21 +39,22 @@ impl AppointmentWrite {
 }
 
 /// Runs `work` in a savepoint: the transaction is shared with other writes, and a failure must undo this part alone.
-pub(super) fn with_savepoint(
-    conn: &Connection,
-    work: &mut impl FnMut(&Connection) -> Result<AppointmentWrite, StoreError>,
-) -> Result<AppointmentWrite, StoreError> {
-    conn.prepare_cached("SAVEPOINT appointment")?.execute([])?;
-    let change = work(conn);
+pub(super) fn with_savepoint<T>(
+    state: &mut WriterContext,
+    work: impl FnOnce(&mut WriterContext) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    state.conn.prepare_cached("SAVEPOINT appointment")?.execute([])?;
+    let result = work(state);
+    let conn = &state.conn;
     // In autocommit mode SQLite has rolled back the whole transaction, on a full disk for example; the savepoint is
     // gone.
-    if change.is_err() && !conn.is_autocommit() {
+    if result.is_err() && !conn.is_autocommit() {
         conn.prepare_cached("ROLLBACK TO appointment")?.execute([])?;
     }
     if !conn.is_autocommit() {
         conn.prepare_cached("RELEASE appointment")?.execute([])?;
     }
-    change
+    result
 }
 
 pub(super) fn book(conn: &Connection, booking: &BookingRequest) -> Result<AppointmentWrite, StoreError> {
