@@ -19,16 +19,31 @@ use crate::telemetry::deliveries::DeliveryMetrics;
 const CALLS: u32 = 40;
 const EVENTS_PER_CALL: u32 = 5;
 
-/// Records the attempted events: call and body.
+/// The start or the end of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Start(Bytes),
+    End(Bytes),
+}
+
+/// Records the steps of both workers by call, in the order in which they happen.
 #[derive(Clone, Default)]
-struct RecordingHandler(Arc<Mutex<Vec<(String, Bytes)>>>);
+struct RecordingHandler(Arc<Mutex<BTreeMap<String, Vec<Step>>>>);
+
+impl RecordingHandler {
+    fn record(&self, event: &EventSummary, step: Step) {
+        let call_id = event.call_id.clone().unwrap();
+        self.0.lock().unwrap().entry(call_id).or_default().push(step);
+    }
+}
 
 #[async_trait]
 impl EventHandler for RecordingHandler {
     async fn deliver(&self, event: &EventSummary, body: &Bytes, _: &Context) -> AttemptResult {
-        // Gives the other worker a turn, so that both have deliveries in progress.
-        tokio::task::yield_now().await;
-        self.0.lock().unwrap().push((event.call_id.clone().unwrap(), body.clone()));
+        self.record(event, Step::Start(body.clone()));
+        // Gives the other worker a turn, so that an attempt that it must not make would begin before this one ends.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.record(event, Step::End(body.clone()));
         Outcome::Done.into()
     }
 }
@@ -56,9 +71,9 @@ async fn two_workers_of_a_handler_deliver_each_event_once_and_in_order() {
     let supervisor = Supervisor::default();
     let url = StorageUrl::file(folder.path().join("store.db"));
     let store = storage::open(&url, Role::Receiver, &supervisor).unwrap();
-    let handlers = [RecordingHandler::default(), RecordingHandler::default()];
-    for handler in &handlers {
-        start_worker(&store, handler, &supervisor).await;
+    let handler = RecordingHandler::default();
+    for _ in 0..2 {
+        start_worker(&store, &handler, &supervisor).await;
     }
     let ids = EventIdGenerator::default();
     let now_ms = Clock::system().now_ms();
@@ -85,17 +100,13 @@ async fn two_workers_of_a_handler_deliver_each_event_once_and_in_order() {
     tokio::time::timeout(Duration::from_secs(30), all_delivered).await.expect("not every event was delivered");
     supervisor.stop();
     supervisor.wait_for_tasks().await;
-    let [first, second] = handlers.map(|handler| handler.0.lock().unwrap().clone());
-    assert!(!first.is_empty() && !second.is_empty(), "{} and {} attempts", first.len(), second.len());
-    assert_eq!(first.len() + second.len(), (CALLS * EVENTS_PER_CALL) as usize);
-    // Within each worker the events of a call are in order, and no event was attempted twice.
-    let mut attempts: BTreeMap<Bytes, u32> = BTreeMap::new();
-    for attempted in [first, second] {
-        let mut last_of_call = BTreeMap::new();
-        for (call_id, body) in attempted {
-            *attempts.entry(body.clone()).or_default() += 1;
-            assert!(last_of_call.insert(call_id, body.clone()) < Some(body));
-        }
+    let steps = handler.0.lock().unwrap();
+    assert_eq!(steps.len(), CALLS as usize);
+    for (call_id, steps) in &*steps {
+        let call = call_id.trim_start_matches("call_");
+        let bodies = (0..EVENTS_PER_CALL).map(|number| Bytes::from(format!("{call}/{number}")));
+        // One attempt per event, in order, each ended before the next one began.
+        let expected: Vec<_> = bodies.flat_map(|body| [Step::Start(body.clone()), Step::End(body)]).collect();
+        assert_eq!(*steps, expected, "{call_id}");
     }
-    assert!(attempts.values().all(|count| *count == 1), "{attempts:?}");
 }

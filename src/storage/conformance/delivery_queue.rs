@@ -1,6 +1,8 @@
 //! The queue of deliveries, see [`DeliveryQueue`](crate::storage::DeliveryQueue).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
 
 use super::{LEASE_MS, NOW_MS, TestStore, claim_request};
 use crate::base::id::CompanyId;
@@ -175,6 +177,60 @@ pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
     assert!(store.next_plan_batch(handler, 9, false).await.unwrap().is_none());
     let claimed = store.claim(handler, NOW_MS).await;
     assert_eq!(claimed.iter().map(|claimed| claimed.event.summary.seq).collect::<Vec<_>>(), seqs[1..]);
+}
+
+/// Several workers that claim at the same time.
+pub(in crate::storage) async fn concurrent_claims_share_no_delivery(store: TestStore) {
+    const DELIVERIES: usize = 20;
+    let handler = store.register("crm", 1_000).await;
+    for number in 0..DELIVERIES {
+        store.append_event(store.new_event(&format!("call_{number}"), &format!("{number}"))).await;
+    }
+    store.plan_all(handler).await;
+    let claims = join_all((0..8).map(|_| store.claim_deliveries(handler, claim_up_to(4)))).await;
+    let mut claimed: Vec<_> = claims.into_iter().flat_map(Result::unwrap).collect();
+    assert!(!claimed.is_empty());
+    // What concurrent claims have left to each other.
+    claimed.extend(store.claim(handler, NOW_MS).await);
+    let seqs: BTreeSet<_> = claimed.iter().map(|claimed| claimed.event.summary.seq).collect();
+    assert_eq!((claimed.len(), seqs.len()), (DELIVERIES, DELIVERIES));
+    for claimed in &claimed {
+        let done = settled(claimed, Settlement::Succeeded, NOW_MS);
+        assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 0, "the lease is held");
+    }
+}
+
+/// Several workers that claim events of one call at the same time.
+pub(in crate::storage) async fn concurrent_claims_take_one_delivery_of_a_call(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    for body in ["a", "b", "c"] {
+        store.append_event(store.new_event("call_1", body)).await;
+    }
+    store.plan_all(handler).await;
+    for body in ["a", "b", "c"] {
+        let claims = join_all((0..4).map(|_| store.claim_deliveries(handler, claim_up_to(4)))).await;
+        let mut claimed: Vec<_> = claims.into_iter().flat_map(Result::unwrap).collect();
+        claimed.extend(store.claim(handler, NOW_MS).await);
+        let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
+        assert_eq!(claimed.event.body.as_deref(), Ok(body.as_bytes()));
+        let done = settled(claimed, Settlement::Succeeded, NOW_MS);
+        assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 0);
+    }
+}
+
+/// Several workers that plan the same events at the same time.
+pub(in crate::storage) async fn concurrent_plans_of_a_batch_are_one(store: TestStore) {
+    let handler = store.register("crm", 1_000).await;
+    let seq = store.append_event(store.new_event("call_1", "a")).await;
+    let planned = vec![PlannedDelivery { seq, skip_reason: None, supersedes: false }];
+    let plans = join_all((0..8).map(async |_| {
+        let batch = store.next_plan_batch(handler, 9, false).await.unwrap()?;
+        Some(store.plan_deliveries(handler, batch.token, planned.clone(), NOW_MS).await.unwrap())
+    }));
+    let outcomes = plans.await;
+    let planned = outcomes.iter().filter(|outcome| **outcome == Some(PlanOutcome::Planned));
+    assert_eq!(planned.count(), 1, "{outcomes:?}");
+    assert_eq!(store.claim(handler, NOW_MS).await.len(), 1);
 }
 
 pub(in crate::storage) async fn a_new_handler_gets_later_events_only(store: TestStore) {

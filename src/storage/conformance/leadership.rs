@@ -1,5 +1,7 @@
 //! Leadership, see [`Leadership`](crate::storage::Leadership).
 
+use futures_util::future::join_all;
+
 use super::{NOW_MS, TestStore};
 use crate::base::id::InstanceId;
 use crate::storage::Duty;
@@ -23,6 +25,15 @@ pub(in crate::storage) async fn one_receiver_leads_until_its_term_ends(store: Te
     assert!(leads(&store, Duty::Alarms, &second, NOW_MS).await);
     assert!(!leads(&store, Duty::Alarms, &first, NOW_MS + TERM_MS - 1).await);
     assert!(leads(&store, Duty::Alarms, &first, NOW_MS + TERM_MS).await);
+}
+
+pub(in crate::storage) async fn one_of_several_concurrent_receivers_leads(store: TestStore) {
+    let receivers: Vec<_> = (0..8).map(|_| InstanceId::random()).collect();
+    let store = &store;
+    for now_ms in [NOW_MS, NOW_MS + TERM_MS] {
+        let leads = join_all(receivers.iter().map(|receiver| leads(store, Duty::Alarms, receiver, now_ms))).await;
+        assert_eq!(leads.iter().filter(|leads| **leads).count(), 1, "{leads:?}");
+    }
 }
 
 pub(in crate::storage) async fn only_the_leader_resigns(store: TestStore) {

@@ -73,6 +73,9 @@ macro_rules! conformance_tests {
                 late_settlements_are_refused,
                 a_renewed_lease_ends_later,
                 a_batch_is_planned_once,
+                concurrent_claims_share_no_delivery,
+                concurrent_claims_take_one_delivery_of_a_call,
+                concurrent_plans_of_a_batch_are_one,
                 a_new_handler_gets_later_events_only,
                 breaker_states_are_listed_until_the_handler_is_registered_again,
             ];
@@ -101,7 +104,11 @@ macro_rules! conformance_tests {
                 appended_events_wake_subscribers,
                 a_closed_store_keeps_its_events_and_accepts_no_more,
             ];
-            leadership: [one_receiver_leads_until_its_term_ends, only_the_leader_resigns];
+            leadership: [
+                one_receiver_leads_until_its_term_ends,
+                one_of_several_concurrent_receivers_leads,
+                only_the_leader_resigns,
+            ];
             rejected: [
                 the_latest_rejected_requests_are_kept,
                 a_rejected_request_is_read_back_with_its_body,
