@@ -256,7 +256,9 @@ mod tests {
         let mut stored = activity.take_unstored();
         activity.record_event(company_id, Some("agent_1"), 20);
         // Another process has added 5 events.
-        stored.iter_mut().for_each(|count| count.event_count += 5);
+        for count in &mut stored {
+            count.event_count += 5;
+        }
         for _ in 0..2 {
             activity.load(stored.clone());
             let events = activity.company_history(company_id).unwrap().events_by_hour;

@@ -53,7 +53,9 @@ async fn idle_workers_leave_the_budget_to_a_handler_with_a_backlog() {
     let idle: Vec<_> = (0..IDLE_HANDLERS).map(|number| add_handler(format!("idle_{number}"), "chat_ended")).collect();
     let busy = add_handler("busy".into(), "call_ended");
     workers.register_handlers(&registry).await.unwrap();
-    idle.into_iter().for_each(|registered| workers.start(registered));
+    for registered in idle {
+        workers.start(registered);
+    }
     let now_ms = Clock::system().now_ms();
     let ids = EventIdGenerator::default();
     for number in 0..3 * CONCURRENCY {

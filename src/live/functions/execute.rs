@@ -102,8 +102,8 @@ impl Executor {
         // From the first look, because each look records the signature.
         let mut signature_seen_at_first = None;
         loop {
-            let begin = self.begin(invocation, signature_seen_at_first);
-            let Ok(begun) = timeout_at(limit, begin).await else { return at_limit };
+            let look = self.begin(invocation, signature_seen_at_first);
+            let Ok(begun) = timeout_at(limit, look).await else { return at_limit };
             let next_look = Instant::now() + RUNNING_POLL_INTERVAL;
             let Ok(BeginInvocationOutcome::Running { signature_seen }) = begun else { return begun };
             if next_look >= limit {
