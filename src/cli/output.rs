@@ -35,11 +35,14 @@ fn command_hint(error: &OperationError) -> Option<&'static str> {
         OperationError::NotFound { kind, .. } => match kind {
             ItemKind::Appointment => Some("`retell-webhook appointments list` prints the upcoming ones"),
             ItemKind::Event => Some("`retell-webhook events list` prints the ids"),
+            ItemKind::Call => Some("`retell-webhook calls list` prints the ids"),
+            ItemKind::Chat => Some("`retell-webhook chats list` prints the ids"),
             ItemKind::Function => Some("`retell-webhook functions list` prints the functions"),
             ItemKind::Handler => Some("`retell-webhook status` lists the handlers"),
             ItemKind::RejectedRequest => {
                 Some("`retell-webhook rejected list` prints the ids (the latest 1000 are kept)")
             }
+            ItemKind::Invocation => Some("`retell-webhook functions calls` prints the ids"),
             ItemKind::Body | ItemKind::Company | ItemKind::Key => None,
         },
         OperationError::NotConfirmed(_) => Some("if it is yours, add --yes-really --i-own-this-server"),

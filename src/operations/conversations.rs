@@ -1,7 +1,8 @@
 //! Lists, shows and counts calls and chats.
 
 use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
-use crate::operations::{OperationError, Principal};
+use crate::operations::text::sanitize;
+use crate::operations::{ItemKind, OperationError, Principal};
 use crate::privacy::redact;
 use crate::storage::CallStore;
 use crate::view::{
@@ -19,18 +20,24 @@ pub(crate) async fn list_conversations(
     Ok(store.list_calls(filter).await?.into_iter().map(|call| conversation_view(call, reveal)).collect())
 }
 
-/// One call or chat; `None` when none has the id. Its content is included if `reveal` is set.
+/// One call or chat; [`OperationError::NotFound`] when none has the id. Its content is included if `reveal` is set.
 pub(crate) async fn show_conversation(
     store: &dyn CallStore,
     _principal: &Principal,
     kind: CallKind,
     id: &str,
     reveal: bool,
-) -> Result<Option<ConversationDetailsView>, OperationError> {
-    let Some(mut call) = store.get_call(kind, id).await? else { return Ok(None) };
+) -> Result<ConversationDetailsView, OperationError> {
+    let mut call = store.get_call(kind, id).await?.ok_or_else(|| {
+        let item = match kind {
+            CallKind::Call => ItemKind::Call,
+            CallKind::Chat => ItemKind::Chat,
+        };
+        OperationError::not_found(item, format!("no {} has the id {}", kind.as_str(), sanitize(id)))
+    })?;
     let summary = call.summary.take();
     let custom_analysis_data = call.custom_analysis_data.take();
-    Ok(Some(ConversationDetailsView {
+    Ok(ConversationDetailsView {
         conversation: conversation_view(call, reveal),
         has_summary: summary.is_some(),
         has_custom_analysis_data: custom_analysis_data.is_some(),
@@ -40,7 +47,7 @@ pub(crate) async fn show_conversation(
             custom_analysis_data: custom_analysis_data
                 .map(|text| serde_json::from_str(&text).unwrap_or_else(|_| text.into())),
         }),
-    }))
+    })
 }
 
 /// Counts calls or chats by `grouping`, by all groupings of the kind when it is `None`.
@@ -58,8 +65,14 @@ pub(crate) async fn count_conversations(
     if let Some(only) = grouping {
         groupings.retain(|grouping| *grouping == only);
     }
-    if groupings.is_empty() {
-        return Err(OperationError::InvalidInput("chats have no disconnection reason".to_owned()));
+    if let Some(grouping) = grouping.filter(|_| groupings.is_empty()) {
+        let possible: Vec<_> = CallGrouping::for_kind(kind).map(CallGrouping::as_str).collect();
+        return Err(OperationError::InvalidInput(format!(
+            "{} cannot be grouped by {}; group them by one of {}",
+            kind.plural(),
+            grouping.as_str(),
+            possible.join(", ")
+        )));
     }
     let CallStatsFilter { since_ms, until_ms, company, agent_id, .. } = filter.clone();
     let stats = store.call_stats(filter).await?;

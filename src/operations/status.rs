@@ -1,5 +1,6 @@
 //! The state of a receiver: what it received, and what is waiting.
 
+use super::config::startup_warnings;
 use super::events::event_view;
 use crate::base::clock::Clock;
 use crate::config::Settings;
@@ -43,7 +44,7 @@ where
         Ok(store) => read_figures(store, now_ms).await,
         Err(error) => Err(error),
     };
-    let mut warnings = settings.warnings(settings.server.port);
+    let mut warnings = startup_warnings(settings, settings.server.port);
     let (figures, error) = match figures {
         Ok(figures) => (Some(figures), None),
         Err(error) => (None, Some(error.to_string())),

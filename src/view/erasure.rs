@@ -8,8 +8,7 @@ pub(crate) struct ErasureView {
     pub erased_at: String,
     /// Whether rows and lines were only counted.
     pub dry_run: bool,
-    /// `call` or `phone`.
-    pub subject_kind: &'static str,
+    pub subject_kind: ErasureSubjectKind,
     /// The slug of the only company whose data was erased.
     pub company: Option<String>,
     /// Whether everything within reach was erased; `false` for a dry run.
@@ -18,6 +17,14 @@ pub(crate) struct ErasureView {
     pub lines: ErasedLinesView,
     pub not_erased: NotErasedView,
     pub not_reached: NotReachedView,
+}
+
+/// What identifies the person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ErasureSubjectKind {
+    Call,
+    Phone,
 }
 
 /// Numbers of rows that were deleted, or as a dry run would be.

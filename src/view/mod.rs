@@ -15,7 +15,8 @@ pub(crate) use conversation::{
     ConversationDetailsView, ConversationTextsView, ConversationView,
 };
 pub(crate) use erasure::{
-    ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView,
+    ErasedLinesView, ErasedRowsView, ErasureSubjectKind, ErasureView, ExternalHandlerView, NotErasedView,
+    NotReachedView,
 };
 pub(crate) use events::{
     AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, EventDetailsView, EventView,

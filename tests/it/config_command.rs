@@ -121,3 +121,16 @@ fn default_is_a_configuration_file_with_every_key() {
     write_config_file(&home, "default.toml", &text);
     assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
 }
+
+#[test]
+fn check_and_status_warn_about_unknown_event_names() {
+    let home = TestEnv::new();
+    let table = "[[handlers]]\nname = \"ended\"\nkind = \"log\"\nevents = [\"call_endet\"]\n";
+    write_config_file(&home, "local.toml", table);
+    let warning = "handler `ended` filters for unknown event names: call_endet";
+    let checked = home.run_ok(&["config", "check"]).stdout;
+    assert!(checked.starts_with("ok, with warnings:") && checked.contains(warning), "{checked}");
+    let status = home.run(&["status", "--json"]).json();
+    let warnings = status["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|text| text.as_str().unwrap().starts_with(warning)), "{warnings:?}");
+}

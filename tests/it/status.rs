@@ -68,7 +68,7 @@ fn a_receiver_that_is_down_or_not_ready_exits_with_1() {
 fn a_missing_store_is_reported_and_not_created() {
     let home = TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1");
     let ran = home.run(&["status"]);
-    assert!(ran.exit_code == Some(1) && ran.stdout.contains("retell-webhook serve"), "{ran:?}");
+    assert!(ran.exit_code == Some(1) && ran.stdout.contains("start the receiver once"), "{ran:?}");
     let status = home.run(&["status", "--json"]).json();
     assert!(status["events"].is_null() && status["store"]["error"].is_string(), "{status}");
     assert!(!home.path().join("data").exists());

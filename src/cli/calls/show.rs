@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::context;
-use super::super::output::{self, CliError, CliResult};
+use super::super::output::{self, CliResult};
 use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
 use crate::calls::{CallKind, E2eLatency};
 use crate::operations::conversations::show_conversation;
@@ -21,15 +21,7 @@ pub(in crate::cli) struct CallsShowArgs {
 impl CallsShowArgs {
     pub(super) async fn run(self, kind: CallKind) -> CliResult {
         let store = context::open_store()?;
-        let Some(details) = show_conversation(&*store, context::PRINCIPAL, kind, &self.id, self.display.reveal).await?
-        else {
-            return Err(CliError::Message(format!(
-                "no {} has the id {}; `retell-webhook {} list` prints the ids",
-                kind.as_str(),
-                output::sanitize(&self.id),
-                kind.plural()
-            )));
-        };
+        let details = show_conversation(&*store, context::PRINCIPAL, kind, &self.id, self.display.reveal).await?;
         if self.display.json { output::print_json(&details) } else { print_text(&details) }
     }
 }

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use jiff::civil::Date;
 
 use super::super::context;
-use super::super::output::{self, CliError, CliResult};
+use super::super::output::{self, CliResult};
 use super::super::time_arg::parse_time_arg;
 use super::display::format_duration;
 use crate::calls::{CallGrouping, CallKind, CallStatsFilter};
@@ -86,11 +86,6 @@ impl CallsStatsArgs {
     pub(super) async fn run(self, kind: CallKind) -> CliResult {
         let store = context::open_store()?;
         let grouping = self.by.map(GroupBy::to_grouping);
-        if grouping.is_some_and(|by| CallGrouping::for_kind(kind).all(|possible| possible != by)) {
-            return Err(CliError::Message(
-                "--by reason: chats have no disconnection reason; use --by sentiment or --by success".to_owned(),
-            ));
-        }
         let filter = CallStatsFilter {
             kind,
             since_ms: self.since,

@@ -2,10 +2,12 @@
 
 use clap::Args;
 
+use super::selector;
 use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::progress::draw_progress;
+use crate::operations::OperationError;
 use crate::operations::deliveries::bulk_change::{self, BulkChange};
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState, Role};
 use crate::view::{BulkChangeView, DeliveryCountView};
@@ -47,8 +49,14 @@ impl BulkArgs {
         let bulk = BulkChange { change, filter, states, counts_excluded, dry_run, limit: self.limit, rate: self.rate };
         let mut progress = draw_progress();
         let clock = Clock::system();
-        let result = bulk_change::change_deliveries(&*store, &clock, context::PRINCIPAL, &bulk, &mut progress).await?;
+        let result = bulk_change::change_deliveries(&*store, &clock, context::PRINCIPAL, &bulk, &mut progress).await;
         drop(progress);
+        if matches!(result, Err(OperationError::HandlerNotNamed)) {
+            selector::exit_with_usage_error(
+                "--state none needs --handler NAME: it creates a delivery for every event that has none",
+            );
+        }
+        let result = result?;
         if self.json {
             output::print_json(&result)?;
         } else if result.dry_run || result.selected == 0 {

@@ -24,18 +24,10 @@ pub(in crate::cli) struct ReplayArgs {
 impl ReplayArgs {
     pub(in crate::cli) async fn run(self) -> CliResult {
         let Self { selector, states, bulk } = self;
-        let mut filter = selector.to_filter();
-        let names_handlers = bulk_change::names_handlers(&filter);
-        if states.contains(&None) && !names_handlers {
-            selector::exit_with_usage_error(
-                "--state none needs --handler NAME: it creates a delivery for every event that has none",
-            );
-        }
+        let filter = selector.to_filter();
         let counts_excluded = states.is_empty();
         let states =
             if counts_excluded { bulk_change::default_states(DeliveryChange::Replay, &filter) } else { states };
-        // Events without a delivery have no reason, so a reason excludes them.
-        filter.include_undelivered = names_handlers && filter.reason.is_none();
         let operation = BulkOperation {
             change: DeliveryChange::Replay,
             filter,

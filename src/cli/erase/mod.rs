@@ -10,7 +10,7 @@ use super::context;
 use super::output::{self, CliError, CliResult};
 use super::progress::draw_progress;
 use crate::base::clock::Clock;
-use crate::operations::erase::{ErasureRequest, erase};
+use crate::operations::erase::{ErasureRequest, ErasureSubject, erase};
 use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::Role;
 
@@ -50,7 +50,12 @@ impl EraseArgs {
         }
         let settings = context::load_settings()?;
         let store = context::open_store_of(&settings, Role::Operator)?;
-        let request = ErasureRequest { call: self.call, phone: self.phone, company: self.company, dry_run: !self.yes };
+        let subject = match (self.call, self.phone) {
+            (_, Some(number)) => ErasureSubject::Phone(number),
+            (Some(id), None) => ErasureSubject::Call(id),
+            (None, None) => return Err(CliError::Message("give --call ID or --phone NUMBER".to_owned())),
+        };
+        let request = ErasureRequest { subject, company: self.company, dry_run: !self.yes };
         let clock = Clock::system();
         let mut progress = draw_progress();
         let receipt = erase(&*store, &settings, &clock, context::PRINCIPAL, &request, &mut progress).await?;

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::context;
 use crate::cli::list_args::CommonListArgs;
-use crate::cli::output::{self, CliError, CliResult};
-use crate::operations::functions::list_invocations;
+use crate::cli::output::{self, CliResult};
+use crate::operations::functions::{list_invocations, show_invocation};
 use crate::storage::{InvocationFilter, InvocationState};
 use crate::view::InvocationView;
 
@@ -58,17 +58,13 @@ impl FunctionsCallsArgs {
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
         };
-        let rows = list_invocations(&*context::open_store()?, context::PRINCIPAL, filter, self.list.limit).await?;
+        let store = context::open_store()?;
+        if shows_one && !self.list.json {
+            return print_invocation(show_invocation(&*store, context::PRINCIPAL, filter).await?);
+        }
+        let rows = list_invocations(&*store, context::PRINCIPAL, filter, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rows);
-        }
-        if shows_one {
-            return match rows.into_iter().next() {
-                Some(row) => print_invocation(row),
-                None => {
-                    Err(CliError::Message("no invocation has this id; invocations are kept for one day".to_owned()))
-                }
-            };
         }
         let header = ["RECEIVED (UTC)", "COMPANY", "FUNCTION", "CALL", "INVOCATION", "STATE", "DURATION", "ANSWER"];
         let rows = rows.into_iter().map(invocation_cells).collect();

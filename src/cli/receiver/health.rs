@@ -5,7 +5,6 @@ use clap::Args;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::receiver::{check_health, local_base_url};
-use crate::privacy::redact;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HealthArgs {
@@ -19,7 +18,7 @@ impl HealthArgs {
         let settings = context::load_settings()?;
         let health = check_health(&self.url.unwrap_or_else(|| local_base_url(&settings))).await?;
         let Some(response) = &health.response else {
-            let base = redact::url(&health.url);
+            let base = &health.url;
             return Err(CliError::Message(format!(
                 "{base}/health/ready: no response within 3 s; is the receiver running?"
             )));

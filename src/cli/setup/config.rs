@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::cli::context;
 use crate::cli::output::{self, CliResult};
 use crate::config::{ConfigSources, reference};
-use crate::operations::config::{check_settings, show_settings};
+use crate::operations::config::{check_settings, show_settings, startup_warnings};
 use crate::operations::text::inline_toml;
 use crate::view::SettingView;
 
@@ -42,7 +42,7 @@ impl ConfigCommand {
 
 fn print_check() -> CliResult {
     let settings = check_settings(&ConfigSources::from_process()?)?;
-    let warnings = settings.warnings(settings.server.port);
+    let warnings = startup_warnings(&settings, settings.server.port);
     output::print_line(if warnings.is_empty() { "ok" } else { "ok, with warnings:" })?;
     warnings.iter().try_for_each(|warning| output::print_line(format!("  {warning}")))
 }

@@ -18,8 +18,10 @@ const BATCHES_PER_SECOND: u32 = 5;
 /// A change and the deliveries it applies to.
 pub(crate) struct BulkChange {
     pub change: DeliveryChange,
+    /// Which deliveries; its `states` and `include_undelivered` are not used.
     pub filter: DeliveryFilter,
-    /// Only deliveries in these states are changed; `None` stands for events without a delivery.
+    /// Only deliveries in these states are changed; `None` stands for events without a delivery, which only a replay
+    /// for a named handler may select.
     pub states: Vec<Option<DeliveryState>>,
     /// Whether deliveries in other states are counted too, with the reason why they are excluded.
     pub counts_excluded: bool,
@@ -51,7 +53,7 @@ pub(crate) fn default_states(change: DeliveryChange, filter: &DeliveryFilter) ->
 }
 
 /// Whether the handler of every selected delivery is named.
-pub(crate) fn names_handlers(filter: &DeliveryFilter) -> bool {
+fn names_handlers(filter: &DeliveryFilter) -> bool {
     let pairs = &filter.event_handler_pairs;
     filter.handler.is_some() || (!pairs.is_empty() && pairs.iter().all(|(_, handler)| handler.is_some()))
 }
@@ -63,11 +65,34 @@ impl BulkChange {
 
     fn selection_filter(&self) -> DeliveryFilter {
         let states = self.states.iter().copied().flatten().collect();
-        DeliveryFilter { states: Some(states), include_undelivered: self.states.contains(&None), ..self.filter.clone() }
+        let include_undelivered = self.states.contains(&None) && self.can_include_undelivered();
+        DeliveryFilter { states: Some(states), include_undelivered, ..self.filter.clone() }
     }
 
     fn count_filter(&self) -> DeliveryFilter {
-        if self.counts_excluded { self.filter.clone() } else { self.selection_filter() }
+        if !self.counts_excluded {
+            return self.selection_filter();
+        }
+        let include_undelivered = self.change == DeliveryChange::Replay && self.can_include_undelivered();
+        DeliveryFilter { states: None, include_undelivered, ..self.filter.clone() }
+    }
+
+    /// Events without a delivery have no reason, so a reason excludes them. Without a named handler there would be one
+    /// for every event and handler.
+    fn can_include_undelivered(&self) -> bool {
+        names_handlers(&self.filter) && self.filter.reason.is_none()
+    }
+
+    fn check_states(&self) -> Result<(), OperationError> {
+        if !self.states.contains(&None) {
+            return Ok(());
+        }
+        if self.change != DeliveryChange::Replay {
+            let change = past_participle(self.change);
+            let message = format!("events without a delivery cannot be {change}; select deliveries by their state");
+            return Err(OperationError::InvalidInput(message));
+        }
+        if names_handlers(&self.filter) { Ok(()) } else { Err(OperationError::HandlerNotNamed) }
     }
 
     fn exclusion_reason(&self, counted: &DeliveryCount) -> Option<&'static str> {
@@ -102,6 +127,7 @@ impl BulkChange {
 /// Counts the selected deliveries and, unless it is a dry run, changes them.
 ///
 /// # Errors
+/// [`OperationError::HandlerNotNamed`] when events without a delivery are selected for every handler, and
 /// [`OperationError::Stopped`] when some deliveries were changed before the store failed.
 pub(crate) async fn change_deliveries(
     store: &dyn DeliveryAdmin,
@@ -110,6 +136,7 @@ pub(crate) async fn change_deliveries(
     operation: &BulkChange,
     progress: ProgressCallback<'_>,
 ) -> Result<BulkChangeView, OperationError> {
+    operation.check_states()?;
     let counts = store.count_deliveries(operation.count_filter()).await?;
     let matching: u64 = counts.iter().filter(|counted| operation.includes(counted)).map(|counted| counted.count).sum();
     let selected = matching.min(operation.limit.unwrap_or(u64::MAX));
@@ -170,6 +197,45 @@ pub(crate) fn past_participle(change: DeliveryChange) -> &'static str {
 mod tests {
     use super::*;
     use crate::base::id::EventIdGenerator;
+
+    fn replay(states: Vec<Option<DeliveryState>>, filter: DeliveryFilter) -> BulkChange {
+        BulkChange {
+            change: DeliveryChange::Replay,
+            filter,
+            states,
+            counts_excluded: true,
+            dry_run: true,
+            limit: None,
+            rate: 1,
+        }
+    }
+
+    #[test]
+    fn events_without_a_delivery_are_only_replayed_for_a_named_handler() {
+        let named = || DeliveryFilter { handler: Some("crm".to_owned()), ..DeliveryFilter::default() };
+        let everywhere = replay(vec![None], DeliveryFilter::default());
+        assert!(matches!(everywhere.check_states(), Err(OperationError::HandlerNotNamed)));
+        assert!(!everywhere.selection_filter().include_undelivered && !everywhere.count_filter().include_undelivered);
+        let by_name = replay(vec![None], named());
+        assert!(by_name.check_states().is_ok() && by_name.selection_filter().include_undelivered);
+        let delivered = replay(vec![Some(DeliveryState::Dead)], named());
+        assert!(delivered.check_states().is_ok() && !delivered.selection_filter().include_undelivered);
+        assert!(delivered.count_filter().include_undelivered, "they are counted as excluded");
+        let retry = BulkChange { change: DeliveryChange::Retry, ..replay(vec![None], named()) };
+        assert!(matches!(retry.check_states(), Err(OperationError::InvalidInput(_))));
+        assert!(!retry.count_filter().include_undelivered);
+    }
+
+    #[test]
+    fn a_reason_excludes_events_without_a_delivery() {
+        let filter = DeliveryFilter {
+            handler: Some("crm".to_owned()),
+            reason: Some("discarded".to_owned()),
+            ..DeliveryFilter::default()
+        };
+        let operation = replay(vec![None, Some(DeliveryState::Skipped)], filter);
+        assert!(!operation.selection_filter().include_undelivered && !operation.count_filter().include_undelivered);
+    }
 
     #[test]
     fn the_default_states_depend_on_what_the_filter_names() {

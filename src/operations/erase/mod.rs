@@ -35,10 +35,17 @@ pub(crate) trait ErasableStore: ErasureStore + CompanyStore + Journal {}
 
 impl<S: ErasureStore + CompanyStore + Journal + ?Sized> ErasableStore for S {}
 
-/// Whose data is erased: everything about a call or chat, or about all calls and chats with a phone number.
+/// Whose data is erased.
+#[derive(Clone, Debug)]
+pub(crate) enum ErasureSubject {
+    /// Everything about the call or chat with this id.
+    Call(String),
+    /// Everything about all calls and chats with this number.
+    Phone(PhoneNumber),
+}
+
 pub(crate) struct ErasureRequest {
-    pub call: Option<String>,
-    pub phone: Option<PhoneNumber>,
+    pub subject: ErasureSubject,
     /// The slug of the only company whose data is erased.
     pub company: Option<String>,
     /// Only counts rows and lines.

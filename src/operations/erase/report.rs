@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::ErasureRequest;
 use super::files::ErasedLines;
+use super::{ErasureRequest, ErasureSubject};
 use crate::config::Settings;
 use crate::storage::{ErasureCounts, EventsByHandler};
-use crate::view::{ErasedLinesView, ErasedRowsView, ErasureView, ExternalHandlerView, NotErasedView, NotReachedView};
+use crate::view::{
+    ErasedLinesView, ErasedRowsView, ErasureSubjectKind, ErasureView, ExternalHandlerView, NotErasedView,
+    NotReachedView,
+};
 
 /// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
@@ -28,7 +31,7 @@ pub(super) struct ErasureReport {
     delivered_events: EventsByHandler,
     /// Name and kind of each configured handler.
     handler_kinds: Vec<(String, &'static str)>,
-    subject_kind: &'static str,
+    subject_kind: ErasureSubjectKind,
     company: Option<String>,
     at_ms: i64,
     dry_run: bool,
@@ -46,7 +49,10 @@ impl ErasureReport {
             store_files_cleared: false,
             delivered_events: EventsByHandler::default(),
             handler_kinds: kinds.collect(),
-            subject_kind: if request.call.is_some() { "call" } else { "phone" },
+            subject_kind: match request.subject {
+                ErasureSubject::Call(_) => ErasureSubjectKind::Call,
+                ErasureSubject::Phone(_) => ErasureSubjectKind::Phone,
+            },
             company: request.company.clone(),
             at_ms,
             dry_run: request.dry_run,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ErasableStore, ErasureRequest};
+use super::{ErasableStore, ErasureRequest, ErasureSubject};
 use crate::operations::text::sanitize;
 use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
 use crate::storage::{DataSubject, Position, Seq, StoreError};
@@ -22,7 +22,7 @@ pub(super) struct PersonSearch {
 impl PersonSearch {
     pub(super) async fn new(
         store: &(impl ErasableStore + ?Sized),
-        ErasureRequest { call, phone, company, .. }: &ErasureRequest,
+        ErasureRequest { subject, company, .. }: &ErasureRequest,
     ) -> Result<Self, OperationError> {
         let mut companies = store.list_companies().await?;
         if let Some(slug) = company {
@@ -33,11 +33,19 @@ impl PersonSearch {
             }
         }
         let company_id = if company.is_some() { companies.first().map(|(_, id)| *id) } else { None };
-        let by_phone = phone.is_some();
-        let mut person = DataSubject::new(phone.clone(), company_id);
-        if let Some(call) = call.as_ref().filter(|call| !call.is_empty()) {
-            person.add_calls(companies.iter().map(|(_, id)| (*id, call.clone())));
-        }
+        let person = match subject {
+            ErasureSubject::Phone(number) => DataSubject::new(Some(number.clone()), company_id),
+            ErasureSubject::Call(call) if call.is_empty() => {
+                let message = "the id of the call is empty; give the id of a call or chat";
+                return Err(OperationError::InvalidInput(message.to_owned()));
+            }
+            ErasureSubject::Call(call) => {
+                let mut person = DataSubject::new(None, company_id);
+                person.add_calls(companies.iter().map(|(_, id)| (*id, call.clone())));
+                person
+            }
+        };
+        let by_phone = matches!(subject, ErasureSubject::Phone(_));
         Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: Position::START })
     }
 

@@ -75,6 +75,18 @@ pub(crate) async fn list_invocations(
     Ok(store.list_invocations(filter, limit).await?.into_iter().map(invocation_view).collect())
 }
 
+/// The only invocation that matches a filter with an idempotency key; [`OperationError::NotFound`] when none does.
+pub(crate) async fn show_invocation(
+    store: &dyn InvocationStore,
+    principal: &Principal,
+    filter: InvocationFilter,
+) -> Result<InvocationView, OperationError> {
+    list_invocations(store, principal, filter, 1).await?.pop().ok_or_else(|| {
+        let message = "no invocation has this id; invocations are kept for one day";
+        OperationError::not_found(ItemKind::Invocation, message)
+    })
+}
+
 fn function_view(mut function: FunctionSettings) -> Result<FunctionView, OperationError> {
     let parameters = load_parameters(&function)?;
     function.parameters = None;

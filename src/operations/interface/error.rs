@@ -15,6 +15,9 @@ pub(crate) enum OperationError {
     /// What the input names exists more than once.
     #[error("{message}")]
     Ambiguous { kind: ItemKind, message: String },
+    /// Events without a delivery are selected, but no handler is named for which deliveries would be made.
+    #[error("events without a delivery can only be replayed for a named handler: each event gets a delivery for it")]
+    HandlerNotNamed,
     /// It was carried out in part; the text says how far and why it stopped.
     #[error("{0}")]
     Stopped(String),
@@ -44,8 +47,11 @@ pub(crate) enum ItemKind {
     Event,
     /// The body of an event or of a rejected request, which is no longer or never was stored.
     Body,
+    Call,
+    Chat,
     Function,
     Handler,
+    Invocation,
     Key,
     RejectedRequest,
 }

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::live_receiver::{CALL_ID, LiveReceiver, OPERATOR, store_settings, wait_until};
+use super::{ItemKind, OperationError};
 use crate::base::clock::Clock;
+use crate::base::id::EventIdGenerator;
 use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
-use crate::calls::{CallFilter, CallKind, CallStatsFilter};
+use crate::calls::{CallFilter, CallGrouping, CallKind, CallStatsFilter};
 use crate::event::EventKind;
 use crate::operations::deliveries::{list_deliveries, show_deliveries};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
@@ -35,6 +37,15 @@ async fn sent_events_are_listed_shown_and_followed() {
     assert_eq!((listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates), ("stored", Some(CALL_ID), 0));
 
     let id = live.event_id("call_ended").await;
+    let unknown = EventIdGenerator::default().next_id(1_790_000_000_000);
+    let is_unknown_event =
+        |error: OperationError| matches!(error, OperationError::NotFound { kind: ItemKind::Event, .. });
+    let by_id = DeliveryFilter { event_handler_pairs: vec![(unknown, None)], ..DeliveryFilter::default() };
+    assert!(is_unknown_event(list_deliveries(&*live.store, &OPERATOR, by_id, 1).await.unwrap_err()));
+    assert!(is_unknown_event(show_deliveries(&*live.store, &OPERATOR, unknown, None).await.unwrap_err()));
+    assert!(is_unknown_event(
+        crate::operations::events::show_event(&*live.store, &OPERATOR, unknown).await.unwrap_err()
+    ));
     let shown = crate::operations::events::show_event(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.event.id, shown.inbound_answer.is_none()), (id.to_string(), true));
     let body: Value =
@@ -99,8 +110,18 @@ async fn calls_are_listed_shown_and_counted() {
         crate::operations::conversations::show_conversation(&*live.store, &OPERATOR, CallKind::Call, CALL_ID, true)
             .await
             .unwrap();
-    let ConversationView::Call(call) = shown.unwrap().conversation else { panic!("a chat") };
+    let ConversationView::Call(call) = shown.conversation else { panic!("a chat") };
     assert_eq!(call.from_number.as_deref(), Some("+12025550143"));
+    let missing =
+        crate::operations::conversations::show_conversation(&*live.store, &OPERATOR, CallKind::Chat, CALL_ID, false)
+            .await;
+    assert!(matches!(missing, Err(OperationError::NotFound { kind: ItemKind::Chat, .. })));
+    let chats = CallStatsFilter { kind: CallKind::Chat, ..CallStatsFilter::default() };
+    let by_reason = Some(CallGrouping::Reason);
+    let refused =
+        crate::operations::conversations::count_conversations(&*live.store, &OPERATOR, chats, by_reason).await;
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.starts_with("chats cannot be grouped by reason; group them by one of day, agent"), "{refused}");
     let stats = crate::operations::conversations::count_conversations(
         &*live.store,
         &OPERATOR,
@@ -309,8 +330,7 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     assert!(purged.dry_run && purged.by_age[0].rows > 0, "{purged:?}");
 
     let request = |dry_run| crate::operations::erase::ErasureRequest {
-        call: None,
-        phone: Some("+1 202 555 0143".parse().unwrap()),
+        subject: crate::operations::erase::ErasureSubject::Phone("+1 202 555 0143".parse().unwrap()),
         company: None,
         dry_run,
     };

@@ -28,6 +28,7 @@ pub(crate) struct StatusView {
 /// The response of a receiver to the readiness check.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReceiverStatusView {
+    /// Without its password.
     pub url: String,
     /// Whether it responded.
     pub up: bool,
