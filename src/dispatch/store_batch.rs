@@ -77,7 +77,7 @@ impl StoreBatch {
             let is_due = matches!(due_ms, Ok(Some(due_ms)) if due_ms <= claim.due_before_ms);
             has_changes || is_due
         });
-        // Before the claim, in a transaction of its own: if the renewal failed, the leases may have ended, and the claim
+        // Before the claim, in a separate transaction: if the renewal failed, the leases may have ended, and the claim
         // would take the deliveries that this worker is attempting. It is skipped then.
         let renewal = self.renew_leases().await;
         let claim = claim.filter(|_| renewal.is_ok());

@@ -151,6 +151,7 @@ mod tests {
     use crate::config::StorageUrl;
     use crate::config::{EgressSettings, ProgramSearchPath};
     use crate::egress::Egress;
+    use crate::live::function::ReuseCheck;
     use crate::live::functions::invocation::OriginalRequest;
     use crate::live::functions::payload::FunctionPayload;
     use crate::live::{BuiltInFunction, FunctionContext, FunctionOutcome, FunctionPolicy};
@@ -172,6 +173,7 @@ mod tests {
         supervisor: &Supervisor,
         calls: &Arc<AtomicU64>,
         permits: &Arc<Semaphore>,
+        policy: FunctionPolicy,
     ) -> FunctionService {
         let (calls, permits) = (Arc::clone(calls), Arc::clone(permits));
         let count = move |_: Map<String, Value>, _: FunctionContext| {
@@ -187,7 +189,7 @@ mod tests {
             description: String::new(),
             parameters: json!({}),
             function: Arc::new(count),
-            policy: FunctionPolicy::default(),
+            policy,
         };
         let outbound = OutboundContext {
             clock: Clock::default(),
@@ -243,7 +245,7 @@ mod tests {
         let supervisor = Supervisor::default();
         let store = open_store(folder.path(), &supervisor);
         let permits = Arc::new(Semaphore::new(2));
-        let functions = waiting_service(&store, &supervisor, &Arc::default(), &permits);
+        let functions = waiting_service(&store, &supervisor, &Arc::default(), &permits, FunctionPolicy::default());
         let company = default_company();
         let mut answers = Vec::new();
         for call_id in ["call_1", "call_1", "call_2"] {
@@ -263,8 +265,8 @@ mod tests {
         let calls = Arc::new(AtomicU64::new(0));
         let permits = Arc::new(Semaphore::new(0));
         // Two services on one ledger are two owners, as in two processes.
-        let one = waiting_service(&store, &supervisor, &calls, &permits);
-        let other = waiting_service(&store, &supervisor, &calls, &permits);
+        let one = waiting_service(&store, &supervisor, &calls, &permits, FunctionPolicy::default());
+        let other = waiting_service(&store, &supervisor, &calls, &permits, FunctionPolicy::default());
         let company = default_company();
         let run = one.invoke(invocation(&one, &company, "call_1"));
         let repeat = async {
@@ -289,6 +291,42 @@ mod tests {
         assert_eq!(outcome_and_body(&run), ("answered", answer.clone()));
         assert_eq!(outcome_and_body(&repeated), ("duplicate", answer));
         assert_eq!(calls.load(Ordering::Relaxed), 1, "the other service has not called the function");
+        supervisor.stop();
+    }
+
+    /// Waiting looks up the invocation several times, which does not make the request a repetition of an earlier one.
+    #[tokio::test]
+    async fn an_outdated_answer_is_replaced_after_waiting_for_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::default();
+        let store = open_store(folder.path(), &supervisor);
+        let calls = Arc::new(AtomicU64::new(0));
+        let permits = Arc::new(Semaphore::new(0));
+        let service = || {
+            let can_reuse_answer: ReuseCheck = Arc::new(|_| Box::pin(async { false }));
+            let policy = FunctionPolicy { can_reuse_answer: Some(can_reuse_answer), ..FunctionPolicy::default() };
+            waiting_service(&store, &supervisor, &calls, &permits, policy)
+        };
+        let (one, other) = (service(), service());
+        let company = default_company();
+        let run = one.invoke(invocation(&one, &company, "call_1"));
+        let later = async {
+            while calls.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut signed = invocation(&other, &company, "call_1");
+            let signature = SignatureUse { signature_hash: [7; 32], purpose_hash: [1; 32], seen_at_ms: 0 };
+            signed.original.signature_use = Some(signature);
+            let answer_run = async {
+                // Meanwhile the other service waits for the answer.
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                permits.add_permits(2);
+            };
+            tokio::join!(other.invoke(signed), answer_run).0
+        };
+        let (first, second) = tokio::join!(run, later);
+        assert_eq!(outcome_and_body(&first), ("answered", r#"{"calls":1}"#.to_owned()));
+        assert_eq!(outcome_and_body(&second), ("answered", r#"{"calls":2}"#.to_owned()));
         supervisor.stop();
     }
 }
