@@ -58,7 +58,7 @@ impl RejectedListArgs {
                 request.id.clone(),
                 output::sanitize(request.source.as_deref().unwrap_or("-")),
                 request.size_bytes.map_or("-".into(), output::format_bytes),
-                request.reason.to_owned(),
+                request.reason.as_str().to_owned(),
                 output::sanitize(&truncate_diagnosis(&request.diagnosis)),
             ]
         });
@@ -98,7 +98,7 @@ fn print_rejected(request: &RejectedRequestView) -> CliResult {
         ("from", request.source.clone()),
         ("request", Some(format!("{} {}", request.method, request.path))),
         ("size", request.size_bytes.map(output::format_bytes)),
-        ("reason", Some(request.reason.to_owned())),
+        ("reason", Some(request.reason.as_str().to_owned())),
         ("diagnosis", Some(request.diagnosis.clone())),
     ])?;
     output::print_line("\nstored headers")?;

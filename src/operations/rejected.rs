@@ -55,7 +55,7 @@ fn rejected_view(StoredRejectedRequest { id, request, has_body }: StoredRejected
         path: request.path,
         headers: request.headers,
         size_bytes: request.size_bytes,
-        reason: request.reason.as_str(),
+        reason: request.reason,
         diagnosis: request.diagnosis,
         has_body,
     }

@@ -6,10 +6,12 @@ use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::operations::Principal;
 use crate::storage::{
-    AlarmRow, AlarmStore, EventFilter, EventSummary, HandlerBacklog, Journal, Maintenance, StoreError, StoreOverview,
+    AlarmKind, AlarmRow, AlarmStore, BreakerState, EventFilter, EventSummary, HandlerBacklog, Journal, Maintenance,
+    StoreError, StoreOverview,
 };
 use crate::view::{
-    AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
+    AlarmKindView, AlarmView, BreakerStateView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView,
+    StatusView, StoreStatusView,
 };
 
 /// Time without an event after which there is a warning.
@@ -131,14 +133,32 @@ fn handler_views(overview: &StoreOverview, settings: &Settings) -> Vec<HandlerSt
         scheduled: backlog.scheduled,
         dead: backlog.dead,
         oldest_undelivered_since_ms: backlog.oldest_waiting_since_ms,
-        breaker: backlog.breaker_state.as_str(),
+        breaker: match backlog.breaker_state {
+            BreakerState::Closed => BreakerStateView::Closed,
+            BreakerState::Open => BreakerStateView::Open,
+            BreakerState::HalfOpen => BreakerStateView::HalfOpen,
+        },
         breaker_since_ms: backlog.breaker_since_ms,
     };
     overview.backlogs.iter().map(view).collect()
 }
 
 fn alarm_view(AlarmRow { kind, subject, since_ms, text, .. }: AlarmRow) -> AlarmView {
-    AlarmView { alarm: kind.as_str(), subject: Some(subject).filter(|subject| !subject.is_empty()), since_ms, text }
+    let alarm = alarm_kind_view(kind);
+    AlarmView { alarm, subject: Some(subject).filter(|subject| !subject.is_empty()), since_ms, text }
+}
+
+fn alarm_kind_view(kind: AlarmKind) -> AlarmKindView {
+    match kind {
+        AlarmKind::DeadDeliveries => AlarmKindView::DeadDeliveries,
+        AlarmKind::OldestUndelivered => AlarmKindView::OldestUndelivered,
+        AlarmKind::BreakerOpen => AlarmKindView::BreakerOpen,
+        AlarmKind::RejectedRequests => AlarmKindView::RejectedRequests,
+        AlarmKind::NotStored => AlarmKindView::NotStored,
+        AlarmKind::Silence => AlarmKindView::Silence,
+        AlarmKind::Disk => AlarmKindView::Disk,
+        AlarmKind::ClockSkew => AlarmKindView::ClockSkew,
+    }
 }
 
 fn retention_view(settings: &Settings) -> RetentionView {
@@ -165,6 +185,13 @@ pub(crate) fn format_age(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alarms_have_the_names_of_the_store() {
+        for kind in AlarmKind::ALL {
+            assert_eq!(serde_json::to_value(alarm_kind_view(kind)).unwrap(), kind.as_str());
+        }
+    }
 
     #[test]
     fn ages_have_one_unit() {

@@ -1,11 +1,13 @@
 //! Why a request was rejected, for metrics and log. The sender is never told.
 
 use enum_map::Enum;
+use serde::Serialize;
 
 use super::signature::SignatureError;
 
 /// The reason as a label: an enum, so that every reason has a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RejectionReason {
     /// The client address is not in `security.allowlist`: answered 403, all others 401.
     NotOnAllowlist,

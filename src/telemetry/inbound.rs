@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use enum_map::{Enum, EnumMap};
+use serde::Serialize;
 
 use crate::base::histogram::{Histogram, HistogramCounts};
 
 /// The outcome of an inbound request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum InboundOutcome {
     /// A rule, a target or a closure answered.
     Answered,

@@ -1,12 +1,21 @@
 use serde::Serialize;
 
+use super::named_value::named_values;
+
+named_values! {
+    /// Whether an appointment takes place.
+    AppointmentStateView {
+        Booked = "booked",
+        Cancelled = "cancelled",
+    }
+}
+
 /// An appointment. Times without `_ms` are RFC 3339 in the time zone of the booking.
 #[derive(Serialize)]
 pub(crate) struct AppointmentView {
     /// The number that the caller was given.
     pub confirmation_number: String,
-    /// `booked` or `cancelled`.
-    pub state: &'static str,
+    pub state: AppointmentStateView,
     /// The slug of the company.
     pub company: String,
     pub start: String,

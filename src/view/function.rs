@@ -3,7 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::named_value::named_values;
 use crate::config::FunctionSettings;
+
+named_values! {
+    /// The state of an invocation in the ledger.
+    InvocationStateView {
+        Running = "running",
+        Done = "done",
+        InvalidArguments = "invalid_arguments",
+        /// The function gave no answer; the fallback was sent.
+        Failed = "failed",
+    }
+}
 
 /// The settings of a function without secrets. The schema itself replaces the name of a schema file.
 #[derive(Serialize)]
@@ -48,8 +60,7 @@ pub(crate) struct InvocationView {
     pub received_at_ms: i64,
     /// `None` while it runs.
     pub ended_at_ms: Option<i64>,
-    /// `running`, `done`, `invalid_arguments` or `failed`.
-    pub state: &'static str,
+    pub state: InvocationStateView,
     /// Number of times the function was called.
     pub runs: u32,
     /// The arguments as JSON; `None` when they were too large to keep.

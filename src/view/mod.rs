@@ -6,10 +6,11 @@ mod conversation;
 mod erasure;
 mod events;
 mod function;
+mod named_value;
 mod purge;
 mod receiver;
 
-pub(crate) use appointment::AppointmentView;
+pub(crate) use appointment::{AppointmentStateView, AppointmentView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,
@@ -19,15 +20,19 @@ pub(crate) use erasure::{
     NotReachedView,
 };
 pub(crate) use events::{
-    AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, EventDetailsView, EventView,
-    ExportedEventView, ExportedHeadersView, ImportLineErrorView, ImportView, OutlookView, RejectedRequestView,
-    StoredInboundAnswerView, TailedEventView,
+    AttemptOutcomeView, AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryStateView,
+    DeliveryView, EventDetailsView, EventOriginView, EventStateView, EventView, ExportedEventView, ExportedHeadersView,
+    ImportLineErrorView, ImportView, OutlookView, RejectedRequestView, StoredInboundAnswerView, TailedEventView,
+    UndeliveredStateView,
 };
-pub(crate) use function::{FunctionTableView, FunctionTestView, FunctionView, InvocationView, RetellToolView};
+pub(crate) use function::{
+    FunctionTableView, FunctionTestView, FunctionView, InvocationStateView, InvocationView, RetellToolView,
+};
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use receiver::{
-    AlarmView, CompanyView, DoctorFinding, EventCountsView, FindingLevel, HandlerStatusView, InboundTestView,
-    LatencyView, LoadReportView, ReceiverStatusView, RequestCountsView, RetentionView, ScenarioView, SendResultView,
-    SettingView, SettingsView, SignatureCheckView, SimulatedEventView, SimulatedRequestContentView,
-    SimulatedRequestView, SimulationView, StatusView, StoreComparisonView, StoreProblemView, StoreStatusView,
+    AlarmKindView, AlarmView, BreakerStateView, CompanyView, DoctorFinding, EventCountsView, FindingLevel,
+    HandlerStatusView, InboundTestView, LatencyView, LoadReportView, ReceiverStatusView, RequestCountsView,
+    RetentionView, ScenarioView, SendResultView, SettingView, SettingsView, SignatureCheckView, SimulatedEventView,
+    SimulatedRequestContentView, SimulatedRequestView, SimulationView, StatusView, StoreComparisonView,
+    StoreProblemView, StoreStatusView,
 };

@@ -30,7 +30,7 @@ impl AppointmentDisplayArgs {
                 format_time_of_day(&it.end, &it.time_zone, "%H:%M"),
                 it.time_zone.clone(),
                 it.confirmation_number.clone(),
-                it.state.to_owned(),
+                it.state.as_str().to_owned(),
                 it.company.clone(),
                 it.service.as_deref().map_or("-".into(), output::sanitize),
                 it.name.as_deref().map_or("(hidden)".into(), output::sanitize),
@@ -47,7 +47,7 @@ impl AppointmentDisplayArgs {
         }
         output::print_fields(&[
             ("number", Some(it.confirmation_number.clone())),
-            ("state", Some(it.state.to_owned())),
+            ("state", Some(it.state.as_str().to_owned())),
             ("company", Some(it.company.clone())),
             ("begins", Some(format_time_of_day(&it.start, &it.time_zone, "%A, %Y-%m-%d %H:%M %Z"))),
             ("ends", Some(format_time_of_day(&it.end, &it.time_zone, "%A, %Y-%m-%d %H:%M %Z"))),

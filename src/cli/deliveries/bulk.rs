@@ -10,7 +10,7 @@ use crate::cli::progress::draw_progress;
 use crate::operations::OperationError;
 use crate::operations::deliveries::bulk_change::{self, BulkChange};
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState, Role};
-use crate::view::{BulkChangeView, DeliveryCountView};
+use crate::view::{BulkChangeView, DeliveryCountView, DeliveryStateView};
 
 #[derive(Debug, Args)]
 pub(super) struct BulkArgs {
@@ -92,7 +92,7 @@ fn print_counts(counts: &[DeliveryCountView]) -> CliResult {
     let rows = counts.iter().map(|counted| {
         vec![
             output::sanitize(&counted.handler),
-            counted.state.unwrap_or("none").to_owned(),
+            counted.state.map_or("none", DeliveryStateView::as_str).to_owned(),
             output::sanitize(counted.reason.as_deref().unwrap_or("-")),
             counted.count.to_string(),
             match counted.excluded_reason {

@@ -21,7 +21,7 @@ use crate::base::id::EventId;
 use crate::operations;
 use crate::operations::deliveries::bulk_change::default_states;
 use crate::storage::{DeliveryChange, DeliveryFilter, DeliveryState};
-use crate::view::DeliveryView;
+use crate::view::{DeliveryStateView, DeliveryView};
 
 /// Characters of a reason that the table shows; `deliveries show` prints all of it.
 const MAX_REASON_CHARS: usize = 60;
@@ -178,7 +178,7 @@ impl DeliveriesListArgs {
 
 /// The cells that all tables of deliveries share: handler, state, attempts, times and reason.
 pub(super) fn delivery_cells(row: &DeliveryView) -> Vec<String> {
-    let state = if row.replay { format!("{}, replay", row.state) } else { row.state.to_owned() };
+    let state = if row.replay { format!("{}, replay", row.state.as_str()) } else { row.state.as_str().to_owned() };
     vec![
         output::sanitize(&row.handler),
         state,
@@ -191,13 +191,10 @@ pub(super) fn delivery_cells(row: &DeliveryView) -> Vec<String> {
 
 /// The earliest time of the next attempt; `None` when no attempt will follow, or while one runs.
 pub(super) fn next_attempt_text(row: &DeliveryView) -> Option<String> {
-    let is_in = |state: DeliveryState| row.state == state.as_str();
-    match row.next_attempt_at_ms {
-        Some(due_ms) if is_in(DeliveryState::Pending) || is_in(DeliveryState::Scheduled) => {
-            Some(output::format_time(due_ms))
-        }
+    match (row.state, row.next_attempt_at_ms) {
+        (DeliveryStateView::Pending | DeliveryStateView::Scheduled, Some(due_ms)) => Some(output::format_time(due_ms)),
         // Not due: an earlier delivery of the same call sequence has to finish first.
-        None if is_in(DeliveryState::Pending) => Some("after earlier events".to_owned()),
+        (DeliveryStateView::Pending, None) => Some("after earlier events".to_owned()),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{delivery_cells, next_attempt_text};
 use crate::cli::output::{self, CliResult};
-use crate::view::{AttemptView, DeliveryView, OutlookView};
+use crate::view::{AttemptView, DeliveryView, OutlookView, UndeliveredStateView};
 
 const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
 
@@ -15,7 +15,7 @@ pub(in crate::cli) fn print_outlook_table(outlooks: &[OutlookView]) -> CliResult
     let rows = outlooks.iter().map(|outlook| match outlook {
         OutlookView::Delivery(details) => delivery_cells(&details.delivery),
         OutlookView::Undelivered { handler, state } => {
-            let mut cells = vec![output::sanitize(handler), outlook_label(state).to_owned()];
+            let mut cells = vec![output::sanitize(handler), outlook_label(*state).to_owned()];
             cells.resize(OUTLOOK_COLUMNS.len(), "-".to_owned());
             cells
         }
@@ -23,13 +23,12 @@ pub(in crate::cli) fn print_outlook_table(outlooks: &[OutlookView]) -> CliResult
     output::print_table(&OUTLOOK_COLUMNS, rows.collect(), "no handler has run on this store yet")
 }
 
-fn outlook_label(state: &'static str) -> &'static str {
+fn outlook_label(state: UndeliveredStateView) -> &'static str {
     match state {
-        "filtered" => "filtered: not wanted by the handler",
-        "before_handler" => "received before the handler was added",
-        "unplanned" => "not planned yet",
-        "removed" => "removed by retention, or not wanted",
-        other => other,
+        UndeliveredStateView::Filtered => "filtered: not wanted by the handler",
+        UndeliveredStateView::BeforeHandler => "received before the handler was added",
+        UndeliveredStateView::Unplanned => "not planned yet",
+        UndeliveredStateView::Removed => "removed by retention, or not wanted",
     }
 }
 
@@ -39,7 +38,7 @@ pub(super) fn print_outlook(outlook: &OutlookView) -> CliResult {
     match outlook {
         OutlookView::Undelivered { handler, state } => output::print_fields(&[
             ("handler", Some(handler.clone())),
-            ("state", Some(outlook_label(state).to_owned())),
+            ("state", Some(outlook_label(*state).to_owned())),
         ]),
         OutlookView::Delivery(details) => {
             print_delivery_fields(&details.delivery)?;
@@ -51,7 +50,7 @@ pub(super) fn print_outlook(outlook: &OutlookView) -> CliResult {
 fn print_delivery_fields(row: &DeliveryView) -> CliResult {
     output::print_fields(&[
         ("handler", Some(row.handler.clone())),
-        ("state", Some(row.state.to_owned())),
+        ("state", Some(row.state.as_str().to_owned())),
         ("reason", row.reason.clone()),
         ("replay", row.replay.then(|| "yes".to_owned())),
         ("queued (UTC)", Some(output::format_time(row.queued_at_ms))),
@@ -67,7 +66,7 @@ fn print_attempt(attempt: &AttemptView) -> CliResult {
         "  {}  attempt {}: {}{status}, {} ms",
         output::format_time(attempt.started_at_ms),
         attempt.attempt,
-        output::sanitize(attempt.outcome),
+        attempt.outcome.as_str(),
         attempt.duration_ms
     ))?;
     for (name, text) in [("error", &attempt.error), ("answer", &attempt.answer)] {

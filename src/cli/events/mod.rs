@@ -122,7 +122,7 @@ impl EventsListArgs {
 
 /// `stored` or `unparsed`, whether the event is a revision, and the number of duplicates.
 fn state_text(event: &EventView) -> String {
-    let mut state = event.state.to_owned();
+    let mut state = event.state.as_str().to_owned();
     if event.revision_of.is_some() {
         state.push_str(", revision");
     }
@@ -136,7 +136,7 @@ fn state_text(event: &EventView) -> String {
 /// `` answered, rule `night`, after 3 ms ``.
 fn inbound_answer_text(answered: &StoredInboundAnswerView) -> String {
     let rule = answered.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
-    format!("{}{rule}, after {} ms", answered.outcome, answered.duration_ms)
+    format!("{}{rule}, after {} ms", answered.outcome.as_str(), answered.duration_ms)
 }
 
 impl EventsShowArgs {
@@ -162,7 +162,7 @@ impl EventsShowArgs {
             ("content type", summary.content_type.clone()),
             ("query", summary.query.clone()),
             ("signed by key", summary.key_fingerprint.clone()),
-            ("origin", Some(summary.origin.to_owned())),
+            ("origin", Some(summary.origin.as_str().to_owned())),
             ("state", Some(state_text(&summary))),
             ("revision of", summary.revision_of.clone()),
             ("size", Some(output::format_bytes(summary.size_bytes))),

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stdout};
 use super::state_text;
 use crate::cli::output::{self, CliError};
 use crate::config::ConfigSources;
-use crate::view::{EventView, TailedEventView};
+use crate::view::{EventStateView, EventView, TailedEventView};
 
 /// Characters of a column; its text comes from outside and has no limit.
 const MAX_COLUMN_CHARS: usize = 64;
@@ -131,7 +131,7 @@ fn event_color(summary: &EventView) -> &'static str {
 }
 
 fn state_color(summary: &EventView) -> &'static str {
-    if summary.state == "unparsed" {
+    if summary.state == EventStateView::Unparsed {
         "31"
     } else if summary.revision_of.is_some() || summary.duplicates > 0 {
         "33"

@@ -87,7 +87,7 @@ fn invocation_cells(row: InvocationView) -> Vec<String> {
         row.function,
         row.call_id.unwrap_or_default(),
         row.invocation,
-        row.state.to_owned(),
+        row.state.as_str().to_owned(),
         duration,
         format!("{mark}{}", output::sanitize(&answer)),
     ]
@@ -103,7 +103,7 @@ fn print_invocation(row: InvocationView) -> CliResult {
         ("function", Some(row.function)),
         ("call", row.call_id),
         ("tool call", row.tool_call_id),
-        ("state", Some(row.state.to_owned())),
+        ("state", Some(row.state.as_str().to_owned())),
         ("duration", duration),
         ("runs", Some(row.runs.to_string())),
         ("error", row.reason),

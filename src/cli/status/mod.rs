@@ -84,7 +84,7 @@ fn print_handlers(handlers: &[HandlerStatusView], now_ms: i64) -> CliResult {
             format_count(handler.scheduled),
             format_count(handler.dead),
             oldest.unwrap_or_else(|| "-".to_owned()),
-            handler.breaker.to_owned(),
+            handler.breaker.as_str().to_owned(),
             if handler.configured { "" } else { "not configured" }.to_owned(),
         ]
     });
@@ -101,6 +101,6 @@ fn print_alarms(alarms: &[AlarmView], is_receiver_up: bool, now_ms: i64) -> CliR
     alarms.iter().try_for_each(|alarm| {
         let age = format_age((now_ms - alarm.since_ms).max(0));
         let text = output::sanitize(&alarm.text);
-        output::print_line(format!("\nALARM ({}, for {age}{stopped}): {text}", alarm.alarm))
+        output::print_line(format!("\nALARM ({}, for {age}{stopped}): {text}", alarm.alarm.as_str()))
     })
 }

@@ -13,7 +13,7 @@ use crate::storage::{
     Appointment, AppointmentCancellation, AppointmentFilter, AppointmentStore, BookingContext, BookingEventData,
     BookingOutcome,
 };
-use crate::view::AppointmentView;
+use crate::view::{AppointmentStateView, AppointmentView};
 
 /// Names one appointment as a caller does.
 pub(crate) struct AppointmentReference {
@@ -132,7 +132,7 @@ fn appointment_view(it: Appointment, reveal: bool) -> AppointmentView {
         |number: Option<String>| number.map(|number| if reveal { number } else { redact::phone(&number) });
     AppointmentView {
         confirmation_number: it.confirmation,
-        state: if it.cancelled { "cancelled" } else { "booked" },
+        state: if it.cancelled { AppointmentStateView::Cancelled } else { AppointmentStateView::Booked },
         company: it.company,
         start: format_local_time(it.start_ms, &it.time_zone),
         end: format_local_time(it.end_ms, &it.time_zone),

@@ -117,7 +117,7 @@ impl BulkChange {
         DeliveryCountView {
             excluded_reason: self.exclusion_reason(&counted),
             handler: counted.handler,
-            state: counted.state.map(DeliveryState::as_str),
+            state: counted.state.map(super::state_view),
             reason: counted.reason,
             count: counted.count,
         }

@@ -5,8 +5,13 @@ pub(crate) mod bulk_change;
 use super::text::sanitize;
 use super::{ItemKind, OperationError, Principal};
 use crate::base::id::EventId;
-use crate::storage::{AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState};
-use crate::view::{AttemptView, DeliveryDetailsView, DeliveryView, OutlookView};
+use crate::storage::{
+    AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
+};
+use crate::view::{
+    AttemptOutcomeView, AttemptView, DeliveryDetailsView, DeliveryStateView, DeliveryView, OutlookView,
+    UndeliveredStateView,
+};
 
 /// At most `limit` deliveries that match the filter, newest events first.
 pub(crate) async fn list_deliveries(
@@ -39,20 +44,18 @@ pub(crate) async fn show_deliveries(
 
 /// See [`EventDetailsView::wanted`](crate::view::EventDetailsView).
 pub(super) fn is_wanted(outlooks: &[OutlookView]) -> Option<bool> {
-    let mut undelivered_states = Vec::new();
+    // Without a handler nothing has decided yet.
+    let mut is_decided = !outlooks.is_empty();
     for outlook in outlooks {
         match outlook {
             OutlookView::Delivery(_) => return Some(true),
-            OutlookView::Undelivered { state, .. } => undelivered_states.push(*state),
+            OutlookView::Undelivered { state, .. } => match state {
+                UndeliveredStateView::Filtered | UndeliveredStateView::BeforeHandler => {}
+                UndeliveredStateView::Unplanned | UndeliveredStateView::Removed => is_decided = false,
+            },
         }
     }
-    let is_undecided = |state: &&str| {
-        [&DeliveryOutlook::Unplanned, &DeliveryOutlook::Removed].iter().any(|undecided| undecided.as_str() == *state)
-    };
-    if undelivered_states.is_empty() || undelivered_states.iter().any(is_undecided) {
-        return None;
-    }
-    Some(false)
+    is_decided.then_some(false)
 }
 
 fn delivery_view(row: DeliveryRow) -> DeliveryView {
@@ -61,7 +64,7 @@ fn delivery_view(row: DeliveryRow) -> DeliveryView {
         event: row.event_kind,
         call_id: row.call_id,
         handler: row.handler,
-        state: row.state.as_str(),
+        state: state_view(row.state),
         attempts: row.attempts,
         // While an attempt runs, the stored time is the end of its lease.
         next_attempt_at_ms: row.due_ms.filter(|_| row.state != DeliveryState::Running),
@@ -73,17 +76,59 @@ fn delivery_view(row: DeliveryRow) -> DeliveryView {
 }
 
 fn outlook_view((handler, outlook): (String, DeliveryOutlook)) -> OutlookView {
-    let state = outlook.as_str();
+    let undelivered = |state| OutlookView::Undelivered { handler, state };
     match outlook {
         DeliveryOutlook::Delivery(row, attempts) => OutlookView::Delivery(Box::new(DeliveryDetailsView {
             delivery: delivery_view(row),
             attempt_records: attempts.into_iter().map(attempt_view).collect(),
         })),
-        _ => OutlookView::Undelivered { handler, state },
+        DeliveryOutlook::Filtered => undelivered(UndeliveredStateView::Filtered),
+        DeliveryOutlook::BeforeHandler => undelivered(UndeliveredStateView::BeforeHandler),
+        DeliveryOutlook::Unplanned => undelivered(UndeliveredStateView::Unplanned),
+        DeliveryOutlook::Removed => undelivered(UndeliveredStateView::Removed),
+    }
+}
+
+fn state_view(state: DeliveryState) -> DeliveryStateView {
+    match state {
+        DeliveryState::Pending => DeliveryStateView::Pending,
+        DeliveryState::Running => DeliveryStateView::Running,
+        DeliveryState::Scheduled => DeliveryStateView::Scheduled,
+        DeliveryState::Succeeded => DeliveryStateView::Succeeded,
+        DeliveryState::Dead => DeliveryStateView::Dead,
+        DeliveryState::Skipped => DeliveryStateView::Skipped,
     }
 }
 
 fn attempt_view(record: AttemptRecord) -> AttemptView {
     let AttemptRecord { attempt, started_at_ms, duration_ms, outcome, status, error, answer } = record;
-    AttemptView { attempt, started_at_ms, duration_ms, outcome: outcome.as_str(), status, error, answer }
+    let outcome = match outcome {
+        AttemptOutcome::Done => AttemptOutcomeView::Done,
+        AttemptOutcome::Retry => AttemptOutcomeView::Retry,
+        AttemptOutcome::Fail => AttemptOutcomeView::Fail,
+    };
+    AttemptView { attempt, started_at_ms, duration_ms, outcome, status, error, answer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_names_of_the_store() {
+        for state in DeliveryState::ALL {
+            assert_eq!(state_view(state).as_str(), state.as_str());
+            assert_eq!(serde_json::to_value(state_view(state)).unwrap(), state.as_str());
+        }
+    }
+
+    #[test]
+    fn an_event_is_unwanted_when_every_handler_has_decided() {
+        let undelivered = |state| OutlookView::Undelivered { handler: "crm".to_owned(), state };
+        assert_eq!(is_wanted(&[]), None);
+        assert_eq!(is_wanted(&[undelivered(UndeliveredStateView::Filtered)]), Some(false));
+        let undecided = [UndeliveredStateView::BeforeHandler, UndeliveredStateView::Removed].map(undelivered);
+        assert_eq!(is_wanted(&undecided), None);
+        assert_eq!(is_wanted(&[undelivered(UndeliveredStateView::Unplanned)]), None);
+    }
 }

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use super::{ItemKind, OperationError, Principal, deliveries};
 use crate::base::id::EventId;
 use crate::storage::{
-    DeliveryAdmin, EventFilter, EventSummary, InboundAnswerRecord, InboundAnswerStore, Journal, StoredEvent,
+    DeliveryAdmin, EventFilter, EventOrigin, EventState, EventSummary, InboundAnswerRecord, InboundAnswerStore,
+    Journal, StoredEvent,
 };
-use crate::view::{EventDetailsView, EventView, StoredInboundAnswerView};
+use crate::view::{EventDetailsView, EventOriginView, EventStateView, EventView, StoredInboundAnswerView};
 pub(crate) use export::EventExport;
 pub(crate) use tail::{EventTail, TailFilter, TailNotice, TailOutput, TailStart};
 
@@ -68,8 +69,16 @@ pub(super) fn event_view(event: &EventSummary) -> EventView {
         content_type: event.content_type,
         query: event.query,
         key_fingerprint: event.key_fingerprint,
-        origin: event.origin.as_str(),
-        state: event.state.as_str(),
+        origin: match event.origin {
+            EventOrigin::Retell => EventOriginView::Retell,
+            EventOrigin::Internal => EventOriginView::Internal,
+            EventOrigin::Import => EventOriginView::Import,
+            EventOrigin::Backfill => EventOriginView::Backfill,
+        },
+        state: match event.state {
+            EventState::Stored => EventStateView::Stored,
+            EventState::Unparsed => EventStateView::Unparsed,
+        },
         revision_of: event.revision_of.map(|id| id.to_string()),
         duplicates: event.duplicate_count,
         size_bytes: event.size_bytes,
@@ -79,7 +88,7 @@ pub(super) fn event_view(event: &EventSummary) -> EventView {
 fn inbound_answer_view(answered: InboundAnswerRecord) -> StoredInboundAnswerView {
     StoredInboundAnswerView {
         rule: answered.rule,
-        outcome: answered.outcome.as_str(),
+        outcome: answered.outcome,
         answer: RawValue::from_string(answered.answer).ok(),
         duration_ms: answered.duration_ms,
         answered_at_ms: answered.answered_at_ms,

@@ -13,8 +13,8 @@ use crate::base::clock::to_unsigned_ms;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
 use crate::live::functions::{function_path, load_parameters, merge_builtins};
-use crate::storage::{InvocationFilter, InvocationRow, InvocationStore};
-use crate::view::{FunctionView, InvocationView, RetellToolView};
+use crate::storage::{InvocationFilter, InvocationRow, InvocationState, InvocationStore};
+use crate::view::{FunctionView, InvocationStateView, InvocationView, RetellToolView};
 
 /// Added to the receiver's timeout for Retell's timeout, so that the fallback still reaches Retell in time.
 const RETELL_TIMEOUT_MARGIN_MS: u64 = 5_000;
@@ -125,7 +125,12 @@ fn invocation_view(row: InvocationRow) -> InvocationView {
         tool_call_id: row.tool_call_id,
         received_at_ms: row.received_at_ms,
         ended_at_ms: row.ended_at_ms,
-        state: row.state.as_str(),
+        state: match row.state {
+            InvocationState::Running => InvocationStateView::Running,
+            InvocationState::Done => InvocationStateView::Done,
+            InvocationState::InvalidArguments => InvocationStateView::InvalidArguments,
+            InvocationState::Failed => InvocationStateView::Failed,
+        },
         runs: row.runs,
         arguments: row.arguments,
         answer: row.answer,

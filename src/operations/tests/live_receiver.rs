@@ -113,7 +113,7 @@ impl LiveReceiver {
             let outlooks = show_deliveries(&*self.store, &OPERATOR, id, None).await.unwrap();
             outlooks.iter().any(|outlook| match outlook {
                 OutlookView::Delivery(details) => {
-                    details.delivery.handler == handler && details.delivery.state == wanted.as_str()
+                    details.delivery.handler == handler && details.delivery.state.as_str() == wanted.as_str()
                 }
                 OutlookView::Undelivered { .. } => false,
             })

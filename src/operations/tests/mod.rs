@@ -23,7 +23,10 @@ use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, s
 use crate::storage::{
     self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
 };
-use crate::view::{ConversationView, FindingLevel, OutlookView, StoreComparisonView};
+use crate::view::{
+    AppointmentStateView, ConversationView, EventStateView, FindingLevel, InvocationStateView, OutlookView,
+    StoreComparisonView,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sent_events_are_listed_shown_and_followed() {
@@ -34,7 +37,10 @@ async fn sent_events_are_listed_shown_and_followed() {
     let listed = crate::operations::events::list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
     let kinds: Vec<_> = listed.iter().map(|event| event.event.as_deref().unwrap()).collect();
     assert_eq!(kinds, ["call_ended", "call_started", "call_started"]);
-    assert_eq!((listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates), ("stored", Some(CALL_ID), 0));
+    assert_eq!(
+        (listed[0].state, listed[0].call_id.as_deref(), listed[0].duplicates),
+        (EventStateView::Stored, Some(CALL_ID), 0)
+    );
 
     let id = live.event_id("call_ended").await;
     let unknown = EventIdGenerator::default().next_id(1_790_000_000_000);
@@ -175,7 +181,7 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
     let filter = || InvocationFilter { call_id: Some(CALL_ID.to_owned()), ..InvocationFilter::default() };
     let invocations =
         crate::operations::functions::list_invocations(&*live.store, &OPERATOR, filter(), 10).await.unwrap();
-    assert_eq!((invocations.len(), invocations[0].state), (1, "done"));
+    assert_eq!((invocations.len(), invocations[0].state), (1, InvocationStateView::Done));
 
     let clock = Clock::system();
     let list = async || {
@@ -183,14 +189,14 @@ async fn an_appointment_is_booked_by_a_function_and_canceled() {
         crate::operations::appointments::list_appointments(&*live.store, &clock, &OPERATOR, filter, true).await.unwrap()
     };
     let listed = list().await;
-    assert_eq!((listed.len(), listed[0].state), (1, "booked"));
+    assert_eq!((listed.len(), listed[0].state), (1, AppointmentStateView::Booked));
     assert_eq!(listed[0].name.as_deref(), Some("Ada Lovelace"));
     let reference = crate::operations::appointments::AppointmentReference { confirmation: number, company: None };
     let canceled =
         crate::operations::appointments::cancel_appointment(&*live.store, &clock, &OPERATOR, &reference, false)
             .await
             .unwrap();
-    assert_eq!((canceled.state, canceled.name), ("cancelled", None));
+    assert_eq!((canceled.state, canceled.name), (AppointmentStateView::Cancelled, None));
     let calendar = crate::operations::appointments::export_appointments(
         &*live.store,
         &clock,

@@ -2,6 +2,49 @@
 
 use serde::Serialize;
 
+use crate::view::named_value::named_values;
+
+named_values! {
+    /// The state of a delivery.
+    DeliveryStateView {
+        /// Waits for its first attempt.
+        Pending = "pending",
+        Running = "running",
+        /// Waits for another attempt.
+        Scheduled = "scheduled",
+        Succeeded = "succeeded",
+        /// A dead letter.
+        Dead = "dead",
+        /// Ended without success and without further attempts.
+        Skipped = "skipped",
+    }
+}
+
+/// Why an event has no delivery to a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UndeliveredStateView {
+    /// The filter of the handler excludes the event.
+    Filtered,
+    /// The handler was added after the event was stored.
+    BeforeHandler,
+    /// The handler has not reached the event yet.
+    Unplanned,
+    /// The event was filtered, or its delivery was removed by retention.
+    Removed,
+}
+
+named_values! {
+    /// What a handler returned for an attempt.
+    AttemptOutcomeView {
+        Done = "done",
+        /// The attempt failed in a way that may pass.
+        Retry = "retry",
+        /// The attempt failed and would fail again.
+        Fail = "fail",
+    }
+}
+
 /// The delivery of an event to one handler.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeliveryView {
@@ -10,7 +53,7 @@ pub(crate) struct DeliveryView {
     pub event: Option<String>,
     pub call_id: Option<String>,
     pub handler: String,
-    pub state: &'static str,
+    pub state: DeliveryStateView,
     /// Attempts since the delivery was made, retried or replayed.
     pub attempts: u32,
     /// `None` when no attempt is to come, or while the delivery waits for an earlier event of its call.
@@ -32,8 +75,7 @@ pub(crate) enum OutlookView {
     /// The event has no delivery to this handler.
     Undelivered {
         handler: String,
-        /// `filtered`, `before_handler`, `unplanned` or `removed`.
-        state: &'static str,
+        state: UndeliveredStateView,
     },
 }
 
@@ -51,8 +93,7 @@ pub(crate) struct AttemptView {
     pub attempt: u32,
     pub started_at_ms: i64,
     pub duration_ms: i64,
-    /// `done`, `retry` or `fail`.
-    pub outcome: &'static str,
+    pub outcome: AttemptOutcomeView,
     /// The status code of an HTTP response, or the exit code of a program.
     pub status: Option<i32>,
     /// The cause of the failure, without personal data.
@@ -76,7 +117,7 @@ pub(crate) struct BulkChangeView {
 pub(crate) struct DeliveryCountView {
     pub handler: String,
     /// `None` for events without a delivery.
-    pub state: Option<&'static str>,
+    pub state: Option<DeliveryStateView>,
     /// Why the deliveries were skipped.
     pub reason: Option<String>,
     pub count: u64,

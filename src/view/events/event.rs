@@ -2,6 +2,28 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::OutlookView;
+use crate::telemetry::inbound::InboundOutcome;
+use crate::view::named_value::named_values;
+
+named_values! {
+    /// How an event came into the store.
+    EventOriginView {
+        Retell = "retell",
+        /// Made by the receiver itself: alarms and appointments.
+        Internal = "internal",
+        Import = "import",
+        /// Fetched from Retell afterwards.
+        Backfill = "backfill",
+    }
+}
+
+named_values! {
+    /// Whether the name and the ids of an event are known.
+    EventStateView {
+        Stored = "stored",
+        Unparsed = "unparsed",
+    }
+}
 
 /// An event without its body.
 #[derive(Debug, Serialize)]
@@ -19,10 +41,8 @@ pub(crate) struct EventView {
     pub content_type: Option<String>,
     pub query: Option<String>,
     pub key_fingerprint: Option<String>,
-    /// `retell`, `internal`, `import` or `backfill`.
-    pub origin: &'static str,
-    /// `stored` or `unparsed`.
-    pub state: &'static str,
+    pub origin: EventOriginView,
+    pub state: EventStateView,
     /// The id of the event of which it is a revision.
     pub revision_of: Option<String>,
     /// How often the same body was received again.
@@ -49,7 +69,7 @@ pub(crate) struct EventDetailsView {
 pub(crate) struct StoredInboundAnswerView {
     /// The name of the rule that answered.
     pub rule: Option<String>,
-    pub outcome: &'static str,
+    pub outcome: InboundOutcome,
     /// `null` when the stored text cannot be parsed as JSON.
     pub answer: Option<Box<RawValue>>,
     pub duration_ms: i64,

@@ -6,10 +6,12 @@ mod import;
 mod rejected;
 
 pub(crate) use delivery::{
-    AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryView, OutlookView,
+    AttemptOutcomeView, AttemptView, BulkChangeView, DeliveryCountView, DeliveryDetailsView, DeliveryStateView,
+    DeliveryView, OutlookView, UndeliveredStateView,
 };
 pub(crate) use event::{
-    EventDetailsView, EventView, ExportedEventView, ExportedHeadersView, StoredInboundAnswerView, TailedEventView,
+    EventDetailsView, EventOriginView, EventStateView, EventView, ExportedEventView, ExportedHeadersView,
+    StoredInboundAnswerView, TailedEventView,
 };
 pub(crate) use import::{ImportLineErrorView, ImportView};
 pub(crate) use rejected::RejectedRequestView;

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::security::rejection_reason::RejectionReason;
+
 /// A rejected request without its body.
 #[derive(Debug, Serialize)]
 pub(crate) struct RejectedRequestView {
@@ -18,7 +20,7 @@ pub(crate) struct RejectedRequestView {
     pub headers: BTreeMap<String, String>,
     /// `None` when the body was not read.
     pub size_bytes: Option<u64>,
-    pub reason: &'static str,
+    pub reason: RejectionReason,
     /// Why the request was rejected and what to do.
     pub diagnosis: String,
     /// Whether the body is stored.

@@ -13,6 +13,7 @@ pub(crate) use simulation::{
     SimulationView, StoreComparisonView, StoreProblemView,
 };
 pub(crate) use status::{
-    AlarmView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView, StatusView, StoreStatusView,
+    AlarmKindView, AlarmView, BreakerStateView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView,
+    StatusView, StoreStatusView,
 };
 pub(crate) use test_result::{InboundTestView, LoadReportView, ScenarioView, SendResultView, SignatureCheckView};

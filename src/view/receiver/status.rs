@@ -7,6 +7,31 @@ use serde_json::Value;
 
 use crate::config::{RetentionDays, RetentionSettings};
 use crate::view::EventView;
+use crate::view::named_value::named_values;
+
+named_values! {
+    /// The state of a handler's circuit breaker.
+    BreakerStateView {
+        Closed = "closed",
+        /// No attempts are made until a pause has passed.
+        Open = "open",
+        /// A single attempt decides.
+        HalfOpen = "half_open",
+    }
+}
+
+named_values! {
+    AlarmKindView {
+        DeadDeliveries = "dead_deliveries",
+        OldestUndelivered = "oldest_undelivered",
+        BreakerOpen = "breaker_open",
+        RejectedRequests = "rejected_requests",
+        NotStored = "not_stored",
+        Silence = "silence",
+        Disk = "disk",
+        ClockSkew = "clock_skew",
+    }
+}
 
 /// Whether a receiver is up, what it received, and what is waiting. The fields of a store that cannot be read are
 /// `None`.
@@ -60,14 +85,13 @@ pub(crate) struct HandlerStatusView {
     pub scheduled: i64,
     pub dead: i64,
     pub oldest_undelivered_since_ms: Option<i64>,
-    /// `closed`, `open` or `half_open`.
-    pub breaker: &'static str,
+    pub breaker: BreakerStateView,
     pub breaker_since_ms: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AlarmView {
-    pub alarm: &'static str,
+    pub alarm: AlarmKindView,
     /// The handler, company or agent that it is about; `None` when it is about the whole receiver.
     pub subject: Option<String>,
     pub since_ms: i64,
