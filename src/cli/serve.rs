@@ -11,7 +11,6 @@ use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, LogFormat, Settings};
 use crate::handlers::RegisteredHandler;
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
-use crate::operations::companies::list_companies;
 use crate::operations::config::startup_warnings;
 use crate::privacy::redact;
 use crate::telemetry::logging;
@@ -111,8 +110,7 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
 
 /// Each company's webhook URL is the default one with its slug appended.
 fn format_company_slugs(settings: &Settings) -> String {
-    let companies = list_companies(settings);
-    let slugs: Vec<_> = companies.iter().skip(1).map(|company| company.slug.as_str()).collect();
+    let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.to_string()).collect();
     if slugs.is_empty() { "default".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
 }
 

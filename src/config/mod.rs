@@ -30,6 +30,7 @@ pub(crate) use sections::{
 };
 pub(crate) use values::address_list::EgressAllowlist;
 pub(crate) use values::company_slug::DEFAULT_COMPANY_SLUG;
+pub(crate) use values::public_url::is_loopback_url;
 pub(crate) use values::storage_url::StorageUrl;
 
 /// All settings of the receiver, after every layer has been merged.
@@ -99,6 +100,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The configured company with this slug. The default company is not configured, so it has none.
+    pub(crate) fn find_company(&self, slug: &str) -> Option<&CompanySettings> {
+        self.companies.iter().find(|company| company.slug == *slug)
+    }
+
     /// Reads, merges and validates all layers of `sources`.
     ///
     /// # Errors

@@ -13,8 +13,7 @@ use crate::view::SignatureCheckView;
 /// for the default company, whose webhook URL has no slug.
 pub(crate) fn company_keys(settings: &Settings, company: Option<&str>) -> Result<Vec<ApiKey>, OperationError> {
     if let Some(slug) = company.filter(|slug| *slug != DEFAULT_COMPANY_SLUG) {
-        let company = settings.companies.iter().find(|company| company.slug == *slug);
-        let company = company.ok_or_else(|| OperationError::unknown_company(slug))?;
+        let company = settings.find_company(slug).ok_or_else(|| OperationError::unknown_company(slug))?;
         return Ok(company.keys.iter().map(ApiKey::new).collect());
     }
     if !settings.security.keys.is_empty() {

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
-use crate::config::{AppointmentSettings, DEFAULT_COMPANY_SLUG, FieldError, OpeningHours, Settings, parse_time_zone};
+use crate::config::{AppointmentSettings, FieldError, OpeningHours, Settings, parse_time_zone};
 
 /// Number of open days from which slots are taken. In most settings every call of a run gets its own slot; otherwise
 /// the receiver offers alternatives.
@@ -25,9 +25,8 @@ pub(super) struct SimulatedSlots {
 impl SimulatedSlots {
     pub(super) fn from_settings(settings: &Settings, company: Option<&str>, now_ms: i64) -> Result<Self, FieldError> {
         let appointments = &settings.appointments;
-        let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-        let company = settings.companies.iter().find(|company| company.slug == *slug);
-        let company_zone = company.and_then(|company| company.time_zone.as_deref());
+        let company_zone =
+            company.and_then(|slug| settings.find_company(slug)).and_then(|company| company.time_zone.as_deref());
         let zone = parse_time_zone("appointments.time_zone", company_zone.unwrap_or(&appointments.time_zone))?;
         let hours = appointments.opening_hours()?;
         let service = appointments.services.first();

@@ -12,9 +12,6 @@ use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::receiver::{LoadBodySize, LoadRequest, LoadUpdate, run_load};
 use crate::view::LoadReportView;
 
-/// The order in which latencies are printed.
-const LATENCY_NAMES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
-
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LoadArgs {
     /// Size of the bodies: 1 kB, 12 kB, 40 kB, or all three in turn
@@ -92,10 +89,10 @@ fn print_text(report: &LoadReportView) -> CliResult {
         ("accepted", Some(format!("{accepted} in {seconds:.1} s, {per_second} per second"))),
         ("bodies", Some(output::format_bytes(report.body_bytes))),
     ])?;
-    for name in LATENCY_NAMES {
-        if let Some(ms) = report.latency_ms.get(name) {
-            output::print_line(format!("{name:<8}  {ms:.2} ms"))?;
-        }
+    // Quantiles are sorted by their names, and the maximum is the last one for a reader.
+    let (maximum, quantiles): (Vec<_>, Vec<_>) = report.latency_ms.iter().partition(|(name, _)| **name == "max");
+    for (name, ms) in quantiles.into_iter().chain(maximum) {
+        output::print_line(format!("{name:<8}  {ms:.2} ms"))?;
     }
     for (reason, count) in &report.failed {
         output::print_line(format!("FAILED    {count}: {reason}"))?;

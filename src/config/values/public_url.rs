@@ -22,12 +22,18 @@ impl PublicUrl {
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
-        match self.0.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
-            None => false,
-        }
+        is_loopback_url(&self.0)
+    }
+}
+
+/// Whether the host is this machine: a name below `localhost`, a loopback address, or the address to listen on all
+/// interfaces. Names are not resolved.
+pub(crate) fn is_loopback_url(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        None => false,
     }
 }
 
@@ -66,5 +72,19 @@ impl fmt::Display for PublicUrl {
 impl From<PublicUrl> for String {
     fn from(url: PublicUrl) -> Self {
         url.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let is_local = |text: &str| is_loopback_url(&Url::parse(text).unwrap());
+        let local = ["http://localhost", "http://retell.localhost", "http://127.0.0.9:8000", "http://[::1]"];
+        assert!(local.into_iter().all(is_local) && is_local("http://0.0.0.0:8000"));
+        let remote = ["http://192.0.2.1", "https://example.ngrok.app", "http://[2001:db8::1]", "http://notlocalhost"];
+        assert!(!remote.into_iter().any(is_local));
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn find_function(
 /// The settings have no such company.
 pub(crate) fn list_tools(settings: &Settings, company: Option<&str>) -> Result<Vec<RetellToolView>, OperationError> {
     let slug = company.unwrap_or(DEFAULT_COMPANY_SLUG);
-    if slug != DEFAULT_COMPANY_SLUG && !settings.companies.iter().any(|company| company.slug == *slug) {
+    if slug != DEFAULT_COMPANY_SLUG && settings.find_company(slug).is_none() {
         return Err(OperationError::unknown_company(slug));
     }
     let functions = all_functions(settings)?.into_iter();

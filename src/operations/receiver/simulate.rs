@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{ReceiverProbe, is_loopback, local_base_url, probe_receiver, webhook_url};
+use super::{ReceiverProbe, local_base_url, probe_receiver, webhook_url};
 use crate::base::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, is_loopback_url};
 use crate::operations::signatures::optional_signing_key;
 use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
@@ -95,7 +95,7 @@ pub(crate) async fn simulate(
     stop: CancellationToken,
 ) -> Result<SimulationView, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), request.company.as_deref())?;
-    if !is_loopback(&url) && request.calls > MAX_REMOTE_CALLS && !request.confirmed {
+    if !is_loopback_url(&url) && request.calls > MAX_REMOTE_CALLS && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(
             "{} is on another machine, and {} calls are more than {MAX_REMOTE_CALLS}",
             redact::url(url.as_str()),
@@ -165,7 +165,7 @@ pub(crate) async fn run_load(
 
 fn load_options(settings: &Settings, clock: &Clock, request: &LoadRequest) -> Result<LoadOptions, OperationError> {
     let url = receiver_url(settings, request.url.as_deref(), None)?;
-    if !is_loopback(&url) && !request.confirmed {
+    if !is_loopback_url(&url) && !request.confirmed {
         return Err(OperationError::NotConfirmed(format!(
             "{} is on another machine, which the load may overload",
             redact::url(url.as_str())
@@ -215,7 +215,7 @@ async fn store_to_check(
     probe: &ReceiverProbe,
     open_store: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
 ) -> Result<StoreToCheck, OperationError> {
-    let is_local = is_loopback(url) || {
+    let is_local = is_loopback_url(url) || {
         // Through a tunnel or a proxy, the receiver on this machine may answer at a remote URL.
         probe_receiver(&local_base_url(settings)).await?.is_same_receiver(probe)
     };

@@ -1,4 +1,4 @@
-//! The settings of a receiver and its companies, without secrets.
+//! The settings of a receiver, without secrets.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub(crate) struct SettingsView {
     pub settings: Vec<SettingView>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct SettingView {
     /// The full name, such as `server.port`.
     pub key: String,
@@ -21,14 +21,4 @@ pub(crate) struct SettingView {
     pub value: Value,
     /// Where it was set, such as `PORT` or a file; `built in` for a default.
     pub origin: String,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct CompanyView {
-    pub slug: String,
-    /// The path of the URL that Retell sends its events to.
-    pub webhook_path: String,
-    pub keys: usize,
-    /// The configured agent ids; empty when any agent is accepted.
-    pub agent_ids: Vec<String>,
 }

@@ -6,7 +6,7 @@ mod simulation;
 mod status;
 mod test_result;
 
-pub(crate) use config::{CompanyView, SettingView, SettingsView};
+pub(crate) use config::{SettingView, SettingsView};
 pub(crate) use doctor::{DoctorFinding, FindingLevel};
 pub(crate) use simulation::{
     LatencyView, RequestCountsView, SimulatedEventView, SimulatedRequestContentView, SimulatedRequestView,

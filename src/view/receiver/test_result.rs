@@ -1,4 +1,4 @@
-//! What commands report that test a receiver.
+//! The results of requests that test a receiver, and of signatures that are checked.
 
 use std::collections::BTreeMap;
 
