@@ -231,3 +231,24 @@ fn new_database() -> (crate::config::StorageUrl, tempfile::TempDir) {
 mod conformance {
     crate::storage::conformance::conformance_tests!(super::super::new_database);
 }
+
+#[tokio::test]
+async fn an_outdated_ledger_is_to_be_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::default();
+    open(folder.path(), &supervisor).close().await.unwrap();
+    let url = SqliteUrl::file(folder.path().join("store.db"));
+    let ledger = url.ledger_url();
+    rusqlite::Connection::open(ledger.path()).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    let Err(error) = SqliteStore::open(&url, &supervisor) else { panic!("it was opened") };
+    let error = error.to_string();
+    assert!(error.contains(&ledger.path().display().to_string()) && error.contains("move it away"), "{error}");
+    assert!(!error.contains("Export"), "a ledger has no events: {error}");
+    let moved = folder.path().join("old.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let name = |path: &Path| format!("{}{suffix}", path.display());
+        // There is no log when SQLite has removed it with the last connection.
+        let _ = std::fs::rename(name(ledger.path()), name(&moved));
+    }
+    assert!(open::open_ledger(&url).is_ok());
+}
