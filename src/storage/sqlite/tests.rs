@@ -247,7 +247,7 @@ async fn an_outdated_ledger_is_to_be_moved_away() {
     let moved = folder.path().join("old.db");
     for suffix in ["", "-wal", "-shm"] {
         let name = |path: &Path| format!("{}{suffix}", path.display());
-        // There is no log when SQLite has removed it with the last connection.
+        // The log is missing when SQLite removed it with the last connection.
         let _ = std::fs::rename(name(ledger.path()), name(&moved));
     }
     assert!(open::open_ledger(&url).is_ok());
