@@ -8,7 +8,7 @@
 //! same idempotency key.
 //!
 //! A request passes three stages: `request.rs` reads it, `dedupe.rs` finds equal requests, and `execute.rs` calls the
-//! function. Only the first one and the routes know HTTP.
+//! function. Only the first one and the routes know the HTTP request; `target.rs` makes the one that is sent to a URL.
 
 mod answer;
 mod argument_problems;
