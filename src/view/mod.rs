@@ -1,5 +1,5 @@
 //! The results of [`crate::operations`]: plain data, made from stored values. They serialize, so a caller can return
-//! them as JSON without a type of its own.
+//! them as JSON without defining another type.
 
 mod appointment;
 mod conversation;

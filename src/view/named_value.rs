@@ -1,5 +1,3 @@
-//! Enumerations in results.
-
 /// Defines an enumeration whose values have names, under which they serialize and are printed.
 macro_rules! named_values {
     ($(#[$attribute:meta])* $name:ident { $($(#[$value_attribute:meta])* $value:ident = $text:literal,)+ }) => {

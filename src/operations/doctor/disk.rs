@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(checks(&check_folders_writable(&storage).await), store_only);
         storage.data_dir = Some(folder.path().join("db"));
         assert_eq!(checks(&check_folders_writable(&storage).await), store_only);
-        // A file is no folder, for root as well.
+        // A file in place of a folder is a problem for every user.
         std::fs::write(folder.path().join("file"), "").unwrap();
         storage.data_dir = Some(folder.path().join("file"));
         let findings = check_folders_writable(&storage).await;

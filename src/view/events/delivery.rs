@@ -13,7 +13,6 @@ named_values! {
         /// Waits for another attempt.
         Scheduled = "scheduled",
         Succeeded = "succeeded",
-        /// A dead letter.
         Dead = "dead",
         /// Ended without success and without further attempts.
         Skipped = "skipped",
