@@ -22,7 +22,16 @@ pub(super) fn open_store() -> Result<Arc<dyn Store>, CliError> {
 
 /// Opens the store of the settings.
 pub(super) fn open_store_as(role: Role) -> Result<Arc<dyn Store>, CliError> {
-    Ok(open_store_of(&load_settings()?, role)?)
+    let settings = load_settings()?;
+    let url = &settings.storage.url;
+    if !storage::exists(url) {
+        return Err(CliError::Message(format!(
+            "no store at {}; start `retell-webhook serve` once in this folder, or set storage.url (DATABASE_URL) to the \
+             path of a store",
+            url.path().display()
+        )));
+    }
+    Ok(open_store_of(&settings, role)?)
 }
 
 /// Opens the store of these settings.

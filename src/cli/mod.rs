@@ -3,6 +3,7 @@
 
 mod appointments;
 mod calls;
+mod companies;
 mod context;
 mod deliveries;
 mod erase;
@@ -61,6 +62,9 @@ enum CliCommand {
     /// List, show and count chats
     #[command(subcommand)]
     Chats(calls::ChatsCommand),
+    /// List the companies of the settings
+    #[command(subcommand)]
+    Companies(companies::CompaniesCommand),
     /// List, show and cancel the appointments that callers booked, or export them for a calendar
     #[command(subcommand)]
     Appointments(appointments::AppointmentsCommand),
@@ -117,6 +121,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         CliCommand::Events(command) => command.run().await,
         CliCommand::Calls(command) => command.run().await,
         CliCommand::Chats(command) => command.run().await,
+        CliCommand::Companies(command) => command.run(),
         CliCommand::Appointments(command) => command.run().await,
         CliCommand::Deliveries(command) => command.run().await,
         CliCommand::Dead(command) => command.run().await,

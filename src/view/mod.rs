@@ -30,8 +30,9 @@ pub(crate) use function::{
 };
 pub(crate) use purge::{PurgeCascadeView, PurgeView, PurgedByRuleView};
 pub(crate) use receiver::{
-    AlarmKindView, AlarmView, BreakerStateView, DoctorFinding, EventCountsView, FindingLevel, HandlerStatusView,
-    InboundTestView, LatencyView, LoadReportView, ReceiverStatusView, RequestCountsView, RetentionView, ScenarioView,
-    SendResultView, SettingView, SettingsView, SignatureCheckView, SimulatedEventView, SimulatedRequestContentView,
-    SimulatedRequestView, SimulationView, StatusView, StoreComparisonView, StoreProblemView, StoreStatusView,
+    AlarmKindView, AlarmView, BreakerStateView, CompanyView, DoctorFinding, EventCountsView, FindingLevel,
+    HandlerStatusView, InboundTestView, LatencyView, LoadReportView, ReceiverStatusView, RequestCountsView,
+    RetentionView, ScenarioView, SendResultView, SettingView, SettingsView, SignatureCheckView, SimulatedEventView,
+    SimulatedRequestContentView, SimulatedRequestView, SimulationView, StatusView, StoreComparisonView,
+    StoreProblemView, StoreStatusView,
 };

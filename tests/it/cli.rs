@@ -49,7 +49,7 @@ fn without_a_store_lists_fail_with_advice() {
     for args in [&["events", "list"], &["events", "export"], &["calls", "list"]] {
         let ran = home.run(args);
         assert_eq!(ran.exit_code, Some(1), "{ran:?}");
-        assert!(ran.stdout.is_empty() && ran.stderr.contains("start the receiver once"), "{ran:?}");
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("retell-webhook serve"), "{ran:?}");
     }
     assert!(!home.path().join("data").exists(), "reading commands create nothing");
 }

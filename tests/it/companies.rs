@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::support::bodies::{event_body, sample_payload};
 use crate::support::client::{HttpResponse, WEBHOOK_PATH, get, post_to};
 use crate::support::server::ReceiverProcess;
@@ -72,6 +74,19 @@ fn an_event_of_an_unlisted_agent_is_stored_with_a_warning() {
     let body = String::from_utf8(body).unwrap().replace("agent_1", "agent_2").into_bytes();
     assert_eq!(post_signed_with(&server, ACME_ROUTE, ACME_KEY, &body).status, 200);
     assert!(server.wait_for_output("webhook from unknown agent"), "{}", server.output());
+}
+
+#[test]
+fn companies_are_listed_with_their_webhook_urls() {
+    let home = TestEnv::new().with_env("SERVER_URL", "https://user:hunter2@example.com");
+    write_local_config(&home, &format!("{}name = \"Acme Dental\"\n", company_config("acme", ACME_KEY)));
+    let listed = home.run_ok(&["companies", "list", "--json"]).json();
+    assert_eq!((&listed[0]["slug"], &listed[0]["keys"]), (&json!("default"), &json!(1)));
+    let acme = json!({"slug": "acme", "name": "Acme Dental", "keys": 1, "agent_ids": ["agent_1"],
+        "webhook_url": format!("https://user:***@example.com{ACME_ROUTE}")});
+    assert_eq!((&listed[1], listed.as_array().unwrap().len()), (&acme, 2));
+    let table = home.run_ok(&["companies", "list"]).stdout;
+    assert!(table.contains("Acme Dental") && table.contains(ACME_ROUTE) && !table.contains("hunter2"), "{table}");
 }
 
 #[test]

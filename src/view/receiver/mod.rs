@@ -1,11 +1,13 @@
 //! A receiver: its settings and its state, checks of its setup, and the results of requests to it.
 
+mod company;
 mod config;
 mod doctor;
 mod simulation;
 mod status;
 mod test_result;
 
+pub(crate) use company::CompanyView;
 pub(crate) use config::{SettingView, SettingsView};
 pub(crate) use doctor::{DoctorFinding, FindingLevel};
 pub(crate) use simulation::{
