@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::context;
 use super::output::{self, CliResult};
+use super::progress::draw_progress;
 use crate::base::clock::Clock;
 use crate::operations::purge::purge;
 use crate::storage::Role;
@@ -26,7 +27,8 @@ impl PurgeArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let store = context::open_store_of(&settings, Role::Operator)?;
-        let result = purge(&*store, &settings, &Clock::system(), context::PRINCIPAL, !self.yes).await?;
+        let result =
+            purge(&*store, &settings, &Clock::system(), context::PRINCIPAL, !self.yes, &mut draw_progress()).await?;
         if self.json { output::print_json(&result) } else { print_text(&result) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{OperationError, Principal};
+use super::{OperationError, Principal, Progress, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::dispatch::{RetentionRule, RetentionRules};
@@ -19,21 +19,21 @@ pub(crate) async fn purge(
     clock: &Clock,
     principal: &Principal,
     dry_run: bool,
+    progress: ProgressCallback<'_>,
 ) -> Result<PurgeView, OperationError> {
     if !dry_run {
         tracing::info!(%principal, "purging data that is past its retention");
     }
     let rules = RetentionRules::from_settings(settings);
     let now_ms = clock.now_ms();
-    let mut run = PurgeRun { store, dry_run, cascaded: CascadedCounts::default() };
-    let mut by_age = Vec::new();
-    for rule in &rules.age_rules {
-        let mut next = Some(rules.first_batch(rule, now_ms));
-        let mut rows = 0;
-        while let Some(batch) = next {
-            next = run.purge_batch(batch, &mut rows).await?;
-        }
-        by_age.push(rule_view(rule, rows));
+    let mut count = PurgeRun { store, dry_run: true, cascaded: CascadedCounts::default() };
+    let mut by_age = count.apply_age_rules(&rules, now_ms, &mut |_| {}).await?;
+    let mut run = PurgeRun { store, dry_run, cascaded: count.cascaded };
+    if !dry_run {
+        run.cascaded = CascadedCounts::default();
+        let total = by_age.iter().map(|purged| purged.rows).sum();
+        let mut report = |done| progress(Progress { step: "deleted", done, total });
+        by_age = run.apply_age_rules(&rules, now_ms, &mut report).await?;
     }
     let mut by_size = 0;
     // A dry run deletes nothing, so the size would stay above the limit and every event would be counted.
@@ -62,6 +62,28 @@ struct PurgeRun<'a> {
 }
 
 impl PurgeRun<'_> {
+    /// Deletes, or counts, what is older than each rule allows. `report` gets the number of rows so far.
+    async fn apply_age_rules(
+        &mut self,
+        rules: &RetentionRules,
+        now_ms: i64,
+        report: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Vec<PurgedByRuleView>, OperationError> {
+        let mut by_age = Vec::new();
+        let mut rows_before = 0;
+        for rule in &rules.age_rules {
+            let mut next = Some(rules.first_batch(rule, now_ms));
+            let mut rows = 0;
+            while let Some(batch) = next {
+                next = self.purge_batch(batch, &mut rows).await?;
+                report(rows_before + rows);
+            }
+            rows_before += rows;
+            by_age.push(rule_view(rule, rows));
+        }
+        Ok(by_age)
+    }
+
     /// Deletes the oldest events, regardless of company, until the store uses at most `max_bytes`.
     async fn purge_to_size(&mut self, oldest: PurgeBatch, max_bytes: u64) -> Result<u64, OperationError> {
         let mut rows = 0;

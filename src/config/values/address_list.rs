@@ -1,5 +1,5 @@
 //! Lists of addresses and ranges. Read from a list of strings or from one string with commas, like every list of
-//! strings; an error names the entry by its position only, since a mistyped entry may be a secret.
+//! strings; an error names the entry by its position, and shows it only if it looks like an address.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -130,8 +130,18 @@ fn parse_texts<S: AsRef<str>, T>(
     texts: &[S],
     parse: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Result<Vec<T>, String> {
+    // Shown only if it looks like an address, since any other text may be a secret in the wrong place.
+    let is_address_text = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/'));
     let parse_entry = |(number, text): (usize, &S)| {
-        parse(text.as_ref()).map_err(|problem| format!("entry {number} of the list is invalid; {problem}"))
+        let text = text.as_ref();
+        parse(text).map_err(|problem| {
+            let shown = if is_address_text(text) && (1..=60).contains(&text.len()) {
+                format!(", {text},")
+            } else {
+                String::new()
+            };
+            format!("entry {number} of the list{shown} is invalid; {problem}")
+        })
     };
     (1..).zip(texts).map(parse_entry).collect()
 }
@@ -169,6 +179,11 @@ mod tests {
         {
             let error = parse(wrong).unwrap_err();
             assert!(error.contains("entry 2 of the list"), "{wrong}: {error}");
+            assert_eq!(
+                error.contains(&format!(", {wrong},")),
+                !(wrong.is_empty() || wrong.contains(['h', '*', 'r'])),
+                "{wrong}: {error}"
+            );
         }
         assert_eq!(parse("Crm.Internal.").unwrap().host_names, ["crm", "crm.internal"]);
     }

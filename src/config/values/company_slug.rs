@@ -29,7 +29,8 @@ impl FromStr for CompanySlug {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !(2..=40).contains(&text.len()) || !text.chars().all(plain) {
-            Err("it is not a slug; expected 2 to 40 lower-case letters, digits or hyphens".to_owned())
+            let shown: String = text.chars().take(60).collect();
+            Err(format!("the slug {shown} is invalid; expected 2 to 40 lower-case letters, digits or hyphens"))
         } else if text == DEFAULT_COMPANY_SLUG {
             Err("the slug default is the company of the plain route, whose keys are security.keys (RETELL_API_KEY); \
                  choose another slug"

@@ -324,13 +324,32 @@ async fn exported_events_are_imported_into_another_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_data_is_deleted_with_progress() {
+    let live = LiveReceiver::start(|settings| settings.retention.events_days = Some(1)).await;
+    live.send_call().await;
+    for kind in ["call_started", "call_ended"] {
+        live.wait_for_state(live.event_id(kind).await, "call_store", DeliveryState::Succeeded).await;
+    }
+    let in_a_month = Clock::from_fn(|| Clock::system().now_ms() + 30 * 86_400_000);
+    let mut progress = Vec::new();
+    let mut record = |reported| progress.push(reported);
+    let purge = crate::operations::purge::purge;
+    let purged = purge(&*live.store, &live.settings, &in_a_month, &OPERATOR, false, &mut record).await.unwrap();
+    let last = progress.last().expect("progress");
+    assert_eq!((purged.dry_run, purged.by_age[0].rows, last.done, last.total), (false, 2, 2, 2), "{purged:?}");
+    live.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_data_is_counted_and_a_person_is_erased() {
     let live = LiveReceiver::start(|settings| settings.retention.events_days = Some(1)).await;
     live.send_call().await;
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
     let in_a_month = Clock::from_fn(|| Clock::system().now_ms() + 30 * 86_400_000);
     let purged =
-        crate::operations::purge::purge(&*live.store, &live.settings, &in_a_month, &OPERATOR, true).await.unwrap();
+        crate::operations::purge::purge(&*live.store, &live.settings, &in_a_month, &OPERATOR, true, &mut |_| {})
+            .await
+            .unwrap();
     assert!(purged.dry_run && purged.by_age[0].rows > 0, "{purged:?}");
 
     let request = |dry_run| crate::operations::erase::ErasureRequest {
