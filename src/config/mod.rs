@@ -29,7 +29,7 @@ pub(crate) use sections::{
     ServiceSettings, StorageSettings, is_function_name, normalize_name, parse_time_zone,
 };
 pub(crate) use values::address_list::EgressAllowlist;
-pub(crate) use values::company_slug::DEFAULT_COMPANY_SLUG;
+pub(crate) use values::company_slug::{CompanySlug, DEFAULT_COMPANY_SLUG};
 pub(crate) use values::public_url::is_loopback_url;
 pub(crate) use values::storage_url::StorageUrl;
 

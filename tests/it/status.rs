@@ -78,6 +78,8 @@ fn a_missing_store_is_reported_and_not_created() {
 fn warns_of_backlogs_dead_letters_and_silence() {
     let (home, mut server) = start_server();
     server.post_signed(&event_body("call_ended", "call_1"));
+    let succeeded = || home.run_ok(&["deliveries", "list", "--state", "succeeded", "--json"]).json();
+    assert!(wait_until(Duration::from_secs(10), || succeeded().as_array().unwrap().len() == 2), "{}", succeeded());
     server.stop();
     let three_days_ago_ms = now_ms() - 3 * 24 * 3_600_000;
     home.open_database().execute("UPDATE events SET received_at_ms = ?1", [three_days_ago_ms]).unwrap();

@@ -11,7 +11,7 @@ use self::invocations::FunctionsCallsArgs;
 use self::test::FunctionsTestArgs;
 use super::context;
 use super::output::{self, CliResult};
-use crate::config::{FunctionSettings, Settings};
+use crate::config::{CompanySlug, FunctionSettings, Settings};
 use crate::operations::functions::{all_functions, find_function, function_url, list_functions, list_tools};
 use crate::view::FunctionView;
 
@@ -82,7 +82,7 @@ fn print_list(settings: &Settings, json: bool) -> CliResult {
         return output::print_json(&list_functions(settings)?);
     }
     let row = |function: &FunctionSettings| {
-        let companies = if function.companies.is_empty() { "all".to_owned() } else { function.companies.join(", ") };
+        let companies = if function.companies.is_empty() { "all".to_owned() } else { join_slugs(&function.companies) };
         let timeout = format!("{} ms", function.timeout.as_millis());
         vec![function.name.clone(), format_target(function), function.methods.join(", "), companies, timeout]
     };
@@ -118,7 +118,7 @@ impl FunctionsShowArgs {
             ("target", Some(format_target(&function))),
             ("url", Some(function_url(settings, company, &function.name))),
             ("methods", Some(function.methods.join(", "))),
-            ("companies", (!function.companies.is_empty()).then(|| function.companies.join(", "))),
+            ("companies", (!function.companies.is_empty()).then(|| join_slugs(&function.companies))),
             ("timeout", Some(format!("{} ms", function.timeout.as_millis()))),
         ])?;
         output::print_json(&parameters)
@@ -129,4 +129,8 @@ impl FunctionsSchemaArgs {
     fn run(&self, settings: &Settings) -> CliResult {
         output::print_json(&list_tools(settings, self.company.as_deref())?)
     }
+}
+
+fn join_slugs(slugs: &[CompanySlug]) -> String {
+    slugs.iter().map(CompanySlug::as_str).collect::<Vec<_>>().join(", ")
 }

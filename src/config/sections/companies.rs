@@ -3,9 +3,12 @@ use serde::{Deserialize, Serialize};
 
 use super::security::{deserialize_keys, invalid_key_reason};
 use crate::base::secret::Secret;
-use crate::config::values::company_slug::CompanySlug;
+use crate::config::values::company_slug::{CompanySlug, DEFAULT_COMPANY_SLUG};
 use crate::config::values::string_list;
 use crate::config::{FieldError, RetentionDays, parse_time_zone};
+
+/// Path segments that are routes, or may become routes, below the webhook's and the functions' paths.
+const RESERVED_SLUGS: [&str; 8] = ["inbound", "test", "retell", "function", "webhook", "docs", "health", "metrics"];
 
 /// One `[[companies]]` table: a customer with a separate webhook URL, `/api/v1/webhook/retell/<slug>`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
@@ -46,6 +49,14 @@ pub(in crate::config) fn validate(
     for (position, company) in companies.iter().enumerate() {
         let refused =
             |key: &str, why: String| Err(FieldError::new(key, why).in_list("companies", position, &company.slug));
+        if *company.slug == *DEFAULT_COMPANY_SLUG {
+            let why = "`default` is the company of the plain route; its keys are security.keys (RETELL_API_KEY)";
+            return Err(FieldError::new(format!("companies[{position}].slug"), why));
+        }
+        if RESERVED_SLUGS.contains(&&*company.slug) {
+            let why = format!("`{}` is the path of a route; choose another slug", company.slug);
+            return Err(FieldError::new(format!("companies[{position}].slug"), why));
+        }
         let earlier = &companies[..position];
         if earlier.iter().any(|other| other.slug == company.slug) {
             return refused("slug", format!("`{}` is already the slug of an earlier company", company.slug));

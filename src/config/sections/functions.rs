@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
 use crate::config::values::{duration_ms, string_list};
-use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError};
+use crate::config::{CompanySettings, CompanySlug, DEFAULT_COMPANY_SLUG, FieldError};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
@@ -106,9 +106,9 @@ pub struct FunctionSettings {
     #[schemars(with = "u64")]
     pub idempotency_window: Duration,
     /// Slugs of the companies that have the function; empty: all companies.
-    #[serde(default, deserialize_with = "string_list::deserialize_strings")]
+    #[serde(default, deserialize_with = "string_list::deserialize_parsed")]
     #[schemars(with = "string_list::StringList")]
-    pub companies: Vec<String>,
+    pub companies: Vec<CompanySlug>,
     /// Number of invocations at the same time, at least 1. Further invocations wait.
     #[serde(default = "default_concurrency")]
     pub concurrency: u16,
@@ -146,11 +146,11 @@ impl FunctionSettings {
     /// Whether the company with this slug has the function.
     #[must_use]
     pub fn is_available_to(&self, company: &str) -> bool {
-        self.companies.is_empty() || self.companies.iter().any(|slug| slug == company)
+        self.companies.is_empty() || self.companies.iter().any(|slug| **slug == *company)
     }
 
     fn shares_company_with(&self, other: &Self) -> bool {
-        let shared = |slug: &String| other.companies.contains(slug);
+        let shared = |slug: &CompanySlug| other.companies.contains(slug);
         self.companies.is_empty() || other.companies.is_empty() || self.companies.iter().any(shared)
     }
 
@@ -218,7 +218,7 @@ pub(in crate::config) fn validate(
     companies: &[CompanySettings],
 ) -> Result<(), FieldError> {
     let is_known =
-        |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug);
+        |slug: &CompanySlug| **slug == *DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug);
     for (position, function) in functions.iter().enumerate() {
         let invalid =
             |key: &str, why: String| Err(FieldError::new(key, why).in_list("functions", position, &function.name));
@@ -273,7 +273,7 @@ mod tests {
             (FunctionSettings { name: "x".repeat(65), ..table() }, "name"),
             (FunctionSettings { url: None, ..table() }, "url"),
             (FunctionSettings { command: vec!["x".into()], ..table() }, "url"),
-            (FunctionSettings { companies: vec!["unknown".into()], ..table() }, "companies"),
+            (FunctionSettings { companies: vec!["unknown".parse().unwrap()], ..table() }, "companies"),
             (FunctionSettings { methods: vec!["get".into()], ..table() }, "methods"),
             (FunctionSettings { methods: vec![], ..table() }, "methods"),
             (FunctionSettings { timeout: Duration::ZERO, ..table() }, "timeout_ms"),
@@ -290,12 +290,18 @@ mod tests {
     #[test]
     fn names_are_unique_per_company() {
         let of = |companies: &[&str]| FunctionSettings {
-            companies: companies.iter().map(|slug| (*slug).to_owned()).collect(),
+            companies: companies.iter().map(|slug| slug.parse().unwrap()).collect(),
             ..table()
         };
-        assert!(!of(&["a"]).shares_company_with(&of(&["b"])));
-        assert!(of(&["a"]).shares_company_with(&of(&["b", "a"])) && of(&["a"]).shares_company_with(&of(&[])));
+        assert!(!of(&["acme"]).shares_company_with(&of(&["globex"])));
+        assert!(
+            of(&["acme"]).shares_company_with(&of(&["globex", "acme"])) && of(&["acme"]).shares_company_with(&of(&[]))
+        );
         assert!(validate(&[of(&["default"]), of(&[])], &[]).is_err());
-        assert!(of(&[]).is_available_to("a") && of(&["a"]).is_available_to("a") && !of(&["a"]).is_available_to("b"));
+        assert!(
+            of(&[]).is_available_to("acme")
+                && of(&["acme"]).is_available_to("acme")
+                && !of(&["acme"]).is_available_to("globex")
+        );
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
 use crate::config::values::duration_ms;
-use crate::config::{CompanySettings, DEFAULT_COMPANY_SLUG, FieldError, RetellSignatureMode};
+use crate::config::{CompanySettings, CompanySlug, DEFAULT_COMPANY_SLUG, FieldError, RetellSignatureMode};
 
 /// Retell gives up after 10 s; the rest is left for the network in both directions.
 const MAX_TIMEOUT: Duration = Duration::from_secs(8);
@@ -85,8 +85,8 @@ pub struct InboundRuleSettings {
     pub agents: Vec<String>,
     /// Condition: slugs of the companies that received the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = ["acme"])]
-    pub companies: Vec<String>,
+    #[schemars(with = "Vec<String>", example = ["acme"])]
+    pub companies: Vec<CompanySlug>,
     /// Condition: a call, or the first text message of a chat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"call")]
@@ -185,8 +185,9 @@ impl InboundRuleSettings {
 
 impl InboundSettings {
     pub(in crate::config) fn validate(&self, companies: &[CompanySettings]) -> Result<(), FieldError> {
-        let is_known =
-            |slug: &String| slug == DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug);
+        let is_known = |slug: &CompanySlug| {
+            **slug == *DEFAULT_COMPANY_SLUG || companies.iter().any(|company| company.slug == **slug)
+        };
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout) {
             let why = format!(
                 "{} ms is out of range; expected 100 to 8000 ms, because the caller waits and Retell gives up \

@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The company of the plain webhook route, whose keys are `security.keys`.
 pub(crate) const DEFAULT_COMPANY_SLUG: &str = "default";
 
-/// Path segments that are routes, or may become routes, below the webhook's and the functions' paths.
-const RESERVED_SLUGS: [&str; 8] = ["inbound", "test", "retell", "function", "webhook", "docs", "health", "metrics"];
-
-/// The identifier of a configured company in URLs, lists and filters: 2 to 40 lower-case letters, digits or `-`.
+/// The identifier of a company in URLs, lists and filters: 2 to 40 lower-case letters, digits or `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CompanySlug(String);
@@ -28,18 +25,11 @@ impl FromStr for CompanySlug {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if !(2..=40).contains(&text.len()) || !text.chars().all(plain) {
-            let shown: String = text.chars().take(60).collect();
-            Err(format!("the slug {shown} is invalid; expected 2 to 40 lower-case letters, digits or hyphens"))
-        } else if text == DEFAULT_COMPANY_SLUG {
-            Err("the slug default is the company of the plain route, whose keys are security.keys (RETELL_API_KEY); \
-                 choose another slug"
-                .to_owned())
-        } else if RESERVED_SLUGS.contains(&text) {
-            Err(format!("the slug {text} is the path of a route; choose another slug"))
-        } else {
-            Ok(Self(text.to_owned()))
+        if (2..=40).contains(&text.len()) && text.chars().all(plain) {
+            return Ok(Self(text.to_owned()));
         }
+        let shown: String = text.chars().take(60).collect();
+        Err(format!("the slug {shown} is invalid; expected 2 to 40 lower-case letters, digits or hyphens"))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Lists of strings that may also be written as one string with commas, the only form an environment variable can hold.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 /// What [`deserialize_strings`] accepts, for the JSON Schema of the settings.
 #[derive(JsonSchema)]
@@ -39,6 +40,15 @@ pub(in crate::config) fn deserialize_strings<'de, D: Deserializer<'de>>(
         }
     }
     deserializer.deserialize_any(StringListVisitor)
+}
+
+/// Reads the strings of the list and parses each.
+pub(in crate::config) fn deserialize_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String>,
+{
+    deserialize_strings(deserializer)?.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 /// Splits `"a, b"` into trimmed entries.

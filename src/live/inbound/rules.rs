@@ -11,7 +11,8 @@ use super::rule_schedule::RuleSchedule;
 use super::target::{self, InboundTarget};
 use crate::base::current::Current;
 use crate::config::{
-    FieldError, InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings, InboundSettings,
+    CompanySlug, FieldError, InboundAnswerSettings, InboundAskSettings, InboundKind, InboundRuleSettings,
+    InboundSettings,
 };
 use crate::egress::Egress;
 use crate::outbound::OutboundContext;
@@ -28,7 +29,7 @@ pub(super) struct CompiledInboundRule<A> {
     from: Option<NumberMatcher>,
     to: Option<NumberMatcher>,
     agents: Vec<String>,
-    companies: Vec<String>,
+    companies: Vec<CompanySlug>,
     kind: Option<InboundKind>,
     pub(super) schedule: RuleSchedule,
     known_caller: Option<bool>,
@@ -135,7 +136,7 @@ impl<A> CompiledInboundRule<A> {
         if !self.agents.is_empty() && !request.agent_id.as_ref().is_some_and(|agent| self.agents.contains(agent)) {
             return false;
         }
-        if !self.companies.is_empty() && !self.companies.contains(&context.company) {
+        if !self.companies.is_empty() && !self.companies.iter().any(|slug| **slug == *context.company) {
             return false;
         }
         if !self.schedule.is_active(context.received_at_ms) {

@@ -23,6 +23,7 @@ pub use kind::HandlerKind;
 pub(crate) use kind::RetellSignatureMode;
 
 use crate::base::secret::Secret;
+use crate::config::CompanySlug;
 use crate::config::values::duration_ms;
 
 /// One `[[handlers]]` table: a filter for events, delivery settings, and the settings of the handler's kind.
@@ -48,7 +49,8 @@ pub struct HandlerSettings {
     pub agents: Vec<String>,
     /// Slugs of the companies whose events are delivered; empty: all companies.
     #[serde(default)]
-    pub companies: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub companies: Vec<CompanySlug>,
     /// Types of the calls whose events are delivered: `phone_call`, `web_call`. Empty: all types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(example = ["phone_call"])]
