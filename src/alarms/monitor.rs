@@ -146,6 +146,8 @@ impl AlarmMonitor {
         self.record_rates(now_ms);
         self.deps.status.update(BTreeSet::new(), &self.deps.counters.activity().signature_ages());
         self.store_activity().await;
+        // Events of alarms that this receiver has stored as the leader: the new leader does not notify of them again.
+        self.append_pending_events().await;
     }
 
     /// Leaves the alarms to the new leader. What it stores is read again when this receiver becomes the leader.
@@ -153,7 +155,6 @@ impl AlarmMonitor {
         self.raised = RaisedAlarms::default();
         self.stored_alarms = None;
         self.is_activity_loaded = false;
-        self.pending_events.clear();
     }
 
     /// Continues with the alarms that the previous process or leader has raised.
@@ -242,7 +243,7 @@ impl AlarmMonitor {
             if let Some(damage) = &backlog.damage
                 && self.logged_damage.insert(damage.to_string())
             {
-                tracing::warn!(handler = %backlog.handler, error = %damage, "delivery left out of alarms and metrics");
+                tracing::warn!(handler = %backlog.handler, error = %damage, "row with unknown value in a backlog");
             }
         }
     }

@@ -176,8 +176,8 @@ fn value_text(value: &Value) -> Option<String> {
     const MAX_BYTES: usize = 80;
     let is_shown = match value {
         Value::Bool(_) | Value::Number(_) => true,
-        // A URL may hold a password.
-        Value::String(text) => text != "***" && !text.contains("://"),
+        // A URL may hold a password, and a text that begins with `+` is a phone number.
+        Value::String(text) => text != "***" && !text.contains("://") && !text.starts_with('+'),
         Value::Array(items) => !items.is_empty() && items.iter().all(|item| value_text(item).is_some()),
         Value::Null | Value::Object(_) => false,
     };

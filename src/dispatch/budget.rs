@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Body bytes that all workers of a receiver may have claimed at one time. With the limit per handler it takes effect
-/// above 32 handlers that have a backlog at the same time. A worker that holds nothing may exceed it by one delivery, so that each handler
-/// makes progress.
+/// above 32 handlers that have a backlog at the same time. A worker that holds nothing may exceed it by one delivery,
+/// so that each handler makes progress.
 const MAX_PREFETCH_BYTES_TOTAL: i64 = 64 * 1024 * 1024;
 
 /// The bytes that are left. Clones share them.

@@ -27,14 +27,18 @@ pub(crate) async fn purge(
     let rules = RetentionRules::from_settings(settings);
     let now_ms = clock.now_ms();
     let mut count = PurgeRun { store, dry_run: true, cascaded: CascadedCounts::default() };
-    let mut by_age = count.apply_age_rules(&rules, now_ms, &mut |_| {}).await?;
+    let mut report = |done| progress(Progress { step: "counted", done, total: done });
+    let counted = count.apply_age_rules(&rules, now_ms, &mut report).await;
     let mut run = PurgeRun { store, dry_run, cascaded: count.cascaded };
-    if !dry_run {
+    let by_age = if dry_run {
+        counted?
+    } else {
         run.cascaded = CascadedCounts::default();
-        let total = by_age.iter().map(|purged| purged.rows).sum();
-        let mut report = |done| progress(Progress { step: "deleted", done, total });
-        by_age = run.apply_age_rules(&rules, now_ms, &mut report).await?;
-    }
+        // Only for the progress: what cannot be counted is deleted all the same. A running receiver makes it inexact.
+        let total: u64 = counted.iter().flatten().map(|purged| purged.rows).sum();
+        let mut report = |done: u64| progress(Progress { step: "deleted", done, total: total.max(done) });
+        run.apply_age_rules(&rules, now_ms, &mut report).await?
+    };
     let mut by_size = 0;
     // A dry run deletes nothing, so the size would stay above the limit and every event would be counted.
     if let Some(max_bytes) = rules.max_bytes.filter(|_| !dry_run) {

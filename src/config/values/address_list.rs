@@ -130,20 +130,20 @@ fn parse_texts<S: AsRef<str>, T>(
     texts: &[S],
     parse: impl Fn(&str) -> Result<T, &'static str>,
 ) -> Result<Vec<T>, String> {
-    // Shown only if it looks like an address, since any other text may be a secret in the wrong place.
-    let is_address_text = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '/'));
     let parse_entry = |(number, text): (usize, &S)| {
         let text = text.as_ref();
         parse(text).map_err(|problem| {
-            let shown = if is_address_text(text) && (1..=60).contains(&text.len()) {
-                format!(", {text},")
-            } else {
-                String::new()
-            };
+            let shown = if looks_like_address(text) { format!(", {text},") } else { String::new() };
             format!("entry {number} of the list{shown} is invalid; {problem}")
         })
     };
     (1..).zip(texts).map(parse_entry).collect()
+}
+
+/// Whether an invalid entry may be shown: any other text may be a secret or a phone number in the wrong place.
+fn looks_like_address(text: &str) -> bool {
+    let is_group = |group: &str| group.len() <= 4 && group.chars().all(|c| c.is_ascii_hexdigit());
+    text.len() <= 60 && text.contains(['.', ':']) && text.split(['.', ':', '/']).all(is_group)
 }
 
 fn is_link_local(network: IpNet) -> bool {
@@ -184,6 +184,9 @@ mod tests {
                 !(wrong.is_empty() || wrong.contains(['h', '*', 'r'])),
                 "{wrong}: {error}"
             );
+        }
+        for private in ["15551234567", "9f27a1c4de5588b2031fa7c09f27a1c4", "key.9f27a1c4de5588b2"] {
+            assert!(!parse_texts(&[private], |_| Err::<(), _>("expected")).unwrap_err().contains(private));
         }
         assert_eq!(parse("Crm.Internal.").unwrap().host_names, ["crm", "crm.internal"]);
     }
