@@ -6,6 +6,8 @@
 //! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
 //! `docs/configuration.md` and `docs/configuration.schema.json`; see [`mod@reference`].
 
+#[cfg(test)]
+mod error_tests;
 mod field_error;
 mod load;
 mod sections;

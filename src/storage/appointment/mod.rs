@@ -97,7 +97,7 @@ pub struct BookingContext {
     pub event: BookingEventData,
 }
 
-/// What an event about a change contains besides the appointment.
+/// What an event about a change contains in addition to the appointment.
 #[derive(Clone)]
 pub struct BookingEventData {
     /// Generated for this change; begins with its time.
