@@ -101,21 +101,20 @@ fn is_secret(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::format_setting;
 
     #[test]
     fn values_are_toml_and_secrets_are_commented_out() {
-        assert_eq!(format_setting("port", &json!(8000), "PORT"), "port = 8000  # PORT");
-        assert_eq!(format_setting("url", &json!(null), "built in"), "# url is not set  # built in");
-        assert_eq!(format_setting("keys", &json!(["***"]), "x"), "# keys = [\"***\"]  # x");
-        assert_eq!(format_setting("token", &json!("***"), ""), "# token = \"***\"");
-        assert_eq!(format_setting("events", &json!(["a\"b"]), ""), r#"events = ["a\"b"]"#);
-        assert_eq!(
-            format_setting("metadata", &json!({"a": [1, {"b c": "d"}]}), ""),
-            r#"metadata = { a = [1, { "b c" = "d" }] }"#
-        );
-        assert_eq!(format_setting("ask", &json!({"url": "***"}), ""), r#"# ask = { url = "***" }"#);
+        for (key, value, origin, line) in [
+            ("port", "8000", "PORT", "port = 8000  # PORT"),
+            ("url", "null", "built in", "# url is not set  # built in"),
+            ("keys", r#"["***"]"#, "x", r#"# keys = ["***"]  # x"#),
+            ("token", r#""***""#, "", r#"# token = "***""#),
+            ("events", r#"["a\"b"]"#, "", r#"events = ["a\"b"]"#),
+            ("metadata", r#"{"a": [1, {"b c": "d"}]}"#, "", r#"metadata = { a = [1, { "b c" = "d" }] }"#),
+            ("ask", r#"{"url": "***"}"#, "", r#"# ask = { url = "***" }"#),
+        ] {
+            assert_eq!(format_setting(key, &serde_json::from_str(value).unwrap(), origin), line);
+        }
     }
 }
