@@ -11,6 +11,7 @@ mod deliveries;
 mod errors;
 mod events;
 mod facets;
+mod files;
 mod identity;
 mod inbound;
 mod ledger;
@@ -22,7 +23,6 @@ mod rejected;
 mod removal;
 #[cfg(test)]
 mod tests;
-mod url;
 mod worker_threads;
 mod writer;
 
@@ -31,9 +31,10 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-pub(crate) use url::SqliteUrl;
+pub(crate) use files::SqliteUrl;
 
 use self::bodies::BodyFileWriter;
+use self::files::{FileId, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -61,7 +62,7 @@ pub(crate) struct SqliteStore {
     changes: watch::Sender<u64>,
     url: SqliteUrl,
     /// The database file as it was opened, to notice when another one takes its place.
-    file_id: Option<u64>,
+    file_id: Option<FileId>,
     /// The latest probe and its result. It is reused for a while, because readiness can be polled by anyone and each
     /// probe writes to the disk.
     last_probe: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
@@ -74,9 +75,9 @@ impl SqliteStore {
     /// [`StoreError`] of the kind `Unusable` when the file was made by a newer version, belongs to another program, is
     /// used by another receiver, or cannot be created or opened.
     pub(crate) fn open(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        open::create_folder_and_file(url)?;
+        open::create_store_folder(url)?;
         // The lock comes first: everything below changes the files, and recovery assumes that no one else writes them.
-        let lock = open::acquire_lock(url)?;
+        let lock = StoreLock::acquire(url)?;
         let conn = open::open_writer(url)?;
         let identity_key = open::load_identity_key(&conn)?;
         let unusable = |error| errors::unusable(url, error);

@@ -1,6 +1,6 @@
-//! Opens the store: folders and permissions, the lock against a second receiver, connection settings, migrations.
+//! Opens the store: folders and permissions, connection settings, migrations.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,21 +37,19 @@ const LEDGER_MIGRATIONS: Migrations = Migrations {
 const WRITER_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const READER_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Creates the folder (mode 0700) and an empty file (mode 0600) if they are missing. SQLite gives its log and
-/// shared-memory files the mode of the database.
-pub(super) fn create_folder_and_file(url: &SqliteUrl) -> Result<(), StoreError> {
+/// Creates the folder of the store (mode 0700) if it is missing.
+pub(super) fn create_store_folder(url: &SqliteUrl) -> Result<(), StoreError> {
     let folder = url.folder();
-    let failed = |what: &Path, error: std::io::Error| {
+    if folder.exists() {
+        return Ok(());
+    }
+    create_private_folder(folder).map_err(|error| {
         StoreError::unusable(format!(
             "cannot create {}: {error}; make the folder writable for this user, or set storage.url (DATABASE_URL) to \
              another path",
-            what.display()
+            folder.display()
         ))
-    };
-    if !folder.exists() {
-        create_private_folder(folder).map_err(|error| failed(folder, error))?;
-    }
-    open_private_file(url.path()).map(drop).map_err(|error| failed(url.path(), error))
+    })
 }
 
 pub(super) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
@@ -61,43 +59,14 @@ pub(super) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
+/// Opens the file, or creates it empty (mode 0600). SQLite gives its log and shared-memory files the mode of the
+/// database.
 pub(super) fn open_private_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
-}
-
-/// The lock that a receiver holds on its store. Unlocks when it is dropped.
-pub(super) struct StoreLock(File);
-
-impl Drop for StoreLock {
-    fn drop(&mut self) {
-        // Explicitly: closing the file does not unlock it while a child process (exec handler) that is just being
-        // started still holds a copy of the descriptor.
-        let _ = self.0.unlock();
-    }
-}
-
-/// Prevents a second receiver from writing the same store. Each would look up duplicates in its own memory and store
-/// the events of the other again. The lock also proves that a previous receiver is gone, so its leases can be
-/// released.
-pub(super) fn acquire_lock(url: &SqliteUrl) -> Result<StoreLock, StoreError> {
-    let path = url.path_with_suffix(".lock");
-    let file = open_private_file(&path)
-        .map_err(|error| StoreError::unusable(format!("cannot create {}: {error}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(StoreLock(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::unusable(format!(
-            "another receiver already writes {}; stop it first, or set storage.url (DATABASE_URL) of this one to \
-             another file",
-            url.path().display()
-        ))),
-        Err(TryLockError::Error(error)) => {
-            Err(StoreError::unusable(format!("cannot lock {}: {error}", path.display())))
-        }
-    }
 }
 
 /// Opens the connection of the writer thread and migrates the schema.

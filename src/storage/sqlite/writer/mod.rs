@@ -118,7 +118,7 @@ impl StoreWriter {
     pub(in crate::storage::sqlite) fn start(
         mut state: WriterContext,
         identity_key: IdentityKey,
-        lock: crate::storage::sqlite::open::StoreLock,
+        lock: crate::storage::sqlite::files::StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let (jobs, incoming) = mpsc::channel(QUEUE_CAPACITY);

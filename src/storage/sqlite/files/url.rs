@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::removal;
+use super::FileId;
 use crate::config::StorageUrl;
+use crate::storage::sqlite::removal;
 
 /// The files of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqliteUrl {
-    pub(super) path: PathBuf,
+    pub(in crate::storage::sqlite) path: PathBuf,
     /// Limit on the size of the database in pages of 4,096 bytes.
-    pub(super) max_page_count: Option<u32>,
+    pub(in crate::storage::sqlite) max_page_count: Option<u32>,
 }
 
 impl From<&StorageUrl> for SqliteUrl {
@@ -34,22 +35,22 @@ impl SqliteUrl {
 
     /// The folder of the body files, next to the database.
     #[must_use]
-    pub(super) fn bodies_folder(&self) -> PathBuf {
+    pub(in crate::storage::sqlite) fn bodies_folder(&self) -> PathBuf {
         self.path_with_suffix("-bodies")
     }
 
     /// The database of the invocation ledger, next to this one.
     #[must_use]
-    pub(super) fn ledger_url(&self) -> Self {
+    pub(in crate::storage::sqlite) fn ledger_url(&self) -> Self {
         Self::file(self.path_with_suffix("-ledger"))
     }
 
     /// Path of the write-ahead log.
-    pub(super) fn wal_path(&self) -> PathBuf {
+    pub(in crate::storage::sqlite) fn wal_path(&self) -> PathBuf {
         self.path_with_suffix("-wal")
     }
 
-    pub(super) fn path_with_suffix(&self, suffix: &str) -> PathBuf {
+    pub(in crate::storage::sqlite) fn path_with_suffix(&self, suffix: &str) -> PathBuf {
         // On `OsString`, because a path need not be valid UTF-8.
         let mut path = self.path.as_os_str().to_owned();
         path.push(suffix);
@@ -68,16 +69,9 @@ impl SqliteUrl {
         database(self) + database(&self.ledger_url()) + bodies.sum::<u64>()
     }
 
-    /// Identifies the database file, as opposed to its path; `None` when it does not exist.
-    #[cfg(unix)]
-    pub(super) fn file_id(&self) -> Option<u64> {
-        fs::metadata(&self.path).ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file))
-    }
-
-    /// Whether the database file exists: without inodes, a replaced file cannot be told from the old one.
-    #[cfg(not(unix))]
-    pub(super) fn file_id(&self) -> Option<u64> {
-        fs::metadata(&self.path).ok().map(|_| 0)
+    /// The id of the database file; `None` when it does not exist.
+    pub(in crate::storage::sqlite) fn file_id(&self) -> Option<FileId> {
+        FileId::of_path(&self.path).ok()
     }
 
     /// The folder of the database.
