@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod current;
 pub(crate) mod erase_lines;
+pub(crate) mod escape;
 pub(crate) mod histogram;
 pub(crate) mod id;
 pub(crate) mod networks;

@@ -34,7 +34,7 @@ impl CompaniesListArgs {
         }
         let row = |company: CompanyView| {
             let agents = if company.agent_ids.is_empty() { "any".into() } else { company.agent_ids.len().to_string() };
-            let name = output::sanitize(company.name.as_deref().unwrap_or("-"));
+            let name = company.name.unwrap_or_else(|| "-".to_owned());
             vec![company.slug, name, company.keys.to_string(), agents, company.webhook_url]
         };
         let header = ["COMPANY", "NAME", "KEYS", "AGENTS", "WEBHOOK"];

@@ -150,6 +150,6 @@ pub async fn run(cli: Cli) -> ExitCode {
 /// Prints the message on stderr and returns the exit code of a failure.
 #[must_use]
 pub fn report_error(message: &str) -> ExitCode {
-    eprintln!("retell-webhook: {message}");
+    output::print_error(format!("retell-webhook: {message}"));
     ExitCode::FAILURE
 }

@@ -1,16 +1,18 @@
 //! Output of the commands: tables and fields for people, JSON for scripts. A closed pipe is not an error.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use comfy_table::{Table, TableStyle};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(super) use crate::base::escape::escape_text;
+use crate::base::escape::{escape_json, escape_lines};
 use crate::operations::ItemKind;
 use crate::operations::OperationError;
-pub(super) use crate::operations::text::{format_bytes, sanitize};
+pub(super) use crate::operations::text::format_bytes;
 
 /// A failure that ends the command with exit code 1.
 #[derive(Debug)]
@@ -53,9 +55,25 @@ fn command_hint(error: &OperationError) -> Option<&'static str> {
 
 pub(super) type CliResult = Result<(), CliError>;
 
-/// Prints one line. A reader such as `head` may close the pipe early; that is not a failure.
+/// Prints a line, or several if the text has line feeds: [`escape_text`] escapes those of texts from outside. A reader such
+/// as `head` may close the pipe early; that is not a failure.
 pub(super) fn print_line(text: impl Display) -> CliResult {
-    ignore_broken_pipe(writeln!(io::stdout().lock(), "{text}"))
+    ignore_broken_pipe(writeln!(io::stdout().lock(), "{}", escape_lines(&text.to_string())))
+}
+
+/// Prints a message on stderr.
+pub(super) fn print_error(text: impl Display) {
+    eprintln!("{}", escape_lines(&text.to_string()));
+}
+
+/// Prints the bytes of a body as they are, or escaped when they are for a terminal.
+pub(super) fn print_body(body: &[u8]) -> CliResult {
+    let mut stdout = io::stdout().lock();
+    ignore_broken_pipe(if stdout.is_terminal() {
+        stdout.write_all(escape_json(&String::from_utf8_lossy(body)).as_bytes())
+    } else {
+        stdout.write_all(body)
+    })
 }
 
 /// Turns a failed write into an error, unless the reader closed the pipe.
@@ -70,7 +88,12 @@ pub(super) fn ignore_broken_pipe(result: io::Result<()>) -> CliResult {
 
 /// Prints one JSON value, indented.
 pub(super) fn print_json(value: &impl Serialize) -> CliResult {
-    print_line(serde_json::to_string_pretty(value)?)
+    print_line(escape_json(&serde_json::to_string_pretty(value)?))
+}
+
+/// One JSON value on one line.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(escape_json(&serde_json::to_string(value)?).into_owned())
 }
 
 /// A JSON string as plain text, and any other value as JSON on one line.
@@ -86,7 +109,7 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) 
     let mut table = Table::new();
     table.load_style(TableStyle::new()).set_header(header.to_vec());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| escape_text(cell)));
     }
     table.lines().try_for_each(|row| print_line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
 }
@@ -96,7 +119,7 @@ pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
         if let Some(value) = value {
-            print_line(format!("{name:width$}  {}", sanitize(value)))?;
+            print_line(format!("{name:width$}  {}", escape_text(value)))?;
         }
     }
     Ok(())

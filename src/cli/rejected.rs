@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use clap::{Args, Subcommand};
 
 use super::context;
@@ -56,10 +54,10 @@ impl RejectedListArgs {
             vec![
                 output::format_time(request.received_at_ms),
                 request.id.clone(),
-                output::sanitize(request.source.as_deref().unwrap_or("-")),
+                request.source.clone().unwrap_or_else(|| "-".to_owned()),
                 request.size_bytes.map_or("-".into(), output::format_bytes),
                 request.reason.as_str().to_owned(),
-                output::sanitize(&truncate_diagnosis(&request.diagnosis)),
+                truncate_diagnosis(&request.diagnosis),
             ]
         });
         let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "DIAGNOSIS"];
@@ -83,7 +81,7 @@ impl RejectedShowArgs {
         let store = context::open_store()?;
         if self.body {
             let body = operations::rejected::rejected_request_body(&*store, context::PRINCIPAL, self.id).await?;
-            return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
+            return output::print_body(&body);
         }
         let rejected = operations::rejected::show_rejected_request(&*store, context::PRINCIPAL, self.id).await?;
         if self.json { output::print_json(&rejected) } else { print_rejected(&rejected) }
@@ -103,7 +101,7 @@ fn print_rejected(request: &RejectedRequestView) -> CliResult {
     ])?;
     output::print_line("\nstored headers")?;
     for (name, value) in &request.headers {
-        output::print_line(format!("  {}: {}", output::sanitize(name), output::sanitize(value)))?;
+        output::print_line(format!("  {}: {}", output::escape_text(name), output::escape_text(value)))?;
     }
     if request.has_body { output::print_line("\nTo print the body: --body") } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
+use crate::base::escape::escape_text;
 use crate::event::{Call, Event};
 
 /// Logs one line per event: what happened to which call, without phone numbers or the caller's words.
@@ -13,7 +14,7 @@ pub(crate) struct LogHandler;
 impl EventHandler for LogHandler {
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
         let ids = event.identifiers();
-        let call_id = ids.call_id.as_deref().or(ids.chat_id.as_deref()).map(sanitize);
+        let call_id = ids.call_id.as_deref().or(ids.chat_id.as_deref()).map(short_text);
         let fields = CallFields::new(event.call());
         tracing::info!(
             event = %safe_event_name(event.name()),
@@ -54,11 +55,11 @@ impl CallFields {
         let analysis = call.call_analysis.as_ref();
         let sentiment = analysis.and_then(|analysis| analysis.user_sentiment.as_ref());
         Self {
-            direction: call.direction.as_ref().map(|direction| sanitize(direction.as_str())),
-            agent: call.agent_name.as_deref().map(sanitize),
+            direction: call.direction.as_ref().map(|direction| short_text(direction.as_str())),
+            agent: call.agent_name.as_deref().map(short_text),
             duration_ms: call.duration_ms,
-            disconnection_reason: call.disconnection_reason.as_ref().map(|reason| sanitize(reason.as_str())),
-            sentiment: sentiment.map(|sentiment| sanitize(sentiment.as_str())),
+            disconnection_reason: call.disconnection_reason.as_ref().map(|reason| short_text(reason.as_str())),
+            sentiment: sentiment.map(|sentiment| short_text(sentiment.as_str())),
             successful: analysis.and_then(|analysis| analysis.call_successful),
         }
     }
@@ -69,14 +70,14 @@ fn safe_event_name(name: &str) -> String {
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
     match (name, digits) {
         ("", _) => "none".to_owned(),
-        (_, 0..=4) => sanitize(name),
+        (_, 0..=4) => short_text(name),
         _ => "unknown".to_owned(),
     }
 }
 
-/// Removes control characters, which a terminal would interpret, and keeps at most 80 characters.
-fn sanitize(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(80).collect()
+/// At most 80 characters, escaped.
+fn short_text(text: &str) -> String {
+    escape_text(text).chars().take(80).collect()
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
         let event = Event::parse(body.as_bytes()).unwrap();
         let expected = CallFields {
             direction: Some("inbound".into()),
-            agent: Some("Nora".into()),
+            agent: Some("No\\u{1b}ra".into()),
             duration_ms: Some(25_245),
             disconnection_reason: Some("agent_hangup".into()),
             sentiment: Some("Positive".into()),

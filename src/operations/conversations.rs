@@ -1,7 +1,7 @@
 //! Lists, shows and counts calls and chats.
 
+use crate::base::escape::escape_text;
 use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
-use crate::operations::text::sanitize;
 use crate::operations::{ItemKind, OperationError, Principal};
 use crate::privacy::redact;
 use crate::storage::CallStore;
@@ -33,7 +33,7 @@ pub(crate) async fn show_conversation(
             CallKind::Call => ItemKind::Call,
             CallKind::Chat => ItemKind::Chat,
         };
-        OperationError::not_found(item, format!("no {} has the id {}", kind.as_str(), sanitize(id)))
+        OperationError::not_found(item, format!("no {} has the id {}", kind.as_str(), escape_text(id)))
     })?;
     let summary = call.summary.take();
     let custom_analysis_data = call.custom_analysis_data.take();

@@ -1,11 +1,10 @@
 //! Text for people in results and errors.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
-/// Replaces control characters: text from outside could move the cursor or change colors of a terminal.
-pub(crate) fn sanitize(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
+use crate::base::escape::is_deceptive;
 
 /// `549 B`, `8.6 kB`, `1.2 MB`, `43.3 GB`.
 #[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
@@ -32,8 +31,22 @@ pub(crate) fn inline_toml(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         // JSON strings and numbers are valid TOML, except that TOML also requires DEL to be escaped.
-        plain => plain.to_string().replace('\u{7f}', "\\u007f"),
+        plain => escape_toml(&plain.to_string()),
     }
+}
+
+/// Like [`escape_json`](crate::base::escape::escape_json): TOML has `\U` instead of surrogate pairs.
+fn escape_toml(literal: &str) -> String {
+    let mut escaped = String::with_capacity(literal.len());
+    for c in literal.chars() {
+        // Writing into a `String` cannot fail.
+        let _ = match u32::from(c) {
+            _ if !is_deceptive(c) => escaped.write_char(c),
+            code @ ..=0xffff => write!(escaped, "\\u{code:04x}"),
+            code => write!(escaped, "\\U{code:08x}"),
+        };
+    }
+    escaped
 }
 
 fn toml_key(name: &str) -> String {
@@ -53,11 +66,8 @@ mod tests {
     #[test]
     fn json_values_are_formatted_as_inline_toml() {
         let value = serde_json::json!({"a": [1, "x\n\"y\""], "$ref": {"b-c": true, "none": null}, "e": {}});
+        let deceptive = Value::String("a\u{7f}\u{202e}\u{e0041}".into());
+        assert_eq!(inline_toml(&deceptive), r#""a\u007f\u202e\U000e0041""#);
         assert_eq!(inline_toml(&value), r#"{ "$ref" = { b-c = true }, a = [1, "x\n\"y\""], e = {} }"#);
-    }
-
-    #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(sanitize("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
     }
 }

@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::escaped_lines::EscapedLines;
 use super::rolling_file::RollingFile;
 use crate::base::clock::Clock;
 use crate::base::supervise::Supervisor;
@@ -151,6 +152,8 @@ where
     S: tracing::Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let colored = ansi && format == LogFormat::Human;
+    let writer = EscapedLines { writer, format, colored };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
     match format {
         LogFormat::Human => lines.with_ansi(ansi).boxed(),
@@ -166,7 +169,7 @@ where
 {
     match format {
         LogFormat::Human => tracing_subscriber::fmt::layer()
-            .with_writer(writer)
+            .with_writer(EscapedLines { writer, format, colored: false })
             .with_target(false)
             .with_ansi(false)
             .fmt_fields(FileFields(DefaultFields::new()))

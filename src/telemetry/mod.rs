@@ -3,6 +3,7 @@
 pub(crate) mod activity;
 pub(crate) mod deliveries;
 pub(crate) mod disk;
+mod escaped_lines;
 pub(crate) mod exposition;
 pub(crate) mod functions;
 pub(crate) mod inbound;

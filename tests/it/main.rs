@@ -26,6 +26,7 @@ mod companies;
 mod config_command;
 mod crash;
 mod crash_during_dispatch;
+mod deceptive_text;
 mod describe;
 mod dispatch;
 mod doctor;

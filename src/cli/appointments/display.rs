@@ -32,9 +32,9 @@ impl AppointmentDisplayArgs {
                 it.confirmation_number.clone(),
                 it.state.as_str().to_owned(),
                 it.company.clone(),
-                it.service.as_deref().map_or("-".into(), output::sanitize),
-                it.name.as_deref().map_or("(hidden)".into(), output::sanitize),
-                it.from_number.as_deref().map_or("-".into(), output::sanitize),
+                it.service.as_deref().map_or("-".into(), str::to_owned),
+                it.name.as_deref().map_or("(hidden)".into(), str::to_owned),
+                it.from_number.as_deref().map_or("-".into(), str::to_owned),
             ]
         });
         let header = ["BEGINS", "ENDS", "TIME ZONE", "NUMBER", "STATE", "COMPANY", "SERVICE", "NAME", "FROM"];

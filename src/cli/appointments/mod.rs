@@ -160,7 +160,10 @@ impl AppointmentsExportArgs {
         let calendar =
             operations::export_appointments(&*context::open_store()?, &Clock::system(), context::PRINCIPAL, filter)
                 .await?;
-        eprintln!("retell-webhook: {} appointments, with names and phone numbers", calendar.appointments);
+        output::print_error(format!(
+            "retell-webhook: {} appointments, with names and phone numbers",
+            calendar.appointments
+        ));
         output::ignore_broken_pipe(std::io::stdout().lock().write_all(calendar.text.as_bytes()))
     }
 }

@@ -60,7 +60,7 @@ impl CallsListArgs {
 }
 
 fn text_or_dash(text: Option<impl AsRef<str>>) -> String {
-    text.map_or_else(|| "-".to_owned(), |text| output::sanitize(text.as_ref()))
+    text.map_or_else(|| "-".to_owned(), |text| text.as_ref().to_owned())
 }
 
 fn conversation_row(conversation: &ConversationView) -> Vec<String> {
@@ -76,7 +76,7 @@ fn conversation_row(conversation: &ConversationView) -> Vec<String> {
 
 fn call_cells(call: &CallView) -> [String; 10] {
     [
-        output::sanitize(&call.call_id),
+        call.call_id.clone(),
         text_or_dash(call.direction.as_ref().or(call.call_type.as_ref())),
         text_or_dash(call.from_number.as_ref()),
         text_or_dash(call.to_number.as_ref()),
@@ -91,7 +91,7 @@ fn call_cells(call: &CallView) -> [String; 10] {
 
 fn chat_cells(chat: &ChatView) -> [String; 6] {
     [
-        output::sanitize(&chat.chat_id),
+        chat.chat_id.clone(),
         text_or_dash(chat.chat_type.as_ref()),
         text_or_dash(chat.chat_status.as_ref()),
         text_or_dash(chat.base.duration_ms.map(format_duration)),

@@ -195,7 +195,7 @@ fn group_row(group: &CallGroupView) -> Vec<String> {
     let key = agent_name.map_or_else(|| key.to_owned(), |name| format!("{key} ({name})"));
     let totals = &group.totals;
     vec![
-        output::sanitize(&key),
+        key,
         totals.count.to_string(),
         format_percent(group.share),
         totals.average_duration_ms.map_or_else(|| "-".to_owned(), format_duration),

@@ -91,9 +91,9 @@ fn print_counts(counts: &[DeliveryCountView]) -> CliResult {
     }
     let rows = counts.iter().map(|counted| {
         vec![
-            output::sanitize(&counted.handler),
+            counted.handler.clone(),
             counted.state.map_or("none", DeliveryStateView::as_str).to_owned(),
-            output::sanitize(counted.reason.as_deref().unwrap_or("-")),
+            counted.reason.clone().unwrap_or_else(|| "-".to_owned()),
             counted.count.to_string(),
             match counted.excluded_reason {
                 Some(reason) => format!("excluded: {reason}"),

@@ -169,7 +169,7 @@ impl DeliveriesListArgs {
         }
         let rows = rows.iter().map(|row| {
             let kind = row.event.as_deref().unwrap_or("-");
-            [vec![row.event_id.clone(), output::sanitize(kind)], delivery_cells(row)].concat()
+            [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
         output::print_table(&header, rows.collect(), "no deliveries match")
@@ -180,7 +180,7 @@ impl DeliveriesListArgs {
 pub(super) fn delivery_cells(row: &DeliveryView) -> Vec<String> {
     let state = if row.replay { format!("{}, replay", row.state.as_str()) } else { row.state.as_str().to_owned() };
     vec![
-        output::sanitize(&row.handler),
+        row.handler.clone(),
         state,
         row.attempts.to_string(),
         output::format_time(row.updated_at_ms),
@@ -202,7 +202,7 @@ pub(super) fn next_attempt_text(row: &DeliveryView) -> Option<String> {
 fn truncate_reason(reason: &str) -> String {
     let mut chars = reason.chars();
     let start: String = chars.by_ref().take(MAX_REASON_CHARS).collect();
-    output::sanitize(&if chars.next().is_some() { start + "…" } else { start })
+    if chars.next().is_some() { start + "…" } else { start }
 }
 
 impl DeliveriesShowArgs {

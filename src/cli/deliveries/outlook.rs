@@ -15,7 +15,7 @@ pub(in crate::cli) fn print_outlook_table(outlooks: &[OutlookView]) -> CliResult
     let rows = outlooks.iter().map(|outlook| match outlook {
         OutlookView::Delivery(details) => delivery_cells(&details.delivery),
         OutlookView::Undelivered { handler, state } => {
-            let mut cells = vec![output::sanitize(handler), outlook_label(*state).to_owned()];
+            let mut cells = vec![handler.clone(), outlook_label(*state).to_owned()];
             cells.resize(OUTLOOK_COLUMNS.len(), "-".to_owned());
             cells
         }
@@ -71,7 +71,7 @@ fn print_attempt(attempt: &AttemptView) -> CliResult {
     ))?;
     for (name, text) in [("error", &attempt.error), ("answer", &attempt.answer)] {
         if let Some(text) = text {
-            output::print_line(format!("    {name}: {}", output::sanitize(text)))?;
+            output::print_line(format!("    {name}: {}", output::escape_text(text)))?;
         }
     }
     Ok(())

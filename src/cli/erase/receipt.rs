@@ -36,7 +36,7 @@ pub(super) fn print_text(receipt: &ErasureView) -> CliResult {
     for ExternalHandlerView { handler, kind, events } in &receipt.not_reached.handlers {
         output::print_line(format!(
             "  what handler `{}` ({kind}) delivered: {events} events",
-            output::sanitize(handler)
+            output::escape_text(handler)
         ))?;
     }
     receipt.not_reached.elsewhere.iter().try_for_each(|copy| output::print_line(format!("  {copy}")))?;

@@ -15,13 +15,13 @@ pub(super) async fn export_events(filter: EventFilter) -> CliResult {
     let mut has_unreadable = false;
     while let Some(batch) = export.next_batch(&*store).await? {
         for event in &batch.events {
-            let line = serde_json::to_string(event)?;
+            let line = output::json_line(event)?;
             if let Err(error) = writeln!(out, "{line}") {
                 return output::ignore_broken_pipe(Err(error));
             }
         }
         for event in &batch.unreadable {
-            eprintln!("retell-webhook: event {} was not exported: {}", event.id, event.reason);
+            output::print_error(format!("retell-webhook: event {} was not exported: {}", event.id, event.reason));
             has_unreadable = true;
         }
         progress.inc((batch.events.len() + batch.unreadable.len()) as u64);

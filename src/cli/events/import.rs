@@ -51,10 +51,13 @@ impl EventsImportArgs {
 
     fn print_result(&self, result: &ImportView) -> CliResult {
         for bad in &result.line_errors {
-            eprintln!("retell-webhook: line {}: {}", bad.line, bad.error);
+            output::print_error(format!("retell-webhook: line {}: {}", bad.line, bad.error));
         }
         if result.bad_lines > MAX_REPORTED_LINES as u64 {
-            eprintln!("retell-webhook: {} more bad lines are not shown", result.bad_lines - MAX_REPORTED_LINES as u64);
+            output::print_error(format!(
+                "retell-webhook: {} more bad lines are not shown",
+                result.bad_lines - MAX_REPORTED_LINES as u64
+            ));
         }
         let ImportView { stored, duplicates, new_ids, bad_lines, .. } = result;
         let summary =
@@ -62,7 +65,7 @@ impl EventsImportArgs {
         if self.json {
             output::print_json(result)?;
         } else if self.ids {
-            eprintln!("{summary}");
+            output::print_error(summary);
         } else {
             output::print_line(summary)?;
         }

@@ -5,8 +5,6 @@ mod import;
 mod tail;
 mod tail_format;
 
-use std::io::{self, Write};
-
 use clap::{Args, Subcommand};
 
 use self::import::EventsImportArgs;
@@ -109,8 +107,8 @@ impl EventsListArgs {
             vec![
                 output::format_time(event.received_at_ms),
                 event.id.clone(),
-                output::sanitize(event.event.as_deref().unwrap_or("-")),
-                output::sanitize(event.call_id.as_deref().unwrap_or("-")),
+                event.event.clone().unwrap_or_else(|| "-".to_owned()),
+                event.call_id.clone().unwrap_or_else(|| "-".to_owned()),
                 output::format_bytes(event.size_bytes),
                 state_text(event),
             ]
@@ -144,7 +142,7 @@ impl EventsShowArgs {
         let store = context::open_store()?;
         if self.body {
             let body = operations::events::event_body(&*store, context::PRINCIPAL, self.id).await?;
-            return output::ignore_broken_pipe(io::stdout().lock().write_all(&body));
+            return output::print_body(&body);
         }
         let details = operations::events::show_event(&*store, context::PRINCIPAL, self.id).await?;
         if self.json {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::tail_format::{self, LineStyle};
 use crate::base::id::EventId;
 use crate::cli::context;
-use crate::cli::output::{CliError, CliResult};
+use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::time_arg::parse_time_arg;
 use crate::operations::OperationError;
 use crate::operations::events::{EventTail, TailFilter, TailNotice, TailOutput, TailStart};
@@ -55,7 +55,7 @@ impl TailArgs {
             // Ctrl-C is polled first, so that its handler is installed before anything is printed.
             biased;
             _ = tokio::signal::ctrl_c() => {
-                eprintln!("\ncontinue: {}", self.resume_command(resume.get()));
+                output::print_error(format!("\ncontinue: {}", self.resume_command(resume.get())));
                 Ok(())
             }
             result = self.follow(&mut tail, style, &resume) => result,
@@ -82,7 +82,7 @@ impl TailArgs {
         let mut out = BufWriter::new(io::stdout().lock());
         for event in events {
             if self.json {
-                writeln!(out, "{}", serde_json::to_string(event)?)?;
+                writeln!(out, "{}", output::json_line(event)?)?;
             } else {
                 writeln!(out, "{}", tail_format::format_event_line(event, style))?;
             }
@@ -122,12 +122,12 @@ impl TailArgs {
 
 fn print_notice(notice: &TailNotice) {
     match notice {
-        TailNotice::WaitingForStore(location) => eprintln!(
+        TailNotice::WaitingForStore(location) => output::print_error(format!(
             "retell-webhook: no store at {location} yet; waiting for `retell-webhook serve` to create it (Ctrl-C to \
              stop)"
-        ),
-        TailNotice::ReadFailed(error) => eprintln!("retell-webhook: {error}; retrying"),
-        TailNotice::ReadRecovered => eprintln!("retell-webhook: the store can be read again"),
+        )),
+        TailNotice::ReadFailed(error) => output::print_error(format!("retell-webhook: {error}; retrying")),
+        TailNotice::ReadRecovered => output::print_error("retell-webhook: the store can be read again"),
     }
 }
 

@@ -113,7 +113,7 @@ fn truncate_middle(text: &str, max_chars: usize) -> String {
 }
 
 fn format_column(text: Option<&str>) -> String {
-    let text = output::sanitize(text.unwrap_or("-"));
+    let text = output::escape_text(text.unwrap_or("-")).into_owned();
     match text.char_indices().nth(MAX_COLUMN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn columns_are_truncated_and_sanitized() {
         assert_eq!(format_column(None), "-");
-        assert_eq!(format_column(Some("a\u{1b}b")), "a\u{fffd}b");
+        assert_eq!(format_column(Some("a\u{1b}b")), "a\\u{1b}b");
         assert_eq!(format_column(Some(&"ä".repeat(200))).chars().count(), 65);
     }
 }

@@ -89,7 +89,7 @@ fn invocation_cells(row: InvocationView) -> Vec<String> {
         row.invocation,
         row.state.as_str().to_owned(),
         duration,
-        format!("{mark}{}", output::sanitize(&answer)),
+        format!("{mark}{answer}"),
     ]
 }
 

@@ -46,11 +46,11 @@ impl FunctionsTestArgs {
             output::print_json(&result)?;
         } else {
             let FunctionTestView { status, outcome, duration_ms, answer_text, .. } = &result;
-            let outcome = outcome.as_deref().map(|outcome| format!(" {}", output::sanitize(outcome)));
+            let outcome = outcome.as_deref().map(|outcome| format!(" {}", output::escape_text(outcome)));
             output::print_line(format!(
                 "{status}{} in {duration_ms} ms: {}",
                 outcome.unwrap_or_default(),
-                output::sanitize(answer_text)
+                output::escape_text(answer_text)
             ))?;
         }
         match result.status {

@@ -23,7 +23,7 @@ impl HealthArgs {
                 "{base}/health/ready: no response within 3 s; is the receiver running?"
             )));
         };
-        output::print_line(output::sanitize(&output::json_text(response)))?;
+        output::print_line(output::escape_text(&output::json_text(response)))?;
         if health.ready { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }

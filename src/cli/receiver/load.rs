@@ -67,9 +67,9 @@ impl LoadArgs {
             bar.set_style(style);
         }
         let on_update = |update| match update {
-            LoadUpdate::Started { url } => eprintln!(
+            LoadUpdate::Started { url } => output::print_error(format!(
                 "retell-webhook: sending to {url} for {seconds} s; these events are stored and handled like any others"
-            ),
+            )),
             LoadUpdate::Running(progress) => {
                 bar.set_position(progress.elapsed.as_secs());
                 bar.set_message(progress.answered.to_string());

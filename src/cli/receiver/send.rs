@@ -55,7 +55,10 @@ impl SendArgs {
             output::print_json(&result)?;
         } else {
             let SendResultView { status, response_body, duration_ms, url } = &result;
-            output::print_line(format!("{status} in {duration_ms} ms from {url}: {response_body}"))?;
+            output::print_line(format!(
+                "{status} in {duration_ms} ms from {url}: {}",
+                output::escape_text(response_body)
+            ))?;
         }
         match result.status {
             200..300 => Ok(()),

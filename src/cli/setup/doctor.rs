@@ -46,5 +46,5 @@ fn print_finding(finding: &DoctorFinding) -> CliResult {
         FindingLevel::Warning => "WARNING",
         FindingLevel::Problem => "PROBLEM",
     };
-    output::print_line(format!("{level:<8} {:<14} {}", finding.check, output::sanitize(&finding.text)))
+    output::print_line(format!("{level:<8} {:<14} {}", finding.check, output::escape_text(&finding.text)))
 }

@@ -78,7 +78,7 @@ fn print_handlers(handlers: &[HandlerStatusView], now_ms: i64) -> CliResult {
     let rows = handlers.iter().map(|handler| {
         let oldest = handler.oldest_undelivered_since_ms.map(|since_ms| format_age((now_ms - since_ms).max(0)));
         vec![
-            output::sanitize(&handler.handler),
+            handler.handler.clone(),
             handler.behind.to_string(),
             format_count(handler.running),
             format_count(handler.scheduled),
@@ -100,7 +100,7 @@ fn print_alarms(alarms: &[AlarmView], is_receiver_up: bool, now_ms: i64) -> CliR
     let stopped = if is_receiver_up { "" } else { ", as of when the receiver stopped" };
     alarms.iter().try_for_each(|alarm| {
         let age = format_age((now_ms - alarm.since_ms).max(0));
-        let text = output::sanitize(&alarm.text);
+        let text = output::escape_text(&alarm.text);
         output::print_line(format!("\nALARM ({}, for {age}{stopped}): {text}", alarm.alarm.as_str()))
     })
 }

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::base::escape::escape_text;
+
 /// Headers whose values are logged.
 const LOGGED_HEADERS: [HeaderName; 7] = [
     header::HOST,
@@ -55,7 +57,7 @@ fn format_header_value(name: &HeaderName, value: &HeaderValue) -> String {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect()
+    escape_text(text).chars().take(MAX_TEXT_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 pub(crate) mod bulk_change;
 
-use super::text::sanitize;
 use super::{ItemKind, OperationError, Principal};
+use crate::base::escape::escape_text;
 use crate::base::id::EventId;
 use crate::storage::{
     AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
@@ -35,7 +35,7 @@ pub(crate) async fn show_deliveries(
     if let Some(handler) = handler {
         outlooks.retain(|(name, _)| name == handler);
         if outlooks.is_empty() {
-            let message = format!("no handler `{}` has run on this store", sanitize(handler));
+            let message = format!("no handler `{}` has run on this store", escape_text(handler));
             return Err(OperationError::not_found(ItemKind::Handler, message));
         }
     }

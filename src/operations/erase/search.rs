@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ErasableStore, ErasureRequest, ErasureSubject};
-use crate::operations::text::sanitize;
+use crate::base::escape::escape_text;
 use crate::operations::{ItemKind, OperationError, Progress, ProgressCallback};
 use crate::storage::{DataSubject, Position, Seq, StoreError};
 
@@ -28,7 +28,7 @@ impl PersonSearch {
         if let Some(slug) = company {
             companies.retain(|(known, _)| known == slug);
             if companies.is_empty() {
-                let message = format!("no company `{}` in the store; check the slug", sanitize(slug));
+                let message = format!("no company `{}` in the store; check the slug", escape_text(slug));
                 return Err(OperationError::not_found(ItemKind::Company, message));
             }
         }

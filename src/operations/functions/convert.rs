@@ -1,10 +1,13 @@
 //! Converts exported functions and the tools of a Retell agent to `[[functions]]` tables.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use crate::base::escape::escape_text;
 use crate::config::FunctionSettings;
 use crate::operations::OperationError;
-use crate::operations::text::{inline_toml, sanitize};
+use crate::operations::text::inline_toml;
 use crate::view::FunctionTableView;
 
 /// The `[[functions]]` tables of a document: exported functions, a list of tools, or an object with `general_tools`,
@@ -77,7 +80,7 @@ fn convert_tool(item: &Map<String, Value>) -> Option<(Map<String, Value>, Vec<St
                 if matches!(value.as_str(), Some("GET" | "DELETE")) {
                     not_converted.push(format!(
                         "the server received {} requests; it now receives POST with the arguments in the body",
-                        sanitize_value(value)
+                        comment_text(value)
                     ));
                 }
             }
@@ -86,7 +89,7 @@ fn convert_tool(item: &Map<String, Value>) -> Option<(Map<String, Value>, Vec<St
                 not_converted.extend(with_variables.iter().map(|name| {
                     format!(
                         "the header {}: Retell replaces {{{{variables}}}} in it, the receiver does not",
-                        sanitize_value(name)
+                        comment_text(name)
                     )
                 }));
                 if !constant.is_empty() {
@@ -95,7 +98,7 @@ fn convert_tool(item: &Map<String, Value>) -> Option<(Map<String, Value>, Vec<St
             }
             // Properties that the tool printed by `functions schema` gets anew, or that only the dashboard uses.
             "type" | "tool_id" | "parameter_type" => {}
-            key => not_converted.push(format!("{}: {}", sanitize_value(&key.into()), unsupported_reason(key))),
+            key => not_converted.push(format!("{}: {}", comment_text(&key.into()), unsupported_reason(key))),
         }
     }
     Some((fields, not_converted))
@@ -129,8 +132,8 @@ fn split_headers(value: &Value) -> (Map<String, Value>, Vec<Value>) {
 }
 
 /// Text for one line of a TOML comment: a line break would end the comment.
-fn sanitize_value(value: &Value) -> String {
-    sanitize(value.as_str().unwrap_or_default())
+fn comment_text(value: &Value) -> Cow<'_, str> {
+    escape_text(value.as_str().unwrap_or_default())
 }
 
 /// Formats a table with the important keys first and defaults omitted. Secrets, which `functions export` replaces by

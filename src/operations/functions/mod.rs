@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::convert::convert_functions;
 pub(crate) use self::test::{FunctionTest, test_function};
-use super::text::sanitize;
 use super::{ItemKind, OperationError, Principal};
 use crate::base::clock::to_unsigned_ms;
+use crate::base::escape::escape_text;
 use crate::config::{DEFAULT_COMPANY_SLUG, FieldError, FunctionSettings, Settings};
 use crate::live::appointments;
 use crate::live::functions::{function_path, load_parameters, merge_builtins};
@@ -39,7 +39,7 @@ pub(crate) fn find_function(
     let mut functions = all_functions(settings)?.into_iter();
     let function = functions.find(|function| function.name == name && function.is_available_to(company));
     function_view(function.ok_or_else(|| {
-        let message = format!("company `{}` has no function `{}`", sanitize(company), sanitize(name));
+        let message = format!("company `{}` has no function `{}`", escape_text(company), escape_text(name));
         OperationError::not_found(ItemKind::Function, message)
     })?)
 }

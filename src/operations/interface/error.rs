@@ -1,6 +1,6 @@
+use crate::base::escape::escape_text;
 use crate::config::FieldError;
 use crate::egress::ClientBuildError;
-use crate::operations::text::sanitize;
 use crate::storage::{MissingItem, StoreError};
 
 /// Why an operation was not carried out, or only in part.
@@ -75,7 +75,7 @@ impl OperationError {
 
     /// No company of the settings has this slug.
     pub(in crate::operations) fn unknown_company(slug: &str) -> Self {
-        let slug = sanitize(slug);
+        let slug = escape_text(slug);
         Self::not_found(
             ItemKind::Company,
             format!("no company `{slug}` in [[companies]]; check the slug in the configuration"),

@@ -11,7 +11,6 @@ use crate::config::Settings;
 use crate::egress;
 use crate::event::{EventKind, sample_body};
 use crate::operations::signatures::optional_signing_key;
-use crate::operations::text::sanitize;
 use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
 use crate::security::signature::{SIGNATURE_HEADER, Signature};
@@ -64,7 +63,7 @@ pub(crate) async fn send_event(
     let status = response.status().as_u16();
     let duration_ms = started_at.elapsed().as_millis();
     let response_body = response.text().await.unwrap_or_default();
-    let response_body = sanitize(&response_body.chars().take(MAX_RESPONSE_CHARS).collect::<String>());
+    let response_body = response_body.chars().take(MAX_RESPONSE_CHARS).collect();
     Ok(SendResultView { status, response_body, duration_ms, url: redact::url(url.as_str()) })
 }
 

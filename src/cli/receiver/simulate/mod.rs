@@ -90,7 +90,7 @@ impl SimulateArgs {
         let shown = progress_bar.clone();
         let on_update = move |update| match update {
             SimulationUpdate::Started { url, seed } => {
-                eprintln!("retell-webhook: simulating {calls} calls to {url}, seed {seed}");
+                output::print_error(format!("retell-webhook: simulating {calls} calls to {url}, seed {seed}"));
             }
             SimulationUpdate::Running(progress) => {
                 shown.set_message(progress.requests.to_string());
@@ -146,7 +146,9 @@ async fn wait_for_report(
         report = &mut run => return Ok(report?),
         () = shutdown_signal()? => stop.cancel(),
     }
-    eprintln!("retell-webhook: stopping after the booked appointments are canceled; a second signal stops immediately");
+    output::print_error(
+        "retell-webhook: stopping after the booked appointments are canceled; a second signal stops immediately",
+    );
     tokio::select! {
         report = run => Ok(report?),
         () = shutdown_signal()? => {

@@ -126,7 +126,7 @@ fn print_requests(requests: &[SimulatedRequestView]) -> CliResult {
 }
 
 fn truncate_line(text: &str) -> String {
-    let text = output::sanitize(text);
+    let text = output::escape_text(text).into_owned();
     if text.chars().count() <= MAX_LINE_CHARS {
         return text;
     }
