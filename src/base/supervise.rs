@@ -98,7 +98,9 @@ impl Supervisor {
         self.tasks.wait().await;
     }
 
-    fn fail_service(&self, name: &str) {
+    /// Stops the whole service because the component `name` found that it must not continue. The process then exits
+    /// with an error code.
+    pub fn fail(&self, name: &str) {
         self.failed.store(true, Ordering::Relaxed);
         tracing::error!(task = name, "service task failed");
         self.root_stop_token.cancel();
@@ -154,7 +156,7 @@ impl TaskExitGuard {
     /// The task returned, which is a failure unless the service is stopping.
     fn task_ended(self) {
         if !self.supervisor.is_stopping() {
-            self.supervisor.fail_service(self.name);
+            self.supervisor.fail(self.name);
         }
     }
 
@@ -165,7 +167,7 @@ impl TaskExitGuard {
 impl Drop for TaskExitGuard {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.supervisor.fail_service(self.name);
+            self.supervisor.fail(self.name);
         }
     }
 }
@@ -195,6 +197,15 @@ mod tests {
         stopped.stop();
         stopped.wait_for_tasks().await;
         assert!(!stopped.has_failed());
+    }
+
+    #[tokio::test]
+    async fn a_component_can_stop_the_service_by_name() {
+        let service = Supervisor::default();
+        let component = service.child();
+        component.fail("component");
+        service.wait_for_stop().await;
+        assert!(service.has_failed());
     }
 
     #[tokio::test]

@@ -1,5 +1,8 @@
 //! Classifies SQLite's errors by what a caller can do about them.
 
+use std::io;
+use std::path::Path;
+
 use rusqlite::types::Type;
 use rusqlite::{ErrorCode, Row};
 
@@ -94,6 +97,11 @@ fn advice(kind: StoreErrorKind) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// An error of the operating system on a file of the store, while it is opened.
+pub(super) fn unusable_file(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::unusable(format!("cannot read and write {}: {error}", path.display()))
 }
 
 /// An error while opening the store at `url`.

@@ -23,6 +23,7 @@ mod rejected;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod worker_threads;
 mod writer;
 
@@ -38,6 +39,7 @@ use self::files::{FileId, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
+use self::wal::SyncState;
 use self::writer::{StoreWriter, WriterContext};
 use super::StoreError;
 use crate::base::supervise::Supervisor;
@@ -78,6 +80,8 @@ impl SqliteStore {
         open::create_store_folder(url)?;
         // The lock comes first: everything below changes the files, and recovery assumes that no one else writes them.
         let lock = StoreLock::acquire(url)?;
+        let sync = SyncState::of_receiver(url, supervisor);
+        wal::recover(url, &sync)?;
         let conn = open::open_writer(url)?;
         let identity_key = open::load_identity_key(&conn)?;
         let unusable = |error| errors::unusable(url, error);
@@ -86,23 +90,31 @@ impl SqliteStore {
         let recent_keys = identity::index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn)?;
-        let context =
-            WriterContext { conn, recent_keys, identity_filter, bodies, transaction_begun: false, appended_events: 0 };
+        let context = WriterContext {
+            url: url.clone(),
+            conn,
+            sync: sync.clone(),
+            recent_keys,
+            identity_filter,
+            bodies,
+            transaction_begun: false,
+            appended_events: 0,
+        };
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
-        let ledger = Some(LedgerWriter::start(url, supervisor)?);
-        let readers = ReaderPool::start(url, READER_THREADS, supervisor)?;
-        let live_readers = Some(ReaderPool::start(url, 1, supervisor)?);
+        let ledger = Some(LedgerWriter::start(url, &sync, supervisor)?);
+        let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
+        let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
         let changes = watch::Sender::new(0);
         change_watch::start(url, &changes, supervisor)?;
-        writer::checkpoint::start(url, &writer, supervisor)?;
+        wal::checkpoint::start(url, &writer, &sync, supervisor)?;
         identity::index::start(&writer, supervisor);
         Ok(Self {
             writer: Some(writer),
             ledger,
             readers,
             live_readers,
-            operator: Operator::new(url, supervisor),
+            operator: Operator::new(url, &sync, supervisor),
             file_id: url.file_id(),
             url: url.clone(),
             appended_count: AtomicU64::new(0),
@@ -117,6 +129,8 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] of the kind `Unusable` when the file does not exist or its schema is not that of this version.
     pub(crate) fn open_read_only(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        let sync = SyncState::of_command(url);
+        sync.check()?;
         open::check_readable(url)?;
         // Read before opening: a file that is replaced in between then counts as replaced.
         let file_id = url.file_id();
@@ -127,7 +141,7 @@ impl SqliteStore {
             url: url.clone(),
             writer: None,
             ledger: None,
-            readers: ReaderPool::start(url, READER_THREADS, supervisor)?,
+            readers: ReaderPool::start(url, READER_THREADS, &sync, supervisor)?,
             live_readers: None,
             appended_count: AtomicU64::new(0),
             claim_number: AtomicI64::new(0),
@@ -142,7 +156,7 @@ impl SqliteStore {
     /// As [`SqliteStore::open_read_only`], and when the file cannot be written.
     pub(crate) fn open_as_operator(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
         let store = Self::open_read_only(url, supervisor)?;
-        Ok(Self { operator: Operator::start(url, supervisor)?, ..store })
+        Ok(Self { operator: Operator::start(url, &SyncState::of_command(url), supervisor)?, ..store })
     }
 
     /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would

@@ -71,15 +71,29 @@ pub(super) fn open_private_file(path: &Path) -> std::io::Result<File> {
 
 /// Opens the connection of the writer thread and migrates the schema.
 pub(super) fn open_writer(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    // One thread uses it, so SQLite need not lock around every call.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
-    // Both checks before the first statement that writes: a database that is not ours, or is newer, stays unchanged.
-    check_schema_version(&conn, url, &MIGRATIONS)?;
-    check_not_foreign_database(&conn, url)?;
+    let mut conn = open_connection(url, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_BUSY_TIMEOUT)
+        .map_err(|error| unusable(url, error))?;
+    // Before the first statement that writes.
+    check_own_database(&conn, url)?;
     configure_writer(&conn, url).map_err(|error| unusable(url, error))?;
     MIGRATIONS.apply(&mut conn).map_err(|error| unusable(url, error))?;
     Ok(conn)
+}
+
+/// Both checks of a store's database: one that is not ours, or is newer, stays unchanged.
+pub(super) fn check_own_database(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
+    check_schema_version(conn, url, &MIGRATIONS)?;
+    check_not_foreign_database(conn, url)
+}
+
+/// Opens a connection that locks out every other process from its first statement on, or fails at once.
+pub(super) fn open_for_recovery(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let open = || {
+        let conn = open_connection(url, OpenFlags::SQLITE_OPEN_READ_WRITE, Duration::ZERO)?;
+        conn.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+        Ok(conn)
+    };
+    open().map_err(|error| unusable(url, error))
 }
 
 /// Opens the connection of the ledger's thread and migrates its schema.
@@ -87,19 +101,16 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
     let url = &url.ledger_url();
     open_private_file(url.path())
         .map_err(|error| StoreError::unusable(format!("cannot create {}: {error}", url.path().display())))?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
+    let mut conn = open_connection(url, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_BUSY_TIMEOUT)
+        .map_err(|error| unusable(url, error))?;
     check_schema_version(&conn, url, &LEDGER_MIGRATIONS)?;
     let set_up = |conn: &mut Connection| -> rusqlite::Result<()> {
-        conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // No sync at commit; a thread syncs the log afterwards, see `ledger`.
         conn.pragma_update(None, "synchronous", "NORMAL")?;
         conn.pragma_update(None, "secure_delete", "ON")?;
-        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-        enable_stable_query_plans(conn)?;
         LEDGER_MIGRATIONS.apply(conn)
     };
     set_up(&mut conn).map_err(|error| unusable(url, error))?;
@@ -107,7 +118,6 @@ pub(super) fn open_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
 }
 
 fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> {
-    conn.busy_timeout(WRITER_BUSY_TIMEOUT)?;
     // Takes effect only if set before the first table is created and before WAL is enabled.
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -115,8 +125,6 @@ fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> 
     conn.pragma_update(None, "synchronous", "FULL")?;
     // Overwrites deleted rows with zeros, so that erased data cannot be read from free pages.
     conn.pragma_update(None, "secure_delete", "ON")?;
-    // Off: `checkpoint.rs` does it on a separate thread, so that no sender waits for a checkpoint.
-    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Truncates a log that a burst has grown, when it starts over.
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     conn.pragma_update(None, "cache_size", -8 * 1024)?;
@@ -124,7 +132,19 @@ fn configure_writer(conn: &Connection, url: &SqliteUrl) -> rusqlite::Result<()> 
     if let Some(pages) = url.max_page_count {
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
-    enable_stable_query_plans(conn)
+    Ok(())
+}
+
+/// The only way to open a connection to a file of the store: it never checkpoints by itself, neither at a commit, for
+/// which a sender would wait, nor when it is closed, because no process may checkpoint after a failed sync.
+fn open_connection(url: &SqliteUrl, flags: OpenFlags, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    // One thread uses each connection, so SQLite need not lock around every call.
+    let conn = Connection::open_with_flags(url.path(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(busy_timeout)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    enable_stable_query_plans(&conn)?;
+    Ok(conn)
 }
 
 /// Keeps query plans independent of bound values (QPSG). Otherwise SQLite plans a cached statement again when a value
@@ -144,26 +164,21 @@ pub(super) fn load_identity_key(conn: &Connection) -> Result<IdentityKey, StoreE
     Ok(IdentityKey::from_bytes(&bytes))
 }
 
-/// Opens a connection for a checkpoint thread.
-pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
-    let conn = Connection::open(path)?;
-    conn.busy_timeout(READER_BUSY_TIMEOUT)?;
+/// Opens a connection for checkpoints, which take the [`SyncState`](super::wal::SyncState) into account.
+pub(super) fn open_checkpointer(url: &SqliteUrl) -> Result<Connection, StoreError> {
+    let conn = open_connection(url, OpenFlags::SQLITE_OPEN_READ_WRITE, READER_BUSY_TIMEOUT)?;
     // A connection that has not read anything yet has not opened the log, and its checkpoints would do nothing.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(conn)
 }
 
-/// Opens a connection for an operator command that writes while a receiver is running. It never checkpoints: the
-/// receiver does, and without a receiver SQLite checkpoints when the last connection closes.
+/// Opens a connection for an operator command that writes while a receiver is running.
 pub(super) fn open_operator(url: &SqliteUrl, busy_timeout: Duration) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
+    let conn =
+        open_connection(url, OpenFlags::SQLITE_OPEN_READ_WRITE, busy_timeout).map_err(|error| unusable(url, error))?;
     let set_up = || -> rusqlite::Result<()> {
-        conn.busy_timeout(busy_timeout)?;
         conn.pragma_update(None, "synchronous", "FULL")?;
-        conn.pragma_update(None, "secure_delete", "ON")?;
-        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-        enable_stable_query_plans(&conn)
+        conn.pragma_update(None, "secure_delete", "ON")
     };
     set_up().map_err(|error| unusable(url, error))?;
     Ok(conn)
@@ -171,12 +186,7 @@ pub(super) fn open_operator(url: &SqliteUrl, busy_timeout: Duration) -> Result<C
 
 /// Opens a read-only connection to the store's database.
 pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(url.path(), flags).map_err(|error| unusable(url, error))?;
-    conn.busy_timeout(READER_BUSY_TIMEOUT)
-        .and_then(|()| enable_stable_query_plans(&conn))
-        .map_err(|error| unusable(url, error))?;
-    Ok(conn)
+    open_connection(url, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_BUSY_TIMEOUT).map_err(|error| unusable(url, error))
 }
 
 /// Opens a read-only connection with the ledger attached, so that one query can join invocations with companies.

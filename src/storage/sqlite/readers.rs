@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::bodies::BodyFileReader;
+use super::wal::SyncState;
 use super::worker_threads::WorkerThreads;
 use super::{SqliteUrl, open};
 use crate::base::supervise::Supervisor;
@@ -13,17 +14,23 @@ pub(super) struct ReaderContext {
     pub(super) conn: Connection,
     pub(super) bodies: BodyFileReader,
     pub(super) identity_key: IdentityKey,
+    sync: SyncState,
 }
 
 /// A handle to the reader threads, which end when it is dropped.
 pub(super) struct ReaderPool(WorkerThreads<ReaderContext>);
 
 impl ReaderPool {
-    pub(super) fn start(url: &SqliteUrl, threads: usize, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        url: &SqliteUrl,
+        threads: usize,
+        sync: &SyncState,
+        supervisor: &Supervisor,
+    ) -> Result<Self, StoreError> {
         let reader = || {
             let conn = open::open_reader_with_ledger(url)?;
             let identity_key = open::load_identity_key(&conn)?;
-            Ok(ReaderContext { conn, bodies: BodyFileReader::new(url), identity_key })
+            Ok(ReaderContext { conn, bodies: BodyFileReader::new(url), identity_key, sync: sync.clone() })
         };
         // Opened here and not on their threads, so that a file that cannot be opened fails the start.
         let readers = (0..threads).map(|_| reader()).collect::<Result<Vec<_>, StoreError>>()?;
@@ -36,6 +43,10 @@ impl ReaderPool {
         T: Send + 'static,
         F: FnOnce(&ReaderContext) -> Result<T, StoreError> + Send + 'static,
     {
-        self.0.run(|reader| work(reader)).await
+        let read = |reader: &mut ReaderContext| {
+            reader.sync.check()?;
+            work(reader)
+        };
+        self.0.run(read).await
     }
 }

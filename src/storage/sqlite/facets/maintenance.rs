@@ -44,13 +44,13 @@ impl Maintenance for SqliteStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let ledger_synced = match &self.ledger {
-            Some(ledger) => ledger.sync().await,
+        let ledger_closed = match &self.ledger {
+            Some(ledger) => ledger.close().await,
             None => Ok(()),
         };
         match &self.writer {
-            // The writer is closed in any case; a failed sync of the ledger is reported afterwards.
-            Some(writer) => writer.close().await.and(ledger_synced),
+            // The writer is closed in any case; a failure of the ledger is reported afterwards.
+            Some(writer) => writer.close().await.and(ledger_closed),
             None => Ok(()),
         }
     }

@@ -6,8 +6,8 @@
 
 pub(super) mod invocations;
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,8 +16,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::wal::checkpoint::{self, CheckpointMode};
 use crate::storage::sqlite::worker_threads::WorkerThreads;
-use crate::storage::sqlite::{SqliteUrl, errors, open};
+use crate::storage::sqlite::{SqliteUrl, bodies, errors, open};
 
 /// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
@@ -27,6 +29,7 @@ const SYNCS_PER_CHECKPOINT: u32 = 100;
 /// A handle to the thread that writes the ledger.
 pub(in crate::storage::sqlite) struct LedgerWriter {
     url: SqliteUrl,
+    sync: WalSync,
     thread: WorkerThreads<Connection>,
     /// Transactions committed since the start; the sync thread compares it with what it has synced.
     write_count: Arc<AtomicU64>,
@@ -34,27 +37,38 @@ pub(in crate::storage::sqlite) struct LedgerWriter {
 
 impl LedgerWriter {
     /// Opens or creates the file.
-    pub(in crate::storage::sqlite) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
+    pub(in crate::storage::sqlite) fn start(
+        url: &SqliteUrl,
+        sync_state: &SyncState,
+        supervisor: &Supervisor,
+    ) -> Result<Self, StoreError> {
         // One thread, so that two requests with the same invocation key are decided one after the other.
         let conn = open::open_ledger(url)?;
         invocations::release_all_leases(&conn).map_err(|error| errors::unusable(url, error))?;
+        let sync = WalSync::new(&url.ledger_url(), sync_state)?;
         let thread = WorkerThreads::start("store-ledger", [conn], supervisor)?;
         let write_count = Arc::new(AtomicU64::new(0));
-        let sync = LedgerSync {
+        let ledger_sync = LedgerSync {
             url: url.ledger_url(),
-            conn: open::open_checkpointer(url.ledger_url().path())?,
+            conn: open::open_checkpointer(&url.ledger_url())?,
+            wal: sync.clone(),
             synced_count: 0,
             sync_count: 0,
         };
-        start_sync_thread(sync, Arc::clone(&write_count), supervisor)?;
-        Ok(Self { url: url.ledger_url(), thread, write_count })
+        start_sync_thread(ledger_sync, Arc::clone(&write_count), supervisor)?;
+        Ok(Self { url: url.ledger_url(), sync, thread, write_count })
     }
 
-    /// Syncs all committed writes to disk now.
-    pub(in crate::storage::sqlite) async fn sync(&self) -> Result<(), StoreError> {
+    /// Syncs all committed writes to disk and empties the log. Writes that follow are still possible.
+    pub(in crate::storage::sqlite) async fn close(&self) -> Result<(), StoreError> {
         // On the ledger's thread, behind the writes that are queued there.
-        let url = self.url.clone();
-        self.thread.run(move |_| sync_wal(&url)).await
+        let (url, sync) = (self.url.clone(), self.sync.clone());
+        let close = move |conn: &mut Connection| {
+            sync.sync()?;
+            checkpoint::empty_wal_at_close(conn, &url, &sync.state);
+            Ok(())
+        };
+        self.thread.run(close).await
     }
 
     /// Runs `work` in a separate transaction: all of it takes effect, or nothing.
@@ -64,10 +78,13 @@ impl LedgerWriter {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let write_count = Arc::clone(&self.write_count);
+        let (url, state) = (self.url.clone(), self.sync.state.clone());
         let write = move |conn: &mut Connection| {
+            state.check()?;
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
+            // The first write after a checkpoint syncs the header of the log.
+            let result = work(&transaction).and_then(|result| Ok(transaction.commit().map(|()| result)?));
+            let result = state.observe(&url, result)?;
             // After the commit: counted before, the sync thread could sync too early and consider the write done.
             write_count.fetch_add(1, Ordering::Release);
             Ok(result)
@@ -80,6 +97,7 @@ impl LedgerWriter {
 struct LedgerSync {
     url: SqliteUrl,
     conn: Connection,
+    wal: WalSync,
     /// The write count at the last sync.
     synced_count: u64,
     sync_count: u32,
@@ -114,28 +132,40 @@ impl LedgerSync {
         if write_count == self.synced_count {
             return Ok(());
         }
-        sync_wal(&self.url)?;
+        self.wal.sync()?;
         // The count read before the sync: writes that were committed meanwhile are synced next time.
         self.synced_count = write_count;
         self.sync_count += 1;
         if self.sync_count.is_multiple_of(SYNCS_PER_CHECKPOINT) {
-            self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            checkpoint::run_checkpoint(&self.conn, &self.url, &self.wal.state, CheckpointMode::Passive)?;
         }
         Ok(())
     }
 }
 
-fn sync_wal(ledger: &SqliteUrl) -> Result<(), StoreError> {
-    let path = ledger.wal_path();
-    // A sync through any handle covers the whole file, including what SQLite has written through its own.
-    let synced = OpenOptions::new().write(true).open(&path).and_then(|log| log.sync_data());
-    match synced {
-        // Without a log there is nothing to sync: no write has happened since the file was opened.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(StoreError::unavailable(format!(
-            "cannot sync the log of the invocation ledger {}: {error}",
-            path.display()
-        ))),
-        Ok(()) => Ok(()),
+/// Syncs the log of the ledger.
+#[derive(Clone)]
+struct WalSync {
+    /// Opened once: the file stays the same while the ledger is open, and a sync must not need a free descriptor.
+    wal: Arc<File>,
+    path: PathBuf,
+    state: SyncState,
+}
+
+impl WalSync {
+    /// The ledger must be open, so that its log exists.
+    fn new(ledger: &SqliteUrl, state: &SyncState) -> Result<Self, StoreError> {
+        let path = ledger.wal_path();
+        let failed = |error: std::io::Error| StoreError::unusable(format!("cannot open {}: {error}", path.display()));
+        let wal = Arc::new(OpenOptions::new().write(true).open(&path).map_err(failed)?);
+        // SQLite ignores a failed sync of the folder, without which a power cut could remove the log.
+        bodies::sync_folder(ledger.folder()).map_err(failed)?;
+        Ok(Self { wal, path: path.clone(), state: state.clone() })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.state.check()?;
+        // A sync through any handle covers the whole file, including what SQLite has written through its own.
+        self.wal.sync_data().map_err(|error| self.state.report(&self.path, &error))
     }
 }

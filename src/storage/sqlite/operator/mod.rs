@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 pub(super) use self::deliveries::DeliveryCursor;
 pub(super) use self::operator_store::OperatorStore;
 pub(super) use self::removal::OperatorRemoval;
+use super::wal::SyncState;
 use super::worker_threads::WorkerThreads;
 use super::{SqliteStore, SqliteUrl, read_only_error};
 use crate::base::supervise::Supervisor;
@@ -26,6 +27,7 @@ pub(super) enum Operator {
     /// Started at the first change: a receiver needs the thread and its connections only if an operator changes something through it.
     Writer {
         url: SqliteUrl,
+        sync: SyncState,
         supervisor: Supervisor,
         thread: OnceCell<Arc<OperatorThread>>,
     },
@@ -33,19 +35,19 @@ pub(super) enum Operator {
 
 impl Operator {
     /// Starts the thread when it is first needed.
-    pub(super) fn new(url: &SqliteUrl, supervisor: &Supervisor) -> Self {
-        Self::Writer { url: url.clone(), supervisor: supervisor.clone(), thread: OnceCell::new() }
+    pub(super) fn new(url: &SqliteUrl, sync: &SyncState, supervisor: &Supervisor) -> Self {
+        Self::Writer { url: url.clone(), sync: sync.clone(), supervisor: supervisor.clone(), thread: OnceCell::new() }
     }
 
     /// Starts the thread now, so that a store that cannot be written fails the command at once.
-    pub(super) fn start(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        let thread = OnceCell::new_with(Some(start_thread(url, supervisor)?));
-        Ok(Self::Writer { url: url.clone(), supervisor: supervisor.clone(), thread })
+    pub(super) fn start(url: &SqliteUrl, sync: &SyncState, supervisor: &Supervisor) -> Result<Self, StoreError> {
+        let thread = OnceCell::new_with(Some(start_thread(url, sync, supervisor)?));
+        Ok(Self::Writer { url: url.clone(), sync: sync.clone(), supervisor: supervisor.clone(), thread })
     }
 }
 
-fn start_thread(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Arc<OperatorThread>, StoreError> {
-    let removal = OperatorRemoval::open(url)?;
+fn start_thread(url: &SqliteUrl, sync: &SyncState, supervisor: &Supervisor) -> Result<Arc<OperatorThread>, StoreError> {
+    let removal = OperatorRemoval::open(url, sync)?;
     Ok(Arc::new(WorkerThreads::start("store-operator", [removal], supervisor)?))
 }
 
@@ -57,8 +59,8 @@ impl SqliteStore {
     pub(super) async fn operator(&self) -> Result<Arc<OperatorThread>, StoreError> {
         match &self.operator {
             Operator::ReadOnly => Err(read_only_error()),
-            Operator::Writer { url, supervisor, thread } => {
-                thread.get_or_try_init(|| async { start_thread(url, supervisor) }).await.cloned()
+            Operator::Writer { url, sync, supervisor, thread } => {
+                thread.get_or_try_init(|| async { start_thread(url, sync, supervisor) }).await.cloned()
             }
         }
     }

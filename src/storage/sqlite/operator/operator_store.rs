@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{IdentityKey, StoreError};
 
@@ -23,6 +24,8 @@ pub(in crate::storage::sqlite) struct OperatorStore {
     /// callers wait, as long as it waits for that of the store.
     ledger: Connection,
     identity_key: IdentityKey,
+    url: SqliteUrl,
+    sync: SyncState,
 }
 
 impl OperatorStore {
@@ -31,12 +34,12 @@ impl OperatorStore {
     /// # Errors
     /// [`StoreError`] of the kind `Unusable` when the file does not exist, its schema is not that of this version, or it
     /// cannot be written.
-    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
+    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         let conn = open::open_operator(url, BUSY_TIMEOUT)?;
         let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT)?;
         let identity_key = open::load_identity_key(&conn)?;
-        Ok(Self { conn, ledger, identity_key })
+        Ok(Self { conn, ledger, identity_key, url: url.clone(), sync: sync.clone() })
     }
 
     /// Runs `work` in one transaction: all of it takes effect, or nothing. Split work that takes longer than about 50
@@ -47,10 +50,10 @@ impl OperatorStore {
     ) -> Result<T, StoreError> {
         // Immediate, so that it waits for the lock here. A deferred transaction that has read before its first write
         // fails at once when the receiver has committed in between.
+        self.sync.check()?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&transaction, &self.identity_key)?;
-        transaction.commit()?;
-        Ok(result)
+        let result = work(&transaction, &self.identity_key);
+        self.sync.observe(&self.url, result.and_then(|result| Ok(transaction.commit().map(|()| result)?)))
     }
 
     /// Like [`OperatorStore::write`], in the ledger.
@@ -58,10 +61,10 @@ impl OperatorStore {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.sync.check()?;
         let transaction = self.ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&transaction)?;
-        transaction.commit()?;
-        Ok(result)
+        let result = work(&transaction).and_then(|result| Ok(transaction.commit().map(|()| result)?));
+        self.sync.observe(&self.url.ledger_url(), result)
     }
 
     /// The connection of the ledger, for reading.
@@ -74,6 +77,7 @@ impl OperatorStore {
         &self,
         work: impl FnOnce(&Connection, &IdentityKey) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.sync.check()?;
         // A read transaction: all statements see the same state, even while the receiver commits.
         let snapshot = self.conn.unchecked_transaction()?;
         let result = work(&snapshot, &self.identity_key)?;
@@ -93,11 +97,12 @@ mod tests {
     async fn an_operator_store_needs_an_existing_store_of_this_version() {
         let folder = tempfile::tempdir().unwrap();
         let url = SqliteUrl::file(folder.path().join("events.db"));
-        let missing = OperatorStore::open(&url).err().unwrap().to_string();
+        let sync = SyncState::of_command(&url);
+        let missing = OperatorStore::open(&url, &sync).err().unwrap().to_string();
         assert!(missing.contains("no store at") && !url.path().exists(), "{missing}");
         let supervisor = Supervisor::default();
         let receiver = SqliteStore::open(&url, &supervisor).unwrap();
-        let mut operator = OperatorStore::open(&url).unwrap();
+        let mut operator = OperatorStore::open(&url, &sync).unwrap();
         let name = |conn: &Connection| conn.query_row("SELECT slug FROM companies", [], |row| row.get::<_, String>(0));
         let changed = operator.write(|conn, _| {
             conn.execute("UPDATE companies SET slug = 'x'", [])?;
@@ -108,7 +113,7 @@ mod tests {
         supervisor.stop();
         receiver.close().await.unwrap();
         operator.write(|conn, _| Ok(conn.pragma_update(None, "user_version", 2)?)).unwrap();
-        let older = OperatorStore::open(&url).err().unwrap().to_string();
+        let older = OperatorStore::open(&url, &sync).err().unwrap().to_string();
         assert!(older.contains("before 0.1.0"), "{older}");
     }
 }

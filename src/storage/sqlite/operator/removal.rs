@@ -12,6 +12,8 @@ use crate::storage::sqlite::bodies::BodyFileReader;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
+use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::wal::checkpoint::{CheckpointMode, run_checkpoint};
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{
     CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, Position, PurgeBatch,
@@ -28,6 +30,7 @@ pub(in crate::storage::sqlite) struct OperatorRemoval {
     pub(in crate::storage::sqlite) store: OperatorStore,
     bodies: BodyFileReader,
     url: SqliteUrl,
+    sync: SyncState,
 }
 
 impl OperatorRemoval {
@@ -35,8 +38,13 @@ impl OperatorRemoval {
     ///
     /// # Errors
     /// [`StoreError`] of the kind `Unusable` when the database does not exist, or has the schema of another version.
-    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Result<Self, StoreError> {
-        Ok(Self { store: OperatorStore::open(url)?, bodies: BodyFileReader::new(url), url: url.clone() })
+    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
+        Ok(Self {
+            store: OperatorStore::open(url, sync)?,
+            bodies: BodyFileReader::new(url),
+            url: url.clone(),
+            sync: sync.clone(),
+        })
     }
 
     /// Deletes one batch of data that is older than its limit; with `dry`, only counts it.
@@ -247,10 +255,9 @@ impl OperatorRemoval {
     fn truncate_wal(&self) -> Result<bool, StoreError> {
         let mut is_empty = true;
         for url in [&self.url, &self.url.ledger_url()] {
-            let conn = open::open_checkpointer(url.path())?;
+            let conn = open::open_checkpointer(url)?;
             conn.busy_timeout(CHECKPOINT_BUSY_TIMEOUT)?;
-            let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-            is_empty &= busy == 0;
+            is_empty &= !run_checkpoint(&conn, url, &self.sync, CheckpointMode::Truncate)?.was_busy;
         }
         Ok(is_empty)
     }

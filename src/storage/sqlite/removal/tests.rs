@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::base::id::EventIdGenerator;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::operator::OperatorRemoval;
+use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
 use crate::storage::*;
 
@@ -121,7 +122,8 @@ impl RemovalFixture {
     }
 
     pub(super) fn open_removal(&self) -> OperatorRemoval {
-        OperatorRemoval::open(&store_url(self.folder.path())).unwrap()
+        let url = store_url(self.folder.path());
+        OperatorRemoval::open(&url, &SyncState::of_command(&url)).unwrap()
     }
 
     fn body_file_path(&self, number: i64) -> PathBuf {

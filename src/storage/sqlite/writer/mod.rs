@@ -2,7 +2,6 @@
 //! and one fsync; a single write is committed at once. A caller gets its result after the commit.
 
 pub(super) mod append;
-pub(super) mod checkpoint;
 pub(super) mod queue;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -14,9 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::histogram::Histogram;
 use crate::base::supervise::Supervisor;
+use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::bodies::BodyFileWriter;
 use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
+use crate::storage::sqlite::wal::{SyncState, checkpoint};
 use crate::storage::sqlite::writer::queue::{QueuedWrite, WritePriority, WriteQueue};
 use crate::storage::{IdentityKey, StoreError, StoreStats};
 
@@ -30,7 +31,9 @@ const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 
 
 /// The state of the writer thread.
 pub(in crate::storage::sqlite) struct WriterContext {
+    pub(in crate::storage::sqlite) url: SqliteUrl,
     pub(in crate::storage::sqlite) conn: Connection,
+    pub(in crate::storage::sqlite) sync: SyncState,
     pub(in crate::storage::sqlite) recent_keys: RecentKeys,
     pub(in crate::storage::sqlite) identity_filter: IdentityFilter,
     pub(in crate::storage::sqlite) bodies: BodyFileWriter,
@@ -279,12 +282,10 @@ fn run_writer(
         // Between two transactions, because only then can the checkpoint reach the end of the log, see
         // `checkpoint.rs`.
         if status.checkpoint_requested.swap(false, Ordering::Relaxed) {
-            crate::storage::sqlite::writer::checkpoint::finish_checkpoint(&state.conn);
+            checkpoint::finish_checkpoint(&state.conn, &state.url, &state.sync);
         }
     }
-    // Move everything from the log into the database file, so that a copy of the stopped store is complete without
-    // the log.
-    crate::storage::sqlite::writer::checkpoint::finish_checkpoint(&state.conn);
+    checkpoint::empty_wal_at_close(&state.conn, &state.url, &state.sync);
 }
 
 /// Moves writes from the channel into the queue. The bound keeps backpressure in the channel: without it the queue
@@ -359,6 +360,8 @@ fn try_transaction(
 ) -> Result<(), StoreError> {
     state.transaction_begun = false;
     state.appended_events = 0;
+    // After a failed sync nothing is committed any more; all jobs get that error.
+    state.sync.check()?;
     // Between two transactions: within one, all bodies lie in the same file and one sync covers them.
     state.bodies.rotate_if_full()?;
     // Immediate, because a deferred transaction that turns into a writer later fails at once when another process has
@@ -367,6 +370,9 @@ fn try_transaction(
     state.transaction_begun = true;
     while let Some(mut job) = next() {
         job.run(state);
+        if let Some(error) = job.unavailable_error() {
+            state.sync.observe_error(&state.url, error);
+        }
         // Autocommit is on again when SQLite has rolled the transaction back by itself. A further job would then run
         // outside any transaction and commit by itself, without a sync of its body.
         if state.conn.is_autocommit() {
@@ -389,8 +395,7 @@ fn try_transaction(
         // have to be there too, so the bytes stay.
         state.bodies.assume_committed();
     }
-    committed?;
-    Ok(())
+    state.sync.observe(&state.url, committed.map(drop).map_err(StoreError::from))
 }
 
 fn execute(conn: &Connection, sql: &str) -> Result<(), StoreError> {

@@ -1,0 +1,156 @@
+//! Checkpoints: moves committed pages from the write-ahead log (WAL) into the database file, outside the writer
+//! thread.
+//!
+//! SQLite's automatic checkpoint runs within a commit, and the sender of that event would wait for it. Here a thread
+//! does the work, and the writer only moves the last few pages when the log has to start over.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use crate::base::supervise::Supervisor;
+use crate::storage::StoreError;
+use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::writer::StoreWriter;
+use crate::storage::sqlite::{SqliteUrl, open};
+
+/// Pause between checkpoints. Short, so that each syncs little: a commit that needs the disk meanwhile waits for it.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// Pause while the writer commits nothing. Not without limit, because operator commands such as `purge` write too.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+/// Size of the log, in pages, above which the writer is asked to finish the checkpoint (8,192 pages are 32 MiB). Only
+/// a log that has been moved completely starts over, and under constant load the writer never pauses long enough for
+/// that.
+const MAX_WAL_PAGES: i64 = 8_192;
+/// Pages that may be left to the writer, which moves them in a few milliseconds.
+const MAX_REMAINING_PAGES: i64 = 128;
+/// Passes per checkpoint. Each moves what was written during the previous one, which is less every time.
+const MAX_PASSES: usize = 8;
+/// How often, and how long each time, a closing store tries to empty its log.
+const CLOSE_ATTEMPTS: usize = 10;
+const CLOSE_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Starts the checkpoint thread; it ends when the service stops.
+pub(in crate::storage::sqlite) fn start(
+    url: &SqliteUrl,
+    writer: &StoreWriter,
+    sync: &SyncState,
+    supervisor: &Supervisor,
+) -> Result<(), StoreError> {
+    let database = CheckpointedDatabase { conn: open::open_checkpointer(url)?, url: url.clone(), sync: sync.clone() };
+    let status = writer.status.clone();
+    let stop = supervisor.clone();
+    supervisor
+        .spawn_thread("store-checkpoint", move || {
+            let mut was_failing = false;
+            let mut last_transactions = -1;
+            while !stop.is_stopping() {
+                let transactions = status.transactions.load(Ordering::Relaxed);
+                std::thread::sleep(if transactions == last_transactions { IDLE_INTERVAL } else { INTERVAL });
+                last_transactions = transactions;
+                let outcome = database.checkpoint();
+                match &outcome {
+                    Ok(log) if *log > MAX_WAL_PAGES => status.checkpoint_requested.store(true, Ordering::Relaxed),
+                    // The pages stay in the log, and the next pass tries again. After a failed sync there is no next
+                    // pass, see `SyncState`.
+                    Err(error) if !was_failing => tracing::warn!(%error, "checkpoint failed"),
+                    _ => {}
+                }
+                was_failing = outcome.is_err();
+            }
+        })
+        .map_err(|error| StoreError::unusable(format!("cannot start the thread store-checkpoint: {error}")))
+}
+
+/// A database and the connection for its checkpoints.
+struct CheckpointedDatabase {
+    conn: Connection,
+    url: SqliteUrl,
+    sync: SyncState,
+}
+
+impl CheckpointedDatabase {
+    /// Moves pages until few are left, and returns the number of pages in the log.
+    fn checkpoint(&self) -> Result<i64, StoreError> {
+        let mut progress = run_checkpoint(&self.conn, &self.url, &self.sync, CheckpointMode::Passive)?;
+        for _ in 1..MAX_PASSES {
+            if progress.log_pages - progress.moved_pages <= MAX_REMAINING_PAGES {
+                break;
+            }
+            let moved_before = progress.moved_pages;
+            progress = run_checkpoint(&self.conn, &self.url, &self.sync, CheckpointMode::Passive)?;
+            if progress.moved_pages <= moved_before {
+                // No progress: a reader still needs an older state of the database. Further passes would only spin.
+                break;
+            }
+        }
+        Ok(progress.log_pages)
+    }
+}
+
+/// Moves the remaining pages. The writer calls it between two transactions, when no page can be added meanwhile: once
+/// the whole log is in the database file, the next transaction starts the log over.
+pub(in crate::storage::sqlite) fn finish_checkpoint(conn: &Connection, url: &SqliteUrl, sync: &SyncState) {
+    if let Err(error) = run_checkpoint(conn, url, sync, CheckpointMode::Passive) {
+        tracing::warn!(%error, "checkpoint failed");
+    }
+}
+
+/// Moves everything from the log into the database and empties the log, so that a copy of the stopped store is complete
+/// without it. If `conn` is the last connection, closing it then deletes the log. A command that is reading leaves the
+/// log in place, which loses nothing.
+pub(in crate::storage::sqlite) fn empty_wal_at_close(conn: &Connection, url: &SqliteUrl, sync: &SyncState) {
+    let emptied = conn.busy_timeout(CLOSE_BUSY_TIMEOUT).map_err(StoreError::from).and_then(|()| {
+        // The checkpoint thread may be in its last pass.
+        for _ in 0..CLOSE_ATTEMPTS {
+            if !run_checkpoint(conn, url, sync, CheckpointMode::Truncate)?.was_busy {
+                conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+                break;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+        Ok(())
+    });
+    if let Err(error) = emptied {
+        tracing::warn!(%error, "checkpoint failed");
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::storage::sqlite) enum CheckpointMode {
+    /// Takes no lock that a writer or reader waits for. The other modes block commits until readers finish.
+    Passive,
+    /// Moves everything and truncates the log to 0 bytes. Waits for the connection's busy timeout.
+    Truncate,
+}
+
+/// The outcome of a checkpoint.
+#[derive(Default)]
+pub(in crate::storage::sqlite) struct CheckpointProgress {
+    /// Another checkpoint, or a reader of an older state, prevented a complete one.
+    pub(in crate::storage::sqlite) was_busy: bool,
+    log_pages: i64,
+    moved_pages: i64,
+}
+
+/// The only place that checkpoints a store in use: never after a failed sync.
+pub(in crate::storage::sqlite) fn run_checkpoint(
+    conn: &Connection,
+    url: &SqliteUrl,
+    sync: &SyncState,
+    mode: CheckpointMode,
+) -> Result<CheckpointProgress, StoreError> {
+    let Some(permit) = sync.begin_checkpoint()? else {
+        return Ok(CheckpointProgress { was_busy: true, ..CheckpointProgress::default() });
+    };
+    let sql = match mode {
+        CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        CheckpointMode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    let progress = conn.query_row(sql, [], |row| {
+        Ok(CheckpointProgress { was_busy: row.get(0)?, log_pages: row.get(1)?, moved_pages: row.get(2)? })
+    });
+    permit.finish(url, progress.map_err(StoreError::from))
+}

@@ -1,0 +1,10 @@
+//! Durability of the write-ahead logs (WAL): checkpoints, what happens after a failed sync, and the check of a WAL
+//! before SQLite opens it. docs/storage.md explains the rules.
+
+pub(super) mod checkpoint;
+mod frames;
+mod recovery;
+mod sync_state;
+
+pub(super) use recovery::recover;
+pub(super) use sync_state::SyncState;
