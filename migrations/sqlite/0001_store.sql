@@ -7,12 +7,12 @@ CREATE TABLE companies (
 INSERT INTO companies (id, slug, origin) VALUES (1, 'default', 'config');
 
 -- The journal: one row per accepted event, appended in the order of commit. A large body is in a body file next to
--- the database (src/storage/sqlite/bodies.rs), at the place that its row names. AUTOINCREMENT, so that a number is
+-- the database (src/storage/sqlite/bodies), at the place that its row names. AUTOINCREMENT, so that a number is
 -- never reused after an event was removed: a handler that has passed it would miss the new event.
 CREATE TABLE events (
   seq             INTEGER PRIMARY KEY AUTOINCREMENT,
   id              BLOB NOT NULL,    -- 16 bytes, UUIDv7
-  identity        BLOB NOT NULL,    -- 16 bytes, see src/storage/identity.rs
+  identity        BLOB NOT NULL,    -- 16 bytes, see src/storage/identity.rs; also the digest of the body
   company_id      INTEGER NOT NULL,
   event           TEXT,             -- event kind; null when unparsed or without one
   call_id         TEXT,             -- the chat's id for a chat
@@ -30,6 +30,8 @@ CREATE TABLE events (
   body_file       INTEGER,          -- number of the file; null when the body is in the row
   body_at         INTEGER,
   body            BLOB,
+  -- Part of the identity besides company and body, so that it can be computed again; null for nearly all events.
+  dedupe_discriminator TEXT,
   CHECK ((body IS NULL) = (body_file IS NOT NULL))
 ) STRICT;
 -- The bodies of a file, in order. Grows at its end only.
@@ -37,12 +39,15 @@ CREATE INDEX events_bodies ON events (body_file, body_at) WHERE body_file IS NOT
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
 
--- The secret under which identities and call ids are hashed. Has one row.
+-- The secret under which identities and call ids are hashed. Has one row. The key is there twice, to notice when it is
+-- damaged: with another key every body would seem damaged, and every duplicate new.
 CREATE TABLE identity_key (
-  id  INTEGER PRIMARY KEY CHECK (id = 1),
-  key BLOB NOT NULL CHECK (length(key) = 32)
+  id   INTEGER PRIMARY KEY CHECK (id = 1),
+  key  BLOB NOT NULL CHECK (length(key) = 32),
+  copy BLOB
 ) STRICT;
 INSERT INTO identity_key (id, key) VALUES (1, randomblob(32));
+UPDATE identity_key SET copy = key;
 
 -- How often the same body was received again. At most one row per event.
 CREATE TABLE duplicates (
@@ -257,6 +262,13 @@ CREATE TABLE freed_bodies (
   freed_at_ms INTEGER NOT NULL,
   PRIMARY KEY (file, at)
 ) STRICT, WITHOUT ROWID;
+
+-- The end of the last body that each body file has ever had, for bodies whose rows are gone. Bytes behind it belong to
+-- another state of the database and are never cut off or reclaimed.
+CREATE TABLE body_file_ends (
+  file   INTEGER PRIMARY KEY,
+  end_at INTEGER NOT NULL
+) STRICT;
 
 -- Events that were erased at a person's request: what is left of them, without personal data. The identity (a hash
 -- under the key of the store) prevents the same body from being stored again when it is sent or imported again.

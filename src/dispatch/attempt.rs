@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::clock::{Clock, to_ms};
 use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
 use crate::privacy::redact;
-use crate::storage::{AttemptOutcome, AttemptRecord, ClaimedDelivery};
+use crate::storage::{AttemptOutcome, AttemptRecord, BodyErrorKind, ClaimedDelivery};
 
 /// Longest excerpt of a response that is stored, in bytes.
 const MAX_RESPONSE_BYTES: usize = 500;
@@ -54,8 +54,9 @@ pub(super) async fn run_attempt(
 async fn call_handler(registered: &RegisteredHandler, claimed: &ClaimedDelivery, context: &Context) -> AttemptResult {
     match &claimed.event.body {
         Ok(body) => registered.handler.deliver(&claimed.event.summary, body, context).await,
-        // A body that cannot be read now will not be readable later either: it is missing or damaged on disk.
-        Err(error) => Outcome::fail(error).into(),
+        // An error of the file system may pass, like an error of a destination.
+        Err(error) if error.kind == BodyErrorKind::Unreadable => Outcome::retry(&error.reason).into(),
+        Err(error) => Outcome::fail(&error.reason).into(),
     }
 }
 

@@ -46,15 +46,26 @@ impl IdentityKey {
     /// The identity of `event`: a hash of its company, dedupe discriminator and body.
     #[must_use]
     pub fn identity(&self, event: &NewEvent) -> Identity {
+        self.hash(event.company_id, event.dedupe_discriminator.as_deref(), &event.body)
+    }
+
+    /// The identity of an event with these values. It is also the digest with which the body is checked when it is
+    /// read.
+    pub(super) fn hash(&self, company_id: CompanyId, discriminator: Option<&str>, body: &[u8]) -> Identity {
         let mut hash = HighwayHasher::new(Key(self.0));
-        hash.append(&event.company_id.get().to_le_bytes());
+        hash.append(&company_id.get().to_le_bytes());
         // The length comes first, so that moving bytes between discriminator and body changes the hash.
-        let discriminator = event.dedupe_discriminator.as_deref().unwrap_or_default();
+        let discriminator = discriminator.unwrap_or_default();
         hash.append(&(discriminator.len() as u64).to_le_bytes());
         hash.append(discriminator.as_bytes());
-        hash.append(&event.body);
+        hash.append(body);
         let [low, high] = hash.finalize128();
         Identity((u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+    }
+
+    /// A keyed checksum of a few bytes that the store writes to its files.
+    pub(super) fn checksum(&self, bytes: &[u8]) -> u64 {
+        HighwayHasher::new(Key(self.0)).hash64(bytes)
     }
 
     /// The key that all events of this company, call and kind share, by which a revision finds the first event: 40

@@ -41,7 +41,9 @@ pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, J
 pub(crate) use error::MissingItem;
 pub(crate) use error::UnknownValueError;
 pub use error::{StoreError, StoreErrorKind};
-pub(crate) use event::{AppendOutcome, EventState, EventSummary, Position, Seq, StoreStats, StoredEvent};
+pub(crate) use event::{
+    AppendOutcome, BodyError, BodyErrorKind, EventState, EventSummary, Position, Seq, StoreStats, StoredEvent,
+};
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
     AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,

@@ -7,7 +7,8 @@ use crate::support::signing::{OTHER_KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
 
 /// Bidirectional marks, line separators, zero-width characters, terminal controls, and a line feed that forges a log line.
-const DECEPTIVE: &str = "\u{202e}\u{2066}\u{200e}\u{61c}\u{2028}\u{2029}\u{85}\u{200b}\u{feff}\u{9b}\u{1b}[31m\r\nERROR x";
+const DECEPTIVE: &str =
+    "\u{202e}\u{2066}\u{200e}\u{61c}\u{2028}\u{2029}\u{85}\u{200b}\u{feff}\u{9b}\u{1b}[31m\r\nERROR x";
 
 fn call_id() -> String {
     format!("call_{DECEPTIVE}_1")

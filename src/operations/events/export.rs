@@ -48,7 +48,7 @@ impl EventExport {
         for event in stored {
             match event.body {
                 Ok(body) => batch.events.push(exported_event_view(event.summary, &body)),
-                Err(reason) => batch.unreadable.push(UnreadableEvent { id: event.summary.id, reason }),
+                Err(error) => batch.unreadable.push(UnreadableEvent { id: event.summary.id, reason: error.reason }),
             }
         }
         Ok(Some(batch))

@@ -48,7 +48,7 @@ pub(crate) async fn event_body(
     _principal: &Principal,
     id: EventId,
 ) -> Result<Bytes, OperationError> {
-    find_event(store, id).await?.body.map_err(|reason| OperationError::not_found(ItemKind::Body, reason))
+    find_event(store, id).await?.body.map_err(|error| OperationError::not_found(ItemKind::Body, error.reason))
 }
 
 async fn find_event(store: &(impl Journal + ?Sized), id: EventId) -> Result<StoredEvent, OperationError> {

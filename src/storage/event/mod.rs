@@ -1,11 +1,13 @@
 //! Events as they are appended to the journal and read from it.
 
+mod body_error;
 mod position;
 
 use std::fmt;
 
 use bytes::Bytes;
 
+pub(crate) use self::body_error::{BodyError, BodyErrorKind};
 pub(crate) use self::position::{Position, Seq};
 use super::HandlerBacklog;
 use crate::base::histogram::HistogramCounts;
@@ -213,8 +215,8 @@ impl EventSummary {
 #[derive(Clone)]
 pub struct StoredEvent {
     pub summary: EventSummary,
-    /// The raw bytes as received, or the reason why they cannot be read any more.
-    pub body: Result<Bytes, String>,
+    /// The raw bytes as received, or the reason why they cannot be read.
+    pub body: Result<Bytes, BodyError>,
 }
 
 /// Selects events; all set conditions must hold. The default selects all.

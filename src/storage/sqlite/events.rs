@@ -4,12 +4,12 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
-use super::bodies::{BodyFileReader, BodyLocation};
+use super::bodies::{BodyDigest, BodyLocation};
 use super::errors::RowColumn;
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
 use crate::storage::{
-    EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent, UnknownValueError,
+    BodyError, EventFilter, EventOrigin, EventState, EventSummary, Seq, StoreError, StoredEvent, UnknownValueError,
 };
 
 /// Bytes of bodies in one batch. Bounds the memory of a reader thread regardless of the sizes of the events.
@@ -87,21 +87,33 @@ fn parse_or_record<T>(
     Ok(value)
 }
 
-/// The columns that locate the body; they follow those of [`SELECT_SUMMARY`].
-pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body";
+/// The columns that locate and check the body; they follow those of [`SELECT_SUMMARY`].
+pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body, e.identity, e.dedupe_discriminator";
 
 /// Reads a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`]; an unknown state or origin is an error.
-fn read_event(row: &Row, bodies: &BodyFileReader) -> Result<StoredEvent, StoreError> {
-    Ok(StoredEvent { summary: read_summary(row)?, body: read_body(row, bodies)? })
+fn read_event(row: &Row, reader: &ReaderContext) -> Result<StoredEvent, StoreError> {
+    Ok(StoredEvent { summary: read_summary(row)?, body: read_body(row, reader)? })
 }
 
-/// Reads the body from a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`]. A body that cannot be read is part of the result
-/// and not an error: the summary is still of use, and so are the other events of the batch.
-pub(super) fn read_body(row: &Row, bodies: &BodyFileReader) -> rusqlite::Result<Result<Bytes, String>> {
-    Ok(match row.get(18)? {
-        Some(file) => bodies.read(BodyLocation { file_number: file, offset: row.get(19)? }, row.get(15)?),
-        None => Ok(Bytes::from(row.get::<_, Vec<u8>>(20)?)),
-    })
+/// Reads the body from a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`], and checks it with its digest. A body that cannot
+/// be read is part of the result and not an error: the summary is still of use, and so are the other events of the
+/// batch.
+pub(super) fn read_body(row: &Row, reader: &ReaderContext) -> rusqlite::Result<Result<Bytes, BodyError>> {
+    let digest = match BodyDigest::from_row(row, 21, row.get(16)?, &reader.identity_key) {
+        Ok(digest) => digest,
+        Err(error) => return Ok(Err(error)),
+    };
+    let body = match row.get(18)? {
+        Some(file) => {
+            let location = BodyLocation { file_number: file, offset: row.get(19)? };
+            reader.bodies.read(location, row.get(15)?, &digest)
+        }
+        None => {
+            let body = row.get::<_, Vec<u8>>(20)?;
+            digest.check_row(&body).map(|()| body)
+        }
+    };
+    Ok(body.map(Bytes::from))
 }
 
 pub(super) fn list(reader: &ReaderContext, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
@@ -117,7 +129,7 @@ pub(super) fn get(reader: &ReaderContext, id: EventId) -> Result<Option<StoredEv
     let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.id = ?1");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([id.as_bytes()])?;
-    rows.next()?.map(|row| read_event(row, &reader.bodies)).transpose()
+    rows.next()?.map(|row| read_event(row, reader)).transpose()
 }
 
 pub(super) fn export(reader: &ReaderContext, after: Seq, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
@@ -127,7 +139,7 @@ pub(super) fn export(reader: &ReaderContext, after: Seq, filter: &EventFilter) -
         format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    read_chunk(&mut rows, |row| read_event(row, &reader.bodies), |event| event.body.as_ref().map_or(0, Bytes::len))
+    read_chunk(&mut rows, |row| read_event(row, reader), |event| event.body.as_ref().map_or(0, Bytes::len))
 }
 
 /// The sequence number of the last event accepted before `ms`. Exact to the millisecond, not to the event, because

@@ -89,7 +89,7 @@ impl SqliteStore {
         facets::end_all_terms(&conn).map_err(unusable)?;
         let recent_keys = identity::index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
-        let bodies = BodyFileWriter::open(url, &conn)?;
+        let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let context = WriterContext {
             url: url.clone(),
             conn,

@@ -160,8 +160,15 @@ fn enable_stable_query_plans(conn: &Connection) -> rusqlite::Result<()> {
 /// The key under which the store hashes identities. The first migration creates it; it never changes, because every
 /// stored identity depends on it.
 pub(super) fn load_identity_key(conn: &Connection) -> Result<IdentityKey, StoreError> {
-    let bytes: [u8; 32] = conn.query_row("SELECT key FROM identity_key", [], |row| row.get(0))?;
-    Ok(IdentityKey::from_bytes(&bytes))
+    let (key, copy): ([u8; 32], [u8; 32]) =
+        conn.query_row("SELECT key, copy FROM identity_key", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if key != copy {
+        return Err(StoreError::unusable(
+            "the key in the table identity_key is damaged, so no body of this store can be checked; restore the store \
+             from a backup",
+        ));
+    }
+    Ok(IdentityKey::from_bytes(&key))
 }
 
 /// Opens a connection for checkpoints, which take the [`SyncState`](super::wal::SyncState) into account.

@@ -14,7 +14,7 @@ pub(super) struct ReaderContext {
     pub(super) conn: Connection,
     pub(super) bodies: BodyFileReader,
     pub(super) identity_key: IdentityKey,
-    sync: SyncState,
+    pub(super) sync: SyncState,
 }
 
 /// A handle to the reader threads, which end when it is dropped.

@@ -7,7 +7,7 @@ use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_damaged_summary};
 use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
-    ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, Seq, StoreError, StoredEvent,
+    BodyError, ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, Seq, StoreError, StoredEvent,
 };
 
 /// Due deliveries of one company, earliest first, without those whose call sequence has another delivery running.
@@ -162,7 +162,8 @@ pub(in crate::storage::sqlite) fn load_claimed_events(
             let (summary, damage) = read_damaged_summary(row)?;
             // An event with an unknown value is like one whose body cannot be read: its delivery fails with the reason, and
             // the others of the claim, whose leases are committed, are attempted.
-            let body = damage.map_or_else(|| read_body(row, &reader.bodies), |unknown| Ok(Err(unknown.to_string())))?;
+            let body = damage
+                .map_or_else(|| read_body(row, reader), |unknown| Ok(Err(BodyError::damaged(unknown.to_string()))))?;
             claimed.push(ClaimedDelivery {
                 event: StoredEvent { summary, body },
                 lease: LeaseToken { seq: delivery.seq, claim: claim_number },

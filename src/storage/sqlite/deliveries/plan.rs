@@ -55,7 +55,7 @@ fn list_events_after(
     // In a chunk bounded by bytes: `limit` bodies of the largest size would take too much memory.
     read_chunk(
         &mut rows,
-        |row| Ok((read_damaged_summary(row)?.0, read_body(row, &reader.bodies)?.ok())),
+        |row| Ok((read_damaged_summary(row)?.0, read_body(row, reader)?.ok())),
         |(_, body)| body.as_ref().map_or(0, Bytes::len),
     )
 }

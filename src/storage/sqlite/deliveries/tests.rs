@@ -201,7 +201,8 @@ async fn an_event_with_an_unknown_value_stops_neither_planning_nor_claiming() {
     }
     plan_all(&store, handler).await;
     let claimed = store.claim_deliveries(handler, claim_up_to(9)).await.unwrap();
-    let bodies: Vec<_> = claimed.iter().map(|claimed| claimed.event.body.clone()).collect();
+    let bodies: Vec<_> =
+        claimed.iter().map(|claimed| claimed.event.body.clone().map_err(|error| error.reason)).collect();
     let advice = "restore the store from a backup, or run the version that wrote the row";
     assert_eq!(
         bodies,

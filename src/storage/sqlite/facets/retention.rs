@@ -43,7 +43,7 @@ impl RetentionStore for SqliteStore {
         // are deleted afterwards: a crash in between repeats the work, while the other order could leave erased bytes
         // on the disk.
         let reclaim = move |reader: &readers::ReaderContext| {
-            removal::reclaim_bodies(&reader.conn, &reader.bodies.folder, freed_before_ms)
+            removal::reclaim_bodies(&reader.conn, &reader.bodies.folder, &reader.sync, freed_before_ms)
         };
         let reclaimed = self.readers.read(reclaim).await?;
         let bodies_left = removal::is_full_batch(&reclaimed);

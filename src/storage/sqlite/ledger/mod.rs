@@ -159,7 +159,7 @@ impl WalSync {
         let failed = |error: std::io::Error| StoreError::unusable(format!("cannot open {}: {error}", path.display()));
         let wal = Arc::new(OpenOptions::new().write(true).open(&path).map_err(failed)?);
         // SQLite ignores a failed sync of the folder, without which a power cut could remove the log.
-        bodies::sync_folder(ledger.folder()).map_err(failed)?;
+        bodies::sync_folder(ledger.folder(), state)?;
         Ok(Self { wal, path: path.clone(), state: state.clone() })
     }
 

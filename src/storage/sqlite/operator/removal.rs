@@ -80,7 +80,7 @@ impl OperatorRemoval {
         let folder = &self.bodies.folder;
         // First the files, then the rows: after a crash in between, the same bodies are reclaimed again, which
         // changes nothing. The other order could forget a body that has to be overwritten.
-        let reclaimed = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, freed_before_ms))?;
+        let reclaimed = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, &self.sync, freed_before_ms))?;
         if !reclaimed.is_empty() {
             self.store.write(|conn, _| space::delete_freed_rows(conn, &reclaimed))?;
         }
@@ -93,7 +93,7 @@ impl OperatorRemoval {
         person: &DataSubject,
         after: Position,
     ) -> Result<JournalScanResult, StoreError> {
-        self.store.read(|conn, _| data_subject::scan_journal(conn, &self.bodies, person, after.seq()))
+        self.store.read(|conn, key| data_subject::scan_journal(conn, &self.bodies, key, person, after.seq()))
     }
 
     /// Calls and chats whose rows contain the data subject's phone number, as (company id, call id).

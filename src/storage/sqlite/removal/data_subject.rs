@@ -6,7 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use crate::base::id::CompanyId;
-use crate::storage::sqlite::bodies::{BodyFileReader, BodyLocation};
+use crate::storage::sqlite::bodies::{BodyDigest, BodyFileReader, BodyLocation};
 use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, Seq, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
@@ -19,12 +19,13 @@ const MAX_BODY_BYTES_SCANNED: usize = 16 * 1024 * 1024;
 pub(in crate::storage::sqlite) fn scan_journal(
     conn: &Connection,
     bodies: &BodyFileReader,
+    key: &IdentityKey,
     person: &DataSubject,
     after: Seq,
 ) -> Result<JournalScanResult, StoreError> {
     let mut rows = conn.prepare_cached(
-        "SELECT seq, company_id, call_id, query, size_bytes, body_file, body_at, body FROM events
-         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, company_id, call_id, query, size_bytes, body_file, body_at, body, identity, dedupe_discriminator
+         FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = rows.query(params![after, MAX_ROWS_SCANNED])?;
     let mut result = JournalScanResult::default();
@@ -38,7 +39,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
         last_seq = seq;
         if person.includes_company(company) {
             scanned_bytes += row.get::<_, usize>(4)?;
-            match event_matches(row, bodies, person)? {
+            match event_matches(row, company, bodies, key, person)? {
                 // Counted, because the erasure must not report that nothing is left.
                 None => result.unreadable_bodies += 1,
                 Some(false) => {}
@@ -58,21 +59,31 @@ pub(in crate::storage::sqlite) fn scan_journal(
     Ok(result)
 }
 
-/// Whether an event contains data of the person; `None` when its body cannot be read.
-fn event_matches(row: &Row, bodies: &BodyFileReader, person: &DataSubject) -> rusqlite::Result<Option<bool>> {
+/// Whether an event contains data of the person; `None` when its body cannot be read, or is damaged and does not
+/// mention them any more.
+fn event_matches(
+    row: &Row,
+    company: CompanyId,
+    bodies: &BodyFileReader,
+    key: &IdentityKey,
+    person: &DataSubject,
+) -> rusqlite::Result<Option<bool>> {
     // The call id and the query of the request are columns; everything else of a request is in the body.
     for column in [2, 3] {
         if row.get_ref(column)?.as_bytes_or_null()?.is_some_and(|text| person.matches_text(text)) {
             return Ok(Some(true));
         }
     }
-    Ok(match row.get(5)? {
-        Some(file) => {
-            let body = bodies.read(BodyLocation { file_number: file, offset: row.get(6)? }, row.get(4)?);
-            body.ok().map(|body| person.matches_text(&body))
-        }
-        None => Some(person.matches_text(row.get_ref(7)?.as_blob()?)),
-    })
+    let body = match row.get(5)? {
+        Some(file) => bodies.read_damaged(BodyLocation { file_number: file, offset: row.get(6)? }, row.get(4)?),
+        None => Some(row.get_ref(7)?.as_blob()?.to_vec()),
+    };
+    let Some(body) = body else { return Ok(None) };
+    if person.matches_text(&body) {
+        return Ok(Some(true));
+    }
+    let is_intact = BodyDigest::from_row(row, 8, company, key).is_ok_and(|digest| digest.matches(&body));
+    Ok(is_intact.then_some(false))
 }
 
 /// Sequence numbers of the events of calls. The index of call keys is written behind: it lacks the latest events,

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::storage::StoreError;
 use crate::storage::sqlite::bodies;
+use crate::storage::sqlite::wal::SyncState;
 
 /// Free pages that stay in the database: releasing and allocating the same pages again would only cause writes.
 const MIN_FREE_PAGES: i64 = 64;
@@ -21,6 +22,7 @@ const MAX_BODIES_PER_BATCH: i64 = 500;
 pub(in crate::storage::sqlite) struct ReclaimedBody {
     file: i64,
     offset: i64,
+    end: i64,
 }
 
 /// Releases some free pages and returns whether there are more. Must run inside a transaction.
@@ -42,11 +44,12 @@ pub(in crate::storage::sqlite) fn reclaim_pages(conn: &Connection) -> Result<boo
 pub(in crate::storage::sqlite) fn reclaim_bodies(
     conn: &Connection,
     folder: &Path,
+    sync: &SyncState,
     before_ms: i64,
 ) -> Result<Vec<ReclaimedBody>, StoreError> {
     // Listed before the rows are read. The writer starts a new file only after the bodies of the previous one are
     // committed, so every body of a file below `current` is visible to the queries that follow.
-    let current = bodies::list_file_numbers(folder).max().unwrap_or(0);
+    let current = list_file_numbers(folder)?.last().copied().unwrap_or(0);
     let mut freed = conn.prepare_cached(
         "SELECT file, at, size_bytes, overwrite FROM freed_bodies WHERE freed_at_ms < ?1 ORDER BY file, at LIMIT ?2",
     )?;
@@ -67,19 +70,20 @@ pub(in crate::storage::sqlite) fn reclaim_bodies(
         let [first, ..] = in_file else { continue };
         let path = bodies::body_file_path(folder, first.file);
         // The current file is never deleted: the writer has it open and appends to it.
-        let is_unused = first.file < current && !is_body_file_used(conn, first.file)?;
-        reclaim_body_file(&path, in_file, is_unused).map_err(|error| {
-            StoreError::unavailable(format!("cannot release the space of {}: {error}", path.display()))
-        })?;
+        let is_unused = first.file < current && is_body_file_unused(conn, &path, first.file)?;
+        reclaim_body_file(&path, in_file, is_unused, sync)?;
         if is_unused {
             // Before the rows are deleted: after a power failure the file could be back, and nothing would delete it
             // again.
-            bodies::sync_folder(folder).map_err(|error| {
-                StoreError::unavailable(format!("cannot sync the folder {}: {error}", folder.display()))
-            })?;
+            bodies::sync_folder(folder, sync)?;
         }
     }
-    Ok(freed_bodies.into_iter().map(|freed| ReclaimedBody { file: freed.file, offset: freed.offset }).collect())
+    let reclaimed = freed_bodies.into_iter().map(|freed| ReclaimedBody {
+        file: freed.file,
+        offset: freed.offset,
+        end: freed.offset.saturating_add_unsigned(freed.size_bytes),
+    });
+    Ok(reclaimed.collect())
 }
 
 /// Whether there may be further bodies to reclaim.
@@ -111,39 +115,51 @@ fn find_unused_range(conn: &Connection, freed: &FreedBody) -> Result<(u64, u64),
     Ok((start, end.unwrap_or(freed.offset.unsigned_abs() + freed.size_bytes)))
 }
 
-fn is_body_file_used(conn: &Connection, file: i64) -> Result<bool, StoreError> {
-    Ok(conn.prepare_cached("SELECT 1 FROM events WHERE body_file = ?1 LIMIT 1")?.exists([file])?)
+/// Whether no event has its body in the file. A file with bytes that this database never named counts as used: they may
+/// be bodies of a newer database that an operator puts back.
+fn is_body_file_unused(conn: &Connection, path: &Path, file: i64) -> Result<bool, StoreError> {
+    let file_bytes = fs::metadata(path).map_or(0, |file| file.len());
+    let is_named = conn.prepare_cached("SELECT 1 FROM events WHERE body_file = ?1 LIMIT 1")?.exists([file])?;
+    Ok(!is_named && bodies::unreferenced_bytes(conn, file, file_bytes)? == 0)
 }
 
-fn reclaim_body_file(path: &Path, freed: &[FreedBody], is_unused: bool) -> io::Result<()> {
+fn list_file_numbers(folder: &Path) -> Result<Vec<i64>, StoreError> {
+    bodies::list_file_numbers(folder).map_err(|error| {
+        StoreError::unavailable(format!("cannot list the body files in {}: {error}", folder.display()))
+    })
+}
+
+fn reclaim_body_file(path: &Path, freed: &[FreedBody], is_unused: bool, sync: &SyncState) -> Result<(), StoreError> {
+    let failed =
+        |error: io::Error| StoreError::unavailable(format!("cannot release the space of {}: {error}", path.display()));
     let mut file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,
         // Deleted before a crash that kept the rows.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(failed(error)),
     };
-    let file_bytes = file.metadata()?.len();
+    let file_bytes = file.metadata().map_err(failed)?.len();
     let mut punched_range = (0, 0);
     for body in freed {
         let offset = body.offset.unsigned_abs();
-        // The file may have been cut off at a start. Writing past its end would extend it, and the zeros would be
-        // taken for the body of an event.
+        // The file may be an older one. Writing past its end would extend it, and the zeros would be taken for the body
+        // of an event.
         if offset + body.size_bytes > file_bytes {
             continue;
         }
         if body.overwrite {
             // Synced before the hole is punched: the zeros must reach the blocks that are released after that.
-            write_zeros(&mut file, offset, body.size_bytes)?;
-            file.sync_data()?;
+            write_zeros(&mut file, offset, body.size_bytes).map_err(failed)?;
+            file.sync_data().map_err(|error| sync.report(path, &error))?;
         }
         // Neighbors that are gone too share one range, which is punched once.
         if !is_unused && (body.overwrite || punched_range != body.unused_range) {
             let (start, end) = body.unused_range;
-            punch_hole(&mut file, start, end - start)?;
+            punch_hole(&mut file, start, end - start).map_err(failed)?;
             punched_range = body.unused_range;
         }
     }
-    if is_unused { fs::remove_file(path) } else { Ok(()) }
+    if is_unused { fs::remove_file(path).map_err(failed) } else { Ok(()) }
 }
 
 fn write_zeros(file: &mut File, offset: u64, mut size: u64) -> io::Result<()> {
@@ -181,22 +197,32 @@ pub(in crate::storage::sqlite) fn delete_freed_rows(
     reclaimed: &[ReclaimedBody],
 ) -> Result<(), StoreError> {
     let mut delete = conn.prepare_cached("DELETE FROM freed_bodies WHERE file = ?1 AND at = ?2")?;
-    for ReclaimedBody { file, offset } in reclaimed {
+    // After this row nothing else tells that the bytes at the end of the file once had a row.
+    let mut record_end = conn.prepare_cached(
+        "INSERT INTO body_file_ends (file, end_at) VALUES (?1, ?2)
+         ON CONFLICT (file) DO UPDATE SET end_at = max(end_at, excluded.end_at)",
+    )?;
+    for ReclaimedBody { file, offset, end } in reclaimed {
         delete.execute(params![file, offset])?;
+        record_end.execute(params![file, end])?;
     }
     Ok(())
 }
 
-/// Bytes in use: database pages that are not free, and allocated bytes of the body files without freed bodies. Freed
-/// space does not count, or a purge by size would delete more and more events until it is released.
+/// Bytes in use: database pages that are not free, and allocated bytes of the body files without freed bodies and bytes
+/// that no row names. A purge by size cannot release the latter, and would delete more and more events.
 pub(in crate::storage::sqlite) fn used_bytes(conn: &Connection, folder: &Path) -> Result<u64, StoreError> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     let database_bytes = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
     let freed_bytes: u64 = conn
         .prepare_cached("SELECT coalesce(sum(size_bytes), 0) FROM freed_bodies")?
         .query_row([], |row| row.get(0))?;
-    let file_bytes: u64 =
-        bodies::list_file_numbers(folder).map(|number| allocated_bytes(&bodies::body_file_path(folder, number))).sum();
+    let mut file_bytes = 0;
+    for number in list_file_numbers(folder)? {
+        let path = bodies::body_file_path(folder, number);
+        let length = fs::metadata(&path).map_or(0, |file| file.len());
+        file_bytes += allocated_bytes(&path).saturating_sub(bodies::unreferenced_bytes(conn, number, length)?);
+    }
     Ok(database_bytes + file_bytes.saturating_sub(freed_bytes))
 }
 

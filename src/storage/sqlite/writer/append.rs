@@ -198,8 +198,9 @@ fn insert_event(
     let state = if event.unparsed { EventState::Unparsed } else { EventState::Stored };
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
-           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, body_file, body_at, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, body_file, body_at, body,
+           dedupe_discriminator)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     )?
     .execute(params![
         event.id.as_bytes(),
@@ -221,6 +222,7 @@ fn insert_event(
         location.map(|location| location.file_number),
         location.map(|location| location.offset),
         if location.is_some() { None } else { Some(&event.body[..]) },
+        event.dedupe_discriminator,
     ])?;
     Ok(Seq(conn.last_insert_rowid()))
 }
