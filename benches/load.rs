@@ -23,26 +23,16 @@
 mod args;
 #[path = "load/baseline.rs"]
 mod baseline;
-#[path = "load/body.rs"]
-mod body;
-#[path = "load/client.rs"]
-mod client;
-#[path = "load/closed_loop.rs"]
-mod closed_loop;
 #[path = "load/comparison.rs"]
 mod comparison;
-#[path = "load/histogram.rs"]
-mod histogram;
 #[path = "load/live.rs"]
 mod live;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/report.rs"]
 mod report;
-#[path = "load/request.rs"]
-mod request;
-#[path = "load/stats.rs"]
-mod stats;
+#[path = "load/window.rs"]
+mod window;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -52,6 +42,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::LoadBenchArgs;
+
+/// Path of the webhook on both servers.
+const WEBHOOK_PATH: &str = "/api/v1/webhook/retell";
 
 /// Any failure that ends the run. Only its text is used.
 type BenchError = Box<dyn std::error::Error + Send + Sync>;

@@ -129,8 +129,13 @@ pub mod internals {
     #[cfg(feature = "cli")]
     pub use crate::cli::{Cli, report_error, run};
     pub use crate::config::{AlarmSettings, DeliverySettings, Origins, RevisionPolicy, TranscriptPolicy};
+    pub use crate::egress::{ConnectionError, HttpConnection, RequestTarget, SplitBody};
     pub use crate::handlers::RegisteredHandler;
     pub use crate::live::appointments::built_in_functions;
+    pub use crate::simulation::load::{
+        LatencyHistogram, LoadBodySize, LoadError, LoadExtent, LoadOptions, LoadProgress, LoadResult, LoadStats,
+        run as run_load,
+    };
     pub use crate::storage::{
         BreakerState, DEFAULT_COMPANY_ID, DeliveryState, EventFilter, EventOrigin, HandlerRow, IdentityKey, NewEvent,
         Role, Store, open as open_store,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use retell_webhook::internals::LoadBodySize;
 
 /// Measures how fast signed webhooks are received, as a ratio to a bare server.
 ///
@@ -12,8 +13,8 @@ use clap::{Parser, ValueEnum};
 #[command(name = "load")]
 pub struct LoadBenchArgs {
     /// Size of the request bodies: 0.6 kB, 12 kB, 40 kB, or these three in turn
-    #[arg(long, value_enum, default_value_t = RequestSize::Small)]
-    pub size: RequestSize,
+    #[arg(long, value_enum, default_value_t = LoadBodySize::Small)]
+    pub size: LoadBodySize,
 
     /// Number of measured rounds per server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -91,37 +92,6 @@ pub struct LoadBenchArgs {
     /// Passed by cargo to every bench target
     #[arg(long, hide = true)]
     pub bench: bool,
-}
-
-/// The size of request bodies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RequestSize {
-    Small,
-    Medium,
-    Large,
-    Mix,
-}
-
-impl RequestSize {
-    /// Name in the options, the table and the JSON file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::Medium => "medium",
-            Self::Large => "large",
-            Self::Mix => "mix",
-        }
-    }
-
-    /// The sizes of consecutive requests, repeated.
-    pub fn rotation(self) -> &'static [Self] {
-        match self {
-            Self::Small => &[Self::Small],
-            Self::Medium => &[Self::Medium],
-            Self::Large => &[Self::Large],
-            Self::Mix => &[Self::Small, Self::Medium, Self::Large],
-        }
-    }
 }
 
 impl LoadBenchArgs {

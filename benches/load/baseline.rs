@@ -11,8 +11,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-use crate::BenchError;
-use crate::client::WEBHOOK_PATH;
+use crate::{BenchError, WEBHOOK_PATH};
 
 /// First argument that turns this executable into the baseline server. It is a separate process, like the receiver,
 /// so that both are scheduled in the same way.

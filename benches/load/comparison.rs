@@ -1,17 +1,15 @@
 //! Selects the servers to compare, and runs the rounds in alternating order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::BenchError;
-use crate::args::{LoadBenchArgs, RequestSize};
-use crate::closed_loop;
+use crate::args::LoadBenchArgs;
 use crate::process::{self, MeasuredServer};
 use crate::report::{self, BenchReport, MeasuredRound};
-use crate::request::RequestGenerator;
+use crate::window::{self, failure_summary};
 
 /// Time window over which the processor time of a server must be low for it to count as idle.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +36,6 @@ struct ComparedServer {
 /// Runs all rounds. Both servers stay alive, but only one gets load at a time. A receiver keeps its stored events, so
 /// that memory that grows from round to round is visible.
 pub async fn run_comparison(args: &LoadBenchArgs) -> Result<BenchReport<'_>, BenchError> {
-    let generator = Arc::new(RequestGenerator::new(args.size)?);
     let mut sides = compared_servers(args);
     for side in &mut sides {
         side.start(args).await?;
@@ -54,7 +51,7 @@ pub async fn run_comparison(args: &LoadBenchArgs) -> Result<BenchReport<'_>, Ben
                 side.wait_until_idle().await?;
             }
             let side = &mut sides[at];
-            let round = side.run_round(args, &generator, number).await?;
+            let round = side.run_round(args, number).await?;
             round.print();
             report.rounds.push(round);
         }
@@ -117,9 +114,8 @@ impl ComparedServer {
         let (Some(server), Some(events)) = (&self.server, self.preload) else {
             return Ok(());
         };
-        let generator = Arc::new(RequestGenerator::new(RequestSize::Small)?);
-        let stats = closed_loop::run_counted(args, server.process(), &generator, events).await?;
-        if let Some(summary) = stats.failure_summary() {
+        let stats = window::run_counted(args, server.process(), events).await?;
+        if let Some(summary) = failure_summary(&stats) {
             return Err(format!("preloading: {summary}{}", server.log_tail()).into());
         }
         self.accepted_events += stats.accepted;
@@ -147,18 +143,13 @@ impl ComparedServer {
         Ok(())
     }
 
-    async fn run_round(
-        &mut self,
-        args: &LoadBenchArgs,
-        generator: &Arc<RequestGenerator>,
-        number: u32,
-    ) -> Result<MeasuredRound, BenchError> {
+    async fn run_round(&mut self, args: &LoadBenchArgs, number: u32) -> Result<MeasuredRound, BenchError> {
         if self.server.is_none() {
             self.start(args).await?;
             self.wait_until_idle().await?;
         }
         let server = self.server.as_ref().ok_or("no server was started")?;
-        let window = closed_loop::run_timed(args, server.process(), generator).await?;
+        let window = window::run_timed(args, server.process()).await?;
         let memory = server.memory().map_err(|failure| format!("{}: {failure}", self.name))?;
         let accepted_before = self.accepted_events;
         self.accepted_events += window.stats.accepted;

@@ -5,7 +5,6 @@
 //! over the same kind of connection. The load slows down both, so only the difference is caused by the receiver.
 
 use std::fs;
-use std::io::IoSlice;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,19 +12,18 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue};
 use axum::routing::post;
-use retell_webhook::Clock;
-use retell_webhook::{ApiKey, Secret, Signature};
+use retell_webhook::internals::{HttpConnection, LatencyHistogram, RequestTarget};
+use retell_webhook::{ApiKey, Clock, SIGNATURE_HEADER, Secret, Signature};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::BenchError;
 use crate::args::LoadBenchArgs;
-use crate::client::Connection;
-use crate::histogram::Histogram;
 use crate::process::{self, MeasuredServer};
-use crate::request::API_KEY;
+use crate::window::API_KEY;
 
 /// Time that the target takes to answer.
 const TARGET_DELAY: Duration = Duration::from_millis(20);
@@ -45,8 +43,8 @@ const LOAD_PHASES: [(&str, Option<&str>); 4] =
 const FUNCTION_PATH: &str = "/api/v1/function/lookup";
 const INBOUND_PATH: &str = "/api/v1/webhook/retell/inbound";
 
-/// Latencies in microseconds: directly to the target, of the function, of the inbound request.
-type LiveLatencies = [Histogram; 3];
+/// Latencies: directly to the target, of the function, of the inbound request.
+type LiveLatencies = [LatencyHistogram; 3];
 
 /// Measures and prints; `false` when `--max-live-ms` is exceeded.
 pub async fn run_live(args: &LoadBenchArgs) -> Result<bool, BenchError> {
@@ -163,57 +161,68 @@ async fn run_callers(receiver: u16, target: u16, window: Duration, phase: u64) -
 
 /// One caller: requests the target, the function and an inbound answer in turn.
 async fn run_caller(receiver: u16, target: u16, window: Duration, caller: u64) -> Result<LiveLatencies, BenchError> {
-    let mut to_receiver = Connection::open(receiver).await?;
-    let mut to_target = Connection::open(target).await?;
+    let [direct, function, inbound] = [(target, "/"), (receiver, FUNCTION_PATH), (receiver, INBOUND_PATH)]
+        .map(|(port, path)| request_target(port, path));
+    let (direct, function, inbound) = (direct?, function?, inbound?);
+    let mut to_receiver = function.connect().await?;
+    let mut to_target = direct.connect().await?;
     let key = ApiKey::new(&Secret::new(API_KEY));
-    let clock = Clock::default();
     let mut measured = LiveLatencies::default();
     let started_at = Instant::now();
     let mut number = 0_u64;
     while started_at.elapsed() < window {
         number += 1;
-        let function = format!(
+        let function_body = format!(
             r#"{{"name":"lookup","call":{{"call_id":"call_live_{caller}_{number}","agent_id":"agent_1"}},"args":{{"at":{number}}}}}"#
         );
-        let inbound = format!(
+        let inbound_body = format!(
             r#"{{"event":"call_inbound","call_inbound":{{"from_number":"+12025550143","to_number":"+12025550178","call_id":"call_in_{caller}_{number}"}}}}"#
         );
-        let requests = [("/", &function), (FUNCTION_PATH, &function), (INBOUND_PATH, &inbound)];
-        for (histogram, (path, body)) in measured.iter_mut().zip(requests) {
-            let connection = if path == "/" { &mut to_target } else { &mut to_receiver };
-            let signature = Signature::sign(&key, body.as_bytes(), clock.now_ms()).to_string();
-            histogram.record(send_signed(connection, path, body, &signature).await?);
+        let requests = [(&direct, &function_body), (&function, &function_body), (&inbound, &inbound_body)];
+        for (index, (url, body)) in requests.into_iter().enumerate() {
+            let connection = if index == 0 { &mut to_target } else { &mut to_receiver };
+            measured[index].record(send_signed(connection, url, body, &key).await?);
             sleep(REQUEST_PAUSE).await;
         }
     }
     Ok(measured)
 }
 
-/// Sends one request and returns the microseconds until the response.
-async fn send_signed(connection: &mut Connection, path: &str, body: &str, signature: &str) -> Result<u32, BenchError> {
-    let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
-         x-retell-signature: {signature}\r\n\r\n"
-    );
+fn request_target(port: u16, path: &str) -> Result<RequestTarget, BenchError> {
+    Ok(RequestTarget::new(&format!("http://127.0.0.1:{port}{path}").parse()?)?)
+}
+
+/// Sends one request and returns the time until the response.
+async fn send_signed(
+    connection: &mut HttpConnection,
+    target: &RequestTarget,
+    body: &str,
+    key: &ApiKey,
+) -> Result<Duration, BenchError> {
+    let signature = Signature::sign(key, body.as_bytes(), Clock::default().now_ms()).to_string();
+    let mut request = target.post(Bytes::from(body.to_owned()), Bytes::new());
+    request.headers_mut().insert(HeaderName::from_static(SIGNATURE_HEADER), HeaderValue::try_from(signature)?);
+    let path = request.uri().path().to_owned();
+    if !connection.is_ready().await {
+        return Err(format!("{path}: the connection was closed").into());
+    }
     TARGET_REQUESTS.fetch_add(1, Ordering::Relaxed);
     let sent_at = Instant::now();
-    let response = connection.send_request(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body.as_bytes())]).await?;
-    let micros = u32::try_from(sent_at.elapsed().as_micros())?;
-    match response.status {
-        200 => Ok(micros),
+    let status = connection.send(request).await?;
+    let latency = sent_at.elapsed();
+    match status {
+        200 => Ok(latency),
         status => Err(format!("{path}: status {status} instead of 200").into()),
     }
 }
 
 /// Prints one line. Returns the largest latency that the receiver adds at p99, in milliseconds.
 fn print_phase(name: &str, pending: u64, [target, function, inbound]: &LiveLatencies) -> f64 {
-    let ms = |micros: u32| f64::from(micros) / 1_000.0;
-    let quantiles = |latency: &Histogram| {
-        let [p50, p99, max] = [latency.quantile(500), latency.quantile(990), latency.max()].map(ms);
+    let quantiles = |latency: &LatencyHistogram| {
+        let [p50, p99, max] = [latency.quantile_ms(0.5), latency.quantile_ms(0.99), latency.max_ms()];
         format!("{p50:>8.1}{p99:>8.1}{max:>8.1}")
     };
-    let added_ms = |latency: &Histogram| ms(latency.quantile(990)) - ms(target.quantile(990));
+    let added_ms = |latency: &LatencyHistogram| latency.quantile_ms(0.99) - target.quantile_ms(0.99);
     let [function_added, inbound_added] = [function, inbound].map(added_ms);
     print!("{name:<16}{pending:>9}{}", quantiles(target));
     println!("{}{function_added:>8.1}{}{inbound_added:>8.1}", quantiles(function), quantiles(inbound));

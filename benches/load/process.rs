@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use retell_webhook::internals::RequestTarget;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::args::LoadBenchArgs;
-use crate::closed_loop::ServerProcess;
-use crate::request::API_KEY;
-use crate::{BenchError, baseline, client};
+use crate::window::{API_KEY, ServerProcess};
+use crate::{BenchError, baseline};
 
 /// Path of the receiver that cargo built for this run; `None` when compiled without cargo.
 const BUILT_RECEIVER: Option<&str> = option_env!("CARGO_BIN_EXE_retell-webhook");
@@ -95,12 +95,19 @@ impl MeasuredServer {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("the server exited at startup: {status}{}", self.log_tail()).into());
             }
-            if let Ok(Ok(200)) = timeout(PING_LIMIT, client::get_status(self.port, "/ping")).await {
+            if let Ok(Ok(200)) = timeout(PING_LIMIT, self.ping()).await {
                 return Ok(());
             }
             sleep(POLL_INTERVAL).await;
         }
         Err(format!("no response with status 200 on /ping{}", self.log_tail()).into())
+    }
+
+    /// The status of a request that both servers answer.
+    async fn ping(&self) -> Result<u16, BenchError> {
+        let target = RequestTarget::new(&format!("http://127.0.0.1:{}/ping", self.port).parse()?)?;
+        let mut connection = target.connect().await?;
+        if connection.is_ready().await { Ok(connection.send(target.get()).await?) } else { Err("not ready".into()) }
     }
 
     pub fn process(&self) -> ServerProcess {

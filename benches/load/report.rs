@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::BenchError;
 use crate::args::LoadBenchArgs;
-use crate::closed_loop::MeasuredWindow;
 use crate::process::ResidentMemory;
+use crate::window::{MeasuredWindow, failure_summary};
 
 /// One measured round of one server.
 pub struct MeasuredRound {
@@ -72,7 +72,7 @@ impl MeasuredRound {
     pub fn print(&self) {
         print_values(self.server, &self.number.to_string(), &self.column_values());
         println!("{:>11}", self.accepted_before);
-        if let Some(summary) = self.window.stats.failure_summary() {
+        if let Some(summary) = failure_summary(&self.window.stats) {
             println!("{:>16}{summary}", "! ");
         }
     }
@@ -80,16 +80,14 @@ impl MeasuredRound {
     /// The values in the order of `COLUMNS`.
     fn column_values(&self) -> [f64; COLUMNS.len()] {
         let stats = &self.window.stats;
-        let millis = |micros: u32| f64::from(micros) / 1000.0;
-        let quantile = |per_mille| millis(stats.latency.quantile(per_mille));
         let per_request = |time: Duration| time.as_secs_f64() * 1e6 / stats.accepted_in_window.max(1) as f64;
         [
             stats.accepted_in_window as f64 / self.window.elapsed.as_secs_f64(),
-            quantile(500),
-            quantile(900),
-            quantile(990),
-            quantile(999),
-            millis(stats.latency.max()),
+            stats.latency.quantile_ms(0.5),
+            stats.latency.quantile_ms(0.9),
+            stats.latency.quantile_ms(0.99),
+            stats.latency.quantile_ms(0.999),
+            stats.latency.max_ms(),
             per_request(self.window.server_cpu),
             per_request(self.window.generator_cpu),
             megabytes(self.memory.current_kb),
@@ -106,8 +104,7 @@ impl MeasuredRound {
         round.insert("requests".into(), json!(stats.accepted_in_window));
         let seconds = self.window.elapsed.as_secs_f64();
         round.insert("measured_seconds".into(), json!(seconds));
-        round.insert("errors".into(), json!(stats.errors));
-        round.insert("non_2xx_by_status".into(), json!(stats.non_2xx_by_status));
+        round.insert("failures".into(), json!(stats.failures));
         Value::Object(round)
     }
 }
@@ -150,7 +147,7 @@ impl<'a> BenchReport<'a> {
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for round in &self.rounds {
-            if let Some(summary) = round.window.stats.failure_summary() {
+            if let Some(summary) = failure_summary(&round.window.stats) {
                 failures.push(format!("{} round {}: {summary}", round.server, round.number));
             }
             if round.window.stats.accepted_in_window == 0 {

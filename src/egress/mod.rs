@@ -1,10 +1,11 @@
 //! The only outbound HTTP client: rustls with ring, no system proxy, no automatic redirects, a timeout for every
-//! request.
+//! request. [`HttpConnection`] is a smaller one for load generators.
 //!
 //! Handlers post through a [`Destination`], whose guard blocks internal addresses that the settings do not allow,
 //! whether they come from an address in a URL, from a host name or from a redirect.
 
 mod address;
+mod connection;
 mod destination;
 mod guard;
 #[cfg(test)]
@@ -14,11 +15,14 @@ mod truncated_response;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::InvalidHeaderValue;
+use hyper::http::uri::InvalidUri;
 use reqwest::ClientBuilder;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+pub use connection::{ConnectionError, HttpConnection, RequestTarget, SplitBody};
 pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, RequestError, ResponseSummary};
 pub(crate) use reqwest::{Client, Error as HttpError};
 pub(crate) use truncated_response::TruncatedResponse;
@@ -32,7 +36,20 @@ pub enum ClientBuildError {
     /// The HTTP client library refuses its configuration.
     #[error("cannot build an HTTP client: {0}")]
     Client(#[from] reqwest::Error),
+    /// The path of a URL cannot be part of a request.
+    #[error("not a URL that can be requested: {0}")]
+    Path(#[from] InvalidUri),
+    /// The host or the password of a URL cannot be part of a header.
+    #[error("not a URL that can be requested: {0}")]
+    Header(#[from] InvalidHeaderValue),
 }
+
+const NO_RESPONSE: &str = "no response within the timeout";
+const NO_CONNECTION: &str = "no connection";
+const TRUNCATED_RESPONSE: &str = "the connection was closed before the end of the response";
+
+/// Value of `User-Agent`.
+const PRODUCT: &str = concat!("retell-webhook/", env!("CARGO_PKG_VERSION"));
 
 /// Builds a client whose requests all end within `timeout`.
 ///
@@ -55,17 +72,17 @@ fn client_builder(tls: ClientConfig) -> ClientBuilder {
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("retell-webhook/", env!("CARGO_PKG_VERSION")))
+        .user_agent(PRODUCT)
 }
 
 /// Why a request got no response. The text contains no URL.
 #[must_use]
 pub(crate) fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no response within the timeout"
+        NO_RESPONSE
     } else if error.is_connect() {
-        "no connection"
+        NO_CONNECTION
     } else {
-        "the connection was closed before the end of the response"
+        TRUNCATED_RESPONSE
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use hmac::Mac;
 
-use super::keys::{ApiKey, KeyFingerprint};
+use super::keys::{ApiKey, KeyFingerprint, KeyedMac};
 use super::rejection_reason::RejectionReason;
 
 /// Name of the signature header, in lower case as HTTP libraries store it.
@@ -38,13 +38,27 @@ impl Signature {
     /// Signs `body` as Retell does. `to_string()` gives the value of the header.
     #[must_use]
     pub fn sign(key: &ApiKey, body: &[u8], timestamp_ms: i64) -> Self {
-        let mac = key.keyed_mac.clone().chain_update(body).chain_update(timestamp_ms.to_string());
-        Self { timestamp_ms, mac: mac.finalize().into_bytes().into() }
+        PrefixSigner::new(key, body).sign(&[], timestamp_ms)
     }
 
     /// Whether the digest is that of `body` followed by `appended`, made with `key`. Compares in constant time.
     pub(super) fn is_valid_with(&self, key: &ApiKey, body: &[u8], appended: &str) -> bool {
         key.keyed_mac.clone().chain_update(body).chain_update(appended).verify_slice(&self.mac).is_ok()
+    }
+}
+
+/// Signs bodies that begin with the same bytes, which are hashed only once.
+pub(crate) struct PrefixSigner(KeyedMac);
+
+impl PrefixSigner {
+    pub(crate) fn new(key: &ApiKey, body_prefix: &[u8]) -> Self {
+        Self(key.keyed_mac.clone().chain_update(body_prefix))
+    }
+
+    /// The signature of the body that ends with `rest`.
+    pub(crate) fn sign(&self, rest: &[u8], timestamp_ms: i64) -> Signature {
+        let mac = self.0.clone().chain_update(rest).chain_update(timestamp_ms.to_string());
+        Signature { timestamp_ms, mac: mac.finalize().into_bytes().into() }
     }
 }
 

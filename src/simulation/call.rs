@@ -10,7 +10,6 @@ use crate::event::EventKind;
 
 /// Calls ended at least this long ago, so that no time in their events is in the future.
 const MIN_CALL_AGE_MS: i64 = 180_000;
-const HOUR_MS: u32 = 3_600_000;
 
 pub(super) struct SimulatedCall {
     pub(super) id: String,
@@ -69,9 +68,9 @@ impl SimulatedCall {
         call
     }
 
-    /// Extends the conversation to one hour. The same people repeat it with new days and hours.
-    pub(super) fn extended_to_an_hour(mut self, now_ms: i64) -> Self {
-        self.generate_turns(HOUR_MS);
+    /// Extends the conversation to `min_duration_ms`. The same people repeat it with new days and hours.
+    pub(super) fn extended_to(mut self, min_duration_ms: u32, now_ms: i64) -> Self {
+        self.generate_turns(min_duration_ms);
         self.set_start_time(now_ms);
         self
     }

@@ -13,6 +13,7 @@ const DUPLICATE_DELAY: Duration = Duration::from_secs(1);
 /// Delay before a retry. Retell's own delay is not documented, so a short one is used.
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 const STORM_UPDATES: usize = 60;
+const HOUR_MS: u32 = 3_600_000;
 
 /// The course of a simulated call; [`Scenario::description`] explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,7 +127,7 @@ impl Scenario {
                 steps.swap(last - 1, last);
                 steps
             }
-            Self::LongCall => lifecycle_steps(&call.extended_to_an_hour(now_ms), 2),
+            Self::LongCall => lifecycle_steps(&call.extended_to(HOUR_MS, now_ms), 2),
             Self::Chat => {
                 let [started, ended, analyzed] = call.chat_events();
                 vec![

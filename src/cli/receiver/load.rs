@@ -14,7 +14,7 @@ use crate::view::LoadReportView;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LoadArgs {
-    /// Size of the bodies: 1 kB, 12 kB, 40 kB, or all three in turn
+    /// Size of the bodies: 0.6 kB, 12 kB, 40 kB, or all three in turn
     #[arg(long, value_enum, default_value_t = LoadBodySize::Small)]
     size: LoadBodySize,
     /// Number of requests per second, even if the receiver does not keep up [default: as fast as they are answered]
@@ -70,9 +70,9 @@ impl LoadArgs {
             LoadUpdate::Started { url } => output::print_error(format!(
                 "retell-webhook: sending to {url} for {seconds} s; these events are stored and handled like any others"
             )),
-            LoadUpdate::Running(progress) => {
-                bar.set_position(progress.elapsed.as_secs());
-                bar.set_message(progress.answered.to_string());
+            LoadUpdate::Running { elapsed, answered } => {
+                bar.set_position(elapsed.as_secs());
+                bar.set_message(answered.to_string());
             }
         };
         let settings = context::load_settings()?;

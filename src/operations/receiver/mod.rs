@@ -2,6 +2,7 @@
 
 mod address;
 mod health;
+mod load;
 mod probe;
 mod send_event;
 mod simulate;
@@ -11,9 +12,7 @@ pub(crate) use crate::simulation::REJECTED_MESSAGE;
 pub(crate) use address::local_base_url;
 use address::webhook_url;
 pub(crate) use health::check_health;
+pub(crate) use load::{LoadBodySize, LoadRequest, LoadUpdate, run_load};
 pub(crate) use probe::{ReceiverProbe, probe_receiver};
 pub(crate) use send_event::{EventContent, EventToSend, send_event};
-pub(crate) use simulate::{
-    LoadBodySize, LoadRequest, LoadUpdate, Scenario, SimulationRequest, SimulationUpdate, list_scenarios, run_load,
-    simulate,
-};
+pub(crate) use simulate::{Scenario, SimulationRequest, SimulationUpdate, list_scenarios, simulate};

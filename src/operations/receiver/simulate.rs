@@ -1,7 +1,6 @@
-//! Simulates calls and runs loads: decides where they go, how they are signed, and which store is compared.
+//! Simulates calls: decides where they go, how they are signed, and which store is compared.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -12,12 +11,10 @@ use crate::config::{Settings, is_loopback_url};
 use crate::operations::signatures::optional_signing_key;
 use crate::operations::{OperationError, Principal};
 use crate::privacy::redact;
-use crate::simulation::load::{self, LoadError, LoadOptions};
 use crate::simulation::{self, SimulationError, SimulationOptions, StoreToCheck};
 use crate::storage::{Store, StoreError};
-use crate::view::{LoadReportView, ScenarioView, SimulationView};
+use crate::view::{ScenarioView, SimulationView};
 
-pub(crate) use crate::simulation::load::{LoadBodySize, LoadProgress};
 pub(crate) use crate::simulation::{Scenario, SimulationProgress};
 
 /// Limit of calls to another machine without confirmation. It is enough to test a tunnel.
@@ -40,17 +37,6 @@ pub(crate) struct SimulationRequest {
     pub confirmed: bool,
 }
 
-pub(crate) struct LoadRequest {
-    pub size: LoadBodySize,
-    pub rate: Option<u32>,
-    pub connections: u32,
-    pub duration: Duration,
-    /// See [`SimulationRequest::url`].
-    pub url: Option<String>,
-    /// Whether the caller may send to another machine.
-    pub confirmed: bool,
-}
-
 /// What a simulation reports while it runs.
 #[derive(Clone, Debug)]
 pub(crate) enum SimulationUpdate {
@@ -60,16 +46,6 @@ pub(crate) enum SimulationUpdate {
         seed: u64,
     },
     Running(SimulationProgress),
-}
-
-/// What a load reports while it runs.
-#[derive(Clone, Debug)]
-pub(crate) enum LoadUpdate {
-    /// The first request is about to be sent. The URL is that of the webhook, without its password.
-    Started {
-        url: String,
-    },
-    Running(LoadProgress),
 }
 
 /// The scenarios that can be simulated.
@@ -146,42 +122,6 @@ fn simulation_options<'a>(
     })
 }
 
-/// Sends events to a receiver until the duration has passed. Dropping the future aborts the load.
-///
-/// # Errors
-/// No key is known, or the load would go to another machine without confirmation: it could be an attack. Requests that
-/// fail are counted in the report.
-pub(crate) async fn run_load(
-    settings: &Settings,
-    clock: &Clock,
-    _principal: &Principal,
-    request: &LoadRequest,
-    mut on_update: impl FnMut(LoadUpdate),
-) -> Result<LoadReportView, OperationError> {
-    let options = load_options(settings, clock, request)?;
-    on_update(LoadUpdate::Started { url: redact::url(options.url.as_str()) });
-    Ok(load::run(options, |progress| on_update(LoadUpdate::Running(progress))).await?)
-}
-
-fn load_options(settings: &Settings, clock: &Clock, request: &LoadRequest) -> Result<LoadOptions, OperationError> {
-    let url = receiver_url(settings, request.url.as_deref(), None)?;
-    if !is_loopback_url(&url) && !request.confirmed {
-        return Err(OperationError::NotConfirmed(format!(
-            "{} is on another machine, which the load may overload",
-            redact::url(url.as_str())
-        )));
-    }
-    Ok(LoadOptions {
-        url,
-        key: optional_signing_key(settings, None)?,
-        size: request.size,
-        rate: request.rate,
-        connections: request.connections,
-        duration: request.duration,
-        clock: clock.clone(),
-    })
-}
-
 impl From<SimulationError> for OperationError {
     fn from(error: SimulationError) -> Self {
         match error {
@@ -192,16 +132,11 @@ impl From<SimulationError> for OperationError {
     }
 }
 
-impl From<LoadError> for OperationError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::NoSample => Self::InvalidInput(error.to_string()),
-            LoadError::Client(error) => error.into(),
-        }
-    }
-}
-
-fn receiver_url(settings: &Settings, url: Option<&str>, company: Option<&str>) -> Result<Url, OperationError> {
+pub(super) fn receiver_url(
+    settings: &Settings,
+    url: Option<&str>,
+    company: Option<&str>,
+) -> Result<Url, OperationError> {
     match url {
         Some(url) => webhook_url(url, company),
         None => webhook_url(&local_base_url(settings), company),
@@ -226,28 +161,4 @@ async fn store_to_check(
         Ok(store) => StoreToCheck::Available(store),
         Err(error) => StoreToCheck::Unavailable(error.to_string()),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_load_on_another_machine_needs_confirmation_and_its_password_is_not_shown() {
-        let mut request = LoadRequest {
-            size: LoadBodySize::Small,
-            rate: None,
-            connections: 1,
-            duration: Duration::from_secs(1),
-            url: Some("https://user:hunter2@receiver.example.com".to_owned()),
-            confirmed: false,
-        };
-        let mut settings = Settings::default();
-        settings.security.verify = false;
-        let error = load_options(&settings, &Clock::system(), &request).err().unwrap().to_string();
-        assert!(error.contains("receiver.example.com") && !error.contains("hunter2"), "{error}");
-        request.confirmed = true;
-        let options = load_options(&settings, &Clock::system(), &request).unwrap();
-        assert_eq!((options.url.path(), options.key.is_none()), ("/api/v1/webhook/retell", true));
-    }
 }

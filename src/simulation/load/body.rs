@@ -1,19 +1,29 @@
 //! Request bodies that all differ, so that none is a duplicate.
+//!
+//! The unique part of the call id is at the end of each body. Retell does not guarantee an order of the members of an
+//! object, and everything before the id can be hashed once for all requests.
 
 use serde_json::Value;
 
-use crate::base::id::random_hex;
-use crate::event::{EventKind, sample_body};
+use crate::simulation::call::{CallEnding, SimulatedCall};
 
-/// Placeholder of the unique part of the call id in a template.
-const ID_PLACEHOLDER: &str = "@@@@@@@@@@@@@@@@@@@@@@@@@@@";
-/// Repeated as the transcript until a body has the requested size.
-const FILLER_TEXT: &str = "Agent: Thursday at nine would be free, shall I put you down for it?\nUser: Yes, please do. ";
+/// The text after the unique part of the call id.
+pub(super) const BODY_SUFFIX: &[u8; 3] = b"\"}}";
+/// Number of hex digits in the unique part of a call id.
+pub(super) const UNIQUE_DIGITS: usize = 27;
+/// Prefix of all call ids of a load.
+const CALL_ID_PREFIX: &str = "call_test_";
+/// Number of bodies per size. They differ in people, words and times.
+const VARIANTS_PER_SIZE: u64 = 16;
+/// The conversation is extended in steps of this length until a body has its size.
+const CONVERSATION_STEP_MS: u32 = 5_000;
+/// Every load has the same conversations.
+const SEED: u64 = 0x5eed;
 
 /// The size of the bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoadBodySize {
-    /// 1 kB.
+pub enum LoadBodySize {
+    /// 0.6 kB.
     Small,
     /// 12 kB.
     Medium,
@@ -24,9 +34,11 @@ pub(crate) enum LoadBodySize {
 }
 
 impl LoadBodySize {
-    pub(crate) const ALL: [Self; 4] = [Self::Small, Self::Medium, Self::Large, Self::Mix];
+    /// All values, in the order in which help texts list them.
+    pub const ALL: [Self; 4] = [Self::Small, Self::Medium, Self::Large, Self::Mix];
 
-    pub(crate) fn name(self) -> &'static str {
+    /// The value of the option that selects the size.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Small => "small",
             Self::Medium => "medium",
@@ -34,45 +46,60 @@ impl LoadBodySize {
             Self::Mix => "mix",
         }
     }
+
+    /// The sizes of consecutive requests, repeated.
+    fn rotation(self) -> &'static [Self] {
+        match self {
+            Self::Small => &[Self::Small],
+            Self::Medium => &[Self::Medium],
+            Self::Large => &[Self::Large],
+            Self::Mix => &[Self::Small, Self::Medium, Self::Large],
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Small | Self::Mix => 0,
+            Self::Medium => 11_000,
+            Self::Large => 38_000,
+        }
+    }
 }
 
-/// Templates that are used in turn, each split at the placeholders of the id.
-pub(super) struct LoadBodies(Vec<Vec<String>>);
+/// The bodies up to the unique part of the call id, in the order of their use.
+pub(super) fn body_prefixes(size: LoadBodySize, now_ms: i64) -> Result<Vec<String>, serde_json::Error> {
+    let variants = (0..VARIANTS_PER_SIZE).flat_map(|variant| size.rotation().iter().map(move |size| (*size, variant)));
+    variants.map(|(size, variant)| body_prefix(size, variant, now_ms)).collect()
+}
 
-impl LoadBodies {
-    /// `None` when no sample of the event exists.
-    pub(super) fn new(size: LoadBodySize, now_ms: i64) -> Option<Self> {
-        let small = (EventKind::CallStarted, 0);
-        let medium = (EventKind::CallEnded, 12_000);
-        let large = (EventKind::CallAnalyzed, 40_000);
-        let templates = match size {
-            LoadBodySize::Small => vec![small],
-            LoadBodySize::Medium => vec![medium],
-            LoadBodySize::Large => vec![large],
-            LoadBodySize::Mix => vec![small, medium, large],
+fn body_prefix(size: LoadBodySize, variant: u64, now_ms: i64) -> Result<String, serde_json::Error> {
+    let mut call = SimulatedCall::new(SEED, variant, now_ms);
+    if size.bytes() == 0 {
+        return with_id_at_end(&call.call_started());
+    }
+    let mut conversation_ms = 0;
+    loop {
+        let body = match variant % 2 {
+            0 => call.call_ended(CallEnding::HungUp),
+            _ => call.call_analyzed(CallEnding::HungUp),
         };
-        let templates: Option<Vec<_>> =
-            templates.into_iter().map(|(kind, size_bytes)| template(kind, size_bytes, now_ms)).collect();
-        templates.map(Self)
-    }
-
-    /// The body of request `number`, with a new call id.
-    pub(super) fn render(&self, number: u64) -> String {
-        let index = usize::try_from(number % self.0.len().max(1) as u64).unwrap_or(0);
-        let unique_id = random_hex();
-        let parts = self.0.get(index).map_or(&[][..], Vec::as_slice);
-        parts.join(&unique_id[..ID_PLACEHOLDER.len()])
+        if body.len() >= size.bytes() {
+            return with_id_at_end(&body);
+        }
+        conversation_ms += CONVERSATION_STEP_MS;
+        call = SimulatedCall::new(SEED, variant, now_ms).extended_to(conversation_ms, now_ms);
     }
 }
 
-/// A sample event whose transcript is padded to about `size_bytes`.
-fn template(kind: EventKind, size_bytes: usize, now_ms: i64) -> Option<Vec<String>> {
-    let text = sample_body(kind, &format!("call_test_{ID_PLACEHOLDER}"), now_ms)?;
-    let mut body: Value = serde_json::from_str(&text).ok()?;
-    if let Some(missing) = size_bytes.checked_sub(text.len()) {
-        body["call"]["transcript"] = FILLER_TEXT.chars().cycle().take(missing).collect::<String>().into();
+/// The event without the end of its call id and what follows.
+fn with_id_at_end(body: &[u8]) -> Result<String, serde_json::Error> {
+    let mut event: Value = serde_json::from_slice(body)?;
+    if let Some(call) = event["call"].as_object_mut() {
+        call.remove("call_id");
     }
-    Some(body.to_string().split(ID_PLACEHOLDER).map(str::to_owned).collect())
+    let mut call = event["call"].to_string();
+    call.pop(); // the brace that closes the call, because the id follows
+    Ok(format!(r#"{{"event":{},"call":{call},"call_id":"{CALL_ID_PREFIX}"#, event["event"]))
 }
 
 #[cfg(test)]
@@ -80,20 +107,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_unique_events_of_the_requested_size() {
-        for (size, size_bytes) in [
-            (LoadBodySize::Small, 300..3_000),
-            (LoadBodySize::Medium, 9_000..16_000),
-            (LoadBodySize::Large, 33_000..48_000),
+    fn bodies_are_events_of_the_requested_size_with_the_id_at_the_end() {
+        for (size, size_bytes, count) in [
+            (LoadBodySize::Small, 400..1_000, 16),
+            (LoadBodySize::Medium, 11_000..14_000, 16),
+            (LoadBodySize::Large, 38_000..42_000, 16),
+            (LoadBodySize::Mix, 400..42_000, 48),
         ] {
-            let bodies = LoadBodies::new(size, 1_790_000_000_000).unwrap();
-            let (one, two) = (bodies.render(0), bodies.render(1));
-            assert!(size_bytes.contains(&one.len()), "{size:?}: {}", one.len());
-            assert_ne!(one, two);
-            let event: Value = serde_json::from_str(&one).unwrap();
-            assert!(event["call"]["call_id"].as_str().unwrap().starts_with("call_test_"));
+            let prefixes = body_prefixes(size, 1_790_000_000_000).unwrap();
+            assert_eq!(prefixes.len(), count);
+            for prefix in prefixes {
+                let body = format!("{prefix}{}\"}}}}", "0".repeat(UNIQUE_DIGITS));
+                assert!(size_bytes.contains(&body.len()), "{size:?}: {}", body.len());
+                let event: Value = serde_json::from_str(&body).unwrap();
+                assert_eq!(event["call"]["call_id"].as_str().unwrap(), format!("call_test_{}", "0".repeat(27)));
+                assert!(event["call"]["agent_id"].is_string() && event["event"].is_string());
+            }
         }
-        let mix = LoadBodies::new(LoadBodySize::Mix, 1_790_000_000_000).unwrap();
-        assert!(mix.render(0).len() < mix.render(1).len() && mix.render(1).len() < mix.render(2).len());
     }
 }

@@ -1,181 +1,202 @@
-//! A load generator to size a machine. It sends unique signed events over a fixed number of connections. Each connection
-//! sends the next request after the last response (closed loop) or, with a rate, at fixed times (open loop).
+//! A load generator to size a machine and to compare builds. It sends unique signed events over a fixed number of
+//! connections. Each connection sends the next request after the last response (closed loop) or, with a rate, at fixed
+//! times (open loop).
 
 mod body;
+mod connection;
+mod request;
 mod stats;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::body::LoadBodies;
-pub(crate) use self::body::LoadBodySize;
-use self::stats::LoadStats;
+pub use self::body::LoadBodySize;
+use self::request::RequestGenerator;
+use self::stats::LoadPhase;
+pub use self::stats::{LatencyHistogram, LoadStats};
 use crate::base::clock::Clock;
 use crate::base::supervise::TaskGroup;
-use crate::egress::{self, ClientBuildError};
+use crate::egress::{ClientBuildError, RequestTarget};
 use crate::security::keys::ApiKey;
-use crate::security::signature::{SIGNATURE_HEADER, Signature};
-use crate::view::LoadReportView;
 
 /// Retell waits for a response for this long by default. Requests that are in flight or overdue at the end get as
 /// much.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Timers fire up to this late. The delay does not count as latency of the receiver.
-const TIMER_TOLERANCE: Duration = Duration::from_millis(2);
-/// Pause after an error, so that a stopped receiver is not contacted in a busy loop.
-const ERROR_PAUSE: Duration = Duration::from_millis(50);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What to send, and where.
-pub(crate) struct LoadOptions {
+pub struct LoadOptions {
     /// URL of the webhook that receives the events.
-    pub(crate) url: url::Url,
+    pub url: url::Url,
     /// Key that signs the requests; `None` sends them without a signature.
-    pub(crate) key: Option<ApiKey>,
-    pub(crate) size: LoadBodySize,
+    pub key: Option<ApiKey>,
+    /// Size of the requests' bodies.
+    pub size: LoadBodySize,
     /// Number of requests per second, even if the receiver does not keep up; `None` sends them as fast as they are
     /// answered.
-    pub(crate) rate: Option<u32>,
+    pub rate: Option<u32>,
     /// Number of connections, each with one request in flight.
-    pub(crate) connections: u32,
-    pub(crate) duration: Duration,
-    pub(crate) clock: Clock,
+    pub connections: u32,
+    /// Time before the measured one.
+    pub warm_up: Duration,
+    /// When the load ends.
+    pub extent: LoadExtent,
+    /// Source of the signatures' timestamps.
+    pub clock: Clock,
 }
 
-/// How much of the run is done.
+/// When a load ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LoadProgress {
-    pub(crate) elapsed: Duration,
-    pub(crate) answered: u64,
+pub enum LoadExtent {
+    /// After this time of measurement.
+    Duration(Duration),
+    /// After this number of requests.
+    Requests(u64),
+}
+
+/// What a load reports while it runs.
+#[derive(Clone, Copy, Debug)]
+pub enum LoadProgress {
+    /// The warm-up has ended.
+    MeasurementStarted,
+    /// Reported at regular intervals.
+    Running {
+        /// Time since the start, with the warm-up.
+        elapsed: Duration,
+        /// Number of requests with a response or an error.
+        answered: u64,
+    },
+    /// No further requests are sent. Those in flight are still answered.
+    MeasurementEnded,
+}
+
+/// The result of a load.
+#[derive(Clone, Debug)]
+pub struct LoadResult {
+    /// The outcomes of all requests.
+    pub stats: LoadStats,
+    /// Duration of the measurement, without the warm-up and without the last responses.
+    pub measured: Duration,
+    /// Duration from the start to the last response.
+    pub total: Duration,
+    /// Number of due requests that were not sent, because no connection was free until the end.
+    pub not_sent: u64,
+    /// Number of connections that did not end in time.
+    pub unfinished_connections: usize,
 }
 
 /// Why a load cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    /// No sample event exists for this size.
-    #[error("no sample event exists for this size of bodies")]
-    NoSample,
+pub enum LoadError {
+    /// The sample events are not JSON.
+    #[error("cannot generate sample events: {0}")]
+    Body(#[from] serde_json::Error),
+    /// The machine's certificates or the URL cannot be used.
     #[error(transparent)]
     Client(#[from] ClientBuildError),
 }
 
 /// The state that all connections of a run share.
 struct LoadRun {
-    client: egress::Client,
-    url: url::Url,
-    key: Option<ApiKey>,
-    bodies: LoadBodies,
-    clock: Clock,
+    generator: RequestGenerator,
     started_at: Instant,
-    ends_at: Instant,
+    measured_from: Instant,
+    extent: LoadExtent,
     /// Interval between two requests; `None` in the closed loop.
     request_interval: Option<Duration>,
-    next_request: AtomicU64,
     answered: AtomicU64,
     stats: Mutex<LoadStats>,
 }
 
-/// Sends events until the duration has passed, and waits for the last responses. Dropping the future aborts the run.
+impl LoadResult {
+    /// Whether every due request was sent and accepted.
+    pub fn is_ok(&self) -> bool {
+        let Self { stats, not_sent, unfinished_connections, .. } = self;
+        stats.accepted > 0 && stats.failures.is_empty() && *unfinished_connections == 0 && *not_sent == 0
+    }
+}
+
+/// Sends events, and waits for the last responses. Dropping the future aborts the run.
 ///
 /// # Errors
-/// The bodies or the client cannot be made. Requests that fail are counted in the report.
-pub(crate) async fn run(
-    options: LoadOptions,
-    mut on_progress: impl FnMut(LoadProgress),
-) -> Result<LoadReportView, LoadError> {
+/// The bodies or the client cannot be made. Requests that fail are counted in the result.
+pub async fn run(options: LoadOptions, mut on_progress: impl FnMut(LoadProgress)) -> Result<LoadResult, LoadError> {
     let run = Arc::new(LoadRun::new(&options)?);
     let mut connections = TaskGroup::default();
     for _ in 0..options.connections {
         let run = Arc::clone(&run);
-        connections.spawn(async move { run.run_connection().await });
+        connections.spawn(async move { connection::run_connection(&run).await });
     }
-    while Instant::now() < run.ends_at {
-        tokio::time::sleep(PROGRESS_INTERVAL).await;
+    tokio::time::sleep_until(run.measured_from.into()).await;
+    on_progress(LoadProgress::MeasurementStarted);
+    while !run.has_ended() {
+        tokio::time::sleep(PROGRESS_INTERVAL.min(run.time_left())).await;
         let answered = run.answered.load(Ordering::Relaxed);
-        on_progress(LoadProgress { elapsed: run.started_at.elapsed(), answered });
+        on_progress(LoadProgress::Running { elapsed: run.started_at.elapsed(), answered });
     }
+    let measured = run.measured_from.elapsed();
+    on_progress(LoadProgress::MeasurementEnded);
     let unfinished_connections = connections.shutdown(REQUEST_TIMEOUT * 2).await;
-    let stats = run.stats.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(stats.report(run.started_at.elapsed(), run.requests_due(), unfinished_connections))
+    let stats = run.stats.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let total = run.started_at.elapsed();
+    let not_sent = run.requests_due().map_or(0, |due| due.saturating_sub(stats.sent()));
+    Ok(LoadResult { stats, measured, total, not_sent, unfinished_connections })
 }
 
 impl LoadRun {
     fn new(options: &LoadOptions) -> Result<Self, LoadError> {
-        let bodies = LoadBodies::new(options.size, options.clock.now_ms()).ok_or(LoadError::NoSample)?;
-        let client = egress::build_client(REQUEST_TIMEOUT)?;
+        let target = RequestTarget::new(&options.url)?;
+        let generator = RequestGenerator::new(target, options.key.as_ref(), options.size, &options.clock)?;
         let started_at = Instant::now();
         Ok(Self {
-            client,
-            url: options.url.clone(),
-            key: options.key.clone(),
-            bodies,
-            clock: options.clock.clone(),
+            generator,
             started_at,
-            ends_at: started_at + options.duration,
+            measured_from: started_at + options.warm_up,
+            extent: options.extent,
             request_interval: options.rate.map(|rate| Duration::from_secs(1) / rate.max(1)),
-            next_request: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             stats: Mutex::default(),
         })
     }
 
-    async fn run_connection(&self) {
-        // Statistics are local to the connection and merged at the end, so that requests do not contend for a lock.
-        let mut stats = LoadStats::default();
-        while let Some((number, latency_start)) = self.wait_for_next_request().await {
-            let outcome = self.send_request(number).await;
-            let is_error = outcome.is_err();
-            stats.record_request(outcome, latency_start.elapsed());
-            self.answered.fetch_add(1, Ordering::Relaxed);
-            if is_error {
-                tokio::time::sleep(ERROR_PAUSE).await;
-            }
+    /// `None` when the number of requests decides.
+    fn ends_at(&self) -> Option<Instant> {
+        match self.extent {
+            LoadExtent::Duration(duration) => Some(self.measured_from + duration),
+            LoadExtent::Requests(_) => None,
         }
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).merge(&stats);
     }
 
-    /// Waits until the next request is due. Returns its number and the start of its latency; `None` at the end.
-    async fn wait_for_next_request(&self) -> Option<(u64, Instant)> {
-        let now = Instant::now();
-        let Some(interval) = self.request_interval else {
-            return (now < self.ends_at).then(|| (self.next_request.fetch_add(1, Ordering::Relaxed), now));
-        };
-        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
-        let due_at = self.started_at + interval.checked_mul(u32::try_from(number).ok()?)?;
-        if due_at >= self.ends_at || now >= self.ends_at + REQUEST_TIMEOUT {
-            return None;
+    fn has_ended(&self) -> bool {
+        match self.extent {
+            LoadExtent::Duration(_) => self.time_left().is_zero(),
+            LoadExtent::Requests(count) => self.answered.load(Ordering::Relaxed) >= count,
         }
-        // All connections were busy when the request was due. The wait counts: a real sender would have sent it then.
-        if due_at <= now {
-            return Some((number, due_at));
-        }
-        tokio::time::sleep_until(due_at.into()).await;
-        let woken_at = Instant::now();
-        // A longer delay than that of a timer means that the machine is overloaded, so it counts as latency.
-        let is_timer_delay = woken_at - due_at <= TIMER_TOLERANCE;
-        Some((number, if is_timer_delay { woken_at } else { due_at }))
     }
 
-    /// Number of requests that the rate requires; `None` in the closed loop.
+    fn time_left(&self) -> Duration {
+        self.ends_at().map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// The phase of a response that is received now.
+    fn phase(&self, now: Instant) -> LoadPhase {
+        if now < self.measured_from {
+            LoadPhase::WarmUp
+        } else if self.ends_at().is_none_or(|end| now < end) {
+            LoadPhase::Measured
+        } else {
+            LoadPhase::AfterEnd
+        }
+    }
+
+    /// Number of requests that the extent requires; `None` in a closed loop that ends with time.
     fn requests_due(&self) -> Option<u64> {
-        let interval = self.request_interval?.as_nanos().max(1);
-        u64::try_from((self.ends_at - self.started_at).as_nanos().div_ceil(interval)).ok()
-    }
-
-    /// Sends request `number`; returns the status and the size of the sent body in bytes.
-    async fn send_request(&self, number: u64) -> Result<(u16, usize), &'static str> {
-        let body = self.bodies.render(number);
-        let size = body.len();
-        let mut request = self.client.post(self.url.clone()).header("content-type", "application/json");
-        if let Some(key) = &self.key {
-            let signature = Signature::sign(key, body.as_bytes(), self.clock.now_ms());
-            request = request.header(SIGNATURE_HEADER, signature.to_string());
-        }
-        let response = request.body(body).send().await.map_err(|error| egress::failure_reason(&error))?;
-        let status = response.status().as_u16();
-        // The connection can be reused only after the whole response is read.
-        response.bytes().await.map_err(|error| egress::failure_reason(&error))?;
-        Ok((status, size))
+        let LoadExtent::Requests(count) = self.extent else {
+            let interval = self.request_interval?.as_nanos().max(1);
+            let duration = self.ends_at()? - self.started_at;
+            return u64::try_from(duration.as_nanos().div_ceil(interval)).ok();
+        };
+        Some(count)
     }
 }

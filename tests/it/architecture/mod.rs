@@ -118,6 +118,7 @@ fn external_crates_and_side_effects_stay_in_their_modules() {
     assert_violation(rule, "src/app/x.rs", "use rusqlite::Connection;");
     assert_violation(rule, "src/http/x.rs", "fn f(e: reqwest::Error) {}");
     assert_violation(rule, "src/cli/health.rs", "use rustls::ClientConfig;");
+    assert_violation(rule, "src/simulation/x.rs", "use hyper::client::conn::http1;");
     assert_violation(rule, "src/config/x.rs", "#[derive(clap::Args)] struct A;");
     assert_violation(rule, "src/app/x.rs", "use std::{env, fs};");
     assert_violation(rule, "src/app/x.rs", "use std::time::{Duration, SystemTime};");

@@ -54,10 +54,12 @@ const PURE_FILES: [&str; 21] = [
 ];
 
 /// Names that may be used only in certain places: name, allowed paths.
-const RESTRICTED_NAMES: [(&str, &[&str]); 21] = [
+const RESTRICTED_NAMES: [(&str, &[&str]); 23] = [
     ("rusqlite", &["src/storage/"]),
     ("reqwest", &["src/egress/"]),
     ("rustls", &["src/egress/"]),
+    ("tokio_rustls", &["src/egress/"]),
+    ("hyper::client", &["src/egress/"]),
     ("jsonschema", &["src/live/functions/schema.rs", "src/live/functions/argument_problems.rs"]),
     ("clap", &["src/cli/", "src/main.rs"]),
     ("utoipa", &["src/app/docs/"]),
