@@ -15,8 +15,8 @@ pub(super) const UNIQUE_DIGITS: usize = 27;
 const CALL_ID_PREFIX: &str = "call_test_";
 /// Number of bodies per size. They differ in people, words and times.
 const VARIANTS_PER_SIZE: u64 = 16;
-/// The conversation is extended in steps of this length until a body has its size.
-const CONVERSATION_STEP_MS: u32 = 5_000;
+/// Length of a conversation that fills the largest body.
+const CONVERSATION_MS: u32 = 240_000;
 /// Every load has the same conversations.
 const SEED: u64 = 0x5eed;
 
@@ -57,11 +57,12 @@ impl LoadBodySize {
         }
     }
 
-    fn bytes(self) -> usize {
+    /// `None` for an event without a conversation.
+    fn max_bytes(self) -> Option<usize> {
         match self {
-            Self::Small | Self::Mix => 0,
-            Self::Medium => 11_000,
-            Self::Large => 38_000,
+            Self::Small | Self::Mix => None,
+            Self::Medium => Some(12 * 1024),
+            Self::Large => Some(40 * 1024),
         }
     }
 }
@@ -73,21 +74,20 @@ pub(super) fn body_prefixes(size: LoadBodySize, now_ms: i64) -> Result<Vec<Strin
 }
 
 fn body_prefix(size: LoadBodySize, variant: u64, now_ms: i64) -> Result<String, serde_json::Error> {
-    let mut call = SimulatedCall::new(SEED, variant, now_ms);
-    if size.bytes() == 0 {
-        return with_id_at_end(&call.call_started());
-    }
-    let mut conversation_ms = 0;
+    let call = SimulatedCall::new(SEED, variant, now_ms);
+    let Some(max_bytes) = size.max_bytes() else { return with_id_at_end(&call.call_started()) };
+    let mut call = call.extended_to(CONVERSATION_MS, now_ms);
     loop {
         let body = match variant % 2 {
             0 => call.call_ended(CallEnding::HungUp),
             _ => call.call_analyzed(CallEnding::HungUp),
         };
-        if body.len() >= size.bytes() {
+        if body.len() <= max_bytes || call.turns.is_empty() {
             return with_id_at_end(&body);
         }
-        conversation_ms += CONVERSATION_STEP_MS;
-        call = SimulatedCall::new(SEED, variant, now_ms).extended_to(conversation_ms, now_ms);
+        // Most of the body is the conversation, so this is close to the size at once.
+        let fitting = call.turns.len() * max_bytes / body.len();
+        call.turns.truncate(fitting.min(call.turns.len() - 1));
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
     fn bodies_are_events_of_the_requested_size_with_the_id_at_the_end() {
         for (size, size_bytes, count) in [
             (LoadBodySize::Small, 400..1_000, 16),
-            (LoadBodySize::Medium, 11_000..14_000, 16),
-            (LoadBodySize::Large, 38_000..42_000, 16),
+            (LoadBodySize::Medium, 9_000..12_400, 16),
+            (LoadBodySize::Large, 36_000..41_100, 16),
             (LoadBodySize::Mix, 400..42_000, 48),
         ] {
             let prefixes = body_prefixes(size, 1_790_000_000_000).unwrap();
