@@ -35,6 +35,7 @@ mod embedding;
 mod erase;
 mod events;
 mod examples;
+mod faults;
 mod forward;
 mod functions;
 mod handlers;

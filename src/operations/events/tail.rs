@@ -9,7 +9,7 @@ use crate::base::id::EventId;
 use crate::config::Settings;
 use crate::event::Event;
 use crate::operations::{ItemKind, OperationError};
-use crate::storage::{EventFilter, EventSummary, Journal, Position, StoreError, StoredEvent};
+use crate::storage::{EventFilter, EventSummary, Journal, Position, StoreError, StoreErrorKind, StoredEvent};
 use crate::view::TailedEventView;
 
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -153,6 +153,10 @@ impl EventTail {
             Ok((_, None)) => LastRead::Complete,
             Err(_) => LastRead::Failed,
         };
+        if matches!(&result, Err(error) if error.kind() == StoreErrorKind::Unusable) {
+            // A receiver has to repair the store, which needs that it is not open here. It is opened again afterwards.
+            self.source.close();
+        }
         let previous = std::mem::replace(&mut self.last_read, last_read);
         match (result, previous) {
             (Err(_), LastRead::Failed) => None,

@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod client;
 pub mod destination;
+pub mod load;
 pub mod local;
 pub mod server;
 pub mod signing;

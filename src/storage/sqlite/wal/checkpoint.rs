@@ -55,7 +55,7 @@ pub(in crate::storage::sqlite) fn start(
                     Ok(log) if *log > MAX_WAL_PAGES => status.checkpoint_requested.store(true, Ordering::Relaxed),
                     // The pages stay in the log, and the next pass tries again. After a failed sync there is no next
                     // pass, see `SyncState`.
-                    Err(error) if !was_failing => tracing::warn!(%error, "checkpoint failed"),
+                    Err(error) if !was_failing => database.sync.log_checkpoint_failure(error),
                     _ => {}
                 }
                 was_failing = outcome.is_err();
@@ -94,7 +94,7 @@ impl CheckpointedDatabase {
 /// the whole log is in the database file, the next transaction starts the log over.
 pub(in crate::storage::sqlite) fn finish_checkpoint(conn: &Connection, url: &SqliteUrl, sync: &SyncState) {
     if let Err(error) = run_checkpoint(conn, url, sync, CheckpointMode::Passive) {
-        tracing::warn!(%error, "checkpoint failed");
+        sync.log_checkpoint_failure(&error);
     }
 }
 
@@ -114,7 +114,7 @@ pub(in crate::storage::sqlite) fn empty_wal_at_close(conn: &Connection, url: &Sq
         Ok(())
     });
     if let Err(error) = emptied {
-        tracing::warn!(%error, "checkpoint failed");
+        sync.log_checkpoint_failure(&error);
     }
 }
 

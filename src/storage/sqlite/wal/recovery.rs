@@ -32,8 +32,8 @@ pub(in crate::storage::sqlite) fn recover(url: &SqliteUrl, sync: &SyncState) -> 
     let ledger = url.ledger_url();
     // At most one transaction of the database is not synced at any time; of the ledger, those of about 100 ms.
     let (unsynced, unsynced_in_ledger) = if sync.is_same_boot() { (0, 0) } else { (1, u64::MAX) };
-    check_log(url, unsynced)?;
-    check_log(&ledger, unsynced_in_ledger)?;
+    check_log(url, unsynced, MISSING_EVENTS_ADVICE)?;
+    check_log(&ledger, unsynced_in_ledger, MISSING_INVOCATIONS_ADVICE)?;
     let reason = sync.rebuild_reason();
     if let Some(reason) = &reason {
         tracing::warn!(reason, "store is rebuilt from its write-ahead log");
@@ -49,6 +49,11 @@ pub(in crate::storage::sqlite) fn recover(url: &SqliteUrl, sync: &SyncState) -> 
     sync.reset().map_err(|error| state_error(url, &error))
 }
 
+const MISSING_EVENTS_ADVICE: &str = "events, deliveries or bookings are missing: restore the store from a backup that has \
+                                     them, or continue without; keep the copy, which still contains them";
+const MISSING_INVOCATIONS_ADVICE: &str = "answers of custom functions are missing: a repeated request runs its function \
+                                          again; keep the copy, which still contains them";
+
 fn state_error(url: &SqliteUrl, error: &io::Error) -> StoreError {
     StoreError::unusable(format!(
         "cannot write {}: {error}; make the file and its folder writable for this user",
@@ -62,7 +67,7 @@ fn has_log(database: &SqliteUrl) -> bool {
 
 /// Compares the end of the log that SQLite will find with its real end. If transactions are missing, says so and keeps a
 /// copy, because SQLite overwrites them.
-fn check_log(database: &SqliteUrl, max_unsynced: u64) -> Result<(), StoreError> {
+fn check_log(database: &SqliteUrl, max_unsynced: u64, next: &str) -> Result<(), StoreError> {
     let path = database.wal_path();
     let unreadable = |error: io::Error| StoreError::unusable(format!("cannot read {}: {error}", path.display()));
     let file = match File::open(&path) {
@@ -86,8 +91,7 @@ fn check_log(database: &SqliteUrl, max_unsynced: u64) -> Result<(), StoreError> 
         missing_frames,
         missing_transactions,
         copy = %copy.display(),
-        next = "stop the receiver and restore the store from a backup, or continue without the missing transactions; \
-                keep the copy, which still contains them",
+        next,
         "write-ahead log damaged"
     );
     Ok(())

@@ -100,6 +100,13 @@ impl SyncState {
         is_failed_sync(error).then(|| self.report(url.path(), &error.message()))
     }
 
+    /// A failed sync is in the log already, and every checkpoint fails from then on.
+    pub(super) fn log_checkpoint_failure(&self, error: &StoreError) {
+        if self.check().is_ok() {
+            tracing::warn!(%error, "checkpoint failed");
+        }
+    }
+
     fn fail(&self, failure: &str) -> StoreError {
         let error = StoreError::unavailable(match self.0.receiver {
             Some(_) => receiver_advice(failure),

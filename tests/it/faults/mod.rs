@@ -1,0 +1,7 @@
+//! Failing disks and power cuts, against the program and real files. Linux only: the simulated disk is a preloaded
+//! library.
+#![cfg(target_os = "linux")]
+
+mod failed_sync;
+mod faulty_disk;
+mod power_cut;
