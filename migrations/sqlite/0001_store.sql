@@ -108,6 +108,8 @@ CREATE TABLE deliveries (
   updated_ms   INTEGER NOT NULL,
   note         TEXT,              -- why it was skipped, or the error of its last attempt
   replay       INTEGER NOT NULL,
+  -- Whether the body could not be read, at the last attempt or when the filter was to be applied to it.
+  body_unread  INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (handler_id, event_seq)
 ) STRICT, WITHOUT ROWID;
 -- Unfinished deliveries by call sequence, and deliveries that may be claimed by company. Both are partial indexes, so
@@ -115,6 +117,8 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_call_sequence ON deliveries (handler_id, ordering_key, event_seq) WHERE state < 3;
 CREATE INDEX deliveries_due ON deliveries (handler_id, company_id, due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX deliveries_dead ON deliveries (handler_id, event_seq) WHERE state = 4;
+-- Dead for want of the body, which is looked for again.
+CREATE INDEX deliveries_body_unread ON deliveries (handler_id, event_seq) WHERE state = 4 AND body_unread = 1;
 
 -- The attempts of each delivery. `answer` is the redacted beginning of the response.
 CREATE TABLE attempts (

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of the current time. Clones are cheap and share the source.
 ///
@@ -26,6 +26,31 @@ impl Clock {
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         (self.0)()
+    }
+}
+
+/// Notices that the clock was set back: less time has passed by it than by the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct BackwardStepDetector {
+    last_ms: i64,
+    last_at: Instant,
+}
+
+impl BackwardStepDetector {
+    /// A smaller step is not one that anyone waits for.
+    const MIN_STEP: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new(now_ms: i64) -> Self {
+        Self { last_ms: now_ms, last_at: Instant::now() }
+    }
+
+    /// Whether the clock was set back since the last call. A clock that was set forward, or a machine that slept, is
+    /// none of these.
+    pub(crate) fn was_set_back(&mut self, now_ms: i64) -> bool {
+        let expected_ms = self.last_ms.saturating_add(to_ms(self.last_at.elapsed()));
+        let was_set_back = expected_ms.saturating_sub(now_ms) > to_ms(Self::MIN_STEP);
+        *self = Self::new(now_ms);
+        was_set_back
     }
 }
 

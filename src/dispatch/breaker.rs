@@ -52,7 +52,10 @@ impl CircuitBreaker {
     pub(super) fn check(&self, now_ms: i64) -> BreakerDecision {
         match self.open {
             None => BreakerDecision::Allow,
-            Some(open) if now_ms < open.until_ms => BreakerDecision::DenyUntil(open.until_ms),
+            // The clock was set back since the breaker opened if more is left than it was opened for.
+            Some(open) if (1..=open.duration_ms).contains(&open.until_ms.saturating_sub(now_ms)) => {
+                BreakerDecision::DenyUntil(open.until_ms)
+            }
             Some(_) => BreakerDecision::Probe,
         }
     }
@@ -73,7 +76,7 @@ impl CircuitBreaker {
             (Some(open), false) => {
                 // Before `until_ms` only attempts end that were started while the breaker was closed. They are part
                 // of the same outage and must not double the period.
-                if now_ms >= open.until_ms {
+                if self.check(now_ms) == BreakerDecision::Probe {
                     self.open = Some(OpenPeriod::starting_at(now_ms, (open.duration_ms * 2).min(MAX_OPEN_MS)));
                 }
             }
@@ -135,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn it_does_not_stay_open_after_the_clock_was_set_back() {
+        let mut breaker = CircuitBreaker::default();
+        (0..5).for_each(|_| breaker.record_attempt(false, 86_400_000));
+        assert_eq!(breaker.check(86_390_000), BreakerDecision::Probe, "less than the day that the clock was ahead");
+        breaker.record_attempt(false, 0);
+        assert_eq!(breaker.check(0), BreakerDecision::DenyUntil(20_000));
+    }
+
+    #[test]
     fn failed_probes_double_the_wait_up_to_five_minutes() {
         let mut breaker = open_breaker();
         breaker.record_attempt(false, 5_000);
@@ -144,11 +156,13 @@ mod tests {
             "an attempt started before it opened changes nothing"
         );
         let mut waits = Vec::new();
+        let mut now_ms = 5_000;
         for _ in 0..6 {
-            let BreakerDecision::DenyUntil(until_ms) = breaker.check(0) else { panic!() };
+            let BreakerDecision::DenyUntil(until_ms) = breaker.check(now_ms) else { panic!() };
             breaker.record_attempt(false, until_ms);
             let BreakerDecision::DenyUntil(next_ms) = breaker.check(until_ms) else { panic!() };
             waits.push(next_ms - until_ms);
+            now_ms = until_ms;
         }
         assert_eq!(waits, [20_000, 40_000, 80_000, 160_000, 300_000, 300_000]);
     }

@@ -11,7 +11,7 @@ pub(super) fn log_settlement(handler: &str, event_id: EventId, attempts: u32, se
         Settlement::Succeeded if attempts > 1 => {
             tracing::info!(handler, %event_id, attempts, "delivery succeeded after retry");
         }
-        Settlement::Succeeded | Settlement::Released => {}
+        Settlement::Succeeded | Settlement::Skipped { .. } | Settlement::Released => {}
         Settlement::Scheduled { next_attempt_at_ms, error } => {
             tracing::warn!(handler, %event_id, attempts, retry_at_ms = next_attempt_at_ms, error, "delivery failed");
         }

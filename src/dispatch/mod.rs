@@ -18,6 +18,7 @@ mod settle;
 mod store_batch;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod worker;
 mod workers;
 

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::clock::to_ms;
 use crate::config::{DeliverySettings, RevisionPolicy, TranscriptPolicy};
 use crate::event::EventKind;
 use crate::handlers::{Outcome, RegisteredHandler};
-use crate::storage::{EventSummary, PlannedDelivery, Settlement, SkipReason};
+use crate::storage::{ClaimedDelivery, EventSummary, PlannedDelivery, Settlement, SkipReason, StoredEvent};
 
 /// Ids of test calls and test chats start with one of these.
 const TEST_ID_PREFIXES: [&str; 2] = ["call_test_", "chat_test_"];
@@ -21,8 +23,13 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 pub(super) fn plan_delivery(
     handler: &RegisteredHandler,
     event: &EventSummary,
-    matches_filter: bool,
+    body: Option<&Bytes>,
 ) -> Option<PlannedDelivery> {
+    // A body that cannot be read must not exclude the event for good. The filter is applied to it when it was read for
+    // an attempt.
+    let body_unread = handler.filter.needs_body() && body.is_none();
+    let matches_filter =
+        if body_unread { handler.filter.may_match(event) } else { handler.filter.matches(event, body) };
     if !matches_filter {
         return None;
     }
@@ -30,7 +37,15 @@ pub(super) fn plan_delivery(
     // waiting.
     let latest_only = handler.delivery.transcripts == TranscriptPolicy::Latest;
     let supersedes = latest_only && event.kind.as_deref() == Some(EventKind::TranscriptUpdated.as_str());
-    Some(PlannedDelivery { seq: event.seq, skip_reason: skip_reason(handler, event), supersedes })
+    Some(PlannedDelivery { seq: event.seq, skip_reason: skip_reason(handler, event), supersedes, body_unread })
+}
+
+/// Whether the filter excludes a claimed delivery that was planned while its body could not be read.
+pub(super) fn is_excluded(handler: &RegisteredHandler, claimed: &ClaimedDelivery) -> bool {
+    // A replay delivers what the filter excludes.
+    let is_unfiltered = claimed.body_unread && !claimed.is_replay && handler.filter.needs_body();
+    let StoredEvent { summary, body } = &claimed.event;
+    is_unfiltered && body.as_ref().is_ok_and(|body| !handler.filter.matches(summary, Some(body)))
 }
 
 fn skip_reason(handler: &RegisteredHandler, event: &EventSummary) -> Option<SkipReason> {

@@ -138,7 +138,14 @@ mod tests {
         };
         let event = StoredEvent { summary, body: Ok(Bytes::from_static(b"body")) };
         let lease = LeaseToken::for_test(Seq(number));
-        ClaimedDelivery { event, lease, previous_attempts: 0, queued_at_ms: number, is_replay: false }
+        ClaimedDelivery {
+            event,
+            lease,
+            previous_attempts: 0,
+            queued_at_ms: number,
+            is_replay: false,
+            body_unread: false,
+        }
     }
 
     fn start_all(ready: &mut PrefetchQueue, concurrency: usize) -> Vec<i64> {

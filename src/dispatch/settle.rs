@@ -9,7 +9,7 @@ use super::delivery_log;
 use super::plan::{self, RetryInput};
 use super::worker::Worker;
 use crate::handlers::Outcome;
-use crate::storage::{SettledDelivery, Settlement, StoreError};
+use crate::storage::{ClaimedDelivery, SettledDelivery, Settlement, SkipReason, StoreError};
 
 impl Worker {
     /// Decides what follows from a finished attempt.
@@ -18,7 +18,9 @@ impl Worker {
         let now_ms = self.now_ms();
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
-        if self.handler.handler.has_external_effects() {
+        let body_unread = claimed.event.body.is_err();
+        // Without a body the destination was not asked.
+        if self.handler.handler.has_external_effects() && !body_unread {
             // `Fail` counts as answered: the destination is up and rejects this one event. A handler without external
             // effects has no destination that could recover, so its breaker stays closed.
             let answered = !matches!(outcome, Outcome::Retry { .. });
@@ -37,6 +39,7 @@ impl Worker {
             lease: claimed.lease,
             settlement,
             attempt: Some(record),
+            body_unread,
         });
     }
 
@@ -45,6 +48,7 @@ impl Worker {
             Settlement::Succeeded => &self.counts.succeeded,
             Settlement::Scheduled { .. } => &self.counts.scheduled,
             Settlement::Dead { .. } => &self.counts.dead,
+            Settlement::Skipped { .. } => &self.counts.skipped,
             Settlement::Released => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -70,9 +74,23 @@ impl Worker {
                 lease: claimed.lease,
                 settlement,
                 attempt: None,
+                body_unread: claimed.event.body.is_err(),
             });
         }
         any_expired
+    }
+
+    /// Ends a delivery that the handler's filter excludes.
+    pub(super) fn settle_excluded(&mut self, claimed: &ClaimedDelivery) {
+        let settlement = Settlement::Skipped { reason: SkipReason::Filtered };
+        self.record_settlement(&settlement);
+        self.unstored_settlements.push(SettledDelivery {
+            seq: claimed.event.summary.seq,
+            lease: claimed.lease,
+            settlement,
+            attempt: None,
+            body_unread: false,
+        });
     }
 
     /// Releases deliveries that were claimed and not started. Returns whether there were any.
@@ -85,6 +103,7 @@ impl Worker {
                 lease: claimed.lease,
                 settlement: Settlement::Released,
                 attempt: None,
+                body_unread: false,
             });
         }
         any_queued

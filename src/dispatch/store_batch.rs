@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::plan;
+use super::upkeep::{UpkeepResult, UpkeepTasks};
 use crate::handlers::RegisteredHandler;
 use crate::storage::{
     ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, LeaseToken, PlanOutcome, PlanToken, PlannedDelivery,
@@ -23,6 +24,8 @@ pub(super) struct StoreBatch {
     /// Leases to renew; none while their time has not come.
     pub(super) leases: Vec<LeaseToken>,
     pub(super) lease_until_ms: i64,
+    /// What is due of the worker's upkeep.
+    pub(super) upkeep: UpkeepTasks,
     /// Deliveries settled since the last batch, at most [`MAX_ROWS_PER_BATCH`].
     pub(super) settled: Vec<SettledDelivery>,
     /// `None` while the worker has no room for further deliveries.
@@ -45,6 +48,8 @@ pub(super) struct StoreBatchResult {
     pub(super) refused_count: usize,
     /// The leases that were lost, when leases were renewed.
     pub(super) renewal: Option<LeaseRenewal>,
+    /// The outcome of the upkeep; `None` after an error.
+    pub(super) upkeep: Option<UpkeepResult>,
     pub(super) error: Option<StoreError>,
 }
 
@@ -64,6 +69,9 @@ impl StoreBatch {
     /// independently, except that nothing is claimed after a failed renewal; the result has the last error.
     pub(super) async fn run(mut self) -> StoreBatchResult {
         let mut error = None;
+        // Before anything is claimed: both can make deliveries due.
+        let upkeep = self.upkeep.run(&*self.queue, self.handler_id, self.now_ms).await;
+        let upkeep = ok_or_keep(upkeep, &mut error);
         // Reads first: they run on a reader and do not wait for the writer.
         let (plan, due_ms) = tokio::join!(self.plan_next_events(), self.queue.next_due_ms(self.handler_id));
         let plan = ok_or_keep(plan, &mut error).flatten();
@@ -102,6 +110,7 @@ impl StoreBatch {
             unsettled,
             refused_count,
             renewal,
+            upkeep,
             error,
         }
     }
@@ -109,15 +118,14 @@ impl StoreBatch {
     /// The deliveries that the next events of the journal become; `None` at its end. An event that the filter leaves
     /// out becomes none, but the position moves past it.
     async fn plan_next_events(&self) -> Result<Option<DeliveryPlan>, StoreError> {
-        let filter = &self.registered.filter;
-        let batch = self.queue.next_plan_batch(self.handler_id, MAX_ROWS_PER_BATCH, filter.needs_body()).await?;
+        let needs_body = self.registered.filter.needs_body();
+        let batch = self.queue.next_plan_batch(self.handler_id, MAX_ROWS_PER_BATCH, needs_body).await?;
         let Some(batch) = batch else {
             return Ok(None);
         };
         let mut deliveries = Vec::new();
         for (event, body) in &batch.events {
-            let matches_filter = filter.matches(event, body.as_ref());
-            deliveries.extend(plan::plan_delivery(&self.registered, event, matches_filter));
+            deliveries.extend(plan::plan_delivery(&self.registered, event, body.as_ref()));
         }
         Ok(Some(DeliveryPlan { deliveries, batch: batch.token }))
     }

@@ -21,8 +21,10 @@ use super::breaker::{BreakerDecision, CircuitBreaker};
 use super::budget::{PrefetchBudget, PrefetchShare};
 use super::delivery_log;
 use super::lease::LeaseTimer;
+use super::plan;
 use super::prefetch::PrefetchQueue;
 use super::store_batch::{MAX_ROWS_PER_BATCH, StoreBatch, StoreBatchResult};
+use super::upkeep::Upkeep;
 use crate::base::clock::Clock;
 use crate::base::id::CompanyId;
 use crate::base::supervise::{Supervisor, TaskGroup};
@@ -65,6 +67,7 @@ pub(super) struct Worker {
     pub(super) prefetch: PrefetchQueue,
     pub(super) prefetch_share: PrefetchShare,
     pub(super) lease_timer: LeaseTimer,
+    upkeep: Upkeep,
     /// The company of the last claimed delivery; the next claim starts after it.
     pub(super) company_after: CompanyId,
     /// Current prefetch limit per company, adapted to the speed of the handler after each store batch.
@@ -104,6 +107,7 @@ impl Worker {
             prefetch: PrefetchQueue::default(),
             prefetch_share: PrefetchShare::new(prefetch_budget),
             lease_timer: LeaseTimer::new(now_ms),
+            upkeep: Upkeep::new(now_ms),
             company_after: CompanyId::new(0),
             prefetch_limit: 0,
             is_idle: false,
@@ -165,6 +169,7 @@ impl Worker {
             now_ms,
             leases,
             lease_until_ms: LeaseTimer::end_ms(now_ms),
+            upkeep: self.upkeep.due_tasks(now_ms),
             settled: self.unstored_settlements.drain(..settled_count).collect(),
             claim: self.build_claim(),
         };
@@ -202,6 +207,7 @@ impl Worker {
         self.counts.skipped.fetch_add(batch.skipped_count, Ordering::Relaxed);
         self.unstored_settlements.extend(batch.unsettled);
         self.record_refused(batch.refused_count);
+        let any_resumed = self.upkeep.apply(&self.handler.name, batch.upkeep.as_ref());
         if let Some(renewal) = &batch.renewal {
             self.apply_renewal(renewal);
         }
@@ -211,13 +217,17 @@ impl Worker {
         self.idle_limit = self.compute_idle_limit(batch.due_in_ms);
         self.adapt_prefetch_limit();
         for claimed in batch.claimed {
-            self.prefetch.push(claimed);
+            if plan::is_excluded(&self.handler, &claimed) {
+                self.settle_excluded(&claimed);
+            } else {
+                self.prefetch.push(claimed);
+            }
         }
         let any_started = self.start_attempts();
         self.prefetch_share.resize(self.prefetch.held_bytes(), 0);
         match batch.error {
             Some(error) => Err(error),
-            None => Ok(batch.made_progress || any_started),
+            None => Ok(batch.made_progress || any_started || any_resumed),
         }
     }
 

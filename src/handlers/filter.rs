@@ -111,6 +111,13 @@ impl Filter {
             && (!self.needs_body() || body.is_some_and(|body| self.matches_body(body)))
     }
 
+    /// Whether the conditions hold that need no body. A body that cannot be read at the moment must not exclude the event
+    /// for good.
+    pub(crate) fn may_match(&self, event: &EventSummary) -> bool {
+        let without_body = Self { when: None, call_types: Vec::new(), directions: Vec::new(), ..self.clone() };
+        without_body.matches(event, None)
+    }
+
     /// Whether a pattern in [`Filter::events`] matches this name.
     #[must_use]
     pub fn names_event(&self, event: &str) -> bool {

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{EventSummary, Seq, StoredEvent};
+use super::{EventSummary, Position, Seq, StoredEvent};
 use crate::base::id::CompanyId;
 
 /// The id of a handler in the store; its name is the same after a restart, and so is the id.
@@ -84,6 +84,8 @@ pub enum SkipReason {
     /// An operator discarded the dead letter.
     Discarded,
     Erased,
+    /// The handler's filter does not match the body, which could not be read when the delivery was planned.
+    Filtered,
 }
 
 impl SkipReason {
@@ -98,6 +100,7 @@ impl SkipReason {
             Self::Cancelled => "cancelled",
             Self::Discarded => "discarded",
             Self::Erased => "erased",
+            Self::Filtered => "filtered",
         }
     }
 }
@@ -122,6 +125,8 @@ pub struct PlannedDelivery {
     pub skip_reason: Option<SkipReason>,
     /// Whether it replaces pending deliveries of the same call and event kind.
     pub supersedes: bool,
+    /// Whether the filter has conditions on the body, and the body could not be read.
+    pub body_unread: bool,
 }
 
 /// The next events of the journal for one handler, oldest first.
@@ -199,6 +204,8 @@ pub struct ClaimedDelivery {
     pub queued_at_ms: i64,
     /// Whether an operator replayed the event.
     pub is_replay: bool,
+    /// Whether the body could not be read before, so that the filter may not have been applied to it.
+    pub body_unread: bool,
 }
 
 /// What a handler returned for an attempt.
@@ -264,6 +271,10 @@ pub enum Settlement {
         /// The cause of the failure, without personal data.
         error: String,
     },
+    /// The delivery ends without an attempt.
+    Skipped {
+        reason: SkipReason,
+    },
     /// The claim ends without an attempt; the delivery is due again at once.
     Released,
 }
@@ -278,6 +289,17 @@ pub struct SettledDelivery {
     pub settlement: Settlement,
     /// `None` when no attempt was made.
     pub attempt: Option<AttemptRecord>,
+    /// Whether the body could not be read. If the delivery is dead, its body is looked for again.
+    pub body_unread: bool,
+}
+
+/// The outcome of looking again for the bodies of dead deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyRecheck {
+    /// Deliveries that are attempted again, because their bodies can be read.
+    pub resumed: u64,
+    /// Where to continue; `None` after the last delivery.
+    pub next_after: Option<Position>,
 }
 
 /// State of a handler's circuit breaker. Stored only to be shown; a restart begins with closed breakers.

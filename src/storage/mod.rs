@@ -33,8 +33,8 @@ pub(crate) use appointment::{
     BookingContext, BookingEventData, BookingOutcome, BookingRequest, SLOT_STEP_MS, format_rfc3339,
 };
 pub(crate) use delivery::{
-    AttemptOutcome, AttemptRecord, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch, PlanOutcome,
-    PlanToken, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
+    AttemptOutcome, AttemptRecord, BodyRecheck, ClaimRequest, ClaimedDelivery, HandlerId, LeaseToken, PlanBatch,
+    PlanOutcome, PlanToken, PlannedDelivery, SettledDelivery, Settlement, SkipReason,
 };
 pub use delivery::{BreakerState, DeliveryState, HandlerRow};
 pub(crate) use erasure::{CallKey, DataSubject, ErasureCounts, EventsByHandler, JournalScanResult};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 
 use crate::storage::{
-    BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
-    PlanOutcome, PlanToken, PlannedDelivery, SettledDelivery, Store, StoreError,
+    BodyRecheck, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken,
+    PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Position, SettledDelivery, Store, StoreError,
 };
 
 /// Fails as many renewals as the counter says, and passes everything else to the store.
@@ -80,6 +80,19 @@ impl DeliveryQueue for FailingRenewals {
         now_ms: i64,
     ) -> Result<usize, StoreError> {
         self.store.settle_deliveries(handler, settled, now_ms).await
+    }
+
+    async fn resume_readable(
+        &self,
+        handler: HandlerId,
+        after: Position,
+        now_ms: i64,
+    ) -> Result<BodyRecheck, StoreError> {
+        self.store.resume_readable(handler, after, now_ms).await
+    }
+
+    async fn correct_future_times(&self, handler: HandlerId, now_ms: i64) -> Result<u64, StoreError> {
+        self.store.correct_future_times(handler, now_ms).await
     }
 
     async fn update_breaker_state(

@@ -229,6 +229,7 @@ async fn deliveries_whose_lease_was_lost_are_dropped_or_their_settlement_is_refu
         lease: claimed.lease,
         settlement: settlement.clone(),
         attempt: None,
+        body_unread: false,
     });
     let handler = fixture.handler_id().await;
     assert_eq!(fixture.store.settle_deliveries(handler, settled.collect(), NOW_MS).await.unwrap(), 0);

@@ -123,6 +123,7 @@ impl DispatchModel<'_> {
                 seq: event.seq,
                 skip_reason: None,
                 supersedes: false,
+                body_unread: false,
             });
             let planned = planned.collect();
             let outcome = self.store.plan_deliveries(self.handler, batch.token, planned, self.now_ms).await.unwrap();
@@ -184,7 +185,7 @@ impl DispatchModel<'_> {
     }
 
     async fn settle(&mut self, seq: Seq, lease: LeaseToken, settlement: Settlement) {
-        let settled = vec![SettledDelivery { seq, lease, settlement, attempt: None }];
+        let settled = vec![SettledDelivery { seq, lease, settlement, attempt: None, body_unread: false }];
         assert_eq!(self.store.settle_deliveries(self.handler, settled, self.now_ms).await.unwrap(), 0);
     }
 

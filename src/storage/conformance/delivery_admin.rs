@@ -54,6 +54,7 @@ impl OperatorFixture {
             seq: self.events[number - 1].1,
             skip_reason: None,
             supersedes: false,
+            body_unread: false,
         });
         self.store.plan_deliveries(self.handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
         self.planned_events = last;
@@ -75,7 +76,8 @@ impl OperatorFixture {
 
     async fn settle(&mut self, number: usize, settlement: Settlement) {
         let (_, seq) = self.events[number - 1];
-        let settled = vec![SettledDelivery { seq, lease: self.leases[&number], settlement, attempt: None }];
+        let settled =
+            vec![SettledDelivery { seq, lease: self.leases[&number], settlement, attempt: None, body_unread: false }];
         assert_eq!(self.store.settle_deliveries(self.handler, settled, NOW_MS).await.unwrap(), 0);
     }
 

@@ -43,7 +43,7 @@ fn settled(claimed: &ClaimedDelivery, settlement: Settlement, started_at_ms: i64
         answer: None,
     };
     let seq = claimed.event.summary.seq;
-    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: Some(attempt) }]
+    vec![SettledDelivery { seq, lease: claimed.lease, settlement, attempt: Some(attempt), body_unread: false }]
 }
 
 /// The state of a delivery, and the start times of its recorded attempts.
@@ -154,7 +154,9 @@ pub(in crate::storage) async fn a_batch_is_planned_once(store: TestStore) {
         seqs.push(store.append_event(store.new_event(&format!("call_{number}"), &format!("{number}"))).await);
     }
     let planned = |seqs: &[Seq]| -> Vec<PlannedDelivery> {
-        seqs.iter().map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false }).collect()
+        seqs.iter()
+            .map(|seq| PlannedDelivery { seq: *seq, skip_reason: None, supersedes: false, body_unread: false })
+            .collect()
     };
     let first = store.next_plan_batch(handler, 3, true).await.unwrap().unwrap();
     assert_eq!(first.events.iter().map(|(event, _)| event.seq).collect::<Vec<_>>(), seqs[..3]);
@@ -222,7 +224,7 @@ pub(in crate::storage) async fn concurrent_claims_take_one_delivery_of_a_call(st
 pub(in crate::storage) async fn concurrent_plans_of_a_batch_are_one(store: TestStore) {
     let handler = store.register("crm", 1_000).await;
     let seq = store.append_event(store.new_event("call_1", "a")).await;
-    let planned = vec![PlannedDelivery { seq, skip_reason: None, supersedes: false }];
+    let planned = vec![PlannedDelivery { seq, skip_reason: None, supersedes: false, body_unread: false }];
     let plans = join_all((0..8).map(async |_| {
         let batch = store.next_plan_batch(handler, 9, false).await.unwrap()?;
         Some(store.plan_deliveries(handler, batch.token, planned.clone(), NOW_MS).await.unwrap())

@@ -222,6 +222,7 @@ impl TestStore {
                 seq: event.seq,
                 skip_reason: None,
                 supersedes: false,
+                body_unread: false,
             });
             let outcome = self.plan_deliveries(handler, batch.token, planned.collect(), NOW_MS).await.unwrap();
             assert_eq!(outcome, PlanOutcome::Planned);

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::storage::{
-    BreakerState, ClaimRequest, ClaimedDelivery, HandlerId, HandlerRow, LeaseToken, PlanBatch, PlanOutcome, PlanToken,
-    PlannedDelivery, SettledDelivery, StoreError,
+    BodyRecheck, BreakerState, ClaimRequest, ClaimedDelivery, HandlerId, HandlerRow, LeaseToken, PlanBatch,
+    PlanOutcome, PlanToken, PlannedDelivery, Position, SettledDelivery, StoreError,
 };
 
 /// Plans, claims and settles deliveries.
@@ -77,6 +77,21 @@ pub trait DeliveryQueue: Send + Sync {
         settled: Vec<SettledDelivery>,
         now_ms: i64,
     ) -> Result<usize, StoreError>;
+
+    /// Looks again at the bodies of dead deliveries that could not be read, a bounded number of them after `after`. Those
+    /// whose bodies can be read now are attempted again, as after a retry by an operator: they come first in their call
+    /// sequences, and their age counts from now.
+    async fn resume_readable(
+        &self,
+        handler: HandlerId,
+        after: Position,
+        now_ms: i64,
+    ) -> Result<BodyRecheck, StoreError>;
+
+    /// Corrects the times of deliveries that were written while the clock was ahead of `now_ms`, and returns their number.
+    /// Each keeps the wait that it had: a retry in 30 s is due 30 s from now, also when the clock was a day ahead. Does
+    /// nothing when no time lies in the future for this reason.
+    async fn correct_future_times(&self, handler: HandlerId, now_ms: i64) -> Result<u64, StoreError>;
 
     /// Stores the state of a handler's circuit breaker, for `status` and the metrics.
     async fn update_breaker_state(

@@ -120,7 +120,12 @@ fn skip_delivery(
 
 /// Takes the due time from pending deliveries after `first_seq`. They were at the head of their call sequence until
 /// an earlier delivery was restarted; with their due time they would be claimed before it.
-fn clear_due_after(conn: &Connection, handler: HandlerId, ordering_key: i64, first_seq: Seq) -> Result<(), StoreError> {
+pub(super) fn clear_due_after(
+    conn: &Connection,
+    handler: HandlerId,
+    ordering_key: i64,
+    first_seq: Seq,
+) -> Result<(), StoreError> {
     conn.prepare_cached(
         "UPDATE deliveries INDEXED BY deliveries_call_sequence SET due_ms = NULL
          WHERE handler_id = ?1 AND ordering_key = ?2 AND event_seq > ?3

@@ -54,7 +54,8 @@ pub(in crate::storage::sqlite) fn advance_call_sequence(
             // Counted from the first failure, not from the latest: each retry would otherwise extend the blockade.
             // The latest end among all of them counts, because a later delivery overtakes every one of them.
             (DeliveryState::Scheduled, Some(_)) => {
-                let first_failure_ms = delivery.failed_at_ms.unwrap_or(now_ms);
+                // Not later than now: the clock may have been set back since.
+                let first_failure_ms = delivery.failed_at_ms.unwrap_or(now_ms).min(now_ms);
                 due_from_ms = due_from_ms.max(first_failure_ms.saturating_add(ordering_timeout_ms));
             }
             // Only ever made earlier: once the ordering timeout has passed, `due_from_ms` is the current time, and

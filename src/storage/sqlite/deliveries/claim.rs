@@ -1,7 +1,7 @@
 //! Claims deliveries for an attempt. The index `deliveries_due` holds only deliveries with a `due_ms`, so a claim
 //! costs the same however large the backlog is.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::id::CompanyId;
 use crate::storage::sqlite::events::{BODY_COLUMNS, FROM_EVENTS, SELECT_SUMMARY, read_body, read_damaged_summary};
@@ -15,7 +15,7 @@ use crate::storage::{
 /// The inner query must stay on the partial index, which is why `state < 3` stands next to `state = 1`. A delivery
 /// that is running itself is due again when its lease has ended, so it must not exclude itself (`event_seq <>`).
 /// `state IN (0, 1, 2)` leaves out a row whose state this version does not know, here and below.
-pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay,
+pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay, d.body_unread,
        coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
     FROM deliveries d INDEXED BY deliveries_due
     WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3 AND d.state IN (0, 1, 2)
@@ -36,6 +36,7 @@ pub(in crate::storage::sqlite) struct ClaimedRow {
     attempts: u32,
     since_ms: i64,
     replay: bool,
+    body_unread: bool,
     size_bytes: u64,
 }
 
@@ -87,7 +88,11 @@ pub(in crate::storage::sqlite) fn claim(
 }
 
 /// Companies with a delivery that is due, in the order of their ids.
-fn list_due_companies(conn: &Connection, handler: HandlerId, due_before_ms: i64) -> Result<Vec<CompanyId>, StoreError> {
+pub(super) fn list_due_companies(
+    conn: &Connection,
+    handler: HandlerId,
+    due_before_ms: i64,
+) -> Result<Vec<CompanyId>, StoreError> {
     let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
     let mut companies = Vec::new();
     let mut after = CompanyId::new(i64::MIN);
@@ -117,7 +122,8 @@ fn list_due(
             attempts: row.get(1)?,
             since_ms: row.get(2)?,
             replay: row.get(3)?,
-            size_bytes: row.get(4)?,
+            body_unread: row.get(4)?,
+            size_bytes: row.get(5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -159,21 +165,28 @@ pub(in crate::storage::sqlite) fn load_claimed_events(
     for delivery in claimed_rows {
         let mut rows = statement.query([delivery.seq])?;
         if let Some(row) = rows.next()? {
-            let (summary, damage) = read_damaged_summary(row)?;
-            // An event with an unknown value is like one whose body cannot be read: its delivery fails with the reason, and
-            // the others of the claim, whose leases are committed, are attempted.
-            let body = damage
-                .map_or_else(|| read_body(row, reader), |unknown| Ok(Err(BodyError::damaged(unknown.to_string()))))?;
             claimed.push(ClaimedDelivery {
-                event: StoredEvent { summary, body },
+                event: read_deliverable_event(row, reader)?,
                 lease: LeaseToken { seq: delivery.seq, claim: claim_number },
                 previous_attempts: delivery.attempts,
                 queued_at_ms: delivery.since_ms,
                 is_replay: delivery.replay,
+                body_unread: delivery.body_unread,
             });
         }
     }
     Ok(claimed)
+}
+
+/// Reads an event for a delivery. One with an unknown value is like one whose body cannot be read: its delivery fails with
+/// the reason, and the others of the claim, whose leases are committed, are attempted.
+pub(super) fn read_deliverable_event(row: &Row, reader: &ReaderContext) -> rusqlite::Result<StoredEvent> {
+    let (summary, damage) = read_damaged_summary(row)?;
+    let body = match damage {
+        Some(unknown) => Err(BodyError::damaged(unknown.to_string())),
+        None => read_body(row, reader)?,
+    };
+    Ok(StoredEvent { summary, body })
 }
 
 /// The earliest due time of any delivery of this handler, over all companies; `None` when nothing can be claimed.

@@ -1,8 +1,10 @@
 //! Deliveries: planned from the journal, claimed for an attempt, settled after it.
 
+mod body_recheck;
 mod bulk_operation;
 mod call_sequence;
 mod claim;
+mod clock_correction;
 mod delivery_query;
 mod lease;
 mod plan;
@@ -11,9 +13,11 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+pub(super) use body_recheck::{MAX_ROWS_RECHECKED, ReadableDeliveries, find_readable, resume};
 pub(super) use bulk_operation::apply_bulk_operation;
 pub(super) use call_sequence::advance_call_sequence;
 pub(super) use claim::{claim, load_claimed_events, next_due_ms};
+pub(super) use clock_correction::{MAX_ROWS_CORRECTED, correct_times, find_future};
 pub(super) use delivery_query::DeliveryQuery;
 pub(super) use lease::{release_all_leases, renew_leases};
 pub(super) use plan::{insert_planned, next_plan_batch};

@@ -112,8 +112,8 @@ fn insert_delivery(
     let is_head = !is_skipped && !has_unfinished(conn, handler, ordering_key)?;
     conn.prepare_cached(
         "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, due_ms, attempts, since_ms,
-            updated_ms, note, replay)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, 0)",
+            updated_ms, note, replay, body_unread)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?7, ?8, 0, ?9)",
     )?
     .execute(params![
         handler,
@@ -123,7 +123,8 @@ fn insert_delivery(
         ordering_key,
         is_head.then_some(now_ms),
         now_ms,
-        planned.skip_reason.map(SkipReason::as_str)
+        planned.skip_reason.map(SkipReason::as_str),
+        planned.body_unread
     ])?;
     if !is_head && !is_skipped {
         // All earlier deliveries may be waiting for a retry. Then none of them is settled soon, and only this call

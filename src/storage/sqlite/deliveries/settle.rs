@@ -44,20 +44,22 @@ fn settle_delivery(
     let (state, due_ms, note) = match &settled.settlement {
         Settlement::Succeeded => (DeliveryState::Succeeded, None, None),
         Settlement::Scheduled { next_attempt_at_ms, error } => {
-            (DeliveryState::Scheduled, Some(*next_attempt_at_ms), Some(error))
+            (DeliveryState::Scheduled, Some(*next_attempt_at_ms), Some(error.as_str()))
         }
-        Settlement::Dead { error } => (DeliveryState::Dead, None, Some(error)),
+        Settlement::Dead { error } => (DeliveryState::Dead, None, Some(error.as_str())),
+        Settlement::Skipped { reason } => (DeliveryState::Skipped, None, Some(reason.as_str())),
         Settlement::Released => return release_delivery(conn, handler, settled.lease, now_ms),
     };
     let attempts = settled.attempt.as_ref().map(|attempt| attempt.attempt);
-    let failed_at_ms = note.map(|_| now_ms);
+    let has_failed = matches!(settled.settlement, Settlement::Scheduled { .. } | Settlement::Dead { .. });
+    let failed_at_ms = has_failed.then_some(now_ms);
     // `failed_at_ms` keeps the first failure: the ordering timeout counts from it. `state = 1` (running) and the claim
     // make this a compare-and-set: a settlement that is repeated, or comes after another claim or an erasure, changes
     // nothing.
     Ok(conn
         .prepare_cached(
             "UPDATE deliveries SET state = ?4, due_ms = ?5, attempts = coalesce(?6, attempts), note = ?7,
-                failed_at_ms = coalesce(failed_at_ms, ?8), updated_ms = ?9, claim = NULL
+                failed_at_ms = coalesce(failed_at_ms, ?8), updated_ms = ?9, body_unread = ?10, claim = NULL
              WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 RETURNING ordering_key",
         )?
         .query_row(
@@ -70,7 +72,8 @@ fn settle_delivery(
                 attempts,
                 note,
                 failed_at_ms,
-                now_ms
+                now_ms,
+                settled.body_unread
             ],
             |row| row.get(0),
         )
@@ -86,11 +89,11 @@ fn release_delivery(
 ) -> Result<Option<i64>, StoreError> {
     // A delivery without a failure becomes due as of `since_ms`, not as of now. While the circuit breaker is open,
     // the worker claims only what has been due for longer than `max_age_ms`: with a due time of now, each release
-    // would put off the end of a delivery that is too old.
+    // would put off the end of a delivery that is too old. `min`: the clock may have been set back since.
     Ok(conn
         .prepare_cached(
             "UPDATE deliveries SET state = CASE WHEN failed_at_ms IS NULL THEN 0 ELSE 2 END,
-                due_ms = CASE WHEN failed_at_ms IS NULL THEN since_ms ELSE ?4 END, updated_ms = ?4, claim = NULL
+                due_ms = CASE WHEN failed_at_ms IS NULL THEN min(since_ms, ?4) ELSE ?4 END, updated_ms = ?4, claim = NULL
              WHERE handler_id = ?1 AND event_seq = ?2 AND state = 1 AND claim = ?3 RETURNING ordering_key",
         )?
         .query_row(params![handler, lease.seq, lease.claim, now_ms], |row| row.get(0))

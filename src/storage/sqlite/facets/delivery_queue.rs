@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 
+use crate::storage::sqlite::deliveries::ReadableDeliveries;
+use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::sqlite::{SqliteStore, deliveries};
 use crate::storage::{
-    BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken, PlanBatch,
-    PlanOutcome, PlanToken, PlannedDelivery, SettledDelivery, StoreError,
+    BodyRecheck, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryQueue, HandlerId, HandlerRow, LeaseToken,
+    PlanBatch, PlanOutcome, PlanToken, PlannedDelivery, Position, SettledDelivery, StoreError,
 };
 
 /// Leases renewed in one job, so that no webhook request waits for thousands of updates.
@@ -89,6 +91,43 @@ impl DeliveryQueue for SqliteStore {
         let rows = settled.len();
         let work = move |state: &mut WriterContext| deliveries::settle(&mut state.conn, handler, &settled, now_ms);
         self.writer()?.write_background(rows, work).await
+    }
+
+    async fn resume_readable(
+        &self,
+        handler: HandlerId,
+        after: Position,
+        now_ms: i64,
+    ) -> Result<BodyRecheck, StoreError> {
+        let writer = self.writer()?;
+        let find = move |reader: &ReaderContext| deliveries::find_readable(reader, handler, after.seq());
+        let ReadableDeliveries { seqs, next_after } = self.readers.read(find).await?;
+        let next_after = next_after.map(Position::after);
+        if seqs.is_empty() {
+            return Ok(BodyRecheck { resumed: 0, next_after });
+        }
+        let key = writer.identity_key.clone();
+        let work = move |state: &mut WriterContext| deliveries::resume(&mut state.conn, &key, handler, &seqs, now_ms);
+        let resumed = writer.write_background(deliveries::MAX_ROWS_RECHECKED, work).await?;
+        Ok(BodyRecheck { resumed, next_after })
+    }
+
+    async fn correct_future_times(&self, handler: HandlerId, now_ms: i64) -> Result<u64, StoreError> {
+        let mut corrected = 0;
+        loop {
+            let find = move |reader: &ReaderContext| deliveries::find_future(&reader.conn, handler, now_ms);
+            let found = self.readers.read(find).await?;
+            let rows = found.len();
+            if rows > 0 {
+                let work = move |state: &mut WriterContext| {
+                    deliveries::correct_times(&mut state.conn, handler, &found, now_ms)
+                };
+                corrected += self.writer()?.write_background(rows, work).await?;
+            }
+            if rows < deliveries::MAX_ROWS_CORRECTED {
+                return Ok(corrected);
+            }
+        }
     }
 
     async fn update_breaker_state(
