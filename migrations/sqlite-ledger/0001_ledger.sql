@@ -35,3 +35,9 @@ CREATE TABLE invocation_signatures (
   used_for   BLOB NOT NULL,         -- hash of company, function, method, and what the signature does not cover
   seen_at_ms INTEGER NOT NULL
 ) STRICT;
+
+-- Always empty: the readiness check inserts a row and deletes it in the same transaction.
+CREATE TABLE probes (
+  id     INTEGER PRIMARY KEY,
+  filler BLOB NOT NULL
+) STRICT;

@@ -33,6 +33,8 @@ pub(super) struct AlarmInputs {
     pub(super) not_stored: u64,
     pub(super) disk: Option<DiskSpace>,
     pub(super) signature_ages: Vec<SignatureAge>,
+    /// Which files of the store were deleted or replaced, and what to do.
+    pub(super) file_difference: Option<String>,
 }
 
 /// Activity of a company that sent at least one event within the last nine days.
@@ -68,6 +70,7 @@ pub(super) fn evaluate(
         (AlarmKind::NotStored, check_not_stored(inputs, settings)),
         (AlarmKind::Disk, check_disk(inputs.disk, settings)),
         (AlarmKind::ClockSkew, check_clock_skew(inputs, settings)),
+        (AlarmKind::StoreFiles, Some(check_store_files(inputs))),
     ];
     for (alarm, status) in without_subject {
         results.extend(status.map(|status| check_result(alarm, "", status)));
@@ -225,6 +228,10 @@ fn check_disk(disk: Option<DiskSpace>, settings: &AlarmSettings) -> Option<Check
     } else {
         CheckStatus::Indeterminate
     })
+}
+
+fn check_store_files(inputs: &AlarmInputs) -> CheckStatus {
+    inputs.file_difference.clone().map_or(CheckStatus::Passing, CheckStatus::Failing)
 }
 
 fn check_clock_skew(inputs: &AlarmInputs, settings: &AlarmSettings) -> Option<CheckStatus> {

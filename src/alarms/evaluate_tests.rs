@@ -16,6 +16,7 @@ fn healthy_inputs() -> AlarmInputs {
         not_stored: 0,
         disk: Some(DiskSpace { free_bytes: 50_000_000_000, total_bytes: 100_000_000_000 }),
         signature_ages: Vec::new(),
+        file_difference: None,
     }
 }
 

@@ -23,8 +23,8 @@ use crate::config::AlarmSettings;
 use crate::dispatch::Workers;
 use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{
-    ActivityRow, AlarmKind, AlarmRow, AlarmStore, DeliveryAdmin, DutyLeader, HandlerBacklog, Journal, NewEvent,
-    StoreError, StoreErrorKind,
+    ActivityRow, AlarmKind, AlarmRow, AlarmStore, DeliveryAdmin, DutyLeader, HandlerBacklog, Journal, Maintenance,
+    NewEvent, StoreError, StoreErrorKind,
 };
 use crate::telemetry::activity::HourlyEventCount;
 use crate::telemetry::disk::DiskSpace;
@@ -49,6 +49,7 @@ pub(crate) struct AlarmMonitorDeps {
     /// While another receiver leads, this one checks nothing and only stores its event counts.
     pub(crate) leader: DutyLeader,
     pub(crate) alarms: Arc<dyn AlarmStore>,
+    pub(crate) store: Arc<dyn Maintenance>,
     pub(crate) deliveries: Arc<dyn DeliveryAdmin>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) counters: Arc<RequestCounters>,
@@ -224,6 +225,7 @@ impl AlarmMonitor {
             not_stored,
             disk: DiskSpace::of_filesystem(&deps.store_folder),
             signature_ages: deps.counters.activity().signature_ages(),
+            file_difference: deps.store.file_difference(),
         }
     }
 

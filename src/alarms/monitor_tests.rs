@@ -104,6 +104,7 @@ fn start_monitor(
         workers,
         leader,
         alarms,
+        store: store.clone(),
         deliveries: store.clone(),
         journal: store.clone(),
         counters: Arc::clone(counters),

@@ -133,6 +133,7 @@ pub(super) fn start_alarms(context: &AppContext, settings: &Settings, workers: &
         workers: workers.clone(),
         leader: DutyLeader::new(context.store.clone(), Duty::Alarms, context.instance_id.clone()),
         alarms: context.store.clone(),
+        store: context.store.clone(),
         deliveries: context.store.clone(),
         journal: context.store.clone(),
         counters: Arc::clone(&context.metrics.counters),

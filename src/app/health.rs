@@ -42,7 +42,8 @@ async fn readiness(
     connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
 ) -> Response {
-    let storage = health.store.probe().await.map_err(|error| error.to_string());
+    let (storage, invocations) = tokio::join!(health.store.probe(), health.store.probe_invocations());
+    let (storage, invocations) = (storage.map_err(|e| e.to_string()), invocations.map_err(|e| e.to_string()));
     // Without an API key every request of Retell is rejected. One company with a key is enough: the default route may
     // stay unused.
     let no_api_key = health.companies.get().iter().all(|company| company.has_development_key_only);
@@ -51,13 +52,13 @@ async fn readiness(
     } else {
         Ok(())
     };
-    let ready = storage.is_ok() && keys.is_ok();
+    let ready = storage.is_ok() && invocations.is_ok() && keys.is_ok();
     let (status_code, status) =
         if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     let mut body = json!({ "status": status });
     if health.operator_auth.is_authorized(connection.map(|Extension(info)| info.0), &headers) {
         let check = |result: Result<(), String>| result.map_or_else(Value::String, |()| "ok".into());
-        body["checks"] = json!({ "storage": check(storage), "keys": check(keys) });
+        body["checks"] = json!({ "storage": check(storage), "invocations": check(invocations), "keys": check(keys) });
     }
     (status_code, Json(body)).into_response()
 }

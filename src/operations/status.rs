@@ -158,6 +158,7 @@ fn alarm_kind_view(kind: AlarmKind) -> AlarmKindView {
         AlarmKind::Silence => AlarmKindView::Silence,
         AlarmKind::Disk => AlarmKindView::Disk,
         AlarmKind::ClockSkew => AlarmKindView::ClockSkew,
+        AlarmKind::StoreFiles => AlarmKindView::StoreFiles,
     }
 }
 

@@ -21,10 +21,12 @@ pub enum AlarmKind {
     Disk,
     /// The clock of this machine and the clock of the signer differ.
     ClockSkew,
+    /// Files of the store were deleted or replaced while the receiver runs.
+    StoreFiles,
 }
 
 impl AlarmKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DeadDeliveries,
         Self::OldestUndelivered,
         Self::BreakerOpen,
@@ -33,6 +35,7 @@ impl AlarmKind {
         Self::Silence,
         Self::Disk,
         Self::ClockSkew,
+        Self::StoreFiles,
     ];
 
     /// The name in the store, in logs and in `--json`.
@@ -47,6 +50,7 @@ impl AlarmKind {
             Self::Silence => "silence",
             Self::Disk => "disk",
             Self::ClockSkew => "clock_skew",
+            Self::StoreFiles => "store_files",
         }
     }
 
@@ -59,7 +63,7 @@ impl AlarmKind {
     /// Whether events are lost, or will be: logged as an error instead of a warning.
     #[must_use]
     pub fn is_data_loss(self) -> bool {
-        matches!(self, Self::DeadDeliveries | Self::NotStored | Self::Disk)
+        matches!(self, Self::DeadDeliveries | Self::NotStored | Self::Disk | Self::StoreFiles)
     }
 }
 

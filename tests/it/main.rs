@@ -56,4 +56,5 @@ mod signature;
 mod simulate;
 mod slack;
 mod status;
+mod store_files;
 mod tail;

@@ -7,11 +7,23 @@ use crate::storage::{StoreError, StoreOverview, StoreStats};
 /// Checks, measures and closes a store.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
-    /// Checks by a write that the store can be written. Waits at most 1 s, and reuses the result for 1 s.
+    /// Checks by writes that an event would be stored, one with a large body included, and that a restart would find
+    /// it. Waits at most 1 s, and reuses the result for 1 s.
     ///
     /// # Errors
-    /// The reason why the store cannot be written.
+    /// The reason why events are not stored.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Checks by a write that an invocation of a custom function would be recorded, as [`Maintenance::probe`] does for
+    /// events.
+    ///
+    /// # Errors
+    /// The reason why invocations are not recorded.
+    async fn probe_invocations(&self) -> Result<(), StoreError>;
+
+    /// Which files of this store were deleted or replaced while it is open, and what to do: a restart would not open the
+    /// files that this store reads and writes. `None` while all are in place.
+    fn file_difference(&self) -> Option<String>;
 
     /// Numbers of accepted events at `now_ms`, and the backlogs of the handlers. Takes milliseconds regardless of the
     /// number of events.

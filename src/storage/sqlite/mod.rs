@@ -5,7 +5,6 @@ mod alarms;
 mod appointments;
 mod bodies;
 mod calls;
-mod change_watch;
 mod companies;
 mod deliveries;
 mod errors;
@@ -27,15 +26,17 @@ mod wal;
 mod worker_threads;
 mod writer;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
 
 use tokio::sync::watch;
 
 pub(crate) use files::SqliteUrl;
 
 use self::bodies::BodyFileWriter;
-use self::files::{FileId, StoreLock};
+use self::facets::ProbeCache;
+use self::files::watch::{self as file_watch, WatchedFiles};
+use self::files::{FileId, OpenFiles, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -56,6 +57,8 @@ pub(crate) struct SqliteStore {
     /// A separate thread for live requests, so that a caller never waits behind a long read of dispatch or of an
     /// operator.
     live_readers: Option<ReaderPool>,
+    /// The files that a receiver has open, compared with their paths; `None` when the store was opened otherwise.
+    files: Option<Arc<OpenFiles>>,
     operator: Operator,
     appended_count: AtomicU64,
     /// The number of the latest claim. Begins at random, so that a number does not return after a restart.
@@ -65,9 +68,8 @@ pub(crate) struct SqliteStore {
     url: SqliteUrl,
     /// The database file as it was opened, to notice when another one takes its place.
     file_id: Option<FileId>,
-    /// The latest probe and its result. It is reused for a while, because readiness can be polled by anyone and each
-    /// probe writes to the disk.
-    last_probe: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    last_probe: ProbeCache,
+    last_ledger_probe: ProbeCache,
 }
 
 impl SqliteStore {
@@ -90,10 +92,12 @@ impl SqliteStore {
         let recent_keys = identity::index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
+        let files = Arc::new(OpenFiles::of_store(url)?);
         let context = WriterContext {
             url: url.clone(),
             conn,
             sync: sync.clone(),
+            files: Arc::clone(&files),
             recent_keys,
             identity_filter,
             bodies,
@@ -102,16 +106,19 @@ impl SqliteStore {
         };
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
-        let ledger = Some(LedgerWriter::start(url, &sync, supervisor)?);
+        let ledger = LedgerWriter::start(url, &sync, supervisor)?;
         let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
         let changes = watch::Sender::new(0);
-        change_watch::start(url, &changes, supervisor)?;
-        wal::checkpoint::start(url, &writer, &sync, supervisor)?;
+        let watched =
+            WatchedFiles { store: Arc::clone(&files), ledger: Arc::clone(ledger.files()), writer: writer.clone() };
+        file_watch::start(url, &changes, watched, supervisor)?;
+        wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
         identity::index::start(&writer, supervisor);
         Ok(Self {
             writer: Some(writer),
-            ledger,
+            ledger: Some(ledger),
+            files: Some(files),
             readers,
             live_readers,
             operator: Operator::new(url, &sync, supervisor),
@@ -120,7 +127,8 @@ impl SqliteStore {
             appended_count: AtomicU64::new(0),
             claim_number: AtomicI64::new(fastrand::i64(1..i64::MAX / 2)),
             changes,
-            last_probe: tokio::sync::Mutex::default(),
+            last_probe: ProbeCache::default(),
+            last_ledger_probe: ProbeCache::default(),
         })
     }
 
@@ -141,12 +149,14 @@ impl SqliteStore {
             url: url.clone(),
             writer: None,
             ledger: None,
+            files: None,
             readers: ReaderPool::start(url, READER_THREADS, &sync, supervisor)?,
             live_readers: None,
             appended_count: AtomicU64::new(0),
             claim_number: AtomicI64::new(0),
             changes,
-            last_probe: tokio::sync::Mutex::default(),
+            last_probe: ProbeCache::default(),
+            last_ledger_probe: ProbeCache::default(),
         })
     }
 

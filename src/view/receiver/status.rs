@@ -30,6 +30,7 @@ named_values! {
         Silence = "silence",
         Disk = "disk",
         ClockSkew = "clock_skew",
+        StoreFiles = "store_files",
     }
 }
 

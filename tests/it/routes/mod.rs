@@ -133,7 +133,7 @@ fn health_shows_its_checks_only_to_local_requests() {
     for path in ["/ping", "/health/live"] {
         assert_eq!((server.get(path).status, server.get(path).json()), (200, json!({ "status": "ok" })));
     }
-    let with_checks = json!({ "status": "ok", "checks": { "storage": "ok", "keys": "ok" } });
+    let with_checks = json!({ "status": "ok", "checks": { "storage": "ok", "invocations": "ok", "keys": "ok" } });
     assert_eq!(server.get("/health/ready").json(), with_checks);
     for header in [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("Host", "example.ngrok.app")] {
         let answer = request(server.address(), "GET", "/health/ready", &[header], b"");

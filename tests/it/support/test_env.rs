@@ -44,6 +44,13 @@ pub struct ExportedEvent {
 }
 
 impl ExportedEvent {
+    /// Parses one line of `events export`.
+    pub fn parse(line: &str) -> Self {
+        let json: Value = serde_json::from_str(line).unwrap();
+        let body = BASE64_STANDARD.decode(json["body_base64"].as_str().unwrap()).unwrap();
+        Self { json, body }
+    }
+
     pub fn event(&self) -> Option<&str> {
         self.json["event"].as_str()
     }
@@ -158,7 +165,7 @@ impl TestEnv {
     /// All stored events, in the order of commit.
     pub fn export_events(&self) -> Vec<ExportedEvent> {
         let ran = self.run_ok(&["events", "export"]);
-        ran.stdout.lines().map(parse_exported).collect()
+        ran.stdout.lines().map(ExportedEvent::parse).collect()
     }
 
     /// Output of `events list --json` with additional arguments.
@@ -166,10 +173,4 @@ impl TestEnv {
         let ran = self.run_ok(&[&["events", "list", "--json"], args].concat());
         ran.json().as_array().expect("an array").clone()
     }
-}
-
-fn parse_exported(line: &str) -> ExportedEvent {
-    let line: Value = serde_json::from_str(line).unwrap();
-    let body = BASE64_STANDARD.decode(line["body_base64"].as_str().unwrap()).unwrap();
-    ExportedEvent { json: line, body }
 }

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::files::{body_file_path, create_file, sync_folder};
 use super::transaction_header::{self, HEADER_BYTES};
-use super::{BodyLocation, MAX_FILE_BYTES, append_position, inspection};
+use super::{BodyLocation, LARGE_BODY_BYTES, MAX_FILE_BYTES, append_position, inspection};
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::open::create_private_folder;
 use crate::storage::sqlite::wal::SyncState;
@@ -49,6 +49,15 @@ impl BodyFileWriter {
         Ok(Self { folder, file, committed_end, key, sync, staged: Vec::new(), staged_bytes: 0 })
     }
 
+    /// The file that new bodies are appended to, with its number.
+    pub(in crate::storage::sqlite) fn current_file(&self) -> (i64, &File) {
+        (self.committed_end.file_number, &self.file)
+    }
+
+    pub(in crate::storage::sqlite) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts a new file when the current one is full. Call it between two transactions only.
     pub(in crate::storage::sqlite) fn rotate_if_full(&mut self) -> Result<(), StoreError> {
         if self.committed_end.offset < MAX_FILE_BYTES {
@@ -86,6 +95,27 @@ impl BodyFileWriter {
         self.file.write_all(&header).map_err(unavailable)?;
         self.staged.iter().try_for_each(|body| self.file.write_all(body)).map_err(unavailable)?;
         // `sync_data` also persists the new file size, which is needed to read the bytes back.
+        let path = body_file_path(&self.folder, self.committed_end.file_number);
+        self.file.sync_data().map_err(|error| self.sync.report(&path, &error))
+    }
+
+    pub(in crate::storage::sqlite) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Checks that bodies can be written: writes and syncs what a transaction with a body would, and cuts it off.
+    pub(in crate::storage::sqlite) fn probe(&mut self) -> Result<(), StoreError> {
+        let written = self.write_probe();
+        let cut_off = self.file.set_len(self.committed_end.offset).map_err(unavailable);
+        written.and(cut_off)
+    }
+
+    fn write_probe(&mut self) -> Result<(), StoreError> {
+        // With a header, so that a crash in between leaves what an interrupted transaction leaves.
+        let header = transaction_header::encode(&self.key, self.committed_end, LARGE_BODY_BYTES as u64);
+        self.file.seek(SeekFrom::Start(self.committed_end.offset)).map_err(unavailable)?;
+        self.file.write_all(&header).map_err(unavailable)?;
+        self.file.write_all(&[0; LARGE_BODY_BYTES]).map_err(unavailable)?;
         let path = body_file_path(&self.folder, self.committed_end.file_number);
         self.file.sync_data().map_err(|error| self.sync.report(&path, &error))
     }

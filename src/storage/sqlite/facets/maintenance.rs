@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
+use crate::storage::sqlite::files::OpenFiles;
+use crate::storage::sqlite::ledger::{LedgerWriter, invocations};
 use crate::storage::sqlite::{SqliteStore, overview, readers, writer::append};
 use crate::storage::{HandlerBacklog, Maintenance, Store, StoreError, StoreOverview, StoreStats};
 
@@ -13,20 +16,23 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[async_trait]
 impl Maintenance for SqliteStore {
     async fn probe(&self) -> Result<(), StoreError> {
-        // Held during the probe: concurrent callers wait for its result instead of each writing to the disk.
-        let mut last_probe = self.last_probe.lock().await;
-        if let Some((at, outcome)) = &*last_probe
-            && at.elapsed() < PROBE_TIMEOUT
-        {
-            return outcome.clone();
-        }
         // With the priority of an event: what is measured is whether an event would be stored in time.
-        let write = self.writer()?.write(|state| append::probe(&state.conn));
-        let outcome = tokio::time::timeout(PROBE_TIMEOUT, write)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::unavailable("the writer did not respond within 1 s")));
-        *last_probe = Some((Instant::now(), outcome.clone()));
-        outcome
+        let writer = self.writer()?;
+        // Not cached, as it costs next to nothing.
+        self.files.as_deref().map_or(Ok(()), OpenFiles::check)?;
+        self.last_probe.get_or_run(writer.write(append::probe)).await
+    }
+
+    async fn probe_invocations(&self) -> Result<(), StoreError> {
+        let ledger = self.ledger()?;
+        ledger.files().check()?;
+        self.last_ledger_probe.get_or_run(ledger.write(invocations::probe)).await
+    }
+
+    fn file_difference(&self) -> Option<String> {
+        let files = self.files.iter().chain(self.ledger.iter().map(LedgerWriter::files));
+        let differences: Vec<String> = files.filter_map(|files| files.difference()).collect();
+        (!differences.is_empty()).then(|| differences.join("; "))
     }
 
     async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError> {
@@ -72,3 +78,25 @@ impl Maintenance for SqliteStore {
 }
 
 impl Store for SqliteStore {}
+
+/// The latest probe and its result. It is reused for a while, because readiness can be polled by anyone and each probe
+/// writes to the disk.
+#[derive(Default)]
+pub(in crate::storage::sqlite) struct ProbeCache(Mutex<Option<(Instant, Result<(), StoreError>)>>);
+
+impl ProbeCache {
+    async fn get_or_run(&self, probe: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+        // Held during the probe: concurrent callers wait for its result instead of each writing to the disk.
+        let mut last_probe = self.0.lock().await;
+        if let Some((at, outcome)) = &*last_probe
+            && at.elapsed() < PROBE_TIMEOUT
+        {
+            return outcome.clone();
+        }
+        let outcome = tokio::time::timeout(PROBE_TIMEOUT, probe)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::unavailable("the store did not respond within 1 s")));
+        *last_probe = Some((Instant::now(), outcome.clone()));
+        outcome
+    }
+}

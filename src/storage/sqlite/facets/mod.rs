@@ -10,3 +10,4 @@ mod maintenance;
 mod retention;
 
 pub(super) use leadership::end_all_terms;
+pub(super) use maintenance::ProbeCache;

@@ -42,8 +42,12 @@ pub(in crate::storage::sqlite) struct StoreLock {
 impl StoreLock {
     /// Locks the store at `url`. Creates the database as an empty file, and the bodies folder, if they are missing.
     pub(in crate::storage::sqlite) fn acquire(url: &SqliteUrl) -> Result<Self, StoreError> {
+        let folder = url.bodies_folder();
+        // What exists is locked before anything is created: a start that is refused leaves nothing at the paths of a
+        // running receiver.
+        let existing_folder = folder.exists().then(|| lock_bodies_folder(&folder)).transpose()?;
         let database = lock_database(url.path())?;
-        match lock_bodies_folder(&url.bodies_folder()) {
+        match existing_folder.map_or_else(|| lock_bodies_folder(&folder), Ok) {
             Ok(bodies_folder) => Ok(Self { database, bodies_folder }),
             Err(error) => {
                 release_database(database);

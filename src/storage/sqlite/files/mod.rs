@@ -2,8 +2,13 @@
 
 mod file_id;
 mod lock;
+mod open_files;
+mod set_aside;
 mod url;
+pub(super) mod watch;
 
 pub(super) use self::file_id::FileId;
 pub(super) use self::lock::StoreLock;
+pub(super) use self::open_files::OpenFiles;
+pub(super) use self::set_aside::set_aside_log_without_database;
 pub(crate) use self::url::SqliteUrl;

@@ -46,6 +46,13 @@ impl InvocationStore for SqliteStore {
     }
 }
 
+/// Checks that the ledger can be written: it writes and removes as much as an invocation may take.
+pub(in crate::storage::sqlite) fn probe(conn: &Connection) -> Result<(), StoreError> {
+    conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(16384))")?.execute([])?;
+    conn.prepare_cached("DELETE FROM probes")?.execute([])?;
+    Ok(())
+}
+
 fn begin(conn: &Connection, new: &NewInvocation) -> Result<BeginInvocationOutcome, StoreError> {
     // In the same transaction as the row of the invocation: a request that fails in between leaves no signature
     // behind that its repetition would run into.

@@ -16,6 +16,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::files::OpenFiles;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::wal::checkpoint::{self, CheckpointMode};
 use crate::storage::sqlite::worker_threads::WorkerThreads;
@@ -33,6 +34,7 @@ pub(in crate::storage::sqlite) struct LedgerWriter {
     thread: WorkerThreads<Connection>,
     /// Transactions committed since the start; the sync thread compares it with what it has synced.
     write_count: Arc<AtomicU64>,
+    files: Arc<OpenFiles>,
 }
 
 impl LedgerWriter {
@@ -56,7 +58,12 @@ impl LedgerWriter {
             sync_count: 0,
         };
         start_sync_thread(ledger_sync, Arc::clone(&write_count), supervisor)?;
-        Ok(Self { url: url.ledger_url(), sync, thread, write_count })
+        let files = Arc::new(OpenFiles::of_ledger(&url.ledger_url())?);
+        Ok(Self { url: url.ledger_url(), sync, thread, write_count, files })
+    }
+
+    pub(in crate::storage::sqlite) fn files(&self) -> &Arc<OpenFiles> {
+        &self.files
     }
 
     /// Syncs all committed writes to disk and empties the log. Writes that follow are still possible.
@@ -79,6 +86,7 @@ impl LedgerWriter {
     {
         let write_count = Arc::clone(&self.write_count);
         let (url, state) = (self.url.clone(), self.sync.state.clone());
+        let files = Arc::clone(&self.files);
         let write = move |conn: &mut Connection| {
             state.check()?;
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -87,6 +95,8 @@ impl LedgerWriter {
             let result = state.observe(&url, result)?;
             // After the commit: counted before, the sync thread could sync too early and consider the write done.
             write_count.fetch_add(1, Ordering::Release);
+            // The write stays, but no one may rely on it when a restart would open another ledger.
+            files.check()?;
             Ok(result)
         };
         self.thread.run(write).await

@@ -4,6 +4,7 @@
 //! SQLite's automatic checkpoint runs within a commit, and the sender of that event would wait for it. Here a thread
 //! does the work, and the writer only moves the last few pages when the log has to start over.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rusqlite::config::DbConfig;
 
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::files::OpenFiles;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::writer::StoreWriter;
 use crate::storage::sqlite::{SqliteUrl, open};
@@ -37,8 +39,10 @@ pub(in crate::storage::sqlite) fn start(
     url: &SqliteUrl,
     writer: &StoreWriter,
     sync: &SyncState,
+    files: &Arc<OpenFiles>,
     supervisor: &Supervisor,
 ) -> Result<(), StoreError> {
+    let files = Arc::clone(files);
     let database = CheckpointedDatabase { conn: open::open_checkpointer(url)?, url: url.clone(), sync: sync.clone() };
     let status = writer.status.clone();
     let stop = supervisor.clone();
@@ -50,6 +54,10 @@ pub(in crate::storage::sqlite) fn start(
                 let transactions = status.transactions.load(Ordering::Relaxed);
                 std::thread::sleep(if transactions == last_transactions { IDLE_INTERVAL } else { INTERVAL });
                 last_transactions = transactions;
+                if files.is_database_moved() {
+                    // The file for the state of syncs may belong to another receiver now.
+                    continue;
+                }
                 let outcome = database.checkpoint();
                 match &outcome {
                     Ok(log) if *log > MAX_WAL_PAGES => status.checkpoint_requested.store(true, Ordering::Relaxed),
@@ -115,6 +123,20 @@ pub(in crate::storage::sqlite) fn empty_wal_at_close(conn: &Connection, url: &Sq
     });
     if let Err(error) = emptied {
         sync.log_checkpoint_failure(&error);
+    }
+}
+
+/// Called while the open files are not those at the paths. If another database has taken the place of the open one,
+/// moves the whole log into the open database and removes it, so that it is not replayed into the other one. While a
+/// reader needs the log, it stays until the next call.
+pub(in crate::storage::sqlite) fn release_log(conn: &Connection, url: &SqliteUrl, sync: &SyncState, files: &OpenFiles) {
+    if !files.is_log_next_to_other_database() {
+        return;
+    }
+    match run_checkpoint(conn, url, sync, CheckpointMode::Truncate) {
+        Ok(progress) if progress.was_busy => {}
+        Ok(_) => files.remove_log(),
+        Err(error) => tracing::warn!(%error, "checkpoint failed"),
     }
 }
 

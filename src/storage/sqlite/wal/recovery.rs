@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use super::SyncState;
 use super::frames::{WalCheck, check_wal, log_bytes};
 use crate::base::clock::Clock;
+use crate::storage::sqlite::files::set_aside_log_without_database;
 use crate::storage::sqlite::{SqliteUrl, errors, open};
 use crate::storage::{StoreError, StoreErrorKind};
 
@@ -32,6 +33,8 @@ pub(in crate::storage::sqlite) fn recover(url: &SqliteUrl, sync: &SyncState) -> 
     let ledger = url.ledger_url();
     // At most one transaction of the database is not synced at any time; of the ledger, those of about 100 ms.
     let (unsynced, unsynced_in_ledger) = if sync.is_same_boot() { (0, 0) } else { (1, u64::MAX) };
+    set_aside_log_without_database(url)?;
+    set_aside_log_without_database(&ledger)?;
     check_log(url, unsynced, MISSING_EVENTS_ADVICE)?;
     check_log(&ledger, unsynced_in_ledger, MISSING_INVOCATIONS_ADVICE)?;
     let reason = sync.rebuild_reason();

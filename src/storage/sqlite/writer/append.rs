@@ -129,11 +129,11 @@ fn insert_recent_key(state: &mut WriterContext, key: i64, seq: Seq) -> Result<()
 }
 
 /// Checks that the store can be written. It writes and removes as much as a large event takes, because an empty
-/// transaction succeeds on a full disk.
-pub(in crate::storage::sqlite) fn probe(conn: &Connection) -> Result<(), StoreError> {
-    conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
-    conn.prepare_cached("DELETE FROM probes")?.execute([])?;
-    Ok(())
+/// transaction succeeds on a full disk, and the same for a body file, because a large body needs both.
+pub(in crate::storage::sqlite) fn probe(state: &mut WriterContext) -> Result<(), StoreError> {
+    state.conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
+    state.conn.prepare_cached("DELETE FROM probes")?.execute([])?;
+    state.bodies.probe()
 }
 
 /// The first event with this key that `matches`. A key is half of a hash, so the row itself has to be compared.

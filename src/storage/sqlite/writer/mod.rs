@@ -3,31 +3,31 @@
 
 pub(super) mod append;
 pub(super) mod queue;
+mod status;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::base::histogram::Histogram;
+use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::bodies::BodyFileWriter;
+use crate::storage::sqlite::files::{OpenFiles, StoreLock};
 use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
 use crate::storage::sqlite::wal::{SyncState, checkpoint};
 use crate::storage::sqlite::writer::queue::{QueuedWrite, WritePriority, WriteQueue};
-use crate::storage::{IdentityKey, StoreError, StoreStats};
+use crate::storage::{IdentityKey, StoreError};
 
 /// Writes that wait in the channel, and as many again in the [`WriteQueue`]. Callers of further ones wait for room;
 /// the memory they hold meanwhile is bounded by the in-flight budget.
 const QUEUE_CAPACITY: usize = 1024;
 /// How long [`StoreWriter::close`] waits for the accepted writes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Upper bounds of the histogram `store_events_per_commit`.
-const EVENTS_PER_COMMIT_BUCKETS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// The state of the writer thread.
 pub(in crate::storage::sqlite) struct WriterContext {
@@ -37,71 +37,11 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) recent_keys: RecentKeys,
     pub(in crate::storage::sqlite) identity_filter: IdentityFilter,
     pub(in crate::storage::sqlite) bodies: BodyFileWriter,
+    pub(in crate::storage::sqlite) files: Arc<OpenFiles>,
     /// Whether `BEGIN` succeeded for the latest transaction. If not, the store is unavailable and no job is to blame.
     pub(in crate::storage::sqlite) transaction_begun: bool,
     /// Events that the latest transaction has added.
     pub(in crate::storage::sqlite) appended_events: usize,
-}
-
-/// Figures about the writer that other threads read without queueing for it.
-pub(in crate::storage::sqlite) struct WriterStatus {
-    /// Keys that are not in the index on disk yet, two per event.
-    pub(in crate::storage::sqlite) unindexed_keys: AtomicUsize,
-    /// Transactions so far, failed ones included. Unchanged between two checks means that the writer is idle.
-    pub(in crate::storage::sqlite) transactions: AtomicI64,
-    /// The checkpoint thread asks the writer to finish the checkpoint between two transactions.
-    pub(in crate::storage::sqlite) checkpoint_requested: AtomicBool,
-    /// Whether the latest transaction failed.
-    unavailable: AtomicBool,
-    /// Those of `transactions` that succeeded.
-    successful_commits: AtomicU64,
-    events_per_commit: Histogram,
-}
-
-impl Default for WriterStatus {
-    fn default() -> Self {
-        Self {
-            unindexed_keys: AtomicUsize::default(),
-            transactions: AtomicI64::default(),
-            checkpoint_requested: AtomicBool::default(),
-            unavailable: AtomicBool::default(),
-            successful_commits: AtomicU64::default(),
-            events_per_commit: Histogram::new(&EVENTS_PER_COMMIT_BUCKETS),
-        }
-    }
-}
-
-impl WriterStatus {
-    /// The part of [`StoreStats`] that needs no query.
-    pub(in crate::storage::sqlite) fn stats(&self) -> StoreStats {
-        StoreStats {
-            commits: self.successful_commits.load(Ordering::Relaxed),
-            events_per_commit: self.events_per_commit.counts(),
-            unindexed_keys: self.unindexed_keys.load(Ordering::Relaxed) as u64,
-            ..StoreStats::default()
-        }
-    }
-
-    fn record_transaction(&self, committed: &Result<(), StoreError>, appended: usize) {
-        self.transactions.fetch_add(1, Ordering::Relaxed);
-        if committed.is_ok() {
-            self.successful_commits.fetch_add(1, Ordering::Relaxed);
-            if appended > 0 {
-                self.events_per_commit.record(appended as u64);
-            }
-        }
-    }
-
-    /// Logs one line when the store becomes unavailable and one when it is available again. Retell repeats events
-    /// that are answered 503, so a line per failed transaction would fill the log while the disk is full.
-    fn log_availability_change(&self, failure: Option<&StoreError>) {
-        let was_unavailable = self.unavailable.swap(failure.is_some(), Ordering::Relaxed);
-        match failure {
-            Some(error) if !was_unavailable => tracing::error!(%error, "store unavailable"),
-            None if was_unavailable => tracing::info!("store available again"),
-            _ => {}
-        }
-    }
 }
 
 /// `None` after [`StoreWriter::close`].
@@ -121,7 +61,7 @@ impl StoreWriter {
     pub(in crate::storage::sqlite) fn start(
         mut state: WriterContext,
         identity_key: IdentityKey,
-        lock: crate::storage::sqlite::files::StoreLock,
+        lock: StoreLock,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let (jobs, incoming) = mpsc::channel(QUEUE_CAPACITY);
@@ -192,6 +132,15 @@ impl StoreWriter {
         // The thread ends when the last sender is gone; one held here during the wait would keep `close` waiting.
         drop(jobs);
         result.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Makes the thread run a transaction without a write, unless it is busy anyway.
+    pub(in crate::storage::sqlite) fn wake(&self) {
+        let (reply, _) = oneshot::channel();
+        let job = Box::new(WriteClosure { work: |_: &mut WriterContext| Ok(()), outcome: None, reply });
+        if let Some(jobs) = &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = jobs.try_send(QueuedWrite { priority: WritePriority::Background(0), job });
+        }
     }
 
     /// Commits the queued writes, ends the thread and closes the file.
@@ -269,7 +218,7 @@ fn run_writer(
             receive_queued(&mut write_queue, &mut incoming);
             write_queue.pop()
         });
-        if committed.is_err() && state.transaction_begun && batch.len() > 1 {
+        if committed.is_err() && state.transaction_begun && !state.files.differ() && batch.len() > 1 {
             // One job that needs too much space on a full disk makes SQLite roll the whole transaction back. Run each
             // job alone, so that the others succeed. If `BEGIN` failed, the store is unavailable for all of them, and
             // running each alone would only wait for the same lock again, job by job.
@@ -279,13 +228,18 @@ fn run_writer(
         } else {
             complete_batch(state, batch, &committed, status);
         }
+        if state.files.differ() {
+            checkpoint::release_log(&state.conn, &state.url, &state.sync, &state.files);
+        }
         // Between two transactions, because only then can the checkpoint reach the end of the log, see
         // `checkpoint.rs`.
         if status.checkpoint_requested.swap(false, Ordering::Relaxed) {
             checkpoint::finish_checkpoint(&state.conn, &state.url, &state.sync);
         }
     }
-    checkpoint::empty_wal_at_close(&state.conn, &state.url, &state.sync);
+    if !state.files.is_database_moved() {
+        checkpoint::empty_wal_at_close(&state.conn, &state.url, &state.sync);
+    }
 }
 
 /// Moves writes from the channel into the queue. The bound keeps backpressure in the channel: without it the queue
@@ -337,7 +291,8 @@ fn run_transaction(
     let committed = try_transaction(state, batch, &mut next);
     if committed.is_ok() {
         state.bodies.commit();
-        return committed;
+        // The transaction stays, but no one may rely on it when a restart would open other files.
+        return state.files.check_with_bodies(&state.bodies);
     }
     if !state.transaction_begun {
         // The jobs of this transaction get the error now. If they stayed queued, each would wait for its own
@@ -362,6 +317,9 @@ fn try_transaction(
     state.appended_events = 0;
     // After a failed sync nothing is committed any more; all jobs get that error.
     state.sync.check()?;
+    if state.files.differ() {
+        state.files.check()?;
+    }
     // Between two transactions: within one, all bodies lie in the same file and one sync covers them.
     state.bodies.rotate_if_full()?;
     // Immediate, because a deferred transaction that turns into a writer later fails at once when another process has
@@ -387,6 +345,11 @@ fn try_transaction(
     }
     // Bodies are synced before the commit: a row on disk never names a body that is not.
     state.bodies.write_staged()?;
+    if state.bodies.has_staged() {
+        // A row must not name a body in a file that a restart does not open: an event that is sent again would be taken
+        // for a duplicate of one without a body.
+        state.files.check_with_bodies(&state.bodies)?;
+    }
     let committed = state.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     if let Err(error) = &committed
         && error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)

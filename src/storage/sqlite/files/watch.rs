@@ -1,34 +1,68 @@
-//! Watches for commits of other connections, such as an operator's replay while the receiver runs.
+//! Watches the files of an idle receiver: for commits of other connections, such as an operator's replay, and for files
+//! that are deleted or replaced.
 //!
 //! One cheap query per interval replaces a poll of every handler. It also sees the commits of this receiver's own
 //! writer; an unneeded wake-up costs each worker one look at the queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::{SqliteUrl, open};
+use super::OpenFiles;
 use crate::base::supervise::Supervisor;
 use crate::storage::StoreError;
+use crate::storage::sqlite::writer::StoreWriter;
+use crate::storage::sqlite::{SqliteUrl, open};
 
 /// How long a change by another process goes unnoticed at most.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// Intervals between two checks of the files. While events arrive, they are checked at every commit.
+const INTERVALS_PER_FILE_CHECK: u32 = 5;
+
+/// The files that are compared with their paths.
+pub(in crate::storage::sqlite) struct WatchedFiles {
+    pub(in crate::storage::sqlite) store: Arc<OpenFiles>,
+    pub(in crate::storage::sqlite) ledger: Arc<OpenFiles>,
+    /// Woken when the files of the store differ.
+    pub(in crate::storage::sqlite) writer: StoreWriter,
+}
+
+impl WatchedFiles {
+    fn check(&self) {
+        // The results are logged, and kept for readiness and alarms.
+        if self.store.check().is_err() {
+            self.writer.wake();
+        }
+        let _ = self.ledger.check();
+    }
+}
 
 /// Starts the thread that wakes the subscribers of `changes`; it ends when the service stops.
-pub(super) fn start(url: &SqliteUrl, changes: &watch::Sender<u64>, supervisor: &Supervisor) -> Result<(), StoreError> {
+pub(in crate::storage::sqlite) fn start(
+    url: &SqliteUrl,
+    changes: &watch::Sender<u64>,
+    files: WatchedFiles,
+    supervisor: &Supervisor,
+) -> Result<(), StoreError> {
     let conn = open::open_reader(url)?;
     let changes = changes.clone();
     let stop = supervisor.clone();
     supervisor
         .spawn_thread("store-watch", move || {
             let mut last_version = data_version(&conn).ok();
+            let mut intervals = 0_u32;
             while !stop.is_stopping() {
                 std::thread::sleep(INTERVAL);
                 let version = data_version(&conn).ok();
                 if version != last_version {
                     last_version = version;
                     changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+                }
+                intervals = intervals.wrapping_add(1);
+                if intervals.is_multiple_of(INTERVALS_PER_FILE_CHECK) {
+                    files.check();
                 }
             }
         })
