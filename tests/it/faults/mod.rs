@@ -2,6 +2,7 @@
 //! library.
 #![cfg(target_os = "linux")]
 
+mod damaged_log;
 mod failed_sync;
 mod faulty_disk;
 mod power_cut;

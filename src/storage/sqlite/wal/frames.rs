@@ -1,9 +1,12 @@
 //! Reads the frames of a write-ahead log as SQLite does at recovery, and continues behind the point where SQLite stops.
 //!
 //! Recovery ends silently at the first frame whose checksum does not match, because that is what a power cut leaves at
-//! the end. A damaged frame in the middle looks the same to SQLite, and everything behind it is lost without a message.
+//! the end. A damaged frame in the middle looks the same to SQLite, and everything behind it is lost without a message. If
+//! a single bit has flipped, the checksum usually says which one.
 
 use std::io::{self, Read};
+
+use super::checksum::{Checksum, WordOrder, word};
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
@@ -13,7 +16,7 @@ const MAGIC: u32 = 0x377f_0682;
 const DEFAULT_PAGE_BYTES: usize = 4_096;
 
 /// What a log contains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WalCheck {
     /// Bytes up to the end of the last transaction that SQLite recovers.
     pub(super) recoverable_bytes: u64,
@@ -21,7 +24,19 @@ pub(super) struct WalCheck {
     pub(super) missing_frames: u64,
     /// Transactions that end in those frames. One more or less if the damage is in the mark of a commit.
     pub(super) missing_transactions: u64,
+    /// Bytes to write into the log before SQLite opens it. The other figures are those of the repaired log.
+    pub(super) repairs: Vec<Repair>,
 }
+
+/// The right value of a byte in which a bit has flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Repair {
+    pub(super) offset: u64,
+    pub(super) byte: u8,
+}
+
+/// More flipped bits than these are no accident of single bits.
+const MAX_REPAIRS: usize = 16;
 
 /// Length of a log with this number of frames; an empty log has no header either.
 pub(super) fn log_bytes(frames: u64, page_bytes: u64) -> u64 {
@@ -35,22 +50,28 @@ pub(super) fn check_wal(mut log: impl Read) -> io::Result<WalCheck> {
     if !read_full(&mut log, &mut header)? || header == [0; HEADER_BYTES] {
         return Ok(WalCheck::default());
     }
-    let mut scan = FrameScan::new(&header);
+    let mut repairs = Vec::new();
+    if parse_header(&header).is_none()
+        && let Some(at) = repair_header(&mut header)
+    {
+        repairs.push(Repair { offset: at as u64, byte: header[at] });
+    }
+    let mut scan = FrameScan::new(&header, repairs);
     let mut frame = vec![0; FRAME_HEADER_BYTES + scan.page_bytes];
     while read_full(&mut log, &mut frame)? {
-        scan.add(&frame);
+        scan.add(&mut frame);
     }
     Ok(scan.result)
 }
 
 struct FrameScan {
     page_bytes: usize,
-    big_endian: bool,
+    order: WordOrder,
     /// Two numbers that change whenever the log starts over. Frames behind the end still have those of an earlier time.
     /// `None` until the first frame if the header is damaged.
     salts: Option<u64>,
     /// Checksum up to here; `None` behind the first frame that does not match.
-    checksum: Option<(u32, u32)>,
+    checksum: Option<Checksum>,
     frames: u64,
     recoverable_frames: u64,
     commits: u64,
@@ -59,39 +80,34 @@ struct FrameScan {
 }
 
 impl FrameScan {
-    fn new(header: &[u8; HEADER_BYTES]) -> Self {
-        let page_bytes = word(header, 8) as usize;
-        let big_endian = word(header, 0) & 1 == 1;
-        let checksum = add_checksum((0, 0), &header[..24], big_endian);
-        let page_size_valid = page_bytes.is_power_of_two() && (512..=65_536).contains(&page_bytes);
-        let is_valid =
-            word(header, 0) & !1 == MAGIC & !1 && page_size_valid && checksum == (word(header, 24), word(header, 28));
+    fn new(header: &[u8; HEADER_BYTES], repairs: Vec<Repair>) -> Self {
+        let parsed = parse_header(header);
         Self {
-            page_bytes: if page_size_valid { page_bytes } else { DEFAULT_PAGE_BYTES },
-            big_endian,
-            salts: is_valid.then(|| salts(header, 16)),
-            checksum: is_valid.then_some(checksum),
+            page_bytes: parsed.as_ref().map_or(DEFAULT_PAGE_BYTES, |parsed| parsed.page_bytes),
+            order: parsed.as_ref().map_or(WordOrder::Little, |parsed| parsed.order),
+            salts: parsed.as_ref().map(|_| salts(header, 16)),
+            checksum: parsed.map(|parsed| parsed.checksum),
             frames: 0,
             recoverable_frames: 0,
             commits: 0,
             recoverable_commits: 0,
-            result: WalCheck::default(),
+            result: WalCheck { repairs, ..WalCheck::default() },
         }
     }
 
-    fn add(&mut self, frame: &[u8]) {
+    fn add(&mut self, frame: &mut [u8]) {
         self.frames += 1;
         let frame_salts = salts(frame, 8);
         let is_current = is_nearly(frame_salts, *self.salts.get_or_insert(frame_salts));
+        if let (Some(before), Some(salts)) = (self.checksum, self.salts) {
+            self.checksum = self.checksum_after(before, salts, frame);
+            if self.checksum.is_none() && is_current {
+                self.checksum = self.repair(before, salts, frame);
+            }
+        }
         // Only the last frame of a transaction has the size of the database.
         let commits = is_current && word(frame, 4) != 0 && word(frame, 0) != 0;
         self.commits += u64::from(commits);
-        if let Some(before) = self.checksum {
-            let after = add_checksum(before, &frame[..8], self.big_endian);
-            let after = add_checksum(after, &frame[FRAME_HEADER_BYTES..], self.big_endian);
-            let is_valid = self.salts == Some(frame_salts) && after == (word(frame, 16), word(frame, 20));
-            self.checksum = is_valid.then_some(after);
-        }
         if !commits {
             return;
         }
@@ -102,6 +118,81 @@ impl FrameScan {
         self.result.missing_frames = self.frames - self.recoverable_frames;
         self.result.missing_transactions = self.commits - self.recoverable_commits;
     }
+
+    /// The checksum up to the end of the frame, whether it is valid or not.
+    fn add_checksum(&self, before: Checksum, frame: &[u8]) -> Checksum {
+        self.order.add(self.order.add(before, &frame[..8]), &frame[FRAME_HEADER_BYTES..])
+    }
+
+    /// The checksum up to the end of the frame, if the frame is valid.
+    fn checksum_after(&self, before: Checksum, current_salts: u64, frame: &[u8]) -> Option<Checksum> {
+        let after = self.add_checksum(before, frame);
+        (current_salts == salts(frame, 8) && after == stored_checksum(frame)).then_some(after)
+    }
+
+    /// Corrects the frame if exactly one bit of it has flipped, and returns the checksum up to its end.
+    fn repair(&mut self, before: Checksum, current_salts: u64, frame: &mut [u8]) -> Option<Checksum> {
+        if self.result.repairs.len() == MAX_REPAIRS {
+            return None;
+        }
+        let (found, stored) = (self.add_checksum(before, frame), stored_checksum(frame));
+        let mut summed = frame[..8].to_vec();
+        summed.extend_from_slice(&frame[FRAME_HEADER_BYTES..]);
+        let in_summed = self.order.bits_between(&summed, found, stored).into_iter();
+        // The salts and the stored checksum are not part of the sums.
+        let in_frame = in_summed.map(|(at, bit)| (if at < 8 { at } else { at - 8 + FRAME_HEADER_BYTES }, bit));
+        let elsewhere = (8..FRAME_HEADER_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+        let is_valid = |(at, bit): &(usize, u32)| {
+            let mut header = frame[..FRAME_HEADER_BYTES].to_vec();
+            header[*at] ^= 1 << bit;
+            salts(&header, 8) == current_salts && stored_checksum(&header) == found
+        };
+        let in_salts = salts(frame, 8) != current_salts;
+        let solutions: Vec<_> = in_frame.filter(|_| !in_salts).chain(elsewhere.filter(is_valid)).collect();
+        // Several are equally likely for the highest bits of a word, and for a bit of the last word and of the checksum.
+        let [(at, bit)] = solutions[..] else { return None };
+        frame[at] ^= 1 << bit;
+        let start = HEADER_BYTES + (self.frames as usize - 1) * frame.len();
+        self.result.repairs.push(Repair { offset: (start + at) as u64, byte: frame[at] });
+        self.checksum_after(before, current_salts, frame)
+    }
+}
+
+fn stored_checksum(frame: &[u8]) -> Checksum {
+    (word(frame, 16), word(frame, 20))
+}
+
+struct WalHeader {
+    page_bytes: usize,
+    order: WordOrder,
+    checksum: Checksum,
+}
+
+/// `None` when the header is damaged.
+fn parse_header(header: &[u8]) -> Option<WalHeader> {
+    let page_bytes = word(header, 8) as usize;
+    let order = if word(header, 0) & 1 == 1 { WordOrder::Big } else { WordOrder::Little };
+    let checksum = order.add((0, 0), &header[..24]);
+    let is_valid = word(header, 0) & !1 == MAGIC
+        && page_bytes.is_power_of_two()
+        && (512..=65_536).contains(&page_bytes)
+        && checksum == (word(header, 24), word(header, 28));
+    is_valid.then_some(WalHeader { page_bytes, order, checksum })
+}
+
+/// Corrects a header in which exactly one bit has flipped, and returns the place of the byte with that bit.
+fn repair_header(header: &mut [u8]) -> Option<usize> {
+    let mut found = None;
+    for (at, bit) in (0..header.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        header[at] ^= 1 << bit;
+        if parse_header(header).is_some() && found.replace((at, bit)).is_some() {
+            return None;
+        }
+        header[at] ^= 1 << bit;
+    }
+    let (at, bit) = found?;
+    header[at] ^= 1 << bit;
+    Some(at)
 }
 
 /// Whether both are the same, except for a damaged bit or two. Salts of different times differ in about 16 bits.
@@ -111,20 +202,6 @@ fn is_nearly(one: u64, other: u64) -> bool {
 
 fn salts(bytes: &[u8], at: usize) -> u64 {
     u64::from(word(bytes, at)) << 32 | u64::from(word(bytes, at + 4))
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().fold(0, |word, byte| word << 8 | u32::from(*byte))
-}
-
-/// SQLite's checksum: two sums over pairs of 32-bit words.
-fn add_checksum((mut one, mut two): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
-    let read = |bytes: &[u8]| if big_endian { word(bytes, 0) } else { word(bytes, 0).swap_bytes() };
-    for pair in bytes.chunks_exact(8) {
-        one = one.wrapping_add(read(&pair[..4])).wrapping_add(two);
-        two = two.wrapping_add(read(&pair[4..])).wrapping_add(one);
-    }
-    (one, two)
 }
 
 /// Fills `buffer`; `false` when the log ends before.
@@ -209,22 +286,51 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_that_loses_rows_is_found_and_counted() {
+    fn a_single_flipped_bit_is_repaired() {
+        let rows = LoggedRows::new();
+        let in_frame = |frame: usize, at: usize| HEADER_BYTES + frame * FRAME_BYTES + at;
+        // The header of the log; number, commit mark, salts and checksum of a frame; its page.
+        let bytes = [3, 9, 17, 25, in_frame(2, 2), in_frame(3, 5), in_frame(5, 9), in_frame(5, 18), in_frame(9, 2_000)];
+        for (index, at) in bytes.into_iter().enumerate() {
+            let mut log = rows.log.clone();
+            log[at] ^= 1 << (index % 8);
+            let check = check_wal(&log[..]).unwrap();
+            let repairs = vec![Repair { offset: at as u64, byte: rows.log[at] }];
+            let expected = WalCheck { recoverable_bytes: rows.log.len() as u64, repairs, ..WalCheck::default() };
+            assert_eq!(check, expected, "byte {at}");
+        }
+        // At the end of a page the flipped bit may as well be one of the checksum: then nothing is repaired.
+        for bit in 0..8 {
+            let mut log = rows.log.clone();
+            let at = in_frame(3, FRAME_BYTES - 1);
+            log[at] ^= 1 << bit;
+            let check = check_wal(&log[..]).unwrap();
+            let is_right = check.repairs == [Repair { offset: at as u64, byte: rows.log[at] }];
+            assert!(is_right || check.repairs.is_empty() && check.missing_frames > 0, "bit {bit}: {check:?}");
+        }
+    }
+
+    #[test]
+    fn all_damage_that_loses_rows_is_found_and_counted() {
         let rows = LoggedRows::new();
         let frames = ((rows.log.len() - HEADER_BYTES) / FRAME_BYTES) as u64;
         let complete = rows.recovered_rows(&rows.log);
         assert_eq!(complete, 10);
-        // Every part of the headers of the file and of each frame, and some bytes of the pages.
-        let in_frame = |at: usize| at.checked_sub(HEADER_BYTES).map(|at| at % FRAME_BYTES);
-        let bytes =
-            (0..rows.log.len()).filter(|at| in_frame(*at).is_none_or(|at| at < FRAME_HEADER_BYTES || at % 1_000 == 0));
+        // Parts of the header of the log, and of the headers and pages of the first, a middle and the last frame.
+        let in_frames = [0, 7, frames as usize - 1]
+            .into_iter()
+            .flat_map(|frame| [0, 5, 9, 17, 2_000].map(|at| HEADER_BYTES + frame * FRAME_BYTES + at));
+        let bytes = [1, 9, 17, 25].into_iter().chain(in_frames);
         for (index, at) in bytes.enumerate() {
             let mut log = rows.log.clone();
+            // A flipped bit in two bytes, so that it cannot be repaired.
             log[at] ^= 1 << (index % 8);
+            log[at + 1] ^= 1 << (index % 7);
             let check = check_wal(&log[..]).unwrap();
+            assert!(check.repairs.is_empty(), "byte {at}");
             let lost = complete - rows.recovered_rows(&log);
             // A frame whose damaged bit is in the mark of a commit may count as one more or one less.
-            let uncertain = u64::from(in_frame(at).is_some_and(|at| (4..8).contains(&at)));
+            let uncertain = u64::from((4..8).contains(&(at.wrapping_sub(HEADER_BYTES) % FRAME_BYTES)));
             assert!(check.missing_transactions.abs_diff(lost) <= uncertain, "byte {at}: {check:?}, {lost} lost");
             let recovered_frames = check.recoverable_bytes.saturating_sub(32) / FRAME_BYTES as u64;
             assert_eq!(check.missing_frames, if lost == 0 { 0 } else { frames - recovered_frames }, "byte {at}");

@@ -2,6 +2,7 @@
 //! before SQLite opens it. docs/storage.md explains the rules.
 
 pub(super) mod checkpoint;
+mod checksum;
 mod frames;
 mod recovery;
 mod sync_state;

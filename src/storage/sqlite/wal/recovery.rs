@@ -6,13 +6,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::SyncState;
-use super::frames::{WalCheck, check_wal, log_bytes};
+use super::frames::{Repair, WalCheck, check_wal, log_bytes};
 use crate::base::clock::Clock;
 use crate::storage::sqlite::files::set_aside_log_without_database;
 use crate::storage::sqlite::{SqliteUrl, errors, open};
@@ -78,8 +78,12 @@ fn check_log(database: &SqliteUrl, max_unsynced: u64, next: &str) -> Result<(), 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unreadable(error)),
     };
-    let WalCheck { missing_frames, missing_transactions, .. } =
+    let WalCheck { missing_frames, missing_transactions, repairs, .. } =
         check_wal(BufReader::with_capacity(COPY_BYTES, file)).map_err(unreadable)?;
+    if !repairs.is_empty() {
+        repair_log(&path, &repairs).map_err(unreadable)?;
+        tracing::warn!(path = %path.display(), bits = repairs.len(), "flipped bits in write-ahead log repaired");
+    }
     if missing_transactions == 0 {
         return Ok(());
     }
@@ -88,7 +92,7 @@ fn check_log(database: &SqliteUrl, max_unsynced: u64, next: &str) -> Result<(), 
         tracing::info!(path = %path.display(), missing_frames, missing_transactions, "unsynced end of log ignored");
         return Ok(());
     }
-    let copy = keep_copy(database)?;
+    let copy = keep_copies(database)?;
     tracing::error!(
         path = %path.display(),
         missing_frames,
@@ -100,24 +104,41 @@ fn check_log(database: &SqliteUrl, max_unsynced: u64, next: &str) -> Result<(), 
     Ok(())
 }
 
-/// Copies the log to a name next to it that `doctor` lists, readable only by this user.
-fn keep_copy(database: &SqliteUrl) -> Result<std::path::PathBuf, StoreError> {
-    let path = database.wal_path();
-    let copy = database.path_with_suffix(&format!("-wal.damaged-{}", Clock::system().now_ms()));
-    let copied = || -> io::Result<()> {
-        let mut to = open::open_private_file(&copy)?;
-        io::copy(&mut File::open(&path)?, &mut to)?;
-        to.sync_all()
-    };
-    copied().map_err(|error| {
-        StoreError::unusable(format!(
-            "the write-ahead log {} is damaged and cannot be copied to {}: {error}; starting would overwrite what it \
-             still contains. Free space for the copy, or move the log to another disk yourself",
-            path.display(),
-            copy.display()
-        ))
-    })?;
-    Ok(copy)
+fn repair_log(path: &Path, repairs: &[Repair]) -> io::Result<()> {
+    let mut log = OpenOptions::new().write(true).open(path)?;
+    for repair in repairs {
+        log.seek(SeekFrom::Start(repair.offset))?;
+        log.write_all(&[repair.byte])?;
+    }
+    Ok(())
+}
+
+/// Copies the log and its database to names next to them, readable only by this user, and returns that of the log. The
+/// database too: it may hold pages of frames behind the damage, which SQLite replaces by older ones of frames before it.
+fn keep_copies(database: &SqliteUrl) -> Result<PathBuf, StoreError> {
+    let suffix = format!(".damaged-{}", Clock::system().now_ms());
+    let log_copy = database.path_with_suffix(&format!("-wal{suffix}"));
+    let database_copy = database.path_with_suffix(&suffix);
+    let copied =
+        copy_private(&database.wal_path(), &log_copy).and_then(|()| copy_private(database.path(), &database_copy));
+    match copied {
+        Ok(()) => Ok(log_copy),
+        Err(error) => {
+            let _ = fs::remove_file(&log_copy);
+            let _ = fs::remove_file(&database_copy);
+            Err(StoreError::unusable(format!(
+                "the write-ahead log {} is damaged and cannot be copied: {error}; starting would overwrite what is left. \
+                 Make room for a copy of it and of the database, or move both to another disk",
+                database.wal_path().display()
+            )))
+        }
+    }
+}
+
+fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = open::open_private_file(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
 }
 
 /// Moves logs into their databases.
