@@ -20,6 +20,7 @@ mod appointment_functions;
 mod appointments;
 mod architecture;
 mod bad_input;
+mod body_files;
 mod calls_stats;
 mod cli;
 mod companies;

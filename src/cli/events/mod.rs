@@ -11,7 +11,7 @@ use self::import::EventsImportArgs;
 pub(super) use self::tail::TailArgs;
 use super::context;
 use super::deliveries::print_outlook_table;
-use super::output::{self, CliResult};
+use super::output::{self, CliError, CliResult};
 use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
 use crate::operations;
@@ -145,10 +145,18 @@ impl EventsShowArgs {
             return output::print_body(&body);
         }
         let details = operations::events::show_event(&*store, context::PRINCIPAL, self.id).await?;
+        // The event is shown all the same, but a script notices that its body is lost.
+        let result = if details.body_error.is_some() { Err(CliError::AlreadyPrinted) } else { Ok(()) };
         if self.json {
-            return output::print_json(&details);
+            output::print_json(&details)?;
+        } else {
+            Self::print_text(details)?;
         }
-        let EventDetailsView { event: summary, inbound_answer: answered, deliveries, wanted } = details;
+        result
+    }
+
+    fn print_text(details: EventDetailsView) -> CliResult {
+        let EventDetailsView { event: summary, inbound_answer: answered, body_error, deliveries, wanted } = details;
         output::print_fields(&[
             ("id", Some(summary.id.clone())),
             ("company", Some(summary.company.clone())),
@@ -164,6 +172,7 @@ impl EventsShowArgs {
             ("state", Some(state_text(&summary))),
             ("revision of", summary.revision_of.clone()),
             ("size", Some(output::format_bytes(summary.size_bytes))),
+            ("body error", body_error),
             ("answered", answered.as_ref().map(inbound_answer_text)),
             ("answer", answered.and_then(|answered| answered.answer).map(|answer| answer.get().to_owned())),
         ])?;

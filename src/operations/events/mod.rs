@@ -39,7 +39,8 @@ where
     let deliveries = deliveries::show_deliveries(store, principal, id, None).await?;
     let inbound_answer = store.get_inbound_answer(id).await?.map(inbound_answer_view);
     let wanted = deliveries::is_wanted(&deliveries);
-    Ok(EventDetailsView { event: event_view(&event.summary), inbound_answer, deliveries, wanted })
+    let body_error = event.body.err().map(|error| error.reason);
+    Ok(EventDetailsView { event: event_view(&event.summary), inbound_answer, body_error, deliveries, wanted })
 }
 
 /// The body of an event as it was received.
@@ -48,7 +49,8 @@ pub(crate) async fn event_body(
     _principal: &Principal,
     id: EventId,
 ) -> Result<Bytes, OperationError> {
-    find_event(store, id).await?.body.map_err(|error| OperationError::not_found(ItemKind::Body, error.reason))
+    let body = find_event(store, id).await?.body;
+    body.map_err(|error| OperationError::not_found(ItemKind::Body, format!("event {id}: {error}")))
 }
 
 async fn find_event(store: &(impl Journal + ?Sized), id: EventId) -> Result<StoredEvent, OperationError> {

@@ -58,6 +58,9 @@ pub(crate) struct EventDetailsView {
     /// Present for inbound calls only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbound_answer: Option<StoredInboundAnswerView>,
+    /// Why the body cannot be read; absent when it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_error: Option<String>,
     pub deliveries: Vec<OutlookView>,
     /// Whether any handler wanted the event; `None` while a handler has not decided yet, or when its delivery was
     /// deleted.
