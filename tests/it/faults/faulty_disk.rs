@@ -5,34 +5,15 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use super::preload;
 use crate::support::test_env::TestEnv;
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/faults/faults.c");
 const PAGE_BYTES: u64 = 4_096;
 /// The mark of a page that was written and not synced.
 const DIRTY: u8 = 1;
-
-/// Compiles the library once per test run.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let path = folder.join(format!("faults-{}.so", std::process::id()));
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O2", "-Wall", "-o"])
-            .args([path.as_os_str(), SOURCE.as_ref()])
-            .args(["-ldl", "-lpthread"])
-            .output()
-            .expect("the C compiler `cc`, which the build needs as well");
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        path
-    })
-}
 
 pub struct FaultyDisk {
     state: TempDir,
@@ -45,7 +26,7 @@ impl FaultyDisk {
         let store_folder = home.path().join("data");
         fs::create_dir_all(&store_folder).unwrap();
         let state = tempfile::tempdir().unwrap();
-        home.set_env("LD_PRELOAD", library().to_str().unwrap());
+        home.set_env("LD_PRELOAD", preload::library("faults").to_str().unwrap());
         home.set_env("FAULTS_FOLDER", store_folder.to_str().unwrap());
         home.set_env("FAULTS_STATE", state.path().to_str().unwrap());
         let disk = Self { state, store_folder };

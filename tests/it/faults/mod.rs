@@ -2,7 +2,10 @@
 //! library.
 #![cfg(target_os = "linux")]
 
+mod clock_steps;
 mod damaged_log;
 mod failed_sync;
 mod faulty_disk;
 mod power_cut;
+mod preload;
+mod read_errors;
