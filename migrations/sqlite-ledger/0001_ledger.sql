@@ -41,3 +41,9 @@ CREATE TABLE probes (
   id     INTEGER PRIMARY KEY,
   filler BLOB NOT NULL
 ) STRICT;
+
+-- The id of this ledger, which the database of its store names too. Has one row.
+CREATE TABLE ledger_identity (
+  id        INTEGER PRIMARY KEY CHECK (id = 1),
+  ledger_id BLOB NOT NULL CHECK (length(ledger_id) = 16)
+) STRICT;

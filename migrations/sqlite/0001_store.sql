@@ -49,6 +49,13 @@ CREATE TABLE identity_key (
 INSERT INTO identity_key (id, key) VALUES (1, randomblob(32));
 UPDATE identity_key SET copy = key;
 
+-- The id of the invocation ledger that belongs to this store, so that a deleted or replaced one is noticed. Empty until
+-- the first ledger was made.
+CREATE TABLE ledger_identity (
+  id        INTEGER PRIMARY KEY CHECK (id = 1),
+  ledger_id BLOB NOT NULL CHECK (length(ledger_id) = 16)
+) STRICT;
+
 -- How often the same body was received again. At most one row per event.
 CREATE TABLE duplicates (
   event_seq  INTEGER PRIMARY KEY,

@@ -54,6 +54,11 @@ impl StoreError {
         Self::new(StoreErrorKind::Unavailable, message)
     }
 
+    /// The text has to say what is damaged, and what to do.
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Corrupt, message)
+    }
+
     pub(crate) fn constraint(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Constraint, message)
     }

@@ -104,6 +104,11 @@ pub(super) fn unusable_file(path: &Path, error: &io::Error) -> StoreError {
     StoreError::unusable(format!("cannot read and write {}: {error}", path.display()))
 }
 
+/// What the database engine said, without advice about the store.
+pub(super) fn cause_text(error: &StoreError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.message().to_owned(), ToString::to_string)
+}
+
 /// An error while opening the store at `url`.
 pub(super) fn unusable(url: &SqliteUrl, error: rusqlite::Error) -> StoreError {
     let message = format!("cannot open the store {}: {error}", url.path().display());

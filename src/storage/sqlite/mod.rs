@@ -93,6 +93,7 @@ impl SqliteStore {
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let files = Arc::new(OpenFiles::of_store(url)?);
+        let ledger = ledger::open_ledger(url, &conn)?;
         let context = WriterContext {
             url: url.clone(),
             conn,
@@ -106,7 +107,7 @@ impl SqliteStore {
         };
         let writer = StoreWriter::start(context, identity_key, lock, supervisor)?;
         // The readers attach the ledger and run on the migrated schema, so they are opened after both.
-        let ledger = LedgerWriter::start(url, &sync, supervisor)?;
+        let ledger = LedgerWriter::start(url, ledger, &sync, supervisor)?;
         let readers = ReaderPool::start(url, READER_THREADS, &sync, supervisor)?;
         let live_readers = Some(ReaderPool::start(url, 1, &sync, supervisor)?);
         let changes = watch::Sender::new(0);

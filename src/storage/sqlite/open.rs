@@ -8,8 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteUrl;
-use super::errors::unusable;
-use crate::storage::{IdentityKey, StoreError};
+use super::errors::{cause_text, unusable};
+use crate::storage::{IdentityKey, StoreError, StoreErrorKind};
 
 /// The steps of a schema. `user_version` of a database counts them, beginning after `base`.
 pub(super) struct Migrations {
@@ -196,15 +196,33 @@ pub(super) fn open_reader(url: &SqliteUrl) -> Result<Connection, StoreError> {
     open_connection(url, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_BUSY_TIMEOUT).map_err(|error| unusable(url, error))
 }
 
-/// Opens a read-only connection with the ledger attached, so that one query can join invocations with companies.
-pub(super) fn open_reader_with_ledger(url: &SqliteUrl) -> Result<Connection, StoreError> {
-    let conn = open_reader(url)?;
+/// Attaches the ledger, so that one query can join invocations with companies.
+///
+/// # Errors
+/// [`StoreError`] of the kind `Corrupt` or `Unavailable` when only the ledger cannot be used.
+pub(super) fn attach_ledger(conn: &Connection, url: &SqliteUrl) -> Result<(), StoreError> {
     let ledger = url.ledger_url();
+    if !ledger.path().exists() {
+        return Err(StoreError::unavailable(format!(
+            "the invocation ledger {} is missing; restart the receiver, which begins a new one",
+            ledger.path().display()
+        )));
+    }
     let path = ledger.path().to_str().ok_or_else(|| {
         StoreError::unusable(format!("storage.url: the path {} is not valid UTF-8", url.path().display()))
     })?;
-    conn.execute("ATTACH DATABASE ?1 AS ledger", [path]).map_err(|error| unusable(&ledger, error))?;
-    Ok(conn)
+    match conn.execute("ATTACH DATABASE ?1 AS ledger", [path]) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match StoreError::from(error) {
+            damaged if damaged.kind() == StoreErrorKind::Corrupt => StoreError::corrupt(format!(
+                "the invocation ledger {} is damaged: {}; restart the receiver, which sets it aside and begins a new \
+                 one",
+                ledger.path().display(),
+                cause_text(&damaged)
+            )),
+            other => other,
+        }),
+    }
 }
 
 /// Fails when the file is missing or its schema is not that of this version. Commands do not hold the lock, so they
@@ -218,15 +236,17 @@ pub(super) fn check_readable(url: &SqliteUrl) -> Result<(), StoreError> {
     }
     let conn = open_reader(url)?;
     check_schema_version(&conn, url, &MIGRATIONS)?;
-    if schema_version(&conn).map_err(|error| unusable(url, error))? < MIGRATIONS.latest()
-        || !url.ledger_url().path().exists()
-    {
+    if schema_version(&conn).map_err(|error| unusable(url, error))? < MIGRATIONS.latest() {
         return Err(StoreError::unusable(format!(
             "the store {} was made by an older version; start the receiver once to update it",
             url.path().display()
         )));
     }
     Ok(())
+}
+
+pub(super) fn is_current_ledger_version(version: i64) -> bool {
+    usize::try_from(version).is_ok_and(|version| version == LEDGER_MIGRATIONS.latest())
 }
 
 fn schema_version(conn: &Connection) -> rusqlite::Result<usize> {

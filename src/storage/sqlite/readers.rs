@@ -12,6 +12,8 @@ use crate::storage::{IdentityKey, StoreError};
 /// The state of a reader thread.
 pub(super) struct ReaderContext {
     pub(super) conn: Connection,
+    /// Why the ledger is not attached. Everything else can be read without it.
+    pub(super) ledger: Result<(), StoreError>,
     pub(super) bodies: BodyFileReader,
     pub(super) identity_key: IdentityKey,
     pub(super) sync: SyncState,
@@ -28,9 +30,13 @@ impl ReaderPool {
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
         let reader = || {
-            let conn = open::open_reader_with_ledger(url)?;
+            let conn = open::open_reader(url)?;
             let identity_key = open::load_identity_key(&conn)?;
-            Ok(ReaderContext { conn, bodies: BodyFileReader::new(url), identity_key, sync: sync.clone() })
+            let ledger = match open::attach_ledger(&conn, url) {
+                Err(error) if !error.is_retryable() => return Err(error),
+                attached => attached,
+            };
+            Ok(ReaderContext { conn, ledger, bodies: BodyFileReader::new(url), identity_key, sync: sync.clone() })
         };
         // Opened here and not on their threads, so that a file that cannot be opened fails the start.
         let readers = (0..threads).map(|_| reader()).collect::<Result<Vec<_>, StoreError>>()?;

@@ -4,6 +4,7 @@ mod built_in;
 mod commands;
 mod idempotency;
 mod import;
+mod ledger_damage;
 mod responses;
 mod timeouts;
 

@@ -10,5 +10,5 @@ pub(super) mod watch;
 pub(super) use self::file_id::FileId;
 pub(super) use self::lock::StoreLock;
 pub(super) use self::open_files::OpenFiles;
-pub(super) use self::set_aside::set_aside_log_without_database;
+pub(super) use self::set_aside::{set_aside_database, set_aside_log_without_database};
 pub(crate) use self::url::SqliteUrl;

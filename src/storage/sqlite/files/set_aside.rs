@@ -2,7 +2,7 @@
 //! them.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::SqliteUrl;
@@ -10,7 +10,7 @@ use crate::base::clock::Clock;
 use crate::storage::StoreError;
 
 /// Renames the file to `<path>.<reason>-<time>`, and returns that path; `None` when the file does not exist.
-pub(in crate::storage::sqlite) fn set_aside(path: &Path, reason: &str) -> Result<Option<PathBuf>, StoreError> {
+fn set_aside(path: &Path, reason: &str) -> Result<Option<PathBuf>, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{reason}-{}", Clock::system().now_ms()));
     match fs::rename(path, &name) {
@@ -21,6 +21,24 @@ pub(in crate::storage::sqlite) fn set_aside(path: &Path, reason: &str) -> Result
             path.display()
         ))),
     }
+}
+
+/// As [`set_aside`], for a database with its log. The index of the log is not kept, because SQLite makes it again.
+pub(in crate::storage::sqlite) fn set_aside_database(
+    database: &SqliteUrl,
+    reason: &str,
+) -> Result<Option<PathBuf>, StoreError> {
+    let Some(moved_to) = set_aside(database.path(), reason)? else { return Ok(None) };
+    let moved_log = SqliteUrl::file(moved_to.clone()).wal_path();
+    let moved = fs::rename(database.wal_path(), &moved_log).or_else(ignore_missing);
+    moved.and_then(|()| fs::remove_file(database.path_with_suffix("-shm")).or_else(ignore_missing)).map_err(
+        |error| StoreError::unusable(format!("cannot rename the log of {}: {error}", database.path().display())),
+    )?;
+    Ok(Some(moved_to))
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Keeps a write-ahead log whose database is missing, because SQLite would delete it: when the database is put back,

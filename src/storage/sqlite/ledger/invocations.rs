@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::storage::sqlite::SqliteStore;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
+use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, InvocationStore,
     NewInvocation, SignatureUse, StoreError, StoredAnswer,
@@ -42,7 +43,11 @@ impl InvocationStore for SqliteStore {
     }
 
     async fn list_invocations(&self, filter: InvocationFilter, limit: usize) -> Result<Vec<InvocationRow>, StoreError> {
-        self.readers.read(move |reader| list(&reader.conn, &filter, limit)).await
+        let list = move |reader: &ReaderContext| {
+            reader.ledger.clone()?;
+            list(&reader.conn, &filter, limit)
+        };
+        self.readers.read(list).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! power cut from then on.
 
 pub(super) mod invocations;
+mod start;
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -14,13 +15,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub(super) use self::start::open_ledger;
 use crate::base::supervise::Supervisor;
-use crate::storage::StoreError;
 use crate::storage::sqlite::files::OpenFiles;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::wal::checkpoint::{self, CheckpointMode};
 use crate::storage::sqlite::worker_threads::WorkerThreads;
 use crate::storage::sqlite::{SqliteUrl, bodies, errors, open};
+use crate::storage::{StoreError, StoreErrorKind};
 
 /// Pause between two syncs: a power cut can lose the writes of about this long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,19 +37,46 @@ pub(in crate::storage::sqlite) struct LedgerWriter {
     /// Transactions committed since the start; the sync thread compares it with what it has synced.
     write_count: Arc<AtomicU64>,
     files: Arc<OpenFiles>,
+    damage: LedgerDamage,
+}
+
+/// What happens when SQLite finds the ledger damaged while the receiver runs: it is set aside and the service stops, so
+/// that it starts again with a new ledger. The damaged one is out of the way by then, so no start fails for it.
+#[derive(Clone)]
+struct LedgerDamage {
+    url: SqliteUrl,
+    files: Arc<OpenFiles>,
+    supervisor: Supervisor,
+}
+
+impl LedgerDamage {
+    fn observe<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && error.kind() == StoreErrorKind::Corrupt
+            && !self.supervisor.is_stopping()
+            // Another file at the path is not the damaged one.
+            && self.files.check().is_ok()
+        {
+            if let Err(error) = start::set_damaged_aside(&self.url, &errors::cause_text(error)) {
+                tracing::error!(%error, "invocation ledger damaged");
+            }
+            self.supervisor.fail("store-ledger");
+        }
+        result
+    }
 }
 
 impl LedgerWriter {
-    /// Opens or creates the file.
+    /// Starts the threads of a ledger that [`open_ledger`] has opened.
     pub(in crate::storage::sqlite) fn start(
         url: &SqliteUrl,
+        conn: Connection,
         sync_state: &SyncState,
         supervisor: &Supervisor,
     ) -> Result<Self, StoreError> {
-        // One thread, so that two requests with the same invocation key are decided one after the other.
-        let conn = open::open_ledger(url)?;
         invocations::release_all_leases(&conn).map_err(|error| errors::unusable(url, error))?;
         let sync = WalSync::new(&url.ledger_url(), sync_state)?;
+        // One thread, so that two requests with the same invocation key are decided one after the other.
         let thread = WorkerThreads::start("store-ledger", [conn], supervisor)?;
         let write_count = Arc::new(AtomicU64::new(0));
         let ledger_sync = LedgerSync {
@@ -59,7 +88,8 @@ impl LedgerWriter {
         };
         start_sync_thread(ledger_sync, Arc::clone(&write_count), supervisor)?;
         let files = Arc::new(OpenFiles::of_ledger(&url.ledger_url())?);
-        Ok(Self { url: url.ledger_url(), sync, thread, write_count, files })
+        let damage = LedgerDamage { url: url.ledger_url(), files: Arc::clone(&files), supervisor: supervisor.clone() };
+        Ok(Self { url: url.ledger_url(), sync, thread, write_count, files, damage })
     }
 
     pub(in crate::storage::sqlite) fn files(&self) -> &Arc<OpenFiles> {
@@ -86,13 +116,13 @@ impl LedgerWriter {
     {
         let write_count = Arc::clone(&self.write_count);
         let (url, state) = (self.url.clone(), self.sync.state.clone());
-        let files = Arc::clone(&self.files);
+        let (files, damage) = (Arc::clone(&self.files), self.damage.clone());
         let write = move |conn: &mut Connection| {
             state.check()?;
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // The first write after a checkpoint syncs the header of the log.
             let result = work(&transaction).and_then(|result| Ok(transaction.commit().map(|()| result)?));
-            let result = state.observe(&url, result)?;
+            let result = damage.observe(state.observe(&url, result))?;
             // After the commit: counted before, the sync thread could sync too early and consider the write done.
             write_count.fetch_add(1, Ordering::Release);
             // The write stays, but no one may rely on it when a restart would open another ledger.

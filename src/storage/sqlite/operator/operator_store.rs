@@ -21,8 +21,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(in crate::storage::sqlite) struct OperatorStore {
     conn: Connection,
     /// A separate connection, because a transaction over both databases would hold the lock of the ledger, for which
-    /// callers wait, as long as it waits for that of the store.
-    ledger: Connection,
+    /// callers wait, as long as it waits for that of the store. A damaged ledger fails only what needs it.
+    ledger: Result<Connection, StoreError>,
     identity_key: IdentityKey,
     url: SqliteUrl,
     sync: SyncState,
@@ -37,7 +37,7 @@ impl OperatorStore {
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
         open::check_readable(url)?;
         let conn = open::open_operator(url, BUSY_TIMEOUT)?;
-        let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT)?;
+        let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT);
         let identity_key = open::load_identity_key(&conn)?;
         Ok(Self { conn, ledger, identity_key, url: url.clone(), sync: sync.clone() })
     }
@@ -62,14 +62,15 @@ impl OperatorStore {
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.sync.check()?;
-        let transaction = self.ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let ledger = self.ledger.as_mut().map_err(|error| error.clone())?;
+        let transaction = ledger.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = work(&transaction).and_then(|result| Ok(transaction.commit().map(|()| result)?));
         self.sync.observe(&self.url.ledger_url(), result)
     }
 
     /// The connection of the ledger, for reading.
-    pub(in crate::storage::sqlite) fn ledger(&self) -> &Connection {
-        &self.ledger
+    pub(in crate::storage::sqlite) fn ledger(&self) -> Result<&Connection, StoreError> {
+        self.ledger.as_ref().map_err(Clone::clone)
     }
 
     /// Runs `work` on one snapshot of the store. `work` must not write.

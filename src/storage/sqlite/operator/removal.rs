@@ -141,7 +141,7 @@ impl OperatorRemoval {
         let mut counts = self.store.read(|conn, _| erase::count_erasable(conn, person, seqs))?;
         let mut after = Some(0);
         while let Some(at) = after {
-            let (invocations, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
+            let (invocations, next) = erase::find_invocations_of(self.store.ledger()?, person, at)?;
             counts.invocations += invocations.len() as u64;
             after = next;
         }
@@ -214,7 +214,7 @@ impl OperatorRemoval {
         }
         let mut after = Some(0);
         while let Some(at) = after {
-            let (invocations, next) = erase::find_invocations_of(self.store.ledger(), person, at)?;
+            let (invocations, next) = erase::find_invocations_of(self.store.ledger()?, person, at)?;
             for part in invocations.chunks(ROWS_PER_TRANSACTION) {
                 erased.invocations += self.store.write_ledger(|conn| erase::delete_invocations(conn, part))?;
             }
