@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::preload;
 use crate::support::test_env::TestEnv;
 
-const PAGE_BYTES: u64 = 4_096;
+const PAGE_BYTES: usize = 4_096;
 /// The mark of a page that was written and not synced.
 const DIRTY: u8 = 1;
 
@@ -97,7 +97,9 @@ impl FaultyDisk {
         let after = self.store_folder.with_extension("after-cut");
         folders.sort_unstable();
         // A file is gone with the folder that it is in.
-        folders.iter().for_each(|folder| fs::create_dir(after.join(folder)).unwrap());
+        for folder in &folders {
+            fs::create_dir(after.join(folder)).unwrap();
+        }
         files.retain(|path, _| {
             path.rsplit_once('/').is_none_or(|(folder, _)| folders.iter().any(|known| known == folder))
         });
@@ -128,10 +130,11 @@ impl FaultyDisk {
         let from = File::open(current).unwrap();
         let marks = fs::read(self.state_file("pages", id)).unwrap();
         for (number, _) in (0_u64..).zip(&marks).filter(|(_, mark)| **mark == DIRTY) {
-            let mut page = [0; PAGE_BYTES as usize];
-            let length = from.read_at(&mut page, number * PAGE_BYTES).unwrap();
+            let mut page = [0; PAGE_BYTES];
+            let offset = number * PAGE_BYTES as u64;
+            let length = from.read_at(&mut page, offset).unwrap();
             if length > 0 && is_written() {
-                to.write_all_at(&page[..length], number * PAGE_BYTES).unwrap();
+                to.write_all_at(&page[..length], offset).unwrap();
             }
         }
     }

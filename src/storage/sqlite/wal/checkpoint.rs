@@ -61,8 +61,8 @@ pub(in crate::storage::sqlite) fn start(
                 let outcome = database.checkpoint();
                 match &outcome {
                     Ok(log) if *log > MAX_WAL_PAGES => status.checkpoint_requested.store(true, Ordering::Relaxed),
-                    // The pages stay in the log, and the next pass tries again. After a failed sync there is no next
-                    // pass, see `SyncState`.
+                    // The pages stay in the log, and the next pass tries again. After a failed sync no pass
+                    // follows, see `SyncState`.
                     Err(error) if !was_failing => database.sync.log_checkpoint_failure(error),
                     _ => {}
                 }

@@ -67,15 +67,15 @@ mod tests {
         let bytes: Vec<u8> = (0..64_u8).map(|number| number.wrapping_mul(37)).collect();
         for order in [WordOrder::Big, WordOrder::Little] {
             let expected = order.add((11, 12), &bytes);
-            for bit in 0..bytes.len() * 8 {
+            for (byte, bit) in (0..bytes.len()).flat_map(|byte| (0..8).map(move |bit| (byte, bit))) {
                 let mut damaged = bytes.clone();
-                damaged[bit / 8] ^= 1 << (bit % 8);
+                damaged[byte] ^= 1 << bit;
                 let found = order.add((11, 12), &damaged);
                 let bits = order.bits_between(&damaged, found, expected);
-                assert!(bits.contains(&(bit / 8, (bit % 8) as u32)), "{bit}");
+                assert!(bits.contains(&(byte, bit)), "{byte}: {bits:?}");
                 // The weights of the highest bits repeat every few words.
-                let byte_in_word = if order == WordOrder::Big { 3 - bit / 8 % 4 } else { bit / 8 % 4 };
-                assert!(bits.len() == 1 || byte_in_word == 3, "{bit}: {bits:?}");
+                let byte_in_word = if order == WordOrder::Big { 3 - byte % 4 } else { byte % 4 };
+                assert!(bits.len() == 1 || byte_in_word == 3, "{byte}: {bits:?}");
             }
         }
     }

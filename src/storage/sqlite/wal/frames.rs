@@ -15,7 +15,7 @@ const MAGIC: u32 = 0x377f_0682;
 /// The page size of the store's databases, for a log whose header is damaged.
 const DEFAULT_PAGE_BYTES: usize = 4_096;
 
-/// What a log contains.
+/// What recovery will find in a log, and what it would miss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WalCheck {
     /// Bytes up to the end of the last transaction that SQLite recovers.
@@ -35,7 +35,7 @@ pub(super) struct Repair {
     pub(super) byte: u8,
 }
 
-/// More flipped bits than these are no accident of single bits.
+/// Above this number the log was damaged in another way than by single bits.
 const MAX_REPAIRS: usize = 16;
 
 /// Length of a log with this number of frames; an empty log has no header either.
@@ -152,8 +152,8 @@ impl FrameScan {
         // Several are equally likely for the highest bits of a word, and for a bit of the last word and of the checksum.
         let [(at, bit)] = solutions[..] else { return None };
         frame[at] ^= 1 << bit;
-        let start = HEADER_BYTES + (self.frames as usize - 1) * frame.len();
-        self.result.repairs.push(Repair { offset: (start + at) as u64, byte: frame[at] });
+        let start = HEADER_BYTES as u64 + (self.frames - 1) * frame.len() as u64;
+        self.result.repairs.push(Repair { offset: start + at as u64, byte: frame[at] });
         self.checksum_after(before, current_salts, frame)
     }
 }

@@ -44,7 +44,7 @@ struct Shared {
     receiver: Option<Supervisor>,
 }
 
-/// What the file says.
+/// The three parts of the file, as last written.
 struct FileContent {
     checkpoint_running: bool,
     boot_id: String,
@@ -267,5 +267,77 @@ impl Drop for CheckpointPermit {
     fn drop(&mut self) {
         // Explicitly: a child process that is just being started holds a copy of the descriptor.
         let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct States {
+        _folder: tempfile::TempDir,
+        supervisor: Supervisor,
+        receiver: SyncState,
+        command: SyncState,
+    }
+
+    fn states() -> States {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SqliteUrl::file(folder.path().join("events.db"));
+        let supervisor = Supervisor::default();
+        let (receiver, command) = (SyncState::of_receiver(&url, &supervisor), SyncState::of_command(&url));
+        receiver.reset().unwrap();
+        States { _folder: folder, supervisor, receiver, command }
+    }
+
+    fn url(states: &States) -> SqliteUrl {
+        SqliteUrl::file(states.receiver.0.path.with_extension(""))
+    }
+
+    #[test]
+    fn a_failed_sync_stops_the_receiver_and_commands_until_the_store_is_rebuilt() {
+        let states = states();
+        assert!(states.receiver.check().is_ok() && states.command.check().is_ok());
+        let error = states.receiver.report(Path::new("events.db-wal"), &"Input/output error");
+        assert!(error.to_string().contains("cannot sync events.db-wal: Input/output error"), "{error}");
+        assert!(states.supervisor.has_failed());
+        assert!(states.receiver.begin_checkpoint().is_err() && states.command.begin_checkpoint().is_err());
+        let refused = states.command.check().unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Unusable);
+        assert!(refused.to_string().contains("cannot sync events.db-wal"), "{refused}");
+        assert!(states.receiver.rebuild_reason().is_some_and(|reason| reason.contains("events.db-wal")));
+        states.receiver.reset().unwrap();
+        let next = SyncState::of_command(&url(&states));
+        assert!(next.check().is_ok() && next.rebuild_reason().is_none() && next.is_same_boot());
+    }
+
+    #[test]
+    fn one_checkpoint_runs_at_a_time_and_one_that_did_not_finish_is_noticed() {
+        let states = states();
+        let permit = states.command.begin_checkpoint().unwrap().unwrap();
+        assert!(states.receiver.begin_checkpoint().unwrap().is_none(), "another one is running");
+        permit.finish(&url(&states), Ok(())).unwrap();
+        // As when the process is killed.
+        drop(states.command.begin_checkpoint().unwrap().unwrap());
+        assert!(states.receiver.rebuild_reason().is_some());
+        assert!(states.receiver.begin_checkpoint().is_err());
+        assert!(states.supervisor.has_failed());
+    }
+
+    #[test]
+    fn a_failure_that_a_command_reports_stops_the_receiver_at_its_next_checkpoint() {
+        let states = states();
+        states.command.report(Path::new("events.db"), &"Input/output error");
+        assert!(states.receiver.begin_checkpoint().is_err() && states.supervisor.has_failed());
+    }
+
+    #[test]
+    fn a_file_that_a_power_cut_has_damaged_says_nothing() {
+        let states = states();
+        for content in [&b""[..], &[0; 500], b"idle"] {
+            std::fs::write(&states.receiver.0.path, content).unwrap();
+            assert!(states.command.check().is_ok() && states.command.rebuild_reason().is_none());
+            assert!(!states.command.is_same_boot());
+        }
     }
 }

@@ -54,7 +54,7 @@ pub struct Load {
     open_calls: Mutex<Vec<OpenCall>>,
     /// The stages of each call that were acknowledged.
     pub acknowledged: Mutex<BTreeMap<String, BTreeSet<usize>>>,
-    /// Confirmation numbers.
+    /// Confirmation numbers of the appointments that were booked.
     pub bookings: Mutex<BTreeSet<String>>,
     pub answered_functions: Mutex<Vec<AnsweredFunction>>,
     /// Calls whose erasure was reported as complete.
