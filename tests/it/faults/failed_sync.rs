@@ -204,3 +204,16 @@ impl Scenario {
         self.cut_power_and_compare(server);
     }
 }
+
+#[test]
+fn a_receiver_that_stops_in_order_leaves_complete_databases_without_logs() {
+    let scenario = Scenario::new();
+    let mut server = scenario.home.start_server();
+    scenario.send_for(&server, LOAD_TIME);
+    assert_eq!(server.stop(), Some(0), "{}", server.output());
+    for name in ["retell-webhook.db-wal", "retell-webhook.db-ledger-wal"] {
+        let length = std::fs::metadata(scenario.home.path().join("data").join(name)).map_or(0, |log| log.len());
+        assert_eq!(length, 0, "{name}");
+    }
+    scenario.log.assert_stored(&scenario.home);
+}

@@ -82,6 +82,12 @@ struct CheckpointedDatabase {
 impl CheckpointedDatabase {
     /// Moves pages until few are left, and returns the number of pages in the log.
     fn checkpoint(&self) -> Result<i64, StoreError> {
+        let waiting = read_progress(&self.conn, "PRAGMA wal_checkpoint(NOOP)")?;
+        if waiting.log_pages == waiting.moved_pages {
+            // An idle receiver writes nothing to the disk, but notices a failed sync of another process.
+            self.sync.check_other_processes()?;
+            return Ok(waiting.log_pages);
+        }
         let mut progress = run_checkpoint(&self.conn, &self.url, &self.sync, CheckpointMode::Passive)?;
         for _ in 1..MAX_PASSES {
             if progress.log_pages - progress.moved_pages <= MAX_REMAINING_PAGES {
@@ -171,8 +177,11 @@ pub(in crate::storage::sqlite) fn run_checkpoint(
         CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
         CheckpointMode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    let progress = conn.query_row(sql, [], |row| {
+    permit.finish(url, read_progress(conn, sql))
+}
+
+fn read_progress(conn: &Connection, sql: &str) -> Result<CheckpointProgress, StoreError> {
+    Ok(conn.query_row(sql, [], |row| {
         Ok(CheckpointProgress { was_busy: row.get(0)?, log_pages: row.get(1)?, moved_pages: row.get(2)? })
-    });
-    permit.finish(url, progress.map_err(StoreError::from))
+    })?)
 }

@@ -64,8 +64,10 @@ fn state_error(url: &SqliteUrl, error: &io::Error) -> StoreError {
     ))
 }
 
+/// A log without its database is dealt with when the database is opened.
 fn has_log(database: &SqliteUrl) -> bool {
-    fs::metadata(database.wal_path()).is_ok_and(|log| log.len() > 0)
+    let has_content = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    has_content(&database.wal_path()) && has_content(database.path())
 }
 
 /// Compares the end of the log that SQLite will find with its real end. If transactions are missing, says so and keeps a

@@ -143,16 +143,17 @@ impl SyncState {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let mut permit = CheckpointPermit { state: self.clone(), file };
-        let found = self.read();
-        if let Some(failure) = found.failure {
-            // Another process has noted it.
-            return Err(self.fail(&failure));
-        }
-        if found.checkpoint_running {
+        self.check_other_processes()?;
+        if self.read().checkpoint_running {
             return Err(self.fail(INTERRUPTED_CHECKPOINT));
         }
         permit.write_line(CHECKPOINT).map_err(failed)?;
         Ok(Some(permit))
+    }
+
+    /// Fails, and stops a receiver, if another process has noted a failed sync.
+    pub(super) fn check_other_processes(&self) -> Result<(), StoreError> {
+        self.read().failure.map_or(Ok(()), |failure| Err(self.fail(&failure)))
     }
 
     /// Why the database has to be rebuilt from the WAL before anything is written; `None` when it need not.
