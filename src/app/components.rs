@@ -122,7 +122,8 @@ pub(super) fn start_rejections(context: &AppContext, settings: &Settings, public
         companies: context.companies.clone(),
     };
     let counters = Arc::clone(&context.metrics.counters);
-    RejectionRecorder::start(rejection_settings, context.store.clone(), counters, &context.supervisor)
+    let log_limit = Arc::clone(&context.refusal_log_limit);
+    RejectionRecorder::start(rejection_settings, context.store.clone(), counters, log_limit, &context.supervisor)
 }
 
 /// Starts the alarm checks. Returns their settings, which a reload replaces.

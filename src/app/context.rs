@@ -9,10 +9,12 @@ use super::routes::ReceiverMetrics;
 use super::signer::CompanySigner;
 use crate::base::clock::Clock;
 use crate::base::id::InstanceId;
+use crate::base::networks::Networks;
 use crate::base::supervise::Supervisor;
 use crate::config::{ProgramSearchPath, Settings};
 use crate::egress::Egress;
 use crate::http::budget::InflightBudget;
+use crate::http::layer::RefusalLogLimit;
 use crate::outbound::OutboundContext;
 use crate::storage::{self, Role, Store};
 use crate::telemetry::logging::DroppedLines;
@@ -30,6 +32,8 @@ pub(crate) struct AppContext {
     pub(crate) supervisor: Supervisor,
     pub(crate) outbound: OutboundContext,
     pub(crate) metrics: ReceiverMetrics,
+    pub(crate) trusted_proxies: Networks,
+    pub(crate) refusal_log_limit: Arc<RefusalLogLimit>,
 }
 
 impl AppContext {
@@ -55,6 +59,8 @@ impl AppContext {
             store_folder: settings.storage.url.folder().to_owned(),
             companies,
             metrics: ReceiverMetrics::new(inflight_budget, dropped_lines, clock.now_ms()),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            refusal_log_limit: Arc::default(),
             clock,
             supervisor,
             outbound,

@@ -1,16 +1,16 @@
 //! The health routes: `/ping`, `/health/live` and `/health/ready`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::http::operator::OperatorAuth;
+use crate::live::INSTANCE_HEADER;
 use crate::storage::Maintenance;
 use crate::tenants::CurrentCompanyDirectory;
 
@@ -21,6 +21,8 @@ pub(super) struct HealthState {
     pub(super) companies: CurrentCompanyDirectory,
     /// Whether `server.url` is a public https address.
     pub(super) has_public_url: bool,
+    /// Identifies the process, as on the test route.
+    pub(super) instance: Option<HeaderValue>,
     /// Decides who sees the result of each check.
     pub(super) operator_auth: OperatorAuth,
 }
@@ -37,11 +39,7 @@ async fn alive() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn readiness(
-    State(health): State<HealthState>,
-    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
-) -> Response {
+async fn readiness(State(health): State<HealthState>, headers: HeaderMap) -> Response {
     let (storage, invocations) = tokio::join!(health.store.probe(), health.store.probe_invocations());
     let (storage, invocations) = (storage.map_err(|e| e.to_string()), invocations.map_err(|e| e.to_string()));
     // Without an API key every request of Retell is rejected. One company with a key is enough: the default route may
@@ -56,9 +54,11 @@ async fn readiness(
     let (status_code, status) =
         if ready { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "unavailable") };
     let mut body = json!({ "status": status });
-    if health.operator_auth.is_authorized(connection.map(|Extension(info)| info.0), &headers) {
+    if health.operator_auth.is_authorized(&headers) {
         let check = |result: Result<(), String>| result.map_or_else(Value::String, |()| "ok".into());
         body["checks"] = json!({ "storage": check(storage), "invocations": check(invocations), "keys": check(keys) });
     }
-    (status_code, Json(body)).into_response()
+    let mut response = (status_code, Json(body)).into_response();
+    response.headers_mut().extend(health.instance.map(|instance| (INSTANCE_HEADER, instance)));
+    response
 }

@@ -3,7 +3,6 @@
 mod builder;
 mod companies;
 mod components;
-mod connections;
 mod context;
 mod docs;
 mod health;
@@ -18,5 +17,6 @@ mod start;
 pub use builder::{BuildError, ReceiverBuilder};
 pub use receiver::{Receiver, ServeError};
 pub use reload::ReloadHandle;
-pub use serve::serve;
+pub(crate) use serve::bind;
+pub use serve::{ConnectionPolicy, serve};
 pub(crate) use shutdown_signal::shutdown_signal;

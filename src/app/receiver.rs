@@ -12,11 +12,10 @@ use super::builder::ReceiverBuilder;
 use super::context::AppContext;
 use super::reload::ReloadHandle;
 use super::routes::{OperatorRoutes, Routers};
-use super::serve::serve;
+use super::serve::{ConnectionPolicy, serve};
 use super::shutdown_signal::shutdown_signal;
 use crate::base::supervise::Supervisor;
 use crate::handlers::HandlerRegistry;
-use crate::http::ApiError;
 use crate::rejections::RejectionRecorder;
 use crate::storage::{Store, StoreError};
 use crate::telemetry::requests::RequestCounters;
@@ -70,16 +69,13 @@ impl Receiver {
         self.routers.webhook.clone()
     }
 
-    /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, `/metrics`, the API
-    /// documentation, and JSON responses for unknown paths.
+    /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, the API documentation, and
+    /// JSON responses for unknown paths. `/metrics` and the results of the health checks only for requests with `ops.token`.
     pub fn router(&self) -> Router {
         let Routers { webhook, health, docs } = self.routers.clone();
         let rejections = Arc::clone(&self.rejections);
         let known_routes = webhook.merge(health).merge(docs).merge(self.operator_routes.metrics_routes());
-        known_routes.fallback(async move |request: Request| {
-            rejections.log_unknown_path(&request);
-            ApiError::NotFound("Not Found")
-        })
+        known_routes.fallback(async move |request: Request| rejections.answer_unknown_path(&request))
     }
 
     /// Serves [`router`](Self::router) on `listener` until Ctrl-C or SIGTERM, then finishes accepted requests, stops the
@@ -104,8 +100,22 @@ impl Receiver {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         self.stop_when(stop);
-        let connections_cut_off = serve(listener, self.router(), &self.context.supervisor).await;
+        let connections_cut_off =
+            serve(listener, self.router(), self.connection_policy(), &self.context.supervisor).await;
         self.finish(connections_cut_off).await
+    }
+
+    /// The limits on connections to the main listener.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn connection_policy(&self) -> ConnectionPolicy {
+        let metrics = &self.context.metrics;
+        let (budget, counters) = (metrics.inflight_budget.clone(), Arc::clone(&metrics.connections));
+        ConnectionPolicy::for_webhooks(self.context.trusted_proxies.clone(), budget, counters)
+    }
+
+    pub(crate) fn operator_connection_policy(&self) -> ConnectionPolicy {
+        ConnectionPolicy::for_operators(self.context.metrics.inflight_budget.clone())
     }
 
     /// Stops the receiver when `stop` completes.

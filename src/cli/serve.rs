@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use super::context;
 use super::output::{CliError, CliResult, print_line};
 use crate::app::{self, Receiver, ReloadHandle, shutdown_signal};
+use crate::base::open_files;
 use crate::base::supervise::Supervisor;
 use crate::config::{ConfigSources, LogFormat, Settings};
 use crate::handlers::RegisteredHandler;
@@ -19,13 +20,15 @@ pub(super) async fn run() -> CliResult {
     let settings = context::load_settings()?;
     logging::validate(&settings.log).map_err(|error| settings.complete(error))?;
     let log = logging::init(&settings.log).map_err(CliError::Message)?;
-    let listener = bind_listener(&settings).await?;
-    let ops_listener = bind_ops_listener(&settings).await?;
+    open_files::raise_limit();
+    warn_low_file_limit();
+    let listener = bind_listener(&settings)?;
+    let (ops_listener, metrics) = bind_ops_listener(&settings);
     let port = listener.local_addr()?.port();
     let receiver = Receiver::builder().settings(settings.clone()).listening_on(port).dropped_lines(log.dropped_lines());
     let receiver = receiver.build().await?;
     log.dropped_lines().spawn_warnings(receiver.supervisor());
-    print_startup_summary(&settings, &receiver, port, ops_address(ops_listener.as_ref()))?;
+    print_startup_summary(&settings, &receiver, port, metrics)?;
     receiver.stop_when(shutdown_signal()?);
     #[cfg(unix)]
     reload_on_sighup(receiver.supervisor().clone(), receiver.reload_handle())?;
@@ -33,11 +36,14 @@ pub(super) async fn run() -> CliResult {
     let supervisor = receiver.supervisor().clone();
     let serve_ops = async {
         match ops_listener {
-            Some(listener) => app::serve(listener, receiver.ops_router(), &supervisor).await,
+            Some(listener) => {
+                app::serve(listener, receiver.ops_router(), receiver.operator_connection_policy(), &supervisor).await
+            }
             None => 0,
         }
     };
-    let (cut_off, ops_cut_off) = tokio::join!(app::serve(listener, receiver.router(), &supervisor), serve_ops);
+    let serve_main = app::serve(listener, receiver.router(), receiver.connection_policy(), &supervisor);
+    let (cut_off, ops_cut_off) = tokio::join!(serve_main, serve_ops);
     tracing::info!(counts = ?receiver.counters().snapshot(), "shutting down");
     let result = receiver.finish(cut_off + ops_cut_off).await;
     // The log's writer thread is flushed after the last component has logged, and before the error is printed.
@@ -45,24 +51,33 @@ pub(super) async fn run() -> CliResult {
     Ok(result?)
 }
 
-/// The listener that `ops.listen` asks for.
-async fn bind_ops_listener(settings: &Settings) -> Result<Option<TcpListener>, CliError> {
-    let Some(address) = settings.ops.listen else { return Ok(None) };
-    let refused = |error| {
-        CliError::Message(format!(
-            "cannot listen on {address} (ops.listen): {error}; stop the process that uses the port, or choose another port"
-        ))
+/// Below the usual soft limit there is room for few connections.
+fn warn_low_file_limit() {
+    let limit = open_files::limit();
+    if limit.is_some_and(|limit| limit < open_files::LOW_LIMIT) {
+        tracing::warn!(limit, connections = open_files::max_connections(limit), "open file limit low");
+    }
+}
+
+/// The listener of `ops.listen`, and the text of the summary about it. An address that is in use is only a warning: a
+/// second receiver on the same machine must start.
+fn bind_ops_listener(settings: &Settings) -> (Option<TcpListener>, String) {
+    let Some(address) = settings.ops.listen else {
+        return (None, "not served at a separate address (ops.listen = \"off\")".to_owned());
     };
-    TcpListener::bind(address).await.map(Some).map_err(refused)
+    let bound = app::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    match bound {
+        Ok((address, listener)) => (Some(listener), format!("http://{address}/metrics")),
+        Err(error) => {
+            tracing::warn!(%address, %error, setting = "ops.listen", "operator listener unavailable");
+            (None, format!("not served: cannot listen on {address} ({error}); set ops.listen to a free address"))
+        }
+    }
 }
 
-fn ops_address(listener: Option<&TcpListener>) -> Option<SocketAddr> {
-    listener.and_then(|listener| listener.local_addr().ok())
-}
-
-async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
+fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
-    TcpListener::bind(address).await.map_err(|error| {
+    app::bind(address).map_err(|error| {
         CliError::Message(format!(
             "cannot listen on {address}: {error}; stop the process that uses the port, or set PORT to a free one"
         ))
@@ -70,7 +85,7 @@ async fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
 }
 
 /// Prints the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
-fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, ops: Option<SocketAddr>) -> CliResult {
+fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, metrics: String) -> CliResult {
     let url = redact::url(&settings.server.public_url(port));
     let name = |registered: &RegisteredHandler| {
         let mark = if registered.enabled { "" } else { " (disabled)" };
@@ -84,7 +99,7 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
         ("test", format!("{url}{TEST_PATH}")),
         ("companies", format_company_slugs(settings)),
         ("listening", main.to_string()),
-        ("metrics", metrics_url(main, ops)),
+        ("metrics", metrics),
         ("storage", settings.storage.url.location()),
         ("handlers", handlers),
     ];
@@ -112,15 +127,6 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, op
 fn format_company_slugs(settings: &Settings) -> String {
     let slugs: Vec<_> = settings.companies.iter().map(|company| company.slug.to_string()).collect();
     if slugs.is_empty() { "default".to_owned() } else { format!("{} (…/<company>)", slugs.join(", ")) }
-}
-
-/// Without a token, metrics are served only to requests that name this machine by a loopback address or `localhost`.
-fn metrics_url(main: SocketAddr, ops: Option<SocketAddr>) -> String {
-    match ops {
-        Some(address) => format!("http://{address}/metrics"),
-        None if main.ip().is_unspecified() => format!("http://localhost:{}/metrics", main.port()),
-        None => format!("http://{main}/metrics"),
-    }
 }
 
 /// SIGHUP reads companies, keys, handlers, functions and inbound rules again.

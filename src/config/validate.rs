@@ -16,6 +16,8 @@ const HIDDEN_KEYS: [&str; 3] = ["command", "from", "to"];
 
 const MIN_BODY_LIMIT_BYTES: usize = 1024;
 
+const MIN_DAILY_LOG_BYTES: u64 = 64 * 1024;
+
 impl Settings {
     /// Validates every value and the combinations of keys.
     ///
@@ -70,6 +72,10 @@ impl Settings {
                 "verification cannot be turned off while server.url is a public https address: anyone could \
                  send events. Set security.verify = true, or server.url to an address on this machine",
             ));
+        }
+        if self.log.daily_limit_bytes < MIN_DAILY_LOG_BYTES {
+            let why = format!("{} bytes is too small; expected at least 65536 bytes", self.log.daily_limit_bytes);
+            return Err(FieldError::new("log.daily_limit_bytes", why));
         }
         self.validate_ops()?;
         self.alarms.validate()?;

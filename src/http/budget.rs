@@ -1,19 +1,26 @@
-//! The in-flight budget: a limit on the memory held by request bodies.
+//! The in-flight budget: a limit on the memory held by requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Number of known addresses above which those that hold no bytes are removed.
 const ADDRESS_PRUNE_THRESHOLD: usize = 256;
+/// A body that has been arriving for longer gives way to one that finds no room: an honest sender's body takes a fraction
+/// of this, while a sender who holds bytes back could keep the budget used up.
+const STALLED_AFTER: Duration = Duration::from_millis(500);
+/// How often a request that waits for room looks for stalled bodies.
+const STALLED_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Limits how many bytes of request bodies are held at the same time: in total, and half of that per client address.
+/// Limits how many bytes of requests are held at the same time: in total, and half of that per client address.
 ///
-/// Bytes count when they are received, not when they are declared, so announcing a large body reserves nothing. They
-/// are released when the last clone of the body is dropped, wherever it is held by then.
+/// The bytes of a body count from just before they are received, so announcing a large body reserves no more than what is
+/// read at once. They are released when the last clone of the body is dropped, wherever it is held by then. Request heads
+/// count from a certain size, and may hold a quarter of the budget.
 #[derive(Clone, Debug)]
 pub struct InflightBudget(Arc<BudgetInner>);
 
@@ -22,7 +29,23 @@ struct BudgetInner {
     total: Arc<Semaphore>,
     limit_bytes: usize,
     per_address_bytes: usize,
+    heads: Arc<Semaphore>,
     by_address: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    arriving: Mutex<ArrivingBodies>,
+}
+
+/// Bodies that are not complete, the oldest first.
+#[derive(Debug, Default)]
+struct ArrivingBodies {
+    by_number: BTreeMap<u64, ArrivingBody>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct ArrivingBody {
+    address: IpAddr,
+    since: Instant,
+    give_way: Arc<Notify>,
 }
 
 impl InflightBudget {
@@ -35,16 +58,30 @@ impl InflightBudget {
             total: Arc::new(Semaphore::new(limit)),
             limit_bytes: limit,
             per_address_bytes: limit / 2,
-            by_address: Mutex::new(HashMap::new()),
+            heads: Arc::new(Semaphore::new(limit / 4)),
+            by_address: Mutex::default(),
+            arriving: Mutex::default(),
         }))
     }
 
     /// Waits until at least one byte is available for `address`. Requests without an address share one half.
     pub async fn acquire(&self, address: Option<IpAddr>) -> BudgetShare {
-        let per_address = self.address_semaphore(address);
-        let mut share = BudgetShare { total: Arc::clone(&self.0.total), per_address, permits: None };
+        let address = address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), client_network);
+        let mut share = BudgetShare {
+            per_address: self.address_semaphore(address),
+            arrival: BodyArrival::begin(self, address),
+            permits: None,
+        };
         share.acquire_more(1).await;
         share
+    }
+
+    /// Takes `bytes` for a request head; `None` when heads hold their quarter of the budget, or nothing is left.
+    pub(crate) fn try_acquire_head(&self, bytes: usize) -> Option<HeadShare> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let head = Arc::clone(&self.0.heads).try_acquire_many_owned(bytes).ok()?;
+        let total = Arc::clone(&self.0.total).try_acquire_many_owned(bytes).ok()?;
+        Some(HeadShare { _permits: (head, total) })
     }
 
     /// The number of bytes that are not held at the moment.
@@ -59,8 +96,23 @@ impl InflightBudget {
         self.0.limit_bytes
     }
 
-    fn address_semaphore(&self, address: Option<IpAddr>) -> Arc<Semaphore> {
-        let address = address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), client_network);
+    /// Makes the oldest stalled body give way: of all, or of an address.
+    fn end_stalled_body(&self, address: Option<IpAddr>) {
+        let mut arriving = self.arriving();
+        let is_stalled = |body: &ArrivingBody| {
+            body.since.elapsed() > STALLED_AFTER && address.is_none_or(|address| body.address == address)
+        };
+        let stalled = arriving.by_number.iter().find(|(_, body)| is_stalled(body)).map(|(number, _)| *number);
+        if let Some(body) = stalled.and_then(|number| arriving.by_number.remove(&number)) {
+            body.give_way.notify_one();
+        }
+    }
+
+    fn arriving(&self) -> MutexGuard<'_, ArrivingBodies> {
+        self.0.arriving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn address_semaphore(&self, address: IpAddr) -> Arc<Semaphore> {
         let mut by_address = self.0.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         if by_address.len() >= ADDRESS_PRUNE_THRESHOLD && !by_address.contains_key(&address) {
             // A semaphore that only the map refers to has no holder and no waiter.
@@ -79,12 +131,18 @@ pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The part of the budget that one request holds; dropping it releases the bytes.
+/// The part of the budget that the body of one request holds; dropping it releases the bytes.
 #[derive(Debug)]
 pub struct BudgetShare {
-    total: Arc<Semaphore>,
     per_address: Arc<Semaphore>,
+    arrival: BodyArrival,
     permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// The part of the budget that a request head holds.
+#[derive(Debug)]
+pub(crate) struct HeadShare {
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 impl BudgetShare {
@@ -92,8 +150,9 @@ impl BudgetShare {
     /// must not hold bytes that other addresses could use.
     pub async fn acquire_more(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let address_permit = Arc::clone(&self.per_address).acquire_many_owned(bytes).await;
-        let total_permit = Arc::clone(&self.total).acquire_many_owned(bytes).await;
+        let BodyArrival { budget, address, .. } = &self.arrival;
+        let address_permit = acquire_many(budget, &self.per_address, bytes, Some(*address)).await;
+        let total_permit = acquire_many(budget, &budget.0.total, bytes, None).await;
         // The semaphores are never closed, so both are always `Ok`.
         if let (Ok(address_permit), Ok(total_permit)) = (address_permit, total_permit) {
             match &mut self.permits {
@@ -106,10 +165,79 @@ impl BudgetShare {
         }
     }
 
+    /// The number of bytes that it holds.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.permits.as_ref().map_or(0, |(permit, _)| permit.num_permits())
+    }
+
+    /// Releases all but `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let excess = self.held_bytes().saturating_sub(bytes);
+        if let Some((address_permit, total_permit)) = &mut self.permits {
+            drop((address_permit.split(excess), total_permit.split(excess)));
+        }
+    }
+
+    /// Completes when the body has been arriving for too long and others wait for room.
+    pub(crate) fn must_give_way(&self) -> impl Future<Output = ()> + use<> {
+        let give_way = Arc::clone(&self.arrival.give_way);
+        async move { give_way.notified().await }
+    }
+
     /// Attaches the share to its bytes: dropping the last clone of the result releases the share.
     #[must_use]
     pub fn attach(self, bytes: Bytes) -> Bytes {
+        self.arrival.end();
         Bytes::from_owner(BudgetedBytes { bytes, _share: self })
+    }
+}
+
+/// Waits for `bytes` of a semaphore, while stalled bodies (of `address`) make room.
+async fn acquire_many(
+    budget: &InflightBudget,
+    semaphore: &Arc<Semaphore>,
+    bytes: u32,
+    address: Option<IpAddr>,
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    let mut acquiring = std::pin::pin!(Arc::clone(semaphore).acquire_many_owned(bytes));
+    loop {
+        // The same future all the time, so that the request keeps its place in the queue.
+        match tokio::time::timeout(STALLED_CHECK_INTERVAL, &mut acquiring).await {
+            Ok(permit) => return permit,
+            Err(_) => budget.end_stalled_body(address),
+        }
+    }
+}
+
+/// Lists a body among those that are not complete, until it is dropped.
+#[derive(Debug)]
+struct BodyArrival {
+    budget: InflightBudget,
+    address: IpAddr,
+    number: u64,
+    give_way: Arc<Notify>,
+}
+
+impl BodyArrival {
+    fn begin(budget: &InflightBudget, address: IpAddr) -> Self {
+        let give_way = Arc::new(Notify::new());
+        let mut arriving = budget.arriving();
+        arriving.next_number += 1;
+        let number = arriving.next_number;
+        let body = ArrivingBody { address, since: Instant::now(), give_way: Arc::clone(&give_way) };
+        arriving.by_number.insert(number, body);
+        drop(arriving);
+        Self { budget: budget.clone(), address, number, give_way }
+    }
+
+    fn end(&self) {
+        self.budget.arriving().by_number.remove(&self.number);
+    }
+}
+
+impl Drop for BodyArrival {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -161,6 +289,33 @@ mod tests {
         drop(body);
         assert_eq!(budget.available_bytes(), 900);
         drop(clone);
+        assert_eq!(budget.available_bytes(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_body_gives_way_and_a_complete_one_does_not() {
+        let budget = InflightBudget::new(1000);
+        let mut stalled = budget.acquire(Some(address(1))).await;
+        stalled.acquire_more(99).await;
+        let mut complete = budget.acquire(Some(address(1))).await;
+        complete.acquire_more(399).await;
+        let complete = complete.attach(Bytes::from_static(b"body"));
+        let give_way = stalled.must_give_way();
+        let waiting = tokio::time::timeout(Duration::from_secs(5), budget.acquire(Some(address(1))));
+        let (acquired, ()) = tokio::join!(waiting, async {
+            give_way.await;
+            drop(stalled);
+        });
+        assert!(acquired.is_ok() && complete == b"body"[..]);
+        assert_eq!(budget.arriving().by_number.len(), 1, "only the last one is arriving");
+    }
+
+    #[test]
+    fn heads_hold_a_quarter_at_most() {
+        let budget = InflightBudget::new(1000);
+        let held: Vec<_> = (0..10).map_while(|_| budget.try_acquire_head(100)).collect();
+        assert_eq!((held.len(), budget.available_bytes()), (2, 800));
+        drop(held);
         assert_eq!(budget.available_bytes(), 1000);
     }
 

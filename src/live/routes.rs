@@ -184,7 +184,7 @@ impl WebhookState {
         if let Some((signature, at_ms)) = incoming.verified_signature_of_unknown_event()
             && !self.functions.reserve_signature_for_event(signature, at_ms).await
         {
-            return Err(ApiError::Unauthorized);
+            return Err(ApiError::SignatureReused);
         }
         self.intake.accept(company, incoming, unparsed).await
     }

@@ -1,18 +1,19 @@
 //! Rejected requests: all are counted. Within the rate limits each one is also diagnosed after its response, logged,
 //! and stored in the ring of rejected requests.
 
-mod log_limit;
 mod pending_rejection;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use self::log_limit::RejectionLogLimit;
 use self::pending_rejection::PendingRejection;
+use crate::base::clock::to_unsigned_ms;
 use crate::base::supervise::Supervisor;
 use crate::base::token_bucket::TokenBucket;
-use crate::http::layer::{SignatureRejection, UnreadBody};
+use crate::base::unrouted_reason::UnroutedReason;
+use crate::http::layer::{RefusalLogLimit, SignatureRejection, UnreadBody};
+use crate::http::unknown_path_response;
 use crate::privacy::redact;
 use crate::security::diagnose;
 use crate::security::diagnosis::{Diagnosis, DigestCheck};
@@ -23,6 +24,7 @@ use crate::telemetry::requests::RequestCounters;
 use crate::tenants::CurrentCompanyDirectory;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::Method;
+use axum::response::Response;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -30,6 +32,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 const QUEUE_CAPACITY: usize = 64;
 /// Maximum number of diagnoses per second; above it requests are logged and stored with the bare reason.
 const DIAGNOSES_PER_SECOND: u32 = 10;
+/// Bodies of stale requests that are read after the response: burst, then number per second.
+const BODY_READ_RATE: (u32, u32) = (10, 10);
 /// Time limit for storing one rejected request; afterwards it is only logged.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval of the log line that counts the suppressed requests.
@@ -53,26 +57,30 @@ pub(crate) struct RejectionSettings {
 pub(crate) struct RejectionRecorder {
     counters: Arc<RequestCounters>,
     supervisor: Supervisor,
-    log_limit: Arc<RejectionLogLimit>,
+    log_limit: Arc<RefusalLogLimit>,
+    body_reads: Mutex<TokenBucket>,
+    started_at: Instant,
     queue: mpsc::Sender<PendingRejection>,
     webhook_url: String,
     companies: CurrentCompanyDirectory,
 }
 
 impl RejectionRecorder {
-    /// Starts the diagnosis task under `supervisor`.
+    /// Starts the diagnosis task under `supervisor`. It also logs what `log_limit` suppressed, once per minute.
     pub(crate) fn start(
         settings: RejectionSettings,
         store: Arc<dyn RejectedStore>,
         counters: Arc<RequestCounters>,
+        log_limit: Arc<RefusalLogLimit>,
         supervisor: &Supervisor,
     ) -> Arc<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
-        let log_limit = Arc::new(RejectionLogLimit::new());
+        let started_at = Instant::now();
         let worker = DiagnosisWorker {
             store,
             counters: Arc::clone(&counters),
             log_limit: Arc::clone(&log_limit),
+            started_at,
             diagnosis_rate: TokenBucket::new(DIAGNOSES_PER_SECOND, DIAGNOSES_PER_SECOND, 0),
             signature_tolerance_ms: settings.signature_tolerance_ms,
             keep_bodies: settings.keep_bodies,
@@ -82,6 +90,8 @@ impl RejectionRecorder {
             counters,
             supervisor: supervisor.clone(),
             log_limit,
+            body_reads: Mutex::new(TokenBucket::new(BODY_READ_RATE.0, BODY_READ_RATE.1, 0)),
+            started_at,
             queue,
             webhook_url: settings.webhook_url,
             companies: settings.companies,
@@ -91,8 +101,8 @@ impl RejectionRecorder {
     /// Counts a rejected request and, within the limits, queues it for its diagnosis.
     pub(crate) fn record(&self, rejection: &SignatureRejection) {
         self.counters.count_rejected(rejection.reason.into());
-        if !self.log_limit.try_acquire_log(rejection.client_ip) {
-            return self.log_limit.count_suppressed(rejection.client_ip);
+        if !self.log_limit.try_acquire(rejection.client_ip) {
+            return;
         }
         // The queue entry is reserved first: without one the copies below would be wasted.
         let Ok(permit) = self.queue.clone().try_reserve_owned() else {
@@ -100,9 +110,14 @@ impl RejectionRecorder {
         };
         let pending = PendingRejection::from_request(rejection, &self.companies.get());
         match rejection.take_unread_body() {
-            Some(unread) if self.log_limit.try_acquire_body_read() => self.enqueue_after_body(unread, pending, permit),
+            Some(unread) if self.try_acquire_body_read() => self.enqueue_after_body(unread, pending, permit),
             _ => drop(permit.send(pending)),
         }
+    }
+
+    fn try_acquire_body_read(&self) -> bool {
+        let now_ms = to_unsigned_ms(self.started_at.elapsed());
+        self.body_reads.lock().unwrap_or_else(PoisonError::into_inner).try_acquire(now_ms)
     }
 
     /// Reads the rest of the body while the sender already has its response: only the body shows whether a stale
@@ -124,12 +139,18 @@ impl RejectionRecorder {
         });
     }
 
-    /// Logs a signed request to an unknown path, which means that Retell's dashboard has a wrong webhook URL. Unsigned
-    /// requests are ignored: scanners send them all the time.
-    pub(crate) fn log_unknown_path(&self, request: &Request) {
+    /// Answers a request to an unknown path with 404, and TRACE with 405 as on every path. A signed one is logged: Retell's
+    /// dashboard has a wrong webhook URL. Unsigned ones are only counted: scanners send them all the time.
+    pub(crate) fn answer_unknown_path(&self, request: &Request) -> Response {
+        self.counters.count_unrouted(UnroutedReason::UnknownPath);
+        self.log_signed_request(request);
+        unknown_path_response(request.method())
+    }
+
+    fn log_signed_request(&self, request: &Request) {
         let is_signed = request.method() == Method::POST && request.headers().contains_key(SIGNATURE_HEADER);
         let client_ip = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        if is_signed && self.log_limit.try_acquire_log(client_ip) {
+        if is_signed && self.log_limit.try_acquire(client_ip) {
             let path = redact::path(request.uri().path());
             let client_ip = client_ip.map(tracing::field::display);
             tracing::warn!(
@@ -147,7 +168,8 @@ impl RejectionRecorder {
 struct DiagnosisWorker {
     store: Arc<dyn RejectedStore>,
     counters: Arc<RequestCounters>,
-    log_limit: Arc<RejectionLogLimit>,
+    log_limit: Arc<RefusalLogLimit>,
+    started_at: Instant,
     diagnosis_rate: TokenBucket,
     signature_tolerance_ms: i64,
     keep_bodies: bool,
@@ -160,7 +182,7 @@ impl DiagnosisWorker {
         loop {
             tokio::select! {
                 () = supervisor.wait_for_stop() => break,
-                _ = summary.tick() => self.log_suppressed(),
+                _ = summary.tick() => self.log_limit.log_suppressed(),
                 pending = waiting.recv() => match pending {
                     Some(pending) => self.process(pending).await,
                     // All senders are gone: the receiver is about to stop.
@@ -176,11 +198,11 @@ impl DiagnosisWorker {
             }
         };
         let _ = timeout(DRAIN_TIMEOUT, drain).await;
-        self.log_suppressed();
+        self.log_limit.log_suppressed();
     }
 
     async fn process(&mut self, pending: PendingRejection) {
-        let diagnosis = if self.diagnosis_rate.try_acquire(self.log_limit.elapsed_ms()) {
+        let diagnosis = if self.diagnosis_rate.try_acquire(to_unsigned_ms(self.started_at.elapsed())) {
             let findings = pending.diagnose(self.signature_tolerance_ms);
             self.record_signature_ages(&findings, pending.received_at_ms);
             diagnose::format_diagnosis(&findings)
@@ -223,18 +245,5 @@ impl DiagnosisWorker {
             Err(_) => tracing::debug!(error = "store timeout after 1 s", "rejected request not stored"),
         }
         None
-    }
-
-    fn log_suppressed(&self) {
-        let suppressed = self.log_limit.take_suppressed();
-        if suppressed.count > 0 {
-            let client_ip = suppressed.first_client_ip.map(tracing::field::display);
-            tracing::warn!(
-                suppressed = suppressed.count,
-                client_ip,
-                other_clients = suppressed.has_other_clients,
-                "suppressed rejected requests"
-            );
-        }
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Position;
+use crate::base::escape::{escape_json, escape_text};
 use crate::base::id::CompanyId;
 use crate::privacy::phone_number::PhoneNumber;
 use crate::storage::Seq;
@@ -68,6 +70,7 @@ impl DataSubject {
                 self.whole_word_ids.insert(id);
             } else {
                 self.substring_ids.insert(id);
+                self.substring_ids.extend(escaped_forms(&call_id).map(String::into_bytes));
             }
             self.call_keys.insert((company, call_id));
         }
@@ -93,6 +96,13 @@ impl DataSubject {
     pub(crate) fn includes_company(&self, company: CompanyId) -> bool {
         self.company_id.is_none_or(|only| only == company)
     }
+}
+
+/// An id as text logs show it, with and without quotes, and as JSON logs do.
+fn escaped_forms(id: &str) -> impl Iterator<Item = String> {
+    let quoted = [format!("{id:?}"), escape_json(&Value::from(id).to_string()).into_owned()];
+    let inner = quoted.map(|quoted| escape_text(&quoted[1..quoted.len() - 1]).into_owned());
+    inner.into_iter().chain([escape_text(id).into_owned()])
 }
 
 fn is_id_byte(byte: u8) -> bool {

@@ -104,7 +104,7 @@ pub(crate) fn init(settings: &LogSettings) -> Result<LogGuard, String> {
     let filter = parse_filter(settings).map_err(|error| error.to_string())?;
     let mut guard = LogGuard { workers: Vec::new(), dropped_lines: DroppedLines::default() };
     let standard_output = guard.add_writer("stdout", stdout(), Arc::default());
-    let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, Clock::system())));
+    let rolling = settings.directory().map(|folder| (folder, RollingFile::open(folder, settings, Clock::system())));
     let (file, unavailable) = match rolling {
         Some((_, Ok(rolling))) => {
             let lost = rolling.lost_lines();

@@ -1,6 +1,7 @@
 //! Telemetry: the log, the counters, and the metrics in the text format of Prometheus.
 
 pub(crate) mod activity;
+pub(crate) mod connections;
 pub(crate) mod deliveries;
 pub(crate) mod disk;
 mod escaped_lines;

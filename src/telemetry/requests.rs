@@ -11,6 +11,7 @@ use enum_map::{Enum, EnumMap};
 use super::activity::Activity;
 use crate::base::histogram::{Histogram, HistogramCounts};
 use crate::base::unreadable_reason::UnreadableReason;
+use crate::base::unrouted_reason::UnroutedReason;
 use crate::event::EventKind;
 use crate::security::rejection_reason::RejectionReason;
 
@@ -59,6 +60,7 @@ pub struct RequestCounters {
     events: EnumMap<IntakeOutcome, [AtomicU64; EVENT_KIND_COUNT]>,
     rejected: EnumMap<RejectionReason, AtomicU64>,
     unreadable: EnumMap<UnreadableReason, AtomicU64>,
+    unrouted: EnumMap<UnroutedReason, AtomicU64>,
     intake_duration_micros: Histogram,
     body_size_bytes: Histogram,
     activity: Activity,
@@ -70,6 +72,7 @@ impl Default for RequestCounters {
             events: EnumMap::default(),
             rejected: EnumMap::default(),
             unreadable: EnumMap::default(),
+            unrouted: EnumMap::default(),
             intake_duration_micros: Histogram::new(&INTAKE_BUCKETS_MICROS),
             body_size_bytes: Histogram::new(&BODY_SIZE_BUCKETS_BYTES),
             activity: Activity::default(),
@@ -88,6 +91,11 @@ impl RequestCounters {
         self.unreadable[reason].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that no route takes.
+    pub(crate) fn count_unrouted(&self, reason: UnroutedReason) {
+        self.unrouted[reason].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts an authenticated event whose outcome was known `duration` after its request head.
     pub(crate) fn count_event(&self, outcome: IntakeOutcome, kind: EventKind, size_bytes: usize, duration: Duration) {
         self.events[outcome][kind_index(kind)].fetch_add(1, Ordering::Relaxed);
@@ -96,12 +104,15 @@ impl RequestCounters {
     }
 
     /// Returns all counts by label: stored events (`stored`, `duplicate`, `revision`, `unparsed`), events that could
-    /// not be stored (`not_stored`), rejected requests by reason, and requests with an unreadable body by reason.
+    /// not be stored (`not_stored`), rejected requests, requests with an unreadable body, and requests that no route
+    /// takes, each by reason.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
         let events = self.events.iter().map(|(outcome, _)| (outcome.as_str(), self.events(outcome)));
         let rejected = self.rejected().map(|(reason, count)| (reason.as_str(), count));
-        events.chain(rejected).chain(self.unreadable().map(|(reason, count)| (reason.as_str(), count))).collect()
+        let unreadable = self.unreadable().map(|(reason, count)| (reason.as_str(), count));
+        let unrouted = self.unrouted().map(|(reason, count)| (reason.as_str(), count));
+        events.chain(rejected).chain(unreadable).chain(unrouted).collect()
     }
 
     /// Returns the number of events with this outcome.
@@ -125,6 +136,11 @@ impl RequestCounters {
     /// Returns the counts of requests with an unreadable body, including zeros.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = (UnreadableReason, u64)> {
         self.unreadable.iter().map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+
+    /// Returns the counts of requests that no route takes, including zeros.
+    pub(crate) fn unrouted(&self) -> impl Iterator<Item = (UnroutedReason, u64)> {
+        self.unrouted.iter().map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
     }
 
     /// The hourly event counts by company and agent.
@@ -162,7 +178,7 @@ mod tests {
         counters.count_unreadable(UnreadableReason::NoRoom);
         let counted = counters.snapshot().into_iter().filter(|(_, count)| *count > 0);
         assert_eq!(counted.collect::<Vec<_>>(), [("no_room", 1), ("stale_past", 1)]);
-        assert_eq!(counters.snapshot().len(), 16);
+        assert_eq!(counters.snapshot().len(), 19);
     }
 
     #[test]

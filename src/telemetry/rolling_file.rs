@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::base::clock::Clock;
+use crate::config::{LogFormat, LogSettings};
 
 const CURRENT_FILE: &str = "app.log";
 /// Maximum number of files of earlier days; older ones are deleted.
@@ -18,6 +20,9 @@ const DAY_MS: i64 = 86_400_000;
 /// Writes `app.log` in a folder. The first line of a new day (UTC) renames the file to `app.log.2026-11-21`, the day
 /// of its lines, and deletes the oldest files above [`MAX_ROTATED_FILES`].
 ///
+/// A day's file that has reached its limit is closed with a line that says so, and the lines until the next day are counted
+/// as lost.
+///
 /// Writing never returns an error, because the writer thread could not handle one: a line that cannot be written is
 /// counted as lost.
 pub(super) struct RollingFile {
@@ -26,12 +31,15 @@ pub(super) struct RollingFile {
     /// The day of the lines in the current file, in days since the Unix epoch.
     day: i64,
     file: BufWriter<File>,
+    size_bytes: u64,
+    limit_bytes: u64,
+    format: LogFormat,
     lost_lines: Arc<AtomicUsize>,
 }
 
 impl RollingFile {
     /// Opens or creates the file in `folder` and continues it. A new folder has mode 0700, a new file 0600.
-    pub(super) fn open(folder: &Path, clock: Clock) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, settings: &LogSettings, clock: Clock) -> io::Result<Self> {
         if !folder.exists() {
             create_private_folder(folder)?;
         }
@@ -39,8 +47,17 @@ impl RollingFile {
         let today = utc_day(clock.now_ms());
         // A file that was last written on an earlier day belongs to that day and is rotated below.
         let day = last_modified_ms(&path).map_or(today, utc_day);
-        let file = BufWriter::new(open_private_file(&path)?);
-        let mut rolling = Self { folder: folder.to_owned(), clock, day, file, lost_lines: Arc::default() };
+        let (file, size_bytes) = open_private_file(&path)?;
+        let mut rolling = Self {
+            folder: folder.to_owned(),
+            clock,
+            day,
+            file,
+            size_bytes,
+            limit_bytes: settings.daily_limit_bytes,
+            format: settings.format,
+            lost_lines: Arc::default(),
+        };
         rolling.rotate_to(today)?;
         Ok(rolling)
     }
@@ -63,7 +80,7 @@ impl RollingFile {
         if !rotated_path.exists() && path.exists() {
             fs::rename(&path, rotated_path)?;
         }
-        self.file = BufWriter::new(open_private_file(&path)?);
+        (self.file, self.size_bytes) = open_private_file(&path)?;
         self.day = today;
         self.delete_old_files()
     }
@@ -78,10 +95,28 @@ impl RollingFile {
     }
 }
 
+impl RollingFile {
+    /// Writes a line unless the limit is reached. Returns whether it was written.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<bool> {
+        let now_ms = self.clock.now_ms();
+        self.rotate_to(utc_day(now_ms))?;
+        if self.size_bytes >= self.limit_bytes {
+            return Ok(false);
+        }
+        let end = self.size_bytes + line.len() as u64;
+        let is_last = end >= self.limit_bytes;
+        self.file.write_all(line)?;
+        self.size_bytes = end;
+        if is_last {
+            self.file.write_all(limit_line(now_ms, self.limit_bytes, self.format).as_bytes())?;
+        }
+        Ok(true)
+    }
+}
+
 impl Write for RollingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let result = self.rotate_to(utc_day(self.clock.now_ms())).and_then(|()| self.file.write_all(line));
-        if result.is_err() {
+        if !self.write_line(line).unwrap_or(false) {
             self.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -92,6 +127,24 @@ impl Write for RollingFile {
             self.lost_lines.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// The last line of a file that has reached its limit. It has the form of the other lines, which `tracing` makes.
+fn limit_line(now_ms: i64, limit_bytes: u64, format: LogFormat) -> String {
+    let time = Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    let message = "log file full until the next day";
+    match format {
+        LogFormat::Human => {
+            format!("{time:.6}  WARN {message} setting=\"log.daily_limit_bytes\" limit_bytes={limit_bytes}\n")
+        }
+        LogFormat::Json => {
+            let fields = json!({
+                "timestamp": format!("{time:.6}"), "level": "WARN", "message": message,
+                "setting": "log.daily_limit_bytes", "limit_bytes": limit_bytes,
+            });
+            format!("{fields}\n")
+        }
     }
 }
 
@@ -125,12 +178,15 @@ fn create_private_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
-fn open_private_file(path: &Path) -> io::Result<File> {
+/// Opens the file to append to it. Returns its size too.
+fn open_private_file(path: &Path) -> io::Result<(BufWriter<File>, u64)> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    let size_bytes = file.metadata()?.len();
+    Ok((BufWriter::new(file), size_bytes))
 }
 
 #[cfg(test)]
@@ -145,6 +201,10 @@ mod tests {
     fn clock(now_ms: &Arc<AtomicI64>) -> Clock {
         let now_ms = Arc::clone(now_ms);
         Clock::from_fn(move || now_ms.load(Ordering::Relaxed))
+    }
+
+    fn open(folder: &Path, clock: Clock) -> io::Result<RollingFile> {
+        RollingFile::open(folder, &LogSettings::default(), clock)
     }
 
     fn file_names(folder: &Path) -> Vec<String> {
@@ -162,7 +222,7 @@ mod tests {
     #[test]
     fn a_new_day_rotates_the_file() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
-        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        let mut rolling = open(folder.path(), clock(&now_ms)).unwrap();
         write_line(&mut rolling, "late\n");
         now_ms.store(BEFORE_MIDNIGHT_MS + 1_000, Ordering::Relaxed);
         write_line(&mut rolling, "early\n");
@@ -176,7 +236,7 @@ mod tests {
     fn fourteen_rotated_files_are_kept_and_other_files_stay() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
         fs::write(folder.path().join("app.log.2020-old"), "mine").unwrap();
-        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        let mut rolling = open(folder.path(), clock(&now_ms)).unwrap();
         for _ in 0..20 {
             write_line(&mut rolling, "a day\n");
             now_ms.fetch_add(DAY_MS, Ordering::Relaxed);
@@ -192,10 +252,10 @@ mod tests {
         let path = folder.path().join(CURRENT_FILE);
         fs::write(&path, "before\n").unwrap();
         let written = last_modified_ms(&path).unwrap();
-        write_line(&mut RollingFile::open(folder.path(), Clock::from_fn(move || written)).unwrap(), "same day\n");
+        write_line(&mut open(folder.path(), Clock::from_fn(move || written)).unwrap(), "same day\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "before\nsame day\n");
         let tomorrow = last_modified_ms(&path).unwrap() + DAY_MS;
-        write_line(&mut RollingFile::open(folder.path(), Clock::from_fn(move || tomorrow)).unwrap(), "next day\n");
+        write_line(&mut open(folder.path(), Clock::from_fn(move || tomorrow)).unwrap(), "next day\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "next day\n");
         assert_eq!(file_names(folder.path()).len(), 2);
     }
@@ -203,7 +263,7 @@ mod tests {
     #[test]
     fn setting_the_clock_back_loses_no_line() {
         let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(BEFORE_MIDNIGHT_MS)));
-        let mut rolling = RollingFile::open(folder.path(), clock(&now_ms)).unwrap();
+        let mut rolling = open(folder.path(), clock(&now_ms)).unwrap();
         for (number, step) in [0, DAY_MS, -DAY_MS, DAY_MS, -DAY_MS].into_iter().enumerate() {
             now_ms.fetch_add(step, Ordering::Relaxed);
             write_line(&mut rolling, &format!("line {number}\n"));
@@ -215,13 +275,36 @@ mod tests {
         assert_eq!(all.lines().count(), 5, "{all}");
     }
 
+    #[test]
+    fn a_full_file_ends_with_a_line_about_it_until_the_next_day() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            // Opening compares the clock with the time of the file.
+            let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(Clock::system().now_ms())));
+            let path = folder.path().join(CURRENT_FILE);
+            let settings = LogSettings { daily_limit_bytes: 100, format, ..LogSettings::default() };
+            let mut rolling = RollingFile::open(folder.path(), &settings, clock(&now_ms)).unwrap();
+            (0..20).for_each(|_| write_line(&mut rolling, "twenty bytes of log\n"));
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), 6, "{text}");
+            assert!(text.lines().last().unwrap().contains("log file full until the next day"), "{text}");
+            assert_eq!(rolling.lost_lines().load(Ordering::Relaxed), 15);
+            drop(rolling);
+            let mut reopened = RollingFile::open(folder.path(), &settings, clock(&now_ms)).unwrap();
+            write_line(&mut reopened, "after a restart\n");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text, "a restart does not reset the limit");
+            now_ms.fetch_add(DAY_MS, Ordering::Relaxed);
+            write_line(&mut reopened, "next day\n");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "next day\n");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn folder_and_files_are_private() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("a/logs");
-        write_line(&mut RollingFile::open(&logs, Clock::system()).unwrap(), "a line\n");
+        write_line(&mut open(&logs, Clock::system()).unwrap(), "a line\n");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&logs), mode(&logs.join(CURRENT_FILE))), (0o700, 0o600));
     }

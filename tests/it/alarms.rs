@@ -47,7 +47,7 @@ fn list_alarms(home: &TestEnv) -> Vec<Value> {
 
 /// Whether `/metrics` shows an alarm of this kind as raised.
 fn is_raised(server: &ReceiverProcess, alarm: &str) -> bool {
-    let page = server.get("/metrics").text();
+    let page = server.metrics().text();
     let line = |value: u8| format!("retell_webhook_alarm_raised{{alarm=\"{alarm}\"}} {value}.0\n");
     assert!(page.contains(&line(0)) || page.contains(&line(1)), "{page}");
     page.contains(&line(1))

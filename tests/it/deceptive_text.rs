@@ -69,6 +69,9 @@ fn commands_and_logs_escape_deceptive_characters() {
             log.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap()));
         }
         assert_commands_escape(&env);
+        env.run_ok(&["erase", "--call", &call_id(), "--yes"]);
+        let log = std::fs::read_to_string(env.path().join("logs/app.log")).unwrap();
+        assert!(!log.contains("call_\\u{202e}") && !log.contains("call_\\u202e"), "erased lines are found: {log}");
     }
 }
 

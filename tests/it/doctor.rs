@@ -20,7 +20,7 @@ fn find_finding(ran: &CommandOutput, check: &str) -> (String, String) {
 /// Starts a receiver, and makes the commands of the environment look for it on its port.
 fn start_server(home: &mut TestEnv) -> ReceiverProcess {
     let server = home.start_server();
-    home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    home.use_ports_of(&server);
     server
 }
 

@@ -215,7 +215,7 @@ fn a_flood_is_counted_completely_logged_in_part_and_delays_no_one() {
     assert!(log.contains("\"stored\": 4"), "{log}");
     let lines = log.matches("webhook request rejected").count() as u64;
     assert!((20..=max_lines).contains(&lines), "{lines} of at most {max_lines} lines");
-    let summaries = log.lines().filter(|line| line.contains("suppressed rejected requests"));
+    let summaries = log.lines().filter(|line| line.contains("request log lines suppressed"));
     let suppressed: u64 = summaries.map(suppressed_count).sum();
     assert_eq!(suppressed + lines, BAD, "every request is logged or summed up");
     assert_eq!(wait_for_rejected(&home, usize::try_from(lines).unwrap()).len() as u64, lines);

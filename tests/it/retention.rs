@@ -93,7 +93,7 @@ fn the_receiver_deletes_old_events_while_it_accepts_new_ones() {
         home.list_events(&["--limit", "1000"]).iter().map(|event| event["company"].clone()).collect();
     assert!(done && !companies.contains(&json!("acme")), "{} events, {sent} sent", companies.len());
     assert!(server.wait_for_output("retention removed"));
-    assert!(server.get("/metrics").text().contains("retell_webhook_retention_removed_total{kind=\"events\"} 400"));
+    assert!(server.metrics().text().contains("retell_webhook_retention_removed_total{kind=\"events\"} 400"));
     let status = home.run_ok(&["status", "--json"]).json();
     let kept =
         (&status["retention"]["default"]["events_days"], &status["retention"]["companies"]["acme"]["events_days"]);

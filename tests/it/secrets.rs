@@ -111,7 +111,7 @@ fn commands_print_no_secrets() {
 
 /// Checks metrics and health with and without the operator's token, and that there is a log file.
 fn assert_endpoints_hide_secrets(home: &TestEnv, server: &ReceiverProcess, secrets: &KnownSecrets) {
-    let metrics = get(server.address(), "/metrics");
+    let metrics = server.metrics();
     assert_eq!(metrics.status, 200);
     let authorization = format!("Bearer {OPS_TOKEN}");
     for headers in [[("Authorization", authorization.as_str())], [("Host", TRANSCRIPT_TEXT)]] {

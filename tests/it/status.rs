@@ -12,7 +12,7 @@ use crate::support::wait_until;
 fn start_server() -> (TestEnv, ReceiverProcess) {
     let mut home = TestEnv::new();
     let server = home.start_server();
-    home.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+    home.use_ports_of(&server);
     (home, server)
 }
 

@@ -182,7 +182,8 @@ fn legacy_operation(description: &str) -> Operation {
 
 /// The parameters and error responses that all webhook operations share.
 fn webhook_operation(id: &str, summary: &str, description: &str) -> OperationBuilder {
-    let bad_requests = ["The body was cut off", "The body is empty", "The body is not JSON"].map(ApiError::BadRequest);
+    let not_json = ["The body is empty", "The body is not JSON"].map(ApiError::BadRequest);
+    let bad_requests = [&[ApiError::BodyCutOff], &not_json[..]].concat();
     let operation = OperationBuilder::new()
         .tag(TAG)
         .operation_id(Some(id))

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::metric_values::{signed_to_f64, single_label, to_f64, unlabelled};
 use crate::alarms::AlarmStatus;
 use crate::dispatch::RemovedCounts;
 use crate::http::budget::InflightBudget;
 use crate::storage::{AlarmKind, BreakerState, DeliveryState, HandlerBacklog, StoreStats};
+use crate::telemetry::connections::ConnectionCounters;
 use crate::telemetry::deliveries::DeliveryMetrics;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition::{Labels, Metric};
@@ -23,6 +25,7 @@ use crate::tenants::CompanyDirectory;
 #[derive(Clone)]
 pub(crate) struct ReceiverMetrics {
     pub(crate) counters: Arc<RequestCounters>,
+    pub(crate) connections: Arc<ConnectionCounters>,
     pub(crate) deliveries: DeliveryMetrics,
     pub(crate) functions: FunctionMetrics,
     pub(crate) inbound: Arc<InboundMetrics>,
@@ -38,6 +41,7 @@ impl ReceiverMetrics {
     pub(crate) fn new(inflight_budget: InflightBudget, dropped_lines: DroppedLines, started_at_ms: i64) -> Self {
         Self {
             counters: Arc::default(),
+            connections: Arc::default(),
             deliveries: DeliveryMetrics::default(),
             functions: FunctionMetrics::default(),
             inbound: Arc::default(),
@@ -64,6 +68,7 @@ impl MetricSources<'_> {
     pub(super) fn collect(&self) -> Vec<Metric> {
         let mut metrics = vec![build_info(), self.start_time_metric()];
         metrics.extend(self.request_metrics());
+        metrics.extend(self.connection_metrics());
         metrics.extend(self.inbound_metrics());
         metrics.extend(self.store_stats.iter().flat_map(store_metrics));
         metrics.extend(self.store_stats.iter().flat_map(|stats| self.backlog_metrics(stats)));
@@ -86,7 +91,7 @@ impl MetricSources<'_> {
         .in_seconds()
     }
 
-    fn request_metrics(&self) -> [Metric; 7] {
+    fn request_metrics(&self) -> [Metric; 8] {
         let counters = &self.counted.counters;
         let events = counters.events_by_kind().map(|(outcome, kind, count)| {
             (vec![("outcome", outcome.as_str().to_owned()), ("event", kind.as_str().to_owned())], count)
@@ -94,6 +99,7 @@ impl MetricSources<'_> {
         let limit_bytes = self.counted.inflight_budget.limit_bytes();
         let held_bytes = limit_bytes.saturating_sub(self.counted.inflight_budget.available_bytes());
         let rejected = counters.rejected().map(|(reason, count)| (single_label("reason", reason.as_str()), count));
+        let unrouted = counters.unrouted().map(|(reason, count)| (single_label("reason", reason.as_str()), count));
         let unreadable = counters.unreadable().map(|(reason, count)| (single_label("reason", reason.as_str()), count));
         [
             Metric::counter(
@@ -110,6 +116,11 @@ impl MetricSources<'_> {
                 "requests_unreadable",
                 "Webhook requests whose body could not be read, by reason.",
                 unreadable,
+            ),
+            Metric::counter(
+                "requests_unrouted",
+                "Requests that no route takes, by reason: answered 404 or 405.",
+                unrouted,
             ),
             Metric::histogram(
                 "intake_duration",
@@ -128,6 +139,23 @@ impl MetricSources<'_> {
                 unlabelled(to_f64(limit_bytes as u64)),
             )
             .in_bytes(),
+        ]
+    }
+
+    fn connection_metrics(&self) -> [Metric; 3] {
+        let connections = &self.counted.connections;
+        [
+            Metric::gauge("connections", "Open connections.", unlabelled(to_f64(connections.open() as u64))),
+            Metric::gauge(
+                "connections_limit",
+                "Maximum number of open connections; 0 when an application serves the routes.",
+                unlabelled(to_f64(connections.limit() as u64)),
+            ),
+            Metric::counter(
+                "connections_closed_at_limit",
+                "Connections without a complete request that were closed to make room for others.",
+                [(Vec::new(), connections.closed_at_limit())],
+            ),
         ]
     }
 
@@ -355,21 +383,4 @@ fn handler_labels(backlog: &HandlerBacklog) -> Labels {
 
 fn handler_state_labels(backlog: &HandlerBacklog, state: &str) -> Labels {
     vec![("handler", backlog.handler.clone()), ("state", state.to_owned())]
-}
-
-fn single_label(name: &'static str, value: &str) -> Labels {
-    vec![(name, value.to_owned())]
-}
-
-fn unlabelled(value: f64) -> [(Labels, f64); 1] {
-    [(Vec::new(), value)]
-}
-
-fn signed_to_f64(value: i64) -> f64 {
-    to_f64(u64::try_from(value).unwrap_or(0))
-}
-
-#[allow(clippy::cast_precision_loss, reason = "the format has only floating point; exact up to 2^53")]
-fn to_f64(value: u64) -> f64 {
-    value as f64
 }

@@ -1,5 +1,6 @@
 //! The routes of a receiver: those that Retell calls, and those of the operator.
 
+mod metric_values;
 mod metrics;
 mod operator;
 mod public;

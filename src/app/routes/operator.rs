@@ -1,21 +1,21 @@
 //! The operator routes: `/metrics`, and health with the result of each check.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Extension, Router};
 
 use super::super::Receiver;
 use super::super::context::AppContext;
 use super::super::health::{self, HealthState};
 use super::metrics::MetricSources;
+use super::public::method_not_allowed;
 use crate::config::{OpsSettings, Settings};
-use crate::http::ApiError;
-use crate::http::operator::{OperatorAuth, OperatorTrust};
+use crate::http::operator::OperatorAuth;
+use crate::http::{ApiError, unknown_path_response};
 use crate::security::token::BearerToken;
 use crate::telemetry::disk::DiskSpace;
 use crate::telemetry::exposition;
@@ -41,16 +41,18 @@ impl Receiver {
         self.operator_routes.metrics_text().await
     }
 
-    /// The router for the listener of `ops.listen`: `/metrics`, and health with the result of each check. On a loopback
-    /// address every request is answered; on any other address only requests with `ops.token`.
+    /// The router for a separate listener at `ops.listen`: `/metrics`, and health with the result of each check. If that
+    /// is a loopback address (the default), every request is answered, so do not serve the router elsewhere; for any
+    /// other address, only requests with `ops.token` are.
     pub fn ops_router(&self) -> Router {
-        let trust = match self.operator_routes.settings.listen {
-            Some(address) if address.ip().to_canonical().is_loopback() => OperatorTrust::AllRequests,
-            Some(_) => OperatorTrust::TokenOnly,
-            None => OperatorTrust::TokenOrLocal,
-        };
-        let (health, metrics) = self.operator_routes.routes(trust);
-        health.merge(metrics).fallback(async || ApiError::NotFound("Not Found"))
+        let routes = &self.operator_routes;
+        let is_loopback = routes.settings.listen.is_some_and(|address| address.ip().to_canonical().is_loopback());
+        let auth = if is_loopback { OperatorAuth::AllRequests } else { routes.token_auth() };
+        let (health, metrics) = routes.routes(&auth);
+        health
+            .merge(metrics)
+            .fallback(async |method: Method| unknown_path_response(&method))
+            .method_not_allowed_fallback(method_not_allowed)
     }
 }
 
@@ -65,27 +67,28 @@ impl OperatorRoutes {
 
     /// The health routes of the main listener.
     pub(crate) fn health_routes(&self) -> Router {
-        self.routes(self.main_listener_trust()).0
+        self.routes(&self.token_auth()).0
     }
 
     /// The `/metrics` route of the main listener.
     pub(crate) fn metrics_routes(&self) -> Router {
-        self.routes(self.main_listener_trust()).1
+        self.routes(&self.token_auth()).1
     }
 
-    fn main_listener_trust(&self) -> OperatorTrust {
-        if self.settings.listen.is_some() { OperatorTrust::Disabled } else { OperatorTrust::TokenOrLocal }
+    fn token_auth(&self) -> OperatorAuth {
+        OperatorAuth::Token(self.settings.token.as_ref().map(BearerToken::new))
     }
 
-    fn routes(&self, trust: OperatorTrust) -> (Router, Router) {
-        let operator_auth = OperatorAuth::new(self.settings.token.as_ref().map(BearerToken::new), trust);
+    fn routes(&self, operator_auth: &OperatorAuth) -> (Router, Router) {
         let health = HealthState {
             store: self.context.store.clone(),
             companies: self.context.companies.clone(),
             has_public_url: self.has_public_url,
+            instance: HeaderValue::from_str(self.context.instance_id.as_str()).ok(),
             operator_auth: operator_auth.clone(),
         };
-        let metrics = Router::new().route("/metrics", any(serve_metrics)).with_state((self.clone(), operator_auth));
+        let metrics =
+            Router::new().route("/metrics", any(serve_metrics)).with_state((self.clone(), operator_auth.clone()));
         (health::router(health), metrics)
     }
 
@@ -106,16 +109,15 @@ impl OperatorRoutes {
 /// Serves `/metrics` to operators. For all other requests the route does not seem to exist, whatever the method.
 async fn serve_metrics(
     State((routes, operator_auth)): State<(OperatorRoutes, OperatorAuth)>,
-    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    if !operator_auth.is_authorized(connection.map(|Extension(info)| info.0), &headers) {
-        return Err(ApiError::NotFound("Not Found"));
+) -> Response {
+    if !operator_auth.is_authorized(&headers) {
+        return unknown_path_response(&method);
     }
     if !matches!(method, Method::GET | Method::HEAD) {
-        return Err(ApiError::MethodNotAllowed);
+        return ([(header::ALLOW, "GET,HEAD")], ApiError::MethodNotAllowed).into_response();
     }
     let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
-    Ok(([(header::CONTENT_TYPE, content_type)], routes.metrics_text().await).into_response())
+    ([(header::CONTENT_TYPE, content_type)], routes.metrics_text().await).into_response()
 }

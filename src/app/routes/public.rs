@@ -15,9 +15,10 @@ use tower_http::timeout::TimeoutLayer;
 use super::super::context::AppContext;
 use super::super::docs;
 use super::operator::OperatorRoutes;
+use crate::base::unrouted_reason::UnroutedReason;
 use crate::config::Settings;
-use crate::http::ApiError;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
+use crate::http::{ApiError, RefusalReason};
 use crate::live::functions;
 use crate::live::{self, WebhookState};
 use crate::rejections::RejectionRecorder;
@@ -66,7 +67,7 @@ pub(crate) fn webhook_router(
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(map_response(add_retry_after))
         // Merged after the timeout layer: each function has its own timeout, which may be longer.
-        .merge(function_routes)
+        .merge(function_routes.method_not_allowed_fallback(method_not_allowed))
         .merge(live::legacy_router(webhook_state, &signature).method_not_allowed_fallback(method_not_allowed))
         // Inside the ingress middleware, so that a panic also gets a request id and an access log line.
         .layer(CatchPanicLayer::custom(respond_to_panic))
@@ -75,10 +76,17 @@ pub(crate) fn webhook_router(
 
 fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
     let counters = Arc::clone(&context.metrics.counters);
-    let trusted_proxies = settings.server.trusted_proxies.clone();
+    let trusted_proxies = context.trusted_proxies.clone();
     let allowlist = settings.security.allowlist.allowed_networks();
-    let on_address_rejected = move |_| counters.count_rejected(RejectionReason::NotOnAllowlist);
-    Ingress::new(context.clock.clone(), trusted_proxies, allowlist, on_address_rejected)
+    let on_refused = move |reason| match reason {
+        RefusalReason::NotOnAllowlist => counters.count_rejected(RejectionReason::NotOnAllowlist),
+        RefusalReason::UnknownCompany => counters.count_unrouted(UnroutedReason::UnknownCompany),
+        RefusalReason::MethodNotAllowed => counters.count_unrouted(UnroutedReason::MethodNotAllowed),
+        // Counted where the reason is found.
+        _ => {}
+    };
+    let log_limit = Arc::clone(&context.refusal_log_limit);
+    Ingress::new(context.clock.clone(), trusted_proxies, allowlist, log_limit, on_refused)
 }
 
 fn signature_layer(context: &AppContext, settings: &Settings, rejections: &Arc<RejectionRecorder>) -> SignatureLayer {
@@ -89,18 +97,14 @@ fn signature_layer(context: &AppContext, settings: &Settings, rejections: &Arc<R
         .with_body_limit_bytes(settings.server.body_limit_bytes)
         .with_inflight_budget(context.metrics.inflight_budget.clone())
         .on_rejected(move |rejection| rejections.record(rejection))
-        .on_unreadable(move |unreadable| {
-            counters.count_unreadable(unreadable.reason_label());
-            let client_ip = unreadable.client_ip.map(tracing::field::display);
-            tracing::warn!(client_ip, reason = unreadable.reason(), "webhook request unreadable");
-        })
+        .on_unreadable(move |unreadable| counters.count_unreadable(unreadable.reason_label()))
 }
 
 fn respond_to_panic(_: Box<dyn Any + Send>) -> Response {
     ApiError::Internal.into_response()
 }
 
-async fn method_not_allowed() -> ApiError {
+pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::operations::receiver::{check_health, local_base_url};
+use crate::operations::receiver::{check_health, check_local_health};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HealthArgs {
@@ -16,7 +16,10 @@ pub(in crate::cli) struct HealthArgs {
 impl HealthArgs {
     pub(in crate::cli) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
-        let health = check_health(&self.url.unwrap_or_else(|| local_base_url(&settings))).await?;
+        let health = match &self.url {
+            Some(url) => check_health(url).await?,
+            None => check_local_health(&settings).await?,
+        };
         let Some(response) = &health.response else {
             let base = &health.url;
             return Err(CliError::Message(format!(

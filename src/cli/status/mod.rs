@@ -7,7 +7,7 @@ use clap::Args;
 use super::context;
 use super::output::{self, CliError, CliResult};
 use crate::base::clock::Clock;
-use crate::operations::receiver::{check_health, local_base_url};
+use crate::operations::receiver::check_local_health;
 use crate::operations::status::{format_age, format_count, show_status};
 use crate::storage::Role;
 use crate::view::{AlarmView, EventCountsView, EventView, HandlerStatusView, ReceiverStatusView, StatusView};
@@ -23,7 +23,7 @@ impl StatusArgs {
     pub(super) async fn run(self) -> CliResult {
         let settings = context::load_settings()?;
         let clock = Clock::system();
-        let receiver = check_health(&local_base_url(&settings)).await?;
+        let receiver = check_local_health(&settings).await?;
         let store = context::open_store_of(&settings, Role::Reader);
         let store_ref = store.as_deref().map_err(Clone::clone);
         let status = show_status(store_ref, &settings, &clock, context::PRINCIPAL, receiver).await;

@@ -12,6 +12,9 @@ pub struct LogSettings {
     pub level: String,
     /// Format of log lines on standard output and in the file.
     pub format: LogFormat,
+    /// Bytes of the log file of one day, at least 65536. At this size the file ends with a line that says so, until the
+    /// next day (UTC); standard output continues. With the files of 14 earlier days, the directory holds 15 times as much.
+    pub daily_limit_bytes: u64,
     /// Directory of the log file `app.log`; a relative path starts at the working directory. A new file starts every
     /// day (UTC), and the files of 14 days are kept. An empty string or `off` writes no file.
     pub dir: String,
@@ -19,7 +22,12 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Human, dir: "logs".into() }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Human,
+            daily_limit_bytes: 1024 * 1024 * 1024,
+            dir: "logs".into(),
+        }
     }
 }
 

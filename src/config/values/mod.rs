@@ -3,6 +3,7 @@
 pub(crate) mod address_list;
 pub(crate) mod company_slug;
 pub(in crate::config) mod duration_ms;
+pub(in crate::config) mod listen_address;
 pub(crate) mod public_url;
 pub(crate) mod storage_url;
 pub(in crate::config) mod string_list;

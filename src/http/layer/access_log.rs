@@ -1,12 +1,16 @@
 //! The access log: one log line per webhook request.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
-use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::refusal_log_limit::RefusalLogLimit;
 use crate::base::clock::to_unsigned_ms;
+use crate::http::{Refusal, RefusalReason};
+use crate::privacy::redact;
 
 /// Maximum number of lines per second. Above it the log would slow intake down; the suppressed lines are counted, and
 /// the next second begins with their number.
@@ -26,9 +30,20 @@ pub(crate) struct AccessLogFields {
     pub size_bytes: usize,
 }
 
-/// Writes the access log of one receiver within a rate limit.
-#[derive(Debug, Default)]
+/// A request as the log shows it.
+pub(super) struct LoggedRequest<'a> {
+    pub(super) id: &'a str,
+    pub(super) client_ip: Option<IpAddr>,
+    pub(super) path: &'a str,
+    pub(super) started_at: Instant,
+    pub(super) now_ms: i64,
+}
+
+/// Writes the access log of one receiver: events and function calls within a limit per second, all other requests within
+/// the stricter limit that unauthenticated senders have.
+#[derive(Default)]
 pub(super) struct AccessLog {
+    refusals: Arc<RefusalLogLimit>,
     /// The current second in the upper 48 bits, and the number of lines written in it in the lower 16: one atomic, so
     /// that both change together.
     window: AtomicU64,
@@ -36,29 +51,25 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// Logs a request with its outcome. Rejected requests (401) have their own lines, with a stricter limit.
-    pub(super) fn log_request(&self, request_id: &str, response: &Response, duration: Duration, now_ms: i64) {
-        let status = response.status();
-        if status == StatusCode::UNAUTHORIZED || !self.try_acquire_line(now_ms) {
-            return;
-        }
-        let status = status.as_u16();
-        let duration_ms = to_unsigned_ms(duration);
-        if let Some(AccessLogFields { event, call_id, outcome, size_bytes }) =
-            response.extensions().get::<AccessLogFields>()
-        {
-            let call_id = call_id.as_deref();
-            tracing::info!(
-                request_id,
-                status,
-                event,
-                call_id,
-                outcome,
-                duration_ms,
-                size_bytes,
-                "webhook request completed"
-            );
-        } else {
+    pub(super) fn new(refusals: Arc<RefusalLogLimit>) -> Self {
+        Self { refusals, ..Self::default() }
+    }
+
+    /// Logs a request with its outcome. Requests whose signature did not verify have their own lines, with a diagnosis.
+    pub(super) fn log_request(&self, request: &LoggedRequest<'_>, response: &Response) {
+        let status = response.status().as_u16();
+        let duration_ms = to_unsigned_ms(request.started_at.elapsed());
+        let request_id = request.id;
+        let extensions = response.extensions();
+        if let Some(fields) = extensions.get::<AccessLogFields>() {
+            if self.try_acquire_line(request.now_ms) {
+                log_accepted(request_id, status, fields, duration_ms);
+            }
+        } else if let Some(refusal) = extensions.get::<Refusal>() {
+            if refusal.reason != RefusalReason::SignatureInvalid && self.refusals.try_acquire(request.client_ip) {
+                log_refused(request, status, refusal, duration_ms);
+            }
+        } else if self.refusals.try_acquire(request.client_ip) {
             tracing::info!(request_id, status, duration_ms, "webhook request completed");
         }
     }
@@ -78,6 +89,25 @@ impl AccessLog {
         }
         admitted
     }
+}
+
+fn log_accepted(request_id: &str, status: u16, fields: &AccessLogFields, duration_ms: u64) {
+    let AccessLogFields { event, call_id, outcome, size_bytes } = fields;
+    let call_id = call_id.as_deref();
+    tracing::info!(request_id, status, event, call_id, outcome, duration_ms, size_bytes, "webhook request completed");
+}
+
+fn log_refused(request: &LoggedRequest<'_>, status: u16, refusal: &Refusal, duration_ms: u64) {
+    tracing::warn!(
+        request_id = request.id,
+        client_ip = request.client_ip.map(tracing::field::display),
+        status,
+        reason = refusal.reason.as_str(),
+        path = redact::path(request.path),
+        function = refusal.function.as_deref(),
+        duration_ms,
+        "webhook request refused"
+    );
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ const BUDGET_WAIT: Duration = Duration::from_secs(2);
 /// blocks the small ones behind it, which would otherwise time out together with it.
 const LARGE_BODY_BUDGET_WAIT: Duration = Duration::from_secs(1);
 const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// Room that is taken before reading: the connection reads up to this much at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The limits for reading a body.
 #[derive(Clone, Debug)]
@@ -30,46 +32,56 @@ impl BodyLimits {
     /// Reads the whole body. Waits for the budget first; the bytes count against it until they are dropped.
     pub(super) async fn read(&self, body: Body, client_ip: Option<IpAddr>) -> Result<Bytes, ApiError> {
         let Some(budget) = &self.budget else {
-            return self.read_frames(body, None).await.map(|(bytes, _)| bytes);
+            return self.read_frames(body, None).await;
         };
-        let share = timeout(BUDGET_WAIT, budget.acquire(client_ip)).await.map_err(|_| ApiError::Unavailable)?;
-        let (bytes, share) = self.read_frames(body, Some(share)).await?;
-        Ok(match share {
-            Some(share) => share.attach(bytes),
-            None => bytes,
-        })
+        let mut share = timeout(BUDGET_WAIT, budget.acquire(client_ip)).await.map_err(|_| ApiError::NoRoom)?;
+        let bytes = tokio::select! {
+            biased;
+            () = share.must_give_way() => return Err(ApiError::NoRoom),
+            bytes = self.read_frames(body, Some(&mut share)) => bytes?,
+        };
+        share.shrink_to(bytes.len().max(1));
+        Ok(share.attach(bytes))
     }
 
-    async fn read_frames(
-        &self,
-        mut body: Body,
-        mut share: Option<BudgetShare>,
-    ) -> Result<(Bytes, Option<BudgetShare>), ApiError> {
+    async fn read_frames(&self, mut body: Body, mut share: Option<&mut BudgetShare>) -> Result<Bytes, ApiError> {
         let deadline = Instant::now() + self.timeout;
-        // The declared length reserves nothing in the budget. It only sizes the buffer, and the operating system
-        // provides memory when it is written to.
-        let declared = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(0);
+        let declared = body.size_hint().exact().map(|size| usize::try_from(size).unwrap_or(usize::MAX));
         let mut collected = BodyBuffer::Empty;
         // A body that is read after the response does not end with `None` in hyper, only with its length.
         while !body.is_end_stream() {
+            if let Some(share) = share.as_deref_mut() {
+                let rest = declared.map_or(READ_BYTES, |size| size.saturating_sub(collected.len()).min(READ_BYTES));
+                let expected = declared.unwrap_or(0).max(collected.len() + rest);
+                grow_share(share, collected.len() + rest, expected).await?;
+            }
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| ApiError::BadRequest("The body was cut off"))?;
+            let frame = frame.map_err(|_| ApiError::BodyCutOff)?;
             let Ok(chunk) = frame.into_data() else { continue };
             if collected.len() + chunk.len() > self.limit_bytes {
                 return Err(ApiError::BodyTooLarge);
             }
-            if let Some(share) = &mut share {
-                // Requests that each hold a part of the budget and wait for more could block one another indefinitely.
-                // Giving up releases what they hold.
-                let wait =
-                    if collected.len() + chunk.len() > SMALL_BODY_BYTES { LARGE_BODY_BUDGET_WAIT } else { BUDGET_WAIT };
-                timeout(wait, share.acquire_more(chunk.len())).await.map_err(|_| ApiError::Unavailable)?;
+            if let Some(share) = share.as_deref_mut() {
+                let received = collected.len() + chunk.len();
+                grow_share(share, received, received).await?;
             }
-            collected.push(chunk, declared.min(self.limit_bytes));
+            // The declared length only sizes the buffer, and the operating system provides memory when it is written to.
+            collected.push(chunk, declared.unwrap_or(0).min(self.limit_bytes));
         }
-        Ok((collected.into_bytes(), share))
+        Ok(collected.into_bytes())
     }
+}
+
+/// Waits until the share holds `bytes`; `expected` is the size of the whole body as far as it is known. Requests that each hold a part of the budget and wait for more could block one
+/// another indefinitely. Giving up releases what they hold.
+async fn grow_share(share: &mut BudgetShare, bytes: usize, expected: usize) -> Result<(), ApiError> {
+    let missing = bytes.saturating_sub(share.held_bytes());
+    if missing == 0 {
+        return Ok(());
+    }
+    let wait = if expected > SMALL_BODY_BYTES { LARGE_BODY_BUDGET_WAIT } else { BUDGET_WAIT };
+    timeout(wait, share.acquire_more(missing)).await.map_err(|_| ApiError::NoRoom)
 }
 
 /// The bytes read so far. Most bodies arrive in a single chunk, which is not copied.
@@ -135,6 +147,6 @@ mod tests {
         };
         let (small, large) = tokio::join!(biased; small, large);
         assert_eq!(small.unwrap(), "small");
-        assert!(matches!(large, Err(ApiError::Unavailable)));
+        assert!(matches!(large, Err(ApiError::NoRoom)));
     }
 }

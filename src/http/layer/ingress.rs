@@ -8,15 +8,16 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, LoggedRequest};
 use super::client_addr::{self, ClientAddr};
+use super::refusal_log_limit::RefusalLogLimit;
 use super::request_id::{self, RequestIdGenerator};
 use crate::base::clock::Clock;
 use crate::base::networks::Networks;
-use crate::http::ApiError;
+use crate::http::{ApiError, Refusal, RefusalReason};
 
-/// Called for every request whose address is not on the allowlist.
-type OnAddressRejected = Box<dyn Fn(IpAddr) + Send + Sync>;
+/// Called for every request that is refused.
+type OnRefused = Box<dyn Fn(RefusalReason) + Send + Sync>;
 
 /// The rules and the shared state of [`ingress_middleware`].
 pub(crate) struct Ingress {
@@ -24,26 +25,27 @@ pub(crate) struct Ingress {
     /// The networks that may send requests; `None` allows all.
     allowlist: Option<Networks>,
     clock: Clock,
-    on_address_rejected: OnAddressRejected,
+    on_refused: OnRefused,
     access_log: AccessLog,
     request_ids: RequestIdGenerator,
 }
 
 impl Ingress {
     /// Trusts `X-Forwarded-For` from `trusted_proxies` and accepts only addresses on `allowlist` (`None`: all
-    /// addresses). Calls `on_address_rejected` for every request rejected because of its address.
+    /// addresses). Calls `on_refused` for every refused request; `refusal_log_limit` decides which of them are logged.
     pub(crate) fn new(
         clock: Clock,
         trusted_proxies: Networks,
         allowlist: Option<Networks>,
-        on_address_rejected: impl Fn(IpAddr) + Send + Sync + 'static,
+        refusal_log_limit: Arc<RefusalLogLimit>,
+        on_refused: impl Fn(RefusalReason) + Send + Sync + 'static,
     ) -> Self {
         Self {
             trusted_proxies,
             allowlist,
             clock,
-            on_address_rejected: Box::new(on_address_rejected),
-            access_log: AccessLog::default(),
+            on_refused: Box::new(on_refused),
+            access_log: AccessLog::new(refusal_log_limit),
             request_ids: RequestIdGenerator::default(),
         }
     }
@@ -55,7 +57,7 @@ pub(crate) async fn ingress_middleware(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let started = Instant::now();
+    let started_at = Instant::now();
     // First, so that the access log line and the response have it.
     let request_id = ingress.request_ids.get_or_generate(request.headers());
     // Before everything that depends on the address: the allowlist, the in-flight budget and the rejection log limit.
@@ -64,27 +66,34 @@ pub(crate) async fn ingress_middleware(
     if let Some(address) = address {
         request.extensions_mut().insert(ClientAddr(address));
     }
+    let uri = request.uri().clone();
     // Before the route, which reads the body: a request that is not on the allowlist costs nothing else.
-    let mut response = match ingress.rejected_address(address) {
-        Some(address) => {
-            (ingress.on_address_rejected)(address);
-            ApiError::Forbidden.into_response()
-        }
-        None => next.run(request).await,
-    };
+    let mut response =
+        if ingress.allows(address) { next.run(request).await } else { ApiError::Forbidden.into_response() };
     // Last, when the outcome is known.
-    let id = request_id.to_str().unwrap_or_default();
-    ingress.access_log.log_request(id, &response, started.elapsed(), ingress.clock.now_ms());
+    if let Some(refusal) = response.extensions().get::<Refusal>() {
+        (ingress.on_refused)(refusal.reason);
+    }
+    let logged = LoggedRequest {
+        id: request_id.to_str().unwrap_or_default(),
+        client_ip: address,
+        path: uri.path(),
+        started_at,
+        now_ms: ingress.clock.now_ms(),
+    };
+    ingress.access_log.log_request(&logged, &response);
     response.headers_mut().insert(request_id::REQUEST_ID_HEADER, request_id);
     response
 }
 
 impl Ingress {
-    /// Returns the address if there is an allowlist that does not contain it. An unknown address is never on the
-    /// list: a host application that does not provide addresses cannot use an allowlist.
-    fn rejected_address(&self, address: Option<IpAddr>) -> Option<IpAddr> {
-        let allowlist = self.allowlist.as_ref()?;
-        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        (!allowlist.contains(address)).then_some(address)
+    /// Whether requests from this address are accepted. An unknown address is never on an allowlist: a host application
+    /// that does not provide addresses cannot use one.
+    fn allows(&self, address: Option<IpAddr>) -> bool {
+        match (&self.allowlist, address) {
+            (None, _) => true,
+            (Some(allowlist), Some(address)) => allowlist.contains(address),
+            (Some(_), None) => false,
+        }
     }
 }

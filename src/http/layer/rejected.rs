@@ -163,7 +163,7 @@ impl UnreadableRequest {
         match self.error {
             ApiError::BodyTooLarge => UnreadableReason::TooLarge,
             ApiError::BodyTimeout => UnreadableReason::BodyTimeout,
-            ApiError::Unavailable => UnreadableReason::NoRoom,
+            ApiError::NoRoom => UnreadableReason::NoRoom,
             _ => UnreadableReason::CutOff,
         }
     }

@@ -26,7 +26,8 @@ pub(crate) struct FunctionRequest {
 pub(super) enum UnusableRequest {
     /// The company has no function of this name, or the request names none.
     UnknownFunction(String),
-    MethodNotAllowed,
+    /// The methods of the function, as in `Allow`.
+    MethodNotAllowed(String),
     /// The body is that of an event, whose signature must not run the function of this name.
     SignatureOfEvent(String),
 }
@@ -41,7 +42,7 @@ impl FunctionRequest {
             return Err(UnusableRequest::UnknownFunction(name));
         };
         if !entry.settings.methods.iter().any(|method| method == self.method.as_str()) {
-            return Err(UnusableRequest::MethodNotAllowed);
+            return Err(UnusableRequest::MethodNotAllowed(entry.settings.methods.join(",")));
         }
         // Retell signs the body and not the path. Without this check, a copy of a webhook request could be posted to a
         // function's route and would run the function.

@@ -3,7 +3,7 @@
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{MethodFilter, on};
 use axum::{Extension, Router};
 use std::sync::Arc;
 
@@ -12,11 +12,16 @@ use super::request::{FunctionRequest, UnusableRequest};
 use super::service::FunctionService;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::http::layer::{AccessLogFields, SignatureLayer};
-use crate::http::{ApiError, RawEvent, Verified};
+use crate::http::{ApiError, RawEvent, Refusal, RefusalReason, Verified};
+use crate::privacy::redact;
 use crate::storage::StoredAnswer;
 use crate::tenants::Company;
 
 const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
+
+/// The methods that `methods` of a function may list.
+const FUNCTION_METHODS: MethodFilter =
+    MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::PATCH).or(MethodFilter::GET).or(MethodFilter::DELETE);
 
 /// Response header with the outcome of the invocation, one of the values of the metric label `outcome`. The status
 /// does not tell, as every answer is sent with 200.
@@ -31,12 +36,12 @@ pub(crate) fn function_path(company: Option<&str>, name: &str) -> String {
     }
 }
 
-/// The routes of custom functions, behind the signature check. A trailing slash is accepted. The router accepts every
-/// method: `methods` is a setting of each function and is checked once the function is known.
+/// The routes of custom functions, behind the signature check. A trailing slash is accepted. `methods` is a
+/// setting of each function and is checked once the function is known.
 pub(crate) fn router(functions: FunctionService, signature: &SignatureLayer) -> Router {
     let mut router = Router::new();
     for path in FUNCTION_ROUTES {
-        let methods = any(receive_function_request).layer(signature.clone());
+        let methods = on(FUNCTION_METHODS, receive_function_request).route_layer(signature.clone());
         router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
     }
     router.with_state(functions)
@@ -58,32 +63,29 @@ async fn receive_function_request(
 /// 5xx.
 ///
 /// # Errors
-/// 405 for a method that is not listed; 401 for a signature that was used for another function or for an event. An
-/// unknown function is answered with 404.
+/// Only a request that could not be read as a request for a function. A method that is not listed is answered with 405, a
+/// signature that was used for another function or for an event with 401, and an unknown function with 404.
 pub(crate) async fn answer_request(
     functions: &FunctionService,
     request: FunctionRequest,
 ) -> Result<Response, ApiError> {
-    let company = Arc::clone(&request.company);
     let invocation = match request.parse(&functions.registry()) {
         Ok(invocation) => invocation,
         Err(UnusableRequest::UnknownFunction(name)) => {
-            functions.record_unknown_function(&name, &company.slug);
-            return Ok(unknown_function_response());
+            functions.count_unknown_function();
+            return Ok(unknown_function_response(&name));
         }
-        Err(UnusableRequest::MethodNotAllowed) => return Err(ApiError::MethodNotAllowed),
-        Err(UnusableRequest::SignatureOfEvent(name)) => {
-            functions.record_reused_signature(&name);
-            return Err(ApiError::Unauthorized);
+        Err(UnusableRequest::MethodNotAllowed(allowed)) => {
+            return Ok(([(header::ALLOW, allowed)], ApiError::MethodNotAllowed).into_response());
         }
+        Err(UnusableRequest::SignatureOfEvent(name)) => return Ok(reused_signature_response(functions, &name)),
     };
     let function = Arc::clone(&invocation.function);
     let call_id = invocation.call_id();
     let size_bytes = invocation.original.body.len();
     let reply = functions.invoke(invocation).await;
     let Some(answer) = reply.answer() else {
-        functions.record_reused_signature(&function.settings.name);
-        return Err(ApiError::Unauthorized);
+        return Ok(reused_signature_response(functions, &function.settings.name));
     };
     let log_fields = AccessLogFields { event: "custom_function", call_id, outcome: reply.outcome.as_str(), size_bytes };
     Ok(answer_response(answer, log_fields))
@@ -98,7 +100,20 @@ fn answer_response(answer: &StoredAnswer, log_fields: AccessLogFields) -> Respon
     (StatusCode::OK, Extension(log_fields), headers, answer.body.clone()).into_response()
 }
 
-fn unknown_function_response() -> Response {
+fn unknown_function_response(name: &str) -> Response {
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(answer::JSON_CONTENT_TYPE))];
-    (StatusCode::NOT_FOUND, headers, answer::unknown_function_body()).into_response()
+    let refusal = Extension(refusal(RefusalReason::UnknownFunction, name));
+    (StatusCode::NOT_FOUND, headers, refusal, answer::unknown_function_body()).into_response()
+}
+
+fn reused_signature_response(functions: &FunctionService, name: &str) -> Response {
+    functions.count_reused_signature();
+    let mut response = ApiError::SignatureReused.into_response();
+    response.extensions_mut().insert(refusal(RefusalReason::SignatureReused, name));
+    response
+}
+
+/// The extension for the log. The name was chosen by the sender and may contain a phone number.
+fn refusal(reason: RefusalReason, function: &str) -> Refusal {
+    Refusal { reason, function: Some(redact::path(function)) }
 }

@@ -13,7 +13,6 @@ use crate::base::clock::Clock;
 use crate::base::current::Current;
 use crate::base::id::InstanceId;
 use crate::base::supervise::Supervisor;
-use crate::privacy::redact;
 use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{InvocationStore, SignatureUse, StoredAnswer};
 use crate::telemetry::functions::{FunctionMetrics, FunctionRequestOutcome};
@@ -117,24 +116,19 @@ impl FunctionService {
         });
         let is_free = !matches!(tokio::time::timeout(SIGNATURE_LOOKUP_TIMEOUT, reservation).await, Ok(Ok(false)));
         if !is_free {
-            self.0.counters.count_rejected(RejectionReason::SignatureReused);
-            tracing::warn!(status = 401, reason = "signature_reused", "webhook request rejected");
+            self.count_reused_signature();
         }
         is_free
     }
 
-    /// Counts and logs a request for the function `name` whose signature was used for something else.
-    pub(super) fn record_reused_signature(&self, name: &str) {
+    /// Counts a request whose signature was used for another function or for an event.
+    pub(super) fn count_reused_signature(&self) {
         self.0.counters.count_rejected(RejectionReason::SignatureReused);
-        tracing::warn!(function = name, status = 401, reason = "signature_reused", "function request rejected");
     }
 
-    /// Counts and logs a request for a function that the company does not have.
-    pub(super) fn record_unknown_function(&self, name: &str, company: &str) {
+    /// Counts a request for a function that the company does not have.
+    pub(super) fn count_unknown_function(&self) {
         self.0.metrics.count_unknown_function();
-        // The name was chosen by the sender and may contain a phone number.
-        let function = redact::path(name);
-        tracing::warn!(function, company, status = 404, "function not found");
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) async fn diagnose_setup(
     let folder = settings.storage.url.folder();
     let (port, instance) = network::check_port(&settings, &local_base_url(&settings)).await?;
     let mut findings = vec![DoctorFinding::ok("configuration", "valid"), keys::check_keys(&settings), port];
+    findings.push(network::check_ops_listener(&settings, instance.is_some()).await?);
+    findings.push(network::check_open_files());
     findings.extend(keys::check_development_key(&settings).await);
     findings.extend(disk::check_folders_writable(&settings.storage).await);
     findings.push(disk::check_store(&settings.storage.url).await);

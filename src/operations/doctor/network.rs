@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::fmt::rfc2822;
 
 use crate::base::clock::Clock;
+use crate::base::open_files;
 use crate::config::Settings;
 use crate::egress;
 use crate::operations::OperationError;
-use crate::operations::receiver::{ReceiverProbe, probe_receiver};
+use crate::operations::receiver::{ReceiverProbe, check_local_health, connectable_url, probe_receiver};
 use crate::privacy::redact;
 use crate::view::DoctorFinding;
 
@@ -43,6 +44,48 @@ pub(super) async fn check_port(
         },
         None,
     ))
+}
+
+/// Checks that the operator listener can be reached, or that its address is free. `is_running` says whether a receiver
+/// responds at the main address.
+pub(super) async fn check_ops_listener(settings: &Settings, is_running: bool) -> Result<DoctorFinding, OperationError> {
+    const CHECK: &str = "ops.listen";
+    let Some(address) = settings.ops.listen else {
+        return Ok(DoctorFinding::ok(CHECK, "off: metrics are served at the main address, with ops.token only"));
+    };
+    let taken = format!(
+        "{address} is used by another program, so this receiver serves no metrics there; set ops.listen to a free address"
+    );
+    if is_running && address.port() != 0 {
+        let has_details = check_local_health(settings).await?.response.is_some_and(|body| body.get("checks").is_some());
+        return Ok(if has_details {
+            DoctorFinding::ok(CHECK, format!("the receiver responds at {}", connectable_url(address)))
+        } else {
+            DoctorFinding::warning(CHECK, taken)
+        });
+    }
+    Ok(match TcpListener::bind(address) {
+        Ok(_) => DoctorFinding::ok(CHECK, format!("{address} is free")),
+        Err(error) => DoctorFinding::warning(CHECK, format!("{taken} ({error})")),
+    })
+}
+
+/// Checks how many connections the limit on open files leaves room for.
+pub(super) fn check_open_files() -> DoctorFinding {
+    const CHECK: &str = "open files";
+    let limit = open_files::hard_limit();
+    let connections = open_files::max_connections(limit);
+    match limit {
+        Some(limit) if limit < open_files::LOW_LIMIT => DoctorFinding::warning(
+            CHECK,
+            format!(
+                "at most {limit}, which leaves room for {connections} connections; raise the hard limit to {} \
+                 (LimitNOFILE of systemd, --ulimit nofile of a container)",
+                open_files::NEEDED_FILES
+            ),
+        ),
+        _ => DoctorFinding::ok(CHECK, format!("the limit leaves room for {connections} connections")),
+    }
 }
 
 /// Checks that `server.url` leads to the receiver with the id `instance`.

@@ -11,10 +11,15 @@ use crate::privacy::redact;
 
 /// The base URL of the receiver on this machine, by its settings.
 pub(crate) fn local_base_url(settings: &Settings) -> String {
-    let host = settings.server.host;
-    // 0.0.0.0 and :: are addresses to listen on, not to connect to.
-    let host = if host.is_unspecified() { [127, 0, 0, 1].into() } else { host };
-    format!("http://{}", SocketAddr::new(host, settings.server.port))
+    connectable_url(SocketAddr::new(settings.server.host, settings.server.port))
+}
+
+/// The base URL of a listener on this machine. 0.0.0.0 and :: are addresses to listen on, not to connect to.
+pub(crate) fn connectable_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip([127, 0, 0, 1].into());
+    }
+    format!("http://{address}")
 }
 
 /// Parses an http or https URL. A URL without a path gets the path of the webhook, that of `company` when one is

@@ -9,9 +9,9 @@ mod simulate;
 
 /// Explanation of the status 401 in a result.
 pub(crate) use crate::simulation::REJECTED_MESSAGE;
-pub(crate) use address::local_base_url;
 use address::webhook_url;
-pub(crate) use health::check_health;
+pub(crate) use address::{connectable_url, local_base_url};
+pub(crate) use health::{check_health, check_local_health};
 pub(crate) use load::{LoadBodySize, LoadRequest, LoadUpdate, run_load};
 pub(crate) use probe::{ReceiverProbe, probe_receiver};
 pub(crate) use send_event::{EventContent, EventToSend, send_event};

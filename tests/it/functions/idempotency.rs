@@ -212,7 +212,7 @@ fn a_signature_is_valid_for_one_function() {
     server.kill();
     let server = home.start_server();
     assert_eq!(post_to(server.address(), "/api/v1/function/other", body, &signature).status, 401, "also after a crash");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains(r#"retell_webhook_requests_rejected_total{reason="signature_reused"} 1"#), "{metrics}");
     let empty = sign_with(KEY, b"", now_ms());
     let get = |path: &str| {
@@ -269,7 +269,7 @@ fn a_signature_is_valid_for_events_or_for_functions() {
         assert_eq!((any(body.as_bytes(), &signature), webhook(body.as_bytes(), &signature)), (200, 401), "{body}");
     }
     assert_eq!((home.export_events().len(), sink.received().len()), (2, 3));
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains(r#"retell_webhook_requests_rejected_total{reason="signature_reused"} 7"#), "{metrics}");
 }
 

@@ -104,7 +104,7 @@ fn the_envelope_and_bare_arguments_reach_the_url() {
     assert_eq!(ledger[2]["answer"], r#"{"sky":"clear"}"#);
     assert_eq!((&ledger[2]["state"], &ledger[2]["arguments"]), (&json!("done"), &json!(r#"{"city":"Zürich"}"#)));
     assert!(home.export_events().is_empty(), "function requests are not events");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(
         metrics.contains(r#"retell_webhook_function_requests_total{function="weather",outcome="answered"} 3"#),
         "{metrics}"

@@ -74,7 +74,7 @@ fn a_late_target_is_answered_with_the_fallback() {
     let answer = post_function_request(server.address(), WEATHER_PATH, &bern_request_body("call_1"));
     assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("failed")));
     assert!(began.elapsed() < Duration::from_secs(6), "the request does not wait for the target");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains(r#"{function="weather",outcome="timed_out"} 1"#), "{metrics}");
 }
 

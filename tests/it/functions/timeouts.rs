@@ -70,7 +70,7 @@ fn a_retry_waits_for_the_running_invocation() {
     thread::sleep(Duration::from_millis(1_500));
     released.store(true, Ordering::Relaxed);
     assert_eq!(retry.join().unwrap(), "answer 0", "before its own deadline");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     for outcome in ["timed_out", "shared"] {
         assert!(metrics.contains(&format!(r#"{{function="weather",outcome="{outcome}"}} 1"#)), "{metrics}");
     }

@@ -41,7 +41,7 @@ fn locked_store_gets_the_fallback_and_stores_the_request_later() {
     let duration_ms = stored["duration_ms"].as_i64().unwrap();
     assert!((1_000..3_000).contains(&duration_ms), "at the deadline, not at the lock timeout: {duration_ms} ms");
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")))["metadata"]["rule"], "usual");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains("inbound_answers_total{outcome=\"not_stored\"} 1"), "{metrics}");
     assert!(server.output().contains("not_stored") && !server.output().contains(CALLER), "{}", server.output());
 }
@@ -129,7 +129,7 @@ fn concurrent_equal_requests_share_one_answer() {
     }
     assert_eq!(sink.received().len(), 1);
     assert_eq!(home.list_events(&[]).len(), 1);
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains("events_total{outcome=\"duplicate\",event=\"call_inbound\"} 3"), "{metrics}");
 }
 

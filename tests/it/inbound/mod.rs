@@ -162,7 +162,7 @@ fn rules_reject_callers_and_select_agents() {
     assert!(shown.contains("answered, rule `night`, after") && shown.contains("agent_night"), "{shown}");
     assert!(server.wait_for_output("inbound answered") && server.output().contains("night"));
     assert!(!server.output().contains(CALLER) && !server.output().contains("gold"), "{}", server.output());
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     for line in [
         "inbound_answers_total{outcome=\"answered\"} 1",
         "inbound_answers_total{outcome=\"caller_rejected\"} 1",
@@ -280,7 +280,7 @@ fn reload_applies_to_new_requests_and_repeated_ones_keep_their_answer() {
     assert_eq!(answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_3")))["metadata"]["rule"], "second");
     // Signed anew, as a retry may be.
     assert_eq!(answer_fields(&server.post_signed(&body))["metadata"]["rule"], "first");
-    let metrics = server.get("/metrics").text();
+    let metrics = server.metrics().text();
     assert!(metrics.contains("inbound_answers_total{outcome=\"duplicate\"} 1"), "{metrics}");
     // Without a stored answer, it is answered anew.
     home.open_database().execute("DELETE FROM inbound_answers", []).unwrap();

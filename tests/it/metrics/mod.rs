@@ -98,7 +98,7 @@ impl MetricsPage {
 }
 
 fn read_metrics(server: &ReceiverProcess) -> MetricsPage {
-    MetricsPage::from_response(&server.get("/metrics"))
+    MetricsPage::from_response(&server.metrics())
 }
 
 #[test]

@@ -127,18 +127,15 @@ fn anonymous_callers_are_different_events_and_named_calls_are_duplicates() {
 }
 
 #[test]
-fn health_shows_its_checks_only_to_local_requests() {
+fn health_shows_its_checks_on_the_operator_listener_only() {
     let home = TestEnv::new();
     let server = home.start_server();
     for path in ["/ping", "/health/live"] {
         assert_eq!((server.get(path).status, server.get(path).json()), (200, json!({ "status": "ok" })));
     }
     let with_checks = json!({ "status": "ok", "checks": { "storage": "ok", "invocations": "ok", "keys": "ok" } });
-    assert_eq!(server.get("/health/ready").json(), with_checks);
-    for header in [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("Host", "example.ngrok.app")] {
-        let answer = request(server.address(), "GET", "/health/ready", &[header], b"");
-        assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })), "{header:?}");
-    }
+    assert_eq!(server.health_details().json(), with_checks);
+    assert_eq!(server.get("/health/ready").json(), json!({ "status": "ok" }));
 }
 
 #[test]
@@ -149,4 +146,70 @@ fn an_unknown_path_is_404_and_a_wrong_method_405() {
     assert_eq!((answer.status, answer.json()), (404, json!({ "message": "Not Found" })));
     let answer = request(server.address(), "POST", "/ping", &[], b"");
     assert_eq!((answer.status, answer.json()), (405, json!({ "message": "Method Not Allowed" })));
+}
+
+#[test]
+fn trace_is_405_on_every_path_with_and_without_a_signature() {
+    let home = TestEnv::new();
+    home.write_config(
+        "[appointments]\nenabled = true\n[[functions]]\nname = \"lookup\"\ncommand = [\"/bin/true\"]\n\
+         [[companies]]\nslug = \"acme\"\nkeys = [\"key_tests_acme_7c0a4de5588b2031\"]\n",
+    );
+    let server = home.start_server();
+    let paths = [
+        "/",
+        "/nothing",
+        "/ping",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/docs",
+        "/docs/",
+        "/docs/nothing.js",
+        "/redoc",
+        "/api/v1/openapi.json",
+        WEBHOOK_PATH,
+        INBOUND_PATH,
+        "/webhook",
+        "/webhook/",
+        LEGACY_PATH,
+        "/api/v1/webhook/retell/test",
+        "/api/v1/webhook/retell/acme",
+        "/api/v1/webhook/retell/unknown",
+        "/api/v1/webhook/retell/acme/test",
+        "/api/v1/function/lookup",
+        "/api/v1/function/acme/lookup",
+        "/api/v1/function/nothing",
+        "/api/v1/function/lookup/",
+    ];
+    let signature = sign(b"");
+    for path in paths {
+        for address in [server.address(), server.ops_address()] {
+            for headers in [&[][..], &[("X-Retell-Signature", signature.as_str())]] {
+                let answer = request(address, "TRACE", path, headers, b"");
+                assert_eq!(answer.status, 405, "{path} {headers:?}");
+                assert!(answer.header("allow").is_some(), "{path}: {answer:?}");
+                assert!(!answer.text().contains("TRACE"), "{path} echoes the request");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_405_names_the_allowed_methods() {
+    let home = TestEnv::new();
+    home.write_config("[[functions]]\nname = \"lookup\"\ncommand = [\"/bin/true\"]\nmethods = [\"PUT\", \"POST\"]\n");
+    let server = home.start_server();
+    let allowed = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let answer = request(server.address(), method, path, headers, b"");
+        assert_eq!(answer.status, 405, "{method} {path}");
+        answer.header("allow").map(str::to_owned)
+    };
+    assert_eq!(allowed("GET", WEBHOOK_PATH, &[]).as_deref(), Some("POST"));
+    assert_eq!(allowed("PUT", LEGACY_PATH, &[]).as_deref(), Some("POST"));
+    assert_eq!(allowed("POST", "/ping", &[]).as_deref(), Some("GET,HEAD"));
+    assert_eq!(allowed("POST", "/docs", &[]).as_deref(), Some("GET,HEAD"));
+    assert_eq!(allowed("OPTIONS", "/api/v1/function/lookup", &[]).as_deref(), Some("GET,HEAD,PUT,POST,PATCH,DELETE"));
+    let signed = [("X-Retell-Signature", &*sign(b""))];
+    assert_eq!(allowed("DELETE", "/api/v1/function/lookup", &signed).as_deref(), Some("PUT,POST"));
 }

@@ -182,7 +182,7 @@ fn the_environment_overrides_files_and_dotenv() {
 fn a_public_url_without_a_key_is_not_ready() {
     let home = TestEnv::without_key().with_env("SERVER_URL", "https://example.ngrok.app");
     let server = home.start_server();
-    let answer = server.get("/health/ready");
+    let answer = server.health_details();
     assert_eq!((answer.status, &answer.json()["checks"]["storage"]), (503, &json!("ok")));
     assert_ne!(answer.json()["checks"]["keys"], "ok");
     drop(server);

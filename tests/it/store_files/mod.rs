@@ -47,7 +47,7 @@ fn exported_call_ids(home: &TestEnv) -> BTreeSet<String> {
 
 /// The results of the readiness checks.
 fn readiness_checks(server: &ReceiverProcess) -> Value {
-    server.get("/health/ready").json()["checks"].clone()
+    server.health_details().json()["checks"].clone()
 }
 
 /// The path of the database followed by `suffix`.

@@ -60,9 +60,10 @@ impl LocalReceiver {
         let receiver = runtime.block_on(add(builder).build()).unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let (router, supervisor): (_, Supervisor) = (receiver.webhook_router(), receiver.supervisor().clone());
+        let (router, policy) = (receiver.webhook_router(), receiver.connection_policy());
+        let supervisor: Supervisor = receiver.supervisor().clone();
         let serving =
-            runtime.spawn(async move { retell_webhook::internals::serve(listener, router, &supervisor).await });
+            runtime.spawn(async move { retell_webhook::internals::serve(listener, router, policy, &supervisor).await });
         Self { address, receiver, runtime, server_task: serving }
     }
 

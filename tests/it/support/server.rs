@@ -99,6 +99,23 @@ impl ReceiverProcess {
         client::get(self.address, target)
     }
 
+    /// The address of the operator listener, from the line about `/metrics`.
+    pub fn ops_address(&self) -> SocketAddr {
+        let output = self.output();
+        let (before, _) = output.split_once("/metrics").expect("the URL of /metrics");
+        before.rsplit("http://").next().unwrap().parse().unwrap()
+    }
+
+    /// The response of `/metrics` on the operator listener.
+    pub fn metrics(&self) -> HttpResponse {
+        client::get(self.ops_address(), "/metrics")
+    }
+
+    /// The response of `/health/ready` on the operator listener, with the result of each check.
+    pub fn health_details(&self) -> HttpResponse {
+        client::get(self.ops_address(), "/health/ready")
+    }
+
     pub fn is_ready(&self) -> bool {
         self.get("/health/ready").status == 200
     }

@@ -73,7 +73,9 @@ impl TestEnv {
 
     pub fn without_key() -> Self {
         let home = Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() };
-        home.with_env("RETELL_WEBHOOK__SERVER__HOST", "127.0.0.1").with_env("RETELL_WEBHOOK__SERVER__PORT", "0")
+        home.with_env("RETELL_WEBHOOK__SERVER__HOST", "127.0.0.1")
+            .with_env("RETELL_WEBHOOK__SERVER__PORT", "0")
+            .with_env("RETELL_WEBHOOK__OPS__LISTEN", "127.0.0.1:0")
     }
 
     #[must_use]
@@ -126,6 +128,12 @@ impl TestEnv {
         command.envs(self.env());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Makes commands look for the receiver on the ports of `server`.
+    pub fn use_ports_of(&mut self, server: &ReceiverProcess) {
+        self.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
+        self.set_env("RETELL_WEBHOOK__OPS__LISTEN", &server.ops_address().to_string());
     }
 
     pub fn start_server(&self) -> ReceiverProcess {
