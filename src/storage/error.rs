@@ -59,6 +59,10 @@ impl StoreError {
         Self::new(StoreErrorKind::Corrupt, message)
     }
 
+    pub(crate) fn full(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Full, message)
+    }
+
     pub(crate) fn constraint(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Constraint, message)
     }

@@ -36,7 +36,7 @@ pub(crate) use files::SqliteUrl;
 use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
-use self::files::{FileId, OpenFiles, StoreLock};
+use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -94,10 +94,14 @@ impl SqliteStore {
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let files = Arc::new(OpenFiles::of_store(url)?);
         let ledger = ledger::open_ledger(url, &conn)?;
+        let reserve = DiskReserve::new(url);
+        reserve.create();
         let context = WriterContext {
             url: url.clone(),
             conn,
             sync: sync.clone(),
+            reserve,
+            intake_refusal: None,
             files: Arc::clone(&files),
             recent_keys,
             identity_filter,
@@ -166,8 +170,11 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open_read_only`], and when the file cannot be written.
     pub(crate) fn open_as_operator(url: &SqliteUrl, supervisor: &Supervisor) -> Result<Self, StoreError> {
-        let store = Self::open_read_only(url, supervisor)?;
-        Ok(Self { operator: Operator::start(url, &SyncState::of_command(url), supervisor)?, ..store })
+        let sync = SyncState::of_command(url);
+        sync.check()?;
+        // First, because on a full disk it may have to release the reserve, without which nothing can be opened.
+        let operator = Operator::start(url, &sync, supervisor)?;
+        Ok(Self { operator, ..Self::open_read_only(url, supervisor)? })
     }
 
     /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would

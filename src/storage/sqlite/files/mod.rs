@@ -1,5 +1,6 @@
 //! The files of a store as files: their paths, who has locked them, and whether the paths still name what is open.
 
+mod disk_reserve;
 mod file_id;
 mod lock;
 mod open_files;
@@ -7,6 +8,7 @@ mod set_aside;
 mod url;
 pub(super) mod watch;
 
+pub(super) use self::disk_reserve::{DiskReserve, ReserveUse};
 pub(super) use self::file_id::FileId;
 pub(super) use self::lock::StoreLock;
 pub(super) use self::open_files::OpenFiles;

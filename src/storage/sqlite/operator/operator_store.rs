@@ -9,13 +9,19 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::storage::sqlite::files::ReserveUse;
 use crate::storage::sqlite::wal::SyncState;
+use crate::storage::sqlite::wal::checkpoint::{CheckpointMode, run_checkpoint};
 use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{IdentityKey, StoreError};
 
 /// How long a change waits for the lock. The receiver's transactions take milliseconds, and no caller waits for a
 /// command.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time that one attempt to truncate the write-ahead log may block the receiver's writer.
+const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(40);
+/// Size of the logs above which they are emptied while the disk reserve is in use.
+const MAX_WAL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A second writer of a store that a receiver may be writing at the same time.
 pub(in crate::storage::sqlite) struct OperatorStore {
@@ -26,6 +32,7 @@ pub(in crate::storage::sqlite) struct OperatorStore {
     identity_key: IdentityKey,
     url: SqliteUrl,
     sync: SyncState,
+    reserve: ReserveUse,
 }
 
 impl OperatorStore {
@@ -35,11 +42,25 @@ impl OperatorStore {
     /// [`StoreError`] of the kind `Unusable` when the file does not exist, its schema is not that of this version, or it
     /// cannot be written.
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
-        open::check_readable(url)?;
-        let conn = open::open_operator(url, BUSY_TIMEOUT)?;
-        let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT);
-        let identity_key = open::load_identity_key(&conn)?;
-        Ok(Self { conn, ledger, identity_key, url: url.clone(), sync: sync.clone() })
+        let open = || {
+            open::check_readable(url)?;
+            let conn = open::open_operator(url, BUSY_TIMEOUT)?;
+            let ledger = open::open_operator(&url.ledger_url(), BUSY_TIMEOUT);
+            let identity_key = open::load_identity_key(&conn)?;
+            Ok((conn, ledger, identity_key))
+        };
+        let mut reserve = ReserveUse::new(url);
+        let opened = match open() {
+            // Without a receiver, SQLite has to create files.
+            Err(error) | Ok((_, Err(error), _)) if reserve.release_for(&error) => open(),
+            Err(error) if reserve.is_disk_full(&error) => Err(StoreError::full(format!(
+                "{} (the disk is full and has no reserve; free space on the disk that holds the store)",
+                error.message()
+            ))),
+            opened => opened,
+        };
+        let (conn, ledger, identity_key) = opened?;
+        Ok(Self { conn, ledger, identity_key, url: url.clone(), sync: sync.clone(), reserve })
     }
 
     /// Runs `work` in one transaction: all of it takes effect, or nothing. Split work that takes longer than about 50
@@ -68,6 +89,68 @@ impl OperatorStore {
         self.sync.observe(&self.url.ledger_url(), result)
     }
 
+    /// Like [`OperatorStore::write`], for removing data: on a full disk `work` runs a second time, with the disk reserve.
+    pub(in crate::storage::sqlite) fn remove<T>(
+        &mut self,
+        work: impl Fn(&Transaction, &IdentityKey) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with_reserve(|store| store.write(&work))
+    }
+
+    /// Like [`OperatorStore::remove`], in the ledger.
+    pub(in crate::storage::sqlite) fn remove_from_ledger<T>(
+        &mut self,
+        work: impl Fn(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with_reserve(|store| store.write_ledger(&work))
+    }
+
+    fn with_reserve<T>(&mut self, work: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut result = work(self);
+        if let Err(error) = &result
+            && self.make_room(error)
+        {
+            result = work(self);
+        }
+        match &result {
+            Ok(_) => self.bound_wal(),
+            Err(_) => self.reserve.end(),
+        }
+        result
+    }
+
+    /// Ends the use of the disk reserve, after a removal.
+    pub(in crate::storage::sqlite) fn end_reserve_use(&mut self) {
+        self.reserve.end();
+    }
+
+    /// Makes room on a full disk. Returns whether it is worth trying again.
+    fn make_room(&mut self, error: &StoreError) -> bool {
+        self.reserve.is_disk_full(error)
+            && (self.reserve.release_for(error) || self.empty_wal().is_ok_and(|empty| empty))
+    }
+
+    /// Keeps the log from using up the reserve. A full log could not be emptied any more, because the database may have
+    /// to grow for it.
+    fn bound_wal(&self) {
+        if self.reserve.is_released() && wal_bytes(&self.url) + wal_bytes(&self.url.ledger_url()) > MAX_WAL_BYTES {
+            // A reader may prevent it. The next change tries again.
+            let _ = self.empty_wal();
+        }
+    }
+
+    /// Moves everything from the logs into the databases and empties the logs. `false` when readers, or another
+    /// checkpoint, prevent it.
+    pub(in crate::storage::sqlite) fn empty_wal(&self) -> Result<bool, StoreError> {
+        let mut is_empty = true;
+        for url in [&self.url, &self.url.ledger_url()] {
+            let conn = open::open_checkpointer(url)?;
+            conn.busy_timeout(CHECKPOINT_BUSY_TIMEOUT)?;
+            is_empty &= !run_checkpoint(&conn, url, &self.sync, CheckpointMode::Truncate)?.was_busy;
+        }
+        Ok(is_empty)
+    }
+
     /// The connection of the ledger, for reading.
     pub(in crate::storage::sqlite) fn ledger(&self) -> Result<&Connection, StoreError> {
         self.ledger.as_ref().map_err(Clone::clone)
@@ -85,6 +168,10 @@ impl OperatorStore {
         snapshot.commit()?;
         Ok(result)
     }
+}
+
+fn wal_bytes(url: &SqliteUrl) -> u64 {
+    std::fs::metadata(url.wal_path()).map_or(0, |file| file.len())
 }
 
 #[cfg(test)]

@@ -3,18 +3,16 @@
 //! wait for each of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rusqlite::OptionalExtension;
 
 use crate::base::id::{CompanyId, EventId};
+use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::bodies::BodyFileReader;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
 use crate::storage::sqlite::wal::SyncState;
-use crate::storage::sqlite::wal::checkpoint::{CheckpointMode, run_checkpoint};
-use crate::storage::sqlite::{SqliteUrl, open};
 use crate::storage::{
     CallKey, DataSubject, ErasureCounts, EventsByHandler, HandlerId, JournalScanResult, Position, PurgeBatch,
     PurgeBatchResult, Seq, StoreError,
@@ -22,14 +20,11 @@ use crate::storage::{
 
 /// Rows changed in one transaction.
 const ROWS_PER_TRANSACTION: usize = 25;
-/// Longest time that one attempt to truncate the write-ahead log may block the receiver's writer.
-const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// Purges and erases data in a store that a receiver may be writing.
 pub(in crate::storage::sqlite) struct OperatorRemoval {
     pub(in crate::storage::sqlite) store: OperatorStore,
     bodies: BodyFileReader,
-    url: SqliteUrl,
     sync: SyncState,
 }
 
@@ -39,12 +34,7 @@ impl OperatorRemoval {
     /// # Errors
     /// [`StoreError`] of the kind `Unusable` when the database does not exist, or has the schema of another version.
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
-        Ok(Self {
-            store: OperatorStore::open(url, sync)?,
-            bodies: BodyFileReader::new(url),
-            url: url.clone(),
-            sync: sync.clone(),
-        })
+        Ok(Self { store: OperatorStore::open(url, sync)?, bodies: BodyFileReader::new(url), sync: sync.clone() })
     }
 
     /// Deletes one batch of data that is older than its limit; with `dry`, only counts it.
@@ -56,7 +46,7 @@ impl OperatorRemoval {
         purge: &PurgeBatch,
         dry: bool,
     ) -> Result<PurgeBatchResult, StoreError> {
-        self.store.write(|conn, key| {
+        self.store.remove(|conn, key| {
             if !dry {
                 return removal::purge_batch(conn, key, purge);
             }
@@ -72,7 +62,7 @@ impl OperatorRemoval {
     /// As [`RetentionStore::reclaim_space`](crate::storage::RetentionStore::reclaim_space).
     pub(in crate::storage::sqlite) fn reclaim_space(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
         let more_bodies = self.reclaim_bodies(freed_before_ms)?;
-        let more_pages = self.store.write(|conn, _| space::reclaim_pages(conn))?;
+        let more_pages = self.store.remove(|conn, _| space::reclaim_pages(conn))?;
         Ok(more_pages || more_bodies)
     }
 
@@ -82,7 +72,7 @@ impl OperatorRemoval {
         // changes nothing. The other order could forget a body that has to be overwritten.
         let reclaimed = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, &self.sync, freed_before_ms))?;
         if !reclaimed.is_empty() {
-            self.store.write(|conn, _| space::delete_freed_rows(conn, &reclaimed))?;
+            self.store.remove(|conn, _| space::delete_freed_rows(conn, &reclaimed))?;
         }
         Ok(space::is_full_batch(&reclaimed))
     }
@@ -166,7 +156,7 @@ impl OperatorRemoval {
         let mut running = 0;
         for part in seqs.chunks(ROWS_PER_TRANSACTION) {
             // Counted in the transaction that cancels: no delivery can be claimed between the two.
-            let (part_cancelled, part_running) = self.store.write(|conn, _| {
+            let (part_cancelled, part_running) = self.store.remove(|conn, _| {
                 let mut part_cancelled = 0;
                 for seq in part {
                     part_cancelled += erase::cancel_deliveries(conn, *seq, true, now_ms)?;
@@ -188,7 +178,7 @@ impl OperatorRemoval {
         seqs: &[Seq],
         now_ms: i64,
     ) -> Result<ErasureCounts, StoreError> {
-        self.store.write(|conn, key| {
+        self.store.remove(|conn, key| {
             let mut erased = ErasureCounts::default();
             for seq in seqs {
                 erased += erase::erase_event(conn, key, *seq, now_ms)?;
@@ -206,29 +196,29 @@ impl OperatorRemoval {
         let mut erased = ErasureCounts::default();
         let calls: Vec<_> = person.calls().iter().cloned().collect();
         for part in calls.chunks(ROWS_PER_TRANSACTION) {
-            erased.calls += self.store.write(|conn, _| erase::delete_calls(conn, part))?;
+            erased.calls += self.store.remove(|conn, _| erase::delete_calls(conn, part))?;
         }
         let rejected = self.store.read(|conn, _| erase::find_rejected_of(conn, person))?;
         for part in rejected.chunks(ROWS_PER_TRANSACTION) {
-            erased.rejected += self.store.write(|conn, _| erase::delete_rejected(conn, part))?;
+            erased.rejected += self.store.remove(|conn, _| erase::delete_rejected(conn, part))?;
         }
         let mut after = Some(0);
         while let Some(at) = after {
             let (invocations, next) = erase::find_invocations_of(self.store.ledger()?, person, at)?;
             for part in invocations.chunks(ROWS_PER_TRANSACTION) {
-                erased.invocations += self.store.write_ledger(|conn| erase::delete_invocations(conn, part))?;
+                erased.invocations += self.store.remove_from_ledger(|conn| erase::delete_invocations(conn, part))?;
             }
             after = next;
         }
         let booked = self.store.read(|conn, _| appointments::find_appointments_of(conn, person))?;
         for part in booked.chunks(ROWS_PER_TRANSACTION) {
-            erased.appointments += self.store.write(|conn, _| appointments::delete_appointments(conn, part))?;
+            erased.appointments += self.store.remove(|conn, _| appointments::delete_appointments(conn, part))?;
         }
         let mut after: Option<DeliveryKey> = Some((HandlerId(0), Seq(0)));
         while let Some(at) = after {
             let (mentioned, next) = self.store.read(|conn, _| erase::find_deliveries_mentioning(conn, person, at))?;
             for part in mentioned.chunks(ROWS_PER_TRANSACTION) {
-                erased.attempts += self.store.write(|conn, _| erase::delete_delivery_texts(conn, part))?;
+                erased.attempts += self.store.remove(|conn, _| erase::delete_delivery_texts(conn, part))?;
             }
             after = next;
         }
@@ -242,22 +232,16 @@ impl OperatorRemoval {
     /// A `DELETE` alone is not an erasure. Old pages stay in the log until it is truncated, and a body stays in its
     /// file until it is overwritten. Pages of the database itself are zeroed by SQLite (`secure_delete`).
     pub(in crate::storage::sqlite) fn scrub_files(&mut self) -> Result<bool, StoreError> {
-        if !self.truncate_wal()? {
+        if !self.store.empty_wal()? {
             return Ok(false);
         }
         // A complete checkpoint proves that no reader has a snapshot from before the deletion, so the bodies can be
         // overwritten now; a reader that starts later no longer finds their events.
         while self.reclaim_bodies(i64::MAX)? {}
         // Deleting the rows of the freed bodies has filled the log again.
-        self.truncate_wal()
-    }
-
-    fn truncate_wal(&self) -> Result<bool, StoreError> {
-        let mut is_empty = true;
-        for url in [&self.url, &self.url.ledger_url()] {
-            let conn = open::open_checkpointer(url)?;
-            conn.busy_timeout(CHECKPOINT_BUSY_TIMEOUT)?;
-            is_empty &= !run_checkpoint(&conn, url, &self.sync, CheckpointMode::Truncate)?.was_busy;
+        let is_empty = self.store.empty_wal()?;
+        if is_empty {
+            self.store.end_reserve_use();
         }
         Ok(is_empty)
     }

@@ -31,6 +31,9 @@ pub(in crate::storage::sqlite) fn append(
     event: &NewEvent,
     keys: EventKeys,
 ) -> Result<AppendOutcome, StoreError> {
+    if let Some(refusal) = &state.intake_refusal {
+        return Err(refusal.clone());
+    }
     // One thread appends, and it looks up and inserts in one transaction, so two requests with the same body cannot
     // both find nothing: the second one finds the first, even when the first is not committed yet.
     let identity_key = keys.identity.index_key();
@@ -131,6 +134,9 @@ fn insert_recent_key(state: &mut WriterContext, key: i64, seq: Seq) -> Result<()
 /// Checks that the store can be written. It writes and removes as much as a large event takes, because an empty
 /// transaction succeeds on a full disk, and the same for a body file, because a large body needs both.
 pub(in crate::storage::sqlite) fn probe(state: &mut WriterContext) -> Result<(), StoreError> {
+    if let Some(refusal) = &state.intake_refusal {
+        return Err(refusal.clone());
+    }
     state.conn.prepare_cached("INSERT INTO probes (filler) VALUES (zeroblob(65536))")?.execute([])?;
     state.conn.prepare_cached("DELETE FROM probes")?.execute([])?;
     state.bodies.probe()

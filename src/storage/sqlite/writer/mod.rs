@@ -16,7 +16,7 @@ use self::status::WriterStatus;
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::SqliteUrl;
 use crate::storage::sqlite::bodies::BodyFileWriter;
-use crate::storage::sqlite::files::{OpenFiles, StoreLock};
+use crate::storage::sqlite::files::{DiskReserve, OpenFiles, StoreLock};
 use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
 use crate::storage::sqlite::wal::{SyncState, checkpoint};
@@ -34,6 +34,9 @@ pub(in crate::storage::sqlite) struct WriterContext {
     pub(in crate::storage::sqlite) url: SqliteUrl,
     pub(in crate::storage::sqlite) conn: Connection,
     pub(in crate::storage::sqlite) sync: SyncState,
+    pub(in crate::storage::sqlite) reserve: DiskReserve,
+    /// Why no events may be stored in this transaction: the disk reserve is in use.
+    pub(in crate::storage::sqlite) intake_refusal: Option<StoreError>,
     pub(in crate::storage::sqlite) recent_keys: RecentKeys,
     pub(in crate::storage::sqlite) identity_filter: IdentityFilter,
     pub(in crate::storage::sqlite) bodies: BodyFileWriter,
@@ -315,6 +318,7 @@ fn try_transaction(
 ) -> Result<(), StoreError> {
     state.transaction_begun = false;
     state.appended_events = 0;
+    state.intake_refusal = state.reserve.keep().err();
     // After a failed sync nothing is committed any more; all jobs get that error.
     state.sync.check()?;
     if state.files.differ() {
