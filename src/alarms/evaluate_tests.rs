@@ -59,7 +59,7 @@ fn a_limit_of_0_turns_its_check_off() {
         agents: vec![("agent_1".to_owned(), history)],
     };
     let busy = AlarmInputs { companies: vec![company], ..backlog(|_| ()) };
-    assert_eq!(evaluate_all(&busy, &AlarmSettings::default()).len(), 3 + 2 + 4);
+    assert_eq!(evaluate_all(&busy, &AlarmSettings::default()).len(), 3 + 2 + 5);
     let off = AlarmSettings {
         dead_deliveries: 0,
         oldest_undelivered: Duration::ZERO,
@@ -73,8 +73,16 @@ fn a_limit_of_0_turns_its_check_off() {
         clock_skew: Duration::ZERO,
         ..AlarmSettings::default()
     };
-    assert_eq!(evaluate_all(&busy, &off), []);
+    // Files that differ have no limit.
+    let left: Vec<_> = evaluate_all(&busy, &off).into_iter().map(|result| result.alarm).collect();
+    assert_eq!(left, [AlarmKind::StoreFiles]);
     assert_eq!(evaluate_all(&busy, &AlarmSettings { enabled: false, ..AlarmSettings::default() }), []);
+}
+
+#[test]
+fn the_text_of_store_files_is_that_of_the_store() {
+    let differing = AlarmInputs { file_difference: Some("events.db was deleted".to_owned()), ..healthy_inputs() };
+    assert!(is_failing(&check_status(&differing, AlarmKind::StoreFiles, ""), "events.db was deleted"));
 }
 
 #[test]

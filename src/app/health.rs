@@ -57,6 +57,10 @@ async fn readiness(State(health): State<HealthState>, headers: HeaderMap) -> Res
     if health.operator_auth.is_authorized(&headers) {
         let check = |result: Result<(), String>| result.map_or_else(Value::String, |()| "ok".into());
         body["checks"] = json!({ "storage": check(storage), "invocations": check(invocations), "keys": check(keys) });
+        let notes = health.store.notes().await;
+        if !notes.is_empty() {
+            body["notes"] = notes.into();
+        }
     }
     let mut response = (status_code, Json(body)).into_response();
     response.headers_mut().extend(health.instance.map(|instance| (INSTANCE_HEADER, instance)));

@@ -27,6 +27,7 @@ struct StoreFigures {
     last_event: Option<EventSummary>,
     alarms: Vec<AlarmRow>,
     size_bytes: u64,
+    notes: Vec<String>,
 }
 
 /// The state of the receiver that answered the readiness check with `receiver`, and of its store. A store
@@ -52,6 +53,7 @@ where
         Err(error) => (None, Some(error.to_string())),
     };
     if let Some(figures) = &figures {
+        warnings.extend(figures.notes.iter().cloned());
         warnings.extend(figures.silence_warning(now_ms));
         let backlogs = figures.overview.backlogs.iter();
         let configured = backlogs.filter(|backlog| is_configured(settings, backlog));
@@ -77,7 +79,13 @@ where
     let overview = store.overview(now_ms).await?;
     let filter = EventFilter { limit: Some(MAX_RECENT_EVENTS), ..EventFilter::default() };
     let last_event = store.list_events(filter).await?.into_iter().find(|event| !event.is_internal());
-    Ok(StoreFigures { overview, last_event, alarms: store.list_alarms().await?, size_bytes: store.size_bytes().await? })
+    Ok(StoreFigures {
+        overview,
+        last_event,
+        alarms: store.list_alarms().await?,
+        size_bytes: store.size_bytes().await?,
+        notes: store.notes().await,
+    })
 }
 
 impl StoreFigures {

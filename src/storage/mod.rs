@@ -15,6 +15,7 @@ mod event;
 mod facets;
 mod identity;
 mod inbound;
+mod inspection;
 mod invocation;
 mod leadership;
 mod overview;
@@ -25,6 +26,7 @@ mod sqlite;
 mod text;
 mod wake_ups;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use alarm::{ActivityRow, AlarmKind, AlarmRow};
@@ -55,6 +57,9 @@ pub use identity::IdentityKey;
 pub(crate) use text::sanitize_text_to;
 
 pub(crate) use inbound::{CallerHistory, InboundAnswerRecord, MAX_COUNTED_CALLS};
+pub(crate) use inspection::{
+    FindingSeverity, InspectionDepth, InspectionProgress, StoreFile, StoreFinding, StoreInspection,
+};
 pub(crate) use invocation::{
     BeginInvocationOutcome, EndedInvocation, InvocationFilter, InvocationRow, InvocationState, NewInvocation,
     SignatureUse, StoredAnswer,
@@ -118,6 +123,24 @@ pub fn open(url: &StorageUrl, role: Role, supervisor: &Supervisor) -> Result<Arc
         Role::Operator => SqliteStore::open_as_operator(&url, supervisor)?,
         Role::Reader => SqliteStore::open_read_only(&url, supervisor)?,
     }))
+}
+
+/// Inspects the store at `url` without opening it for use: reading only, also while a receiver is running, and also when
+/// the store is damaged.
+///
+/// # Errors
+/// The files cannot be listed. Everything else that is wrong is a finding.
+pub(crate) fn inspect(
+    url: &StorageUrl,
+    depth: InspectionDepth,
+    progress: InspectionProgress,
+) -> Result<StoreInspection, StoreError> {
+    SqliteStore::inspect(&SqliteUrl::from(url), depth, progress)
+}
+
+/// The files of the store at `url` that a running receiver would have locked, and that no receiver has locked.
+pub(crate) fn unlocked_files(url: &StorageUrl) -> Vec<PathBuf> {
+    SqliteStore::unlocked_files(&SqliteUrl::from(url))
 }
 
 /// Whether there is a store at `url`. A store that exists may still be unusable.

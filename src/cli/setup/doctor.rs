@@ -5,10 +5,11 @@ use clap::Args;
 use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
+use crate::cli::progress::draw_progress;
 use crate::config::ConfigSources;
 use crate::operations::OperationError;
 use crate::operations::config::check_settings;
-use crate::operations::doctor::diagnose_setup;
+use crate::operations::doctor::{DoctorRequest, diagnose_setup};
 use crate::view::{DoctorFinding, FindingLevel};
 
 #[derive(Debug, Args)]
@@ -19,6 +20,10 @@ pub(in crate::cli) struct DoctorArgs {
     /// URL of the server whose clock `--online` compares with
     #[arg(long, value_name = "URL", default_value = "https://api.retellai.com", hide = true)]
     clock_url: String,
+    /// Also read the whole store: every page of the databases and every body, and list the files; works while the
+    /// receiver runs
+    #[arg(long)]
+    store: bool,
     /// Print one JSON array instead of text
     #[arg(long)]
     json: bool,
@@ -28,8 +33,10 @@ impl DoctorArgs {
     pub(in crate::cli) async fn run(self) -> CliResult {
         let sources = ConfigSources::from_process().map_err(OperationError::from);
         let settings = sources.and_then(|sources| check_settings(&sources));
-        let clock_url = self.online.then_some(self.clock_url.as_str());
-        let findings = diagnose_setup(settings, &Clock::system(), context::PRINCIPAL, clock_url).await?;
+        let request =
+            DoctorRequest { clock_url: self.online.then_some(self.clock_url.as_str()), inspect_store: self.store };
+        let clock = Clock::system();
+        let findings = diagnose_setup(settings, &clock, context::PRINCIPAL, request, &mut draw_progress()).await?;
         if self.json {
             output::print_json(&findings)?;
         } else {

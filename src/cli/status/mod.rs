@@ -28,7 +28,7 @@ impl StatusArgs {
         let store_ref = store.as_deref().map_err(Clone::clone);
         let status = show_status(store_ref, &settings, &clock, context::PRINCIPAL, receiver).await;
         if self.json { output::print_json(&status) } else { print_text(&status, clock.now_ms()) }?;
-        if status.receiver.ready { Ok(()) } else { Err(CliError::AlreadyPrinted) }
+        if status.receiver.ready && status.store.error.is_none() { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 

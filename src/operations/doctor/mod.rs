@@ -4,37 +4,57 @@ mod destinations;
 mod disk;
 mod keys;
 mod network;
+mod store;
 
-use super::receiver::local_base_url;
-use super::{OperationError, Principal};
+use super::receiver::{check_local_health, local_base_url};
+use super::{OperationError, Principal, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::Settings;
+use crate::storage::InspectionDepth;
 use crate::view::DoctorFinding;
 
+/// Checks that are not made by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DoctorRequest<'a> {
+    /// Compare this machine's clock with that of the server at this URL.
+    pub(crate) clock_url: Option<&'a str>,
+    /// Read the whole store, and list its files.
+    pub(crate) inspect_store: bool,
+}
+
 /// Makes every check with checked settings; settings that cannot be used are the only finding, since every other check
-/// needs them. With `clock_url` this machine's clock is compared with that of the server there.
+/// needs them.
 pub(crate) async fn diagnose_setup(
     settings: Result<Settings, OperationError>,
     clock: &Clock,
     _principal: &Principal,
-    clock_url: Option<&str>,
+    request: DoctorRequest<'_>,
+    progress: ProgressCallback<'_>,
 ) -> Result<Vec<DoctorFinding>, OperationError> {
     let settings = match settings {
         Ok(settings) => settings,
         Err(error) => return Ok(vec![DoctorFinding::problem("configuration", error.to_string())]),
     };
     let folder = settings.storage.url.folder();
-    let (port, instance) = network::check_port(&settings, &local_base_url(&settings)).await?;
+    let local_url = local_base_url(&settings);
+    let (port, instance) = network::check_port(&settings, &local_url).await?;
     let mut findings = vec![DoctorFinding::ok("configuration", "valid"), keys::check_keys(&settings), port];
     findings.push(network::check_ops_listener(&settings, instance.is_some()).await?);
     findings.push(network::check_open_files());
     findings.extend(keys::check_development_key(&settings).await);
     findings.extend(disk::check_folders_writable(&settings.storage).await);
+    if instance.is_some() {
+        // Before the store is opened: see `storage::unlocked_files`.
+        findings.push(store::check_readiness(&check_local_health(&settings).await?));
+        findings.extend(store::check_store_in_use(&settings.storage.url, &local_url).await);
+    }
     findings.push(disk::check_store(&settings.storage.url).await);
+    let depth = if request.inspect_store { InspectionDepth::Full } else { InspectionDepth::Quick };
+    findings.extend(store::check_store_files(&settings.storage.url, depth, progress).await);
     findings.extend(disk::check_disk(folder).await);
     findings.push(network::check_public_url(&settings, instance.as_deref()).await?);
     findings.extend(destinations::check_destinations(&settings).await?);
-    if let Some(url) = clock_url {
+    if let Some(url) = request.clock_url {
         findings.push(network::check_clock(url, clock).await?);
     }
     Ok(findings)

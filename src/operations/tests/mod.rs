@@ -18,6 +18,7 @@ use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallGrouping, CallKind, CallStatsFilter};
 use crate::event::EventKind;
 use crate::operations::deliveries::{list_deliveries, show_deliveries};
+use crate::operations::doctor::{DoctorRequest, diagnose_setup};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
 use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
 use crate::storage::{
@@ -246,7 +247,7 @@ async fn a_live_receiver_passes_the_checks_and_a_simulation() {
     let live = LiveReceiver::start(|_| {}).await;
     let (settings, clock) = (&live.settings, Clock::system());
     let findings =
-        crate::operations::doctor::diagnose_setup(Ok(settings.clone()), &clock, &OPERATOR, None).await.unwrap();
+        diagnose_setup(Ok(settings.clone()), &clock, &OPERATOR, DoctorRequest::default(), &mut |_| {}).await.unwrap();
     let level = |check: &str| findings.iter().find(|finding| finding.check == check).map(|finding| finding.level);
     for check in ["configuration", "keys", "port", "storage folder", "store"] {
         assert_eq!(level(check), Some(FindingLevel::Ok), "{findings:?}");

@@ -25,6 +25,10 @@ pub trait Maintenance: Send + Sync {
     /// files that this store reads and writes. `None` while all are in place.
     fn file_difference(&self) -> Option<String>;
 
+    /// Files next to the store that hold data which it lacks, such as a damaged ledger that was set aside: what each is,
+    /// and what to do. They stay until an operator removes them.
+    async fn notes(&self) -> Vec<String>;
+
     /// Numbers of accepted events at `now_ms`, and the backlogs of the handlers. Takes milliseconds regardless of the
     /// number of events.
     ///

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, Row, ToSql, params_from_iter};
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
 use super::bodies::{BodyDigest, BodyLocation};
 use super::errors::RowColumn;
@@ -140,6 +140,28 @@ pub(super) fn export(reader: &ReaderContext, after: Seq, filter: &EventFilter) -
     let mut statement = reader.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     read_chunk(&mut rows, |row| read_event(row, reader), |event| event.body.as_ref().map_or(0, Bytes::len))
+}
+
+/// An event whose body was read and compared with its digest.
+pub(super) struct CheckedBody {
+    pub(super) seq: Seq,
+    pub(super) id: EventId,
+    pub(super) error: Option<BodyError>,
+}
+
+/// Checks the bodies of at most `limit` events after `after`, one at a time in memory.
+pub(super) fn check_bodies(reader: &ReaderContext, after: Seq, limit: usize) -> Result<Vec<CheckedBody>, StoreError> {
+    let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2");
+    let mut statement = reader.conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, limit], |row| {
+        let id = EventId::from_bytes(row.get(1)?);
+        Ok(CheckedBody { seq: row.get(0)?, id, error: read_body(row, reader)?.err() })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn exists(conn: &Connection, seq: Seq) -> Result<bool, StoreError> {
+    Ok(conn.prepare_cached("SELECT 1 FROM events WHERE seq = ?1")?.exists([seq])?)
 }
 
 /// The sequence number of the last event accepted before `ms`. Exact to the millisecond, not to the event, because

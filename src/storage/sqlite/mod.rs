@@ -13,6 +13,7 @@ mod facets;
 mod files;
 mod identity;
 mod inbound;
+mod inspection;
 mod ledger;
 mod open;
 mod operator;
@@ -26,6 +27,7 @@ mod wal;
 mod worker_threads;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -36,13 +38,13 @@ pub(crate) use files::SqliteUrl;
 use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
-use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
+use self::files::{DiskReserve, FileId, Inventory, OpenFiles, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
 use self::wal::SyncState;
 use self::writer::{StoreWriter, WriterContext};
-use super::StoreError;
+use super::{InspectionDepth, InspectionProgress, StoreError, StoreInspection};
 use crate::base::supervise::Supervisor;
 
 const READER_THREADS: usize = 2;
@@ -93,6 +95,9 @@ impl SqliteStore {
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let files = Arc::new(OpenFiles::of_store(url)?);
+        for kept in Inventory::read(url).unwrap_or_default().kept {
+            tracing::warn!(advice = kept.text, "unused store file");
+        }
         let ledger = ledger::open_ledger(url, &conn)?;
         let reserve = DiskReserve::new(url);
         reserve.create();
@@ -175,6 +180,20 @@ impl SqliteStore {
         // First, because on a full disk it may have to release the reserve, without which nothing can be opened.
         let operator = Operator::start(url, &sync, supervisor)?;
         Ok(Self { operator, ..Self::open_read_only(url, supervisor)? })
+    }
+
+    /// As [`crate::storage::inspect`].
+    pub(crate) fn inspect(
+        url: &SqliteUrl,
+        depth: InspectionDepth,
+        progress: InspectionProgress,
+    ) -> Result<StoreInspection, StoreError> {
+        inspection::inspect(url, depth, progress)
+    }
+
+    /// As [`crate::storage::unlocked_files`].
+    pub(crate) fn unlocked_files(url: &SqliteUrl) -> Vec<PathBuf> {
+        files::unlocked_files(url)
     }
 
     /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would

@@ -142,7 +142,7 @@ fn a_ledger_that_is_deleted_or_replaced_at_run_time_fails_functions_only() {
         change(&path);
         assert!(!ask(&server, "call_2").starts_with("answer"), "{suffix}");
         assert_eq!(sink.received().len(), 1, "{suffix}: the function was not called");
-        let ready = server.get("/health/ready");
+        let ready = server.health_details();
         assert_eq!(ready.status, 503, "{suffix}");
         let checks = &ready.json()["checks"];
         assert!(checks["invocations"].as_str().unwrap().contains(&path.display().to_string()), "{checks}");

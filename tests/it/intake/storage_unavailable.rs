@@ -197,3 +197,25 @@ fn a_full_disk_is_answered_503_until_space_is_free_again() {
     assert!(wait_until(WAIT_LIMIT, || server.is_ready()));
     assert_stored_exactly(&home, &acknowledged);
 }
+
+/// Most events are large: a receiver that stores only small ones is not ready.
+#[test]
+fn a_full_disk_for_bodies_is_not_ready() {
+    let home = TestEnv::new();
+    let folder = home.path().join("data/retell-webhook.db-bodies");
+    let Some(_mounted) = TmpfsMount::mount(&folder, "size=1m,mode=0700") else {
+        eprintln!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let server = home.start_server();
+    assert_eq!(server.post_signed(&event_of_size("call_before", 10_000)).status, 200);
+    assert!(server.is_ready());
+    let filler = folder.join("filler");
+    let _ = fs::write(&filler, vec![1; 2 * 1024 * 1024]);
+    send_until_full(&server, "large", 10_000);
+    assert_eq!(server.post_signed(&event_of_size("call_small", 100)).status, 200);
+    assert!(wait_until(WAIT_LIMIT, || !server.is_ready()), "small events are stored, large ones are not");
+    fs::remove_file(&filler).unwrap();
+    assert!(wait_until(WAIT_LIMIT, || server.is_ready()));
+    assert_eq!(server.post_signed(&event_of_size("call_after", 10_000)).status, 200);
+}

@@ -1,6 +1,8 @@
 //! Files of the store that are deleted, replaced or restored while the receiver runs: no event is acknowledged that a
 //! restart does not find.
 
+mod inspection;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

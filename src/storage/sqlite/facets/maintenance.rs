@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::storage::sqlite::files::OpenFiles;
+use crate::storage::sqlite::files::{Inventory, OpenFiles};
 use crate::storage::sqlite::ledger::{LedgerWriter, invocations};
 use crate::storage::sqlite::{SqliteStore, overview, readers, writer::append};
 use crate::storage::{HandlerBacklog, Maintenance, Store, StoreError, StoreOverview, StoreStats};
@@ -33,6 +33,13 @@ impl Maintenance for SqliteStore {
         let files = self.files.iter().chain(self.ledger.iter().map(LedgerWriter::files));
         let differences: Vec<String> = files.filter_map(|files| files.difference()).collect();
         (!differences.is_empty()).then(|| differences.join("; "))
+    }
+
+    async fn notes(&self) -> Vec<String> {
+        let url = self.url.clone();
+        // On a reader thread, because it lists a folder.
+        let kept = self.readers.read(move |_| Ok(Inventory::read(&url).unwrap_or_default().kept)).await;
+        kept.unwrap_or_default().into_iter().map(|finding| finding.text).collect()
     }
 
     async fn overview(&self, now_ms: i64) -> Result<StoreOverview, StoreError> {

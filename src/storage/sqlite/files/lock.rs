@@ -3,7 +3,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -143,10 +143,15 @@ fn already_used(path: &Path) -> StoreError {
     ))
 }
 
-#[cfg(test)]
-/// Whether a receiver holds the lock on this database or bodies folder; `None` when that cannot be found out. Call it
-/// before this process opens the database with SQLite, see [`DATABASES`].
-pub(in crate::storage::sqlite) fn is_locked(path: &Path) -> Option<bool> {
+/// The locked files of the store at `url` that no receiver has locked, as far as that can be found out. Call it before
+/// this process opens the database with SQLite, see [`DATABASES`].
+pub(in crate::storage::sqlite) fn unlocked_files(url: &SqliteUrl) -> Vec<PathBuf> {
+    let files = [url.path().to_owned(), url.bodies_folder()];
+    files.into_iter().filter(|path| is_locked(path) == Some(false)).collect()
+}
+
+/// Whether a receiver holds the lock on this database or bodies folder; `None` when that cannot be found out.
+fn is_locked(path: &Path) -> Option<bool> {
     let databases = lock_databases();
     let id = FileId::of_path(path).ok()?;
     let known = databases.iter().find(|database| database.id == id);

@@ -2,6 +2,7 @@
 
 mod disk_reserve;
 mod file_id;
+mod inventory;
 mod lock;
 mod open_files;
 mod set_aside;
@@ -10,7 +11,8 @@ pub(super) mod watch;
 
 pub(super) use self::disk_reserve::{DiskReserve, ReserveUse};
 pub(super) use self::file_id::FileId;
-pub(super) use self::lock::StoreLock;
+pub(super) use self::inventory::Inventory;
+pub(super) use self::lock::{StoreLock, unlocked_files};
 pub(super) use self::open_files::OpenFiles;
 pub(super) use self::set_aside::{set_aside_database, set_aside_log_without_database};
 pub(crate) use self::url::SqliteUrl;

@@ -1,0 +1,116 @@
+//! Checks the files of the store, and whether a running receiver uses them.
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::base::supervise::run_blocking;
+use crate::config::StorageUrl;
+use crate::operations::text::format_bytes;
+use crate::operations::{Progress, ProgressCallback};
+use crate::storage::{self, FindingSeverity, InspectionDepth, StoreError, StoreFile, StoreFinding, StoreInspection};
+use crate::view::{DoctorFinding, ReceiverStatusView};
+
+const CHECK: &str = "store files";
+/// Reports of progress that wait for the terminal; more are dropped.
+const PROGRESS_CAPACITY: usize = 16;
+
+/// Inspects the store. With [`InspectionDepth::Full`] every file is listed too.
+pub(super) async fn check_store_files(
+    url: &StorageUrl,
+    depth: InspectionDepth,
+    progress: ProgressCallback<'_>,
+) -> Vec<DoctorFinding> {
+    let inspection = match inspect(url, depth, progress).await {
+        Ok(inspection) => inspection,
+        Err(error) => return vec![DoctorFinding::problem(CHECK, error.to_string())],
+    };
+    let mut findings: Vec<_> = inspection.findings.iter().map(finding_view).collect();
+    if findings.is_empty() {
+        findings.push(DoctorFinding::ok(CHECK, summary(&inspection, depth)));
+    }
+    if depth == InspectionDepth::Full {
+        findings.extend(inspection.files.iter().map(file_view));
+    }
+    findings
+}
+
+/// Inspects on another thread and passes its progress on.
+async fn inspect(
+    url: &StorageUrl,
+    depth: InspectionDepth,
+    progress: ProgressCallback<'_>,
+) -> Result<StoreInspection, StoreError> {
+    let (sender, mut reports) = mpsc::channel(PROGRESS_CAPACITY);
+    let url = url.clone();
+    let inspection = run_blocking(move || {
+        storage::inspect(&url, depth, &mut |step, done, total| {
+            let _ = sender.try_send(Progress { step, done, total });
+        })
+    });
+    tokio::pin!(inspection);
+    let inspected = loop {
+        tokio::select! {
+            inspected = &mut inspection => break inspected,
+            Some(report) = reports.recv() => progress(report),
+        }
+    };
+    inspected.unwrap_or_else(|| Err(StoreError::unavailable("the process is shutting down")))
+}
+
+fn summary(inspection: &StoreInspection, depth: InspectionDepth) -> String {
+    match (inspection.files.len(), depth) {
+        (0, _) => "none yet".to_owned(),
+        (files, InspectionDepth::Quick) => format!("{files} files, which have what the database names"),
+        (files, InspectionDepth::Full) => {
+            format!(
+                "{files} files; the databases are in order, and {} bodies match their digests",
+                inspection.checked_bodies
+            )
+        }
+    }
+}
+
+fn finding_view(finding: &StoreFinding) -> DoctorFinding {
+    match finding.severity {
+        FindingSeverity::Warning => DoctorFinding::warning(CHECK, finding.text.clone()),
+        FindingSeverity::Problem => DoctorFinding::problem(CHECK, finding.text.clone()),
+    }
+}
+
+fn file_view(file: &StoreFile) -> DoctorFinding {
+    DoctorFinding::ok("store file", format!("{}, {}: {}", file.path, format_bytes(file.size_bytes), file.content))
+}
+
+/// Checks what the running receiver says about itself.
+pub(super) fn check_readiness(receiver: &ReceiverStatusView) -> DoctorFinding {
+    const CHECK: &str = "readiness";
+    let Some(response) = receiver.response.as_ref().filter(|_| !receiver.ready) else {
+        return DoctorFinding::ok(CHECK, "the receiver is ready");
+    };
+    let checks = response.get("checks").and_then(Value::as_object).into_iter().flatten();
+    let failed: Vec<String> = checks
+        .filter_map(|(name, result)| Some((name, result.as_str()?)))
+        .filter(|(_, result)| *result != "ok")
+        .map(|(name, result)| format!("{name}: {result}"))
+        .collect();
+    let reason = if failed.is_empty() { "its log says why".to_owned() } else { failed.join("; ") };
+    DoctorFinding::problem(CHECK, format!("the receiver at {} is not ready: {reason}", receiver.url))
+}
+
+/// Checks that the receiver that responds at `receiver_url` has this store open: it may have been replaced, or the
+/// settings of the receiver may be others.
+pub(super) async fn check_store_in_use(url: &StorageUrl, receiver_url: &str) -> Option<DoctorFinding> {
+    let url = url.clone();
+    let unlocked = run_blocking(move || storage::unlocked_files(&url)).await?;
+    let files: Vec<String> = unlocked.iter().map(|path| path.display().to_string()).collect();
+    (!files.is_empty()).then(|| {
+        DoctorFinding::problem(
+            CHECK,
+            format!(
+                "a receiver responds at {receiver_url}, but none has {} open: if it was replaced, restart the receiver; \
+                 if that receiver has other settings, run the command in its folder",
+                files.join(" and ")
+            ),
+        )
+    })
+}

@@ -1,0 +1,162 @@
+//! Lists the files of a store, and those next to it that a receiver does not use.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::SqliteUrl;
+use crate::storage::{StoreFile, StoreFinding};
+
+/// The files in use, by what follows the path of the database.
+const USED_FILES: [(&str, &str); 8] = [
+    ("", "database"),
+    ("-wal", "write-ahead log of the database"),
+    ("-shm", "index of that log"),
+    ("-ledger", "invocation ledger"),
+    ("-ledger-wal", "write-ahead log of the ledger"),
+    ("-ledger-shm", "index of that log"),
+    (".sync-state", "state of syncs and checkpoints"),
+    (".reserve", "disk space reserved for erasures"),
+];
+
+/// Files that a receiver has kept because it could not use them: what their names contain, what they hold, and what to
+/// do.
+const KEPT_FILES: [(&str, &str, &str); 4] = [
+    (
+        "-ledger.damaged-",
+        "damaged invocation ledger",
+        "invocations of custom functions before it was set aside are only there; delete it when they are not needed",
+    ),
+    (
+        "-wal.damaged-",
+        "copy of a damaged write-ahead log",
+        "transactions in it are missing from the store: restore a backup, or delete the copy when they are not needed",
+    ),
+    (".damaged-", "copy of the database to which a damaged log belongs", "delete it together with the copy of the log"),
+    (
+        "-wal.orphaned-",
+        "write-ahead log whose database was missing",
+        "if the database was moved away, stop the receiver, put the database back, and rename this file to that of its \
+         log; otherwise delete it",
+    ),
+];
+
+/// The files of the store, and findings about those that a receiver does not use.
+#[derive(Default)]
+pub(in crate::storage::sqlite) struct Inventory {
+    pub(in crate::storage::sqlite) files: Vec<StoreFile>,
+    /// Files that hold data which the store lacks.
+    pub(in crate::storage::sqlite) kept: Vec<StoreFinding>,
+    /// Files of unknown origin.
+    pub(in crate::storage::sqlite) unknown: Vec<StoreFinding>,
+}
+
+impl Inventory {
+    /// Lists the files by name. Without the folder there are none.
+    pub(in crate::storage::sqlite) fn read(url: &SqliteUrl) -> io::Result<Self> {
+        let mut inventory = Self::default();
+        let Some(name) = url.path().file_name().and_then(|name| name.to_str()) else { return Ok(inventory) };
+        for entry in sorted_entries(url.folder())? {
+            if let Some(suffix) = entry.strip_prefix(name)
+                && suffix != "-bodies"
+            {
+                inventory.add(&url.folder().join(&entry), suffix);
+            }
+        }
+        for entry in sorted_entries(&url.bodies_folder())? {
+            inventory.add_body_file(&url.bodies_folder().join(&entry), &entry);
+        }
+        Ok(inventory)
+    }
+
+    fn add(&mut self, path: &Path, suffix: &str) {
+        let kept = KEPT_FILES.iter().find(|(part, _, _)| suffix.contains(part));
+        let used = USED_FILES.iter().find(|(used, _)| *used == suffix);
+        let content = match (used, kept) {
+            (Some((_, content)), _) => content,
+            (None, Some((_, content, advice))) => {
+                self.kept.push(StoreFinding::problem(format!("{}: {content}; {advice}", path.display())));
+                content
+            }
+            // The database of another store may have a longer name.
+            (None, None) if suffix.starts_with(['.', '-']) => {
+                self.add_unknown(path);
+                "not used by the receiver"
+            }
+            (None, None) => return,
+        };
+        self.add_file(path, content);
+    }
+
+    fn add_body_file(&mut self, path: &Path, name: &str) {
+        let is_body_file = name.strip_suffix(".bodies").is_some_and(|number| number.parse::<i64>().is_ok());
+        if !is_body_file {
+            self.add_unknown(path);
+        }
+        self.add_file(path, if is_body_file { "body file" } else { "not used by the receiver" });
+    }
+
+    fn add_unknown(&mut self, path: &Path) {
+        let text = format!("{}: not used by the receiver; move it away", path.display());
+        self.unknown.push(StoreFinding::warning(text));
+    }
+
+    fn add_file(&mut self, path: &Path, content: &'static str) {
+        let size_bytes = fs::metadata(path).map_or(0, |file| file.len());
+        self.files.push(StoreFile { path: path.display().to_string(), size_bytes, content });
+    }
+}
+
+fn sorted_entries(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_next_to_the_store_are_recognized_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = SqliteUrl::file(folder.path().join("events.db"));
+        assert!(Inventory::read(&url).unwrap().files.is_empty());
+        fs::create_dir(url.bodies_folder()).unwrap();
+        let names = [
+            "events.db",
+            "events.db-wal",
+            "events.db-wal.damaged-17",
+            "events.db.damaged-17",
+            "events.db-wal.orphaned-3",
+            "events.db-ledger.damaged-5",
+            "events.db-ledger.damaged-5-wal",
+            "events.db-ledger-wal.damaged-5",
+            "events.db.bak",
+            "events.db2",
+            "other.db",
+            "events.db-bodies/00000001.bodies",
+            "events.db-bodies/notes.txt",
+        ];
+        names.iter().for_each(|name| fs::write(folder.path().join(name), "123").unwrap());
+        let inventory = Inventory::read(&url).unwrap();
+        let content_of = |name: &str| {
+            let file = inventory.files.iter().find(|file| file.path == folder.path().join(name).display().to_string());
+            file.map(|file| (file.size_bytes, file.content))
+        };
+        assert_eq!(content_of("events.db"), Some((3, "database")));
+        assert_eq!(content_of("events.db-ledger.damaged-5-wal"), Some((3, "damaged invocation ledger")));
+        assert_eq!(content_of("events.db-ledger-wal.damaged-5"), Some((3, "copy of a damaged write-ahead log")));
+        assert_eq!(content_of("events.db-bodies/00000001.bodies"), Some((3, "body file")));
+        assert_eq!((content_of("events.db2"), content_of("other.db")), (None, None));
+        assert_eq!((inventory.kept.len(), inventory.unknown.len(), inventory.files.len()), (6, 2, 11));
+    }
+}
