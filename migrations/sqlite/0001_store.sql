@@ -353,6 +353,12 @@ CREATE INDEX appointment_invocations_of ON appointment_invocations (appointment_
 -- For deleting outcomes after 30 days.
 CREATE INDEX appointment_invocations_at ON appointment_invocations (at_ms);
 
+-- The backups that were made of this store, so that an erasure can name those that still contain the person.
+CREATE TABLE backups (
+  folder      TEXT PRIMARY KEY,  -- absolute path
+  taken_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Which receiver removes old data and checks the alarms. With SQLite there is one receiver, which always leads.
 CREATE TABLE leadership (
   duty     TEXT PRIMARY KEY,

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "stdout and stderr are the output of the commands")]
 
 mod appointments;
+mod backup;
 mod calls;
 mod companies;
 mod context;
@@ -87,6 +88,9 @@ enum CliCommand {
     Rejected(rejected::RejectedCommand),
     /// Delete now what `[retention]` no longer keeps; also works while the receiver runs
     Purge(purge::PurgeArgs),
+    /// Make, check and restore backups of the store
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Erase one person's data from events, calls, attempts, rejected requests and logs; also while the receiver runs
     Erase(erase::EraseArgs),
     /// Print and check the settings
@@ -130,6 +134,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         CliCommand::Inbound(command) => command.run().await,
         CliCommand::Rejected(command) => command.run().await,
         CliCommand::Purge(command) => command.run().await,
+        CliCommand::Backup(command) => command.run().await,
         CliCommand::Erase(command) => command.run().await,
         CliCommand::Config(command) => command.run(),
         CliCommand::Doctor(command) => command.run().await,

@@ -48,6 +48,9 @@ fn command_hint(error: &OperationError) -> Option<&'static str> {
             ItemKind::Body | ItemKind::Company | ItemKind::Key => None,
         },
         OperationError::NotConfirmed(_) => Some("if it is yours, add --yes-really --i-own-this-server"),
+        OperationError::PlaceTaken(_) => {
+            Some("add --move-aside to rename its files, or set storage.url to another path")
+        }
         OperationError::Ambiguous { .. } => Some("add --company SLUG"),
         _ => None,
     }

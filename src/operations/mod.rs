@@ -3,6 +3,7 @@
 //! changes record it, and every caller has to have one. The command line is one caller.
 
 pub(crate) mod appointments;
+pub(crate) mod backup;
 pub(crate) mod companies;
 pub(crate) mod config;
 pub(crate) mod conversations;

@@ -122,6 +122,16 @@ fn country_code_length(digits: &str) -> usize {
 }
 
 impl PhoneNumber {
+    /// All digits, in ASCII.
+    pub(crate) fn digits(&self) -> &[u8] {
+        &self.digits
+    }
+
+    /// The digits of the country code and those after it.
+    pub(crate) fn split_country_code(&self) -> (&[u8], &[u8]) {
+        self.digits.split_at(self.country_code_length)
+    }
+
     /// Whether `text` contains the number in any spelling.
     #[must_use]
     pub(crate) fn occurs_in(&self, text: &[u8]) -> bool {
@@ -166,6 +176,35 @@ impl PhoneNumber {
             _ => start + before.len() < at && !ends_with_plus(&text[..start]),
         }
     }
+}
+
+/// Calls `visit` with each sequence of digits in `text` that could be a phone number, with or without its country code,
+/// until it returns `false`. The sequences overlap: every number that [`PhoneNumber::occurs_in`] finds is among them.
+pub(crate) fn for_each_candidate(text: &[u8], mut visit: impl FnMut(&[u8]) -> bool) {
+    for start in 0..text.len() {
+        if text[start].is_ascii_digit() && !visit_candidates_at(text, start, &mut visit) {
+            return;
+        }
+    }
+}
+
+/// The candidates that begin at `start`; `false` when `visit` has ended the search.
+fn visit_candidates_at(text: &[u8], start: usize, visit: &mut impl FnMut(&[u8]) -> bool) -> bool {
+    let mut digits = [0; MAX_DIGITS];
+    let mut at = start;
+    for count in 1..=MAX_DIGITS {
+        digits[count - 1] = text[at];
+        at += 1;
+        let is_end = !text.get(at).is_some_and(u8::is_ascii_digit);
+        if is_end && count >= MIN_DIGITS && !visit(&digits[..count]) {
+            return false;
+        }
+        match skip_separators(text, at) {
+            Some(next) if text.get(next).is_some_and(u8::is_ascii_digit) => at = next,
+            _ => return true,
+        }
+    }
+    true
 }
 
 /// The position after up to three separators; `None` when something else follows or the text ends.

@@ -1,9 +1,12 @@
 //! What an erasure looks for and what it reports.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
+
+use super::backup::ErasedNumbers;
 
 use super::Position;
 use crate::base::escape::{escape_json, escape_text};
@@ -24,6 +27,8 @@ pub struct DataSubject {
     substring_ids: HashSet<Vec<u8>>,
     /// Matches in all usual spellings.
     phone_number: Option<PhoneNumber>,
+    /// Numbers of which only digests are known.
+    erased_numbers: Option<Arc<ErasedNumbers>>,
     /// Limits the search to one company.
     company_id: Option<CompanyId>,
 }
@@ -46,10 +51,32 @@ impl DataSubject {
         Self { phone_number: number, company_id: company, ..Self::default() }
     }
 
-    /// Whether a text contains the phone number or one of the ids.
+    /// Persons of whom the erasure log has the numbers.
+    pub(super) fn of_erased_numbers(numbers: Arc<ErasedNumbers>, company: Option<CompanyId>) -> Self {
+        let erased_numbers = Some(numbers).filter(|numbers| !numbers.is_empty());
+        Self { erased_numbers, company_id: company, ..Self::default() }
+    }
+
+    /// Whether a text contains a phone number or one of the ids.
     #[must_use]
     pub(crate) fn matches_text(&self, text: &[u8]) -> bool {
-        self.phone_number.as_ref().is_some_and(|number| number.occurs_in(text)) || self.matches_id(text)
+        self.phone_number.as_ref().is_some_and(|number| number.occurs_in(text))
+            || self.erased_numbers.as_ref().is_some_and(|numbers| numbers.occur_in(text))
+            || self.matches_id(text)
+    }
+
+    pub(super) fn phone_number(&self) -> Option<&PhoneNumber> {
+        self.phone_number.as_ref()
+    }
+
+    /// The only company whose data is searched.
+    pub(super) fn company_id(&self) -> Option<CompanyId> {
+        self.company_id
+    }
+
+    /// Whether a phone number is searched, which means reading every body.
+    pub(crate) fn has_number(&self) -> bool {
+        self.phone_number.is_some() || self.erased_numbers.is_some()
     }
 
     fn matches_id(&self, text: &[u8]) -> bool {
@@ -84,7 +111,8 @@ impl DataSubject {
     /// The same phone number and company, without calls and ids.
     #[must_use]
     pub(crate) fn without_calls(&self) -> Self {
-        Self::new(self.phone_number.clone(), self.company_id)
+        let erased_numbers = self.erased_numbers.clone();
+        Self { erased_numbers, ..Self::new(self.phone_number.clone(), self.company_id) }
     }
 
     /// All calls and chats added so far.

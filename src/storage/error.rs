@@ -63,6 +63,10 @@ impl StoreError {
         Self::new(StoreErrorKind::Full, message)
     }
 
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Busy, message)
+    }
+
     pub(crate) fn constraint(message: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Constraint, message)
     }

@@ -85,6 +85,22 @@ impl IdentityKey {
         call & !CALL_KEY_EVENT_MASK..=call | CALL_KEY_EVENT_MASK
     }
 
+    /// A digest for the erasure log of something that identifies a person. `kind` keeps digests of different things apart.
+    pub(super) fn erasure_digest(&self, kind: &str, value: &[u8]) -> [u8; 16] {
+        let mut hash = HighwayHasher::new(Key(self.0));
+        hash.append(b"erasure log\0");
+        hash.append(kind.as_bytes());
+        hash.append(&[0]);
+        hash.append(value);
+        let [low, high] = hash.finalize128();
+        (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+    }
+
+    /// Identifies the store that has this key, without revealing the key.
+    pub(super) fn store_id(&self) -> String {
+        hex::encode(self.erasure_digest("store", &[]))
+    }
+
     fn call_hash(&self, call_id: &str) -> i64 {
         HighwayHasher::new(Key(self.0)).hash64(call_id.as_bytes()).cast_signed()
     }

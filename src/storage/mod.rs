@@ -6,6 +6,7 @@
 
 mod alarm;
 mod appointment;
+pub(crate) mod backup;
 #[cfg(test)]
 mod conformance;
 mod delivery;
@@ -48,8 +49,9 @@ pub(crate) use event::{
 };
 pub use event::{DEFAULT_COMPANY_ID, EventFilter, EventOrigin, NewEvent};
 pub(crate) use facets::{
-    AlarmStore, AppointmentStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue, DeliverySelection,
-    ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore, RetentionStore,
+    AlarmStore, AppointmentStore, BackupStore, CallStore, CompanyStore, DeliveryAdmin, DeliveryQueue,
+    DeliverySelection, ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore,
+    RetentionStore,
 };
 pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
@@ -78,6 +80,7 @@ pub(crate) use wake_ups::WakeUps;
 
 use crate::base::supervise::Supervisor;
 use crate::config::StorageUrl;
+pub(crate) use sqlite::{RestorePlace, check_copy};
 use sqlite::{SqliteStore, SqliteUrl};
 
 /// All facets of one store. Consumers take the facets that they need; only the code that opens a store has this.
@@ -94,6 +97,7 @@ pub trait Store:
     + RejectedStore
     + RetentionStore
     + ErasureStore
+    + BackupStore
     + Leadership
     + Maintenance
 {
@@ -141,6 +145,23 @@ pub(crate) fn inspect(
 /// The files of the store at `url` that a running receiver would have locked, and that no receiver has locked.
 pub(crate) fn unlocked_files(url: &StorageUrl) -> Vec<PathBuf> {
     SqliteStore::unlocked_files(&SqliteUrl::from(url))
+}
+
+/// Opens the copy of a store in `folder` for the changes of an operator.
+///
+/// # Errors
+/// As [`open`] as an operator.
+pub(crate) fn open_copy(folder: &std::path::Path, supervisor: &Supervisor) -> Result<Arc<dyn Store>, StoreError> {
+    let url = SqliteUrl::file(folder.join(backup::COPY_NAME));
+    Ok(Arc::new(SqliteStore::open_as_operator(&url, supervisor)?))
+}
+
+/// What the erasure log of the store at `url` says; `None` when there is none.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) fn read_erasure_log(url: &StorageUrl) -> Result<Option<backup::ErasureLogContent>, StoreError> {
+    backup::read_erasure_log(&SqliteUrl::from(url).erasure_log_path())
 }
 
 /// Whether there is a store at `url`. A store that exists may still be unusable.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::UnreachedBackupView;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct ErasureView {
     /// RFC 3339 in UTC.
@@ -62,12 +64,16 @@ pub(crate) struct NotErasedView {
     pub unreadable_bodies: u64,
     /// Log and handler files that could not be changed, with the error.
     pub failed_files: Vec<String>,
+    /// Why the erasure is not in the erasure log, so that restoring an older backup would undo it.
+    pub not_logged: Option<String>,
 }
 
 /// Copies that no command can erase.
 #[derive(Debug, Serialize)]
 pub(crate) struct NotReachedView {
     pub handlers: Vec<ExternalHandlerView>,
+    /// Backups that were made before and still exist on this machine.
+    pub backups: Vec<UnreachedBackupView>,
     pub elsewhere: &'static [&'static str],
 }
 

@@ -2,6 +2,7 @@
 //! them as JSON without defining another type.
 
 mod appointment;
+mod backup;
 mod conversation;
 mod erasure;
 mod events;
@@ -11,6 +12,7 @@ mod purge;
 mod receiver;
 
 pub(crate) use appointment::{AppointmentStateView, AppointmentView};
+pub(crate) use backup::{BackupCheckView, BackupView, ReappliedErasuresView, RestoreView, UnreachedBackupView};
 pub(crate) use conversation::{
     AgentNameView, CallGroupView, CallStatsView, CallTotalsView, CallView, ChatView, ConversationBaseView,
     ConversationDetailsView, ConversationTextsView, ConversationView,

@@ -39,6 +39,10 @@ pub(super) fn print_text(receipt: &ErasureView) -> CliResult {
             output::escape_text(handler)
         ))?;
     }
+    for backup in &receipt.not_reached.backups {
+        let folder = output::escape_text(&backup.folder);
+        output::print_line(format!("  the backup {folder}; restoring it erases the person again"))?;
+    }
     receipt.not_reached.elsewhere.iter().try_for_each(|copy| output::print_line(format!("  {copy}")))?;
     if receipt.dry_run { output::print_line("nothing was erased; add --yes to erase it") } else { Ok(()) }
 }
@@ -54,6 +58,9 @@ fn problems(receipt: &ErasureView) -> Vec<String> {
             "a copy remains in the write-ahead log, because other processes kept reading the store: run it again"
                 .into(),
         );
+    }
+    if let Some(error) = &not_erased.not_logged {
+        problems.push(format!("the erasure log: {error}; run it again"));
     }
     if not_erased.running_attempts > 0 {
         problems.push(format!(

@@ -5,9 +5,11 @@
 //! twice.
 
 mod files;
+mod logged;
 mod report;
 mod search;
 
+use std::path::Path;
 use std::time::Duration;
 
 use self::files::ErasableFiles;
@@ -17,7 +19,8 @@ use super::{OperationError, Principal, Progress, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::privacy::phone_number::PhoneNumber;
-use crate::storage::{CompanyStore, ErasureStore, Journal, MAX_ERASED_EVENTS, Seq};
+use crate::storage::backup::{BackupRecord, BackupStore, ErasureLogWriter};
+use crate::storage::{CompanyStore, ErasureCounts, ErasureStore, Journal, MAX_ERASED_EVENTS, Seq, StoreErrorKind};
 use crate::view::ErasureView;
 
 /// Time that running attempts get to end before their events are erased.
@@ -31,9 +34,11 @@ const MAX_ERASE_PASSES: usize = 5;
 const LATE_WRITE_GRACE: Duration = Duration::from_millis(1_500);
 
 /// The facets that an erasure needs.
-pub(crate) trait ErasableStore: ErasureStore + CompanyStore + Journal {}
+pub(crate) use self::logged::erase_logged_persons;
 
-impl<S: ErasureStore + CompanyStore + Journal + ?Sized> ErasableStore for S {}
+pub(crate) trait ErasableStore: ErasureStore + CompanyStore + Journal + BackupStore {}
+
+impl<S: ErasureStore + CompanyStore + Journal + BackupStore + ?Sized> ErasableStore for S {}
 
 /// Whose data is erased.
 #[derive(Clone, Debug)]
@@ -66,12 +71,16 @@ pub(crate) async fn erase(
     let files = ErasableFiles::from_settings(settings);
     let mut report = ErasureReport::new(request, settings, clock.now_ms());
     report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
+    report.unreached_backups = list_existing_backups(store).await?;
     if request.dry_run {
         report.erased = store.count_erasable(search.person.clone(), search.seqs.clone()).await?;
         report.erased_lines = files.overwrite_lines(&search.person, true, &mut report.failed_files).await;
     } else {
         tracing::info!(%principal, events = search.seqs.len(), "erasing the data of a person");
-        erase_found(store, clock, &mut search, &mut report, progress).await?;
+        // Before anything is erased, and locked until the end: a backup that is being made begins again afterwards.
+        let mut log = open_erasure_log(store, clock, &mut report).await?;
+        log_person(log.as_mut(), &search, clock, &mut report);
+        erase_found(store, clock, &mut search, &mut report, log.as_mut(), progress).await?;
         overwrite_files(&files, &search, &mut report).await;
     }
     report.unreadable_bodies = search.unreadable_bodies;
@@ -83,23 +92,18 @@ async fn erase_found(
     clock: &Clock,
     search: &mut PersonSearch,
     report: &mut ErasureReport,
+    mut log: Option<&mut ErasureLogWriter>,
     progress: ProgressCallback<'_>,
 ) -> Result<(), OperationError> {
     for _ in 0..MAX_ERASE_PASSES {
         report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
         report.running_attempts = cancel_and_wait_for_attempts(store, clock, search, report).await?;
         report.add_delivered_events(store.list_recipients(search.seqs.clone()).await?);
-        let now_ms = clock.now_ms();
-        let seqs: Vec<Seq> = search.seqs.iter().copied().collect();
-        let mut done = 0;
-        for part in seqs.chunks(MAX_ERASED_EVENTS) {
-            report.erased += store.erase_events(part.to_vec(), now_ms).await?;
-            done += part.len() as u64;
-            progress(Progress { step: "erased", done, total: seqs.len() as u64 });
-        }
+        report.erased += erase_events(store, clock, search, progress).await?;
         report.erased += store.erase_related_rows(search.person.clone()).await?;
         tokio::time::sleep(LATE_WRITE_GRACE).await;
         search.run_again(store, progress).await?;
+        log_person(log.as_deref_mut(), search, clock, report);
         if search.seqs.is_empty() {
             break;
         }
@@ -108,6 +112,54 @@ async fn erase_found(
     report.erased += store.erase_related_rows(search.person.clone()).await?;
     report.store_files_cleared = clear_store_files(store).await?;
     Ok(())
+}
+
+/// Erases the events found.
+async fn erase_events(
+    store: &(impl ErasableStore + ?Sized),
+    clock: &Clock,
+    search: &PersonSearch,
+    progress: ProgressCallback<'_>,
+) -> Result<ErasureCounts, OperationError> {
+    let now_ms = clock.now_ms();
+    let seqs: Vec<Seq> = search.seqs.iter().copied().collect();
+    let mut erased = ErasureCounts::default();
+    let mut done = 0;
+    for part in seqs.chunks(MAX_ERASED_EVENTS) {
+        erased += store.erase_events(part.to_vec(), now_ms).await?;
+        done += part.len() as u64;
+        progress(Progress { step: "erased", done, total: seqs.len() as u64 });
+    }
+    Ok(erased)
+}
+
+/// Opens the erasure log. If it cannot be written, the erasure is carried out and the receipt says that it is not complete.
+async fn open_erasure_log(
+    store: &(impl ErasableStore + ?Sized),
+    clock: &Clock,
+    report: &mut ErasureReport,
+) -> Result<Option<ErasureLogWriter>, OperationError> {
+    match store.open_erasure_log(clock.now_ms()).await {
+        Ok(log) => Ok(Some(log)),
+        Err(error) if error.kind() == StoreErrorKind::Busy => Err(error.into()),
+        Err(error) => {
+            report.not_logged = Some(error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+fn log_person(log: Option<&mut ErasureLogWriter>, search: &PersonSearch, clock: &Clock, report: &mut ErasureReport) {
+    if let Some(Err(error)) = log.map(|log| log.append(&search.person, clock.now_ms())) {
+        report.not_logged = Some(error.to_string());
+    }
+}
+
+/// The recorded backups that exist. They contain the person.
+async fn list_existing_backups(store: &(impl ErasableStore + ?Sized)) -> Result<Vec<BackupRecord>, OperationError> {
+    let mut backups = store.list_backups().await?;
+    backups.retain(|backup| Path::new(&backup.folder).exists());
+    Ok(backups)
 }
 
 async fn overwrite_files(files: &ErasableFiles, search: &PersonSearch, report: &mut ErasureReport) {

@@ -5,17 +5,18 @@ use jiff::Timestamp;
 use super::files::ErasedLines;
 use super::{ErasureRequest, ErasureSubject};
 use crate::config::Settings;
+use crate::storage::backup::BackupRecord;
 use crate::storage::{ErasureCounts, EventsByHandler};
 use crate::view::{
     ErasedLinesView, ErasedRowsView, ErasureSubjectKind, ErasureView, ExternalHandlerView, NotErasedView,
-    NotReachedView,
+    NotReachedView, UnreachedBackupView,
 };
 
 /// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
 /// Copies that exist or may exist, and that `erase` cannot reach.
 const UNREACHABLE_COPIES: [&str; 4] = [
-    "backups and snapshots of the store, and exports of events",
+    "other copies of the store and of its backups, and exports of events",
     "collected standard output: journald, container logs, a log service",
     "Retell's own records of the call",
     "proxies and receivers that passed the events to this receiver",
@@ -28,6 +29,9 @@ pub(super) struct ErasureReport {
     pub(super) failed_files: Vec<String>,
     pub(super) running_attempts: u64,
     pub(super) store_files_cleared: bool,
+    /// Why the erasure is not in the erasure log.
+    pub(super) not_logged: Option<String>,
+    pub(super) unreached_backups: Vec<BackupRecord>,
     delivered_events: EventsByHandler,
     /// Name and kind of each configured handler.
     handler_kinds: Vec<(String, &'static str)>,
@@ -47,6 +51,8 @@ impl ErasureReport {
             failed_files: Vec::new(),
             running_attempts: 0,
             store_files_cleared: false,
+            not_logged: None,
+            unreached_backups: Vec::new(),
             delivered_events: EventsByHandler::default(),
             handler_kinds: kinds.collect(),
             subject_kind: match request.subject {
@@ -71,6 +77,7 @@ impl ErasureReport {
             && self.running_attempts == 0
             && self.failed_files.is_empty()
             && self.unreadable_bodies == 0
+            && self.not_logged.is_none()
     }
 
     /// Handlers that delivered events to a system beyond reach.
@@ -93,6 +100,7 @@ impl ErasureReport {
         let erased_at = Timestamp::from_millisecond(self.at_ms).map(|at| at.to_string()).unwrap_or_default();
         let complete = self.is_complete();
         let handlers = self.external_handlers();
+        let backups = self.unreached_backups.into_iter().map(backup_view).collect();
         let ErasedLines { log_lines, file_lines } = self.erased_lines;
         ErasureView {
             erased_at,
@@ -107,10 +115,16 @@ impl ErasureReport {
                 store_files_clear: self.store_files_cleared,
                 unreadable_bodies: self.unreadable_bodies,
                 failed_files: self.failed_files,
+                not_logged: self.not_logged,
             },
-            not_reached: NotReachedView { handlers, elsewhere: &UNREACHABLE_COPIES },
+            not_reached: NotReachedView { handlers, backups, elsewhere: &UNREACHABLE_COPIES },
         }
     }
+}
+
+fn backup_view(backup: BackupRecord) -> UnreachedBackupView {
+    let taken_at = Timestamp::from_millisecond(backup.taken_at_ms).map(|at| at.to_string()).unwrap_or_default();
+    UnreachedBackupView { folder: backup.folder, taken_at }
 }
 
 fn rows_view(counts: ErasureCounts) -> ErasedRowsView {

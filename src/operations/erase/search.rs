@@ -14,7 +14,6 @@ pub(super) struct PersonSearch {
     pub(super) seqs: BTreeSet<Seq>,
     /// Bodies that could not be read.
     pub(super) unreadable_bodies: u64,
-    by_phone: bool,
     /// Position up to which the journal was scanned.
     scanned_through: Position,
 }
@@ -45,8 +44,11 @@ impl PersonSearch {
                 person
             }
         };
-        let by_phone = matches!(subject, ErasureSubject::Phone(_));
-        Ok(Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, by_phone, scanned_through: Position::START })
+        Ok(Self::of_person(person))
+    }
+
+    pub(super) fn of_person(person: DataSubject) -> Self {
+        Self { person, seqs: BTreeSet::new(), unreadable_bodies: 0, scanned_through: Position::START }
     }
 
     /// Searches the whole store. The calls with the number are found in the table of calls as well as in event bodies:
@@ -56,7 +58,7 @@ impl PersonSearch {
         store: &(impl ErasableStore + ?Sized),
         progress: ProgressCallback<'_>,
     ) -> Result<(), StoreError> {
-        if self.by_phone {
+        if self.person.has_number() {
             let calls = store.find_calls(self.person.clone()).await?;
             self.scan_journal(store, progress).await?;
             self.person.add_calls(calls);
@@ -71,7 +73,7 @@ impl PersonSearch {
         progress: ProgressCallback<'_>,
     ) -> Result<(), StoreError> {
         self.seqs.clear();
-        if self.by_phone {
+        if self.person.has_number() {
             self.scan_journal(store, progress).await?;
         }
         self.add_call_events(store).await

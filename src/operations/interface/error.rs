@@ -24,6 +24,9 @@ pub(crate) enum OperationError {
     /// The operation may do harm and was not confirmed; the text says what it would do.
     #[error("{0}")]
     NotConfirmed(String),
+    /// A store is in the place that another one would take; the text names it.
+    #[error("{0}")]
+    PlaceTaken(String),
     /// The receiver that a request was sent to did not answer it; the text says why.
     #[error("{0}")]
     NoResponse(String),

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod appointments;
+mod backup;
 mod calls;
 mod companies;
 mod delivery_admin;
@@ -21,6 +22,7 @@ mod retention;
 
 pub(crate) use alarms::AlarmStore;
 pub(crate) use appointments::AppointmentStore;
+pub(crate) use backup::BackupStore;
 pub(crate) use calls::CallStore;
 pub(crate) use companies::CompanyStore;
 pub(crate) use delivery_admin::{ChangedBatch, DeliveryAdmin, DeliverySelection};

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod appointments;
+mod backup;
 mod bodies;
 mod calls;
 mod companies;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+pub(crate) use self::backup::{RestorePlace, check_copy};
 pub(crate) use files::SqliteUrl;
 
 use self::bodies::BodyFileWriter;

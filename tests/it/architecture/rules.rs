@@ -81,7 +81,7 @@ const RESTRICTED_NAMES: [(&str, &[&str]); 23] = [
 ];
 
 /// The facets of a store. Commands pass a store to operations and do not use it themselves.
-pub const STORAGE_FACETS: [&str; 15] = [
+pub const STORAGE_FACETS: [&str; 16] = [
     "Store",
     "Journal",
     "Leadership",
@@ -96,6 +96,7 @@ pub const STORAGE_FACETS: [&str; 15] = [
     "RejectedStore",
     "RetentionStore",
     "ErasureStore",
+    "BackupStore",
     "Maintenance",
 ];
 

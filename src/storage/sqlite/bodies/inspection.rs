@@ -113,7 +113,7 @@ pub(super) fn last_known_end(conn: &Connection) -> Result<Option<BodyLocation>, 
 
 /// The end of the last body in this file that the database has ever named. Bodies that were freed count as well:
 /// reclaiming writes zeros over them, and would do so to a new body that was appended in their place.
-fn known_end(conn: &Connection, file: i64) -> Result<u64, StoreError> {
+pub(in crate::storage::sqlite) fn known_end(conn: &Connection, file: i64) -> Result<u64, StoreError> {
     let freed = conn
         .prepare_cached(
             "SELECT max(coalesce((SELECT at + size_bytes FROM freed_bodies WHERE file = ?1 ORDER BY at DESC LIMIT 1), 0),

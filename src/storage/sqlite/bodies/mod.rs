@@ -16,7 +16,7 @@ mod writer;
 
 pub(super) use body_digest::BodyDigest;
 pub(super) use files::{body_file_path, list_file_numbers, sync_folder};
-pub(super) use inspection::{inspect, unreferenced_bytes};
+pub(super) use inspection::{inspect, known_end, unreferenced_bytes};
 pub(super) use reader::BodyFileReader;
 pub(super) use writer::BodyFileWriter;
 

@@ -50,6 +50,11 @@ impl SqliteUrl {
         self.path_with_suffix("-wal")
     }
 
+    /// The log of erasures, which is not part of a backup.
+    pub(in crate::storage) fn erasure_log_path(&self) -> PathBuf {
+        self.path_with_suffix("-erasures")
+    }
+
     pub(in crate::storage::sqlite) fn path_with_suffix(&self, suffix: &str) -> PathBuf {
         // On `OsString`, because a path need not be valid UTF-8.
         let mut path = self.path.as_os_str().to_owned();

@@ -92,6 +92,14 @@ fn delete_event(
     Ok(Some(event.size_bytes))
 }
 
+/// Removes one event with its deliveries, as retention does. Must run inside a transaction if it has to be atomic.
+pub(super) fn remove_event(conn: &Connection, key: &IdentityKey, seq: Seq, now_ms: i64) -> Result<(), StoreError> {
+    for handler in list_handler_ids(conn)? {
+        delete_delivery(conn, handler, seq)?;
+    }
+    delete_event(conn, key, seq, BodyDisposal::Free, now_ms).map(drop)
+}
+
 /// Deletes a delivery and its attempts, and returns how many of each there were.
 fn delete_delivery(conn: &Connection, handler: HandlerId, seq: Seq) -> Result<CascadedCounts, StoreError> {
     let attempts = delete_attempts(conn, handler, seq)?;
