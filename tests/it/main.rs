@@ -19,6 +19,7 @@ mod api_docs;
 mod appointment_functions;
 mod appointments;
 mod architecture;
+mod backup;
 mod bad_input;
 mod body_files;
 mod calls_stats;

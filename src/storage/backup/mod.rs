@@ -39,7 +39,7 @@ pub struct StoreCopy {
 pub struct CopyCounts {
     pub events: u64,
     /// Number of bodies in body files.
-    pub body_files_bodies: u64,
+    pub large_bodies: u64,
     pub body_bytes: u64,
     pub invocations: u64,
 }

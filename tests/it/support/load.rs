@@ -59,6 +59,11 @@ impl EventLog {
         })
     }
 
+    /// The call ids of the events acknowledged so far.
+    pub fn acknowledged(&self) -> BTreeSet<String> {
+        self.acknowledged.lock().unwrap().clone()
+    }
+
     /// Compares what is stored with what was acknowledged. `home` must be able to run commands.
     pub fn compare(&self, home: &TestEnv) -> StoredEvents {
         let events = home.export_events();

@@ -50,14 +50,14 @@ fn quick_check(conn: &Connection) -> Result<Vec<String>, StoreError> {
 
 pub(super) fn count_rows(url: &SqliteUrl) -> Result<CopyCounts, StoreError> {
     let conn = open_read_only(url)?;
-    let (events, body_files_bodies, body_bytes) = conn.query_row(
+    let (events, large_bodies, body_bytes) = conn.query_row(
         "SELECT count(*), count(body_file), coalesce(sum(size_bytes) FILTER (WHERE body_file IS NOT NULL), 0) FROM events",
         [],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
     let invocations =
         open_read_only(&url.ledger_url())?.query_row("SELECT count(*) FROM invocations", [], |row| row.get(0))?;
-    Ok(CopyCounts { events, body_files_bodies, body_bytes, invocations })
+    Ok(CopyCounts { events, large_bodies, body_bytes, invocations })
 }
 
 /// Compares every body with its digest, and returns the ids of the events whose body differs, with the reason.
