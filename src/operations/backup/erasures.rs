@@ -48,9 +48,9 @@ impl LaterErasures {
                 log.damaged_lines
             ));
         }
-        let is_later = |offset: u64, entry: &ErasureLogEntry| match is_same_log {
-            true => offset >= mark.offset,
-            false => entry.at_ms >= manifest.taken_at_ms,
+        // Times are compared only where places cannot be: a clock may have been set back.
+        let is_later = |offset: u64, entry: &ErasureLogEntry| {
+            if is_same_log { offset >= mark.offset } else { entry.at_ms >= manifest.taken_at_ms }
         };
         let entries = log.entries.into_iter().filter(|(offset, entry)| is_later(*offset, entry));
         Self { entries: entries.map(|(_, entry)| entry).collect(), gaps }

@@ -97,7 +97,11 @@ fn check_store(folder: &Path, manifest: &Manifest, run: &CopyRun) -> Result<Vec<
         problems.push("the store is not the one of the manifest".to_owned());
     }
     if problems.is_empty() && found.counts != manifest.counts {
-        problems.push(format!("the store has {:?} instead of {:?}", found.counts, manifest.counts));
+        let (found, expected) = (found.counts, manifest.counts);
+        problems.push(format!(
+            "the store has {} events and {} invocations instead of {} and {}",
+            found.events, found.invocations, expected.events, expected.invocations
+        ));
     }
     for (event, reason) in found.damaged_events {
         if !manifest.damaged_events.contains(&event) {

@@ -111,8 +111,9 @@ const MODULES_BEHIND_OPERATIONS: [&str; 6] = ["dispatch", "egress", "handlers", 
 const SERVE_COMMAND: &str = "src/cli/serve.rs";
 /// Files with a `run` that calls no operation: they choose among the commands of other files, or print what the program
 /// contains.
-const RUN_WITHOUT_OPERATION: [&str; 5] = [
+const RUN_WITHOUT_OPERATION: [&str; 6] = [
     "src/cli/mod.rs",
+    "src/cli/backup/mod.rs",
     "src/cli/calls/mod.rs",
     "src/cli/deliveries/dead.rs",
     "src/cli/setup/docs.rs",

@@ -1,6 +1,6 @@
 //! Copies the bodies that a copied database names.
 //!
-//! Only those: what is between them may be bodies that were erased and not yet overwritten. Retention goes on during the
+//! Only those: what is between them may be bodies that were erased and not yet overwritten. Retention continues during the
 //! copy, so bodies may be gone; then their events are removed from the copy as well.
 
 use std::fs::File;

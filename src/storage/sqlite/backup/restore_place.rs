@@ -102,8 +102,7 @@ impl RestorePlace {
             if !database.path().exists() {
                 continue;
             }
-            // Locks everyone out for a moment. A damaged database may fail in another way, and is no reason not to
-            // restore.
+            // Locks everyone out for a moment. A damaged database may fail in another way, and can be replaced.
             let locked = open::open_for_recovery(&database)
                 .and_then(|conn| Ok(conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?));
             if locked.is_err_and(|error| error.kind() == StoreErrorKind::Busy) {
