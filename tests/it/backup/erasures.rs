@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{create_backup, files_with, restore};
 use crate::support::bodies::event_body;
-use crate::support::test_env::TestEnv;
+use crate::support::test_env::{ExportedEvent, TestEnv};
 
 const NUMBER: &str = "+12025550143";
 /// Texts that only occur in the data of the erased persons.
@@ -75,7 +75,7 @@ fn a_restore_erases_again_whom_an_erasure_has_removed_since() {
     assert_eq!(files_with(&home.path().join("data"), &ERASED_TEXTS), [""; 0]);
     // Everyone else is there.
     let left = home.export_events();
-    assert_eq!(left.iter().filter_map(|event| event.call_id()).collect::<Vec<_>>(), ["call_other"]);
+    assert_eq!(left.iter().filter_map(ExportedEvent::call_id).collect::<Vec<_>>(), ["call_other"]);
     let count = |conn: rusqlite::Connection, table| {
         conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
     };
