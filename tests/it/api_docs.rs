@@ -115,7 +115,8 @@ fn webhook_operations_document_signature_and_responses() {
 
 #[test]
 fn the_examples_are_accepted_unchanged() {
-    let server = TestEnv::new().start_server();
+    let home = TestEnv::new();
+    let server = home.start_server();
     let document = openapi_document(&server.get(OPENAPI));
     let examples = &document["paths"][WEBHOOK_PATH]["post"]["requestBody"]["content"]["application/json"]["examples"];
     for name in ["call_started", "call_ended", "call_analyzed"] {
