@@ -23,6 +23,9 @@ const MIN_NATIONAL_DIGITS: usize = 7;
 /// How long an erasure waits for another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Enough for some thousand calls.
+#[cfg(target_os = "linux")]
+const RESERVED_BYTES: u64 = 256 * 1024;
 
 /// A place in an erasure log: what follows was erased afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,7 @@ impl ErasureLogWriter {
         loop {
             match open_locked(path, &key.store_id(), now_ms) {
                 Ok(Some(file)) => {
+                    reserve_space(&file).map_err(|error| cannot_write(path, &error))?;
                     return Ok(Self {
                         file,
                         path: path.to_owned(),
@@ -275,6 +279,22 @@ fn open_locked(path: &Path, store_id: &str, now_ms: i64) -> io::Result<Option<Fi
     }
 }
 
+/// Allocates blocks behind the end, so that a disk that fills up during an erasure does not keep it out of the log.
+#[cfg(target_os = "linux")]
+fn reserve_space(file: &File) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    match fallocate(file, FallocateFlags::KEEP_SIZE, file.metadata()?.len(), RESERVED_BYTES) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        allocated => Ok(allocated?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve_space(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
@@ -296,10 +316,14 @@ fn checksum(line: &str) -> u64 {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::unavailable(format!(
+    let text = format!(
         "cannot write {}: {error}; without it, restoring an older backup would bring the erased data back",
         path.display()
-    ))
+    );
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::full(text),
+        _ => StoreError::unavailable(text),
+    }
 }
 
 #[cfg(test)]

@@ -65,8 +65,7 @@ impl BackupStore for SqliteStore {
     }
 
     async fn open_erasure_log(&self, now_ms: i64) -> Result<ErasureLogWriter, StoreError> {
-        let url = self.url.clone();
-        blocking(move || ErasureLogWriter::open(&url.erasure_log_path(), &read_key(&url)?, now_ms)).await
+        self.operator().await?.run(move |operator| operator.store.open_erasure_log(now_ms)).await
     }
 
     async fn find_logged_persons(&self, entries: Vec<ErasureLogEntry>) -> Result<Vec<DataSubject>, StoreError> {

@@ -8,7 +8,7 @@ use super::SqliteUrl;
 use crate::storage::{StoreFile, StoreFinding};
 
 /// The files in use, by what follows the path of the database.
-const USED_FILES: [(&str, &str); 8] = [
+const USED_FILES: [(&str, &str); 9] = [
     ("", "database"),
     ("-wal", "write-ahead log of the database"),
     ("-shm", "index of that log"),
@@ -17,6 +17,7 @@ const USED_FILES: [(&str, &str); 8] = [
     ("-ledger-shm", "index of that log"),
     (".sync-state", "state of syncs and checkpoints"),
     (".reserve", "disk space reserved for erasures"),
+    ("-erasures", "erasure log"),
 ];
 
 /// Files that a receiver has kept because it could not use them: what their names contain, what they hold, and what to
@@ -39,6 +40,17 @@ const KEPT_FILES: [(&str, &str, &str); 4] = [
         "if the database was moved away, stop the receiver, put the database back, and rename this file to that of its \
          log; otherwise delete it",
     ),
+];
+
+/// Files of restores: what their names contain, what they are, and what to do.
+const RESTORE_FILES: [(&str, &str, &str); 3] = [
+    (
+        ".before-restore-",
+        "store that a restore has moved aside",
+        "erasures do not reach it; delete it when it is not needed",
+    ),
+    ("-restoring", "left by a restore that was interrupted", "delete it, or restore again"),
+    ("-erasures.other-", "erasure log of another store", "move it to that store"),
 ];
 
 /// The files of the store, and findings about those that a receiver does not use.
@@ -72,18 +84,23 @@ impl Inventory {
     fn add(&mut self, path: &Path, suffix: &str) {
         let kept = KEPT_FILES.iter().find(|(part, _, _)| suffix.contains(part));
         let used = USED_FILES.iter().find(|(used, _)| *used == suffix);
-        let content = match (used, kept) {
-            (Some((_, content)), _) => content,
-            (None, Some((_, content, advice))) => {
+        let restore = RESTORE_FILES.iter().find(|(part, _, _)| suffix.contains(part));
+        let content = match (used, kept, restore) {
+            (Some((_, content)), _, _) => content,
+            (None, Some((_, content, advice)), _) => {
                 self.kept.push(StoreFinding::problem(format!("{}: {content}; {advice}", path.display())));
                 content
             }
+            (None, None, Some((_, content, advice))) => {
+                self.unknown.push(StoreFinding::warning(format!("{}: {content}; {advice}", path.display())));
+                content
+            }
             // The database of another store may have a longer name.
-            (None, None) if suffix.starts_with(['.', '-']) => {
+            (None, None, None) if suffix.starts_with(['.', '-']) => {
                 self.add_unknown(path);
                 "not used by the receiver"
             }
-            (None, None) => return,
+            (None, None, None) => return,
         };
         self.add_file(path, content);
     }
@@ -141,12 +158,16 @@ mod tests {
             "events.db-ledger.damaged-5-wal",
             "events.db-ledger-wal.damaged-5",
             "events.db.bak",
+            "events.db-erasures",
+            "events.db.before-restore-20261130T000000.000Z-ledger-wal",
             "events.db2",
             "other.db",
             "events.db-bodies/00000001.bodies",
             "events.db-bodies/notes.txt",
         ];
-        names.iter().for_each(|name| fs::write(folder.path().join(name), "123").unwrap());
+        for name in names {
+            fs::write(folder.path().join(name), "123").unwrap();
+        }
         let inventory = Inventory::read(&url).unwrap();
         let content_of = |name: &str| {
             let file = inventory.files.iter().find(|file| file.path == folder.path().join(name).display().to_string());
@@ -157,6 +178,9 @@ mod tests {
         assert_eq!(content_of("events.db-ledger-wal.damaged-5"), Some((3, "copy of a damaged write-ahead log")));
         assert_eq!(content_of("events.db-bodies/00000001.bodies"), Some((3, "body file")));
         assert_eq!((content_of("events.db2"), content_of("other.db")), (None, None));
-        assert_eq!((inventory.kept.len(), inventory.unknown.len(), inventory.files.len()), (6, 2, 11));
+        assert_eq!((inventory.kept.len(), inventory.unknown.len(), inventory.files.len()), (6, 3, 13));
+        let old_ledger = "events.db.before-restore-20261130T000000.000Z-ledger-wal";
+        assert_eq!(content_of("events.db-erasures"), Some((3, "erasure log")));
+        assert_eq!(content_of(old_ledger), Some((3, "store that a restore has moved aside")));
     }
 }

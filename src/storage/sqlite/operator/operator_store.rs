@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::storage::backup::ErasureLogWriter;
 use crate::storage::sqlite::files::ReserveUse;
 use crate::storage::sqlite::wal::SyncState;
 use crate::storage::sqlite::wal::checkpoint::{CheckpointMode, run_checkpoint};
@@ -103,6 +104,11 @@ impl OperatorStore {
         work: impl Fn(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.with_reserve(|store| store.write_ledger(&work))
+    }
+
+    /// Opens the erasure log; on a full disk with the disk reserve.
+    pub(in crate::storage::sqlite) fn open_erasure_log(&mut self, now_ms: i64) -> Result<ErasureLogWriter, StoreError> {
+        self.with_reserve(|store| ErasureLogWriter::open(&store.url.erasure_log_path(), &store.identity_key, now_ms))
     }
 
     fn with_reserve<T>(&mut self, work: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
