@@ -24,8 +24,13 @@ pub(super) struct BackupFolder {
 impl BackupFolder {
     /// Opens or creates the folder, and deletes what an interrupted backup has left in it.
     pub(super) fn open(path: &Path) -> Result<Self, OperationError> {
+        let is_new = !path.exists();
         create_private_folder(path).map_err(|error| io_error("create", path, &error))?;
         let path = fs::canonicalize(path).map_err(|error| io_error("open", path, &error))?;
+        // The name of a new folder is in the folder above it.
+        if let Some(parent) = path.parent().filter(|_| is_new) {
+            sync_folder(parent)?;
+        }
         // The folder itself is locked: a lock file could be deleted.
         let lock = File::open(&path).map_err(|error| io_error("open", &path, &error))?;
         match lock.try_lock() {

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{create_backup, list_backups, verify};
+use crate::faults::faulty_disk::FaultyDisk;
 use crate::support::server::{ReceiverProcess, wait_for_exit};
 use crate::support::test_env::TestEnv;
 use crate::support::wait_until;
@@ -94,4 +95,38 @@ fn a_full_disk_fails_the_backup_and_leaves_nothing() {
     assert_eq!(left, 0);
     assert!(server.is_ready());
     assert_eq!(server.post_signed(br#"{"event":"call_ended","call":{"call_id":"call_after"}}"#).status, 200);
+}
+
+/// Errors in the middle, in each kind of file. A failed sync of a copy is not one of the store.
+#[cfg(target_os = "linux")]
+#[test]
+fn write_errors_and_failed_syncs_end_the_backup_and_leave_the_receiver_alone() {
+    let mut home = TestEnv::new();
+    let disk = FaultyDisk::attach(&mut home);
+    let server = home.start_server();
+    for number in 0..20 {
+        let call = serde_json::json!({ "call_id": format!("call_{number}"), "transcript": "w".repeat(50_000) });
+        let body = serde_json::json!({ "event": "call_ended", "call": call }).to_string();
+        assert_eq!(server.post_signed(body.as_bytes()).status, 200);
+    }
+    for rule in [
+        "write backups/*/store.db ENOSPC -1 1",
+        "write backups/*/store.db-ledger ENOSPC -1",
+        "write backups/*/store.db-bodies/* ENOSPC -1 3",
+        "write backups/*/manifest.json ENOSPC -1",
+        "sync backups/*/store.db EIO 1",
+        "sync backups/*/store.db-bodies/* EIO 1",
+        "sync backups/*/manifest.json EIO 1",
+        "read backups/*/store.db-bodies/* EIO 1",
+    ] {
+        disk.set_rules(&[rule]);
+        let ran = home.run(&["backup", "create", "--folder", "data/backups"]);
+        let left = std::fs::read_dir(home.path().join("data/backups")).unwrap().count();
+        assert!(ran.exit_code == Some(1) && ran.stderr.contains("backups") && left == 0, "{rule}: {left} {ran:?}");
+        disk.set_rules(&[]);
+        assert!(server.is_ready(), "{rule}");
+    }
+    assert_eq!(server.post_signed(br#"{"event":"call_ended","call":{"call_id":"call_after"}}"#).status, 200);
+    let created = home.run_ok(&["backup", "create", "--folder", "data/backups", "--json"]).json();
+    assert!(verify(&home, created["folder"].as_str().unwrap().as_ref()).0);
 }

@@ -5,7 +5,7 @@
 mod clock_steps;
 mod damaged_log;
 mod failed_sync;
-mod faulty_disk;
+pub mod faulty_disk;
 mod full_disk;
 mod power_cut;
 mod preload;

@@ -28,6 +28,8 @@ pub struct Figures {
     pub reordered: usize,
     pub erased_returned: usize,
     pub run_again: usize,
+    pub backups: usize,
+    pub damaged_backups: usize,
 }
 
 /// Checks events, bookings, erasures and functions. Starts the receiver for it, without load.
@@ -37,6 +39,7 @@ pub fn check_after_cut(store: &PowerCutStore, cut_at: Instant, figures: &mut Fig
     assert!(!output.contains("ERROR"), "{output}");
     check_events(store, figures);
     check_bookings(store, figures);
+    check_backups(store, figures);
     check_functions(store, server.address(), cut_at, figures);
     assert_eq!(server.stop(), Some(0), "{}", server.output());
 }
@@ -68,6 +71,23 @@ fn check_bookings(store: &PowerCutStore, figures: &mut Figures) {
     figures.twice += stored.values().filter(|count| **count > 1).count();
     let bookings = store.load.bookings.lock().unwrap();
     figures.lost += bookings.iter().filter(|number| !stored.contains_key(number.as_str())).count();
+}
+
+/// A backup that has its name is complete, also when the power was cut right after that.
+fn check_backups(store: &PowerCutStore, figures: &mut Figures) {
+    let folder = store.home.path().join("data/backups");
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let path = path.to_str().unwrap();
+        if path.ends_with('Z') {
+            let check = store.home.run(&["backup", "verify", path]);
+            figures.backups += 1;
+            if check.exit_code != Some(0) {
+                println!("{check:?}");
+                figures.damaged_backups += 1;
+            }
+        }
+    }
 }
 
 /// Repeats requests whose answer is on disk. The function must not run again.
