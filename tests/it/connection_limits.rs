@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::bodies::event_body;
 use crate::support::client::{self, RawClient, WEBHOOK_PATH, request_head};
@@ -34,7 +34,7 @@ fn metric(server: &ReceiverProcess, name: &str) -> usize {
     value.parse::<f64>().unwrap().to_string().parse().unwrap()
 }
 
-/// Connections that send `first` and nothing else; connections that the receiver closes are opened again.
+/// Connections that send `first` and nothing else.
 fn hold_connections(address: SocketAddr, count: usize, first: &[u8]) -> Vec<TcpStream> {
     let connect = || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
@@ -75,6 +75,7 @@ fn one_sender_with_many_connections_does_not_starve_others() {
     let complete = request_head("GET", "/ping", &[], None);
     for (limits, expected) in [((1_024, 1_024), 768), ((1_024, 20_000), 4_096), ((300, 300), 44)] {
         let env = TestEnv::new();
+        let started_at = Instant::now();
         let mut server = start_with_file_limit(&env, limits.0, limits.1);
         assert_eq!(metric(&server, "connections_limit"), expected, "{limits:?}");
         assert_eq!(server.output().contains("open file limit low"), expected == 44, "{limits:?}");
@@ -90,7 +91,8 @@ fn one_sender_with_many_connections_does_not_starve_others() {
             assert!(closed >= ATTACKING_CONNECTIONS - expected, "{closed} closed with {limits:?}");
             assert!(server.wait_for_output("connection limit reached"));
             let warnings = server.output().matches("connection limit reached").count();
-            assert!((1..=2).contains(&warnings), "{warnings} warnings");
+            let max_warnings = 2 + started_at.elapsed().as_secs() / 60;
+            assert!((1..=max_warnings).contains(&(warnings as u64)), "{warnings} warnings");
             assert!(server.output().contains("client_ip=127.0.0.1"), "{}", server.output());
         }
         assert_eq!(server.stop(), Some(0));

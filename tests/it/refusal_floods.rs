@@ -1,11 +1,13 @@
 //! Floods of refused requests: the metrics count all of them, the log has a bounded number of lines.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::support::client::{RawClient, WEBHOOK_PATH, request_head};
 use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
+use crate::support::wait_until;
 
 const REQUESTS: usize = 5_000;
 /// Lines that one address may cause: 20 at once, then one per second, and a summary per minute. A flood here takes less
@@ -16,16 +18,20 @@ fn forged_signature() -> String {
     format!("v={},d={}", now_ms(), "0".repeat(64))
 }
 
-/// Sends the request on a connection that is kept while it can be. `expected` is the status, or `None` to close the
-/// connection before the response.
+/// Sends the request on a connection that is kept while it can be. `expected` is the status, or `None` to stop sending in
+/// the middle of the request. Each request waits for its end: a client that does not can outrun the receiver, which then
+/// closes connections to make room.
 fn flood(server: &ReceiverProcess, request: &[u8], expected: Option<u16>) {
     let mut client = RawClient::connect(server.address());
     for _ in 0..REQUESTS {
-        let answer = client.send(request).ok().and_then(|()| expected.and_then(|_| client.read_response()));
         let Some(status) = expected else {
+            client.send(request).unwrap();
+            client.shutdown_write();
+            client.read_response();
             client = RawClient::connect(server.address());
             continue;
         };
+        let answer = client.send(request).ok().and_then(|()| client.read_response());
         let answer = answer.unwrap_or_else(|| {
             client = RawClient::connect(server.address());
             client.send(request).unwrap();
@@ -48,8 +54,8 @@ fn assert_flood_is_counted_and_not_logged(series: &str, request: &[u8], expected
     let env = TestEnv::new();
     let mut server = env.start_server();
     flood(&server, request, expected);
-    let complete = || counter(&server, series) == REQUESTS;
-    assert!(crate::support::wait_until(std::time::Duration::from_secs(20), complete), "{}", counter(&server, series));
+    let is_complete = wait_until(Duration::from_secs(20), || counter(&server, series) == REQUESTS);
+    assert!(is_complete, "{} counted", counter(&server, series));
     assert_eq!(server.stop(), Some(0));
     let log = fs::read_to_string(env.path().join("logs/app.log")).unwrap();
     let lines = log.lines().filter(|line| line.contains("request")).count();
@@ -174,7 +180,7 @@ fn a_full_log_file_stops_until_the_next_day_and_standard_output_continues() {
         let path = env.path().join("logs/app.log");
         let last_line = || fs::read_to_string(&path).unwrap().lines().last().unwrap().to_owned();
         let is_full = || last_line().contains("log file full until the next day");
-        assert!(crate::support::wait_until(std::time::Duration::from_secs(10), is_full), "{}", last_line());
+        assert!(wait_until(Duration::from_secs(10), is_full), "{}", last_line());
         if format == "json" {
             let line: serde_json::Value = serde_json::from_str(&last_line()).unwrap();
             assert_eq!((&line["level"], &line["limit_bytes"]), (&"WARN".into(), &65_536.into()));
