@@ -149,8 +149,11 @@ impl FrameScan {
         };
         let in_salts = salts(frame, 8) != current_salts;
         let solutions: Vec<_> = in_frame.filter(|_| !in_salts).chain(elsewhere.filter(is_valid)).collect();
-        // Several are equally likely for the highest bits of a word, and for a bit of the last word and of the checksum.
+        // A bit of the last word and the same bit of the checksum can be equally likely.
         let [(at, bit)] = solutions[..] else { return None };
+        if !(8..FRAME_HEADER_BYTES).contains(&at) && !self.order.is_identified((at, bit)) {
+            return None;
+        }
         frame[at] ^= 1 << bit;
         let start = HEADER_BYTES as u64 + (self.frames - 1) * frame.len() as u64;
         self.result.repairs.push(Repair { offset: start + at as u64, byte: frame[at] });
