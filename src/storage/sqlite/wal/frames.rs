@@ -12,6 +12,7 @@ const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// The lowest bit says whether checksums are computed over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
+const VERSION: u32 = 3_007_000;
 /// The page size of the store's databases, for a log whose header is damaged.
 const DEFAULT_PAGE_BYTES: usize = 4_096;
 
@@ -50,12 +51,17 @@ pub(super) fn check_wal(mut log: impl Read) -> io::Result<WalCheck> {
     if !read_full(&mut log, &mut header)? || header == [0; HEADER_BYTES] {
         return Ok(WalCheck::default());
     }
+    let mut first_frame_header = [0; FRAME_HEADER_BYTES];
+    if !read_full(&mut log, &mut first_frame_header)? {
+        return Ok(WalCheck::default());
+    }
     let mut repairs = Vec::new();
     if parse_header(&header).is_none()
-        && let Some(at) = repair_header(&mut header)
+        && let Some(at) = repair_header(&mut header, salts(&first_frame_header, 8))
     {
         repairs.push(Repair { offset: at as u64, byte: header[at] });
     }
+    let mut log = first_frame_header.chain(log);
     let mut scan = FrameScan::new(&header, repairs);
     let mut frame = vec![0; FRAME_HEADER_BYTES + scan.page_bytes];
     while read_full(&mut log, &mut frame)? {
@@ -177,6 +183,7 @@ fn parse_header(header: &[u8]) -> Option<WalHeader> {
     let order = if word(header, 0) & 1 == 1 { WordOrder::Big } else { WordOrder::Little };
     let checksum = order.add((0, 0), &header[..24]);
     let is_valid = word(header, 0) & !1 == MAGIC
+        && word(header, 4) == VERSION
         && page_bytes.is_power_of_two()
         && (512..=65_536).contains(&page_bytes)
         && checksum == (word(header, 24), word(header, 28));
@@ -184,16 +191,17 @@ fn parse_header(header: &[u8]) -> Option<WalHeader> {
 }
 
 /// Corrects a header in which exactly one bit has flipped, and returns the place of the byte with that bit.
-fn repair_header(header: &mut [u8]) -> Option<usize> {
-    let mut found = None;
-    for (at, bit) in (0..header.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        header[at] ^= 1 << bit;
-        if parse_header(header).is_some() && found.replace((at, bit)).is_some() {
-            return None;
-        }
-        header[at] ^= 1 << bit;
-    }
-    let (at, bit) = found?;
+fn repair_header(header: &mut [u8; HEADER_BYTES], first_frame_salts: u64) -> Option<usize> {
+    let flipped = |(at, bit): (usize, u32)| {
+        let mut flipped = *header;
+        flipped[at] ^= 1 << bit;
+        flipped
+    };
+    let bits = (0..HEADER_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+    let is_right =
+        |header: &[u8; HEADER_BYTES]| parse_header(header).is_some() && salts(header, 16) == first_frame_salts;
+    let solutions: Vec<_> = bits.filter(|bit| is_right(&flipped(*bit))).collect();
+    let [(at, bit)] = solutions[..] else { return None };
     header[at] ^= 1 << bit;
     Some(at)
 }
@@ -286,6 +294,26 @@ mod tests {
         old_frame[8..16].copy_from_slice(&[7; 8]);
         log.extend(old_frame);
         assert_eq!(check_wal(&log[..]).unwrap(), WalCheck { recoverable_bytes: end as u64, ..WalCheck::default() });
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_header_is_repaired_or_all_frames_are_missing() {
+        let rows = LoggedRows::new();
+        let frames = ((rows.log.len() - HEADER_BYTES) / FRAME_BYTES) as u64;
+        let mut repaired = 0;
+        for (at, bit) in (0..HEADER_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut log = rows.log.clone();
+            log[at] ^= 1 << bit;
+            let check = check_wal(&log[..]).unwrap();
+            if check.repairs.is_empty() {
+                assert_eq!((check.recoverable_bytes, check.missing_frames), (0, frames), "byte {at}, bit {bit}");
+            } else {
+                assert_eq!(check.repairs, [Repair { offset: at as u64, byte: rows.log[at] }], "byte {at}, bit {bit}");
+                assert_eq!((check.recoverable_bytes, check.missing_frames), (rows.log.len() as u64, 0));
+                repaired += 1;
+            }
+        }
+        assert!(repaired > 230, "{repaired} of 256");
     }
 
     #[test]
