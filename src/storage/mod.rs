@@ -139,12 +139,12 @@ pub(crate) fn inspect(
     depth: InspectionDepth,
     progress: InspectionProgress,
 ) -> Result<StoreInspection, StoreError> {
-    SqliteStore::inspect(&SqliteUrl::from(url), depth, progress)
+    sqlite::inspect(&SqliteUrl::from(url), depth, progress)
 }
 
 /// The files of the store at `url` that a running receiver would have locked, and that no receiver has locked.
 pub(crate) fn unlocked_files(url: &StorageUrl) -> Vec<PathBuf> {
-    SqliteStore::unlocked_files(&SqliteUrl::from(url))
+    sqlite::unlocked_files(&SqliteUrl::from(url))
 }
 
 /// Opens the copy of a store in `folder` for the changes of an operator.

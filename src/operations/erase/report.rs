@@ -15,7 +15,8 @@ use crate::view::{
 /// Kinds of handlers whose output `erase` can change; what other handlers delivered is beyond its reach.
 const LOCAL_HANDLER_KINDS: [&str; 3] = ["log", "call_store", "file"];
 /// Copies that exist or may exist, and that `erase` cannot reach.
-const UNREACHABLE_COPIES: [&str; 4] = [
+const UNREACHABLE_COPIES: [&str; 5] = [
+    "damaged files of the store that were set aside, which are listed when the setup is checked",
     "other copies of the store and of its backups, and exports of events",
     "collected standard output: journald, container logs, a log service",
     "Retell's own records of the call",

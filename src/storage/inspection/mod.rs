@@ -22,7 +22,6 @@ pub(crate) struct StoreInspection {
 pub(crate) struct StoreFile {
     pub(crate) path: String,
     pub(crate) size_bytes: u64,
-    /// What the file holds.
     pub(crate) content: &'static str,
 }
 

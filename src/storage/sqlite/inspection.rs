@@ -16,7 +16,7 @@ const MAX_LISTED: usize = 50;
 const EVENTS_PER_BATCH: usize = 500;
 
 /// Inspects the store at `url`.
-pub(super) fn inspect(
+pub(in crate::storage) fn inspect(
     url: &SqliteUrl,
     depth: InspectionDepth,
     progress: InspectionProgress,

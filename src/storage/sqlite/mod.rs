@@ -28,7 +28,6 @@ mod wal;
 mod worker_threads;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -36,6 +35,8 @@ use tokio::sync::watch;
 
 pub(crate) use self::backup::{RestorePlace, check_copy};
 pub(crate) use files::SqliteUrl;
+pub(super) use files::unlocked_files;
+pub(super) use inspection::inspect;
 
 use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
@@ -46,7 +47,7 @@ use self::operator::Operator;
 use self::readers::ReaderPool;
 use self::wal::SyncState;
 use self::writer::{StoreWriter, WriterContext};
-use super::{InspectionDepth, InspectionProgress, StoreError, StoreInspection};
+use super::StoreError;
 use crate::base::supervise::Supervisor;
 
 const READER_THREADS: usize = 2;
@@ -182,20 +183,6 @@ impl SqliteStore {
         // First, because on a full disk it may have to release the reserve, without which nothing can be opened.
         let operator = Operator::start(url, &sync, supervisor)?;
         Ok(Self { operator, ..Self::open_read_only(url, supervisor)? })
-    }
-
-    /// As [`crate::storage::inspect`].
-    pub(crate) fn inspect(
-        url: &SqliteUrl,
-        depth: InspectionDepth,
-        progress: InspectionProgress,
-    ) -> Result<StoreInspection, StoreError> {
-        inspection::inspect(url, depth, progress)
-    }
-
-    /// As [`crate::storage::unlocked_files`].
-    pub(crate) fn unlocked_files(url: &SqliteUrl) -> Vec<PathBuf> {
-        files::unlocked_files(url)
     }
 
     /// Counts an appended event and wakes the subscribers. Call it after the commit: a worker that is woken earlier would

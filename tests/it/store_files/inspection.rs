@@ -41,7 +41,6 @@ fn start_server(home: &mut TestEnv) -> ReceiverProcess {
     server
 }
 
-/// Inverts one bit.
 fn flip_bit(path: &Path, offset: u64) {
     let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];

@@ -59,7 +59,7 @@ pub(in crate::storage::sqlite) struct Inventory {
     pub(in crate::storage::sqlite) files: Vec<StoreFile>,
     /// Files that hold data which the store lacks.
     pub(in crate::storage::sqlite) kept: Vec<StoreFinding>,
-    /// Files of unknown origin.
+    /// Other files whose names begin like those of the store, such as an operator's copies.
     pub(in crate::storage::sqlite) unknown: Vec<StoreFinding>,
 }
 

@@ -145,7 +145,7 @@ fn already_used(path: &Path) -> StoreError {
 
 /// The locked files of the store at `url` that no receiver has locked, as far as that can be found out. Call it before
 /// this process opens the database with SQLite, see [`DATABASES`].
-pub(in crate::storage::sqlite) fn unlocked_files(url: &SqliteUrl) -> Vec<PathBuf> {
+pub(in crate::storage) fn unlocked_files(url: &SqliteUrl) -> Vec<PathBuf> {
     let files = [url.path().to_owned(), url.bodies_folder()];
     files.into_iter().filter(|path| is_locked(path) == Some(false)).collect()
 }
