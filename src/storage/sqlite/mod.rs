@@ -41,7 +41,7 @@ pub(super) use inspection::inspect;
 use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
-use self::files::{DiskReserve, FileId, Inventory, OpenFiles, StoreLock};
+use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -98,9 +98,7 @@ impl SqliteStore {
         let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let files = Arc::new(OpenFiles::of_store(url)?);
-        for kept in Inventory::read(url).unwrap_or_default().kept {
-            tracing::warn!(advice = kept.text, "unused store file");
-        }
+        files::log_kept_files(url);
         let ledger = ledger::open_ledger(url, &conn)?;
         let reserve = DiskReserve::new(url);
         reserve.create();

@@ -124,6 +124,13 @@ impl Inventory {
     }
 }
 
+/// Logs the files that earlier starts have set aside, until an operator removes them.
+pub(in crate::storage::sqlite) fn log_kept_files(url: &SqliteUrl) {
+    for kept in Inventory::read(url).unwrap_or_default().kept {
+        tracing::warn!(advice = kept.text, "unused store file");
+    }
+}
+
 fn sorted_entries(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -11,7 +11,7 @@ pub(super) mod watch;
 
 pub(super) use self::disk_reserve::{DiskReserve, ReserveUse};
 pub(super) use self::file_id::FileId;
-pub(super) use self::inventory::Inventory;
+pub(super) use self::inventory::{Inventory, log_kept_files};
 pub(super) use self::lock::StoreLock;
 pub(in crate::storage) use self::lock::unlocked_files;
 pub(super) use self::open_files::OpenFiles;
