@@ -37,7 +37,7 @@ pub enum ConnectionError {
     /// The server closed the connection, or sent something that is not an HTTP/1.1 response.
     #[error("{TRUNCATED_RESPONSE}")]
     Closed,
-    /// The caller stopped waiting.
+    /// No response came before the caller stopped waiting.
     #[error("{NO_RESPONSE}")]
     TimedOut,
 }
@@ -85,7 +85,7 @@ impl RequestTarget {
         request
     }
 
-    /// A GET request.
+    /// A GET request without a body.
     pub fn get(&self) -> Request<SplitBody> {
         let mut request = self.post(Bytes::new(), Bytes::new());
         *request.method_mut() = Method::GET;

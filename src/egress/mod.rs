@@ -48,7 +48,6 @@ const NO_RESPONSE: &str = "no response within the timeout";
 const NO_CONNECTION: &str = "no connection";
 const TRUNCATED_RESPONSE: &str = "the connection was closed before the end of the response";
 
-/// Value of `User-Agent`.
 const PRODUCT: &str = concat!("retell-webhook/", env!("CARGO_PKG_VERSION"));
 
 /// Builds a client whose requests all end within `timeout`.

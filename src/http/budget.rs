@@ -170,7 +170,7 @@ impl BudgetShare {
         self.permits.as_ref().map_or(0, |(permit, _)| permit.num_permits())
     }
 
-    /// Releases all but `bytes`.
+    /// Keeps `bytes` of the reservation and releases the rest.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let excess = self.held_bytes().saturating_sub(bytes);
         if let Some((address_permit, total_permit)) = &mut self.permits {

@@ -122,7 +122,6 @@ fn country_code_length(digits: &str) -> usize {
 }
 
 impl PhoneNumber {
-    /// All digits, in ASCII.
     pub(crate) fn digits(&self) -> &[u8] {
         &self.digits
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A backup that was made.
 #[derive(Debug, Serialize)]
 pub(crate) struct BackupView {
-    /// Its folder.
+    /// Folder of the backup, as an absolute path.
     pub folder: String,
     /// When its state was that of the store. RFC 3339 in UTC.
     pub taken_at: String,
@@ -69,6 +69,6 @@ pub(crate) struct ReappliedErasuresView {
 #[derive(Debug, Serialize)]
 pub(crate) struct UnreachedBackupView {
     pub folder: String,
-    /// RFC 3339 in UTC.
+    /// Time of the copied state, RFC 3339 in UTC.
     pub taken_at: String,
 }

@@ -6,7 +6,7 @@ use super::UnreachedBackupView;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct ErasureView {
-    /// RFC 3339 in UTC.
+    /// Time of the erasure, RFC 3339 in UTC.
     pub erased_at: String,
     /// Whether rows and lines were only counted.
     pub dry_run: bool,

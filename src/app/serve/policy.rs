@@ -23,7 +23,7 @@ pub struct ConnectionPolicy {
 }
 
 impl ConnectionPolicy {
-    /// For the main listener.
+    /// The limits of the listener that Retell reaches.
     pub(crate) fn for_webhooks(
         trusted_proxies: Networks,
         budget: InflightBudget,

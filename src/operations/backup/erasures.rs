@@ -12,7 +12,7 @@ use crate::view::ReappliedErasuresView;
 /// What the erasure log says about the time after a backup.
 pub(super) struct LaterErasures {
     entries: Vec<ErasureLogEntry>,
-    /// What is not known.
+    /// Periods whose erasures are not known, in words.
     gaps: Vec<String>,
 }
 

@@ -6,7 +6,6 @@ use crate::base::clock::Clock;
 use crate::operations::{OperationError, ProgressCallback};
 use crate::storage::{DataSubject, ErasureCounts};
 
-/// What was erased again.
 #[derive(Debug, Default)]
 pub(crate) struct ErasedAgain {
     pub(crate) counts: ErasureCounts,

@@ -40,7 +40,6 @@ pub(crate) trait ErasableStore: ErasureStore + CompanyStore + Journal + BackupSt
 
 impl<S: ErasureStore + CompanyStore + Journal + BackupStore + ?Sized> ErasableStore for S {}
 
-/// Whose data is erased.
 #[derive(Clone, Debug)]
 pub(crate) enum ErasureSubject {
     /// Everything about the call or chat with this id.
@@ -114,7 +113,6 @@ async fn erase_found(
     Ok(())
 }
 
-/// Erases the events found.
 async fn erase_events(
     store: &(impl ErasableStore + ?Sized),
     clock: &Clock,

@@ -23,13 +23,13 @@ const SEED: u64 = 0x5eed;
 /// The size of the bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadBodySize {
-    /// 0.6 kB.
+    /// About 0.6 kB, as `call_started`.
     Small,
-    /// 12 kB.
+    /// About 12 kB, as `call_ended`.
     Medium,
-    /// 40 kB.
+    /// About 40 kB, as `call_analyzed`.
     Large,
-    /// All three in turn.
+    /// The three sizes, one after the other.
     Mix,
 }
 

@@ -40,13 +40,13 @@ pub struct LoadOptions {
     pub connections: u32,
     /// Time before the measured one.
     pub warm_up: Duration,
-    /// When the load ends.
+    /// After how much time or how many requests the load ends.
     pub extent: LoadExtent,
     /// Source of the signatures' timestamps.
     pub clock: Clock,
 }
 
-/// When a load ends.
+/// The time or number of requests after which a load ends.
 #[derive(Clone, Copy, Debug)]
 pub enum LoadExtent {
     /// After this time of measurement.
@@ -58,9 +58,9 @@ pub enum LoadExtent {
 /// What a load reports while it runs.
 #[derive(Clone, Copy, Debug)]
 pub enum LoadProgress {
-    /// The warm-up has ended.
+    /// The warm-up has ended, and requests count from now on.
     MeasurementStarted,
-    /// Reported at regular intervals.
+    /// Reported several times per second while requests are sent.
     Running {
         /// Time since the start, with the warm-up.
         elapsed: Duration,

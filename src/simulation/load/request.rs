@@ -24,7 +24,7 @@ const NUMBER_DIGITS: usize = 16;
 /// What all requests with the same start of the body have in common.
 struct RequestTemplate {
     body_prefix: Bytes,
-    /// `None` without a key.
+    /// `None` if the requests are sent unsigned.
     signer: Option<PrefixSigner>,
 }
 

@@ -69,7 +69,7 @@ impl LoadStats {
 pub struct LatencyHistogram(Option<Histogram<u32>>);
 
 impl LatencyHistogram {
-    /// Counts one request.
+    /// Counts the latency of one request.
     pub fn record(&mut self, latency: Duration) {
         if self.0.is_none() {
             // Cannot fail: the bounds are valid.

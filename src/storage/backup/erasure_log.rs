@@ -56,7 +56,7 @@ pub enum LoggedSubject {
     },
 }
 
-/// What a log says.
+/// The erasures of a log, and what is missing from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErasureLogContent {
     pub log_id: String,

@@ -34,7 +34,7 @@ pub struct StoreCopy {
     pub removed_events: u64,
 }
 
-/// What a copy contains.
+/// How many rows and bodies a copy contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CopyCounts {
     pub events: u64,
