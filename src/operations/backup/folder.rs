@@ -100,10 +100,12 @@ impl BackupFolder {
         backups.truncate(backups.len().saturating_sub(keep));
         let mut deleted = Vec::new();
         for (_, path) in backups {
-            // Under a name that is not one of a backup first: a deletion that is interrupted leaves no half backup.
+            // Under a name that is not one of a backup first, and on disk: a deletion that is interrupted leaves no half
+            // backup, also in a power cut.
             let doomed =
                 self.path.join(format!("deleting-{}{PARTIAL_SUFFIX}", path.file_name().unwrap_or_default().display()));
             fs::rename(&path, &doomed).map_err(|error| io_error("rename", &path, &error))?;
+            sync_folder(&self.path)?;
             fs::remove_dir_all(&doomed).map_err(|error| io_error("delete", &doomed, &error))?;
             deleted.push(path);
         }

@@ -96,13 +96,14 @@ impl FaultyDisk {
         }
         let after = self.store_folder.with_extension("after-cut");
         folders.sort_unstable();
-        // A file is gone with the folder that it is in.
+        // A file or folder is gone with the folder that it is in.
+        let is_in_folder = |path: &str| path.rsplit_once('/').is_none_or(|(folder, _)| after.join(folder).is_dir());
         for folder in &folders {
-            fs::create_dir(after.join(folder)).unwrap();
+            if is_in_folder(folder) {
+                fs::create_dir(after.join(folder)).unwrap();
+            }
         }
-        files.retain(|path, _| {
-            path.rsplit_once('/').is_none_or(|(folder, _)| folders.iter().any(|known| known == folder))
-        });
+        files.retain(|path, _| is_in_folder(path));
         files
     }
 
