@@ -84,3 +84,18 @@ fn system_now_ms() -> i64 {
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_step_back_is_noticed() {
+        let mut detector = BackwardStepDetector::new(1_000_000);
+        assert!(!detector.was_set_back(1_000_000), "no time has passed");
+        assert!(!detector.was_set_back(90_000_000), "a step forward, or a machine that slept");
+        assert!(!detector.was_set_back(89_999_500), "less than a second");
+        assert!(detector.was_set_back(1_000_000));
+        assert!(!detector.was_set_back(1_000_000), "it was noticed already");
+    }
+}

@@ -62,6 +62,8 @@ pub(crate) struct NotErasedView {
     pub store_files_clear: bool,
     /// Bodies that could not be read, so that it is unknown whether they mention the person.
     pub unreadable_bodies: u64,
+    /// Files of the store with data that no event names, for example of a newer database, each with the reason.
+    pub unsearchable_files: Vec<String>,
     /// Log and handler files that could not be changed, with the error.
     pub failed_files: Vec<String>,
     /// Why the erasure is not in the erasure log, so that restoring an older backup would undo it.

@@ -53,6 +53,7 @@ fn problems(receipt: &ErasureView) -> Vec<String> {
     }
     let not_erased = &receipt.not_erased;
     let mut problems = not_erased.failed_files.clone();
+    problems.extend(not_erased.unsearchable_files.iter().map(|file| format!("not searched: {file}")));
     if !not_erased.store_files_clear {
         problems.push(
             "a copy remains in the write-ahead log, because other processes kept reading the store: run it again"

@@ -83,6 +83,7 @@ pub(crate) async fn erase(
         overwrite_files(&files, &search, &mut report).await;
     }
     report.unreadable_bodies = search.unreadable_bodies;
+    report.unsearchable_files = store.list_unsearchable_files().await?;
     Ok(report.into_view())
 }
 

@@ -27,6 +27,7 @@ pub(super) struct ErasureReport {
     pub(super) erased: ErasureCounts,
     pub(super) erased_lines: ErasedLines,
     pub(super) unreadable_bodies: u64,
+    pub(super) unsearchable_files: Vec<String>,
     pub(super) failed_files: Vec<String>,
     pub(super) running_attempts: u64,
     pub(super) store_files_cleared: bool,
@@ -49,6 +50,7 @@ impl ErasureReport {
             erased: ErasureCounts::default(),
             erased_lines: ErasedLines::default(),
             unreadable_bodies: 0,
+            unsearchable_files: Vec::new(),
             failed_files: Vec::new(),
             running_attempts: 0,
             store_files_cleared: false,
@@ -78,6 +80,7 @@ impl ErasureReport {
             && self.running_attempts == 0
             && self.failed_files.is_empty()
             && self.unreadable_bodies == 0
+            && self.unsearchable_files.is_empty()
             && self.not_logged.is_none()
     }
 
@@ -115,6 +118,7 @@ impl ErasureReport {
                 running_attempts: self.running_attempts,
                 store_files_clear: self.store_files_cleared,
                 unreadable_bodies: self.unreadable_bodies,
+                unsearchable_files: self.unsearchable_files,
                 failed_files: self.failed_files,
                 not_logged: self.not_logged,
             },

@@ -10,6 +10,7 @@ pub(super) mod calls;
 pub(super) mod companies;
 pub(super) mod delivery_admin;
 pub(super) mod delivery_queue;
+pub(super) mod delivery_upkeep;
 pub(super) mod erasure;
 pub(super) mod inbound;
 pub(super) mod invocations;
@@ -78,6 +79,11 @@ macro_rules! conformance_tests {
                 concurrent_plans_of_a_batch_are_one,
                 a_new_handler_gets_later_events_only,
                 breaker_states_are_listed_until_the_handler_is_registered_again,
+            ];
+            delivery_upkeep: [
+                dead_deliveries_resume_when_their_bodies_can_be_read,
+                future_times_keep_their_wait_and_hold_back_no_call,
+                a_delivery_released_after_the_clock_was_set_back_is_due,
             ];
             erasure: [
                 an_erased_event_is_not_stored_again,

@@ -40,6 +40,10 @@ pub trait ErasureStore: Send + Sync {
     /// custom functions, appointments, and texts of attempts.
     async fn erase_related_rows(&self, person: DataSubject) -> Result<ErasureCounts, StoreError>;
 
+    /// Files of the store that hold data which no row names, so that it cannot be searched for the person, each with the
+    /// reason.
+    async fn list_unsearchable_files(&self) -> Result<Vec<String>, StoreError>;
+
     /// Makes the erased data unreadable in the files of the store, as far as the engine can. `false` when readers
     /// prevented it; the caller tries again.
     async fn finish_erasure(&self) -> Result<bool, StoreError>;

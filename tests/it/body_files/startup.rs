@@ -62,6 +62,9 @@ fn an_older_database_does_not_cost_the_newer_bodies() {
     assert!(output.contains("unreferenced bodies kept") && output.contains("put the newer database back"), "{output}");
     assert_eq!(read_files(&bodies_folder(&store.0))[..1], bodies, "the newer bodies are unchanged");
     store.assert_stored((0..10).chain([100]));
+    let erased = store.0.run(&["erase", "--phone", "+12025550143", "--yes", "--json"]);
+    assert_eq!((erased.exit_code, &erased.json()["complete"]), (Some(1), &false.into()), "bodies that no one searched");
+    assert!(erased.stdout.contains("00000001.bodies"), "{erased:?}");
 
     store.replace_database(Some(&newer));
     store.store([]);

@@ -22,6 +22,13 @@ pub(in crate::storage::sqlite) enum BodyFileFinding {
     UnreferencedBytes { path: PathBuf, referenced_bytes: u64, unreferenced_bytes: u64 },
 }
 
+impl BodyFileFinding {
+    /// Whether the file has bytes that no row names.
+    pub(in crate::storage::sqlite) fn is_unreferenced(&self) -> bool {
+        matches!(self, Self::UnreferencedBytes { .. })
+    }
+}
+
 impl fmt::Display for BodyFileFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

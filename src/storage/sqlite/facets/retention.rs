@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::storage::sqlite::operator::OperatorRemoval;
 use crate::storage::sqlite::writer::WriterContext;
-use crate::storage::sqlite::{SqliteStore, readers, removal};
+use crate::storage::sqlite::{SqliteStore, bodies, readers, removal};
 use crate::storage::{
     CallKey, DataSubject, ErasureCounts, ErasureStore, EventsByHandler, JournalScanResult, Position, PurgeBatch,
     PurgeBatchResult, RetentionStore, Seq, StoreError,
@@ -99,6 +99,15 @@ impl ErasureStore for SqliteStore {
 
     async fn erase_related_rows(&self, person: DataSubject) -> Result<ErasureCounts, StoreError> {
         self.operator().await?.run(move |operator| operator.erase_related_rows(&person)).await
+    }
+
+    async fn list_unsearchable_files(&self) -> Result<Vec<String>, StoreError> {
+        let list = |reader: &readers::ReaderContext| {
+            let findings = bodies::inspect(&reader.bodies.folder, &reader.conn, &reader.identity_key)?;
+            let unreferenced = findings.iter().filter(|finding| finding.is_unreferenced());
+            Ok(unreferenced.map(ToString::to_string).collect())
+        };
+        self.readers.read(list).await
     }
 
     async fn finish_erasure(&self) -> Result<bool, StoreError> {

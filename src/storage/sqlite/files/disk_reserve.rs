@@ -28,12 +28,15 @@ impl DiskReserve {
         Self(url.path_with_suffix(".reserve"))
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.0.parent().and_then(DiskSpace::of_filesystem).map(|disk| disk.free_bytes)
+    }
+
     /// Creates the reserve if there is room for it.
     pub(in crate::storage::sqlite) fn create(&self) {
-        let free = self.0.parent().and_then(DiskSpace::of_filesystem).map(|disk| disk.free_bytes);
         let created = if self.0.exists() {
             self.keep().map_err(|error| error.to_string())
-        } else if free.is_some_and(|free| free < MIN_FREE_BYTES) {
+        } else if self.free_bytes().is_some_and(|free| free < MIN_FREE_BYTES) {
             Err(format!("less than {MIN_FREE_BYTES} bytes are free"))
         } else {
             open_private_file(&self.0).and_then(|file| fill(&file)).map_err(|error| {
@@ -119,7 +122,18 @@ impl ReserveUse {
 
     /// Releases the reserve if `error` means that the disk is full. Returns whether there is more space now.
     pub(in crate::storage::sqlite) fn release_for(&mut self, error: &StoreError) -> bool {
-        if self.is_released() || !self.is_disk_full(error) {
+        self.is_disk_full(error) && self.release()
+    }
+
+    /// Releases the reserve if hardly any space is free.
+    pub(in crate::storage::sqlite) fn release_if_full(&mut self) {
+        if self.has_no_space() {
+            self.release();
+        }
+    }
+
+    fn release(&mut self) -> bool {
+        if self.is_released() {
             return false;
         }
         let release = || -> io::Result<Option<File>> {
@@ -144,12 +158,15 @@ impl ReserveUse {
 
     /// Whether `error` means that the disk is full.
     pub(in crate::storage::sqlite) fn is_disk_full(&self, error: &StoreError) -> bool {
-        let free = || self.reserve.0.parent().and_then(DiskSpace::of_filesystem).map(|disk| disk.free_bytes);
         match error.kind() {
             StoreErrorKind::Full => true,
-            StoreErrorKind::Unavailable | StoreErrorKind::Unusable => free().is_some_and(|free| free < FULL_DISK_BYTES),
+            StoreErrorKind::Unavailable | StoreErrorKind::Unusable => self.has_no_space(),
             _ => false,
         }
+    }
+
+    fn has_no_space(&self) -> bool {
+        self.reserve.free_bytes().is_some_and(|free| free < FULL_DISK_BYTES)
     }
 }
 

@@ -108,6 +108,8 @@ impl OperatorStore {
 
     /// Opens the erasure log; on a full disk with the disk reserve.
     pub(in crate::storage::sqlite) fn open_erasure_log(&mut self, now_ms: i64) -> Result<ErasureLogWriter, StoreError> {
+        // Its entries are written through the writer that is returned, without this store.
+        self.reserve.release_if_full();
         self.with_reserve(|store| ErasureLogWriter::open(&store.url.erasure_log_path(), &store.identity_key, now_ms))
     }
 
