@@ -206,6 +206,7 @@ impl AlarmMonitor {
 
     async fn collect_inputs(&mut self, settings: &AlarmSettings) -> AlarmInputs {
         let now_ms = self.deps.clock.now_ms();
+        self.deps.counters.activity().correct_future_times(now_ms);
         let (rejected_by_reason, not_stored) = self.record_rates(now_ms);
         let dead_window_ms = to_ms(settings.dead_deliveries_window);
         let dead_since_ms = now_ms.saturating_sub(dead_window_ms);

@@ -93,6 +93,7 @@ impl RaisedAlarms {
         resolve_after_ms: i64,
         now_ms: i64,
     ) -> Vec<AlarmNotification> {
+        self.correct_future_times(now_ms);
         let mut notifications = Vec::new();
         let mut checked = BTreeSet::new();
         for AlarmCheckResult { alarm, subject, status } in results {
@@ -107,6 +108,15 @@ impl RaisedAlarms {
         let unchecked: Vec<_> = self.0.keys().filter(|key| !checked.contains(*key)).cloned().collect();
         notifications.extend(unchecked.iter().filter_map(|key| self.resolve(key)));
         notifications
+    }
+
+    /// After the clock was set back: reminders and resolutions must not wait until it reaches these times.
+    fn correct_future_times(&mut self, now_ms: i64) {
+        for raised in self.0.values_mut() {
+            raised.since_ms = raised.since_ms.min(now_ms);
+            raised.last_notified_ms = raised.last_notified_ms.min(now_ms);
+            raised.passing_since_ms = raised.passing_since_ms.map(|since_ms| since_ms.min(now_ms));
+        }
     }
 
     fn raise(&mut self, key: &(AlarmKind, String), text: String, now_ms: i64) -> Option<AlarmNotification> {
@@ -195,6 +205,21 @@ mod tests {
             (AlarmNotificationKind::Resolved, 1_000, "it is broken")
         );
         assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 20_000 + RESOLVE_AFTER_MS), []);
+    }
+
+    #[test]
+    fn nothing_waits_for_a_clock_that_was_set_back() {
+        const AHEAD_MS: i64 = 10 * REMINDER_INTERVAL_MS;
+        let mut alarms = RaisedAlarms::default();
+        apply_status(&mut alarms, failing(), AHEAD_MS);
+        assert_eq!(apply_status(&mut alarms, failing(), 0), []);
+        assert_eq!(apply_status(&mut alarms, failing(), REMINDER_INTERVAL_MS), [AlarmNotificationKind::Reminder]);
+        assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, AHEAD_MS), []);
+        assert_eq!(apply_status(&mut alarms, CheckStatus::Passing, 0), []);
+        assert_eq!(
+            apply_status(&mut alarms, CheckStatus::Passing, RESOLVE_AFTER_MS),
+            [AlarmNotificationKind::Resolved]
+        );
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(super) struct MinuteRate(VecDeque<(i64, u64)>);
 impl MinuteRate {
     /// Records the current `total`; returns its increase within the last minute.
     pub(super) fn record_total(&mut self, total: u64, now_ms: i64) -> u64 {
+        // The clock was set back: samples from the future would never leave the window.
+        self.0.retain(|(at_ms, _)| *at_ms <= now_ms);
         self.0.push_back((now_ms, total));
         // The last sample before the window stays, so the window is slightly longer than a minute rather than shorter:
         // an increase between two samples is never lost.
@@ -40,5 +42,7 @@ mod tests {
             rate.record_total(2_000, 130_000 + at);
         }
         assert!(rate.0.len() <= MAX_SAMPLES);
+        assert_eq!(rate.record_total(2_500, 0), 0, "the clock was set back, and nothing is known of the last minute");
+        assert_eq!(rate.record_total(2_510, 15_000), 10);
     }
 }

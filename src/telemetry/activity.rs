@@ -140,6 +140,16 @@ impl Activity {
         }
     }
 
+    /// Moves the times of events that were received while the clock was ahead to `now_ms`. Otherwise no silence would be
+    /// noticed until the clock reaches them.
+    pub fn correct_future_times(&self, now_ms: i64) {
+        for company in self.lock().companies.values_mut() {
+            for counter in company.agents.values_mut().chain([&mut company.total]) {
+                counter.history.last_event_at_ms = counter.history.last_event_at_ms.min(now_ms);
+            }
+        }
+    }
+
     /// Returns the numbers of events since the last call, for storing them. Give them to
     /// [`Activity::return_unstored`] if that fails.
     pub fn take_unstored(&self) -> Vec<HourlyEventCount> {
@@ -229,6 +239,17 @@ mod tests {
             assert_eq!(after.agent_histories(CompanyId::new(company)), before.agent_histories(CompanyId::new(company)));
         }
         assert_eq!(after.take_unstored(), [], "stored already");
+    }
+
+    #[test]
+    fn an_event_is_not_later_than_now() {
+        let activity = Activity::default();
+        activity.record_event(CompanyId::new(1), Some("agent_a"), 50 * HOUR_MS);
+        activity.correct_future_times(HOUR_MS);
+        assert_eq!(activity.last_event_at_ms(CompanyId::new(1)), Some(HOUR_MS));
+        assert_eq!(activity.agent_histories(CompanyId::new(1))[0].1.last_event_at_ms, HOUR_MS);
+        activity.record_event(CompanyId::new(1), None, 2 * HOUR_MS);
+        assert_eq!(activity.last_event_at_ms(CompanyId::new(1)), Some(2 * HOUR_MS));
     }
 
     #[test]

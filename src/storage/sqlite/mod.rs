@@ -100,13 +100,11 @@ impl SqliteStore {
         let files = Arc::new(OpenFiles::of_store(url)?);
         files::log_kept_files(url);
         let ledger = ledger::open_ledger(url, &conn)?;
-        let reserve = DiskReserve::new(url);
-        reserve.create();
         let context = WriterContext {
             url: url.clone(),
             conn,
             sync: sync.clone(),
-            reserve,
+            reserve: DiskReserve::open(url),
             intake_refusal: None,
             files: Arc::clone(&files),
             recent_keys,

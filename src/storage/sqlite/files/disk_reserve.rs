@@ -24,7 +24,7 @@ const FULL_DISK_BYTES: u64 = 1024 * 1024;
 pub(in crate::storage::sqlite) struct DiskReserve(PathBuf);
 
 impl DiskReserve {
-    pub(in crate::storage::sqlite) fn new(url: &SqliteUrl) -> Self {
+    fn new(url: &SqliteUrl) -> Self {
         Self(url.path_with_suffix(".reserve"))
     }
 
@@ -32,8 +32,14 @@ impl DiskReserve {
         self.0.parent().and_then(DiskSpace::of_filesystem).map(|disk| disk.free_bytes)
     }
 
-    /// Creates the reserve if there is room for it.
-    pub(in crate::storage::sqlite) fn create(&self) {
+    /// The reserve of the receiver. Creates it if there is room for it.
+    pub(in crate::storage::sqlite) fn open(url: &SqliteUrl) -> Self {
+        let reserve = Self::new(url);
+        reserve.create();
+        reserve
+    }
+
+    fn create(&self) {
         let created = if self.0.exists() {
             self.keep().map_err(|error| error.to_string())
         } else if self.free_bytes().is_some_and(|free| free < MIN_FREE_BYTES) {
