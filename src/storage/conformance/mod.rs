@@ -6,6 +6,7 @@
 
 pub(super) mod alarms;
 pub(super) mod appointments;
+pub(super) mod backup;
 pub(super) mod calls;
 pub(super) mod companies;
 pub(super) mod delivery_admin;
@@ -50,6 +51,12 @@ macro_rules! conformance_tests {
                 a_change_is_appended_to_the_journal,
                 an_operator_cancels_while_the_receiver_runs,
                 expired_slots_and_outcomes_are_deleted,
+            ];
+            backup: [
+                a_copy_has_the_events_of_its_moment,
+                a_stopped_copy_fails_and_the_store_is_unchanged,
+                recorded_backups_are_listed_until_they_are_forgotten,
+                logged_persons_are_found_by_their_digests,
             ];
             calls: [
                 events_of_a_call_are_merged_into_one_record,
