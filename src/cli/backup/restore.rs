@@ -15,7 +15,7 @@ use crate::view::{ReappliedErasuresView, RestoreView};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RestoreArgs {
-    /// Folder of the backup, as `backup create` printed it
+    /// Folder of the backup, as printed when it was made
     #[arg(value_name = "BACKUP")]
     folder: PathBuf,
     /// Rename the files of the store that is at `storage.url` now; nothing is deleted

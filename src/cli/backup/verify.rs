@@ -13,7 +13,7 @@ use crate::view::BackupCheckView;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct VerifyBackupArgs {
-    /// Folder of the backup, as `backup create` printed it
+    /// Folder of the backup, as printed when it was made
     #[arg(value_name = "BACKUP")]
     folder: PathBuf,
     /// Print JSON instead of text
