@@ -115,6 +115,15 @@ impl OpenFiles {
         self.check()
     }
 
+    /// Compares only the body file that new bodies are appended to, unless it differs.
+    pub(in crate::storage::sqlite) fn check_body_file(&self, bodies: &BodyFileWriter) -> Result<(), StoreError> {
+        let mut state = self.lock_state();
+        state.set_body_file(bodies);
+        let is_in_place = state.body_file.as_ref().is_none_or(|(_, file)| file.difference().is_none());
+        drop(state);
+        if is_in_place { Ok(()) } else { self.check() }
+    }
+
     /// Whether the files differed at the latest check.
     pub(in crate::storage::sqlite) fn differ(&self) -> bool {
         self.differ.load(Ordering::Relaxed)

@@ -352,7 +352,7 @@ fn try_transaction(
     if state.bodies.has_staged() {
         // A row must not name a body in a file that a restart does not open: an event that is sent again would be taken
         // for a duplicate of one without a body.
-        state.files.check_with_bodies(&state.bodies)?;
+        state.files.check_body_file(&state.bodies)?;
     }
     let committed = state.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     if let Err(error) = &committed
