@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{Context, EventHandler, Outcome};
 use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
 use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
+use crate::privacy::number_spelling;
 use crate::storage::{CallStore, StoreErrorKind, sanitize_text, sanitize_text_to};
 
 /// Longest summary that is stored, in bytes.
@@ -90,8 +91,9 @@ fn fill_from_call(record: &mut CallRecord, call: &Call) {
     record.agent_id = to_bounded_text(call.agent_id.as_ref());
     record.agent_name = to_bounded_text(call.agent_name.as_ref());
     record.agent_version = call.agent_version;
-    record.from_number = to_bounded_text(call.from_number.as_ref());
-    record.to_number = to_bounded_text(call.to_number.as_ref());
+    let to_number = |number: &String| number_spelling::to_e164(number);
+    record.from_number = to_bounded_text(call.from_number.as_ref().map(to_number).as_ref());
+    record.to_number = to_bounded_text(call.to_number.as_ref().map(to_number).as_ref());
     record.call_status = to_bounded_text(call.call_status.as_ref());
     record.started_at_ms = call.start_timestamp;
     record.ended_at_ms = call.end_timestamp;

@@ -3,9 +3,8 @@
 
 use std::fmt;
 
-/// Fewer digits would match too many numbers that are not phone numbers.
-const MIN_DIGITS: usize = 7;
-const MAX_DIGITS: usize = 15;
+use super::number_spelling::{self, MAX_DIGITS, MIN_DIGITS, UnreadableNumber, e164_digits, is_separator};
+
 /// Number of characters between two digits of one phone number, such as the `) ` in `(202) 555`. Each can be escaped.
 const MAX_SEPARATORS: usize = 3;
 /// The country codes that are not three digits long; all others are.
@@ -15,42 +14,8 @@ const TWO_DIGIT_COUNTRY_CODES: [&str; 44] = [
     "52", "53", "54", "55", "56", "57", "58", "60", "61", "62", "63", "64", "65", "66", "81", "82", "84", "86", "90",
     "91", "92", "93", "94", "95", "98",
 ];
-/// Separators between the digits of a number, as bytes: in UTF-8 and as escaped in JSON and URLs.
-const SEPARATORS: [&[u8]; 33] = [
-    b" ",
-    b"-",
-    b".",
-    b"(",
-    b")",
-    b"/",
-    b"+",
-    "\u{a0}".as_bytes(),
-    "\u{2009}".as_bytes(),
-    "\u{2010}".as_bytes(),
-    "\u{2011}".as_bytes(),
-    "\u{2012}".as_bytes(),
-    "\u{2013}".as_bytes(),
-    "\u{202f}".as_bytes(),
-    b"\\u00a0",
-    b"\\u2009",
-    b"\\u2010",
-    b"\\u2011",
-    b"\\u2012",
-    b"\\u2013",
-    b"\\u202f",
-    b"\\u202F",
-    b"\\u00A0",
-    b"\\u0020",
-    b"\\u002d",
-    b"\\u002D",
-    b"\\/",
-    b"%20",
-    b"%2D",
-    b"%2d",
-    b"%28",
-    b"%29",
-    b"%C2%A0",
-];
+/// Bytes of the longest separator, an escape such as `%E2%80%91`.
+const MAX_SEPARATOR_BYTES: usize = 9;
 const PLUS_SIGNS: [&[u8]; 5] = [b"+", b"%2B", b"%2b", b"\\u002b", b"\\u002B"];
 
 /// Texts that carriers send instead of a withheld number, also in the spelling of a phone's keypad: `+266696687` is
@@ -76,7 +41,12 @@ const WITHHELD_MARKERS: [&str; 13] = [
 pub(crate) fn is_withheld(text: &str) -> bool {
     let user = text.trim();
     let user = user.strip_prefix("sip:").map_or(user, |address| address.split('@').next().unwrap_or_default());
-    user.is_empty() || WITHHELD_MARKERS.iter().any(|word| user.eq_ignore_ascii_case(word))
+    user.is_empty() || is_withheld_word(user)
+}
+
+/// Whether the text is one of the words, or numbers, that stand for a withheld number.
+pub(super) fn is_withheld_word(text: &str) -> bool {
+    WITHHELD_MARKERS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// A phone number to search for. `Debug` does not show it.
@@ -88,26 +58,26 @@ pub(crate) struct PhoneNumber {
     country_code_length: usize,
 }
 
-/// The text is not a phone number in international form. The message does not quote the text.
+/// The text is not a phone number with its country code. The message does not quote the text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a phone number: give it with its country code, such as +12025550143 (7 to 15 digits)")]
-pub(crate) struct InvalidPhoneNumber;
+pub(crate) enum InvalidPhoneNumber {
+    #[error("not a phone number: {0}")]
+    Unreadable(#[from] UnreadableNumber),
+    #[error("not a person's phone number, but a short code, a SIP user or a withheld number")]
+    Shared,
+}
 
 impl std::str::FromStr for PhoneNumber {
     type Err = InvalidPhoneNumber;
 
     fn from_str(text: &str) -> Result<Self, InvalidPhoneNumber> {
-        let text = text.trim();
-        let allowed = |c: char| c.is_ascii_digit() || " -.()/".contains(c);
-        if !text.strip_prefix('+').unwrap_or(text).chars().all(allowed) {
-            return Err(InvalidPhoneNumber);
+        let number = number_spelling::parse(text)?;
+        match e164_digits(&number) {
+            Some(digits) if !is_withheld_word(&number) => {
+                Ok(Self { country_code_length: country_code_length(digits), digits: digits.as_bytes().to_vec() })
+            }
+            _ => Err(InvalidPhoneNumber::Shared),
         }
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let international = digits.strip_prefix("00").filter(|_| !text.starts_with('+')).unwrap_or(&digits);
-        if !(MIN_DIGITS..=MAX_DIGITS).contains(&international.len()) || international.starts_with('0') {
-            return Err(InvalidPhoneNumber);
-        }
-        Ok(Self { country_code_length: country_code_length(international), digits: international.as_bytes().to_vec() })
     }
 }
 
@@ -212,9 +182,40 @@ fn skip_separators(text: &[u8], mut at: usize) -> Option<usize> {
         if text.get(at)?.is_ascii_digit() {
             break;
         }
-        at += SEPARATORS.iter().find(|separator| text[at..].starts_with(separator))?.len();
+        at += separator_length(&text[at..])?;
     }
     Some(at)
+}
+
+/// The bytes of the separator that `text` begins with, in UTF-8 or escaped in JSON or a URL.
+fn separator_length(text: &[u8]) -> Option<usize> {
+    let (character, length) = first_character(text)?;
+    is_separator(character).then_some(length)
+}
+
+/// The first character, and the bytes that it takes: `\/`, `\u00a0`, `%C2%A0`, or UTF-8.
+fn first_character(text: &[u8]) -> Option<(char, usize)> {
+    match text {
+        [b'\\', b'/', ..] => Some(('/', 2)),
+        [b'\\', b'u', code @ ..] => {
+            let code = std::str::from_utf8(code.get(..4)?).ok()?;
+            Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, 6))
+        }
+        [b'%', ..] => {
+            let escapes = text.chunks(3).take(3).map_while(|escape| {
+                let code = escape.strip_prefix(b"%").filter(|code| code.len() == 2)?;
+                u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()
+            });
+            let (character, length) = first_utf8_character(&escapes.collect::<Vec<_>>())?;
+            Some((character, length * 3))
+        }
+        _ => first_utf8_character(text),
+    }
+}
+
+fn first_utf8_character(text: &[u8]) -> Option<(char, usize)> {
+    let character = text.get(..4).unwrap_or(text).utf8_chunks().next()?.valid().chars().next()?;
+    Some((character, character.len_utf8()))
 }
 
 /// Whether a number can start at `at`: it must not follow a digit, except those of an escape (`%20`) and of an
@@ -243,10 +244,11 @@ fn ends_with_escape(text: &[u8]) -> bool {
 fn preceding_digits(text: &[u8], at: usize) -> Option<(usize, &[u8])> {
     let mut start = at;
     for _ in 0..MAX_SEPARATORS {
-        let separator =
-            SEPARATORS.iter().filter(|separator| text[..start].ends_with(separator)).max_by_key(|s| s.len());
-        let Some(separator) = separator else { break };
-        start -= separator.len();
+        let ends_with_separator = |length: &usize| {
+            start.checked_sub(*length).is_some_and(|begin| separator_length(&text[begin..start]) == Some(*length))
+        };
+        let Some(length) = (1..=MAX_SEPARATOR_BYTES).rev().find(ends_with_separator) else { break };
+        start -= length;
     }
     let end = start;
     while start > 0 && text[start - 1].is_ascii_digit() && !ends_with_escape(&text[..start]) {
@@ -302,6 +304,10 @@ mod tests {
             r#"{"number":12025550143}"#,
             "call 5 2025550143",
             "+12025550199 +12025550143",
+            "+1\u{2212}202\u{ad}555\u{2068}0143",
+            r"+1\u2068202\u221255\u00ad50143",
+            "tel=%2B1%E2%80%91202%C2%A0555%E2%80%AF0143",
+            "[202] 555\u{2014}0143",
         ] {
             assert!(number.occurs_in(text.as_bytes()), "{text}");
         }
@@ -346,8 +352,11 @@ mod tests {
         }
         assert!(!berlin.occurs_in(b"+43 30 901820"));
         assert!(number("0049 30 901820") == berlin);
-        for bad in ["", "anonymous", "+1", "12345", "030 901820", "+1234567890123456", "call_1"] {
-            assert_eq!(bad.parse::<PhoneNumber>(), Err(InvalidPhoneNumber), "{bad}");
+        for bad in ["", "+1", "4930901820", "030 901820", "+1234567890123456", "call_1"] {
+            assert!(matches!(bad.parse::<PhoneNumber>(), Err(InvalidPhoneNumber::Unreadable(_))), "{bad}");
+        }
+        for shared in ["anonymous", "+266696687", "12345", "sip:+4930901820@example.com"] {
+            assert_eq!(shared.parse::<PhoneNumber>(), Err(InvalidPhoneNumber::Shared), "{shared}");
         }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct ErasureView {
     pub subject_kind: ErasureSubjectKind,
     /// The slug of the only company whose data was erased.
     pub company: Option<String>,
+    /// Whether any data of the person was found.
+    pub found: bool,
     /// Whether everything within reach was erased; `false` for a dry run.
     pub complete: bool,
     pub erased: ErasedRowsView,

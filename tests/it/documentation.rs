@@ -94,7 +94,7 @@ fn documentation_env() -> (TestEnv, ReceiverProcess) {
     let program = Path::new(env!("CARGO_BIN_EXE_retell-webhook")).parent().unwrap();
     home.set_env("PATH", &format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
     server.post_signed(&event_body("call_ended", "call_1"));
-    server.post_signed(br#"{"event":"chat_ended","chat":{"chat_id":"chat_1"}}"#);
+    server.post_signed(br#"{"event":"chat_ended","chat":{"chat_id":"chat_1","from_number":"+12025550143"}}"#);
     post(server.address(), b"{}", &format!("v={},d={}", now_ms(), "0".repeat(64)));
     for list in [["rejected", "list", "--json"], ["calls", "list", "--json"], ["chats", "list", "--json"]] {
         assert!(wait_until(Duration::from_secs(10), || home.run_ok(&list).json()[0].is_object()));

@@ -208,10 +208,45 @@ fn an_erasure_is_limited_to_its_company() {
 }
 
 #[test]
+fn every_spelling_of_a_number_is_found_and_a_number_without_data_is_reported() {
+    let home = TestEnv::new();
+    let mut server = home.start_server();
+    assert_eq!(server.post_signed(&sample_payload("01_")).status, 200);
+    let spellings =
+        ["001 (202) 555\u{2011}0143", "tel:+1-202-555-0143", "\u{2068}+12025550143\u{2069}", "'+1\u{a0}2025550143'"];
+    for number in spellings {
+        let counted = home.run_ok(&["erase", "--phone", number, "--json"]).json();
+        assert_eq!((&counted["erased"]["events"], &counted["found"]), (&json!(1), &json!(true)), "{number}");
+    }
+    for person in [["--phone", "+4930123456"], ["--call", "call_unknown"]] {
+        let counted = home.run(&[&["erase"][..], &person].concat());
+        assert!(
+            counted.exit_code == Some(1) && counted.stdout.contains("no data of this person was found"),
+            "{counted:?}"
+        );
+        // A second erasure of the same person succeeds: nothing is left.
+        let erased = home.run_ok(&[&["erase", "--yes"][..], &person].concat()).stdout;
+        assert!(erased.contains("no data of this person was found"), "{erased}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn invalid_arguments_are_rejected() {
     let home = TestEnv::new();
-    for args in [&["erase"][..], &["erase", "--call", "x", "--phone", SUBJECT_NUMBER], &["erase", "--phone", "0143"]] {
+    for args in [&["erase"][..], &["erase", "--call", "x", "--phone", SUBJECT_NUMBER]] {
         assert_eq!(home.run(args).exit_code, Some(2), "{args:?}");
+    }
+    for (number, reason) in [
+        ("030 12345678", "it has no country code"),
+        ("2025550143", "it has no country code"),
+        ("+1 202", "it has 4 digits"),
+        ("", "it is empty"),
+        ("anonymous", "a withheld number"),
+    ] {
+        let ran = home.run(&["erase", "--phone", number, "--yes"]);
+        assert!(ran.exit_code == Some(1) && ran.stderr.contains(reason), "{number}: {ran:?}");
+        assert!(ran.stderr.contains("Nothing was searched or erased") && !ran.stderr.contains("0143"), "{ran:?}");
     }
     let ran = home.run(&["erase", "--call", "call_1", "--yes"]);
     assert!(ran.exit_code == Some(1) && ran.stderr.contains("no store at"), "{ran:?}");

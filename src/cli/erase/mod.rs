@@ -22,7 +22,7 @@ pub(super) struct EraseArgs {
     call: Option<String>,
     /// Erase everything about calls and chats with this number, in any spelling: +12025550143
     #[arg(long, value_name = "NUMBER", group = "person")]
-    phone: Option<PhoneNumber>,
+    phone: Option<String>,
     /// Erase only data of the company with this slug
     #[arg(long, value_name = "SLUG")]
     company: Option<String>,
@@ -48,13 +48,13 @@ impl EraseArgs {
                 path.display()
             )));
         }
-        let settings = context::load_settings()?;
-        let store = context::open_store_of(&settings, Role::Operator)?;
         let subject = match (self.call, self.phone) {
-            (_, Some(number)) => ErasureSubject::Phone(number),
+            (_, Some(number)) => ErasureSubject::Phone(parse_number(&number)?),
             (Some(id), None) => ErasureSubject::Call(id),
             (None, None) => return Err(CliError::Message("give --call ID or --phone NUMBER".to_owned())),
         };
+        let settings = context::load_settings()?;
+        let store = context::open_store_of(&settings, Role::Operator)?;
         let request = ErasureRequest { subject, company: self.company, dry_run: !self.yes };
         let clock = Clock::system();
         let mut progress = draw_progress();
@@ -62,6 +62,11 @@ impl EraseArgs {
         drop(progress);
         receipt::write_to_file(&receipt, self.receipt.as_deref())?;
         if self.json { output::print_json(&receipt) } else { receipt::print_text(&receipt) }?;
-        if receipt.dry_run || receipt.complete { Ok(()) } else { Err(CliError::AlreadyPrinted) }
+        let is_success = if receipt.dry_run { receipt.found } else { receipt.complete };
+        if is_success { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
+}
+
+fn parse_number(text: &str) -> Result<PhoneNumber, CliError> {
+    text.parse().map_err(|error| CliError::Message(format!("--phone: {error}. Nothing was searched or erased")))
 }

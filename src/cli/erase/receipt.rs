@@ -31,6 +31,9 @@ pub(super) fn print_text(receipt: &ErasureView) -> CliResult {
         ("log lines", count(receipt.lines.log_lines)),
         ("file handler lines", count(receipt.lines.file_lines)),
     ])?;
+    if !receipt.found {
+        output::print_line("no data of this person was found; check the number or the id, and --company")?;
+    }
     problems(receipt).iter().try_for_each(|problem| output::print_line(format!("NOT ERASED: {problem}")))?;
     output::print_line("not reached:")?;
     for ExternalHandlerView { handler, kind, events } in &receipt.not_reached.handlers {

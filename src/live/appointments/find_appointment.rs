@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::booking_service::AppointmentInvocation;
 use super::{answer, arguments};
 use crate::live::{FunctionContext, FunctionOutcome};
-use crate::privacy::phone_number;
+use crate::privacy::{number_spelling, phone_number};
 use crate::storage::{Appointment, AppointmentFilter};
 
 /// Appointments of one name that are examined. It bounds the query when very many share a name.
@@ -94,12 +94,12 @@ fn belongs_to_caller(appointment: &Appointment, context: &FunctionContext) -> bo
     let booked_to = visible_number(appointment.to_number.as_ref());
     let from = visible_number(context.from_number.as_ref());
     let to = visible_number(context.to_number.as_ref());
-    let same_direction = (booked_from, booked_to) == (from, to);
-    let reversed = (booked_from, booked_to) == (to, from);
+    let same_direction = (&booked_from, &booked_to) == (&from, &to);
+    let reversed = (&booked_from, &booked_to) == (&to, &from);
     // Without these two `is_some`, calls with withheld numbers would all match one another.
     same_call || (booked_from.is_some() && (same_direction || (reversed && booked_to.is_some())))
 }
 
-fn visible_number(number: Option<&String>) -> Option<&str> {
-    number.map(|number| number.trim()).filter(|number| !phone_number::is_withheld(number))
+fn visible_number(number: Option<&String>) -> Option<String> {
+    number.filter(|number| !phone_number::is_withheld(number)).map(|number| number_spelling::normalize(number))
 }

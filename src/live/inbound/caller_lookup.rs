@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
 use crate::base::id::CompanyId;
-use crate::privacy::phone_number;
+use crate::privacy::{number_spelling, phone_number};
 use crate::storage::{CallStore, CallerHistory};
 
 /// Limit for the lookup. The rest of the budget is needed for the answer.
@@ -32,7 +32,12 @@ pub(super) struct CallerLookup {
 
 impl CallerLookup {
     pub(super) fn new(calls: &Arc<dyn CallStore>, company_id: CompanyId, number: &str) -> Self {
-        Self { calls: Arc::clone(calls), company_id, number: number.to_owned(), history: OnceCell::new() }
+        Self {
+            calls: Arc::clone(calls),
+            company_id,
+            number: number_spelling::to_e164(number),
+            history: OnceCell::new(),
+        }
     }
 
     /// Whether there was an earlier call. `None` if the lookup failed: then neither `known_caller = true` nor

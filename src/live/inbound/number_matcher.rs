@@ -12,6 +12,8 @@ use jiff::Timestamp;
 
 use crate::base::supervise;
 use crate::config::FieldError;
+use crate::privacy::number_spelling::{self, NumberPattern, parse_pattern, trim_copied};
+use crate::privacy::redact;
 
 /// Larger files are rejected. 32 MiB hold about two million numbers.
 const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -55,14 +57,12 @@ impl NumberMatcher {
             return Ok(None);
         }
         let mut matcher = Self::default();
-        for text in texts {
-            if let Some(path) = text.trim().strip_prefix('@') {
-                let file = NumberFile::open(path.into()).map_err(|reason| FieldError::new(key, reason))?;
-                matcher.files.push(Arc::new(file));
-            } else if !matcher.patterns.insert(text) {
-                let expected = "expected a number (\"+4930123456\"), a prefix (\"+4930*\") or a file (\"@vip.txt\")";
-                return Err(FieldError::new(key, format!("`{text}` is not a phone number; {expected}")));
-            }
+        for (position, text) in texts.iter().enumerate() {
+            let added = match trim_copied(text).strip_prefix('@') {
+                Some(path) => NumberFile::open(path.into()).map(|file| matcher.files.push(Arc::new(file))),
+                None => matcher.patterns.insert(text),
+            };
+            added.map_err(|reason| FieldError::new(format!("{key}[{position}]"), reason))?;
         }
         Ok(Some(matcher))
     }
@@ -70,7 +70,7 @@ impl NumberMatcher {
     /// Whether `number` matches. Files that changed are read again on a blocking thread; the request waits for at
     /// most [`REFRESH_TIMEOUT`] per file.
     pub(super) async fn matches(&self, number: &str) -> bool {
-        let number = normalize_number(number);
+        let number = number_spelling::normalize(number);
         if self.patterns.matches(&number) {
             return true;
         }
@@ -84,40 +84,38 @@ impl NumberMatcher {
 }
 
 impl NumberPatterns {
-    /// Adds a number or a prefix. Returns `false` if `text` is neither.
-    fn insert(&mut self, text: &str) -> bool {
-        let text = normalize_number(text);
-        let (number, is_prefix) = text.strip_suffix('*').map_or((text.as_str(), false), |number| (number, true));
-        if number.is_empty() || number.contains('*') {
-            return false;
+    /// Adds a number or a prefix, or returns why `text` is neither. The reason shows only a part of a number.
+    fn insert(&mut self, text: &str) -> Result<(), String> {
+        match parse_pattern(text) {
+            Ok(NumberPattern::Exact(number)) => drop(self.exact.insert(number)),
+            Ok(NumberPattern::Prefix(prefix)) => self.prefixes.push(prefix),
+            Err(why) => return Err(format!("`{}` matches no call: {why}", redact::phone(trim_copied(text)))),
         }
-        if is_prefix {
-            self.prefixes.push(number.to_owned());
-        } else {
-            self.exact.insert(number.to_owned());
-        }
-        true
+        Ok(())
     }
 
     fn matches(&self, number: &str) -> bool {
         self.exact.contains(number) || self.prefixes.iter().any(|prefix| number.starts_with(prefix))
     }
 
-    /// Parses one number or prefix per line; `#` starts a comment. Other lines are ignored.
-    fn parse_lines(text: &str) -> Self {
+    /// Parses one number or prefix per line; `#` starts a comment. The error names the line.
+    fn parse_lines(text: &str) -> Result<Self, String> {
         let mut patterns = Self::default();
-        for line in text.lines() {
+        for (line, number) in text.lines().zip(1..) {
             let without_comment = line.split('#').next().unwrap_or_default();
-            patterns.insert(without_comment);
+            if !trim_copied(without_comment).is_empty() {
+                patterns.insert(without_comment).map_err(|reason| format!("line {number}: {reason}"))?;
+            }
         }
-        patterns
+        Ok(patterns)
     }
 }
 
 impl NumberFile {
     fn open(path: PathBuf) -> Result<Self, String> {
-        let (patterns, version) = read_number_file(&path)
+        let (parsed, version) = read_number_file(&path)
             .map_err(|error| format!("cannot read the number file {}: {error}", path.display()))?;
+        let patterns = parsed.map_err(|error| format!("the number file {}, {error}", path.display()))?;
         let contents = NumberFileContents { patterns: Arc::new(patterns), version: Some(version), read_failed: false };
         Ok(Self { path, last_read: Mutex::new(contents), refresh_running: AtomicBool::new(false) })
     }
@@ -156,8 +154,13 @@ impl NumberFile {
         let contents = read_number_file(&self.path);
         let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
         match contents {
-            Ok((patterns, version)) => {
+            Ok((Ok(patterns), version)) => {
                 *last = NumberFileContents { patterns: Arc::new(patterns), version: Some(version), read_failed: false };
+            }
+            // Not read again before it changes.
+            Ok((Err(error), version)) => {
+                tracing::warn!(path = %self.path.display(), error, "number file reload failed");
+                last.version = Some(version);
             }
             Err(error) => {
                 // Logged once, not for every call that comes in.
@@ -171,7 +174,8 @@ impl NumberFile {
     }
 }
 
-fn read_number_file(path: &std::path::Path) -> std::io::Result<(NumberPatterns, FileVersion)> {
+/// The numbers of the file, or why one of its lines is invalid.
+fn read_number_file(path: &std::path::Path) -> std::io::Result<(Result<NumberPatterns, String>, FileVersion)> {
     let file = File::open(path)?;
     // Before the contents: a write in between leads to an older version, so the file is read again at the next check.
     let version = FileVersion::from_metadata(&file.metadata()?);
@@ -197,12 +201,6 @@ impl FileVersion {
     }
 }
 
-/// Removes separators that people write between digits, and converts words such as `Anonymous` to lower case.
-fn normalize_number(number: &str) -> String {
-    let is_significant = |c: &char| !c.is_whitespace() && !matches!(c, '-' | '(' | ')' | '/');
-    number.chars().filter(is_significant).flat_map(char::to_lowercase).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn exact_numbers_prefixes_and_words_match() {
-        let matcher = numbers(&["+49 (30) 123-456", "+1202*", "Anonymous"]);
+        let matcher = numbers(&["+49 (0)30 123-456", "+1202*", "Anonymous", "sip:ada@example.com"]);
         for (number, expected) in [
             ("+4930123456", true),
             ("+49301234567", false),
@@ -221,14 +219,36 @@ mod tests {
             ("+1202", true),
             ("+120", false),
             ("anonymous", true),
+            ("sip:Ada@example.com", true),
+            ("ada@example.org", false),
             ("", false),
         ] {
             assert_eq!(matcher.matches(number).await, expected, "{number}");
         }
         assert!(NumberMatcher::parse("from", &[]).unwrap().is_none());
-        for invalid in ["", "*", "+49*30", "@/nowhere/at/all"] {
-            assert_eq!(NumberMatcher::parse("from", &[invalid.to_owned()]).unwrap_err().key(), "from", "{invalid}");
+    }
+
+    #[test]
+    fn entries_that_match_no_call_are_refused_by_position() {
+        for invalid in ["", "*", "+49*30", "@/nowhere/at/all", "030 123456", "4930123456", "anonymus"] {
+            let error = NumberMatcher::parse("from", &["+49*".to_owned(), invalid.to_owned()]).unwrap_err();
+            assert_eq!(error.key(), "from[1]", "{invalid}");
         }
+        let error = NumberMatcher::parse("from", &["030 12345678".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("`030•••78` matches no call: it has no country code"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_match_no_call_are_refused_by_number_and_keep_the_last_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vip.txt");
+        std::fs::write(&path, "\u{feff}+49 (0)30 123456 # Ana\n\u{feff}\n\"+1 202*\"\n").unwrap();
+        let list = numbers(&[&format!("\"@{}\"", path.display())]);
+        assert!(list.matches("+4930123456").await && list.matches("+12025550143").await);
+        std::fs::write(&path, "+33*\n\n030 12345678\n").unwrap();
+        assert!(list.matches("+4930123456").await && !list.matches("+331").await);
+        let error = NumberMatcher::parse("to", &[format!("@{}", path.display())]).unwrap_err().to_string();
+        assert!(error.contains("vip.txt, line 3: `030•••78` matches no call: "), "{error}");
     }
 
     #[tokio::test]

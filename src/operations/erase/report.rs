@@ -111,6 +111,7 @@ impl ErasureReport {
             dry_run: self.dry_run,
             subject_kind: self.subject_kind,
             company: self.company,
+            found: self.erased != ErasureCounts::default() || self.erased_lines != ErasedLines::default(),
             complete,
             erased: rows_view(self.erased),
             lines: ErasedLinesView { log_lines, file_lines },

@@ -35,7 +35,7 @@ dynamic_variables = { number = "{{ from_number }}", calls = "{{ caller.calls }}"
 [[inbound.rules]]
 name = "crm"
 known_caller = false
-to = ["+493099"]
+to = ["tel:+49-30-99-1"]
 "#;
 
 #[test]
@@ -45,7 +45,7 @@ fn dry_run_prints_rule_and_answer_without_side_effects() {
     home.write_config(&format!("{RULES_CONFIG}ask = {{ url = \"{}\" }}\n", sink.url()));
     drop(home.start_server());
     let dry_run = |from: &str, at: &str, more: &[&str]| -> (Value, Value) {
-        let args = ["inbound", "test", "--json", "--from", from, "--to", "+493099", "--at", at];
+        let args = ["inbound", "test", "--json", "--from", from, "--to", "+4930991", "--at", at];
         let result = home.run_ok(&[&args[..], more].concat()).json();
         (result["rule"].clone(), result["answer"].clone())
     };

@@ -65,7 +65,7 @@ fn latest_event_id(home: &TestEnv) -> String {
 #[test]
 fn first_rule_whose_conditions_hold_answers() {
     let rules = [
-        marked_rule_config("exact", "from = [\"+49 30 1234\"]"),
+        marked_rule_config("exact", "from = [\"\u{2068}+49 (0)30\u{2011}1234\u{2069}\"]"),
         marked_rule_config("prefix", "from = [\"+4940*\"]\nkind = \"call\""),
         marked_rule_config("file", "from = [\"@lists/vip.txt\"]"),
         marked_rule_config("withheld", "from = [\"anonymous\"]"),
@@ -124,7 +124,7 @@ fn first_rule_whose_conditions_hold_answers() {
         let answer = post_to(server.address(), path, text.as_bytes(), &sign(text.as_bytes()));
         assert_eq!(answer.json(), json!({"chat_inbound": {"metadata": {"rule": "chat"}}}), "{path}");
     }
-    std::fs::write(home.path().join("lists/vip.txt"), "+44*\n+7 111\n").unwrap();
+    std::fs::write(home.path().join("lists/vip.txt"), "\u{feff}+44*\r\n+7 (0)111 222\r\n").unwrap();
     assert_eq!(
         answer_fields(&server.post_signed(&body("+4420", CALLED, "agent_new")))["metadata"]["rule"],
         "file",
@@ -292,8 +292,18 @@ fn invalid_rules_are_reported_with_rule_name_and_key() {
     for (lines, expected) in [
         ("hours = \"9-5\"", "inbound.rules[0] `x`: hours: `9-5` is not"),
         ("time_zone = \"Mars/Olympus\"", "inbound.rules[0] `x`: time_zone: "),
-        ("from = [\"@missing.txt\"]", "inbound.rules[0] `x`: from: cannot read the number file missing.txt: "),
-        ("from = [\"*\"]", "inbound.rules[0] `x`: from: "),
+        ("from = [\"@missing.txt\"]", "inbound.rules[0] `x`: from[0]: cannot read the number file missing.txt: "),
+        (
+            "from = [\"*\"]",
+            "config/local.toml:3: inbound.rules[0] `x`: from[0]: `*` matches no call: it has no country code",
+        ),
+        (
+            "from = [\"+49*\",\n\"030 12345678\"]",
+            "config/local.toml:4: inbound.rules[0] `x`: from[1]: `030•••78` matches no call: it has no country code",
+        ),
+        ("to = [\"+49 30\"]", "inbound.rules[0] `x`: to[0]: `•••` matches no call: it has 4 digits"),
+        ("to = [\"anonymus\"]", "`x`: to[0]: `anonymus` matches no call: it has the character U+0061"),
+        ("from = [\"@list.txt\"]", "`x`: from[0]: the number file list.txt, line 2: `202•••43` matches no call: "),
         ("reject = true\nagent = \"agent_1\"", "inbound.rules[0] `x`: reject = true: "),
         ("agent = \" \"", "inbound.rules[0] `x`: answer: override_agent_id: "),
         ("dynamic_variables = { a = \"{{ b | nofilter }}\" }", "inbound.rules[0] `x`: dynamic_variables: `a`: "),
@@ -305,6 +315,7 @@ fn invalid_rules_are_reported_with_rule_name_and_key() {
     ] {
         let home = TestEnv::new();
         home.write_config(&rule_config("x", lines));
+        std::fs::write(home.path().join("list.txt"), "+49*\n2025550143 # Ana\n").unwrap();
         for command in [["config", "check"].as_slice(), &["serve"]] {
             let finished = home.run(command);
             assert!(finished.exit_code == Some(1) && finished.output().contains(expected), "{lines}: {finished:?}");
