@@ -79,6 +79,7 @@ fn build_context(
 fn build_record(result: &AttemptResult, attempt: u32, started_at_ms: i64, started_at: Instant) -> AttemptRecord {
     let (outcome, error) = match &result.outcome {
         Outcome::Done => (AttemptOutcome::Done, None),
+        Outcome::Skip { reason } => (AttemptOutcome::Done, Some(reason.clone())),
         Outcome::Retry { reason, .. } => (AttemptOutcome::Retry, Some(reason.clone())),
         Outcome::Fail { reason } => (AttemptOutcome::Fail, Some(reason.clone())),
     };

@@ -78,7 +78,7 @@ pub(super) struct RetryInput {
     pub(super) jitter: f64,
 }
 
-/// Decides how a delivery is settled after an attempt: succeeded, scheduled for a retry, or dead.
+/// Decides how a delivery is settled after an attempt: succeeded, skipped, scheduled for a retry, or dead.
 pub(super) fn decide_settlement(
     input: &RetryInput,
     outcome: &Outcome,
@@ -87,6 +87,7 @@ pub(super) fn decide_settlement(
 ) -> Settlement {
     let (after, reason) = match outcome {
         Outcome::Done => return Settlement::Succeeded,
+        Outcome::Skip { .. } => return Settlement::Skipped { reason: SkipReason::NothingToDo },
         Outcome::Fail { reason } => return Settlement::Dead { error: truncate_error(reason) },
         Outcome::Retry { after, reason } => (after, reason),
     };
@@ -171,6 +172,8 @@ mod tests {
         let long = Outcome::fail("x".repeat(900));
         assert!(matches!(settlement_after(1, &long, 0.0), Settlement::Dead { error } if error.len() == 500));
         assert_eq!(settlement_after(3, &Outcome::Done, 0.0), Settlement::Succeeded);
+        let skipped = Settlement::Skipped { reason: SkipReason::NothingToDo };
+        assert_eq!(settlement_after(1, &Outcome::skip("no template"), 0.0), skipped);
     }
 
     #[test]

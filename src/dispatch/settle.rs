@@ -19,8 +19,9 @@ impl Worker {
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
         let body_unread = claimed.event.body.is_err();
-        // Without a body the destination was not asked.
-        if self.handler.handler.has_external_effects() && !body_unread {
+        // Without a body, or with nothing to send, the destination was not asked.
+        let is_asked = !body_unread && !matches!(outcome, Outcome::Skip { .. });
+        if self.handler.handler.has_external_effects() && is_asked {
             // `Fail` counts as answered: the destination is up and rejects this one event. A handler without external
             // effects has no destination that could recover, so its breaker stays closed.
             let answered = !matches!(outcome, Outcome::Retry { .. });

@@ -3,8 +3,8 @@
 //! This module guarantees that every JSON object is an event. Unknown events, unknown fields, nulls and values of an
 //! unexpected type are kept as raw text, and [`Event::to_json`] writes them back: equal JSON, numbers with their
 //! original digits. Only a body that is not a JSON object is rejected ([`EventParseError`]). There are two
-//! exceptions: of duplicate keys only the last one is kept, and a key that is not valid Unicode keeps its escaped
-//! spelling.
+//! exceptions: of duplicate keys only the last one is kept, and an unpaired surrogate in a key or in a typed text, such
+//! as half an emoji, is read as U+FFFD.
 //!
 //! All functions are pure: no clock, no I/O, no recursion over the depth of the input. `Debug` of every type shows
 //! ids and field names, but never what a caller said or a phone number.
@@ -40,6 +40,7 @@ pub use json::json_number::JsonNumber;
 pub use json::json_object::JsonObject;
 pub use json::lazy_json::LazyJson;
 pub use json::raw_json::RawJson;
+pub(crate) use json::valid_json::{parse_json, valid_json, valid_json_body};
 pub use kind::EventKind;
 pub(crate) use kind::{
     ALARM_RESOLVED, ALARM_TRIGGERED, APPOINTMENT_BOOKED, APPOINTMENT_CANCELLED, APPOINTMENT_CHANGED,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Context, EventHandler, Outcome};
 use crate::calls::{CallKind, CallRecord, CallStage, E2eLatency, TransferKind};
-use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson};
+use crate::event::{Call, Chat, Event, JsonNumber, LatencyStats, RawJson, valid_json};
 use crate::privacy::number_spelling;
 use crate::storage::{CallStore, StoreErrorKind, sanitize_text, sanitize_text_to};
 
@@ -175,7 +175,7 @@ fn limit_custom_data(data: Option<&RawJson>) -> Option<String> {
     if json.len() > MAX_CUSTOM_DATA_BYTES {
         return Some(format!("{{\"omitted_bytes\":{}}}", json.len()));
     }
-    sanitize_text_to(Some(json.to_owned()), MAX_CUSTOM_DATA_BYTES)
+    sanitize_text_to(Some(valid_json(json.as_bytes()).into_owned()), MAX_CUSTOM_DATA_BYTES)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use crate::config::{FieldError, HandlerSettings};
+use crate::event::parse_json;
 use crate::storage::EventSummary;
 
 /// Decides which events a handler receives; an empty list means all events from Retell. Internal events of the
@@ -125,7 +126,7 @@ impl Filter {
     }
 
     fn matches_body(&self, body: &[u8]) -> bool {
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        let Some(body) = parse_json(body) else {
             return false;
         };
         let call = body.get("call").or_else(|| body.get("data"));

@@ -5,6 +5,11 @@ use std::time::Duration;
 pub enum Outcome {
     /// The event was handled; the delivery has succeeded.
     Done,
+    /// There was nothing to do for this event, such as no message to send; the delivery is skipped.
+    Skip {
+        /// Why there was nothing to do.
+        reason: String,
+    },
     /// The attempt failed; another one follows after a delay.
     Retry {
         /// Minimum delay before the next attempt; `None` uses the retry schedule.
@@ -20,6 +25,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Ends the delivery as skipped: nothing was done.
+    pub fn skip(reason: impl Into<String>) -> Self {
+        Self::Skip { reason: reason.into() }
+    }
+
     /// Retries after the next delay of the retry schedule.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { after: None, reason: reason.into() }
@@ -39,7 +49,7 @@ impl Outcome {
 /// An outcome with the details of the attempt that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptResult {
-    /// Whether the delivery has succeeded, is retried, or is dead.
+    /// Whether the delivery has succeeded, is skipped, is retried, or is dead.
     pub outcome: Outcome,
     /// The status code of the HTTP response, or the exit code of the program.
     pub status: Option<i32>,

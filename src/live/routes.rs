@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::functions::{self, FunctionRequest, FunctionService};
 use super::inbound::InboundResponder;
 use crate::base::id::InstanceId;
-use crate::event::{Event, JsonObject};
+use crate::event::{Event, JsonObject, valid_json};
 use crate::http::layer::SignatureLayer;
 use crate::http::{ApiError, RawEvent, Verified};
 use crate::intake::{AcceptedEvent, IncomingEvent, Intake};
@@ -163,7 +163,7 @@ impl WebhookState {
         if raw.body.is_empty() {
             return Err(ApiError::BadRequest("The body is empty"));
         }
-        match serde_json::from_slice::<&RawValue>(&raw.body) {
+        match serde_json::from_str::<&RawValue>(&valid_json(&raw.body)) {
             Ok(_) => Ok(()),
             Err(_) => Err(ApiError::BadRequest("The body is not JSON")),
         }

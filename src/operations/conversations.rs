@@ -2,6 +2,7 @@
 
 use crate::base::escape::escape_text;
 use crate::calls::{CallFilter, CallGroup, CallGrouping, CallKind, CallRecord, CallStats, CallStatsFilter, CallTotals};
+use crate::event::parse_json;
 use crate::operations::{ItemKind, OperationError, Principal};
 use crate::privacy::redact;
 use crate::storage::CallStore;
@@ -43,9 +44,8 @@ pub(crate) async fn show_conversation(
         has_custom_analysis_data: custom_analysis_data.is_some(),
         texts: reveal.then(|| ConversationTextsView {
             summary,
-            // Stored JSON that cannot be parsed, such as too deeply nested values, is shown as a string.
             custom_analysis_data: custom_analysis_data
-                .map(|text| serde_json::from_str(&text).unwrap_or_else(|_| text.into())),
+                .map(|text| parse_json(text.as_bytes()).unwrap_or_else(|| text.into())),
         }),
     })
 }

@@ -86,6 +86,8 @@ pub enum SkipReason {
     Erased,
     /// The handler's filter does not match the body, which could not be read when the delivery was planned.
     Filtered,
+    /// The handler found nothing to do; its attempt has the reason.
+    NothingToDo,
 }
 
 impl SkipReason {
@@ -101,6 +103,7 @@ impl SkipReason {
             Self::Discarded => "discarded",
             Self::Erased => "erased",
             Self::Filtered => "filtered",
+            Self::NothingToDo => "nothing_to_do",
         }
     }
 }
@@ -212,7 +215,7 @@ pub struct ClaimedDelivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
-    /// The handler has processed the event.
+    /// The handler has processed the event, or found nothing to do for it.
     Done,
     /// The attempt failed in a way that may pass.
     Retry,
@@ -251,7 +254,7 @@ pub struct AttemptRecord {
     pub outcome: AttemptOutcome,
     /// The status code of an HTTP response, or the exit code of a program.
     pub status: Option<i32>,
-    /// The cause of the failure, without personal data.
+    /// The cause of the failure, or why there was nothing to do; without personal data.
     pub error: Option<String>,
     /// The beginning of the response, with personal data redacted.
     pub answer: Option<String>,
@@ -271,7 +274,7 @@ pub enum Settlement {
         /// The cause of the failure, without personal data.
         error: String,
     },
-    /// The delivery ends without an attempt.
+    /// The delivery ends without an attempt, or the attempt found nothing to do.
     Skipped {
         reason: SkipReason,
     },

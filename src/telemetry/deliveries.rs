@@ -18,7 +18,7 @@ pub(crate) struct DeliveryCounts {
     pub scheduled: AtomicU64,
     /// Attempts after which the delivery became a dead letter.
     pub dead: AtomicU64,
-    /// Deliveries that were skipped without an attempt.
+    /// Deliveries that were skipped: without an attempt, or after one that found nothing to do.
     pub skipped: AtomicU64,
     /// Settlements that the store refused, because the lease had been lost during the attempt.
     pub late_settlements: AtomicU64,

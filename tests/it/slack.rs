@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::bodies::{event_body, sample_payload};
 use crate::support::destination::{DestinationServer, ReceivedRequest, header_response, status_response};
@@ -43,6 +43,59 @@ fn default_messages_of_a_call() {
     assert_eq!(begins("*Call ended*"), ended);
     assert_eq!(begins("*Call started*"), "*Call started*: +12•••43 called Northwind Clinic Reception");
     assert!(!server.output().contains("s3cr3t"));
+}
+
+/// The delivery of the event of this call, once it has ended.
+fn wait_for_delivery(home: &TestEnv, call_id: &str) -> Value {
+    let mut found = Value::Null;
+    let has_ended = || {
+        let rows = home.run_ok(&["deliveries", "list", "--json", "--handler", "team"]).json();
+        let row = rows.as_array().unwrap().iter().find(|row| row["call_id"] == call_id).cloned();
+        found = row.unwrap_or_default();
+        matches!(found["state"].as_str(), Some("succeeded" | "skipped" | "dead"))
+    };
+    assert!(wait_until(Duration::from_secs(30), has_ended), "{call_id}");
+    found
+}
+
+#[test]
+fn an_unreadable_part_does_not_stop_the_message() {
+    let sink = DestinationServer::start();
+    let (home, server) = start_with_slack_handler(&sink, "");
+    let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let parts = ["\"latency\":{\"e2e\":{\"p50\":1e400}}", &format!("\"metadata\":{nested}"), r#""x":"\ud83d""#];
+    for (number, part) in parts.iter().enumerate() {
+        let body = format!(
+            r#"{{"event":"call_analyzed","call":{{"call_id":"call_{number}","call_analysis":{{"call_summary":"Bye \ud83d"}},{part}}}}}"#
+        );
+        server.post_signed([["", "\u{feff}"][number % 2], &body].concat().as_bytes());
+        assert_eq!(wait_for_delivery(&home, &format!("call_{number}"))["state"], "succeeded", "{part}");
+        let message = message_text(&sink.received()[number]);
+        assert!(message.contains(">Bye \u{fffd}"), "{message}");
+    }
+    let call = home.run_ok(&["calls", "show", "call_0", "--reveal", "--json"]).json();
+    assert_eq!(call["summary"], "Bye \u{fffd}");
+}
+
+#[test]
+fn a_delivery_without_a_message_is_skipped_with_the_reason() {
+    let sink = DestinationServer::start();
+    let (home, server) =
+        start_with_slack_handler(&sink, "[handlers.templates]\ncall_started = \"\"\ncall_ended = \"{{ call.none }}\"");
+    for (event, reason) in [
+        ("transcript_updated", "no message: no template has the name of this event"),
+        ("call_started", "no message: the template of this event rendered no text"),
+        ("call_ended", "no message: the template of this event rendered no text"),
+    ] {
+        server.post_signed(&event_body(event, event));
+        let row = wait_for_delivery(&home, event);
+        assert_eq!((&row["state"], &row["reason"]), (&json!("skipped"), &json!("nothing_to_do")), "{event}");
+        let id = row["event_id"].as_str().unwrap();
+        let shown = home.run_ok(&["deliveries", "show", &format!("{id}:team"), "--json"]).json();
+        let attempt = &shown["deliveries"][0]["attempt_records"][0];
+        assert_eq!((&attempt["outcome"], &attempt["error"]), (&json!("done"), &json!(reason)), "{shown}");
+    }
+    assert!(sink.received().is_empty());
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl MetricSources<'_> {
             ),
             Metric::counter(
                 "deliveries_skipped",
-                "Deliveries that were skipped, so that no attempt was made.",
+                "Deliveries that were skipped: no attempt was made, or it found nothing to do.",
                 skipped,
             ),
             Metric::counter(

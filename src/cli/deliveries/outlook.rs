@@ -2,7 +2,7 @@
 
 use super::{delivery_cells, next_attempt_text};
 use crate::cli::output::{self, CliResult};
-use crate::view::{AttemptView, DeliveryView, OutlookView, UndeliveredStateView};
+use crate::view::{AttemptOutcomeView, AttemptView, DeliveryView, OutlookView, UndeliveredStateView};
 
 const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
 
@@ -69,7 +69,8 @@ fn print_attempt(attempt: &AttemptView) -> CliResult {
         attempt.outcome.as_str(),
         attempt.duration_ms
     ))?;
-    for (name, text) in [("error", &attempt.error), ("answer", &attempt.answer)] {
+    let error_label = if attempt.outcome == AttemptOutcomeView::Done { "reason" } else { "error" };
+    for (name, text) in [(error_label, &attempt.error), ("answer", &attempt.answer)] {
         if let Some(text) = text {
             output::print_line(format!("    {name}: {}", output::escape_text(text)))?;
         }

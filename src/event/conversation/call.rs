@@ -204,10 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_an_unpaired_surrogate_keeps_its_escaped_spelling() {
-        let parsed = call(r#"{"call_id":"c","\ud800":1}"#);
+    fn an_unpaired_surrogate_is_read_as_the_replacement_character() {
+        let parsed = call(r#"{"call_id":"c","transcript":"hi \ud83d","\ud800":1}"#);
         assert_eq!(parsed.call_id.as_deref(), Some("c"));
-        assert_eq!(parsed.extra.get_as("\\ud800"), Some(1));
+        assert_eq!(parsed.transcript.as_deref(), Some("hi \u{fffd}"));
+        assert_eq!(parsed.extra.get_as("\u{fffd}"), Some(1));
     }
 
     #[test]

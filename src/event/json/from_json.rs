@@ -3,6 +3,8 @@
 use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde_json::value::RawValue;
 
+use super::valid_json::valid_json;
+
 /// A type that can be parsed from raw JSON. `None` means that the value has another type; the caller then keeps the
 /// raw text.
 ///
@@ -13,9 +15,13 @@ pub trait FromJson: Sized {
     fn from_json(raw: &RawValue) -> Option<Self>;
 }
 
+/// An unpaired surrogate, such as half an emoji at the end of a text that was cut, becomes U+FFFD.
 impl FromJson for String {
     fn from_json(raw: &RawValue) -> Option<Self> {
-        parse_strict(raw)
+        if !raw.get().starts_with('"') {
+            return None;
+        }
+        parse(raw.get())
     }
 }
 
@@ -44,6 +50,11 @@ impl<T: FromJson> FromJson for Vec<T> {
 
 fn parse_strict<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
+}
+
+/// Parses JSON, with U+FFFD for unpaired surrogates.
+pub(super) fn parse<T: DeserializeOwned>(json: &str) -> Option<T> {
+    serde_json::from_str(json).or_else(|_| serde_json::from_str(&valid_json(json.as_bytes()))).ok()
 }
 
 /// The `Deserialize` implementation of every type in this module. It works with the deserializers of `serde_json`

@@ -9,3 +9,4 @@ pub(super) mod open_enum;
 pub(super) mod open_object;
 pub(super) mod raw_fields;
 pub(super) mod raw_json;
+pub(super) mod valid_json;

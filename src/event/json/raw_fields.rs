@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::from_json::FromJson;
 use super::json_object::JsonObject;
+use super::valid_json::without_byte_order_mark;
 use crate::event::error::EventParseError;
 
 /// One member of an object: its decoded key and the text of its value.
@@ -62,9 +63,9 @@ impl<'a> RawFields<'a> {
     }
 }
 
-/// The body as text; an error when it is not valid UTF-8.
+/// The body as text, without a byte order mark; an error when it is not valid UTF-8.
 pub(in crate::event) fn body_as_str(body: &[u8]) -> Result<&str, EventParseError> {
-    std::str::from_utf8(body).map_err(|_| EventParseError::InvalidUtf8)
+    std::str::from_utf8(body).map(without_byte_order_mark).map_err(|_| EventParseError::InvalidUtf8)
 }
 
 /// Tells invalid JSON from valid JSON of another type. `serde_json` reports a wrong type before it has checked the
@@ -102,14 +103,14 @@ impl<'de> Visitor<'de> for RawFieldsVisitor {
     }
 }
 
-/// Decodes a key. A key with an unpaired surrogate cannot be decoded and keeps its escaped spelling.
+/// Decodes a key, with U+FFFD for an unpaired surrogate.
 fn decode_key(raw: &RawValue) -> Cow<'_, str> {
     let quoted = raw.get();
     let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
     if !inner.contains('\\') {
         return Cow::Borrowed(inner);
     }
-    serde_json::from_str(quoted).map_or(Cow::Borrowed(inner), Cow::Owned)
+    String::from_json(raw).map_or(Cow::Borrowed(inner), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -132,6 +133,6 @@ mod tests {
     fn keys_are_decoded_and_the_last_duplicate_wins() {
         let fields = RawFields::parse_body(r#"{"\u0061":1,"a":2,"\ud800":3}"#).unwrap();
         assert_eq!(fields.get_last("a").map(RawValue::get), Some("2"));
-        assert_eq!(fields.get_last(r"\ud800").map(RawValue::get), Some("3"));
+        assert_eq!(fields.get_last("\u{fffd}").map(RawValue::get), Some("3"));
     }
 }

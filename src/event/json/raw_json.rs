@@ -26,13 +26,13 @@ impl RawJson {
         &self.0
     }
 
-    /// Parses the value as any type that implements `Deserialize`.
+    /// Parses the value as any type that implements `Deserialize`. An unpaired surrogate becomes U+FFFD.
     ///
     /// # Errors
     /// [`UnexpectedJsonType`] when the value cannot be parsed as `T`. The cause is not returned, because it can quote
     /// the value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, UnexpectedJsonType> {
-        serde_json::from_str(self.as_str()).map_err(|_| UnexpectedJsonType)
+        from_json::parse(self.as_str()).ok_or(UnexpectedJsonType)
     }
 }
 

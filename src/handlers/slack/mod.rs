@@ -16,9 +16,10 @@ use crate::base::clock::Clock;
 use crate::config::FieldError;
 use crate::config::HandlerSettings;
 use crate::egress::{Destination, DestinationUrl, Egress, PostRequest};
+use crate::event::parse_json;
 use crate::outbound::OutboundContext;
 use crate::storage::EventSummary;
-use templates::MessageTemplates;
+use templates::{Message, MessageTemplates};
 
 /// The handler of kind `slack`: posts a message for each event that has a template.
 pub(crate) struct SlackHandler {
@@ -60,13 +61,13 @@ fn parse_settings(table: &HandlerSettings, egress: &Egress) -> Result<(Destinati
 #[async_trait]
 impl EventHandler for SlackHandler {
     async fn deliver(&self, _summary: &EventSummary, body: &Bytes, context: &Context) -> AttemptResult {
-        let Ok(payload @ Value::Object(_)) = serde_json::from_slice(body) else {
-            // A body that is not a JSON object has no event name, so no template.
-            return Outcome::Done.into();
+        let Some(payload @ Value::Object(_)) = parse_json(body) else {
+            return Outcome::skip("no message: the body is not a JSON object, so no template has its event name")
+                .into();
         };
         let text = match self.templates.render(&payload, context) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Outcome::Done.into(),
+            Ok(Message::Text(text)) => text,
+            Ok(Message::None(why)) => return Outcome::skip(format!("no message: {why}")).into(),
             Err(why) => return Outcome::fail(why).into(),
         };
         let post = PostRequest {

@@ -16,6 +16,14 @@ use crate::storage::DEFAULT_COMPANY_ID;
 /// Instructions a template may execute, so that nested loops end.
 const TEMPLATE_FUEL: u64 = 100_000;
 
+/// What a template made of an event.
+#[derive(Debug, PartialEq)]
+pub(super) enum Message {
+    Text(String),
+    /// Nothing is sent, for this reason.
+    None(&'static str),
+}
+
 /// Compiled templates by event name.
 pub(super) struct MessageTemplates(Environment<'static>);
 
@@ -52,17 +60,23 @@ impl MessageTemplates {
         Ok(())
     }
 
-    /// The message for an event; `None` without a template or with an empty result.
+    /// The message for an event.
     ///
     /// # Errors
     /// The kind of error and its line. The text does not quote the event.
-    pub(super) fn render(&self, payload: &Json, context: &Context) -> Result<Option<String>, String> {
+    pub(super) fn render(&self, payload: &Json, context: &Context) -> Result<Message, String> {
         let name = payload.get("event").and_then(Json::as_str).unwrap_or_default();
-        let Ok(template) = self.0.get_template(name) else { return Ok(None) };
+        let Ok(template) = self.0.get_template(name) else {
+            return Ok(Message::None("no template has the name of this event"));
+        };
         let rendered = template.render(default_templates::template_variables(payload, context));
         let text = rendered.map_err(|error| format!("templates.{name}: {}", error_location(&error)))?;
         let message = escape::truncate_message(&text);
-        Ok((!message.is_empty()).then_some(message))
+        Ok(if message.is_empty() {
+            Message::None("the template of this event rendered no text")
+        } else {
+            Message::Text(message)
+        })
     }
 }
 
@@ -93,11 +107,18 @@ mod tests {
     }
 
     fn render_custom(text: &str, payload: &Json) -> String {
-        custom_template("x", text).unwrap().render(payload, &context()).unwrap().unwrap_or_default()
+        text_of(custom_template("x", text).unwrap().render(payload, &context()).unwrap())
     }
 
     fn render_default(payload: &Json) -> String {
-        MessageTemplates::new(&BTreeMap::new()).unwrap().render(payload, &context()).unwrap().unwrap()
+        text_of(MessageTemplates::new(&BTreeMap::new()).unwrap().render(payload, &context()).unwrap())
+    }
+
+    fn text_of(message: Message) -> String {
+        match message {
+            Message::Text(text) => text,
+            Message::None(_) => String::new(),
+        }
     }
 
     #[test]
@@ -146,13 +167,7 @@ mod tests {
             "agent_name": "Nora", "to_number": "+12025550100", "call_status": "not_connected",
             "disconnection_reason": "dial_failed"}});
         assert_eq!(render_default(&failed), "*Call ended*: Nora called +12•••00\nnot connected · dial failed");
-        assert!(
-            MessageTemplates::new(&BTreeMap::new())
-                .unwrap()
-                .render(&json!({"event": "transcript_updated"}), &context())
-                .unwrap()
-                .is_none()
-        );
+        assert_eq!(render_default(&json!({"event": "transcript_updated"})), "");
     }
 
     #[test]
@@ -200,7 +215,8 @@ mod tests {
         );
         assert_eq!(render_custom("  {% if call.none %}x{% endif %}\n", &payload), "", "blank: no message");
         let silenced = custom_template("call_ended", "").unwrap();
-        assert_eq!(silenced.render(&json!({"event": "call_ended"}), &context()), Ok(None));
+        let message = silenced.render(&json!({"event": "call_ended"}), &context()).unwrap();
+        assert_eq!(message, Message::None("the template of this event rendered no text"));
         let long = json!({"event": "x", "call": {"say": "&".repeat(10_000)}});
         let text = render_custom("{{ call.say }}", &long);
         assert!(text.chars().count() <= 2_901 && text.ends_with("&amp;…"), "{}", text.len());

@@ -1,9 +1,10 @@
 //! Reads a request for a function in both forms in which Retell sends it: the envelope with name, call and arguments,
 //! and the arguments alone ("Payload: args only").
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::event::EventKind;
+use crate::event::{EventKind, FromJson, JsonObject, TranscriptItem, parse_json, valid_json};
 
 const MAX_ID_BYTES: usize = 256;
 
@@ -22,7 +23,8 @@ pub(crate) struct FunctionPayload {
     pub(super) is_event: bool,
 }
 
-/// Reads the body, or the query when the body is empty. `call_id_header` is the call id from a header; like one in
+/// Reads the body, or the query when the body is empty: the name, the arguments and the ids. Any other part of the body
+/// may be unreadable, and text that is not valid Unicode is read with U+FFFD. `call_id_header` is the call id from a header; like one in
 /// the query it counts only when the body has none.
 ///
 /// # Errors
@@ -31,9 +33,10 @@ pub(super) fn parse(body: &[u8], query: Option<&str>, call_id_header: Option<&st
     let mut payload = if body.is_empty() {
         FunctionPayload { arguments: arguments_from_query(query), ..FunctionPayload::default() }
     } else {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => parse_body(fields),
-            Ok(_) => return Err("the arguments are not a JSON object".to_owned()),
+        let body = valid_json(body);
+        match serde_json::from_str::<JsonObject>(&body) {
+            Ok(fields) => parse_body(&fields, &body),
+            Err(error) if error.is_data() => return Err("the arguments are not a JSON object".to_owned()),
             Err(_) => return Err("the arguments are not valid JSON".to_owned()),
         }
     };
@@ -47,22 +50,18 @@ pub(super) fn parse(body: &[u8], query: Option<&str>, call_id_header: Option<&st
     Ok(payload)
 }
 
-fn parse_body(mut fields: Map<String, Value>) -> FunctionPayload {
-    let is_event = is_event_body(&fields);
-    if !is_envelope(&fields) {
-        return FunctionPayload { arguments: fields, is_event, ..FunctionPayload::default() };
+fn parse_body(fields: &JsonObject, body: &str) -> FunctionPayload {
+    let is_event = is_event_body(fields);
+    if !is_envelope(fields) {
+        return FunctionPayload { arguments: parse_object(body), is_event, ..FunctionPayload::default() };
     }
-    let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
-    let arguments = match fields.remove("args") {
-        Some(Value::Object(arguments)) => arguments,
-        _ => Map::new(),
-    };
+    let name = fields.get("name").and_then(String::from_json);
+    let arguments = fields.get("args").map(|args| parse_object(args.get())).unwrap_or_default();
     // Retell sends one of the two and may send the other as null.
-    let session = ["call", "chat"].iter().filter_map(|key| fields.get(*key)).find(|session| session.is_object());
-    let session = session.unwrap_or(&Value::Null);
-    let session_text = |key: &str| session.get(key).and_then(Value::as_str).map(str::to_owned);
+    let session = ["call", "chat"].iter().find_map(|key| fields.get_as::<JsonObject>(key)).unwrap_or_default();
+    let session_text = |key: &str| session.get(key).and_then(String::from_json);
     FunctionPayload {
-        tool_call_id: name.as_deref().and_then(|name| find_tool_call_id(session, name, &arguments)),
+        tool_call_id: name.as_deref().and_then(|name| find_tool_call_id(&session, name, &arguments)),
         call_id: session_text("call_id").or_else(|| session_text("chat_id")),
         from_number: session_text("from_number"),
         to_number: session_text("to_number"),
@@ -72,24 +71,37 @@ fn parse_body(mut fields: Map<String, Value>) -> FunctionPayload {
     }
 }
 
+/// An object that was scanned before; empty for any other value.
+fn parse_object(json: &str) -> Map<String, Value> {
+    match parse_json(json.as_bytes()) {
+        Some(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
 /// Whether the body names an event that Retell sends and contains an object, as every event does. An argument called
 /// `event` is not enough.
-fn is_event_body(fields: &Map<String, Value>) -> bool {
-    let name = fields.get("event").and_then(Value::as_str);
-    name.is_some_and(|name| EventKind::from_name(name) != EventKind::Unknown) && fields.values().any(Value::is_object)
+fn is_event_body(fields: &JsonObject) -> bool {
+    let name = fields.get("event").and_then(String::from_json);
+    name.is_some_and(|name| EventKind::from_name(&name) != EventKind::Unknown)
+        && fields.iter().any(|(_, value)| is_object(value))
 }
 
 /// Whether the body is the envelope. Arguments may be called `name`, `args` or `call` too, so one field is never
 /// enough: either name and call fit, or name and arguments with no field that an envelope does not have.
-fn is_envelope(fields: &Map<String, Value>) -> bool {
-    let has_name = fields.get("name").is_some_and(Value::is_string);
-    let has_arguments = fields.get("args").is_some_and(Value::is_object);
+fn is_envelope(fields: &JsonObject) -> bool {
+    let has_name = fields.get("name").is_some_and(|name| name.get().starts_with('"'));
+    let has_arguments = fields.get("args").is_some_and(is_object);
     // A function without parameters is sent with `args` null or without `args`.
-    let has_no_arguments = fields.get("args").is_none_or(Value::is_null);
-    let has_session = ["call", "chat"].iter().any(|key| fields.get(*key).is_some_and(Value::is_object));
-    let has_only_known_fields = || fields.keys().all(|key| matches!(key.as_str(), "name" | "args" | "call" | "chat"));
+    let has_no_arguments = fields.get("args").is_none_or(|args| args.get() == "null");
+    let has_session = ["call", "chat"].iter().any(|key| fields.get(key).is_some_and(is_object));
+    let has_only_known_fields = || fields.iter().all(|(key, _)| matches!(key, "name" | "args" | "call" | "chat"));
     let fits_with_session = has_session && (has_arguments || has_no_arguments);
     has_name && (fits_with_session || (has_arguments && has_only_known_fields()))
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
 }
 
 /// Finds the model's id of this tool call. Retell does not send it by itself, only as part of the transcript.
@@ -97,29 +109,22 @@ fn is_envelope(fields: &Map<String, Value>) -> bool {
 /// Only the last invocation of the function in the transcript is considered, and only when its arguments are equal
 /// and it has no result yet. Any other one would be an earlier call of the same function, whose answer would be given
 /// to this one.
-fn find_tool_call_id(session: &Value, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+fn find_tool_call_id(session: &JsonObject, name: &str, arguments: &Map<String, Value>) -> Option<String> {
     const TRANSCRIPT_KEYS: [&str; 2] = ["transcript_with_tool_calls", "message_with_tool_calls"];
-    let items = TRANSCRIPT_KEYS.iter().find_map(|key| session.get(key)?.as_array())?;
-    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-    for item in items.iter().rev() {
-        if item.get("role").and_then(Value::as_str) != Some("tool_call_invocation") {
-            continue;
-        }
-        if text(item, "name").as_deref() != Some(name) {
-            continue;
-        }
-        // The transcript holds the arguments as JSON in a string.
-        let invoked_with = text(item, "arguments").unwrap_or_default();
-        let invoked_with: Map<String, Value> = serde_json::from_str(&invoked_with).unwrap_or_default();
-        let id = text(item, "tool_call_id").filter(|id| !id.is_empty())?;
-        let is_result = |item: &Value| {
-            item.get("role").and_then(Value::as_str) == Some("tool_call_result")
-                && text(item, "tool_call_id").as_deref() == Some(&id)
-        };
-        let is_this_call = invoked_with == *arguments && !items.iter().any(is_result);
-        return is_this_call.then_some(id);
-    }
-    None
+    let items = TRANSCRIPT_KEYS.iter().find_map(|key| Vec::<TranscriptItem>::from_json(session.get(key)?))?;
+    let invocation = items.iter().rev().find_map(|item| match item {
+        TranscriptItem::ToolCallInvocation(invocation) if invocation.name.as_deref() == Some(name) => Some(invocation),
+        _ => None,
+    })?;
+    // The transcript holds the arguments as JSON in a string.
+    let invoked_with = parse_object(invocation.arguments.as_deref().unwrap_or_default());
+    let id = invocation.tool_call_id.clone().filter(|id| !id.is_empty())?;
+    let is_result = |item: &TranscriptItem| match item {
+        TranscriptItem::ToolCallResult(result) => result.tool_call_id.as_ref() == Some(&id),
+        _ => false,
+    };
+    let is_this_call = invoked_with == *arguments && !items.iter().any(is_result);
+    is_this_call.then_some(id)
 }
 
 /// The query as arguments, all of them text.
@@ -188,6 +193,29 @@ mod tests {
     fn a_body_that_is_not_an_object_is_an_error() {
         assert!(parse(b"[1]", None, None).is_err());
         assert!(parse(b"{", None, None).is_err());
+    }
+
+    #[test]
+    fn an_unreadable_part_of_the_call_affects_nothing_else() {
+        let body = |call: &str| {
+            format!(
+                r#"{{"name":"f","args":{{"city":"Bern \ud83d"}},"call":{{"call_id":"c1","from_number":"+12025550143","x":{call},
+            "transcript_with_tool_calls":[{{"role":"agent","content":"hi \ud83d","words":[{{"start":1e400}}]}},
+            {{"role":"tool_call_invocation","tool_call_id":"t1","name":"f","arguments":"{{\"city\":\"Bern \\ud83d\"}}"}}]}}}}"#
+            )
+        };
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for call in ["1e400", "NaN", r#""\ud83d""#, &deep] {
+            for before in ["", "\u{feff}"] {
+                let payload = parse([before, &body(call)].concat().as_bytes(), None, None).unwrap();
+                assert_eq!((payload.name.as_deref(), payload.call_id.as_deref()), (Some("f"), Some("c1")), "{call:.9}");
+                assert_eq!(payload.tool_call_id.as_deref(), Some("t1"), "{call:.9}");
+                assert_eq!(Value::Object(payload.arguments), json!({"city": "Bern \u{fffd}"}));
+                assert_eq!(payload.from_number.as_deref(), Some("+12025550143"));
+            }
+        }
+        let bare = parse(b"\xef\xbb\xbf{\"city\":\"Z\xfcrich\",\"n\":1e400}", None, None).unwrap();
+        assert_eq!(Value::Object(bare.arguments), json!({"city": "Z\u{fffd}rich", "n": null}));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use minijinja::{Value, context};
-use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
 use crate::base::id::CompanyId;
+use crate::event::parse_json;
 use crate::privacy::{number_spelling, phone_number};
 use crate::storage::{CallStore, CallerHistory};
 
@@ -88,7 +88,7 @@ impl CallerLookup {
 /// The first name in the data of the latest calls, newest first.
 fn find_caller_name(custom_data: &[String]) -> Option<String> {
     custom_data.iter().find_map(|json| {
-        let data: Json = serde_json::from_str(json).ok()?;
+        let data = parse_json(json.as_bytes())?;
         CALLER_NAME_KEYS.iter().find_map(|key| {
             let name = data.get(key)?.as_str()?.trim();
             (1..=MAX_NAME_BYTES).contains(&name.len()).then(|| name.to_owned())

@@ -210,7 +210,7 @@ fn odd_json_objects_are_stored_as_events() {
         let nest = format!("{}{}", open.repeat(100_000), close.repeat(100_000));
         format!(r#"{{"event":"call_ended","call":{{"call_id":"call_deep","metadata":{nest}}}}}"#).into_bytes()
     };
-    let table: [(&str, &[u8], &str); 6] = [
+    let table: [(&str, &[u8], &str); 7] = [
         ("NUL in the id", br#"{"event":"call_ended","call":{"call_id":"nul_\u0000_id"}}"#, "nul__id"),
         (
             "duplicate keys",
@@ -228,6 +228,7 @@ fn odd_json_objects_are_stored_as_events() {
             br#"{"event":"call_ended","call":{"call_id":"odd","transcript":7,"call_cost":[],"agent_id":{}}}"#,
             "odd",
         ),
+        ("byte order mark", b"\xef\xbb\xbf{\"event\":\"call_ended\",\"call\":{\"call_id\":\"marked\"}}", "marked"),
         ("lone surrogate", br#"{"event":"call_ended","call":{"call_id":"lone","agent_name":"\ud800"}}"#, "lone"),
     ];
     for (what, body, call_id) in table {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{HttpResponse, post_to};
+use crate::support::destination::{DestinationServer, ReceivedRequest};
 use crate::support::server::ReceiverProcess;
 use crate::support::signing::{OTHER_KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
@@ -361,4 +362,29 @@ fn examples_in_the_documentation_are_valid() {
     let vip = answer_fields(&server.post_signed(&call_inbound_body(CALLER, "call_2")));
     assert_eq!(vip["override_agent_id"], "agent_concierge", "{vip}");
     drop(home);
+}
+
+#[test]
+fn unreadable_text_becomes_readable_in_variables_and_for_a_service() {
+    let sink = DestinationServer::start_with(|_, request: &ReceivedRequest| {
+        let trunk = request.json()["call_inbound"]["custom_sip_headers"]["x-trunk"].clone();
+        axum::response::Response::new(
+            json!({"call_inbound": {"dynamic_variables": {"asked": trunk}}}).to_string().into(),
+        )
+    });
+    let ask = rule_config("ask", &format!("from = [\"{CALLER}\"]\nask = {{ url = \"{}\" }}", sink.url()));
+    let rest = rule_config("rest", "dynamic_variables = { trunk = \"{{ sip['x-trunk'] }}\" }");
+    let (_home, server) = start_with_rules(&[ask, rest].concat());
+    let inbound = |from: &str, more: &str| {
+        let body = format!(
+            r#"{{"event":"call_inbound","call_inbound":{{"from_number":"{from}","to_number":"{CALLED}",
+            "custom_sip_headers":{{"x-trunk":"a \ud83d"}},{more}}}}}"#
+        );
+        answer_fields(&server.post_signed(["\u{feff}", &body].concat().as_bytes()))
+    };
+    let nested = format!("\"x\":{}{}", "[".repeat(200), "]".repeat(200));
+    for more in ["\"x\":1e400", &nested] {
+        assert_eq!(inbound(CALLER, more)["dynamic_variables"], json!({"asked": "a \u{fffd}"}));
+        assert_eq!(inbound("+12025550144", more)["dynamic_variables"], json!({"trunk": "a \u{fffd}"}));
+    }
 }
