@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::net::TcpStream;
 use url::{Host, Position, Url};
@@ -72,7 +72,15 @@ pub struct ResponseSummary {
 /// A response with its whole body.
 pub struct FullResponse {
     pub status: u16,
+    /// The value of the `Content-Type` header.
+    pub content_type: Option<String>,
     pub body: Bytes,
+}
+
+/// The value of the `Content-Type` header.
+pub(super) fn response_content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// Why a request got no response. The text contains host and port only: paths and queries may hold tokens.
@@ -187,6 +195,7 @@ impl Destination {
         let exchange = async {
             let mut response = self.send(&self.url.url, headers, body).await?;
             let status = response.status().as_u16();
+            let content_type = response_content_type(&response);
             let mut read = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(|error| failed(super::failure_reason(&error)))? {
                 if read.len() + chunk.len() > limit_bytes {
@@ -194,7 +203,7 @@ impl Destination {
                 }
                 read.extend_from_slice(&chunk);
             }
-            Ok(FullResponse { status, body: read.freeze() })
+            Ok(FullResponse { status, content_type, body: read.freeze() })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(failed("no response within the timeout")))
     }

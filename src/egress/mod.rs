@@ -8,6 +8,7 @@ mod address;
 mod connection;
 mod destination;
 mod guard;
+mod response_text;
 #[cfg(test)]
 mod tests;
 mod truncated_response;
@@ -25,6 +26,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 pub use connection::{ConnectionError, HttpConnection, RequestTarget, SplitBody};
 pub(crate) use destination::{Destination, DestinationUrl, Egress, PostRequest, RequestError, ResponseSummary};
 pub(crate) use reqwest::{Client, Error as HttpError};
+pub(crate) use response_text::decode_text;
 pub(crate) use truncated_response::TruncatedResponse;
 
 /// Why the HTTP client could not be built.

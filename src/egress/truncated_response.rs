@@ -1,9 +1,8 @@
 //! Requests whose response body is needed, up to a limit.
 
 use bytes::Bytes;
-use reqwest::header::CONTENT_TYPE;
 
-use super::destination::{Destination, PostRequest, RequestError};
+use super::destination::{Destination, PostRequest, RequestError, response_content_type};
 
 /// A response with its body up to a limit.
 #[derive(Debug)]
@@ -36,8 +35,7 @@ impl Destination {
                 .send_following_redirects(self.url_with_query(query), post.headers, post.same_origin_headers, post.body)
                 .await?;
             let status = response.status().as_u16();
-            let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let content_type = content_type.map(str::to_owned);
+            let content_type = response_content_type(&response);
             let mut read = Vec::new();
             let incomplete = |_| RequestError::NoResponse("the response is incomplete".to_owned());
             while let Some(chunk) = response.chunk().await.map_err(incomplete)? {

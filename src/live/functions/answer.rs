@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::argument_problems::{ArgumentProblem, format_problems};
 use crate::config::FunctionFallback;
-use crate::egress::TruncatedResponse;
+use crate::egress::{TruncatedResponse, decode_text};
+use crate::event::valid_json;
 use crate::storage::StoredAnswer;
 
 /// Retell passes at most this many characters to the model.
@@ -16,6 +17,7 @@ pub(super) const MAX_ANSWER_BYTES: usize = 4 * MAX_ANSWER_CHARACTERS;
 
 pub(super) const JSON_CONTENT_TYPE: &str = "application/json";
 const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+const NOT_TEXT: &str = "neither text nor JSON";
 
 /// A JSON string becomes text without its quotes; any other value stays JSON.
 pub(super) fn from_value(value: &Value) -> StoredAnswer {
@@ -25,42 +27,52 @@ pub(super) fn from_value(value: &Value) -> StoredAnswer {
     }
 }
 
-/// Makes an answer of a response with status 2xx. An error says what the body is instead.
+/// Makes an answer of a response with status 2xx. The content decides what it is, because many servers label JSON and
+/// plain text as HTML: it is PHP's default. An error says what the body is instead.
 pub(super) fn from_http_response(response: &TruncatedResponse) -> Result<StoredAnswer, &'static str> {
-    let media_type = response.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let beginning = response.body.trim_ascii_start();
-    let begins_with = |tag: &[u8]| beginning.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
-    // Proxies and log-in pages answer 200 with HTML. The model would read it to the caller.
-    if media_type.starts_with("text/html") || begins_with(b"<!doctype html") || begins_with(b"<html") {
+    let content_type = response.content_type.as_deref();
+    let text = decode_text(content_type, &response.body, response.is_truncated).ok_or(NOT_TEXT)?;
+    let media_type = content_type.unwrap_or_default().to_ascii_lowercase();
+    // A body that was cut is not valid JSON any more, whatever it began as.
+    if !response.is_truncated {
+        if let Some(answer) = from_json_text(&text) {
+            return Ok(answer);
+        }
+        let claims_json = media_type.starts_with("application/json") || media_type.contains("+json");
+        if claims_json && !text.trim_ascii().is_empty() {
+            return Err("invalid JSON with a JSON content type");
+        }
+    }
+    if is_web_page(&text, media_type.contains("html")) {
         return Err("a web page");
     }
-    let claims_json = media_type.starts_with("application/json") || media_type.contains("+json");
-    let is_json = !response.is_truncated && serde_json::from_slice::<IgnoredAny>(&response.body).is_ok();
-    // A body that was cut is not valid JSON any more, whatever its media type. An empty body is an empty answer.
-    if claims_json && !is_json && !response.is_truncated && !beginning.is_empty() {
-        return Err("invalid JSON with a JSON content type");
-    }
-    from_bytes(&response.body, is_json, response.is_truncated)
+    Ok(truncate(&text, TEXT_CONTENT_TYPE, response.is_truncated))
 }
 
-/// Makes an answer of what a target sent. `is_truncated` means that `body` is only the beginning.
+/// Makes an answer of what a program printed, or of its beginning.
 ///
 /// # Errors
-/// The body is not text in UTF-8.
-pub(super) fn from_bytes(body: &[u8], is_json: bool, is_truncated: bool) -> Result<StoredAnswer, &'static str> {
-    let text = match std::str::from_utf8(body) {
-        Ok(text) => text,
-        // The cut went through the last character, which is then left out.
-        Err(error) if is_truncated && error.error_len().is_none() => {
-            std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return Err("neither text nor JSON"),
-    };
-    // NUL is valid UTF-8, but only binary data contains it.
-    if text.contains('\0') {
-        return Err("neither text nor JSON");
-    }
-    Ok(truncate(text, if is_json { JSON_CONTENT_TYPE } else { TEXT_CONTENT_TYPE }, is_truncated))
+/// It is not text in UTF-8 or UTF-16.
+pub(super) fn from_program_output(output: &[u8], is_truncated: bool) -> Result<StoredAnswer, &'static str> {
+    let text = decode_text(None, output, is_truncated).ok_or(NOT_TEXT)?;
+    let json = if is_truncated { None } else { from_json_text(&text) };
+    Ok(json.unwrap_or_else(|| truncate(&text, TEXT_CONTENT_TYPE, is_truncated)))
+}
+
+/// The answer if the text is JSON, apart from what [`valid_json`] corrects.
+fn from_json_text(text: &str) -> Option<StoredAnswer> {
+    let json = valid_json(text.as_bytes());
+    serde_json::from_str::<IgnoredAny>(&json).ok()?;
+    Some(truncate(&json, JSON_CONTENT_TYPE, false))
+}
+
+/// Proxies and log-in pages answer 200 with HTML, and PHP writes its warnings as HTML. The model would read it to the
+/// caller.
+fn is_web_page(text: &str, is_labelled_html: bool) -> bool {
+    let beginning = text.trim_ascii_start().as_bytes();
+    let begins_with = |tag: &[u8]| beginning.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    let is_tag = |after: &str| after.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!'));
+    begins_with(b"<!doctype html") || begins_with(b"<html") || (is_labelled_html && text.split('<').skip(1).any(is_tag))
 }
 
 /// Cuts the text to [`MAX_ANSWER_CHARACTERS`]. JSON that was cut, here or while it was read, is sent as text.
@@ -142,46 +154,72 @@ mod tests {
             let answer = from_value(&format!("{fits}x").into());
             assert!(answer.truncated && answer.body == fits.as_bytes());
             let long = letter.repeat(2 * MAX_ANSWER_CHARACTERS);
-            let answer = from_bytes(&long.as_bytes()[..long.len().min(MAX_ANSWER_BYTES)], true, true).unwrap();
+            let answer = from_program_output(&long.as_bytes()[..long.len().min(MAX_ANSWER_BYTES)], true).unwrap();
             assert!(answer.truncated && answer.body == fits.as_bytes() && answer.content_type == TEXT_CONTENT_TYPE);
         }
     }
 
+    fn answer_of(content_type: &str, body: &'static [u8], is_truncated: bool) -> Result<StoredAnswer, &'static str> {
+        let content_type = Some(content_type.to_owned()).filter(|name| !name.is_empty());
+        let body = Bytes::from_static(body);
+        from_http_response(&TruncatedResponse { status: 200, content_type, body, is_truncated })
+    }
+
     #[test]
     fn web_pages_binary_data_and_invalid_json_are_errors() {
-        let answer_of = |content_type: &str, body: &'static [u8], is_truncated| {
-            let content_type = Some(content_type.to_owned()).filter(|name| !name.is_empty());
-            from_http_response(&TruncatedResponse {
-                status: 200,
-                content_type,
-                body: Bytes::from_static(body),
-                is_truncated,
-            })
-        };
         for (content_type, body) in [
-            ("text/html; charset=utf-8", &b"hello"[..]),
+            ("text/html; charset=utf-8", &b"<p>Please log in</p>"[..]),
+            ("text/html", b"<br />\n<b>Warning</b>: Undefined variable\n{\"status\":\"ok\"}"),
+            ("text/html", b"{\"status\":\"ok\"}<br />\n<b>Warning</b>"),
             ("", b"\n <!DOCTYPE html><html></html>"),
+            ("application/json", b"<!DOCTYPE html><html></html>"),
             ("text/plain", b"<HTML>"),
             ("image/png", b"\x89PNG\r\n\x1a\n\0"),
             ("application/octet-stream", b"\0\0"),
-            ("text/plain; charset=latin1", b"Z\xfcrich"),
+            ("text/plain", b"Z\xfcrich"),
             ("application/json", b"{\"cut\":"),
         ] {
             assert!(answer_of(content_type, body, false).is_err(), "{content_type}");
         }
-        for (content_type, body, answered_type) in [
-            ("application/json", &b""[..], TEXT_CONTENT_TYPE),
-            ("application/json; charset=utf-8", b"{}", JSON_CONTENT_TYPE),
-            ("application/problem+json", b"[1]", JSON_CONTENT_TYPE),
-            ("", b"sunny", TEXT_CONTENT_TYPE),
-            ("application/octet-stream", b"sunny", TEXT_CONTENT_TYPE),
-            ("application/xml", b"<a/>", TEXT_CONTENT_TYPE),
-        ] {
-            let answer = answer_of(content_type, body, false).unwrap();
-            assert_eq!((&answer.body[..], answer.content_type.as_str()), (body, answered_type), "{content_type}");
-        }
         assert_eq!(answer_of("", b"a\xf0\x9f", true).unwrap().body, "a", "half a character is left out");
         assert!(answer_of("", b"a\xff\x9fb", true).is_err());
+    }
+
+    #[test]
+    fn the_content_decides_what_an_answer_is() {
+        for (content_type, body, answered, answered_type) in [
+            ("application/json", &b""[..], "", TEXT_CONTENT_TYPE),
+            ("application/json; charset=utf-8", b"{}", "{}", JSON_CONTENT_TYPE),
+            ("application/problem+json", b"[1]", "[1]", JSON_CONTENT_TYPE),
+            (
+                "text/html; charset=UTF-8",
+                b"{\"sky\":\"<b>clear</b>\"}",
+                "{\"sky\":\"<b>clear</b>\"}",
+                JSON_CONTENT_TYPE,
+            ),
+            ("text/html", b"\xef\xbb\xbf{\"a\":1}\n", "{\"a\":1}\n", JSON_CONTENT_TYPE),
+            ("application/json", b"\xef\xbb\xbf[]", "[]", JSON_CONTENT_TYPE),
+            (
+                "application/json; charset=iso-8859-1",
+                b"{\"city\":\"Z\xfcrich\"}",
+                "{\"city\":\"Zürich\"}",
+                JSON_CONTENT_TYPE,
+            ),
+            ("application/json", b"\xff\xfe{\0}\0", "{}", JSON_CONTENT_TYPE),
+            ("application/json", b"{\"a\":NaN,\"b\":\"\\ud83d\"}", "{\"a\":null,\"b\":\"\\ufffd\"}", JSON_CONTENT_TYPE),
+            ("text/html", b"The order is in transit, 3 < 5", "The order is in transit, 3 < 5", TEXT_CONTENT_TYPE),
+            ("", b"sunny", "sunny", TEXT_CONTENT_TYPE),
+            ("application/octet-stream", b"sunny", "sunny", TEXT_CONTENT_TYPE),
+            ("application/xml", b"<a/>", "<a/>", TEXT_CONTENT_TYPE),
+        ] {
+            let answer = answer_of(content_type, body, false).unwrap();
+            assert_eq!(
+                (&answer.body[..], &*answer.content_type),
+                (answered.as_bytes(), answered_type),
+                "{content_type}"
+            );
+        }
+        assert_eq!(from_program_output(b"\xef\xbb\xbf{}", false).unwrap().content_type, JSON_CONTENT_TYPE);
     }
 
     #[test]

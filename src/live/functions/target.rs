@@ -15,6 +15,7 @@ use super::answer;
 use crate::base::clock::Clock;
 use crate::config::{FieldError, FunctionSettings, ProgramSearchPath, RetellSignatureMode};
 use crate::egress::{Destination, Egress, PostRequest};
+use crate::event::valid_json_body;
 use crate::outbound::{FunctionProgram, OutboundContext, RequestSigner, RetellSigner, SigningInput};
 use crate::storage::StoredAnswer;
 
@@ -114,9 +115,8 @@ async fn call_program(program: &FunctionProgram, call: TargetCall<'_>) -> Target
         Ok(output) => output,
         Err(reason) => return TargetOutcome::Failed(reason),
     };
-    let is_json = serde_json::from_slice::<Value>(&output).is_ok();
     let is_truncated = output.len() > answer::MAX_ANSWER_BYTES;
-    match answer::from_bytes(&output, is_json, is_truncated) {
+    match answer::from_program_output(&output, is_truncated) {
         Ok(answer) => TargetOutcome::Answer(answer),
         Err(problem) => TargetOutcome::Failed(format!("the program printed {problem}")),
     }
@@ -148,7 +148,7 @@ impl UrlTarget {
         let body = if call.body.is_empty() {
             json!({ "name": context.name, "args": call.arguments }).to_string().into()
         } else {
-            call.body.clone()
+            valid_json_body(call.body)
         };
         let post = PostRequest {
             headers: invocation_headers(context),

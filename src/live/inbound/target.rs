@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{InboundAnswer, InvalidField, MAX_ANSWER_BYTES};
@@ -13,7 +12,8 @@ use super::request::{InboundContext, InboundRequest};
 use crate::base::clock::Clock;
 use crate::config::FieldError;
 use crate::config::{InboundAskSettings, RetellSignatureMode};
-use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError};
+use crate::egress::{Destination, DestinationUrl, Egress, PostRequest, RequestError, decode_text};
+use crate::event::{parse_json, valid_json_body};
 use crate::outbound::{OutboundContext, RequestSigner, RetellSigner, SigningInput};
 
 /// The service of an `ask` table.
@@ -22,6 +22,7 @@ pub(crate) struct InboundTarget {
     signing: RequestSigner,
     /// Used for a company without a key. `None` if the settings require a signature.
     unsigned_signing: Option<RequestSigner>,
+    sends_original_signature: bool,
     timeout: Option<Duration>,
     signer: Arc<dyn RetellSigner>,
     clock: Clock,
@@ -57,6 +58,7 @@ impl InboundTarget {
             destination,
             signing,
             unsigned_signing,
+            sends_original_signature: settings.retell_signature == Some(RetellSignatureMode::Original),
             timeout: settings.timeout,
             signer: Arc::clone(&outbound.retell_signer),
             clock: outbound.clock.clone(),
@@ -71,11 +73,13 @@ impl InboundTarget {
         original_signature: Option<&str>,
     ) -> Result<InboundAnswer, InboundTargetError> {
         let now_ms = self.clock.now_ms();
+        // Only the bytes that Retell sent fit the signature that it sent.
+        let body = if self.sends_original_signature { request.body.clone() } else { valid_json_body(&request.body) };
         let signing_input = SigningInput {
             message_id: &context.event_id,
             company: &context.company,
             original_signature,
-            body: &request.body,
+            body: &body,
             now_ms,
         };
         let signed = self.signing.signed_headers(&signing_input, &*self.signer);
@@ -90,7 +94,7 @@ impl InboundTarget {
         let post = PostRequest {
             headers: context_headers(context, now_ms),
             same_origin_headers: signature_headers,
-            body: request.body.clone(),
+            body,
             timeout: self.timeout.map_or(remaining, |timeout| timeout.min(remaining)),
         };
         let response = self.destination.post_and_read_all(post, MAX_ANSWER_BYTES).await?;
@@ -98,7 +102,9 @@ impl InboundTarget {
         if !(200..300).contains(&response.status) {
             return Err(InboundTargetError::UnexpectedStatus(target(), response.status));
         }
-        let body: Value = serde_json::from_slice(&response.body).map_err(|_| InboundTargetError::NotJson(target()))?;
+        let text = decode_text(response.content_type.as_deref(), &response.body, false);
+        let body =
+            text.and_then(|text| parse_json(text.as_bytes())).ok_or_else(|| InboundTargetError::NotJson(target()))?;
         InboundAnswer::from_json(&body, request.kind)
             .map_err(|error| InboundTargetError::InvalidAnswer(target(), error))
     }

@@ -4,9 +4,11 @@ mod built_in;
 mod commands;
 mod idempotency;
 mod import;
+mod labels;
 mod ledger_damage;
 mod responses;
 mod timeouts;
+mod unreadable_parts;
 
 use std::net::SocketAddr;
 

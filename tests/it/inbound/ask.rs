@@ -59,6 +59,22 @@ fn service_receives_the_signed_body_and_its_answer_is_passed_on() {
 }
 
 #[test]
+fn an_answer_is_read_whatever_its_label() {
+    let sink = DestinationServer::start_with(|before, _| {
+        let (content_type, body): (&str, &[u8]) = [
+            ("text/html; charset=UTF-8", &b"\xef\xbb\xbf{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xc3\xbcrich\"}}}"[..]),
+            ("application/json; charset=ISO-8859-1", b"{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xfcrich\"}}}"),
+        ][before];
+        Response::builder().header("content-type", content_type).body(Body::from(body)).unwrap()
+    });
+    let (_home, server) = start_with_ask_rule(&sink, "");
+    for id in ["call_1", "call_2"] {
+        let answer = answer_fields(&server.post_signed(&call_inbound_body(CALLER, id)));
+        assert_eq!(answer, json!({"dynamic_variables": {"city": "Zürich"}}), "{id}");
+    }
+}
+
+#[test]
 fn text_message_is_answered_under_chat_inbound() {
     let sink = DestinationServer::start_with(|before, _| {
         let agent = json!({"override_agent_id": "agent_chat", "dynamic_variables": {"n": 1}});
