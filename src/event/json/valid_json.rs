@@ -5,35 +5,32 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Deepest nesting of arrays and objects in [`parse_json`]; `serde_json` refuses 128 levels.
-const MAX_DEPTH: usize = 100;
+/// Deepest nesting of arrays and objects that common parsers accept: .NET refuses more, `serde_json` 128 levels.
+const MAX_DEPTH: usize = 64;
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The body as text in which unpaired surrogates and invalid UTF-8 are U+FFFD, `NaN` and `Infinity` are null, and a
-/// byte order mark is missing. Text that is not JSON for another reason is still not JSON.
+/// The body as JSON text that every parser reads: unpaired surrogates and invalid UTF-8 become U+FFFD; `NaN`, numbers
+/// that `f64` cannot hold and values below [`MAX_DEPTH`] levels become null; a byte order mark is left out. Text that is
+/// not JSON for another reason is still not JSON.
 #[must_use]
 pub(crate) fn valid_json(body: &[u8]) -> Cow<'_, str> {
     match String::from_utf8_lossy(body) {
-        Cow::Borrowed(text) => Repair::run(without_byte_order_mark(text), usize::MAX),
-        Cow::Owned(text) => Cow::Owned(Repair::run(without_byte_order_mark(&text), usize::MAX).into_owned()),
+        Cow::Borrowed(text) => Repair::run(without_byte_order_mark(text)),
+        Cow::Owned(text) => Cow::Owned(Repair::run(without_byte_order_mark(&text)).into_owned()),
     }
 }
 
-/// The body that a server can parse: the same bytes, unless [`valid_json`] changes them.
+/// The body as a server gets it: the same bytes, unless [`valid_json`] changes them.
 #[must_use]
 pub(crate) fn valid_json_body(body: &Bytes) -> Bytes {
     let text = valid_json(body);
     if text.as_bytes() == &body[..] { body.clone() } else { text.into_owned().into() }
 }
 
-/// Parses a body of which a part cannot be represented: [`valid_json`], and numbers that `f64` cannot hold and values
-/// below 100 levels of nesting are null. `None` when it is not JSON all the same.
+/// Parses [`valid_json`]; `None` when it is not JSON.
 #[must_use]
 pub(crate) fn parse_json(body: &[u8]) -> Option<Value> {
-    serde_json::from_slice(body).ok().or_else(|| {
-        let text = valid_json(body);
-        serde_json::from_str(&Repair::run(&text, MAX_DEPTH)).ok()
-    })
+    serde_json::from_slice(body).ok().or_else(|| serde_json::from_str(&valid_json(body)).ok())
 }
 
 /// The text after a byte order mark.
@@ -48,16 +45,13 @@ struct Repair<'a> {
     repaired: String,
     copied: usize,
     depth: usize,
-    /// From this depth on values become null. Numbers are bounded too when it is not `usize::MAX`.
-    max_depth: usize,
     /// Where the value began that is nested too deeply.
     too_deep_from: Option<usize>,
 }
 
 impl<'a> Repair<'a> {
-    fn run(text: &'a str, max_depth: usize) -> Cow<'a, str> {
-        let mut repair =
-            Self { text, position: 0, repaired: String::new(), copied: 0, depth: 0, max_depth, too_deep_from: None };
+    fn run(text: &'a str) -> Cow<'a, str> {
+        let mut repair = Self { text, position: 0, repaired: String::new(), copied: 0, depth: 0, too_deep_from: None };
         while let Some(byte) = repair.rest().first() {
             match byte {
                 b'"' => repair.string(),
@@ -88,7 +82,7 @@ impl<'a> Repair<'a> {
     }
 
     fn open(&mut self) {
-        if self.depth == self.max_depth {
+        if self.depth == MAX_DEPTH {
             self.too_deep_from.get_or_insert(self.position);
         }
         self.depth += 1;
@@ -98,7 +92,7 @@ impl<'a> Repair<'a> {
     fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         self.position += 1;
-        if self.depth == self.max_depth
+        if self.depth == MAX_DEPTH
             && let Some(start) = self.too_deep_from.take()
         {
             self.replace_from(start, "null");
@@ -111,9 +105,8 @@ impl<'a> Repair<'a> {
             self.rest().iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count();
         self.position += length;
         let token = &self.text[start..self.position];
-        let is_too_large =
-            || self.max_depth != usize::MAX && token.parse::<f64>().is_ok_and(|number| number.is_infinite());
-        if matches!(token, "NaN" | "Infinity" | "-Infinity") || is_too_large() {
+        let is_too_large = || token.parse::<f64>().is_ok_and(f64::is_infinite);
+        if token == "NaN" || is_too_large() {
             self.replace_from(start, "null");
         }
     }
@@ -170,7 +163,7 @@ mod tests {
                 r#"["\ud83d\ude00","\ufffd\ufffd","\ufffd\n","\\ud83d","\ufffd\ud83d\ude00"]"#,
             ),
             (br#"{"\udc00":"NaN"}"#, r#"{"\ufffd":"NaN"}"#),
-            (b"\xef\xbb\xbf{\"a\": 1.50e400}", "{\"a\": 1.50e400}"),
+            (b"\xef\xbb\xbf{\"a\": 1.50e400, \"b\": 1.500}", "{\"a\": null, \"b\": 1.500}"),
             (b"{\"a\":\"Z\xfcrich\"}", "{\"a\":\"Z\u{fffd}rich\"}"),
             (b"[NaN,-Infinity,Infinity,-1.5]", "[null,null,null,-1.5]"),
             (br#"{"a":"\u12"#, r#"{"a":"\u12"#),
@@ -195,7 +188,7 @@ mod tests {
             read(&format!(r#"{{"a":1,"deep":{},"b":"x"}}"#, deep(100_000))).map(|value| value["b"].clone()),
             Some("x".into())
         );
-        let shallow = read(&format!(r#"{{"a":"\ud83d","b":{}}}"#, deep(90))).unwrap();
+        let shallow = read(&format!(r#"{{"a":"\ud83d","b":{}}}"#, deep(60))).unwrap();
         assert!(shallow["b"].to_string().contains("]}\u{fffd}"), "{shallow}");
         for text in ["", "{", "{]", "[1,]", "{\"a\":01}", "\u{feff}", "x", &"[".repeat(1_000)] {
             assert_eq!(read(text), None, "{text:.20}");
