@@ -111,6 +111,7 @@ pub(super) fn webhook_state(
         verify_signatures: settings.security.verify,
         public_url: public_url.into(),
         instance_id: context.instance_id.clone(),
+        log_limit: Arc::clone(&context.refusal_log_limit),
     }
 }
 

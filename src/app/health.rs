@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::http::operator::OperatorAuth;
 use crate::live::INSTANCE_HEADER;
 use crate::storage::Maintenance;
+use crate::telemetry::functions::FunctionMetrics;
 use crate::tenants::CurrentCompanyDirectory;
 
 /// What the readiness check needs.
@@ -23,6 +24,7 @@ pub(super) struct HealthState {
     pub(super) has_public_url: bool,
     /// Identifies the process, as on the test route.
     pub(super) instance: Option<HeaderValue>,
+    pub(super) functions: FunctionMetrics,
     /// Decides who sees the result of each check.
     pub(super) operator_auth: OperatorAuth,
 }
@@ -60,6 +62,9 @@ async fn readiness(State(health): State<HealthState>, headers: HeaderMap) -> Res
         let notes = health.store.notes().await;
         if !notes.is_empty() {
             body["notes"] = notes.into();
+        }
+        if let Some(warning) = health.functions.address_warning() {
+            body["warnings"] = vec![warning].into();
         }
     }
     let mut response = (status_code, Json(body)).into_response();

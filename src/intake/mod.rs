@@ -59,7 +59,7 @@ pub(crate) enum AcceptedEvent {
 
 /// A verified request, with the name and the ids in its body.
 pub(crate) struct IncomingEvent {
-    raw: RawEvent,
+    verified: Verified<RawEvent>,
     head: Option<EventIdentifiers>,
     kind: EventKind,
 }
@@ -68,21 +68,40 @@ impl IncomingEvent {
     /// Reads only the name and the ids in the body. The rest is the handlers' concern.
     #[must_use]
     pub(crate) fn parse(verified: Verified<RawEvent>) -> Self {
-        let raw = verified.into_inner();
-        let head = EventIdentifiers::scan(&raw.body).ok();
+        let head = EventIdentifiers::scan(&verified.get().body).ok();
         let kind = head.as_ref().map_or(EventKind::Unknown, EventIdentifiers::kind);
-        Self { raw, head, kind }
+        Self { verified, head, kind }
+    }
+
+    pub(crate) fn raw(&self) -> &RawEvent {
+        self.verified.get()
+    }
+
+    /// The request as it was, for code that does not take it as an event.
+    pub(crate) fn into_verified(self) -> Verified<RawEvent> {
+        self.verified
+    }
+
+    /// Whether the body names an event that Retell is known to send.
+    pub(crate) fn is_known_event(&self) -> bool {
+        self.kind != EventKind::Unknown
+    }
+
+    /// Whether the body has an event name, known or not.
+    pub(crate) fn has_event_name(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.event_name.as_ref().is_some_and(|name| !name.is_empty()))
     }
 
     /// The verified signature and the time of receipt, for a body that names no event Retell is known to send. `None`
     /// for a known event, and when verification is off.
     #[must_use]
     pub(crate) fn verified_signature_of_unknown_event(&self) -> Option<(&str, i64)> {
-        if self.kind != EventKind::Unknown || self.raw.key_fingerprint.is_none() {
+        let raw = self.raw();
+        if self.is_known_event() || raw.key_fingerprint.is_none() {
             return None;
         }
-        let signature = self.raw.signature.as_deref()?;
-        Some((signature, self.raw.received_at_ms))
+        let signature = raw.signature.as_deref()?;
+        Some((signature, raw.received_at_ms))
     }
 }
 
@@ -113,7 +132,8 @@ impl Intake {
         incoming: IncomingEvent,
         unparsed: bool,
     ) -> Result<AcceptedEvent, ApiError> {
-        let IncomingEvent { raw, head, kind } = incoming;
+        let IncomingEvent { verified, head, kind } = incoming;
+        let raw = verified.into_inner();
         let received_at = raw.received_instant;
         let size_bytes = raw.body.len();
         let unparsed = unparsed || head.is_none();

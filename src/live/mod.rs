@@ -10,4 +10,4 @@ mod single_flight;
 
 pub(crate) use function::{BuiltInFunction, FunctionPolicy};
 pub use function::{Function, FunctionContext, FunctionOutcome};
-pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, legacy_router, router, webhook_path};
+pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, router, webhook_path};

@@ -48,6 +48,7 @@ where
         Err(error) => Err(error),
     };
     let mut warnings = startup_warnings(settings, settings.server.port);
+    warnings.extend(receiver.warnings.iter().cloned());
     let (figures, error) = match figures {
         Ok(figures) => (Some(figures), None),
         Err(error) => (None, Some(error.to_string())),

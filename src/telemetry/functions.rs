@@ -74,6 +74,8 @@ struct FunctionMetricsInner {
     by_function: Mutex<BTreeMap<String, Arc<FunctionCounts>>>,
     request_duration_micros: Histogram,
     unknown_functions: AtomicU64,
+    /// The latest call of a function at an address where it is not configured.
+    address_warning: Mutex<Option<String>>,
 }
 
 impl Default for FunctionMetrics {
@@ -82,6 +84,7 @@ impl Default for FunctionMetrics {
             by_function: Mutex::default(),
             request_duration_micros: Histogram::new(&FUNCTION_BUCKETS_MICROS),
             unknown_functions: AtomicU64::new(0),
+            address_warning: Mutex::default(),
         };
         Self(Arc::new(inner))
     }
@@ -108,6 +111,16 @@ impl FunctionMetrics {
     #[must_use]
     pub(crate) fn request_duration_micros(&self) -> HistogramCounts {
         self.0.request_duration_micros.counts()
+    }
+
+    pub(crate) fn set_address_warning(&self, warning: Option<String>) {
+        *self.0.address_warning.lock().unwrap_or_else(PoisonError::into_inner) = warning;
+    }
+
+    /// What an operator has to correct about the latest call of a function that is not configured.
+    #[must_use]
+    pub(crate) fn address_warning(&self) -> Option<String> {
+        self.0.address_warning.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts a signed request for a function that does not exist.

@@ -85,6 +85,7 @@ impl OperatorRoutes {
             companies: self.context.companies.clone(),
             has_public_url: self.has_public_url,
             instance: HeaderValue::from_str(self.context.instance_id.as_str()).ok(),
+            functions: self.context.metrics.functions.clone(),
             operator_auth: operator_auth.clone(),
         };
         let metrics =

@@ -2,15 +2,11 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use super::super::context::AppContext;
 use super::super::docs;
@@ -19,14 +15,9 @@ use crate::base::unrouted_reason::UnroutedReason;
 use crate::config::Settings;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
 use crate::http::{ApiError, RefusalReason};
-use crate::live::functions;
 use crate::live::{self, WebhookState};
 use crate::rejections::RejectionRecorder;
 use crate::security::rejection_reason::RejectionReason;
-
-/// Time limit of a webhook request. It is below Retell's 10 s, so that Retell receives a 503 and tries again. Reading
-/// the body and committing have shorter limits.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// The parts of a receiver's router, which can be mounted separately.
 #[derive(Clone)]
@@ -58,17 +49,9 @@ pub(crate) fn webhook_router(
     rejections: &Arc<RejectionRecorder>,
 ) -> Router {
     let signature = signature_layer(context, settings, rejections);
-    let function_routes = functions::router(webhook_state.functions.clone(), &signature);
-    let webhook_state = Arc::new(webhook_state);
     // Layers are added from the inside out.
-    live::router(Arc::clone(&webhook_state), &signature)
+    live::router(Arc::new(webhook_state), &signature)
         .method_not_allowed_fallback(method_not_allowed)
-        // Limits everything that waits: the body, the in-flight budget and the commit.
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(map_response(add_retry_after))
-        // Merged after the timeout layer: each function has its own timeout, which may be longer.
-        .merge(function_routes.method_not_allowed_fallback(method_not_allowed))
-        .merge(live::legacy_router(webhook_state, &signature).method_not_allowed_fallback(method_not_allowed))
         // Inside the ingress middleware, so that a panic also gets a request id and an access log line.
         .layer(CatchPanicLayer::custom(respond_to_panic))
         .layer(from_fn_with_state(Arc::new(ingress(context, settings)), ingress_middleware))
@@ -106,11 +89,4 @@ fn respond_to_panic(_: Box<dyn Any + Send>) -> Response {
 
 pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
-}
-
-/// Replaces the empty 503 of the timeout layer by the one of [`ApiError::Unavailable`], which has a body and
-/// `Retry-After`.
-async fn add_retry_after(response: Response) -> Response {
-    let is_bare = response.status() == StatusCode::SERVICE_UNAVAILABLE && !response.headers().contains_key(RETRY_AFTER);
-    if is_bare { ApiError::Unavailable.into_response() } else { response }
 }

@@ -133,6 +133,21 @@ pub(super) fn unknown_function_body() -> Bytes {
     error_answer("unknown_function", "invalid", message, None).body
 }
 
+/// The body of the response to a call of a function that is not configured, at an address for events. It was stored.
+pub(crate) fn unconfigured_function_body() -> Bytes {
+    let message =
+        "No function with this name is configured at this address. Nothing was done. Do not say that it was done.";
+    error_answer("unknown_function", "failed", message, Some(("received", true.into()))).body
+}
+
+/// The body of the response to an object that is not an event, at an address for events: it was stored, but it may be the
+/// arguments of a function.
+pub(crate) fn not_an_event_body() -> Bytes {
+    let message =
+        "This address takes events. If this was a function call, nothing was done. Do not say that it was done.";
+    error_answer("not_an_event", "failed", message, Some(("received", true.into()))).body
+}
+
 fn error_answer(error: &str, result: &str, message: &str, extra_field: Option<(&str, Value)>) -> StoredAnswer {
     let mut fields = Map::new();
     fields.insert("error".to_owned(), error.into());

@@ -25,7 +25,9 @@ mod schema;
 mod service;
 mod target;
 
+pub(crate) use answer::{not_an_event_body, unconfigured_function_body};
+pub(crate) use payload::{BodyKind, body_kind};
 pub(crate) use registry::{FunctionRegistry, load_parameters, merge_builtins};
 pub(crate) use request::FunctionRequest;
-pub(crate) use routes::{OUTCOME_HEADER, answer_request, function_path, router};
+pub(crate) use routes::{FUNCTION_METHODS, FUNCTION_ROUTES, OUTCOME_HEADER, answer_request, function_path};
 pub(crate) use service::FunctionService;

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::event::{EventKind, FromJson, JsonObject, TranscriptItem, parse_json, valid_json};
+use crate::event::{FromJson, JsonObject, TranscriptItem, parse_json, valid_json};
 
 const MAX_ID_BYTES: usize = 256;
 
@@ -19,8 +19,32 @@ pub(crate) struct FunctionPayload {
     pub(super) tool_call_id: Option<String>,
     pub(super) from_number: Option<String>,
     pub(super) to_number: Option<String>,
-    /// Whether the body is that of a webhook event.
-    pub(super) is_event: bool,
+}
+
+/// What a body is by its content, whatever the address to which it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    /// It names an event and contains an object, as every event does. An argument called `event` is not enough.
+    Event,
+    /// The envelope of a call of the function with this name.
+    FunctionCall(String),
+    /// Any other object. It may be the arguments of a function ("Payload: args only"), which name no function.
+    OtherObject,
+    NotObject,
+}
+
+/// Decides what a body is. Only an event that names one of Retell's never runs a function.
+#[must_use]
+pub(crate) fn body_kind(body: &[u8]) -> BodyKind {
+    let Ok(fields) = serde_json::from_str::<JsonObject>(&valid_json(body)) else { return BodyKind::NotObject };
+    let text = |key: &str| fields.get(key).and_then(String::from_json).filter(|text| !text.is_empty());
+    if text("event").is_some() && fields.iter().any(|(_, value)| is_object(value)) {
+        return BodyKind::Event;
+    }
+    match text("name").filter(|_| is_envelope(&fields)) {
+        Some(name) => BodyKind::FunctionCall(name),
+        None => BodyKind::OtherObject,
+    }
 }
 
 /// Reads the body, or the query when the body is empty: the name, the arguments and the ids. Any other part of the body
@@ -51,9 +75,8 @@ pub(super) fn parse(body: &[u8], query: Option<&str>, call_id_header: Option<&st
 }
 
 fn parse_body(fields: &JsonObject, body: &str) -> FunctionPayload {
-    let is_event = is_event_body(fields);
     if !is_envelope(fields) {
-        return FunctionPayload { arguments: parse_object(body), is_event, ..FunctionPayload::default() };
+        return FunctionPayload { arguments: parse_object(body), ..FunctionPayload::default() };
     }
     let name = fields.get("name").and_then(String::from_json);
     let arguments = fields.get("args").map(|args| parse_object(args.get())).unwrap_or_default();
@@ -67,7 +90,6 @@ fn parse_body(fields: &JsonObject, body: &str) -> FunctionPayload {
         to_number: session_text("to_number"),
         name,
         arguments,
-        is_event,
     }
 }
 
@@ -77,14 +99,6 @@ fn parse_object(json: &str) -> Map<String, Value> {
         Some(Value::Object(fields)) => fields,
         _ => Map::new(),
     }
-}
-
-/// Whether the body names an event that Retell sends and contains an object, as every event does. An argument called
-/// `event` is not enough.
-fn is_event_body(fields: &JsonObject) -> bool {
-    let name = fields.get("event").and_then(String::from_json);
-    name.is_some_and(|name| EventKind::from_name(&name) != EventKind::Unknown)
-        && fields.iter().any(|(_, value)| is_object(value))
 }
 
 /// Whether the body is the envelope. Arguments may be called `name`, `args` or `call` too, so one field is never
@@ -219,17 +233,26 @@ mod tests {
     }
 
     #[test]
-    fn event_bodies_are_recognized() {
-        for (body, is_event) in [
-            (json!({"event": "call_ended", "call": {"call_id": "c"}}), true),
-            (json!({"event": "call_ended", "name": "f", "call": {"call_id": "c"}}), true),
-            (json!({"event": "call_inbound", "call_inbound": {}}), true),
-            (json!({"event": "wedding", "place": {"city": "Bern"}}), false),
-            (json!({"event": "call_ended"}), false),
-            (json!({"name": "f", "call": {}, "args": {"event": "call_ended", "call": {}}}), false),
+    fn bodies_are_recognized_by_their_content() {
+        let call = || BodyKind::FunctionCall("f".to_owned());
+        for (body, kind) in [
+            (json!({"event": "call_ended", "call": {"call_id": "c"}}), BodyKind::Event),
+            (json!({"event": "call_ended", "name": "f", "call": {"call_id": "c"}}), BodyKind::Event),
+            (json!({"event": "call_inbound", "call_inbound": {}}), BodyKind::Event),
+            (json!({"event": "wedding", "place": {"city": "Bern"}}), BodyKind::Event),
+            (json!({"event": "wedding", "city": "Bern"}), BodyKind::OtherObject),
+            (json!({"event": null, "name": "f", "call": {}}), call()),
+            (json!({"name": "f", "call": {}, "args": {"event": "call_ended", "call": {}}}), call()),
+            (json!({"name": "f", "args": {}}), call()),
+            (json!({"name": "f", "city": "Bern"}), BodyKind::OtherObject),
+            (json!({"name": "", "args": {}}), BodyKind::OtherObject),
+            (json!({}), BodyKind::OtherObject),
+            (json!([{"event": "call_ended"}]), BodyKind::NotObject),
         ] {
-            assert_eq!(parse_json(&body).is_event, is_event, "{body}");
+            assert_eq!(body_kind(body.to_string().as_bytes()), kind, "{body}");
         }
+        assert_eq!(body_kind(b"\xef\xbb\xbf{\"name\":\"f\",\"args\":{\"x\":1e400}}"), call());
+        assert_eq!(body_kind(b""), BodyKind::NotObject);
     }
 
     #[test]

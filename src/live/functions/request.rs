@@ -12,7 +12,7 @@ use crate::http::{RawEvent, Verified};
 use crate::storage::SignatureUse;
 use crate::tenants::Company;
 
-/// A verified request for a function, from any of the routes.
+/// A verified request for a function, from any of the routes. Its body is not that of an event, see `live/routes.rs`.
 pub(crate) struct FunctionRequest {
     pub method: Method,
     /// The function's name in the path; `None` on the route where only the body names it.
@@ -28,8 +28,6 @@ pub(super) enum UnusableRequest {
     UnknownFunction(String),
     /// The methods of the function, as in `Allow`.
     MethodNotAllowed(String),
-    /// The body is that of an event, whose signature must not run the function of this name.
-    SignatureOfEvent(String),
 }
 
 impl FunctionRequest {
@@ -43,12 +41,6 @@ impl FunctionRequest {
         };
         if !entry.settings.methods.iter().any(|method| method == self.method.as_str()) {
             return Err(UnusableRequest::MethodNotAllowed(entry.settings.methods.join(",")));
-        }
-        // Retell signs the body and not the path. Without this check, a copy of a webhook request could be posted to a
-        // function's route and would run the function.
-        let is_event = payload.as_ref().is_ok_and(|payload| payload.is_event);
-        if raw.key_fingerprint.is_some() && is_event {
-            return Err(UnusableRequest::SignatureOfEvent(name));
         }
         // Which header holds the call id is a setting of the function, which had to be found first. With bare arguments
         // the header takes precedence over the query. An envelope uses its own call id, then the query, then the header.

@@ -1,26 +1,25 @@
-//! The routes of custom functions.
+//! The paths of custom functions, and the responses to requests for them.
 
-use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
-use axum::{Extension, Router};
 use std::sync::Arc;
+
+use axum::Extension;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
 
 use super::answer;
 use super::request::{FunctionRequest, UnusableRequest};
 use super::service::FunctionService;
 use crate::config::DEFAULT_COMPANY_SLUG;
-use crate::http::layer::{AccessLogFields, SignatureLayer};
-use crate::http::{ApiError, RawEvent, Refusal, RefusalReason, Verified};
+use crate::http::layer::AccessLogFields;
+use crate::http::{ApiError, Refusal, RefusalReason};
 use crate::privacy::redact;
 use crate::storage::StoredAnswer;
-use crate::tenants::Company;
 
-const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
+pub(crate) const FUNCTION_ROUTES: [&str; 2] = ["/api/v1/function/{name}", "/api/v1/function/{company}/{name}"];
 
 /// The methods that `methods` of a function may list.
-const FUNCTION_METHODS: MethodFilter =
+pub(crate) const FUNCTION_METHODS: MethodFilter =
     MethodFilter::POST.or(MethodFilter::PUT).or(MethodFilter::PATCH).or(MethodFilter::GET).or(MethodFilter::DELETE);
 
 /// Response header with the outcome of the invocation, one of the values of the metric label `outcome`. The status
@@ -34,29 +33,6 @@ pub(crate) fn function_path(company: Option<&str>, name: &str) -> String {
         Some(company) => format!("/api/v1/function/{company}/{name}"),
         None => format!("/api/v1/function/{name}"),
     }
-}
-
-/// The routes of custom functions, behind the signature check. A trailing slash is accepted. `methods` is a
-/// setting of each function and is checked once the function is known.
-pub(crate) fn router(functions: FunctionService, signature: &SignatureLayer) -> Router {
-    let mut router = Router::new();
-    for path in FUNCTION_ROUTES {
-        let methods = on(FUNCTION_METHODS, receive_function_request).route_layer(signature.clone());
-        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
-    }
-    router.with_state(functions)
-}
-
-async fn receive_function_request(
-    State(functions): State<FunctionService>,
-    Extension(company): Extension<Arc<Company>>,
-    params: RawPathParams,
-    method: Method,
-    headers: HeaderMap,
-    verified: Verified<RawEvent>,
-) -> Result<Response, ApiError> {
-    let name = params.iter().find(|(name, _)| *name == "name").map(|(_, name)| name.to_owned());
-    answer_request(&functions, FunctionRequest { method, name, headers, company, raw_event: verified }).await
 }
 
 /// Answers a request with status 200 whatever the function did: Retell repeats a request that was answered with 4xx or
@@ -78,7 +54,6 @@ pub(crate) async fn answer_request(
         Err(UnusableRequest::MethodNotAllowed(allowed)) => {
             return Ok(([(header::ALLOW, allowed)], ApiError::MethodNotAllowed).into_response());
         }
-        Err(UnusableRequest::SignatureOfEvent(name)) => return Ok(reused_signature_response(functions, &name)),
     };
     let function = Arc::clone(&invocation.function);
     let call_id = invocation.call_id();

@@ -82,6 +82,7 @@ impl FunctionService {
     /// Replaces the functions for requests that arrive from now on. Running invocations keep their own.
     pub(crate) fn replace_registry(&self, registry: FunctionRegistry) {
         self.0.registry.replace(registry);
+        self.0.metrics.set_address_warning(None);
     }
 
     /// The functions at this moment. A request uses one snapshot, so that a reload in the middle changes neither its
@@ -126,9 +127,21 @@ impl FunctionService {
         self.0.counters.count_rejected(RejectionReason::SignatureReused);
     }
 
+    /// Whether the company has a function of this name.
+    pub(crate) fn has_function(&self, name: &str, company: &str) -> bool {
+        self.registry().find(name, company).is_some()
+    }
+
     /// Counts a request for a function that the company does not have.
     pub(super) fn count_unknown_function(&self) {
         self.0.metrics.count_unknown_function();
+    }
+
+    /// Counts a call of a function that is not configured, at an address for events. `warning` is shown to operators until
+    /// the functions are reloaded.
+    pub(crate) fn record_unconfigured_function(&self, warning: String) {
+        self.count_unknown_function();
+        self.0.metrics.set_address_warning(Some(warning));
     }
 }
 

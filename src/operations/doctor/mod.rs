@@ -45,7 +45,9 @@ pub(crate) async fn diagnose_setup(
     findings.extend(disk::check_folders_writable(&settings.storage).await);
     if instance.is_some() {
         // Before the store is opened: see `storage::unlocked_files`.
-        findings.push(store::check_readiness(&check_local_health(&settings).await?));
+        let receiver = check_local_health(&settings).await?;
+        findings.push(store::check_readiness(&receiver));
+        findings.extend(receiver.warnings.iter().map(|warning| DoctorFinding::problem("addresses", warning)));
         findings.extend(store::check_store_in_use(&settings.storage.url, &local_url).await);
     }
     findings.push(disk::check_store(&settings.storage.url).await);

@@ -74,8 +74,15 @@ fn status_view(base_url: &str, response: Option<ReadinessResponse>) -> ReceiverS
         url: redact::url(base_url.trim_end_matches('/')),
         up: response.is_some(),
         ready: response.as_ref().is_some_and(|response| response.is_success),
+        warnings: response.as_ref().map(|response| warnings(&response.body)).unwrap_or_default(),
         response: response.map(|response| response.body),
     }
+}
+
+/// The list `warnings` of a response with details.
+fn warnings(body: &Value) -> Vec<String> {
+    let listed = body.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    listed.filter_map(|warning| warning.as_str().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

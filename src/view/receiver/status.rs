@@ -59,6 +59,9 @@ pub(crate) struct ReceiverStatusView {
     /// Whether it responded.
     pub up: bool,
     pub ready: bool,
+    /// What the receiver itself warns about.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
     /// The body of the response, a string when it is not JSON; `None` without a response.
     pub response: Option<Value>,
 }

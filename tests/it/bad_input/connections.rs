@@ -92,7 +92,7 @@ fn invalid_http_does_not_affect_other_requests() {
     for value in ["-1", "2, 3", "99999999999999999999", "two"] {
         assert!(length(value).is_none_or(|status| matches!(status, 400 | 413)), "{value}");
     }
-    bench.assert_accepts("afterwards", b"{}");
+    bench.assert_accepts("afterwards", &event_body("call_ended", "call_after"));
     bench.assert_clean_shutdown();
 }
 

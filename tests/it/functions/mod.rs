@@ -9,6 +9,7 @@ mod ledger_damage;
 mod responses;
 mod timeouts;
 mod unreadable_parts;
+mod wrong_address;
 
 use std::net::SocketAddr;
 

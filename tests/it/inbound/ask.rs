@@ -62,8 +62,14 @@ fn service_receives_the_signed_body_and_its_answer_is_passed_on() {
 fn an_answer_is_read_whatever_its_label() {
     let sink = DestinationServer::start_with(|before, _| {
         let (content_type, body): (&str, &[u8]) = [
-            ("text/html; charset=UTF-8", &b"\xef\xbb\xbf{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xc3\xbcrich\"}}}"[..]),
-            ("application/json; charset=ISO-8859-1", b"{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xfcrich\"}}}"),
+            (
+                "text/html; charset=UTF-8",
+                &b"\xef\xbb\xbf{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xc3\xbcrich\"}}}"[..],
+            ),
+            (
+                "application/json; charset=ISO-8859-1",
+                b"{\"call_inbound\":{\"dynamic_variables\":{\"city\":\"Z\xfcrich\"}}}",
+            ),
         ][before];
         Response::builder().header("content-type", content_type).body(Body::from(body)).unwrap()
     });

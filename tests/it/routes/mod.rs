@@ -79,7 +79,7 @@ fn the_legacy_route_distinguishes_events_from_function_calls() {
     let neither = br#"{"message":"hello"}"#;
     let answer = post_signed(&server, LEGACY_PATH, &function);
     assert_eq!(answer.status, 404, "an unknown function is an error: {}", answer.text());
-    assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, neither)), json!({ "received": true }));
+    assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, neither))["error"], "not_an_event");
     assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, b"[]")), json!({ "received": true }));
     let both = br#"{"event":"call_ended","name":"x","call":{"call_id":"call_both"}}"#;
     assert_eq!(accepted_json(&post_signed(&server, LEGACY_PATH, both)), json!({ "received": true }));
