@@ -167,7 +167,7 @@ fn check_breaker(backlog: &HandlerBacklog, limit_ms: u64, now_ms: i64) -> CheckS
     check_threshold(open_ms.max(1), limit_ms, 0, || {
         format!(
             "attempts of handler `{}` have been failing for {}: its circuit breaker is open, events stay stored, and \
-             single attempts test whether it has recovered",
+             a few attempts test whether it has recovered",
             backlog.handler,
             format_duration(to_signed_ms(open_ms))
         )

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::{Clock, to_ms};
-use crate::handlers::{AttemptResult, Context, Outcome, RegisteredHandler};
+use crate::handlers::{AttemptResult, Context, DestinationHealth, Outcome, RegisteredHandler};
 use crate::privacy::redact;
 use crate::storage::{AttemptOutcome, AttemptRecord, BodyErrorKind, ClaimedDelivery};
 
@@ -19,6 +19,7 @@ const MAX_RESPONSE_BYTES: usize = 500;
 pub(super) struct FinishedAttempt {
     pub(super) claimed: ClaimedDelivery,
     pub(super) outcome: Outcome,
+    pub(super) health: DestinationHealth,
     pub(super) record: AttemptRecord,
 }
 
@@ -48,15 +49,17 @@ pub(super) async fn run_attempt(
         Err(_) => Outcome::retry(format!("no result within {} ms", attempt_timeout.as_millis())).into(),
     };
     let record = build_record(&result, attempt, started_at_ms, started_at);
-    FinishedAttempt { claimed, outcome: result.outcome, record }
+    FinishedAttempt { claimed, outcome: result.outcome, health: result.health, record }
 }
 
 async fn call_handler(registered: &RegisteredHandler, claimed: &ClaimedDelivery, context: &Context) -> AttemptResult {
     match &claimed.event.body {
         Ok(body) => registered.handler.deliver(&claimed.event.summary, body, context).await,
         // An error of the file system may pass, like an error of a destination.
-        Err(error) if error.kind == BodyErrorKind::Unreadable => Outcome::retry(&error.reason).into(),
-        Err(error) => Outcome::fail(&error.reason).into(),
+        Err(error) if error.kind == BodyErrorKind::Unreadable => {
+            AttemptResult::without_request(Outcome::retry(&error.reason))
+        }
+        Err(error) => AttemptResult::without_request(Outcome::fail(&error.reason)),
     }
 }
 

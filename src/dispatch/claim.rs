@@ -1,6 +1,6 @@
 //! What a worker claims, and which of its leases it renews.
 
-use super::breaker::BreakerDecision;
+use super::breaker::{BreakerDecision, PROBES};
 use super::lease::LeaseTimer;
 use super::store_batch::{LeaseRenewal, MAX_ROWS_PER_BATCH};
 use super::worker::Worker;
@@ -18,10 +18,13 @@ impl Worker {
     /// What the next store batch may claim; `None` while the prefetch queue is full.
     pub(super) fn build_claim(&mut self) -> Option<ClaimRequest> {
         let now_ms = self.now_ms();
-        let (limit, due_before_ms) = match self.breaker.check(now_ms) {
+        let decision = self.breaker.check(now_ms);
+        let (limit, due_before_ms) = match decision {
             BreakerDecision::Allow if self.handler.enabled => (MAX_PREFETCH, now_ms),
-            // A probe is claimed only when nothing else is queued or running: its outcome decides about the breaker.
-            BreakerDecision::Probe if self.handler.enabled => (usize::from(self.prefetch.is_idle()), now_ms),
+            // Probes are claimed only when nothing else is queued or running: their outcomes decide about the breaker.
+            BreakerDecision::Probe if self.handler.enabled => {
+                (if self.prefetch.is_idle() { PROBES } else { 0 }, now_ms)
+            }
             // Open or disabled: nothing may be attempted, but deliveries past their maximum age must still end as
             // dead.
             _ => (MAX_PREFETCH, now_ms.saturating_sub(to_ms(self.handler.delivery.max_age))),
@@ -40,7 +43,8 @@ impl Worker {
             lease_until_ms: LeaseTimer::end_ms(now_ms),
             due_before_ms,
             limit,
-            limit_per_company: self.prefetch_limit,
+            prefer_untried: decision == BreakerDecision::Probe,
+            limit_per_company: self.prefetch_limit.max(PROBES),
             prefetched_by_company,
             limit_bytes,
             after_company_id: self.company_after,

@@ -145,6 +145,7 @@ mod tests {
             queued_at_ms: number,
             is_replay: false,
             body_unread: false,
+            is_untried: true,
         }
     }
 

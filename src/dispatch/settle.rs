@@ -5,27 +5,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempt::FinishedAttempt;
+use super::breaker::BreakerInput;
 use super::delivery_log;
 use super::plan::{self, RetryInput};
 use super::worker::Worker;
-use crate::handlers::Outcome;
+use crate::handlers::DestinationHealth;
 use crate::storage::{ClaimedDelivery, SettledDelivery, Settlement, SkipReason, StoreError};
 
 impl Worker {
     /// Decides what follows from a finished attempt.
     pub(super) fn settle_attempt(&mut self, finished: FinishedAttempt) {
-        let FinishedAttempt { claimed, outcome, record } = finished;
+        let FinishedAttempt { claimed, outcome, health, record } = finished;
         let now_ms = self.now_ms();
         self.prefetch.finish_attempt(&claimed);
         self.counts.record_attempt_duration(record.duration_ms.unsigned_abs());
         let body_unread = claimed.event.body.is_err();
-        // Without a body, or with nothing to send, the destination was not asked.
-        let is_asked = !body_unread && !matches!(outcome, Outcome::Skip { .. });
-        if self.handler.handler.has_external_effects() && is_asked {
-            // `Fail` counts as answered: the destination is up and rejects this one event. A handler without external
-            // effects has no destination that could recover, so its breaker stays closed.
-            let answered = !matches!(outcome, Outcome::Retry { .. });
-            self.breaker.record_attempt(answered, now_ms);
+        // A handler without external effects has no destination that could recover, so its breaker stays closed.
+        if self.handler.handler.has_external_effects() {
+            self.record_for_breaker(&claimed, health, record.attempt, now_ms);
         }
         let input = RetryInput {
             attempt: record.attempt,
@@ -42,6 +39,19 @@ impl Worker {
             attempt: Some(record),
             body_unread,
         });
+    }
+
+    fn record_for_breaker(&mut self, claimed: &ClaimedDelivery, health: DestinationHealth, attempt: u32, now_ms: i64) {
+        let event = &claimed.event.summary;
+        let event_id = event.id.to_string();
+        let input = BreakerInput {
+            health,
+            call: event.call_id.as_deref().unwrap_or(&event_id),
+            is_first_attempt: attempt == 1,
+            was_untried: claimed.is_untried,
+            is_last: self.prefetch.is_idle(),
+        };
+        self.breaker.record_attempt(input, now_ms);
     }
 
     fn record_settlement(&self, settlement: &Settlement) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{FinishedAttempt, run_attempt};
 use super::backpressure::Backpressure;
-use super::breaker::{BreakerDecision, CircuitBreaker};
+use super::breaker::{BreakerDecision, CircuitBreaker, PROBES};
 use super::budget::{PrefetchBudget, PrefetchShare};
 use super::delivery_log;
 use super::lease::LeaseTimer;
@@ -77,7 +77,7 @@ pub(super) struct Worker {
     /// Changes of the store since the start of the last batch.
     wake_ups: WakeUps,
     /// How long an idle worker may sleep: until the next delivery is due.
-    idle_limit: Duration,
+    pub(super) idle_limit: Duration,
     backpressure: Backpressure,
     attempt_tasks: TaskGroup,
     /// Canceled at shutdown, for handlers that watch it.
@@ -254,9 +254,10 @@ impl Worker {
             return self.release_queued() || any;
         }
         loop {
-            let concurrency = match self.breaker.check(now_ms) {
+            let decision = self.breaker.check(now_ms);
+            let concurrency = match decision {
                 BreakerDecision::Allow => usize::from(self.handler.delivery.concurrency),
-                BreakerDecision::Probe => 1,
+                BreakerDecision::Probe => usize::from(self.handler.delivery.concurrency).min(PROBES),
                 // Released instead of held until the breaker closes: their leases would end, and an operator's
                 // `cancel` could not reach them.
                 BreakerDecision::DenyUntil(_) => return self.release_queued() || any,
@@ -274,6 +275,9 @@ impl Worker {
                 return any;
             };
             any = true;
+            if decision == BreakerDecision::Probe {
+                self.breaker.start_probe();
+            }
             let registered = Arc::clone(&self.handler);
             let clock = self.deps.clock.clone();
             let cancellation = self.cancellation.clone();
@@ -295,6 +299,25 @@ impl Worker {
         {
             self.stored_breaker_state = state;
             delivery_log::log_breaker_state(&self.handler.name, self.breaker.check(now_ms));
+        }
+    }
+
+    /// What [`run`](Self::run) does until it would wait for events.
+    #[cfg(test)]
+    pub(super) async fn run_until_idle(&mut self) {
+        loop {
+            let batch = self.start_batch().await;
+            let made_progress = batch.is_some_and(|batch| self.apply_batch(batch).unwrap());
+            while self.prefetch.running() > 0
+                && let Some(finished) = self.finished_receiver.recv().await
+            {
+                self.settle_attempt(finished);
+                self.start_attempts();
+            }
+            self.store_breaker_state().await;
+            if !made_progress && self.unstored_settlements.is_empty() {
+                return;
+            }
         }
     }
 

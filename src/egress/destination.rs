@@ -57,7 +57,7 @@ pub struct PostRequest {
 }
 
 /// What is kept of a response.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ResponseSummary {
     /// The HTTP status code of the last response.
     pub status: u16,

@@ -157,7 +157,7 @@ impl EventHandler for ForwardHandler {
         let signed_headers = match self.options.request_signer.signed_headers(&input, &*self.retell_signer) {
             Ok(headers) => headers,
             // A key may be added by a reload, so the delivery is retried.
-            Err(why) => return Outcome::retry(why).into(),
+            Err(why) => return AttemptResult::without_request(Outcome::retry(why)),
         };
         let post = PostRequest {
             headers: Self::event_headers(summary, context, now_ms),

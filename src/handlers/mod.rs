@@ -25,8 +25,8 @@ pub(crate) use exec::ExecHandler;
 pub(crate) use file::FileHandler;
 pub use filter::Filter;
 pub(crate) use log::LogHandler;
-pub(crate) use outcome::AttemptResult;
 pub use outcome::Outcome;
+pub(crate) use outcome::{AttemptResult, DestinationHealth};
 pub(crate) use registry::HandlerRegistry;
 pub use registry::RegisteredHandler;
 pub(crate) use slack::SlackHandler;
@@ -99,7 +99,8 @@ pub trait EventHandler: Send + Sync {
 
     /// Whether the handler affects people or systems outside the receiver. Such a handler does not receive events of
     /// test calls and chats (`call_test_…`, `chat_test_…`) unless their sender requests effects, and it has a circuit
-    /// breaker that pauses attempts while its destination is down.
+    /// breaker that pauses attempts while its destination is down: [`Outcome::Retry`] counts as a sign of that,
+    /// [`Outcome::Fail`] does not.
     fn has_external_effects(&self) -> bool {
         false
     }

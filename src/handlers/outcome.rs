@@ -46,11 +46,26 @@ impl Outcome {
     }
 }
 
+/// What an attempt shows about the destination of its handler. The circuit breaker goes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationHealth {
+    /// It works, and accepted the event.
+    Up,
+    /// It works, and refused this one event.
+    RefusedEvent,
+    /// It gave no response, or one that any other event would have got too.
+    Down,
+    /// It was not asked, for example because a key is missing.
+    Unknown,
+}
+
 /// An outcome with the details of the attempt that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptResult {
     /// Whether the delivery has succeeded, is skipped, is retried, or is dead.
     pub outcome: Outcome,
+    /// What the attempt shows about the destination.
+    pub health: DestinationHealth,
     /// The status code of the HTTP response, or the exit code of the program.
     pub status: Option<i32>,
     /// The beginning of the response. At most 500 bytes are stored, with phone numbers and tokens redacted.
@@ -59,6 +74,19 @@ pub struct AttemptResult {
 
 impl From<Outcome> for AttemptResult {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, status: None, response_excerpt: None }
+        let health = match outcome {
+            Outcome::Done => DestinationHealth::Up,
+            Outcome::Skip { .. } => DestinationHealth::Unknown,
+            Outcome::Retry { .. } => DestinationHealth::Down,
+            Outcome::Fail { .. } => DestinationHealth::RefusedEvent,
+        };
+        Self { outcome, health, status: None, response_excerpt: None }
+    }
+}
+
+impl AttemptResult {
+    /// The result of an attempt that ended before the destination was asked.
+    pub(crate) fn without_request(outcome: Outcome) -> Self {
+        Self { outcome, health: DestinationHealth::Unknown, status: None, response_excerpt: None }
     }
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use super::{AttemptResult, Outcome};
+use super::{AttemptResult, DestinationHealth, Outcome};
 use crate::egress::{RequestError, ResponseSummary};
 
 /// The longest `Retry-After` that is honored; a longer one is cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Statuses by which a destination that works refuses a single event. With any other one, such as 401, 404 or 503, it
+/// would respond to the next event too.
+const EVENT_REFUSED_STATUSES: [u16; 5] = [400, 409, 413, 415, 422];
 
 /// Which status codes count as success and as permanent failure.
 #[derive(Debug, Default)]
@@ -34,14 +38,21 @@ impl StatusPolicy {
     ) -> AttemptResult {
         let response = match posted {
             Ok(response) => response,
-            Err(RequestError::BlockedRedirect(why)) => return Outcome::fail(why).into(),
+            Err(RequestError::BlockedRedirect(why)) => {
+                return AttemptResult { health: DestinationHealth::Down, ..Outcome::fail(why).into() };
+            }
             Err(error @ (RequestError::Blocked(_) | RequestError::NoResponse(_))) => {
                 return Outcome::retry(error.to_string()).into();
             }
         };
         let outcome = self.outcome_of_response(destination, &response, now_ms);
+        let health = match &outcome {
+            Outcome::Done => DestinationHealth::Up,
+            _ if EVENT_REFUSED_STATUSES.contains(&response.status) => DestinationHealth::RefusedEvent,
+            _ => DestinationHealth::Down,
+        };
         let response_excerpt = Some(response.body_prefix).filter(|text| !text.is_empty());
-        AttemptResult { outcome, status: Some(response.status.into()), response_excerpt }
+        AttemptResult { outcome, health, status: Some(response.status.into()), response_excerpt }
     }
 
     fn outcome_of_response(&self, destination: &impl Display, response: &ResponseSummary, now_ms: i64) -> Outcome {
@@ -117,6 +128,29 @@ mod tests {
         assert_eq!(attempt(&own, 409, None), Outcome::Done);
         assert!(matches!(attempt(&own, 204, None), Outcome::Retry { .. }));
         assert!(matches!(attempt(&own, 400, None), Outcome::Fail { .. }));
+    }
+
+    #[test]
+    fn only_statuses_that_refuse_the_event_leave_the_destination_up() {
+        let health = |status, policy: &StatusPolicy| {
+            let response = ResponseSummary { status, ..ResponseSummary::default() };
+            policy.attempt_result(&"https://a.example", Ok(response), NOW_MS).health
+        };
+        let usual = StatusPolicy::default();
+        assert_eq!(health(202, &usual), DestinationHealth::Up);
+        for status in [400, 409, 413, 415, 422] {
+            assert_eq!(health(status, &usual), DestinationHealth::RefusedEvent, "{status}");
+        }
+        for status in [302, 401, 403, 404, 405, 408, 410, 429, 500, 502, 503, 504] {
+            assert_eq!(health(status, &usual), DestinationHealth::Down, "{status}");
+        }
+        let own = StatusPolicy { success_statuses: vec![409], fail_statuses: &[400] };
+        assert_eq!(
+            [409, 400, 200].map(|status| health(status, &own)),
+            [DestinationHealth::Up, DestinationHealth::RefusedEvent, DestinationHealth::Down]
+        );
+        let blocked = Err(RequestError::BlockedRedirect("inside".into()));
+        assert_eq!(usual.attempt_result(&"x", blocked, NOW_MS).health, DestinationHealth::Down);
     }
 
     #[test]

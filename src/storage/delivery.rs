@@ -185,6 +185,9 @@ pub struct ClaimRequest {
     /// Claim only deliveries that were due at this time; not later than `now_ms`.
     pub due_before_ms: i64,
     pub limit: usize,
+    /// Claim deliveries that were never attempted, each of another call; others only when none is due. For the probes of
+    /// a circuit breaker: an earlier failure may be due to the event.
+    pub prefer_untried: bool,
     /// Maximum number of deliveries per company, including `prefetched_by_company`. Keeps the backlog of one company
     /// from filling the prefetch of a handler.
     pub limit_per_company: usize,
@@ -209,6 +212,8 @@ pub struct ClaimedDelivery {
     pub is_replay: bool,
     /// Whether the body could not be read before, so that the filter may not have been applied to it.
     pub body_unread: bool,
+    /// Whether the delivery has never failed and no operator has retried or replayed it.
+    pub is_untried: bool,
 }
 
 /// What a handler returned for an attempt.
@@ -314,7 +319,7 @@ pub enum BreakerState {
     Closed,
     /// No attempts are made until a pause has passed.
     Open,
-    /// A single attempt is made, whose outcome closes or opens the breaker.
+    /// A few attempts are made, whose outcomes close or open the breaker.
     HalfOpen,
 }
 

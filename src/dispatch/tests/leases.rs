@@ -146,6 +146,7 @@ impl LeaseFixture {
             lease_until_ms: now_ms + 1_000_000,
             due_before_ms: now_ms,
             limit: 9,
+            prefer_untried: false,
             limit_per_company: 9,
             prefetched_by_company: BTreeMap::new(),
             limit_bytes: u64::MAX,

@@ -1,5 +1,6 @@
 //! Tests of dispatch on the real store.
 
+mod breaker_simulation;
 mod failing_renewals;
 mod leases;
 mod order;

@@ -137,6 +137,7 @@ impl DispatchModel<'_> {
             lease_until_ms: self.now_ms + 1_000_000_000,
             due_before_ms: self.now_ms,
             limit,
+            prefer_untried: false,
             limit_per_company: limit,
             prefetched_by_company: BTreeMap::new(),
             limit_bytes: u64::MAX,

@@ -75,7 +75,9 @@ impl EventHandler for ExecHandler {
         };
         match run_program(run, &context.cancellation).await {
             Ok(Some(exit)) => exit_status::attempt_result(&self.settings, exit.status, &exit.output),
-            Ok(None) => Outcome::retry("the receiver stopped before the program exited").into(),
+            Ok(None) => {
+                AttemptResult::without_request(Outcome::retry("the receiver stopped before the program exited"))
+            }
             Err(error) => Outcome::retry(format!("{} cannot be started: {error}", self.program.display())).into(),
         }
     }

@@ -68,7 +68,7 @@ impl EventHandler for SlackHandler {
         let text = match self.templates.render(&payload, context) {
             Ok(Message::Text(text)) => text,
             Ok(Message::None(why)) => return Outcome::skip(format!("no message: {why}")).into(),
-            Err(why) => return Outcome::fail(why).into(),
+            Err(why) => return AttemptResult::without_request(Outcome::fail(why)),
         };
         let post = PostRequest {
             headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),

@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use super::{LEASE_MS, NOW_MS, TestStore, claim_request};
 use crate::base::id::CompanyId;
 use crate::storage::{
-    AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryOutlook, DeliveryState,
-    HandlerId, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, Seq, SettledDelivery, Settlement,
+    AttemptOutcome, AttemptRecord, BreakerState, ClaimRequest, ClaimedDelivery, DeliveryChange, DeliveryFilter,
+    DeliveryOutlook, DeliveryState, HandlerId, HandlerRow, LeaseToken, NewEvent, PlanOutcome, PlannedDelivery, Role,
+    Seq, SettledDelivery, Settlement,
 };
 
 /// Stores an event and plans it; returns its sequence number.
@@ -90,6 +91,41 @@ pub(in crate::storage) async fn a_claim_takes_one_delivery_per_call_and_bounds_b
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [(1, second)]);
     assert_eq!(store.settle_deliveries(handler, done, NOW_MS).await.unwrap(), 1);
     assert_eq!(claim_company_and_seq(&store, handler, claim_up_to(9)).await, [], "a finished delivery stays finished");
+}
+
+/// The probes of a circuit breaker: of distinct calls, without those that have failed or were retried by an operator.
+pub(in crate::storage) async fn untried_deliveries_are_preferred_on_request(store: TestStore) {
+    let row = HandlerRow { name: "crm".into(), ordered: false, ordering_timeout_ms: 1_000 };
+    let handler = store.register_handler(row).await.unwrap();
+    let first = CompanyId::new(1);
+    let failed = append_for(&store, handler, first, "failed").await;
+    let retried = append_for(&store, handler, first, "retried").await;
+    let claimed = store.claim(handler, NOW_MS).await;
+    assert!(claimed.iter().all(|claimed| claimed.is_untried));
+    let scheduled = Settlement::Scheduled { next_attempt_at_ms: NOW_MS, error: "down".into() };
+    for (claimed, settlement) in claimed.iter().zip([scheduled, Settlement::Dead { error: "no".into() }]) {
+        store.settle_deliveries(handler, settled(claimed, settlement, NOW_MS), NOW_MS).await.unwrap();
+    }
+    let operator = store.open_as(Role::Operator);
+    let mut selection = operator.select_deliveries(DeliveryFilter::default()).await.unwrap();
+    let changed = selection.change_next(DeliveryChange::Retry, 9, NOW_MS).await.unwrap().unwrap().changed;
+    assert_eq!(changed, 2, "the scheduled one too");
+    let mut untried = Vec::new();
+    for (company, call, body) in [(1, "a", "a1"), (1, "a", "a2"), (1, "a", "a3"), (1, "b", "b"), (2, "c", "c")] {
+        let event = NewEvent { company_id: CompanyId::new(company), ..store.new_event(call, body) };
+        untried.push(append_and_plan(&store, handler, event).await);
+    }
+    let probes = ClaimRequest { prefer_untried: true, ..claim_up_to(3) };
+    let claims = [
+        vec![(1, untried[0]), (1, untried[3]), (2, untried[4])],
+        vec![(1, untried[1])],
+        vec![(1, untried[2])],
+        vec![(1, failed), (1, retried)],
+        vec![],
+    ];
+    for expected in claims {
+        assert_eq!(claim_company_and_seq(&store, handler, probes.clone()).await, expected);
+    }
 }
 
 /// A worker that comes back after its lease has ended, and another one has claimed the delivery.

@@ -78,6 +78,7 @@ macro_rules! conformance_tests {
             delivery_queue: [
                 claims_are_shared_between_companies,
                 a_claim_takes_one_delivery_per_call_and_bounds_body_bytes,
+                untried_deliveries_are_preferred_on_request,
                 late_settlements_are_refused,
                 a_renewed_lease_ends_later,
                 a_batch_is_planned_once,
@@ -164,6 +165,7 @@ fn claim_request(now_ms: i64) -> ClaimRequest {
         lease_until_ms: now_ms + LEASE_MS,
         due_before_ms: now_ms,
         limit: 100,
+        prefer_untried: false,
         limit_per_company: 100,
         prefetched_by_company: BTreeMap::new(),
         limit_bytes: u64::MAX,

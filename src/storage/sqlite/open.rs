@@ -23,7 +23,10 @@ pub(super) struct Migrations {
 pub(super) const MIGRATIONS: Migrations = Migrations {
     base: 12,
     outdated_advice: "Export its events with that build, set storage.url to another file, and import them there",
-    steps: &[include_str!("../../../migrations/sqlite/0001_store.sql")],
+    steps: &[
+        include_str!("../../../migrations/sqlite/0001_store.sql"),
+        include_str!("../../../migrations/sqlite/0002_untried_deliveries.sql"),
+    ],
 };
 const LEDGER_MIGRATIONS: Migrations = Migrations {
     base: 2,

@@ -78,6 +78,37 @@ fn the_exact_bytes_arrive_with_content_type_and_signature() {
     assert!(!server.output().contains("abc"), "the query of the URL is not logged");
 }
 
+/// Sends `call_ended` for calls with these ids.
+fn post_calls(server: &ReceiverProcess, ids: &[&str]) {
+    for id in ids {
+        assert_eq!(server.post_signed(&event_body("call_ended", id)).status, 200);
+    }
+}
+
+#[test]
+fn a_destination_that_refuses_events_is_not_paused_and_one_that_fails_is() {
+    let calls = ["call_1", "call_2", "call_3", "call_4", "call_5", "call_6"];
+    for (status, pauses) in
+        [(400, false), (409, false), (422, false), (401, true), (404, true), (410, true), (500, true)]
+    {
+        let sink = DestinationServer::start_with(move |_, request| {
+            let is_accepted = request.body.windows(6).any(|part| part == b"call_9");
+            status_response(if is_accepted { 200 } else { status })
+        });
+        let (_home, server) = start_with_forward_handler(&format!("url = \"{}\"", sink.url()));
+        post_calls(&server, &calls);
+        if pauses {
+            assert!(server.wait_for_output("circuit breaker opened"), "{status}: {}", server.output());
+            continue;
+        }
+        // Every attempt of every call, and none of them delays the next call.
+        sink.wait_for(4 * calls.len());
+        post_calls(&server, &["call_9"]);
+        sink.wait_for(4 * calls.len() + 1);
+        assert!(!server.output().contains("circuit breaker"), "{status}: {}", server.output());
+    }
+}
+
 #[test]
 fn a_revision_names_the_event_it_revises() {
     let sink = DestinationServer::start();

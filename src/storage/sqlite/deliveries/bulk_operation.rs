@@ -74,7 +74,7 @@ fn restart_delivery(
     let sql = format!(
         "UPDATE deliveries SET state = 0, ordering_key = CASE WHEN state < 3 THEN ordering_key ELSE ?3 END,
             due_ms = NULL, attempts = 0, since_ms = ?4, failed_at_ms = NULL, updated_ms = ?4, note = NULL,
-            replay = max(replay, ?5)
+            replay = max(replay, ?5), restarted = 1
          WHERE handler_id = ?1 AND event_seq = ?2 AND state IN ({}) RETURNING ordering_key",
         allowed_states_sql(change)
     );
@@ -90,8 +90,8 @@ fn restart_delivery(
     let inserted = conn
         .prepare_cached(
             "INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms,
-                updated_ms, replay)
-             SELECT ?1, ?2, 0, ?3, ?4, 0, ?5, ?5, 1 FROM handlers WHERE id = ?1 AND through >= ?2
+                updated_ms, replay, restarted)
+             SELECT ?1, ?2, 0, ?3, ?4, 0, ?5, ?5, 1, 1 FROM handlers WHERE id = ?1 AND through >= ?2
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![handler, seq, company, ordering_key, now_ms])?;

@@ -1,6 +1,8 @@
 //! Claims deliveries for an attempt. The index `deliveries_due` holds only deliveries with a `due_ms`, so a claim
 //! costs the same however large the backlog is.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::id::CompanyId;
@@ -10,25 +12,74 @@ use crate::storage::{
     BodyError, ClaimRequest, ClaimedDelivery, DeliveryState, HandlerId, LeaseToken, Seq, StoreError, StoredEvent,
 };
 
+/// Deliveries examined per company for one that was never attempted, so that the events of one call do not hide others.
+const MAX_UNTRIED_EXAMINED: usize = 256;
+
 /// Due deliveries of one company, earliest first, without those whose call sequence has another delivery running.
 ///
 /// The inner query must stay on the partial index, which is why `state < 3` stands next to `state = 1`. A delivery
 /// that is running itself is due again when its lease has ended, so it must not exclude itself (`event_seq <>`).
-/// `state IN (0, 1, 2)` leaves out a row whose state this version does not know, here and below.
-pub(super) const DUE_SQL: &str = "SELECT d.event_seq, d.attempts, d.since_ms, d.replay, d.body_unread,
-       coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0)
-    FROM deliveries d INDEXED BY deliveries_due
-    WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3 AND d.state IN (0, 1, 2)
-    AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence
-       WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
-       AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
-    ORDER BY d.due_ms, d.event_seq LIMIT ?4";
+macro_rules! due_sql {
+    ($index:literal, $condition:literal, $call_id:literal) => {
+        concat!(
+            "SELECT d.event_seq, d.attempts, d.since_ms, d.replay, d.body_unread,
+                coalesce((SELECT size_bytes FROM events WHERE seq = d.event_seq), 0),
+                d.state = 0 AND d.restarted = 0, ",
+            $call_id,
+            " FROM deliveries d INDEXED BY ",
+            $index,
+            " WHERE d.handler_id = ?1 AND d.company_id = ?2 AND d.due_ms <= ?3 AND ",
+            $condition,
+            " AND NOT EXISTS (SELECT 1 FROM deliveries o INDEXED BY deliveries_call_sequence
+                WHERE o.handler_id = ?1 AND o.ordering_key = d.ordering_key
+                AND o.state < 3 AND o.state = 1 AND o.event_seq <> d.event_seq)
+              ORDER BY d.due_ms, d.event_seq LIMIT ?4"
+        )
+    };
+}
 
 /// The first company after ?2 that has a claimable delivery, with the earliest due time. Asked again and again with
 /// the company it returned, this visits each company with one index step; `SELECT DISTINCT` would read every due row.
-pub(super) const NEXT_DUE_COMPANY_SQL: &str = "SELECT company_id, due_ms FROM deliveries INDEXED BY deliveries_due
-    WHERE handler_id = ?1 AND company_id > ?2 AND due_ms IS NOT NULL AND state IN (0, 1, 2)
-    ORDER BY company_id, due_ms LIMIT 1";
+macro_rules! next_company_sql {
+    ($index:literal, $condition:literal) => {
+        concat!(
+            "SELECT d.company_id, d.due_ms FROM deliveries d INDEXED BY ",
+            $index,
+            " WHERE d.handler_id = ?1 AND d.company_id > ?2 AND d.due_ms IS NOT NULL AND ",
+            $condition,
+            " ORDER BY d.company_id, d.due_ms LIMIT 1"
+        )
+    };
+}
+
+/// Which due deliveries a claim may take.
+#[derive(Clone, Copy)]
+pub(super) enum Candidates {
+    /// All. `state IN (0, 1, 2)` leaves out a row whose state this version does not know, here and below.
+    Due,
+    /// Those never attempted, each of another call.
+    Untried,
+}
+
+impl Candidates {
+    pub(super) fn due_sql(self) -> &'static str {
+        match self {
+            Self::Due => due_sql!("deliveries_due", "d.state IN (0, 1, 2)", "NULL"),
+            Self::Untried => due_sql!(
+                "deliveries_untried",
+                "d.state = 0 AND d.restarted = 0",
+                "(SELECT call_id FROM events WHERE seq = d.event_seq)"
+            ),
+        }
+    }
+
+    pub(super) fn next_company_sql(self) -> &'static str {
+        match self {
+            Self::Due => next_company_sql!("deliveries_due", "d.state IN (0, 1, 2)"),
+            Self::Untried => next_company_sql!("deliveries_untried", "d.state = 0 AND d.restarted = 0"),
+        }
+    }
+}
 
 /// A claimed delivery whose event has not been read yet.
 pub(in crate::storage::sqlite) struct ClaimedRow {
@@ -38,6 +89,9 @@ pub(in crate::storage::sqlite) struct ClaimedRow {
     replay: bool,
     body_unread: bool,
     size_bytes: u64,
+    is_untried: bool,
+    /// Read only for [`Candidates::Untried`].
+    call_id: Option<String>,
 }
 
 /// Claims due deliveries in rounds, with an equal share per company and round, so that the backlog of one company
@@ -49,13 +103,31 @@ pub(in crate::storage::sqlite) fn claim(
     request: &ClaimRequest,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
     let savepoint = conn.savepoint()?;
-    let mut companies = list_due_companies(&savepoint, handler, request.due_before_ms)?;
+    let mut claimed = Vec::new();
+    if request.prefer_untried {
+        claimed = claim_candidates(&savepoint, handler, claim_number, request, Candidates::Untried)?;
+    }
+    if claimed.is_empty() {
+        claimed = claim_candidates(&savepoint, handler, claim_number, request, Candidates::Due)?;
+    }
+    savepoint.commit()?;
+    Ok(claimed)
+}
+
+fn claim_candidates(
+    conn: &Connection,
+    handler: HandlerId,
+    claim_number: i64,
+    request: &ClaimRequest,
+    candidates: Candidates,
+) -> Result<Vec<ClaimedRow>, StoreError> {
+    let mut companies = list_companies(conn, handler, request.due_before_ms, candidates)?;
     // Start after the company that came last the previous time: with more companies than `limit`, the first ones in
     // id order would otherwise get everything.
     let first = companies.iter().position(|company| *company > request.after_company_id).unwrap_or(0);
     companies.rotate_left(first);
     let mut prefetched = request.prefetched_by_company.clone();
-    let mut claimed = Vec::new();
+    let mut claimed: Vec<ClaimedRow> = Vec::new();
     let mut claimed_bytes = 0;
     while !companies.is_empty() && claimed.len() < request.limit && claimed_bytes < request.limit_bytes {
         let share = (request.limit - claimed.len()).div_ceil(companies.len());
@@ -64,7 +136,14 @@ pub(in crate::storage::sqlite) fn claim(
             let company_prefetched = prefetched.entry(company).or_default();
             let company_room = request.limit_per_company.saturating_sub(*company_prefetched);
             let room = share.min(request.limit - claimed.len()).min(company_room);
-            let due = list_due(&savepoint, handler, company, request.due_before_ms, room)?;
+            let due = match candidates {
+                Candidates::Due => list_due(conn, handler, company, request.due_before_ms, room, candidates)?,
+                Candidates::Untried => {
+                    let due =
+                        list_due(conn, handler, company, request.due_before_ms, MAX_UNTRIED_EXAMINED, candidates)?;
+                    first_of_other_calls(due, &claimed, room)
+                }
+            };
             // A full page means that the company may have more due; what others left of their share goes to it next
             // round.
             if room > 0 && due.len() == room {
@@ -73,7 +152,7 @@ pub(in crate::storage::sqlite) fn claim(
             for delivery in due {
                 // Compared before adding, so one body larger than the limit is still delivered, alone.
                 if claimed_bytes < request.limit_bytes
-                    && acquire_lease(&savepoint, handler, delivery.seq, claim_number, request)?
+                    && acquire_lease(conn, handler, delivery.seq, claim_number, request)?
                 {
                     claimed_bytes += delivery.size_bytes;
                     *company_prefetched += 1;
@@ -83,8 +162,16 @@ pub(in crate::storage::sqlite) fn claim(
         }
         companies = companies_with_more;
     }
-    savepoint.commit()?;
     Ok(claimed)
+}
+
+/// The first `room` deliveries, each of a call of which none is claimed.
+fn first_of_other_calls(due: Vec<ClaimedRow>, claimed: &[ClaimedRow], room: usize) -> Vec<ClaimedRow> {
+    let mut calls: BTreeSet<String> = claimed.iter().filter_map(|delivery| delivery.call_id.clone()).collect();
+    due.into_iter()
+        .filter(|delivery| delivery.call_id.as_ref().is_none_or(|call_id| calls.insert(call_id.clone())))
+        .take(room)
+        .collect()
 }
 
 /// Companies with a delivery that is due, in the order of their ids.
@@ -93,7 +180,16 @@ pub(super) fn list_due_companies(
     handler: HandlerId,
     due_before_ms: i64,
 ) -> Result<Vec<CompanyId>, StoreError> {
-    let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
+    list_companies(conn, handler, due_before_ms, Candidates::Due)
+}
+
+fn list_companies(
+    conn: &Connection,
+    handler: HandlerId,
+    due_before_ms: i64,
+    candidates: Candidates,
+) -> Result<Vec<CompanyId>, StoreError> {
+    let mut next = conn.prepare_cached(candidates.next_company_sql())?;
     let mut companies = Vec::new();
     let mut after = CompanyId::new(i64::MIN);
     while let Some((company, due_ms)) = next
@@ -114,8 +210,9 @@ fn list_due(
     company: CompanyId,
     due_before_ms: i64,
     limit: usize,
+    candidates: Candidates,
 ) -> Result<Vec<ClaimedRow>, StoreError> {
-    let mut statement = conn.prepare_cached(DUE_SQL)?;
+    let mut statement = conn.prepare_cached(candidates.due_sql())?;
     let rows = statement.query_map(params![handler, company, due_before_ms, limit], |row| {
         Ok(ClaimedRow {
             seq: row.get(0)?,
@@ -124,6 +221,8 @@ fn list_due(
             replay: row.get(3)?,
             body_unread: row.get(4)?,
             size_bytes: row.get(5)?,
+            is_untried: row.get(6)?,
+            call_id: row.get(7)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -137,7 +236,7 @@ fn acquire_lease(
     claim_number: i64,
     request: &ClaimRequest,
 ) -> Result<bool, StoreError> {
-    // `DUE_SQL` made the same check, but one page of it can hold two due deliveries of one call sequence (the head
+    // The query for candidates made the same check, but one page of it can hold two due deliveries of one call sequence (the head
     // that waits for a retry, and one that may overtake it): the second must lose here.
     let mut statement = conn.prepare_cached(
         "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5, claim = ?6
@@ -172,6 +271,7 @@ pub(in crate::storage::sqlite) fn load_claimed_events(
                 queued_at_ms: delivery.since_ms,
                 is_replay: delivery.replay,
                 body_unread: delivery.body_unread,
+                is_untried: delivery.is_untried,
             });
         }
     }
@@ -194,7 +294,7 @@ pub(in crate::storage::sqlite) fn next_due_ms(
     conn: &Connection,
     handler: HandlerId,
 ) -> Result<Option<i64>, StoreError> {
-    let mut next = conn.prepare_cached(NEXT_DUE_COMPANY_SQL)?;
+    let mut next = conn.prepare_cached(Candidates::Due.next_company_sql())?;
     let mut earliest: Option<i64> = None;
     let mut after = CompanyId::new(i64::MIN);
     while let Some((company, due_ms)) = next

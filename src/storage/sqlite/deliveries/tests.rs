@@ -3,6 +3,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::claim::Candidates;
 use crate::base::id::{CompanyId, EventIdGenerator};
 use crate::base::supervise::Supervisor;
 use crate::storage::sqlite::{SqliteStore, SqliteUrl};
@@ -68,6 +69,7 @@ fn claim_up_to(limit: usize) -> ClaimRequest {
         lease_until_ms: NOW_MS + 30_000,
         due_before_ms: NOW_MS,
         limit,
+        prefer_untried: false,
         limit_per_company: limit,
         prefetched_by_company: BTreeMap::new(),
         limit_bytes: u64::MAX,
@@ -110,15 +112,19 @@ async fn a_claim_uses_its_indexes() {
         let rows = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
         rows.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
     };
-    let due = plan(&super::claim::DUE_SQL.replace("?1", "1").replace("?2", "1").replace("?3", "1").replace("?4", "1"));
-    assert!(due.contains("deliveries_due (handler_id=? AND company_id=? AND due_ms<?)"), "{due}");
-    assert!(
-        due.contains("deliveries_call_sequence (handler_id=? AND ordering_key=?)") && !due.contains("TEMP B-TREE"),
-        "{due}"
-    );
-    let next_company = plan(&super::claim::NEXT_DUE_COMPANY_SQL.replace("?1", "1").replace("?2", "1"));
-    assert!(next_company.contains("deliveries_due (handler_id=? AND company_id>?)"), "{next_company}");
-    assert!(!next_company.contains("TEMP B-TREE"), "{next_company}");
+    for (candidates, index) in [(Candidates::Due, "deliveries_due"), (Candidates::Untried, "deliveries_untried")] {
+        let bound =
+            |sql: &str| ["?1", "?2", "?3", "?4"].iter().fold(sql.to_owned(), |sql, name| sql.replace(name, "1"));
+        let due = plan(&bound(candidates.due_sql()));
+        assert!(due.contains(&format!("{index} (handler_id=? AND company_id=? AND due_ms<?)")), "{due}");
+        assert!(
+            due.contains("deliveries_call_sequence (handler_id=? AND ordering_key=?)") && !due.contains("TEMP B-TREE"),
+            "{due}"
+        );
+        let next_company = plan(&bound(candidates.next_company_sql()));
+        assert!(next_company.contains(&format!("{index} (handler_id=? AND company_id>?)")), "{next_company}");
+        assert!(!next_company.contains("TEMP B-TREE"), "{next_company}");
+    }
 }
 
 /// Puts a state into a row that no version writes.

@@ -76,6 +76,7 @@ impl RemovalFixture {
             lease_until_ms: START_MS + 1,
             due_before_ms: START_MS,
             limit: claimed,
+            prefer_untried: false,
             limit_per_company: claimed,
             prefetched_by_company: std::collections::BTreeMap::new(),
             limit_bytes: 1_000,
