@@ -11,3 +11,8 @@ pub(super) struct CommonListArgs {
     #[arg(long)]
     pub(super) json: bool,
 }
+
+/// The text of a list without rows: filters that match nothing, or `nothing`, for a store that has none.
+pub(super) fn empty_text(items: &str, is_filtered: bool, nothing: &str) -> String {
+    if is_filtered { format!("no {items} match these options") } else { nothing.to_owned() }
+}

@@ -67,8 +67,8 @@ pub struct Settings {
     /// Answers to inbound calls and to the first text messages of chats. Rules and fallback are set in files only.
     /// Read again on SIGHUP.
     pub inbound: InboundSettings,
-    /// Where stored events are delivered. Any `[[handlers]]` table replaces the two built-in handlers `log` and
-    /// `call_store`. Set in files only; read again on SIGHUP.
+    /// Where stored events are delivered. The built-in handlers `log` and `call_store` run as well, unless a table has
+    /// their kind; `enabled = false` in it turns them off. Set in files only; read again on SIGHUP.
     pub handlers: Vec<HandlerSettings>,
     /// Custom functions that an agent's model can invoke, at `/api/v1/function/<name>`. Set in files only; read again
     /// on SIGHUP.

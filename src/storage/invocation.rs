@@ -159,7 +159,7 @@ pub struct InvocationRow {
 }
 
 /// Selects invocations; all set conditions must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InvocationFilter {
     pub idempotency_key: Option<String>,
     pub function: Option<String>,

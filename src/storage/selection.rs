@@ -7,7 +7,7 @@ use crate::base::id::EventId;
 use crate::storage::Seq;
 
 /// Selects deliveries; all set conditions must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
     /// Events, each for one handler or for all; empty for no restriction.
     pub event_handler_pairs: Vec<(EventId, Option<String>)>,

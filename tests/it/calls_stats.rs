@@ -247,7 +247,7 @@ fn the_example_in_the_documentation_stores_calls() {
     std::fs::create_dir(home.path().join("config")).unwrap();
     std::fs::write(home.path().join("config/local.toml"), example).unwrap();
     let server = home.start_server();
-    assert!(server.output().contains("handlers   call_store\n"), "{}", server.output());
+    assert!(server.output().contains("handlers   call_store, log\n"), "{}", server.output());
     post_event(&server, "call_ended", "call", &json!({ "call_id": "call_1" }));
     wait_for_rows(&home, "calls", 1);
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::super::list_args::empty_text;
 use super::super::output::{self, CliResult};
 use crate::view::AppointmentView;
 
@@ -20,7 +21,7 @@ pub(super) struct AppointmentDisplayArgs {
 }
 
 impl AppointmentDisplayArgs {
-    pub(super) fn print_list(&self, appointments: &[AppointmentView]) -> CliResult {
+    pub(super) fn print_list(&self, appointments: &[AppointmentView], is_filtered: bool) -> CliResult {
         if self.json {
             return output::print_json(&appointments);
         }
@@ -38,7 +39,8 @@ impl AppointmentDisplayArgs {
             ]
         });
         let header = ["BEGINS", "ENDS", "TIME ZONE", "NUMBER", "STATE", "COMPANY", "SERVICE", "NAME", "FROM"];
-        output::print_table(&header, rows.collect(), "no upcoming appointments; --since TIME also lists earlier ones")
+        let nothing = "no upcoming appointments; --since TIME also lists earlier ones";
+        output::print_table(&header, rows.collect(), &empty_text("appointments", is_filtered, nothing))
     }
 
     pub(super) fn print_appointment(&self, it: &AppointmentView) -> CliResult {

@@ -99,6 +99,10 @@ impl AppointmentsCommand {
 }
 
 impl AppointmentFilterArgs {
+    fn is_filtered(&self) -> bool {
+        self.company.is_some() || self.since.is_some() || self.until.is_some()
+    }
+
     fn into_filter(self, limit: Option<usize>, booked_only: bool) -> Result<AppointmentFilter, CliError> {
         let now_ms = Clock::system().now_ms();
         let parse = |option: &str, text: Option<String>| {
@@ -124,12 +128,13 @@ impl From<AppointmentRefArgs> for AppointmentReference {
 
 impl AppointmentsListArgs {
     async fn run(self) -> CliResult {
+        let is_filtered = self.booked || self.filter.is_filtered();
         let filter = self.filter.into_filter(Some(self.limit), self.booked)?;
         let store = context::open_store()?;
         let listed =
             operations::list_appointments(&*store, &Clock::system(), context::PRINCIPAL, filter, self.display.reveal)
                 .await?;
-        self.display.print_list(&listed)
+        self.display.print_list(&listed, is_filtered)
     }
 }
 

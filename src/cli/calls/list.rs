@@ -1,6 +1,7 @@
 use clap::Args;
 
 use super::super::context;
+use super::super::list_args::empty_text;
 use super::super::output::{self, CliResult};
 use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
 use crate::calls::{CallFilter, CallKind};
@@ -45,6 +46,7 @@ impl CallsListArgs {
     pub(super) async fn run(self, kind: CallKind) -> CliResult {
         let store = context::open_store()?;
         let CallsListArgs { company, agent, no_tests, limit, display } = self;
+        let is_filtered = company.is_some() || agent.is_some() || no_tests;
         let filter = CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit };
         let conversations = list_conversations(&*store, context::PRINCIPAL, filter, display.reveal).await?;
         if display.json {
@@ -54,7 +56,9 @@ impl CallsListArgs {
             CallKind::Call => &CALL_COLUMNS[..],
             CallKind::Chat => &CHAT_COLUMNS[..],
         };
-        let empty = format!("no {}; send one with: retell-webhook send {}_ended", kind.plural(), kind.as_str());
+        let nothing =
+            format!("no {} are stored; send one with: retell-webhook send {}_ended", kind.plural(), kind.as_str());
+        let empty = empty_text(kind.plural(), is_filtered, &nothing);
         output::print_table(header, conversations.iter().map(conversation_row).collect(), &empty)
     }
 }

@@ -14,7 +14,7 @@ pub(super) use self::outlook::print_outlook_table;
 pub(super) use self::replay::ReplayArgs;
 use self::selector::{DeliveryRef, DeliverySelector};
 use super::context;
-use super::list_args::CommonListArgs;
+use super::list_args::{CommonListArgs, empty_text};
 use super::output::{self, CliResult};
 use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
@@ -163,6 +163,7 @@ impl DeliveriesListArgs {
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };
+        let is_filtered = filter != DeliveryFilter::default();
         let rows = operations::deliveries::list_deliveries(&*store, context::PRINCIPAL, filter, limit).await?;
         if json {
             return output::print_json(&rows);
@@ -172,7 +173,8 @@ impl DeliveriesListArgs {
             [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
-        output::print_table(&header, rows.collect(), "no deliveries match")
+        let nothing = "no deliveries are stored; they follow the first event";
+        output::print_table(&header, rows.collect(), &empty_text("deliveries", is_filtered, nothing))
     }
 }
 

@@ -11,6 +11,7 @@ use self::import::EventsImportArgs;
 pub(super) use self::tail::TailArgs;
 use super::context;
 use super::deliveries::print_outlook_table;
+use super::list_args::empty_text;
 use super::output::{self, CliError, CliResult};
 use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
@@ -82,6 +83,11 @@ impl EventsCommand {
 }
 
 impl EventFilterArgs {
+    /// Whether events are left out for another reason than the limit.
+    fn is_filtered(&self) -> bool {
+        self.event.is_some() || self.call.is_some() || self.unparsed || self.since.is_some()
+    }
+
     fn into_filter(self) -> EventFilter {
         EventFilter {
             kind: self.event,
@@ -97,6 +103,7 @@ impl EventFilterArgs {
 impl EventsListArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
+        let is_filtered = self.filter.is_filtered();
         let mut filter = self.filter.into_filter();
         filter.limit.get_or_insert(50);
         let events = operations::events::list_events(&*store, context::PRINCIPAL, filter).await?;
@@ -114,7 +121,8 @@ impl EventsListArgs {
             ]
         });
         let header = ["RECEIVED (UTC)", "ID", "EVENT", "CALL OR CHAT", "SIZE", "STATE"];
-        output::print_table(&header, rows.collect(), "no events; send one with: retell-webhook send call_ended")
+        let nothing = "no events are stored; send one with: retell-webhook send call_ended";
+        output::print_table(&header, rows.collect(), &empty_text("events", is_filtered, nothing))
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::context;
-use crate::cli::list_args::CommonListArgs;
+use crate::cli::list_args::{CommonListArgs, empty_text};
 use crate::cli::output::{self, CliResult};
 use crate::operations::functions::{list_invocations, show_invocation};
 use crate::storage::{InvocationFilter, InvocationState};
@@ -58,6 +58,7 @@ impl FunctionsCallsArgs {
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
         };
+        let is_filtered = filter != InvocationFilter::default();
         let store = context::open_store()?;
         if shows_one && !self.list.json {
             return print_invocation(show_invocation(&*store, context::PRINCIPAL, filter).await?);
@@ -68,7 +69,8 @@ impl FunctionsCallsArgs {
         }
         let header = ["RECEIVED (UTC)", "COMPANY", "FUNCTION", "CALL", "INVOCATION", "STATE", "DURATION", "ANSWER"];
         let rows = rows.into_iter().map(invocation_cells).collect();
-        output::print_table(&header, rows, "no matching invocations within one day")
+        let nothing = "no function was invoked; invocations are kept for one day after they end";
+        output::print_table(&header, rows, &empty_text("invocations", is_filtered, nothing))
     }
 }
 

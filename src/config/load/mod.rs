@@ -18,8 +18,8 @@ pub use self::origins::Origins;
 use self::suggest::suggest_key;
 use super::FieldError;
 use crate::base::secret::Secret;
-use crate::config::Settings;
 use crate::config::sections::security::{invalid_key_reason, parse_keys};
+use crate::config::{HandlerSettings, Settings};
 
 /// Variables with conventional names, and the keys that they set.
 pub(in crate::config) const ENV_ALIASES: [(&str, &str); 3] =
@@ -141,6 +141,7 @@ fn merge(files: &[ConfigFile], sources: &ConfigSources) -> Result<Settings, Fiel
     if let Some(path) = unknown {
         return Err(unknown_key_error(&path));
     }
+    HandlerSettings::add_built_in(&mut settings.handlers);
     if let Some(keys) = api_keys_from_env(sources)? {
         settings.security.keys = keys;
     }

@@ -58,7 +58,7 @@ impl ClockScenario {
     }
 
     fn deliveries(&self) -> Vec<Value> {
-        self.home.run_ok(&["deliveries", "list", "--json"]).json().as_array().unwrap().clone()
+        self.home.run_ok(&["deliveries", "list", "--handler", "crm", "--json"]).json().as_array().unwrap().clone()
     }
 
     /// Waits until an attempt has failed a day ahead, with the next event of the call behind it.

@@ -98,6 +98,39 @@ fn the_log_line_has_call_fields_and_no_personal_data() {
 }
 
 #[test]
+fn built_in_handlers_run_beside_others_unless_they_are_replaced_or_disabled() {
+    for (table, running) in [
+        ("", "log, call_store"),
+        ("[[handlers]]\nname = \"crm\"\nkind = \"exec\"\ncommand = [\"/bin/true\"]\n", "crm, log, call_store"),
+        ("[[handlers]]\nname = \"team\"\nkind = \"log\"\nevents = [\"alarm_*\"]\n", "team, call_store"),
+        (
+            "[[handlers]]\nname = \"log\"\nkind = \"log\"\nenabled = false\n\
+             [[handlers]]\nname = \"call_store\"\nkind = \"call_store\"\nenabled = false\n",
+            "log (disabled), call_store (disabled)",
+        ),
+        ("[[handlers]]\nname = \"log\"\nkind = \"file\"\npath = \"events.jsonl\"\n", "log, call_store"),
+    ] {
+        let home = TestEnv::new();
+        home.write_config(table);
+        let server = home.start_server();
+        assert!(server.output().contains(&format!("handlers   {running}\n")), "{running}: {}", server.output());
+    }
+}
+
+/// The sample of the page on alarms has the only table, and calls are listed all the same.
+#[test]
+fn calls_are_stored_with_the_sample_of_the_alarms() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alarms.md")).unwrap();
+    let (_, sample) = page.split_once("```toml\n").unwrap();
+    let home = TestEnv::new();
+    home.write_config(sample.split_once("```").unwrap().0);
+    let server = home.start_server();
+    server.post_signed(&call_event_body("call_ended", &json!({ "call_id": "call_1" })));
+    let listed = || home.run_ok(&["calls", "list", "--json"]).json();
+    assert!(wait_until(Duration::from_secs(15), || listed()[0]["call_id"] == "call_1"), "{}", server.output());
+}
+
+#[test]
 fn configured_handlers_replace_the_built_in_ones() {
     let home = TestEnv::new();
     std::fs::create_dir(home.path().join("config")).unwrap();

@@ -122,7 +122,8 @@ fn exit_code_and_beginning_of_output_are_stored() {
     assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
     assert!(server.wait_for_output("the program exited with code 100"));
     let event_id = home.list_events(&[])[0]["id"].as_str().unwrap().to_owned();
-    let record = || home.run_ok(&["deliveries", "show", &event_id, "--json"]).json()[0]["attempt_records"][0].clone();
+    let show = || home.run_ok(&["deliveries", "show", &event_id, "--handler", "script", "--json"]).json();
+    let record = || show()[0]["attempt_records"][0].clone();
     assert!(wait_until(WAIT_LIMIT, || record().is_object()));
     let record = record();
     assert_eq!((&record["outcome"], &record["status"]), (&json!("fail"), &json!(100)));

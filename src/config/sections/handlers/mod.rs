@@ -181,6 +181,17 @@ impl HandlerSettings {
         [HandlerKind::Log, HandlerKind::CallStore].map(|kind| Self::new(kind.as_str(), kind)).into()
     }
 
+    /// Adds the built-in handlers that no table replaces. A table replaces the one whose kind or name it has; with
+    /// `enabled = false` it only turns it off.
+    pub(crate) fn add_built_in(tables: &mut Vec<Self>) {
+        for built_in in Self::defaults() {
+            let replaces = |table: &Self| table.kind == built_in.kind || table.name == built_in.name;
+            if !tables.iter().any(replaces) {
+                tables.push(built_in);
+            }
+        }
+    }
+
     /// A table with this name and kind in which every other key is unset.
     #[must_use]
     pub fn new(name: &str, kind: HandlerKind) -> Self {
