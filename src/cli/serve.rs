@@ -84,7 +84,7 @@ fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
     })
 }
 
-/// Prints the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
+/// Prints or logs the webhook URL for Retell's dashboard, what runs where, and warnings about the settings.
 fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, metrics: String) -> CliResult {
     let url = redact::url(&settings.server.public_url(port));
     let name = |registered: &RegisteredHandler| {
@@ -104,23 +104,42 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, me
         ("handlers", handlers),
     ];
     let warnings = startup_warnings(settings, port);
-    if settings.log.format == LogFormat::Json {
-        for (name, fact) in &facts {
-            tracing::info!("{name}: {fact}");
-        }
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        return Ok(());
+    if settings.log.format == LogFormat::Human {
+        print_summary(&facts, &warnings)?;
     }
+    log_start(settings, &facts, &warnings);
+    Ok(())
+}
+
+fn print_summary(facts: &[(&str, String)], warnings: &[String]) -> CliResult {
     print_line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;
-    for (name, fact) in &facts {
+    for (name, fact) in facts {
         print_line(format!("  {name:<10} {fact}"))?;
     }
-    for warning in &warnings {
+    for warning in warnings {
         print_line(format!("\n  WARNING: {warning}"))?;
     }
     print_line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
+}
+
+/// The log file has the start too: in the human format the summary is printed on standard output only.
+fn log_start(settings: &Settings, facts: &[(&str, String)], warnings: &[String]) {
+    let fact = |wanted: &str| facts.iter().find(|(name, _)| *name == wanted).map(|(_, fact)| fact.as_str());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = fact("listening"),
+        handlers = fact("handlers"),
+        warnings = warnings.len(),
+        "receiver started"
+    );
+    if settings.log.format == LogFormat::Json {
+        for (name, fact) in facts {
+            tracing::info!("{name}: {fact}");
+        }
+    }
+    for text in warnings {
+        tracing::warn!(text, "startup warning");
+    }
 }
 
 /// Each company's webhook URL is the default one with its slug appended.

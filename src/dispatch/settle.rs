@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::attempt::FinishedAttempt;
 use super::breaker::BreakerInput;
-use super::delivery_log;
+use super::delivery_log::LoggedDelivery;
 use super::plan::{self, RetryInput};
 use super::worker::Worker;
 use crate::handlers::DestinationHealth;
-use crate::storage::{ClaimedDelivery, SettledDelivery, Settlement, SkipReason, StoreError};
+use crate::storage::{ClaimedDelivery, EventSummary, SettledDelivery, Settlement, SkipReason, StoreError};
 
 impl Worker {
     /// Decides what follows from a finished attempt.
@@ -31,7 +31,8 @@ impl Worker {
         };
         let settlement = plan::decide_settlement(&input, &outcome, &self.handler.delivery, now_ms);
         self.record_settlement(&settlement);
-        delivery_log::log_settlement(&self.handler.name, claimed.event.summary.id, record.attempt, &settlement);
+        let was_sent = health != DestinationHealth::Unknown;
+        self.log_settlement(&claimed.event.summary, record.attempt, was_sent, &settlement);
         self.unstored_settlements.push(SettledDelivery {
             seq: claimed.event.summary.seq,
             lease: claimed.lease,
@@ -54,6 +55,12 @@ impl Worker {
         self.breaker.record_attempt(input, now_ms);
     }
 
+    fn log_settlement(&mut self, event: &EventSummary, attempts: u32, was_sent: bool, settlement: &Settlement) {
+        let handler = self.handler.name.as_str();
+        let now_ms = self.deps.clock.now_ms();
+        self.delivery_log.log_settlement(&LoggedDelivery { handler, event, attempts, was_sent, now_ms }, settlement);
+    }
+
     fn record_settlement(&self, settlement: &Settlement) {
         let counter = match settlement {
             Settlement::Succeeded => &self.counts.succeeded,
@@ -74,12 +81,7 @@ impl Worker {
         let any_expired = !expired.is_empty();
         for (claimed, settlement) in expired {
             self.record_settlement(&settlement);
-            delivery_log::log_settlement(
-                &self.handler.name,
-                claimed.event.summary.id,
-                claimed.previous_attempts,
-                &settlement,
-            );
+            self.log_settlement(&claimed.event.summary, claimed.previous_attempts, false, &settlement);
             self.unstored_settlements.push(SettledDelivery {
                 seq: claimed.event.summary.seq,
                 lease: claimed.lease,
@@ -95,6 +97,7 @@ impl Worker {
     pub(super) fn settle_excluded(&mut self, claimed: &ClaimedDelivery) {
         let settlement = Settlement::Skipped { reason: SkipReason::Filtered };
         self.record_settlement(&settlement);
+        self.log_settlement(&claimed.event.summary, claimed.previous_attempts, false, &settlement);
         self.unstored_settlements.push(SettledDelivery {
             seq: claimed.event.summary.seq,
             lease: claimed.lease,

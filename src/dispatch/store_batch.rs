@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::delivery_log;
 use super::plan;
 use super::upkeep::{UpkeepResult, UpkeepTasks};
 use crate::handlers::RegisteredHandler;
@@ -125,7 +126,9 @@ impl StoreBatch {
         };
         let mut deliveries = Vec::new();
         for (event, body) in &batch.events {
-            deliveries.extend(plan::plan_delivery(&self.registered, event, body.as_ref()));
+            let planned = plan::plan_delivery(&self.registered, event, body.as_ref());
+            delivery_log::log_routing(&self.registered.name, event, planned.as_ref());
+            deliveries.extend(planned);
         }
         Ok(Some(DeliveryPlan { deliveries, batch: batch.token }))
     }

@@ -19,7 +19,7 @@ use super::attempt::{FinishedAttempt, run_attempt};
 use super::backpressure::Backpressure;
 use super::breaker::{BreakerDecision, CircuitBreaker, PROBES};
 use super::budget::{PrefetchBudget, PrefetchShare};
-use super::delivery_log;
+use super::delivery_log::{self, DeliveryLog};
 use super::lease::LeaseTimer;
 use super::plan;
 use super::prefetch::PrefetchQueue;
@@ -63,6 +63,7 @@ pub(super) struct Worker {
     pub(super) counts: Arc<DeliveryCounts>,
     pub(super) breaker: CircuitBreaker,
     stored_breaker_state: BreakerState,
+    pub(super) delivery_log: DeliveryLog,
     rate_limit: Option<TokenBucket>,
     pub(super) prefetch: PrefetchQueue,
     pub(super) prefetch_share: PrefetchShare,
@@ -103,6 +104,7 @@ impl Worker {
             counts: dispatch.delivery_metrics.for_handler(&registered.name),
             breaker: CircuitBreaker::default(),
             stored_breaker_state: BreakerState::Closed,
+            delivery_log: DeliveryLog::new(registered.handler.logs_deliveries(), now_ms),
             rate_limit: registered.delivery.rate_per_second.map(|rate| TokenBucket::new(rate, rate, now)),
             prefetch: PrefetchQueue::default(),
             prefetch_share: PrefetchShare::new(prefetch_budget),

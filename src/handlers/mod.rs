@@ -105,6 +105,12 @@ pub trait EventHandler: Send + Sync {
         false
     }
 
+    /// Whether a line is logged for each successful delivery. The default is that of
+    /// [`has_external_effects`](EventHandler::has_external_effects); other deliveries are logged at debug level.
+    fn logs_deliveries(&self) -> bool {
+        self.has_external_effects()
+    }
+
     /// Calls the method for the event's kind. Override it to handle every event in one place.
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
         match event {

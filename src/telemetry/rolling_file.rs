@@ -16,6 +16,7 @@ const CURRENT_FILE: &str = "app.log";
 /// Maximum number of files of earlier days; older ones are deleted.
 const MAX_ROTATED_FILES: usize = 14;
 const DAY_MS: i64 = 86_400_000;
+const CHECK_INTERVAL_MS: i64 = 1_000;
 
 /// Writes `app.log` in a folder. The first line of a new day (UTC) renames the file to `app.log.2026-11-21`, the day
 /// of its lines, and deletes the oldest files above [`MAX_ROTATED_FILES`].
@@ -35,6 +36,8 @@ pub(super) struct RollingFile {
     limit_bytes: u64,
     format: LogFormat,
     lost_lines: Arc<AtomicUsize>,
+    /// When the file was last compared with the one at its path, in milliseconds since the Unix epoch.
+    checked_at_ms: i64,
 }
 
 impl RollingFile {
@@ -50,6 +53,7 @@ impl RollingFile {
         let (file, size_bytes) = open_private_file(&path)?;
         let mut rolling = Self {
             folder: folder.to_owned(),
+            checked_at_ms: clock.now_ms(),
             clock,
             day,
             file,
@@ -65,6 +69,28 @@ impl RollingFile {
     /// The live count of lines that could not be written.
     pub(super) fn lost_lines(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.lost_lines)
+    }
+
+    /// Opens the file again when it was moved or deleted, so that no line goes to a file without a name. Looks once per
+    /// second.
+    fn reopen_if_replaced(&mut self, now_ms: i64) -> io::Result<()> {
+        if (0..CHECK_INTERVAL_MS).contains(&now_ms.saturating_sub(self.checked_at_ms)) {
+            return Ok(());
+        }
+        self.checked_at_ms = now_ms;
+        self.file.flush()?;
+        let path = self.folder.join(CURRENT_FILE);
+        let open = self.file.get_ref().metadata()?;
+        if fs::metadata(&path).is_ok_and(|named| is_same_file(&named, &open)) {
+            // Smaller when another program has truncated it.
+            self.size_bytes = open.len();
+            return Ok(());
+        }
+        if !self.folder.exists() {
+            create_private_folder(&self.folder)?;
+        }
+        (self.file, self.size_bytes) = open_private_file(&path)?;
+        Ok(())
     }
 
     /// Rotates the current file when `today` is not its day.
@@ -99,6 +125,7 @@ impl RollingFile {
     /// Writes a line unless the limit is reached. Returns whether it was written.
     fn write_line(&mut self, line: &[u8]) -> io::Result<bool> {
         let now_ms = self.clock.now_ms();
+        self.reopen_if_replaced(now_ms)?;
         self.rotate_to(utc_day(now_ms))?;
         if self.size_bytes >= self.limit_bytes {
             return Ok(false);
@@ -176,6 +203,18 @@ fn create_private_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)
+}
+
+#[cfg(unix)]
+fn is_same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Elsewhere an open file can be neither moved nor deleted.
+#[cfg(not(unix))]
+fn is_same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 /// Opens the file to append to it. Returns its size too.
@@ -258,6 +297,30 @@ mod tests {
         write_line(&mut open(folder.path(), Clock::from_fn(move || tomorrow)).unwrap(), "next day\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "next day\n");
         assert_eq!(file_names(folder.path()).len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_moved_deleted_or_truncated_is_continued_at_its_path() {
+        let (folder, now_ms) = (tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(Clock::system().now_ms())));
+        let logs = folder.path().join("logs");
+        let (path, moved) = (logs.join(CURRENT_FILE), folder.path().join("moved"));
+        let settings = LogSettings { daily_limit_bytes: 20, ..LogSettings::default() };
+        let mut rolling = RollingFile::open(&logs, &settings, clock(&now_ms)).unwrap();
+        let mut write_later = |text: &str| {
+            now_ms.fetch_add(CHECK_INTERVAL_MS, Ordering::Relaxed);
+            write_line(&mut rolling, text);
+            fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(write_later("first\n"), "first\n");
+        fs::rename(&path, &moved).unwrap();
+        assert_eq!(write_later("second\n"), "second\n");
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "first\n");
+        fs::remove_dir_all(&logs).unwrap();
+        assert_eq!(write_later("third\n"), "third\n");
+        File::create(&path).unwrap();
+        assert_eq!(write_later("after truncation\n"), "after truncation\n", "the limit counts the file as it is");
+        assert_eq!(rolling.lost_lines().load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::bodies::{event_body, sample_payload};
-use crate::support::client::{RawClient, post, request_head};
+use crate::support::client::{RawClient, post, request, request_head};
 use crate::support::server::ReceiverProcess;
 use crate::support::signing::{OTHER_KEY, now_ms, sign, sign_with};
 use crate::support::test_env::TestEnv;
@@ -154,6 +154,90 @@ fn without_debug_level_neither_head_nor_body_is_logged() {
         !server.output().contains("webhook body")
             && !read_log(&current_log_path(&home)).contains("webhook request head")
     );
+}
+
+/// One call, step by step: received, signature verified, call id, function data, appointment created,
+/// processed.
+const BOOKING_STEPS: [&str; 13] = [
+    "webhook signature verified",
+    "webhook body",
+    "webhook request completed status=200 event=\"call_started\" call_id=\"call_1\" outcome=\"stored\"",
+    "webhook event routed handler=\"log\" decision=\"received\"",
+    "webhook event event=call_started call_id=\"call_1\"",
+    "webhook event delivered handler=\"lines\" event=\"call_started\" call_id=\"call_1\"",
+    "webhook signature verified",
+    "function request body function=\"collect_appointment_information\" arguments=3",
+    "appointment booked company=\"default\" call_id=\"call_1\" number=",
+    "function answered function=\"collect_appointment_information\" call_id=\"call_1\" outcome=\"answered\"",
+    "webhook request completed status=200 event=\"custom_function\" call_id=\"call_1\"",
+    "webhook request completed status=200 event=\"call_ended\" call_id=\"call_1\" outcome=\"stored\"",
+    "webhook event delivered handler=\"lines\" event=\"call_ended\" call_id=\"call_1\"",
+];
+
+/// Whether all words of the step are in the line.
+fn shows_step(line: &str, step: &str) -> bool {
+    let message = step.split(' ').take_while(|word| !word.contains('=')).collect::<Vec<_>>().join(" ");
+    line.contains(&message) && step.split(' ').filter(|word| word.contains('=')).all(|field| line.contains(field))
+}
+
+#[test]
+fn the_file_shows_each_step_of_a_call_with_a_booking() {
+    for (debug, hidden) in
+        [("true", &[][..]), ("", &["webhook signature", "webhook body", "routed", "request body"][..])]
+    {
+        let home = TestEnv::new().with_env("DEBUG", debug);
+        home.write_config(
+            "[appointments]\nenabled = true\ndays = [\"mon-sun\"]\ntime_zone = \"Europe/Berlin\"\n\
+             [[handlers]]\nname = \"lines\"\nkind = \"file\"\npath = \"events.jsonl\"\n",
+        );
+        let mut server = home.start_server();
+        let path = current_log_path(&home);
+        assert_eq!(server.post_signed(&event_body("call_started", "call_1")).status, 200);
+        wait_for_log_lines(&path, &["webhook event delivered", "webhook event event=call_started"]);
+        let call = json!({ "call_id": "call_1", "from_number": "+12025550143" });
+        let args = json!({ "name": "Ada", "date": "in 3 days", "time": "2:30 PM" });
+        let name = "collect_appointment_information";
+        let body = json!({ "name": name, "call": call, "args": args }).to_string().into_bytes();
+        let headers = [("Content-Type", "application/json"), ("X-Retell-Signature", &*sign(&body))];
+        let response = request(server.address(), "POST", &format!("/api/v1/function/{name}"), &headers, &body);
+        assert_eq!(response.json()["result"], "booked");
+        assert_eq!(server.post_signed(&event_body("call_ended", "call_1")).status, 200);
+        wait_for_log_lines(&path, &["event=\"call_ended\" call_id=\"call_1\"\n"]);
+        assert_eq!(server.stop(), Some(0));
+        let text = read_log(&path);
+        let start = text.lines().find(|line| line.contains("receiver started")).unwrap();
+        assert!(start.contains("version=") && start.contains("address=\"127.0.0.1:"), "{start}");
+        assert!(start.contains("handlers=\"lines, log, call_store\"") && start.contains("warnings="), "{start}");
+        let mut rest = text.lines();
+        for step in BOOKING_STEPS.iter().filter(|step| !hidden.iter().any(|hidden| step.contains(hidden))) {
+            assert!(rest.any(|line| shows_step(line, step)), "{step} is missing or too early in\n{text}");
+        }
+        for hidden in hidden {
+            assert!(!text.contains(hidden), "{hidden}");
+        }
+        for personal in ["5550143", "Ada", "2:30"] {
+            assert!(!text.contains(personal), "{personal} in {text}");
+        }
+        let requests = text.lines().filter(|line| line.contains("webhook request completed")).count();
+        assert_eq!(requests, 3, "`grep webhook` shows every request: {text}");
+    }
+}
+
+#[test]
+fn the_file_is_opened_again_after_it_was_moved() {
+    let home = TestEnv::new();
+    let server = home.start_server();
+    send_traffic(&server, "call_1");
+    let path = current_log_path(&home);
+    let moved = home.path().join("logs/moved.log");
+    wait_for_log_lines(&path, &["webhook request refused"]);
+    fs::rename(&path, &moved).unwrap();
+    let has_new_line = || {
+        server.post_signed(&event_body("call_ended", "call_2"));
+        read_log(&path).contains("call_2")
+    };
+    assert!(wait_until(Duration::from_secs(10), has_new_line), "{}", read_log(&moved));
+    assert!(read_log(&moved).contains("call_1"));
 }
 
 /// The arguments of every `tracing` macro of this name in a source file, tests not included.

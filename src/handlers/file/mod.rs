@@ -68,4 +68,8 @@ impl EventHandler for FileHandler {
             None => Outcome::retry("the receiver stopped before the line was written").into(),
         }
     }
+
+    fn logs_deliveries(&self) -> bool {
+        true
+    }
 }

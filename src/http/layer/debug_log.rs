@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::escape::escape_text;
+use crate::security::keys::KeyFingerprint;
 
 /// Headers whose values are logged.
 const LOGGED_HEADERS: [HeaderName; 7] = [
@@ -31,6 +32,14 @@ pub(super) fn log_request_head(parts: &Parts) {
         let path = printable(parts.uri.path());
         let headers = format_headers(&parts.headers);
         tracing::debug!(method = %parts.method, path, query_bytes, headers, "webhook request head");
+    }
+}
+
+/// Logs at debug level which key has signed a webhook request; without a key, verification is off.
+pub(super) fn log_signature(key: Option<&KeyFingerprint>) {
+    match key {
+        Some(key) => tracing::debug!(%key, "webhook signature verified"),
+        None => tracing::debug!("webhook signature not checked"),
     }
 }
 

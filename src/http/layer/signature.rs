@@ -223,7 +223,10 @@ impl SignatureRules {
         let bytes =
             self.body_limits.read(body, client_ip).await.map_err(|error| self.report_unreadable(error, client_ip))?;
         match check_body(verifier.as_ref(), signature.as_ref(), &bytes) {
-            Ok(key_fingerprint) => Ok(into_verified_request(head, bytes, key_fingerprint)),
+            Ok(key_fingerprint) => {
+                debug_log::log_signature(key_fingerprint.as_ref());
+                Ok(into_verified_request(head, bytes, key_fingerprint))
+            }
             Err(reason) => Err(self.reject(&SignatureRejection::with_body(reason, head, bytes))),
         }
     }

@@ -34,6 +34,7 @@ impl AppointmentInvocation<'_> {
         let booking = self.new_booking(slot, name, name_key);
         match self.with_deadline(self.booking_service.store.book_appointment(booking)).await? {
             BookingOutcome::Done(action, appointment) => {
+                self.log_booking(action, &appointment);
                 Ok(answer::completed_booking(action, &appointment, calendar, now_ms))
             }
             _ => self.offer_alternatives("Sorry, that time is already taken.", start_ms, minutes).await,

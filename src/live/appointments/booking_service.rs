@@ -80,6 +80,17 @@ impl AppointmentInvocation<'_> {
             .await
     }
 
+    pub(super) fn log_booking(&self, action: BookingAction, appointment: &Appointment) {
+        let company = self.context.company.as_str();
+        let call_id = self.context.call_id.as_deref();
+        let number = appointment.confirmation.as_str();
+        match action {
+            BookingAction::Booked => tracing::info!(company, call_id, number, "appointment booked"),
+            BookingAction::Changed => tracing::info!(company, call_id, number, "appointment changed"),
+            BookingAction::Cancelled => tracing::info!(company, call_id, number, "appointment cancelled"),
+        }
+    }
+
     /// Whether the appointment is still as this invocation left it, so that its stored answer may be repeated.
     ///
     /// A cancellation is never current: running it again is harmless, and the same name may by now belong to another

@@ -21,6 +21,7 @@ impl AppointmentInvocation<'_> {
         let cancellation = AppointmentCancellation { context: self.booking_context(), appointment_id: appointment.id };
         match self.with_deadline(self.booking_service.store.cancel_appointment(cancellation)).await? {
             BookingOutcome::Done(action, appointment) => {
+                self.log_booking(action, &appointment);
                 Ok(answer::completed_action(action, &appointment, &self.calendar, self.now_ms))
             }
             _ => Ok(answer::not_found("Sorry, I can no longer find that appointment.")),

@@ -40,6 +40,7 @@ impl AppointmentInvocation<'_> {
         };
         match self.with_deadline(self.booking_service.store.change_appointment(change)).await? {
             BookingOutcome::Done(action, appointment) => {
+                self.log_booking(action, &appointment);
                 Ok(answer::completed_action(action, &appointment, calendar, now_ms))
             }
             // Cancelled by another call or an operator since it was looked up above.

@@ -14,9 +14,10 @@ use super::answer;
 use super::invocation::{Invocation, InvocationResult};
 use super::payload::FunctionPayload;
 use super::target::{TargetCall, TargetOutcome};
-use crate::base::clock::{Clock, to_ms};
+use crate::base::clock::{Clock, to_ms, to_unsigned_ms};
 use crate::base::id::{InstanceId, random_hex};
 use crate::base::supervise::Supervisor;
+use crate::event::describe;
 use crate::live::FunctionContext;
 use crate::storage::{
     BeginInvocationOutcome, EndedInvocation, InvocationState, InvocationStore, NewInvocation, StoreError,
@@ -231,6 +232,7 @@ impl Executor {
 /// Checks the arguments, waits for a concurrency permit and calls the function.
 async fn call_target(invocation: &Invocation, invocation_id: &str) -> TargetOutcome {
     let name = &invocation.function.settings.name;
+    log_request_body(invocation, invocation_id);
     let payload = match &invocation.payload {
         Ok(payload) => payload,
         Err(problem) => {
@@ -286,16 +288,45 @@ fn function_context(invocation: &Invocation, invocation_id: &str, payload: &Func
     context
 }
 
+/// Logs the structure of the request at debug level, without values.
+fn log_request_body(invocation: &Invocation, invocation_id: &str) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let function = invocation.function.settings.name.as_str();
+        let shape = describe(&invocation.original.body);
+        let arguments = invocation.payload.as_ref().ok().map(|payload| payload.arguments.len());
+        tracing::debug!(function, invocation = invocation_id, arguments, %shape, "function request body");
+    }
+}
+
 /// Logs how the invocation ended, never the arguments or the answer: they may contain personal data.
 fn log_outcome(invocation: &Invocation, invocation_id: &str, outcome: &str, is_truncated: bool, reason: Option<&str>) {
     let function = invocation.function.settings.name.as_str();
     let company = &*invocation.company.slug;
+    let call_id = invocation.payload.as_ref().ok().and_then(|payload| payload.call_id.as_deref());
+    let duration_ms = to_unsigned_ms(invocation.received_at.elapsed());
     if let Some(reason) = reason {
-        tracing::warn!(function, company, invocation = invocation_id, outcome, reason, "function failed");
+        tracing::warn!(
+            function,
+            company,
+            call_id,
+            invocation = invocation_id,
+            outcome,
+            duration_ms,
+            reason,
+            "function failed"
+        );
     } else if is_truncated {
         let max_characters = answer::MAX_ANSWER_CHARACTERS;
         tracing::warn!(function, company, invocation = invocation_id, max_characters, "function answer truncated");
     } else {
-        tracing::debug!(function, company, invocation = invocation_id, outcome, "function invocation ended");
+        tracing::info!(
+            function,
+            company,
+            call_id,
+            invocation = invocation_id,
+            outcome,
+            duration_ms,
+            "function answered"
+        );
     }
 }
