@@ -56,6 +56,7 @@ mod request_layers;
 mod retention;
 mod routes;
 mod secrets;
+mod shutdown;
 mod signature;
 mod simulate;
 mod slack;

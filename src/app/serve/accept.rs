@@ -59,6 +59,21 @@ impl Acceptor {
         }
     }
 
+    /// Stops listening. Returns the connections that clients had opened by then and that were not accepted yet, unless a
+    /// limit is reached: their requests may have arrived.
+    pub(super) fn close(self) -> Vec<(TcpStream, SocketAddr, Arc<Connection>)> {
+        // The listener of the standard library asks the system; tokio's knows only what its last poll has shown.
+        let Ok(listener) = self.listener.into_std() else { return Vec::new() };
+        let opened = std::iter::from_fn(|| listener.accept().ok()).take(ACCEPT_QUEUE as usize);
+        opened
+            .filter_map(|(stream, peer)| {
+                stream.set_nonblocking(true).ok()?;
+                let connection = self.connections.try_add(peer.ip()).ok()?;
+                Some((TcpStream::from_std(stream).ok()?, peer, connection))
+            })
+            .collect()
+    }
+
     async fn accept(&mut self) -> (TcpStream, SocketAddr, Arc<Connection>) {
         loop {
             let accepted = tokio::select! {

@@ -159,6 +159,11 @@ impl Connection {
         state.begin_waiting(self);
     }
 
+    /// Whether no request head has arrived completely yet.
+    pub(super) fn awaits_first_request(&self) -> bool {
+        self.requests_begun.load(Ordering::Relaxed) == 0
+    }
+
     /// The number of the request whose head has yet to arrive; `None` while a request is in progress.
     pub(super) fn awaited_request(&self) -> Option<u64> {
         let answered = self.requests_answered.load(Ordering::Relaxed);

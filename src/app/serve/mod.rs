@@ -11,6 +11,7 @@ mod stream;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
@@ -32,6 +33,7 @@ use self::connections::{Connection, Connections};
 use self::request_body::ReportingBody;
 use self::stream::BudgetedStream;
 use crate::base::supervise::{Supervisor, TaskGroup};
+use crate::http::budget::InflightBudget;
 
 pub(crate) use accept::bind;
 pub use policy::ConnectionPolicy;
@@ -44,30 +46,27 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to read a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a connection without a complete request head is kept after the receiver was told to stop. The head of a
+/// request that was on its way is read in this time.
+const STOP_GRACE: Duration = Duration::from_millis(250);
 /// How long accepted requests may take to finish during shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Serves `router` on `listener` until the supervisor stops, then finishes running requests. Returns the number of
-/// connections that had to be cut off.
+/// Serves `router` on `listener` until the supervisor stops, then answers every request that has arrived. Returns the
+/// number of connections that had to be cut off.
 pub async fn serve(listener: TcpListener, router: Router, policy: ConnectionPolicy, supervisor: &Supervisor) -> usize {
-    let graceful = GracefulShutdown::new();
     let mut tasks = TaskGroup::default();
+    let budget = policy.budget.clone();
+    let mut serve_connection = |(stream, peer, connection)| {
+        let served = ServedConnection { peer, router: router.clone(), connection, supervisor: supervisor.clone() };
+        tasks.spawn(served.run(stream, budget.clone()));
+    };
     let mut acceptor = Acceptor::new(listener, Connections::new(policy));
-    while let Some((stream, peer, connection)) = acceptor.accept_next(supervisor).await {
-        let serving = serve_connection(stream, peer, router.clone(), Arc::clone(&connection), &acceptor.connections);
-        let serving = graceful.watch(serving);
-        tasks.spawn(async move {
-            tokio::select! {
-                result = serving => if let Err(error) = result {
-                    tracing::debug!(%peer, %error, "connection ended");
-                },
-                () = connection.wait_for_close() => tracing::debug!(%peer, "connection closed at the limit"),
-            }
-        });
+    while let Some(accepted) = acceptor.accept_next(supervisor).await {
+        serve_connection(accepted);
     }
-    drop(acceptor);
-    let drained = async { tokio::join!(graceful.shutdown(), tasks.shutdown(DRAIN_TIMEOUT)).1 };
-    let cut_off = tokio::time::timeout(DRAIN_TIMEOUT + Duration::from_secs(1), drained).await.unwrap_or(0);
+    acceptor.close().into_iter().for_each(&mut serve_connection);
+    let cut_off = tasks.shutdown(DRAIN_TIMEOUT).await;
     if cut_off > 0 {
         tracing::warn!(
             connections = cut_off,
@@ -78,39 +77,60 @@ pub async fn serve(listener: TcpListener, router: Router, policy: ConnectionPoli
     cut_off
 }
 
-fn serve_connection(
-    stream: TcpStream,
+/// A connection with what its requests need.
+struct ServedConnection {
     peer: SocketAddr,
     router: Router,
     connection: Arc<Connection>,
-    connections: &Connections,
-) -> impl GracefulConnection<Error = hyper::Error> + Send + use<> {
-    // Responses are small and a sender or caller waits for them, so do not wait for more bytes to fill a packet.
-    let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let stream = BudgetedStream::new(Box::pin(stream), Arc::clone(&connection), connections.policy.budget.clone());
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        handle_request(router.clone(), peer, Arc::clone(&connection), request)
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES)
-        .max_header_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+    supervisor: Supervisor,
 }
 
-async fn handle_request(
-    router: Router,
-    peer: SocketAddr,
-    connection: Arc<Connection>,
-    request: hyper::Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let number = connection.begin_request();
-    let mut request: Request = request.map(|body| Body::new(ReportingBody::new(body, Arc::clone(&connection), number)));
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let response = router.oneshot(request).await;
-    connection.complete_response(number);
-    response
+impl ServedConnection {
+    async fn run(self, stream: TcpStream, budget: InflightBudget) {
+        // Responses are small and a sender or caller waits for them, so do not wait for more bytes to fill a packet.
+        let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let stream = BudgetedStream::new(Box::pin(stream), Arc::clone(&self.connection), budget);
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(BUFFER_BYTES)
+            .max_header_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service_fn(|request| self.handle_request(request)));
+        let mut serving = pin!(serving);
+        tokio::select! {
+            biased;
+            result = &mut serving => return self.log_end(result),
+            () = self.connection.wait_for_close() => {
+                return tracing::debug!(peer = %self.peer, "connection closed at the limit");
+            }
+            () = self.supervisor.wait_for_stop_and_grace(STOP_GRACE) => {}
+        }
+        // hyper closes a connection between two requests, and one in use after its response; but it would wait for the
+        // rest of the first head.
+        if !self.connection.awaits_first_request() {
+            serving.as_mut().graceful_shutdown();
+            self.log_end(serving.await);
+        }
+    }
+
+    fn log_end(&self, result: hyper::Result<()>) {
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.peer, %error, "connection ended");
+        }
+    }
+
+    async fn handle_request(&self, request: hyper::Request<Incoming>) -> Result<Response, Infallible> {
+        let number = self.connection.begin_request();
+        let body = |body| Body::new(ReportingBody::new(body, Arc::clone(&self.connection), number));
+        let mut request: Request = request.map(body);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let mut response = self.router.clone().oneshot(request).await?;
+        if self.supervisor.is_stopping() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.connection.complete_response(number);
+        Ok(response)
+    }
 }

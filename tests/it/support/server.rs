@@ -143,7 +143,11 @@ impl ReceiverProcess {
     }
 
     pub fn wait_for_exit_code(&mut self) -> Option<i32> {
-        let code = wait_for_exit(&mut self.child, Duration::from_secs(25));
+        self.wait_for_exit_code_within(Duration::from_secs(25))
+    }
+
+    pub fn wait_for_exit_code_within(&mut self, limit: Duration) -> Option<i32> {
+        let code = wait_for_exit(&mut self.child, limit);
         self.reader_threads.drain(..).for_each(|reader| reader.join().unwrap());
         code
     }
