@@ -78,7 +78,7 @@ impl InflightBudget {
 
     /// Takes `bytes` for a request head; `None` when heads hold their quarter of the budget, or nothing is left.
     pub(crate) fn try_acquire_head(&self, bytes: usize) -> Option<HeadShare> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = to_permits(bytes);
         let head = Arc::clone(&self.0.heads).try_acquire_many_owned(bytes).ok()?;
         let total = Arc::clone(&self.0.total).try_acquire_many_owned(bytes).ok()?;
         Some(HeadShare { _permits: (head, total) })
@@ -136,8 +136,11 @@ pub(crate) fn client_network(address: IpAddr) -> IpAddr {
 pub struct BudgetShare {
     per_address: Arc<Semaphore>,
     arrival: BodyArrival,
-    permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    permits: Option<Permits>,
 }
+
+/// Permits of the address and of all addresses.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// The part of the budget that a request head holds.
 #[derive(Debug)]
@@ -146,22 +149,43 @@ pub(crate) struct HeadShare {
 }
 
 impl BudgetShare {
-    /// Waits for `bytes` more. The address's semaphore comes first: a request that waits for the limit of its address
-    /// must not hold bytes that other addresses could use.
+    /// Waits for `bytes` more.
     pub async fn acquire_more(&mut self, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.try_acquire_more(bytes) {
+            return;
+        }
+        // Boxed, so that the future of every request stays small: few have to wait.
+        if let Ok(permits) = Box::pin(self.wait_for(bytes)).await {
+            self.add(permits);
+        }
+    }
+
+    /// Takes `bytes` more if they are available at once.
+    pub(crate) fn try_acquire_more(&mut self, bytes: usize) -> bool {
+        let bytes = to_permits(bytes);
+        let Ok(of_address) = Arc::clone(&self.per_address).try_acquire_many_owned(bytes) else { return false };
+        let Ok(of_total) = Arc::clone(&self.arrival.budget.0.total).try_acquire_many_owned(bytes) else { return false };
+        self.add((of_address, of_total));
+        true
+    }
+
+    /// The address's semaphore comes first: a request that waits for the limit of its address must not hold bytes that
+    /// other addresses could use. The semaphores are never closed, so the result is always `Ok`.
+    async fn wait_for(&self, bytes: usize) -> Result<Permits, AcquireError> {
+        let bytes = to_permits(bytes);
         let BodyArrival { budget, address, .. } = &self.arrival;
-        let address_permit = acquire_many(budget, &self.per_address, bytes, Some(*address)).await;
-        let total_permit = acquire_many(budget, &budget.0.total, bytes, None).await;
-        // The semaphores are never closed, so both are always `Ok`.
-        if let (Ok(address_permit), Ok(total_permit)) = (address_permit, total_permit) {
-            match &mut self.permits {
-                Some((held_address_permit, held_total_permit)) => {
-                    held_address_permit.merge(address_permit);
-                    held_total_permit.merge(total_permit);
-                }
-                None => self.permits = Some((address_permit, total_permit)),
+        let of_address = acquire_many(budget, &self.per_address, bytes, Some(*address)).await?;
+        let of_total = acquire_many(budget, &budget.0.total, bytes, None).await?;
+        Ok((of_address, of_total))
+    }
+
+    fn add(&mut self, (of_address, of_total): Permits) {
+        match &mut self.permits {
+            Some((held_of_address, held_of_total)) => {
+                held_of_address.merge(of_address);
+                held_of_total.merge(of_total);
             }
+            None => self.permits = Some((of_address, of_total)),
         }
     }
 
@@ -190,6 +214,11 @@ impl BudgetShare {
         self.arrival.end();
         Bytes::from_owner(BudgetedBytes { bytes, _share: self })
     }
+}
+
+/// One permit is one byte.
+fn to_permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Waits for `bytes` of a semaphore, while stalled bodies (of `address`) make room.

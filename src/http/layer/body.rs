@@ -35,10 +35,12 @@ impl BodyLimits {
             return self.read_frames(body, None).await;
         };
         let mut share = timeout(BUDGET_WAIT, budget.acquire(client_ip)).await.map_err(|_| ApiError::NoRoom)?;
+        let give_way = share.must_give_way();
         let bytes = tokio::select! {
+            // Reading comes first: most bodies have arrived, and are not registered for anything then.
             biased;
-            () = share.must_give_way() => return Err(ApiError::NoRoom),
             bytes = self.read_frames(body, Some(&mut share)) => bytes?,
+            () = give_way => return Err(ApiError::NoRoom),
         };
         share.shrink_to(bytes.len().max(1));
         Ok(share.attach(bytes))
@@ -73,11 +75,12 @@ impl BodyLimits {
     }
 }
 
-/// Waits until the share holds `bytes`; `expected` is the size of the whole body as far as it is known. Requests that each hold a part of the budget and wait for more could block one
-/// another indefinitely. Giving up releases what they hold.
+/// Waits until the share holds `bytes`; `expected` is the size of the whole body as far as it is known. Requests that
+/// each hold a part of the budget and wait for more could block one another indefinitely. Giving up releases what they
+/// hold.
 async fn grow_share(share: &mut BudgetShare, bytes: usize, expected: usize) -> Result<(), ApiError> {
     let missing = bytes.saturating_sub(share.held_bytes());
-    if missing == 0 {
+    if missing == 0 || share.try_acquire_more(missing) {
         return Ok(());
     }
     let wait = if expected > SMALL_BODY_BYTES { LARGE_BODY_BUDGET_WAIT } else { BUDGET_WAIT };
