@@ -159,7 +159,14 @@ impl SyncState {
     /// Why the database has to be rebuilt from the WAL before anything is written; `None` when it need not.
     pub(in crate::storage::sqlite) fn rebuild_reason(&self) -> Option<String> {
         let found = self.read();
-        found.failure.or_else(|| found.checkpoint_running.then(|| INTERRUPTED_CHECKPOINT.to_owned()))
+        found.failure.or_else(|| self.is_checkpoint_interrupted().then(|| INTERRUPTED_CHECKPOINT.to_owned()))
+    }
+
+    /// Whether the file says that a checkpoint is running and no process holds the lock of one: that process ended.
+    fn is_checkpoint_interrupted(&self) -> bool {
+        let Ok(file) = File::open(&self.0.path) else { return false };
+        // Read under the lock, so that a checkpoint that ends at this moment does not count.
+        !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) && self.read().checkpoint_running
     }
 
     /// Tells commands to end, which keep the store open that is to be rebuilt.
@@ -317,6 +324,7 @@ mod tests {
         let states = states();
         let permit = states.command.begin_checkpoint().unwrap().unwrap();
         assert!(states.receiver.begin_checkpoint().unwrap().is_none(), "another one is running");
+        assert!(states.receiver.rebuild_reason().is_none(), "its process has not ended");
         permit.finish(&url(&states), Ok(())).unwrap();
         // As when the process is killed.
         drop(states.command.begin_checkpoint().unwrap().unwrap());
