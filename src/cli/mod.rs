@@ -20,6 +20,8 @@ mod rejected;
 mod serve;
 mod setup;
 mod status;
+mod table;
+mod terminal;
 mod time_arg;
 
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ use self::output::CliError;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<CliCommand>,
+    /// Show and read times in the time zone of this machine instead of UTC
+    #[arg(long, global = true)]
+    local: bool,
 }
 
 const AFTER_HELP: &str = "Without a subcommand it runs serve. Settings come from config/default.toml and the other \
@@ -115,6 +120,9 @@ enum CliCommand {
 
 /// Runs the command, `serve` when none is given, and reports a failure on stderr.
 pub async fn run(cli: Cli) -> ExitCode {
+    if cli.local {
+        terminal::use_local_time();
+    }
     let result = match cli.command.unwrap_or(CliCommand::Serve) {
         CliCommand::Serve => serve::run().await,
         CliCommand::Send(command) => command.run().await,

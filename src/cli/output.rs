@@ -3,11 +3,14 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use comfy_table::{Table, TableStyle};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::table::TextTable;
+use super::terminal;
 pub(super) use crate::base::escape::escape_text;
 use crate::base::escape::{escape_json, escape_lines};
 use crate::operations::ItemKind;
@@ -109,12 +112,9 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) 
     if rows.is_empty() {
         return print_line(empty);
     }
-    let mut table = Table::new();
-    table.load_style(TableStyle::new()).set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row.iter().map(|cell| escape_text(cell)));
-    }
-    table.lines().try_for_each(|row| print_line(row.strip_prefix(' ').unwrap_or(&row).trim_end()))
+    let escape_row = |row: Vec<String>| row.iter().map(|cell| escape_text(cell).into_owned()).collect();
+    let table = TextTable::new(header, rows.into_iter().map(escape_row).collect());
+    table.to_lines(terminal::columns()).into_iter().try_for_each(print_line)
 }
 
 /// Prints one `name  value` line per field that has a value, with the values aligned.
@@ -128,22 +128,28 @@ pub(super) fn print_fields(fields: &[(&str, Option<String>)]) -> CliResult {
     Ok(())
 }
 
-/// Date and time in UTC: `2026-11-21 10:04:05`.
+/// Date and time with the zone: `2026-11-21 10:04:05Z` or, with `--local`, `2026-11-21 11:04:05+01:00`.
 pub(super) fn format_time(ms: i64) -> String {
+    format_time_in(ms, terminal::time_zone())
+}
+
+fn format_time_in(ms: i64, zone: TimeZone) -> String {
+    let format = if zone == TimeZone::UTC { "%Y-%m-%d %H:%M:%SZ" } else { "%Y-%m-%d %H:%M:%S%:z" };
     match Timestamp::from_millisecond(ms) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(time) => time.to_zoned(zone).strftime(format).to_string(),
         Err(_) => ms.to_string(),
     }
 }
 
-/// Parses `2026-11-21T10:00:00Z`, `2026-11-21` (its start in UTC), or a duration before `now_ms` (`90m`, `2h`, `1d`)
+/// Parses `2026-11-21T10:00:00Z`, `2026-11-21` or `2026-11-21T10:00` (in UTC or, with `--local`, local time), or a duration before `now_ms` (`90m`, `2h`, `1d`)
 /// into milliseconds since the Unix epoch.
 pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
-    if let Ok(day) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
-        return Ok(day.as_millisecond());
+    // A date alone is its start.
+    if let Ok(Ok(time)) = text.parse::<DateTime>().map(|time| time.to_zoned(terminal::time_zone())) {
+        return Ok(time.timestamp().as_millisecond());
     }
     // `SignedDuration` has no unit for days.
     let ago = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
@@ -170,12 +176,16 @@ mod tests {
         assert_eq!(parse_time("1d", now_ms).unwrap(), now_ms - 86_400_000);
         assert_eq!(parse_time("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
         assert_eq!(parse_time("2026-11-21", now_ms).unwrap(), 1_795_219_200_000);
+        assert_eq!(parse_time("2026-11-21 10:00", now_ms).unwrap(), 1_795_255_200_000);
         assert!(parse_time("yesterday", now_ms).is_err());
         assert!(parse_time("-2h", now_ms).is_err());
     }
 
     #[test]
     fn times_are_formatted() {
-        assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00");
+        assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00Z");
+        let berlin = format_time_in(1_795_255_200_000, TimeZone::get("Europe/Berlin").unwrap());
+        assert_eq!(berlin, "2026-11-21 11:00:00+01:00");
+        assert_eq!(parse_time(&berlin, 0).unwrap(), 1_795_255_200_000, "a time that was printed can be given back");
     }
 }

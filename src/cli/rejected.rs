@@ -60,7 +60,7 @@ impl RejectedListArgs {
                 truncate_diagnosis(&request.diagnosis),
             ]
         });
-        let header = ["RECEIVED (UTC)", "ID", "FROM", "SIZE", "REASON", "DIAGNOSIS"];
+        let header = ["RECEIVED", "ID", "FROM", "SIZE", "REASON", "DIAGNOSIS"];
         output::print_table(
             &header,
             rows.collect(),
@@ -92,7 +92,7 @@ fn print_rejected(request: &RejectedRequestView) -> CliResult {
     output::print_fields(&[
         ("id", Some(request.id.clone())),
         ("company", request.company.clone()),
-        ("received (UTC)", Some(output::format_time(request.received_at_ms))),
+        ("received", Some(output::format_time(request.received_at_ms))),
         ("from", request.source.clone()),
         ("request", Some(format!("{} {}", request.method, request.path))),
         ("size", request.size_bytes.map(output::format_bytes)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -68,7 +69,64 @@ fn lists_are_tables_or_one_json_array() {
         rows.iter().map(|row| (row["event"].as_str().unwrap(), row["call_id"].as_str().unwrap())).collect();
     assert_eq!(names, [("call_ended", "call_2"), ("call_ended", "call_1"), ("call_started", "call_1")], "newest first");
     let table = home.run_ok(&["events", "list"]).stdout;
-    assert!(table.trim_start().starts_with("RECEIVED (UTC)") && table.lines().count() == 4, "{table}");
+    assert!(table.starts_with("RECEIVED ") && table.lines().count() == 4, "{table}");
+    let first_row = table.lines().nth(1).unwrap();
+    assert_eq!(first_row.find("Z  evt_"), Some("2026-11-21 10:04:05".len()), "the zone is shown: {table}");
+}
+
+#[test]
+fn times_are_shown_and_read_in_the_local_zone_on_request() {
+    let (home, _server) = start_with_events(&[("call_ended", "call_1")]);
+    let home = home.with_env("TZ", "Asia/Kolkata");
+    let received = |args: &[&str]| {
+        let table = home.run_ok(args).stdout;
+        table.lines().nth(1).unwrap_or_default().split("  ").next().unwrap().to_owned()
+    };
+    let (utc, local) = (received(&["events", "list"]), received(&["events", "list", "--local"]));
+    assert!(utc.ends_with('Z') && local.ends_with("+05:30"), "{utc} {local}");
+    assert_eq!(received(&["--local", "events", "list"]), local, "the option is accepted before the command");
+    // The time without its offset is read in the zone in which it was printed.
+    let shown = local.trim_end_matches("+05:30");
+    assert_eq!(received(&["events", "list", "--local", "--since", shown]), local);
+    assert_eq!(home.run_ok(&["events", "list", "--json", "--since", shown]).json(), json!([]), "5:30 h later in UTC");
+}
+
+#[test]
+fn tables_fit_the_terminal() {
+    let long_id = format!("call_{}", "7".repeat(250));
+    let (home, _server) = start_with_events(&[("call_ended", &long_id), ("call_ended", "call_2")]);
+    for columns in [60, 80, 120, 200] {
+        for list in ["events list", "calls list", "deliveries list"] {
+            let Some(printed) = run_in_terminal(&home, list, columns) else {
+                println!("skipped: no `script` of util-linux on this machine");
+                return;
+            };
+            // Records have one line per cell.
+            let is_table = printed.lines().next().unwrap().split_whitespace().count() > 3;
+            let too_long = printed.lines().find(|line| line.chars().count() > columns && is_table);
+            assert_eq!(too_long, None, "{list} in {columns} columns");
+            assert!(printed.contains("call_2"), "{printed}");
+        }
+    }
+    let piped = home.run_ok(&["events", "list"]).stdout;
+    let lengths: Vec<_> = piped.lines().map(|line| line.chars().count()).collect();
+    assert!(lengths[0] < 140 && lengths[1] < 140 && lengths[2] > 250, "{piped}");
+}
+
+/// What a command prints in a terminal of this width; `None` on a machine without the `script` command of util-linux.
+fn run_in_terminal(home: &TestEnv, command: &str, columns: usize) -> Option<String> {
+    let version = Command::new("script").arg("--version").output().ok()?;
+    if !String::from_utf8_lossy(&version.stdout).contains("util-linux") {
+        return None;
+    }
+    let program = home.command(&[]);
+    let run = format!("stty cols {columns} && exec '{}' {command}", program.get_program().to_string_lossy());
+    let mut script = Command::new("script");
+    script.args(["-qefc", &run, "/dev/null"]).current_dir(home.path()).env_clear();
+    script.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.env("TERM", "xterm").env("SHELL", "/bin/sh").env("PATH", "/usr/bin:/bin");
+    let output = script.output().unwrap();
+    Some(String::from_utf8(output.stdout).unwrap().replace('\r', ""))
 }
 
 #[test]

@@ -59,8 +59,8 @@ impl AppointmentDisplayArgs {
             ("from", it.from_number.clone()),
             ("to", it.to_number.clone()),
             ("call", it.call_id.clone()),
-            ("booked (UTC)", Some(output::format_time(it.booked_at_ms))),
-            ("changed (UTC)", (it.revision > 0).then(|| output::format_time(it.updated_at_ms))),
+            ("booked", Some(output::format_time(it.booked_at_ms))),
+            ("changed", (it.revision > 0).then(|| output::format_time(it.updated_at_ms))),
         ])
     }
 }

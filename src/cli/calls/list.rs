@@ -9,7 +9,7 @@ use crate::operations::conversations::list_conversations;
 use crate::view::{CallView, ChatView, ConversationView};
 
 const CALL_COLUMNS: [&str; 12] = [
-    "LAST EVENT (UTC)",
+    "LAST EVENT",
     "CALL",
     "DIRECTION",
     "FROM",
@@ -22,7 +22,7 @@ const CALL_COLUMNS: [&str; 12] = [
     "TRANSFER",
     "",
 ];
-const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT (UTC)", "CHAT", "TYPE", "STATUS", "DURATION", "SENTIMENT", "SUCCESS", ""];
+const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT", "CHAT", "TYPE", "STATUS", "DURATION", "SENTIMENT", "SUCCESS", ""];
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsListArgs {

@@ -41,8 +41,8 @@ fn print_text(details: &ConversationDetailsView) -> CliResult {
         }
     };
     fields.extend(text_fields(details));
-    fields.push(("first event (UTC)", Some(output::format_time(base.first_event_at_ms))));
-    fields.push(("last event (UTC)", Some(output::format_time(base.last_event_at_ms))));
+    fields.push(("first event", Some(output::format_time(base.first_event_at_ms))));
+    fields.push(("last event", Some(output::format_time(base.last_event_at_ms))));
     output::print_fields(&fields)
 }
 
@@ -90,8 +90,8 @@ fn agent_fields(base: &ConversationBaseView) -> [Field; 2] {
 
 fn time_fields(base: &ConversationBaseView) -> [Field; 3] {
     [
-        ("started (UTC)", base.started_at_ms.map(output::format_time)),
-        ("ended (UTC)", base.ended_at_ms.map(output::format_time)),
+        ("started", base.started_at_ms.map(output::format_time)),
+        ("ended", base.ended_at_ms.map(output::format_time)),
         ("duration", base.duration_ms.map(format_duration)),
     ]
 }

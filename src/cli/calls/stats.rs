@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::super::context;
@@ -164,8 +165,12 @@ fn sparkline(days: &BTreeMap<i64, u64>) -> String {
     let first = shown().next().map_or(*last, |(day, _)| *day);
     let most = shown().map(|(_, calls)| *calls).max().unwrap_or(0);
     let bars: String = (first..=*last).map(|day| sparkline_bar(days.get(&day).copied(), most)).collect();
-    let date = |day: i64| output::format_time(day.saturating_mul(86_400_000)).chars().take(10).collect::<String>();
-    format!("{} {bars} {}, at most {most} per day", date(first), date(*last))
+    format!("{} {bars} {}, at most {most} per day", date_of_day(first), date_of_day(*last))
+}
+
+fn date_of_day(day: i64) -> String {
+    let date = UNIX_EPOCH_DAY.checked_add(SignedDuration::from_hours(day.saturating_mul(24)));
+    date.map_or_else(|_| format!("day {day}"), |date| date.to_string())
 }
 
 /// Rounds up, so that a day with one call is distinguished from a day without any.

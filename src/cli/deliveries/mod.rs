@@ -172,7 +172,7 @@ impl DeliveriesListArgs {
             let kind = row.event.as_deref().unwrap_or("-");
             [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
         });
-        let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
+        let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED", "NEXT", "REASON"];
         let nothing = "no deliveries are stored; they follow the first event";
         output::print_table(&header, rows.collect(), &empty_text("deliveries", is_filtered, nothing))
     }

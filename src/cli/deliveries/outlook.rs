@@ -4,7 +4,7 @@ use super::{delivery_cells, next_attempt_text};
 use crate::cli::output::{self, CliResult};
 use crate::view::{AttemptOutcomeView, AttemptView, DeliveryView, OutlookView, UndeliveredStateView};
 
-const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED (UTC)", "NEXT (UTC)", "REASON"];
+const OUTLOOK_COLUMNS: [&str; 6] = ["HANDLER", "STATE", "ATTEMPTS", "CHANGED", "NEXT", "REASON"];
 
 /// The output of `deliveries list --event-id`.
 pub(super) fn print_outlooks(outlooks: &[OutlookView], json: bool) -> CliResult {
@@ -53,9 +53,9 @@ fn print_delivery_fields(row: &DeliveryView) -> CliResult {
         ("state", Some(row.state.as_str().to_owned())),
         ("reason", row.reason.clone()),
         ("replay", row.replay.then(|| "yes".to_owned())),
-        ("queued (UTC)", Some(output::format_time(row.queued_at_ms))),
-        ("changed (UTC)", Some(output::format_time(row.updated_at_ms))),
-        ("next (UTC)", next_attempt_text(row)),
+        ("queued", Some(output::format_time(row.queued_at_ms))),
+        ("changed", Some(output::format_time(row.updated_at_ms))),
+        ("next", next_attempt_text(row)),
         ("attempts", Some(row.attempts.to_string())),
     ])
 }

@@ -120,7 +120,7 @@ impl EventsListArgs {
                 state_text(event),
             ]
         });
-        let header = ["RECEIVED (UTC)", "ID", "EVENT", "CALL OR CHAT", "SIZE", "STATE"];
+        let header = ["RECEIVED", "ID", "EVENT", "CALL OR CHAT", "SIZE", "STATE"];
         let nothing = "no events are stored; send one with: retell-webhook send call_ended";
         output::print_table(&header, rows.collect(), &empty_text("events", is_filtered, nothing))
     }
@@ -171,7 +171,7 @@ impl EventsShowArgs {
             ("event", summary.event.clone()),
             ("call or chat", summary.call_id.clone()),
             ("agent", summary.agent_id.clone()),
-            ("received (UTC)", Some(output::format_time(summary.received_at_ms))),
+            ("received", Some(output::format_time(summary.received_at_ms))),
             ("from", summary.source.clone()),
             ("content type", summary.content_type.clone()),
             ("query", summary.query.clone()),

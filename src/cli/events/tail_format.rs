@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stdout};
 
 use super::state_text;
 use crate::cli::output::{self, CliError};
+use crate::cli::terminal;
 use crate::config::ConfigSources;
 use crate::view::{EventStateView, EventView, TailedEventView};
 
@@ -28,7 +29,7 @@ impl LineStyle {
         let env = ConfigSources::from_process()?.env;
         let is_disabled = env.contains_key("NO_COLOR") || env.get("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = stdout().is_terminal();
-        let compact_columns = terminal_columns().filter(|columns| is_terminal && *columns < MIN_WIDE_COLUMNS);
+        let compact_columns = terminal::columns().filter(|columns| *columns < MIN_WIDE_COLUMNS);
         Ok(Self { use_color: is_terminal && !is_disabled, compact_columns })
     }
 
@@ -37,18 +38,7 @@ impl LineStyle {
     }
 }
 
-#[cfg(unix)]
-fn terminal_columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
-}
-
-#[cfg(not(unix))]
-fn terminal_columns() -> Option<usize> {
-    None
-}
-
-/// `2026-11-21 10:04:05  call_ended  call_…  agent_…  8.6 kB  stored, revision  1:23 user_hangup`, or the compact line
+/// `2026-11-21 10:04:05Z  call_ended  call_…  agent_…  8.6 kB  stored, revision  1:23 user_hangup`, or the compact line
 /// on a narrow terminal.
 pub(super) fn format_event_line(event: &TailedEventView, style: LineStyle) -> String {
     let summary = &event.event;
@@ -68,7 +58,7 @@ pub(super) fn format_event_line(event: &TailedEventView, style: LineStyle) -> St
     columns.join("  ").trim_end().to_owned()
 }
 
-/// `10:04:05  call_ended          call_7c41d…e1f0a92d6   8.6 kB  1:23 user_hangup`: without date and agent, the call id
+/// `10:04:05Z  call_ended          call_7c41d…e1f0a92d6   8.6 kB  1:23 user_hangup`: without date and agent, the call id
 /// shortened, and the state only when it is not simply `stored`.
 fn format_compact_line(event: &TailedEventView, style: LineStyle, columns: usize) -> String {
     let summary = &event.event;
@@ -80,7 +70,7 @@ fn format_compact_line(event: &TailedEventView, style: LineStyle, columns: usize
     let state = Some(state_text(summary)).filter(|state| state != "stored");
     let details = Some(format_call_details(event)).filter(|details| !details.is_empty());
     let rest = state.into_iter().chain(details).collect::<Vec<_>>().join("  ");
-    let fixed = 8 + 2 + 18 + 2 + COMPACT_ID_CHARS + 2 + 8 + 2;
+    let fixed = time.len() + 2 + 18 + 2 + COMPACT_ID_CHARS + 2 + 8 + 2;
     let parts = [
         style.paint("2", time),
         style.paint(event_color(summary), &format!("{kind:<18}")),

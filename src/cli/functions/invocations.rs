@@ -67,7 +67,7 @@ impl FunctionsCallsArgs {
         if self.list.json {
             return output::print_json(&rows);
         }
-        let header = ["RECEIVED (UTC)", "COMPANY", "FUNCTION", "CALL", "INVOCATION", "STATE", "DURATION", "ANSWER"];
+        let header = ["RECEIVED", "COMPANY", "FUNCTION", "CALL", "INVOCATION", "STATE", "DURATION", "ANSWER"];
         let rows = rows.into_iter().map(invocation_cells).collect();
         let nothing = "no function was invoked; invocations are kept for one day after they end";
         output::print_table(&header, rows, &empty_text("invocations", is_filtered, nothing))
@@ -100,7 +100,7 @@ fn print_invocation(row: InvocationView) -> CliResult {
     let truncated = row.truncated.then(|| "yes, to the 15000 characters that Retell passes on".to_owned());
     output::print_fields(&[
         ("invocation", Some(row.invocation)),
-        ("received (UTC)", Some(output::format_time(row.received_at_ms))),
+        ("received", Some(output::format_time(row.received_at_ms))),
         ("company", Some(row.company)),
         ("function", Some(row.function)),
         ("call", row.call_id),

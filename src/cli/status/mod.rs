@@ -62,7 +62,7 @@ fn print_overview(status: &StatusView, receiver: String, now_ms: i64) -> CliResu
         ("events", count(|events| events.accepted)),
         ("in the last hour", count(|events| events.accepted_last_hour)),
         ("in the last 24 h", count(|events| events.accepted_last_day)),
-        ("last event (UTC)", Some(last_event.unwrap_or_else(|| "none yet".to_owned()))),
+        ("last event", Some(last_event.unwrap_or_else(|| "none yet".to_owned()))),
         ("store", Some(format!("{}, {size}", status.store.path))),
         ("retention", Some(retention::format_text(&status.retention))),
     ])
