@@ -110,6 +110,7 @@ pub(super) fn webhook_state(
         companies: context.companies.clone(),
         verify_signatures: settings.security.verify,
         public_url: public_url.into(),
+        is_local_url: settings.server.is_local(),
         instance_id: context.instance_id.clone(),
         log_limit: Arc::clone(&context.refusal_log_limit),
     }

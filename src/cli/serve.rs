@@ -119,7 +119,20 @@ fn print_summary(facts: &[(&str, String)], warnings: &[String]) -> CliResult {
     for warning in warnings {
         print_line(format!("\n  WARNING: {warning}"))?;
     }
-    print_line("\n  Paste the webhook URL into Retell's dashboard; try it with: retell-webhook send call_ended\n")
+    print_line(format!("\n  {}\n", next_step(settings, port)))
+}
+
+/// What to do with the webhook URL. Only `server.url` is trusted to be public: the host of a request can be forged.
+fn next_step(settings: &Settings, port: u16) -> String {
+    let advice = if settings.server.is_local() {
+        format!(
+            "Retell cannot reach this address. Start a tunnel, such as `ngrok http {port}`, set SERVER_URL to the https \
+             address\n  that it prints, and restart."
+        )
+    } else {
+        "Enter the webhook URL in Retell's dashboard, for the account or an agent.".to_owned()
+    };
+    format!("{advice} A signed test event: retell-webhook send call_ended")
 }
 
 /// The log file has the start too: in the human format the summary is printed on standard output only.

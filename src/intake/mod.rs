@@ -280,7 +280,7 @@ fn intake_outcome(appended: &AppendOutcome) -> IntakeOutcome {
 }
 
 /// Warns about an agent that is not in the company's `agents`. The event is stored all the same: it was signed with the
-/// company's key, so most likely a webhook URL was pasted into the wrong dashboard, or the list is out of date.
+/// company's key, so most likely a webhook URL was entered in the wrong dashboard, or the list is out of date.
 fn warn_unknown_agent(company: &Company, event: &NewEvent) {
     let Some(agent) = &event.agent_id else { return };
     if !company.agent_ids.is_empty() && !company.agent_ids.contains(agent) {

@@ -5,9 +5,11 @@ pub(crate) mod appointments;
 mod function;
 pub(crate) mod functions;
 pub(crate) mod inbound;
+mod page;
 mod routes;
 mod single_flight;
 
 pub(crate) use function::{BuiltInFunction, FunctionPolicy};
 pub use function::{Function, FunctionContext, FunctionOutcome};
+pub(crate) use page::ReceiverPage;
 pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, router, webhook_path};

@@ -20,6 +20,7 @@ use super::functions::{
     self, BodyKind, FUNCTION_METHODS, FUNCTION_ROUTES, FunctionRequest, FunctionService, function_path,
 };
 use super::inbound::InboundResponder;
+use super::page::ReceiverPage;
 use crate::base::id::InstanceId;
 use crate::config::DEFAULT_COMPANY_SLUG;
 use crate::event::valid_json;
@@ -63,6 +64,8 @@ pub(crate) struct WebhookState {
     pub verify_signatures: bool,
     /// The base URL shown by the test route, such as `http://localhost:8000`.
     pub public_url: Arc<str>,
+    /// Whether only this machine can reach it.
+    pub is_local_url: bool,
     /// Random value, new at every start of the process.
     pub instance_id: InstanceId,
     /// Limits the log lines about requests at the wrong address.
@@ -78,9 +81,9 @@ pub(crate) fn router(state: Arc<WebhookState>, signature: &SignatureLayer) -> Ro
     };
     // `route_layer` and not `layer`: a request with another method gets 405 without its body being read.
     for path in WEBHOOK_ROUTES {
-        add(path, post(receive_at_webhook_path).route_layer(signature.clone()));
+        add(path, post(receive_at_webhook_path).route_layer(signature.clone()).get(get_page));
     }
-    add(LEGACY_PATH, post(receive_at_legacy_path).route_layer(signature.clone()));
+    add(LEGACY_PATH, post(receive_at_legacy_path).route_layer(signature.clone()).get(get_page));
     // `methods` is a setting of each function and is checked once the function is known.
     for path in FUNCTION_ROUTES {
         add(path, on(FUNCTION_METHODS, receive_at_function_path).route_layer(signature.clone()));
@@ -159,6 +162,13 @@ fn body_kind(incoming: &IncomingEvent) -> BodyKind {
     if incoming.is_known_event() { BodyKind::Event } else { functions::body_kind(&incoming.raw().body) }
 }
 
+/// For a person who opens the webhook URL in a browser.
+async fn get_page(State(state): State<Arc<WebhookState>>, params: RawPathParams) -> Result<Response, ApiError> {
+    let company = state.company_of(&params)?;
+    let page = ReceiverPage { public_url: &state.public_url, is_local: state.is_local_url, company, has_docs: false };
+    Ok(page.into_response())
+}
+
 #[derive(Serialize)]
 struct WebhookTestResponse {
     status: &'static str,
@@ -167,8 +177,7 @@ struct WebhookTestResponse {
 }
 
 async fn get_webhook_test(State(state): State<Arc<WebhookState>>, params: RawPathParams) -> Result<Response, ApiError> {
-    let slug = params.iter().find(|(name, _)| *name == "company").map(|(_, slug)| slug);
-    state.companies.get().find(slug).ok_or(ApiError::NotFound("No such company"))?;
+    let slug = state.company_of(&params)?;
     let body = WebhookTestResponse {
         status: "ok",
         message: "Retell webhook endpoint is accessible",
@@ -188,6 +197,13 @@ pub(crate) fn webhook_path(slug: Option<&str>) -> String {
 }
 
 impl WebhookState {
+    /// The slug in the path, if there is one; an error when no company has it.
+    fn company_of<'a>(&self, params: &'a RawPathParams) -> Result<Option<&'a str>, ApiError> {
+        let slug = params.iter().find(|(name, _)| *name == "company").map(|(_, slug)| slug);
+        self.companies.get().find(slug).ok_or(ApiError::NotFound("No such company"))?;
+        Ok(slug)
+    }
+
     /// Accepts only JSON when verification is off. An odd body that is signed comes from Retell and is stored;
     /// without a signature it may as well be a stray request of a browser or a scanner.
     fn check_unverified_body(&self, raw: &RawEvent) -> Result<(), ApiError> {

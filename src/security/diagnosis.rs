@@ -109,7 +109,7 @@ impl fmt::Display for Diagnosis {
             Self::Stale { age_ms, digest } => write_stale(f, *age_ms, *digest),
             Self::OtherCompanyKey(slug) => write!(
                 f,
-                "signed with the key of company `{slug}`: paste the webhook URL of `{slug}` into that Retell account, \
+                "signed with the key of company `{slug}`: enter the webhook URL of `{slug}` in that Retell account, \
                  or give this one its own key",
             ),
             Self::Reserialized(writer) => {
@@ -146,7 +146,7 @@ impl Diagnosis {
             }
             Self::EmptyBody => {
                 "no configured key made this signature; the body is empty: look for a redirect or a proxy that drops \
-                 bodies, and paste the final https URL into Retell's dashboard"
+                 bodies, and enter the final https URL in Retell's dashboard"
             }
             _ => {
                 "no configured key made this signature: set RETELL_API_KEY to the key with the webhook badge of the \

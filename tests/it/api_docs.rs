@@ -97,7 +97,8 @@ fn webhook_operations_document_signature_and_responses() {
     let mut count = 0;
     for (path, _, operation) in webhooks {
         count += 1;
-        assert_eq!(operation["tags"], serde_json::json!(["webhooks"]), "{path}");
+        let tag = if path.starts_with("/api/v1/function/") { "functions" } else { "webhooks" };
+        assert_eq!(operation["tags"], serde_json::json!([tag]), "{path}");
         let header = &operation["parameters"][0];
         assert_eq!((&header["name"], &header["in"]), (&"X-Retell-Signature".into(), &"header".into()));
         assert!(operation["description"].as_str().unwrap().contains("retell-webhook sign"), "{path}");

@@ -52,10 +52,11 @@ fn servers(public_url: &str) -> [Server; 2] {
     ]
 }
 
-fn tags() -> [Tag; 3] {
+fn tags() -> [Tag; 4] {
     let tag = |name, description| TagBuilder::new().name(name).description(Some(description)).build();
     [
-        tag(webhooks::TAG, "Receive events and function calls from Retell"),
+        tag(webhooks::TAG, "Receive events and inbound requests from Retell"),
+        tag(webhooks::FUNCTIONS_TAG, "Answer the function calls of an agent during a conversation"),
         tag(HEALTH_TAG, "Health checks for load balancers and monitoring"),
         tag(DOCS_TAG, "This API description in machine-readable form"),
     ]

@@ -16,6 +16,7 @@ use crate::http::ApiError;
 use crate::live::WEBHOOK_PATH;
 
 pub(super) const TAG: &str = "webhooks";
+pub(super) const FUNCTIONS_TAG: &str = "functions";
 /// The tag of the events. It is not declared in the document: Swagger UI shows `webhooks` in their own section and
 /// would add an empty group for a declared tag.
 const EVENTS_TAG: &str = "events";
@@ -32,7 +33,7 @@ const SIGNATURE_DESCRIPTION: &str = "`v=<milliseconds since the Unix epoch>,d=<6
 const TRY_IT_DESCRIPTION: &str = "To try it out, save the body as `body.json`, byte for byte as in the input box and \
     without a line break at its end. Then run `retell-webhook sign --file body.json` in the folder of the receiver.  \
     \n\
-    Paste the output into `X-Retell-Signature` and execute the request within five minutes.";
+    Enter the output as `X-Retell-Signature` and execute the request within five minutes.";
 
 const LIFECYCLE: [EventKind; 3] = [EventKind::CallStarted, EventKind::CallEnded, EventKind::CallAnalyzed];
 
@@ -159,6 +160,7 @@ fn function_operation(id: &str, description: &str) -> OperationBuilder {
         .schema(Some(name))
         .build();
     webhook_operation(id, "Call a custom function", description)
+        .tags(Some([FUNCTIONS_TAG]))
         .parameter(name)
         .request_body(Some(required_json_body(content.build())))
         .response("200", response)

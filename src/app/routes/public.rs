@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::super::context::AppContext;
@@ -15,7 +16,7 @@ use crate::base::unrouted_reason::UnroutedReason;
 use crate::config::Settings;
 use crate::http::layer::{Ingress, SignatureLayer, ingress_middleware};
 use crate::http::{ApiError, RefusalReason};
-use crate::live::{self, WebhookState};
+use crate::live::{self, ReceiverPage, WebhookState};
 use crate::rejections::RejectionRecorder;
 use crate::security::rejection_reason::RejectionReason;
 
@@ -24,6 +25,8 @@ use crate::security::rejection_reason::RejectionReason;
 pub(crate) struct Routers {
     pub(crate) webhook: Router,
     pub(crate) health: Router,
+    /// The page at `/`.
+    pub(crate) root: Router,
     /// The API documentation; empty when it is disabled.
     pub(crate) docs: Router,
 }
@@ -37,8 +40,16 @@ impl Routers {
             .health_routes()
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(respond_to_panic));
-        Self { webhook, health, docs: docs.unwrap_or_default() }
+        let root = root_router(public_url, settings);
+        Self { webhook, health, root, docs: docs.unwrap_or_default() }
     }
+}
+
+fn root_router(public_url: &str, settings: &Settings) -> Router {
+    let (public_url, is_local, has_docs) = (public_url.to_owned(), settings.server.is_local(), settings.docs.enabled);
+    let page =
+        async move || ReceiverPage { public_url: &public_url, is_local, company: None, has_docs }.into_response();
+    Router::new().route("/", get(page)).method_not_allowed_fallback(method_not_allowed)
 }
 
 /// The routes that Retell calls, and the layers around them.

@@ -60,6 +60,12 @@ impl ServerSettings {
         self.url.as_ref().is_some_and(PublicUrl::is_public_https)
     }
 
+    /// Whether only this machine can reach the receiver at [`ServerSettings::public_url`].
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.url.as_ref().is_none_or(PublicUrl::is_loopback)
+    }
+
     /// The port in a loopback [`ServerSettings::url`] when it differs from `port`: nothing listens there.
     #[must_use]
     pub fn mismatched_url_port(&self, port: u16) -> Option<u16> {

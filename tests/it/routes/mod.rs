@@ -66,7 +66,7 @@ fn every_webhook_route_receives_events() {
         let body = event_body("call_ended", &format!("call_{number}"));
         assert_eq!(accepted_json(&post_signed(&server, path, &body)), json!({ "received": true }), "{path}");
         assert_eq!(post_to(server.address(), path, &body, "v=1,d=2").status, 401, "{path}");
-        assert_eq!(server.get(path).status, 405, "{path}");
+        assert_eq!(request(server.address(), "PUT", path, &[], b"").status, 405, "{path}");
     }
     assert_eq!(home.export_events().len(), paths.len());
 }
@@ -148,6 +148,58 @@ fn an_unknown_path_is_404_and_a_wrong_method_405() {
     assert_eq!((answer.status, answer.json()), (405, json!({ "message": "Method Not Allowed" })));
 }
 
+/// The status and the text of a page for people.
+fn page(server: &ReceiverProcess, path: &str) -> (u16, String) {
+    let answer = server.get(path);
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+    (answer.status, answer.text())
+}
+
+#[test]
+fn a_person_who_opens_the_address_gets_a_page() {
+    let home = TestEnv::new();
+    home.write_config("[[companies]]\nslug = \"acme\"\nkeys = [\"key_tests_acme_7c0a4de5588b2031\"]\n");
+    let server = home.start_server();
+    let url = format!("<code>http://localhost:{}{WEBHOOK_PATH}", server.address().port());
+    for path in ["/", "/webhook", WEBHOOK_PATH, INBOUND_PATH, LEGACY_PATH, "/webhook/?a=%3Cscript%3E"] {
+        let (status, text) = page(&server, path);
+        assert_eq!(status, 200, "{path}");
+        assert!(text.contains(&format!("{url}</code>")) && !text.contains("script"), "{path}: {text}");
+        assert!(text.contains("start a tunnel and set <code>SERVER_URL</code>"), "{text}");
+        let placeholders = ["{webhook_url}", "{test_path}", "{note}", "{docs}"];
+        assert!(!placeholders.iter().any(|name| text.contains(name)), "{text}");
+        assert_eq!(text.contains("href=\"/docs\""), path == "/", "{path}");
+    }
+    let (_, of_company) = page(&server, "/api/v1/webhook/retell/acme");
+    assert!(of_company.contains(&format!("{url}/acme</code>")), "{of_company}");
+    let test_path = of_company.split("href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert_eq!(server.get(test_path).json()["webhook_url"], format!("POST {}/acme", url.trim_start_matches("<code>")));
+    assert_eq!(server.get("/api/v1/webhook/retell/unknown").status, 404);
+}
+
+#[test]
+fn the_page_of_a_public_receiver_shows_its_public_url_only() {
+    let home = TestEnv::new()
+        .with_env("SERVER_URL", "https://hooks.example.com")
+        .with_env("RETELL_WEBHOOK__DOCS__ENABLED", "false");
+    let server = home.start_server();
+    let address = server.address();
+    let forged = request(address, "GET", "/", &[("Host", "evil.example"), ("X-Forwarded-Host", "evil.example")], b"");
+    let text = forged.text();
+    assert!(text.contains("<code>https://hooks.example.com/api/v1/webhook/retell</code>"), "{text}");
+    assert!(!text.contains("evil.example") && !text.contains("tunnel") && !text.contains("/docs"), "{text}");
+    assert!(server.output().contains("Enter the webhook URL in Retell's dashboard"), "{}", server.output());
+    assert!(!server.output().contains("tunnel"), "{}", server.output());
+}
+
+#[test]
+fn the_start_of_a_local_receiver_advises_a_tunnel() {
+    let server = TestEnv::new().start_server();
+    let output = server.output();
+    assert!(output.contains("Start a tunnel, such as `ngrok http") && output.contains("SERVER_URL"), "{output}");
+    assert!(!output.to_lowercase().contains("paste") && !output.contains("dashboard"), "{output}");
+}
+
 #[test]
 fn trace_is_405_on_every_path_with_and_without_a_signature() {
     let home = TestEnv::new();
@@ -205,8 +257,9 @@ fn a_405_names_the_allowed_methods() {
         assert_eq!(answer.status, 405, "{method} {path}");
         answer.header("allow").map(str::to_owned)
     };
-    assert_eq!(allowed("GET", WEBHOOK_PATH, &[]).as_deref(), Some("POST"));
-    assert_eq!(allowed("PUT", LEGACY_PATH, &[]).as_deref(), Some("POST"));
+    assert_eq!(allowed("PUT", WEBHOOK_PATH, &[]).as_deref(), Some("POST,GET,HEAD"));
+    assert_eq!(allowed("PUT", LEGACY_PATH, &[]).as_deref(), Some("POST,GET,HEAD"));
+    assert_eq!(allowed("POST", "/", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("POST", "/ping", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("POST", "/docs", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("OPTIONS", "/api/v1/function/lookup", &[]).as_deref(), Some("GET,HEAD,PUT,POST,PATCH,DELETE"));
