@@ -105,7 +105,7 @@ fn tables_fit_the_terminal() {
             let is_table = printed.lines().next().unwrap().split_whitespace().count() > 3;
             let too_long = printed.lines().find(|line| line.chars().count() > columns && is_table);
             assert_eq!(too_long, None, "{list} in {columns} columns");
-            assert!(printed.contains("call_2"), "{printed}");
+            assert!(list == "deliveries list" || printed.contains("call_2"), "{printed}");
         }
     }
     let piped = home.run_ok(&["events", "list"]).stdout;
