@@ -105,13 +105,13 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, me
     ];
     let warnings = startup_warnings(settings, port);
     if settings.log.format == LogFormat::Human {
-        print_summary(&facts, &warnings)?;
+        print_summary(&facts, &warnings, &next_step(settings, port))?;
     }
     log_start(settings, &facts, &warnings);
     Ok(())
 }
 
-fn print_summary(facts: &[(&str, String)], warnings: &[String]) -> CliResult {
+fn print_summary(facts: &[(&str, String)], warnings: &[String], next_step: &str) -> CliResult {
     print_line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;
     for (name, fact) in facts {
         print_line(format!("  {name:<10} {fact}"))?;
@@ -119,7 +119,7 @@ fn print_summary(facts: &[(&str, String)], warnings: &[String]) -> CliResult {
     for warning in warnings {
         print_line(format!("\n  WARNING: {warning}"))?;
     }
-    print_line(format!("\n  {}\n", next_step(settings, port)))
+    print_line(format!("\n  {next_step}\n"))
 }
 
 /// What to do with the webhook URL. Only `server.url` is trusted to be public: the host of a request can be forged.
