@@ -1,8 +1,8 @@
 //! The routes that Retell calls: webhook addresses, function addresses, and the address of an older guide for both.
 //!
 //! What a request is depends on its body: an event that arrives at a function address is stored, and a call of a
-//! function that arrives at a webhook address is answered as one. Retell would report a response of the other kind as a
-//! success, and nobody would notice. The routes are here and not in `intake`, because callers wait for most answers.
+//! function that arrives at a webhook address is answered as one. Retell takes any response with status 200 for a
+//! success, so a wrong one would stay unnoticed. The routes are here and not in `intake`, because callers wait for most answers.
 
 use std::sync::Arc;
 use std::time::Duration;

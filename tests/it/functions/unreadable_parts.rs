@@ -1,4 +1,4 @@
-//! Bodies of which a part cannot be read: it must not affect the rest, and nobody gets JSON that is not valid.
+//! Bodies of which a part cannot be read: it must not affect the rest, and only valid JSON is passed on.
 
 use serde_json::{Value, json};
 
