@@ -9,6 +9,18 @@ use super::calendar::Calendar;
 use crate::live::FunctionOutcome;
 use crate::storage::{Appointment, BookingAction, format_rfc3339};
 
+/// Adds today's date and the time zone, which the model may not know: it computes dates from `tomorrow` itself.
+pub(super) fn with_today(outcome: FunctionOutcome, calendar: &Calendar, now_ms: i64) -> FunctionOutcome {
+    match outcome {
+        FunctionOutcome::Answer(Value::Object(mut fields)) => {
+            fields.insert("today".to_owned(), calendar.format_today(now_ms).into());
+            fields.insert("time_zone".to_owned(), calendar.time_zone_name.clone().into());
+            FunctionOutcome::Answer(Value::Object(fields))
+        }
+        other => other,
+    }
+}
+
 /// The arguments are incomplete or cannot be used; `message` asks the caller.
 pub(super) fn invalid(message: impl Into<String>) -> FunctionOutcome {
     FunctionOutcome::Answer(json!({"result": "invalid", "message": message.into()}))

@@ -1,13 +1,17 @@
 //! Reads the arguments of the appointment functions. Every error is a question to the caller.
 
 use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Map, Value};
 
 use super::calendar::{Calendar, ClosedReason, StartCheck};
-use super::parse::{ClarifyingQuestion, ParsedTime, parse_date, parse_iso_date_time, parse_time};
+use super::parse::{
+    ClarifyingQuestion, DateContext, Meridiem, ParsedDate, ParsedTime, parse_date, parse_day_part, parse_iso_date_time,
+    parse_time, split_time_zone,
+};
+use super::person_name::person_name_key;
 use crate::base::id::SPOKEN_CODE_LENGTH;
-use crate::config::normalize_name;
 use crate::storage::sanitize_text;
 
 /// The first of these arguments that is not empty, as text. Values other than strings and numbers count as missing.
@@ -32,7 +36,7 @@ fn collapse_whitespace(text: &str) -> String {
 /// The name as it is stored, and the key by which names are compared.
 pub(super) fn parse_name(arguments: &Map<String, Value>) -> Option<(String, String)> {
     let name = find_text(arguments, &["name"])?;
-    let key = normalize_name(&name);
+    let key = person_name_key(&name);
     (!key.is_empty()).then_some((name, key))
 }
 
@@ -103,12 +107,51 @@ pub(super) fn parse_current_time_hint(
     calendar: &Calendar,
     now_ms: i64,
 ) -> CurrentTimeHint {
-    let parse =
-        |text: String| parse_date(&text, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order).ok();
+    let context = calendar.date_context(now_ms);
+    let without_zone = |text: String| {
+        split_time_zone(&text, &calendar.time_zone, &calendar.time_zone_name, context.today)
+            .map_or(text, |(text, _)| text)
+    };
+    let date = find_text(arguments, &["date"]).map(without_zone).and_then(|text| parse_date(&text, &context).ok());
+    let time =
+        find_text(arguments, &["time"]).map(without_zone).and_then(|text| parse_time_argument(&text, &context).ok());
+    let (time, date_in_time) = match time {
+        Some(TimeArgument::Time(time)) => (Some(time), None),
+        Some(TimeArgument::DateTime(parsed)) => (parsed.time, Some(parsed.date)),
+        None => (None, None),
+    };
     CurrentTimeHint {
-        date: find_text(arguments, &["date"]).and_then(parse).map(|parsed| parsed.date),
-        time: find_text(arguments, &["time"]).and_then(|text| parse_time(&text).ok()),
+        date: date.map(|parsed| parsed.date).or(date_in_time),
+        time: time.or(date.and_then(|parsed| parsed.time)),
     }
+}
+
+/// What `time` holds. Models put date and time into either argument, or into both.
+enum TimeArgument {
+    Time(ParsedTime),
+    DateTime(ParsedDate),
+}
+
+fn parse_time_argument(text: &str, context: &DateContext) -> Result<TimeArgument, ClarifyingQuestion> {
+    if let Some(Ok(parsed)) = parse_iso_date_time(text, context) {
+        return Ok(TimeArgument::DateTime(parsed));
+    }
+    let date = parse_date(text, context);
+    if let Ok(parsed) = date
+        && parsed.time.is_some()
+    {
+        return Ok(TimeArgument::DateTime(parsed));
+    }
+    match (parse_time(text), date) {
+        (Ok(time), _) => Ok(TimeArgument::Time(time)),
+        (Err(_), Ok(parsed)) => Ok(TimeArgument::DateTime(parsed)),
+        (Err(question), Err(_)) => Err(parse_day_part(text).map_or(question, ask_for_time_in)),
+    }
+}
+
+fn ask_for_time_in(day_part: Meridiem) -> ClarifyingQuestion {
+    let part = if day_part == Meridiem::Am { "morning" } else { "afternoon" };
+    format!("What time in the {part} would you like?")
 }
 
 /// The requested start, as milliseconds since the Unix epoch. A missing date or time is taken from `current`, the
@@ -119,40 +162,84 @@ pub(super) fn parse_start_ms(
     now_ms: i64,
     current: Option<DateTime>,
 ) -> Result<i64, ClarifyingQuestion> {
-    let parse = |text: String| parse_date(&text, calendar.local_date(now_ms), &calendar.time_zone, calendar.date_order);
-    let date_argument = find_text(arguments, &NEW_DATE_ARGUMENTS).map(parse).transpose()?;
-    let time_argument = find_text(arguments, &NEW_TIME_ARGUMENTS);
-    // Models put date and time into either argument, or into both. Both may hold a full date-time; they must agree
-    // then.
-    let date_time_argument =
-        time_argument.as_deref().and_then(|text| parse_iso_date_time(text, &calendar.time_zone)).transpose()?;
+    let context = calendar.date_context(now_ms);
+    // The time zone that a caller named, if it is not the company's.
+    let mut other_zone = None;
+    let mut without_zone = |text: String| {
+        let (text, zone) = split_time_zone(&text, &calendar.time_zone, &calendar.time_zone_name, context.today)?;
+        other_zone = zone.or(other_zone.take());
+        Ok::<_, ClarifyingQuestion>(text)
+    };
+    let date_text = find_text(arguments, &NEW_DATE_ARGUMENTS).map(&mut without_zone).transpose()?;
+    let time_text = find_text(arguments, &NEW_TIME_ARGUMENTS).map(&mut without_zone).transpose()?;
+    let date_argument = date_text.map(|text| parse_date(&text, &context)).transpose()?;
+    let (time_argument, date_time_argument) =
+        match time_text.map(|text| parse_time_argument(&text, &context)).transpose()? {
+            Some(TimeArgument::Time(time)) => (Some(time), None),
+            Some(TimeArgument::DateTime(parsed)) => (None, Some(parsed)),
+            None => (None, None),
+        };
+    let parsed_dates = [date_argument, date_time_argument];
+    let date = agreed_date(parsed_dates, current)?;
+    let time = agreed_time(time_argument, parsed_dates, current)?;
+    if let Some(zone) = other_zone {
+        return to_timestamp_in(&zone, date.to_datetime(time.time), time.am_pm_ambiguous);
+    }
+    let local = date.to_datetime(resolve_am_pm(time, date, calendar)?);
+    // When clocks go back, two instants show the same local time. An offset in the arguments decides which one is
+    // meant; it is ignored if it does not lead to the local time that was resolved above.
+    let with_offset = parsed_dates.into_iter().flatten().find_map(|parsed| parsed.timestamp);
+    let named_ms = with_offset.map(Timestamp::as_millisecond);
+    match named_ms.filter(|start_ms| calendar.to_local(*start_ms) == local) {
+        Some(start_ms) => Ok(start_ms),
+        None => calendar.to_timestamp_ms(local),
+    }
+}
+
+/// The date in either argument; both must agree if both have one.
+fn agreed_date(
+    [date_argument, date_time_argument]: [Option<ParsedDate>; 2],
+    current: Option<DateTime>,
+) -> Result<Date, ClarifyingQuestion> {
     if let (Some(one), Some(other)) = (date_argument, date_time_argument)
         && one.date != other.date
     {
         let [one, other] = [one, other].map(|parsed| parsed.date.strftime("%A, %B %-d").to_string());
         return Err(format!("Did you mean {one}, or {other}?"));
     }
-    let requested_date = date_argument.or(date_time_argument).map(|parsed| parsed.date);
-    let Some(date) = requested_date.or(current.map(DateTime::date)) else {
-        return Err("What date would you like?".to_owned());
-    };
+    let requested = date_argument.or(date_time_argument).map(|parsed| parsed.date);
+    requested.or(current.map(DateTime::date)).ok_or_else(|| "What date would you like?".to_owned())
+}
+
+/// The time in either argument; both must agree if both have one. A part of the day settles whether AM or PM is meant.
+fn agreed_time(
+    time_argument: Option<ParsedTime>,
+    [date_argument, date_time_argument]: [Option<ParsedDate>; 2],
+    current: Option<DateTime>,
+) -> Result<ParsedTime, ClarifyingQuestion> {
     let time_in_date = date_argument.and_then(|parsed| parsed.time);
-    let time_in_date_time = date_time_argument.and_then(|parsed| parsed.time);
-    let time = match (time_in_date_time, time_argument, time_in_date, current) {
-        (Some(time), ..) => reconcile_times(unambiguous_time(time), time_in_date)?,
-        (None, Some(text), ..) => reconcile_times(parse_time(&text)?, time_in_date)?,
-        (None, None, Some(time), _) => unambiguous_time(time),
-        (None, None, None, Some(current)) => unambiguous_time(current.time()),
-        (None, None, None, None) => return Err("What time would you like?".to_owned()),
+    let day_part = [date_argument, date_time_argument].into_iter().flatten().find_map(|parsed| parsed.day_part);
+    let time = time_argument.or(date_time_argument.and_then(|parsed| parsed.time));
+    let time = match (time, time_in_date) {
+        (Some(time), _) => reconcile_times(time, time_in_date)?,
+        (None, Some(time)) => time,
+        (None, None) => match (day_part, current) {
+            (Some(day_part), _) => return Err(ask_for_time_in(day_part)),
+            (None, Some(current)) => unambiguous_time(current.time()),
+            (None, None) => return Err("What time would you like?".to_owned()),
+        },
     };
-    let local = date.to_datetime(resolve_am_pm(time, date, calendar)?);
-    // When clocks go back, two instants show the same local time. An offset in the arguments decides which one is
-    // meant; it is ignored if it does not lead to the local time that was resolved above.
-    let with_offset = [date_argument, date_time_argument].into_iter().flatten().find_map(|parsed| parsed.timestamp);
-    let named_ms = with_offset.map(Timestamp::as_millisecond);
-    match named_ms.filter(|start_ms| calendar.to_local(*start_ms) == local) {
-        Some(start_ms) => Ok(start_ms),
-        None => calendar.to_timestamp_ms(local),
+    Ok(day_part.map_or(time, |day_part| time.in_part_of_day(day_part)))
+}
+
+/// The instant of a time in a zone that is not the company's.
+fn to_timestamp_in(zone: &TimeZone, local: DateTime, am_pm_ambiguous: bool) -> Result<i64, ClarifyingQuestion> {
+    if am_pm_ambiguous {
+        return Err("Is that in the morning or in the afternoon? Please say the time with AM or PM.".to_owned());
+    }
+    match zone.to_ambiguous_timestamp(local).compatible() {
+        Ok(instant) => Ok(instant.as_millisecond()),
+        Err(_) => Err("Sorry, I cannot book that date. What other date would suit you?".to_owned()),
     }
 }
 
@@ -162,15 +249,15 @@ fn unambiguous_time(time: Time) -> ParsedTime {
 
 /// A time in the date argument must equal the time argument. Midnight in a date is ignored: programs write a bare
 /// date so.
-fn reconcile_times(parsed: ParsedTime, time_in_date: Option<Time>) -> Result<ParsedTime, ClarifyingQuestion> {
-    match time_in_date.filter(|time| *time != Time::midnight() && *time != parsed.time) {
+fn reconcile_times(parsed: ParsedTime, time_in_date: Option<ParsedTime>) -> Result<ParsedTime, ClarifyingQuestion> {
+    let afternoon = |time: ParsedTime| time.time.wrapping_add(12.hours());
+    match time_in_date.filter(|other| other.time != Time::midnight() && other.time != parsed.time) {
         None => Ok(parsed),
         // "2:30" next to a date-time at 14:30 means the afternoon.
-        Some(time) if parsed.am_pm_ambiguous && parsed.time.wrapping_add(12.hours()) == time => {
-            Ok(unambiguous_time(time))
-        }
-        Some(time) => {
-            let [one, other] = [time, parsed.time].map(|time| time.strftime("%-I:%M %p").to_string());
+        Some(other) if parsed.am_pm_ambiguous && afternoon(parsed) == other.time => Ok(other),
+        Some(other) if other.am_pm_ambiguous && afternoon(other) == parsed.time => Ok(parsed),
+        Some(other) => {
+            let [one, other] = [other, parsed].map(|time| time.time.strftime("%-I:%M %p").to_string());
             Err(format!("Did you mean {one} or {other}?"))
         }
     }
@@ -207,8 +294,9 @@ pub(super) fn check_start(
     match calendar.check_start(start_ms, minutes, now_ms) {
         StartCheck::Bookable => Ok(None),
         StartCheck::TooSoon if start_ms < now_ms => Err(format!(
-            "{} is in the past. What other time would suit you?",
-            start.strftime("%B %-d, %Y at %-I:%M %p")
+            "{} is in the past; today is {}. What other time would suit you?",
+            start.strftime("%B %-d, %Y at %-I:%M %p"),
+            calendar.format_today(now_ms)
         )),
         StartCheck::TooSoon => Ok(Some("Sorry, that is too short notice.".to_owned())),
         StartCheck::TooFarAhead => Err(format!(

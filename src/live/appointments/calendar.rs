@@ -5,6 +5,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
+use super::parse::DateContext;
 use crate::config::{
     AppointmentSettings, DateOrder, FieldError, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
 };
@@ -108,6 +109,24 @@ impl Calendar {
 
     pub(super) fn local_date(&self, now_ms: i64) -> Date {
         self.to_local(now_ms).date()
+    }
+
+    /// Formats `Monday, November 23, 2026`.
+    pub(super) fn format_today(&self, now_ms: i64) -> String {
+        self.local_date(now_ms).strftime("%A, %B %-d, %Y").to_string()
+    }
+
+    /// What dates in arguments refer to. The example is the next day with a slot.
+    pub(super) fn date_context(&self, now_ms: i64) -> DateContext {
+        let today = self.local_date(now_ms);
+        let coming = today.series(1.day()).skip(1).take(usize::from(self.horizon_days));
+        let example = { coming }.find(|day| !self.slot_starts(*day, self.slot_minutes).is_empty());
+        DateContext {
+            today,
+            zone: self.time_zone.clone(),
+            order: self.date_order,
+            example: example.or_else(|| today.tomorrow().ok()).unwrap_or(today),
+        }
     }
 
     pub(super) fn to_local(&self, ms: i64) -> DateTime {

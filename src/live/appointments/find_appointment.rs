@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::booking_service::AppointmentInvocation;
 use super::{answer, arguments};
+use crate::config::normalize_name;
 use crate::live::{FunctionContext, FunctionOutcome};
 use crate::privacy::{number_spelling, phone_number};
 use crate::storage::{Appointment, AppointmentFilter};
@@ -25,10 +26,16 @@ impl AppointmentInvocation<'_> {
         if let Some(confirmation) = arguments::parse_confirmation_number(arguments) {
             return self.find_by_confirmation_number(confirmation).await;
         }
-        let Some((_, name_key)) = arguments::parse_name(arguments) else {
+        let Some((name, name_key)) = arguments::parse_name(arguments) else {
             return Err(answer::invalid("What is your confirmation number, please?"));
         };
-        self.find_by_name(name_key, hint).await
+        // Appointments of earlier versions have a key with accents and titles.
+        let earlier_key = Some(normalize_name(&name)).filter(|key| *key != name_key);
+        let mut matches = self.list_of_caller(name_key).await?;
+        if let Some(earlier_key) = earlier_key.filter(|_| matches.is_empty()) {
+            matches = self.list_of_caller(earlier_key).await?;
+        }
+        self.select_appointment(matches, hint)
     }
 
     async fn find_by_confirmation_number(&self, confirmation: String) -> Result<Appointment, FunctionOutcome> {
@@ -46,11 +53,8 @@ impl AppointmentInvocation<'_> {
         })
     }
 
-    async fn find_by_name(
-        &self,
-        name_key: String,
-        hint: arguments::CurrentTimeHint,
-    ) -> Result<Appointment, FunctionOutcome> {
+    /// Appointments under a name that this caller may see.
+    async fn list_of_caller(&self, name_key: String) -> Result<Vec<Appointment>, FunctionOutcome> {
         let filter = AppointmentFilter {
             company_id: Some(self.context.company_id),
             name_key: Some(name_key),
@@ -60,6 +64,14 @@ impl AppointmentInvocation<'_> {
         };
         let mut matches = self.with_deadline(self.booking_service.store.list_appointments(filter)).await?;
         matches.retain(|appointment| belongs_to_caller(appointment, self.context));
+        Ok(matches)
+    }
+
+    fn select_appointment(
+        &self,
+        mut matches: Vec<Appointment>,
+        hint: arguments::CurrentTimeHint,
+    ) -> Result<Appointment, FunctionOutcome> {
         if matches.iter().any(|appointment| !appointment.cancelled) {
             matches.retain(|appointment| !appointment.cancelled);
         } else if let Some(latest) = matches.iter().max_by_key(|appointment| appointment.updated_at_ms) {

@@ -49,6 +49,7 @@ impl Function for AppointmentFunction {
             AppointmentFunctionKind::Cancel => invocation.cancel(arguments).await,
         };
         // `Err` is an early return, not a failure: a question to the caller, for example.
-        result.unwrap_or_else(|early| early)
+        let outcome = result.unwrap_or_else(|early| early);
+        answer::with_today(outcome, &invocation.calendar, invocation.now_ms)
     }
 }

@@ -14,6 +14,7 @@ mod definitions;
 mod find_appointment;
 mod function;
 mod parse;
+mod person_name;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ pub(super) fn change(settings: &AppointmentSettings) -> Value {
             "confirmation_number": confirmation_number_property(),
             "name": booked_name_property(),
             "date": string_or_integer_property(
-                "The new date, preferably as YYYY-MM-DD. If it is ambiguous, exactly as the caller said it.",
+                "The new date, preferably as YYYY-MM-DD. If it is ambiguous or relative, exactly as the caller said it.",
             ),
             "time": string_or_integer_property("The new local time, preferably as 24-hour HH:MM, or with AM or PM."),
             "service": service_property(settings),
@@ -62,7 +62,10 @@ fn booked_name_property() -> Value {
 }
 
 fn date_property() -> Value {
-    string_or_integer_property("The date, preferably as YYYY-MM-DD. If it is ambiguous, exactly as the caller said it.")
+    string_or_integer_property(
+        "The date, preferably as YYYY-MM-DD. If it is ambiguous or relative (`tomorrow`), exactly as the caller said it. \
+         Every answer of this function has today's date.",
+    )
 }
 
 fn time_property() -> Value {

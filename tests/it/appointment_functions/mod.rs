@@ -120,7 +120,8 @@ fn missing_arguments_are_asked_for() {
     let collect =
         |call_id: &str, args: Value| call_function(&server, "collect_appointment_information", call_id, &args);
     let missing = collect("call_1", json!({"name": "Ada", "date": "in 3 days"}));
-    assert_eq!(missing, json!({"result": "invalid", "message": "What time would you like?"}));
+    assert_eq!((&missing["result"], &missing["message"]), (&json!("invalid"), &json!("What time would you like?")));
+    assert!(missing["today"].is_string() && missing["time_zone"] == "Europe/Berlin", "{missing}");
     let nulls = collect("call_2", json!({"name": "Ada", "date": "in 3 days", "time": null, "service": null}));
     assert_eq!(nulls, missing);
     let booked = collect("call_3", json!({"name": "Ada", "date": "in 3 days", "time": "10:00", "service": null}));

@@ -1,73 +1,99 @@
 //! Parses dates with their many spoken and written forms.
 
-use jiff::civil::{Date, DateTime, Time, Weekday};
+use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+use super::number_words::parse_number_words;
 use super::numeric_date::{self, PartialDate, no_such_date};
-use super::{ClarifyingQuestion, calendar_names, normalize_text, parse_digits};
+use super::time::{Meridiem, ParsedTime};
+use super::{ClarifyingQuestion, calendar_names, date_with_time, normalize_text, parse_digits};
 use crate::config::DateOrder;
 
 const DATE_FILLER_WORDS: [&str; 14] =
     ["on", "the", "of", "am", "den", "der", "dem", "this", "coming", "diesen", "dieser", "kommenden", "at", "for"];
 
-/// A date, and the time if the text was a full date-time.
+/// What the meaning of a date depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct DateContext {
+    pub today: Date,
+    pub zone: TimeZone,
+    pub order: DateOrder,
+    /// A day that can be booked, for examples in questions.
+    pub example: Date,
+}
+
+/// A date, and what else the text said about the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedDate {
     pub date: Date,
-    /// Set for a full ISO date-time, except for one at midnight where a date is expected.
-    pub time: Option<Time>,
+    /// Not set for an ISO date-time at midnight where a date is expected.
+    pub time: Option<ParsedTime>,
+    /// The part of the day, if the text has one and no time: `tomorrow afternoon`.
+    pub day_part: Option<Meridiem>,
     /// Set for an ISO date-time with an offset.
     pub timestamp: Option<Timestamp>,
 }
 
-/// Parses a date relative to `today` in `zone`: ISO, digits in the order of the setting, a named month, a weekday,
-/// `today`, `tomorrow`, `in 3 days`. Without a year it is the next such date.
+impl From<Date> for ParsedDate {
+    fn from(date: Date) -> Self {
+        Self { date, time: None, day_part: None, timestamp: None }
+    }
+}
+
+/// Parses a date: ISO, digits in the order of the setting, a named month, a weekday, `today`, `in two weeks`, `Friday
+/// next week`, also together with a time or a part of the day. Without a year it is the next such date.
 ///
 /// # Errors
 /// A question that asks for the date again, or which of two dates is meant.
-pub(crate) fn parse_date(
-    text: &str,
-    today: Date,
-    zone: &TimeZone,
-    order: DateOrder,
-) -> Result<ParsedDate, ClarifyingQuestion> {
+pub(crate) fn parse_date(text: &str, context: &DateContext) -> Result<ParsedDate, ClarifyingQuestion> {
     let normalized = normalize_text(text);
-    let date_only = |date| ParsedDate { date, time: None, timestamp: None };
     // Must come before the general date-time: with an offset, midnight would be another day in `zone`.
     if let Some(date) = parse_midnight_as_date(&normalized) {
-        return Ok(date_only(date));
+        return Ok(date.into());
     }
-    if let Some(parsed) = parse_iso_date_time(&normalized, zone) {
-        return parsed;
+    let iso = parse_iso_date_time(&normalized, context);
+    if let Some(Ok(parsed)) = iso {
+        return Ok(parsed);
     }
-    if let Some(date) = parse_relative_date(&normalized, today) {
-        return date.map(date_only);
+    if let Some(date) = parse_plain_date(&normalized, context) {
+        return date.map(ParsedDate::from);
     }
-    let words: Vec<&str> = normalized.split(' ').filter(|word| !DATE_FILLER_WORDS.contains(word)).collect();
+    let with_time = date_with_time::parse_date_with_time(&normalized, context);
+    with_time.or(iso).unwrap_or_else(|| Err(unclear_date(text, context)))
+}
+
+/// Parses normalized text that is only a date; `None` for other text.
+pub(super) fn parse_plain_date(text: &str, context: &DateContext) -> Option<Result<Date, ClarifyingQuestion>> {
+    let today = context.today;
+    if let Some(date) = parse_relative_date(text, today).or_else(|| parse_day_of_named_week(text, today)) {
+        return Some(date);
+    }
+    let words: Vec<&str> = text.split(' ').filter(|word| !DATE_FILLER_WORDS.contains(word)).collect();
     let (weekdays, rest): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| calendar_names::parse_weekday(word).is_some());
     let weekday = weekdays.first().and_then(|word| calendar_names::parse_weekday(word));
     if weekdays.len() > 1 || words.is_empty() {
-        return Err(unclear_date(text));
+        return None;
     }
     if let Some(weekday) = weekday
         && let Some(has_next) = parse_next_modifier(&rest)
     {
-        return resolve_weekday(weekday, has_next, today).map(date_only);
+        return Some(resolve_weekday(weekday, has_next, today));
     }
-    if let [word] = rest.as_slice()
+    let date = if let [word] = rest.as_slice()
         && let Some(day_of_month) = parse_day_ordinal(word)
     {
-        let date = next_day_of_month(day_of_month, today).ok_or_else(|| no_such_date(text))?;
-        return check_weekday(date, weekday).map(date_only);
-    }
-    let day = match numeric_date::parse_numeric_date(&rest.join(" "), order) {
-        Some(day) => day?,
-        None => parse_named_month(&rest).ok_or_else(|| unclear_date(text))?,
+        next_day_of_month(day_of_month, today)
+    } else {
+        let day = match numeric_date::parse_numeric_date(&rest.join(" "), context) {
+            Some(Ok(day)) => day,
+            Some(Err(question)) => return Some(Err(question)),
+            None => parse_named_month(&rest)?,
+        };
+        resolve_year(day, today)
     };
-    let date = resolve_year(day, today).ok_or_else(|| no_such_date(text))?;
-    check_weekday(date, weekday).map(date_only)
+    Some(date.ok_or_else(|| no_such_date(text, context)).and_then(|date| check_weekday(date, weekday)))
 }
 
 /// A weekday that does not fit the date is asked about: either of the two may be wrong.
@@ -80,25 +106,31 @@ fn check_weekday(date: Date, weekday: Option<Weekday>) -> Result<Date, Clarifyin
     }
 }
 
-fn unclear_date(text: &str) -> ClarifyingQuestion {
-    format!("Sorry, I did not understand the date {text:?}. Please say the day and the month, such as November 21.")
+fn unclear_date(text: &str, context: &DateContext) -> ClarifyingQuestion {
+    let example = context.example.strftime("%B %-d");
+    format!("Sorry, I did not understand the date {text:?}. Please say the day and the month, such as {example}.")
 }
 
-/// Parses a full ISO date-time; `None` for anything else. One with an offset is an instant, and converted to `zone`.
+/// Parses a full ISO date-time; `None` for anything else. One with an offset is an instant, and converted to the time
+/// zone of the context.
 pub(in super::super) fn parse_iso_date_time(
     text: &str,
-    zone: &TimeZone,
+    context: &DateContext,
 ) -> Option<Result<ParsedDate, ClarifyingQuestion>> {
     let (date, clock) = split_iso_date_time(text)?;
     let iso = format!("{date}T{clock}");
-    let parsed = |local: DateTime, timestamp| ParsedDate { date: local.date(), time: Some(local.time()), timestamp };
+    let parsed = |local: DateTime, timestamp| ParsedDate {
+        time: Some(ParsedTime { time: local.time(), am_pm_ambiguous: false }),
+        timestamp,
+        ..ParsedDate::from(local.date())
+    };
     // A `Timestamp` requires an offset.
     if let Ok(instant) = iso.parse::<Timestamp>() {
-        return Some(Ok(parsed(zone.to_datetime(instant), Some(instant))));
+        return Some(Ok(parsed(context.zone.to_datetime(instant), Some(instant))));
     }
     match iso.parse::<DateTime>() {
         Ok(local) => Some(Ok(parsed(local, None))),
-        Err(_) => Some(Err(no_such_date(text))),
+        Err(_) => Some(Err(no_such_date(text, context))),
     }
 }
 
@@ -124,21 +156,67 @@ fn parse_relative_date(text: &str, today: Date) -> Option<Result<Date, Clarifyin
         "today" | "heute" => 0,
         "tomorrow" | "morgen" => 1,
         "day after tomorrow" | "the day after tomorrow" | "übermorgen" | "uebermorgen" => 2,
-        _ => {
-            let mut words = text.split(' ');
-            let (Some("in"), Some(count), Some(unit), None) = (words.next(), words.next(), words.next(), words.next())
-            else {
-                return None;
-            };
-            let count = if matches!(count, "a" | "one" | "einem" | "einer") { 1 } else { parse_digits(count, 3)? };
-            match unit {
-                "day" | "days" | "tag" | "tagen" => i32::from(count),
-                "week" | "weeks" | "woche" | "wochen" => i32::from(count) * 7,
-                _ => return None,
-            }
-        }
+        _ => return parse_distance(text, today),
     };
     Some(add_days(today, days))
+}
+
+/// Parses `in 3 days`, `in two weeks`, `a week from today`, `heute in zwei Wochen`, `in einem Monat`.
+fn parse_distance(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let (count, unit) = match words.as_slice() {
+        ["in", count @ .., unit] | ["heute" | "today", "in", count @ .., unit] => (count, *unit),
+        [count @ .., unit, "from", "today" | "now"] => (count, *unit),
+        _ => return None,
+    };
+    let count = match count {
+        [digits] if parse_digits(digits, 3).is_some() => parse_digits(digits, 3)?,
+        words => parse_number_words(words)?,
+    };
+    let count = i32::from(count);
+    match unit {
+        "day" | "days" | "tag" | "tagen" => Some(add_days(today, count)),
+        "week" | "weeks" | "woche" | "wochen" => Some(add_days(today, count * 7)),
+        "fortnight" => Some(add_days(today, count * 14)),
+        "month" | "months" | "monat" | "monaten" => {
+            Some(today.checked_add(count.months()).map_err(|_| too_far_ahead()))
+        }
+        _ => None,
+    }
+}
+
+/// Names of weeks, and how many weeks ahead each is. Longer ones come first.
+const NAMED_WEEKS: [(&str, i32); 17] = [
+    ("the week after next", 2),
+    ("week after next", 2),
+    ("in der übernächsten woche", 2),
+    ("der übernächsten woche", 2),
+    ("übernächste woche", 2),
+    ("uebernaechste woche", 2),
+    ("in der nächsten woche", 1),
+    ("der nächsten woche", 1),
+    ("der kommenden woche", 1),
+    ("nächste woche", 1),
+    ("naechste woche", 1),
+    ("kommende woche", 1),
+    ("next week", 1),
+    ("in dieser woche", 0),
+    ("dieser woche", 0),
+    ("diese woche", 0),
+    ("this week", 0),
+];
+
+/// Parses a weekday of a named week: `Friday next week`, `nächste Woche am Freitag`. Weeks begin on Monday.
+fn parse_day_of_named_week(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
+    let (name, weeks) = NAMED_WEEKS.into_iter().find(|(name, _)| text.contains(name))?;
+    let rest = text.replacen(name, " ", 1);
+    let mut words = rest.split_whitespace().filter(|word| !DATE_FILLER_WORDS.contains(word));
+    let weekday = calendar_names::parse_weekday(words.next()?)?;
+    if words.next().is_some() {
+        return None;
+    }
+    let days = i32::from(weekday.to_monday_zero_offset()) - i32::from(today.weekday().to_monday_zero_offset());
+    Some(add_days(today, weeks * 7 + days))
 }
 
 /// For a weekday without a date: whether `next` comes before it. `None` if there are other words.
@@ -169,7 +247,11 @@ fn resolve_weekday(weekday: Weekday, has_next: bool, today: Date) -> Result<Date
 }
 
 fn add_days(day: Date, days: i32) -> Result<Date, ClarifyingQuestion> {
-    day.checked_add(days.days()).map_err(|_| "Sorry, that is too far ahead. Which date do you mean?".to_owned())
+    day.checked_add(days.days()).map_err(|_| too_far_ahead())
+}
+
+fn too_far_ahead() -> ClarifyingQuestion {
+    "Sorry, that is too far ahead. Which date do you mean?".to_owned()
 }
 
 /// Parses `21 november 2026`, `november 21st`, `21. nov`: month, day and optional year in any order, each at most

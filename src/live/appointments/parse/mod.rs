@@ -3,15 +3,20 @@
 
 mod calendar_names;
 mod date;
+mod date_with_time;
+mod number_words;
 mod numeric_date;
 mod spoken_time;
 #[cfg(test)]
 mod tests;
 mod time;
+mod zone;
 
-pub(crate) use date::parse_date;
 pub(super) use date::parse_iso_date_time;
-pub(crate) use time::{ParsedTime, parse_time};
+pub(crate) use date::{DateContext, ParsedDate, parse_date};
+pub(crate) use date_with_time::parse_day_part;
+pub(crate) use time::{Meridiem, ParsedTime, parse_time};
+pub(crate) use zone::split_time_zone;
 
 /// Why a text cannot be parsed, as a question that the agent reads aloud.
 pub(crate) type ClarifyingQuestion = String;

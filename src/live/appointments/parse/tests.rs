@@ -3,15 +3,18 @@ use jiff::civil::{Date, DateTime, Time, date, time};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::date::ParsedDate;
 use super::*;
 use crate::config::DateOrder;
 
 /// A Saturday, which matters for weekdays and `next`.
 const TODAY: Date = Date::constant(2026, 11, 21);
 
+fn context(today: Date, order: DateOrder) -> DateContext {
+    DateContext { today, zone: TimeZone::get("Europe/Berlin").unwrap(), order, example: date(2026, 11, 23) }
+}
+
 fn parse_date_in_order(text: &str, order: DateOrder) -> Result<Date, ClarifyingQuestion> {
-    parse_date(text, TODAY, &TimeZone::get("Europe/Berlin").unwrap(), order).map(|parsed| parsed.date)
+    parse_date(text, &context(TODAY, order)).map(|parsed| parsed.date)
 }
 
 fn parse_date_auto(text: &str) -> Date {
@@ -58,11 +61,7 @@ fn dates_are_parsed_in_every_form() {
         "in 3 days",
         "in drei Tagen",
     ] {
-        if text == "in drei Tagen" {
-            assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "numbers in words are not understood");
-        } else {
-            assert_eq!(parse_date_auto(text), day, "{text}");
-        }
+        assert_eq!(parse_date_auto(text), day, "{text}");
     }
     assert_eq!(parse_date_auto("1. März"), date(2027, 3, 1), "the next one");
     assert_eq!(parse_date_auto("2. Jänner 2027"), date(2027, 1, 2));
@@ -126,27 +125,106 @@ fn unclear_dates_are_asked_about() {
     ] {
         assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "{text}");
     }
-    let question = parse_date("next Friday", date(2026, 11, 24), &TimeZone::UTC, DateOrder::Auto).unwrap_err();
+    let question = parse_date("next Friday", &context(date(2026, 11, 24), DateOrder::Auto)).unwrap_err();
     assert!(question.contains("November 27") && question.contains("December 4"), "{question}");
 }
 
 #[test]
 fn full_date_times_include_a_time() {
-    let zone = TimeZone::get("Europe/Berlin").unwrap();
-    let read = |text: &str| parse_date(text, TODAY, &zone, DateOrder::Auto).unwrap();
+    let read = |text: &str| parse_date(text, &context(TODAY, DateOrder::Auto)).unwrap();
+    let unambiguous = |hour, minute| Some(ParsedTime { time: time(hour, minute, 0, 0), am_pm_ambiguous: false });
     let instant = |text: &str| Some(text.parse().unwrap());
-    let at = |hour, timestamp| ParsedDate { date: date(2026, 11, 23), time: Some(time(hour, 30, 0, 0)), timestamp };
+    let at =
+        |hour, timestamp| ParsedDate { time: unambiguous(hour, 30), timestamp, ..ParsedDate::from(date(2026, 11, 23)) };
     let named = instant("2026-11-23T13:30:00Z");
     assert_eq!(read("2026-11-23T14:30:00"), at(14, None));
     assert_eq!(read("2026-11-23 14:30"), at(14, None));
     assert_eq!(read("2026-11-23T14:30:00+01:00"), at(14, named));
     assert_eq!(read("2026-11-23T13:30:00Z"), at(14, named), "an instant is converted to the company's time zone");
-    let day = ParsedDate { date: date(2026, 11, 24), time: None, timestamp: None };
+    let day = ParsedDate::from(date(2026, 11, 24));
     for text in ["2026-11-24T00:00:00Z", "2026-11-24T00:00:00.000Z", "2026-11-24 00:00", "2026-11-24T00:00:00+05:30"] {
         assert_eq!(read(text), day, "{text}: a bare date, as programs write it");
     }
-    let evening = ParsedDate { date: date(2026, 11, 24), time: Some(time(0, 0, 0, 0)), ..at(0, None) };
+    let evening = ParsedDate { time: unambiguous(0, 0), ..ParsedDate::from(date(2026, 11, 24)) };
     assert_eq!(read("2026-11-23T23:00:00Z"), ParsedDate { timestamp: instant("2026-11-23T23:00:00Z"), ..evening });
+}
+
+#[test]
+fn days_of_other_weeks_and_distances_in_words() {
+    for (text, day) in [
+        ("Friday next week", date(2026, 11, 27)),
+        ("next week on Friday", date(2026, 11, 27)),
+        ("Friday of next week", date(2026, 11, 27)),
+        ("nächste Woche Freitag", date(2026, 11, 27)),
+        ("am Freitag in der nächsten Woche", date(2026, 11, 27)),
+        ("Friday the week after next", date(2026, 12, 4)),
+        ("übernächste Woche Freitag", date(2026, 12, 4)),
+        ("Sunday this week", date(2026, 11, 22)),
+        ("in two weeks", date(2026, 12, 5)),
+        ("in zwei Wochen", date(2026, 12, 5)),
+        ("heute in zwei Wochen", date(2026, 12, 5)),
+        ("two weeks from today", date(2026, 12, 5)),
+        ("in a week", date(2026, 11, 28)),
+        ("in vierzehn Tagen", date(2026, 12, 5)),
+        ("in a fortnight", date(2026, 12, 5)),
+        ("in einem Monat", date(2026, 12, 21)),
+        ("in twenty-one days", date(2026, 12, 12)),
+    ] {
+        assert_eq!(parse_date_auto(text), day, "{text}");
+    }
+    for text in ["next week", "nächste Woche", "Friday Monday next week", "in some weeks", "in two"] {
+        assert!(parse_date_in_order(text, DateOrder::Auto).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_date_may_contain_the_time_or_a_part_of_the_day() {
+    let tomorrow = date(2026, 11, 22);
+    let tuesday = date(2026, 11, 24);
+    for (text, day, hour, minute, is_ambiguous) in [
+        ("tomorrow at 3 pm", tomorrow, 15, 0, false),
+        ("3 pm tomorrow", tomorrow, 15, 0, false),
+        ("tomorrow, 3:30 PM", tomorrow, 15, 30, false),
+        ("tomorrow at 3", tomorrow, 3, 0, true),
+        ("tomorrow afternoon at 3", tomorrow, 15, 0, false),
+        ("tomorrow at 3 in the afternoon", tomorrow, 15, 0, false),
+        ("morgen Nachmittag um halb drei", tomorrow, 14, 30, false),
+        ("morgen früh um 9", tomorrow, 9, 0, false),
+        ("morgen um dreizehn Uhr", tomorrow, 13, 0, false),
+        ("morgen Mittag", tomorrow, 12, 0, false),
+        ("Dienstag um 14.30 Uhr", tuesday, 14, 30, false),
+        ("Dienstag, 24.11. 14:30", tuesday, 14, 30, false),
+        ("24 November 2026 2 pm", tuesday, 14, 0, false),
+        ("2026-11-24 2:30 PM", tuesday, 14, 30, false),
+        ("14:30 on Tuesday the 24th", tuesday, 14, 30, false),
+        ("Tuesday at noon", tuesday, 12, 0, false),
+        ("Friday next week at two thirty pm", date(2026, 11, 27), 14, 30, false),
+        ("in two weeks at 10:00 am", date(2026, 12, 5), 10, 0, false),
+        ("this afternoon at 4", TODAY, 16, 0, false),
+    ] {
+        let parsed =
+            parse_date(text, &context(TODAY, DateOrder::Auto)).unwrap_or_else(|question| panic!("{text}: {question}"));
+        let expected = ParsedTime { time: time(hour, minute, 0, 0), am_pm_ambiguous: is_ambiguous };
+        assert_eq!((parsed.date, parsed.time), (day, Some(expected)), "{text}");
+    }
+    for (text, day, day_part) in [
+        ("tomorrow afternoon", tomorrow, Meridiem::Pm),
+        ("morgen Nachmittag", tomorrow, Meridiem::Pm),
+        ("morgen früh", tomorrow, Meridiem::Am),
+        ("Dienstagnachmittag", tuesday, Meridiem::Pm),
+        ("Tuesday morning", tuesday, Meridiem::Am),
+        ("heute Abend", TODAY, Meridiem::Pm),
+        ("tonight", TODAY, Meridiem::Pm),
+    ] {
+        let parsed =
+            parse_date(text, &context(TODAY, DateOrder::Auto)).unwrap_or_else(|question| panic!("{text}: {question}"));
+        assert_eq!((parsed.date, parsed.time, parsed.day_part), (day, None, Some(day_part)), "{text}");
+    }
+    for text in ["Tuesday 10", "afternoon", "at 3 pm", "tomorrow at 25:00", "soon at 3 pm"] {
+        assert!(parse_date(text, &context(TODAY, DateOrder::Auto)).is_err(), "{text}");
+    }
+    let question = parse_date("soon", &context(TODAY, DateOrder::Auto)).unwrap_err();
+    assert!(question.contains("such as November 23"), "{question}");
 }
 
 #[test]
@@ -198,6 +276,30 @@ fn times_are_parsed_in_words() {
         [const { Ok((Time::constant(2, 45, 0, 0), true)) }; 2]
     );
     assert_eq!(read("9 Uhr"), Ok((time(9, 0, 0, 0), true)));
+    for (text, hour, minute, is_ambiguous) in [
+        ("dreizehn Uhr", 13, 0, false),
+        ("vierzehn Uhr fünfzehn", 14, 15, false),
+        ("zwanzig Uhr fünfunddreißig", 20, 35, false),
+        ("two thirty pm", 14, 30, false),
+        ("two thirty", 2, 30, true),
+        ("ten forty-five", 10, 45, true),
+        ("two oh five pm", 14, 5, false),
+        ("half past two pm", 14, 30, false),
+        ("ten to three", 2, 50, true),
+        ("five minutes past two", 2, 5, true),
+        ("zehn nach zwei", 2, 10, true),
+        ("fünf vor drei nachmittags", 14, 55, false),
+        ("12:00 noon", 12, 0, false),
+        ("12 noon", 12, 0, false),
+        ("zwölf Uhr mittags", 12, 0, false),
+        ("midnight", 0, 0, false),
+        ("12 midnight", 0, 0, false),
+    ] {
+        assert_eq!(read(text), Ok((time(hour, minute, 0, 0), is_ambiguous)), "{text}");
+    }
+    for text in ["two three", "twenty-five", "thirty two", "half", "one hundred", "3 noon", "ten past", "oh five"] {
+        assert!(read(text).is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ pub(crate) struct ParsedTime {
     pub am_pm_ambiguous: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Meridiem {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meridiem {
     Am,
     Pm,
 }
@@ -34,11 +34,12 @@ pub(crate) fn parse_time(text: &str) -> Result<ParsedTime, ClarifyingQuestion> {
     })
 }
 
-fn parse_normalized_time(text: &str) -> Option<ParsedTime> {
-    let text = ["at ", "um ", "gegen "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+pub(super) fn parse_normalized_time(text: &str) -> Option<ParsedTime> {
+    let text =
+        ["at ", "um ", "gegen ", "around ", "about "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
     let text = &text.replace("p. m", "p.m").replace("a. m", "a.m");
-    if matches!(text.as_str(), "noon" | "midday" | "12 noon" | "mittag" | "mittags") {
-        return Some(ParsedTime { time: Time::constant(12, 0, 0, 0), am_pm_ambiguous: false });
+    if let Some(time) = parse_noon_or_midnight(text) {
+        return Some(ParsedTime { time, am_pm_ambiguous: false });
     }
     let (clock, meridiem) = split_meridiem(text);
     let clock = ["o'clock", "o clock", "oclock"].iter().find_map(|end| clock.strip_suffix(end)).unwrap_or(clock).trim();
@@ -52,6 +53,15 @@ fn parse_normalized_time(text: &str) -> Option<ParsedTime> {
     };
     let (hour, minute, is_24_hour) = parse_clock_time(&clock)?;
     resolve_time(hour, minute, meridiem, !is_24_hour)
+}
+
+/// `noon`, `12:00 noon`, `12 Uhr mittags`, `midnight`.
+fn parse_noon_or_midnight(text: &str) -> Option<Time> {
+    let names = [("noon", 12), ("midday", 12), ("mittags", 12), ("mittag", 12), ("midnight", 0), ("mitternacht", 0)];
+    let (clock, hour) = names.into_iter().find_map(|(name, hour)| Some((text.strip_suffix(name)?.trim(), hour)))?;
+    let is_twelve =
+        matches!(clock, "" | "12" | "12:00" | "12.00" | "12 uhr" | "12:00 uhr" | "twelve" | "zwölf" | "zwölf uhr");
+    is_twelve.then(|| Time::constant(hour, 0, 0, 0))
 }
 
 /// `may_be_12_hour`: the way in which the hour is written does not show that it is a 24-hour time.

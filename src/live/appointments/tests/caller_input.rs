@@ -296,3 +296,77 @@ async fn only_one_of_many_concurrent_changes_gets_the_slot() {
     }
     assert_eq!(free, 1, "only the slot of the appointment that moved");
 }
+
+#[tokio::test]
+async fn every_answer_has_todays_date_and_examples_can_be_booked() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = BookingFixture::open(folder.path(), &settings("Europe/Berlin"), NOW);
+    let past = fixture.call("collect", booking_arguments("A", "2024-08-16", "10:00")).await;
+    assert!(message(&past).contains("in the past; today is Saturday, November 21, 2026."), "{past}");
+    let unclear = fixture.call("collect", booking_arguments("A", "soon", "10:00")).await;
+    assert!(message(&unclear).contains("such as November 23."), "the next open day: {unclear}");
+    let booked = fixture.call("collect", booking_arguments("A", "2026-11-23", "10:00")).await;
+    let taken = fixture.call("collect", booking_arguments("B", "2026-11-23", "10:00")).await;
+    let not_found = fixture.call("cancel", json!({"name": "Zoe"})).await;
+    for answer in [past, unclear, booked, taken, not_found] {
+        assert_eq!(
+            (&answer["today"], &answer["time_zone"]),
+            (&json!("Saturday, November 21, 2026"), &json!("Europe/Berlin"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn date_and_time_are_understood_in_either_argument() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = BookingFixture::open(folder.path(), &settings("America/New_York"), NOW);
+    for (number, (date, time, start)) in [
+        ("Monday at 3 pm", "", "2026-11-23T15:00:00-05:00"),
+        ("", "3:30 pm on Monday", "2026-11-23T15:30:00-05:00"),
+        ("Monday", "Monday at 4 pm", "2026-11-23T16:00:00-05:00"),
+        ("Monday afternoon", "2:30", "2026-11-23T14:30:00-05:00"),
+        ("Montag Nachmittag", "halb zwei", "2026-11-23T13:30:00-05:00"),
+        ("Tuesday", "3:30 PM EST", "2026-11-24T15:30:00-05:00"),
+        ("Tuesday", "15:00 America/New_York", "2026-11-24T15:00:00-05:00"),
+        ("Tuesday", "15:00 UTC", "2026-11-24T10:00:00-05:00"),
+        ("Tuesday", "17:00 Europe/Berlin", "2026-11-24T11:00:00-05:00"),
+        ("Wednesday", "12:00 noon", "2026-11-25T12:00:00-05:00"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let booked = fixture.call("collect", booking_arguments(&format!("Person {number}"), date, time)).await;
+        assert_eq!((&booked["result"], &booked["start"]), (&json!("booked"), &json!(start)), "{date} {time}: {booked}");
+    }
+    for (date, time, question) in [
+        ("tomorrow afternoon", "", "What time in the afternoon would you like?"),
+        ("tomorrow", "afternoon", "What time in the afternoon would you like?"),
+        ("Monday at 3 pm", "4 pm", "Did you mean 3:00 PM or 4:00 PM?"),
+        ("Monday", "Tuesday at 4 pm", "Did you mean Monday, November 23, or Tuesday, November 24?"),
+        ("Monday", "3 PM PST", "Our appointments are in the time zone America/New_York. What time is that there?"),
+    ] {
+        let asked = fixture.call("collect", booking_arguments("Z", date, time)).await;
+        assert_eq!((&asked["result"], message(&asked)), (&json!("invalid"), question), "{date} {time}");
+    }
+}
+
+#[tokio::test]
+async fn another_spelling_of_the_name_finds_the_booking_of_the_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = BookingFixture::open(folder.path(), &settings("UTC"), NOW);
+    for (number, (booked_as, called)) in [
+        ("José", "Jose\u{301}"),
+        ("Dr. Jürgen Groß", "Juergen Gross"),
+        ("Frau Müller", "Muller"),
+        ("Smith", "Mr. Smith"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let time = format!("{}:00", 10 + number);
+        let booked = fixture.call("collect", booking_arguments(booked_as, "2026-11-23", &time)).await;
+        assert_eq!((&booked["result"], &booked["name"]), (&json!("booked"), &json!(booked_as)), "{booked}");
+        let cancelled = fixture.call("cancel", json!({"name": called})).await;
+        assert_eq!(cancelled["result"], "cancelled", "{called}: {cancelled}");
+    }
+}
