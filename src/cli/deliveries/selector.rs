@@ -55,7 +55,7 @@ pub(super) struct DeliverySelector {
     /// Deliveries of events received before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = parse_time_arg, group = "which")]
     until: Option<i64>,
-    /// Deliveries with this reason: the skip reason (disabled, test, revision, superseded, cancelled, discarded, nothing_to_do) or the
+    /// Deliveries with this reason: the skip reason (disabled, test, revision, superseded, cancelled, discarded, `nothing_to_do`) or the
     /// last error
     #[arg(long, value_name = "TEXT", group = "which")]
     reason: Option<String>,

@@ -35,7 +35,7 @@ impl AppointmentInvocation<'_> {
         if let Some(earlier_key) = earlier_key.filter(|_| matches.is_empty()) {
             matches = self.list_of_caller(earlier_key).await?;
         }
-        self.select_appointment(matches, hint)
+        self.select_appointment(matches, &hint)
     }
 
     async fn find_by_confirmation_number(&self, confirmation: String) -> Result<Appointment, FunctionOutcome> {
@@ -70,7 +70,7 @@ impl AppointmentInvocation<'_> {
     fn select_appointment(
         &self,
         mut matches: Vec<Appointment>,
-        hint: arguments::CurrentTimeHint,
+        hint: &arguments::CurrentTimeHint,
     ) -> Result<Appointment, FunctionOutcome> {
         if matches.iter().any(|appointment| !appointment.cancelled) {
             matches.retain(|appointment| !appointment.cancelled);

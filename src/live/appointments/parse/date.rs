@@ -165,8 +165,9 @@ fn parse_relative_date(text: &str, today: Date) -> Option<Result<Date, Clarifyin
 fn parse_distance(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
     let words: Vec<&str> = text.split(' ').collect();
     let (count, unit) = match words.as_slice() {
-        ["in", count @ .., unit] | ["heute" | "today", "in", count @ .., unit] => (count, *unit),
-        [count @ .., unit, "from", "today" | "now"] => (count, *unit),
+        ["in", count @ .., unit]
+        | ["heute" | "today", "in", count @ .., unit]
+        | [count @ .., unit, "from", "today" | "now"] => (count, *unit),
         _ => return None,
     };
     let count = match count {
