@@ -186,6 +186,6 @@ mod tests {
         assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00Z");
         let berlin = format_time_in(1_795_255_200_000, TimeZone::get("Europe/Berlin").unwrap());
         assert_eq!(berlin, "2026-11-21 11:00:00+01:00");
-        assert_eq!(parse_time(&berlin, 0).unwrap(), 1_795_255_200_000, "a time that was printed can be given back");
+        assert_eq!(parse_time(&berlin, 0).unwrap(), 1_795_255_200_000, "a time that was printed can be entered again");
     }
 }

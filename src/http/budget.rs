@@ -149,7 +149,7 @@ pub(crate) struct HeadShare {
 }
 
 impl BudgetShare {
-    /// Waits for `bytes` more.
+    /// Waits until it holds `bytes` more.
     pub async fn acquire_more(&mut self, bytes: usize) {
         if self.try_acquire_more(bytes) {
             return;

@@ -25,7 +25,7 @@ use crate::security::rejection_reason::RejectionReason;
 pub(crate) struct Routers {
     pub(crate) webhook: Router,
     pub(crate) health: Router,
-    /// The page at `/`.
+    /// The page for people at `/`.
     pub(crate) root: Router,
     /// The API documentation; empty when it is disabled.
     pub(crate) docs: Router,

@@ -47,7 +47,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take to read a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a connection without a complete request head is kept after the receiver was told to stop. The head of a
-/// request that was on its way is read in this time.
+/// request that the client is sending is read in this time.
 const STOP_GRACE: Duration = Duration::from_millis(250);
 /// How long accepted requests may take to finish during shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
