@@ -54,7 +54,7 @@ fn errors_name_the_line_of_the_table_or_the_key() {
     let error = from_layers(&replaced, &[]);
     assert!(error.starts_with("config/local.toml:1: handlers[0] `a`: command: "), "{error}");
     let error = from_layers(&[(".env", "\nRETELL_API_KEY=changeme\n")], &[]);
-    assert!(error.starts_with(".env:2: RETELL_API_KEY: it is a placeholder"), "{error}");
+    assert!(error.starts_with(".env:2 (RETELL_API_KEY): it is a placeholder"), "{error}");
 }
 
 #[test]

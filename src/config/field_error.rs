@@ -88,12 +88,19 @@ impl FieldError {
 
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.origin.as_deref().unwrap_or("configuration"))?;
+        f.write_str(self.origin.as_deref().unwrap_or("configuration"))?;
+        // The origin of the text of a variable is the variable itself.
+        let is_variable =
+            self.origin.is_some() && self.key.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        if !is_variable {
+            f.write_str(": ")?;
+        }
         match &self.name {
+            None if is_variable => {}
             Some(name) if self.key.is_empty() => write!(f, "{} `{name}`", self.table)?,
             Some(name) => write!(f, "{} `{name}`: {}", self.table, self.key)?,
             // Without a key, the file as a whole is concerned.
-            None if self.key().is_empty() => return f.write_str(&self.problem),
+            None if self.key().is_empty() => {}
             None => f.write_str(&self.key())?,
         }
         if let Some(value) = &self.value {

@@ -7,6 +7,8 @@
 //! `docs/configuration.md` and `docs/configuration.schema.json`; see [`mod@reference`].
 
 #[cfg(test)]
+mod clean_tests;
+#[cfg(test)]
 mod error_tests;
 mod field_error;
 mod load;

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use super::load::suggest;
 use super::*;
 
-const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";
+pub(super) const KEY: &str = "key_9f27a1c4de5588b2031fa7c0";
 
-fn from_env(vars: &[(&str, &str)]) -> Result<Settings, String> {
+pub(super) fn from_env(vars: &[(&str, &str)]) -> Result<Settings, String> {
     let env = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Settings::load(&ConfigSources { env, ..ConfigSources::default() }).map_err(|error| error.to_string())
 }

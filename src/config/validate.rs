@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::sections::security::{invalid_key_reason, invalid_token_reason};
 use super::sections::{companies, find_shared_file, functions, retention};
+use super::values::public_url::PublicUrl;
 use super::{FieldError, HandlerKind, HandlerSettings, Settings};
 
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
@@ -141,6 +142,13 @@ impl Settings {
                 "server.url names port {named} but the server listens on {port}: set \
                  SERVER_URL=http://localhost:{port} (or PORT={named})"
             ));
+        }
+        if self.server.url.as_ref().is_some_and(PublicUrl::is_public_http) {
+            warnings.push(
+                "server.url (SERVER_URL) is a public http:// address: calls and their transcripts would cross the internet \
+                 unencrypted. Set it to the https:// address of your tunnel or proxy"
+                    .to_owned(),
+            );
         }
         if !self.security.verify {
             warnings.push(

@@ -1,113 +1,28 @@
 //! Reads the layers of the settings and merges them, and describes the keys that they may hold.
 
+mod clean_values;
 mod origins;
 pub(crate) mod reference;
 mod renamed;
 mod restart_keys;
+mod sources;
 pub(in crate::config) mod suggest;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use config::{Config, File, FileFormat};
 
-use self::origins::Origin;
+use self::clean_values::clean_values;
 pub use self::origins::Origins;
+pub use self::sources::ConfigSources;
+pub(in crate::config) use self::sources::{API_KEY_VARIABLES, ENV_ALIASES};
 use self::suggest::suggest_key;
 use super::FieldError;
 use crate::base::secret::Secret;
 use crate::config::sections::security::{invalid_key_reason, parse_keys};
 use crate::config::{HandlerSettings, Settings};
-
-/// Variables with conventional names, and the keys that they set.
-pub(in crate::config) const ENV_ALIASES: [(&str, &str); 3] =
-    [("SERVER_URL", "server.url"), ("PORT", "server.port"), ("DATABASE_URL", "storage.url")];
-/// Variables that hold API keys. Each also has a `_FILE` form.
-pub(in crate::config) const API_KEY_VARIABLES: [&str; 2] = ["RETELL_API_KEY", "RETELL_WEBHOOK_SECRET_KEY"];
-
-/// Where settings are read from. A value, so that tests read neither local files nor `.env`.
-#[derive(Clone, Debug, Default)]
-pub struct ConfigSources {
-    /// The directory that holds `config/`; `None` reads no file.
-    pub base_dir: Option<PathBuf>,
-    /// Environment variables, including those of `.env`.
-    pub env: BTreeMap<String, String>,
-    /// The variables in `env` that come from `.env`, and their lines there.
-    pub dotenv_lines: BTreeMap<String, usize>,
-}
-
-impl ConfigSources {
-    /// The working directory, its `.env`, and the process's environment, which overrides `.env`.
-    ///
-    /// # Errors
-    /// A `.env` file that exists but cannot be read or parsed.
-    pub fn from_process() -> Result<Self, FieldError> {
-        #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        let process =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_layers(Path::new("."), process)
-    }
-
-    /// The files in a directory, its `.env`, and the variables of a process.
-    pub(super) fn from_layers(
-        base_dir: &Path,
-        process: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, FieldError> {
-        let (mut env, mut dotenv_lines) = read_dotenv(&base_dir.join(".env"))?;
-        // An empty variable counts as unset, so it must not override one from `.env`.
-        for (name, value) in process.filter(|(_, value)| !value.is_empty()) {
-            dotenv_lines.remove(&name);
-            env.insert(name, value);
-        }
-        Ok(Self { base_dir: Some(base_dir.to_owned()), env, dotenv_lines })
-    }
-
-    fn env_var(&self, name: &str) -> Option<&str> {
-        self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    fn variable_origin(&self, name: &str) -> Origin {
-        match self.dotenv_lines.get(name) {
-            Some(line) => Origin::DotEnv { variable: name.to_owned(), line: *line },
-            None => Origin::Variable(name.to_owned()),
-        }
-    }
-
-    /// An error in the text of a variable, as opposed to the value of a setting.
-    fn variable_error(&self, name: &str, problem: impl Into<String>) -> FieldError {
-        let error = FieldError::new(name, problem);
-        match self.dotenv_lines.get(name.trim_end_matches("_FILE")).or(self.dotenv_lines.get(name)) {
-            Some(line) => error.with_origin(format!(".env:{line}")),
-            None => error,
-        }
-    }
-}
-
-type DotEnv = (BTreeMap<String, String>, BTreeMap<String, usize>);
-
-/// The variables of the file, and the line of each.
-fn read_dotenv(path: &Path) -> Result<DotEnv, FieldError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(DotEnv::default()),
-        Err(error) => return Err(FieldError::new("", format!("cannot read the file: {error}")).with_origin(".env")),
-    };
-    // The library's message quotes the offending line, which may hold an API key, so it is not passed on.
-    let env: BTreeMap<String, String> = dotenvy::from_read_iter(text.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|_| FieldError::new("", "a line is not of the form NAME=value; quote values with spaces"))
-        .map_err(|error| error.with_origin(".env"))?;
-    let name_of = |line: &str| {
-        let line = line.trim_start();
-        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-        Some(name.trim().to_owned())
-    };
-    let lines = text.lines().zip(1..).filter_map(|(line, number)| Some((name_of(line)?, number)));
-    let lines = lines.filter(|(name, _)| env.contains_key(name)).collect();
-    Ok((env, lines))
-}
 
 /// One configuration file that exists.
 struct ConfigFile {
@@ -154,7 +69,7 @@ fn merge(files: &[ConfigFile], sources: &ConfigSources) -> Result<Settings, Fiel
 /// A variable that sets what only a file may set. More people and programs can set a variable of the process than can
 /// edit its configuration files.
 fn find_file_only_violation(sources: &ConfigSources, settings: &Settings) -> Option<FieldError> {
-    prefixed_variables(sources).into_iter().find_map(|(name, key, _)| {
+    sources.prefixed_variables().into_iter().find_map(|(name, key, _)| {
         let why = if key.starts_with("egress") {
             "the allowed destinations are set in a configuration file only, such as config/local.toml; \
              unset the variable"
@@ -177,10 +92,10 @@ fn merge_layers(files: &[ConfigFile], sources: &ConfigSources) -> Result<Config,
             builder = builder.set_override(key, value).map_err(redact_error)?;
         }
     }
-    if sources.env_var("DEBUG").is_some_and(is_truthy) {
+    if sources.is_debug()? {
         builder = builder.set_override("log.level", "debug").map_err(redact_error)?;
     }
-    for (name, key, value) in prefixed_variables(sources) {
+    for (name, key, value) in sources.prefixed_variables() {
         // Checked before the value is merged: HANDLERS[0]__COMMAND[0] would replace one entry of a list, and access to
         // environment variables must not be enough to run another program.
         let section = key.split(['.', '[']).next().unwrap_or_default();
@@ -192,7 +107,9 @@ fn merge_layers(files: &[ConfigFile], sources: &ConfigSources) -> Result<Config,
         }
         builder = builder.set_override(key, value).map_err(redact_error)?;
     }
-    builder.build().map_err(redact_error)
+    let mut merged = builder.build().map_err(redact_error)?;
+    clean_values("", &mut merged.cache, sources.home())?;
+    Ok(merged)
 }
 
 /// The configuration files that exist, in the order of their layers.
@@ -206,14 +123,19 @@ fn read_files(sources: &ConfigSources) -> Result<Vec<ConfigFile>, FieldError> {
             let why = "expected a name of letters, digits, `-` or `_`, such as production";
             return Err(sources.variable_error("RUN_ENV", why));
         }
-        paths.push(folder.join(format!("{name}.toml")));
+        let path = folder.join(format!("{name}.toml"));
+        if !path.is_file() {
+            return Err(missing_run_env_file(sources, name, &path));
+        }
+        paths.push(path);
     }
     paths.push(folder.join("local.toml"));
     let mut files = Vec::new();
     for path in paths {
-        let name = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+        let name = display_path(&path);
         match std::fs::read_to_string(&path) {
-            Ok(text) => files.push(ConfigFile { name, text }),
+            // Editors on Windows write a byte order mark.
+            Ok(text) => files.push(ConfigFile { name, text: text.trim_start_matches('\u{feff}').to_owned() }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(FieldError::new("", format!("cannot read the file: {error}")).with_origin(name)),
         }
@@ -221,16 +143,25 @@ fn read_files(sources: &ConfigSources) -> Result<Vec<ConfigFile>, FieldError> {
     Ok(files)
 }
 
-/// `RETELL_WEBHOOK__SECTION__KEY` as (name, `section.key`, value). Not a source of the config crate: overrides always
-/// rank above sources, and the conventional names, which are overrides, must rank below these.
-fn prefixed_variables(sources: &ConfigSources) -> Vec<(&str, String, &str)> {
-    let to_key = |name: &str| Some(name.to_lowercase().strip_prefix("retell_webhook__")?.replace("__", "."));
-    let variables = sources.env.iter().filter(|(_, value)| !value.is_empty());
-    variables.filter_map(|(name, value)| Some((name.as_str(), to_key(name)?, value.as_str()))).collect()
+/// The settings of this environment would be missing without notice.
+fn missing_run_env_file(sources: &ConfigSources, run_env: &str, path: &Path) -> FieldError {
+    let folder = path.parent().unwrap_or(path);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+    found.sort();
+    let found = if found.is_empty() { "no .toml file".to_owned() } else { found.join(", ") };
+    let problem = format!(
+        "the file {} does not exist; {} has {found}. Create the file, or unset the variable",
+        display_path(path),
+        display_path(folder)
+    );
+    sources.variable_error("RUN_ENV", problem).with_value(format!("{run_env:?}"))
 }
 
-pub(super) fn is_truthy(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+/// A path as shown to people: `config/local.toml`.
+fn display_path(path: &Path) -> String {
+    path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
 /// API keys from the variables with conventional names; an error names the variable. `RETELL_WEBHOOK__SECURITY__KEYS`
@@ -241,11 +172,11 @@ fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, Fie
     }
     let mut keys: Vec<Secret> = Vec::new();
     for name in API_KEY_VARIABLES {
-        let Some(text) = read_value_or_file(sources, name)? else { continue };
+        let Some((name, text)) = sources.read_value_or_file(name)? else { continue };
         for key in parse_keys(&text) {
             if let Some(why) = invalid_key_reason(&key) {
                 return Err(sources.variable_error(
-                    name,
+                    &name,
                     format!(
                         "it {why}; set it to the key with the webhook badge from Retell's dashboard (Settings \
                          → API Keys), or unset it"
@@ -258,20 +189,6 @@ fn api_keys_from_env(sources: &ConfigSources) -> Result<Option<Vec<Secret>>, Fie
         }
     }
     Ok(Some(keys).filter(|keys| !keys.is_empty()))
-}
-
-fn read_value_or_file(sources: &ConfigSources, name: &str) -> Result<Option<String>, FieldError> {
-    let file_name = format!("{name}_FILE");
-    match (sources.env_var(name), sources.env_var(&file_name)) {
-        (Some(_), Some(_)) => {
-            Err(sources.variable_error(name, format!("both are set; set either {name} or {file_name}, not both")))
-        }
-        (Some(value), None) => Ok(Some(value.to_owned())),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .map(|text| Some(text.trim_end().to_owned()))
-            .map_err(|error| sources.variable_error(&file_name, format!("cannot read the file it names: {error}"))),
-        (None, None) => Ok(None),
-    }
 }
 
 fn unknown_key_error(path: &str) -> FieldError {

@@ -6,7 +6,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{API_KEY_VARIABLES, ConfigFile, ConfigSources, ENV_ALIASES, is_truthy, prefixed_variables};
+use super::{API_KEY_VARIABLES, ConfigFile, ConfigSources, ENV_ALIASES};
 use crate::config::FieldError;
 
 /// Where a value was set.
@@ -50,7 +50,7 @@ impl Origins {
     /// Reads the positions of all keys in the files, and the names of the variables.
     ///
     /// # Errors
-    /// A file that is not TOML.
+    /// A file that is not TOML, or an invalid value of `DEBUG`.
     pub(super) fn read(files: &[ConfigFile], sources: &ConfigSources) -> Result<Self, FieldError> {
         let mut origins = Self::default();
         for file in files {
@@ -66,7 +66,7 @@ impl Origins {
         for (name, key) in ENV_ALIASES.into_iter().filter(|(name, _)| sources.env_var(name).is_some()) {
             origins.replace(key, sources.variable_origin(name));
         }
-        if sources.env_var("DEBUG").is_some_and(is_truthy) {
+        if sources.is_debug()? {
             origins.replace("log.level", sources.variable_origin("DEBUG"));
         }
         let keys = API_KEY_VARIABLES.into_iter().flat_map(|name| [name.to_owned(), format!("{name}_FILE")]);
@@ -76,7 +76,7 @@ impl Origins {
             [only] => origins.replace("security.keys", sources.variable_origin(only)),
             several => origins.replace("security.keys", Origin::Variable(several.join(", "))),
         }
-        for (name, key, _) in prefixed_variables(sources) {
+        for (name, key, _) in sources.prefixed_variables() {
             origins.replace(&key, sources.variable_origin(name));
         }
         Ok(origins)

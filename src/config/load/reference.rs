@@ -22,7 +22,8 @@ const PAGE_HEAD: &str = "\
 
 Settings come from these layers; a later one overrides an earlier one: built-in defaults, `config/default.toml`,
 `config/<RUN_ENV>.toml`, `config/local.toml`, `.env` in the working directory, environment variables. An empty variable
-counts as unset. A list of strings can also be written as one string with commas, the form that variables use.
+counts as unset. Blanks, byte order marks and quotes around keys, URLs, paths and ids are removed, as are those around the value of a
+variable. `~/` and `${HOME}` at the beginning of a path are the home folder. A list of strings can also be written as one string with commas, the form that variables use.
 
 `retell-webhook config check` validates the settings, `retell-webhook config show` prints them with the layer that each
 comes from, and `retell-webhook config default` prints a commented file with every key. Editors with a TOML language server

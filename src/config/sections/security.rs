@@ -62,6 +62,8 @@ pub(in crate::config) fn invalid_key_reason(key: &Secret) -> Option<&'static str
         Some("is a placeholder, not a key")
     } else if text.chars().count() < MIN_KEY_CHARS {
         Some("is shorter than 16 characters, so it is not a Retell API key")
+    } else if text.contains(|c: char| !c.is_ascii_graphic() || "\"'`".contains(c)) {
+        Some("has a blank, a quote or a character outside ASCII, which no key has")
     } else {
         None
     }
@@ -126,6 +128,10 @@ mod tests {
             assert!(invalid_key_reason(&Secret::new(text)).is_some(), "{text}");
         }
         assert_eq!(invalid_key_reason(&Secret::new("key_9f27a1c4de5588b2031fa7c0")), None);
+        for inner in [' ', '\t', '\n', '"', '\'', '\u{feff}', '\u{a0}', '\u{200b}', 'é', '”'] {
+            let reason = invalid_key_reason(&Secret::new(format!("key_9f27a1c4{inner}de5588b2031fa7c0")));
+            assert!(reason.is_some_and(|reason| reason.starts_with("has a blank, a quote")), "{inner:?}");
+        }
         assert_eq!(
             invalid_key_reason(&Secret::new("key_short")),
             Some("is shorter than 16 characters, so it is not a Retell API key")

@@ -17,6 +17,12 @@ impl PublicUrl {
         self.0.scheme() == "https" && !self.is_loopback()
     }
 
+    /// Whether it is an http address that others can reach: neither a loopback or private address, nor a name of a local
+    /// network.
+    pub(crate) fn is_public_http(&self) -> bool {
+        self.0.scheme() == "http" && !self.is_loopback() && !is_private_host(&self.0)
+    }
+
     pub(crate) fn port(&self) -> Option<u16> {
         self.0.port_or_known_default()
     }
@@ -33,6 +39,16 @@ pub(crate) fn is_loopback_url(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
         Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        None => false,
+    }
+}
+
+fn is_private_host(url: &Url) -> bool {
+    const LOCAL_DOMAINS: [&str; 5] = [".local", ".internal", ".lan", ".home.arpa", ".test"];
+    match url.host() {
+        Some(Host::Domain(name)) => !name.contains('.') || LOCAL_DOMAINS.iter().any(|domain| name.ends_with(domain)),
+        Some(Host::Ipv4(ip)) => ip.is_private() || ip.is_link_local(),
+        Some(Host::Ipv6(ip)) => ip.is_unique_local() || ip.is_unicast_link_local(),
         None => false,
     }
 }
@@ -86,5 +102,24 @@ mod tests {
         assert!(local.into_iter().all(is_local) && is_local("http://0.0.0.0:8000"));
         let remote = ["http://192.0.2.1", "https://example.ngrok.app", "http://[2001:db8::1]", "http://notlocalhost"];
         assert!(!remote.into_iter().any(is_local));
+    }
+
+    #[test]
+    fn only_public_http_addresses_are_public_http() {
+        let is_public_http = |text: &str| text.parse::<PublicUrl>().unwrap().is_public_http();
+        assert!(
+            ["http://example.com", "http://203.0.113.7:8000", "http://[2001:db8::1]"].into_iter().all(is_public_http)
+        );
+        let others = [
+            "https://example.com",
+            "http://localhost:8000",
+            "http://10.0.0.5",
+            "http://192.168.1.2:8000",
+            "http://[fd00::1]",
+            "http://receiver:8000",
+            "http://receiver.internal",
+            "http://retell.local",
+        ];
+        assert!(!others.into_iter().any(is_public_http));
     }
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
+use super::clean_text::clean_text;
+
 /// What [`deserialize_strings`] accepts, for the JSON Schema of the settings.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
@@ -15,7 +17,7 @@ pub(in crate::config) enum StringList {
     CommaSeparated(String),
 }
 
-/// Reads the strings of the list, trimmed. Blank entries stay, so that validation can name them.
+/// Reads the strings of the list, without blanks and quotes around them. Blank entries stay, so that validation can name them.
 pub(in crate::config) fn deserialize_strings<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
@@ -34,7 +36,7 @@ pub(in crate::config) fn deserialize_strings<'de, D: Deserializer<'de>>(
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
             let mut texts = Vec::new();
             while let Some(text) = list.next_element::<String>()? {
-                texts.push(text.trim().to_owned());
+                texts.push(clean_text(&text).to_owned());
             }
             Ok(texts)
         }
@@ -51,7 +53,7 @@ where
     deserialize_strings(deserializer)?.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
-/// Splits `"a, b"` into trimmed entries.
+/// Splits `"a, b"` into entries without blanks and quotes around them.
 pub(in crate::config) fn split_commas(text: &str) -> Vec<String> {
-    text.split(',').map(|part| part.trim().to_owned()).collect()
+    text.split(',').map(|part| clean_text(part).to_owned()).collect()
 }
