@@ -16,7 +16,7 @@ use crate::egress::Egress;
 use crate::http::budget::InflightBudget;
 use crate::http::layer::RefusalLogLimit;
 use crate::outbound::OutboundContext;
-use crate::storage::{self, Role, Store};
+use crate::storage::{self, Duty, Role, Store};
 use crate::telemetry::logging::DroppedLines;
 use crate::tenants::CurrentCompanyDirectory;
 
@@ -52,9 +52,11 @@ impl AppContext {
             egress: Egress::new(&settings.egress),
             retell_signer: Arc::new(CompanySigner(companies.clone())),
         };
+        let instance_id = InstanceId::random();
+        record_instance(&*store, &instance_id, &clock).await;
         let inflight_budget = InflightBudget::new(settings.server.inflight_limit_bytes);
         Ok(Self {
-            instance_id: InstanceId::random(),
+            instance_id,
             store,
             store_folder: settings.storage.url.folder().to_owned(),
             companies,
@@ -65,5 +67,13 @@ impl AppContext {
             supervisor,
             outbound,
         })
+    }
+}
+
+/// Commands compare the id with that of the receiver that answers at the address of the settings. With SQLite no other
+/// receiver can have the store open.
+async fn record_instance(store: &dyn Store, instance_id: &InstanceId, clock: &Clock) {
+    if let Err(error) = store.try_lead(Duty::Requests, instance_id, i64::MAX, clock.now_ms()).await {
+        tracing::warn!(%error, "receiver id not stored");
     }
 }

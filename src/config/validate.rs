@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::sections::security::{invalid_key_reason, invalid_token_reason};
 use super::sections::{companies, find_shared_file, functions, retention};
-use super::values::public_url::PublicUrl;
 use super::{FieldError, HandlerKind, HandlerSettings, Settings};
 
 /// One hour in milliseconds. A captured request can be replayed within the tolerance.
@@ -133,46 +132,31 @@ impl Settings {
         Ok(())
     }
 
-    /// Warnings about settings that are valid but most likely wrong. `port` is the port the listener is bound to.
+    /// What is valid but most likely wrong, each with its key, value and origin. `port` is the port the listener is
+    /// bound to.
     #[must_use]
-    pub fn warnings(&self, port: u16) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(named) = self.server.mismatched_url_port(port) {
-            warnings.push(format!(
-                "server.url names port {named} but the server listens on {port}: set \
-                 SERVER_URL=http://localhost:{port} (or PORT={named})"
-            ));
-        }
-        if self.server.url.as_ref().is_some_and(PublicUrl::is_public_http) {
-            warnings.push(
-                "server.url (SERVER_URL) is a public http:// address: calls and their transcripts would cross the internet \
-                 unencrypted. Set it to the https:// address of your tunnel or proxy"
-                    .to_owned(),
-            );
-        }
+    pub fn warnings(&self, port: u16) -> Vec<FieldError> {
+        let mut warnings = self.server.warnings(port);
         if !self.security.verify {
-            warnings.push(
-                "VERIFICATION IS OFF: anyone who finds this address can send events. Set security.verify = true"
-                    .to_owned(),
-            );
+            let why = "VERIFICATION IS OFF: anyone who finds this address can send events. Set security.verify = true";
+            warnings.push(FieldError::new("security.verify", why));
         }
         let is_behind_unknown_proxy = self.server.is_public_https() && self.server.trusted_proxies.is_empty();
         if is_behind_unknown_proxy && !self.security.allowlist.is_empty() {
-            warnings.push(
-                "security.allowlist is set but server.trusted_proxies is not: behind a tunnel or proxy every \
-                 request comes from the proxy's address. Set server.trusted_proxies to that address (127.0.0.1 for a \
-                 tunnel on this machine)"
-                    .to_owned(),
-            );
+            let why = "it is set but server.trusted_proxies is not: behind a tunnel or proxy every request comes from the \
+                       proxy's address. Set server.trusted_proxies to that address (127.0.0.1 for a tunnel on this machine)";
+            warnings.push(FieldError::new("security.allowlist", why));
         }
         if self.security.keys.is_empty() && self.security.verify {
-            warnings.push(format!(
-                "no API key is set: requests from Retell are rejected (401) until RETELL_API_KEY holds the \
-                 key with the webhook badge; until then the development key in {} signs and verifies",
+            let why = format!(
+                "no API key is set: requests from Retell are rejected (401) until RETELL_API_KEY holds the key with the \
+                 webhook badge (Retell's dashboard, Settings → API Keys); until then the development key in {} signs and \
+                 verifies",
                 self.storage.data_dir().join("dev.key").display()
-            ));
+            );
+            warnings.push(FieldError::new("security.keys", why));
         }
-        warnings
+        warnings.into_iter().map(|warning| self.complete(warning)).collect()
     }
 }
 

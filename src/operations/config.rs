@@ -15,7 +15,8 @@ use crate::security::keys::ApiKey;
 use crate::telemetry::logging;
 use crate::view::{SettingView, SettingsView};
 
-/// Loads the settings and makes every check of the settings that a receiver makes at startup.
+/// Loads the settings and makes every check of the settings that a receiver makes at startup. The start, a reload, and the
+/// checks of the setup all use it.
 pub(crate) fn check_settings(sources: &ConfigSources) -> Result<Settings, OperationError> {
     let settings = Settings::load(sources)?;
     check_components(&settings).map_err(|error| settings.complete(error))?;
@@ -74,15 +75,16 @@ fn is_table_array(value: &Value) -> bool {
     value.as_array().is_some_and(|items| items.iter().any(Value::is_object))
 }
 
-/// What should be looked into before events arrive, for a receiver that listens on `port`.
-pub(crate) fn startup_warnings(settings: &Settings, port: u16) -> Vec<String> {
+/// What should be looked into before events arrive, for a receiver that listens on `port`: each with its key, value and
+/// origin.
+pub(crate) fn startup_warnings(settings: &Settings, port: u16) -> Vec<FieldError> {
     let mut warnings = settings.warnings(port);
     warnings.extend(unknown_event_warnings(settings));
     warnings
 }
 
 /// A handler's event filter with a name that Retell does not send is more likely a typo than intended.
-fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
+fn unknown_event_warnings(settings: &Settings) -> Vec<FieldError> {
     let unknown = |name: &&String| {
         !EventKind::ALL
             .iter()
@@ -90,17 +92,13 @@ fn unknown_event_warnings(settings: &Settings) -> Vec<String> {
             .chain(INTERNAL_EVENT_NAMES)
             .any(|known| Filter::name_matches(name, known))
     };
-    let of = |handler: &HandlerSettings| {
+    let of = |(position, handler): (usize, &HandlerSettings)| {
         let names: Vec<_> = handler.events.iter().filter(unknown).cloned().collect();
-        (!names.is_empty()).then(|| {
-            format!(
-                "handler `{}` filters for unknown event names: {}; see the event names in docs/handlers",
-                handler.name,
-                names.join(", ")
-            )
-        })
+        let why = format!("Retell sends no event named {}; see the event names in docs/handlers", names.join(", "));
+        let warning = FieldError::new("events", why).in_list("handlers", position, &handler.name);
+        (!names.is_empty()).then(|| settings.complete(warning))
     };
-    settings.handlers.iter().filter_map(of).collect()
+    settings.handlers.iter().enumerate().filter_map(of).collect()
 }
 
 /// Replaces passwords inside URLs. Settings that are secrets as a whole are of a type that serializes as `***`.

@@ -2,12 +2,13 @@
 
 use super::config::startup_warnings;
 use super::events::event_view;
+use super::receiver::find_other_receiver;
 use crate::base::clock::Clock;
 use crate::config::Settings;
 use crate::operations::Principal;
 use crate::storage::{
-    AlarmKind, AlarmRow, AlarmStore, BreakerState, EventFilter, EventSummary, HandlerBacklog, Journal, Maintenance,
-    StoreError, StoreOverview,
+    AlarmKind, AlarmRow, AlarmStore, BreakerState, Duty, EventFilter, EventSummary, HandlerBacklog, Journal,
+    Leadership, Maintenance, StoreError, StoreOverview,
 };
 use crate::view::{
     AlarmKindView, AlarmView, BreakerStateView, EventCountsView, HandlerStatusView, ReceiverStatusView, RetentionView,
@@ -27,6 +28,8 @@ struct StoreFigures {
     last_event: Option<EventSummary>,
     alarms: Vec<AlarmRow>,
     size_bytes: u64,
+    /// The receiver that opened the store last.
+    instance: Option<String>,
     notes: Vec<String>,
 }
 
@@ -40,14 +43,15 @@ pub(crate) async fn show_status<S>(
     receiver: ReceiverStatusView,
 ) -> StatusView
 where
-    S: Journal + AlarmStore + Maintenance + ?Sized,
+    S: Journal + AlarmStore + Leadership + Maintenance + ?Sized,
 {
     let now_ms = clock.now_ms();
     let figures = match store {
         Ok(store) => read_figures(store, now_ms).await,
         Err(error) => Err(error),
     };
-    let mut warnings = startup_warnings(settings, settings.server.port);
+    let warnings = startup_warnings(settings, settings.server.port);
+    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     warnings.extend(receiver.warnings.iter().cloned());
     let (figures, error) = match figures {
         Ok(figures) => (Some(figures), None),
@@ -61,13 +65,16 @@ where
         warnings.extend(configured.flat_map(|backlog| backlog_warnings(backlog, now_ms)));
     }
     let size_bytes = figures.as_ref().map(|figures| figures.size_bytes);
+    let instance = figures.as_ref().and_then(|figures| figures.instance.clone());
+    let path = settings.storage.url.location();
     StatusView {
+        other_receiver: find_other_receiver(&receiver, instance.as_deref(), &path),
         receiver,
         events: figures.as_ref().map(|figures| counts_view(&figures.overview)),
         last_event: figures.as_ref().and_then(|figures| figures.last_event.as_ref()).map(event_view),
         handlers: figures.as_ref().map(|figures| handler_views(&figures.overview, settings)),
         alarms: figures.map(|figures| figures.alarms.into_iter().map(alarm_view).collect()),
-        store: StoreStatusView { path: settings.storage.url.location(), size_bytes, error },
+        store: StoreStatusView { path, size_bytes, instance, error },
         retention: retention_view(settings),
         warnings,
     }
@@ -75,7 +82,7 @@ where
 
 async fn read_figures<S>(store: &S, now_ms: i64) -> Result<StoreFigures, StoreError>
 where
-    S: Journal + AlarmStore + Maintenance + ?Sized,
+    S: Journal + AlarmStore + Leadership + Maintenance + ?Sized,
 {
     let overview = store.overview(now_ms).await?;
     let filter = EventFilter { limit: Some(MAX_RECENT_EVENTS), ..EventFilter::default() };
@@ -85,6 +92,7 @@ where
         last_event,
         alarms: store.list_alarms().await?,
         size_bytes: store.size_bytes().await?,
+        instance: store.find_leader(Duty::Requests).await?,
         notes: store.notes().await,
     })
 }

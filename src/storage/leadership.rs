@@ -11,6 +11,8 @@ pub enum Duty {
     /// Removing data that is past its retention.
     Retention,
     Alarms,
+    /// Answering requests. A receiver leads it from its start on, so that commands know which one has the store open.
+    Requests,
 }
 
 impl Duty {
@@ -20,6 +22,7 @@ impl Duty {
         match self {
             Self::Retention => "retention",
             Self::Alarms => "alarms",
+            Self::Requests => "requests",
         }
     }
 }
@@ -90,6 +93,10 @@ impl Leadership for ScriptedLeadership {
         answered.await.map_err(|_| StoreError::unavailable("the test has ended"))
     }
 
+    async fn find_leader(&self, _: Duty) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     async fn resign(&self, _: Duty, _: &InstanceId) -> Result<(), StoreError> {
         Ok(())
     }
@@ -118,6 +125,10 @@ mod tests {
         async fn try_lead(&self, _: Duty, _: &InstanceId, until_ms: i64, _: i64) -> Result<bool, StoreError> {
             self.terms.lock().unwrap().push(until_ms);
             Ok(!*self.refuse.lock().unwrap())
+        }
+
+        async fn find_leader(&self, _: Duty) -> Result<Option<String>, StoreError> {
+            Ok(None)
         }
 
         async fn resign(&self, _: Duty, _: &InstanceId) -> Result<(), StoreError> {

@@ -61,7 +61,40 @@ fn a_receiver_that_is_down_or_not_ready_exits_with_1() {
     unready.set_env("RETELL_WEBHOOK__SERVER__PORT", &server.address().port().to_string());
     let ran = unready.run(&["status"]);
     assert_eq!(ran.exit_code, Some(1));
-    assert!(ran.stdout.contains("up, not ready") && ran.stdout.contains("WARNING: no API key"), "{ran:?}");
+    assert!(ran.stdout.contains("up, not ready") && ran.stdout.contains("security.keys: no API key"), "{ran:?}");
+}
+
+#[test]
+fn another_receiver_at_the_address_is_a_problem() {
+    let (mut home, mut server) = start_server();
+    let instance =
+        |status: &serde_json::Value, of: &str| status[of]["instance"].as_str().unwrap_or_default().to_owned();
+    let own = home.run_ok(&["status", "--json"]).json();
+    assert_eq!(instance(&own, "receiver"), instance(&own, "store"));
+    assert!(!instance(&own, "store").is_empty() && own["other_receiver"].is_null(), "{own}");
+    let (_other_home, other) = start_server();
+    home.use_ports_of(&other);
+    let status = home.run(&["status", "--json"]);
+    assert_eq!(status.exit_code, Some(1));
+    let status = status.json();
+    let doctor = home.run(&["doctor"]);
+    assert_eq!(doctor.exit_code, Some(1));
+    let text = home.run(&["status"]).stdout;
+    for part in [other.address().to_string(), instance(&status, "receiver"), instance(&own, "store")] {
+        assert!(text.contains(&part) && doctor.stdout.contains(&part), "{part} in {text} and {doctor:?}");
+    }
+    assert!(text.contains("another receiver responds at") && !text.contains("up and ready"), "{text}");
+    assert!(doctor.stdout.contains("PROBLEM  receiver       another receiver responds at"), "{doctor:?}");
+    // The receiver of this store has stopped; the other one is none of this store all the same.
+    server.stop();
+    assert_eq!(home.run(&["status"]).exit_code, Some(1));
+    // A folder without a store.
+    let mut empty = TestEnv::new();
+    empty.use_ports_of(&other);
+    for command in ["status", "doctor"] {
+        let ran = empty.run(&[command]);
+        assert!(ran.exit_code == Some(1) && ran.stdout.contains("no receiver has opened the store"), "{ran:?}");
+    }
 }
 
 #[test]

@@ -28,12 +28,16 @@ impl StatusArgs {
         let store_ref = store.as_deref().map_err(Clone::clone);
         let status = show_status(store_ref, &settings, &clock, context::PRINCIPAL, receiver).await;
         if self.json { output::print_json(&status) } else { print_text(&status, clock.now_ms()) }?;
-        if status.receiver.ready && status.store.error.is_none() { Ok(()) } else { Err(CliError::AlreadyPrinted) }
+        let is_ok = status.receiver.ready && status.other_receiver.is_none() && status.store.error.is_none();
+        if is_ok { Ok(()) } else { Err(CliError::AlreadyPrinted) }
     }
 }
 
 fn print_text(status: &StatusView, now_ms: i64) -> CliResult {
-    let receiver = format!("{} ({})", receiver_text(&status.receiver), status.receiver.url);
+    let receiver = match &status.other_receiver {
+        Some(other) => output::escape_text(other).into_owned(),
+        None => format!("{} ({})", receiver_text(&status.receiver), status.receiver.url),
+    };
     match &status.store.error {
         None => print_overview(status, receiver, now_ms)?,
         Some(error) => output::print_fields(&[("receiver", Some(receiver)), ("store", Some(error.clone()))])?,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::networks::Networks;
+use crate::config::FieldError;
 use crate::config::values::public_url::PublicUrl;
 use crate::config::values::{address_list, string_list};
 
@@ -64,6 +65,25 @@ impl ServerSettings {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.url.as_ref().is_none_or(PublicUrl::is_loopback)
+    }
+
+    /// See [`Settings::warnings`](crate::config::Settings::warnings).
+    pub(in crate::config) fn warnings(&self, port: u16) -> Vec<FieldError> {
+        let mut warnings = Vec::new();
+        // Port 0 is replaced by a free one at start.
+        if let Some(named) = self.mismatched_url_port(port).filter(|_| port != 0) {
+            let why = format!(
+                "the URL has port {named}, but the receiver listens on {port}: set SERVER_URL=http://localhost:{port} (or \
+                 PORT={named})"
+            );
+            warnings.push(FieldError::new("server.url", why));
+        }
+        if self.url.as_ref().is_some_and(PublicUrl::is_public_http) {
+            let why = "it is a public http:// address: calls and their transcripts would cross the internet unencrypted. Set \
+                       SERVER_URL to the https:// address of your tunnel or proxy";
+            warnings.push(FieldError::new("server.url", why));
+        }
+        warnings
     }
 
     /// The port in a loopback [`ServerSettings::url`] when it differs from `port`: nothing listens there.

@@ -1,28 +1,21 @@
 //! Checks whether requests from Retell can be verified.
 
 use crate::base::supervise::run_blocking;
-use crate::config::Settings;
+use crate::config::{FieldError, Settings};
 use crate::security::keys::ApiKey;
 use crate::tenants::dev_key::{DEV_KEY_FILE, read_dev_key};
 use crate::view::DoctorFinding;
 
-pub(super) fn check_keys(settings: &Settings) -> DoctorFinding {
+/// `warning` is the one about the keys, if there is one.
+pub(super) fn check_keys(settings: &Settings, warning: Option<FieldError>) -> DoctorFinding {
     const CHECK: &str = "keys";
     let keys = &settings.security.keys;
-    if !settings.security.verify {
-        return DoctorFinding::warning(
-            CHECK,
-            "signatures are not verified, so anyone can send events: set security.verify = true",
-        );
-    }
-    if keys.is_empty() {
-        let text = "no API key is set, so requests from Retell are rejected: set RETELL_API_KEY to the key with the \
-                    webhook badge (Retell's dashboard, Settings → API Keys)";
-        return if settings.server.is_public_https() {
-            DoctorFinding::problem(CHECK, text)
-        } else {
-            DoctorFinding::warning(CHECK, text)
-        };
+    match warning {
+        Some(warning) if settings.security.verify && settings.server.is_public_https() => {
+            return DoctorFinding::problem(CHECK, warning.to_string());
+        }
+        Some(warning) => return DoctorFinding::warning(CHECK, warning.to_string()),
+        None => {}
     }
     let fingerprints: Vec<_> = keys.iter().map(|key| ApiKey::new(key).fingerprint().to_string()).collect();
     DoctorFinding::ok(CHECK, format!("fingerprint {}", fingerprints.join(", ")))

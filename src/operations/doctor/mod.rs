@@ -6,10 +6,11 @@ mod keys;
 mod network;
 mod store;
 
+use super::config::startup_warnings;
 use super::receiver::{check_local_health, local_base_url};
 use super::{OperationError, Principal, ProgressCallback};
 use crate::base::clock::Clock;
-use crate::config::Settings;
+use crate::config::{FieldError, Settings};
 use crate::storage::InspectionDepth;
 use crate::view::DoctorFinding;
 
@@ -21,6 +22,9 @@ pub(crate) struct DoctorRequest<'a> {
     /// Read the whole store, and list its files.
     pub(crate) inspect_store: bool,
 }
+
+/// Warnings about these are the finding of the check of the keys.
+const KEY_SETTINGS: &[&str] = &["security.keys", "security.verify"];
 
 /// Makes every check with checked settings; settings that cannot be used are the only finding, since every other check
 /// needs them.
@@ -38,7 +42,12 @@ pub(crate) async fn diagnose_setup(
     let folder = settings.storage.url.folder();
     let local_url = local_base_url(&settings);
     let (port, instance) = network::check_port(&settings, &local_url).await?;
-    let mut findings = vec![DoctorFinding::ok("configuration", "valid"), keys::check_keys(&settings), port];
+    let mut warnings = startup_warnings(&settings, settings.server.port);
+    let keys = take_warning(&mut warnings, KEY_SETTINGS);
+    let wrong_port = settings.server.mismatched_url_port(settings.server.port);
+    let url = wrong_port.and_then(|_| take_warning(&mut warnings, &["server.url"]));
+    let mut findings = configuration_findings(&warnings);
+    findings.extend([keys::check_keys(&settings, keys), port]);
     findings.push(network::check_ops_listener(&settings, instance.is_some()).await?);
     findings.push(network::check_open_files());
     findings.extend(keys::check_development_key(&settings).await);
@@ -49,15 +58,29 @@ pub(crate) async fn diagnose_setup(
         findings.push(store::check_readiness(&receiver));
         findings.extend(receiver.warnings.iter().map(|warning| DoctorFinding::problem("addresses", warning)));
         findings.extend(store::check_store_in_use(&settings.storage.url, &local_url).await);
+        findings.extend(store::check_receiver(&settings.storage.url, &receiver).await);
     }
     findings.push(disk::check_store(&settings.storage.url).await);
     let depth = if request.inspect_store { InspectionDepth::Full } else { InspectionDepth::Quick };
     findings.extend(store::check_store_files(&settings.storage.url, depth, progress).await);
     findings.extend(disk::check_disk(folder).await);
-    findings.push(network::check_public_url(&settings, instance.as_deref()).await?);
+    findings.push(network::check_public_url(&settings, instance.as_deref(), url).await?);
     findings.extend(destinations::check_destinations(&settings).await?);
     if let Some(url) = request.clock_url {
         findings.push(network::check_clock(url, clock).await?);
     }
     Ok(findings)
+}
+
+fn take_warning(warnings: &mut Vec<FieldError>, keys: &[&str]) -> Option<FieldError> {
+    let position = warnings.iter().position(|warning| keys.contains(&warning.key().as_str()))?;
+    Some(warnings.remove(position))
+}
+
+fn configuration_findings(warnings: &[FieldError]) -> Vec<DoctorFinding> {
+    const CHECK: &str = "configuration";
+    if warnings.is_empty() {
+        return vec![DoctorFinding::ok(CHECK, "valid")];
+    }
+    warnings.iter().map(|warning| DoctorFinding::warning(CHECK, warning.to_string())).collect()
 }

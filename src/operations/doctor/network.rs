@@ -7,7 +7,7 @@ use jiff::fmt::rfc2822;
 
 use crate::base::clock::Clock;
 use crate::base::open_files;
-use crate::config::Settings;
+use crate::config::{FieldError, Settings};
 use crate::egress;
 use crate::operations::OperationError;
 use crate::operations::receiver::{ReceiverProbe, check_local_health, connectable_url, probe_receiver};
@@ -88,10 +88,12 @@ pub(super) fn check_open_files() -> DoctorFinding {
     }
 }
 
-/// Checks that `server.url` leads to the receiver with the id `instance`.
+/// Checks that `server.url` leads to the receiver with the id `instance`. `wrong_port` is the warning
+/// that nothing listens on the port of the URL.
 pub(super) async fn check_public_url(
     settings: &Settings,
     instance: Option<&str>,
+    wrong_port: Option<FieldError>,
 ) -> Result<DoctorFinding, OperationError> {
     const CHECK: &str = "server.url";
     let port = settings.server.port;
@@ -100,12 +102,8 @@ pub(super) async fn check_public_url(
             "not set: Retell cannot reach localhost; open a tunnel to the port and set SERVER_URL to its https URL";
         return Ok(DoctorFinding::warning(CHECK, text));
     };
-    if let Some(named) = settings.server.mismatched_url_port(port).filter(|_| port != 0) {
-        let text = format!(
-            "the URL has port {named}, but the receiver listens on {port}: set \
-             SERVER_URL=http://localhost:{port}, or PORT={named}"
-        );
-        return Ok(DoctorFinding::problem(CHECK, text));
+    if let Some(warning) = wrong_port {
+        return Ok(DoctorFinding::problem(CHECK, warning.to_string()));
     }
     Ok(public_url_finding(&redact::url(&url), port, &probe_receiver(&url).await?, instance))
 }

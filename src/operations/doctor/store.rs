@@ -3,11 +3,14 @@
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::base::supervise::run_blocking;
+use crate::base::supervise::{Supervisor, run_blocking};
 use crate::config::StorageUrl;
+use crate::operations::receiver::find_other_receiver;
 use crate::operations::text::format_bytes;
 use crate::operations::{Progress, ProgressCallback};
-use crate::storage::{self, FindingSeverity, InspectionDepth, StoreError, StoreFile, StoreFinding, StoreInspection};
+use crate::storage::{
+    self, Duty, FindingSeverity, InspectionDepth, Role, StoreError, StoreFile, StoreFinding, StoreInspection,
+};
 use crate::view::{DoctorFinding, ReceiverStatusView};
 
 const CHECK: &str = "store files";
@@ -113,4 +116,19 @@ pub(super) async fn check_store_in_use(url: &StorageUrl, receiver_url: &str) -> 
             ),
         )
     })
+}
+
+/// Checks that the receiver that responds is the one that opened the store.
+pub(super) async fn check_receiver(url: &StorageUrl, receiver: &ReceiverStatusView) -> Option<DoctorFinding> {
+    let instance = read_instance(url).await;
+    let other = find_other_receiver(receiver, instance.as_deref(), &url.location())?;
+    Some(DoctorFinding::problem("receiver", other))
+}
+
+/// `None` also for a store that does not exist or cannot be read, which is another finding.
+async fn read_instance(url: &StorageUrl) -> Option<String> {
+    let url = url.clone();
+    let open = move || storage::exists(&url).then(|| storage::open(&url, Role::Reader, &Supervisor::default()));
+    let store = run_blocking(open).await??.ok()?;
+    store.find_leader(Duty::Requests).await.ok()?
 }

@@ -75,6 +75,7 @@ fn status_view(base_url: &str, response: Option<ReadinessResponse>) -> ReceiverS
         up: response.is_some(),
         ready: response.as_ref().is_some_and(|response| response.is_success),
         warnings: response.as_ref().map(|response| warnings(&response.body)).unwrap_or_default(),
+        instance: response.as_ref().and_then(|response| response.instance.clone()),
         response: response.map(|response| response.body),
     }
 }

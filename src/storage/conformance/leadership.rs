@@ -17,6 +17,8 @@ pub(in crate::storage) async fn one_receiver_leads_until_its_term_ends(store: Te
     assert!(leads(&store, Duty::Alarms, &first, NOW_MS).await);
     assert!(!leads(&store, Duty::Alarms, &second, NOW_MS).await);
     assert!(leads(&store, Duty::Retention, &second, NOW_MS).await, "each duty has its own leader");
+    assert_eq!(store.find_leader(Duty::Alarms).await.unwrap().as_deref(), Some(first.as_str()));
+    assert_eq!(store.find_leader(Duty::Requests).await.unwrap(), None);
     assert!(leads(&store, Duty::Alarms, &first, NOW_MS + 30_000).await, "the term is extended");
     assert!(!leads(&store, Duty::Alarms, &second, NOW_MS + 30_000 + TERM_MS - 1).await);
     assert!(leads(&store, Duty::Alarms, &second, NOW_MS + 30_000 + TERM_MS).await);

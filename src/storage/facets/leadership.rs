@@ -14,6 +14,9 @@ pub trait Leadership: Send + Sync {
     /// Makes `holder` the leader until `until_ms`, if no other receiver leads at `now_ms`, and returns whether it leads.
     async fn try_lead(&self, duty: Duty, holder: &InstanceId, until_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
 
+    /// The id of the latest leader of a duty, whose term may have ended; `None` if there was none, or it resigned.
+    async fn find_leader(&self, duty: Duty) -> Result<Option<String>, StoreError>;
+
     /// Ends the term of `holder`, so that another receiver can lead at once. Does nothing if it does not lead.
     async fn resign(&self, duty: Duty, holder: &InstanceId) -> Result<(), StoreError>;
 }

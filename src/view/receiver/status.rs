@@ -39,6 +39,8 @@ named_values! {
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusView {
     pub receiver: ReceiverStatusView,
+    /// Why what responds is not the receiver of the store; `None` if it is, and if nothing responds.
+    pub other_receiver: Option<String>,
     pub events: Option<EventCountsView>,
     /// The latest event that Retell sent.
     pub last_event: Option<EventView>,
@@ -62,6 +64,8 @@ pub(crate) struct ReceiverStatusView {
     /// What the receiver itself warns about.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// The id of its process; `None` without a response, and for a program that is not a receiver.
+    pub instance: Option<String>,
     /// The body of the response, a string when it is not JSON; `None` without a response.
     pub response: Option<Value>,
 }
@@ -107,6 +111,8 @@ pub(crate) struct StoreStatusView {
     /// Where the store is: a path, or a URL without its password.
     pub path: String,
     pub size_bytes: Option<u64>,
+    /// The id of the receiver that has, or had, the store open.
+    pub instance: Option<String>,
     /// Why the store cannot be read.
     pub error: Option<String>,
 }

@@ -33,7 +33,7 @@ fn without_verification_every_sender_is_trusted_but_only_json_is_accepted() {
     let home = TestEnv::without_key();
     home.write_config("[security]\nverify = false\n");
     let server = home.start_server();
-    assert!(server.output().contains("WARNING: VERIFICATION IS OFF"), "{}", server.output());
+    assert!(server.output().contains("security.verify = false: VERIFICATION IS OFF"), "{}", server.output());
     let body = event_body("call_ended", "call_unsigned");
     let answer = request(server.address(), "POST", WEBHOOK_PATH, &[], &body);
     assert_eq!((answer.status, answer.json()), (200, json!({ "received": true })));
@@ -59,7 +59,7 @@ fn a_development_key_is_created_once_and_send_signs_with_it() {
     let home = TestEnv::without_key();
     let path = home.path().join("data/dev.key");
     let server = home.start_server();
-    assert!(server.output().contains("WARNING: no API key is set"), "{}", server.output());
+    assert!(server.output().contains("security.keys: no API key is set"), "{}", server.output());
     let key = fs::read_to_string(&path).unwrap();
     assert_eq!(file_mode(&path), 0o600);
     assert_all_private(&home.path().join("data"));
@@ -133,7 +133,7 @@ fn several_keys_or_a_key_file_are_accepted_and_an_empty_variable_is_unset() {
 fn a_local_url_with_another_port_is_reported_with_the_line_to_change() {
     let server = TestEnv::new().with_env("SERVER_URL", "http://localhost:3999").start_server();
     let right = format!("SERVER_URL=http://localhost:{}", server.address().port());
-    assert!(server.output().contains("WARNING: server.url names port 3999"), "{}", server.output());
+    assert!(server.output().contains("SERVER_URL: server.url: the URL has port 3999"), "{}", server.output());
     assert!(server.output().contains(&right), "{}", server.output());
     let quiet = TestEnv::new().with_env("SERVER_URL", "https://example.ngrok.app").start_server();
     assert!(!quiet.output().contains("WARNING"), "{}", quiet.output());

@@ -1,7 +1,7 @@
 //! Leadership. With SQLite there is one receiver, so it always leads; the table keeps the contract testable.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::InstanceId;
 use crate::storage::sqlite::SqliteStore;
@@ -20,6 +20,14 @@ impl Leadership for SqliteStore {
             Ok(statement.execute(params![duty.as_str(), holder.as_str(), until_ms, now_ms])? == 1)
         };
         self.writer()?.write_background(1, move |state| work(&state.conn)).await
+    }
+
+    async fn find_leader(&self, duty: Duty) -> Result<Option<String>, StoreError> {
+        let work = move |conn: &Connection| {
+            let mut statement = conn.prepare_cached("SELECT holder FROM leadership WHERE duty = ?1")?;
+            Ok(statement.query_row([duty.as_str()], |row| row.get(0)).optional()?)
+        };
+        self.readers.read(move |reader| work(&reader.conn)).await
     }
 
     async fn resign(&self, duty: Duty, holder: &InstanceId) -> Result<(), StoreError> {
