@@ -28,12 +28,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::output::CliError;
+use self::output::{CliError, CliResult};
 
 /// Receive Retell AI webhooks: verify each request, store the event before the 200, deliver it to your handlers
 #[derive(Debug, Parser)]
 #[command(name = "retell-webhook", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
+    #[command(flatten)]
+    settings: context::SettingsArgs,
     #[command(subcommand)]
     command: Option<CliCommand>,
     /// Show and read times in the time zone of this machine instead of UTC
@@ -42,13 +44,13 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Without a subcommand it runs serve. Settings come from config/default.toml and the other \
-files in config/, from `.env`, and from the environment (RETELL_API_KEY, SERVER_URL, PORT, DATABASE_URL, DEBUG, \
+files in config/, from the file of --config, from `.env`, and from the environment (RETELL_API_KEY, SERVER_URL, PORT, DATABASE_URL, DEBUG, \
 RETELL_WEBHOOK__SECTION__KEY).";
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run the receiver (the default)
-    Serve,
+    Serve(serve::ServeArgs),
     /// Send a signed event to a receiver: a sample, or your own body
     Send(receiver::SendArgs),
     /// Print the X-Retell-Signature header for a body
@@ -132,8 +134,20 @@ impl Cli {
 
 /// Runs the command, `serve` when none is given, and reports a failure on stderr.
 pub async fn run(cli: Cli) -> ExitCode {
-    let result = match cli.command.unwrap_or(CliCommand::Serve) {
-        CliCommand::Serve => serve::run().await,
+    let result = match cli.settings.apply() {
+        Ok(()) => run_command(cli.command.unwrap_or(CliCommand::Serve(serve::ServeArgs::default()))).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::AlreadyPrinted) => ExitCode::FAILURE,
+        Err(CliError::Message(message)) => report_error(&message),
+    }
+}
+
+async fn run_command(command: CliCommand) -> CliResult {
+    match command {
+        CliCommand::Serve(command) => command.run().await,
         CliCommand::Send(command) => command.run().await,
         CliCommand::Sign(command) => command.run(),
         CliCommand::Verify(command) => command.run(),
@@ -161,11 +175,6 @@ pub async fn run(cli: Cli) -> ExitCode {
         CliCommand::Simulate(command) => command.run().await,
         CliCommand::Load(command) => command.run().await,
         CliCommand::Health(command) => command.run().await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(CliError::AlreadyPrinted) => ExitCode::FAILURE,
-        Err(CliError::Message(message)) => report_error(&message),
     }
 }
 

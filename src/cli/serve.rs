@@ -1,7 +1,8 @@
 //! `serve`: the receiver itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use clap::Args;
 use tokio::net::TcpListener;
 
 use super::context;
@@ -9,16 +10,43 @@ use super::output::{CliError, CliResult, print_line};
 use crate::app::{self, Receiver, ReloadHandle, shutdown_signal};
 use crate::base::open_files;
 use crate::base::supervise::Supervisor;
-use crate::config::{ConfigSources, LogFormat, Settings};
+use crate::config::{LogFormat, Settings};
 use crate::handlers::RegisteredHandler;
 use crate::live::{TEST_PATH, WEBHOOK_PATH};
-use crate::operations::config::startup_warnings;
+use crate::operations::OperationError;
+use crate::operations::config::{check_settings, startup_warnings};
 use crate::privacy::redact;
 use crate::telemetry::logging;
 
-pub(super) async fn run() -> CliResult {
-    let settings = context::load_settings()?;
-    logging::validate(&settings.log).map_err(|error| settings.complete(error))?;
+/// Options that override settings.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ServeArgs {
+    /// TCP port to listen on instead of server.port; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// IP address to listen on instead of server.host
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<IpAddr>,
+}
+
+impl ServeArgs {
+    pub(super) async fn run(self) -> CliResult {
+        serve(self).await
+    }
+
+    fn load_settings(&self) -> Result<Settings, OperationError> {
+        let mut sources = context::config_sources()?;
+        let options = [
+            ("server.port", self.port.map(|port| port.to_string())),
+            ("server.host", self.host.map(|host| host.to_string())),
+        ];
+        sources.command_line.extend(options.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        check_settings(&sources)
+    }
+}
+
+async fn serve(args: ServeArgs) -> CliResult {
+    let settings = args.load_settings()?;
     let log = logging::init(&settings.log).map_err(CliError::Message)?;
     open_files::raise_limit();
     warn_low_file_limit();
@@ -31,7 +59,7 @@ pub(super) async fn run() -> CliResult {
     print_startup_summary(&settings, &receiver, port, metrics)?;
     receiver.stop_when(shutdown_signal()?);
     #[cfg(unix)]
-    reload_on_sighup(receiver.supervisor().clone(), receiver.reload_handle())?;
+    reload_on_sighup(receiver.supervisor().clone(), args, receiver.reload_handle())?;
 
     let supervisor = receiver.supervisor().clone();
     let serve_ops = async {
@@ -79,7 +107,7 @@ fn bind_listener(settings: &Settings) -> Result<TcpListener, CliError> {
     let address = SocketAddr::new(settings.server.host, settings.server.port);
     app::bind(address).map_err(|error| {
         CliError::Message(format!(
-            "cannot listen on {address}: {error}; stop the process that uses the port, or set PORT to a free one"
+            "cannot listen on {address}: {error}; stop the process that uses the port, or choose a free one with --port or PORT"
         ))
     })
 }
@@ -163,13 +191,13 @@ fn format_company_slugs(settings: &Settings) -> String {
 
 /// SIGHUP reads companies, keys, handlers, functions and inbound rules again.
 #[cfg(unix)]
-fn reload_on_sighup(supervisor: Supervisor, reload: ReloadHandle) -> CliResult {
+fn reload_on_sighup(supervisor: Supervisor, args: ServeArgs, reload: ReloadHandle) -> CliResult {
     let mut hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     supervisor.clone().spawn_detached(async move {
         loop {
             tokio::select! {
                 () = supervisor.wait_for_stop() => break,
-                _ = hang_up.recv() => reload_settings(&reload).await,
+                _ = hang_up.recv() => reload_settings(&args, &reload).await,
             }
         }
     });
@@ -178,8 +206,8 @@ fn reload_on_sighup(supervisor: Supervisor, reload: ReloadHandle) -> CliResult {
 
 /// Settings that cannot be read or applied change nothing; the log states why.
 #[cfg(unix)]
-async fn reload_settings(reload: &ReloadHandle) {
-    let settings = match ConfigSources::from_process().and_then(|sources| Settings::load(&sources)) {
+async fn reload_settings(args: &ServeArgs, reload: &ReloadHandle) {
+    let settings = match args.load_settings() {
         Ok(settings) => settings,
         Err(error) => return tracing::error!(%error, "settings reload failed, nothing was changed"),
     };

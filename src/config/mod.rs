@@ -1,7 +1,8 @@
 //! Settings: the keys, their sources, and the validation of their values. Imports no feature module.
 //!
 //! Layers, where a later one overrides an earlier one: built-in defaults, `config/default.toml`,
-//! `config/<RUN_ENV>.toml`, `config/local.toml`, `.env` in the working directory, environment variables.
+//! `config/<RUN_ENV>.toml`, `config/local.toml`, the file of `--config`, `.env` in the working directory, environment
+//! variables, options of the command line.
 //!
 //! The doc comments, types and defaults of the settings structs are the only source of `config/default.toml`,
 //! `docs/configuration.md` and `docs/configuration.schema.json`; see [`mod@reference`].
@@ -22,8 +23,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use field_error::FieldError;
-pub(crate) use load::reference;
 pub use load::{ConfigSources, Origins};
+pub(crate) use load::{enter_folder, reference};
 pub use sections::{AlarmSettings, DeliverySettings, HandlerKind, HandlerSettings, RevisionPolicy, TranscriptPolicy};
 pub(crate) use sections::{
     AppointmentSettings, CompanySettings, DateOrder, DeliveryOrdering, DocsSettings, EgressSettings, ExecSettings,

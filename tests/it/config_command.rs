@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::server::ReceiverProcess;
 use crate::support::signing::{KEY, api_key};
 use crate::support::test_env::TestEnv;
 
@@ -127,10 +128,112 @@ fn check_and_status_warn_about_unknown_event_names() {
     let home = TestEnv::new();
     let table = "[[handlers]]\nname = \"ended\"\nkind = \"log\"\nevents = [\"call_endet\"]\n";
     write_config_file(&home, "local.toml", table);
-    let warning = "handler `ended` filters for unknown event names: call_endet";
+    let warning =
+        "config/local.toml:4: handlers[0] `ended`: events = [\"call_endet\"]: Retell sends no event named call_endet";
     let checked = home.run_ok(&["config", "check"]).stdout;
     assert!(checked.starts_with("ok, with warnings:") && checked.contains(warning), "{checked}");
     let status = home.run(&["status", "--json"]).json();
     let warnings = status["warnings"].as_array().unwrap();
     assert!(warnings.iter().any(|text| text.as_str().unwrap().starts_with(warning)), "{warnings:?}");
+}
+
+#[test]
+fn values_are_cleaned_and_the_rest_is_refused_by_name() {
+    let home = TestEnv::without_key()
+        .with_env("RETELL_API_KEY", &format!("\"{KEY}\""))
+        .with_env("SERVER_URL", "\u{feff}https://example.ngrok.app ")
+        .with_env("DATABASE_URL", "'sqlite://~/store/x.db'");
+    let home_folder = home.path().to_str().unwrap().to_owned();
+    let mut home = home.with_env("HOME", &home_folder);
+    assert_eq!(home.run_ok(&["config", "check"]).stdout, "ok\n");
+    drop(home.start_server());
+    assert!(home.path().join("store/x.db").exists() && !home.path().join("~").exists());
+    for (name, value, message) in [
+        ("DATABASE_URL", "sqlite://$DATA/x.db", "environment variable DATABASE_URL: storage.url: only ${HOME}"),
+        ("RETELL_WEBHOOK__LOG__DIR", "~ada/logs", "variable RETELL_WEBHOOK__LOG__DIR: log.dir"),
+        ("RETELL_API_KEY", "key_0123456789 abcdef", "environment variable RETELL_API_KEY: it has a blank, a quote"),
+        ("RUN_ENV", "prod", "environment variable RUN_ENV = \"prod\": the file config/prod.toml does not exist"),
+        ("DEBUG", "banana", "environment variable DEBUG = \"banana\": expected true, yes, on or 1"),
+    ] {
+        let before = std::mem::replace(&mut home, TestEnv::new()).with_env(name, value);
+        for command in [&["config", "check"][..], &["serve"], &["doctor"]] {
+            let ran = before.run(command);
+            assert!(ran.exit_code == Some(1) && ran.output().contains(message), "{name}={value}: {ran:?}");
+        }
+        let names = fs::read_dir(before.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.into_iter().all(|name| !name.contains(['$', '~'])), "{name}={value}");
+    }
+}
+
+#[test]
+fn check_serve_doctor_and_status_have_the_same_warnings() {
+    let mut home = TestEnv::new().with_env("SERVER_URL", "http://hooks.example.com");
+    write_config_file(
+        &home,
+        "local.toml",
+        "[[handlers]]\nname = \"ended\"\nkind = \"log\"\nevents = [\"call_endet\"]\n",
+    );
+    let warnings = [
+        "environment variable SERVER_URL: server.url: it is a public http:// address",
+        "config/local.toml:4: handlers[0] `ended`: events = [\"call_endet\"]: Retell sends no event named call_endet",
+    ];
+    let server = home.start_server();
+    home.use_ports_of(&server);
+    let outputs = [
+        home.run_ok(&["config", "check"]).stdout,
+        server.output(),
+        home.run(&["doctor"]).stdout,
+        home.run(&["status"]).stdout,
+    ];
+    for output in outputs {
+        assert!(warnings.iter().all(|warning| output.contains(warning)), "{output}");
+    }
+}
+
+#[test]
+fn options_choose_the_folder_and_a_further_file() {
+    let home = TestEnv::new();
+    let folder = home.path().join("receiver");
+    fs::create_dir_all(folder.join("config")).unwrap();
+    fs::write(folder.join("config/local.toml"), "[log]\ndir = \"off\"\n[server]\nbody_limit_bytes = 2048\n").unwrap();
+    fs::write(folder.join(".env"), "SERVER_URL=https://example.ngrok.app\n").unwrap();
+    fs::write(folder.join("more.toml"), "[server]\nbody_limit_bytes = 4096\n").unwrap();
+    for options in [["-C", "receiver", "--config", "more.toml"], ["--config", "more.toml", "-C", "receiver"]] {
+        let shown = home.run_ok(&[&["config", "show"], &options[..]].concat()).stdout;
+        let before_command = home.run_ok(&[&options[..], &["config", "show"]].concat()).stdout;
+        assert_eq!(shown, before_command);
+        for line in [
+            "body_limit_bytes = 4096  # more.toml",
+            "dir = \"off\"  # config/local.toml",
+            "url = \"https://example.ngrok.app\"  # SERVER_URL",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+        }
+    }
+    fs::write(folder.join("more.toml"), "[server]\nprot = 1\n").unwrap();
+    for (options, message) in [
+        (&["-C", "receiver", "--config", "more.toml"][..], "more.toml:2: server.prot: unknown key"),
+        (&["--config", "receiver/missing.toml"], "receiver/missing.toml: the file of --config does not exist"),
+        (&["-C", "nowhere"], "-C: cannot change to the folder nowhere"),
+    ] {
+        for command in [&["config", "check"][..], &["status"], &["serve"], &["doctor"]] {
+            let ran = home.run(&[command, options].concat());
+            assert!(ran.exit_code == Some(1) && ran.output().contains(message), "{options:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn options_of_serve_override_every_setting() {
+    let home =
+        TestEnv::new().with_env("RETELL_WEBHOOK__SERVER__PORT", "1").with_env("RETELL_WEBHOOK__SERVER__HOST", "::1");
+    let server = ReceiverProcess::start(home.command(&["serve", "--port", "0", "--host", "127.0.0.1"]));
+    assert!(server.address().ip().is_loopback() && server.address().is_ipv4() && server.address().port() > 1);
+    let in_use = server.address().port().to_string();
+    let other = TestEnv::new();
+    let ran = other.run(&["serve", "--port", &in_use]);
+    assert!(ran.exit_code == Some(1) && ran.stderr.contains("choose a free one with --port or PORT"), "{ran:?}");
+    for invalid in [["--port", "many"], ["--host", "localhost:1"]] {
+        assert_eq!(other.run(&[&["serve"], &invalid[..]].concat()).exit_code, Some(2), "{invalid:?}");
+    }
 }

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, stdout};
 
 use super::state_text;
+use crate::cli::context;
 use crate::cli::output::{self, CliError};
 use crate::cli::terminal;
-use crate::config::ConfigSources;
 use crate::view::{EventStateView, EventView, TailedEventView};
 
 /// Characters of a column; its text comes from outside and has no limit.
@@ -26,7 +26,7 @@ pub(super) struct LineStyle {
 impl LineStyle {
     /// Colors are used on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`. The output of a pipe is always wide.
     pub(super) fn from_env() -> Result<Self, CliError> {
-        let env = ConfigSources::from_process()?.env;
+        let env = context::config_sources()?.env;
         let is_disabled = env.contains_key("NO_COLOR") || env.get("TERM").is_some_and(|term| term == "dumb");
         let is_terminal = stdout().is_terminal();
         let compact_columns = terminal::columns().filter(|columns| *columns < MIN_WIDE_COLUMNS);

@@ -4,7 +4,7 @@ use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliResult};
 use crate::cli::time_arg::parse_time_arg;
-use crate::config::{ConfigSources, DEFAULT_COMPANY_SLUG, InboundKind};
+use crate::config::{DEFAULT_COMPANY_SLUG, InboundKind};
 use crate::operations::config::check_settings;
 use crate::operations::inbound::{InboundTest, test_inbound};
 
@@ -49,7 +49,7 @@ impl InboundCommand {
 
 impl InboundTestArgs {
     async fn run(self) -> CliResult {
-        let settings = check_settings(&ConfigSources::from_process()?)?;
+        let settings = check_settings(&context::config_sources()?)?;
         let store = context::open_store()?;
         let test = InboundTest {
             kind: if self.sms { InboundKind::Chat } else { InboundKind::Call },

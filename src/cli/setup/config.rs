@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::cli::context;
 use crate::cli::output::{self, CliResult};
-use crate::config::{ConfigSources, reference};
+use crate::config::reference;
 use crate::operations::config::{check_settings, show_settings, startup_warnings};
 use crate::operations::text::inline_toml;
 use crate::view::SettingView;
@@ -41,7 +41,7 @@ impl ConfigCommand {
 }
 
 fn print_check() -> CliResult {
-    let settings = check_settings(&ConfigSources::from_process()?)?;
+    let settings = check_settings(&context::config_sources()?)?;
     let warnings = startup_warnings(&settings, settings.server.port);
     output::print_line(if warnings.is_empty() { "ok" } else { "ok, with warnings:" })?;
     warnings.iter().try_for_each(|warning| output::print_line(format!("  {warning}")))

@@ -6,7 +6,6 @@ use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::progress::draw_progress;
-use crate::config::ConfigSources;
 use crate::operations::OperationError;
 use crate::operations::config::check_settings;
 use crate::operations::doctor::{DoctorRequest, diagnose_setup};
@@ -31,7 +30,7 @@ pub(in crate::cli) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(in crate::cli) async fn run(self) -> CliResult {
-        let sources = ConfigSources::from_process().map_err(OperationError::from);
+        let sources = context::config_sources().map_err(OperationError::from);
         let settings = sources.and_then(|sources| check_settings(&sources));
         let request =
             DoctorRequest { clock_url: self.online.then_some(self.clock_url.as_str()), inspect_store: self.store };

@@ -92,17 +92,22 @@ fn visible_subcommands(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set() && subcommand.get_name() != "help")
 }
 
-/// Arguments without `--help` and `--version`, which every command has.
+/// Arguments without `--help` and `--version`, and without the options of every command, which the first section lists.
 fn visible_arguments(command: &Command) -> impl Iterator<Item = &Arg> {
-    let is_visible = |argument: &&Arg| {
+    let is_visible = move |argument: &&Arg| {
         let is_builtin = matches!(argument.get_id().as_str(), "help" | "version");
-        !is_builtin && !argument.is_hide_set()
+        let is_inherited = argument.is_global_set() && command.get_bin_name().is_some_and(|name| name.contains(' '));
+        !is_builtin && !is_inherited && !argument.is_hide_set()
     };
     command.get_arguments().filter(is_visible)
 }
 
 fn append_argument(page: &mut String, argument: &Arg) {
-    let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+    let short = argument
+        .get_short()
+        .filter(|_| argument.get_long().is_some())
+        .map(|short| format!("-{short}, "))
+        .unwrap_or_default();
     let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
     let help = table_cell(&help);
     let (help, described_default) = split_described_default(&help);

@@ -10,13 +10,14 @@ pub(in crate::config) mod suggest;
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
 
 use self::clean_values::clean_values;
 pub use self::origins::Origins;
 pub use self::sources::ConfigSources;
+pub(crate) use self::sources::enter_folder;
 pub(in crate::config) use self::sources::{API_KEY_VARIABLES, ENV_ALIASES};
 use self::suggest::suggest_key;
 use super::FieldError;
@@ -107,6 +108,9 @@ fn merge_layers(files: &[ConfigFile], sources: &ConfigSources) -> Result<Config,
         }
         builder = builder.set_override(key, value).map_err(redact_error)?;
     }
+    for (key, value) in &sources.command_line {
+        builder = builder.set_override(key, value.as_str()).map_err(redact_error)?;
+    }
     let mut merged = builder.build().map_err(redact_error)?;
     clean_values("", &mut merged.cache, sources.home())?;
     Ok(merged)
@@ -114,33 +118,44 @@ fn merge_layers(files: &[ConfigFile], sources: &ConfigSources) -> Result<Config,
 
 /// The configuration files that exist, in the order of their layers.
 fn read_files(sources: &ConfigSources) -> Result<Vec<ConfigFile>, FieldError> {
-    let Some(folder) = sources.base_dir.as_ref().map(|folder| folder.join("config")) else {
-        return Ok(Vec::new());
-    };
-    let mut paths = vec![folder.join("default.toml")];
-    if let Some(name) = sources.env_var("RUN_ENV") {
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
-            let why = "expected a name of letters, digits, `-` or `_`, such as production";
-            return Err(sources.variable_error("RUN_ENV", why));
-        }
-        let path = folder.join(format!("{name}.toml"));
-        if !path.is_file() {
-            return Err(missing_run_env_file(sources, name, &path));
-        }
-        paths.push(path);
-    }
-    paths.push(folder.join("local.toml"));
     let mut files = Vec::new();
-    for path in paths {
-        let name = display_path(&path);
-        match std::fs::read_to_string(&path) {
-            // Editors on Windows write a byte order mark.
-            Ok(text) => files.push(ConfigFile { name, text: text.trim_start_matches('\u{feff}').to_owned() }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(FieldError::new("", format!("cannot read the file: {error}")).with_origin(name)),
+    if let Some(folder) = sources.base_dir.as_ref().map(|folder| folder.join("config")) {
+        files.extend(read_file(&folder.join("default.toml"))?);
+        if let Some(path) = run_env_path(sources, &folder)? {
+            files.extend(read_file(&path)?);
         }
+        files.extend(read_file(&folder.join("local.toml"))?);
+    }
+    if let Some(path) = &sources.config_file {
+        let missing = || {
+            let problem = "the file of --config does not exist; name an existing file, or omit --config";
+            FieldError::new("", problem).with_origin(display_path(path))
+        };
+        files.push(read_file(path)?.ok_or_else(missing)?);
     }
     Ok(files)
+}
+
+/// `None` for a file that does not exist.
+fn read_file(path: &Path) -> Result<Option<ConfigFile>, FieldError> {
+    let name = display_path(path);
+    match std::fs::read_to_string(path) {
+        // Editors on Windows write a byte order mark.
+        Ok(text) => Ok(Some(ConfigFile { name, text: text.trim_start_matches('\u{feff}').to_owned() })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FieldError::new("", format!("cannot read the file: {error}")).with_origin(name)),
+    }
+}
+
+/// The file of the environment that `RUN_ENV` names.
+fn run_env_path(sources: &ConfigSources, folder: &Path) -> Result<Option<PathBuf>, FieldError> {
+    let Some(name) = sources.env_var("RUN_ENV") else { return Ok(None) };
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+        let why = "expected a name of letters, digits, `-` or `_`, such as production";
+        return Err(sources.variable_error("RUN_ENV", why));
+    }
+    let path = folder.join(format!("{name}.toml"));
+    if path.is_file() { Ok(Some(path)) } else { Err(missing_run_env_file(sources, name, &path)) }
 }
 
 /// The settings of this environment would be missing without notice.

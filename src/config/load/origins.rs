@@ -9,6 +9,8 @@ use toml::de::{DeTable, DeValue};
 use super::{API_KEY_VARIABLES, ConfigFile, ConfigSources, ENV_ALIASES};
 use crate::config::FieldError;
 
+const COMMAND_LINE: &str = "command line";
+
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -22,6 +24,7 @@ pub(super) enum Origin {
         line: usize,
     },
     Variable(String),
+    CommandLine,
 }
 
 impl fmt::Display for Origin {
@@ -30,6 +33,7 @@ impl fmt::Display for Origin {
             Self::File { name, line } => write!(f, "{name}:{line}"),
             Self::DotEnv { variable, line } => write!(f, ".env:{line} ({variable})"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::CommandLine => f.write_str(COMMAND_LINE),
         }
     }
 }
@@ -79,6 +83,9 @@ impl Origins {
         for (name, key, _) in sources.prefixed_variables() {
             origins.replace(&key, sources.variable_origin(name));
         }
+        for key in sources.command_line.keys() {
+            origins.replace(key, Origin::CommandLine);
+        }
         Ok(origins)
     }
 
@@ -94,6 +101,7 @@ impl Origins {
     pub(crate) fn layer(&self, key: &str) -> Option<&str> {
         Some(match self.0.get(key)? {
             Origin::File { name, .. } | Origin::DotEnv { variable: name, .. } | Origin::Variable(name) => name,
+            Origin::CommandLine => COMMAND_LINE,
         })
     }
 

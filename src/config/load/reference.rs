@@ -21,8 +21,8 @@ const PAGE_HEAD: &str = "\
 # Configuration
 
 Settings come from these layers; a later one overrides an earlier one: built-in defaults, `config/default.toml`,
-`config/<RUN_ENV>.toml`, `config/local.toml`, `.env` in the working directory, environment variables. An empty variable
-counts as unset. Blanks, byte order marks and quotes around keys, URLs, paths and ids are removed, as are those around the value of a
+`config/<RUN_ENV>.toml`, `config/local.toml`, the file of `--config`, `.env` in the working directory, environment variables, the
+options `--port` and `--host` of `serve`. The option `-C` changes the working directory first. An empty variable counts as unset. Blanks, byte order marks and quotes around keys, URLs, paths and ids are removed, as are those around the value of a
 variable. `~/` and `${HOME}` at the beginning of a path are the home folder. A list of strings can also be written as one string with commas, the form that variables use.
 
 `retell-webhook config check` validates the settings, `retell-webhook config show` prints them with the layer that each

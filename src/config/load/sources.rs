@@ -26,6 +26,10 @@ pub struct ConfigSources {
     pub env: BTreeMap<String, String>,
     /// The variables in `env` that come from `.env`, and their lines there.
     pub dotenv_lines: BTreeMap<String, usize>,
+    /// A file whose settings override those in `config/`.
+    pub config_file: Option<PathBuf>,
+    /// Values of options of the command line by key, such as `server.port`. They override everything else.
+    pub command_line: BTreeMap<&'static str, String>,
 }
 
 impl ConfigSources {
@@ -50,7 +54,7 @@ impl ConfigSources {
             dotenv_lines.remove(&name);
             env.insert(name, value);
         }
-        Ok(Self { base_dir: Some(base_dir.to_owned()), env, dotenv_lines })
+        Ok(Self { base_dir: Some(base_dir.to_owned()), env, dotenv_lines, ..Self::default() })
     }
 
     /// The value of a variable without blanks and quotes around it.
@@ -116,6 +120,15 @@ impl ConfigSources {
     pub(super) fn variable_error(&self, name: &str, problem: impl Into<String>) -> FieldError {
         FieldError::new(name, problem).with_origin(self.variable_origin(name))
     }
+}
+
+/// Makes `folder` the working directory, where relative paths start.
+///
+/// # Errors
+/// It cannot be entered.
+pub(crate) fn enter_folder(folder: &Path) -> Result<(), String> {
+    std::env::set_current_dir(folder)
+        .map_err(|error| format!("cannot change to the folder {}: {error}; name an existing folder", folder.display()))
 }
 
 /// A variable as text. One that is not text is an error if it may be a setting.
