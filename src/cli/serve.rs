@@ -131,7 +131,7 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, me
         ("storage", settings.storage.url.location()),
         ("handlers", handlers),
     ];
-    let warnings = startup_warnings(settings, port);
+    let warnings: Vec<String> = startup_warnings(settings, port).iter().map(ToString::to_string).collect();
     if settings.log.format == LogFormat::Human {
         print_summary(&facts, &warnings, &next_step(settings, port))?;
     }

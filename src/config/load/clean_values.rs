@@ -27,7 +27,7 @@ pub(super) fn clean_values(path: &str, value: &mut Value, home: Option<&str>) ->
         ValueKind::Table(fields) => {
             // Sorted, so that the first of several errors is always the same.
             let mut fields: Vec<_> = fields.iter_mut().collect();
-            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            fields.sort_by_key(|(name, _)| *name);
             for (name, field) in fields {
                 if !FOREIGN_TABLES.contains(&name.as_str()) {
                     let separator = if path.is_empty() { "" } else { "." };

@@ -162,8 +162,8 @@ fn run_env_path(sources: &ConfigSources, folder: &Path) -> Result<Option<PathBuf
 fn missing_run_env_file(sources: &ConfigSources, run_env: &str, path: &Path) -> FieldError {
     let folder = path.parent().unwrap_or(path);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut found: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+    let files = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "toml"));
+    let mut found: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
     found.sort();
     let found = if found.is_empty() { "no .toml file".to_owned() } else { found.join(", ") };
     let problem = format!(

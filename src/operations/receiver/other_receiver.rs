@@ -39,8 +39,14 @@ mod tests {
     fn only_the_receiver_of_the_store_is_no_other_receiver() {
         let found = |up: bool, there: Option<&str>, here: Option<&str>| {
             let url = "http://127.0.0.1:8000".to_owned();
-            let receiver =
-                ReceiverStatusView { url, up, ready: up, instance: there.map(str::to_owned), warnings: Vec::new(), response: None };
+            let receiver = ReceiverStatusView {
+                url,
+                up,
+                ready: up,
+                instance: there.map(str::to_owned),
+                warnings: Vec::new(),
+                response: None,
+            };
             find_other_receiver(&receiver, here, "data/x.db").unwrap_or_default()
         };
         assert_eq!([found(false, None, Some("a")), found(true, Some("a"), Some("a"))], ["", ""]);
