@@ -70,8 +70,8 @@ impl AppContext {
     }
 }
 
-/// Commands compare the id with that of the receiver that answers at the address of the settings. With SQLite no other
-/// receiver can have the store open.
+/// Commands compare the id with that of the receiver that answers at the address of the settings. Only one receiver can
+/// have the store open.
 async fn record_instance(store: &dyn Store, instance_id: &InstanceId, clock: &Clock) {
     if let Err(error) = store.try_lead(Duty::Requests, instance_id, i64::MAX, clock.now_ms()).await {
         tracing::warn!(%error, "receiver id not stored");

@@ -30,7 +30,7 @@ pub(super) struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Applies the options to this process.
+    /// Changes the working directory, and keeps the file for [`config_sources`].
     pub(super) fn apply(self) -> Result<(), CliError> {
         if let Some(folder) = &self.folder {
             enter_folder(folder).map_err(|error| CliError::Message(format!("-C: {error}")))?;

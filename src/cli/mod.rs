@@ -44,8 +44,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "Without a subcommand it runs serve. Settings come from config/default.toml and the other \
-files in config/, from the file of --config, from `.env`, and from the environment (RETELL_API_KEY, SERVER_URL, PORT, DATABASE_URL, DEBUG, \
-RETELL_WEBHOOK__SECTION__KEY).";
+files in config/, from the file of --config, from `.env`, and from the environment (RETELL_API_KEY, SERVER_URL, PORT, \
+DATABASE_URL, DEBUG, RETELL_WEBHOOK__SECTION__KEY).";
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {

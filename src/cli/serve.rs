@@ -18,7 +18,7 @@ use crate::operations::config::{check_settings, startup_warnings};
 use crate::privacy::redact;
 use crate::telemetry::logging;
 
-/// Options that override settings.
+/// Options that override settings of every other layer.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ServeArgs {
     /// TCP port to listen on instead of server.port; 0 takes a free one

@@ -8,7 +8,7 @@ use crate::base::escape::is_deceptive;
 
 /// Fewer digits would match too many numbers that are not phone numbers.
 pub(super) const MIN_DIGITS: usize = 7;
-/// The limit of E.164.
+/// The limit that E.164 sets for a number with its country code.
 pub(super) const MAX_DIGITS: usize = 15;
 const SHORT_CODE_DIGITS: std::ops::RangeInclusive<usize> = 3..=6;
 /// Countries where a zero after the country code is a part of the number.

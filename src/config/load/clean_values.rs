@@ -7,7 +7,7 @@ use crate::config::values::clean_text::{clean_text, expand_home, find_url_fault}
 
 /// Tables whose values belong to other programs or are texts for people.
 const FOREIGN_TABLES: [&str; 5] = ["headers", "templates", "parameters", "dynamic_variables", "metadata"];
-const SQLITE_SCHEME: &str = "sqlite://";
+const STORE_SCHEME: &str = "sqlite://";
 
 /// What the key of a text says about it.
 enum TextKind {
@@ -59,7 +59,7 @@ fn clean_setting(key: &str, text: &str, home: Option<&str>) -> Result<String, &'
         },
         TextKind::Path => {
             // A path can follow a scheme, or the `@` of a list of numbers.
-            let prefix = [SQLITE_SCHEME, "@"].into_iter().find(|prefix| clean.starts_with(prefix)).unwrap_or_default();
+            let prefix = [STORE_SCHEME, "@"].into_iter().find(|prefix| clean.starts_with(prefix)).unwrap_or_default();
             Ok(format!("{prefix}{}", expand_home(&clean[prefix.len()..], home)?))
         }
     }
@@ -70,7 +70,7 @@ fn text_kind(key: &str, text: &str) -> TextKind {
     let (name, position) = name.split_once('[').unwrap_or((name, ""));
     match name {
         "data_dir" | "dir" | "path" | "parameters_file" => TextKind::Path,
-        "url" if text.starts_with(SQLITE_SCHEME) => TextKind::Path,
+        "url" if text.starts_with(STORE_SCHEME) => TextKind::Path,
         // Of a command only the program is a path; its arguments are passed on unchanged.
         "command" if position == "0]" => TextKind::Path,
         "from" | "to" if text.starts_with('@') => TextKind::Path,

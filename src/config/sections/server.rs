@@ -67,7 +67,7 @@ impl ServerSettings {
         self.url.as_ref().is_none_or(PublicUrl::is_loopback)
     }
 
-    /// See [`Settings::warnings`](crate::config::Settings::warnings).
+    /// The warnings about this section, see [`Settings::warnings`](crate::config::Settings::warnings).
     pub(in crate::config) fn warnings(&self, port: u16) -> Vec<FieldError> {
         let mut warnings = Vec::new();
         // Port 0 is replaced by a free one at start.
