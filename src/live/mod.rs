@@ -12,4 +12,4 @@ mod single_flight;
 pub(crate) use function::{BuiltInFunction, FunctionPolicy};
 pub use function::{Function, FunctionContext, FunctionOutcome};
 pub(crate) use page::ReceiverPage;
-pub(crate) use routes::{INSTANCE_HEADER, TEST_PATH, WEBHOOK_PATH, WebhookState, router, webhook_path};
+pub(crate) use routes::{INSTANCE_HEADER, LEGACY_PATH, TEST_PATH, WEBHOOK_PATH, WebhookState, router, webhook_path};

@@ -42,7 +42,7 @@ const WEBHOOK_ROUTES: [&str; 5] = [
     "/api/v1/webhook/retell/{company}/inbound",
 ];
 /// The path to which an older guide sent Retell's webhooks together with its function requests.
-const LEGACY_PATH: &str = "/api/mcp/retell/custom-function";
+pub(crate) const LEGACY_PATH: &str = "/api/mcp/retell/custom-function";
 /// A GET route that tells whether the public URL reaches this process.
 pub(crate) const TEST_PATH: &str = "/api/v1/webhook/retell/test";
 /// Time limit of an event from the arrival of its head, below Retell's 10 s, so that Retell receives a 503 and tries

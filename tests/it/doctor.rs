@@ -5,7 +5,8 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::destination::DestinationServer;
+use crate::support::client::RawClient;
+use crate::support::destination::{DestinationServer, header_response};
 use crate::support::server::ReceiverProcess;
 use crate::support::test_env::{CommandOutput, TestEnv};
 
@@ -170,6 +171,33 @@ fn servers_of_handlers_are_checked() {
     assert!(found("`down`").0 == "warning" && found("`down`").1.contains("no connection"), "{findings}");
     assert!(found("`nowhere`").0 == "warning" && found("`nowhere`").1.contains("cannot be resolved"), "{findings}");
     assert!(sink.received().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
+}
+
+/// A proxy that passes the webhook routes through and no others.
+fn start_webhook_proxy(instance: String) -> DestinationServer {
+    DestinationServer::start_with(move |_, request| {
+        let status = if request.path == "/api/v1/webhook/retell/test" { 200 } else { 404 };
+        header_response(status, "x-retell-webhook-instance", &instance)
+    })
+}
+
+#[test]
+fn the_routes_of_functions_are_checked_through_the_public_url() {
+    let mut home = TestEnv::new();
+    home.write_config("[[functions]]\nname = \"weather\"\nurl = \"http://127.0.0.1:1/f\"\n");
+    let server = start_server(&mut home);
+    home.set_env("SERVER_URL", &server.url());
+    let (level, text) = find_finding(&home.run(&["doctor", "--json"]), "function routes");
+    assert_eq!(level, "ok", "{text}");
+    assert!(text.contains("/api/v1/function/weather and /api/mcp/retell/custom-function"), "{text}");
+    let test = RawClient::connect(server.address()).request("GET", "/api/v1/webhook/retell/test", &[], b"").unwrap();
+    let proxy = start_webhook_proxy(test.header("x-retell-webhook-instance").unwrap().to_owned());
+    // Not a loopback address, which would have to have the port of the receiver.
+    home.set_env("SERVER_URL", &proxy.url().replace("127.0.0.1", "0.0.0.0"));
+    let ran = home.run(&["doctor", "--json"]);
+    let (level, text) = find_finding(&ran, "function routes");
+    assert_eq!((level.as_str(), ran.exit_code), ("problem", Some(1)), "{text}");
+    assert!(text.contains("/api/v1/function/weather: status 404") && text.contains("docs/running.md"), "{text}");
 }
 
 #[test]

@@ -240,3 +240,26 @@ fn links_have_targets() {
         }
     }
 }
+
+#[test]
+fn the_proxy_samples_pass_the_routes_of_retell_only() {
+    let page = include_str!("../../docs/running.md");
+    let (_, section) = page.split_once("## Behind nginx or Caddy").unwrap();
+    let (section, _) = section.split_once("## Limits").unwrap();
+    let samples: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+    let [nginx, caddy] = samples[..] else { panic!("{samples:?}") };
+    for sample in [nginx, caddy] {
+        let (comments, active): (Vec<_>, Vec<_>) = sample.lines().partition(|line| line.trim_start().starts_with('#'));
+        let active = active.join("\n");
+        for route in ["/api/v1/webhook/", "/webhook ", "/api/v1/function/", "/api/mcp/retell/custom-function"] {
+            assert!(active.contains(route), "{route} in {active}");
+        }
+        assert!(
+            !active.contains("admin") && !active.contains("gateway") && !active.contains("custom-function/"),
+            "{active}"
+        );
+        assert!(comments.iter().any(|line| line.contains("gateway")), "{comments:?}");
+        assert!(!sample.contains("8001"), "{sample}");
+    }
+    assert!(nginx.contains("location = /api/mcp/retell/custom-function {"), "matched by its exact path");
+}

@@ -2,6 +2,7 @@
 
 mod destinations;
 mod disk;
+mod function_routes;
 mod keys;
 mod network;
 mod store;
@@ -12,7 +13,7 @@ use super::{OperationError, Principal, ProgressCallback};
 use crate::base::clock::Clock;
 use crate::config::{FieldError, Settings};
 use crate::storage::InspectionDepth;
-use crate::view::DoctorFinding;
+use crate::view::{DoctorFinding, FindingLevel};
 
 /// Checks that are not made by default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +65,12 @@ pub(crate) async fn diagnose_setup(
     let depth = if request.inspect_store { InspectionDepth::Full } else { InspectionDepth::Quick };
     findings.extend(store::check_store_files(&settings.storage.url, depth, progress).await);
     findings.extend(disk::check_disk(folder).await);
-    findings.push(network::check_public_url(&settings, instance.as_deref(), url).await?);
+    let public_url = network::check_public_url(&settings, instance.as_deref(), url).await?;
+    let leads_here = instance.is_some() && public_url.level == FindingLevel::Ok;
+    findings.push(public_url);
+    if leads_here {
+        findings.extend(function_routes::check_function_routes(&settings).await?);
+    }
     findings.extend(destinations::check_destinations(&settings).await?);
     if let Some(url) = request.clock_url {
         findings.push(network::check_clock(url, clock).await?);

@@ -98,14 +98,17 @@ fn http_method(settings: &Settings, name: &str, company: Option<&str>) -> Result
     Ok(method.unwrap_or(Method::POST))
 }
 
-/// Whether the function succeeded, by the outcome header. An answer that was stored for an earlier request, or shared
+/// Whether the function succeeded, by the outcome header. An answer that refuses the arguments is a failure, also if the
+/// function has given it. An answer that was stored for an earlier request, or shared
 /// with another one, does not have the outcome of that request any more, so its `error` field decides.
 fn is_success(outcome: Option<&str>, answer: Option<&Value>) -> bool {
+    let field = |name: &str| answer.and_then(|answer| answer.get(name));
+    if field("result").is_some_and(|result| *result == "invalid") {
+        return false;
+    }
     match outcome {
         Some("answered") => true,
-        None | Some("duplicate" | "shared") => {
-            answer.and_then(|answer| answer.get("error")).is_none_or(|error| error.is_null() || *error == false)
-        }
+        None | Some("duplicate" | "shared") => field("error").is_none_or(|error| error.is_null() || *error == false),
         Some(_) => false,
     }
 }
@@ -130,6 +133,9 @@ mod tests {
         let good = json!({"error": null, "ok": true});
         let bad = json!({"error": "unavailable"});
         assert!(is_success(Some("answered"), Some(&bad)) && is_success(Some("answered"), None));
+        let refused = json!({"result": "invalid", "message": "What name should I book it under?"});
+        assert!(!is_success(Some("answered"), Some(&refused)) && !is_success(Some("duplicate"), Some(&refused)));
+        assert!(is_success(Some("answered"), Some(&json!({"result": "unavailable"}))));
         assert!(!is_success(Some("failed"), Some(&good)) && !is_success(Some("timed_out"), None));
         for outcome in [None, Some("duplicate"), Some("shared")] {
             assert!(is_success(outcome, Some(&good)) && is_success(outcome, None));

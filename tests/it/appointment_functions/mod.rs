@@ -122,6 +122,14 @@ fn missing_arguments_are_asked_for() {
     let missing = collect("call_1", json!({"name": "Ada", "date": "in 3 days"}));
     assert_eq!((&missing["result"], &missing["message"]), (&json!("invalid"), &json!("What time would you like?")));
     assert!(missing["today"].is_string() && missing["time_zone"] == "Europe/Berlin", "{missing}");
+    let test = |args: &str| {
+        let name = "collect_appointment_information";
+        home.run(&["functions", "test", name, "--args", args, "--to", &server.url()])
+    };
+    let refused = test(r#"{"name":"Ada","date":"in 3 days"}"#);
+    assert_eq!(refused.exit_code, Some(1), "{refused:?}");
+    assert!(refused.stdout.contains("What time would you like?"), "{refused:?}");
+    assert_eq!(test(r#"{"name":"Ada","date":"in 3 days","time":"11:00"}"#).exit_code, Some(0));
     let nulls = collect("call_2", json!({"name": "Ada", "date": "in 3 days", "time": null, "service": null}));
     assert_eq!(nulls, missing);
     let booked = collect("call_3", json!({"name": "Ada", "date": "in 3 days", "time": "10:00", "service": null}));
