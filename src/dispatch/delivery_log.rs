@@ -3,7 +3,7 @@
 use super::breaker::BreakerDecision;
 use crate::base::token_bucket::TokenBucket;
 use crate::event::EventKind;
-use crate::storage::{EventSummary, PlannedDelivery, Settlement};
+use crate::storage::{EventOrigin, EventSummary, PlannedDelivery, Settlement, SkipReason};
 
 /// Lines about successful deliveries per second and handler, and as a burst. At full load they would be most of the log.
 const SUCCESS_LINES_PER_SECOND: u32 = 50;
@@ -76,15 +76,19 @@ impl DeliveryLog {
 pub(super) fn log_routing(handler: &str, event: &EventSummary, planned: Option<&PlannedDelivery>) {
     let decision = match planned {
         None => "filtered",
-        Some(planned) => planned.skip_reason.map_or("received", crate::storage::SkipReason::as_str),
+        Some(planned) => planned.skip_reason.map_or("received", SkipReason::as_str),
     };
     let call_id = event.call_id.as_deref();
     tracing::debug!(handler, event_id = %event.id, event = event_kind(event), call_id, decision, "webhook event routed");
 }
 
 /// The kind, or `unknown`: a name from a request never reaches the log.
-fn event_kind(event: &EventSummary) -> &'static str {
-    event.kind.as_deref().map_or(EventKind::Unknown, EventKind::from_name).as_str()
+fn event_kind(event: &EventSummary) -> &str {
+    let name = event.kind.as_deref();
+    match event.origin {
+        EventOrigin::Internal => name.unwrap_or_default(),
+        _ => name.map_or(EventKind::Unknown, EventKind::from_name).as_str(),
+    }
 }
 
 pub(super) fn log_breaker_state(handler: &str, decision: BreakerDecision) {
