@@ -12,7 +12,7 @@ use crate::base::clock::to_unsigned_ms;
 use crate::base::supervise::Supervisor;
 use crate::base::token_bucket::TokenBucket;
 use crate::base::unrouted_reason::UnroutedReason;
-use crate::http::layer::{RefusalLogLimit, SignatureRejection, UnreadBody};
+use crate::http::layer::{ForbiddenRequest, RefusalLogLimit, SignatureRejection, UnreadBody};
 use crate::http::unknown_path_response;
 use crate::privacy::redact;
 use crate::security::diagnose;
@@ -115,6 +115,13 @@ impl RejectionRecorder {
         }
     }
 
+    /// Queues a request from an address that is not on the allowlist; it has been counted and logged.
+    pub(crate) fn record_forbidden(&self, request: &ForbiddenRequest<'_>) {
+        if let Ok(permit) = self.queue.clone().try_reserve_owned() {
+            permit.send(PendingRejection::from_forbidden(request));
+        }
+    }
+
     fn try_acquire_body_read(&self) -> bool {
         let now_ms = to_unsigned_ms(self.started_at.elapsed());
         self.body_reads.lock().unwrap_or_else(PoisonError::into_inner).try_acquire(now_ms)
@@ -202,6 +209,11 @@ impl DiagnosisWorker {
     }
 
     async fn process(&mut self, pending: PendingRejection) {
+        if pending.is_forbidden() {
+            let diagnosis = diagnose::format_diagnosis(&pending.diagnose(self.signature_tolerance_ms));
+            self.store_rejection(pending.into_rejection(diagnosis, self.keep_bodies)).await;
+            return;
+        }
         let diagnosis = if self.diagnosis_rate.try_acquire(to_unsigned_ms(self.started_at.elapsed())) {
             let findings = pending.diagnose(self.signature_tolerance_ms);
             self.record_signature_ages(&findings, pending.received_at_ms);

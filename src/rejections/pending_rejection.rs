@@ -1,17 +1,19 @@
 //! A rejected request, reduced to what may be diagnosed, logged and stored later.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use crate::http::layer::SignatureRejection;
+use crate::http::layer::{ForbiddenRequest, SignatureRejection};
 use crate::privacy::redact;
 use crate::security::diagnose::{CandidateKeys, DiagnosisInput, diagnose};
 use crate::security::diagnosis::Diagnosis;
 use crate::security::keys::ApiKey;
+use crate::security::rejection_reason::RejectionReason;
 use crate::security::signature::{SIGNATURE_HEADER, SignatureError};
 use crate::storage::{RejectedRequest, sanitize_text};
 use crate::tenants::{Company, CompanyDirectory};
@@ -40,10 +42,38 @@ pub(super) struct CompanyCandidateKeys {
     pub(super) other_companies_keys: Arc<[(String, ApiKey)]>,
 }
 
+/// Why a request was rejected, before its diagnosis.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PendingReason {
+    Signature(SignatureError),
+    /// Forwarded by this trusted proxy.
+    NotOnAllowlist {
+        proxy: Option<IpAddr>,
+    },
+}
+
+impl fmt::Display for PendingReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature(error) => error.fmt(f),
+            Self::NotOnAllowlist { .. } => f.write_str("the address is not on security.allowlist"),
+        }
+    }
+}
+
+impl From<PendingReason> for RejectionReason {
+    fn from(reason: PendingReason) -> Self {
+        match reason {
+            PendingReason::Signature(error) => error.into(),
+            PendingReason::NotOnAllowlist { .. } => Self::NotOnAllowlist,
+        }
+    }
+}
+
 /// A rejected request that waits for its diagnosis.
 pub(super) struct PendingRejection {
     pub(super) candidate_keys: CompanyCandidateKeys,
-    pub(super) reason: SignatureError,
+    pub(super) reason: PendingReason,
     pub(super) client_ip: Option<IpAddr>,
     pub(super) body: Option<Bytes>,
     pub(super) received_at_ms: i64,
@@ -83,7 +113,7 @@ impl PendingRejection {
         };
         Self {
             candidate_keys: CompanyCandidateKeys::for_company(rejection.company.as_ref(), companies),
-            reason: rejection.reason,
+            reason: PendingReason::Signature(rejection.reason),
             client_ip: rejection.client_ip,
             body: rejection.body.clone(),
             received_at_ms: rejection.received_at_ms,
@@ -98,8 +128,32 @@ impl PendingRejection {
         }
     }
 
-    /// Diagnoses why the signature did not verify; the most specific findings come first.
+    /// A request from an address that is not on the allowlist. Its signature was not checked.
+    pub(super) fn from_forbidden(request: &ForbiddenRequest<'_>) -> Self {
+        Self {
+            candidate_keys: CompanyCandidateKeys::default(),
+            reason: PendingReason::NotOnAllowlist { proxy: request.proxy },
+            client_ip: request.client_ip,
+            body: None,
+            received_at_ms: request.received_at_ms,
+            method: sanitize_text(Some(request.method.to_string())).unwrap_or_default(),
+            path: redact::path(request.path),
+            headers: select_headers(request.headers),
+            signature: None,
+            signature_ambiguous: false,
+            other_signature_header: None,
+        }
+    }
+
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self.reason, PendingReason::NotOnAllowlist { .. })
+    }
+
+    /// Diagnoses why the request was rejected; the most specific findings come first.
     pub(super) fn diagnose(&self, tolerance_ms: i64) -> Vec<Diagnosis> {
+        if let PendingReason::NotOnAllowlist { proxy } = self.reason {
+            return vec![Diagnosis::NotOnAllowlist { client_ip: self.client_ip, proxy }];
+        }
         let input = DiagnosisInput {
             body: self.body.as_deref(),
             signature_header: self.signature.as_deref(),

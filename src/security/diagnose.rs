@@ -4,6 +4,7 @@
 use super::diagnosis::{BodyChange, Diagnosis, DigestCheck, JsonSerializerStyle};
 use super::json_style::{JsonSpacing, JsonStyle, reserialize};
 use super::keys::ApiKey;
+use super::line_breaks;
 use super::malformed_header::MalformedHeaderReason;
 use super::signature::Signature;
 
@@ -97,6 +98,7 @@ impl DiagnosisInput<'_> {
             [0x1f, 0x8b, ..] => Diagnosis::BodyCompressed,
             [b'{' | b'[', ..] if is_encoded => Diagnosis::BodyDecompressed,
             _ if is_encoded => Diagnosis::BodyCompressed,
+            _ if line_breaks::has_indentation(body) => Diagnosis::LineBreaksMissing,
             _ if is_form => Diagnosis::FormBody,
             _ => Diagnosis::NoKeyMatched,
         }
@@ -158,6 +160,9 @@ impl SignatureTrial<'_> {
         if [&b"\n"[..], b"\r\n"].iter().any(|end| self.matches(&[body, end].concat())) {
             return Some(BodyChange::NewlineRemoved);
         }
+        if line_breaks::candidates(body).any(|signed| self.matches(&signed)) {
+            return Some(BodyChange::LineBreaksRemoved);
+        }
         if body.strip_prefix(BOM).is_some_and(|bare| self.matches(bare)) {
             return Some(BodyChange::BomAdded);
         }
@@ -165,10 +170,10 @@ impl SignatureTrial<'_> {
             return Some(BodyChange::BomRemoved);
         }
         let lf = crlf_to_lf(body);
-        if lf.len() < body.len() && self.matches(&lf) {
+        if lf.len() < body.len() && self.matches_with_any_end(&lf, b"\n") {
             return Some(BodyChange::LfToCrlf);
         }
-        if body.contains(&b'\n') && self.matches(&lf_to_crlf(&lf)) {
+        if body.contains(&b'\n') && self.matches_with_any_end(&lf_to_crlf(&lf), b"\r\n") {
             return Some(BodyChange::CrlfToLf);
         }
         if self.matches_reescaped(false) {
@@ -182,6 +187,12 @@ impl SignatureTrial<'_> {
     fn matches_reescaped(&self, escape_non_ascii: bool) -> bool {
         let style = JsonStyle { spacing: JsonSpacing::Unchanged, escape_non_ascii };
         reserialize(self.body, style).is_some_and(|written| written != self.body && self.matches(&written))
+    }
+
+    /// Whether the digest matches these bytes, also with another end: editors add a line end or remove it.
+    fn matches_with_any_end(&self, bytes: &[u8], line_end: &[u8]) -> bool {
+        let bare = bytes.trim_ascii_end();
+        self.matches(bytes) || self.matches(bare) || self.matches(&[bare, line_end].concat())
     }
 
     /// Whether the digest matches without one line end, or without all whitespace at the end.

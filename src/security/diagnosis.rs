@@ -2,6 +2,7 @@
 //! of a body.
 
 use std::fmt;
+use std::net::IpAddr;
 
 pub(crate) use super::malformed_header::MalformedHeaderReason;
 
@@ -42,6 +43,15 @@ pub(crate) enum Diagnosis {
     FormBody,
     /// The body is empty, although a body was expected.
     EmptyBody,
+    /// The body has the indentation of several lines and no line breaks. A guess, unlike
+    /// [`BodyChange::LineBreaksRemoved`].
+    LineBreaksMissing,
+    /// The client address is not on `security.allowlist`.
+    NotOnAllowlist {
+        client_ip: Option<IpAddr>,
+        /// The trusted proxy that forwarded the request.
+        proxy: Option<IpAddr>,
+    },
     /// No key matches, and no known change of the body explains it.
     NoKeyMatched,
 }
@@ -79,6 +89,8 @@ pub(crate) enum BodyChange {
     NewlineAdded,
     /// A newline at the end was removed after signing.
     NewlineRemoved,
+    /// Line breaks were removed, or replaced by spaces, after signing.
+    LineBreaksRemoved,
     /// A UTF-8 byte order mark was added after signing.
     BomAdded,
     /// A UTF-8 byte order mark was removed after signing.
@@ -116,6 +128,7 @@ impl fmt::Display for Diagnosis {
                 write!(f, "the body was re-serialized: the signature matches the body {writer}")
             }
             Self::BodyChanged(change) => write!(f, "the body was changed: {change}"),
+            Self::NotOnAllowlist { client_ip, proxy } => write_not_on_allowlist(f, *client_ip, *proxy),
             other => f.write_str(other.fixed_text()),
         }
     }
@@ -140,6 +153,10 @@ impl Diagnosis {
                 "no configured key made this signature; the body is compressed, which Retell does not do: turn off \
                  request compression in the proxy or the sender"
             }
+            Self::LineBreaksMissing => {
+                "no configured key made this signature; the body is indented, but has no line breaks: `curl -d @FILE` \
+                 removes them, use `curl --data-binary @FILE`; if that is not it, check RETELL_API_KEY"
+            }
             Self::FormBody => {
                 "no configured key made this signature; the body is declared as a form, but Retell sends JSON: have \
                  the sender post the bytes as application/json"
@@ -154,6 +171,19 @@ impl Diagnosis {
                  changes the body in transit"
             }
         }
+    }
+}
+
+fn write_not_on_allowlist(f: &mut fmt::Formatter<'_>, client_ip: Option<IpAddr>, proxy: Option<IpAddr>) -> fmt::Result {
+    let Some(client_ip) = client_ip else {
+        return f.write_str("the client address is unknown, so it is not on security.allowlist");
+    };
+    write!(f, "{client_ip} is not on security.allowlist")?;
+    match proxy {
+        Some(proxy) => write!(f, " (forwarded by the trusted proxy {proxy}): add it if Retell sends from there"),
+        None => f.write_str(
+            ": add it if Retell sends from there; if it is a proxy or a tunnel, add it to server.trusted_proxies",
+        ),
     }
 }
 
@@ -229,6 +259,10 @@ impl fmt::Display for BodyChange {
             }
             Self::NewlineRemoved => {
                 "a newline at its end was removed; send the bytes that were signed (curl: --data-binary instead of -d)"
+            }
+            Self::LineBreaksRemoved => {
+                "its line breaks were removed; send the bytes that were signed (curl: --data-binary @FILE instead of \
+                 -d @FILE; PowerShell: Get-Content -Raw)"
             }
             Self::BomAdded => "a byte order mark was added in front; save the file as UTF-8 without one, or configure the sender that way",
             Self::BomRemoved => "a byte order mark in front was removed; sign the body without one",

@@ -4,6 +4,7 @@ pub(crate) mod diagnose;
 pub(crate) mod diagnosis;
 mod json_style;
 pub(crate) mod keys;
+mod line_breaks;
 mod malformed_header;
 pub(crate) mod rejection_reason;
 pub(crate) mod signature;

@@ -143,11 +143,18 @@ fn reserialized_bodies_are_recognized() {
 fn changes_of_the_body_are_recognized() {
     let lines = "{\n\"event\": \"x\",\n\"a\": 1}";
     let crlf = lines.replace('\n', "\r\n");
+    let indented = "{\n  \"event\": \"x\",\n  \"call\": {\n    \"call_id\": \"1, 2\"\n  }\n}";
     let table = [
         (BODY.to_owned(), format!("{BODY}\n"), BodyChange::NewlineAdded),
         (BODY.to_owned(), format!("{BODY}\r\n"), BodyChange::NewlineAdded),
         (format!("{BODY}\n"), format!("{BODY}\n\n"), BodyChange::NewlineAdded),
         (format!("{BODY}\n"), BODY.to_owned(), BodyChange::NewlineRemoved),
+        (format!("{lines}\n"), crlf.clone(), BodyChange::LfToCrlf),
+        (lines.to_owned(), format!("{crlf}\r\n"), BodyChange::LfToCrlf),
+        (indented.to_owned(), indented.replace('\n', ""), BodyChange::LineBreaksRemoved),
+        (format!("{indented}\n"), indented.replace('\n', ""), BodyChange::LineBreaksRemoved),
+        (indented.replace('\n', "\r\n"), indented.replace('\n', ""), BodyChange::LineBreaksRemoved),
+        (indented.to_owned(), indented.replace('\n', " "), BodyChange::LineBreaksRemoved),
         (BODY.to_owned(), format!("\u{feff}{BODY}"), BodyChange::BomAdded),
         (format!("\u{feff}{BODY}"), BODY.to_owned(), BodyChange::BomRemoved),
         (lines.to_owned(), crlf.clone(), BodyChange::LfToCrlf),

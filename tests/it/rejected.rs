@@ -91,6 +91,25 @@ fn each_cause_is_named_in_the_store_and_in_the_log() {
     assert!(home.export_events().is_empty());
 }
 
+/// `curl -d @FILE` removes the line breaks of the file.
+#[test]
+fn line_breaks_that_curl_removes_are_named_with_the_remedy() {
+    let file = "{\n  \"event\": \"call_ended\",\n  \"call\": { \"call_id\": \"call_1\" }\n}\n";
+    let sent = file.replace('\n', "");
+    let home = TestEnv::new();
+    let server = home.start_server();
+    assert_unauthorized("signed file", &post(server.address(), sent.as_bytes(), &sign(file.as_bytes())));
+    let certain = diagnosis(&wait_for_rejected(&home, 1)[0]).to_owned();
+    assert!(
+        certain.contains("its line breaks were removed") && certain.contains("curl: --data-binary @FILE"),
+        "{certain}"
+    );
+    let other_key = sign_with(OTHER_KEY, file.as_bytes(), now_ms());
+    assert_unauthorized("another key", &post(server.address(), sent.as_bytes(), &other_key));
+    let guess = diagnosis(&wait_for_rejected(&home, 2)[0]).to_owned();
+    assert!(guess.contains("curl --data-binary @FILE") && guess.contains("RETELL_API_KEY"), "{guess}");
+}
+
 #[test]
 fn no_secret_is_stored_and_bodies_only_when_configured() {
     let mut home = TestEnv::new().with_env("DEBUG", "true");

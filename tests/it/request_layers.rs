@@ -1,10 +1,15 @@
 //! The layers around every webhook: request id, client address, allowlist, access log.
 
+use std::time::Duration;
+
+use serde_json::json;
+
 use crate::support::bodies::event_body;
 use crate::support::client::{HttpResponse, RawClient, WEBHOOK_PATH};
 use crate::support::server::ReceiverProcess;
 use crate::support::signing::sign;
 use crate::support::test_env::TestEnv;
+use crate::support::wait_until;
 
 const RETELL_ADDRESS: &str = "100.20.5.228";
 
@@ -73,8 +78,24 @@ fn addresses_outside_the_allowlist_are_answered_403() {
     assert_eq!(post_signed_with_headers(&server, &body, &[]).status, 403);
     assert_eq!(post_signed_with_headers(&server, &body, &[("x-forwarded-for", RETELL_ADDRESS)]).status, 200);
     assert_eq!(server.get("/ping").status, 200);
+    let list = || home.run_ok(&["rejected", "list", "--json"]).json().as_array().unwrap().clone();
+    assert!(wait_until(Duration::from_secs(10), || list().len() == 3), "{:?}", list());
+    let rows = list();
+    assert!(rows.iter().all(|row| row["reason"] == "not_on_allowlist"), "{rows:?}");
+    let (direct, forwarded) = (&rows[0], &rows[2]);
+    assert_eq!((&direct["source"], &forwarded["source"]), (&json!("127.0.0.1"), &json!("203.0.113.7")));
+    let diagnosis = forwarded["diagnosis"].as_str().unwrap();
+    assert!(
+        diagnosis.starts_with("203.0.113.7 is not on security.allowlist (forwarded by the trusted proxy 127.0.0.1)"),
+        "{diagnosis}"
+    );
+    assert!(direct["diagnosis"].as_str().unwrap().contains("add it to server.trusted_proxies"), "{direct}");
+    assert!(home.run_ok(&["rejected", "list"]).stdout.contains("203.0.113.7 is not on security.allowlist"));
     assert_eq!(server.stop(), Some(0));
-    assert!(server.output().contains("\"not_on_allowlist\": 3"), "{}", server.output());
+    let output = server.output();
+    assert!(output.contains("\"not_on_allowlist\": 3"), "{output}");
+    let refused = output.lines().find(|line| line.contains("webhook request refused")).unwrap();
+    assert!(refused.contains("client_ip=203.0.113.7 proxy=127.0.0.1 status=403"), "{refused}");
 }
 
 #[test]

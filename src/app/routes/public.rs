@@ -65,10 +65,11 @@ pub(crate) fn webhook_router(
         .method_not_allowed_fallback(method_not_allowed)
         // Inside the ingress middleware, so that a panic also gets a request id and an access log line.
         .layer(CatchPanicLayer::custom(respond_to_panic))
-        .layer(from_fn_with_state(Arc::new(ingress(context, settings)), ingress_middleware))
+        .layer(from_fn_with_state(Arc::new(ingress(context, settings, rejections)), ingress_middleware))
 }
 
-fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
+fn ingress(context: &AppContext, settings: &Settings, rejections: &Arc<RejectionRecorder>) -> Ingress {
+    let rejections = Arc::clone(rejections);
     let counters = Arc::clone(&context.metrics.counters);
     let trusted_proxies = context.trusted_proxies.clone();
     let allowlist = settings.security.allowlist.allowed_networks();
@@ -81,6 +82,7 @@ fn ingress(context: &AppContext, settings: &Settings) -> Ingress {
     };
     let log_limit = Arc::clone(&context.refusal_log_limit);
     Ingress::new(context.clock.clone(), trusted_proxies, allowlist, log_limit, on_refused)
+        .on_forbidden(move |request| rejections.record_forbidden(request))
 }
 
 fn signature_layer(context: &AppContext, settings: &Settings, rejections: &Arc<RejectionRecorder>) -> SignatureLayer {

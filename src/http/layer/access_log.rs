@@ -34,6 +34,8 @@ pub(crate) struct AccessLogFields {
 pub(super) struct LoggedRequest<'a> {
     pub(super) id: &'a str,
     pub(super) client_ip: Option<IpAddr>,
+    /// The trusted proxy that forwarded the request.
+    pub(super) proxy: Option<IpAddr>,
     pub(super) path: &'a str,
     pub(super) started_at: Instant,
     pub(super) now_ms: i64,
@@ -56,22 +58,29 @@ impl AccessLog {
     }
 
     /// Logs a request with its outcome. Requests whose signature did not verify have their own lines, with a diagnosis.
-    pub(super) fn log_request(&self, request: &LoggedRequest<'_>, response: &Response) {
+    /// Returns whether a line was written.
+    pub(super) fn log_request(&self, request: &LoggedRequest<'_>, response: &Response) -> bool {
         let status = response.status().as_u16();
         let duration_ms = to_unsigned_ms(request.started_at.elapsed());
         let request_id = request.id;
         let extensions = response.extensions();
         if let Some(fields) = extensions.get::<AccessLogFields>() {
-            if self.try_acquire_line(request.now_ms) {
+            let is_logged = self.try_acquire_line(request.now_ms);
+            if is_logged {
                 log_accepted(request_id, status, fields, duration_ms);
             }
-        } else if let Some(refusal) = extensions.get::<Refusal>() {
-            if refusal.reason != RefusalReason::SignatureInvalid && self.refusals.try_acquire(request.client_ip) {
-                log_refused(request, status, refusal, duration_ms);
-            }
-        } else if self.refusals.try_acquire(request.client_ip) {
-            tracing::info!(request_id, status, duration_ms, "webhook request completed");
+            return is_logged;
         }
+        let refusal = extensions.get::<Refusal>();
+        let has_own_line = refusal.is_some_and(|refusal| refusal.reason == RefusalReason::SignatureInvalid);
+        if has_own_line || !self.refusals.try_acquire(request.client_ip) {
+            return false;
+        }
+        match refusal {
+            Some(refusal) => log_refused(request, status, refusal, duration_ms),
+            None => tracing::info!(request_id, status, duration_ms, "webhook request completed"),
+        }
+        true
     }
 
     fn try_acquire_line(&self, now_ms: i64) -> bool {
@@ -101,6 +110,7 @@ fn log_refused(request: &LoggedRequest<'_>, status: u16, refusal: &Refusal, dura
     tracing::warn!(
         request_id = request.id,
         client_ip = request.client_ip.map(tracing::field::display),
+        proxy = request.proxy.map(tracing::field::display),
         status,
         reason = refusal.reason.as_str(),
         path = redact::path(request.path),

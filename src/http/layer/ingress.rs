@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -18,6 +19,19 @@ use crate::http::{ApiError, Refusal, RefusalReason};
 
 /// Called for every request that is refused.
 type OnRefused = Box<dyn Fn(RefusalReason) + Send + Sync>;
+/// Called for requests from addresses that are not on the allowlist, as far as they are logged.
+type OnForbidden = Box<dyn Fn(&ForbiddenRequest<'_>) + Send + Sync>;
+
+/// A request from an address that is not on the allowlist. Its body was not read.
+pub(crate) struct ForbiddenRequest<'a> {
+    pub(crate) client_ip: Option<IpAddr>,
+    /// The trusted proxy that forwarded the request.
+    pub(crate) proxy: Option<IpAddr>,
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) received_at_ms: i64,
+}
 
 /// The rules and the shared state of [`ingress_middleware`].
 pub(crate) struct Ingress {
@@ -26,6 +40,7 @@ pub(crate) struct Ingress {
     allowlist: Option<Networks>,
     clock: Clock,
     on_refused: OnRefused,
+    on_forbidden: OnForbidden,
     access_log: AccessLog,
     request_ids: RequestIdGenerator,
 }
@@ -45,9 +60,15 @@ impl Ingress {
             allowlist,
             clock,
             on_refused: Box::new(on_refused),
+            on_forbidden: Box::new(|_| {}),
             access_log: AccessLog::new(refusal_log_limit),
             request_ids: RequestIdGenerator::default(),
         }
+    }
+
+    /// Calls `on_forbidden` for requests from addresses that are not on the allowlist, as far as they are logged.
+    pub(crate) fn on_forbidden(self, on_forbidden: impl Fn(&ForbiddenRequest<'_>) + Send + Sync + 'static) -> Self {
+        Self { on_forbidden: Box::new(on_forbidden), ..self }
     }
 }
 
@@ -61,15 +82,19 @@ pub(crate) async fn ingress_middleware(
     // First, so that the access log line and the response have it.
     let request_id = ingress.request_ids.get_or_generate(request.headers());
     // Before everything that depends on the address: the allowlist, the in-flight budget and the rejection log limit.
-    let address = client_addr::client_ip(request.extensions())
-        .map(|connection| client_addr::resolve_client_ip(connection, request.headers(), &ingress.trusted_proxies));
+    let peer = client_addr::client_ip(request.extensions());
+    let address =
+        peer.map(|connection| client_addr::resolve_client_ip(connection, request.headers(), &ingress.trusted_proxies));
     if let Some(address) = address {
         request.extensions_mut().insert(ClientAddr(address));
     }
     let uri = request.uri().clone();
     // Before the route, which reads the body: a request that is not on the allowlist costs nothing else.
-    let mut response =
-        if ingress.allows(address) { next.run(request).await } else { ApiError::Forbidden.into_response() };
+    let (mut response, forbidden) = if ingress.allows(address) {
+        (next.run(request).await, None)
+    } else {
+        (ApiError::Forbidden.into_response(), Some(request))
+    };
     // Last, when the outcome is known.
     if let Some(refusal) = response.extensions().get::<Refusal>() {
         (ingress.on_refused)(refusal.reason);
@@ -77,11 +102,22 @@ pub(crate) async fn ingress_middleware(
     let logged = LoggedRequest {
         id: request_id.to_str().unwrap_or_default(),
         client_ip: address,
+        proxy: peer.filter(|_| peer != address),
         path: uri.path(),
         started_at,
         now_ms: ingress.clock.now_ms(),
     };
-    ingress.access_log.log_request(&logged, &response);
+    let is_logged = ingress.access_log.log_request(&logged, &response);
+    if let Some(request) = forbidden.filter(|_| is_logged) {
+        (ingress.on_forbidden)(&ForbiddenRequest {
+            client_ip: logged.client_ip,
+            proxy: logged.proxy,
+            method: request.method(),
+            path: logged.path,
+            headers: request.headers(),
+            received_at_ms: logged.now_ms,
+        });
+    }
     response.headers_mut().insert(request_id::REQUEST_ID_HEADER, request_id);
     response
 }

@@ -11,7 +11,7 @@ mod request_id;
 mod signature;
 
 pub(crate) use access_log::AccessLogFields;
-pub(crate) use ingress::{Ingress, ingress_middleware};
+pub(crate) use ingress::{ForbiddenRequest, Ingress, ingress_middleware};
 pub(crate) use refusal_log_limit::RefusalLogLimit;
 pub(crate) use rejected::UnreadBody;
 pub use rejected::{SignatureRejection, UnreadableRequest};
