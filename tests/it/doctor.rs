@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::Value;
 
 use crate::support::client::RawClient;
-use crate::support::destination::{DestinationServer, header_response};
+use crate::support::destination::DestinationServer;
 use crate::support::server::ReceiverProcess;
 use crate::support::test_env::{CommandOutput, TestEnv};
 
@@ -173,12 +173,23 @@ fn servers_of_handlers_are_checked() {
     assert!(sink.received().is_empty() && !ran.stdout.contains("s3cr3t"), "{ran:?}");
 }
 
-/// A proxy that passes the webhook routes through and no others.
-fn start_webhook_proxy(instance: String) -> DestinationServer {
-    DestinationServer::start_with(move |_, request| {
-        let status = if request.path == "/api/v1/webhook/retell/test" { 200 } else { 404 };
-        header_response(status, "x-retell-webhook-instance", &instance)
-    })
+/// A proxy at another loopback address that passes the webhook routes through and no others. It has the port of the
+/// receiver, because a loopback URL with another port is a different problem.
+fn start_webhook_proxy(port: u16, instance: String) -> String {
+    let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let length = connection.read(&mut head).unwrap_or(0);
+            let is_webhook = head[..length].starts_with(b"GET /api/v1/webhook/");
+            let status = if is_webhook { "200 OK" } else { "404 Not Found" };
+            let response = format!(
+                "HTTP/1.1 {status}\r\nx-retell-webhook-instance: {instance}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            connection.write_all(response.as_bytes()).unwrap();
+        }
+    });
+    format!("http://127.0.0.2:{port}")
 }
 
 #[test]
@@ -191,9 +202,8 @@ fn the_routes_of_functions_are_checked_through_the_public_url() {
     assert_eq!(level, "ok", "{text}");
     assert!(text.contains("/api/v1/function/weather and /api/mcp/retell/custom-function"), "{text}");
     let test = RawClient::connect(server.address()).request("GET", "/api/v1/webhook/retell/test", &[], b"").unwrap();
-    let proxy = start_webhook_proxy(test.header("x-retell-webhook-instance").unwrap().to_owned());
-    // Not a loopback address, which would have to have the port of the receiver.
-    home.set_env("SERVER_URL", &proxy.url().replace("127.0.0.1", "0.0.0.0"));
+    let instance = test.header("x-retell-webhook-instance").unwrap().to_owned();
+    home.set_env("SERVER_URL", &start_webhook_proxy(server.address().port(), instance));
     let ran = home.run(&["doctor", "--json"]);
     let (level, text) = find_finding(&ran, "function routes");
     assert_eq!((level.as_str(), ran.exit_code), ("problem", Some(1)), "{text}");

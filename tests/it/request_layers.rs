@@ -40,7 +40,7 @@ fn every_response_has_a_request_id() {
     let rejected = rejected.unwrap();
     assert_eq!((rejected.status, id(&rejected).as_str()), (401, "trace-8"));
     let wrong_method =
-        RawClient::connect(server.address()).request("GET", WEBHOOK_PATH, &[("x-request-id", "trace-9")], b"");
+        RawClient::connect(server.address()).request("PUT", WEBHOOK_PATH, &[("x-request-id", "trace-9")], b"");
     let wrong_method = wrong_method.unwrap();
     assert_eq!((wrong_method.status, id(&wrong_method).as_str()), (405, "trace-9"));
 }
