@@ -108,6 +108,10 @@ pub struct CallFilter {
     pub agent_id: Option<String>,
     /// Includes test calls, see [`CallKind::is_test`].
     pub include_tests: bool,
+    /// The latest event was received at or after this time, in milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// The latest event was received before this time.
+    pub until_ms: Option<i64>,
     pub limit: usize,
 }
 

@@ -1,10 +1,10 @@
 use clap::{Args, Subcommand};
 
 use super::context;
-use super::list_args::CommonListArgs;
+use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use super::output::{self, CliResult};
 use crate::operations;
-use crate::storage::RejectedId;
+use crate::storage::{RejectedFilter, RejectedId};
 use crate::view::RejectedRequestView;
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub(super) enum RejectedCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct RejectedListArgs {
+    #[command(flatten)]
+    filter: ListFilterArgs,
     #[command(flatten)]
     list: CommonListArgs,
 }
@@ -45,8 +47,11 @@ impl RejectedCommand {
 impl RejectedListArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
+        let is_filtered = self.filter.is_set();
+        let ListFilterArgs { company, since, until } = self.filter;
+        let filter = RejectedFilter { company, since_ms: since, until_ms: until };
         let rejected =
-            operations::rejected::list_rejected_requests(&*store, context::PRINCIPAL, self.list.limit).await?;
+            operations::rejected::list_rejected_requests(&*store, context::PRINCIPAL, filter, self.list.limit).await?;
         if self.list.json {
             return output::print_json(&rejected);
         }
@@ -61,11 +66,8 @@ impl RejectedListArgs {
             ]
         });
         let header = ["RECEIVED", "ID", "FROM", "SIZE", "REASON", "DIAGNOSIS"];
-        output::print_table(
-            &header,
-            rows.collect(),
-            "no rejected requests are stored; of many in a short time most are only counted",
-        )
+        let nothing = "no rejected requests are stored; of many in a short time most are only counted";
+        output::print_table(&header, rows.collect(), &empty_text("rejected requests", is_filtered, nothing))
     }
 }
 

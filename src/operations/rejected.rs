@@ -3,16 +3,17 @@
 use bytes::Bytes;
 
 use super::{ItemKind, OperationError, Principal};
-use crate::storage::{RejectedId, RejectedStore, StoredRejectedRequest};
+use crate::storage::{RejectedFilter, RejectedId, RejectedStore, StoredRejectedRequest};
 use crate::view::RejectedRequestView;
 
 /// The latest rejected requests, newest first.
 pub(crate) async fn list_rejected_requests(
     store: &dyn RejectedStore,
     _principal: &Principal,
+    filter: RejectedFilter,
     limit: usize,
 ) -> Result<Vec<RejectedRequestView>, OperationError> {
-    Ok(store.list_rejected(limit).await?.into_iter().map(rejected_view).collect())
+    Ok(store.list_rejected(filter, limit).await?.into_iter().map(rejected_view).collect())
 }
 
 /// One rejected request; [`OperationError::NotFound`] when none has the id.

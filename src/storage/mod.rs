@@ -70,7 +70,7 @@ pub(crate) use invocation::{
 pub(crate) use leadership::ScriptedLeadership;
 pub(crate) use leadership::{Duty, DutyLeader};
 pub(crate) use overview::{HandlerBacklog, StoreOverview};
-pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoredRejectedRequest};
+pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedFilter, RejectedId, RejectedRequest, StoredRejectedRequest};
 pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
 pub(crate) use selection::{
     DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,

@@ -65,6 +65,17 @@ pub struct RejectedRequest {
     pub body: Option<Bytes>,
 }
 
+/// Selects rejected requests; all set conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RejectedFilter {
+    /// The slug of the company.
+    pub company: Option<String>,
+    /// Received at or after this time, in milliseconds since the Unix epoch.
+    pub since_ms: Option<i64>,
+    /// Received before this time.
+    pub until_ms: Option<i64>,
+}
+
 /// A rejected request with its id in the store.
 #[derive(Clone, Debug)]
 pub struct StoredRejectedRequest {

@@ -12,7 +12,8 @@ pub struct DeliveryFilter {
     /// Events, each for one handler or for all; empty for no restriction.
     pub event_handler_pairs: Vec<(EventId, Option<String>)>,
     pub handler: Option<String>,
-    pub event_kind: Option<String>,
+    /// Kinds of events; empty for all.
+    pub event_kinds: Vec<String>,
     /// Id of a call or chat.
     pub call_id: Option<String>,
     /// The slug of the company.

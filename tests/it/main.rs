@@ -45,6 +45,7 @@ mod handlers;
 mod import;
 mod inbound;
 mod intake;
+mod lists;
 mod load;
 mod logs;
 mod metrics;

@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 
 use self::display::AppointmentDisplayArgs;
 use super::context;
-use super::output::{self, CliError, CliResult};
+use super::list_args::ListFilterArgs;
+use super::output::{self, CliResult};
 use crate::base::clock::Clock;
 use crate::operations::appointments::{self as operations, AppointmentReference};
 use crate::storage::{AppointmentFilter, Role};
@@ -26,22 +27,9 @@ pub(super) enum AppointmentsCommand {
 }
 
 #[derive(Debug, Args)]
-struct AppointmentFilterArgs {
-    /// Only appointments of the company with this slug
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
-    /// Only appointments since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 2h, 1d ago [default: now]
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Only appointments before this time, in the same forms
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct AppointmentsListArgs {
     #[command(flatten)]
-    filter: AppointmentFilterArgs,
+    filter: ListFilterArgs,
     /// Print at most N rows
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -84,7 +72,7 @@ pub(super) struct AppointmentsExportArgs {
     #[arg(long, required = true)]
     ics: bool,
     #[command(flatten)]
-    filter: AppointmentFilterArgs,
+    filter: ListFilterArgs,
 }
 
 impl AppointmentsCommand {
@@ -98,25 +86,14 @@ impl AppointmentsCommand {
     }
 }
 
-impl AppointmentFilterArgs {
-    fn is_filtered(&self) -> bool {
-        self.company.is_some() || self.since.is_some() || self.until.is_some()
-    }
-
-    fn into_filter(self, limit: Option<usize>, booked_only: bool) -> Result<AppointmentFilter, CliError> {
-        let now_ms = Clock::system().now_ms();
-        let parse = |option: &str, text: Option<String>| {
-            let time = text.map(|text| output::parse_time(&text, now_ms)).transpose();
-            time.map_err(|error| CliError::Message(format!("{option}: {error}")))
-        };
-        Ok(AppointmentFilter {
-            company: self.company,
-            since_ms: parse("--since", self.since)?,
-            until_ms: parse("--until", self.until)?,
-            booked_only,
-            limit,
-            ..AppointmentFilter::default()
-        })
+fn appointment_filter(rows: ListFilterArgs, limit: Option<usize>, booked_only: bool) -> AppointmentFilter {
+    AppointmentFilter {
+        company: rows.company,
+        since_ms: rows.since,
+        until_ms: rows.until,
+        booked_only,
+        limit,
+        ..AppointmentFilter::default()
     }
 }
 
@@ -128,8 +105,8 @@ impl From<AppointmentRefArgs> for AppointmentReference {
 
 impl AppointmentsListArgs {
     async fn run(self) -> CliResult {
-        let is_filtered = self.booked || self.filter.is_filtered();
-        let filter = self.filter.into_filter(Some(self.limit), self.booked)?;
+        let is_filtered = self.booked || self.filter.is_set();
+        let filter = appointment_filter(self.filter, Some(self.limit), self.booked);
         let store = context::open_store()?;
         let listed =
             operations::list_appointments(&*store, &Clock::system(), context::PRINCIPAL, filter, self.display.reveal)
@@ -161,7 +138,7 @@ impl AppointmentsCancelArgs {
 
 impl AppointmentsExportArgs {
     async fn run(self) -> CliResult {
-        let filter = self.filter.into_filter(None, false)?;
+        let filter = appointment_filter(self.filter, None, false);
         let calendar =
             operations::export_appointments(&*context::open_store()?, &Clock::system(), context::PRINCIPAL, filter)
                 .await?;

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use super::super::context;
-use super::super::list_args::empty_text;
+use super::super::list_args::{ListFilterArgs, empty_text};
 use super::super::output::{self, CliResult};
 use super::display::{CallDisplayArgs, base_view, format_duration, yes_or_no};
 use crate::calls::{CallFilter, CallKind};
@@ -26,9 +26,8 @@ const CHAT_COLUMNS: [&str; 8] = ["LAST EVENT", "CHAT", "TYPE", "STATUS", "DURATI
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CallsListArgs {
-    /// Only calls or chats of the company with this slug
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
+    #[command(flatten)]
+    filter: ListFilterArgs,
     /// Only calls or chats of this agent
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
@@ -45,9 +44,17 @@ pub(in crate::cli) struct CallsListArgs {
 impl CallsListArgs {
     pub(super) async fn run(self, kind: CallKind) -> CliResult {
         let store = context::open_store()?;
-        let CallsListArgs { company, agent, no_tests, limit, display } = self;
-        let is_filtered = company.is_some() || agent.is_some() || no_tests;
-        let filter = CallFilter { kind, company, agent_id: agent, include_tests: !no_tests, limit };
+        let CallsListArgs { filter, agent, no_tests, limit, display } = self;
+        let is_filtered = filter.is_set() || agent.is_some() || no_tests;
+        let filter = CallFilter {
+            kind,
+            company: filter.company,
+            agent_id: agent,
+            include_tests: !no_tests,
+            since_ms: filter.since,
+            until_ms: filter.until,
+            limit,
+        };
         let conversations = list_conversations(&*store, context::PRINCIPAL, filter, display.reveal).await?;
         if display.json {
             return output::print_json(&conversations);

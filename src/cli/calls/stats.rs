@@ -5,8 +5,8 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::super::context;
+use super::super::list_args::ListFilterArgs;
 use super::super::output::{self, CliResult};
-use super::super::time_arg::parse_time_arg;
 use super::display::format_duration;
 use crate::calls::{CallGrouping, CallKind, CallStatsFilter};
 use crate::operations::conversations::count_conversations;
@@ -26,15 +26,8 @@ pub(in crate::cli) struct CallsStatsArgs {
     /// Print one table with all groups [default: the ten largest groups of each table]
     #[arg(long, value_enum)]
     by: Option<GroupBy>,
-    /// Only calls or chats started since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 7d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    since: Option<i64>,
-    /// Only calls or chats started before this time, in the same forms
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    until: Option<i64>,
-    /// Only calls or chats of the company with this slug
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
+    #[command(flatten)]
+    filter: ListFilterArgs,
     /// Only calls or chats of this agent
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
@@ -89,9 +82,9 @@ impl CallsStatsArgs {
         let grouping = self.by.map(GroupBy::to_grouping);
         let filter = CallStatsFilter {
             kind,
-            since_ms: self.since,
-            until_ms: self.until,
-            company: self.company,
+            since_ms: self.filter.since,
+            until_ms: self.filter.until,
+            company: self.filter.company,
             agent_id: self.agent,
         };
         let stats = count_conversations(&*store, context::PRINCIPAL, filter, grouping).await?;

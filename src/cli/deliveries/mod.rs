@@ -14,9 +14,8 @@ pub(super) use self::outlook::print_outlook_table;
 pub(super) use self::replay::ReplayArgs;
 use self::selector::{DeliveryRef, DeliverySelector};
 use super::context;
-use super::list_args::{CommonListArgs, empty_text};
+use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use super::output::{self, CliResult};
-use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
 use crate::operations;
 use crate::operations::deliveries::bulk_change::default_states;
@@ -52,21 +51,17 @@ pub(super) struct DeliveryFilterArgs {
     /// Only deliveries for this handler
     #[arg(long, value_name = "NAME")]
     handler: Option<String>,
-    /// Only deliveries of events with this name
+    /// Only deliveries of events with this name; may be given several times
     #[arg(long, value_name = "NAME")]
-    event: Option<String>,
+    event: Vec<String>,
     /// Only deliveries of events of this call or chat
     #[arg(long, value_name = "ID")]
     call: Option<String>,
-    /// Only deliveries of events of the company with this slug
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
     /// Only deliveries of this event; without --state, handlers without a delivery are listed too
     #[arg(long, value_name = "ID")]
     event_id: Option<EventId>,
-    /// Only deliveries of events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    since: Option<i64>,
+    #[command(flatten)]
+    rows: ListFilterArgs,
     #[command(flatten)]
     list: CommonListArgs,
 }
@@ -145,7 +140,7 @@ impl DeliveriesListArgs {
 
     pub(super) async fn run(self) -> CliResult {
         let store = context::open_store()?;
-        let DeliveryFilterArgs { handler, event, call, company, event_id, since, list: CommonListArgs { limit, json } } =
+        let DeliveryFilterArgs { handler, event, call, event_id, rows, list: CommonListArgs { limit, json } } =
             self.filter;
         // Per event, handlers without a delivery are part of the answer: the outlook says why they have none.
         if let (Some(id), None) = (event_id, self.state) {
@@ -156,14 +151,18 @@ impl DeliveriesListArgs {
         let filter = DeliveryFilter {
             event_handler_pairs: event_id.map(|id| (id, None)).into_iter().collect(),
             handler,
-            event_kind: event,
+            event_kinds: event,
             call_id: call,
-            company,
-            since_ms: since,
+            company: rows.company,
+            since_ms: rows.since,
+            until_ms: rows.until,
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };
-        let is_filtered = filter != DeliveryFilter::default();
+        let is_dead_list = self.state == Some(DeliveryState::Dead);
+        let unfiltered =
+            DeliveryFilter { states: filter.states.clone().filter(|_| is_dead_list), ..DeliveryFilter::default() };
+        let is_filtered = filter != unfiltered;
         let rows = operations::deliveries::list_deliveries(&*store, context::PRINCIPAL, filter, limit).await?;
         if json {
             return output::print_json(&rows);
@@ -173,8 +172,12 @@ impl DeliveriesListArgs {
             [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
         });
         let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED", "NEXT", "REASON"];
-        let nothing = "no deliveries are stored; they follow the first event";
-        output::print_table(&header, rows.collect(), &empty_text("deliveries", is_filtered, nothing))
+        let (items, nothing) = if is_dead_list {
+            ("dead letters", "no dead letters are stored")
+        } else {
+            ("deliveries", "no deliveries are stored; they follow the first event")
+        };
+        output::print_table(&header, rows.collect(), &empty_text(items, is_filtered, nothing))
     }
 }
 

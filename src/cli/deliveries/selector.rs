@@ -40,9 +40,9 @@ pub(super) struct DeliverySelector {
     /// Deliveries for the handler with this name
     #[arg(long, value_name = "NAME", group = "which")]
     handler: Option<String>,
-    /// Deliveries of events with this name
+    /// Deliveries of events with this name; may be given several times
     #[arg(long, value_name = "NAME", group = "which")]
-    event: Option<String>,
+    event: Vec<String>,
     /// Deliveries of events of this call or chat
     #[arg(long, value_name = "ID", group = "which")]
     call: Option<String>,
@@ -87,7 +87,7 @@ impl DeliverySelector {
                 .map(|delivery| (delivery.id, delivery.handler.clone()))
                 .collect(),
             handler: self.handler.clone(),
-            event_kind: self.event.clone(),
+            event_kinds: self.event.clone(),
             call_id: self.call.clone(),
             company: self.company.clone(),
             since_ms: self.since,

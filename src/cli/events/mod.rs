@@ -11,9 +11,8 @@ use self::import::EventsImportArgs;
 pub(super) use self::tail::TailArgs;
 use super::context;
 use super::deliveries::print_outlook_table;
-use super::list_args::empty_text;
+use super::list_args::{ListFilterArgs, empty_text};
 use super::output::{self, CliError, CliResult};
-use super::time_arg::parse_time_arg;
 use crate::base::id::EventId;
 use crate::operations;
 use crate::storage::EventFilter;
@@ -33,18 +32,17 @@ pub(super) enum EventsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct EventFilterArgs {
-    /// Only events with this name
+    /// Only events with this name; may be given several times
     #[arg(long, value_name = "NAME")]
-    event: Option<String>,
+    event: Vec<String>,
     /// Only events of this call or chat
     #[arg(long, value_name = "ID")]
     call: Option<String>,
     /// Only events whose body is not a JSON object
     #[arg(long)]
     unparsed: bool,
-    /// Only events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    since: Option<i64>,
+    #[command(flatten)]
+    filter: ListFilterArgs,
     /// Print at most N events [default: 50 for `list`, no limit for `export`]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -85,16 +83,17 @@ impl EventsCommand {
 impl EventFilterArgs {
     /// Whether events are left out for another reason than the limit.
     fn is_filtered(&self) -> bool {
-        self.event.is_some() || self.call.is_some() || self.unparsed || self.since.is_some()
+        !self.event.is_empty() || self.call.is_some() || self.unparsed || self.filter.is_set()
     }
 
     fn into_filter(self) -> EventFilter {
         EventFilter {
-            kind: self.event,
+            kinds: self.event,
             call_id: self.call,
-            company: None,
+            company: self.filter.company,
             unparsed_only: self.unparsed,
-            since_ms: self.since,
+            since_ms: self.filter.since,
+            until_ms: self.filter.until,
             limit: self.limit,
         }
     }

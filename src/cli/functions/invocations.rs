@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::context;
-use crate::cli::list_args::{CommonListArgs, empty_text};
+use crate::cli::list_args::{CommonListArgs, ListFilterArgs, empty_text};
 use crate::cli::output::{self, CliResult};
 use crate::operations::functions::{list_invocations, show_invocation};
 use crate::storage::{InvocationFilter, InvocationState};
@@ -25,6 +25,8 @@ pub(in crate::cli) struct FunctionsCallsArgs {
     /// Only invocations in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<InvocationStateArg>,
+    #[command(flatten)]
+    filter: ListFilterArgs,
     #[command(flatten)]
     list: CommonListArgs,
 }
@@ -57,6 +59,9 @@ impl FunctionsCallsArgs {
             function: self.name,
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
+            company: self.filter.company,
+            since_ms: self.filter.since,
+            until_ms: self.filter.until,
         };
         let is_filtered = filter != InvocationFilter::default();
         let store = context::open_store()?;

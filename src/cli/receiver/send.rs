@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::clock::Clock;
+use crate::cli::list_args::DestinationArgs;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::cli::{context, input};
 use crate::event::EventKind;
@@ -16,13 +17,8 @@ pub(in crate::cli) struct SendArgs {
     /// Event of which to send a sample, such as `call_ended`; its call id begins with `call_test_`
     #[arg(required_unless_present = "file", value_parser = parse_event_kind)]
     event: Option<EventKind>,
-    /// URL of the receiver; without a path the webhook's path is added [default: `server.url`, else the receiver on
-    /// this machine]
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-    /// Send to the route of this company, signed with its first key
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
+    #[command(flatten)]
+    destination: DestinationArgs,
     /// Send the bytes of this file instead of a sample (`-` reads standard input)
     #[arg(long, value_name = "FILE", conflicts_with = "event")]
     file: Option<PathBuf>,
@@ -49,7 +45,7 @@ impl SendArgs {
             (None, Some(kind)) => EventContent::Sample(kind),
             (None, None) => return Err(CliError::Message("give the name of an event, or --file".into())),
         };
-        let event = EventToSend { content, url: self.to, company: self.company };
+        let event = EventToSend { content, url: self.destination.to, company: self.destination.company };
         let result = send_event(&settings, &Clock::system(), context::PRINCIPAL, event).await?;
         if self.json {
             output::print_json(&result)?;

@@ -187,8 +187,7 @@ impl EventTail {
         let next = stored
             .last()
             .map_or(newest, |last| TailPosition { position: last.summary.position(), resume_after: last.summary.id });
-        let matching = stored.iter().filter(|event| self.filter.matches_kind(event));
-        Ok((matching.map(tailed_event_view).collect(), Some(next)))
+        Ok((stored.iter().map(tailed_event_view).collect(), Some(next)))
     }
 
     async fn start_position(&self, store: &dyn Journal) -> Result<TailPosition, OperationError> {
@@ -213,34 +212,21 @@ impl EventTail {
     /// The position before the latest `count` events that match.
     async fn position_before_latest(&self, store: &dyn Journal, count: usize) -> Result<Position, StoreError> {
         let newest = newest_position(store).await?.map_or(Position::START, |newest| newest.position);
-        let mut latest = Vec::new();
-        let kinds: Vec<_> = self.filter.kinds.iter().cloned().map(Some).collect();
-        // The store filters by one kind at a time, so several kinds need one query each.
-        for kind in if kinds.is_empty() { vec![None] } else { kinds } {
-            let filter = EventFilter { kind, limit: Some(count), ..self.filter.store_filter() };
-            latest.extend(store.list_events(filter).await?.iter().map(EventSummary::position_before));
-        }
-        latest.sort_unstable_by(|a, b| b.cmp(a));
-        latest.truncate(count);
-        Ok(latest.last().copied().unwrap_or(newest))
+        let filter = EventFilter { limit: Some(count), ..self.filter.store_filter() };
+        let latest = store.list_events(filter).await?;
+        Ok(latest.last().map_or(newest, EventSummary::position_before))
     }
 }
 
 impl TailFilter {
-    /// The conditions that the store checks; several kinds are checked by [`Self::matches_kind`].
     fn store_filter(&self) -> EventFilter {
-        let kind = if let [only] = &self.kinds[..] { Some(only.clone()) } else { None };
         EventFilter {
-            kind,
+            kinds: self.kinds.clone(),
             call_id: self.call_id.clone(),
             company: self.company.clone(),
             unparsed_only: self.unparsed_only,
             ..EventFilter::default()
         }
-    }
-
-    fn matches_kind(&self, event: &StoredEvent) -> bool {
-        self.kinds.is_empty() || event.summary.kind.as_ref().is_some_and(|kind| self.kinds.contains(kind))
     }
 }
 

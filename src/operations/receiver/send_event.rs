@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::webhook_url;
+use super::simulate::receiver_url;
 use crate::base::clock::Clock;
 use crate::base::id::random_hex;
 use crate::config::Settings;
@@ -23,7 +23,7 @@ const MAX_RESPONSE_CHARS: usize = 500;
 
 pub(crate) struct EventToSend {
     pub content: EventContent,
-    /// URL of the receiver; without a path that of the webhook is added. `None` for its public URL.
+    /// URL of the receiver; without a path that of the webhook is added. `None` for the one on this machine.
     pub url: Option<String>,
     /// The slug of the company whose key signs; `None` for the default company.
     pub company: Option<String>,
@@ -46,8 +46,7 @@ pub(crate) async fn send_event(
     event: EventToSend,
 ) -> Result<SendResultView, OperationError> {
     let company = event.company.as_deref();
-    let text = event.url.unwrap_or_else(|| settings.server.public_url(settings.server.port));
-    let url = webhook_url(&text, company)?;
+    let url = receiver_url(settings, event.url.as_deref(), company)?;
     let now_ms = clock.now_ms();
     let body = match event.content {
         EventContent::Body(body) => body,

@@ -132,6 +132,7 @@ impl From<SimulationError> for OperationError {
     }
 }
 
+/// The webhook URL at `url`, or at the receiver on this machine.
 pub(super) fn receiver_url(
     settings: &Settings,
     url: Option<&str>,

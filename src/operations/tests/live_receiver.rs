@@ -102,7 +102,7 @@ impl LiveReceiver {
 
     /// The id of the only event of this kind.
     pub(super) async fn event_id(&self, kind: &str) -> EventId {
-        let filter = EventFilter { kind: Some(kind.to_owned()), ..EventFilter::default() };
+        let filter = EventFilter { kinds: vec![kind.to_owned()], ..EventFilter::default() };
         let listed = list_events(&*self.store, &OPERATOR, filter).await.unwrap();
         assert_eq!(listed.len(), 1, "{listed:?}");
         listed[0].id.parse().unwrap()
@@ -124,7 +124,7 @@ impl LiveReceiver {
     pub(super) async fn change(&self, change: DeliveryChange, states: &[DeliveryState]) -> BulkChangeView {
         let operation = BulkChange {
             change,
-            filter: DeliveryFilter { event_kind: Some("call_ended".to_owned()), ..DeliveryFilter::default() },
+            filter: DeliveryFilter { event_kinds: vec!["call_ended".to_owned()], ..DeliveryFilter::default() },
             states: states.iter().copied().map(Some).collect(),
             counts_excluded: true,
             dry_run: false,

@@ -22,7 +22,8 @@ use crate::operations::doctor::{DoctorRequest, diagnose_setup};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
 use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
 use crate::storage::{
-    self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter, Role, Store,
+    self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter,
+    RejectedFilter, Role, Store,
 };
 use crate::view::{
     AppointmentStateView, AttemptOutcomeView, ConversationView, EventStateView, FindingLevel, InvocationStateView,
@@ -107,7 +108,15 @@ async fn calls_are_listed_shown_and_counted() {
     let live = LiveReceiver::start(|_| {}).await;
     live.send_call().await;
     live.wait_for_state(live.event_id("call_ended").await, "call_store", DeliveryState::Succeeded).await;
-    let filter = CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: true, limit: 10 };
+    let filter = CallFilter {
+        kind: CallKind::Call,
+        company: None,
+        agent_id: None,
+        include_tests: true,
+        since_ms: None,
+        until_ms: None,
+        limit: 10,
+    };
     let calls =
         crate::operations::conversations::list_conversations(&*live.store, &OPERATOR, filter, false).await.unwrap();
     let [ConversationView::Call(call)] = &calls[..] else { panic!("{} calls", calls.len()) };
@@ -152,10 +161,16 @@ async fn a_request_with_a_wrong_key_is_listed_as_rejected() {
     let sent = crate::operations::receiver::send_event(&other, &Clock::system(), &OPERATOR, event).await.unwrap();
     assert_eq!(sent.status, 401);
     let is_listed = async || {
-        !crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap().is_empty()
+        !crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, RejectedFilter::default(), 10)
+            .await
+            .unwrap()
+            .is_empty()
     };
     wait_until(is_listed).await;
-    let listed = crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, 10).await.unwrap();
+    let listed =
+        crate::operations::rejected::list_rejected_requests(&*live.store, &OPERATOR, RejectedFilter::default(), 10)
+            .await
+            .unwrap();
     let id = listed[0].id.parse().unwrap();
     let shown = crate::operations::rejected::show_rejected_request(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.method.as_str(), shown.has_body, shown.diagnosis.is_empty()), ("POST", false, false));

@@ -10,7 +10,15 @@ fn call(id: &str, at_ms: i64) -> CallRecord {
 }
 
 fn filter() -> CallFilter {
-    CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: false, limit: 10 }
+    CallFilter {
+        kind: CallKind::Call,
+        company: None,
+        agent_id: None,
+        include_tests: false,
+        since_ms: None,
+        until_ms: None,
+        limit: 10,
+    }
 }
 
 async fn list_ids(store: &TestStore, filter: CallFilter) -> Vec<String> {
@@ -47,6 +55,13 @@ pub(in crate::storage) async fn calls_are_listed_by_their_latest_event(store: Te
     assert_eq!(list_ids(&store, filter()).await, ["call_acme", "call_agent", "call_old"]);
     assert_eq!(list_ids(&store, CallFilter { limit: 1, ..filter() }).await, ["call_acme"]);
     assert_eq!(list_ids(&store, CallFilter { company: Some("acme".into()), ..filter() }).await, ["call_acme"]);
+    let later = i64::MAX;
+    assert!(list_ids(&store, CallFilter { since_ms: Some(later), ..filter() }).await.is_empty());
+    assert!(list_ids(&store, CallFilter { until_ms: Some(i64::MIN), ..filter() }).await.is_empty());
+    assert_eq!(
+        list_ids(&store, CallFilter { until_ms: Some(later), ..filter() }).await,
+        list_ids(&store, filter()).await
+    );
     assert_eq!(list_ids(&store, CallFilter { agent_id: Some("agent_1".into()), ..filter() }).await, ["call_agent"]);
     assert_eq!(list_ids(&store, CallFilter { include_tests: true, ..filter() }).await[0], "call_test_1");
     assert_eq!(list_ids(&store, CallFilter { kind: CallKind::Chat, ..filter() }).await, ["chat_1"]);

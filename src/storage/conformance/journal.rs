@@ -125,10 +125,17 @@ pub(in crate::storage) async fn events_are_listed_by_filter(store: TestStore) {
     let all = EventFilter::default;
     assert_eq!(list(all()).await, [unparsed.id, other_kind.id, old.id], "the newest first");
     assert_eq!(list(EventFilter { limit: Some(1), ..all() }).await, [unparsed.id]);
-    assert_eq!(list(EventFilter { kind: Some("call_ended".into()), ..all() }).await, [old.id]);
+    assert_eq!(list(EventFilter { kinds: vec!["call_ended".into()], ..all() }).await, [old.id]);
     assert_eq!(list(EventFilter { call_id: Some("call_1".into()), ..all() }).await, [other_kind.id, old.id]);
     assert_eq!(list(EventFilter { unparsed_only: true, ..all() }).await, [unparsed.id]);
     assert_eq!(list(EventFilter { since_ms: Some(NOW_MS + 2), ..all() }).await, [unparsed.id]);
+    let both = vec!["call_ended".into(), "call_started".into()];
+    assert_eq!(
+        list(EventFilter { kinds: both, ..all() }).await.first(),
+        list(EventFilter { call_id: Some("call_1".into()), ..all() }).await.first()
+    );
+    assert_eq!(list(EventFilter { since_ms: Some(NOW_MS + 2), until_ms: Some(NOW_MS + 2), ..all() }).await, []);
+    assert_eq!(list(EventFilter { until_ms: Some(NOW_MS + 1_000_000), ..all() }).await, list(all()).await);
     assert!(list(EventFilter { company: Some("acme".into()), ..all() }).await.is_empty());
 }
 

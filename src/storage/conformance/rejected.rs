@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::TestStore;
 use crate::security::rejection_reason::RejectionReason;
-use crate::storage::{MAX_REJECTED_REQUESTS, RejectedRequest};
+use crate::storage::{MAX_REJECTED_REQUESTS, RejectedFilter, RejectedRequest};
 
 fn rejection(number: usize) -> RejectedRequest {
     RejectedRequest {
@@ -25,19 +25,19 @@ pub(in crate::storage) async fn the_latest_rejected_requests_are_kept(store: Tes
     let all: Vec<_> = (1..=MAX_REJECTED_REQUESTS + 5).map(|number| store.insert_rejected(rejection(number))).collect();
     let mut ids: Vec<_> = futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
     ids.sort_unstable();
-    let listed = store.list_rejected(usize::MAX).await.unwrap();
+    let listed = store.list_rejected(RejectedFilter::default(), usize::MAX).await.unwrap();
     assert_eq!(
         (listed.len(), listed[0].id, listed[MAX_REJECTED_REQUESTS - 1].id),
         (MAX_REJECTED_REQUESTS, ids[ids.len() - 1], ids[5])
     );
-    assert_eq!(store.list_rejected(3).await.unwrap().len(), 3);
+    assert_eq!(store.list_rejected(RejectedFilter::default(), 3).await.unwrap().len(), 3);
     assert!(store.get_rejected(ids[4]).await.unwrap().is_none(), "the oldest are deleted");
 }
 
 pub(in crate::storage) async fn a_rejected_request_is_read_back_with_its_body(store: TestStore) {
     let with_body = store.insert_rejected(rejection(2)).await.unwrap();
     let without_body = store.insert_rejected(rejection(3)).await.unwrap();
-    let listed = store.list_rejected(10).await.unwrap();
+    let listed = store.list_rejected(RejectedFilter::default(), 10).await.unwrap();
     assert_eq!(
         listed.iter().map(|it| (it.id, it.has_body)).collect::<Vec<_>>(),
         [(without_body, false), (with_body, true)]

@@ -8,7 +8,7 @@ use crate::calls::{CallFilter, CallKind, CallRecord, CallStage};
 use crate::security::rejection_reason::RejectionReason;
 use crate::storage::{
     AppendOutcome, ClaimedDelivery, CompanyScope, DEFAULT_COMPANY_ID, DeliveryFilter, DeliveryOutlook, EventFilter,
-    NewEvent, PlannedDelivery, Position, PurgeBatch, PurgeCursor, RejectedRequest, RetentionKind, Role,
+    NewEvent, PlannedDelivery, Position, PurgeBatch, PurgeCursor, RejectedFilter, RejectedRequest, RetentionKind, Role,
     SettledDelivery, Settlement, Store,
 };
 
@@ -189,12 +189,20 @@ pub(in crate::storage) async fn calls_and_rejected_requests_have_separate_limits
     append_on_day(&store, 0, "call_1", "one").await;
     assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Calls, 1)).await, 2);
     let calls = store
-        .list_calls(CallFilter { kind: CallKind::Call, company: None, agent_id: None, include_tests: false, limit: 9 })
+        .list_calls(CallFilter {
+            kind: CallKind::Call,
+            company: None,
+            agent_id: None,
+            include_tests: false,
+            since_ms: None,
+            until_ms: None,
+            limit: 9,
+        })
         .await
         .unwrap();
     assert_eq!(calls.iter().map(|call| call.call_id.as_str()).collect::<Vec<_>>(), ["call_3"]);
-    assert_eq!(store.list_rejected(9).await.unwrap().len(), 3);
+    assert_eq!(store.list_rejected(RejectedFilter::default(), 9).await.unwrap().len(), 3);
     assert_eq!(purge_all(&*store, purge_before_day(RetentionKind::Rejected, 1)).await, 2);
-    assert_eq!(store.list_rejected(9).await.unwrap().len(), 1);
+    assert_eq!(store.list_rejected(RejectedFilter::default(), 9).await.unwrap().len(), 1);
     assert_eq!(list_seqs(&store).await.len(), 1, "the event stays");
 }

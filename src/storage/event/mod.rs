@@ -220,10 +220,10 @@ pub struct StoredEvent {
 }
 
 /// Selects events; all set conditions must hold. The default selects all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only events of this kind, such as `call_ended`.
-    pub kind: Option<String>,
+    /// Only events of these kinds, such as `call_ended`; empty for all.
+    pub kinds: Vec<String>,
     /// Only events of this call or chat.
     pub call_id: Option<String>,
     /// Only events of the company with this slug.
@@ -232,6 +232,8 @@ pub struct EventFilter {
     pub unparsed_only: bool,
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
+    /// Received before this time.
+    pub until_ms: Option<i64>,
     /// Maximum number of events; `None` for no limit.
     pub limit: Option<usize>,
 }

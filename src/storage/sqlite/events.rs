@@ -206,9 +206,9 @@ pub(super) fn read_chunk<T>(
 
 fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, Vec<Value>) {
     let (mut sql, mut values) = (String::new(), Vec::new());
-    if let Some(event) = &filter.kind {
-        sql.push_str(" AND e.event = ?");
-        values.push(Value::Text(event.clone()));
+    if !filter.kinds.is_empty() {
+        sql.push_str(" AND e.event IN (SELECT value FROM json_each(?))");
+        values.push(json_list(&filter.kinds));
     }
     if let Some(call_id) = &filter.call_id {
         // Older events through the identity index, the end of the journal that it does not cover yet by a scan. A
@@ -235,7 +235,16 @@ fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, V
         sql.push_str(" AND e.id >= ? AND e.received_at_ms >= ?");
         values.extend([Value::Blob(EventId::lower_bound_at(since_ms).as_bytes().to_vec()), Value::Integer(since_ms)]);
     }
+    if let Some(until_ms) = filter.until_ms {
+        sql.push_str(" AND e.received_at_ms < ?");
+        values.push(Value::Integer(until_ms));
+    }
     (sql, values)
+}
+
+/// A list as a parameter of `json_each`.
+pub(super) fn json_list(texts: &[String]) -> Value {
+    Value::Text(serde_json::json!(texts).to_string())
 }
 
 fn limit_value(limit: usize) -> Value {

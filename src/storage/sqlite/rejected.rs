@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::errors::{RowColumn, parse_column};
 use crate::security::rejection_reason::RejectionReason;
-use crate::storage::{MAX_REJECTED_REQUESTS, RejectedId, RejectedRequest, StoreError, StoredRejectedRequest};
+use crate::storage::{
+    MAX_REJECTED_REQUESTS, RejectedFilter, RejectedId, RejectedRequest, StoreError, StoredRejectedRequest,
+};
 
 const SELECT_COLUMNS: &str =
     "SELECT id, company, received_at_ms, source, method, path, headers, size_bytes, reason, diagnosis,
@@ -39,10 +41,19 @@ pub(super) fn insert(conn: &Connection, request: &RejectedRequest) -> Result<Rej
 }
 
 /// Rejected requests without bodies, the latest first.
-pub(super) fn list(conn: &Connection, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError> {
-    let sql = format!("{SELECT_COLUMNS} FROM rejected ORDER BY id DESC LIMIT ?1");
+pub(super) fn list(
+    conn: &Connection,
+    filter: &RejectedFilter,
+    limit: usize,
+) -> Result<Vec<StoredRejectedRequest>, StoreError> {
+    let sql = format!(
+        "{SELECT_COLUMNS} FROM rejected WHERE (?1 IS NULL OR company = ?1) AND received_at_ms >= ?2
+           AND received_at_ms < ?3 ORDER BY id DESC LIMIT ?4"
+    );
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], read_row)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (since_ms, until_ms) = (filter.since_ms.unwrap_or(i64::MIN), filter.until_ms.unwrap_or(i64::MAX));
+    let rows = statement.query_map(params![filter.company, since_ms, until_ms, limit], read_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::shutdown_signal;
 use crate::base::clock::Clock;
 use crate::cli::context;
+use crate::cli::list_args::DestinationArgs;
 use crate::cli::output::{self, CliError, CliResult};
 use crate::operations::OperationError;
 use crate::operations::receiver::{Scenario, SimulationRequest, SimulationUpdate, list_scenarios, simulate};
@@ -37,13 +38,8 @@ pub(in crate::cli) struct SimulateArgs {
     /// `?effects=true`); the internal events `appointment_*` remain tests
     #[arg(long)]
     effects: bool,
-    /// URL of the receiver; without a path the webhook's path is added [default: the receiver on this machine, by
-    /// server.host and server.port]
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
-    /// Send to the route of this company, signed with its first key
-    #[arg(long, value_name = "SLUG")]
-    company: Option<String>,
+    #[command(flatten)]
+    destination: DestinationArgs,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -128,8 +124,8 @@ impl SimulateArgs {
             rate: self.rate,
             seed: self.seed,
             effects: self.effects,
-            url: self.to,
-            company: self.company,
+            url: self.destination.to,
+            company: self.destination.company,
             confirmed: self.yes_really && self.i_own_this_server,
         }
     }

@@ -137,6 +137,14 @@ pub(super) fn list_calls(conn: &Connection, filter: &CallFilter) -> Result<Vec<C
         sql.push_str(" AND call_id NOT GLOB ?");
         values.push(Value::Text(format!("{}*", filter.kind.test_prefix())));
     }
+    for (condition, at_ms) in
+        [(" AND last_event_at_ms >= ?", filter.since_ms), (" AND last_event_at_ms < ?", filter.until_ms)]
+    {
+        if let Some(at_ms) = at_ms {
+            sql.push_str(condition);
+            values.push(Value::Integer(at_ms));
+        }
+    }
     // The index of latest events contains company and call id, so a list is read from it in order and ends early. It
     // does not contain the agent: each index entry would need a lookup of its row. Unary plus disables the index, and
     // one scan of the table with a sort is faster then.

@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::id::{CompanyId, EventId};
-use crate::storage::sqlite::events::seq_before;
+use crate::storage::sqlite::events::{json_list, seq_before};
 use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, MissingItem, Seq, StoreError};
 
 /// A filter whose handlers, events, call and company were looked up in the store.
@@ -124,7 +124,8 @@ impl DeliveryQuery {
         add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq.0)));
         add(&format!("{owner}.company_id = ?"), self.company_id.map(|id| Value::Integer(id.get())));
         add("d.note = ?", filter.reason.clone().map(Value::Text));
-        add("e.event = ?", filter.event_kind.clone().map(Value::Text));
+        let event_kinds = Some(&filter.event_kinds).filter(|kinds| !kinds.is_empty());
+        add("e.event IN (SELECT value FROM json_each(?))", event_kinds.map(|kinds| json_list(kinds)));
         add("e.received_at_ms >= ?", filter.since_ms.map(Value::Integer));
         add("e.received_at_ms < ?", filter.until_ms.map(Value::Integer));
         let in_list = format!("{seq} IN (SELECT value FROM json_each(?))");
@@ -138,7 +139,7 @@ impl DeliveryQuery {
 
     fn needs_event(&self) -> bool {
         let filter = &self.filter;
-        filter.event_kind.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some()
+        !filter.event_kinds.is_empty() || filter.since_ms.is_some() || filter.until_ms.is_some()
     }
 }
 

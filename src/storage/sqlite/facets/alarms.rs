@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::storage::sqlite::{SqliteStore, alarms, rejected};
 use crate::storage::{
-    ActivityRow, AlarmKind, AlarmRow, AlarmStore, RejectedId, RejectedRequest, RejectedStore, StoreError,
-    StoredRejectedRequest,
+    ActivityRow, AlarmKind, AlarmRow, AlarmStore, RejectedFilter, RejectedId, RejectedRequest, RejectedStore,
+    StoreError, StoredRejectedRequest,
 };
 
 #[async_trait]
@@ -39,8 +39,12 @@ impl RejectedStore for SqliteStore {
         self.writer()?.write_background(1, move |state| rejected::insert(&state.conn, &request)).await
     }
 
-    async fn list_rejected(&self, limit: usize) -> Result<Vec<StoredRejectedRequest>, StoreError> {
-        self.readers.read(move |reader| rejected::list(&reader.conn, limit)).await
+    async fn list_rejected(
+        &self,
+        filter: RejectedFilter,
+        limit: usize,
+    ) -> Result<Vec<StoredRejectedRequest>, StoreError> {
+        self.readers.read(move |reader| rejected::list(&reader.conn, &filter, limit)).await
     }
 
     async fn get_rejected(&self, id: RejectedId) -> Result<Option<StoredRejectedRequest>, StoreError> {

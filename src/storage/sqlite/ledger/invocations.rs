@@ -251,12 +251,25 @@ fn list(conn: &Connection, filter: &InvocationFilter, limit: usize) -> Result<Ve
            runs, arguments, answer, truncated, reason
          FROM invocations LEFT JOIN companies ON companies.id = company_id
          WHERE (?1 IS NULL OR function = ?1) AND (?2 IS NULL OR call_id = ?2) AND (?3 IS NULL OR state = ?3)
-         AND (?4 IS NULL OR invocation = ?4) ORDER BY invocations.id DESC LIMIT ?5",
+         AND (?4 IS NULL OR invocation = ?4) AND (?6 IS NULL OR slug = ?6)
+         AND received_at_ms >= ?7 AND received_at_ms < ?8 ORDER BY invocations.id DESC LIMIT ?5",
     )?;
-    let InvocationFilter { idempotency_key, function, call_id, state } = filter;
+    let InvocationFilter { idempotency_key, function, call_id, state, company, since_ms, until_ms } = filter;
     let state = state.map(InvocationState::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![function, call_id, state, idempotency_key, limit], read_row)?;
+    let rows = statement.query_map(
+        params![
+            function,
+            call_id,
+            state,
+            idempotency_key,
+            limit,
+            company,
+            since_ms.unwrap_or(i64::MIN),
+            until_ms.unwrap_or(i64::MAX)
+        ],
+        read_row,
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
