@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::time_arg::parse_time_arg;
+use super::time_arg::TimeArg;
 
 #[derive(Debug, Args)]
 pub(super) struct CommonListArgs {
@@ -21,14 +21,22 @@ pub(super) struct ListFilterArgs {
     #[arg(long, value_name = "SLUG")]
     pub(super) company: Option<String>,
     /// Only those since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    pub(super) since: Option<i64>,
+    #[arg(long, value_name = "TIME")]
+    since: Option<TimeArg>,
     /// Only those before this time, in the same forms
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    pub(super) until: Option<i64>,
+    #[arg(long, value_name = "TIME")]
+    until: Option<TimeArg>,
 }
 
 impl ListFilterArgs {
+    pub(super) fn since_ms(&self) -> Option<i64> {
+        self.since.map(TimeArg::ms)
+    }
+
+    pub(super) fn until_ms(&self) -> Option<i64> {
+        self.until.map(TimeArg::ms)
+    }
+
     pub(super) fn is_set(&self) -> bool {
         self.company.is_some() || self.since.is_some() || self.until.is_some()
     }

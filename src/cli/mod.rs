@@ -120,20 +120,11 @@ enum CliCommand {
     Health(receiver::HealthArgs),
 }
 
-impl Cli {
-    /// Reads the command line of this process; ends it with usage or an error.
-    #[must_use]
-    pub fn from_process() -> Self {
-        // Decides how other arguments are parsed, wherever it stands.
-        if std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--local") {
-            terminal::use_local_time();
-        }
-        Self::parse()
-    }
-}
-
 /// Runs the command, `serve` when none is given, and reports a failure on stderr.
 pub async fn run(cli: Cli) -> ExitCode {
+    if cli.local {
+        terminal::use_local_time();
+    }
     let result = match cli.settings.apply() {
         Ok(()) => run_command(cli.command.unwrap_or(CliCommand::Serve(serve::ServeArgs::default()))).await,
         Err(error) => Err(error),

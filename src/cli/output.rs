@@ -3,9 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use jiff::civil::DateTime;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -114,7 +113,7 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, empty: &str) 
     }
     let escape_row = |row: Vec<String>| row.iter().map(|cell| escape_text(cell).into_owned()).collect();
     let table = TextTable::new(header, rows.into_iter().map(escape_row).collect());
-    table.to_lines(terminal::columns()).into_iter().try_for_each(print_line)
+    table.into_lines(terminal::columns()).into_iter().try_for_each(print_line)
 }
 
 /// Prints one `name  value` line per field that has a value, with the values aligned.
@@ -141,51 +140,14 @@ fn format_time_in(ms: i64, zone: TimeZone) -> String {
     }
 }
 
-/// Parses `2026-11-21T10:00:00Z`, `2026-11-21` or `2026-11-21T10:00` (in UTC or, with `--local`, local time), or a duration before `now_ms` (`90m`, `2h`, `1d`)
-/// into milliseconds since the Unix epoch.
-pub(super) fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_millisecond());
-    }
-    // A date alone is its start.
-    if let Ok(Ok(time)) = text.parse::<DateTime>().map(|time| time.to_zoned(terminal::time_zone())) {
-        return Ok(time.timestamp().as_millisecond());
-    }
-    // `SignedDuration` has no unit for days.
-    let ago = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
-        Some(days) => Some(SignedDuration::from_hours(days.saturating_mul(24))),
-        None => text.parse().ok(),
-    };
-    match ago {
-        Some(ago) if !ago.is_negative() => {
-            Ok(now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
-        }
-        _ => Err("not a time: use 2026-11-21T10:00:00Z, 2026-11-21, or a duration before now such as 90m, 2h or 1d"
-            .to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_absolute_or_relative() {
-        let now_ms = 1_800_000_000_000;
-        assert_eq!(parse_time("90m", now_ms).unwrap(), now_ms - 5_400_000);
-        assert_eq!(parse_time("1d", now_ms).unwrap(), now_ms - 86_400_000);
-        assert_eq!(parse_time("2026-11-21T10:00:00Z", now_ms).unwrap(), 1_795_255_200_000);
-        assert_eq!(parse_time("2026-11-21", now_ms).unwrap(), 1_795_219_200_000);
-        assert_eq!(parse_time("2026-11-21 10:00", now_ms).unwrap(), 1_795_255_200_000);
-        assert!(parse_time("yesterday", now_ms).is_err());
-        assert!(parse_time("-2h", now_ms).is_err());
-    }
 
     #[test]
     fn times_are_formatted() {
         assert_eq!(format_time(1_795_255_200_000), "2026-11-21 10:00:00Z");
         let berlin = format_time_in(1_795_255_200_000, TimeZone::get("Europe/Berlin").unwrap());
         assert_eq!(berlin, "2026-11-21 11:00:00+01:00");
-        assert_eq!(parse_time(&berlin, 0).unwrap(), 1_795_255_200_000, "a time that was printed can be entered again");
     }
 }

@@ -48,8 +48,8 @@ impl RejectedListArgs {
     async fn run(self) -> CliResult {
         let store = context::open_store()?;
         let is_filtered = self.filter.is_set();
-        let ListFilterArgs { company, since, until } = self.filter;
-        let filter = RejectedFilter { company, since_ms: since, until_ms: until };
+        let (since_ms, until_ms) = (self.filter.since_ms(), self.filter.until_ms());
+        let filter = RejectedFilter { company: self.filter.company, since_ms, until_ms };
         let rejected =
             operations::rejected::list_rejected_requests(&*store, context::PRINCIPAL, filter, self.list.limit).await?;
         if self.list.json {

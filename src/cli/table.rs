@@ -20,7 +20,7 @@ impl<'a> TextTable<'a> {
     }
 
     /// The lines for a terminal with this many columns. `None` is a pipe or a file.
-    pub(super) fn to_lines(mut self, terminal_columns: Option<usize>) -> Vec<String> {
+    pub(super) fn into_lines(mut self, terminal_columns: Option<usize>) -> Vec<String> {
         let Some(columns) = terminal_columns else { return self.unwrapped_lines() };
         if self.width() > columns {
             self.remove_empty_columns();
@@ -108,7 +108,7 @@ mod tests {
 
     fn lines(rows: &[[&str; 4]], columns: Option<usize>) -> Vec<String> {
         let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
-        TextTable::new(&["TIME", "ID", "COST", "STATE"], rows).to_lines(columns)
+        TextTable::new(&["TIME", "ID", "COST", "STATE"], rows).into_lines(columns)
     }
 
     #[test]

@@ -88,9 +88,9 @@ impl AppointmentsCommand {
 
 fn appointment_filter(rows: ListFilterArgs, limit: Option<usize>, booked_only: bool) -> AppointmentFilter {
     AppointmentFilter {
+        since_ms: rows.since_ms(),
+        until_ms: rows.until_ms(),
         company: rows.company,
-        since_ms: rows.since,
-        until_ms: rows.until,
         booked_only,
         limit,
         ..AppointmentFilter::default()

@@ -48,11 +48,11 @@ impl CallsListArgs {
         let is_filtered = filter.is_set() || agent.is_some() || no_tests;
         let filter = CallFilter {
             kind,
+            since_ms: filter.since_ms(),
+            until_ms: filter.until_ms(),
             company: filter.company,
             agent_id: agent,
             include_tests: !no_tests,
-            since_ms: filter.since,
-            until_ms: filter.until,
             limit,
         };
         let conversations = list_conversations(&*store, context::PRINCIPAL, filter, display.reveal).await?;

@@ -82,8 +82,8 @@ impl CallsStatsArgs {
         let grouping = self.by.map(GroupBy::to_grouping);
         let filter = CallStatsFilter {
             kind,
-            since_ms: self.filter.since,
-            until_ms: self.filter.until,
+            since_ms: self.filter.since_ms(),
+            until_ms: self.filter.until_ms(),
             company: self.filter.company,
             agent_id: self.agent,
         };

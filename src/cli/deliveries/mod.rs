@@ -153,9 +153,9 @@ impl DeliveriesListArgs {
             handler,
             event_kinds: event,
             call_id: call,
+            since_ms: rows.since_ms(),
+            until_ms: rows.until_ms(),
             company: rows.company,
-            since_ms: rows.since,
-            until_ms: rows.until,
             states: self.state.map(|state| vec![state]),
             ..DeliveryFilter::default()
         };

@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory};
 
 use crate::base::id::EventId;
 use crate::cli::Cli;
-use crate::cli::time_arg::parse_time_arg;
+use crate::cli::time_arg::TimeArg;
 use crate::storage::{DeliveryFilter, DeliveryState};
 
 /// Stands among the states for events that have no delivery for the handler.
@@ -50,11 +50,11 @@ pub(super) struct DeliverySelector {
     #[arg(long, value_name = "SLUG", group = "which")]
     company: Option<String>,
     /// Deliveries of events received since this time: 2026-11-21T10:00:00Z, 2026-11-21, or 90m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg, group = "which")]
-    since: Option<i64>,
+    #[arg(long, value_name = "TIME", group = "which")]
+    since: Option<TimeArg>,
     /// Deliveries of events received before this time, in the same forms
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg, group = "which")]
-    until: Option<i64>,
+    #[arg(long, value_name = "TIME", group = "which")]
+    until: Option<TimeArg>,
     /// Deliveries with this reason: the skip reason (disabled, test, revision, superseded, cancelled, discarded, `nothing_to_do`) or the
     /// last error
     #[arg(long, value_name = "TEXT", group = "which")]
@@ -90,8 +90,8 @@ impl DeliverySelector {
             event_kinds: self.event.clone(),
             call_id: self.call.clone(),
             company: self.company.clone(),
-            since_ms: self.since,
-            until_ms: self.until,
+            since_ms: self.since.map(TimeArg::ms),
+            until_ms: self.until.map(TimeArg::ms),
             reason: self.reason.clone(),
             states: None,
             include_undelivered: false,

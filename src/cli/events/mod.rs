@@ -90,10 +90,10 @@ impl EventFilterArgs {
         EventFilter {
             kinds: self.event,
             call_id: self.call,
+            since_ms: self.filter.since_ms(),
+            until_ms: self.filter.until_ms(),
             company: self.filter.company,
             unparsed_only: self.unparsed,
-            since_ms: self.filter.since,
-            until_ms: self.filter.until,
             limit: self.limit,
         }
     }

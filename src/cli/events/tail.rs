@@ -9,7 +9,7 @@ use super::tail_format::{self, LineStyle};
 use crate::base::id::EventId;
 use crate::cli::context;
 use crate::cli::output::{self, CliError, CliResult};
-use crate::cli::time_arg::parse_time_arg;
+use crate::cli::time_arg::TimeArg;
 use crate::operations::OperationError;
 use crate::operations::events::{EventTail, TailFilter, TailNotice, TailOutput, TailStart};
 use crate::view::TailedEventView;
@@ -35,8 +35,8 @@ pub(in crate::cli) struct TailArgs {
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with_all = ["since", "after"])]
     lines: Option<usize>,
     /// First print the events received since this time: 2026-11-21T10:00:00Z, or 90s, 10m, 2h, 1d ago
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg, conflicts_with = "after")]
-    since: Option<i64>,
+    #[arg(long, value_name = "TIME", conflicts_with = "after")]
+    since: Option<TimeArg>,
     /// Continue exactly after this event; Ctrl-C prints the command that does
     #[arg(long, value_name = "EVENT_ID")]
     after: Option<EventId>,
@@ -102,7 +102,7 @@ impl TailArgs {
     fn start(&self) -> TailStart {
         match (self.after, self.since) {
             (Some(after), _) => TailStart::After(after),
-            (None, Some(since_ms)) => TailStart::Since(since_ms),
+            (None, Some(since)) => TailStart::Since(since.ms()),
             (None, None) => TailStart::Latest(self.lines.unwrap_or(DEFAULT_LINES)),
         }
     }

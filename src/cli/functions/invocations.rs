@@ -59,9 +59,9 @@ impl FunctionsCallsArgs {
             function: self.name,
             call_id: self.call_id,
             state: self.state.map(InvocationState::from),
+            since_ms: self.filter.since_ms(),
+            until_ms: self.filter.until_ms(),
             company: self.filter.company,
-            since_ms: self.filter.since,
-            until_ms: self.filter.until,
         };
         let is_filtered = filter != InvocationFilter::default();
         let store = context::open_store()?;

@@ -3,7 +3,7 @@ use clap::{Args, Subcommand};
 use crate::base::clock::Clock;
 use crate::cli::context;
 use crate::cli::output::{self, CliResult};
-use crate::cli::time_arg::parse_time_arg;
+use crate::cli::time_arg::TimeArg;
 use crate::config::{DEFAULT_COMPANY_SLUG, InboundKind};
 use crate::operations::config::check_settings;
 use crate::operations::inbound::{InboundTest, test_inbound};
@@ -26,8 +26,8 @@ pub(in crate::cli) struct InboundTestArgs {
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
     /// Time of the call: 2026-11-21T22:00:00+01:00, 2026-11-21, or 2h ago [default: now]
-    #[arg(long, value_name = "TIME", value_parser = parse_time_arg)]
-    at: Option<i64>,
+    #[arg(long, value_name = "TIME")]
+    at: Option<TimeArg>,
     /// Test the first text message of a chat instead of a call
     #[arg(long)]
     sms: bool,
@@ -57,7 +57,7 @@ impl InboundTestArgs {
             to_number: self.to,
             agent_id: self.agent,
             company: self.company,
-            at_ms: self.at,
+            at_ms: self.at.map(TimeArg::ms),
         };
         let result = test_inbound(&store, &settings, &Clock::system(), context::PRINCIPAL, test).await?;
         if self.json {
