@@ -166,10 +166,8 @@ pub struct InvocationFilter {
     /// The call or chat in which the function was called.
     pub call_id: Option<String>,
     pub state: Option<InvocationState>,
-    /// The slug of the company.
     pub company: Option<String>,
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// Received before this time.
     pub until_ms: Option<i64>,
 }

@@ -68,11 +68,9 @@ pub struct RejectedRequest {
 /// Selects rejected requests; all set conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RejectedFilter {
-    /// The slug of the company.
     pub company: Option<String>,
     /// Received at or after this time, in milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
-    /// Received before this time.
     pub until_ms: Option<i64>,
 }
 

@@ -201,8 +201,8 @@ fn the_routes_of_functions_are_checked_through_the_public_url() {
     let (level, text) = find_finding(&home.run(&["doctor", "--json"]), "function routes");
     assert_eq!(level, "ok", "{text}");
     assert!(text.contains("/api/v1/function/weather and /api/mcp/retell/custom-function"), "{text}");
-    let test = RawClient::connect(server.address()).request("GET", "/api/v1/webhook/retell/test", &[], b"").unwrap();
-    let instance = test.header("x-retell-webhook-instance").unwrap().to_owned();
+    let probe = RawClient::connect(server.address()).request("GET", "/api/v1/webhook/retell/test", &[], b"").unwrap();
+    let instance = probe.header("x-retell-webhook-instance").unwrap().to_owned();
     home.set_env("SERVER_URL", &start_webhook_proxy(server.address().port(), instance));
     let ran = home.run(&["doctor", "--json"]);
     let (level, text) = find_finding(&ran, "function routes");
