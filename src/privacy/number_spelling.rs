@@ -12,7 +12,7 @@ pub(super) const MIN_DIGITS: usize = 7;
 pub(super) const MAX_DIGITS: usize = 15;
 const SHORT_CODE_DIGITS: std::ops::RangeInclusive<usize> = 3..=6;
 /// Countries where a zero after the country code is a part of the number.
-const COUNTRIES_WITHOUT_TRUNK_PREFIX: [&str; 2] = ["39", "378"];
+const COUNTRIES_WITHOUT_TRUNK_PREFIX: [&str; 4] = ["39", "378", "225", "242"];
 const QUOTES: &str = "\"'`<>‘’‚“”„«»‹›";
 /// Characters that people write between the digits of a number.
 const SEPARATORS: &str = " -./()[]";
@@ -80,10 +80,11 @@ pub(crate) fn parse_pattern(text: &str) -> Result<NumberPattern, UnreadableNumbe
         return Err(UnreadableNumber::Character(other));
     }
     let compact = compact_number(prefix);
-    match compact.strip_prefix('+').map(str::len) {
+    match compact.strip_prefix('+') {
         None => Err(UnreadableNumber::NoCountryCode),
-        Some(1..) if compact.starts_with("+0") => Err(UnreadableNumber::LeadingZero),
-        Some(count) if count > MAX_DIGITS => Err(UnreadableNumber::DigitCount(count)),
+        Some(digits) if digits.contains('+') => Err(UnreadableNumber::Character('+')),
+        Some(digits) if digits.starts_with('0') => Err(UnreadableNumber::LeadingZero),
+        Some(digits) if digits.len() > MAX_DIGITS => Err(UnreadableNumber::DigitCount(digits.len())),
         Some(_) => Ok(NumberPattern::Prefix(compact)),
     }
 }
@@ -150,16 +151,17 @@ pub(super) fn is_separator(c: char) -> bool {
     is_invisible || c == '+' || (!c.is_ascii_control() && SEPARATORS.contains(ascii_character(c)))
 }
 
-/// Digits with `+` for the international prefix `00`, and without the trunk prefix `(0)`.
+/// Digits with `+` for the international prefix `00`, and without the trunk prefix in `(0)30` and `(030)`.
 fn compact_number(text: &str) -> String {
-    let is_bracket = |c: char| "()[]".contains(c);
+    let is_bracket = |c: char| "()".contains(c);
+    let text = text.replace('[', "(").replace(']', ")");
     let text: String = text.chars().filter(|c| is_bracket(*c) || !SEPARATORS.contains(*c)).collect();
     let text = text.trim_start_matches(is_bracket);
     let international = match text.strip_prefix("00") {
         Some(number) if number.starts_with(|c: char| matches!(c, '1'..='9')) => format!("+{number}"),
         _ => text.to_owned(),
     };
-    let without_trunk_prefix = match international.strip_prefix('+').and_then(|number| number.split_once("(0)")) {
+    let without_trunk_prefix = match international.strip_prefix('+').and_then(|number| number.split_once("(0")) {
         Some((country, rest)) if !COUNTRIES_WITHOUT_TRUNK_PREFIX.contains(&country.trim_matches(is_bracket)) => {
             format!("+{country}{rest}")
         }
@@ -219,6 +221,8 @@ mod tests {
             "(+49) 30/123456",
             "+49.30.123.456",
             "+49 [30] 123456",
+            "+49 (030) 123456",
+            "+49 [030] 123456",
             "0049 30 123456",
             "0049 (0)30 123456",
             "(0049)30 123456",
@@ -310,6 +314,8 @@ mod tests {
             ("49*", UnreadableNumber::NoCountryCode),
             ("+049*", UnreadableNumber::LeadingZero),
             ("+49**", UnreadableNumber::Character('*')),
+            ("++49*", UnreadableNumber::Character('+')),
+            ("+49+30*", UnreadableNumber::Character('+')),
             ("anon*", UnreadableNumber::Character('a')),
         ] {
             assert_eq!(parse_pattern(text), Err(reason), "{text}");
