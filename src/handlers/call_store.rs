@@ -33,7 +33,7 @@ impl CallStoreHandler {
 impl EventHandler for CallStoreHandler {
     async fn handle(&self, event: &Event, context: &Context) -> Outcome {
         let Some(record) = call_record(event, context) else {
-            return Outcome::Done;
+            return Outcome::skip("no row: the event has no id of a call or chat");
         };
         match self.store.merge_call(record).await {
             Ok(()) => Outcome::Done,

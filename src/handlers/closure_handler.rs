@@ -71,7 +71,7 @@ impl ClosureHandler {
 async fn run_call_closure(closure: Option<&CallClosure>, call: &Call, context: &Context) -> Outcome {
     match closure {
         Some(closure) => closure(call.clone(), context.clone()).await,
-        None => Outcome::Done,
+        None => Outcome::not_handled(),
     }
 }
 
@@ -92,7 +92,7 @@ impl EventHandler for ClosureHandler {
     async fn other_event(&self, event: &Event, context: &Context) -> Outcome {
         match &self.on_other_event {
             Some(closure) => closure(event.clone(), context.clone()).await,
-            None => Outcome::Done,
+            None => Outcome::not_handled(),
         }
     }
 }

@@ -59,31 +59,31 @@ pub trait EventHandler: Send + Sync {
     /// Handles `call_started`. Retell does not send it for outbound calls that never connect.
     async fn call_started(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
-        Outcome::Done
+        Outcome::not_handled()
     }
 
     /// Handles `call_ended`: the call is over, or never connected.
     async fn call_ended(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
-        Outcome::Done
+        Outcome::not_handled()
     }
 
     /// Handles `call_analyzed`: the analysis of a call is ready. It may arrive before `call_ended`.
     async fn call_analyzed(&self, call: &Call, context: &Context) -> Outcome {
         let _ = (call, context);
-        Outcome::Done
+        Outcome::not_handled()
     }
 
     /// Handles every other event: chats, transfers, transcripts, inbound requests, alerts, unknown names.
     async fn other_event(&self, event: &Event, context: &Context) -> Outcome {
         let _ = (event, context);
-        Outcome::Done
+        Outcome::not_handled()
     }
 
     /// Handles a verified body that is not a JSON object; `body` holds the raw bytes.
     async fn unparsed(&self, body: &[u8], context: &Context) -> Outcome {
         let _ = (body, context);
-        Outcome::Done
+        Outcome::not_handled()
     }
 
     /// Runs one attempt with the raw bytes. The default parses them and calls [`EventHandler::handle`] or

@@ -30,6 +30,11 @@ impl Outcome {
         Self::Skip { reason: reason.into() }
     }
 
+    /// For an event that the handler has no code for.
+    pub(super) fn not_handled() -> Self {
+        Self::skip("the handler has no code for this event")
+    }
+
     /// Retries after the next delay of the retry schedule.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { after: None, reason: reason.into() }
