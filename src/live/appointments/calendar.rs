@@ -6,6 +6,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 
 use super::parse::DateContext;
+use super::person_name::spelling_key;
 use crate::config::{
     AppointmentSettings, DateOrder, FieldError, OpeningHours, ServiceSettings, normalize_name, parse_time_zone,
 };
@@ -85,16 +86,20 @@ impl Calendar {
                 Ok(RequestedService { name: None, minutes: minutes(first) })
             }
             (None, _) => Err(format!("Which service would you like? We offer {}.", self.spoken_services())),
-            (Some(requested), services) => {
-                let key = normalize_name(requested);
-                match services.iter().find(|service| normalize_name(&service.name) == key) {
-                    Some(service) => {
-                        Ok(RequestedService { name: Some(service.name.clone()), minutes: minutes(service) })
-                    }
-                    None => Err(format!("Sorry, we do not offer {requested}. We offer {}.", self.spoken_services())),
-                }
-            }
+            (Some(requested), _) => match self.service_named(requested) {
+                Some(service) => Ok(RequestedService { name: Some(service.name.clone()), minutes: minutes(service) }),
+                None => Err(format!("Sorry, we do not offer {requested}. We offer {}.", self.spoken_services())),
+            },
         }
+    }
+
+    /// The service with this name, or the only one whose name is spelled differently: `Maniküre` and `Manikuere`.
+    fn service_named(&self, requested: &str) -> Option<&ServiceSettings> {
+        let find_only = |key: fn(&str) -> String| {
+            let mut matches = self.services.iter().filter(|service| key(&service.name) == key(requested));
+            matches.next().filter(|_| matches.next().is_none())
+        };
+        find_only(normalize_name).or_else(|| find_only(spelling_key))
     }
 
     /// Joins the names as in `Check-up, Cleaning and Filling`.

@@ -37,8 +37,13 @@ pub(super) fn person_name_key(name: &str) -> String {
         lower.split(|c: char| c.is_whitespace() || c == '.' || c == ',').filter(|word| !word.is_empty()).collect();
     let titles = words.iter().take_while(|word| TITLES.contains(word)).count();
     // A name that consists of titles is a name.
-    let name = words.get(titles..).filter(|rest| !rest.is_empty()).unwrap_or(&words).concat();
-    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(&name);
+    spelling_key(&words.get(titles..).filter(|rest| !rest.is_empty()).unwrap_or(&words).concat())
+}
+
+/// The key by which names of services are compared: like that of a person, with its titles.
+pub(super) fn spelling_key(name: &str) -> String {
+    let lower = fold_case(name);
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(&lower);
     let letters: String = decomposed.chars().filter(|c| c.is_alphanumeric()).collect();
     // Speech recognition writes `Müller`, `Mueller` and `Muller`.
     letters.replace("ae", "a").replace("oe", "o").replace("ue", "u").replace('ø', "o").replace('ł', "l")

@@ -4,7 +4,7 @@ use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use super::number_words::parse_number_words;
+use super::number_words::{parse_number_words, parse_ordinal_words};
 use super::numeric_date::{self, PartialDate, no_such_date};
 use super::time::{Meridiem, ParsedTime};
 use super::{ClarifyingQuestion, calendar_names, date_with_time, normalize_text, parse_digits};
@@ -70,10 +70,13 @@ pub(super) fn parse_plain_date(text: &str, context: &DateContext) -> Option<Resu
         return Some(date);
     }
     let words: Vec<&str> = text.split(' ').filter(|word| !DATE_FILLER_WORDS.contains(word)).collect();
+    if let Some(date) = parse_weeks_after_weekday(&words, today) {
+        return Some(date);
+    }
     let (weekdays, rest): (Vec<&str>, Vec<&str>) =
         words.iter().partition(|word| calendar_names::parse_weekday(word).is_some());
     let weekday = weekdays.first().and_then(|word| calendar_names::parse_weekday(word));
-    if weekdays.len() > 1 || words.is_empty() {
+    if weekdays.len() > 1 || words.is_empty() || words.windows(2).any(is_weekday_of_month) {
         return None;
     }
     if let Some(weekday) = weekday
@@ -81,9 +84,7 @@ pub(super) fn parse_plain_date(text: &str, context: &DateContext) -> Option<Resu
     {
         return Some(resolve_weekday(weekday, has_next, today));
     }
-    let date = if let [word] = rest.as_slice()
-        && let Some(day_of_month) = parse_day_ordinal(word)
-    {
+    let date = if let Some(day_of_month) = parse_day_ordinal(&rest) {
         next_day_of_month(day_of_month, today)
     } else {
         let day = match numeric_date::parse_numeric_date(&rest.join(" "), context) {
@@ -94,6 +95,12 @@ pub(super) fn parse_plain_date(text: &str, context: &DateContext) -> Option<Resu
         resolve_year(day, today)
     };
     Some(date.ok_or_else(|| no_such_date(text, context)).and_then(|date| check_weekday(date, weekday)))
+}
+
+/// `second Wednesday`, `2. Mittwoch`: not the second day of a month.
+fn is_weekday_of_month(words: &[&str]) -> bool {
+    let [ordinal, weekday] = words else { return false };
+    calendar_names::parse_weekday(weekday).is_some() && parse_day_ordinal(&[ordinal]).is_some_and(|number| number <= 5)
 }
 
 /// A weekday that does not fit the date is asked about: either of the two may be wrong.
@@ -165,59 +172,85 @@ fn parse_relative_date(text: &str, today: Date) -> Option<Result<Date, Clarifyin
 fn parse_distance(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
     let words: Vec<&str> = text.split(' ').collect();
     let (count, unit) = match words.as_slice() {
-        ["in", count @ .., unit]
+        ["in", count @ .., unit, "from", "today" | "now"]
+        | ["in", count @ .., unit]
         | ["heute" | "today", "in", count @ .., unit]
         | [count @ .., unit, "from", "today" | "now"] => (count, *unit),
         _ => return None,
     };
-    let count = match count {
-        [digits] if parse_digits(digits, 3).is_some() => parse_digits(digits, 3)?,
-        words => parse_number_words(words)?,
-    };
-    let count = i32::from(count);
+    let count = parse_count(count)?;
     match unit {
         "day" | "days" | "tag" | "tagen" => Some(add_days(today, count)),
-        "week" | "weeks" | "woche" | "wochen" => Some(add_days(today, count * 7)),
         "fortnight" => Some(add_days(today, count * 14)),
         "month" | "months" | "monat" | "monaten" => {
             Some(today.checked_add(count.months()).map_err(|_| too_far_ahead()))
         }
+        unit if is_week(unit) => Some(add_days(today, count * 7)),
         _ => None,
     }
 }
 
-/// Names of weeks, and how many weeks ahead each is. Longer ones come first.
-const NAMED_WEEKS: [(&str, i32); 17] = [
-    ("the week after next", 2),
-    ("week after next", 2),
-    ("in der übernächsten woche", 2),
-    ("der übernächsten woche", 2),
-    ("übernächste woche", 2),
-    ("uebernaechste woche", 2),
-    ("in der nächsten woche", 1),
-    ("der nächsten woche", 1),
-    ("der kommenden woche", 1),
-    ("nächste woche", 1),
-    ("naechste woche", 1),
-    ("kommende woche", 1),
-    ("next week", 1),
-    ("in dieser woche", 0),
-    ("dieser woche", 0),
-    ("diese woche", 0),
-    ("this week", 0),
-];
+fn parse_count(words: &[&str]) -> Option<i32> {
+    match words {
+        [digits] if parse_digits(digits, 3).is_some() => parse_digits(digits, 3).map(i32::from),
+        words => parse_number_words(words).map(i32::from),
+    }
+}
+
+fn is_week(word: &str) -> bool {
+    matches!(word, "week" | "weeks" | "woche" | "wochen")
+}
+
+/// Parses `Friday week`, `two weeks from Friday`, `Friday in two weeks`, `in zwei Wochen am Freitag`, without filler words.
+fn parse_weeks_after_weekday(words: &[&str], today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
+    let (weekday, weeks, counts_from_weekday) = match words {
+        [weekday, "week"] => (weekday, 1, true),
+        [count @ .., unit, "from", weekday] if is_week(unit) => (weekday, parse_count(count)?, true),
+        [weekday, "in", count @ .., unit] | ["in", count @ .., unit, weekday] if is_week(unit) => {
+            (weekday, parse_count(count)?, false)
+        }
+        _ => return None,
+    };
+    let weekday = calendar_names::parse_weekday(weekday)?;
+    let after_coming = add_days(today, i32::from(today.weekday().until(weekday)) + weeks * 7);
+    let of_week = day_of_week(weekday, weeks, today);
+    Some(match (of_week, after_coming) {
+        // Late in a week, `Friday in two weeks` may count from this week or from the coming Friday.
+        (Ok(one), Ok(other)) if !counts_from_weekday && one != other => Err(which_of(one, other)),
+        (_, after_coming) => after_coming,
+    })
+}
 
 /// Parses a weekday of a named week: `Friday next week`, `nächste Woche am Freitag`. Weeks begin on Monday.
 fn parse_day_of_named_week(text: &str, today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
-    let (name, weeks) = NAMED_WEEKS.into_iter().find(|(name, _)| text.contains(name))?;
-    let rest = text.replacen(name, " ", 1);
-    let mut words = rest.split_whitespace().filter(|word| !DATE_FILLER_WORDS.contains(word));
-    let weekday = calendar_names::parse_weekday(words.next()?)?;
-    if words.next().is_some() {
-        return None;
+    let words: Vec<&str> = text.split(' ').collect();
+    let week = words.iter().position(|word| matches!(*word, "week" | "woche"))?;
+    let (name, weeks) = match (&words[..week], &words[week + 1..]) {
+        (_, ["after", "next", ..]) => (week..week + 3, 2),
+        ([.., modifier], _) => (week - 1..week + 1, weeks_ahead(modifier)?),
+        _ => return None,
+    };
+    let rest = words[..name.start].iter().chain(&words[name.end..]);
+    let mut rest = rest.filter(|word| !DATE_FILLER_WORDS.contains(word) && **word != "in");
+    let weekday = calendar_names::parse_weekday(rest.next()?)?;
+    rest.next().is_none().then(|| day_of_week(weekday, weeks, today))
+}
+
+/// How many weeks ahead the week with this word before it is.
+fn weeks_ahead(modifier: &str) -> Option<i32> {
+    let modifier = modifier.replace('ä', "ae").replace('ü', "ue");
+    match modifier.trim_end_matches(['n', 'r']) {
+        "this" | "diese" => Some(0),
+        "next" | "naechste" | "kommende" => Some(1),
+        "uebernaechste" => Some(2),
+        _ => None,
     }
+}
+
+/// A weekday of the week that is `weeks` ahead.
+fn day_of_week(weekday: Weekday, weeks: i32, today: Date) -> Result<Date, ClarifyingQuestion> {
     let days = i32::from(weekday.to_monday_zero_offset()) - i32::from(today.weekday().to_monday_zero_offset());
-    Some(add_days(today, weeks * 7 + days))
+    add_days(today, weeks * 7 + days)
 }
 
 /// For a weekday without a date: whether `next` comes before it. `None` if there are other words.
@@ -244,7 +277,11 @@ fn resolve_weekday(weekday: Weekday, has_next: bool, today: Date) -> Result<Date
     if has_next && is_today {
         return Ok(second);
     }
-    Err(format!("Do you mean {}, or {}?", first.strftime("%A, %B %-d"), second.strftime("%A, %B %-d")))
+    Err(which_of(first, second))
+}
+
+fn which_of(one: Date, other: Date) -> ClarifyingQuestion {
+    format!("Do you mean {}, or {}?", one.strftime("%A, %B %-d"), other.strftime("%A, %B %-d"))
 }
 
 fn add_days(day: Date, days: i32) -> Result<Date, ClarifyingQuestion> {
@@ -255,12 +292,12 @@ fn too_far_ahead() -> ClarifyingQuestion {
     "Sorry, that is too far ahead. Which date do you mean?".to_owned()
 }
 
-/// Parses `21 november 2026`, `november 21st`, `21. nov`: month, day and optional year in any order, each at most
-/// once.
+/// Parses `21 november 2026`, `november 21st`, `21. nov`, `zweiter november`: month, day and optional year in any order,
+/// each at most once.
 fn parse_named_month(words: &[&str]) -> Option<PartialDate> {
     let mut month = None;
-    let mut day = None;
     let mut year = None;
+    let mut day_words = Vec::new();
     for word in words {
         let repeated = if let Some(number) = calendar_names::parse_month(word) {
             month.replace(number).is_some()
@@ -269,24 +306,27 @@ fn parse_named_month(words: &[&str]) -> Option<PartialDate> {
         {
             year.replace(number).is_some()
         } else {
-            let number = parse_digits(strip_ordinal_suffix(word), 2)?;
-            day.replace(i8::try_from(number).ok()?).is_some()
+            day_words.push(*word);
+            false
         };
         if repeated {
             return None;
         }
     }
+    let day = match day_words.as_slice() {
+        [digits] if parse_digits(digits, 2).is_some() => i8::try_from(parse_digits(digits, 2)?).ok(),
+        words => parse_day_ordinal(words),
+    };
     Some(PartialDate { year, month: month?, day: day? })
 }
 
-/// Parses `24th` and `24.`, a day without month and year. A bare `24` may be anything, and is not accepted.
-fn parse_day_ordinal(word: &str) -> Option<i8> {
-    let digits = strip_ordinal_suffix(word);
-    let has_suffix = digits.len() < word.len();
-    if !has_suffix {
-        return None;
-    }
-    i8::try_from(parse_digits(digits, 2)?).ok()
+/// Parses `24th`, `24.` and `twenty-fourth`, a day without month and year. A bare `24` may be anything, and is not accepted.
+fn parse_day_ordinal(words: &[&str]) -> Option<i8> {
+    let with_suffix = match words {
+        [word] => ["st", "nd", "rd", "th", "."].iter().find_map(|end| parse_digits(word.strip_suffix(end)?, 2)),
+        _ => None,
+    };
+    i8::try_from(with_suffix.or_else(|| parse_ordinal_words(words))?).ok()
 }
 
 /// The next date with this day of the month, today included.
@@ -295,10 +335,6 @@ fn next_day_of_month(day_of_month: i8, today: Date) -> Option<Date> {
     let months = (0..=2_i32).filter_map(|ahead| today.first_of_month().checked_add(ahead.months()).ok());
     let mut dates = months.filter_map(|month| Date::new(month.year(), month.month(), day_of_month).ok());
     dates.find(|date| *date >= today)
-}
-
-fn strip_ordinal_suffix(word: &str) -> &str {
-    ["st", "nd", "rd", "th", "."].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
 }
 
 /// Without a year it is the next such date, today included.

@@ -8,7 +8,7 @@ use super::time::{Meridiem, ParsedTime, parse_normalized_time};
 use super::{ClarifyingQuestion, calendar_names};
 
 /// Words for a part of the day, at the end of a text. Longer ones come first.
-const DAY_PARTS: [(&str, Meridiem); 17] = [
+const DAY_PARTS: [(&str, Meridiem); 19] = [
     ("in the afternoon", Meridiem::Pm),
     ("in the evening", Meridiem::Pm),
     ("in the morning", Meridiem::Am),
@@ -18,6 +18,8 @@ const DAY_PARTS: [(&str, Meridiem); 17] = [
     ("am morgen", Meridiem::Am),
     ("nachmittags", Meridiem::Pm),
     ("vormittags", Meridiem::Am),
+    ("abends", Meridiem::Pm),
+    ("morgens", Meridiem::Am),
     ("afternoon", Meridiem::Pm),
     ("nachmittag", Meridiem::Pm),
     ("vormittag", Meridiem::Am),

@@ -6,6 +6,8 @@ mod date;
 mod date_with_time;
 mod number_words;
 mod numeric_date;
+#[cfg(test)]
+mod phrase_tests;
 mod spoken_time;
 #[cfg(test)]
 mod tests;

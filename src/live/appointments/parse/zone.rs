@@ -13,22 +13,26 @@ const ABBREVIATIONS: [&str; 44] = [
     "kst", "sgt", "hkt", "aest", "aedt", "acst", "acdt", "awst", "nzst", "nzdt", "sast", "brt",
 ];
 /// Names of several words or of German, and the abbreviation that they stand for.
-const LONG_NAMES: [(&str, &str); 14] = [
+const LONG_NAMES: [(&str, &str); 16] = [
     ("eastern standard time", "est"),
+    ("eastern daylight time", "edt"),
     ("eastern time", "et"),
+    ("central standard time", "cst"),
+    ("central daylight time", "cdt"),
     ("central time", "ct"),
+    ("mountain standard time", "mst"),
+    ("mountain daylight time", "mdt"),
     ("mountain time", "mt"),
+    ("pacific standard time", "pst"),
+    ("pacific daylight time", "pdt"),
     ("pacific time", "pt"),
-    ("mitteleuropäischer zeit", "cet"),
-    ("mitteleuropäische zeit", "cet"),
-    ("deutscher zeit", "cet"),
     ("ortszeit", LOCAL),
     ("local time", LOCAL),
     ("your time", LOCAL),
-    ("mesz", "cest"),
-    ("mez", "cet"),
-    ("et", "et"),
+    ("deutscher zeit", "cet"),
 ];
+/// Abbreviations, and what the time zone database has instead.
+const OTHER_NAMES: [(&str, &str); 4] = [("mez", "cet"), ("mesz", "cest"), ("brt", "-03"), ("sgt", "+08")];
 const LOCAL: &str = "local";
 
 /// Splits a time zone off the end of a text. The second value is `None` for `own` and for a text without a time zone.
@@ -74,10 +78,11 @@ fn own_abbreviations(own: &TimeZone, today: Date) -> Vec<String> {
     instants.into_iter().flatten().map(abbreviation).collect()
 }
 
-/// `et` is `est` or `edt`.
+/// `et` is `est` or `edt`, and `mez` is `cet`.
 fn is_abbreviation_of(zone: &str, own: &str) -> bool {
-    let is_generic = zone.len() == 2 && own.len() == 3 && own.starts_with(&zone[..1]) && own.ends_with('t');
-    zone == own || is_generic
+    let is_generic = zone.len() == 2 && zone.ends_with('t') && own.len() == 3;
+    let is_season = || is_generic && own.starts_with(&zone[..1]) && matches!(&own[1..], "st" | "dt");
+    zone == own || OTHER_NAMES.contains(&(zone, own)) || is_season()
 }
 
 #[cfg(test)]
@@ -93,6 +98,7 @@ mod tests {
             "3:30 PM EDT.",
             "3:30 pm ET",
             "3:30 PM Eastern Time",
+            "3:30 PM Eastern Daylight Time",
             "3:30 pm America/New_York",
             "3:30 pm local time",
         ] {
@@ -103,14 +109,22 @@ mod tests {
         for text in ["3 PM", "tomorrow", "24/11", "14 Uhr", "November 24 2 pm"] {
             assert_eq!(split(text), Ok((text.to_owned(), None)), "{text}");
         }
-        assert!(split("3 PM PST").unwrap_err().contains("America/New_York"));
+        for text in ["3 PM PST", "3 PM Pacific Standard Time", "3 PM CT"] {
+            assert!(split(text).unwrap_err().contains("America/New_York"), "{text}");
+        }
         let berlin = TimeZone::get("Europe/Berlin").unwrap();
-        for text in ["15:30 MEZ", "15:30 CEST", "15:30 Ortszeit"] {
+        for text in ["15:30 MEZ", "15:30 MESZ", "15:30 CEST", "15:30 Ortszeit"] {
             assert_eq!(
                 split_time_zone(text, &berlin, "Europe/Berlin", Date::constant(2026, 11, 21)),
                 Ok(("15:30".to_owned(), None)),
                 "{text}"
             );
         }
+        assert!(split_time_zone("15:30 CT", &berlin, "Europe/Berlin", Date::constant(2026, 11, 21)).is_err());
+        let singapore = TimeZone::get("Asia/Singapore").unwrap();
+        assert_eq!(
+            split_time_zone("15:30 SGT", &singapore, "Asia/Singapore", Date::constant(2026, 11, 21)),
+            Ok(("15:30".to_owned(), None))
+        );
     }
 }

@@ -210,7 +210,7 @@ async fn longer_service_extends_the_appointment_without_overlapping_others() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings("UTC");
     let service = |name: &str, minutes| ServiceSettings { name: name.to_owned(), duration_minutes: minutes };
-    settings.appointments.services = vec![service("Check-up", None), service("Filling", Some(60))];
+    settings.appointments.services = vec![service("Check-up", None), service("Füllung", Some(60))];
     let fixture = BookingFixture::open(folder.path(), &settings, NOW);
     let book = |time: &str, service: &str| {
         let context = context_in_call(&fixture, "call_1");
@@ -219,13 +219,14 @@ async fn longer_service_extends_the_appointment_without_overlapping_others() {
         async move { fixture.call_with_context(&context, "collect", arguments).await }
     };
     assert_eq!(book("10:00", "check up").await["service"], "Check-up", "spelling does not matter");
-    let longer = book("10:00", "Filling").await;
+    assert_eq!(book("10:00", "Fillung").await["result"], "invalid", "not offered");
+    let longer = book("10:00", "Fu\u{308}llung").await;
     assert_eq!((&longer["result"], &longer["end"]), (&json!("changed"), &json!("2026-11-23T11:00:00+00:00")));
-    let later = book("10:30", "Filling").await;
+    let later = book("10:30", "Fuellung").await;
     assert_eq!((&later["result"], &later["start"]), (&json!("changed"), &json!("2026-11-23T10:30:00+00:00")));
     let other = json!({"name": "Bob", "date": "2026-11-23", "time": "11:30", "service": "Check-up"});
     assert_eq!(fixture.call("collect", other).await["result"], "booked");
-    assert_eq!(book("11:00", "Filling").await["result"], "unavailable", "it would overlap another appointment");
+    assert_eq!(book("11:00", "FULLUNG").await["result"], "unavailable", "it would overlap another appointment");
     let unmoved = fixture.call("cancel", json!({"confirmation_number": later["confirmation_number"]})).await;
     assert_eq!(unmoved["time"], "10:30");
 }
