@@ -69,13 +69,16 @@ impl Receiver {
         self.routers.webhook.clone()
     }
 
-    /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, a page at `/`, the API documentation, and
+    /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, a page at `/`, the API
+    /// documentation, and
     /// JSON responses for unknown paths. `/metrics` and the results of the health checks only for requests with `ops.token`.
     pub fn router(&self) -> Router {
         let Routers { webhook, health, root, docs } = self.routers.clone();
         let rejections = Arc::clone(&self.rejections);
-        let known_routes = webhook.merge(health).merge(root).merge(docs).merge(self.operator_routes.metrics_routes());
-        known_routes.fallback(async move |request: Request| rejections.answer_unknown_path(&request))
+        let known_routes = webhook.merge(health).merge(docs).merge(self.operator_routes.metrics_routes());
+        let unknown_path = async move |request: Request| rejections.answer_unknown_path(&request);
+        // A webhook that is sent to `/` has the wrong URL, which is logged.
+        known_routes.route("/", root.fallback(unknown_path.clone())).fallback(unknown_path)
     }
 
     /// Serves [`router`](Self::router) on `listener` until Ctrl-C or SIGTERM, then finishes accepted requests, stops the

@@ -154,7 +154,7 @@ fn confidential_texts_need_reveal() {
     let listed = home.run_ok(&["calls", "list", "--json", "--reveal"]).stdout;
     assert!(!listed.contains(PRIVATE_TEXTS[0]) && !listed.contains(PRIVATE_TEXTS[1]), "{listed}");
     let shown = home.run_ok(&["calls", "show", &id]).stdout;
-    assert!(shown.contains("summary            (hidden; --reveal prints it)"), "{shown}");
+    assert!(shown.contains("summary        (hidden; --reveal prints it)"), "{shown}");
     let whole: Value = serde_json::from_slice(&sample_payload("05_")).unwrap();
     let analysis = &whole["call"]["call_analysis"];
     let plain = home.run_ok(&["calls", "show", &id, "--json"]).json();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::super::context::AppContext;
@@ -26,7 +26,7 @@ pub(crate) struct Routers {
     pub(crate) webhook: Router,
     pub(crate) health: Router,
     /// The page for people at `/`.
-    pub(crate) root: Router,
+    pub(crate) root: MethodRouter,
     /// The API documentation; empty when it is disabled.
     pub(crate) docs: Router,
 }
@@ -40,16 +40,16 @@ impl Routers {
             .health_routes()
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(respond_to_panic));
-        let root = root_router(public_url, settings);
+        let root = root_page(public_url, settings);
         Self { webhook, health, root, docs: docs.unwrap_or_default() }
     }
 }
 
-fn root_router(public_url: &str, settings: &Settings) -> Router {
+fn root_page(public_url: &str, settings: &Settings) -> MethodRouter {
     let (public_url, is_local, has_docs) = (public_url.to_owned(), settings.server.is_local(), settings.docs.enabled);
     let page =
         async move || ReceiverPage { public_url: &public_url, is_local, company: None, has_docs }.into_response();
-    Router::new().route("/", get(page)).method_not_allowed_fallback(method_not_allowed)
+    get(page)
 }
 
 /// The routes that Retell calls, and the layers around them.

@@ -153,7 +153,7 @@ fn only_bodies_above_the_limit_get_413() {
 fn only_method_and_path_decide_and_the_content_type_does_not() {
     let mut bench = IntakeFixture::new();
     let address = bench.server.address();
-    for method in ["GET", "PUT", "PATCH", "DELETE"] {
+    for method in ["PUT", "PATCH", "DELETE"] {
         let answer = request(address, method, WEBHOOK_PATH, &[("X-Retell-Signature", &sign(b"{}"))], b"{}");
         assert_rejected(method, 405, &answer);
     }

@@ -259,7 +259,6 @@ fn a_405_names_the_allowed_methods() {
     };
     assert_eq!(allowed("PUT", WEBHOOK_PATH, &[]).as_deref(), Some("POST,GET,HEAD"));
     assert_eq!(allowed("PUT", LEGACY_PATH, &[]).as_deref(), Some("POST,GET,HEAD"));
-    assert_eq!(allowed("POST", "/", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("POST", "/ping", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("POST", "/docs", &[]).as_deref(), Some("GET,HEAD"));
     assert_eq!(allowed("OPTIONS", "/api/v1/function/lookup", &[]).as_deref(), Some("GET,HEAD,PUT,POST,PATCH,DELETE"));

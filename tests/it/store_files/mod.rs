@@ -59,6 +59,20 @@ fn store_path(home: &TestEnv, suffix: &str) -> PathBuf {
     path.into()
 }
 
+/// Waits until every committed page is in the database file: a copy of the file is complete then.
+fn wait_for_checkpoint(home: &TestEnv) {
+    let conn = home.open_database();
+    let progress = || -> (i64, i64) {
+        conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?))).unwrap()
+    };
+    let is_idle = || {
+        let before = progress();
+        std::thread::sleep(Duration::from_millis(300));
+        before.0 == before.1 && progress() == before
+    };
+    assert!(wait_until(WAIT_LIMIT, is_idle));
+}
+
 /// Replaces a file or folder by a copy of itself.
 fn replace_by_copy(path: &Path) {
     let copy = path.with_extension("copy");
@@ -79,6 +93,7 @@ fn assert_change_stops_intake(suffix: &str, change: fn(&Path)) {
     assert_eq!(send_events(&server, "before", EVENTS_BEFORE).len(), EVENTS_BEFORE);
     assert!(server.is_ready());
     let path = store_path(&home, suffix);
+    wait_for_checkpoint(&home);
     change(&path);
     let acknowledged = send_events(&server, "after", EVENTS_AFTER);
     let checks = readiness_checks(&server);
