@@ -70,8 +70,8 @@ impl Receiver {
     }
 
     /// Everything that [`serve`](Self::serve) serves: the webhook routes, `/ping`, `/health/…`, a page at `/`, the API
-    /// documentation, and
-    /// JSON responses for unknown paths. `/metrics` and the results of the health checks only for requests with `ops.token`.
+    /// documentation, and JSON responses for unknown paths. `/metrics` and the results of the health checks only for
+    /// requests with `ops.token`.
     pub fn router(&self) -> Router {
         let Routers { webhook, health, root, docs } = self.routers.clone();
         let rejections = Arc::clone(&self.rejections);

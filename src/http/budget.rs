@@ -44,7 +44,8 @@ struct ArrivingBodies {
 #[derive(Debug)]
 struct ArrivingBody {
     address: IpAddr,
-    since: Instant,
+    /// Since when the client keeps the receiver waiting; `None` while the body waits for room.
+    waiting_since: Option<Instant>,
     give_way: Arc<Notify>,
 }
 
@@ -100,7 +101,8 @@ impl InflightBudget {
     fn end_stalled_body(&self, address: Option<IpAddr>) {
         let mut arriving = self.arriving();
         let is_stalled = |body: &ArrivingBody| {
-            body.since.elapsed() > STALLED_AFTER && address.is_none_or(|address| body.address == address)
+            body.waiting_since.is_some_and(|since| since.elapsed() > STALLED_AFTER)
+                && address.is_none_or(|address| body.address == address)
         };
         let stalled = arriving.by_number.iter().find(|(_, body)| is_stalled(body)).map(|(number, _)| *number);
         if let Some(body) = stalled.and_then(|number| arriving.by_number.remove(&number)) {
@@ -154,10 +156,12 @@ impl BudgetShare {
         if self.try_acquire_more(bytes) {
             return;
         }
+        self.arrival.set_waiting_since(None);
         // Boxed, so that the future of every request stays small: few have to wait.
         if let Ok(permits) = Box::pin(self.wait_for(bytes)).await {
             self.add(permits);
         }
+        self.arrival.set_waiting_since(Some(Instant::now()));
     }
 
     /// Takes `bytes` more if they are available at once.
@@ -253,10 +257,16 @@ impl BodyArrival {
         let mut arriving = budget.arriving();
         arriving.next_number += 1;
         let number = arriving.next_number;
-        let body = ArrivingBody { address, since: Instant::now(), give_way: Arc::clone(&give_way) };
+        let body = ArrivingBody { address, waiting_since: Some(Instant::now()), give_way: Arc::clone(&give_way) };
         arriving.by_number.insert(number, body);
         drop(arriving);
         Self { budget: budget.clone(), address, number, give_way }
+    }
+
+    fn set_waiting_since(&self, since: Option<Instant>) {
+        if let Some(body) = self.budget.arriving().by_number.get_mut(&self.number) {
+            body.waiting_since = since;
+        }
     }
 
     fn end(&self) {
