@@ -133,19 +133,16 @@ fn print_startup_summary(settings: &Settings, receiver: &Receiver, port: u16, me
     ];
     let warnings: Vec<String> = startup_warnings(settings, port).iter().map(ToString::to_string).collect();
     if settings.log.format == LogFormat::Human {
-        print_summary(&facts, &warnings, &next_step(settings, port))?;
+        print_summary(&facts, &next_step(settings, port))?;
     }
     log_start(settings, &facts, &warnings);
     Ok(())
 }
 
-fn print_summary(facts: &[(&str, String)], warnings: &[String], next_step: &str) -> CliResult {
+fn print_summary(facts: &[(&str, String)], next_step: &str) -> CliResult {
     print_line(format!("retell-webhook {}\n", env!("CARGO_PKG_VERSION")))?;
     for (name, fact) in facts {
         print_line(format!("  {name:<10} {fact}"))?;
-    }
-    for warning in warnings {
-        print_line(format!("\n  WARNING: {warning}"))?;
     }
     print_line(format!("\n  {next_step}\n"))
 }
