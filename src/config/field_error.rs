@@ -92,16 +92,15 @@ impl fmt::Display for FieldError {
         // The origin of the text of a variable is the variable itself.
         let is_variable =
             self.origin.is_some() && self.key.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-        if !is_variable {
-            f.write_str(": ")?;
-        }
-        match &self.name {
-            None if is_variable => {}
-            Some(name) if self.key.is_empty() => write!(f, "{} `{name}`", self.table)?,
-            Some(name) => write!(f, "{} `{name}`: {}", self.table, self.key)?,
-            // Without a key, the file as a whole is concerned.
-            None if self.key().is_empty() => {}
-            None => f.write_str(&self.key())?,
+        let subject = match &self.name {
+            Some(name) if self.key.is_empty() => format!("{} `{name}`", self.table),
+            Some(name) => format!("{} `{name}`: {}", self.table, self.key),
+            None if is_variable => String::new(),
+            None => self.key(),
+        };
+        // Without a subject, the file as a whole is concerned, or the variable.
+        if !subject.is_empty() {
+            write!(f, ": {subject}")?;
         }
         if let Some(value) = &self.value {
             write!(f, " = {value}")?;
@@ -112,3 +111,22 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_origin_and_what_it_is_about() {
+        let in_file = |error: FieldError| error.with_origin("f.toml:1").to_string();
+        let in_table = |key| FieldError::new(key, "why").in_list("handlers", 0, "a");
+        assert_eq!(in_file(in_table("")), "f.toml:1: handlers[0] `a`: why");
+        assert_eq!(in_file(in_table("url")), "f.toml:1: handlers[0] `a`: url: why");
+        assert_eq!(in_file(FieldError::new("server.url", "why")), "f.toml:1: server.url: why");
+        assert_eq!(
+            [in_file(FieldError::new("", "why")), in_file(FieldError::new("PORT", "why"))],
+            ["f.toml:1: why"; 2]
+        );
+        assert_eq!(FieldError::new("", "why").to_string(), "configuration: why");
+    }
+}
