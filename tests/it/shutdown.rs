@@ -1,6 +1,7 @@
 //! What SIGTERM does to connections: requests that have arrived are answered, the others do not delay the exit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::support::bodies::event_body;
@@ -40,7 +41,8 @@ fn requests_that_arrived_before_the_signal_are_answered() {
     let mut used = used_connection(&server);
     let mut with_partial_head = used_connection(&server);
     let mut idle = used_connection(&server);
-    // While the process is paused, everything that is sent waits in the system: no connection is accepted and no byte read.
+    // While the process is paused, everything that is sent waits in the system: no connection is accepted and no byte
+    // read.
     server.send_signal("-STOP");
     used.send(&signed_request("call_used")).unwrap();
     let mut new: Vec<_> = (0..20).map(|_| RawClient::connect(server.address())).collect();
@@ -71,10 +73,11 @@ fn no_request_is_cut_on_connections_in_use() {
     let mut server = env.start_server();
     let is_signalled = AtomicBool::new(false);
     let address = server.address();
+    let (in_use, connections_in_use) = mpsc::channel();
     let answered: Vec<usize> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..8)
             .map(|sender| {
-                let is_signalled = &is_signalled;
+                let (is_signalled, in_use) = (&is_signalled, in_use.clone());
                 scope.spawn(move || {
                     let mut client = RawClient::connect(address);
                     for number in 0.. {
@@ -86,6 +89,9 @@ fn no_request_is_cut_on_connections_in_use() {
                                 if response.header("connection") == Some("close") {
                                     return number + 1;
                                 }
+                                if number == 10 {
+                                    in_use.send(()).unwrap();
+                                }
                             }
                             None if was_sent_before => panic!("request {number} of sender {sender} was cut"),
                             None => return number,
@@ -95,7 +101,8 @@ fn no_request_is_cut_on_connections_in_use() {
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
+        drop(in_use);
+        assert_eq!(connections_in_use.iter().take(8).count(), 8, "a sender ended early");
         is_signalled.store(true, Ordering::SeqCst);
         server.send_sigterm();
         senders.into_iter().map(|sender| sender.join().unwrap()).collect()
