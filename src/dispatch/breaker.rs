@@ -106,8 +106,8 @@ impl CircuitBreaker {
     pub(super) fn record_attempt(&mut self, input: BreakerInput, now_ms: i64) {
         match input.health {
             DestinationHealth::Up => *self = Self { last_success_ms: Some(now_ms), ..Self::default() },
-            // The destination is back. This does not count as a success: one that refuses some events and fails all others is
-            // down.
+            // The destination is back. This does not count as a success: one that refuses some events and fails all
+            // others is down.
             DestinationHealth::RefusedEvent if self.is_probing(now_ms) => {
                 *self = Self { last_success_ms: self.last_success_ms, ..Self::default() };
             }

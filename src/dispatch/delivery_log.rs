@@ -5,7 +5,8 @@ use crate::base::token_bucket::TokenBucket;
 use crate::event::EventKind;
 use crate::storage::{EventOrigin, EventSummary, PlannedDelivery, Settlement, SkipReason};
 
-/// Lines about successful deliveries per second and handler, and as a burst. At full load they would be most of the log.
+/// Lines about successful deliveries per second and handler, and as a burst. At full load they would be most of the
+/// log.
 const SUCCESS_LINES_PER_SECOND: u32 = 50;
 const SUCCESS_LINES_BURST: u32 = 100;
 

@@ -2,7 +2,8 @@
 //!
 //! What a request is depends on its body: an event that arrives at a function address is stored, and a call of a
 //! function that arrives at a webhook address is answered as one. Retell takes any response with status 200 for a
-//! success, so a wrong one would stay unnoticed. The routes are here and not in `intake`, because callers wait for most answers.
+//! success, so a wrong one would stay unnoticed. The routes are here and not in `intake`, because callers wait for most
+//! answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +137,8 @@ async fn receive_at_legacy_path(
     state.receive_event(&company, incoming, unparsed, response_body).await
 }
 
-/// Takes calls of the function in the path, and Retell's events, which must not be lost for a wrong URL. Retell signs the
-/// body and not the path, so a copy of an event could be posted here too; it never runs the function.
+/// Takes calls of the function in the path, and Retell's events, which must not be lost for a wrong URL. Retell signs
+/// the body and not the path, so a copy of an event could be posted here too; it never runs the function.
 async fn receive_at_function_path(
     State(state): State<Arc<WebhookState>>,
     Extension(company): Extension<Arc<Company>>,

@@ -15,8 +15,8 @@ use crate::security::keys::ApiKey;
 use crate::telemetry::logging;
 use crate::view::{SettingView, SettingsView};
 
-/// Loads the settings and makes every check of the settings that a receiver makes at startup. The start, a reload, and the
-/// checks of the setup all use it.
+/// Loads the settings and makes every check of the settings that a receiver makes at startup. The start, a reload, and
+/// the checks of the setup all use it.
 pub(crate) fn check_settings(sources: &ConfigSources) -> Result<Settings, OperationError> {
     let settings = Settings::load(sources)?;
     check_components(&settings).map_err(|error| settings.complete(error))?;

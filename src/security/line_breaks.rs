@@ -1,5 +1,5 @@
-//! Line breaks of a JSON text that were removed in transit: `curl -d @FILE` removes them, and a shell that splits a file
-//! into words joins its lines by spaces. The indentation shows where they were.
+//! Line breaks of a JSON text that were removed in transit: `curl -d @FILE` removes them, and a shell that splits a
+//! file into words joins its lines by spaces. The indentation shows where they were.
 
 /// What a reader of the file has left in place of a line break.
 const REMAINS: [&[u8]; 2] = [b"", b" "];

@@ -185,8 +185,8 @@ pub struct ClaimRequest {
     /// Claim only deliveries that were due at this time; not later than `now_ms`.
     pub due_before_ms: i64,
     pub limit: usize,
-    /// Claim deliveries that were never attempted, each of another call; others only when none is due. For the probes of
-    /// a circuit breaker: an earlier failure may be due to the event.
+    /// Claim deliveries that were never attempted, each of another call; others only when none is due. For the probes
+    /// of a circuit breaker: an earlier failure may be due to the event.
     pub prefer_untried: bool,
     /// Maximum number of deliveries per company, including `prefetched_by_company`. Keeps the backlog of one company
     /// from filling the prefetch of a handler.

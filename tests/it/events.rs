@@ -30,8 +30,8 @@ fn parse_event(body: &str) -> Event {
     Event::parse(body.as_bytes()).unwrap()
 }
 
-/// JSON with sorted keys, the last of duplicate keys, decoded strings (U+FFFD for an unpaired surrogate), and numbers as
-/// their text.
+/// JSON with sorted keys, the last of duplicate keys, decoded strings (U+FFFD for an unpaired surrogate), and numbers
+/// as their text.
 fn canonical_json(json: &str) -> String {
     let json = json.trim();
     match json.as_bytes()[0] {

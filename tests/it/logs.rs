@@ -156,8 +156,8 @@ fn without_debug_level_neither_head_nor_body_is_logged() {
     );
 }
 
-/// One call, step by step: received, signature verified, call id, function data, appointment created, processed. Handlers
-/// work at the same time, so each has its own sequence.
+/// One call, step by step: received, signature verified, call id, function data, appointment created, processed.
+/// Handlers work at the same time, so each has its own sequence.
 const BOOKING_STEPS: [&[&str]; 2] = [
     &[
         "receiver started version= handlers=\"lines, log, call_store\" warnings=",

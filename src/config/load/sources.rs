@@ -75,8 +75,8 @@ impl ConfigSources {
         }
     }
 
-    /// `RETELL_WEBHOOK__SECTION__KEY` as (name, `section.key`, value). Not a source of the config crate: overrides always
-    /// rank above sources, and the conventional names, which are overrides, must rank below these.
+    /// `RETELL_WEBHOOK__SECTION__KEY` as (name, `section.key`, value). Not a source of the config crate: overrides
+    /// always rank above sources, and the conventional names, which are overrides, must rank below these.
     pub(super) fn prefixed_variables(&self) -> Vec<(&str, String, &str)> {
         let to_key = |name: &str| Some(name.to_lowercase().strip_prefix(PREFIX)?.replace("__", "."));
         let variables = self.env.keys().filter_map(|name| Some((name.as_str(), to_key(name)?, self.env_var(name)?)));

@@ -1,5 +1,5 @@
-//! Removes from texts what cannot belong to them: quotes that `docker --env-file` keeps, byte order marks, and blanks and
-//! invisible characters from copying.
+//! Removes from texts what cannot belong to them: quotes that `docker --env-file` keeps, byte order marks, and blanks
+//! and invisible characters from copying.
 
 use crate::base::escape::is_deceptive;
 

@@ -17,8 +17,8 @@ impl PublicUrl {
         self.0.scheme() == "https" && !self.is_loopback()
     }
 
-    /// Whether it is an http address that others can reach: neither a loopback or private address, nor a name of a local
-    /// network.
+    /// Whether it is an http address that others can reach: neither a loopback or private address, nor a name of a
+    /// local network.
     pub(crate) fn is_public_http(&self) -> bool {
         self.0.scheme() == "http" && !self.is_loopback() && !is_private_host(&self.0)
     }

@@ -17,7 +17,8 @@ pub(in crate::config) enum StringList {
     CommaSeparated(String),
 }
 
-/// Reads the strings of the list, without blanks and quotes around them. Blank entries stay, so that validation can name them.
+/// Reads the strings of the list, without blanks and quotes around them. Blank entries stay, so that validation can
+/// name them.
 pub(in crate::config) fn deserialize_strings<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {

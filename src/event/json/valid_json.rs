@@ -10,8 +10,8 @@ const MAX_DEPTH: usize = 64;
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// The body as JSON text that every parser reads: unpaired surrogates and invalid UTF-8 become U+FFFD; `NaN`, numbers
-/// that `f64` cannot hold and values below [`MAX_DEPTH`] levels become null; a byte order mark is left out. Text that is
-/// not JSON for another reason is still not JSON.
+/// that `f64` cannot hold and values below [`MAX_DEPTH`] levels become null; a byte order mark is left out. Text that
+/// is not JSON for another reason is still not JSON.
 #[must_use]
 pub(crate) fn valid_json(body: &[u8]) -> Cow<'_, str> {
     match String::from_utf8_lossy(body) {

@@ -140,8 +140,8 @@ pub(crate) fn unconfigured_function_body() -> Bytes {
     error_answer("unknown_function", "failed", message, Some(("received", true.into()))).body
 }
 
-/// The body of the response to an object that is not an event, at an address for events: it was stored, but it may be the
-/// arguments of a function.
+/// The body of the response to an object that is not an event, at an address for events: it was stored, but it may be
+/// the arguments of a function.
 pub(crate) fn not_an_event_body() -> Bytes {
     let message =
         "This address takes events. If this was a function call, nothing was done. Do not say that it was done.";

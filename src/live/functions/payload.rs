@@ -48,8 +48,8 @@ pub(crate) fn body_kind(body: &[u8]) -> BodyKind {
 }
 
 /// Reads the body, or the query when the body is empty: the name, the arguments and the ids. Any other part of the body
-/// may be unreadable, and text that is not valid Unicode is read with U+FFFD. `call_id_header` is the call id from a header; like one in
-/// the query it counts only when the body has none.
+/// may be unreadable, and text that is not valid Unicode is read with U+FFFD. `call_id_header` is the call id from a
+/// header; like one in the query it counts only when the body has none.
 ///
 /// # Errors
 /// The problem, in words for the agent's model.

@@ -137,8 +137,8 @@ impl FunctionService {
         self.0.metrics.count_unknown_function();
     }
 
-    /// Counts a call of a function that is not configured, at an address for events. `warning` is shown to operators until
-    /// the functions are reloaded.
+    /// Counts a call of a function that is not configured, at an address for events. `warning` is shown to operators
+    /// until the functions are reloaded.
     pub(crate) fn record_unconfigured_function(&self, warning: String) {
         self.count_unknown_function();
         self.0.metrics.set_address_warning(Some(warning));

@@ -43,8 +43,8 @@ fn route_problem(base: &str, path: &str, failure: &str, port: u16) -> DoctorFind
     )
 }
 
-/// Asks for a method that the route does not have: the receiver answers 405 with the methods that it has, and no function
-/// is called. Returns what is wrong with the response.
+/// Asks for a method that the route does not have: the receiver answers 405 with the methods that it has, and no
+/// function is called. Returns what is wrong with the response.
 async fn probe_route(url: &str) -> Result<Option<String>, OperationError> {
     let response = match egress::build_client(REQUEST_TIMEOUT)?.request(Method::OPTIONS, url).send().await {
         Ok(response) => response,

@@ -98,9 +98,9 @@ fn http_method(settings: &Settings, name: &str, company: Option<&str>) -> Result
     Ok(method.unwrap_or(Method::POST))
 }
 
-/// Whether the function succeeded, by the outcome header. An answer that refuses the arguments is a failure, also if the
-/// function has given it. An answer that was stored for an earlier request, or shared
-/// with another one, does not have the outcome of that request any more, so its `error` field decides.
+/// Whether the function succeeded, by the outcome header. An answer that refuses the arguments is a failure, also if
+/// the function has given it. An answer that was stored for an earlier request, or shared with another one, does not
+/// have the outcome of that request any more, so its `error` field decides.
 fn is_success(outcome: Option<&str>, answer: Option<&Value>) -> bool {
     let field = |name: &str| answer.and_then(|answer| answer.get(name));
     if field("result").is_some_and(|result| *result == "invalid") {

@@ -2,8 +2,8 @@
 
 use crate::view::ReceiverStatusView;
 
-/// Why what responds at the address of the settings is not the receiver of the store at `location`; `None` if it is, and
-/// if nothing responds. `store_instance` is the id of the receiver that opened the store last.
+/// Why what responds at the address of the settings is not the receiver of the store at `location`; `None` if it is,
+/// and if nothing responds. `store_instance` is the id of the receiver that opened the store last.
 pub(crate) fn find_other_receiver(
     receiver: &ReceiverStatusView,
     store_instance: Option<&str>,

@@ -245,7 +245,8 @@ fn a_signature_is_valid_for_events_or_for_functions() {
     let server = home.start_server();
     let any = |body: &[u8], signature: &str| post_to(server.address(), "/api/v1/function/any", body, signature).status;
     let webhook = |body: &[u8], signature: &str| post_to(server.address(), WEBHOOK_PATH, body, signature).status;
-    // A stored event and one that was never sent: neither runs a function, whatever its signature. Both are stored once.
+    // A stored event and one that was never sent: neither runs a function, whatever its signature. Both are stored
+    // once.
     for call in ["call_1", "call_2"] {
         let body = crate::support::bodies::event_body("call_ended", call);
         let signature = sign(&body);
@@ -260,8 +261,8 @@ fn a_signature_is_valid_for_events_or_for_functions() {
     let signature = sign_with(KEY, odd, now_ms() - 7);
     assert_eq!((webhook(odd, &signature), any(odd, &signature)), (200, 401));
     assert_eq!(any(odd, &sign(odd)), 200, "the same body, signed again for the function");
-    // The reverse: the signature of arguments alone is not accepted on the webhook route. The envelope names its function
-    // and is the same invocation there.
+    // The reverse: the signature of arguments alone is not accepted on the webhook route. The envelope names its
+    // function and is the same invocation there.
     let arguments = br#"{"city":"Bern"}"#;
     let signature = sign(arguments);
     assert_eq!((any(arguments, &signature), webhook(arguments, &signature)), (200, 401));

@@ -201,7 +201,8 @@ fn is_week(word: &str) -> bool {
     matches!(word, "week" | "weeks" | "woche" | "wochen")
 }
 
-/// Parses `Friday week`, `two weeks from Friday`, `Friday in two weeks`, `in zwei Wochen am Freitag`, without filler words.
+/// Parses `Friday week`, `two weeks from Friday`, `Friday in two weeks`, `in zwei Wochen am Freitag`, without filler
+/// words.
 fn parse_weeks_after_weekday(words: &[&str], today: Date) -> Option<Result<Date, ClarifyingQuestion>> {
     let (weekday, weeks, counts_from_weekday) = match words {
         [weekday, "week"] => (weekday, 1, true),
@@ -292,8 +293,8 @@ fn too_far_ahead() -> ClarifyingQuestion {
     "Sorry, that is too far ahead. Which date do you mean?".to_owned()
 }
 
-/// Parses `21 november 2026`, `november 21st`, `21. nov`, `zweiter november`: month, day and optional year in any order,
-/// each at most once.
+/// Parses `21 november 2026`, `november 21st`, `21. nov`, `zweiter november`: month, day and optional year in any
+/// order, each at most once.
 fn parse_named_month(words: &[&str]) -> Option<PartialDate> {
     let mut month = None;
     let mut year = None;
@@ -320,7 +321,8 @@ fn parse_named_month(words: &[&str]) -> Option<PartialDate> {
     Some(PartialDate { year, month: month?, day: day? })
 }
 
-/// Parses `24th`, `24.` and `twenty-fourth`, a day without month and year. A bare `24` may be anything, and is not accepted.
+/// Parses `24th`, `24.` and `twenty-fourth`, a day without month and year. A bare `24` may be anything, and is not
+/// accepted.
 fn parse_day_ordinal(words: &[&str]) -> Option<i8> {
     let with_suffix = match words {
         [word] => ["st", "nd", "rd", "th", "."].iter().find_map(|end| parse_digits(word.strip_suffix(end)?, 2)),

@@ -236,8 +236,8 @@ fn acquire_lease(
     claim_number: i64,
     request: &ClaimRequest,
 ) -> Result<bool, StoreError> {
-    // The query for candidates made the same check, but one page of it can hold two due deliveries of one call sequence (the head
-    // that waits for a retry, and one that may overtake it): the second must lose here.
+    // The query for candidates made the same check, but one page of it can hold two due deliveries of one call sequence
+    // (the head that waits for a retry, and one that may overtake it): the second must lose here.
     let mut statement = conn.prepare_cached(
         "UPDATE deliveries AS d SET state = ?3, due_ms = ?4, updated_ms = ?5, claim = ?6
          WHERE handler_id = ?1 AND event_seq = ?2 AND state IN (0, 1, 2)
