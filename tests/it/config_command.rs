@@ -181,7 +181,8 @@ fn check_serve_doctor_and_status_have_the_same_warnings() {
     home.use_ports_of(&server);
     let outputs = [
         home.run_ok(&["config", "check"]).stdout,
-        server.output(),
+        // The log escapes quotes.
+        server.output().replace("\\\"", "\""),
         home.run(&["doctor"]).stdout,
         home.run(&["status"]).stdout,
     ];
