@@ -21,7 +21,11 @@ BINARY = os.environ["RETELL_WEBHOOK_BINARY"]
 
 
 def expected_answer(body, duplicate):
-    event = json.loads(body).get("event")
+    fields = json.loads(body)
+    event = fields.get("event")
+    if event is None:
+        # A function call at an address for events: stored, and the model is told that nothing was done.
+        return {"received": True, "error": "unknown_function" if "name" in fields else "not_an_event", "result": "failed"}
     if event in ("call_inbound", "chat_inbound"):
         return {event: {}}
     return {"received": True, "duplicate": True} if duplicate else {"received": True}
@@ -31,7 +35,10 @@ def post(url, body, signature):
     headers = {"content-type": "application/json", "x-retell-signature": signature}
     try:
         with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=10) as answer:
-            return answer.status, json.load(answer)
+            fields = json.load(answer)
+            # The text for the model.
+            fields.pop("message", None)
+            return answer.status, fields
     except HTTPError as error:
         return error.code, json.load(error)
 
