@@ -19,7 +19,7 @@ use crate::calls::{CallFilter, CallGrouping, CallKind, CallStatsFilter};
 use crate::event::EventKind;
 use crate::operations::deliveries::{list_deliveries, show_deliveries};
 use crate::operations::doctor::{DoctorRequest, diagnose_setup};
-use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart};
+use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart, event_body, list_events, show_event};
 use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
 use crate::storage::{
     self, AppointmentFilter, DeliveryChange, DeliveryFilter, DeliveryState, EventFilter, InvocationFilter,
@@ -36,7 +36,7 @@ async fn sent_events_are_listed_shown_and_followed() {
     let sent = live.send(EventContent::Sample(EventKind::CallStarted)).await;
     assert_eq!((sent.status, sent.response_body.as_str()), (200, r#"{"received":true}"#));
     live.send_call().await;
-    let listed = crate::operations::events::list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
+    let listed = list_events(&*live.store, &OPERATOR, EventFilter::default()).await.unwrap();
     let kinds: Vec<_> = listed.iter().map(|event| event.event.as_deref().unwrap()).collect();
     assert_eq!(kinds, ["call_ended", "call_started", "call_started"]);
     assert_eq!(
@@ -51,14 +51,10 @@ async fn sent_events_are_listed_shown_and_followed() {
     let by_id = DeliveryFilter { event_handler_pairs: vec![(unknown, None)], ..DeliveryFilter::default() };
     assert!(is_unknown_event(list_deliveries(&*live.store, &OPERATOR, by_id, 1).await.unwrap_err()));
     assert!(is_unknown_event(show_deliveries(&*live.store, &OPERATOR, unknown, None).await.unwrap_err()));
-    assert!(is_unknown_event(
-        crate::operations::events::show_event(&*live.store, &OPERATOR, unknown).await.unwrap_err()
-    ));
-    let shown = crate::operations::events::show_event(&*live.store, &OPERATOR, id).await.unwrap();
+    assert!(is_unknown_event(show_event(&*live.store, &OPERATOR, unknown).await.unwrap_err()));
+    let shown = show_event(&*live.store, &OPERATOR, id).await.unwrap();
     assert_eq!((shown.event.id, shown.inbound_answer.is_none()), (id.to_string(), true));
-    let body: Value =
-        serde_json::from_slice(&crate::operations::events::event_body(&*live.store, &OPERATOR, id).await.unwrap())
-            .unwrap();
+    let body: Value = serde_json::from_slice(&event_body(&*live.store, &OPERATOR, id).await.unwrap()).unwrap();
     assert_eq!(body["call"]["disconnection_reason"], "user_hangup");
 
     let filter = TailFilter { kinds: vec!["call_ended".to_owned()], ..TailFilter::default() };
@@ -333,7 +329,7 @@ async fn exported_events_are_imported_into_another_store() {
     assert_eq!(imported.line_errors[0].line, 3);
     assert_eq!(progress.last(), Some(&crate::operations::import::ImportProgress::Read(lines.len() as u64)));
     let store = storage::open(&settings.storage.url, Role::Reader, &Supervisor::default()).unwrap();
-    let listed = crate::operations::events::list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
+    let listed = list_events(&*store, &OPERATOR, EventFilter::default()).await.unwrap();
     let ids: Vec<_> = listed.iter().rev().map(|event| event.id.clone()).collect();
     assert_eq!(ids, exported.iter().map(|event| event.id.clone()).collect::<Vec<_>>());
     drop(first_folder);
@@ -397,6 +393,6 @@ async fn old_data_is_counted_and_a_person_is_erased() {
     )
     .await;
     assert_eq!(erased.unwrap().erased.events, 2);
-    assert!(crate::operations::events::event_body(&*live.store, &OPERATOR, id).await.is_err());
+    assert!(event_body(&*live.store, &OPERATOR, id).await.is_err());
     live.stop().await;
 }
