@@ -159,7 +159,8 @@ impl Diagnosis {
             }
             Self::FormBody => {
                 "no configured key made this signature; the body is declared as a form, but Retell sends JSON: have \
-                 the sender post the bytes as application/json"
+                 the sender post the bytes as application/json, with curl by `--data-binary @FILE` and this content \
+                 type (`-d @FILE` removes line breaks)"
             }
             Self::EmptyBody => {
                 "no configured key made this signature; the body is empty: look for a redirect or a proxy that drops \
