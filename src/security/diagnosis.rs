@@ -169,7 +169,7 @@ impl Diagnosis {
             _ => {
                 "no configured key made this signature: set RETELL_API_KEY to the key with the webhook badge of the \
                  sending workspace (Retell's dashboard, Settings → API Keys); if it is that key already, a proxy \
-                 changes the body in transit"
+                 changes the body in transit, or `curl -d @FILE` removes its line breaks (use `--data-binary @FILE`)"
             }
         }
     }
