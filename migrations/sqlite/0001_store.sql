@@ -117,12 +117,17 @@ CREATE TABLE deliveries (
   replay       INTEGER NOT NULL,
   -- Whether the body could not be read, at the last attempt or when the filter was to be applied to it.
   body_unread  INTEGER NOT NULL DEFAULT 0,
+  -- Whether an operator has retried or replayed it. It may have failed before, which its other columns do not show.
+  restarted    INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (handler_id, event_seq)
 ) STRICT, WITHOUT ROWID;
 -- Unfinished deliveries by call sequence, and deliveries that may be claimed by company. Both are partial indexes, so
 -- their size depends on the backlog and not on the number of events.
 CREATE INDEX deliveries_call_sequence ON deliveries (handler_id, ordering_key, event_seq) WHERE state < 3;
 CREATE INDEX deliveries_due ON deliveries (handler_id, company_id, due_ms) WHERE due_ms IS NOT NULL;
+-- Deliveries that were never attempted: a circuit breaker probes with them.
+CREATE INDEX deliveries_untried ON deliveries (handler_id, company_id, due_ms)
+  WHERE due_ms IS NOT NULL AND state = 0 AND restarted = 0;
 CREATE INDEX deliveries_dead ON deliveries (handler_id, event_seq) WHERE state = 4;
 -- Dead for want of the body, which is looked for again.
 CREATE INDEX deliveries_body_unread ON deliveries (handler_id, event_seq) WHERE state = 4 AND body_unread = 1;

@@ -21,15 +21,12 @@ pub(super) struct Migrations {
 }
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
-    base: 12,
+    base: 14,
     outdated_advice: "Export its events with that build, set storage.url to another file, and import them there",
-    steps: &[
-        include_str!("../../../migrations/sqlite/0001_store.sql"),
-        include_str!("../../../migrations/sqlite/0002_untried_deliveries.sql"),
-    ],
+    steps: &[include_str!("../../../migrations/sqlite/0001_store.sql")],
 };
 const LEDGER_MIGRATIONS: Migrations = Migrations {
-    base: 2,
+    base: 3,
     outdated_advice: "It is an invocation ledger, which holds no events: move it away together with its `-wal` and \
                       `-shm` files, and the receiver creates a new one",
     steps: &[include_str!("../../../migrations/sqlite-ledger/0001_ledger.sql")],
