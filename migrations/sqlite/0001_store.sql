@@ -6,9 +6,8 @@ CREATE TABLE companies (
 ) STRICT;
 INSERT INTO companies (id, slug, origin) VALUES (1, 'default', 'config');
 
--- The journal: one row per accepted event, appended in the order of commit. A large body is in a body file next to
--- the database (src/storage/sqlite/bodies), at the place that its row names. AUTOINCREMENT, so that a number is
--- never reused after an event was removed: a handler that has passed it would miss the new event.
+-- The journal: one row per accepted event, appended in the order of commit. AUTOINCREMENT, so that a number is never
+-- reused after an event was removed: a handler that has passed it would miss the new event.
 CREATE TABLE events (
   seq             INTEGER PRIMARY KEY AUTOINCREMENT,
   id              BLOB NOT NULL,    -- 16 bytes, UUIDv7
@@ -19,25 +18,51 @@ CREATE TABLE events (
   agent_id        TEXT,
   received_at_ms  INTEGER NOT NULL,
   source          TEXT,
-  content_type    TEXT,
+  content_type    ANY,              -- this column, signature, origin and state: src/storage/sqlite/event_codes.rs
   query           TEXT,
-  signature       TEXT,
+  signature       ANY,
   key_fingerprint TEXT,             -- of the key that made the signature
-  origin          TEXT NOT NULL CHECK (origin IN ('retell', 'internal', 'import', 'backfill')),
-  state           TEXT NOT NULL CHECK (state IN ('stored', 'unparsed')),
+  origin          INTEGER NOT NULL CHECK (origin BETWEEN 0 AND 3),
+  state           INTEGER NOT NULL CHECK (state BETWEEN 0 AND 1),
   revision_of     INTEGER,          -- seq of the first event with the same company, kind and call id
-  size_bytes      INTEGER NOT NULL,
-  body_file       INTEGER,          -- number of the file; null when the body is in the row
-  body_at         INTEGER,
-  body            BLOB,
+  size_bytes      INTEGER NOT NULL, -- of the body
   -- Part of the identity besides company and body, so that it can be computed again; null for nearly all events.
-  dedupe_discriminator TEXT,
-  CHECK ((body IS NULL) = (body_file IS NOT NULL))
+  dedupe_discriminator TEXT
 ) STRICT;
--- The bodies of a file, in order. Grows at its end only.
-CREATE INDEX events_bodies ON events (body_file, body_at) WHERE body_file IS NOT NULL;
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
+
+-- Bodies as they arrived, until they are compressed. A large one is in a body file next to the database
+-- (src/storage/sqlite/bodies), at the place that its row names.
+CREATE TABLE bodies (
+  seq  INTEGER PRIMARY KEY,
+  body BLOB,
+  file INTEGER,                     -- number of the file; null when the body is in the row
+  at   INTEGER,
+  CHECK ((body IS NULL) = (file IS NOT NULL))
+) STRICT;
+-- The bodies of a file, in order. Grows at its end only.
+CREATE INDEX bodies_in_files ON bodies (file, at) WHERE file IS NOT NULL;
+
+-- Compressed bodies of several events each, which share their common text (src/storage/sqlite/blocks). Each body is
+-- either in the table above or in one block.
+CREATE TABLE body_blocks (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: readers keep blocks in memory
+  bodies    INTEGER NOT NULL,       -- their number
+  raw_bytes INTEGER NOT NULL,       -- before compression
+  data      BLOB NOT NULL
+) STRICT;
+CREATE TABLE block_bodies (
+  seq   INTEGER PRIMARY KEY,
+  block INTEGER NOT NULL
+) STRICT;
+-- Blocks that have bodies of removed events, until they are written again without them.
+CREATE TABLE block_removals (
+  block         INTEGER PRIMARY KEY,
+  bodies        INTEGER NOT NULL,
+  raw_bytes     INTEGER NOT NULL,
+  removed_at_ms INTEGER NOT NULL    -- of the first removal
+) STRICT;
 
 -- The secret under which identities and call ids are hashed. Has one row. The key is there twice, to notice when it is
 -- damaged: with another key every body would seem damaged, and every duplicate new.
@@ -268,8 +293,8 @@ CREATE TABLE activity (
   PRIMARY KEY (company_id, agent_id, hour)
 ) STRICT, WITHOUT ROWID;
 
--- Bodies in body files whose events were removed. Inserted in the transaction that removes the event, so that a crash
--- loses none; deleted after the bytes are reclaimed. With `overwrite` the bytes are overwritten before.
+-- Bodies in body files that were compressed, or whose events were removed. Inserted in the same transaction, so that a
+-- crash loses none; deleted after the bytes are reclaimed. With `overwrite` the bytes are overwritten before.
 CREATE TABLE freed_bodies (
   file        INTEGER NOT NULL,
   at          INTEGER NOT NULL,

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
-use super::bodies::{BodyDigest, BodyLocation};
+use super::bodies::BodyDigest;
 use super::errors::RowColumn;
+use super::event_codes::{EventCode, ShortenedText};
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
 use crate::storage::{
@@ -43,12 +44,11 @@ fn read_summary(row: &Row) -> rusqlite::Result<EventSummary> {
 
 /// Reads a row of [`SELECT_SUMMARY`], and says which value of it is unknown. The summary has a common value instead.
 pub(super) fn read_damaged_summary(row: &Row) -> rusqlite::Result<(EventSummary, Option<UnknownValueError>)> {
-    let seq = row.get(0)?;
     let mut damage = None;
-    let state = parse_or_record(row, 12, EventState::from_name, "state", seq, &mut damage)?;
-    let origin = parse_or_record(row, 17, EventOrigin::from_name, "origin", seq, &mut damage)?;
+    let state = decode_or_record(row, 12, EventState::Stored, "state", &mut damage)?;
+    let origin = decode_or_record(row, 17, EventOrigin::Retell, "origin", &mut damage)?;
     let summary = EventSummary {
-        seq,
+        seq: row.get(0)?,
         id: EventId::from_bytes(row.get(1)?),
         company: row.get(2)?,
         kind: row.get(3)?,
@@ -56,64 +56,58 @@ pub(super) fn read_damaged_summary(row: &Row) -> rusqlite::Result<(EventSummary,
         agent_id: row.get(5)?,
         received_at_ms: row.get(6)?,
         source: row.get(7)?,
-        content_type: row.get(8)?,
+        content_type: shortened_text(row, 8)?,
         query: row.get(9)?,
-        signature: row.get(10)?,
+        signature: shortened_text(row, 10)?,
         key_fingerprint: row.get(11)?,
-        state: state.unwrap_or(EventState::Stored),
+        state,
         revision_of: row.get::<_, Option<[u8; 16]>>(13)?.map(EventId::from_bytes),
         duplicate_count: row.get(14)?,
         size_bytes: row.get(15)?,
         company_id: row.get(16)?,
-        origin: origin.unwrap_or(EventOrigin::Retell),
+        origin,
     };
     Ok((summary, damage))
 }
 
-/// The value of a text column; `None` for a name that is not known, which is put into `damage`.
-fn parse_or_record<T>(
-    row: &Row,
-    index: usize,
-    from_name: impl FnOnce(&str) -> Option<T>,
-    column: &'static str,
-    seq: Seq,
-    damage: &mut Option<UnknownValueError>,
-) -> rusqlite::Result<Option<T>> {
-    let name = row.get_ref(index)?.as_str()?;
-    let value = from_name(name);
-    if value.is_none() {
-        *damage = Some(RowColumn { table: "events", row: format!("seq {seq}"), column }.unknown_value(name));
-    }
-    Ok(value)
+fn shortened_text(row: &Row, index: usize) -> rusqlite::Result<Option<String>> {
+    Ok(row.get::<_, Option<ShortenedText>>(index)?.map(|ShortenedText(text)| text))
 }
 
-/// The columns that locate and check the body; they follow those of [`SELECT_SUMMARY`].
-pub(super) const BODY_COLUMNS: &str = ", e.body_file, e.body_at, e.body, e.identity, e.dedupe_discriminator";
+/// The value of a column; `common` for a code that is not known, which is put into `damage`.
+fn decode_or_record<T: EventCode>(
+    row: &Row,
+    index: usize,
+    common: T,
+    column: &'static str,
+    damage: &mut Option<UnknownValueError>,
+) -> rusqlite::Result<T> {
+    match T::from_row(row, index)? {
+        Ok(value) => Ok(value),
+        Err(code) => {
+            let row = format!("seq {}", row.get::<_, i64>(0)?);
+            *damage = Some(RowColumn { table: "events", row, column }.unknown_value(code.to_string()));
+            Ok(common)
+        }
+    }
+}
+
+/// The columns that check the body; they follow those of [`SELECT_SUMMARY`].
+pub(super) const BODY_COLUMNS: &str = ", e.identity, e.dedupe_discriminator";
 
 /// Reads a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`]; an unknown state or origin is an error.
 fn read_event(row: &Row, reader: &ReaderContext) -> Result<StoredEvent, StoreError> {
     Ok(StoredEvent { summary: read_summary(row)?, body: read_body(row, reader)? })
 }
 
-/// Reads the body from a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`], and checks it with its digest. A body that cannot
+/// Reads the body of a row of [`SELECT_SUMMARY`] and [`BODY_COLUMNS`], and checks it with its digest. A body that cannot
 /// be read is part of the result and not an error: the summary is still of use, and so are the other events of the
 /// batch.
 pub(super) fn read_body(row: &Row, reader: &ReaderContext) -> rusqlite::Result<Result<Bytes, BodyError>> {
-    let digest = match BodyDigest::from_row(row, 21, row.get(16)?, &reader.identity_key) {
-        Ok(digest) => digest,
-        Err(error) => return Ok(Err(error)),
-    };
-    let body = match row.get(18)? {
-        Some(file) => {
-            let location = BodyLocation { file_number: file, offset: row.get(19)? };
-            reader.bodies.read(location, row.get(15)?, &digest)
-        }
-        None => {
-            let body = row.get::<_, Vec<u8>>(20)?;
-            digest.check_row(&body).map(|()| body)
-        }
-    };
-    Ok(body.map(Bytes::from))
+    match BodyDigest::from_row(row, 18, row.get(16)?, &reader.identity_key) {
+        Ok(digest) => reader.bodies.read(&reader.conn, row.get(0)?, row.get(15)?, &digest),
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 pub(super) fn list(reader: &ReaderContext, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
@@ -227,7 +221,7 @@ fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, V
         values.push(Value::Text(company.clone()));
     }
     if filter.unparsed_only {
-        sql.push_str(" AND e.state = 'unparsed'");
+        sql.push_str(" AND e.state = 1");
     }
     if let Some(since_ms) = filter.since_ms {
         // The condition on the id uses its index. It is not sufficient alone: ids never go back, so while the clock

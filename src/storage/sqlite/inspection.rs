@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::bodies::{self, BodyFileReader};
+use super::bodies::{self, BodyReader};
 use super::files::{Inventory, unlocked_files};
 use super::readers::ReaderContext;
 use super::wal::SyncState;
@@ -48,7 +48,7 @@ pub(in crate::storage) fn inspect(
     if let Err(error) = &reader.ledger {
         inspection.findings.push(StoreFinding::problem(error.to_string()));
     }
-    let body_files = bodies::inspect(&reader.bodies.folder, &reader.conn, &reader.identity_key);
+    let body_files = bodies::inspect(&reader.bodies.files.folder, &reader.conn, &reader.identity_key);
     match body_files {
         Ok(found) => inspection.findings.extend(found.iter().map(|it| StoreFinding::problem(it.to_string()))),
         Err(error) => inspection.findings.push(StoreFinding::problem(error.to_string())),
@@ -74,7 +74,7 @@ fn open_for_inspection(url: &SqliteUrl) -> Result<ReaderContext, StoreError> {
     let conn = open::open_reader(url)?;
     let identity_key = open::load_identity_key(&conn)?;
     let ledger = open::attach_ledger(&conn, url);
-    Ok(ReaderContext { conn, ledger, bodies: BodyFileReader::new(url), identity_key, sync: SyncState::of_command(url) })
+    Ok(ReaderContext { conn, ledger, bodies: BodyReader::new(url), identity_key, sync: SyncState::of_command(url) })
 }
 
 /// Reads everything. What cannot be read is a finding, and the rest is inspected all the same.

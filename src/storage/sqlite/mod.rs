@@ -1,14 +1,16 @@
 //! The SQLite engine: a database in WAL mode with one writer thread (group commit) and a few reader threads, body
-//! files for large bodies, and the invocation ledger in a second database. docs/storage.md describes it as a whole.
+//! files for large bodies, blocks of compressed ones, and the invocation ledger in a second database. docs/storage.md describes it as a whole.
 
 mod alarms;
 mod appointments;
 mod backup;
+mod blocks;
 mod bodies;
 mod calls;
 mod companies;
 mod deliveries;
 mod errors;
+mod event_codes;
 mod events;
 mod facets;
 mod files;

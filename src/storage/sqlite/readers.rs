@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::bodies::BodyFileReader;
+use super::bodies::BodyReader;
 use super::wal::SyncState;
 use super::worker_threads::WorkerThreads;
 use super::{SqliteUrl, open};
@@ -14,7 +14,7 @@ pub(super) struct ReaderContext {
     pub(super) conn: Connection,
     /// Why the ledger is not attached. Everything else can be read without it.
     pub(super) ledger: Result<(), StoreError>,
-    pub(super) bodies: BodyFileReader,
+    pub(super) bodies: BodyReader,
     pub(super) identity_key: IdentityKey,
     pub(super) sync: SyncState,
 }
@@ -36,7 +36,7 @@ impl ReaderPool {
                 Err(error) if !error.is_retryable() => return Err(error),
                 attached => attached,
             };
-            Ok(ReaderContext { conn, ledger, bodies: BodyFileReader::new(url), identity_key, sync: sync.clone() })
+            Ok(ReaderContext { conn, ledger, bodies: BodyReader::new(url), identity_key, sync: sync.clone() })
         };
         // Opened here and not on their threads, so that a file that cannot be opened fails the start.
         let readers = (0..threads).map(|_| reader()).collect::<Result<Vec<_>, StoreError>>()?;

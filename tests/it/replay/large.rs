@@ -15,11 +15,9 @@ fn env_with_deliveries(count: u32) -> TestEnv {
     filled
         .execute_batch(&format!(
             "INSERT INTO handlers (name, since, through) VALUES ('old', 0, {count});
-             {numbers} INSERT INTO events (id, identity, company_id, event, call_id, received_at_ms, origin, state, size_bytes,
-               body)
-               SELECT {id}, zeroblob(16), 1, 'call_ended', 'call_' || i, 1790000000000 + i, 'retell', 'stored', 400,
-                 zeroblob(400)
-               FROM n;
+             {numbers} INSERT INTO events (id, identity, company_id, event, call_id, received_at_ms, origin, state, size_bytes)
+               SELECT {id}, zeroblob(16), 1, 'call_ended', 'call_' || i, 1790000000000 + i, 0, 0, 400 FROM n;
+             INSERT INTO bodies (seq, body) SELECT seq, zeroblob(400) FROM events;
              {numbers} INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms,
                updated_ms, replay)
                SELECT (SELECT id FROM handlers WHERE name = 'old'), i, CASE i % 100 WHEN 0 THEN 4 ELSE 3 END, 1, -i, 1,

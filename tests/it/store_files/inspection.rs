@@ -87,7 +87,7 @@ fn doctor_store_finds_a_flipped_bit_in_every_body() {
     home.run_ok(&["doctor", "--store"]);
     let stored: Vec<u8> = home
         .open_database()
-        .query_row("SELECT body FROM events WHERE body IS NOT NULL LIMIT 1", [], |row| row.get(0))
+        .query_row("SELECT body FROM bodies WHERE body IS NOT NULL LIMIT 1", [], |row| row.get(0))
         .unwrap();
     let database = fs::read(home.database_path()).unwrap();
     // A page that was split may hold the bytes twice.

@@ -71,8 +71,8 @@ fn copy_files(source: &CopySource, copy: &Connection, folder: &Path) -> Result<V
     let mut unreadable = Vec::new();
     let mut uncounted_bytes = 0;
     let mut statement = copy.prepare(
-        "SELECT seq, id, body_file, body_at, size_bytes, company_id, identity, dedupe_discriminator FROM events
-         WHERE body_file IS NOT NULL ORDER BY body_file, body_at",
+        "SELECT e.seq, e.id, b.file, b.at, e.size_bytes, e.company_id, e.identity, e.dedupe_discriminator
+         FROM bodies b JOIN events e ON e.seq = b.seq WHERE b.file IS NOT NULL ORDER BY b.file, b.at",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

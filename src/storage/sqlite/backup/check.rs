@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::base::id::EventId;
 use crate::storage::backup::{COPY_NAME, CopyCheck, CopyCounts, CopyRun};
-use crate::storage::sqlite::bodies::{BodyDigest, BodyFileReader, BodyLocation};
+use crate::storage::sqlite::bodies::{BodyDigest, BodyReader};
 use crate::storage::sqlite::{SqliteUrl, errors, open};
 use crate::storage::{IdentityKey, StoreError};
 
@@ -51,7 +51,8 @@ fn quick_check(conn: &Connection) -> Result<Vec<String>, StoreError> {
 pub(super) fn count_rows(url: &SqliteUrl) -> Result<CopyCounts, StoreError> {
     let conn = open_read_only(url)?;
     let (events, large_bodies, body_bytes) = conn.query_row(
-        "SELECT count(*), count(body_file), coalesce(sum(size_bytes) FILTER (WHERE body_file IS NOT NULL), 0) FROM events",
+        "SELECT (SELECT count(*) FROM events), count(*), coalesce(sum(e.size_bytes), 0)
+         FROM bodies b JOIN events e ON e.seq = b.seq WHERE b.file IS NOT NULL",
         [],
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
@@ -67,26 +68,20 @@ fn check_bodies(
     key: &IdentityKey,
     run: &CopyRun,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let reader = BodyFileReader::new(url);
-    let mut statement = conn.prepare(
-        "SELECT id, body_file, body_at, size_bytes, body, company_id, identity, dedupe_discriminator FROM events
-         ORDER BY seq",
-    )?;
+    let reader = BodyReader::new(url);
+    let mut statement = conn
+        .prepare("SELECT seq, id, size_bytes, company_id, identity, dedupe_discriminator FROM events ORDER BY seq")?;
     let mut rows = statement.query([])?;
     let mut damaged = Vec::new();
     let mut uncounted_bytes = 0;
     while let Some(row) = rows.next()? {
-        let size_bytes: usize = row.get(3)?;
-        let digest = BodyDigest::from_row(row, 6, row.get(5)?, key);
-        let checked = match (digest, row.get(1)?) {
-            (Err(error), _) => Err(error),
-            (Ok(digest), Some(file_number)) => {
-                reader.read(BodyLocation { file_number, offset: row.get(2)? }, size_bytes, &digest).map(drop)
-            }
-            (Ok(digest), None) => digest.check_row(row.get_ref(4)?.as_blob().unwrap_or_default()),
+        let size_bytes: usize = row.get(2)?;
+        let checked = match BodyDigest::from_row(row, 4, row.get(3)?, key) {
+            Ok(digest) => reader.read(conn, row.get(0)?, size_bytes, &digest)?,
+            Err(error) => Err(error),
         };
         if let Err(error) = checked {
-            damaged.push((EventId::from_bytes(row.get(0)?).to_string(), error.to_string()));
+            damaged.push((EventId::from_bytes(row.get(1)?).to_string(), error.to_string()));
         }
         uncounted_bytes += size_bytes as u64;
         if uncounted_bytes >= BYTES_PER_STEP {

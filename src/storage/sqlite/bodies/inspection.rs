@@ -109,7 +109,7 @@ pub(super) fn last_known_end(conn: &Connection) -> Result<Option<BodyLocation>, 
     let file: Option<i64> = conn
         .prepare_cached(
             "SELECT max(file) FROM (
-               SELECT max(body_file) AS file FROM events WHERE body_file IS NOT NULL
+               SELECT max(file) AS file FROM bodies WHERE file IS NOT NULL
                UNION ALL SELECT max(file) FROM freed_bodies
                UNION ALL SELECT max(file) FROM body_file_ends)",
         )?
@@ -133,7 +133,10 @@ pub(in crate::storage::sqlite) fn known_end(conn: &Connection, file: i64) -> Res
 /// The end of the last body in this file that an event names.
 fn last_body_end(conn: &Connection, file: i64) -> Result<u64, StoreError> {
     let end = conn
-        .prepare_cached("SELECT body_at + size_bytes FROM events WHERE body_file = ?1 ORDER BY body_at DESC LIMIT 1")?
+        .prepare_cached(
+            "SELECT b.at + e.size_bytes FROM bodies b JOIN events e ON e.seq = b.seq
+             WHERE b.file = ?1 ORDER BY b.at DESC LIMIT 1",
+        )?
         .query_row([file], |row| row.get(0))
         .optional()?;
     Ok(end.unwrap_or(0))
@@ -142,7 +145,7 @@ fn last_body_end(conn: &Connection, file: i64) -> Result<u64, StoreError> {
 /// The files in which events have bodies.
 fn list_named_files(conn: &Connection) -> Result<Vec<i64>, StoreError> {
     // One index step per file; `SELECT DISTINCT` would read every entry of the index.
-    let mut next = conn.prepare_cached("SELECT min(body_file) FROM events WHERE body_file > ?1")?;
+    let mut next = conn.prepare_cached("SELECT min(file) FROM bodies WHERE file > ?1")?;
     let mut files = Vec::new();
     let mut after = i64::MIN;
     while let Some(file) = next.query_row([after], |row| row.get::<_, Option<i64>>(0))? {

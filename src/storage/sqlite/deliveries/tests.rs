@@ -199,8 +199,8 @@ async fn an_event_with_an_unknown_value_stops_neither_planning_nor_claiming() {
     }
     let conn = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
     conn.execute_batch(
-        "PRAGMA ignore_check_constraints = ON; UPDATE events SET state = 'lost' WHERE seq = 1;
-         UPDATE events SET origin = 'fax' WHERE seq = 2",
+        "PRAGMA ignore_check_constraints = ON; UPDATE events SET state = 7 WHERE seq = 1;
+         UPDATE events SET origin = 8 WHERE seq = 2",
     )
     .unwrap();
     let list = store.list_events(EventFilter::default()).await.unwrap_err();
@@ -218,8 +218,8 @@ async fn an_event_with_an_unknown_value_stops_neither_planning_nor_claiming() {
     assert_eq!(
         bodies,
         [
-            Err(format!("unknown state `lost` in the row of table events with seq 1; {advice}")),
-            Err(format!("unknown origin `fax` in the row of table events with seq 2; {advice}")),
+            Err(format!("unknown state `7` in the row of table events with seq 1; {advice}")),
+            Err(format!("unknown origin `8` in the row of table events with seq 2; {advice}")),
             Ok("c".into()),
         ]
     );

@@ -43,7 +43,7 @@ impl RetentionStore for SqliteStore {
         // are deleted afterwards: a crash in between repeats the work, while the other order could leave erased bytes
         // on the disk.
         let reclaim = move |reader: &readers::ReaderContext| {
-            removal::reclaim_bodies(&reader.conn, &reader.bodies.folder, &reader.sync, freed_before_ms)
+            removal::reclaim_bodies(&reader.conn, &reader.bodies.files.folder, &reader.sync, freed_before_ms)
         };
         let reclaimed = self.readers.read(reclaim).await?;
         let bodies_left = removal::is_full_batch(&reclaimed);
@@ -55,7 +55,7 @@ impl RetentionStore for SqliteStore {
     }
 
     async fn used_bytes(&self) -> Result<u64, StoreError> {
-        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.folder)).await
+        self.readers.read(|reader| removal::used_bytes(&reader.conn, &reader.bodies.files.folder)).await
     }
 
     async fn count_purgeable(&self, purge: PurgeBatch) -> Result<PurgeBatchResult, StoreError> {
@@ -103,7 +103,7 @@ impl ErasureStore for SqliteStore {
 
     async fn list_unsearchable_files(&self) -> Result<Vec<String>, StoreError> {
         let list = |reader: &readers::ReaderContext| {
-            let findings = bodies::inspect(&reader.bodies.folder, &reader.conn, &reader.identity_key)?;
+            let findings = bodies::inspect(&reader.bodies.files.folder, &reader.conn, &reader.identity_key)?;
             let unreferenced = findings.iter().filter(|finding| finding.is_unreferenced());
             Ok(unreferenced.map(ToString::to_string).collect())
         };

@@ -8,7 +8,7 @@ use rusqlite::OptionalExtension;
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::sqlite::SqliteUrl;
-use crate::storage::sqlite::bodies::BodyFileReader;
+use crate::storage::sqlite::bodies::BodyReader;
 use crate::storage::sqlite::operator::OperatorStore;
 use crate::storage::sqlite::removal::erase::{self, DeliveryKey};
 use crate::storage::sqlite::removal::{self, appointments, data_subject, space};
@@ -24,7 +24,7 @@ const ROWS_PER_TRANSACTION: usize = 25;
 /// Purges and erases data in a store that a receiver may be writing.
 pub(in crate::storage::sqlite) struct OperatorRemoval {
     pub(in crate::storage::sqlite) store: OperatorStore,
-    bodies: BodyFileReader,
+    bodies: BodyReader,
     sync: SyncState,
 }
 
@@ -34,7 +34,7 @@ impl OperatorRemoval {
     /// # Errors
     /// [`StoreError`] of the kind `Unusable` when the database does not exist, or has the schema of another version.
     pub(in crate::storage::sqlite) fn open(url: &SqliteUrl, sync: &SyncState) -> Result<Self, StoreError> {
-        Ok(Self { store: OperatorStore::open(url, sync)?, bodies: BodyFileReader::new(url), sync: sync.clone() })
+        Ok(Self { store: OperatorStore::open(url, sync)?, bodies: BodyReader::new(url), sync: sync.clone() })
     }
 
     /// Deletes one batch of data that is older than its limit; with `dry`, only counts it.
@@ -67,7 +67,7 @@ impl OperatorRemoval {
     }
 
     fn reclaim_bodies(&mut self, freed_before_ms: i64) -> Result<bool, StoreError> {
-        let folder = &self.bodies.folder;
+        let folder = &self.bodies.files.folder;
         // First the files, then the rows: after a crash in between, the same bodies are reclaimed again, which
         // changes nothing. The other order could forget a body that has to be overwritten.
         let reclaimed = self.store.read(|conn, _| space::reclaim_bodies(conn, folder, &self.sync, freed_before_ms))?;

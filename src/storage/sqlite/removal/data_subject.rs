@@ -6,7 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
 use crate::base::id::CompanyId;
-use crate::storage::sqlite::bodies::{BodyDigest, BodyFileReader, BodyLocation};
+use crate::storage::sqlite::bodies::{BodyDigest, BodyReader};
 use crate::storage::{CallKey, DataSubject, IdentityKey, JournalScanResult, Position, Seq, StoreError};
 
 /// Events read in one go. A reader that keeps its snapshot for longer keeps the write-ahead log from being
@@ -18,14 +18,14 @@ const MAX_BODY_BYTES_SCANNED: usize = 16 * 1024 * 1024;
 /// Searches the events after `after`, up to the limits of one go.
 pub(in crate::storage::sqlite) fn scan_journal(
     conn: &Connection,
-    bodies: &BodyFileReader,
+    bodies: &BodyReader,
     key: &IdentityKey,
     person: &DataSubject,
     after: Seq,
 ) -> Result<JournalScanResult, StoreError> {
     let mut rows = conn.prepare_cached(
-        "SELECT seq, company_id, call_id, query, size_bytes, body_file, body_at, body, identity, dedupe_discriminator
-         FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, company_id, call_id, query, size_bytes, identity, dedupe_discriminator FROM events
+         WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = rows.query(params![after, MAX_ROWS_SCANNED])?;
     let mut result = JournalScanResult::default();
@@ -39,7 +39,8 @@ pub(in crate::storage::sqlite) fn scan_journal(
         last_seq = seq;
         if person.includes_company(company) {
             scanned_bytes += row.get::<_, usize>(4)?;
-            match event_matches(row, company, bodies, key, person)? {
+            let body = |row: &Row| bodies.read_damaged(conn, seq, row.get(4)?);
+            match event_matches(row, company, body, key, person)? {
                 // Counted, because the erasure must not report that nothing is left.
                 None => result.unreadable_bodies += 1,
                 Some(false) => {}
@@ -64,7 +65,7 @@ pub(in crate::storage::sqlite) fn scan_journal(
 fn event_matches(
     row: &Row,
     company: CompanyId,
-    bodies: &BodyFileReader,
+    read_body: impl Fn(&Row) -> rusqlite::Result<Option<Vec<u8>>>,
     key: &IdentityKey,
     person: &DataSubject,
 ) -> rusqlite::Result<Option<bool>> {
@@ -74,15 +75,11 @@ fn event_matches(
             return Ok(Some(true));
         }
     }
-    let body = match row.get(5)? {
-        Some(file) => bodies.read_damaged(BodyLocation { file_number: file, offset: row.get(6)? }, row.get(4)?),
-        None => Some(row.get_ref(7)?.as_blob()?.to_vec()),
-    };
-    let Some(body) = body else { return Ok(None) };
+    let Some(body) = read_body(row)? else { return Ok(None) };
     if person.matches_text(&body) {
         return Ok(Some(true));
     }
-    let is_intact = BodyDigest::from_row(row, 8, company, key).is_ok_and(|digest| digest.matches(&body));
+    let is_intact = BodyDigest::from_row(row, 5, company, key).is_ok_and(|digest| digest.matches(&body));
     Ok(is_intact.then_some(false))
 }
 

@@ -18,6 +18,7 @@ pub(super) use space::{allocated_bytes, delete_freed_rows, is_full_batch, reclai
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::base::id::CompanyId;
+use crate::storage::sqlite::blocks;
 use crate::storage::{CascadedCounts, HandlerId, Identity, IdentityKey, Seq, StoreError};
 
 /// What happens to a body in a body file once its event is gone.
@@ -35,22 +36,16 @@ struct RemovedEvent {
     event: Option<String>,
     call_id: Option<String>,
     size_bytes: u64,
-    body_location: Option<(i64, i64)>,
 }
 
 impl RemovedEvent {
     fn from_row(row: &rusqlite::Row) -> rusqlite::Result<Self> {
-        let body_location = match row.get::<_, Option<i64>>(5)? {
-            Some(file) => Some((file, row.get(6)?)),
-            None => None,
-        };
         Ok(Self {
             identity: Identity(row.get(0)?),
             company_id: row.get(1)?,
             event: row.get(2)?,
             call_id: row.get(3)?,
             size_bytes: row.get(4)?,
-            body_location,
         })
     }
 }
@@ -67,7 +62,7 @@ fn delete_event(
     let event = conn
         .prepare_cached(
             "DELETE FROM events WHERE seq = ?1
-             RETURNING identity, company_id, event, call_id, size_bytes, body_file, body_at",
+             RETURNING identity, company_id, event, call_id, size_bytes",
         )?
         .query_row([seq], RemovedEvent::from_row)
         .optional()?;
@@ -80,16 +75,34 @@ fn delete_event(
     }
     conn.prepare_cached("DELETE FROM duplicates WHERE event_seq = ?1")?.execute([seq])?;
     conn.prepare_cached("DELETE FROM inbound_answers WHERE event_seq = ?1")?.execute([seq])?;
-    if let Some((file, offset)) = event.body_location {
-        // The file itself is changed later and outside of any transaction. This row commits together with the
-        // deletion, so a crash can neither leak the space nor leave an erased body readable.
+    if !delete_uncompressed_body(conn, seq, event.size_bytes, bodies, now_ms)? {
+        blocks::record_removal(conn, seq, event.size_bytes, now_ms)?;
+    }
+    Ok(Some(event.size_bytes))
+}
+
+/// Deletes a body that is not compressed, and returns whether there was one. Its place in a body file is recorded: the
+/// file itself is changed later and outside of any transaction. The record commits together with the deletion, so a crash
+/// can neither leak the space nor leave an erased body readable.
+pub(super) fn delete_uncompressed_body(
+    conn: &Connection,
+    seq: Seq,
+    size_bytes: u64,
+    disposal: BodyDisposal,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let location: Option<(Option<i64>, Option<i64>)> = conn
+        .prepare_cached("DELETE FROM bodies WHERE seq = ?1 RETURNING file, at")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((Some(file), offset)) = location {
         conn.prepare_cached(
             "INSERT OR REPLACE INTO freed_bodies (file, at, size_bytes, overwrite, freed_at_ms)
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![file, offset, event.size_bytes, bodies == BodyDisposal::Overwrite, now_ms])?;
+        .execute(params![file, offset, size_bytes, disposal == BodyDisposal::Overwrite, now_ms])?;
     }
-    Ok(Some(event.size_bytes))
+    Ok(location.is_some())
 }
 
 /// Removes one event with its deliveries, as retention does. Must run inside a transaction if it has to be atomic.

@@ -106,9 +106,9 @@ struct FreedBody {
 /// writing.
 fn find_unused_range(conn: &Connection, freed: &FreedBody) -> Result<(u64, u64), StoreError> {
     let mut neighbors = conn.prepare_cached(
-        "SELECT coalesce((SELECT body_at + size_bytes FROM events WHERE body_file = ?1 AND body_at < ?2
-            ORDER BY body_at DESC LIMIT 1), 0),
-         (SELECT body_at FROM events WHERE body_file = ?1 AND body_at > ?2 ORDER BY body_at LIMIT 1)",
+        "SELECT coalesce((SELECT b.at + e.size_bytes FROM bodies b JOIN events e ON e.seq = b.seq
+            WHERE b.file = ?1 AND b.at < ?2 ORDER BY b.at DESC LIMIT 1), 0),
+         (SELECT at FROM bodies WHERE file = ?1 AND at > ?2 ORDER BY at LIMIT 1)",
     )?;
     let (start, end): (u64, Option<u64>) =
         neighbors.query_row(params![freed.file, freed.offset], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -119,7 +119,7 @@ fn find_unused_range(conn: &Connection, freed: &FreedBody) -> Result<(u64, u64),
 /// be bodies of a newer database that an operator puts back.
 fn is_body_file_unused(conn: &Connection, path: &Path, file: i64) -> Result<bool, StoreError> {
     let file_bytes = fs::metadata(path).map_or(0, |file| file.len());
-    let is_named = conn.prepare_cached("SELECT 1 FROM events WHERE body_file = ?1 LIMIT 1")?.exists([file])?;
+    let is_named = conn.prepare_cached("SELECT 1 FROM bodies WHERE file = ?1 LIMIT 1")?.exists([file])?;
     Ok(!is_named && bodies::unreferenced_bytes(conn, file, file_bytes)? == 0)
 }
 

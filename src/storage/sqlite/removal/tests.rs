@@ -207,9 +207,9 @@ async fn deliveries_attempts_calls_and_rejected_requests_have_separate_limits() 
         .write(|state| {
             Ok(state.conn.execute_batch(
                 "INSERT INTO handlers (name, since, through) VALUES ('h', 0, 9);
-                 INSERT INTO events (id, identity, company_id, received_at_ms, origin, state, size_bytes, body)
-                   VALUES (x'00000000000000000000000000000001', zeroblob(16), 1, 0, 'retell', 'stored', 0, x''),
-                     (x'00000000000000000000000000000002', zeroblob(16), 1, 0, 'retell', 'stored', 0, x'');
+                 INSERT INTO events (id, identity, company_id, received_at_ms, origin, state, size_bytes)
+                   VALUES (x'00000000000000000000000000000001', zeroblob(16), 1, 0, 0, 0, 0),
+                     (x'00000000000000000000000000000002', zeroblob(16), 1, 0, 0, 0, 0);
                  INSERT INTO deliveries (handler_id, event_seq, state, company_id, ordering_key, attempts, since_ms,
                      updated_ms, replay)
                    VALUES (1, 1, 3, 1, -1, 1, 0, 10, 0), (1, 2, 2, 1, -2, 1, 0, 10, 0);

@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::base::id::EventId;
 use crate::storage::sqlite::bodies::{BodyLocation, LARGE_BODY_BYTES};
+use crate::storage::sqlite::event_codes::{ContentTypeColumn, EventCode, SignatureColumn};
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, Seq, StoreError};
 
@@ -204,9 +205,8 @@ fn insert_event(
     let state = if event.unparsed { EventState::Unparsed } else { EventState::Stored };
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
-           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, body_file, body_at, body,
-           dedupe_discriminator)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, dedupe_discriminator)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         event.id.as_bytes(),
@@ -217,18 +217,27 @@ fn insert_event(
         event.agent_id,
         event.received_at_ms,
         event.source,
-        event.content_type,
+        event.content_type.as_deref().map(ContentTypeColumn),
         event.query,
-        event.signature,
+        event.signature.as_deref().map(SignatureColumn),
         event.key_fingerprint,
-        event.origin.as_str(),
-        state.as_str(),
+        event.origin.code(),
+        state.code(),
         revision_of,
         event.body.len(),
-        location.map(|location| location.file_number),
-        location.map(|location| location.offset),
-        if location.is_some() { None } else { Some(&event.body[..]) },
         event.dedupe_discriminator,
     ])?;
-    Ok(Seq(conn.last_insert_rowid()))
+    let seq = Seq(conn.last_insert_rowid());
+    insert_body(conn, seq, &event.body, location)?;
+    Ok(seq)
+}
+
+fn insert_body(conn: &Connection, seq: Seq, body: &[u8], location: Option<BodyLocation>) -> Result<(), StoreError> {
+    match location {
+        Some(BodyLocation { file_number, offset }) => conn
+            .prepare_cached("INSERT INTO bodies (seq, file, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![seq, file_number, offset])?,
+        None => conn.prepare_cached("INSERT INTO bodies (seq, body) VALUES (?1, ?2)")?.execute(params![seq, body])?,
+    };
+    Ok(())
 }
