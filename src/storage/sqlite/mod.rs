@@ -44,6 +44,7 @@ use self::bodies::BodyFileWriter;
 use self::facets::ProbeCache;
 use self::files::watch::{self as file_watch, WatchedFiles};
 use self::files::{DiskReserve, FileId, OpenFiles, StoreLock};
+use self::identity::filter::IdentityFilter;
 use self::ledger::LedgerWriter;
 use self::operator::Operator;
 use self::readers::ReaderPool;
@@ -97,7 +98,6 @@ impl SqliteStore {
         release_interrupted_deliveries(&conn).map_err(unusable)?;
         facets::end_all_terms(&conn).map_err(unusable)?;
         let recent_keys = identity::index::load_recent_keys(&conn, &identity_key).map_err(unusable)?;
-        let identity_filter = identity::index::build_filter(&conn).map_err(unusable)?;
         let bodies = BodyFileWriter::open(url, &conn, &identity_key, &sync)?;
         let files = Arc::new(OpenFiles::of_store(url)?);
         files::log_kept_files(url);
@@ -110,7 +110,7 @@ impl SqliteStore {
             intake_refusal: None,
             files: Arc::clone(&files),
             recent_keys,
-            identity_filter,
+            identity_filter: IdentityFilter::default(),
             bodies,
             transaction_begun: false,
             appended_events: 0,
@@ -125,7 +125,7 @@ impl SqliteStore {
             WatchedFiles { store: Arc::clone(&files), ledger: Arc::clone(ledger.files()), writer: writer.clone() };
         file_watch::start(url, &changes, watched, supervisor)?;
         wal::checkpoint::start(url, &writer, &sync, &files, supervisor)?;
-        identity::index::start(&writer, supervisor);
+        identity::index::start(&writer, &readers, supervisor);
         Ok(Self {
             writer: Some(writer),
             ledger: Some(ledger),

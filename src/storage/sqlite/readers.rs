@@ -19,7 +19,8 @@ pub(super) struct ReaderContext {
     pub(super) sync: SyncState,
 }
 
-/// A handle to the reader threads, which end when it is dropped.
+/// A handle to the reader threads, which end when its last clone is dropped.
+#[derive(Clone)]
 pub(super) struct ReaderPool(WorkerThreads<ReaderContext>);
 
 impl ReaderPool {

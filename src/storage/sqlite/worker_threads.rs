@@ -13,8 +13,14 @@ const QUEUE_CAPACITY: usize = 64;
 
 type ThreadJob<T> = Box<dyn FnOnce(&mut T) + Send>;
 
-/// A handle to the threads. They end when it is dropped, after the jobs that wait.
+/// A handle to the threads. They end when its last clone is dropped, after the jobs that wait.
 pub(super) struct WorkerThreads<T>(mpsc::Sender<ThreadJob<T>>);
+
+impl<T> Clone for WorkerThreads<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<T: Send + 'static> WorkerThreads<T> {
     /// Starts one thread per value in `values`.

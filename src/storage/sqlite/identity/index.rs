@@ -2,13 +2,13 @@
 //! batches: neighboring keys share a page, so a batch rewrites each page once instead of once per event.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
 use crate::base::supervise::Supervisor;
-use crate::storage::sqlite::identity::filter::IdentityFilter;
 use crate::storage::sqlite::identity::recent_keys::RecentKeys;
+use crate::storage::sqlite::readers::ReaderPool;
 use crate::storage::sqlite::writer::{StoreWriter, WriterContext};
 use crate::storage::{Identity, IdentityKey, Seq, StoreError};
 
@@ -23,8 +23,8 @@ const BATCH_KEYS: usize = 512;
 const BATCH_KEYS_WHEN_BEHIND: usize = 2_048;
 /// Keys removed from memory per queued write.
 const EVICTION_BATCH_KEYS: usize = 4_096;
-/// Number of events up to which the filter is built at start, which reads every key of the index once.
-const MAX_FILTERED_EVENTS: i64 = 8_000_000;
+/// Keys read in one go for the filter, so that other reads and writes wait less than a millisecond for it.
+const KEYS_PER_READ: i64 = 5_000;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Consecutive checks without a transaction after which the store counts as idle and all recent keys are flushed.
 const IDLE_CHECKS: u32 = 3;
@@ -56,58 +56,123 @@ pub(in crate::storage::sqlite) fn load_recent_keys(
     Ok(recent)
 }
 
-/// Builds the filter over the keys of the index. Above [`MAX_FILTERED_EVENTS`] it stays empty, because reading that
-/// many keys would delay the start; every event then costs a lookup in the index.
-pub(in crate::storage::sqlite) fn build_filter(conn: &Connection) -> rusqlite::Result<IdentityFilter> {
-    let indexed: i64 =
-        conn.query_row("SELECT value FROM progress WHERE name = 'indexed_through'", [], |row| row.get(0))?;
-    let mut filter = IdentityFilter::new(indexed <= MAX_FILTERED_EVENTS);
-    if indexed > MAX_FILTERED_EVENTS {
-        return Ok(filter);
-    }
-    let mut keys = conn.prepare("SELECT key FROM event_keys")?;
-    let mut rows = keys.query([])?;
-    while let Some(row) = rows.next()? {
-        filter.insert(row.get(0)?);
-    }
-    Ok(filter)
+/// Starts the task that builds the identity filter, and flushes the recent keys when there are enough of them or the
+/// store is idle.
+pub(in crate::storage::sqlite) fn start(writer: &StoreWriter, readers: &ReaderPool, supervisor: &Supervisor) {
+    let task = IndexTask { writer: writer.clone(), readers: readers.clone(), stop: supervisor.clone() };
+    supervisor.spawn("store-index", task.run());
 }
 
-/// Starts the task that flushes the recent keys when there are enough of them or the store is idle.
-pub(in crate::storage::sqlite) fn start(writer: &StoreWriter, supervisor: &Supervisor) {
-    let writer = writer.clone();
-    let stop = supervisor.clone();
-    supervisor.spawn("store-index", async move {
+struct IndexTask {
+    writer: StoreWriter,
+    readers: ReaderPool,
+    stop: Supervisor,
+}
+
+impl IndexTask {
+    async fn run(self) {
+        let mut is_build_due = true;
         let mut idle_checks = 0;
         let mut last_transactions = 0;
-        loop {
+        while !self.stop.is_stopping() {
+            if is_build_due {
+                is_build_due = !self.build_filter().await;
+            }
             tokio::select! {
-                () = stop.wait_for_stop() => break,
+                () = self.stop.wait_for_stop() => break,
                 () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
-            let transactions = writer.status.transactions.load(Ordering::Relaxed);
+            let transactions = self.writer.status.transactions.load(Ordering::Relaxed);
             idle_checks = if transactions == last_transactions { idle_checks + 1 } else { 0 };
             last_transactions = transactions;
-            let unindexed = writer.status.unindexed_keys.load(Ordering::Relaxed);
+            let unindexed = self.writer.status.unindexed_keys.load(Ordering::Relaxed);
             // While idle even a few keys are flushed: it disturbs no one, and the next start has less to read.
             if unindexed >= FLUSH_THRESHOLD_KEYS || (unindexed > 0 && idle_checks >= IDLE_CHECKS) {
-                if let Err(error) = flush(&writer).await {
-                    tracing::warn!(%error, "identity index flush failed");
+                match flush(&self.writer).await {
+                    Ok(is_filter_outgrown) => is_build_due |= is_filter_outgrown,
+                    Err(error) => tracing::warn!(%error, "identity index flush failed"),
                 }
                 // The flush itself made transactions; they must not count as activity of others.
                 idle_checks = 0;
-                last_transactions = writer.status.transactions.load(Ordering::Relaxed);
+                last_transactions = self.writer.status.transactions.load(Ordering::Relaxed);
             }
         }
-    });
+    }
+
+    /// Builds the identity filter from the index. Returns whether it succeeded.
+    async fn build_filter(&self) -> bool {
+        let began = Instant::now();
+        match self.try_build_filter().await {
+            Ok(keys) => {
+                tracing::debug!(keys, duration_ms = began.elapsed().as_millis(), "identity filter built");
+                true
+            }
+            // A store that closes meanwhile needs no filter.
+            Err(_) if self.stop.is_stopping() => true,
+            Err(error) => {
+                tracing::warn!(%error, "identity filter build failed");
+                false
+            }
+        }
+    }
+
+    async fn try_build_filter(&self) -> Result<usize, StoreError> {
+        let expected = self.readers.read(|reader| count_indexed_keys(&reader.conn)).await?;
+        let begin = move |state: &mut WriterContext| {
+            state.identity_filter.begin_build(expected);
+            Ok(())
+        };
+        self.writer.write_background(1, begin).await?;
+        let mut after = i64::MIN;
+        let mut count = 0;
+        while !self.stop.is_stopping() {
+            let read_at = Instant::now();
+            let keys = self.readers.read(move |reader| list_indexed_keys(&reader.conn, after)).await?;
+            let Some(last) = keys.last() else {
+                let finish = |state: &mut WriterContext| {
+                    state.identity_filter.finish_build();
+                    Ok(())
+                };
+                self.writer.write_background(1, finish).await?;
+                break;
+            };
+            (after, count) = (*last, count + keys.len());
+            let add = move |state: &mut WriterContext| {
+                state.identity_filter.continue_build(&keys);
+                Ok(())
+            };
+            self.writer.write_background(1, add).await?;
+            // Half of the time at most: after a start, dispatch and intake need the threads as well.
+            tokio::time::sleep(read_at.elapsed()).await;
+        }
+        Ok(count)
+    }
+}
+
+/// About the number of keys in the index: two per event.
+fn count_indexed_keys(conn: &Connection) -> Result<u64, StoreError> {
+    let events: u64 = conn
+        .prepare_cached(
+            "SELECT max(0, (SELECT value FROM progress WHERE name = 'indexed_through')
+               - (SELECT coalesce(min(seq), 0) FROM events))",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok(2 * events)
+}
+
+/// The next keys after `after`, at most [`KEYS_PER_READ`].
+fn list_indexed_keys(conn: &Connection, after: i64) -> Result<Vec<i64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT key FROM event_keys WHERE key > ?1 ORDER BY key LIMIT ?2")?;
+    let keys = statement.query_map(params![after, KEYS_PER_READ], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
 }
 
 /// Writes all committed recent keys to the index and removes them from memory. Repeating any part is harmless, so a
-/// failure half-way needs no cleanup.
-pub(in crate::storage::sqlite) async fn flush(writer: &StoreWriter) -> Result<(), StoreError> {
+/// failure half-way needs no cleanup. Returns whether the identity filter has become too small.
+pub(in crate::storage::sqlite) async fn flush(writer: &StoreWriter) -> Result<bool, StoreError> {
     let mut keys = writer.write(|state| Ok(state.recent_keys.committed_keys())).await?;
     let Some((_, through)) = keys.last().copied() else {
-        return Ok(());
+        return Ok(false);
     };
     // By key, the order of the index; `through` was taken before, while they were in the order of the journal.
     keys.sort_unstable();
@@ -120,11 +185,15 @@ pub(in crate::storage::sqlite) async fn flush(writer: &StoreWriter) -> Result<()
         writer.write_background(batch.len(), move |state| insert_keys(state, &batch)).await?;
         remaining = rest;
     }
-    writer.write(move |state| set_indexed_through(&state.conn, through)).await?;
+    let finish = move |state: &mut WriterContext| {
+        set_indexed_through(&state.conn, through)?;
+        Ok(state.identity_filter.is_outgrown())
+    };
+    let is_filter_outgrown = writer.write(finish).await?;
     // Only now, after the mark is committed, are the keys removed from memory. Until then both places hold them and
     // agree; in any other order an event could be in neither, and its duplicate would be stored again.
     while writer.write_background(BATCH_KEYS, move |state| evict_keys(state, through)).await? {}
-    Ok(())
+    Ok(is_filter_outgrown)
 }
 
 fn insert_keys(state: &mut WriterContext, keys: &[(i64, Seq)]) -> Result<(), StoreError> {
