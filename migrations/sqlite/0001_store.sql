@@ -27,10 +27,17 @@ CREATE TABLE events (
   revision_of     INTEGER,          -- seq of the first event with the same company, kind and call id
   size_bytes      INTEGER NOT NULL, -- of the body
   -- Part of the identity besides company and body, so that it can be computed again; null for nearly all events.
-  dedupe_discriminator TEXT
+  dedupe_discriminator TEXT,
+  -- 1 when the id is more than a second later than `received_at_ms`: the clock was set back, or the event was imported.
+  late            INTEGER
 ) STRICT;
 -- Ids ascend with seq, so this index only grows at its end.
 CREATE UNIQUE INDEX events_id ON events (id);
+-- Lists of a company or of a kind: each pair of both is a range in the order of seq.
+CREATE INDEX events_kinds ON events (company_id, event);
+CREATE INDEX events_unparsed ON events (company_id, event) WHERE state = 1;
+-- Events that a range of ids does not find by their time.
+CREATE INDEX events_late ON events (received_at_ms) WHERE late = 1;
 
 -- Bodies as they arrived, until they are compressed. A large one is in a body file next to the database
 -- (src/storage/sqlite/bodies), at the place that its row names.

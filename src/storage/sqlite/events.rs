@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 use super::bodies::BodyDigest;
 use super::errors::RowColumn;
 use super::event_codes::{EventCode, ShortenedText};
+use super::query::{EventQuery, Order};
 use super::readers::ReaderContext;
 use crate::base::id::EventId;
 use crate::storage::{
@@ -110,13 +111,46 @@ pub(super) fn read_body(row: &Row, reader: &ReaderContext) -> rusqlite::Result<R
     }
 }
 
-pub(super) fn list(reader: &ReaderContext, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
-    let (conditions, mut values) = filter_conditions(reader, filter);
-    values.push(limit_value(filter.limit.unwrap_or(usize::MAX)));
-    let sql = format!("{SELECT_SUMMARY}{FROM_EVENTS} WHERE 1{conditions} ORDER BY e.seq DESC LIMIT ?");
+/// Candidates that are compared with a filter in one read transaction.
+const MAX_CANDIDATES: usize = 5_000;
+
+/// Candidates in the order of the query, each compared with the rest of its filter. SQLite keeps the order of the list,
+/// because a CROSS JOIN is a nested loop.
+const FROM_CANDIDATES: &str = " FROM json_each(?) candidate CROSS JOIN events e ON e.seq = candidate.value
+    LEFT JOIN companies c ON c.id = e.company_id WHERE 1";
+
+/// Resolves a filter to a query for [`list_next`].
+pub(super) fn query(reader: &ReaderContext, filter: &EventFilter) -> Result<EventQuery, StoreError> {
+    Ok(EventQuery::resolve(&reader.conn, &reader.identity_key, filter, Seq(0), Order::NewestFirst)?)
+}
+
+/// Adds the next matching events, until there are `limit`. Reads a bounded number of rows, and returns whether there may
+/// be more.
+pub(super) fn list_next(
+    reader: &ReaderContext,
+    query: &mut EventQuery,
+    limit: usize,
+    events: &mut Vec<EventSummary>,
+) -> Result<bool, StoreError> {
+    let missing = limit.saturating_sub(events.len());
+    let candidates = query.next_candidates(&reader.conn, missing.min(MAX_CANDIDATES))?;
+    let sql = format!("{SELECT_SUMMARY}{FROM_CANDIDATES}{}", query.conditions);
     let mut statement = reader.conn.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), read_summary)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows = statement.query_map(params_from_iter(candidate_values(query, &candidates)), read_summary)?;
+    for row in rows {
+        events.push(row?);
+    }
+    Ok(!candidates.is_empty() && events.len() < limit)
+}
+
+fn candidate_values(query: &EventQuery, candidates: &[Seq]) -> Vec<Value> {
+    std::iter::once(json_array(candidates)).chain(query.values.iter().cloned()).collect()
+}
+
+/// Sequence numbers as a parameter of `json_each`.
+pub(super) fn json_array(seqs: &[Seq]) -> Value {
+    let list: Vec<String> = seqs.iter().map(Seq::to_string).collect();
+    Value::Text(format!("[{}]", list.join(",")))
 }
 
 pub(super) fn get(reader: &ReaderContext, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
@@ -126,14 +160,24 @@ pub(super) fn get(reader: &ReaderContext, id: EventId) -> Result<Option<StoredEv
     rows.next()?.map(|row| read_event(row, reader)).transpose()
 }
 
-pub(super) fn export(reader: &ReaderContext, after: Seq, filter: &EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-    let (conditions, mut values) = filter_conditions(reader, filter);
-    values.extend([Value::Integer(after.0), limit_value(filter.limit.unwrap_or(usize::MAX))]);
-    let sql =
-        format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_EVENTS} WHERE 1{conditions} AND e.seq > ? ORDER BY e.seq LIMIT ?");
+/// Matching events after `after`, and the last event that was visited; `None` at the end. Reads a bounded number of rows.
+pub(super) fn export(
+    reader: &ReaderContext,
+    after: Seq,
+    filter: &EventFilter,
+) -> Result<(Vec<StoredEvent>, Option<Seq>), StoreError> {
+    let mut query = EventQuery::resolve(&reader.conn, &reader.identity_key, filter, after, Order::OldestFirst)?;
+    let limit = filter.limit.unwrap_or(usize::MAX).min(MAX_CANDIDATES);
+    let candidates = query.next_candidates(&reader.conn, limit)?;
+    let sql = format!("{SELECT_SUMMARY}{BODY_COLUMNS}{FROM_CANDIDATES}{}", query.conditions);
     let mut statement = reader.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    read_chunk(&mut rows, |row| read_event(row, reader), |event| event.body.as_ref().map_or(0, Bytes::len))
+    let mut rows = statement.query(params_from_iter(candidate_values(&query, &candidates)))?;
+    let events =
+        read_chunk(&mut rows, |row| read_event(row, reader), |event| event.body.as_ref().map_or(0, Bytes::len))?;
+    // More candidates were visited than the last event only if all were.
+    let is_cut = rows.next()?.is_some();
+    let last_event = events.last().map(|event| event.summary.seq);
+    Ok((events, if is_cut { last_event } else { candidates.last().copied() }))
 }
 
 /// An event whose body was read and compared with its digest.
@@ -196,51 +240,4 @@ pub(super) fn read_chunk<T>(
         chunk.push(item);
     }
     Ok(chunk)
-}
-
-fn filter_conditions(reader: &ReaderContext, filter: &EventFilter) -> (String, Vec<Value>) {
-    let (mut sql, mut values) = (String::new(), Vec::new());
-    if !filter.kinds.is_empty() {
-        sql.push_str(" AND e.event IN (SELECT value FROM json_each(?))");
-        values.push(json_list(&filter.kinds));
-    }
-    if let Some(call_id) = &filter.call_id {
-        // Older events through the identity index, the end of the journal that it does not cover yet by a scan. A
-        // UNION, because SQLite would scan all events for an OR. The call id is compared as well: a key is only part
-        // of a hash.
-        sql.push_str(
-            " AND e.call_id = ? AND e.seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ? AND ?
-             UNION SELECT t.seq FROM events t
-               WHERE t.seq > (SELECT value FROM progress WHERE name = 'indexed_through'))",
-        );
-        let (first, last) = reader.identity_key.call_key_range(call_id).into_inner();
-        values.extend([Value::Text(call_id.clone()), Value::Integer(first), Value::Integer(last)]);
-    }
-    if let Some(company) = &filter.company {
-        sql.push_str(" AND c.slug = ?");
-        values.push(Value::Text(company.clone()));
-    }
-    if filter.unparsed_only {
-        sql.push_str(" AND e.state = 1");
-    }
-    if let Some(since_ms) = filter.since_ms {
-        // The condition on the id uses its index. It is not sufficient alone: ids never go back, so while the clock
-        // was set back they are later than `received_at_ms`.
-        sql.push_str(" AND e.id >= ? AND e.received_at_ms >= ?");
-        values.extend([Value::Blob(EventId::lower_bound_at(since_ms).as_bytes().to_vec()), Value::Integer(since_ms)]);
-    }
-    if let Some(until_ms) = filter.until_ms {
-        sql.push_str(" AND e.received_at_ms < ?");
-        values.push(Value::Integer(until_ms));
-    }
-    (sql, values)
-}
-
-/// A list as a parameter of `json_each`.
-pub(super) fn json_list(texts: &[String]) -> Value {
-    Value::Text(serde_json::json!(texts).to_string())
-}
-
-fn limit_value(limit: usize) -> Value {
-    Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))
 }

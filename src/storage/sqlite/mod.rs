@@ -21,6 +21,7 @@ mod ledger;
 mod open;
 mod operator;
 mod overview;
+mod query;
 mod readers;
 mod rejected;
 mod removal;

@@ -5,7 +5,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::id::{CompanyId, EventId};
-use crate::storage::sqlite::events::{json_list, seq_before};
+use crate::storage::sqlite::events::{json_array, seq_before};
+use crate::storage::sqlite::query::{json_list, list_event_seqs_of_call};
 use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, MissingItem, Seq, StoreError};
 
 /// A filter whose handlers, events, call and company were looked up in the store.
@@ -160,12 +161,6 @@ fn add_named_events(
     Ok(())
 }
 
-/// One parameter instead of one per event: the SQL text stays the same, so its prepared statement is reused.
-fn json_array(seqs: &[Seq]) -> Value {
-    let list: Vec<String> = seqs.iter().map(Seq::to_string).collect();
-    Value::Text(format!("[{}]", list.join(",")))
-}
-
 /// The state numbers are part of the text: with a parameter, SQLite could not know that the query implies the WHERE
 /// of the partial index of dead letters.
 fn state_condition(states: &[DeliveryState], or_undelivered: bool) -> String {
@@ -221,19 +216,4 @@ fn get_company_id(conn: &Connection, slug: &str) -> Result<CompanyId, StoreError
         .query_row([slug], |row| row.get(0))
         .optional()?;
     id.ok_or_else(|| StoreError::not_found(MissingItem::Company, format!("the store knows no company `{slug}`")))
-}
-
-/// The events of a call. The index of call keys is written behind: it lacks the latest events, which are searched one
-/// by one.
-fn list_event_seqs_of_call(conn: &Connection, key: &IdentityKey, call_id: &str) -> Result<Vec<Seq>, StoreError> {
-    let (first, last) = key.call_key_range(call_id).into_inner();
-    // UNION instead of OR: for an OR over two tables SQLite would scan all events.
-    let mut statement = conn.prepare_cached(
-        "SELECT seq FROM events WHERE call_id = ?1 AND seq IN (SELECT seq FROM event_keys WHERE key BETWEEN ?2 AND ?3)
-         UNION
-         SELECT seq FROM events
-         WHERE call_id = ?1 AND seq > (SELECT value FROM progress WHERE name = 'indexed_through') ORDER BY 1",
-    )?;
-    let rows = statement.query_map(rusqlite::params![call_id, first, last], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::base::id::{CompanyId, EventId};
 use crate::storage::Seq;
+use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::writer::append::{self, EventKeys};
 use crate::storage::sqlite::writer::queue::WritePriority;
 use crate::storage::sqlite::{SqliteStore, companies, events};
@@ -11,6 +12,7 @@ use crate::storage::{
     AppendOutcome, CompanyStore, EventFilter, EventSummary, Journal, NewEvent, Position, StoreError, StoredEvent,
     WakeUps,
 };
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 #[async_trait]
@@ -29,7 +31,20 @@ impl Journal for SqliteStore {
     }
 
     async fn list_events(&self, filter: EventFilter) -> Result<Vec<EventSummary>, StoreError> {
-        self.readers.read(move |reader| events::list(reader, &filter)).await
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut query = self.readers.read(move |reader| events::query(reader, &filter)).await?;
+        let mut events = Vec::new();
+        loop {
+            let step = move |reader: &ReaderContext| {
+                let has_more = events::list_next(reader, &mut query, limit, &mut events)?;
+                Ok((query, events, has_more))
+            };
+            let has_more;
+            (query, events, has_more) = self.readers.read(step).await?;
+            if !has_more {
+                return Ok(events);
+            }
+        }
     }
 
     async fn get_event(&self, id: EventId) -> Result<Option<StoredEvent>, StoreError> {
@@ -37,7 +52,16 @@ impl Journal for SqliteStore {
     }
 
     async fn export_events(&self, after: Position, filter: EventFilter) -> Result<Vec<StoredEvent>, StoreError> {
-        self.readers.read(move |reader| events::export(reader, after.seq(), &filter)).await
+        let filter = Arc::new(filter);
+        let mut after = after.seq();
+        loop {
+            let filter = Arc::clone(&filter);
+            let (events, last) = self.readers.read(move |reader| events::export(reader, after, &filter)).await?;
+            match last {
+                Some(last) if events.is_empty() => after = last,
+                _ => return Ok(events),
+            }
+        }
     }
 
     async fn position_before(&self, ms: i64) -> Result<Position, StoreError> {

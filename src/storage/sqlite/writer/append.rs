@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use crate::base::id::EventId;
 use crate::storage::sqlite::bodies::{BodyLocation, LARGE_BODY_BYTES};
 use crate::storage::sqlite::event_codes::{ContentTypeColumn, EventCode, SignatureColumn};
+use crate::storage::sqlite::query::time_range;
 use crate::storage::sqlite::writer::WriterContext;
 use crate::storage::{AppendOutcome, EventState, Identity, IdentityKey, NewEvent, Seq, StoreError};
 
@@ -205,8 +206,8 @@ fn insert_event(
     let state = if event.unparsed { EventState::Unparsed } else { EventState::Stored };
     conn.prepare_cached(
         "INSERT INTO events (id, identity, company_id, event, call_id, agent_id, received_at_ms, source, content_type,
-           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, dedupe_discriminator)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+           query, signature, key_fingerprint, origin, state, revision_of, size_bytes, dedupe_discriminator, late)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         event.id.as_bytes(),
@@ -226,6 +227,7 @@ fn insert_event(
         revision_of,
         event.body.len(),
         event.dedupe_discriminator,
+        time_range::is_late(event.id, event.received_at_ms).then_some(1),
     ])?;
     let seq = Seq(conn.last_insert_rowid());
     insert_body(conn, seq, &event.body, location)?;

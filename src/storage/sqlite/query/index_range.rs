@@ -1,0 +1,160 @@
+//! Merges ranges of indexes in the order of sequence numbers.
+
+use std::collections::{BinaryHeap, VecDeque};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::storage::Seq;
+
+/// Entries of a range that are read at first; further reads take twice as many, up to [`MAX_READ`].
+const FIRST_READ: usize = 8;
+const MAX_READ: usize = 1_024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage::sqlite) enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+/// Sequence numbers above `after` and up to `through`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage::sqlite) struct SeqBounds {
+    pub(in crate::storage::sqlite) after: Seq,
+    pub(in crate::storage::sqlite) through: Seq,
+}
+
+impl SeqBounds {
+    pub(in crate::storage::sqlite) const ALL: Self = Self { after: Seq(0), through: Seq(i64::MAX) };
+
+    /// What is left after `seq` was visited.
+    pub(in crate::storage::sqlite) fn continue_after(self, seq: Seq, order: Order) -> Self {
+        match order {
+            Order::OldestFirst => Self { after: self.after.max(seq), ..self },
+            Order::NewestFirst => Self { through: self.through.min(Seq(seq.0 - 1)), ..self },
+        }
+    }
+
+    pub(in crate::storage::sqlite) fn intersect(self, other: Self) -> Self {
+        Self { after: self.after.max(other.after), through: self.through.min(other.through) }
+    }
+
+    pub(in crate::storage::sqlite) fn is_empty(self) -> bool {
+        self.after >= self.through
+    }
+
+    pub(in crate::storage::sqlite) fn includes(self, seq: Seq) -> bool {
+        self.after < seq && seq <= self.through
+    }
+}
+
+/// A part of an index, or of a table, that is in the order of sequence numbers.
+#[derive(Clone, Debug)]
+pub(in crate::storage::sqlite) struct IndexRange {
+    /// The column with the sequence number.
+    seq_column: &'static str,
+    /// What follows FROM, with a condition, and with the parameters from `?4` on.
+    from_where: &'static str,
+    keys: Vec<Value>,
+}
+
+impl IndexRange {
+    pub(in crate::storage::sqlite) fn new(
+        seq_column: &'static str,
+        from_where: &'static str,
+        keys: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        Self { seq_column, from_where, keys: keys.into_iter().collect() }
+    }
+
+    fn read(
+        &self,
+        conn: &Connection,
+        bounds: SeqBounds,
+        order: Order,
+        limit: usize,
+    ) -> rusqlite::Result<VecDeque<Seq>> {
+        let Self { seq_column, from_where, keys } = self;
+        let direction = if order == Order::NewestFirst { "DESC" } else { "ASC" };
+        let sql = format!(
+            "SELECT {seq_column} FROM {from_where} AND {seq_column} > ?1 AND {seq_column} <= ?2
+             ORDER BY {seq_column} {direction} LIMIT ?3"
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [bounds.after.0, bounds.through.0, limit].map(Value::Integer).into_iter().chain(keys.clone());
+        let mut statement = conn.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
+        rows.collect()
+    }
+}
+
+/// The first `limit` sequence numbers within the bounds, from all ranges together. No two ranges may have the same one.
+pub(in crate::storage::sqlite) fn merge_ranges(
+    conn: &Connection,
+    ranges: &[IndexRange],
+    bounds: SeqBounds,
+    order: Order,
+    limit: usize,
+) -> rusqlite::Result<Vec<Seq>> {
+    if let [range] = ranges {
+        return Ok(range.read(conn, bounds, order, limit)?.into());
+    }
+    let mut merge = RangeMerge { conn, bounds, order, parts: Vec::new(), heads: BinaryHeap::new() };
+    for range in ranges {
+        let part = RangePart { range, entries: VecDeque::new(), read_size: FIRST_READ, is_complete: false };
+        merge.parts.push(part);
+        merge.advance(merge.parts.len() - 1, bounds)?;
+    }
+    let mut seqs = Vec::new();
+    while seqs.len() < limit
+        && let Some((key, index)) = merge.heads.pop()
+    {
+        let seq = merge.seq_of(key);
+        seqs.push(seq);
+        merge.advance(index, bounds.continue_after(seq, order))?;
+    }
+    Ok(seqs)
+}
+
+struct RangeMerge<'a> {
+    conn: &'a Connection,
+    bounds: SeqBounds,
+    order: Order,
+    parts: Vec<RangePart<'a>>,
+    /// The next entry of each part, as a key of which the largest comes first, with the index of the part.
+    heads: BinaryHeap<(i64, usize)>,
+}
+
+struct RangePart<'a> {
+    range: &'a IndexRange,
+    entries: VecDeque<Seq>,
+    read_size: usize,
+    is_complete: bool,
+}
+
+impl RangeMerge<'_> {
+    fn key_of(&self, seq: Seq) -> i64 {
+        if self.order == Order::NewestFirst { seq.0 } else { -seq.0 }
+    }
+
+    fn seq_of(&self, key: i64) -> Seq {
+        Seq(if self.order == Order::NewestFirst { key } else { -key })
+    }
+
+    /// Puts the next entry of a part among the heads; `rest` is what was not read yet.
+    fn advance(&mut self, index: usize, rest: SeqBounds) -> rusqlite::Result<()> {
+        let (conn, order) = (self.conn, self.order);
+        let part = &mut self.parts[index];
+        if part.entries.is_empty() && !part.is_complete {
+            part.entries = part.range.read(conn, rest, order, part.read_size)?;
+            part.is_complete = part.entries.len() < part.read_size;
+            part.read_size = (part.read_size * 2).min(MAX_READ);
+        }
+        if let Some(seq) = part.entries.pop_front() {
+            debug_assert!(self.bounds.includes(seq));
+            let key = self.key_of(seq);
+            self.heads.push((key, index));
+        }
+        Ok(())
+    }
+}
