@@ -12,6 +12,7 @@ mod events;
 mod functions;
 mod input;
 mod list_args;
+mod list_output;
 mod output;
 mod progress;
 mod purge;

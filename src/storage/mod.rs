@@ -53,7 +53,7 @@ pub(crate) use facets::{
     DeliverySelection, ErasureStore, InboundAnswerStore, Journal, Leadership, Maintenance, RejectedStore,
     RetentionStore,
 };
-pub(crate) use facets::{ChangedBatch, InvocationStore, MAX_ERASED_EVENTS};
+pub(crate) use facets::{ChangedBatch, CountedBatch, InvocationStore, MAX_ERASED_EVENTS};
 pub(crate) use identity::Identity;
 pub use identity::IdentityKey;
 pub(crate) use text::sanitize_text_to;
@@ -73,7 +73,7 @@ pub(crate) use overview::{HandlerBacklog, StoreOverview};
 pub(crate) use rejected::{MAX_REJECTED_REQUESTS, RejectedFilter, RejectedId, RejectedRequest, StoredRejectedRequest};
 pub(crate) use removal::{CascadedCounts, CompanyScope, PurgeBatch, PurgeBatchResult, PurgeCursor, RetentionKind};
 pub(crate) use selection::{
-    DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
+    DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryPage, DeliveryRow,
 };
 pub(crate) use text::sanitize_text;
 pub(crate) use wake_ups::WakeUps;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{AttemptRecord, DeliveryState, HandlerId, SkipReason};
 use crate::base::id::EventId;
-use crate::storage::Seq;
+use crate::storage::{Position, Seq};
 
 /// Selects deliveries; all set conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub struct DeliveryRow {
     pub reason: Option<String>,
     /// Whether an operator replayed the event.
     pub is_replay: bool,
+}
+
+/// A part of a list of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryPage {
+    pub rows: Vec<DeliveryRow>,
+    /// Where to continue; `None` at the end of the list.
+    pub next_before: Option<Position>,
 }
 
 /// The delivery of an event to one handler, or the reason why there is none.

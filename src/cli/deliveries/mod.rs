@@ -15,6 +15,7 @@ pub(super) use self::replay::ReplayArgs;
 use self::selector::{DeliveryRef, DeliverySelector};
 use super::context;
 use super::list_args::{CommonListArgs, ListFilterArgs, empty_text};
+use super::list_output::ListOutput;
 use super::output::{self, CliResult};
 use crate::base::id::EventId;
 use crate::operations;
@@ -163,22 +164,25 @@ impl DeliveriesListArgs {
         let unfiltered =
             DeliveryFilter { states: filter.states.clone().filter(|_| is_dead_list), ..DeliveryFilter::default() };
         let is_filtered = filter != unfiltered;
-        let rows = operations::deliveries::list_deliveries(&*store, context::PRINCIPAL, filter, limit).await?;
-        if json {
-            return output::print_json(&rows);
-        }
-        let rows = rows.iter().map(|row| {
-            let kind = row.event.as_deref().unwrap_or("-");
-            [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
-        });
-        let header = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED", "NEXT", "REASON"];
         let (items, nothing) = if is_dead_list {
             ("dead letters", "no dead letters are stored")
         } else {
             ("deliveries", "no deliveries are stored; they follow the first event")
         };
-        output::print_table(&header, rows.collect(), &empty_text(items, is_filtered, nothing))
+        let mut list = operations::deliveries::DeliveryList::new(context::PRINCIPAL, filter, limit);
+        let mut output = if json { ListOutput::json() } else { ListOutput::table(&TABLE_HEADER) };
+        while let Some(page) = list.next_page(&*store).await? {
+            output.print_rows(&page, table_row)?;
+        }
+        output.finish(&empty_text(items, is_filtered, nothing))
     }
+}
+
+const TABLE_HEADER: [&str; 8] = ["EVENT ID", "EVENT", "HANDLER", "STATE", "ATTEMPTS", "CHANGED", "NEXT", "REASON"];
+
+fn table_row(row: &DeliveryView) -> Vec<String> {
+    let kind = row.event.as_deref().unwrap_or("-");
+    [vec![row.event_id.clone(), kind.to_owned()], delivery_cells(row)].concat()
 }
 
 /// The cells that all tables of deliveries share: handler, state, attempts, times and reason.

@@ -120,7 +120,7 @@ impl LeaseFixture {
     async fn wait_for(&self, condition: impl Fn(&[DeliveryRow]) -> bool) -> Vec<DeliveryRow> {
         let poll = async {
             loop {
-                let mut rows = self.store.list_deliveries(DeliveryFilter::default(), 10).await.unwrap();
+                let mut rows = self.store.list_deliveries(DeliveryFilter::default(), 10, None).await.unwrap().rows;
                 rows.reverse();
                 if condition(&rows) {
                     return rows;

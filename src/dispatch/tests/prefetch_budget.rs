@@ -84,7 +84,7 @@ async fn idle_workers_leave_the_budget_to_a_handler_with_a_backlog() {
     };
     tokio::time::timeout(Duration::from_secs(30), all_delivered).await.expect("the attempts are not concurrent");
     supervisor.stop();
-    let rows = store.list_deliveries(storage::DeliveryFilter::default(), 100).await.unwrap();
+    let rows = store.list_deliveries(storage::DeliveryFilter::default(), 100, None).await.unwrap().rows;
     assert_eq!(rows.len(), usize::from(3 * CONCURRENCY));
     assert!(rows.iter().all(|row| row.attempts == 1 && row.handler == "busy"), "{rows:?}");
 }

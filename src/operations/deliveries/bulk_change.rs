@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::clock::Clock;
 use crate::operations::{OperationError, Principal, Progress, ProgressCallback};
-use crate::storage::{DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
+use crate::storage::{CountedBatch, DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryState};
 use crate::view::{BulkChangeView, DeliveryCountView};
 
 /// Deliveries per transaction: about 10 ms, during which the receiver cannot commit.
@@ -137,7 +137,7 @@ pub(crate) async fn change_deliveries(
     progress: ProgressCallback<'_>,
 ) -> Result<BulkChangeView, OperationError> {
     operation.check_states()?;
-    let counts = store.count_deliveries(operation.count_filter()).await?;
+    let counts = count(store, operation.count_filter(), progress).await?;
     let matching: u64 = counts.iter().filter(|counted| operation.includes(counted)).map(|counted| counted.count).sum();
     let selected = matching.min(operation.limit.unwrap_or(u64::MAX));
     let mut changed = 0;
@@ -147,6 +147,34 @@ pub(crate) async fn change_deliveries(
     }
     let counts = counts.into_iter().map(|counted| operation.count_view(counted)).collect();
     Ok(BulkChangeView { dry_run: operation.dry_run, selected, changed, counts })
+}
+
+/// Counts in steps, so that no read transaction is long.
+async fn count(
+    store: &dyn DeliveryAdmin,
+    filter: DeliveryFilter,
+    progress: ProgressCallback<'_>,
+) -> Result<Vec<DeliveryCount>, OperationError> {
+    let mut selection = store.select_deliveries(filter).await?;
+    let mut totals: Vec<DeliveryCount> = Vec::new();
+    while let Some(CountedBatch { counts, visited, total }) = selection.count_next().await? {
+        for counted in counts {
+            let is_same = |other: &&mut DeliveryCount| {
+                (&other.handler, other.state, &other.reason) == (&counted.handler, counted.state, &counted.reason)
+            };
+            match totals.iter_mut().find(is_same) {
+                Some(known) => known.count += counted.count,
+                None => totals.push(counted),
+            }
+        }
+        progress(Progress { step: "counted", done: visited, total });
+    }
+    totals.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+    Ok(totals)
+}
+
+fn sort_key(counted: &DeliveryCount) -> (&str, Option<i64>, Option<&str>) {
+    (&counted.handler, counted.state.map(|state| state as i64), counted.reason.as_deref())
 }
 
 async fn apply(

@@ -6,21 +6,42 @@ use super::{ItemKind, OperationError, Principal};
 use crate::base::escape::escape_text;
 use crate::base::id::EventId;
 use crate::storage::{
-    AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState,
+    AttemptOutcome, AttemptRecord, DeliveryAdmin, DeliveryFilter, DeliveryOutlook, DeliveryRow, DeliveryState, Position,
 };
 use crate::view::{
     AttemptOutcomeView, AttemptView, DeliveryDetailsView, DeliveryStateView, DeliveryView, OutlookView,
     UndeliveredStateView,
 };
 
-/// At most `limit` deliveries that match the filter, newest events first.
-pub(crate) async fn list_deliveries(
-    store: &dyn DeliveryAdmin,
-    _principal: &Principal,
+/// A list of deliveries in progress, newest events first. It is read in pages, so that rows can be shown while the store is
+/// searched for more.
+pub(crate) struct DeliveryList {
     filter: DeliveryFilter,
-    limit: usize,
-) -> Result<Vec<DeliveryView>, OperationError> {
-    Ok(store.list_deliveries(filter, limit).await?.into_iter().map(delivery_view).collect())
+    remaining: usize,
+    before: Option<Position>,
+    is_complete: bool,
+}
+
+impl DeliveryList {
+    /// A list of at most `limit` deliveries that match the filter.
+    pub(crate) fn new(_principal: &Principal, filter: DeliveryFilter, limit: usize) -> Self {
+        Self { filter, remaining: limit, before: None, is_complete: false }
+    }
+
+    /// The next deliveries, which may be none; `None` at the end.
+    pub(crate) async fn next_page(
+        &mut self,
+        store: &dyn DeliveryAdmin,
+    ) -> Result<Option<Vec<DeliveryView>>, OperationError> {
+        if self.is_complete || self.remaining == 0 {
+            return Ok(None);
+        }
+        let page = store.list_deliveries(self.filter.clone(), self.remaining, self.before).await?;
+        self.remaining -= page.rows.len().min(self.remaining);
+        self.before = page.next_before;
+        self.is_complete = page.next_before.is_none();
+        Ok(Some(page.rows.into_iter().map(delivery_view).collect()))
+    }
 }
 
 /// The outcome of an event at every handler, or only at `handler`; [`OperationError::NotFound`] when that handler has

@@ -17,7 +17,7 @@ use crate::base::secret::Secret;
 use crate::base::supervise::Supervisor;
 use crate::calls::{CallFilter, CallGrouping, CallKind, CallStatsFilter};
 use crate::event::EventKind;
-use crate::operations::deliveries::{list_deliveries, show_deliveries};
+use crate::operations::deliveries::{DeliveryList, show_deliveries};
 use crate::operations::doctor::{DoctorRequest, diagnose_setup};
 use crate::operations::events::{EventTail, TailFilter, TailOutput, TailStart, event_body, list_events, show_event};
 use crate::operations::receiver::{EventContent, EventToSend, SimulationUpdate, simulate};
@@ -26,9 +26,13 @@ use crate::storage::{
     RejectedFilter, Role, Store,
 };
 use crate::view::{
-    AppointmentStateView, AttemptOutcomeView, ConversationView, EventStateView, FindingLevel, InvocationStateView,
-    OutlookView, StoreComparisonView,
+    AppointmentStateView, AttemptOutcomeView, ConversationView, DeliveryView, EventStateView, FindingLevel,
+    InvocationStateView, OutlookView, StoreComparisonView,
 };
+
+async fn first_page(store: &dyn Store, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, OperationError> {
+    Ok(DeliveryList::new(&OPERATOR, filter, 10).next_page(store).await?.unwrap_or_default())
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sent_events_are_listed_shown_and_followed() {
@@ -49,7 +53,7 @@ async fn sent_events_are_listed_shown_and_followed() {
     let is_unknown_event =
         |error: OperationError| matches!(error, OperationError::NotFound { kind: ItemKind::Event, .. });
     let by_id = DeliveryFilter { event_handler_pairs: vec![(unknown, None)], ..DeliveryFilter::default() };
-    assert!(is_unknown_event(list_deliveries(&*live.store, &OPERATOR, by_id, 1).await.unwrap_err()));
+    assert!(is_unknown_event(first_page(&*live.store, by_id).await.unwrap_err()));
     assert!(is_unknown_event(show_deliveries(&*live.store, &OPERATOR, unknown, None).await.unwrap_err()));
     assert!(is_unknown_event(show_event(&*live.store, &OPERATOR, unknown).await.unwrap_err()));
     let shown = show_event(&*live.store, &OPERATOR, id).await.unwrap();
@@ -75,8 +79,8 @@ async fn dead_letters_are_listed_retried_and_replayed() {
     live.send_call().await;
     let id = live.event_id("call_ended").await;
     let dead = || DeliveryFilter { states: Some(vec![DeliveryState::Dead]), ..DeliveryFilter::default() };
-    wait_until(async || list_deliveries(&*live.store, &OPERATOR, dead(), 10).await.unwrap().len() == 1).await;
-    let dead_letter = list_deliveries(&*live.store, &OPERATOR, dead(), 10).await.unwrap().remove(0);
+    wait_until(async || first_page(&*live.store, dead()).await.unwrap().len() == 1).await;
+    let dead_letter = first_page(&*live.store, dead()).await.unwrap().remove(0);
     assert_eq!((dead_letter.event_id, dead_letter.attempts), (id.to_string(), 1));
     assert_eq!(dead_letter.reason.as_deref(), Some("the contact does not exist"));
 

@@ -29,7 +29,7 @@ async fn discard(store: &TestStore, claimed: &ClaimedDelivery) {
 
 /// State and due time of all deliveries, oldest event first.
 async fn states(store: &TestStore) -> Vec<(DeliveryState, Option<i64>)> {
-    let mut rows = store.list_deliveries(DeliveryFilter::default(), 100).await.unwrap();
+    let mut rows = store.list_deliveries(DeliveryFilter::default(), 100, None).await.unwrap().rows;
     rows.reverse();
     rows.iter().map(|row| (row.state, row.due_ms)).collect()
 }

@@ -134,7 +134,7 @@ pub(in crate::storage) async fn unfinished_deliveries_protect_their_event(store:
     // Handlers that are not in the settings any more protect nothing.
     let without_protection = PurgeBatch { protecting_handlers: Some(Vec::new()), ..purge() };
     assert_eq!(purge_all(&*store, without_protection).await, 1);
-    assert!(store.list_deliveries(DeliveryFilter::default(), 9).await.unwrap().is_empty());
+    assert!(store.list_deliveries(DeliveryFilter::default(), 9, None).await.unwrap().rows.is_empty());
 }
 
 pub(in crate::storage) async fn finished_deliveries_are_purged_without_their_events(store: TestStore) {

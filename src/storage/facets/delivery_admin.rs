@@ -4,17 +4,23 @@ use async_trait::async_trait;
 
 use crate::base::id::EventId;
 use crate::storage::{
-    DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow, HandlerBacklog, StoreError,
+    DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryPage, HandlerBacklog, Position, StoreError,
 };
 
 /// Lists, counts and changes deliveries.
 #[async_trait]
 pub trait DeliveryAdmin: Send + Sync {
-    /// At most `limit` matching deliveries, the newest event first.
+    /// At most `limit` matching deliveries of events before a position, or of all events; the newest event first. Reads a
+    /// bounded number of rows, so a page may have fewer deliveries than match, or none.
     ///
     /// # Errors
     /// [`StoreError`] of the kind `NotFound` when an event, handler or company in the filter does not exist.
-    async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError>;
+    async fn list_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        limit: usize,
+        before: Option<Position>,
+    ) -> Result<DeliveryPage, StoreError>;
 
     /// The delivery of an event to each handler, or the reason why there is none, by the name of the handler.
     ///
@@ -27,16 +33,10 @@ pub trait DeliveryAdmin: Send + Sync {
     /// figures stay available for alarms.
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError>;
 
-    /// Numbers of the selected deliveries by handler, state and reason.
+    /// Selects deliveries, to be counted or changed in batches. Events that arrive later are not part of the selection.
     ///
     /// # Errors
-    /// [`StoreError`] of the kind `NotFound` when an event, handler or company in the filter does not exist.
-    async fn count_deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError>;
-
-    /// Selects deliveries, to be changed in batches. Events that arrive later are not part of the selection.
-    ///
-    /// # Errors
-    /// [`StoreError`] of the kind `NotFound` as for [`DeliveryAdmin::count_deliveries`].
+    /// [`StoreError`] of the kind `NotFound` as for [`DeliveryAdmin::list_deliveries`].
     async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError>;
 }
 
@@ -44,6 +44,9 @@ pub trait DeliveryAdmin: Send + Sync {
 /// selected state meanwhile: a replayed delivery that dies again is not replayed a second time.
 #[async_trait]
 pub trait DeliverySelection: Send {
+    /// Counts the next deliveries by handler, state and reason, in one step of some milliseconds; `None` at the end.
+    async fn count_next(&mut self) -> Result<Option<CountedBatch>, StoreError>;
+
     /// Changes the next deliveries, at most `limit`, in one step of a few milliseconds; `None` at the end. Deliveries
     /// that have left the selected states meanwhile are not changed.
     ///
@@ -55,6 +58,15 @@ pub trait DeliverySelection: Send {
         limit: usize,
         now_ms: i64,
     ) -> Result<Option<ChangedBatch>, StoreError>;
+}
+
+/// The numbers of one step. The same handler, state and reason may be counted in several steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedBatch {
+    pub counts: Vec<DeliveryCount>,
+    /// Events visited so far, out of about `total`, to show progress.
+    pub visited: u64,
+    pub total: u64,
 }
 
 /// What one step of a [`DeliverySelection`] did.

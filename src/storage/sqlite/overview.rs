@@ -112,15 +112,15 @@ fn load_backlog(
     // INDEXED BY in this module: with another plan the same statements would scan every delivery that ever existed,
     // so a missing index must be an error and not a slow query.
     let mut dead = conn.prepare_cached(
-        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_dead WHERE handler_id = ?1 AND state = 4
-         LIMIT ?2)",
+        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_ended WHERE handler_id = ?1 AND state = 4
+         AND (state = 4 OR state = 5) LIMIT ?2)",
     )?;
     backlog.dead = dead.query_row(params![handler, query.max_counted], |row| row.get(0))?;
     // The newest dead letters by event, because no index has the time of death. With more than the limit, old
     // events that died lately are missed; the figure feeds an alarm, which needs no exact number.
     let mut recent_dead = conn.prepare_cached(
-        "SELECT count(*) FROM (SELECT updated_ms FROM deliveries INDEXED BY deliveries_dead
-            WHERE handler_id = ?1 AND state = 4 ORDER BY event_seq DESC LIMIT ?2) WHERE updated_ms >= ?3",
+        "SELECT count(*) FROM (SELECT updated_ms FROM deliveries INDEXED BY deliveries_ended
+            WHERE handler_id = ?1 AND state = 4 AND (state = 4 OR state = 5) ORDER BY event_seq DESC LIMIT ?2) WHERE updated_ms >= ?3",
     )?;
     backlog.recent_dead =
         recent_dead.query_row(params![handler, MAX_DEAD_SCANNED, query.dead_since_ms], |row| row.get(0))?;

@@ -119,7 +119,7 @@ async fn company_discriminator_and_body_make_the_identity() {
 #[tokio::test]
 async fn a_write_that_does_not_fit_into_a_full_store_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let url = SqliteUrl { max_page_count: Some(60), ..SqliteUrl::file(folder.path().join("store.db")) };
+    let url = SqliteUrl { max_page_count: Some(100), ..SqliteUrl::file(folder.path().join("store.db")) };
     let store = SqliteStore::open(&url, &Supervisor::default()).unwrap();
     let writer = store.writer().unwrap();
     let write_too_much = || {

@@ -1,13 +1,27 @@
-//! Resolves the filter of an operator command to rows. Every statement runs along the primary key of one handler's
-//! deliveries, or along the index of its dead letters, so a list of the latest rows ends early.
+//! Resolves the filter of an operator command to candidates, and to statements that compare them with the filter. Every
+//! step reads a bounded number of candidates in the order of their events.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::id::{CompanyId, EventId};
-use crate::storage::sqlite::events::{json_array, seq_before};
-use crate::storage::sqlite::query::{json_list, list_event_seqs_of_call};
-use crate::storage::{DeliveryFilter, DeliveryState, HandlerId, IdentityKey, MissingItem, Seq, StoreError};
+use crate::storage::sqlite::events::json_array;
+use crate::storage::sqlite::query::{
+    Order, SeqBounds, SeqRange, all_events, find_candidates, json_list, merge_ranges, seq_bounds,
+};
+use crate::storage::{
+    DeliveryFilter, DeliveryState, EventFilter, HandlerId, IdentityKey, MissingItem, Seq, StoreError,
+};
+
+/// Candidates that are compared with a filter in one read transaction.
+const MAX_CANDIDATES: usize = 5_000;
+/// Unfinished deliveries of a handler, which are not in the order of their events, up to which they are listed.
+const MAX_UNFINISHED_LISTED: i64 = 20_000;
+
+const ALL_DELIVERIES: &str = "deliveries WHERE handler_id = ?4";
+const BY_STATE: &str =
+    "deliveries INDEXED BY deliveries_ended WHERE handler_id = ?4 AND state = ?5 AND (state = 4 OR state = 5)";
+const BY_REASON: &str = "deliveries INDEXED BY deliveries_reasons WHERE handler_id = ?4 AND note = ?5";
 
 /// A filter whose handlers, events, call and company were looked up in the store.
 #[derive(Clone, Debug)]
@@ -15,12 +29,9 @@ pub(in crate::storage::sqlite) struct DeliveryQuery {
     pub(super) handlers: Vec<HandlerCursor>,
     filter: DeliveryFilter,
     company_id: Option<CompanyId>,
-    /// Exclusive lower bound of the events.
-    after_seq: Seq,
-    /// Inclusive upper bound: the latest event at the time of the lookup. A replay would otherwise also select the
-    /// events that arrive while it runs.
-    through_seq: Seq,
-    call_event_seqs: Option<Vec<Seq>>,
+    /// Ends with the latest event at the time of the lookup. A replay would otherwise also select the events that arrive
+    /// while it runs.
+    pub(super) bounds: SeqBounds,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +43,8 @@ pub(super) struct HandlerCursor {
     pub(super) purged_through: Seq,
     /// Events that the filter names for this handler; `None` when it names no events at all.
     named_event_seqs: Option<Vec<Seq>>,
+    /// Where the deliveries that may match are, as sequence numbers of their events.
+    candidates: Vec<SeqRange>,
 }
 
 impl DeliveryQuery {
@@ -54,22 +67,102 @@ impl DeliveryQuery {
             handlers.retain(|handler| handler.named_event_seqs.is_some());
         }
         let company_id = filter.company.as_deref().map(|slug| get_company_id(conn, slug)).transpose()?;
-        let after_seq = filter.since_ms.map(|since_ms| seq_before(conn, since_ms)).transpose()?;
-        let call_event_seqs =
-            filter.call_id.as_deref().map(|call_id| list_event_seqs_of_call(conn, key, call_id)).transpose()?;
-        Ok(Self {
-            handlers,
-            company_id,
-            after_seq: after_seq.map_or(Seq(0), Seq),
-            through_seq: newest_stored_seq(conn)?,
-            call_event_seqs,
-            filter: filter.clone(),
-        })
+        let newest = SeqBounds { through: newest_stored_seq(conn)?, ..SeqBounds::ALL };
+        let bounds = seq_bounds(conn, filter.since_ms, filter.until_ms)?.intersect(newest);
+        let mut query = Self { handlers, company_id, bounds, filter: filter.clone() };
+        query.find_candidates(conn, key)?;
+        Ok(query)
     }
 
-    /// The same query, for events after `seq` only.
-    pub(in crate::storage::sqlite) fn starting_after(&self, seq: Seq) -> Self {
-        Self { after_seq: self.after_seq.max(seq), ..self.clone() }
+    /// Chooses per handler between the index of its deliveries and that of the events: the one with fewer candidates.
+    fn find_candidates(&mut self, conn: &Connection, key: &IdentityKey) -> Result<(), StoreError> {
+        let event_filter = EventFilter {
+            kinds: self.filter.event_kinds.clone(),
+            call_id: self.filter.call_id.clone(),
+            ..EventFilter::default()
+        };
+        let selects_events = event_filter != EventFilter::default() || self.company_id.is_some();
+        let by_event =
+            if selects_events { Some(find_candidates(conn, key, &event_filter, self.company_id)?) } else { None };
+        let few_events = by_event.as_deref().map(|ranges| self.are_few(conn, ranges)).transpose()?;
+        for index in 0..self.handlers.len() {
+            let handler = &self.handlers[index];
+            let by_delivery = match &handler.named_event_seqs {
+                Some(named) => Some(vec![SeqRange::listed(named.clone())]),
+                None => self.delivery_candidates(conn, handler.id)?,
+            };
+            let candidates = match (by_delivery, &by_event) {
+                (None, None) if self.filter.include_undelivered => vec![all_events()],
+                (None, None) => vec![SeqRange::index("event_seq", ALL_DELIVERIES, [handler.id.0.into()])],
+                (None, Some(by_event)) => by_event.clone(),
+                (Some(by_delivery), Some(by_event))
+                    if few_events == Some(true) && !self.are_few(conn, &by_delivery)? =>
+                {
+                    by_event.clone()
+                }
+                (Some(by_delivery), _) => by_delivery,
+            };
+            self.handlers[index].candidates = candidates;
+        }
+        Ok(())
+    }
+
+    fn are_few(&self, conn: &Connection, ranges: &[SeqRange]) -> Result<bool, StoreError> {
+        let found = merge_ranges(conn, ranges, self.bounds, Order::NewestFirst, MAX_CANDIDATES)?;
+        Ok(found.len() < MAX_CANDIDATES)
+    }
+
+    /// The candidates by state or reason; `None` when the filter selects too many for these indexes, such as deliveries
+    /// that succeeded.
+    fn delivery_candidates(&self, conn: &Connection, handler: HandlerId) -> Result<Option<Vec<SeqRange>>, StoreError> {
+        if self.filter.include_undelivered {
+            return Ok(None);
+        }
+        if let Some(reason) = &self.filter.reason {
+            let keys = [handler.0.into(), Value::Text(reason.clone())];
+            return Ok(Some(vec![SeqRange::index("event_seq", BY_REASON, keys)]));
+        }
+        let Some(states) = &self.filter.states else { return Ok(None) };
+        let mut ranges = Vec::new();
+        let mut selects_unfinished = false;
+        for state in states {
+            match state {
+                DeliveryState::Succeeded => return Ok(None),
+                DeliveryState::Dead | DeliveryState::Skipped => {
+                    let keys = [handler.0.into(), (*state as i64).into()];
+                    ranges.push(SeqRange::index("event_seq", BY_STATE, keys));
+                }
+                DeliveryState::Pending | DeliveryState::Running | DeliveryState::Scheduled => selects_unfinished = true,
+            }
+        }
+        if selects_unfinished {
+            let Some(unfinished) = list_unfinished(conn, handler)? else { return Ok(None) };
+            ranges.push(SeqRange::listed(unfinished));
+        }
+        Ok(Some(ranges))
+    }
+
+    /// The next candidates of a handler within the bounds, at most [`MAX_CANDIDATES`]; an empty list at the end.
+    pub(super) fn next_candidates(
+        &self,
+        conn: &Connection,
+        handler: &HandlerCursor,
+        bounds: SeqBounds,
+        order: Order,
+    ) -> Result<Vec<Seq>, StoreError> {
+        Ok(merge_ranges(conn, &handler.candidates, bounds, order, MAX_CANDIDATES)?)
+    }
+
+    /// The same query, for events up to `seq` only.
+    pub(in crate::storage::sqlite) fn ending_with(mut self, seq: Seq) -> Self {
+        self.bounds.through = self.bounds.through.min(seq);
+        self
+    }
+
+    /// Events between two positions of the query, to show progress.
+    pub(in crate::storage::sqlite) fn event_count_through(&self, seq: Seq) -> u64 {
+        let after = self.bounds.after.0;
+        u64::try_from(seq.min(self.bounds.through).0.saturating_sub(after)).unwrap_or(0)
     }
 
     pub(in crate::storage::sqlite) fn handler_count(&self) -> usize {
@@ -81,9 +174,15 @@ impl DeliveryQuery {
         if self.filter.include_undelivered { "e.seq" } else { "d.event_seq" }
     }
 
-    /// `SELECT … FROM … WHERE …` for one handler: `d` is the delivery; `e` is the event, joined only when
-    /// `with_event` is set or a condition needs it.
-    pub(super) fn select_sql(&self, handler: &HandlerCursor, columns: &str, with_event: bool) -> (String, Vec<Value>) {
+    /// `SELECT … FROM … WHERE …` for those of the events in `within` that match: `d` is the delivery; `e` is the event,
+    /// joined only when `with_event` is set or a condition needs it.
+    pub(super) fn select_sql(
+        &self,
+        handler: &HandlerCursor,
+        within: &SeqSelection,
+        columns: &str,
+        with_event: bool,
+    ) -> (String, Vec<Value>) {
         let filter = &self.filter;
         let mut values = vec![Value::Integer(handler.id.0)];
         let from = if filter.include_undelivered {
@@ -91,25 +190,26 @@ impl DeliveryQuery {
             values.push(Value::Integer(handler.planned_through.0));
             "events e LEFT JOIN deliveries d ON d.handler_id = ?1 AND d.event_seq = e.seq WHERE e.seq <= ?2".to_owned()
         } else {
-            let is_dead = filter.states.as_deref() == Some(&[DeliveryState::Dead]);
-            let index = if is_dead { " INDEXED BY deliveries_dead" } else { "" };
             let joins_event = with_event || self.needs_event();
             // CROSS JOIN fixes the order of the loops: deliveries outside, in key order, one event looked up per row.
             let event = if joins_event { " CROSS JOIN events e ON e.seq = d.event_seq" } else { "" };
-            format!("deliveries d{index}{event} WHERE d.handler_id = ?1")
+            format!("deliveries d{event} WHERE d.handler_id = ?1")
         };
         let mut sql = format!("SELECT {columns} FROM {from}");
         // A bare `?` takes the number after the highest one used so far, so the values stay in the order of the text.
-        for (condition, value) in self.conditions(handler) {
+        let (condition, seq_values) = within.condition(self.seq_column());
+        sql.extend([" AND ", &condition]);
+        values.extend(seq_values);
+        for (condition, value) in self.conditions() {
             sql.extend([" AND ", &condition]);
             values.extend(value);
         }
         (sql, values)
     }
 
-    fn conditions(&self, handler: &HandlerCursor) -> Vec<(String, Option<Value>)> {
+    /// Unary plus keeps SQLite from using an index for these: the candidates are the outer loop.
+    fn conditions(&self) -> Vec<(String, Option<Value>)> {
         let filter = &self.filter;
-        let seq = self.seq_column();
         let owner = if filter.include_undelivered { "e" } else { "d" };
         let mut conditions = Vec::new();
         let mut add = |condition: &str, value: Option<Value>| {
@@ -117,21 +217,13 @@ impl DeliveryQuery {
                 conditions.push((condition.to_owned(), value));
             }
         };
-        // Unary plus keeps SQLite from using the range for the key lookup: with a list of events, the list is
-        // shorter.
-        let has_event_list = self.call_event_seqs.is_some() || handler.named_event_seqs.is_some();
-        let plus = if has_event_list { "+" } else { "" };
-        add(&format!("{plus}{seq} > ?"), Some(Value::Integer(self.after_seq.0)));
-        add(&format!("{plus}{seq} <= ?"), Some(Value::Integer(self.through_seq.0)));
-        add(&format!("{owner}.company_id = ?"), self.company_id.map(|id| Value::Integer(id.get())));
-        add("d.note = ?", filter.reason.clone().map(Value::Text));
+        add(&format!("+{owner}.company_id = ?"), self.company_id.map(|id| Value::Integer(id.get())));
+        add("+d.note = ?", filter.reason.clone().map(Value::Text));
         let event_kinds = Some(&filter.event_kinds).filter(|kinds| !kinds.is_empty());
-        add("e.event IN (SELECT value FROM json_each(?))", event_kinds.map(|kinds| json_list(kinds)));
+        add("+e.event IN (SELECT value FROM json_each(?))", event_kinds.map(|kinds| json_list(kinds)));
         add("e.received_at_ms >= ?", filter.since_ms.map(Value::Integer));
         add("e.received_at_ms < ?", filter.until_ms.map(Value::Integer));
-        let in_list = format!("{seq} IN (SELECT value FROM json_each(?))");
-        add(&in_list, self.call_event_seqs.as_deref().map(json_array));
-        add(&in_list, handler.named_event_seqs.as_deref().map(json_array));
+        add("e.call_id = ?", filter.call_id.clone().map(Value::Text));
         if let Some(states) = &filter.states {
             conditions.push((state_condition(states, filter.include_undelivered), None));
         }
@@ -140,8 +232,38 @@ impl DeliveryQuery {
 
     fn needs_event(&self) -> bool {
         let filter = &self.filter;
-        !filter.event_kinds.is_empty() || filter.since_ms.is_some() || filter.until_ms.is_some()
+        !filter.event_kinds.is_empty()
+            || filter.since_ms.is_some()
+            || filter.until_ms.is_some()
+            || filter.call_id.is_some()
     }
+}
+
+/// Sequence numbers to which a statement is limited.
+pub(super) enum SeqSelection {
+    Listed(Vec<Seq>),
+    Bounds(SeqBounds),
+}
+
+impl SeqSelection {
+    fn condition(&self, column: &str) -> (String, Vec<Value>) {
+        match self {
+            Self::Listed(seqs) => (format!("{column} IN (SELECT value FROM json_each(?))"), vec![json_array(seqs)]),
+            Self::Bounds(SeqBounds { after, through }) => {
+                (format!("{column} > ? AND {column} <= ?"), vec![after.0.into(), through.0.into()])
+            }
+        }
+    }
+}
+
+/// The unfinished deliveries of a handler; `None` when they are many.
+fn list_unfinished(conn: &Connection, handler: HandlerId) -> Result<Option<Vec<Seq>>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT event_seq FROM deliveries INDEXED BY deliveries_call_sequence WHERE handler_id = ?1 AND state < 3 LIMIT ?2",
+    )?;
+    let rows = statement.query_map(rusqlite::params![handler, MAX_UNFINISHED_LISTED], |row| row.get(0))?;
+    let seqs: Vec<Seq> = rows.collect::<Result<_, _>>()?;
+    Ok(i64::try_from(seqs.len()).is_ok_and(|found| found < MAX_UNFINISHED_LISTED).then_some(seqs))
 }
 
 fn add_named_events(
@@ -161,14 +283,11 @@ fn add_named_events(
     Ok(())
 }
 
-/// The state numbers are part of the text: with a parameter, SQLite could not know that the query implies the WHERE
-/// of the partial index of dead letters.
 fn state_condition(states: &[DeliveryState], or_undelivered: bool) -> String {
     let numbers: Vec<String> = states.iter().map(|state| (*state as i64).to_string()).collect();
     match (numbers.as_slice(), or_undelivered) {
-        ([one], false) => format!("d.state = {one}"),
-        (several, false) => format!("d.state IN ({})", several.join(",")),
-        (several, true) => format!("(d.state IN ({}) OR d.state IS NULL)", several.join(",")),
+        (states, false) => format!("+d.state IN ({})", states.join(",")),
+        (states, true) => format!("(+d.state IN ({}) OR d.state IS NULL)", states.join(",")),
     }
 }
 
@@ -183,6 +302,7 @@ pub(super) fn list_handlers(conn: &Connection) -> Result<Vec<HandlerCursor>, Sto
             planned_through: row.get(3)?,
             purged_through: row.get(4)?,
             named_event_seqs: None,
+            candidates: Vec::new(),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

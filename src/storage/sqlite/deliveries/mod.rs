@@ -8,6 +8,8 @@ mod clock_correction;
 mod delivery_query;
 mod lease;
 mod plan;
+#[cfg(test)]
+mod query_tests;
 mod read;
 mod settle;
 #[cfg(test)]
@@ -21,7 +23,7 @@ pub(super) use clock_correction::{MAX_ROWS_CORRECTED, correct_times, find_future
 pub(super) use delivery_query::DeliveryQuery;
 pub(super) use lease::{release_all_leases, renew_leases};
 pub(super) use plan::{insert_planned, next_plan_batch};
-pub(super) use read::{count_deliveries, list_deliveries, list_outlooks, next_batch};
+pub(super) use read::{CountedStep, count_next, list_outlooks, list_page, next_batch};
 pub(super) use settle::settle;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};

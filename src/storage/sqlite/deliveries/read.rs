@@ -3,46 +3,73 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::delivery_query::{self, DeliveryQuery, HandlerCursor};
+use super::delivery_query::{self, DeliveryQuery, HandlerCursor, SeqSelection};
 use super::parse_state;
 use crate::base::id::EventId;
 use crate::storage::sqlite::errors::{RowColumn, parse_column};
+use crate::storage::sqlite::query::{Order, SeqBounds};
 use crate::storage::{
-    AttemptOutcome, AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
-    DeliveryState, HandlerId, IdentityKey, Seq, StoreError,
+    AttemptOutcome, AttemptRecord, DeliveryBatch, DeliveryCount, DeliveryOutlook, DeliveryRow, DeliveryState,
+    HandlerId, Seq, StoreError,
 };
+
+/// Sequence numbers of a step when most of them are candidates.
+const MAX_DENSE_STEP: i64 = 50_000;
+const MIN_DENSE_CANDIDATES: usize = 1_000;
 
 const DELIVERY_COLUMNS: &str =
     "d.event_seq, e.id, e.event, e.call_id, d.state, d.attempts, d.due_ms, d.since_ms, d.updated_ms, d.note,
     d.replay";
 
-/// The latest deliveries that match the filter, newest event first.
-pub(in crate::storage::sqlite) fn list_deliveries(
+/// The next deliveries that match, newest event first, after a bounded number of candidates was visited.
+pub(in crate::storage::sqlite) fn list_page(
     conn: &Connection,
-    key: &IdentityKey,
-    filter: &DeliveryFilter,
+    query: &DeliveryQuery,
     limit: usize,
-) -> Result<Vec<DeliveryRow>, StoreError> {
-    // An event without a delivery has no row to show.
-    let filter = DeliveryFilter { include_undelivered: false, ..filter.clone() };
-    let selection = DeliveryQuery::resolve(conn, key, &filter)?;
-    let mut deliveries: Vec<(i64, DeliveryRow)> = Vec::new();
-    // One query per handler, each with the full limit: every query then follows the primary key (handler, event)
-    // backwards and ends early, where one query over all handlers would have to sort.
-    for handler in &selection.handlers {
-        let (mut sql, mut values) = selection.select_sql(handler, DELIVERY_COLUMNS, true);
-        sql += " ORDER BY d.event_seq DESC LIMIT ?";
-        values.push(limit_value(limit));
-        let mut statement = conn.prepare_cached(&sql)?;
-        let rows =
-            statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, delivery_from_row(row, handler)?)))?;
-        for row in rows {
-            deliveries.push(row?);
-        }
+) -> Result<(Vec<DeliveryRow>, Option<Seq>), StoreError> {
+    let mut deliveries: Vec<(Seq, DeliveryRow)> = Vec::new();
+    // Events from this one on were visited for every handler.
+    let mut visited_from = Seq(0);
+    for handler in &query.handlers {
+        let page = list_handler_page(conn, query, handler, limit)?;
+        deliveries.extend(page.rows);
+        visited_from = visited_from.max(page.visited_from);
     }
+    // One handler may have been visited further than another. What it found there belongs to the next page.
+    deliveries.retain(|(seq, _)| *seq >= visited_from);
     deliveries.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let next_before =
+        if deliveries.len() > limit { deliveries.get(limit - 1).map(|(seq, _)| *seq) } else { Some(visited_from) };
     deliveries.truncate(limit);
-    Ok(deliveries.into_iter().map(|(_, row)| row).collect())
+    Ok((deliveries.into_iter().map(|(_, row)| row).collect(), next_before.filter(|seq| *seq > Seq(0))))
+}
+
+struct HandlerPage {
+    rows: Vec<(Seq, DeliveryRow)>,
+    /// The oldest event that was visited; 0 when all were.
+    visited_from: Seq,
+}
+
+fn list_handler_page(
+    conn: &Connection,
+    query: &DeliveryQuery,
+    handler: &HandlerCursor,
+    limit: usize,
+) -> Result<HandlerPage, StoreError> {
+    let candidates = query.next_candidates(conn, handler, query.bounds, Order::NewestFirst)?;
+    let mut visited_from = candidates.last().copied().unwrap_or(Seq(0));
+    let within = SeqSelection::Listed(candidates);
+    let (mut sql, mut values) = query.select_sql(handler, &within, DELIVERY_COLUMNS, true);
+    sql += " ORDER BY d.event_seq DESC LIMIT ?";
+    values.push(limit_value(limit));
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows =
+        statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, delivery_from_row(row, handler)?)))?;
+    let rows: Vec<(Seq, DeliveryRow)> = rows.collect::<Result<_, _>>()?;
+    if rows.len() == limit {
+        visited_from = rows.last().map_or(visited_from, |(seq, _)| *seq);
+    }
+    Ok(HandlerPage { rows, visited_from })
 }
 
 fn delivery_from_row(row: &Row, handler: &HandlerCursor) -> rusqlite::Result<DeliveryRow> {
@@ -67,55 +94,84 @@ fn limit_value(limit: usize) -> Value {
     Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))
 }
 
-/// Counts deliveries by handler and state; skipped ones also by reason.
-pub(in crate::storage::sqlite) fn count_deliveries(
+/// Counts the next candidates of one handler that match, by state; skipped ones also by reason. `None` at the end.
+pub(in crate::storage::sqlite) fn count_next(
     conn: &Connection,
-    selection: &DeliveryQuery,
-) -> Result<Vec<DeliveryCount>, StoreError> {
-    let mut counts = Vec::new();
-    for handler in &selection.handlers {
-        // The note of a dead or scheduled delivery is an error text, which may differ in every row.
-        let reason = format!("CASE d.state WHEN {} THEN d.note END", DeliveryState::Skipped as i64);
-        let columns = format!("d.state, {reason}, count(*), min(d.event_seq)");
-        let (mut sql, values) = selection.select_sql(handler, &columns, false);
-        sql += " GROUP BY 1, 2 ORDER BY 1, 2";
-        let mut statement = conn.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| {
-            let first_seq: Option<i64> = row.get(3)?;
-            let row_key = || format!("handler {} and event seq {}", handler.name, first_seq.unwrap_or_default());
-            let parse = |number| parse_state(number, row_key);
-            Ok(DeliveryCount {
-                handler: handler.name.clone(),
-                state: row.get::<_, Option<i64>>(0)?.map(parse).transpose()?,
-                reason: row.get(1)?,
-                count: row.get(2)?,
-            })
-        })?;
-        for row in rows {
-            counts.push(row?);
-        }
-    }
-    Ok(counts)
+    query: &DeliveryQuery,
+    handler_index: usize,
+    after: Seq,
+) -> Result<Option<CountedStep>, StoreError> {
+    let Some((handler, within, last)) = next_step(conn, query, handler_index, after)? else { return Ok(None) };
+    // The note of a dead or scheduled delivery is an error text, which may differ in every row.
+    let reason = format!("CASE d.state WHEN {} THEN d.note END", DeliveryState::Skipped as i64);
+    let columns = format!("d.state, {reason}, count(*), min(d.event_seq)");
+    let (mut sql, values) = query.select_sql(handler, &within, &columns, false);
+    sql += " GROUP BY 1, 2";
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), |row| {
+        let first_seq: Option<i64> = row.get(3)?;
+        let row_key = || format!("handler {} and event seq {}", handler.name, first_seq.unwrap_or_default());
+        let parse = |number| parse_state(number, row_key);
+        Ok(DeliveryCount {
+            handler: handler.name.clone(),
+            state: row.get::<_, Option<i64>>(0)?.map(parse).transpose()?,
+            reason: row.get(1)?,
+            count: row.get(2)?,
+        })
+    })?;
+    Ok(Some(CountedStep { counts: rows.collect::<Result<_, _>>()?, last }))
 }
 
-/// The next deliveries of one handler, oldest event first. `handler_index` counts the handlers of the query; `None`
-/// after the last one.
+/// The result of one step of counting.
+pub(in crate::storage::sqlite) struct CountedStep {
+    pub(in crate::storage::sqlite) counts: Vec<DeliveryCount>,
+    /// The last event that was visited.
+    pub(in crate::storage::sqlite) last: Seq,
+}
+
+/// The next candidates after an event, and the last event that they cover. When most events are candidates, a part of
+/// the table that holds them and others: it is read faster than a list.
+fn next_step<'a>(
+    conn: &Connection,
+    query: &'a DeliveryQuery,
+    handler_index: usize,
+    after: Seq,
+) -> Result<Option<(&'a HandlerCursor, SeqSelection, Seq)>, StoreError> {
+    let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
+    let bounds = query.bounds.continue_after(after, Order::OldestFirst);
+    let candidates = query.next_candidates(conn, handler, bounds, Order::OldestFirst)?;
+    let (Some(first), Some(last)) = (candidates.first().copied(), candidates.last().copied()) else { return Ok(None) };
+    let is_dense = last.0 - first.0 < MAX_DENSE_STEP / 4 && candidates.len() >= MIN_DENSE_CANDIDATES;
+    if !is_dense {
+        return Ok(Some((handler, SeqSelection::Listed(candidates), last)));
+    }
+    let last = Seq(first.0.saturating_add(MAX_DENSE_STEP)).min(bounds.through);
+    Ok(Some((handler, SeqSelection::Bounds(SeqBounds { after: Seq(first.0 - 1), through: last }), last)))
+}
+
+/// The next deliveries of one handler, oldest event first: at most `limit`, and the last event that was visited. `None` at
+/// the end.
 pub(in crate::storage::sqlite) fn next_batch(
     conn: &Connection,
-    selection: &DeliveryQuery,
+    query: &DeliveryQuery,
     handler_index: usize,
+    after: Seq,
     limit: usize,
-) -> Result<Option<DeliveryBatch>, StoreError> {
-    let Some(handler) = selection.handlers.get(handler_index) else {
-        return Ok(None);
-    };
-    let seq = selection.seq_column();
-    let (mut sql, mut values) = selection.select_sql(handler, seq, false);
+) -> Result<Option<(DeliveryBatch, Seq)>, StoreError> {
+    let Some(handler) = query.handlers.get(handler_index) else { return Ok(None) };
+    let bounds = query.bounds.continue_after(after, Order::OldestFirst);
+    let candidates = query.next_candidates(conn, handler, bounds, Order::OldestFirst)?;
+    let Some(last_candidate) = candidates.last().copied() else { return Ok(None) };
+    let seq = query.seq_column();
+    let (mut sql, mut values) = query.select_sql(handler, &SeqSelection::Listed(candidates), seq, false);
     sql.extend([" ORDER BY ", seq, " LIMIT ?"]);
     values.push(limit_value(limit));
     let mut statement = conn.prepare_cached(&sql)?;
     let seqs = statement.query_map(params_from_iter(values), |row| row.get(0))?;
-    Ok(Some(DeliveryBatch { handler_id: handler.id, seqs: seqs.collect::<Result<_, _>>()? }))
+    let seqs: Vec<Seq> = seqs.collect::<Result<_, _>>()?;
+    let is_full = seqs.len() == limit;
+    let last = seqs.last().copied().filter(|_| is_full).unwrap_or(last_candidate);
+    Ok(Some((DeliveryBatch { handler_id: handler.id, seqs }, last)))
 }
 
 /// The outlook of an event for each handler in the store.

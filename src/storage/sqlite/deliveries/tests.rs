@@ -94,7 +94,7 @@ async fn leases_are_released_at_the_next_start() {
     let store = open_store(folder.path());
     assert_eq!(register_handler(&store).await, id);
     assert_eq!(store.next_due_ms(id).await.unwrap(), Some(NOW_MS), "as before the claim, also for a disabled handler");
-    let released = &store.list_deliveries(DeliveryFilter::default(), 9).await.unwrap()[0];
+    let released = &store.list_deliveries(DeliveryFilter::default(), 9, None).await.unwrap().rows[0];
     assert_eq!((released.state, released.queued_at_ms), (DeliveryState::Pending, NOW_MS));
     assert_eq!(claim_company_and_seq(&store, id, claim_up_to(9)).await, [(1, seq)]);
     let lost = store.renew_leases(id, vec![abandoned[0].lease], i64::MAX).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
     damage_state(folder.path(), later_state, 7);
     damage_state(folder.path(), negative_state, -1);
 
-    let list = store.list_deliveries(DeliveryFilter::default(), 10).await.unwrap_err();
+    let list = store.list_deliveries(DeliveryFilter::default(), 10, None).await.unwrap_err();
     assert_eq!((list.kind(), list.is_retryable()), (StoreErrorKind::CorruptRow, false));
     assert_eq!(
         list.to_string(),
@@ -170,7 +170,8 @@ async fn a_row_with_an_unknown_state_is_an_error_and_stops_no_other_delivery() {
     assert_eq!((backlog.handler.as_str(), backlog.pending, backlog.dead), ("crm", 2, 0));
     assert!(damage.is_some_and(|damage| overview.contains(&damage)), "alarms and metrics have the other figures");
     assert_eq!(store.stats().await.unwrap().backlogs[0].pending, 2);
-    let count = store.count_deliveries(DeliveryFilter::default()).await.unwrap_err().to_string();
+    let mut selection = store.select_deliveries(DeliveryFilter::default()).await.unwrap();
+    let count = selection.count_next().await.unwrap_err().to_string();
     assert!(count.contains("unknown state `-1`"), "{count}");
 
     let claimed = store.claim_deliveries(handler, claim_up_to(9)).await.unwrap();

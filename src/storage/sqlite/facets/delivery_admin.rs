@@ -5,19 +5,35 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::base::id::EventId;
+use crate::storage::sqlite::deliveries::DeliveryQuery;
 use crate::storage::sqlite::operator::{DeliveryCursor, OperatorThread};
+use crate::storage::sqlite::readers::ReaderContext;
 use crate::storage::sqlite::{SqliteStore, deliveries, overview};
 use crate::storage::{
-    ChangedBatch, DeliveryAdmin, DeliveryChange, DeliveryCount, DeliveryFilter, DeliveryOutlook, DeliveryRow,
-    DeliverySelection, HandlerBacklog, StoreError,
+    ChangedBatch, CountedBatch, DeliveryAdmin, DeliveryChange, DeliveryFilter, DeliveryOutlook, DeliveryPage,
+    DeliverySelection, HandlerBacklog, Position, Seq, StoreError,
 };
 
 #[async_trait]
 impl DeliveryAdmin for SqliteStore {
-    async fn list_deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
-        self.readers
-            .read(move |reader| deliveries::list_deliveries(&reader.conn, &reader.identity_key, &filter, limit))
-            .await
+    async fn list_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        limit: usize,
+        before: Option<Position>,
+    ) -> Result<DeliveryPage, StoreError> {
+        let list = move |reader: &ReaderContext| {
+            // An event without a delivery has no row to show.
+            let filter = DeliveryFilter { include_undelivered: false, ..filter };
+            let mut query = DeliveryQuery::resolve(&reader.conn, &reader.identity_key, &filter)?;
+            if let Some(before) = before {
+                query = query.ending_with(before.seq());
+            }
+            let (rows, visited_from) = deliveries::list_page(&reader.conn, &query, limit)?;
+            let next_before = visited_from.map(|seq| Position::after(Seq(seq.0 - 1)));
+            Ok(DeliveryPage { rows, next_before })
+        };
+        self.readers.read(list).await
     }
 
     async fn delivery_outlooks(&self, id: EventId) -> Result<Vec<(String, DeliveryOutlook)>, StoreError> {
@@ -27,10 +43,6 @@ impl DeliveryAdmin for SqliteStore {
     async fn list_backlogs(&self, max_counted: usize, dead_since_ms: i64) -> Result<Vec<HandlerBacklog>, StoreError> {
         let max_counted = i64::try_from(max_counted).unwrap_or(i64::MAX);
         self.readers.read(move |reader| Ok(overview::backlogs(&reader.conn, max_counted, dead_since_ms)?.1)).await
-    }
-
-    async fn count_deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryCount>, StoreError> {
-        self.operator().await?.run(move |operator| operator.store.count_deliveries(&filter)).await
     }
 
     async fn select_deliveries(&self, filter: DeliveryFilter) -> Result<Box<dyn DeliverySelection>, StoreError> {
@@ -47,6 +59,17 @@ struct SqliteSelection {
 
 #[async_trait]
 impl DeliverySelection for SqliteSelection {
+    async fn count_next(&mut self) -> Result<Option<CountedBatch>, StoreError> {
+        let mut cursor = self.cursor.clone();
+        let step = self.operator.run(move |operator| {
+            let counted = operator.store.count_next(&mut cursor)?;
+            Ok(counted.map(|counted| (cursor, counted)))
+        });
+        let Some((cursor, counted)) = step.await? else { return Ok(None) };
+        self.cursor = cursor;
+        Ok(Some(counted))
+    }
+
     async fn change_next(
         &mut self,
         change: DeliveryChange,

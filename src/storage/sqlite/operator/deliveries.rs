@@ -1,9 +1,8 @@
-//! Changes deliveries while a receiver is running, in small batches.
+//! Counts and changes deliveries while a receiver is running, in small batches.
 
 use super::OperatorStore;
-use crate::storage::Seq;
-use crate::storage::sqlite::deliveries::{self, DeliveryQuery};
-use crate::storage::{DeliveryBatch, DeliveryChange, DeliveryCount, DeliveryFilter, StoreError};
+use crate::storage::sqlite::deliveries::{self, CountedStep, DeliveryQuery};
+use crate::storage::{CountedBatch, DeliveryBatch, DeliveryChange, DeliveryFilter, Seq, StoreError};
 
 /// Position in the selected deliveries: handler by handler, oldest event first. Each delivery is visited once, even
 /// one that returns to a selected state meanwhile: a replayed delivery that dies again is not replayed a second time.
@@ -14,6 +13,18 @@ pub(in crate::storage::sqlite) struct DeliveryCursor {
     part_index: usize,
     /// The last event visited for this handler.
     after_seq: Seq,
+}
+
+impl DeliveryCursor {
+    fn start_next_part(&mut self) {
+        self.part_index += 1;
+        self.after_seq = Seq(0);
+    }
+
+    fn visited_events(&self) -> u64 {
+        let part = self.selection.event_count_through(Seq(i64::MAX));
+        part * self.part_index as u64 + self.selection.event_count_through(self.after_seq)
+    }
 }
 
 impl OperatorStore {
@@ -29,12 +40,23 @@ impl OperatorStore {
         Ok(DeliveryCursor { selection, part_index: 0, after_seq: Seq(0) })
     }
 
-    /// Numbers of the selected deliveries by handler, state and reason.
-    pub(in crate::storage::sqlite) fn count_deliveries(
+    /// Counts the next deliveries by handler, state and reason; `None` at the end.
+    pub(in crate::storage::sqlite) fn count_next(
         &self,
-        filter: &DeliveryFilter,
-    ) -> Result<Vec<DeliveryCount>, StoreError> {
-        self.read(|conn, key| deliveries::count_deliveries(conn, &DeliveryQuery::resolve(conn, key, filter)?))
+        cursor: &mut DeliveryCursor,
+    ) -> Result<Option<CountedBatch>, StoreError> {
+        while cursor.part_index < cursor.selection.handler_count() {
+            let step = self
+                .read(|conn, _| deliveries::count_next(conn, &cursor.selection, cursor.part_index, cursor.after_seq))?;
+            let Some(CountedStep { counts, last }) = step else {
+                cursor.start_next_part();
+                continue;
+            };
+            cursor.after_seq = last;
+            let total = cursor.selection.event_count_through(Seq(i64::MAX)) * cursor.selection.handler_count() as u64;
+            return Ok(Some(CountedBatch { counts, visited: cursor.visited_events(), total }));
+        }
+        Ok(None)
     }
 
     /// The next batch of at most `limit` deliveries of one handler; `None` at the end.
@@ -44,17 +66,18 @@ impl OperatorStore {
         limit: usize,
     ) -> Result<Option<DeliveryBatch>, StoreError> {
         while cursor.part_index < cursor.selection.handler_count() {
-            let selection = cursor.selection.starting_after(cursor.after_seq);
-            let batch = self.read(|conn, _| deliveries::next_batch(conn, &selection, cursor.part_index, limit))?;
-            if let Some(batch) = batch
-                && let Some(last) = batch.seqs.last()
-            {
-                cursor.after_seq = *last;
-                return Ok(Some(batch));
+            let batch = self.read(|conn, _| {
+                deliveries::next_batch(conn, &cursor.selection, cursor.part_index, cursor.after_seq, limit)
+            })?;
+            match batch {
+                Some((batch, last)) => {
+                    cursor.after_seq = last;
+                    if !batch.seqs.is_empty() {
+                        return Ok(Some(batch));
+                    }
+                }
+                None => cursor.start_next_part(),
             }
-            // This handler is done; the next one starts at the beginning of the journal.
-            cursor.part_index += 1;
-            cursor.after_seq = Seq(0);
         }
         Ok(None)
     }

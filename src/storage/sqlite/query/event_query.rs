@@ -7,83 +7,51 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::index_range::merge_ranges;
 use super::time_range::seq_bounds;
-use super::{IndexRange, Order, SeqBounds};
+use super::{Order, SeqBounds, SeqRange};
 use crate::base::id::CompanyId;
 use crate::storage::{EventFilter, IdentityKey, Seq};
 
-const EVENTS: &str = "events WHERE 1";
 pub(super) const EVENTS_OF_KIND: &str = "events INDEXED BY events_kinds WHERE company_id = ?4 AND event IS ?5";
 pub(super) const UNPARSED_OF_KIND: &str =
     "events INDEXED BY events_unparsed WHERE state = 1 AND company_id = ?4 AND event IS ?5";
 
-/// Where the events that may match a filter are.
-#[derive(Clone, Debug)]
-pub(in crate::storage::sqlite) enum EventCandidates {
-    /// Ascending.
-    Listed(Vec<Seq>),
-    Ranges(Vec<IndexRange>),
+/// All events that the filter selects by call, company, kind and state, or more. `company` is the company of the filter.
+pub(in crate::storage::sqlite) fn find_candidates(
+    conn: &Connection,
+    key: &IdentityKey,
+    filter: &EventFilter,
+    company: Option<CompanyId>,
+) -> rusqlite::Result<Vec<SeqRange>> {
+    if let Some(call_id) = &filter.call_id {
+        return Ok(vec![SeqRange::listed(list_event_seqs_of_call(conn, key, call_id)?)]);
+    }
+    if filter.kinds.is_empty() && company.is_none() && !filter.unparsed_only {
+        return Ok(vec![all_events()]);
+    }
+    let from_where = if filter.unparsed_only { UNPARSED_OF_KIND } else { EVENTS_OF_KIND };
+    let companies = match company {
+        Some(company) => vec![company],
+        None => list_companies_with_events(conn)?,
+    };
+    let mut ranges = Vec::new();
+    for company in companies {
+        let kinds = match filter.kinds.as_slice() {
+            [] => list_kinds_of(conn, company)?,
+            kinds => kinds.iter().cloned().collect::<BTreeSet<_>>().into_iter().map(Value::Text).collect(),
+        };
+        ranges.extend(kinds.into_iter().map(|kind| SeqRange::index("seq", from_where, [company.get().into(), kind])));
+    }
+    Ok(ranges)
 }
 
-impl EventCandidates {
-    /// All events that the filter selects by call, company, kind and state, or more. `company` is the company of the
-    /// filter.
-    pub(in crate::storage::sqlite) fn find(
-        conn: &Connection,
-        key: &IdentityKey,
-        filter: &EventFilter,
-        company: Option<CompanyId>,
-    ) -> rusqlite::Result<Self> {
-        if let Some(call_id) = &filter.call_id {
-            return Ok(Self::Listed(list_event_seqs_of_call(conn, key, call_id)?));
-        }
-        if filter.kinds.is_empty() && company.is_none() && !filter.unparsed_only {
-            return Ok(Self::Ranges(vec![IndexRange::new("seq", EVENTS, [])]));
-        }
-        let source = if filter.unparsed_only { UNPARSED_OF_KIND } else { EVENTS_OF_KIND };
-        let companies = match company {
-            Some(company) => vec![company],
-            None => list_companies_with_events(conn)?,
-        };
-        let mut ranges = Vec::new();
-        for company in companies {
-            let kinds = match filter.kinds.as_slice() {
-                [] => list_kinds_of(conn, company)?,
-                // A set, because no two ranges may be the same.
-                kinds => kinds.iter().cloned().collect::<BTreeSet<_>>().into_iter().map(Value::Text).collect(),
-            };
-            ranges.extend(kinds.into_iter().map(|kind| IndexRange::new("seq", source, [company.get().into(), kind])));
-        }
-        Ok(Self::Ranges(ranges))
-    }
-
-    /// The first `limit` candidates within the bounds.
-    pub(in crate::storage::sqlite) fn next(
-        &self,
-        conn: &Connection,
-        bounds: SeqBounds,
-        order: Order,
-        limit: usize,
-    ) -> rusqlite::Result<Vec<Seq>> {
-        if bounds.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self {
-            Self::Ranges(ranges) => merge_ranges(conn, ranges, bounds, order, limit),
-            Self::Listed(seqs) => {
-                let included = seqs.iter().copied().filter(|seq| bounds.includes(*seq));
-                Ok(match order {
-                    Order::OldestFirst => included.take(limit).collect(),
-                    Order::NewestFirst => included.rev().take(limit).collect(),
-                })
-            }
-        }
-    }
+pub(in crate::storage::sqlite) fn all_events() -> SeqRange {
+    SeqRange::index("seq", "events WHERE 1", [])
 }
 
 /// A filter whose company, call and times were looked up.
 #[derive(Clone, Debug)]
 pub(in crate::storage::sqlite) struct EventQuery {
-    candidates: EventCandidates,
+    candidates: Vec<SeqRange>,
     bounds: SeqBounds,
     order: Order,
     /// What the candidates are compared with; `e` is the event.
@@ -105,11 +73,7 @@ impl EventQuery {
         };
         let (conditions, values) = conditions(filter, company);
         let is_unknown_company = filter.company.is_some() && company.is_none();
-        let candidates = if is_unknown_company {
-            EventCandidates::Listed(Vec::new())
-        } else {
-            EventCandidates::find(conn, key, filter, company)?
-        };
+        let candidates = if is_unknown_company { Vec::new() } else { find_candidates(conn, key, filter, company)? };
         Ok(Self {
             candidates,
             bounds: seq_bounds(conn, filter.since_ms, filter.until_ms)?
@@ -126,7 +90,7 @@ impl EventQuery {
         conn: &Connection,
         limit: usize,
     ) -> rusqlite::Result<Vec<Seq>> {
-        let seqs = self.candidates.next(conn, self.bounds, self.order, limit)?;
+        let seqs = merge_ranges(conn, &self.candidates, self.bounds, self.order, limit)?;
         if let Some(last) = seqs.last() {
             self.bounds = self.bounds.continue_after(*last, self.order);
         }

@@ -42,29 +42,33 @@ impl SeqBounds {
     pub(in crate::storage::sqlite) fn is_empty(self) -> bool {
         self.after >= self.through
     }
-
-    pub(in crate::storage::sqlite) fn includes(self, seq: Seq) -> bool {
-        self.after < seq && seq <= self.through
-    }
 }
 
-/// A part of an index, or of a table, that is in the order of sequence numbers.
+/// Sequence numbers in ascending order: a part of an index or of a table, or a list.
 #[derive(Clone, Debug)]
-pub(in crate::storage::sqlite) struct IndexRange {
-    /// The column with the sequence number.
-    seq_column: &'static str,
-    /// What follows FROM, with a condition, and with the parameters from `?4` on.
-    from_where: &'static str,
-    keys: Vec<Value>,
+pub(in crate::storage::sqlite) enum SeqRange {
+    Index {
+        seq_column: &'static str,
+        /// What follows FROM, with a condition, and with the parameters from `?4` on.
+        from_where: &'static str,
+        keys: Vec<Value>,
+    },
+    Listed(Vec<Seq>),
 }
 
-impl IndexRange {
-    pub(in crate::storage::sqlite) fn new(
+impl SeqRange {
+    pub(in crate::storage::sqlite) fn index(
         seq_column: &'static str,
         from_where: &'static str,
         keys: impl IntoIterator<Item = Value>,
     ) -> Self {
-        Self { seq_column, from_where, keys: keys.into_iter().collect() }
+        Self::Index { seq_column, from_where, keys: keys.into_iter().collect() }
+    }
+
+    pub(in crate::storage::sqlite) fn listed(mut seqs: Vec<Seq>) -> Self {
+        seqs.sort_unstable();
+        seqs.dedup();
+        Self::Listed(seqs)
     }
 
     fn read(
@@ -74,7 +78,10 @@ impl IndexRange {
         order: Order,
         limit: usize,
     ) -> rusqlite::Result<VecDeque<Seq>> {
-        let Self { seq_column, from_where, keys } = self;
+        let (seq_column, from_where, keys) = match self {
+            Self::Index { seq_column, from_where, keys } => (seq_column, from_where, keys),
+            Self::Listed(seqs) => return Ok(read_list(seqs, bounds, order, limit)),
+        };
         let direction = if order == Order::NewestFirst { "DESC" } else { "ASC" };
         let sql = format!(
             "SELECT {seq_column} FROM {from_where} AND {seq_column} > ?1 AND {seq_column} <= ?2
@@ -88,18 +95,31 @@ impl IndexRange {
     }
 }
 
-/// The first `limit` sequence numbers within the bounds, from all ranges together. No two ranges may have the same one.
+fn read_list(seqs: &[Seq], bounds: SeqBounds, order: Order, limit: usize) -> VecDeque<Seq> {
+    let start = seqs.partition_point(|seq| *seq <= bounds.after);
+    let end = seqs.partition_point(|seq| *seq <= bounds.through);
+    let included = seqs.get(start..end).unwrap_or_default().iter().copied();
+    match order {
+        Order::OldestFirst => included.take(limit).collect(),
+        Order::NewestFirst => included.rev().take(limit).collect(),
+    }
+}
+
+/// The first `limit` sequence numbers within the bounds, from all ranges together, each once.
 pub(in crate::storage::sqlite) fn merge_ranges(
     conn: &Connection,
-    ranges: &[IndexRange],
+    ranges: &[SeqRange],
     bounds: SeqBounds,
     order: Order,
     limit: usize,
 ) -> rusqlite::Result<Vec<Seq>> {
+    if bounds.is_empty() {
+        return Ok(Vec::new());
+    }
     if let [range] = ranges {
         return Ok(range.read(conn, bounds, order, limit)?.into());
     }
-    let mut merge = RangeMerge { conn, bounds, order, parts: Vec::new(), heads: BinaryHeap::new() };
+    let mut merge = RangeMerge { conn, order, parts: Vec::new(), heads: BinaryHeap::new() };
     for range in ranges {
         let part = RangePart { range, entries: VecDeque::new(), read_size: FIRST_READ, is_complete: false };
         merge.parts.push(part);
@@ -110,7 +130,9 @@ pub(in crate::storage::sqlite) fn merge_ranges(
         && let Some((key, index)) = merge.heads.pop()
     {
         let seq = merge.seq_of(key);
-        seqs.push(seq);
+        if seqs.last() != Some(&seq) {
+            seqs.push(seq);
+        }
         merge.advance(index, bounds.continue_after(seq, order))?;
     }
     Ok(seqs)
@@ -118,7 +140,6 @@ pub(in crate::storage::sqlite) fn merge_ranges(
 
 struct RangeMerge<'a> {
     conn: &'a Connection,
-    bounds: SeqBounds,
     order: Order,
     parts: Vec<RangePart<'a>>,
     /// The next entry of each part, as a key of which the largest comes first, with the index of the part.
@@ -126,7 +147,7 @@ struct RangeMerge<'a> {
 }
 
 struct RangePart<'a> {
-    range: &'a IndexRange,
+    range: &'a SeqRange,
     entries: VecDeque<Seq>,
     read_size: usize,
     is_complete: bool,
@@ -151,7 +172,6 @@ impl RangeMerge<'_> {
             part.read_size = (part.read_size * 2).min(MAX_READ);
         }
         if let Some(seq) = part.entries.pop_front() {
-            debug_assert!(self.bounds.includes(seq));
             let key = self.key_of(seq);
             self.heads.push((key, index));
         }

@@ -8,8 +8,9 @@ mod event_query;
 mod index_range;
 pub(super) mod time_range;
 
-pub(super) use self::event_query::{EventQuery, json_list, list_event_seqs_of_call};
-pub(super) use self::index_range::{IndexRange, Order, SeqBounds};
+pub(super) use self::event_query::{EventQuery, all_events, find_candidates, json_list};
+pub(super) use self::index_range::{Order, SeqBounds, SeqRange, merge_ranges};
+pub(super) use self::time_range::seq_bounds;
 
 #[cfg(test)]
 mod tests;

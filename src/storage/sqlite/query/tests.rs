@@ -4,7 +4,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::index_range::merge_ranges;
 use super::time_range::{is_late, seq_bounds};
-use super::{EventQuery, IndexRange, Order, SeqBounds};
+use super::{EventQuery, Order, SeqBounds, SeqRange};
 use crate::base::id::EventIdGenerator;
 use crate::storage::sqlite::open::MIGRATIONS;
 use crate::storage::{EventFilter, IdentityKey, Seq};
@@ -178,8 +178,10 @@ fn ranges_are_merged_in_both_orders() {
             .execute([i64::from(seq % 1_000 == 0), seq])
             .unwrap();
     }
-    let ranges: Vec<_> = (0..3).map(|part| IndexRange::new("seq", "t WHERE part = ?4", [part.into()])).collect();
+    let ranges: Vec<_> = (0..3).map(|part| SeqRange::index("seq", "t WHERE part = ?4", [part.into()])).collect();
     let bounds = SeqBounds { after: Seq(10), through: Seq(4_990) };
+    let listed = SeqRange::listed([4_000, 7, 12, 12, 5_000].map(Seq).to_vec());
+    let ranges = [ranges, vec![listed]].concat();
     for order in ORDERS {
         let mut wanted: Vec<_> = (11..=4_990).map(Seq).collect();
         if order == Order::NewestFirst {
